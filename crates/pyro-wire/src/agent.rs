@@ -1,0 +1,124 @@
+//! Requests to the guest agent. Each stream starts with one [`AgentRequest`] and serves it alone.
+//!
+//! ```text
+//! SetUp     ▶ reply: AgentReply::Ready
+//! Ping      ▶ reply: AgentReply::Done
+//! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
+//! Exec      ▶ frames Input and ExecControl messages one way,
+//!             frames Output and ErrorOutput the other, then one ExecEvent::Ended
+//! ```
+//!
+//! Any request may be answered with [`AgentReply::Failed`]. When the asking side goes away (its
+//! stream ends), the agent ends what the stream was running.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Bytes;
+use crate::fault::Fault;
+
+/// The first message on a stream to the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentRequest {
+    SetUp(SetUp),
+    Ping,
+    Exec(Exec),
+    ShutDown,
+}
+
+/// The answer to a request, or to the start of an exec that could not begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentReply {
+    Ready(Ready),
+    Done,
+    Failed(Fault),
+}
+
+/// What makes a waiting guest this guest. Sent once, before anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetUp {
+    pub hostname: String,
+    /// 32 lower-case hex digits for `/etc/machine-id`.
+    pub machine_id: String,
+    /// Wall clock of the host, nanoseconds since 1970.
+    pub unix_time_ns: u64,
+    /// Bytes of the host's random source, mixed into the guest's before anything runs.
+    #[serde(with = "serde_bytes")]
+    pub entropy: Vec<u8>,
+}
+
+/// The agent's state after [`SetUp`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    pub agent_version: String,
+    /// The guest's kernel, as `uname -r` prints it.
+    pub kernel_release: String,
+    /// Milliseconds since the guest's kernel started.
+    pub uptime_ms: u64,
+}
+
+/// A command to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    pub command: Command,
+    /// The folder to run in; the agent's default (`/workspace`) when absent.
+    #[serde(default)]
+    pub cwd: Option<Bytes>,
+    /// Variables beyond the agent's own PATH, HOME, TERM and LANG.
+    #[serde(default)]
+    pub env: Vec<(Bytes, Bytes)>,
+    /// After this the whole group is killed and the end says `timed_out`.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// Whether [`Kind::Input`](crate::frame::Kind::Input) frames will follow; without it the
+    /// command reads from an empty file.
+    #[serde(default)]
+    pub input: bool,
+}
+
+/// How the command was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// A command line for a login shell.
+    Shell(Bytes),
+    /// A program and its arguments, run as they are.
+    Program(Vec<Bytes>),
+}
+
+/// What the asking side may send while a command runs, beside its input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecControl {
+    /// No more input will come.
+    InputEnd,
+    /// Send this signal to the command's process group.
+    Signal(i32),
+}
+
+/// What the agent tells of a running command, beside its output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecEvent {
+    Started {
+        pid: u32,
+    },
+    /// The last frame of the stream: all output of the command came before it.
+    Ended(ExecEnd),
+    Failed(Fault),
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecEnd {
+    /// The exit status; 128 + N after signal N, 124 after a timeout, 127 and 126 as shells do
+    /// when a program is not there or cannot be executed.
+    pub exit_code: i32,
+    /// The signal that ended it, if one did.
+    #[serde(default)]
+    pub signal: Option<i32>,
+    #[serde(default)]
+    pub timed_out: bool,
+    pub duration_ms: u64,
+}

@@ -1,0 +1,59 @@
+//! A failure as it travels between rooms: a stable code, the words, and the evidence.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a shim or an agent could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    pub code: FaultCode,
+    /// One line: what failed and why, without a full stop.
+    pub message: String,
+    /// Evidence, nearest first: the end of a console, the words of another program.
+    #[serde(default)]
+    pub detail: Vec<String>,
+}
+
+impl Fault {
+    pub fn new(code: FaultCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            detail: Vec::new(),
+        }
+    }
+
+    pub fn with_detail(mut self, detail: impl IntoIterator<Item = String>) -> Self {
+        self.detail.extend(detail);
+        self
+    }
+}
+
+/// What kind of failure it is, so that the engine can attach a code and a remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultCode {
+    /// The virtual machine monitor is not installed or cannot be executed.
+    VmmMissing,
+    /// The virtual machine monitor refused its command line or ended by itself.
+    VmmFailed,
+    /// The guest did not answer before its deadline.
+    BootTimeout,
+    /// The guest started and gave up (kernel panic, root disk not mountable).
+    BootFailed,
+    /// The guest or its monitor went away while it was in use.
+    GuestDied,
+    /// The other side speaks another protocol version, or nonsense.
+    Protocol,
+    /// No space is left on a disk of the host.
+    NoSpace,
+    /// A file or folder of the host could not be used.
+    HostIo,
+    /// The request cannot be carried out in the current state.
+    Refused,
+    /// The request is about something that is not there.
+    NotFound,
+    /// A code of a newer version.
+    #[serde(other)]
+    Unknown,
+}

@@ -1,0 +1,172 @@
+//! How a shim is started: the file that tells it everything, and the events it tells in return.
+//!
+//! The engine writes [`LaunchSpec`] as JSON to [`LAUNCH_FILE`] in the VM's folder and starts
+//! `pyro shim <folder>` with the VM's *owner* on standard input (a pipe that ends when the owner
+//! does) and the *event pipe* on standard output ([`LaunchEvent`] messages in frames).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+
+/// File name of the launch file inside the VM's folder.
+pub const LAUNCH_FILE: &str = "launch.json";
+
+/// File name of the [`Ended`] record that a shim leaves behind in a folder that stays.
+pub const END_FILE: &str = "end.json";
+
+/// Everything a shim needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// The engine's [`PROTOCOL`](crate::PROTOCOL).
+    pub protocol: u32,
+    pub vm_id: String,
+    pub hostname: String,
+    pub machine: Machine,
+    /// How long one boot may take before it is tried again, and then given up.
+    pub boot_deadline_ms: u64,
+    /// When the VM ends by itself: milliseconds since 1970.
+    #[serde(default)]
+    pub expires_at_ms: Option<u64>,
+    /// End the VM when standard input ends, which is when its owner does.
+    pub bound_to_owner: bool,
+    /// Remove the folder when the VM ends by itself (expiry, owner gone).
+    pub remove_when_over: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Machine {
+    Qemu(Qemu),
+    Process(Process),
+}
+
+/// A virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qemu {
+    pub binary: PathBuf,
+    pub accelerator: AcceleratorChoice,
+    /// Where the answer to "does KVM run guests here?" is remembered.
+    pub probe_cache: PathBuf,
+    pub kernel: PathBuf,
+    pub initramfs: PathBuf,
+    pub vcpu_count: u32,
+    pub mem_mib: u32,
+    /// The root disk, bottom layer first; the last one is written to.
+    pub disk: Vec<DiskLayer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLayer {
+    pub path: PathBuf,
+    pub format: DiskFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskFormat {
+    Raw,
+    Qcow2,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AcceleratorChoice {
+    /// KVM when a probe guest ran under it, else emulation.
+    #[default]
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+/// The agent as an ordinary process of the host, without isolation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pub agent: PathBuf,
+    /// The folder that stands in for `/workspace`.
+    pub workspace: PathBuf,
+}
+
+/// What a shim tells the engine that started it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchEvent {
+    /// Something worth telling a waiting person, such as a second try.
+    Note(String),
+    Ready(Running),
+    /// The VM never came up.
+    Failed(Fault),
+    /// The VM is over. The last event.
+    Ended(Ended),
+}
+
+/// A VM that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// `qemu` or `process`.
+    pub backend: String,
+    /// `kvm`, `tcg` or `none`.
+    pub accelerator: String,
+    /// Why this accelerator, in one sentence.
+    pub accelerator_reason: String,
+    /// The VMM's own version, when there is a VMM.
+    #[serde(default)]
+    pub vmm_version: Option<String>,
+    pub agent_version: String,
+    pub kernel_release: String,
+    /// From the start of the shim to the first answer of the agent.
+    pub boot_ms: u64,
+    /// How many boots it took; more than one means that a boot was given up.
+    pub boot_attempts: u32,
+}
+
+/// How a VM came to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    pub reason: EndReason,
+    /// One line for people.
+    pub message: String,
+    /// The end of the guest's console, where that explains something.
+    #[serde(default)]
+    pub console_tail: Vec<String>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Somebody asked for it.
+    Stopped,
+    /// Its time to live was over.
+    Expired,
+    /// The process that it belonged to went away.
+    OwnerGone,
+    /// The guest powered itself off.
+    GuestOff,
+    /// The VMM or the agent died.
+    Died,
+    #[serde(other)]
+    Unknown,
+}
+
+/// The answer of `pyro shim --probe`: which accelerator this host can use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    pub accelerator: String,
+    pub reason: String,
+    pub kvm: KvmState,
+    pub vmm_version: Option<String>,
+    #[serde(default)]
+    pub fault: Option<Fault>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KvmState {
+    pub exists: bool,
+    pub readable: bool,
+    pub writable: bool,
+    /// A probe guest ran to its end; absent when none was tried.
+    pub runs_guests: Option<bool>,
+}

@@ -1,0 +1,27 @@
+//! What engine, shim and guest agent say to each other, and nothing about how they act on it.
+//!
+//! ```text
+//! engine ──launch file──▶ shim                      [`launch`]  all that a shim ever learns
+//! engine ◀──event pipe─── shim                      [`launch`]  ready, failed, ended
+//! engine ──unix socket──▶ shim                      [`shim`]    status, stop, a line to the agent
+//! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
+//! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
+//! ```
+//!
+//! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
+//! bytes. A VM outlives the pyro that started it, so a newer engine must be able to talk to an
+//! older shim and agent: add fields with defaults, never change the meaning of one, and raise
+//! [`PROTOCOL`] when that cannot be kept.
+
+pub mod agent;
+pub mod fault;
+pub mod frame;
+pub mod launch;
+pub mod session;
+pub mod shim;
+
+/// The version of everything in this crate, exchanged in every greeting.
+pub const PROTOCOL: u32 = 1;
+
+/// Bytes that are not necessarily UTF-8: arguments, paths and variables of a guest.
+pub type Bytes = serde_bytes::ByteBuf;

@@ -1,0 +1,233 @@
+//! One session over the guest channel: a greeting, then many independent streams (yamux).
+//!
+//! The channel is a plain byte pipe that keeps whatever an earlier session left in it. So the
+//! host starts with a greeting that cannot be mistaken, the agent throws away everything before
+//! it, and answers with its own. The shim opens streams, the agent accepts them.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
+
+use crate::PROTOCOL;
+
+const MAGIC: [u8; 8] = *b"\0pyro\xf1\x7e\n";
+
+/// How many streams one session carries at once. Each may buffer 256 KiB, so this also bounds
+/// what a hostile guest can make the host hold.
+const MAX_STREAMS: usize = 256;
+const MAX_BUFFERED: usize = 128 * 1024 * 1024;
+
+/// One stream of a session. Dropping it tells the other side that nobody listens any more.
+pub type Stream = Compat<yamux::Stream>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error("the guest channel failed")]
+    Io {
+        #[from]
+        source: io::Error,
+    },
+    #[error("the other side speaks protocol {theirs}, this side {PROTOCOL}")]
+    Version { theirs: u32 },
+    #[error("the session is over")]
+    Over,
+}
+
+/// Host side of the greeting. Cancel it by dropping; a later try starts anew.
+pub async fn greet(
+    channel: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Result<(), SessionError> {
+    send_greeting(channel).await?;
+    await_greeting(channel).await
+}
+
+/// Agent side of the greeting: waits for a host, however long that takes.
+pub async fn answer(
+    channel: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Result<(), SessionError> {
+    await_greeting(channel).await?;
+    send_greeting(channel).await
+}
+
+async fn send_greeting(channel: &mut (impl AsyncWrite + Unpin)) -> Result<(), SessionError> {
+    let mut greeting = MAGIC.to_vec();
+    greeting.extend_from_slice(&PROTOCOL.to_le_bytes());
+    channel.write_all(&greeting).await?;
+    channel.flush().await?;
+    Ok(())
+}
+
+async fn await_greeting(channel: &mut (impl AsyncRead + Unpin)) -> Result<(), SessionError> {
+    // The magic's first byte does not occur again in it, so a mismatch restarts at most at 1.
+    let mut matched = 0;
+    while matched < MAGIC.len() {
+        let byte = channel.read_u8().await?;
+        matched = match byte {
+            byte if byte == MAGIC[matched] => matched + 1,
+            byte if byte == MAGIC[0] => 1,
+            _ => 0,
+        };
+    }
+    match channel.read_u32_le().await? {
+        PROTOCOL => Ok(()),
+        theirs => Err(SessionError::Version { theirs }),
+    }
+}
+
+/// The host's handle: opens streams for as long as the session lives. Cheap to clone.
+#[derive(Clone)]
+pub struct Opener {
+    requests: mpsc::Sender<oneshot::Sender<yamux::Stream>>,
+}
+
+impl Opener {
+    pub async fn open(&self) -> Result<Stream, SessionError> {
+        let (reply, stream) = oneshot::channel();
+        self.requests
+            .send(reply)
+            .await
+            .map_err(|_| SessionError::Over)?;
+        Ok(stream.await.map_err(|_| SessionError::Over)?.compat())
+    }
+}
+
+/// Starts the host's side of a session after [`greet`]. The returned future drives it and must be
+/// polled (spawned) until it ends, which is when the channel fails or every [`Opener`] is gone.
+pub fn host<C>(channel: C) -> (Opener, impl Future<Output = Result<(), SessionError>>)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut connection = yamux::Connection::new(channel.compat(), config(), yamux::Mode::Client);
+    let (requests, mut queue) = mpsc::channel::<oneshot::Sender<yamux::Stream>>(16);
+    let drive = async move {
+        let mut waiting: Option<oneshot::Sender<yamux::Stream>> = None;
+        poll_fn(|cx| drive_host(&mut connection, &mut queue, &mut waiting, cx)).await
+    };
+    (Opener { requests }, drive)
+}
+
+fn drive_host<C>(
+    connection: &mut yamux::Connection<Compat<C>>,
+    queue: &mut mpsc::Receiver<oneshot::Sender<yamux::Stream>>,
+    waiting: &mut Option<oneshot::Sender<yamux::Stream>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), SessionError>>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        if waiting.is_none() {
+            match queue.poll_recv(cx) {
+                Poll::Ready(Some(reply)) => *waiting = Some(reply),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => {}
+            }
+        }
+        if waiting.is_some()
+            && let Poll::Ready(opened) = connection.poll_new_outbound(cx)
+        {
+            let stream = opened.map_err(io::Error::other)?;
+            if let Some(reply) = waiting.take() {
+                // Whoever asked may have gone; the stream is then reset by its drop.
+                let _ = reply.send(stream);
+            }
+            continue;
+        }
+        return match connection.poll_next_inbound(cx) {
+            // The agent has no business opening streams: drop, which resets it.
+            Poll::Ready(Some(Ok(_stream))) => continue,
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(io::Error::other(error).into())),
+            Poll::Ready(None) => Poll::Ready(Err(SessionError::Over)),
+            Poll::Pending => Poll::Pending,
+        };
+    }
+}
+
+/// The agent's side of a session after [`answer`]: `next` yields streams and drives the session.
+pub struct Acceptor<C> {
+    connection: yamux::Connection<Compat<C>>,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Acceptor<C> {
+    pub fn new(channel: C) -> Self {
+        Self {
+            connection: yamux::Connection::new(channel.compat(), config(), yamux::Mode::Server),
+        }
+    }
+
+    /// The next stream; `None` when the session is over. All streams stall unless this is polled.
+    pub async fn next(&mut self) -> Option<Stream> {
+        let next = poll_fn(|cx| self.connection.poll_next_inbound(cx)).await;
+        Some(next?.ok()?.compat())
+    }
+}
+
+fn config() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(MAX_STREAMS);
+    config.set_max_connection_receive_window(Some(MAX_BUFFERED));
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::agent::{AgentReply, AgentRequest};
+    use crate::frame;
+
+    #[tokio::test]
+    async fn a_session_starts_after_noise_and_carries_streams() {
+        let (mut host_end, mut agent_end) = tokio::io::duplex(1024);
+        host_end.write_all(b"left over\0pyro\0").await.unwrap();
+
+        let agent = tokio::spawn(async move {
+            answer(&mut agent_end).await.unwrap();
+            let mut acceptor = Acceptor::new(agent_end);
+            while let Some(mut stream) = acceptor.next().await {
+                tokio::spawn(async move {
+                    let request: AgentRequest = frame::read_message(&mut stream).await.unwrap();
+                    assert_eq!(request, AgentRequest::Ping);
+                    frame::write_message(&mut stream, &AgentReply::Done)
+                        .await
+                        .unwrap();
+                    stream.shutdown().await.unwrap();
+                });
+            }
+        });
+
+        greet(&mut host_end).await.unwrap();
+        let (opener, drive) = host(host_end);
+        let driver = tokio::spawn(drive);
+        for _ in 0..3 {
+            let mut stream = opener.open().await.unwrap();
+            frame::write_message(&mut stream, &AgentRequest::Ping)
+                .await
+                .unwrap();
+            let reply: AgentReply = frame::read_message(&mut stream).await.unwrap();
+            assert_eq!(reply, AgentReply::Done);
+        }
+        drop(opener);
+        driver.await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(5), agent)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn another_version_is_named() {
+        let (mut host_end, mut agent_end) = tokio::io::duplex(64);
+        agent_end.write_all(&MAGIC).await.unwrap();
+        agent_end.write_u32_le(PROTOCOL + 1).await.unwrap();
+        assert!(matches!(
+            greet(&mut host_end).await,
+            Err(SessionError::Version { theirs }) if theirs == PROTOCOL + 1
+        ));
+    }
+}
