@@ -1,0 +1,90 @@
+//! What a front door lends to an operation while it is carried out.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+
+/// Where a caller's events go. Called from the engine's tasks, one event at a time.
+pub trait EventSink: Send + Sync {
+    fn event(&self, event: Event<'_>) -> Result<(), Gone>;
+}
+
+/// Nobody listens any more (a closed pipe); the operation should end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// Something that happens while an operation is carried out.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A step begins: `[scope] phase=… key=value`.
+    Phase {
+        scope: &'static str,
+        phase: &'static str,
+        fields: Vec<(&'static str, String)>,
+    },
+    /// A step advances. The fraction is between 0 and 1, absent when unknown.
+    Progress {
+        message: String,
+        fraction: Option<f32>,
+    },
+    /// Something a person should know although nothing failed.
+    Note(String),
+    /// Bytes that a guest command wrote, exactly.
+    Output { stream: Stream, bytes: &'a [u8] },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// A caller without wishes: hears nothing, gives no input, keeps nothing of the output.
+#[derive(Clone, Default)]
+pub struct Caller {
+    events: Option<Arc<dyn EventSink>>,
+    input: Arc<Mutex<Option<Box<dyn Read + Send>>>>,
+    keep_output: usize,
+}
+
+impl Caller {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tell events to `sink`.
+    pub fn with_events(mut self, sink: Arc<dyn EventSink>) -> Self {
+        self.events = Some(sink);
+        self
+    }
+
+    /// What a guest command reads from its standard input; empty without this.
+    pub fn with_input(mut self, input: Box<dyn Read + Send>) -> Self {
+        self.input = Arc::new(Mutex::new(Some(input)));
+        self
+    }
+
+    /// How many bytes of each output stream the result holds, head and tail together.
+    pub fn keeping_output(mut self, bytes: usize) -> Self {
+        self.keep_output = bytes;
+        self
+    }
+
+    pub fn emit(&self, event: Event<'_>) -> Result<(), Gone> {
+        match &self.events {
+            Some(sink) => sink.event(event),
+            None => Ok(()),
+        }
+    }
+
+    /// The input, once: the first command that asks gets it.
+    pub fn take_input(&self) -> Option<Box<dyn Read + Send>> {
+        self.input
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
+    }
+
+    pub fn keep_output(&self) -> usize {
+        self.keep_output
+    }
+}

@@ -1,0 +1,113 @@
+//! An error as every surface shows it: what failed, why, and how to fix it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A failed operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema, thiserror::Error)]
+#[error("{error}")]
+pub struct Error {
+    /// What failed, with the name of the thing.
+    pub error: String,
+    /// A stable code for programs.
+    pub code: ErrorCode,
+    /// Why, nearest cause first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// How to fix it: something one can type or do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Error {
+    pub fn new(code: ErrorCode, error: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+            code,
+            causes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// Adds an error and everything behind it as causes.
+    pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(cause) = next {
+            let words = cause.to_string();
+            if self.causes.last() != Some(&words) {
+                self.causes.push(words);
+            }
+            next = cause.source();
+        }
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A value that was given breaks a rule.
+    pub fn invalid(error: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidArgument, error)
+    }
+}
+
+/// Stable names for what can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The command line could not be understood.
+    Usage,
+    /// An argument breaks a rule.
+    InvalidArgument,
+    /// There is no such environment.
+    UnknownEnvironment,
+    /// There is no such VM.
+    UnknownVm,
+    /// The VM's time to live is over; it was deleted.
+    VmExpired,
+    /// The VM is in a state that does not allow this.
+    WrongState,
+    /// The running VMs use all the memory that pyro may use.
+    MemoryLimit,
+    /// A program that pyro needs is not installed.
+    ToolMissing,
+    /// This host cannot run a VM, and host execution was not allowed.
+    VmUnavailable,
+    /// The guest did not answer in time.
+    BootTimeout,
+    /// The guest started and gave up.
+    BootFailed,
+    /// The VM went away while it was in use.
+    VmDied,
+    /// An environment could not be built.
+    PullFailed,
+    /// An installed environment is not what its manifest says.
+    Damaged,
+    /// No space is left on a disk of the host.
+    NoSpace,
+    /// A file or folder of the host could not be used.
+    HostIo,
+    /// The state folder was written by a newer pyro.
+    NewerState,
+    /// Not offered here.
+    Unsupported,
+    /// The caller went away.
+    Cancelled,
+    /// A fault of pyro itself.
+    Internal,
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(to)
+    }
+}

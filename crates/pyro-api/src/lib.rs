@@ -1,0 +1,65 @@
+//! The contract: every operation of pyro declared once, in words and without any I/O.
+//!
+//! One operation is one struct in [`operations`]: its fields are the command line's flags, the
+//! MCP tool's arguments and the SDK's parameters, and their doc comments are the help on all
+//! three. The doors (command line, MCP, Python) walk the list below and name no operation. The
+//! engine carries each out in a file of the same name; a handler that is missing does not compile.
+//!
+//! **To add an operation:** a file in `operations/`, a line in the list below, a handler in
+//! `pyro-engine`, a scenario in `tests/`. Nothing else.
+
+pub mod caller;
+pub mod error;
+pub mod operation;
+pub mod operations;
+pub mod report;
+pub mod values;
+
+pub use caller::{Caller, Event, EventSink, Gone, Stream};
+pub use error::{Error, ErrorCode};
+pub use operation::{Cli, Handle, JsonFlag, Names, Operation};
+pub use report::{Report, Text};
+
+/// The version of the public contract that this crate follows.
+pub const CONTRACT_VERSION: &str = "4.0.0";
+
+macro_rules! operations {
+    ($($module:ident :: $operation:ident),* $(,)?) => {
+        /// Everything that can be asked of pyro. An engine that lacks a handler is not one.
+        pub trait HandleAll: $(Handle<operations::$module::$operation> +)* Send + Sync + 'static {}
+
+        impl<T> HandleAll for T
+        where
+            T: $(Handle<operations::$module::$operation> +)* Send + Sync + 'static {}
+
+        /// Shows every operation to a door, in the order of the list.
+        pub fn visit<E: HandleAll>(visitor: &mut impl Visit<E>) {
+            $(visitor.operation::<operations::$module::$operation>();)*
+        }
+    };
+}
+
+operations! {
+    vm_run::VmRun,
+    vm_list_environments::VmListEnvironments,
+    env_pull::EnvPull,
+    env_inspect::EnvInspect,
+    env_prune::EnvPrune,
+    vm_create::VmCreate,
+    vm_start::VmStart,
+    vm_exec::VmExec,
+    vm_stop::VmStop,
+    vm_delete::VmDelete,
+    vm_status::VmStatus,
+    vm_network_info::VmNetworkInfo,
+    vm_reap_expired::VmReapExpired,
+    doctor::Doctor,
+    demo::Demo,
+}
+
+/// A door that looks at every operation, on behalf of an engine `E` that can carry it out.
+pub trait Visit<E> {
+    fn operation<O: Operation>(&mut self)
+    where
+        E: Handle<O>;
+}

@@ -1,0 +1,44 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::values::{MemMib, TtlSeconds, VcpuCount, VmRecord};
+use crate::{Names, Operation};
+
+/// Create a one-shot VM without starting it
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VmCreate {
+    /// The environment to start from, such as `debian:12`
+    pub environment: String,
+    /// Virtual CPUs, 1 to 8
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub vcpu_count: VcpuCount,
+    /// Memory in MiB, 256 to 32768
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub mem_mib: MemMib,
+    /// Seconds until the VM deletes itself, 60 to 3600
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub ttl_seconds: TtlSeconds,
+    /// Let the guest reach the internet
+    #[arg(long)]
+    #[serde(default)]
+    pub network: bool,
+    /// Where no VM can run, run commands on this host, without isolation
+    #[arg(long)]
+    #[serde(default)]
+    pub allow_host_compat: bool,
+}
+
+impl Operation for VmCreate {
+    type Output = VmRecord;
+
+    const NAMES: Names = Names {
+        operation: "vm_create",
+        cli: None,
+        mcp: Some("vm_create"),
+        sdk: Some("create_vm"),
+    };
+}

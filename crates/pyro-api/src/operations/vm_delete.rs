@@ -1,0 +1,24 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::values::VmDeleted;
+use crate::{Names, Operation};
+
+/// Delete a VM, running or not
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VmDelete {
+    /// The VM, as `vm_create` named it
+    pub vm_id: String,
+}
+
+impl Operation for VmDelete {
+    type Output = VmDeleted;
+
+    const NAMES: Names = Names {
+        operation: "vm_delete",
+        cli: None,
+        mcp: Some("vm_delete"),
+        sdk: Some("delete_vm"),
+    };
+}

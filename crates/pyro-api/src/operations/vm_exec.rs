@@ -1,0 +1,35 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::values::{CommandLine, ExecResult, TimeoutSeconds};
+use crate::{Error, Names, Operation};
+
+/// Run one command in a started VM and delete the VM afterwards
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VmExec {
+    /// The VM, as `vm_create` named it
+    pub vm_id: String,
+    /// The command, a line for a login shell
+    #[command(flatten)]
+    pub command: CommandLine,
+    /// Seconds until the command and everything it started are ended
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub timeout_seconds: TimeoutSeconds,
+}
+
+impl Operation for VmExec {
+    type Output = ExecResult;
+
+    const NAMES: Names = Names {
+        operation: "vm_exec",
+        cli: None,
+        mcp: Some("vm_exec"),
+        sdk: Some("exec_vm"),
+    };
+
+    fn check(&self) -> Result<(), Error> {
+        self.command.check()
+    }
+}

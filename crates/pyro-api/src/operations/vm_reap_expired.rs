@@ -1,0 +1,35 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Names, Operation, Report, Text};
+
+/// Delete every one-shot VM whose time is over
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VmReapExpired {}
+
+/// The VMs that were deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Reaped {
+    pub deleted_vm_ids: Vec<String>,
+    pub count: usize,
+}
+
+impl Report for Reaped {
+    fn report(&self, text: &mut Text) {
+        for vm_id in &self.deleted_vm_ids {
+            text.out(format!("Deleted VM: {vm_id}"));
+        }
+    }
+}
+
+impl Operation for VmReapExpired {
+    type Output = Reaped;
+
+    const NAMES: Names = Names {
+        operation: "vm_reap_expired",
+        cli: None,
+        mcp: Some("vm_reap_expired"),
+        sdk: Some("reap_expired"),
+    };
+}

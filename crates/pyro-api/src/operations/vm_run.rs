@@ -1,0 +1,58 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::values::{CommandLine, ExecResult, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount};
+use crate::{Cli, Error, JsonFlag, Names, Operation};
+
+/// Run one command in a fresh VM and delete the VM afterwards
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VmRun {
+    /// The environment to start from, such as `debian:12`
+    pub environment: String,
+    /// The command, a line for a login shell
+    #[command(flatten)]
+    pub command: CommandLine,
+    /// Virtual CPUs, 1 to 8
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub vcpu_count: VcpuCount,
+    /// Memory in MiB, 256 to 32768
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub mem_mib: MemMib,
+    /// Seconds until the command and everything it started are ended
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub timeout_seconds: TimeoutSeconds,
+    /// Seconds until the VM deletes itself whatever happens, 60 to 3600; never before the timeout
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub ttl_seconds: TtlSeconds,
+    /// Let the guest reach the internet
+    #[arg(long)]
+    #[serde(default)]
+    pub network: bool,
+    /// Where no VM can run, run the command on this host, without isolation
+    #[arg(long)]
+    #[serde(default)]
+    pub allow_host_compat: bool,
+}
+
+impl Operation for VmRun {
+    type Output = ExecResult;
+
+    const NAMES: Names = Names {
+        operation: "vm_run",
+        cli: Some(Cli {
+            path: &["run"],
+            json: JsonFlag::Offered,
+        }),
+        mcp: Some("vm_run"),
+        sdk: Some("run_in_vm"),
+    };
+
+    fn check(&self) -> Result<(), Error> {
+        self.command.check()
+    }
+}

@@ -1,0 +1,24 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::values::VmRecord;
+use crate::{Names, Operation};
+
+/// Start a VM and wait until it answers
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VmStart {
+    /// The VM, as `vm_create` named it
+    pub vm_id: String,
+}
+
+impl Operation for VmStart {
+    type Output = VmRecord;
+
+    const NAMES: Names = Names {
+        operation: "vm_start",
+        cli: None,
+        mcp: Some("vm_start"),
+        sdk: Some("start_vm"),
+    };
+}

@@ -1,0 +1,24 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::values::VmRecord;
+use crate::{Names, Operation};
+
+/// Show a VM
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct VmStatus {
+    /// The VM, as `vm_create` named it
+    pub vm_id: String,
+}
+
+impl Operation for VmStatus {
+    type Output = VmRecord;
+
+    const NAMES: Names = Names {
+        operation: "vm_status",
+        cli: None,
+        mcp: Some("vm_status"),
+        sdk: Some("status_vm"),
+    };
+}

@@ -1,0 +1,44 @@
+//! A result in words for a person at a terminal.
+
+/// Lines for a person, each on the stream the contract gives it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// For standard output: what was asked for.
+    pub out: String,
+    /// For standard error: how it went.
+    pub err: String,
+}
+
+impl Text {
+    pub fn out(&mut self, line: impl AsRef<str>) {
+        self.out.push_str(line.as_ref());
+        self.out.push('\n');
+    }
+
+    pub fn err(&mut self, line: impl AsRef<str>) {
+        self.err.push_str(line.as_ref());
+        self.err.push('\n');
+    }
+
+    /// A `Key: value` line, left out when there is nothing to say.
+    pub fn field(&mut self, key: &str, value: impl AsRef<str>) {
+        let value = value.as_ref();
+        if !value.is_empty() {
+            self.out(format!("{key}: {value}"));
+        }
+    }
+}
+
+/// How a result is told, and what it means for the exit status of a command.
+pub trait Report {
+    fn report(&self, text: &mut Text);
+
+    fn exit_code(&self) -> u8 {
+        0
+    }
+}
+
+/// `yes` or `no`.
+pub fn yes_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}

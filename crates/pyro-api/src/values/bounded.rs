@@ -1,0 +1,207 @@
+//! Whole numbers with a smallest, a largest and a default value.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
+
+/// A value that its own parser refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidValue {
+    /// The text is not of the form at all: a fault in how the command was typed.
+    #[error("{name} must be a whole number, not `{given}`")]
+    NotANumber { name: &'static str, given: String },
+    /// The value is understood and refused.
+    #[error("{name} must be between {min} and {max}, not {given}")]
+    OutOfRange {
+        name: &'static str,
+        min: u32,
+        max: u32,
+        given: i128,
+    },
+    #[error("{name} must be {expected}, not `{given}`")]
+    Unknown {
+        name: &'static str,
+        expected: &'static str,
+        given: String,
+    },
+}
+
+macro_rules! bounded {
+    ($(#[$doc:meta])* $type:ident, $name:literal, $min:literal..=$max:expr, default $default:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $type(u32);
+
+        impl $type {
+            pub const MIN: u32 = $min;
+            pub const MAX: u32 = $max;
+
+            pub fn new(value: i128) -> Result<Self, InvalidValue> {
+                match u32::try_from(value) {
+                    Ok(value) if (Self::MIN..=Self::MAX).contains(&value) => Ok(Self(value)),
+                    _ => Err(InvalidValue::OutOfRange {
+                        name: $name,
+                        min: Self::MIN,
+                        max: Self::MAX,
+                        given: value,
+                    }),
+                }
+            }
+
+            pub fn get(self) -> u32 {
+                self.0
+            }
+        }
+
+        impl Default for $type {
+            fn default() -> Self {
+                Self($default)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(to)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidValue;
+
+            fn from_str(text: &str) -> Result<Self, InvalidValue> {
+                let number = text
+                    .trim()
+                    .parse::<i128>()
+                    .map_err(|_| InvalidValue::NotANumber {
+                        name: $name,
+                        given: text.to_owned(),
+                    })?;
+                Self::new(number)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_u32(self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_any(WholeNumber($name))
+                    .and_then(|number| Self::new(number).map_err(de::Error::custom))
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "integer", "minimum": $min, "maximum": Self::MAX })
+            }
+        }
+    };
+}
+
+bounded! {
+    /// Virtual CPUs of a VM.
+    VcpuCount, "vcpu_count", 1..=8, default 1
+}
+bounded! {
+    /// Memory of a VM, in MiB.
+    MemMib, "mem_mib", 256..=32_768, default 1024
+}
+bounded! {
+    /// How long a command may run, in seconds. Beyond a century nothing is waited for.
+    TimeoutSeconds, "timeout_seconds", 1..=u32::MAX, default 30
+}
+bounded! {
+    /// How long a one-shot VM lives, in seconds.
+    TtlSeconds, "ttl_seconds", 60..=3600, default 600
+}
+
+/// Accepts a whole number as a number or, as some models send it, as text.
+struct WholeNumber(&'static str);
+
+impl Visitor<'_> for WholeNumber {
+    type Value = i128;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "a whole number for {}", self.0)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<i128, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<i128, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<i128, E> {
+        if value.fract() == 0.0 && value.abs() < 1e15 {
+            Ok(value as i128)
+        } else {
+            Err(E::custom(InvalidValue::NotANumber {
+                name: self.0,
+                given: value.to_string(),
+            }))
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<i128, E> {
+        value.trim().parse().map_err(|_| {
+            E::custom(InvalidValue::NotANumber {
+                name: self.0,
+                given: value.to_owned(),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_hold_on_every_way_in() {
+        assert_eq!("4".parse::<VcpuCount>().unwrap().get(), 4);
+        assert_eq!(
+            "0".parse::<VcpuCount>().unwrap_err().to_string(),
+            "vcpu_count must be between 1 and 8, not 0"
+        );
+        assert_eq!(
+            "many".parse::<MemMib>().unwrap_err().to_string(),
+            "mem_mib must be a whole number, not `many`"
+        );
+        assert_eq!(
+            serde_json::from_str::<MemMib>("\"512\"").unwrap().get(),
+            512
+        );
+        assert_eq!(serde_json::from_str::<MemMib>("512.0").unwrap().get(), 512);
+        for refused in ["512.5", "-1", "99999999999999999999", "true", "null"] {
+            assert!(
+                serde_json::from_str::<MemMib>(refused).is_err(),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn defaults_are_within_bounds() {
+        assert!(VcpuCount::new(VcpuCount::default().get().into()).is_ok());
+        assert!(MemMib::new(MemMib::default().get().into()).is_ok());
+        assert!(TimeoutSeconds::new(TimeoutSeconds::default().get().into()).is_ok());
+        assert!(TtlSeconds::new(TtlSeconds::default().get().into()).is_ok());
+    }
+}

@@ -1,0 +1,168 @@
+//! A guest command as it was given: one line for a shell, or a program with its arguments.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::Error;
+
+/// The identifier of the arguments after `--` on the command line.
+const COMMAND_ARGS: &str = "command_args";
+
+/// A command. In JSON one string, which a login shell reads. On the command line everything after
+/// `--`: one argument is a line for a login shell, several are a program and its arguments, run
+/// as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum CommandLine {
+    Shell(Vec<u8>),
+    Program(Vec<Vec<u8>>),
+}
+
+impl CommandLine {
+    /// Refuses a command of which nothing would run.
+    pub fn check(&self) -> Result<(), Error> {
+        let empty = match self {
+            Self::Shell(line) => line.iter().all(u8::is_ascii_whitespace),
+            Self::Program(words) => words.first().is_none_or(Vec::is_empty),
+        };
+        if empty {
+            return Err(Error::invalid("No command was given")
+                .hint("Put the command after `--`, as in `pyro run debian:12 -- git --version`"));
+        }
+        Ok(())
+    }
+
+    fn from_words(mut words: Vec<Vec<u8>>) -> Self {
+        match words.len() {
+            1 => Self::Shell(words.remove(0)),
+            _ => Self::Program(words),
+        }
+    }
+}
+
+/// As one would type it into a shell.
+impl std::fmt::Display for CommandLine {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Shell(line) => to.write_str(&String::from_utf8_lossy(line)),
+            Self::Program(words) => {
+                for (index, word) in words.iter().enumerate() {
+                    if index > 0 {
+                        to.write_str(" ")?;
+                    }
+                    to.write_str(&quoted(&String::from_utf8_lossy(word)))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// POSIX quoting of one word.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        Cow::Borrowed(word)
+    } else {
+        Cow::Owned(format!("'{}'", word.replace('\'', "'\"'\"'")))
+    }
+}
+
+impl From<String> for CommandLine {
+    fn from(line: String) -> Self {
+        Self::Shell(line.into_bytes())
+    }
+}
+
+impl Serialize for CommandLine {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl JsonSchema for CommandLine {
+    fn schema_name() -> Cow<'static, str> {
+        "CommandLine".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
+impl clap::Args for CommandLine {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.arg(
+            Arg::new(COMMAND_ARGS)
+                .value_name("ARG")
+                .help("The command: one argument is a line for a shell, several are a program and its arguments")
+                .value_parser(value_parser!(OsString))
+                .num_args(0..)
+                .action(ArgAction::Append)
+                .last(true),
+        )
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for CommandLine {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let words = matches
+            .get_many::<OsString>(COMMAND_ARGS)
+            .unwrap_or_default()
+            .map(|word| word.clone().into_vec())
+            .collect();
+        Ok(Self::from_words(words))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> CommandLine {
+        CommandLine::from_words(words.iter().map(|word| word.as_bytes().to_vec()).collect())
+    }
+
+    #[test]
+    fn one_argument_is_a_line_and_several_are_a_program() {
+        assert_eq!(words(&["echo a b"]), CommandLine::Shell(b"echo a b".into()));
+        assert_eq!(
+            words(&["echo", "a b"]),
+            CommandLine::Program(vec![b"echo".into(), b"a b".into()])
+        );
+    }
+
+    #[test]
+    fn a_program_is_shown_as_one_would_type_it() {
+        assert_eq!(
+            words(&["sh", "-c", "it's $HOME", ""]).to_string(),
+            r#"sh -c 'it'"'"'s $HOME' ''"#
+        );
+    }
+
+    #[test]
+    fn a_command_of_nothing_is_refused() {
+        for nothing in [words(&[]), words(&[""]), words(&[" \n"]), words(&["", "x"])] {
+            assert!(nothing.check().is_err(), "{nothing:?}");
+        }
+        assert!(words(&["true"]).check().is_ok());
+    }
+}

@@ -1,0 +1,78 @@
+//! The result of one command in a VM that is deleted afterwards.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{ExecutionMode, VmDeleted};
+use crate::report::{Report, Text};
+
+/// How the bytes of an output stream became text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum OutputEncoding {
+    /// The bytes are UTF-8 and the text is exact.
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// What is not UTF-8 was replaced by U+FFFD.
+    #[serde(rename = "utf-8-replaced")]
+    Utf8Replaced,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ExecResult {
+    pub vm_id: String,
+    pub environment: String,
+    pub environment_version: Option<String>,
+    pub command: String,
+    /// Standard output; head and tail with a mark between them when it was too long to keep.
+    pub stdout: String,
+    pub stderr: String,
+    /// The command's exit status; 128 + N after signal N, 124 after a timeout.
+    pub exit_code: i32,
+    /// Time from the start of the command to its end, in milliseconds.
+    pub duration_ms: u64,
+    pub execution_mode: ExecutionMode,
+    pub cleanup: VmDeleted,
+    /// The signal that ended the command, if one did.
+    pub signal: Option<i32>,
+    /// Whether the command was ended because its time was over.
+    pub timed_out: bool,
+    /// How many bytes the command wrote, kept or not.
+    pub stdout_bytes: u64,
+    pub stderr_bytes: u64,
+    /// Whether the middle of the text was left out.
+    pub stdout_truncated: bool,
+    pub stderr_truncated: bool,
+    pub stdout_encoding: OutputEncoding,
+    pub stderr_encoding: OutputEncoding,
+    /// `kvm`, `tcg` (emulation), or `none` (host process).
+    pub accelerator: String,
+    /// Why this accelerator was taken.
+    pub accelerator_reason: String,
+    /// Time until the VM answered, in milliseconds.
+    pub boot_ms: u64,
+}
+
+impl Report for ExecResult {
+    fn report(&self, text: &mut Text) {
+        if self.timed_out {
+            text.err(format!(
+                "[run] timed out: the command and everything it started were ended after {:.1} s",
+                self.duration_ms as f64 / 1000.0
+            ));
+        }
+        text.err(format!(
+            "[run] environment={} execution_mode={} exit_code={} duration_ms={} accelerator={}",
+            self.environment,
+            self.execution_mode,
+            self.exit_code,
+            self.duration_ms,
+            self.accelerator
+        ));
+    }
+
+    fn exit_code(&self) -> u8 {
+        // The agent keeps statuses within a byte; anything else would be its fault, not success.
+        u8::try_from(self.exit_code).unwrap_or(255)
+    }
+}

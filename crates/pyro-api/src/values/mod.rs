@@ -1,0 +1,16 @@
+//! The kinds of value that operations take and return. A rule on one value lives in its parser,
+//! so that it holds on every surface.
+
+pub mod bounded;
+pub mod command;
+pub mod environment;
+pub mod exec;
+pub mod platform;
+pub mod vm;
+
+pub use bounded::{InvalidValue, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount};
+pub use command::CommandLine;
+pub use environment::Environment;
+pub use exec::{ExecResult, OutputEncoding};
+pub use platform::Platform;
+pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
