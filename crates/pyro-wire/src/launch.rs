@@ -147,6 +147,8 @@ pub enum EndReason {
     GuestOff,
     /// The VMM or the agent died.
     Died,
+    /// The host had no space left for what the guest wrote to its disk.
+    NoSpace,
     #[serde(other)]
     Unknown,
 }

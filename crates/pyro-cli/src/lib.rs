@@ -1,0 +1,29 @@
+//! The `pyro` command line: the contract's operations as commands, and the joint of the rooms.
+//!
+//! `tree` walks the list of operations and makes the commands of it; this door names none of
+//! them. `terminal` shows events as they come, `render` shows results and errors. The same binary
+//! becomes a VM's supervisor when it is started as `pyro shim`.
+
+mod documents;
+mod render;
+mod run;
+mod shim;
+mod terminal;
+mod tree;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs the program on its arguments.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    // A supervisor must start fast and needs none of the rest.
+    if args.get(1).is_some_and(|word| word == shim::COMMAND) {
+        return shim::main(&args[2..]);
+    }
+    run::main(args)
+}
+
+/// The whole command line as data, for completions, manual pages and contract tests.
+pub fn command() -> clap::Command {
+    tree::Tree::<pyro_engine::Engine>::build().command
+}

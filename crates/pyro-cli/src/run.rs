@@ -1,0 +1,185 @@
+//! From the arguments to the exit status.
+//!
+//! ```text
+//! arguments ──▶ tree ──▶ engine, while events go to the terminal ──▶ answer or error ──▶ status
+//!                           ▲
+//!           a signal drops the call, which ends what it had started
+//! ```
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use pyro_api::values::InvalidValue;
+use pyro_api::{Caller, Error, ErrorCode};
+use pyro_engine::{Config, Engine};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::terminal::Terminal;
+use crate::tree::{Answer, Tree, Typed};
+use crate::{documents, render};
+
+/// How much of each output stream a JSON document holds, in bytes, head and tail together.
+const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
+
+/// How long a dropped call may take to clear up before the program ends all the same.
+const CLEAR_UP: Duration = Duration::from_secs(5);
+
+const USAGE: u8 = 2;
+const FAILED: u8 = 1;
+/// What a shell reports for a program that a closed pipe ended.
+const BROKEN_PIPE: u8 = 141;
+
+pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+    let tree = Tree::<Engine>::build();
+    let matches = match tree.command.clone().try_get_matches_from(&args) {
+        Ok(matches) => matches,
+        Err(error) => return refuse(&error, &args),
+    };
+    if let Some(printed) = documents::print(&tree.command, &matches) {
+        return printed;
+    }
+    match tree.typed(&matches) {
+        Some(Ok(typed)) => carry_out(typed),
+        Some(Err(error)) => refuse(&error, &args),
+        None => refuse(
+            &tree.command.clone().error(
+                ErrorKind::InvalidSubcommand,
+                "this command is not built yet",
+            ),
+            &args,
+        ),
+    }
+}
+
+fn carry_out(typed: Typed<Engine>) -> ExitCode {
+    let json = typed.json;
+    let config = match Config::from_environment() {
+        Ok(config) => config,
+        Err(error) => return fail(&error, json),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // One works for the call, one listens for signals while the first is held up by a
+        // terminal that takes no more output.
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error =
+                Error::new(ErrorCode::HostIo, "This host gives pyro no threads").caused_by(&error);
+            return fail(&error, json);
+        }
+    };
+    let status = runtime.block_on(call(Arc::new(Engine::new(config)), typed));
+    // Work on threads, such as clearing up after a pull, gets a moment to end.
+    runtime.shutdown_timeout(CLEAR_UP);
+    status
+}
+
+async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
+    let json = typed.json;
+    let mut caller = Caller::new().with_events(Arc::new(Terminal::new(json)));
+    if json {
+        caller = caller.keeping_output(KEPT_FOR_JSON);
+    }
+    if !io::stdin().is_terminal() {
+        caller = caller.with_input(Box::new(io::stdin()));
+    }
+    let mut call = tokio::spawn((typed.ready)(engine, caller));
+    tokio::select! {
+        answer = &mut call => match answer {
+            Ok(Ok(answer)) => show(answer, json),
+            Ok(Err(error)) => fail(&error, json),
+            Err(broken) => fail(
+                &Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken),
+                json,
+            ),
+        },
+        number = told_to_end() => {
+            call.abort();
+            let _ = timeout(CLEAR_UP, call).await;
+            ExitCode::from(128 + number)
+        }
+    }
+}
+
+/// The number of the first signal that asks the program to end.
+async fn told_to_end() -> u8 {
+    let wait = async |kind: SignalKind| {
+        match signal(kind) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        };
+        u8::try_from(kind.as_raw_value()).unwrap_or(0)
+    };
+    tokio::select! {
+        number = wait(SignalKind::interrupt()) => number,
+        number = wait(SignalKind::terminate()) => number,
+        number = wait(SignalKind::hangup()) => number,
+    }
+}
+
+fn show(answer: Answer, json: bool) -> ExitCode {
+    if json {
+        match answer.json {
+            Ok(value) => render::document(value),
+            Err(error) => {
+                let error = Error::new(ErrorCode::Internal, "The result cannot be written as JSON")
+                    .caused_by(&error);
+                return fail(&error, json);
+            }
+        }
+    } else {
+        render::text(&answer.text);
+    }
+    ExitCode::from(answer.exit_code)
+}
+
+fn fail(error: &Error, json: bool) -> ExitCode {
+    if error.code == ErrorCode::Cancelled {
+        return ExitCode::from(BROKEN_PIPE);
+    }
+    render::error(error, json);
+    ExitCode::from(FAILED)
+}
+
+/// Tells what is wrong with the arguments. A value out of its bounds is a refused operation, as
+/// it would be on every other surface; anything else is a usage error.
+fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let json = args
+        .iter()
+        .take_while(|arg| *arg != "--")
+        .any(|arg| arg == "--json");
+    let source = std::error::Error::source(error);
+    if let Some(invalid @ InvalidValue::OutOfRange { .. }) =
+        source.and_then(|source| source.downcast_ref())
+    {
+        return fail(&Error::invalid(invalid.to_string()), json);
+    }
+    if json {
+        let words = error.render().to_string();
+        let first = words.lines().next().unwrap_or_default();
+        let told = Error::new(
+            ErrorCode::Usage,
+            first.strip_prefix("error: ").unwrap_or(first),
+        )
+        .hint("See the command's `--help`");
+        render::error(&told, json);
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(USAGE)
+}

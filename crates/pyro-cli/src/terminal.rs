@@ -1,0 +1,123 @@
+//! Shows what happens while an operation is carried out.
+//!
+//! Output of guest commands goes to standard output and standard error as the exact bytes, at
+//! once. Everything of pyro's own goes to standard error: a bar on a terminal, plain lines
+//! elsewhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use pyro_api::{Event, EventSink, Gone, Stream};
+
+/// How often a plain progress line may appear when its words stay the same.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+pub(crate) struct Terminal {
+    /// In JSON mode standard output belongs to the document, and nothing else is said.
+    quiet: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bar: Option<ProgressBar>,
+    last: String,
+    said: Option<Instant>,
+}
+
+impl Terminal {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            quiet,
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl EventSink for Terminal {
+    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+        if self.quiet {
+            return Ok(());
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Output { stream, bytes } => {
+                state.clear();
+                return match stream {
+                    Stream::Stdout => write(io::stdout().lock(), bytes),
+                    Stream::Stderr => write(io::stderr().lock(), bytes),
+                };
+            }
+            Event::Phase {
+                scope,
+                phase,
+                fields,
+            } => {
+                state.clear();
+                let fields: String = fields
+                    .iter()
+                    .map(|(key, value)| format!(" {key}={value}"))
+                    .collect();
+                say(&format!("[{scope}] phase={phase}{fields}"));
+            }
+            Event::Note(note) => {
+                state.clear();
+                say(&format!("[note] {note}"));
+            }
+            Event::Progress { message, fraction } => state.progress(message, fraction),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn progress(&mut self, message: String, fraction: Option<f32>) {
+        if io::stderr().is_terminal() {
+            let bar = self.bar.get_or_insert_with(new_bar);
+            if let Some(fraction) = fraction {
+                bar.set_position((f64::from(fraction.clamp(0.0, 1.0)) * 100.0) as u64);
+            }
+            bar.set_message(message);
+            return;
+        }
+        let due = self.said.is_none_or(|said| said.elapsed() >= PLAIN_EVERY);
+        if self.last != message || due {
+            let percent = fraction.map_or_else(String::new, |fraction| {
+                format!(" {:.0} %", fraction.clamp(0.0, 1.0) * 100.0)
+            });
+            say(&format!("[progress]{percent} {message}"));
+            self.last = message;
+            self.said = Some(Instant::now());
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn new_bar() -> ProgressBar {
+    let bar = ProgressBar::new(100);
+    if let Ok(style) =
+        ProgressStyle::with_template("{spinner} [{bar:30}] {percent:>3}% {elapsed} {wide_msg}")
+    {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+fn write(mut to: impl Write, bytes: &[u8]) -> Result<(), Gone> {
+    to.write_all(bytes)
+        .and_then(|()| to.flush())
+        .map_err(|_| Gone)
+}
+
+/// A line for whoever reads standard error; nobody has to.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

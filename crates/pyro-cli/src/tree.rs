@@ -1,0 +1,148 @@
+//! The command tree, made from the list of operations.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use pyro_api::{Caller, Error, Handle, HandleAll, JsonFlag, Operation, Report, Text, Visit, visit};
+
+use crate::documents;
+
+/// The identifier of the flag that every command with a JSON answer has.
+const JSON: &str = "json";
+
+/// What the commands with subcommands are for.
+const GROUPS: &[(&str, &str)] = &[("env", "List, install and remove environments")];
+
+/// A result, ready to be shown either way.
+pub(crate) struct Answer {
+    pub(crate) json: serde_json::Result<serde_json::Value>,
+    pub(crate) text: Text,
+    pub(crate) exit_code: u8,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+type Ready<E> = Box<dyn FnOnce(Arc<E>, Caller) -> Answering + Send>;
+type Parse<E> = fn(&ArgMatches) -> Result<Ready<E>, clap::Error>;
+
+struct Entry<E> {
+    path: &'static [&'static str],
+    json: JsonFlag,
+    parse: Parse<E>,
+}
+
+/// The commands, and what to do for each.
+pub(crate) struct Tree<E> {
+    pub(crate) command: Command,
+    entries: Vec<Entry<E>>,
+}
+
+/// A command as it was typed.
+pub(crate) struct Typed<E> {
+    pub(crate) ready: Ready<E>,
+    pub(crate) json: bool,
+}
+
+impl<E: HandleAll> Tree<E> {
+    pub(crate) fn build() -> Self {
+        let root = Command::new("pyro")
+            .version(env!("CARGO_PKG_VERSION"))
+            .about("Run commands in disposable Linux virtual machines")
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .infer_long_args(true)
+            .disable_help_subcommand(true)
+            .propagate_version(false);
+        let mut tree = Self {
+            command: root,
+            entries: Vec::new(),
+        };
+        visit(&mut tree);
+        tree.command = tree.command.subcommands(documents::commands());
+        tree
+    }
+
+    /// Finds the operation that was typed; `None` for commands that are not operations.
+    pub(crate) fn typed(&self, matches: &ArgMatches) -> Option<Result<Typed<E>, clap::Error>> {
+        let mut path = Vec::new();
+        let mut matches = matches;
+        while let Some((name, below)) = matches.subcommand() {
+            path.push(name);
+            matches = below;
+        }
+        let entry = self.entries.iter().find(|entry| entry.path == path)?;
+        let json = match entry.json {
+            JsonFlag::Offered => matches.get_flag(JSON),
+            JsonFlag::Implied => true,
+        };
+        Some((entry.parse)(matches).map(|ready| Typed { ready, json }))
+    }
+}
+
+impl<E: HandleAll> Visit<E> for Tree<E> {
+    fn operation<O: Operation>(&mut self)
+    where
+        E: Handle<O>,
+    {
+        let Some(cli) = O::NAMES.cli else {
+            return;
+        };
+        let Some((name, groups)) = cli.path.split_last() else {
+            return;
+        };
+        let mut command = O::augment_args(Command::new(*name));
+        if cli.json == JsonFlag::Offered {
+            command = command.arg(
+                Arg::new(JSON)
+                    .long(JSON)
+                    .action(ArgAction::SetTrue)
+                    .help("Print the result, or the error, as one JSON document"),
+            );
+        }
+        self.command = insert(std::mem::take(&mut self.command), groups, command);
+        self.entries.push(Entry {
+            path: cli.path,
+            json: cli.json,
+            parse: parse::<O, E>,
+        });
+    }
+}
+
+fn insert(parent: Command, groups: &[&'static str], command: Command) -> Command {
+    let Some((group, below)) = groups.split_first() else {
+        return parent.subcommand(command);
+    };
+    if parent.find_subcommand(group).is_some() {
+        return parent.mut_subcommand(group, |found| insert(found, below, command));
+    }
+    let about = GROUPS
+        .iter()
+        .find(|(name, _)| name == group)
+        .map_or("", |(_, about)| about);
+    let made = Command::new(*group)
+        .about(about)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true);
+    parent.subcommand(insert(made, below, command))
+}
+
+fn parse<O: Operation, E: Handle<O> + Send + Sync + 'static>(
+    matches: &ArgMatches,
+) -> Result<Ready<E>, clap::Error> {
+    let operation = O::from_arg_matches(matches)?;
+    Ok(Box::new(move |engine, caller| {
+        Box::pin(async move {
+            operation.check()?;
+            let output = engine.handle(operation, &caller).await?;
+            let mut text = Text::default();
+            output.report(&mut text);
+            Ok(Answer {
+                json: serde_json::to_value(&output),
+                exit_code: output.exit_code(),
+                text,
+            })
+        })
+    }))
+}

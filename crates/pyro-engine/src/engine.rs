@@ -1,0 +1,74 @@
+//! The engine: what all operations share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use pyro_api::Error;
+use pyro_api::values::VmRecord;
+use pyro_catalog::Catalog;
+
+use crate::config::Config;
+use crate::machine::launch::Launched;
+use crate::machine::owner::Owner;
+use crate::store::{Store, StoredVm};
+
+/// Carries out operations. Cheap to make: nothing is read or written before an operation needs
+/// it. The one-shot VMs that an engine starts end with it, whatever way it goes.
+pub struct Engine {
+    config: Config,
+    catalog: Arc<Catalog>,
+    store: OnceLock<Arc<Store>>,
+    owner: OnceLock<Owner>,
+    /// The VMs whose shims this engine started, and which end when their entry is dropped.
+    launched: Mutex<HashMap<String, Launched>>,
+}
+
+impl Engine {
+    pub fn new(config: Config) -> Self {
+        Self {
+            catalog: Arc::new(Catalog::open(&config.cache_dir)),
+            config,
+            store: OnceLock::new(),
+            owner: OnceLock::new(),
+            launched: Mutex::default(),
+        }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(crate) fn store(&self) -> Result<&Arc<Store>, Error> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let store = Store::open(&self.config.state_dir)?;
+        Ok(self.store.get_or_init(|| Arc::new(store)))
+    }
+
+    /// This engine's mark on the VMs that are to end with it.
+    pub(crate) fn owner(&self) -> Result<&Owner, Error> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(owner);
+        }
+        let owner = Owner::register(&self.config.state_dir)?;
+        Ok(self.owner.get_or_init(|| owner))
+    }
+
+    /// Writes the record of a VM that is this engine's from now on.
+    pub(crate) fn put(&self, record: &VmRecord) -> Result<(), Error> {
+        self.store()?.put_vm(&StoredVm {
+            owner: self.owner()?.id().to_owned(),
+            record: record.clone(),
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn launched(&self) -> MutexGuard<'_, HashMap<String, Launched>> {
+        self.launched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

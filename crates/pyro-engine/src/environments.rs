@@ -1,0 +1,139 @@
+//! Environments of the catalog as the contract shows them, and pulling one with its progress told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyro_api::values::Environment;
+use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_catalog::{Catalog, CatalogError, EnvironmentSpec, Installed, Step, Watch};
+use tokio::sync::mpsc;
+
+use crate::engine::Engine;
+use crate::error::catalog_failed;
+use crate::machine::start::cancelled;
+
+impl Engine {
+    /// Describes an environment from the outcome of a check.
+    pub(crate) fn describe(
+        &self,
+        spec: &EnvironmentSpec,
+        installed: Result<Option<Installed>, CatalogError>,
+    ) -> Environment {
+        let catalog = self.catalog();
+        let (installed, problem) = match installed {
+            Ok(installed) => (installed, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Environment {
+            name: spec.name.to_owned(),
+            version: pyro_catalog::ENVIRONMENT_VERSION.to_owned(),
+            description: spec.description.to_owned(),
+            default_packages: spec
+                .default_packages
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
+            distribution: pyro_catalog::DISTRIBUTION.to_owned(),
+            distribution_version: pyro_catalog::DISTRIBUTION_VERSION.to_owned(),
+            platform: pyro_catalog::PLATFORM.to_owned(),
+            oci_registry: None,
+            oci_repository: None,
+            oci_reference: None,
+            source_digest: installed.as_ref().map(|it| it.rootfs_digest.clone()),
+            compatibility: pyro_catalog::COMPATIBILITY.to_owned(),
+            catalog_version: pyro_catalog::CATALOG_VERSION.to_owned(),
+            installed: installed.is_some(),
+            cache_dir: catalog.cache_dir().display().to_string(),
+            install_dir: catalog.install_dir(spec).display().to_string(),
+            install_manifest: installed.map(|it| it.manifest_path.display().to_string()),
+            problem,
+        }
+    }
+
+    pub(crate) fn environments(&self) -> Vec<Environment> {
+        pyro_catalog::environments()
+            .iter()
+            .map(|spec| self.describe(spec, self.catalog().installed(spec)))
+            .collect()
+    }
+
+    /// The installed environment; pulled first when it is not there, which may take a minute.
+    pub(crate) async fn ensure(
+        &self,
+        spec: &'static EnvironmentSpec,
+        caller: &Caller,
+    ) -> Result<Installed, Error> {
+        if let Ok(Some(installed)) = self.catalog().installed(spec) {
+            return Ok(installed);
+        }
+        self.pulling(spec, caller, Catalog::ensure).await
+    }
+
+    /// Lets the catalog work on a thread of its own and tells its progress to the caller.
+    pub(crate) async fn pulling(
+        &self,
+        spec: &'static EnvironmentSpec,
+        caller: &Caller,
+        work: fn(&Catalog, &'static EnvironmentSpec, &dyn Watch) -> Result<Installed, CatalogError>,
+    ) -> Result<Installed, Error> {
+        phase(caller, "install", spec)?;
+        let (steps, mut progress) = mpsc::unbounded_channel();
+        let watch = Progress {
+            steps,
+            cancelled: Arc::default(),
+        };
+        let _cancel = CancelOnDrop(Arc::clone(&watch.cancelled));
+        let catalog = Arc::clone(self.catalog());
+        let mut pull = tokio::task::spawn_blocking(move || {
+            work(&catalog, spec, &watch).map_err(catalog_failed)
+        });
+        loop {
+            tokio::select! {
+                Some(event) = progress.recv() => caller.emit(event).map_err(|_| cancelled())?,
+                done = &mut pull => {
+                    let installed = done.map_err(|error| {
+                        Error::new(ErrorCode::Internal, "Pulling broke off").caused_by(&error)
+                    })??;
+                    phase(caller, "ready", spec)?;
+                    return Ok(installed);
+                }
+            }
+        }
+    }
+}
+
+fn phase(caller: &Caller, phase: &'static str, spec: &EnvironmentSpec) -> Result<(), Error> {
+    caller
+        .emit(Event::Phase {
+            scope: "pull",
+            phase,
+            fields: vec![("environment", spec.name.to_owned())],
+        })
+        .map_err(|_| cancelled())
+}
+
+struct Progress {
+    steps: mpsc::UnboundedSender<Event<'static>>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Watch for Progress {
+    fn progress(&self, step: &Step) {
+        let _ = self.steps.send(Event::Progress {
+            message: step.message.clone(),
+            fraction: step.fraction,
+        });
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,274 @@
+//! From what went wrong inside to what a user reads: code, words and remedy are attached here.
+
+use std::io;
+
+use pyro_api::values::VmRecord;
+use pyro_api::{Error, ErrorCode};
+use pyro_catalog::CatalogError;
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::{EndReason, Ended};
+
+use crate::machine::command::CommandError;
+use crate::machine::launch::LaunchError;
+use crate::machine::link::LinkError;
+use crate::store::StoreError;
+
+const INSTALL_QEMU: &str =
+    "Install QEMU with `sudo apt-get install qemu-system-x86`, and see `pyro doctor`";
+const FREE_SPACE: &str = "Free some space, for instance with `pyro env prune`, or set PYRO_STATE_DIR and \
+     PYRO_ENVIRONMENT_CACHE_DIR to folders on a larger disk";
+const LESS_LOAD: &str = "Try again when the host is less busy, or allow more time with \
+     PYRO_BOOT_TIMEOUT_SECONDS=120";
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Newer { .. } => Self::new(
+                ErrorCode::NewerState,
+                "The state folder belongs to a newer pyro",
+            )
+            .because(&error)
+            .hint("Update pyro, or set PYRO_STATE_DIR to another folder"),
+            StoreError::Folder { source, .. } => host_io("The state folder cannot be used", source)
+                .because(&error)
+                .hint("Make it writable, or set PYRO_STATE_DIR to another folder"),
+            StoreError::Database { source, .. } => {
+                let code = match source.sqlite_error_code() {
+                    Some(rusqlite::ErrorCode::DiskFull) => ErrorCode::NoSpace,
+                    _ => ErrorCode::HostIo,
+                };
+                let told = Self::new(code, "The state database cannot be used").caused_by(&error);
+                match code {
+                    ErrorCode::NoSpace => told.hint(FREE_SPACE),
+                    _ => told.hint(
+                        "See that the folder is writable; when the database is damaged, move it \
+                         away: it holds only the records of VMs",
+                    ),
+                }
+            }
+            StoreError::Record { vm_id, .. } => Self::new(
+                ErrorCode::Internal,
+                format!("The record of VM `{vm_id}` is damaged"),
+            )
+            .caused_by(&error)
+            .hint("It is removed when the next VM is created"),
+        }
+    }
+}
+
+pub(crate) fn catalog_failed(error: CatalogError) -> Error {
+    let (code, what, hint) = match &error {
+        CatalogError::UnknownEnvironment {
+            name,
+            nearest,
+            known,
+        } => {
+            let hint = match nearest {
+                Some(nearest) => format!("Did you mean `{nearest}`?"),
+                None => "See `pyro env list`".to_owned(),
+            };
+            return Error::new(
+                ErrorCode::UnknownEnvironment,
+                format!("There is no environment `{name}`"),
+            )
+            .because(format!("known are {}", known.join(", ")))
+            .hint(hint);
+        }
+        CatalogError::NotInstalled { name } => (
+            ErrorCode::Damaged,
+            format!("Environment `{name}` is not installed"),
+            format!("Install it with `pyro env pull {name}`"),
+        ),
+        CatalogError::ToolMissing { tool, package, .. } => (
+            ErrorCode::ToolMissing,
+            format!("`{tool}` is needed to build an environment and was not found"),
+            format!("Install it with `sudo apt-get install {package}`"),
+        ),
+        CatalogError::CacheNotWritable { path, .. } => (
+            ErrorCode::HostIo,
+            format!(
+                "The environment cache cannot be written: {}",
+                path.display()
+            ),
+            "Make it writable, or set PYRO_ENVIRONMENT_CACHE_DIR to another folder".to_owned(),
+        ),
+        CatalogError::NoSpace { .. } => (
+            ErrorCode::NoSpace,
+            "The disk of the environment cache is full".to_owned(),
+            FREE_SPACE.to_owned(),
+        ),
+        CatalogError::Damaged { .. } => (
+            ErrorCode::Damaged,
+            "An installed environment is damaged".to_owned(),
+            "Mend it with `pyro env pull` and its name".to_owned(),
+        ),
+        CatalogError::NewerManifest { .. } => (
+            ErrorCode::NewerState,
+            "The environment cache belongs to a newer pyro".to_owned(),
+            "Update pyro, or set PYRO_ENVIRONMENT_CACHE_DIR to another folder".to_owned(),
+        ),
+        CatalogError::UserNamespaces { fix, .. } => (
+            ErrorCode::PullFailed,
+            "Environments cannot be built without root on this host".to_owned(),
+            fix.clone(),
+        ),
+        CatalogError::BadMirror { .. } => (
+            ErrorCode::InvalidArgument,
+            "The Debian mirror cannot be used".to_owned(),
+            "Set PYRO_DEBIAN_MIRROR to an address such as http://deb.debian.org/debian, or \
+                 unset it"
+                .to_owned(),
+        ),
+        CatalogError::BuildFailed { environment, .. }
+        | CatalogError::BuildTimedOut { environment, .. } => (
+            ErrorCode::PullFailed,
+            format!("Environment `{environment}` could not be built"),
+            "See that the Debian mirror can be reached (PYRO_DEBIAN_MIRROR names another one), \
+                 then try again; nothing half-made was kept"
+                .to_owned(),
+        ),
+        CatalogError::Cancelled => return crate::machine::start::cancelled(),
+        CatalogError::KernelUnusable { .. } => (
+            ErrorCode::PullFailed,
+            "The guest kernel cannot be used".to_owned(),
+            "Try `pyro env prune` and pull again".to_owned(),
+        ),
+        CatalogError::AgentMissing { .. } | CatalogError::AgentNotStatic { .. } => (
+            ErrorCode::ToolMissing,
+            "The guest agent cannot be used".to_owned(),
+            "Build pyro with `make build`, or set PYRO_AGENT to the path of a static `pyro-agent`"
+                .to_owned(),
+        ),
+        CatalogError::Io { .. } => (
+            ErrorCode::HostIo,
+            "The environment cache cannot be used".to_owned(),
+            "See that the disk is sound and the folder is yours".to_owned(),
+        ),
+    };
+    Error::new(code, what).caused_by(&error).hint(hint)
+}
+
+/// A file of the host could not be used; a full disk is told apart.
+pub(crate) fn host_io(what: impl Into<String>, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::new(ErrorCode::NoSpace, what)
+                .caused_by(error)
+                .hint(FREE_SPACE)
+        }
+        _ => Error::new(ErrorCode::HostIo, what).caused_by(error),
+    }
+}
+
+pub(crate) fn launch_failed(vm_id: &str, error: LaunchError) -> Error {
+    let what = format!("VM `{vm_id}` did not start");
+    match error {
+        LaunchError::Failed { fault } => from_fault(what, fault),
+        LaunchError::LaunchFile { source } => host_io(what, &source),
+        LaunchError::NoAnswer { .. } => Error::new(ErrorCode::BootTimeout, what)
+            .because(&error)
+            .hint(LESS_LOAD),
+        LaunchError::ShimGone { .. } => Error::new(ErrorCode::VmDied, what)
+            .because(&error)
+            .hint("Try again; when it happens often, see `pyro doctor` and the kernel's log for killed processes"),
+        LaunchError::Start { .. } | LaunchError::Garbled { .. } | LaunchError::CallerGone => {
+            Error::new(ErrorCode::Internal, what)
+                .caused_by(&error)
+                .hint("See that PYRO_BIN, when set, names this version's `pyro`")
+        }
+    }
+}
+
+pub(crate) fn link_failed(vm_id: &str, error: &LinkError) -> Error {
+    let what = format!("VM `{vm_id}` cannot be reached");
+    match error {
+        LinkError::Failed { fault } => from_fault(what, fault.clone()),
+        _ => Error::new(ErrorCode::VmDied, what)
+            .caused_by(error)
+            .hint("Run the command again in a new VM"),
+    }
+}
+
+pub(crate) fn command_refused(vm_id: &str, fault: Fault) -> Error {
+    from_fault(
+        format!("The command could not be started in VM `{vm_id}`"),
+        fault,
+    )
+}
+
+pub(crate) fn vm_died(vm_id: &str, error: &CommandError) -> Error {
+    Error::new(
+        ErrorCode::VmDied,
+        format!("VM `{vm_id}` went away before the command had ended"),
+    )
+    .caused_by(error)
+    .hint("Run the command again in a new VM")
+}
+
+/// A VM that ended under a command, with its shim's last words.
+pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
+    let (code, hint) = match ended.reason {
+        EndReason::Expired => (
+            ErrorCode::VmExpired,
+            "Give the VM more time with `--ttl-seconds`",
+        ),
+        EndReason::NoSpace => (ErrorCode::NoSpace, FREE_SPACE),
+        EndReason::GuestOff => (
+            ErrorCode::VmDied,
+            "The guest switched itself off; run the command again in a new VM if that was not its aim",
+        ),
+        EndReason::Stopped | EndReason::OwnerGone | EndReason::Died | EndReason::Unknown => {
+            (ErrorCode::VmDied, "Run the command again in a new VM")
+        }
+    };
+    let mut error = Error::new(code, format!("VM `{vm_id}` ended before the command had"))
+        .because(ended.message);
+    error.causes.extend(console(ended.console_tail));
+    error.hint(hint)
+}
+
+pub(crate) fn wrong_state(record: &VmRecord, wanted: &str, allowed: &str) -> Error {
+    Error::new(
+        ErrorCode::WrongState,
+        format!(
+            "VM `{}` is {} and cannot be {wanted}",
+            record.vm_id, record.state
+        ),
+    )
+    .because(format!("that needs a VM that is {allowed}"))
+}
+
+fn from_fault(what: String, fault: Fault) -> Error {
+    let (code, hint) = match fault.code {
+        FaultCode::VmmMissing => (ErrorCode::VmUnavailable, Some(INSTALL_QEMU)),
+        FaultCode::VmmFailed => (
+            ErrorCode::VmUnavailable,
+            Some("See `pyro doctor`; PYRO_ACCELERATOR=tcg avoids a broken KVM"),
+        ),
+        FaultCode::BootTimeout => (ErrorCode::BootTimeout, Some(LESS_LOAD)),
+        FaultCode::BootFailed => (
+            ErrorCode::BootFailed,
+            Some("Check the environment with `pyro env pull` and its name, then try again"),
+        ),
+        FaultCode::GuestDied => (ErrorCode::VmDied, Some("Run the command again in a new VM")),
+        FaultCode::NoSpace => (ErrorCode::NoSpace, Some(FREE_SPACE)),
+        FaultCode::HostIo => (ErrorCode::HostIo, None),
+        FaultCode::Refused | FaultCode::NotFound => (ErrorCode::InvalidArgument, None),
+        FaultCode::Protocol | FaultCode::Unknown => (
+            ErrorCode::Internal,
+            Some("See that `pyro` and `pyro-agent` come from the same build"),
+        ),
+    };
+    let mut error = Error::new(code, what).because(fault.message);
+    error.causes.extend(console(fault.detail));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The end of a console as one cause of several lines.
+fn console(lines: Vec<String>) -> Option<String> {
+    (!lines.is_empty())
+        .then(|| format!("the last lines of its console were:\n{}", lines.join("\n")))
+}

@@ -1,0 +1,19 @@
+//! The Rust library of pyro: carries out every operation of the contract.
+//!
+//! [`Engine`] implements [`Handle`](pyro_api::Handle) for each operation, one file each in
+//! `operations/`. What several operations need lives in `machine/` (one VM: its folder, its shim,
+//! a command in it, its end) and `store/` (the records of all). An operation never calls another.
+//!
+//! Deliberately absent: terminals, command lines, MCP, and anything that knows which door called;
+//! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's).
+
+mod config;
+mod engine;
+mod environments;
+mod error;
+mod machine;
+mod operations;
+mod store;
+
+pub use config::{Backend, Config};
+pub use engine::Engine;

@@ -1,0 +1,152 @@
+//! One command in a running VM: its output as it comes, its input as it is wanted, its end.
+
+use std::io::Read;
+use std::time::Duration;
+
+use pyro_api::values::CommandLine;
+use pyro_api::{Caller, Event, Stream};
+use pyro_wire::agent::{AgentRequest, Command, Exec, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::fault::Fault;
+use pyro_wire::frame::{self, FrameError, Kind};
+use tokio::io::AsyncWrite;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::output::KeptOutput;
+
+/// How much longer than the command's own timeout the host waits for the guest to enforce it,
+/// before it takes the guest for lost.
+const GUEST_GRACE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("the connection to the guest broke")]
+    Broken {
+        #[source]
+        source: FrameError,
+    },
+    /// The stream ended before the command did: the VM is gone.
+    #[error("the VM went away before the command had ended")]
+    VmGone,
+    #[error(transparent)]
+    Refused { fault: Fault },
+    #[error("the caller went away")]
+    CallerGone,
+}
+
+/// What a command did and wrote.
+pub(crate) struct Finished {
+    pub(crate) end: ExecEnd,
+    pub(crate) stdout: KeptOutput,
+    pub(crate) stderr: KeptOutput,
+}
+
+/// Runs a command over a stream to the agent. Dropping the future ends the command.
+pub(crate) async fn run(
+    stream: UnixStream,
+    command: &CommandLine,
+    timeout_seconds: u32,
+    caller: &Caller,
+) -> Result<Finished, CommandError> {
+    let broken = |source| CommandError::Broken { source };
+    let (mut from_guest, mut to_guest) = stream.into_split();
+    let input = caller.take_input();
+    let time = Duration::from_secs(timeout_seconds.into());
+    let exec = AgentRequest::Exec(Exec {
+        command: match command {
+            CommandLine::Shell(line) => Command::Shell(line.clone().into()),
+            CommandLine::Program(words) => {
+                Command::Program(words.iter().cloned().map(Into::into).collect())
+            }
+        },
+        cwd: None,
+        env: Vec::new(),
+        timeout_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        input: input.is_some(),
+    });
+    frame::write_message(&mut to_guest, &exec)
+        .await
+        .map_err(broken)?;
+
+    let mut stdout = KeptOutput::new(caller.keep_output());
+    let mut stderr = KeptOutput::new(caller.keep_output());
+    let ended = {
+        let output = async {
+            loop {
+                let frame = frame::read(&mut from_guest)
+                    .await
+                    .map_err(vm_gone)?
+                    .ok_or(CommandError::VmGone)?;
+                let (stream, kept) = match frame.kind {
+                    Kind::Output => (Stream::Stdout, &mut stdout),
+                    Kind::ErrorOutput => (Stream::Stderr, &mut stderr),
+                    Kind::Message | Kind::Input => match frame.message().map_err(broken)? {
+                        ExecEvent::Ended(end) => return Ok(end),
+                        ExecEvent::Failed(fault) => return Err(CommandError::Refused { fault }),
+                        ExecEvent::Started { .. } => continue,
+                    },
+                };
+                kept.push(&frame.body);
+                let bytes = &frame.body;
+                caller
+                    .emit(Event::Output { stream, bytes })
+                    .map_err(|_| CommandError::CallerGone)?;
+            }
+        };
+        // Input that cannot be delivered is the command's business, not a failure of the call.
+        let feed = async {
+            if let Some(input) = input {
+                let _ = feed(&mut to_guest, input).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = timeout(time.saturating_add(GUEST_GRACE), output) => ended,
+            () = feed => unreachable!("feeding never ends"),
+        }
+    };
+    let end = match ended {
+        Ok(end) => end?,
+        // The guest does not even end its command: it is ended with its VM.
+        Err(_) => ExecEnd {
+            exit_code: 124,
+            signal: None,
+            timed_out: true,
+            duration_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        },
+    };
+    Ok(Finished {
+        end,
+        stdout,
+        stderr,
+    })
+}
+
+fn vm_gone(error: FrameError) -> CommandError {
+    match error {
+        FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => CommandError::VmGone,
+        source => CommandError::Broken { source },
+    }
+}
+
+/// Sends input as the guest takes it. The reading happens on a thread of its own, because reading
+/// from a terminal or a pipe cannot be cancelled; the thread ends with the input or the process.
+async fn feed(
+    to_guest: &mut (impl AsyncWrite + Unpin),
+    mut input: Box<dyn Read + Send>,
+) -> Result<(), FrameError> {
+    let (pieces, mut queue) = mpsc::channel::<Vec<u8>>(2);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; frame::DATA_CHUNK];
+        while let Ok(count @ 1..) = input.read(&mut buffer) {
+            if pieces.blocking_send(buffer[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(piece) = queue.recv().await {
+        frame::write_data(to_guest, Kind::Input, &piece).await?;
+    }
+    frame::write_message(to_guest, &ExecControl::InputEnd).await
+}

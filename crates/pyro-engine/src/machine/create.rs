@@ -1,0 +1,184 @@
+//! A new VM: its identity, its record, its folder and its disk. Nothing runs yet.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+
+use pyro_api::values::{ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
+use pyro_api::{Caller, Error, ErrorCode};
+use pyro_catalog::Installed;
+
+use super::folder::VmFolder;
+use super::{disk, now};
+use crate::config::Backend;
+use crate::engine::Engine;
+use crate::error::catalog_failed;
+
+/// What a new VM is to be.
+pub(crate) struct Wanted<'a> {
+    pub(crate) environment: &'a str,
+    pub(crate) vcpu_count: VcpuCount,
+    pub(crate) mem_mib: MemMib,
+    pub(crate) ttl_seconds: TtlSeconds,
+    /// How long it lives at least, whatever the time to live says, in seconds.
+    pub(crate) at_least_seconds: u32,
+    pub(crate) network: bool,
+    pub(crate) allow_host_compat: bool,
+}
+
+/// What a VM runs on.
+#[derive(Clone, Debug)]
+pub(crate) enum Base {
+    Image(Installed),
+    HostProcess,
+}
+
+impl Engine {
+    /// Makes record, folder and disk. On failure nothing of them is left.
+    pub(crate) async fn create_vm(
+        &self,
+        wanted: &Wanted<'_>,
+        caller: &Caller,
+    ) -> Result<(VmRecord, Base), Error> {
+        let spec = pyro_catalog::find(wanted.environment).map_err(catalog_failed)?;
+        if wanted.network {
+            return Err(
+                Error::new(ErrorCode::Unsupported, "Guest networks are not built yet").hint(
+                    "Leave `--network` (or `network`) out; the guest then has no network device",
+                ),
+            );
+        }
+        let base = match self.backend(wanted.allow_host_compat)? {
+            Backend::Process => Base::HostProcess,
+            Backend::Qemu | Backend::Auto => Base::Image(self.ensure(spec, caller).await?),
+        };
+
+        let vm_id = random_hex(6).map_err(|error| {
+            Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
+        })?;
+        let created_at = now();
+        let lives = wanted.ttl_seconds.get().max(wanted.at_least_seconds);
+        let record = VmRecord {
+            environment: wanted.environment.to_owned(),
+            environment_version: Some(pyro_catalog::ENVIRONMENT_VERSION.to_owned()),
+            vcpu_count: wanted.vcpu_count.get(),
+            mem_mib: wanted.mem_mib.get(),
+            ttl_seconds: wanted.ttl_seconds.get(),
+            created_at,
+            expires_at: created_at + f64::from(lives),
+            state: VmState::Created,
+            network_enabled: false,
+            allow_host_compat: wanted.allow_host_compat,
+            guest_ip: None,
+            tap_name: None,
+            execution_mode: ExecutionMode::Pending,
+            accelerator: None,
+            metadata: metadata(wanted, &base),
+            vm_id,
+        };
+        // The record comes first: a folder without one is debris that any sweep may remove.
+        self.put(&record)?;
+        if let Err(error) = self.make_folder(&record, &base) {
+            self.forget(&record.vm_id);
+            return Err(error);
+        }
+        Ok((record, base))
+    }
+
+    /// What the VM of a record runs on, now that it was created.
+    pub(crate) fn base_of(&self, record: &VmRecord) -> Result<Base, Error> {
+        let Some(digest) = record.metadata.get("environment_digest") else {
+            return Ok(Base::HostProcess);
+        };
+        let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
+        match self.catalog().installed(spec).map_err(catalog_failed)? {
+            Some(installed) if installed.rootfs_digest == *digest => Ok(Base::Image(installed)),
+            _ => Err(Error::new(
+                ErrorCode::Damaged,
+                format!("VM `{}` was created on an image that is gone", record.vm_id),
+            )
+            .because(format!(
+                "`{}` was pulled anew or removed since",
+                record.environment
+            ))
+            .hint("Delete the VM and create a new one")),
+        }
+    }
+
+    /// Removes record and folder of a VM that does not run, as well as that goes.
+    pub(crate) fn forget(&self, vm_id: &str) {
+        // Whatever stays behind is debris for the next sweep.
+        let _ = self.folder(vm_id).remove();
+        if let Ok(store) = self.store() {
+            let _ = store.remove_vm(vm_id);
+        }
+    }
+
+    pub(crate) fn folder(&self, vm_id: &str) -> VmFolder {
+        VmFolder::of(&self.config().state_dir, vm_id)
+    }
+
+    fn make_folder(&self, record: &VmRecord, base: &Base) -> Result<(), Error> {
+        let folder = self.folder(&record.vm_id);
+        let made = match folder.create() {
+            Ok(()) => match base {
+                Base::Image(installed) => disk::create_layer(&folder, installed),
+                Base::HostProcess => std::fs::create_dir(folder.join(disk::HOST_WORKSPACE)),
+            },
+            Err(error) => Err(error),
+        };
+        made.map_err(|error| {
+            crate::error::host_io(
+                format!(
+                    "The folder of a new VM could not be made: {}",
+                    folder.path().display()
+                ),
+                &error,
+            )
+        })
+    }
+}
+
+fn metadata(wanted: &Wanted<'_>, base: &Base) -> BTreeMap<String, String> {
+    let mut metadata = BTreeMap::from([
+        (
+            "allow_host_compat".to_owned(),
+            wanted.allow_host_compat.to_string(),
+        ),
+        (
+            "environment_version".to_owned(),
+            pyro_catalog::ENVIRONMENT_VERSION.to_owned(),
+        ),
+        ("network_enabled".to_owned(), "false".to_owned()),
+    ]);
+    if let Base::Image(installed) = base {
+        metadata.extend([
+            ("environment_source".to_owned(), installed.source.clone()),
+            (
+                "environment_digest".to_owned(),
+                installed.rootfs_digest.clone(),
+            ),
+            (
+                "environment_install_dir".to_owned(),
+                installed.install_dir.display().to_string(),
+            ),
+            (
+                "kernel_image".to_owned(),
+                installed.kernel.image.display().to_string(),
+            ),
+            (
+                "rootfs_image".to_owned(),
+                installed.rootfs.display().to_string(),
+            ),
+            ("rootfs_clone_mode".to_owned(), "qcow2_overlay".to_owned()),
+        ]);
+    }
+    metadata
+}
+
+/// Random bytes of the host, as lower-case hex digits.
+pub(crate) fn random_hex(bytes: usize) -> io::Result<String> {
+    let mut random = vec![0_u8; bytes];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,75 @@
+//! Ends VMs: the shim, the folder, the record.
+
+use std::time::Duration;
+
+use pyro_api::values::{DeleteReason, VmDeleted};
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::shim::Stop;
+use tokio::time::{Instant, sleep};
+
+use super::link;
+use crate::engine::Engine;
+use crate::error::host_io;
+
+/// How long a VM may take to be gone once its shim was told.
+const GONE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Deletes a VM in whatever state it is.
+    pub(crate) async fn end_vm(
+        &self,
+        vm_id: &str,
+        reason: DeleteReason,
+    ) -> Result<VmDeleted, Error> {
+        self.halt_vm(vm_id, Duration::ZERO, true).await?;
+        let folder = self.folder(vm_id);
+        folder.remove().map_err(|error| {
+            host_io(
+                format!("The folder of VM `{vm_id}` could not be removed"),
+                &error,
+            )
+        })?;
+        self.store()?.remove_vm(vm_id)?;
+        Ok(VmDeleted {
+            vm_id: vm_id.to_owned(),
+            deleted: true,
+            reason,
+        })
+    }
+
+    /// Ends the VM's processes, if there are any.
+    pub(crate) async fn halt_vm(
+        &self,
+        vm_id: &str,
+        grace: Duration,
+        remove: bool,
+    ) -> Result<(), Error> {
+        let folder = self.folder(vm_id);
+        let launched = self.launched().remove(vm_id);
+        if folder.is_alive() {
+            let stop = Stop {
+                grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+                remove,
+            };
+            // A shim that does not answer still ends when its owner's pipe closes, or is ending
+            // already; what counts is that the lock becomes free.
+            let _ = link::stop(&folder, stop).await;
+        }
+        drop(launched);
+        let deadline = Instant::now() + GONE;
+        while folder.is_alive() {
+            if Instant::now() >= deadline {
+                return Err(Error::new(
+                    ErrorCode::Internal,
+                    format!("VM `{vm_id}` did not end within {} s", GONE.as_secs()),
+                )
+                .hint(format!(
+                    "Look for a process `pyro shim {}` and end it",
+                    folder.path().display()
+                )));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Starts a shim and waits until its VM answers.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use pyro_api::{Caller, Event};
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::frame;
+use pyro_wire::launch::{Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Running};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::folder::VmFolder;
+
+/// Beyond the boots themselves: the KVM probe, and a host that is busy with other VMs.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// How long to wait for a shim's last words after its VM went away.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+const SHIM_LOG: &str = "shim.log";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LaunchError {
+    #[error("the launch file could not be written")]
+    LaunchFile {
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} could not be started", program.display())]
+    Start {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Failed { fault: Fault },
+    #[error("the supervisor of the VM ended without a word: {log}")]
+    ShimGone { log: String },
+    #[error("the VM gave no answer within {} s", waited.as_secs())]
+    NoAnswer { waited: Duration },
+    #[error("the supervisor of the VM said something that was not understood")]
+    Garbled {
+        #[source]
+        source: frame::FrameError,
+    },
+    #[error("the caller went away")]
+    CallerGone,
+}
+
+/// A VM whose shim this process started. Dropping it ends the VM, because the shim then finds its
+/// owner gone.
+pub(crate) struct Launched {
+    pub(crate) running: Running,
+    // The runtime reaps the shim when it ends.
+    _shim: Child,
+    _owner: ChildStdin,
+    events: ChildStdout,
+}
+
+impl Launched {
+    /// Why the VM is over, once it is.
+    pub(crate) async fn end(&mut self) -> Option<Ended> {
+        let last_words = async {
+            loop {
+                match frame::read(&mut self.events).await.ok()??.message().ok()? {
+                    LaunchEvent::Ended(ended) => return Some(ended),
+                    LaunchEvent::Note(_) | LaunchEvent::Ready(_) | LaunchEvent::Failed(_) => {}
+                }
+            }
+        };
+        timeout(LAST_WORDS, last_words).await.ok()?
+    }
+}
+
+/// Starts `pyro shim` on a prepared folder.
+pub(crate) async fn launch(
+    pyro: &std::path::Path,
+    folder: &VmFolder,
+    spec: &LaunchSpec,
+    caller: &Caller,
+) -> Result<Launched, LaunchError> {
+    write_launch_file(folder, spec).map_err(|source| LaunchError::LaunchFile { source })?;
+    let start_failed = |source| LaunchError::Start {
+        program: pyro.to_owned(),
+        source,
+    };
+    let log = private_file(folder, SHIM_LOG).map_err(start_failed)?;
+    let mut shim = Command::new(pyro)
+        .arg("shim")
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .map_err(start_failed)?;
+    let (Some(owner), Some(mut events)) = (shim.stdin.take(), shim.stdout.take()) else {
+        return Err(start_failed(io::Error::other("no pipes to the supervisor")));
+    };
+
+    let waited = Duration::from_millis(spec.boot_deadline_ms.saturating_mul(2)) + SLACK;
+    let running = timeout(waited, ready(&mut events, folder, caller))
+        .await
+        .map_err(|_| LaunchError::NoAnswer { waited })??;
+    Ok(Launched {
+        running,
+        _shim: shim,
+        _owner: owner,
+        events,
+    })
+}
+
+async fn ready(
+    events: &mut ChildStdout,
+    folder: &VmFolder,
+    caller: &Caller,
+) -> Result<Running, LaunchError> {
+    loop {
+        let frame = frame::read(events)
+            .await
+            .map_err(|source| LaunchError::Garbled { source })?
+            .ok_or_else(|| LaunchError::ShimGone {
+                log: end_of_log(folder),
+            })?;
+        match frame
+            .message()
+            .map_err(|source| LaunchError::Garbled { source })?
+        {
+            LaunchEvent::Ready(running) => return Ok(running),
+            LaunchEvent::Note(note) => caller
+                .emit(Event::Note(note))
+                .map_err(|_| LaunchError::CallerGone)?,
+            LaunchEvent::Failed(fault) => return Err(LaunchError::Failed { fault }),
+            LaunchEvent::Ended(ended) => {
+                return Err(LaunchError::Failed {
+                    fault: Fault::new(FaultCode::BootFailed, ended.message)
+                        .with_detail(ended.console_tail),
+                });
+            }
+        }
+    }
+}
+
+fn write_launch_file(folder: &VmFolder, spec: &LaunchSpec) -> io::Result<()> {
+    let file = private_file(folder, LAUNCH_FILE)?;
+    serde_json::to_writer_pretty(file, spec).map_err(io::Error::from)
+}
+
+fn private_file(folder: &VmFolder, name: &str) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(folder.join(name))
+}
+
+fn end_of_log(folder: &VmFolder) -> String {
+    const KEPT: u64 = 2048;
+    let read = || -> io::Result<String> {
+        let mut log = File::open(folder.join(SHIM_LOG))?;
+        let length = log.metadata()?.len();
+        log.seek(SeekFrom::Start(length.saturating_sub(KEPT)))?;
+        let mut text = Vec::new();
+        log.read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    };
+    match read() {
+        Ok(text) if !text.is_empty() => text,
+        _ => "its log is empty, so it was probably killed".to_owned(),
+    }
+}

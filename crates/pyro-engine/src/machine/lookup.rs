@@ -1,0 +1,56 @@
+//! From a VM's id to its record, made true first.
+
+use pyro_api::values::{DeleteReason, VmState};
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::launch::{END_FILE, Ended};
+
+use super::now;
+use crate::engine::Engine;
+use crate::store::StoredVm;
+
+impl Engine {
+    /// The record of a VM whose time is not over. One that is over is deleted and refused.
+    pub(crate) async fn vm(&self, vm_id: &str) -> Result<StoredVm, Error> {
+        let mut vm = self.store()?.vm(vm_id)?.ok_or_else(|| unknown(vm_id))?;
+        if vm.record.expires_at <= now() {
+            self.end_vm(vm_id, DeleteReason::ExplicitDelete).await?;
+            return Err(Error::new(
+                ErrorCode::VmExpired,
+                format!("VM `{vm_id}` reached the end of its time to live and was deleted"),
+            )
+            .because(format!("its ttl_seconds was {}", vm.record.ttl_seconds))
+            .hint("Create a new one, with a larger `ttl_seconds` if it must live longer"));
+        }
+        if vm.record.state == VmState::Started && !self.folder(vm_id).is_alive() {
+            self.repair(&mut vm)?;
+        }
+        Ok(vm)
+    }
+
+    /// The VM's shim is gone although the record says otherwise.
+    fn repair(&self, vm: &mut StoredVm) -> Result<(), Error> {
+        self.launched().remove(&vm.record.vm_id);
+        let folder = self.folder(&vm.record.vm_id);
+        if !folder.path().is_dir() {
+            self.store()?.remove_vm(&vm.record.vm_id)?;
+            return Err(unknown(&vm.record.vm_id)
+                .because("it ended and its folder was removed since it was last looked at"));
+        }
+        let why = std::fs::read(folder.join(END_FILE))
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Ended>(&text).ok())
+            .map_or_else(
+                || "its supervisor was killed".to_owned(),
+                |ended| ended.message,
+            );
+        vm.record.state = VmState::Stopped;
+        vm.record.metadata.insert("last_end".to_owned(), why);
+        self.store()?.put_vm(vm)?;
+        Ok(())
+    }
+}
+
+fn unknown(vm_id: &str) -> Error {
+    Error::new(ErrorCode::UnknownVm, format!("There is no VM `{vm_id}`"))
+        .hint("One-shot VMs are gone after `vm_exec`, `vm_delete` or their time to live")
+}

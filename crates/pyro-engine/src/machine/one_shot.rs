@@ -1,0 +1,125 @@
+//! A command in a started VM, after which the VM is deleted, whatever happened.
+
+use pyro_api::values::{CommandLine, DeleteReason, ExecResult, TimeoutSeconds, VmRecord};
+use pyro_api::{Caller, Error};
+
+use super::command::{self, CommandError};
+use super::link;
+use super::start::cancelled;
+use crate::engine::Engine;
+use crate::error::{command_refused, link_failed, vm_died};
+
+/// Removes a VM when the operation that it belongs to is dropped half-way.
+pub(crate) struct Abandoned<'a> {
+    engine: &'a Engine,
+    vm_id: Option<String>,
+}
+
+impl<'a> Abandoned<'a> {
+    pub(crate) fn guard(engine: &'a Engine, vm_id: &str) -> Self {
+        Self {
+            engine,
+            vm_id: Some(vm_id.to_owned()),
+        }
+    }
+
+    /// The operation took care of the VM itself.
+    pub(crate) fn disarm(mut self) {
+        self.vm_id = None;
+    }
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        let Some(vm_id) = self.vm_id.take() else {
+            return;
+        };
+        // Dropping the launched VM closes its owner pipe: the shim ends it and removes the folder.
+        self.engine.launched().remove(&vm_id);
+        if self.engine.folder(&vm_id).is_alive() {
+            if let Ok(store) = self.engine.store() {
+                let _ = store.remove_vm(&vm_id);
+            }
+        } else {
+            self.engine.forget(&vm_id);
+        }
+    }
+}
+
+impl Engine {
+    /// Runs the command and deletes the VM.
+    pub(crate) async fn exec_and_end(
+        &self,
+        record: &VmRecord,
+        command: &CommandLine,
+        timeout: TimeoutSeconds,
+        caller: &Caller,
+    ) -> Result<ExecResult, Error> {
+        let finished = self.exec(record, command, timeout, caller).await;
+        let cleanup = match &finished {
+            Ok(_) => DeleteReason::PostExecCleanup,
+            Err(_) => DeleteReason::RunVmErrorCleanup,
+        };
+        let deleted = self.end_vm(&record.vm_id, cleanup).await;
+        let finished = finished?;
+        let deleted = deleted?;
+
+        let (stdout, stderr) = (finished.stdout.into_text(), finished.stderr.into_text());
+        let fact = |key: &str| record.metadata.get(key).cloned().unwrap_or_default();
+        Ok(ExecResult {
+            vm_id: record.vm_id.clone(),
+            environment: record.environment.clone(),
+            environment_version: record.environment_version.clone(),
+            command: command.to_string(),
+            stdout: stdout.text,
+            stderr: stderr.text,
+            exit_code: finished.end.exit_code,
+            duration_ms: finished.end.duration_ms,
+            execution_mode: record.execution_mode,
+            cleanup: deleted,
+            signal: finished.end.signal,
+            timed_out: finished.end.timed_out,
+            stdout_bytes: stdout.bytes,
+            stderr_bytes: stderr.bytes,
+            stdout_truncated: stdout.truncated,
+            stderr_truncated: stderr.truncated,
+            stdout_encoding: stdout.encoding,
+            stderr_encoding: stderr.encoding,
+            accelerator: record.accelerator.clone().unwrap_or_default(),
+            accelerator_reason: fact("accelerator_reason"),
+            boot_ms: fact("boot_ms").parse().unwrap_or_default(),
+        })
+    }
+
+    async fn exec(
+        &self,
+        record: &VmRecord,
+        command: &CommandLine,
+        timeout: TimeoutSeconds,
+        caller: &Caller,
+    ) -> Result<command::Finished, Error> {
+        let vm_id = &record.vm_id;
+        let stream = match link::agent(&self.folder(vm_id)).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
+        };
+        match command::run(stream, command, timeout.get(), caller).await {
+            Ok(finished) => Ok(finished),
+            Err(CommandError::CallerGone) => Err(cancelled()),
+            Err(CommandError::Refused { fault }) => Err(command_refused(vm_id, fault)),
+            Err(error) => Err(self.why_gone(vm_id, vm_died(vm_id, &error)).await),
+        }
+    }
+
+    /// Adds the last words of the VM's shim to an error, when there are any.
+    async fn why_gone(&self, vm_id: &str, error: Error) -> Error {
+        let launched = self.launched().remove(vm_id);
+        let Some(mut launched) = launched else {
+            return error;
+        };
+        match launched.end().await {
+            Some(ended) => crate::error::vm_ended(vm_id, ended),
+            None => error,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The mark of a living engine on its one-shot VMs: a lock that ends with the process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use pyro_api::{Error, ErrorCode};
+
+use super::create::random_hex;
+
+pub(crate) struct Owner {
+    id: String,
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Owner {
+    pub(crate) fn register(state_dir: &Path) -> Result<Self, Error> {
+        let folder = folder(state_dir);
+        let register = || -> io::Result<Self> {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)?;
+            let id = random_hex(16)?;
+            let path = folder.join(&id);
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?;
+            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, errno)| io::Error::from(errno))?;
+            Ok(Self {
+                id,
+                path,
+                _lock: lock,
+            })
+        };
+        register().map_err(|error| {
+            Error::new(
+                ErrorCode::HostIo,
+                format!("The state folder {} cannot be used", state_dir.display()),
+            )
+            .caused_by(&error)
+            .hint("Make it writable, or set PYRO_STATE_DIR to another folder")
+        })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether the engine with this mark still lives.
+    pub(crate) fn lives(state_dir: &Path, id: &str) -> bool {
+        is_locked(&folder(state_dir).join(id))
+    }
+
+    /// Removes the marks of engines that were killed.
+    pub(crate) fn forget_dead(state_dir: &Path) {
+        let Ok(entries) = fs::read_dir(folder(state_dir)) else {
+            return;
+        };
+        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            // A mark is locked right after it is made; a young one may not be locked yet.
+            let settled = fs::metadata(&path)
+                .and_then(|metadata| metadata.modified())
+                .is_ok_and(|made| made.elapsed().is_ok_and(|age| age.as_secs() > 10));
+            if settled && !is_locked(&path) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("owners")
+}
+
+fn is_locked(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+}

@@ -1,0 +1,75 @@
+//! The main job: a fresh VM, one command, no VM.
+
+use pyro_api::operations::vm_run::VmRun;
+use pyro_api::values::{DeleteReason, ExecResult};
+use pyro_api::{Caller, Error, Event};
+
+use super::create::Wanted;
+use super::one_shot::Abandoned;
+use super::start::cancelled;
+use super::sweep;
+use crate::engine::Engine;
+
+/// What a VM needs beyond its command's timeout to start and to be deleted, in seconds.
+const AROUND_THE_COMMAND: u32 = 120;
+
+impl Engine {
+    pub(crate) async fn run_once(&self, run: &VmRun, caller: &Caller) -> Result<ExecResult, Error> {
+        let phase = |phase, key, value: &str| {
+            let fields = vec![(key, value.to_owned())];
+            caller
+                .emit(Event::Phase {
+                    scope: "run",
+                    phase,
+                    fields,
+                })
+                .map_err(|_| cancelled())
+        };
+        phase("create", "environment", &run.environment)?;
+        let (mut record, base) = self
+            .create_vm(
+                &Wanted {
+                    environment: &run.environment,
+                    vcpu_count: run.vcpu_count,
+                    mem_mib: run.mem_mib,
+                    ttl_seconds: run.ttl_seconds,
+                    at_least_seconds: run.timeout_seconds.get().saturating_add(AROUND_THE_COMMAND),
+                    network: run.network,
+                    allow_host_compat: run.allow_host_compat,
+                },
+                caller,
+            )
+            .await?;
+        let vm_id = record.vm_id.clone();
+        let abandoned = Abandoned::guard(self, &vm_id);
+        self.sweep_beside()?;
+
+        phase("start", "vm_id", &vm_id)?;
+        match self.start_vm(&mut record, &base, caller).await {
+            Ok(launched) => self.launched().insert(vm_id.clone(), launched),
+            Err(error) => {
+                abandoned.disarm();
+                // The first error is the one to tell; a sweep gets what this leaves.
+                let _ = self.end_vm(&vm_id, DeleteReason::RunVmErrorCleanup).await;
+                return Err(error);
+            }
+        };
+        phase("execute", "vm_id", &vm_id)?;
+        let result = self
+            .exec_and_end(&record, &run.command, run.timeout_seconds, caller)
+            .await;
+        abandoned.disarm();
+        result
+    }
+
+    /// Clears away the debris of crashes while a VM boots.
+    fn sweep_beside(&self) -> Result<(), Error> {
+        let state_dir = self.config().state_dir.clone();
+        let store = std::sync::Arc::clone(self.store()?);
+        tokio::task::spawn_blocking(move || {
+            // The next one tries again.
+            let _ = sweep::sweep(&state_dir, &store);
+        });
+        Ok(())
+    }
+}

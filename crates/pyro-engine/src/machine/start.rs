@@ -1,0 +1,192 @@
+//! From a created VM to one that answers.
+
+use pyro_api::values::{ExecutionMode, VmRecord, VmState};
+use pyro_api::{Caller, Error, ErrorCode};
+use pyro_wire::PROTOCOL;
+use pyro_wire::launch::{LaunchSpec, Machine, Process, Qemu};
+
+use super::create::Base;
+use super::launch::{LaunchError, Launched, launch};
+use super::{disk, sweep};
+use crate::config::{Backend, on_path};
+use crate::engine::Engine;
+use crate::error::catalog_failed;
+use crate::error::launch_failed;
+use crate::store::Admission;
+
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
+impl Engine {
+    /// Which backend VMs run on here, given what the caller allows.
+    pub(crate) fn backend(&self, allow_host_compat: bool) -> Result<Backend, Error> {
+        match self.config().backend {
+            Backend::Qemu => Ok(Backend::Qemu),
+            Backend::Process if allow_host_compat => Ok(Backend::Process),
+            Backend::Process => Err(host_compat_not_allowed(
+                "PYRO_BACKEND asks for host processes",
+            )),
+            Backend::Auto if on_path(QEMU).is_some() => Ok(Backend::Qemu),
+            Backend::Auto if allow_host_compat => Ok(Backend::Process),
+            Backend::Auto => Err(qemu_missing()),
+        }
+    }
+
+    /// Starts the VM of a record and brings the record up to date.
+    pub(crate) async fn start_vm(
+        &self,
+        record: &mut VmRecord,
+        base: &Base,
+        caller: &Caller,
+    ) -> Result<Launched, Error> {
+        self.admit(record).await?;
+        let spec = self.launch_spec(record, base)?;
+        let folder = self.folder(&record.vm_id);
+        let launched = launch(self.config().pyro()?, &folder, &spec, caller)
+            .await
+            .map_err(|error| match error {
+                LaunchError::CallerGone => cancelled(),
+                error => launch_failed(&record.vm_id, error),
+            })?;
+        let running = &launched.running;
+        record.state = VmState::Started;
+        record.execution_mode = match base {
+            Base::Image(_) => ExecutionMode::GuestVsock,
+            Base::HostProcess => ExecutionMode::HostCompat,
+        };
+        record.accelerator = Some(running.accelerator.clone());
+        record.metadata.extend([
+            (
+                "execution_mode".to_owned(),
+                record.execution_mode.to_string(),
+            ),
+            ("backend".to_owned(), running.backend.clone()),
+            (
+                "accelerator_reason".to_owned(),
+                running.accelerator_reason.clone(),
+            ),
+            ("guest_kernel".to_owned(), running.kernel_release.clone()),
+            ("boot_ms".to_owned(), running.boot_ms.to_string()),
+            (
+                "boot_attempts".to_owned(),
+                running.boot_attempts.to_string(),
+            ),
+        ]);
+        if let Some(version) = &running.vmm_version {
+            record
+                .metadata
+                .insert("qemu_version".to_owned(), version.clone());
+        }
+        self.put(record)?;
+        Ok(launched)
+    }
+
+    /// Takes the VM's memory from what VMs may use together.
+    async fn admit(&self, record: &VmRecord) -> Result<(), Error> {
+        let limit = memory_limit_mib(self.config().memory_share);
+        let admit = || {
+            self.store()?
+                .admit_vm(&record.vm_id, limit)
+                .map_err(Error::from)
+        };
+        if matches!(admit()?, Admission::Admitted) {
+            return Ok(());
+        }
+        // Some of what is counted may have died without a word.
+        sweep::sweep(&self.config().state_dir, self.store()?)?;
+        let Admission::Full(running) = admit()? else {
+            return Ok(());
+        };
+        let names: Vec<String> = running
+            .iter()
+            .map(|(vm_id, mib)| format!("{vm_id} ({mib} MiB)"))
+            .collect();
+        let error = Error::new(
+            ErrorCode::MemoryLimit,
+            format!(
+                "A VM of {} MiB does not fit into the {limit} MiB that VMs may use here",
+                record.mem_mib
+            ),
+        );
+        Err(if names.is_empty() {
+            error.hint(
+                "Give it less with `--mem-mib`, or raise PYRO_MEMORY_SHARE (a share of the host's \
+                 memory between 0 and 1)",
+            )
+        } else {
+            error
+                .because(format!("running now: {}", names.join(", ")))
+                .hint(
+                    "Wait for them, give the VM less with `--mem-mib`, or raise PYRO_MEMORY_SHARE \
+                     (a share of the host's memory between 0 and 1)",
+                )
+        })
+    }
+
+    fn launch_spec(&self, record: &VmRecord, base: &Base) -> Result<LaunchSpec, Error> {
+        let agent = self.config().agent()?;
+        let folder = self.folder(&record.vm_id);
+        let machine = match base {
+            Base::Image(installed) => Machine::Qemu(Qemu {
+                binary: on_path(QEMU).ok_or_else(qemu_missing)?,
+                accelerator: self.config().accelerator,
+                probe_cache: self.probe_cache(),
+                kernel: installed.kernel.image.clone(),
+                initramfs: self
+                    .catalog()
+                    .initramfs(&installed.kernel, agent)
+                    .map_err(catalog_failed)?,
+                vcpu_count: record.vcpu_count,
+                mem_mib: record.mem_mib,
+                disk: disk::chain(&folder, installed),
+            }),
+            Base::HostProcess => Machine::Process(Process {
+                agent: agent.to_owned(),
+                workspace: folder.join(disk::HOST_WORKSPACE),
+            }),
+        };
+        Ok(LaunchSpec {
+            protocol: PROTOCOL,
+            vm_id: record.vm_id.clone(),
+            hostname: format!("pyro-{}", record.vm_id),
+            machine,
+            boot_deadline_ms: self.config().boot_deadline_ms,
+            expires_at_ms: Some((record.expires_at * 1000.0) as u64),
+            bound_to_owner: true,
+            remove_when_over: true,
+        })
+    }
+}
+
+fn memory_limit_mib(share: f64) -> u64 {
+    let total_kib = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        });
+    // Without an answer no limit is better than a wrong one.
+    total_kib.map_or(u64::MAX, |kib| (kib as f64 * share / 1024.0) as u64)
+}
+
+fn qemu_missing() -> Error {
+    Error::new(ErrorCode::VmUnavailable, "This host cannot run VMs yet")
+        .because(format!("`{QEMU}` was not found on PATH"))
+        .hint(
+            "Install it with `sudo apt-get install qemu-system-x86`. To run the command on this \
+             host instead, without isolation, pass `--allow-host-compat` \
+             (`allow_host_compat=True`)",
+        )
+}
+
+fn host_compat_not_allowed(cause: &str) -> Error {
+    Error::new(
+        ErrorCode::VmUnavailable,
+        "Running commands on this host, without isolation, was not allowed",
+    )
+    .because(cause)
+    .hint("Pass `--allow-host-compat` (`allow_host_compat=True`) if that is what you want")
+}
+
+pub(crate) fn cancelled() -> Error {
+    Error::new(ErrorCode::Cancelled, "The caller went away")
+}

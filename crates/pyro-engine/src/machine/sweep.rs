@@ -1,0 +1,61 @@
+//! Clears away what crashes left behind: records of VMs that are gone, folders without a VM.
+//!
+//! Nothing that may still be somebody's is touched: a VM whose lock is held, one whose engine
+//! lives, and a folder so young that its record may be on its way.
+
+use std::path::Path;
+use std::time::Duration;
+
+use pyro_api::Error;
+
+use super::folder::VmFolder;
+use super::now;
+use super::owner::Owner;
+use crate::store::{Store, StoreError};
+
+/// The age below which a folder without a record is left alone.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// Repairs the store and the folders of the VMs; returns the ids of VMs whose time is over and
+/// which this removed.
+pub(crate) fn sweep(state_dir: &Path, store: &Store) -> Result<Vec<String>, Error> {
+    let mut expired = Vec::new();
+    let mut known = Vec::new();
+    for vm in store.vms()? {
+        let record = match vm {
+            Ok(vm) => vm,
+            // A damaged record cannot be repaired, and must not stand in the way of the others.
+            Err(StoreError::Record { vm_id, .. }) => {
+                store.remove_vm(&vm_id)?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let vm_id = record.record.vm_id.clone();
+        let folder = VmFolder::of(state_dir, &vm_id);
+        let over = record.record.expires_at <= now();
+        let abandoned = !Owner::lives(state_dir, &record.owner);
+        if (over || abandoned) && !folder.is_alive() {
+            if folder.remove().is_ok() && store.remove_vm(&vm_id)? && over {
+                expired.push(vm_id);
+            }
+        } else {
+            known.push(vm_id);
+        }
+    }
+    if let Ok(folders) = VmFolder::list(state_dir) {
+        for (vm_id, folder) in folders {
+            if !known.contains(&vm_id) && !is_young(&folder) && !folder.is_alive() {
+                let _ = folder.remove();
+            }
+        }
+    }
+    Owner::forget_dead(state_dir);
+    Ok(expired)
+}
+
+fn is_young(folder: &VmFolder) -> bool {
+    std::fs::metadata(folder.path())
+        .and_then(|metadata| metadata.modified())
+        .is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age < YOUNG))
+}

@@ -1,0 +1,307 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nix::unistd::AccessFlags;
+use pyro_api::operations::doctor::{
+    Capabilities, Check, Diagnosis, Doctor, Kvm, Networking, Outcome, Runtime,
+};
+use pyro_api::{Caller, Error, Handle};
+use pyro_catalog::Installed;
+
+use crate::Engine;
+use crate::config::on_path;
+use crate::machine::start::QEMU;
+
+/// Below this much free space on the disk of cache or state, VMs soon fail.
+const LITTLE_SPACE: u64 = 2 << 30;
+
+impl Handle<Doctor> for Engine {
+    async fn handle(&self, doctor: Doctor, _caller: &Caller) -> Result<Diagnosis, Error> {
+        let installed = pyro_catalog::environments()
+            .iter()
+            .find_map(|spec| self.catalog().installed(spec).ok()?);
+        let mut checks = Vec::new();
+        let (kvm, qemu_version) = self
+            .check_accelerator(installed.as_ref(), &mut checks)
+            .await;
+        self.check_programs(&mut checks);
+        check_image_tools(installed.is_some(), &mut checks);
+        self.check_cache(&mut checks);
+        self.check_state(&mut checks);
+
+        let issues: Vec<String> = checks
+            .iter()
+            .filter(|check| check.outcome == Outcome::Failed)
+            .map(|check| match &check.fix {
+                Some(fix) => format!("{}: {} ({fix})", check.name, check.detail),
+                None => format!("{}: {}", check.name, check.detail),
+            })
+            .collect();
+        let runtime_ok = issues.is_empty();
+        Ok(Diagnosis {
+            platform: doctor.platform.to_string(),
+            runtime_ok,
+            runtime: on_path(QEMU).map(|qemu| self.runtime(&qemu, qemu_version, &issues)),
+            issues,
+            kvm,
+            networking: networking(),
+            checks,
+        })
+    }
+}
+
+impl Engine {
+    async fn check_accelerator(
+        &self,
+        installed: Option<&Installed>,
+        checks: &mut Vec<Check>,
+    ) -> (Kvm, Option<String>) {
+        let device = Path::new("/dev/kvm");
+        let mut kvm = Kvm {
+            exists: device.exists(),
+            readable: nix::unistd::access(device, AccessFlags::R_OK).is_ok(),
+            writable: nix::unistd::access(device, AccessFlags::W_OK).is_ok(),
+            runs_guests: None,
+            accelerator: None,
+            reason: String::new(),
+        };
+        let Some(qemu) = on_path(QEMU) else {
+            kvm.reason = format!("`{QEMU}` was not found on PATH");
+            checks.push(failed(
+                "qemu",
+                kvm.reason.clone(),
+                "sudo apt-get install qemu-system-x86",
+            ));
+            return (kvm, None);
+        };
+        let probe = match installed {
+            Some(installed) => self.probe(installed).await,
+            None => Err("no environment is installed yet, so no guest can be tried".to_owned()),
+        };
+        match probe {
+            Ok(probe) => {
+                let version = probe.vmm_version.clone();
+                kvm.runs_guests = probe.kvm.runs_guests;
+                kvm.reason = probe.reason.clone();
+                match probe.fault {
+                    Some(fault) => checks.push(failed(
+                        "qemu",
+                        format!("{}: {fault}", qemu.display()),
+                        "sudo apt-get install --reinstall qemu-system-x86",
+                    )),
+                    None => {
+                        checks.push(ok(
+                            "qemu",
+                            format!(
+                                "{} {}",
+                                qemu.display(),
+                                version.as_deref().unwrap_or_default()
+                            ),
+                        ));
+                        kvm.accelerator = Some(probe.accelerator.clone());
+                        checks.push(accelerator_check(&probe.accelerator, probe.reason));
+                    }
+                }
+                (kvm, version)
+            }
+            Err(reason) => {
+                checks.push(ok("qemu", qemu.display().to_string()));
+                checks.push(warning(
+                    "accelerator",
+                    format!("not known: {reason}"),
+                    "pyro env pull debian:12",
+                ));
+                kvm.reason = reason;
+                (kvm, None)
+            }
+        }
+    }
+
+    fn check_programs(&self, checks: &mut Vec<Check>) {
+        let programs = [
+            ("pyro binary", self.config().pyro()),
+            ("guest agent", self.config().agent()),
+        ];
+        for (name, found) in programs {
+            checks.push(match found {
+                Ok(path) => ok(name, path.display().to_string()),
+                Err(error) => failed(
+                    name,
+                    error.causes.join(", "),
+                    &error.hint.unwrap_or_default(),
+                ),
+            });
+        }
+    }
+
+    fn check_cache(&self, checks: &mut Vec<Check>) {
+        let catalog = self.catalog();
+        checks.push(writable(
+            "environment cache",
+            catalog.cache_dir(),
+            "PYRO_ENVIRONMENT_CACHE_DIR",
+        ));
+        checks.push(match catalog.space() {
+            Ok(space) if space.free_bytes < LITTLE_SPACE => warning(
+                "disk space",
+                format!(
+                    "{} MiB free for the cache, which holds {} MiB",
+                    space.free_bytes >> 20,
+                    space.used_bytes >> 20
+                ),
+                "pyro env prune",
+            ),
+            Ok(space) => ok(
+                "disk space",
+                format!(
+                    "{} MiB free for the cache, which holds {} MiB",
+                    space.free_bytes >> 20,
+                    space.used_bytes >> 20
+                ),
+            ),
+            Err(error) => warning("disk space", error.to_string(), "df -h"),
+        });
+        for environment in self.environments() {
+            if let Some(problem) = environment.problem {
+                checks.push(warning(
+                    "environment",
+                    problem,
+                    &format!("pyro env pull {}", environment.name),
+                ));
+            }
+        }
+    }
+
+    fn check_state(&self, checks: &mut Vec<Check>) {
+        checks.push(match self.store() {
+            Ok(store) => ok("state database", store.path().display().to_string()),
+            Err(error) => failed(
+                "state database",
+                std::iter::once(error.error)
+                    .chain(error.causes)
+                    .collect::<Vec<_>>()
+                    .join(": "),
+                &error.hint.unwrap_or_default(),
+            ),
+        });
+    }
+
+    fn runtime(&self, qemu: &Path, qemu_version: Option<String>, issues: &[String]) -> Runtime {
+        let agent = self.config().agent().ok();
+        let works = issues.is_empty();
+        Runtime {
+            bundle_version: None,
+            component_versions: BTreeMap::from_iter(
+                [
+                    Some(("pyro".to_owned(), env!("CARGO_PKG_VERSION").to_owned())),
+                    qemu_version.map(|version| ("qemu".to_owned(), version)),
+                ]
+                .into_iter()
+                .flatten(),
+            ),
+            qemu_bin: qemu.display().to_string(),
+            guest_agent_path: agent.map(|path| path.display().to_string()),
+            capabilities: Capabilities {
+                supports_vm_boot: works,
+                supports_guest_exec: works,
+                supports_guest_network: false,
+                reason: issues.first().cloned(),
+            },
+            catalog_version: pyro_catalog::CATALOG_VERSION.to_owned(),
+            cache_dir: self.catalog().cache_dir().display().to_string(),
+            state_dir: self.config().state_dir.display().to_string(),
+            environments: self.environments(),
+        }
+    }
+}
+
+fn accelerator_check(accelerator: &str, reason: String) -> Check {
+    if accelerator == "kvm" {
+        return ok("accelerator", format!("kvm: {reason}"));
+    }
+    Check {
+        name: "accelerator".to_owned(),
+        outcome: Outcome::Warning,
+        detail: format!("{accelerator} (emulation, which works but is slower): {reason}"),
+        fix: None,
+    }
+}
+
+/// What builds images; needed only until one is installed.
+fn check_image_tools(has_image: bool, checks: &mut Vec<Check>) {
+    let missing = if has_image { warning } else { failed };
+    for tool in pyro_catalog::tools() {
+        checks.push(match tool.path {
+            Some(path) => ok(tool.name, path.display().to_string()),
+            None => missing(
+                tool.name,
+                format!("not found; {}", tool.why),
+                &format!("sudo apt-get install {}", tool.package),
+            ),
+        });
+    }
+    checks.push(match pyro_catalog::user_namespaces() {
+        Ok(()) => ok(
+            "user namespaces",
+            "environments can be built as this user".to_owned(),
+        ),
+        Err(error) => {
+            let error = crate::error::catalog_failed(error);
+            missing(
+                "user namespaces",
+                error.causes.join(", "),
+                &error.hint.unwrap_or_default(),
+            )
+        }
+    });
+}
+
+/// Looks at a folder that may not exist yet: then at the nearest one above that does.
+fn writable(name: &str, folder: &Path, variable: &str) -> Check {
+    let existing = folder
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
+    match nix::unistd::access(existing, AccessFlags::W_OK) {
+        Ok(()) => ok(name, folder.display().to_string()),
+        Err(errno) => failed(
+            name,
+            format!("{} cannot be written: {}", existing.display(), errno.desc()),
+            &format!("Make it writable, or set {variable} to another folder"),
+        ),
+    }
+}
+
+fn networking() -> Networking {
+    let path = |name| on_path(name).map(|path| path.display().to_string());
+    let forwards = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
+    Networking {
+        enabled_by_default: false,
+        tun_available: Path::new("/dev/net/tun").exists(),
+        ip_binary: path("ip"),
+        nft_binary: path("nft"),
+        iptables_binary: path("iptables"),
+        ip_forward_enabled: forwards.is_ok_and(|text| text.trim() == "1"),
+    }
+}
+
+fn ok(name: &str, detail: String) -> Check {
+    check(name, Outcome::Ok, detail, None)
+}
+
+fn warning(name: &str, detail: String, fix: &str) -> Check {
+    check(name, Outcome::Warning, detail, Some(fix))
+}
+
+fn failed(name: &str, detail: String, fix: &str) -> Check {
+    check(name, Outcome::Failed, detail, Some(fix))
+}
+
+fn check(name: &str, outcome: Outcome, detail: String, fix: Option<&str>) -> Check {
+    Check {
+        name: name.to_owned(),
+        outcome,
+        detail,
+        fix: fix.filter(|fix| !fix.is_empty()).map(str::to_owned),
+    }
+}

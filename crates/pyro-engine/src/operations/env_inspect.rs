@@ -1,0 +1,17 @@
+use pyro_api::operations::env_inspect::EnvInspect;
+use pyro_api::values::Environment;
+use pyro_api::{Caller, Error, Handle};
+
+use crate::Engine;
+use crate::error::catalog_failed;
+
+impl Handle<EnvInspect> for Engine {
+    async fn handle(&self, inspect: EnvInspect, _caller: &Caller) -> Result<Environment, Error> {
+        let spec = pyro_catalog::find(&inspect.environment).map_err(catalog_failed)?;
+        let checked = match self.catalog().installed(spec) {
+            Ok(Some(_)) => self.catalog().verify(spec).map(Some),
+            other => other,
+        };
+        Ok(self.describe(spec, checked))
+    }
+}

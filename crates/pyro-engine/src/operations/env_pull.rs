@@ -1,0 +1,19 @@
+use pyro_api::operations::env_pull::{EnvPull, PulledEnvironment};
+use pyro_api::{Caller, Error, Handle};
+use pyro_catalog::Catalog;
+
+use crate::Engine;
+use crate::error::catalog_failed;
+
+impl Handle<EnvPull> for Engine {
+    async fn handle(&self, pull: EnvPull, caller: &Caller) -> Result<PulledEnvironment, Error> {
+        let spec = pyro_catalog::find(&pull.environment).map_err(catalog_failed)?;
+        let installed = self.pulling(spec, caller, Catalog::pull).await?;
+        Ok(PulledEnvironment {
+            kernel_image: installed.kernel.image.display().to_string(),
+            rootfs_image: installed.rootfs.display().to_string(),
+            source: installed.source.clone(),
+            environment: self.describe(spec, Ok(Some(installed))),
+        })
+    }
+}

@@ -1,0 +1,23 @@
+//! One handler per operation, in a file of the operation's name.
+
+mod demo;
+mod doctor;
+mod env_inspect;
+mod env_prune;
+mod env_pull;
+mod vm_create;
+mod vm_delete;
+mod vm_exec;
+mod vm_list_environments;
+mod vm_network_info;
+mod vm_reap_expired;
+mod vm_run;
+mod vm_start;
+mod vm_status;
+mod vm_stop;
+
+/// The contract is complete: an operation of the list without a handler stops the build here.
+const _: fn() = || {
+    fn complete<E: pyro_api::HandleAll>() {}
+    complete::<crate::Engine>();
+};

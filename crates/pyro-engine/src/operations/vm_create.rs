@@ -1,0 +1,23 @@
+use pyro_api::operations::vm_create::VmCreate;
+use pyro_api::values::VmRecord;
+use pyro_api::{Caller, Error, Handle};
+
+use crate::Engine;
+use crate::machine::create::Wanted;
+use crate::machine::sweep;
+
+impl Handle<VmCreate> for Engine {
+    async fn handle(&self, create: VmCreate, caller: &Caller) -> Result<VmRecord, Error> {
+        sweep::sweep(&self.config().state_dir, self.store()?)?;
+        let wanted = Wanted {
+            environment: &create.environment,
+            vcpu_count: create.vcpu_count,
+            mem_mib: create.mem_mib,
+            ttl_seconds: create.ttl_seconds,
+            at_least_seconds: 0,
+            network: create.network,
+            allow_host_compat: create.allow_host_compat,
+        };
+        Ok(self.create_vm(&wanted, caller).await?.0)
+    }
+}

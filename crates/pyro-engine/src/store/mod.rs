@@ -1,0 +1,191 @@
+//! The records of all VMs in one SQLite database, shared by every pyro process of this user.
+//!
+//! Write-ahead logging lets many processes read while one writes. A record is a claim, not the
+//! truth: whether a VM lives is told by the lock in its folder, and `machine::sweep` repairs
+//! records that say otherwise.
+
+mod vms;
+
+pub(crate) use vms::{Admission, StoredVm};
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// The layout of the database that this pyro writes.
+const SCHEMA_VERSION: u32 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE vms (
+        vm_id   TEXT PRIMARY KEY,
+        owner   TEXT NOT NULL,
+        running INTEGER NOT NULL,
+        mem_mib INTEGER NOT NULL,
+        expires_at REAL NOT NULL,
+        record  TEXT NOT NULL
+    ) STRICT;
+";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("the state folder {} cannot be used", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the state database {} cannot be used", path.display())]
+    Database {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+    #[error("the state database {} has layout {found}, this pyro knows {SCHEMA_VERSION}", path.display())]
+    Newer { path: PathBuf, found: u32 },
+    #[error("the record of VM {vm_id} cannot be read")]
+    Record {
+        vm_id: String,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+pub(crate) struct Store {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state_dir)
+            .map_err(|source| StoreError::Folder {
+                path: state_dir.to_owned(),
+                source,
+            })?;
+        let path = state_dir.join("pyro.db");
+        let connection = open(&path)
+            .map_err(|source| database(&path, source))
+            .and_then(|mut connection| migrate(&path, &mut connection).map(|()| connection))?;
+        Ok(Self {
+            path,
+            connection: Mutex::new(connection),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs a few statements as one transaction that waits for other writers.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let run = |connection: &mut Connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        run(&mut connection).map_err(|source| database(&self.path, source))
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        work(&connection).map_err(|source| database(&self.path, source))
+    }
+}
+
+fn database(path: &Path, source: rusqlite::Error) -> StoreError {
+    StoreError::Database {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    Ok(connection)
+}
+
+fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
+    let failed = |source| database(path, source);
+    let version: u32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    if version > SCHEMA_VERSION {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found: version,
+        });
+    }
+    // The journal mode is kept in the file; asking again costs a look at it.
+    connection
+        .pragma_update(None, "journal_mode", "wal")
+        .map_err(failed)?;
+    // A power cut may lose the last records of VMs that it ended anyway, never corrupt the file.
+    connection
+        .pragma_update(None, "synchronous", "normal")
+        .map_err(failed)?;
+    if version == SCHEMA_VERSION {
+        return Ok(());
+    }
+    let create = |connection: &mut Connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+        // Another process may have been faster.
+        let version: u32 =
+            transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version == 0 {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        transaction.commit()
+    };
+    create(connection).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_database_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let raw = Connection::open(folder.path().join("pyro.db")).unwrap();
+        raw.pragma_update(None, "user_version", 99).unwrap();
+        drop(raw);
+        assert!(matches!(
+            Store::open(folder.path()),
+            Err(StoreError::Newer { found: 99, .. })
+        ));
+    }
+
+    #[test]
+    fn many_processes_may_open_it_for_the_first_time_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| Store::open(folder.path()).unwrap());
+            }
+        });
+    }
+}

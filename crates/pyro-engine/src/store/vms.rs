@@ -1,0 +1,119 @@
+//! Records of one-shot VMs.
+
+use pyro_api::values::{VmRecord, VmState};
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Store, StoreError};
+
+/// A record with what only the engine needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredVm {
+    /// The engine that the VM ends with.
+    pub(crate) owner: String,
+    pub(crate) record: VmRecord,
+}
+
+/// Whether a VM may run beside those that do.
+pub(crate) enum Admission {
+    Admitted,
+    /// The memory is taken by these, in MiB each.
+    Full(Vec<(String, u32)>),
+}
+
+impl Store {
+    pub(crate) fn put_vm(&self, vm: &StoredVm) -> Result<(), StoreError> {
+        let record = encode(&vm.record)?;
+        self.write(|transaction| {
+            transaction
+                .execute(
+                    "INSERT OR REPLACE INTO vms (vm_id, owner, running, mem_mib, expires_at, record)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![
+                        vm.record.vm_id,
+                        vm.owner,
+                        vm.record.state == VmState::Started,
+                        vm.record.mem_mib,
+                        vm.record.expires_at,
+                        record
+                    ],
+                )
+                .map(drop)
+        })
+    }
+
+    /// Counts the VM among the running ones, unless that would take more than `limit_mib`.
+    pub(crate) fn admit_vm(&self, vm_id: &str, limit_mib: u64) -> Result<Admission, StoreError> {
+        self.write(|transaction| {
+            let running = transaction
+                .prepare(
+                    "SELECT vm_id, mem_mib FROM vms WHERE running AND vm_id <> ?1 ORDER BY vm_id",
+                )?
+                .query_map([vm_id], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<Vec<(String, u32)>, _>>()?;
+            let own: u32 = transaction.query_row(
+                "SELECT mem_mib FROM vms WHERE vm_id = ?1",
+                [vm_id],
+                |row| row.get(0),
+            )?;
+            let taken: u64 = running.iter().map(|(_, mib)| u64::from(*mib)).sum();
+            if taken + u64::from(own) > limit_mib {
+                return Ok(Admission::Full(running));
+            }
+            transaction.execute("UPDATE vms SET running = 1 WHERE vm_id = ?1", [vm_id])?;
+            Ok(Admission::Admitted)
+        })
+    }
+
+    pub(crate) fn vm(&self, vm_id: &str) -> Result<Option<StoredVm>, StoreError> {
+        self.read(|connection| {
+            connection
+                .query_row(
+                    "SELECT vm_id, owner, record FROM vms WHERE vm_id = ?1",
+                    [vm_id],
+                    raw,
+                )
+                .optional()
+        })?
+        .map(decode)
+        .transpose()
+    }
+
+    /// Every record, oldest first. One that cannot be read does not hide the others.
+    pub(crate) fn vms(&self) -> Result<Vec<Result<StoredVm, StoreError>>, StoreError> {
+        let rows = self.read(|connection| {
+            connection
+                .prepare("SELECT vm_id, owner, record FROM vms ORDER BY rowid")?
+                .query_map([], raw)?
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        Ok(rows.into_iter().map(decode).collect())
+    }
+
+    /// Forgets a VM; true when there was a record.
+    pub(crate) fn remove_vm(&self, vm_id: &str) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            transaction
+                .execute("DELETE FROM vms WHERE vm_id = ?1", [vm_id])
+                .map(|count| count > 0)
+        })
+    }
+}
+
+type Raw = (String, String, String);
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn decode((vm_id, owner, record): Raw) -> Result<StoredVm, StoreError> {
+    let record =
+        serde_json::from_str(&record).map_err(|source| StoreError::Record { vm_id, source })?;
+    Ok(StoredVm { owner, record })
+}
+
+fn encode(record: &VmRecord) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(|source| StoreError::Record {
+        vm_id: record.vm_id.clone(),
+        source,
+    })
+}
