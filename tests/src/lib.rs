@@ -1,0 +1,10 @@
+//! What scenarios stand on: a world of their own, the doors of pyro behind one trait, and a
+//! check that nothing is left behind.
+
+pub mod leftovers;
+#[path = "../surfaces/mod.rs"]
+pub mod surfaces;
+pub mod world;
+
+pub use surfaces::Surface;
+pub use world::{Backend, Ran, World};

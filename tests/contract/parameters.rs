@@ -1,0 +1,139 @@
+//! The arguments of operations against the MCP tools and SDK methods of the contract: names,
+//! order, which are required, defaults and bounds. Their doors come later; the declarations are
+//! here already and must not drift.
+
+use std::collections::BTreeMap;
+
+use pyro_api::{Handle, Names, Operation, Visit, visit};
+use pyro_engine::Engine;
+use schemars::schema_for;
+use serde_json::{Map, Value};
+
+use crate::contract;
+
+/// An operation with the schema of its arguments.
+struct Declared(Vec<(Names, Value)>);
+
+impl Visit<Engine> for Declared {
+    fn operation<O: Operation>(&mut self)
+    where
+        Engine: Handle<O>,
+    {
+        self.0.push((O::NAMES, schema_for!(O).to_value()));
+    }
+}
+
+fn declared() -> Vec<(Names, Value)> {
+    let mut declared = Declared(Vec::new());
+    visit::<Engine>(&mut declared);
+    declared.0
+}
+
+#[test]
+fn mcp_tools_take_what_the_contract_says() {
+    let contract = contract("mcp-tools.json");
+    for (names, schema) in declared() {
+        let Some(tool) = names.mcp else { continue };
+        let wanted = &contract["tools"][tool]["profiles"]["workspace-full"]["params"];
+        let wanted: Vec<String> = wanted
+            .as_array()
+            .unwrap_or_else(|| panic!("the contract has no tool `{tool}`"))
+            .iter()
+            .map(|parameter| {
+                let limits = &parameter["runtime_constraint"];
+                in_words(
+                    parameter["name"].as_str().unwrap(),
+                    parameter["type"].as_str().unwrap(),
+                    parameter["required"].as_bool().unwrap(),
+                    parameter.get("default"),
+                    (limits.get("min"), limits.get("max")),
+                )
+            })
+            .collect();
+        assert_eq!(arguments(&schema), wanted, "arguments of `{tool}`");
+    }
+}
+
+#[test]
+fn sdk_methods_take_what_the_contract_says() {
+    let contract = contract("sdk.json");
+    for (names, schema) in declared() {
+        let Some(method) = names.sdk else { continue };
+        let wanted: BTreeMap<String, Value> = contract["Pyro"]["methods"][method]["params"]
+            .as_array()
+            .unwrap_or_else(|| panic!("the contract has no method `{method}`"))
+            .iter()
+            .map(|parameter| {
+                (
+                    parameter["name"].as_str().unwrap().to_owned(),
+                    parameter.get("default").cloned().unwrap_or_default(),
+                )
+            })
+            .collect();
+        let ours: BTreeMap<String, Value> = properties(&schema)
+            .iter()
+            .map(|(name, property)| {
+                (
+                    name.clone(),
+                    property.get("default").cloned().unwrap_or_default(),
+                )
+            })
+            .collect();
+        assert_eq!(ours, wanted, "parameters of `{method}`");
+    }
+}
+
+#[test]
+fn unknown_arguments_are_refused_in_the_schema_too() {
+    for (names, schema) in declared() {
+        assert_eq!(schema["additionalProperties"], false, "{}", names.operation);
+    }
+}
+
+fn properties(schema: &Value) -> Map<String, Value> {
+    schema["properties"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn arguments(schema: &Value) -> Vec<String> {
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .map(|names| names.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    properties(schema)
+        .iter()
+        .map(|(name, property)| {
+            in_words(
+                name,
+                property["type"].as_str().unwrap_or("?"),
+                required.contains(&name.as_str()),
+                property.get("default"),
+                (property.get("minimum"), property.get("maximum")),
+            )
+        })
+        .collect()
+}
+
+/// An argument in words: `mem_mib integer default=1024 256..32768`.
+fn in_words(
+    name: &str,
+    kind: &str,
+    required: bool,
+    default: Option<&Value>,
+    (min, max): (Option<&Value>, Option<&Value>),
+) -> String {
+    let default = match default {
+        _ if required => "required".to_owned(),
+        Some(value) => format!("default={value}"),
+        None => "no default".to_owned(),
+    };
+    let bound = |value: Option<&Value>| match value {
+        // Where the contract has no upper bound, ours is the largest number of the type.
+        None | Some(Value::Null) => String::new(),
+        Some(value) if value.as_u64() == Some(u32::MAX.into()) => String::new(),
+        Some(value) => value.to_string(),
+    };
+    format!("{name} {kind} {default} {}..{}", bound(min), bound(max))
+}

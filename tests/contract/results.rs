@@ -1,0 +1,160 @@
+//! The fields of results against the contract: each field of the peer is there, with its type.
+//! Fields may be added; what takes the place of a removed one is named here with its reason.
+
+use pyro_api::{Handle, Names, Operation, Visit, visit};
+use pyro_engine::Engine;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use crate::contract;
+
+/// Fields of the peer that describe parts which pyro does not have.
+const NOT_OURS: &[(&str, &str)] = &[
+    // Paths of the peer's bundle of Firecracker binaries.
+    ("doctor.runtime", "bundle_root"),
+    ("doctor.runtime", "manifest_path"),
+    ("doctor.runtime", "firecracker_bin"),
+    ("doctor.runtime", "jailer_bin"),
+    ("doctor.runtime", "guest_init_path"),
+    ("doctor.runtime", "artifacts_dir"),
+    ("doctor.runtime", "artifacts_present"),
+    ("doctor.runtime", "notice_path"),
+];
+
+struct Results(Vec<(Names, Value)>);
+
+impl Visit<Engine> for Results {
+    fn operation<O: Operation>(&mut self)
+    where
+        Engine: Handle<O>,
+    {
+        let generator = SchemaSettings::draft2020_12()
+            .for_serialize()
+            .with(|settings| settings.inline_subschemas = true)
+            .into_generator();
+        let schema = generator.into_root_schema_for::<O::Output>().to_value();
+        self.0.push((O::NAMES, schema));
+    }
+}
+
+#[test]
+fn results_hold_every_field_of_the_contract() {
+    let contract = contract("payloads.json");
+    let mut results = Results(Vec::new());
+    visit::<Engine>(&mut results);
+    let mut compared = 0;
+    for (names, schema) in results.0 {
+        let operation = &contract["operations"][names.operation];
+        assert!(
+            operation.is_object(),
+            "{} is not in the contract",
+            names.operation
+        );
+        let fields = match operation["result"].as_str() {
+            // The command line wraps the list, and that is how it is declared.
+            Some("array of environment, by name") => {
+                compare(
+                    &contract,
+                    names.operation,
+                    &contract["shapes"]["environment"],
+                    &schema["properties"]["environments"]["items"],
+                    &mut compared,
+                );
+                continue;
+            }
+            Some(shape) => contract["shapes"][shape].clone(),
+            None => operation["fields"].clone(),
+        };
+        // An operation with several answers is compared with the one that is built.
+        let fields = fields.get("without_network").cloned().unwrap_or(fields);
+        compare(&contract, names.operation, &fields, &schema, &mut compared);
+        if operation["plus_fields"].is_object() {
+            compare(
+                &contract,
+                names.operation,
+                &operation["plus_fields"],
+                &schema,
+                &mut compared,
+            );
+        }
+    }
+    assert!(compared > 80, "only {compared} fields were compared");
+}
+
+fn compare(contract: &Value, path: &str, wanted: &Value, ours: &Value, compared: &mut usize) {
+    let wanted = wanted
+        .as_object()
+        .unwrap_or_else(|| panic!("{path}: no fields in the contract"));
+    for (name, field) in wanted {
+        if NOT_OURS.contains(&(path, name)) {
+            assert!(
+                ours["properties"].get(name).is_none(),
+                "{path}.{name} is listed as not ours"
+            );
+            continue;
+        }
+        let property = &ours["properties"][name];
+        assert!(property.is_object(), "{path}.{name} is missing");
+        let kind = field["type"].as_str().unwrap_or("object");
+        assert!(
+            kinds(property).iter().any(|have| have == kind),
+            "{path}.{name} is {:?}, the contract says {kind}",
+            kinds(property)
+        );
+        *compared += 1;
+        if field["fields"].is_object() {
+            let below = format!("{path}.{name}");
+            compare(
+                contract,
+                &below,
+                &field["fields"],
+                object(property),
+                compared,
+            );
+        } else if let Some(shape) = field["shape"].as_str()
+            && shape != "vm_metadata"
+        {
+            let below = format!("{path}.{name}");
+            compare(
+                contract,
+                &below,
+                &contract["shapes"][shape],
+                object(property),
+                compared,
+            );
+        }
+    }
+}
+
+/// The object behind a field that may also be null.
+fn object(property: &Value) -> &Value {
+    property["anyOf"]
+        .as_array()
+        .and_then(|choices| {
+            choices
+                .iter()
+                .find(|choice| choice["properties"].is_object())
+        })
+        .unwrap_or(property)
+}
+
+/// The JSON types that a field may have.
+fn kinds(property: &Value) -> Vec<String> {
+    let mut kinds = Vec::new();
+    match &property["type"] {
+        Value::String(kind) => kinds.push(kind.clone()),
+        Value::Array(several) => {
+            kinds.extend(several.iter().filter_map(Value::as_str).map(str::to_owned));
+        }
+        _ => {}
+    }
+    for choices in [&property["anyOf"], &property["oneOf"]] {
+        for choice in choices.as_array().into_iter().flatten() {
+            kinds.extend(self::kinds(choice));
+        }
+    }
+    if property["enum"].is_array() || property["const"].is_string() {
+        kinds.push("string".to_owned());
+    }
+    kinds
+}

@@ -1,0 +1,81 @@
+//! Finds what a test left behind: processes and files that belong to its state folder.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long the last VM may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process that belongs to a state folder: its arguments or its current folder name it.
+#[derive(Debug)]
+pub struct Process {
+    pub pid: i32,
+    pub command: String,
+}
+
+pub fn processes(state_dir: &Path) -> Vec<Process> {
+    let needle = state_dir.as_os_str().as_bytes();
+    let own = std::process::id();
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid != own)
+        .filter_map(|pid| {
+            let folder = PathBuf::from(format!("/proc/{pid}"));
+            let command = fs::read(folder.join("cmdline")).unwrap_or_default();
+            let named = command.windows(needle.len()).any(|part| part == needle);
+            let inside =
+                fs::read_link(folder.join("cwd")).is_ok_and(|cwd| cwd.starts_with(state_dir));
+            (named || inside).then(|| Process {
+                pid: i32::try_from(pid).unwrap_or(0),
+                command: String::from_utf8_lossy(&command).replace('\0', " "),
+            })
+        })
+        .collect()
+}
+
+/// What is left, in words.
+fn left(state_dir: &Path) -> Vec<String> {
+    let mut left: Vec<String> = processes(state_dir)
+        .iter()
+        .map(|process| format!("process {} {}", process.pid, process.command))
+        .collect();
+    for folder in ["vms", "owners"] {
+        let entries = fs::read_dir(state_dir.join(folder)).into_iter().flatten();
+        for entry in entries.filter_map(Result::ok) {
+            left.push(format!("{}", entry.path().display()));
+        }
+    }
+    left
+}
+
+/// Waits a little, then insists.
+pub fn assert_none(state_dir: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = left(state_dir);
+        if left.is_empty() {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "left behind:\n  {}",
+            left.join("\n  ")
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Ends what is left, by id.
+pub fn end_all(state_dir: &Path) {
+    for process in processes(state_dir) {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    }
+}

@@ -1,0 +1,102 @@
+//! The Rust library as a surface: operations by name, over the list that every door walks.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use pyro_api::{Caller, Error, Handle, Operation, Visit, visit};
+use pyro_engine::{Backend as EngineBackend, Config, Engine};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::Surface;
+use crate::world::{Backend, World, pyro};
+
+/// How much output results hold, in bytes per stream.
+const KEPT: usize = 1024 * 1024;
+
+type Answering = Pin<Box<dyn Future<Output = Result<Value, Value>> + Send>>;
+type Call = fn(Arc<Engine>, Value) -> Answering;
+
+pub struct Library {
+    pub engine: Arc<Engine>,
+    runtime: Runtime,
+    calls: HashMap<&'static str, Call>,
+}
+
+impl Library {
+    pub fn new(world: &World) -> Self {
+        let mut calls = Calls(HashMap::new());
+        visit::<Engine>(&mut calls);
+        Self {
+            engine: Arc::new(Engine::new(config(world))),
+            runtime: Runtime::new().expect("a runtime"),
+            calls: calls.0,
+        }
+    }
+}
+
+/// The settings that a process of this world would read from its environment.
+pub fn config(world: &World) -> Config {
+    let mut config = Config::from_environment().expect("a configuration");
+    let variables: HashMap<OsString, OsString> = world.variables().into_iter().collect();
+    let path = |name: &str| variables.get(std::ffi::OsStr::new(name)).map(Into::into);
+    config.state_dir = world.state_dir();
+    if let Some(cache) = path("PYRO_ENVIRONMENT_CACHE_DIR") {
+        config.cache_dir = cache;
+    }
+    let pyro = pyro();
+    config.agent = path("PYRO_AGENT").or(Some(pyro.with_file_name("pyro-agent")));
+    config.pyro = Some(pyro);
+    config.backend = match world.backend {
+        Backend::Process => EngineBackend::Process,
+        Backend::Vm => EngineBackend::Qemu,
+    };
+    config
+}
+
+impl Surface for Library {
+    fn call(&self, operation: &str, arguments: Value) -> Result<Value, Value> {
+        let call = self
+            .calls
+            .get(operation)
+            .unwrap_or_else(|| panic!("there is no operation `{operation}`"));
+        self.runtime
+            .block_on(call(Arc::clone(&self.engine), arguments))
+    }
+}
+
+struct Calls(HashMap<&'static str, Call>);
+
+impl Visit<Engine> for Calls {
+    fn operation<O: Operation>(&mut self)
+    where
+        Engine: Handle<O>,
+    {
+        self.0.insert(O::NAMES.operation, call::<O>);
+    }
+}
+
+fn call<O: Operation>(engine: Arc<Engine>, arguments: Value) -> Answering
+where
+    Engine: Handle<O>,
+{
+    Box::pin(async move {
+        let operation: O = serde_json::from_value(arguments)
+            .map_err(|error| told(&Error::invalid(error.to_string())))?;
+        let caller = Caller::new().keeping_output(KEPT);
+        let output = engine
+            .handle(operation, &caller)
+            .await
+            .map_err(|error| told(&error))?;
+        Ok(serde_json::to_value(output).expect("a result as JSON"))
+    })
+}
+
+fn told(error: &Error) -> Value {
+    let mut value = serde_json::to_value(error).expect("an error as JSON");
+    value["ok"] = Value::Bool(false);
+    value
+}
