@@ -1,0 +1,72 @@
+//! What the agent knows for as long as it lives, across all sessions.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Trace;
+use crate::group::Groups;
+use crate::reaper::Reaper;
+
+/// Where the agent runs, which decides what it may touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// PID 1 of a guest: everything is ours.
+    Guest,
+    /// An ordinary process: only `folder`, which stands in for `/workspace`.
+    Host { folder: PathBuf },
+}
+
+/// How far a guest has come. It only moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// In the initramfs, root not mounted.
+    Waiting,
+    /// Set up: commands may run.
+    Ready,
+    /// Set-up failed half-way; only a new boot helps.
+    Broken,
+    /// Shutting down: nothing new may start.
+    Closing,
+}
+
+pub(crate) struct Agent {
+    pub(crate) place: Place,
+    pub(crate) reaper: Arc<Reaper>,
+    pub(crate) groups: Groups,
+    stage: Mutex<Stage>,
+    trace: Mutex<Trace>,
+}
+
+impl Agent {
+    pub(crate) fn new(place: Place, reaper: Arc<Reaper>, trace: Trace) -> Self {
+        let stage = match place {
+            Place::Guest => Stage::Waiting,
+            // Nothing needs to be set up here.
+            Place::Host { .. } => Stage::Ready,
+        };
+        Self {
+            place,
+            reaper,
+            groups: Groups::default(),
+            stage: Mutex::new(stage),
+            trace: Mutex::new(trace),
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        *lock(&self.stage)
+    }
+
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        *lock(&self.stage) = stage;
+    }
+
+    pub(crate) fn trace(&self) -> MutexGuard<'_, Trace> {
+        lock(&self.trace)
+    }
+}
+
+/// Locks what only this one thread uses; the mutex is there because tasks must be `Send`.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

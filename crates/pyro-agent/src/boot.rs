@@ -1,0 +1,128 @@
+//! From the first instruction of PID 1 to a channel that waits for hosts.
+//!
+//! All of it is on the way to the first command, so it does nothing that could be done later.
+//! It leaves the root disk alone: a guest may be frozen here and resumed, many times, on disks
+//! that do not exist yet.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, setrlimit};
+use pyro_wire::session;
+
+use crate::agent::{Agent, Place};
+use crate::channel::Channel;
+use crate::clock::Trace;
+use crate::mounts::MountError;
+use crate::port::Port;
+use crate::reaper::Reaper;
+use crate::{console, modules, mounts, network, serve};
+
+/// How long the port may take to appear after the modules are loaded.
+const PORT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Open files of a command. The kernel's own limits are from another time; far above this,
+/// programs that walk over all possible descriptors become slow.
+const OPEN_FILES: (u64, u64) = (65_536, 524_288);
+
+#[derive(Debug, thiserror::Error)]
+enum BootError {
+    #[error("cannot {step}: {source}")]
+    Step {
+        step: &'static str,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Mount(#[from] MountError),
+}
+
+/// Runs the guest until it is powered off.
+pub(crate) fn run() -> ! {
+    let mut trace = Trace::default();
+    trace.step("kernel");
+    if let Err(error) = mounts::basic() {
+        console::fatal(error);
+    }
+    trace.step("proc, sys, dev");
+    modules::load_all();
+    trace.step("modules");
+    protect_from_memory_shortage();
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(serve_hosts(trace)),
+        Err(error) => console::fatal(format_args!("cannot start the runtime: {error}")),
+    }
+}
+
+async fn serve_hosts(mut trace: Trace) -> ! {
+    trace.step("runtime");
+    let port = match Port::open(PORT_DEADLINE).await {
+        Ok(port) => port,
+        Err(error) => console::fatal(error),
+    };
+    trace.step("port");
+    let reaper = match Reaper::start() {
+        Ok(reaper) => reaper,
+        Err(error) => console::fatal(format_args!("cannot watch for ended processes: {error}")),
+    };
+    let agent = Arc::new(Agent::new(Place::Guest, reaper, trace));
+
+    // The host may greet meanwhile; and what is done here, a frozen guest need not do again.
+    if let Err(error) = furnish(&agent) {
+        console::fatal(error);
+    }
+    agent.trace().step("pts, shm, cgroup, lo");
+
+    let mut channel = Channel::new(port);
+    loop {
+        match session::answer(&mut channel).await {
+            Ok(()) => {
+                agent.trace().step("greeting");
+                channel.start_session();
+                serve::session(&agent, &mut channel).await;
+                channel.end_session();
+            }
+            Err(session::SessionError::Io { source })
+                if source.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                channel.end_session();
+                wait_for_change(&mut channel).await;
+            }
+            Err(error @ session::SessionError::Version { .. }) => console::report(error),
+            Err(error) => console::fatal(format_args!("cannot use the channel: {error:?}")),
+        }
+    }
+}
+
+/// Without a host, reading ends at once instead of waiting: sleep until the port changes.
+async fn wait_for_change(channel: &mut Channel<Port>) {
+    if let Err(error) = channel.inner_mut().changed().await {
+        console::fatal(format_args!("cannot wait for a host: {error}"));
+    }
+}
+
+/// Prepares all that commands need and that no disk is needed for.
+fn furnish(agent: &Agent) -> Result<(), BootError> {
+    mounts::inside_basic()?;
+    let step = |step| move |source: io::Error| BootError::Step { step, source };
+    agent
+        .groups
+        .enable()
+        .map_err(step("create the control group"))?;
+    network::raise_loopback().map_err(step("raise lo"))?;
+    let (soft, hard) = OPEN_FILES;
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
+        .map_err(io::Error::from)
+        .map_err(step("raise the limit of open files"))
+}
+
+/// The agent must be the last thing that the kernel kills when memory runs out.
+fn protect_from_memory_shortage() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
+        console::report(format_args!("cannot set oom_score_adj: {error}"));
+    }
+}

@@ -1,0 +1,53 @@
+//! The guest's clocks, and a record of where the time of a boot went.
+
+use std::io;
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime, clock_settime};
+
+use crate::console;
+
+/// A word of the kernel command line that makes [`Trace`] print itself.
+const TRACE_WORD: &str = "pyro.trace";
+
+/// Time since the kernel started.
+pub(crate) fn uptime() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Sets the wall clock: nanoseconds since 1970.
+pub(crate) fn set_wall_clock(unix_time_ns: u64) -> io::Result<()> {
+    let now = TimeSpec::from_duration(Duration::from_nanos(unix_time_ns));
+    Ok(clock_settime(ClockId::CLOCK_REALTIME, now)?)
+}
+
+/// When each step of the boot was over, in time since the kernel started.
+#[derive(Default)]
+pub(crate) struct Trace {
+    steps: Vec<(&'static str, Duration)>,
+}
+
+impl Trace {
+    pub(crate) fn step(&mut self, name: &'static str) {
+        self.steps.push((name, uptime()));
+    }
+
+    /// Prints the steps, if the kernel command line asks for it. Not before the end: each line
+    /// on an emulated serial port costs more than the steps.
+    pub(crate) fn print_if_asked(&mut self) {
+        let asked = std::fs::read_to_string("/proc/cmdline")
+            .is_ok_and(|line| line.split_whitespace().any(|word| word == TRACE_WORD));
+        let steps = std::mem::take(&mut self.steps);
+        if !asked {
+            return;
+        }
+        let mut before = Duration::ZERO;
+        for (name, at) in steps {
+            let took = at.saturating_sub(before).as_secs_f64() * 1000.0;
+            let at_ms = at.as_secs_f64() * 1000.0;
+            console::report(format_args!("trace {at_ms:9.2} ms  +{took:8.2}  {name}"));
+            before = at;
+        }
+    }
+}

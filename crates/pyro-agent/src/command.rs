@@ -1,0 +1,393 @@
+//! Starts one command: where it runs, what it sees, and what it must not inherit.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use pyro_wire::Bytes;
+use pyro_wire::agent::{Command, Exec};
+use pyro_wire::fault::{Fault, FaultCode};
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+
+use crate::agent::{Agent, Place};
+use crate::group::{ControlGroup, Group};
+use crate::reaper::Exit;
+
+const WORKSPACE: &str = "/workspace";
+const SHELL: &str = "/bin/sh";
+
+/// How much output a command may be ahead of its reader.
+const OUTPUT_PIPE: i32 = 1024 * 1024;
+
+/// The exit statuses with which shells say why a program did not start.
+const NOT_FOUND: i32 = 127;
+const NOT_EXECUTABLE: i32 = 126;
+
+/// A command that runs.
+pub(crate) struct Running<'a> {
+    pub(crate) pid: u32,
+    pub(crate) group: Group<'a>,
+    pub(crate) stdin: Option<pipe::Sender>,
+    pub(crate) stdout: pipe::Receiver,
+    pub(crate) stderr: pipe::Receiver,
+    pub(crate) exit: oneshot::Receiver<Exit>,
+}
+
+/// Why a command does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("the request cannot be carried out: {message}")]
+    Refused { message: String },
+    #[error("the folder {cwd} cannot be entered: {source}")]
+    Folder { cwd: String, source: io::Error },
+    #[error("{name}: command not found")]
+    NotFound { name: String },
+    #[error("{name}: cannot be executed: {source}")]
+    NotExecutable { name: String, source: io::Error },
+    #[error("cannot start a process: {source}")]
+    System {
+        #[from]
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    fn refused(message: impl Into<String>) -> Self {
+        Self::Refused {
+            message: message.into(),
+        }
+    }
+
+    /// The status that a shell would have ended with, where a shell would have run.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::NotFound { .. } => Some(NOT_FOUND),
+            Self::NotExecutable { .. } => Some(NOT_EXECUTABLE),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn fault(&self) -> Fault {
+        let code = match self {
+            Self::Folder { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                FaultCode::NotFound
+            }
+            _ => FaultCode::Refused,
+        };
+        Fault::new(code, self.to_string())
+    }
+}
+
+/// Starts a command in a group of its own.
+pub(crate) fn start<'a>(agent: &'a Agent, request: &Exec) -> Result<Running<'a>, StartError> {
+    check(request)?;
+    let words = words(&request.command)?;
+    let cwd = folder(&agent.place, request.cwd.as_ref());
+    let entered = open_folder(&cwd)?;
+
+    let mut command = std::process::Command::new(&words[0]);
+    command
+        .args(&words[1..])
+        .env_clear()
+        .envs(environment(&agent.place, &cwd, &request.env));
+    let (stdout, stdout_inside) = output_pipe()?;
+    let (stderr, stderr_inside) = output_pipe()?;
+    command.stdout(stdout_inside).stderr(stderr_inside);
+    let stdin = if request.input {
+        let (inside, outside) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+        command.stdin(inside);
+        Some(pipe::Sender::from_owned_fd(outside)?)
+    } else {
+        command.stdin(Stdio::null());
+        None
+    };
+
+    let inside = agent.groups.create()?;
+    prepare(&mut command, &agent.place, entered, inside.as_ref())?;
+    // The handle is not needed, as the reaper alone waits for processes; dropping it does nothing.
+    let started = command.spawn();
+    // Our copies of the command's ends, without which we would wait for ourselves.
+    drop(command);
+    let pid = match started {
+        Ok(child) => child.id(),
+        Err(error) => {
+            if let Some(inside) = inside {
+                agent.groups.clear_away(inside.into_path());
+            }
+            return Err(why_not(&words[0], error));
+        }
+    };
+    // No await since the process was started, see `Reaper`.
+    let exit = agent.reaper.watch(pid.cast_signed());
+    let group = Group::new(
+        &agent.groups,
+        agent.reaper.clone(),
+        pid.cast_signed(),
+        inside,
+    );
+    Ok(Running {
+        pid,
+        group,
+        stdin,
+        stdout,
+        stderr,
+        exit,
+    })
+}
+
+/// Refuses what the kernel cannot take or would take for something else.
+fn check(request: &Exec) -> Result<(), StartError> {
+    let arguments = match &request.command {
+        Command::Shell(line) => std::slice::from_ref(line),
+        Command::Program(words) => words,
+    };
+    let variables = request.env.iter().flat_map(|(name, value)| [name, value]);
+    if arguments
+        .iter()
+        .chain(variables)
+        .chain(&request.cwd)
+        .any(|text| text.contains(&0))
+    {
+        return Err(StartError::refused(
+            "arguments, variables and folders cannot hold a NUL byte",
+        ));
+    }
+    if request
+        .env
+        .iter()
+        .any(|(name, _)| name.is_empty() || name.contains(&b'='))
+    {
+        return Err(StartError::refused(
+            "the name of a variable cannot be empty or hold `=`",
+        ));
+    }
+    Ok(())
+}
+
+fn words(command: &Command) -> Result<Vec<OsString>, StartError> {
+    match command {
+        Command::Shell(line) => Ok(vec![SHELL.into(), "-lc".into(), text(line)]),
+        Command::Program(words) if words.is_empty() => {
+            Err(StartError::refused("a command needs at least one word"))
+        }
+        Command::Program(words) => Ok(words.iter().map(text).collect()),
+    }
+}
+
+fn text(bytes: &Bytes) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
+/// The folder to run in, which a request gives as the guest sees it.
+fn folder(place: &Place, cwd: Option<&Bytes>) -> PathBuf {
+    let wanted = Path::new(WORKSPACE).join(cwd.map(text).unwrap_or_default());
+    match place {
+        Place::Guest => tidy(wanted),
+        Place::Host { folder } => match wanted.strip_prefix(WORKSPACE) {
+            Ok(below) => tidy(folder.join(below)),
+            Err(_) => wanted,
+        },
+    }
+}
+
+/// Without the slash that joining an empty path leaves at the end.
+fn tidy(path: PathBuf) -> PathBuf {
+    path.components().collect()
+}
+
+fn open_folder(cwd: &Path) -> Result<File, StartError> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(cwd)
+        .map_err(|source| StartError::Folder {
+            cwd: cwd.display().to_string(),
+            source,
+        })
+}
+
+/// Everything that a command sees of the environment.
+fn environment(
+    place: &Place,
+    cwd: &Path,
+    extra: &[(Bytes, Bytes)],
+) -> BTreeMap<OsString, OsString> {
+    let home = match place {
+        Place::Guest => OsStr::new("/root"),
+        Place::Host { folder } => folder.as_os_str(),
+    };
+    let shell = if Path::new("/bin/bash").exists() {
+        "/bin/bash"
+    } else {
+        SHELL
+    };
+    let own = [
+        (
+            "PATH",
+            OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ),
+        ("HOME", home),
+        ("USER", OsStr::new("root")),
+        ("LOGNAME", OsStr::new("root")),
+        ("SHELL", OsStr::new(shell)),
+        ("TERM", OsStr::new("xterm-256color")),
+        ("LANG", OsStr::new("C.UTF-8")),
+        ("PWD", cwd.as_os_str()),
+    ];
+    let own = own.map(|(name, value)| (OsString::from(name), value.to_owned()));
+    let extra = extra.iter().map(|(name, value)| (text(name), text(value)));
+    own.into_iter().chain(extra).collect()
+}
+
+/// A pipe for output: our end, which does not block, and the command's, which does.
+fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
+    let (outside, inside) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+    // A smaller pipe is only slower; an ordinary user may have used up what it is granted.
+    let _ = fcntl(&outside, FcntlArg::F_SETPIPE_SZ(OUTPUT_PIPE));
+    Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
+}
+
+/// Says what the new process does before it becomes the program.
+fn prepare(
+    command: &mut std::process::Command,
+    place: &Place,
+    entered: File,
+    inside: Option<&ControlGroup>,
+) -> io::Result<()> {
+    let entrance = match inside {
+        Some(group) => Some(group.entrance.try_clone()?),
+        None => None,
+    };
+    let dies_with_us = matches!(place, Place::Host { .. });
+    let prepare = move || {
+        prepare_inside(
+            entered.as_raw_fd(),
+            entrance.as_ref().map(AsRawFd::as_raw_fd),
+            dies_with_us,
+        )
+        // Only a number can be handed to the parent, and this one no `exec` gives.
+        .map_err(|_| io::Error::from(Errno::EOWNERDEAD))
+    };
+    // SAFETY: the closure only makes system calls, which are async-signal-safe; it allocates
+    // nothing and takes no locks.
+    unsafe { command.pre_exec(prepare) };
+    Ok(())
+}
+
+/// Runs in the new process. Signal mask and SIGPIPE are already reset by `std`, all other signals
+/// have their default action since the agent started.
+fn prepare_inside(cwd: RawFd, entrance: Option<RawFd>, dies_with_us: bool) -> Result<(), Errno> {
+    // SAFETY: plain system calls on open descriptors and constant, terminated strings.
+    unsafe {
+        Errno::result(libc::setsid())?;
+        if let Some(entrance) = entrance {
+            // Before anything else can start a process: nothing escapes.
+            Errno::result(libc::write(entrance, c"0".as_ptr().cast(), 1))?;
+        } else {
+            // Orphans come to the command itself, where `Group` finds them.
+            Errno::result(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1))?;
+        }
+        if dies_with_us {
+            Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+        } else {
+            // The agent's own protection is not for commands.
+            let file = libc::open(
+                c"/proc/self/oom_score_adj".as_ptr(),
+                libc::O_WRONLY | libc::O_CLOEXEC,
+            );
+            if file >= 0 {
+                libc::write(file, c"0".as_ptr().cast(), 1);
+                libc::close(file);
+            }
+        }
+        Errno::result(libc::fchdir(cwd))?;
+    }
+    Ok(())
+}
+
+fn why_not(program: &OsStr, error: io::Error) -> StartError {
+    let name = String::from_utf8_lossy(program.as_bytes()).into_owned();
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT | Errno::ENOTDIR) => StartError::NotFound { name },
+        Some(Errno::E2BIG) => StartError::refused(
+            "arguments and variables together are larger than the kernel allows",
+        ),
+        Some(Errno::EOWNERDEAD) => StartError::refused(
+            "the new process could not be put into its folder and its control group",
+        ),
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) | None => {
+            StartError::System { source: error }
+        }
+        Some(_) => StartError::NotExecutable {
+            name,
+            source: error,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &str) -> Bytes {
+        Bytes::from(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_folder_is_given_as_the_guest_sees_it() {
+        let guest = |cwd: Option<&Bytes>| folder(&Place::Guest, cwd);
+        assert_eq!(guest(None), Path::new("/workspace"));
+        assert_eq!(guest(Some(&bytes("sub"))), Path::new("/workspace/sub"));
+        assert_eq!(guest(Some(&bytes("/etc"))), Path::new("/etc"));
+
+        let place = Place::Host {
+            folder: "/home/me/w".into(),
+        };
+        let host = |cwd: Option<&Bytes>| folder(&place, cwd);
+        assert_eq!(host(None), Path::new("/home/me/w"));
+        assert_eq!(host(Some(&bytes("/workspace"))), Path::new("/home/me/w"));
+        assert_eq!(
+            host(Some(&bytes("/workspace/a/b"))),
+            Path::new("/home/me/w/a/b")
+        );
+        assert_eq!(host(Some(&bytes("/tmp"))), Path::new("/tmp"));
+        assert_eq!(host(Some(&bytes("/workspaces"))), Path::new("/workspaces"));
+    }
+
+    #[test]
+    fn a_request_may_change_but_not_break_the_environment() {
+        let extra = [(bytes("LANG"), bytes("C")), (bytes("A"), bytes("x=y"))];
+        let all = environment(&Place::Guest, Path::new("/workspace"), &extra);
+        assert_eq!(all[OsStr::new("LANG")], "C");
+        assert_eq!(all[OsStr::new("A")], "x=y");
+        assert_eq!(all[OsStr::new("HOME")], "/root");
+
+        let mut request = Exec {
+            command: Command::Shell(bytes("true")),
+            cwd: None,
+            env: vec![(bytes("A=B"), bytes("c"))],
+            timeout_ms: None,
+            input: false,
+        };
+        assert!(check(&request).is_err());
+        request.env = vec![(bytes("A"), bytes("a\0b"))];
+        assert!(check(&request).is_err());
+        request.env.clear();
+        assert!(check(&request).is_ok());
+    }
+}

@@ -1,0 +1,136 @@
+//! Runs one command for one stream.
+//!
+//! ```text
+//! start ──▶ Started ──▶ running: output flows out, input and signals in
+//!   │                      │ process ended      │ timeout           │ asking side gone
+//!   ▼                      ▼                    ▼                   ▼
+//! Failed, or           rest of the output   whole group killed,  whole group killed
+//! 127 and 126          Ended                rest, Ended (124)    (by dropping the group)
+//! ```
+//!
+//! After a normal end, background processes of the command live on.
+
+use std::future::pending;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use pyro_wire::agent::{Exec, ExecEnd, ExecEvent};
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::frame::{self, FrameError, Kind};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::agent::{Agent, Stage};
+use crate::command::{self, StartError};
+use crate::group::Group;
+use crate::input;
+use crate::output::Outputs;
+use crate::peer::{Peer, Reader, Writer};
+use crate::reaper::Exit;
+
+/// The exit status of a command that was out of time.
+const TIMED_OUT: i32 = 124;
+
+/// How long a killed process may take to end. One that hangs in the kernel may never.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs a command to its end and tells the asking side all about it.
+///
+/// Dropping this kills the command and everything that it started.
+pub(crate) async fn run<P: Peer>(
+    agent: &Agent,
+    request: Exec,
+    from: &mut Reader<P>,
+    to: &mut Writer<P>,
+) -> Result<(), FrameError> {
+    if agent.stage() != Stage::Ready {
+        let fault = Fault::new(FaultCode::Refused, "the guest is not ready for commands");
+        return frame::write_message(to, &ExecEvent::Failed(fault)).await;
+    }
+    let started_at = Instant::now();
+    let running = match command::start(agent, &request) {
+        Ok(running) => running,
+        Err(error) => return not_started(&error, to).await,
+    };
+    let started = ExecEvent::Started { pid: running.pid };
+    frame::write_message(to, &started).await?;
+
+    let group = running.group;
+    let limit = request.timeout_ms.map(Duration::from_millis);
+    let mut outputs = Outputs::new(running.stdout, running.stderr);
+    let exited = Notify::new();
+    let end = {
+        let supervised = async {
+            let end = supervise(running.exit, &group, limit, started_at).await;
+            exited.notify_one();
+            end
+        };
+        let finished = async {
+            let (end, forwarded) = tokio::join!(supervised, outputs.forward(to, &exited));
+            forwarded.map(|()| end)
+        };
+        let watched = input::follow(from, running.stdin, |number| group.signal(number));
+        let (finished, watched) = (pin!(finished), pin!(watched));
+        tokio::select! {
+            biased;
+            end = finished => end?,
+            // The group kills as it drops.
+            () = watched => return Err(FrameError::Ended),
+        }
+    };
+    group.release();
+    outputs.discard();
+    frame::write_message(to, &ExecEvent::Ended(end)).await
+}
+
+/// Answers for a command that never ran: as a shell would have, where it would have.
+async fn not_started<P: Peer>(error: &StartError, to: &mut Writer<P>) -> Result<(), FrameError> {
+    let Some(exit_code) = error.exit_code() else {
+        return frame::write_message(to, &ExecEvent::Failed(error.fault())).await;
+    };
+    let words = format!("pyro: {error}\n");
+    frame::write_data(to, Kind::ErrorOutput, words.as_bytes()).await?;
+    let end = ExecEnd {
+        exit_code,
+        signal: None,
+        timed_out: false,
+        duration_ms: 0,
+    };
+    frame::write_message(to, &ExecEvent::Ended(end)).await
+}
+
+/// Waits for the process, but not beyond its time.
+async fn supervise(
+    mut exit: oneshot::Receiver<Exit>,
+    group: &Group<'_>,
+    limit: Option<Duration>,
+    started_at: Instant,
+) -> ExecEnd {
+    let (exit, timed_out) = tokio::select! {
+        biased;
+        exit = &mut exit => (exit.ok(), false),
+        () = wait(limit) => {
+            group.kill();
+            (timeout(KILL_LIMIT, exit).await.ok().and_then(Result::ok), true)
+        }
+    };
+    let (exit_code, signal) = match exit {
+        Some(Exit::Code(code)) => (code, None),
+        Some(Exit::Signal(number)) => (128 + number, Some(number)),
+        // It was killed, though it has not noticed yet.
+        None => (128 + libc::SIGKILL, Some(libc::SIGKILL)),
+    };
+    ExecEnd {
+        exit_code: if timed_out { TIMED_OUT } else { exit_code },
+        signal,
+        timed_out,
+        duration_ms: u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+async fn wait(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => sleep(limit).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,195 @@
+//! All processes of one command, so that they can be ended together.
+//!
+//! In a guest that is a control group, which nothing leaves by forking, `setsid` or double forks.
+//! Elsewhere it is the process group and everything below the command in the process tree; there
+//! the command adopts its own orphans, so that they stay below it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::agent::lock;
+use crate::descendants;
+use crate::reaper::Reaper;
+
+const ROOT: &str = "/sys/fs/cgroup/pyro";
+
+/// How deep a command may have nested control groups for us to clear them away.
+const DEPTH: usize = 16;
+
+/// Hands out groups and clears away those that have become empty.
+#[derive(Default)]
+pub(crate) struct Groups {
+    /// Set once control groups are mounted.
+    root: Mutex<Option<PathBuf>>,
+    next: AtomicU64,
+    /// Groups of ended commands that were not empty, because a daemon lives on.
+    leftover: Mutex<Vec<PathBuf>>,
+}
+
+impl Groups {
+    /// Uses control groups from now on.
+    pub(crate) fn enable(&self) -> io::Result<()> {
+        match fs::create_dir(ROOT) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => *lock(&self.root) = Some(ROOT.into()),
+        }
+        Ok(())
+    }
+
+    /// A group for one command, without processes.
+    pub(crate) fn create(&self) -> io::Result<Option<ControlGroup>> {
+        self.sweep();
+        let Some(root) = lock(&self.root).clone() else {
+            return Ok(None);
+        };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = root.join(number.to_string());
+        fs::create_dir(&path)?;
+        let entrance = OpenOptions::new()
+            .write(true)
+            .open(path.join("cgroup.procs"));
+        match entrance {
+            Ok(entrance) => Ok(Some(ControlGroup { path, entrance })),
+            Err(error) => {
+                self.clear_away(path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a group, now or when it has become empty.
+    pub(crate) fn clear_away(&self, path: PathBuf) {
+        if !remove(&path, DEPTH) {
+            lock(&self.leftover).push(path);
+        }
+    }
+
+    fn sweep(&self) {
+        lock(&self.leftover).retain(|path| !remove(path, DEPTH));
+    }
+}
+
+/// A control group before its command runs.
+pub(crate) struct ControlGroup {
+    path: PathBuf,
+    /// Writing `0` to it moves the writer inside.
+    pub(crate) entrance: File,
+}
+
+impl ControlGroup {
+    pub(crate) fn into_path(self) -> PathBuf {
+        self.path
+    }
+}
+
+/// The processes of a running command. Dropping it kills them all, unless it was released.
+pub(crate) struct Group<'a> {
+    groups: &'a Groups,
+    reaper: Arc<Reaper>,
+    leader: i32,
+    path: Option<PathBuf>,
+    released: bool,
+}
+
+impl<'a> Group<'a> {
+    /// The group that the watched process `leader` was started in.
+    pub(crate) fn new(
+        groups: &'a Groups,
+        reaper: Arc<Reaper>,
+        leader: i32,
+        inside: Option<ControlGroup>,
+    ) -> Self {
+        Self {
+            groups,
+            reaper,
+            leader,
+            path: inside.map(ControlGroup::into_path),
+            released: false,
+        }
+    }
+
+    /// Sends a signal to the command's process group.
+    pub(crate) fn signal(&self, number: i32) {
+        self.reaper.signal_group(self.leader, number);
+    }
+
+    /// Kills every process of the command.
+    pub(crate) fn kill(&self) {
+        let killed = match &self.path {
+            Some(path) => fs::write(path.join("cgroup.kill"), "1").is_ok(),
+            None => false,
+        };
+        // Without `cgroup.kill` (or where root in the guest removed it) the tree has to do. The
+        // leader is stopped first and killed last, as its end would scatter its descendants.
+        if !killed && self.reaper.is_alive(self.leader) {
+            self.signal(libc::SIGSTOP);
+            descendants::kill_below(self.leader);
+        }
+        self.signal(libc::SIGKILL);
+    }
+
+    /// Lets the processes that are left live on.
+    pub(crate) fn release(mut self) {
+        self.released = true;
+    }
+}
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        if !self.released {
+            self.kill();
+        }
+        if let Some(path) = self.path.take() {
+            self.groups.clear_away(path);
+        }
+    }
+}
+
+/// Removes a control group and those inside it; says whether it is gone.
+fn remove(path: &Path, depth: usize) -> bool {
+    match fs::remove_dir(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        // Busy, which means processes or nested groups.
+        Err(_) if depth > 0 => {
+            let Ok(entries) = fs::read_dir(path) else {
+                return false;
+            };
+            let nested: Vec<_> = entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .collect();
+            !nested.is_empty()
+                && nested.iter().all(|entry| remove(&entry.path(), depth - 1))
+                && fs::remove_dir(path).is_ok()
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_groups_go_and_a_missing_one_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("1");
+        fs::create_dir_all(top.join("a/b")).unwrap();
+        fs::create_dir(top.join("c")).unwrap();
+        assert!(remove(&top, DEPTH));
+        assert!(remove(&top, DEPTH));
+    }
+
+    #[test]
+    fn a_group_that_is_too_deep_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("1");
+        fs::create_dir_all(top.join("a/b/c")).unwrap();
+        assert!(!remove(&top, 2));
+        assert!(top.exists());
+    }
+}

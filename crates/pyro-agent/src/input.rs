@@ -1,0 +1,97 @@
+//! What the asking side sends while a command runs: input for it, signals, and its own end.
+//!
+//! A command that does not read its input stops the input, and in the end the sender, but nothing
+//! else: a little of it is read ahead, so that a signal behind it still arrives.
+
+use std::time::Duration;
+
+use pyro_wire::agent::ExecControl;
+use pyro_wire::frame::{self, Frame, Kind};
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::peer::{Peer, Reader};
+
+/// How many frames of input are read ahead of the command. A sender puts up to 64 KiB into one.
+const READ_AHEAD: usize = 16;
+
+/// How often we look for the asking side while it must wait to be read.
+const STALLED: Duration = Duration::from_millis(250);
+
+/// Carries input and signals to a command. Ends when the asking side is gone.
+pub(crate) async fn follow<P: Peer>(
+    from: &mut Reader<P>,
+    stdin: Option<pipe::Sender>,
+    signal: impl Fn(i32),
+) {
+    let (queue, chunks) = mpsc::channel(READ_AHEAD);
+    let mut queue = stdin.is_some().then_some(queue);
+    let read = async {
+        // After a frame that cannot be read nothing that follows can be trusted either.
+        while let Ok(Some(frame)) = frame::read(from).await {
+            match frame.kind {
+                Kind::Input => {
+                    if let Some(queue) = &queue
+                        && !put(queue, frame.body, from).await
+                    {
+                        return;
+                    }
+                }
+                Kind::Message => match control(&frame) {
+                    Some(ExecControl::InputEnd) => queue = None,
+                    Some(ExecControl::Signal(number)) => signal(number),
+                    None => {}
+                },
+                // Nobody sends output to a command.
+                Kind::Output | Kind::ErrorOutput => {}
+            }
+        }
+    };
+    // The command may end its input, but never the reading of control messages.
+    let feed = async {
+        if let Some(stdin) = stdin {
+            feed(stdin, chunks).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = read => {}
+        () = feed => {}
+    }
+}
+
+/// A message of a newer host that says something unknown is passed over.
+fn control(frame: &Frame) -> Option<ExecControl> {
+    frame.message().ok()
+}
+
+/// Queues a chunk, however long that takes; says `false` when the asking side is gone.
+async fn put<P: Peer>(queue: &mpsc::Sender<Vec<u8>>, chunk: Vec<u8>, from: &Reader<P>) -> bool {
+    loop {
+        tokio::select! {
+            place = queue.reserve() => {
+                if let Ok(place) = place {
+                    place.send(chunk);
+                }
+                return true;
+            }
+            // Its end cannot be read, as unread data is in front of it.
+            () = sleep(STALLED) => if from.is_gone() {
+                return false;
+            }
+        }
+    }
+}
+
+async fn feed(mut stdin: pipe::Sender, mut chunks: mpsc::Receiver<Vec<u8>>) {
+    while let Some(chunk) = chunks.recv().await {
+        if stdin.write_all(&chunk).await.is_err() {
+            // A command need not read to the end, as `head` shows. The rest is for nobody.
+            drop(stdin);
+            while chunks.recv().await.is_some() {}
+            return;
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! PID 1 of a pyro guest; with `--process <folder>` an ordinary process that serves the same
+//! protocol without a virtual machine around it.
+//!
+//! ```text
+//! guest:    kernel ──▶ boot (modules, port) ──▶ waits in the initramfs, without using CPU
+//!                                                 │ SetUp
+//!                                                 ▼
+//!                      root disk mounted, root switched ──▶ runs commands ──▶ ShutDown
+//! process:  descriptor 3 ──▶ runs commands ──▶ descriptor 3 ends: kills all it started, exits
+//! ```
+//!
+//! Hosts come and go: a *session* (greeting, then streams) ends when its host does, and with it
+//! what its streams were running. What the guest is (set up or not) outlives every session.
+//!
+//! One thread does everything. Nothing here trusts a byte that came over the channel, and nothing
+//! on the host trusts the agent: root in the guest can replace it.
+
+mod agent;
+mod boot;
+mod channel;
+mod clock;
+mod command;
+mod console;
+mod descendants;
+mod exec;
+mod group;
+mod identity;
+mod input;
+mod modules;
+mod mounts;
+mod network;
+mod output;
+mod peer;
+mod port;
+mod process;
+mod reaper;
+mod serve;
+mod setup;
+mod shutdown;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    console::announce_panics();
+    // The kernel hands words of its command line to its first process, so those mean nothing.
+    if std::process::id() == 1 {
+        boot::run();
+    }
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [flag] if flag == "--version" => {
+            println!("pyro-agent {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        [flag, folder] if flag == "--process" => process::run(PathBuf::from(folder)),
+        _ => {
+            console::report("usage: pyro-agent --process <folder> | --version");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! One session: takes its streams, each with one request, and serves them side by side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyro_wire::agent::{AgentReply, AgentRequest};
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::frame::{self, FrameError};
+use pyro_wire::session::Acceptor;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::agent::Agent;
+use crate::peer::{self, Peer, Reader, Writer};
+use crate::{exec, setup, shutdown};
+
+/// How long an asking side may take to end its stream after the last answer.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// Serves until the host is gone, then ends what its streams were running.
+pub(crate) async fn session<C>(agent: &Arc<Agent>, channel: &mut C)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut acceptor = Acceptor::new(channel);
+    // Dropping the tasks at the end drops, and thereby kills, what they run.
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = acceptor.next() => match stream {
+                Some(stream) => {
+                    let agent = Arc::clone(agent);
+                    streams.spawn(async move { serve(&agent, stream).await });
+                }
+                None => break,
+            },
+            Some(_) = streams.join_next() => {}
+        }
+    }
+    streams.shutdown().await;
+}
+
+/// Serves one stream, whatever comes over it.
+async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
+    let (mut from, mut to) = peer::split(stream);
+    let request = match frame::read_message(&mut from).await {
+        Ok(request) => request,
+        Err(FrameError::Ended | FrameError::CutOff | FrameError::Io { .. }) => return,
+        Err(error) => {
+            let fault = Fault::new(FaultCode::Protocol, error.to_string());
+            let _ = frame::write_message(&mut to, &AgentReply::Failed(fault)).await;
+            let _ = to.shutdown().await;
+            return;
+        }
+    };
+    // A failure to answer means that the asking side is gone, and it can be told nothing.
+    let answered = match request {
+        AgentRequest::Exec(request) => {
+            if exec::run(agent, request, &mut from, &mut to).await.is_ok() {
+                part(from, to).await;
+            }
+            return;
+        }
+        AgentRequest::Ping => Ok(AgentReply::Done),
+        AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),
+        AgentRequest::ShutDown => {
+            shutdown::shut_down(agent).await;
+            Ok(AgentReply::Done)
+        }
+    };
+    let reply = answered.unwrap_or_else(AgentReply::Failed);
+    if frame::write_message(&mut to, &reply).await.is_ok() {
+        part(from, to).await;
+    }
+}
+
+/// Ends our half of a stream, then reads on until the other side has ended its own: what it still
+/// sends would otherwise wait for ever to be taken.
+async fn part<P: Peer>(mut from: Reader<P>, mut to: Writer<P>) {
+    if to.shutdown().await.is_ok() {
+        let mut rest = [0; 1024];
+        let read = async { while from.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
+        let _ = timeout(PARTING, read).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use pyro_wire::agent::{Command, Exec, ExecControl, ExecEvent};
+    use tokio::io::DuplexStream;
+
+    use super::*;
+    use crate::agent::Place;
+    use crate::clock::Trace;
+    use crate::reaper::Reaper;
+
+    impl Peer for DuplexStream {
+        fn is_gone(&self) -> bool {
+            false
+        }
+    }
+
+    fn agent(folder: &tempfile::TempDir) -> Arc<Agent> {
+        let folder = PathBuf::from(folder.path());
+        let reaper = Reaper::start().unwrap();
+        Arc::new(Agent::new(Place::Host { folder }, reaper, Trace::default()))
+    }
+
+    /// Numbers that look random and are the same in every run.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            usize::try_from(self.0 >> 33).unwrap() % sides
+        }
+    }
+
+    async fn talk(agent: &Arc<Agent>, bytes: &[u8]) {
+        let (mut host, guest) = tokio::io::duplex(64 * 1024);
+        let host = async {
+            let (mut from, mut to) = tokio::io::split(&mut host);
+            let write = async {
+                // The agent may hang up at any byte.
+                let _ = to.write_all(bytes).await;
+                let _ = to.shutdown().await;
+            };
+            let mut answer = Vec::new();
+            let (_, read) = tokio::join!(write, from.read_to_end(&mut answer));
+            read.unwrap();
+        };
+        let both = async { tokio::join!(host, serve(agent, guest)) };
+        timeout(Duration::from_secs(10), both).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn random_bytes_are_refused_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(&folder);
+        let mut dice = Dice(1);
+        for _ in 0..500 {
+            let length = dice.roll(200);
+            let bytes: Vec<u8> = (0..length).map(|_| dice.roll(256) as u8).collect();
+            talk(&agent, &bytes).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn damaged_requests_and_frames_do_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(&folder);
+        let mut sound = Vec::new();
+        let request = AgentRequest::Exec(Exec {
+            command: Command::Program(vec![b"cat".to_vec().into()]),
+            cwd: None,
+            env: vec![(b"A".to_vec().into(), b"b".to_vec().into())],
+            timeout_ms: Some(2000),
+            input: true,
+        });
+        frame::write_message(&mut sound, &request).await.unwrap();
+        frame::write_data(&mut sound, frame::Kind::Input, b"some input")
+            .await
+            .unwrap();
+        for control in [ExecControl::Signal(99), ExecControl::InputEnd] {
+            frame::write_message(&mut sound, &control).await.unwrap();
+        }
+        let mut dice = Dice(2);
+        for _ in 0..300 {
+            let mut bytes = sound.clone();
+            for _ in 0..=dice.roll(3) {
+                let at = dice.roll(bytes.len());
+                match dice.roll(3) {
+                    0 => bytes[at] = dice.roll(256) as u8,
+                    1 => bytes.truncate(at.max(1)),
+                    _ => bytes.insert(at, dice.roll(256) as u8),
+                }
+            }
+            talk(&agent, &bytes).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nonsense_gets_a_reply_that_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(&folder);
+        let (mut host, guest) = tokio::io::duplex(1024);
+        frame::write_message(&mut host, &"dance").await.unwrap();
+        let (reply, ()) = tokio::join!(
+            frame::read_message::<AgentReply>(&mut host),
+            serve(&agent, guest)
+        );
+        let AgentReply::Failed(fault) = reply.unwrap() else {
+            panic!("the agent cannot dance");
+        };
+        assert_eq!(fault.code, FaultCode::Protocol);
+    }
+
+    #[tokio::test]
+    async fn a_failed_exec_reads_the_same_as_reply_and_as_event() {
+        let fault = Fault::new(FaultCode::Refused, "no");
+        let mut wire = Vec::new();
+        frame::write_message(&mut wire, &ExecEvent::Failed(fault.clone()))
+            .await
+            .unwrap();
+        let reply: AgentReply = frame::read_message(&mut wire.as_slice()).await.unwrap();
+        assert_eq!(reply, AgentReply::Failed(fault));
+    }
+}

@@ -1,0 +1,154 @@
+//! Builds an environment from Debian's packages: `mmdebstrap`, then `mke2fs`, in a namespace.
+//!
+//! The work is one shell script (`build.sh`); this side chooses its parameters, watches it,
+//! and picks the modules out of the kernel that it fetched.
+
+mod mirror;
+mod progress;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::mirror::Mirror;
+use self::progress::Progress;
+use crate::child::{self, Ended};
+use crate::pull::{Builder, Built};
+use crate::watch::say;
+use crate::{CatalogError, EnvironmentSpec, Phase, Watch, kernel, modules, namespace, tools};
+
+const SCRIPT: &str = include_str!("build.sh");
+const SUITE: &str = "bookworm";
+const KERNEL: &str = "linux-image-cloud-amd64";
+const DEADLINE: Duration = Duration::from_secs(20 * 60);
+
+/// What the guest sees; the image is sparse, so it costs nothing.
+const IMAGE_SIZE: &str = "16G";
+
+/// Named one by one, so that the image does not depend on the host's `mke2fs.conf`. All of
+/// them are known to Linux 6.1 and to the `e2fsck` of Debian 12.
+const IMAGE_FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,\
+    sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
+
+/// With `lazy_itable_init` the guest's kernel would zero the inode tables in the background,
+/// into each machine's own disk. The journal of a fresh file is zero already.
+const IMAGE_OPTIONS: &str = "root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1";
+
+#[derive(Debug)]
+pub(crate) struct DebianBuilder;
+
+impl Builder for DebianBuilder {
+    fn prepare(&self) -> Result<(), CatalogError> {
+        tools::require_all()?;
+        namespace::user_namespaces()?;
+        Mirror::configured().map(drop)
+    }
+
+    fn build(
+        &self,
+        spec: &'static EnvironmentSpec,
+        folder: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Built, CatalogError> {
+        let keyring = tools::require_all()?;
+        let mirror = Mirror::configured()?;
+        run_script(spec, folder, &mirror, &keyring, watch)?;
+        say(watch, Phase::Kernel, 0.9, "picking the kernel's drivers");
+        let (kernel, kernel_release) = lay_out_kernel(&folder.join("unpacked"), folder)?;
+        Ok(Built {
+            rootfs: folder.join("rootfs.ext4"),
+            packages: folder.join("packages.txt"),
+            kernel,
+            kernel_release,
+            source: mirror.label(SUITE),
+        })
+    }
+}
+
+fn run_script(
+    spec: &'static EnvironmentSpec,
+    folder: &Path,
+    mirror: &Mirror,
+    keyring: &Path,
+    watch: &dyn Watch,
+) -> Result<(), CatalogError> {
+    let mut command = namespace::command();
+    command
+        .args(["sh", "-c", SCRIPT, "pyro-build"])
+        .current_dir(folder)
+        .env("PYRO_PARTIAL", folder)
+        .env("PYRO_INCLUDE", spec.include.join(","))
+        .env("PYRO_SOURCES", mirror.sources(SUITE, keyring))
+        .env("PYRO_GUEST_SOURCES", mirror.guest_sources(SUITE))
+        .env("PYRO_SUITE", SUITE)
+        .env("PYRO_KERNEL", KERNEL)
+        .env("PYRO_IMAGE_SIZE", IMAGE_SIZE)
+        .env("PYRO_IMAGE_FEATURES", IMAGE_FEATURES)
+        .env("PYRO_IMAGE_OPTIONS", IMAGE_OPTIONS);
+    let mut progress = Progress::new(spec.name, mirror.host(), watch);
+    let ended = child::run(command, DEADLINE, watch, &mut |line| progress.line(line))
+        .map_err(CatalogError::reading("run the build in", folder))?;
+    let (step, log_tail) = progress.finish();
+    match ended {
+        Ended::Exited(status) if status.success() => Ok(()),
+        Ended::Exited(_) if is_refusal(&log_tail) => Err(namespace::explain(&log_tail.join("; "))),
+        Ended::Exited(_) => Err(CatalogError::BuildFailed {
+            environment: spec.name,
+            step,
+            log_tail,
+        }),
+        Ended::Cancelled => Err(CatalogError::Cancelled),
+        Ended::TimedOut => Err(CatalogError::BuildTimedOut {
+            environment: spec.name,
+            step,
+            seconds: DEADLINE.as_secs(),
+            log_tail,
+        }),
+    }
+}
+
+/// Whether the namespace itself was refused, as to root in an ordinary container.
+fn is_refusal(log: &[String]) -> bool {
+    log.first().is_some_and(|line| line.starts_with("unshare:"))
+}
+
+/// Makes the directory that the cache keeps from the tree of the kernel's package.
+fn lay_out_kernel(unpacked: &Path, folder: &Path) -> Result<(PathBuf, String), CatalogError> {
+    let all_modules = unpacked.join("lib/modules");
+    let release = only_entry(&all_modules)?;
+    let dir = folder.join("kernel");
+    let modules_dir = dir.join(kernel::MODULES_DIR);
+    fs::create_dir_all(&modules_dir).map_err(CatalogError::writing("create", &modules_dir))?;
+
+    let image = dir.join(kernel::IMAGE_FILE);
+    fs::rename(
+        unpacked.join("boot").join(format!("vmlinuz-{release}")),
+        &image,
+    )
+    .map_err(CatalogError::writing("move the kernel to", &image))?;
+    let mut order = String::new();
+    for module in modules::select(&all_modules.join(&release))? {
+        let path = modules_dir.join(&module.file_name);
+        fs::write(&path, &module.bytes).map_err(CatalogError::writing("write", &path))?;
+        order.push_str(&module.file_name);
+        order.push('\n');
+    }
+    let path = modules_dir.join(kernel::ORDER_FILE);
+    fs::write(&path, order).map_err(CatalogError::writing("write", &path))?;
+    Ok((dir, release))
+}
+
+fn only_entry(folder: &Path) -> Result<String, CatalogError> {
+    let entries = fs::read_dir(folder).map_err(CatalogError::reading("list", folder))?;
+    let names: Vec<_> = entries
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    match <[String; 1]>::try_from(names) {
+        Ok([name]) => Ok(name),
+        Err(names) => Err(CatalogError::KernelUnusable {
+            path: folder.to_owned(),
+            reason: format!("it has {} releases of modules instead of one", names.len()),
+        }),
+    }
+}

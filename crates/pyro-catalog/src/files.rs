@@ -1,0 +1,85 @@
+//! Stamps, safe writes, and removal of trees: what the cache does with files.
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::namespace;
+
+/// Tells cheaply whether a file is still the one that was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    pub(crate) size: u64,
+    pub(crate) mtime_ns: i64,
+    pub(crate) inode: u64,
+}
+
+impl Stamp {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self {
+            size: metadata.size(),
+            mtime_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+/// A word that no other process on this cache uses.
+pub(crate) fn unique() -> String {
+    // The standard library seeds each `RandomState` from the kernel's random numbers.
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("{}-{:08x}", std::process::id(), random as u32)
+}
+
+/// Writes a file so that it has its whole contents or is not there, even after a crash.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let temporary = folder.join(format!(".tmp-{}", unique()));
+    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    sync(folder)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Flushes a file or a folder to the disk.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Makes a file read-only and flushes it: nothing in the cache is ever written again.
+pub(crate) fn seal(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o444))?;
+    sync(path)
+}
+
+/// Removes a file or a tree. Missing is fine.
+///
+/// A tree that a killed build left has files of ids that only exist in a namespace like the
+/// one it was built in, so where an ordinary user is refused, the removal goes in there.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            namespace::remove_tree(path).map_err(|_| error)
+        }
+        other => other,
+    }
+}

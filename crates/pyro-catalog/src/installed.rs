@@ -1,0 +1,165 @@
+//! What is installed, and whether it is still what its manifest says.
+//!
+//! Two checks: stamps (size, time, inode), in microseconds, at each use; and digests, in
+//! fractions of a second, when asked or when the stamps differ.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::files::Stamp;
+use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest};
+use crate::{
+    Catalog, CatalogError, ENVIRONMENT_VERSION, EnvironmentSpec, Kernel, Silent, Watch, digest,
+    kernel,
+};
+
+pub(crate) const ROOTFS_FILE: &str = "rootfs.ext4";
+
+/// An environment that can be booted.
+#[derive(Debug, Clone)]
+pub struct Installed {
+    pub spec: &'static EnvironmentSpec,
+    pub install_dir: PathBuf,
+    pub manifest_path: PathBuf,
+    /// A read-only ext4 image.
+    pub rootfs: PathBuf,
+    /// Bare hex.
+    pub rootfs_digest: String,
+    /// The size of the disk that the guest sees; the file is sparse.
+    pub virtual_size: u64,
+    pub kernel: Kernel,
+    /// Where its contents came from, like `debian-packages://deb.debian.org/debian/bookworm`.
+    pub source: String,
+    /// RFC 3339, in UTC.
+    pub created_at: String,
+}
+
+impl Catalog {
+    /// Looks whether an environment is installed, by stamps only.
+    ///
+    /// `Damaged` when the manifest says other than the disk: [`Catalog::pull`] repairs that.
+    pub fn installed(
+        &self,
+        spec: &'static EnvironmentSpec,
+    ) -> Result<Option<Installed>, CatalogError> {
+        let install_dir = self.install_dir(spec);
+        match fs::symlink_metadata(&install_dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A place one may not even look into is no place for a cache.
+            Err(error) => return Err(CatalogError::writing("look at", &install_dir)(error)),
+            Ok(_) => {}
+        }
+        let manifest = self.read_manifest(spec)?;
+        let found = self.describe(spec, &manifest);
+        kernel::check(&self.kernel_dir(&manifest.kernel), &manifest.kernel)?;
+        check_stamp(&found.rootfs, manifest.rootfs)?;
+        Ok(Some(found))
+    }
+
+    /// Compares what is installed with its digests, byte by byte.
+    pub fn verify(&self, spec: &'static EnvironmentSpec) -> Result<Installed, CatalogError> {
+        match self.installed(spec)? {
+            Some(found) => self.verify_found(found, &Silent),
+            None => Err(CatalogError::NotInstalled { name: spec.name }),
+        }
+    }
+
+    pub(crate) fn verify_found(
+        &self,
+        found: Installed,
+        watch: &dyn Watch,
+    ) -> Result<Installed, CatalogError> {
+        kernel::verify(&found.kernel)?;
+        let actual = image_digest(&found.rootfs, watch)?;
+        if actual != found.rootfs_digest {
+            return Err(CatalogError::damaged(
+                &found.rootfs,
+                format!("digest {}", found.rootfs_digest),
+                actual,
+            ));
+        }
+        Ok(found)
+    }
+
+    /// Accepts an image whose stamps differ but whose digests are right, as after a copy or
+    /// a restore of the cache, and writes its new stamps. The caller holds the lock.
+    pub(crate) fn restamp(
+        &self,
+        spec: &'static EnvironmentSpec,
+        watch: &dyn Watch,
+    ) -> Result<Installed, CatalogError> {
+        let mut manifest = self.read_manifest(spec)?;
+        let found = self.describe(spec, &manifest);
+        kernel::restamp(&self.kernel_dir(&manifest.kernel), &manifest.kernel)?;
+        let found = self.verify_found(found, watch)?;
+        manifest.rootfs =
+            Stamp::of(&found.rootfs).map_err(CatalogError::reading("look at", &found.rootfs))?;
+        manifest::write(&found.manifest_path, &manifest)?;
+        Ok(found)
+    }
+
+    fn read_manifest(&self, spec: &EnvironmentSpec) -> Result<EnvironmentManifest, CatalogError> {
+        let path = self.install_dir(spec).join(ENVIRONMENT_FILE);
+        let manifest: EnvironmentManifest = manifest::read(&path)?;
+        if manifest.name != spec.name || manifest.version != ENVIRONMENT_VERSION {
+            return Err(CatalogError::damaged(
+                &path,
+                format!("{} {ENVIRONMENT_VERSION}", spec.name),
+                format!("{} {}", manifest.name, manifest.version),
+            ));
+        }
+        Ok(manifest)
+    }
+
+    fn describe(
+        &self,
+        spec: &'static EnvironmentSpec,
+        manifest: &EnvironmentManifest,
+    ) -> Installed {
+        let install_dir = self.install_dir(spec);
+        Installed {
+            spec,
+            manifest_path: install_dir.join(ENVIRONMENT_FILE),
+            rootfs: install_dir.join(ROOTFS_FILE),
+            install_dir,
+            rootfs_digest: manifest.rootfs_digest.clone(),
+            virtual_size: manifest.rootfs.size,
+            kernel: Kernel::at(&self.kernel_dir(&manifest.kernel), &manifest.kernel),
+            source: manifest.source.clone(),
+            created_at: manifest.created_at.clone(),
+        }
+    }
+}
+
+/// Compares a file with the stamp that its manifest has for it.
+pub(crate) fn check_stamp(path: &Path, expected: Stamp) -> Result<(), CatalogError> {
+    let found = match Stamp::of(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(CatalogError::damaged(path, "a file", "none"));
+        }
+        Err(error) => return Err(CatalogError::reading("look at", path)(error)),
+    };
+    if found.size != expected.size {
+        let bytes = |stamp: Stamp| format!("{} bytes", stamp.size);
+        return Err(CatalogError::damaged(path, bytes(expected), bytes(found)));
+    }
+    if found != expected {
+        let stamp = |s: Stamp| format!("mtime {} ns, inode {}", s.mtime_ns, s.inode);
+        return Err(CatalogError::damaged(path, stamp(expected), stamp(found)));
+    }
+    Ok(())
+}
+
+pub(crate) fn image_digest(path: &Path, watch: &dyn Watch) -> Result<String, CatalogError> {
+    let read = |path: &Path| digest::of_image(&File::open(path)?, &|| watch.cancelled());
+    match read(path) {
+        Ok(Some(digest)) => Ok(digest),
+        Ok(None) => Err(CatalogError::Cancelled),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(CatalogError::damaged(path, "a file", "none"))
+        }
+        Err(error) => Err(CatalogError::reading("read", path)(error)),
+    }
+}

@@ -1,0 +1,77 @@
+//! Turns `debian:12` into a disk, a kernel and an initramfs that a VM can start from.
+//!
+//! An environment is built once from Debian's packages and then never changes: it lies in
+//! the cache under its name and version, with a manifest that says what its bytes hash to.
+//! The kernel is shared by all environments.
+//!
+//! ```text
+//! <cache>/linux-x86_64/
+//!     debian_12-4.0.0/            rootfs.ext4  environment.json  packages.txt
+//!     kernel-6.1.0-56-cloud-amd64-1f2e3d4c/   vmlinuz  modules/{*.ko,order}  kernel.json
+//!     initramfs/                  <key>.cpio  <stamp>.json
+//!     .lock-debian_12             held while somebody pulls
+//!     .partial-debian_12-…        a pull at work, or what a killed one left
+//! ```
+//!
+//! The way of one environment through the cache:
+//!
+//! ```text
+//!   absent --pull--> .partial-* --rename--> installed --stamps differ--> damaged
+//!                        |                      ^                           |
+//!                        +--failed, cancelled,  +--digest right after all---+
+//!                           killed: removed     +--pull: built again--------+
+//! ```
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use pyro_catalog::{Catalog, Silent, find};
+//!
+//! let catalog = Catalog::open("/tmp/pyro-cache");
+//! let installed = catalog.ensure(find("debian:12")?, &Silent)?;
+//! let initramfs = catalog.initramfs(&installed.kernel, Path::new("/usr/lib/pyro/agent"))?;
+//! println!("boot {} on {}", initramfs.display(), installed.rootfs.display());
+//! # Ok::<(), pyro_catalog::CatalogError>(())
+//! ```
+//!
+//! Deliberately not here: VMs, templates and workspaces (the engine's), settings (the
+//! caller names the cache folder), and any output: progress goes to a [`Watch`]. All calls
+//! block; a caller with an async runtime gives them a thread.
+
+mod catalog;
+mod child;
+mod debian;
+mod digest;
+mod elf;
+mod environments;
+mod error;
+mod files;
+mod initramfs;
+mod installed;
+mod kernel;
+mod lock;
+mod manifest;
+mod modules;
+mod namespace;
+mod partial;
+mod prune;
+mod pull;
+mod space;
+#[cfg(test)]
+mod testing;
+mod tools;
+mod watch;
+
+pub use catalog::Catalog;
+pub use environments::{
+    CATALOG_VERSION, COMPATIBILITY, DISTRIBUTION, DISTRIBUTION_VERSION, ENVIRONMENT_VERSION,
+    EnvironmentSpec, PLATFORM, environments, find,
+};
+pub use error::CatalogError;
+pub use installed::Installed;
+pub use kernel::Kernel;
+pub use namespace::user_namespaces;
+pub use prune::Pruned;
+pub use space::Space;
+pub use tools::{Tool, tools};
+pub use watch::{Phase, Silent, Step, Watch};

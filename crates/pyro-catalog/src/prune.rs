@@ -1,0 +1,285 @@
+//! Removes from the cache what no pull, no run and no workspace needs.
+//!
+//! Only what the catalog itself made is looked at: directories below the platform folder.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use crate::lock::Lock;
+use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest};
+use crate::partial::{is_dead, is_partial, may_belong_to};
+use crate::{
+    Catalog, CatalogError, EnvironmentSpec, environments, files, initramfs, partial, space,
+};
+
+/// What a prune removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Names of directories, sorted.
+    pub deleted: Vec<String>,
+    /// Blocks given back, those of single files included.
+    pub freed_bytes: u64,
+}
+
+impl Catalog {
+    /// Removes what is dead, damaged, of another version or of no name.
+    ///
+    /// Kept are current installs, what a live pull works on, and each directory or initramfs
+    /// for which `in_use` says so; with a kept install goes its kernel.
+    pub fn prune(&self, in_use: &dyn Fn(&Path) -> bool) -> Result<Pruned, CatalogError> {
+        let platform_dir = self.platform_dir();
+        let mut pruned = Pruned::default();
+        let Some(names) = directories(&platform_dir)? else {
+            return Ok(pruned);
+        };
+        let sweep = Sweep::begin(self, in_use)?;
+        let (kernels, others): (Vec<_>, Vec<_>) = names
+            .into_iter()
+            .partition(|name| name.starts_with("kernel-"));
+
+        let mut kept = HashSet::new();
+        for name in others {
+            let path = platform_dir.join(&name);
+            if sweep.keeps(&name, &path) {
+                kept.extend(kernel_of(&path));
+            } else {
+                self.delete(&path, name, &mut pruned)?;
+            }
+        }
+        for name in kernels {
+            let path = platform_dir.join(&name);
+            // A pull publishes its kernel some time before the install that names it.
+            let wanted = !sweep.live.is_empty() || kept.iter().any(|kernel| kernel.dir == name);
+            if !wanted && !in_use(&path) {
+                self.delete(&path, name, &mut pruned)?;
+            }
+        }
+        let names_kernel = |digest: &str| kept.iter().any(|kernel| kernel.digest == digest);
+        for path in initramfs::unnamed(&self.initramfs_dir(), &names_kernel) {
+            if sweep.live.is_empty() && !in_use(&path) {
+                pruned.freed_bytes += space::allocated_bytes(&path);
+                files::remove(&path).map_err(CatalogError::writing("remove", &path))?;
+            }
+        }
+        pruned.deleted.sort();
+        Ok(pruned)
+    }
+
+    fn delete(&self, path: &Path, name: String, pruned: &mut Pruned) -> Result<(), CatalogError> {
+        let bytes = space::allocated_bytes(path);
+        // Renamed first, so that nobody finds half an install, not even after a `kill -9`.
+        let doomed = partial::doomed(&self.platform_dir());
+        fs::rename(path, &doomed).map_err(CatalogError::writing("remove", path))?;
+        files::remove(&doomed).map_err(CatalogError::writing("remove", &doomed))?;
+        pruned.freed_bytes += bytes;
+        pruned.deleted.push(name);
+        Ok(())
+    }
+}
+
+/// What one prune goes by. It holds the lock of each environment that nobody pulls.
+struct Sweep<'a> {
+    catalog: &'a Catalog,
+    in_use: &'a dyn Fn(&Path) -> bool,
+    live: Vec<&'static EnvironmentSpec>,
+    _held: Vec<Lock>,
+}
+
+impl<'a> Sweep<'a> {
+    fn begin(
+        catalog: &'a Catalog,
+        in_use: &'a dyn Fn(&Path) -> bool,
+    ) -> Result<Self, CatalogError> {
+        let (mut live, mut held) = (Vec::new(), Vec::new());
+        for spec in environments() {
+            match Lock::try_acquire(&catalog.lock_path(spec))? {
+                Some(lock) => held.push(lock),
+                None => live.push(spec),
+            }
+        }
+        Ok(Self {
+            catalog,
+            in_use,
+            live,
+            _held: held,
+        })
+    }
+
+    fn keeps(&self, name: &str, path: &Path) -> bool {
+        if is_partial(name) {
+            let of_live_pull = |spec: &&EnvironmentSpec| may_belong_to(name, &spec.subject());
+            return self.live.iter().any(of_live_pull) || !is_dead(path) || (self.in_use)(path);
+        }
+        let own = environments().iter().find(|spec| spec.dir_name() == name);
+        let current = own.is_some_and(|spec| {
+            self.live.contains(&spec) || matches!(self.catalog.installed(spec), Ok(Some(_)))
+        });
+        current || (self.in_use)(path)
+    }
+}
+
+/// A kernel that a kept install names.
+#[derive(PartialEq, Eq, Hash)]
+struct KernelInUse {
+    dir: String,
+    digest: String,
+}
+
+fn kernel_of(install_dir: &Path) -> Option<KernelInUse> {
+    let manifest: EnvironmentManifest = manifest::read(&install_dir.join(ENVIRONMENT_FILE)).ok()?;
+    Some(KernelInUse {
+        dir: manifest.kernel.dir_name(),
+        digest: manifest.kernel.digest,
+    })
+}
+
+/// The directories that a prune may judge, or `None` where there is no cache yet.
+fn directories(platform_dir: &Path) -> Result<Option<Vec<String>>, CatalogError> {
+    let entries = match fs::read_dir(platform_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(CatalogError::reading("list", platform_dir)(error)),
+    };
+    let judged = |entry: &fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let ours = name != "initramfs" && (is_partial(&name) || !name.starts_with('.'));
+        (is_dir && ours).then_some(name)
+    };
+    Ok(Some(
+        entries
+            .flatten()
+            .filter_map(|entry| judged(&entry))
+            .collect(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Rig, program, rig};
+    use crate::{Silent, find};
+
+    fn names(rig: &Rig) -> Vec<String> {
+        let mut names = directories(&rig.catalog.platform_dir()).unwrap().unwrap();
+        names.sort();
+        names
+    }
+
+    fn nothing(_: &Path) -> bool {
+        false
+    }
+
+    #[test]
+    fn a_cache_that_does_not_exist_is_already_clean() {
+        let rig = rig();
+        assert_eq!(rig.catalog.prune(&nothing).unwrap(), Pruned::default());
+        assert!(!rig.catalog.cache_dir().exists());
+    }
+
+    #[test]
+    fn what_is_current_stays_and_all_else_goes() {
+        let rig = rig();
+        let installed = rig
+            .catalog
+            .ensure(find("debian:12").unwrap(), &Silent)
+            .unwrap();
+        let before = names(&rig);
+        let broken = rig
+            .catalog
+            .ensure(find("debian:12-base").unwrap(), &Silent)
+            .unwrap();
+        fs::remove_file(&broken.rootfs).unwrap();
+        let dir = rig.catalog.platform_dir();
+        for name in [
+            ".partial-debian_12-1-0",
+            ".partial-debian_11-1-0",
+            "debian_12-1.0.0",
+            "debian_12-build-4.0.0",
+            "something-else",
+            "kernel-5.10.0-1-deadbeef",
+        ] {
+            fs::create_dir(dir.join(name)).unwrap();
+            fs::write(dir.join(name).join("file"), vec![1; 100_000]).unwrap();
+        }
+        fs::write(dir.join("a-file-of-somebody"), "").unwrap();
+
+        let pruned = rig.catalog.prune(&nothing).unwrap();
+        assert_eq!(
+            pruned.deleted,
+            [
+                ".partial-debian_11-1-0",
+                ".partial-debian_12-1-0",
+                "debian_12-1.0.0",
+                "debian_12-base-4.0.0",
+                "debian_12-build-4.0.0",
+                "kernel-5.10.0-1-deadbeef",
+                "something-else",
+            ]
+        );
+        assert!(pruned.freed_bytes >= 600_000, "{pruned:?}");
+        assert_eq!(names(&rig), before);
+        assert!(dir.join("a-file-of-somebody").exists());
+        assert!(rig.catalog.verify(installed.spec).is_ok());
+        assert_eq!(rig.catalog.prune(&nothing).unwrap(), Pruned::default());
+    }
+
+    #[test]
+    fn what_a_live_pull_or_a_workspace_holds_stays() {
+        let rig = rig();
+        let spec = find("debian:12-build").unwrap();
+        let dir = rig.catalog.platform_dir();
+        fs::create_dir_all(&dir).unwrap();
+        let _lock = Lock::try_acquire(&rig.catalog.lock_path(spec))
+            .unwrap()
+            .unwrap();
+        for name in [
+            ".partial-debian_12-build-1-0",
+            "debian_12-build-4.0.0",
+            "debian_12-1.0.0",
+            "kernel-6.1.0-1-12345678",
+            "gone",
+        ] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        let in_use = |path: &Path| path.ends_with("debian_12-1.0.0");
+        assert_eq!(rig.catalog.prune(&in_use).unwrap().deleted, ["gone"]);
+    }
+
+    #[test]
+    fn a_partial_directory_of_a_living_process_stays() {
+        let rig = rig();
+        let dir = rig.catalog.platform_dir();
+        fs::create_dir_all(&dir).unwrap();
+        let live = partial::Partial::create(&dir, "debian_99").unwrap();
+        assert_eq!(rig.catalog.prune(&nothing).unwrap(), Pruned::default());
+        drop(live);
+        assert!(names(&rig).is_empty());
+    }
+
+    #[test]
+    fn an_initramfs_goes_with_its_agent_or_its_kernel() {
+        let rig = rig();
+        let spec = find("debian:12").unwrap();
+        let kernel = rig.catalog.ensure(spec, &Silent).unwrap().kernel;
+        let agent = |name: &str, extra: u8| {
+            let path = rig.folder.path().join(name);
+            fs::write(&path, [program(false), vec![extra]].concat()).unwrap();
+            path
+        };
+        let stays = rig.catalog.initramfs(&kernel, &agent("one", 1)).unwrap();
+        let old_agent = agent("two", 2);
+        let goes = rig.catalog.initramfs(&kernel, &old_agent).unwrap();
+        fs::remove_file(old_agent).unwrap();
+
+        let pruned = rig.catalog.prune(&|path: &Path| path == goes).unwrap();
+        assert!(pruned.deleted.is_empty() && goes.exists());
+        rig.catalog.prune(&nothing).unwrap();
+        assert!(stays.exists() && !goes.exists());
+
+        fs::remove_dir_all(rig.catalog.install_dir(spec)).unwrap();
+        rig.catalog.prune(&nothing).unwrap();
+        assert!(!stays.exists() && names(&rig).is_empty());
+    }
+}

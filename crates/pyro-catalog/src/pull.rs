@@ -1,0 +1,236 @@
+//! Brings an environment into the cache: under a lock, in a partial directory, then by rename.
+//!
+//! What goes into it is a [`Builder`]'s business, so that the tests of this room need no
+//! Debian mirror.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::files::{self, Stamp};
+use crate::installed::{ROOTFS_FILE, image_digest};
+use crate::lock::Lock;
+use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest, SCHEMA};
+use crate::partial::{self, Partial};
+use crate::watch::say;
+use crate::{
+    CATALOG_VERSION, Catalog, CatalogError, ENVIRONMENT_VERSION, EnvironmentSpec, Installed,
+    PLATFORM, Phase, Step, Watch, space,
+};
+
+/// Less than this left after a failure means that the failure was a full disk, whatever the
+/// tools said: some clean up behind themselves, some only say "write error".
+const NEARLY_FULL: u64 = 32 * 1024 * 1024;
+
+/// Makes the contents of an environment.
+pub(crate) trait Builder: Send + Sync {
+    /// Looks for what the build would miss later on, before anything is created.
+    fn prepare(&self) -> Result<(), CatalogError>;
+
+    /// Builds below `folder`, which is empty and removed afterwards.
+    fn build(
+        &self,
+        spec: &'static EnvironmentSpec,
+        folder: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Built, CatalogError>;
+}
+
+/// What a [`Builder`] made, all of it below the folder it was given.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) rootfs: PathBuf,
+    /// A list of what is inside, for people.
+    pub(crate) packages: PathBuf,
+    /// A directory laid out like a kernel's in the cache, without its manifest.
+    pub(crate) kernel: PathBuf,
+    pub(crate) kernel_release: String,
+    pub(crate) source: String,
+}
+
+impl Catalog {
+    /// Makes sure that an environment is installed and that its bytes are right.
+    pub fn pull(
+        &self,
+        spec: &'static EnvironmentSpec,
+        watch: &dyn Watch,
+    ) -> Result<Installed, CatalogError> {
+        let intact = match self.installed(spec) {
+            Ok(Some(found)) => {
+                say(
+                    watch,
+                    Phase::Checking,
+                    0.0,
+                    format!("checking {}", spec.name),
+                );
+                self.verify_found(found, watch).map(Some)
+            }
+            other => other,
+        };
+        self.settle(spec, watch, intact)
+    }
+
+    /// Makes sure that an environment is installed, believing its stamps.
+    ///
+    /// This is on the path of each run: when installed, it takes no lock and writes nothing.
+    pub fn ensure(
+        &self,
+        spec: &'static EnvironmentSpec,
+        watch: &dyn Watch,
+    ) -> Result<Installed, CatalogError> {
+        let intact = self.installed(spec);
+        self.settle(spec, watch, intact)
+    }
+
+    fn settle(
+        &self,
+        spec: &'static EnvironmentSpec,
+        watch: &dyn Watch,
+        standing: Result<Option<Installed>, CatalogError>,
+    ) -> Result<Installed, CatalogError> {
+        let damaged = match standing {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => false,
+            Err(CatalogError::Damaged { .. }) => true,
+            Err(other) => return Err(other),
+        };
+        let platform_dir = self.platform_dir();
+        fs::create_dir_all(&platform_dir)
+            .map_err(CatalogError::writing("create", &platform_dir))?;
+        let (_lock, waited) = Lock::acquire(&self.lock_path(spec), watch, &|| {
+            watch.progress(&Step {
+                phase: Phase::Waiting,
+                message: format!("another pyro is pulling {}, waiting", spec.name),
+                fraction: None,
+            });
+        })?;
+        partial::remove_dead(&platform_dir, &spec.subject());
+
+        // It may have been built or repaired while we waited, or between look and lock.
+        match self.installed(spec) {
+            Ok(Some(found)) if waited || !damaged => return Ok(found),
+            Ok(None) => {}
+            Ok(Some(_)) | Err(CatalogError::Damaged { .. }) => {
+                say(
+                    watch,
+                    Phase::Checking,
+                    0.0,
+                    format!("checking {}", spec.name),
+                );
+                match self.restamp(spec, watch) {
+                    Err(CatalogError::Damaged { .. }) => {}
+                    settled => return settled,
+                }
+            }
+            Err(other) => return Err(other),
+        }
+        self.build(spec, watch)
+    }
+
+    /// Builds and publishes. The caller holds the lock.
+    fn build(
+        &self,
+        spec: &'static EnvironmentSpec,
+        watch: &dyn Watch,
+    ) -> Result<Installed, CatalogError> {
+        if watch.cancelled() {
+            return Err(CatalogError::Cancelled);
+        }
+        self.builder.prepare()?;
+        let platform_dir = self.platform_dir();
+        let free = space::free_bytes(&platform_dir).unwrap_or(u64::MAX);
+        if free < spec.build_bytes {
+            return Err(CatalogError::no_space(&platform_dir, spec.build_bytes));
+        }
+        let partial = Partial::create(&platform_dir, &spec.subject())?;
+        let built = self
+            .build_in(spec, &partial, watch)
+            .map_err(|error| or_no_space(error, spec, &platform_dir));
+        built.inspect_err(|_| drop(partial))
+    }
+
+    fn build_in(
+        &self,
+        spec: &'static EnvironmentSpec,
+        partial: &Partial,
+        watch: &dyn Watch,
+    ) -> Result<Installed, CatalogError> {
+        let built = self.builder.build(spec, &partial.folder("build")?, watch)?;
+        say(watch, Phase::Publishing, 0.92, "hashing the image");
+        let kernel = self.publish_kernel(&built.kernel, &built.kernel_release, partial)?;
+
+        let fresh = partial.folder("install")?;
+        let rootfs = fresh.join(ROOTFS_FILE);
+        let packages = fresh.join("packages.txt");
+        for (from, to) in [(&built.rootfs, &rootfs), (&built.packages, &packages)] {
+            fs::rename(from, to).map_err(CatalogError::writing("move", to))?;
+        }
+        let rootfs_digest = image_digest(&rootfs, watch)?;
+        say(watch, Phase::Publishing, 0.96, "writing to disk");
+        for path in [&rootfs, &packages] {
+            files::seal(path).map_err(CatalogError::writing("seal", path))?;
+        }
+        let manifest = EnvironmentManifest {
+            schema_version: SCHEMA,
+            catalog_version: CATALOG_VERSION.to_owned(),
+            name: spec.name.to_owned(),
+            version: ENVIRONMENT_VERSION.to_owned(),
+            platform: PLATFORM.to_owned(),
+            source: built.source,
+            rootfs_digest,
+            rootfs: Stamp::of(&rootfs).map_err(CatalogError::reading("look at", &rootfs))?,
+            kernel,
+            created_at: manifest::now(),
+        };
+        manifest::write(&fresh.join(ENVIRONMENT_FILE), &manifest)?;
+        if watch.cancelled() {
+            return Err(CatalogError::Cancelled);
+        }
+
+        let install_dir = self.install_dir(spec);
+        if install_dir.symlink_metadata().is_ok() {
+            let aside = partial.path().join("old");
+            fs::rename(&install_dir, &aside)
+                .map_err(CatalogError::writing("move aside", &install_dir))?;
+        }
+        fs::rename(&fresh, &install_dir).map_err(CatalogError::writing("publish", &install_dir))?;
+        let parent = self.platform_dir();
+        files::sync(&parent).map_err(CatalogError::writing("sync", &parent))?;
+        self.installed(spec)?
+            .ok_or(CatalogError::NotInstalled { name: spec.name })
+    }
+}
+
+/// Recognises a full disk behind another error. To be asked before the partial directory
+/// goes and gives back its room.
+fn or_no_space(error: CatalogError, spec: &EnvironmentSpec, dir: &Path) -> CatalogError {
+    let full = match &error {
+        CatalogError::Cancelled => false,
+        CatalogError::NoSpace { .. } => true,
+        CatalogError::BuildFailed { log_tail, .. }
+        | CatalogError::BuildTimedOut { log_tail, .. } => {
+            let says_so = |line: &String| {
+                [
+                    "No space left on device",
+                    "Disk quota exceeded",
+                    "enough free space",
+                ]
+                .iter()
+                .any(|words| line.contains(words))
+            };
+            log_tail.iter().any(says_so) || nearly_full(dir)
+        }
+        _ => nearly_full(dir),
+    };
+    if full {
+        CatalogError::no_space(dir, spec.build_bytes)
+    } else {
+        error
+    }
+}
+
+fn nearly_full(dir: &Path) -> bool {
+    space::free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! How much room there is, and how much is taken.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::{Catalog, CatalogError};
+
+/// The cache's share of its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Allocated blocks, so a sparse image counts what it holds.
+    pub used_bytes: u64,
+    pub free_bytes: u64,
+}
+
+impl Catalog {
+    /// What the cache takes and what its file system has left.
+    pub fn space(&self) -> Result<Space, CatalogError> {
+        let path = self.cache_dir();
+        let free_bytes =
+            free_bytes(path).map_err(CatalogError::reading("ask for the free space at", path))?;
+        Ok(Space {
+            used_bytes: allocated_bytes(path),
+            free_bytes,
+        })
+    }
+}
+
+/// Free bytes where `path` is, or would be once created.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let there: PathBuf = std::path::absolute(path)?
+        .ancestors()
+        .find(|ancestor| ancestor.exists())
+        .unwrap_or(Path::new("/"))
+        .to_owned();
+    let stat = nix::sys::statvfs::statvfs(&there)?;
+    Ok(stat.blocks_available() * stat.fragment_size())
+}
+
+/// The blocks that a file or a tree takes; what cannot be read counts as nothing.
+pub(crate) fn allocated_bytes(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return 0;
+    };
+    let own = metadata.blocks() * 512;
+    if !metadata.is_dir() {
+        return own;
+    }
+    let children = fs::read_dir(path).into_iter().flatten().flatten();
+    own + children
+        .map(|child| allocated_bytes(&child.path()))
+        .sum::<u64>()
+}

@@ -1,0 +1,247 @@
+//! A guest agent small enough to be read at a glance, for trying the shim without the real one:
+//! as `/init` of an initramfs it loads `/modules/order` and speaks through `pyro.agent`; as
+//! `--process <folder>` it speaks through descriptor 3.
+//!
+//! `STAND_IN=mute` never greets, `STAND_IN=late:<file>` greets only when that file exists (and
+//! makes it otherwise), `STAND_IN=child` leaves a process of its own behind.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pyro_wire::agent::{AgentReply, AgentRequest, Command, ExecEnd, ExecEvent, Ready};
+use pyro_wire::frame::{self, Kind};
+use pyro_wire::session::{self, Stream};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+type Any = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Any> {
+    if std::process::id() == 1 {
+        init()?;
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve())
+}
+
+async fn serve() -> Result<(), Any> {
+    if std::process::id() == 1 {
+        let file = vport()?;
+        // SAFETY: a `File` names the same open descriptor for as long as it lives.
+        let port = unsafe { AsyncFd::register(file) }?;
+        return speak(Pollable(port)).await;
+    }
+    let mood = std::env::var("STAND_IN").unwrap_or_default();
+    println!("stand-in \x1b[1mstarts\x1b[0m ({mood})");
+    if mood == "mute" {
+        std::future::pending::<()>().await;
+    }
+    if let Some(file) = mood.strip_prefix("late:")
+        && File::create_new(file).is_ok()
+    {
+        std::future::pending::<()>().await;
+    }
+    if mood == "child" {
+        std::process::Command::new("setsid")
+            .args(["sh", "-c", "echo $$ > child.pid; exec sleep 300"])
+            .current_dir(std::env::args().nth(2).ok_or("no folder")?)
+            .spawn()?;
+    }
+    // SAFETY: whoever starts us passes the channel as descriptor 3, which nobody else owns.
+    let channel = unsafe { std::os::unix::net::UnixStream::from(OwnedFd::from_raw_fd(3)) };
+    channel.set_nonblocking(true)?;
+    speak(tokio::net::UnixStream::from_std(channel)?).await
+}
+
+async fn speak(mut channel: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Any> {
+    session::answer(&mut channel).await?;
+    let mut acceptor = session::Acceptor::new(channel);
+    while let Some(stream) = acceptor.next().await {
+        tokio::spawn(async move {
+            if let Err(error) = one(stream).await {
+                eprintln!("stand-in: {error}");
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
+    match frame::read_message(&mut stream).await? {
+        AgentRequest::SetUp(set_up) => {
+            eprintln!("stand-in: I am {}", set_up.hostname);
+            let ready = Ready {
+                agent_version: "stand-in".into(),
+                kernel_release: fs::read_to_string("/proc/sys/kernel/osrelease")
+                    .unwrap_or_default()
+                    .trim()
+                    .into(),
+                uptime_ms: 0,
+            };
+            frame::write_message(&mut stream, &AgentReply::Ready(ready)).await?;
+        }
+        AgentRequest::Ping => frame::write_message(&mut stream, &AgentReply::Done).await?,
+        AgentRequest::ShutDown => {
+            if std::env::var("STAND_IN").is_ok_and(|mood| mood == "stubborn") {
+                std::future::pending::<()>().await;
+            }
+            nix::unistd::sync();
+            frame::write_message(&mut stream, &AgentReply::Done).await?;
+        }
+        AgentRequest::Exec(exec) => {
+            frame::write_message(&mut stream, &ExecEvent::Started { pid: 1 }).await?;
+            let command = match exec.command {
+                Command::Shell(line) => String::from_utf8_lossy(&line).into_owned(),
+                Command::Program(_) => String::new(),
+            };
+            let exit_code = act(&command, &mut stream).await?;
+            let end = ExecEnd {
+                exit_code,
+                signal: None,
+                timed_out: false,
+                duration_ms: 0,
+            };
+            frame::write_message(&mut stream, &ExecEvent::Ended(end)).await?;
+        }
+    }
+    stream.shutdown().await?;
+    Ok(())
+}
+
+/// `echo` sends input back; `file F` makes F when the asking side goes away; the rest ends things.
+async fn act(command: &str, stream: &mut Stream) -> Result<i32, frame::FrameError> {
+    match command.split_once(' ').unwrap_or((command, "")) {
+        ("echo", _) => {
+            while let Some(frame) = frame::read(stream).await? {
+                if frame.kind == Kind::Input {
+                    frame::write_data(stream, Kind::Output, &frame.body).await?;
+                }
+            }
+        }
+        ("file", file) => {
+            while let Ok(Some(_)) = frame::read(stream).await {}
+            File::create(file)?;
+        }
+        ("pour", count) => {
+            for _ in 0..count.parse().unwrap_or(1) {
+                frame::write_data(stream, Kind::Output, &vec![b'x'; 1 << 20]).await?;
+            }
+        }
+        ("flood", _) => {
+            for line in 0..20_000 {
+                println!("flood {line} 0123456789012345678901234567890123456789");
+            }
+        }
+        ("fill", _) => {
+            let mut disk = OpenOptions::new().write(true).open("/dev/vda")?;
+            let block: Vec<u8> = (0..1 << 20).map(|at| (at * 31 % 251) as u8 + 1).collect();
+            for _ in 0..256 {
+                disk.write_all(&block)?;
+                disk.sync_data()?;
+            }
+        }
+        ("clock", _) => {
+            let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+                .map_err(io::Error::from)?;
+            let text = format!("{}.{:09}", now.tv_sec(), now.tv_nsec());
+            frame::write_data(stream, Kind::Output, text.as_bytes()).await?;
+        }
+        ("poweroff", _) => drop(nix::sys::reboot::reboot(
+            nix::sys::reboot::RebootMode::RB_POWER_OFF,
+        )),
+        ("reboot", _) => drop(nix::sys::reboot::reboot(
+            nix::sys::reboot::RebootMode::RB_AUTOBOOT,
+        )),
+        ("panic", _) => fs::write("/proc/sysrq-trigger", "c")?,
+        ("exit", code) => std::process::exit(code.parse().unwrap_or(7)),
+        _ => return Ok(127),
+    }
+    Ok(0)
+}
+
+fn init() -> Result<(), Any> {
+    use nix::mount::{MsFlags, mount};
+    let none = None::<&str>;
+    for (kind, at) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
+        mount(Some(kind), at, Some(kind), MsFlags::empty(), none)?;
+    }
+    for module in fs::read_to_string("/modules/order")?.lines() {
+        let name = module.rsplit('/').next().unwrap_or(module);
+        let name = name.strip_suffix(".ko").unwrap_or(name);
+        let file = File::open(format!("/modules/{name}.ko"))?;
+        nix::kmod::finit_module(&file, c"", nix::kmod::ModuleInitFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn vport() -> Result<File, Any> {
+    for _ in 0..500 {
+        for entry in fs::read_dir("/sys/class/virtio-ports").into_iter().flatten() {
+            let entry = entry?;
+            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+            // The port shows itself before it has its name and its device file.
+            if name.trim() == "pyro.agent"
+                && let Ok(port) = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .custom_flags(nix::libc::O_NONBLOCK)
+                    .open(format!("/dev/{}", entry.file_name().to_string_lossy()))
+            {
+                return Ok(port);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err("no port named pyro.agent".into())
+}
+
+/// A character device that can be polled.
+struct Pollable(AsyncFd<File>);
+
+impl AsyncRead for Pollable {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            match guard.try_io(|fd| fd.get_ref().read(into.initialize_unfilled())) {
+                Ok(result) => return Poll::Ready(result.map(|count| into.advance(count))),
+                Err(_) => continue,
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Pollable {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.0.poll_write_ready(cx))?;
+            match guard.try_io(|fd| fd.get_ref().write(data)) {
+                Ok(result) => return Poll::Ready(result),
+                Err(_) => continue,
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+

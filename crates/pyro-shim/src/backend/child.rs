@@ -1,0 +1,92 @@
+//! A child process that cannot outlive the shim.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::{Pid, getpid, getppid};
+use tokio::process::{Child, Command};
+
+/// Which descriptors a child inherits beside the standard three.
+pub(crate) enum Pass<'a> {
+    /// Under the numbers they have here.
+    AsTheyAre(&'a [BorrowedFd<'a>]),
+    /// This one, as descriptor 3.
+    AsThree(BorrowedFd<'a>),
+}
+
+/// Starts a child that gets SIGKILL when the calling thread ends, which must therefore be the
+/// main one, and when the returned handle is dropped.
+pub(crate) fn spawn(mut command: Command, pass: &Pass<'_>) -> io::Result<Child> {
+    let shim = getpid();
+    // Descriptor 3 must be in use here, or the pipe by which `spawn` hears of a failed exec
+    // might get that number and be overwritten in the child.
+    let (keep, three, _occupies_three) = match pass {
+        Pass::AsTheyAre(fds) => (fds.iter().map(AsRawFd::as_raw_fd).collect(), None, None),
+        Pass::AsThree(fd) => (
+            Vec::new(),
+            Some(fd.as_raw_fd()),
+            Some(at_least_three(*fd)?),
+        ),
+    };
+    // SAFETY: between fork and exec only async-signal-safe system calls are made, and nothing is
+    // allocated.
+    unsafe {
+        command.pre_exec(move || in_child(shim, &keep, three));
+    }
+    command.kill_on_drop(true).spawn()
+}
+
+/// The lowest free descriptor from 3 on: after this, 3 is in use.
+fn at_least_three(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let number = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the kernel just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn in_child(shim: Pid, keep: &[RawFd], three: Option<RawFd>) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // The shim may have died before the line above.
+    if getppid() != shim {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    // What the shim ignores would stay ignored across exec.
+    for signal_of_terminal in [Signal::SIGHUP, Signal::SIGINT] {
+        // SAFETY: the default action is no handler.
+        unsafe { signal(signal_of_terminal, SigHandler::SigDfl) }?;
+    }
+    for fd in keep {
+        keep_across_exec(*fd)?;
+    }
+    match three {
+        Some(3) => keep_across_exec(3),
+        // SAFETY: nobody in this process, which is about to become another program, owns 3.
+        Some(fd) => match unsafe { libc::dup2(fd, 3) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+fn keep_across_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: sets a flag of a descriptor and touches no memory.
+    match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// The end of a process in words: "ended with exit status 1", "was killed by signal 9 (SIGKILL)".
+pub(crate) fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("was killed by signal {number} ({signal})"),
+            Err(_) => format!("was killed by signal {number}"),
+        },
+        (None, None) => "ended".into(),
+    }
+}

@@ -1,0 +1,142 @@
+//! How a machine is made. Nothing above this folder may assume disk formats, a monitor protocol
+//! or a kind of channel.
+//!
+//! What a backend *is* travels as data ([`About`]). Pausing, saving, resuming and new disk layers
+//! will be further verbs of a [`Machine`] (and a second way to [`Backend::launch`] one); a backend
+//! that cannot do them will say so in its data and not in the supervisor's code.
+
+use futures::future::LocalBoxFuture;
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::EndReason;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::events::Events;
+
+mod child;
+pub(crate) mod descendants;
+pub(crate) mod process;
+pub(crate) mod qemu;
+
+/// The byte channel to the agent.
+pub(crate) trait Pipe: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Pipe for T {}
+pub(crate) type Channel = Box<dyn Pipe>;
+
+/// Makes machines of one kind from one launch file.
+pub(crate) trait Backend {
+    /// Decides what needs deciding once, such as the accelerator. Takes the time it takes: the
+    /// boot's deadline starts afterwards.
+    fn prepare<'a>(&'a mut self, events: &'a Events) -> LocalBoxFuture<'a, Result<(), Fault>>;
+
+    /// Starts a machine. Dropping the future kills what it started.
+    fn launch(&mut self) -> LocalBoxFuture<'_, Result<Launched, BootFailure>>;
+
+    /// Hears that the machine launched last came to nothing. True when the next one will be made
+    /// differently, and is therefore worth a try whatever the failure was.
+    fn boot_failed(&mut self, fault: &Fault) -> bool;
+}
+
+pub(crate) struct Launched {
+    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) channel: Channel,
+}
+
+/// A machine that runs. Dropping it kills it, without waiting for its end.
+pub(crate) trait Machine {
+    fn about(&self) -> &About;
+
+    /// The VMM's process.
+    fn pid(&self) -> Option<u32>;
+
+    /// The end of the guest's console, cleaned for people.
+    fn console_tail(&self) -> Vec<String>;
+
+    /// Resolves when the machine is over and its process has ended. May be dropped and asked
+    /// again, but not after it has answered.
+    fn ended(&mut self) -> LocalBoxFuture<'_, Death>;
+
+    /// Pulls the plug. [`Machine::ended`] tells when it has happened.
+    fn kill(&mut self);
+}
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) backend: &'static str,
+    pub(crate) accelerator: &'static str,
+    pub(crate) accelerator_reason: String,
+    pub(crate) vmm_version: Option<String>,
+}
+
+/// How a machine ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Death {
+    pub(crate) kind: DeathKind,
+    /// One line, such as "QEMU was killed by signal 9 (SIGKILL)".
+    pub(crate) message: String,
+    /// What the VMM itself had to say.
+    pub(crate) evidence: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeathKind {
+    /// The guest switched itself off or restarted.
+    Off,
+    /// The guest's kernel gave up.
+    Crash,
+    /// The VMM was killed, or crashed.
+    Vmm,
+    /// The VMM ended with an error of its own, which it will repeat.
+    Refused,
+    /// The host has no space left for the disk.
+    NoSpace,
+}
+
+impl Death {
+    pub(crate) fn end_reason(&self) -> EndReason {
+        match self.kind {
+            DeathKind::Off => EndReason::GuestOff,
+            DeathKind::NoSpace => EndReason::NoSpace,
+            DeathKind::Crash | DeathKind::Vmm | DeathKind::Refused => EndReason::Died,
+        }
+    }
+}
+
+/// Why a boot came to nothing.
+#[derive(Debug)]
+pub(crate) struct BootFailure {
+    pub(crate) fault: Fault,
+    /// A second try would end the same way.
+    pub(crate) lasting: bool,
+}
+
+impl BootFailure {
+    pub(crate) fn lasting(fault: Fault) -> Self {
+        Self {
+            fault,
+            lasting: true,
+        }
+    }
+
+    pub(crate) fn passing(fault: Fault) -> Self {
+        Self {
+            fault,
+            lasting: false,
+        }
+    }
+}
+
+impl From<Death> for BootFailure {
+    fn from(death: Death) -> Self {
+        let (code, lasting) = match death.kind {
+            DeathKind::Off | DeathKind::Crash => (FaultCode::BootFailed, false),
+            DeathKind::Vmm => (FaultCode::VmmFailed, false),
+            DeathKind::Refused => (FaultCode::VmmFailed, true),
+            DeathKind::NoSpace => (FaultCode::NoSpace, true),
+        };
+        Self {
+            fault: Fault::new(code, death.message).with_detail(death.evidence),
+            lasting,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What QEMU is told, and why.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use pyro_wire::launch::{DiskFormat, DiskLayer};
+use serde_json::{Value, json};
+
+/// The node that the guest's disk sits on.
+pub(crate) const DISK_NODE: &str = "disk";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accelerator {
+    Kvm,
+    Tcg,
+}
+
+impl Accelerator {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+
+    pub(crate) fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            // The default translation buffer of 1 GiB is a promise of memory per VM that no
+            // workload here was seen to use; when it is full, QEMU starts it anew.
+            // Programs expect x86-64-v3 today (with `qemu64` wheels such as numpy die of an
+            // illegal instruction); what TCG lacks of a Haswell is taken out, or QEMU warns.
+            Self::Tcg => [
+                "-accel",
+                "tcg,tb-size=256",
+                "-cpu",
+                "Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid",
+            ],
+        }
+    }
+}
+
+/// What every QEMU here gets: nothing but what is named, and a cage around itself. The sandbox
+/// forbids QEMU to start programs, so a guest that breaks out of it has no shell.
+pub(crate) const ALWAYS: &[&str] = &[
+    "-nodefaults",
+    "-no-user-config",
+    "-display",
+    "none",
+    // A guest that restarts, or panics, is over.
+    "-no-reboot",
+    "-sandbox",
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+];
+
+/// The plain `q35`, which means the newest version of it that this QEMU has. A saved state needs
+/// the same version again, but whoever keeps states must key them by QEMU's version anyway.
+/// Without the devices that no guest here uses: each costs firmware and kernel a search.
+pub(crate) const MACHINE: &str =
+    "q35,usb=off,vmport=off,smbus=off,sata=off,i8042=off,dump-guest-core=off";
+
+/// The guest's kernel command line. Figures are in the crate's README-less bench: see
+/// `examples/shim.rs`.
+const KERNEL: &[&str] = &[
+    "console=ttyS0",
+    // Every character on an emulated serial line is an exit of the guest.
+    "quiet",
+    // With `-no-reboot`: a panic ends QEMU at once and not after the boot's deadline.
+    "panic=-1",
+];
+
+/// Descriptors that QEMU inherits.
+pub(crate) struct Descriptors {
+    pub(crate) agent: RawFd,
+    pub(crate) console: RawFd,
+    pub(crate) monitor: RawFd,
+}
+
+pub(crate) struct CommandLine<'a> {
+    pub(crate) accelerator: Accelerator,
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    pub(crate) vcpu_count: u32,
+    pub(crate) mem_mib: u32,
+    /// Bottom first; none for a guest that never looks at a disk.
+    pub(crate) disk: &'a [DiskLayer],
+    pub(crate) disposable: bool,
+}
+
+impl CommandLine<'_> {
+    pub(crate) fn arguments(&self, descriptors: &Descriptors) -> Vec<OsString> {
+        let mut line = Line::default();
+        line.all(ALWAYS);
+        line.all(&["-machine", MACHINE]);
+        line.all(&self.accelerator.arguments());
+        line.pair("-m", format!("{}M", self.mem_mib));
+        line.pair("-smp", self.vcpu_count.to_string());
+        line.pair("-kernel", self.kernel);
+        line.pair("-initrd", self.initramfs);
+        line.pair("-append", KERNEL.join(" "));
+
+        // Sockets that exist before QEMU does: nothing on disk, and nothing to wait for.
+        line.pair("-chardev", socket("console", descriptors.console));
+        line.all(&["-serial", "chardev:console"]);
+        line.pair("-chardev", socket("monitor", descriptors.monitor));
+        line.all(&["-mon", "chardev=monitor,mode=control"]);
+        line.pair("-chardev", socket("agent", descriptors.agent));
+        line.all(&[
+            "-device",
+            "virtio-serial-pci,disable-legacy=on,max_ports=2",
+            "-device",
+            "virtserialport,chardev=agent,name=pyro.agent",
+        ]);
+
+        if let Some(disk) = chain(self.disk, self.disposable) {
+            line.pair("-blockdev", disk.to_string());
+            // A write that the host refuses stops the guest, which the shim hears of and ends
+            // the VM with the reason. Reported to the guest it would be an I/O error in a log
+            // nobody reads, long after the program that wrote has ended well.
+            line.pair(
+                "-device",
+                format!("virtio-blk-pci,disable-legacy=on,drive={DISK_NODE},werror=stop,rerror=report"),
+            );
+        }
+        line.arguments
+    }
+}
+
+fn socket(id: &str, fd: RawFd) -> String {
+    format!("socket,id={id},fd={fd}")
+}
+
+/// The disk as one JSON tree. Every layer is named here and none is looked up in the header of
+/// the layer above it, which a guest's owner may have forged.
+fn chain(layers: &[DiskLayer], disposable: bool) -> Option<Value> {
+    let mut below: Option<Value> = None;
+    for (at, layer) in layers.iter().enumerate() {
+        let top = at + 1 == layers.len();
+        let file = json!({
+            "driver": "file",
+            "filename": layer.path,
+            // The kernel's faster interfaces are missing on some hosts and forbidden on others.
+            "aio": "threads",
+            "cache": cache(disposable),
+            "discard": "unmap",
+        });
+        let mut node = json!({
+            "driver": match layer.format {
+                DiskFormat::Raw => "raw",
+                DiskFormat::Qcow2 => "qcow2",
+            },
+            "file": file,
+            "read-only": !top,
+            "cache": cache(disposable),
+        });
+        if top {
+            node["node-name"] = DISK_NODE.into();
+            // Deleted files give their space back, and zeroes take none.
+            node["discard"] = "unmap".into();
+            node["detect-zeroes"] = "unmap".into();
+        }
+        if layer.format == DiskFormat::Qcow2 {
+            node["backing"] = below.take().unwrap_or(Value::Null);
+        }
+        below = Some(node);
+    }
+    below
+}
+
+/// A flush of the guest reaches the host's disk, except where the disk will be thrown away: there
+/// a crash of the host loses nothing that anybody would look for, and programs such as dpkg and
+/// git flush after every file. Either way QEMU hands its tables to the host's kernel on a flush,
+/// so killing QEMU after one loses nothing.
+fn cache(disposable: bool) -> Value {
+    json!({ "direct": false, "no-flush": disposable })
+}
+
+#[derive(Default)]
+struct Line {
+    arguments: Vec<OsString>,
+}
+
+impl Line {
+    fn all(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(OsString::from));
+    }
+
+    fn pair(&mut self, name: &str, value: impl Into<OsString>) {
+        self.arguments.extend([name.into(), value.into()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(path: &str, format: DiskFormat) -> DiskLayer {
+        DiskLayer {
+            path: path.into(),
+            format,
+        }
+    }
+
+    #[test]
+    fn a_chain_names_every_layer_and_ends() {
+        let layers = [
+            layer("/base, with comma", DiskFormat::Raw),
+            layer("/seed", DiskFormat::Qcow2),
+            layer("/work", DiskFormat::Qcow2),
+        ];
+        let top = chain(&layers, true).unwrap();
+        assert_eq!(top["file"]["filename"], "/work");
+        assert_eq!(top["read-only"], false);
+        assert_eq!(top["backing"]["file"]["filename"], "/seed");
+        assert_eq!(top["backing"]["read-only"], true);
+        let base = &top["backing"]["backing"];
+        assert_eq!(base["file"]["filename"], "/base, with comma");
+        assert_eq!((&base["driver"], base.get("backing")), (&json!("raw"), None));
+    }
+
+    #[test]
+    fn a_lone_layer_trusts_no_header() {
+        let top = chain(&[layer("/disk", DiskFormat::Qcow2)], false).unwrap();
+        assert_eq!(top["backing"], Value::Null);
+        assert_eq!(top["cache"]["no-flush"], false);
+        assert!(chain(&[], false).is_none());
+    }
+}

@@ -1,0 +1,271 @@
+//! One QEMU process: its start, its console, and what its end means.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use pyro_wire::fault::{Fault, FaultCode};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::command_line::{CommandLine, Descriptors};
+use super::qmp::{Event, Qmp};
+use crate::backend::child::{Pass, describe, spawn};
+use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine};
+use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
+
+/// Among memory hogs the kernel should rather take a VM than a user's own programs.
+const OOM_SCORE: &str = "500";
+
+/// How long an ended QEMU's last words may take to be read.
+const REST: Duration = Duration::from_millis(300);
+
+/// Starts QEMU and waits until it runs the guest, or has refused to.
+pub(crate) async fn start(
+    binary: &Path,
+    command_line: &CommandLine<'_>,
+    reason: &str,
+    lock: Option<&OwnedFd>,
+) -> Result<Launched, BootFailure> {
+    let about = About {
+        backend: "qemu",
+        accelerator: command_line.accelerator.name(),
+        accelerator_reason: reason.into(),
+        vmm_version: None,
+    };
+    let (mut machine, monitor, channel) = spawn_qemu(binary, command_line, about, lock)
+        .map_err(|error| BootFailure::lasting(not_started(binary, &error)))?;
+    match Qmp::open(monitor).await {
+        Ok(qmp) => {
+            machine.about.vmm_version = Some(qmp.version().into());
+            machine.qmp = Some(qmp);
+        }
+        // It ends because QEMU does; otherwise the caller's deadline ends this.
+        Err(_) => return Err(machine.death().await.into()),
+    }
+    Ok(Launched {
+        machine: Box::new(machine),
+        channel: Box::new(channel),
+    })
+}
+
+/// QEMU could not even be executed.
+pub(crate) fn not_started(binary: &Path, error: &io::Error) -> Fault {
+    let code = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => FaultCode::VmmMissing,
+        _ => FaultCode::VmmFailed,
+    };
+    let binary = binary.display();
+    Fault::new(code, format!("QEMU ({binary}) cannot be executed: {error}"))
+}
+
+fn spawn_qemu(
+    binary: &Path,
+    command_line: &CommandLine<'_>,
+    about: About,
+    lock: Option<&OwnedFd>,
+) -> io::Result<(QemuMachine, UnixStream, UnixStream)> {
+    let (channel, agent_end) = pair()?;
+    let (console, console_end) = pair()?;
+    let (monitor, monitor_end) = pair()?;
+    let (errors, errors_end) = io::pipe()?;
+    let arguments = command_line.arguments(&Descriptors {
+        agent: agent_end.as_raw_fd(),
+        console: console_end.as_raw_fd(),
+        monitor: monitor_end.as_raw_fd(),
+    });
+    let mut command = Command::new(binary);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors_end);
+    let mut pass = vec![agent_end.as_fd(), console_end.as_fd(), monitor_end.as_fd()];
+    pass.extend(lock.map(AsFd::as_fd));
+    let child = spawn(command, &Pass::AsTheyAre(&pass))?;
+    if let Some(pid) = child.id() {
+        // A wish, which some containers do not grant.
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
+    }
+    let machine = QemuMachine {
+        about,
+        child,
+        qmp: None,
+        console: Tail::follow(console, CONSOLE_BYTES),
+        errors: Tail::follow(Receiver::from_owned_fd(errors.into())?, ERROR_BYTES),
+        shutdown: None,
+    };
+    Ok((machine, monitor, channel))
+}
+
+/// Our end for the runtime, the other for QEMU.
+fn pair() -> io::Result<(UnixStream, StdUnixStream)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs))
+}
+
+struct QemuMachine {
+    about: About,
+    child: Child,
+    /// None before QEMU's greeting and after it has closed the monitor.
+    qmp: Option<Qmp>,
+    console: Tail,
+    errors: Tail,
+    /// Why QEMU said that it is about to end.
+    shutdown: Option<String>,
+}
+
+impl QemuMachine {
+    async fn death(&mut self) -> Death {
+        loop {
+            let event = match &mut self.qmp {
+                Some(qmp) => qmp.event().left_future(),
+                None => std::future::pending().right_future(),
+            };
+            tokio::select! {
+                status = self.child.wait() => return self.explain(status).await,
+                event = event => match event {
+                    Ok(event) => if let Some(death) = self.hear(event) {
+                        self.kill();
+                        let _ = self.child.wait().await;
+                        return death;
+                    },
+                    Err(_) => self.qmp = None,
+                }
+            }
+        }
+    }
+
+    /// What an event of the monitor means; some are the end, though QEMU would go on waiting.
+    fn hear(&mut self, event: Event) -> Option<Death> {
+        let (kind, message) = match event {
+            Event::Shutdown { reason } => {
+                self.shutdown = Some(reason);
+                return None;
+            }
+            Event::WriteFailed { no_space: true, .. } => (
+                DeathKind::NoSpace,
+                "the host's disk is full: the VM could not write to its disk".into(),
+            ),
+            Event::WriteFailed { reason, .. } if reason.contains("quota") => (
+                DeathKind::NoSpace,
+                format!("the host's disk quota is used up: {reason}"),
+            ),
+            Event::WriteFailed { reason, .. } => (
+                DeathKind::Vmm,
+                format!("the host could not write to the VM's disk: {reason}"),
+            ),
+            Event::Stopped { status } if status == "internal-error" => (
+                DeathKind::Vmm,
+                "the accelerator could not run the guest (internal error)".into(),
+            ),
+            Event::Stopped { .. } => return None,
+        };
+        Some(Death {
+            kind,
+            message,
+            evidence: Vec::new(),
+        })
+    }
+
+    async fn explain(&mut self, status: io::Result<ExitStatus>) -> Death {
+        self.console.rest().await;
+        self.errors.rest().await;
+        if let Some(mut qmp) = self.qmp.take() {
+            let last_words = async {
+                while let Ok(event) = qmp.event().await {
+                    if let Event::Shutdown { reason } = event {
+                        self.shutdown = Some(reason);
+                    }
+                }
+            };
+            let _ = timeout(REST, last_words).await;
+        }
+        let evidence = self.errors.lines();
+        let (kind, message) = match status {
+            Ok(status) if status.success() => self.explain_orderly(),
+            Ok(status) => explain_failure(status, &evidence),
+            Err(error) => (DeathKind::Vmm, format!("QEMU is gone: {error}")),
+        };
+        Death {
+            kind,
+            message,
+            evidence,
+        }
+    }
+
+    /// QEMU ended well, which says nothing of the guest.
+    fn explain_orderly(&self) -> (DeathKind, String) {
+        let panic = || {
+            let console = self.console.lines();
+            let line = console.iter().rfind(|line| line.contains("Kernel panic"))?;
+            let (_, text) = line.split_once("Kernel panic")?;
+            Some(format!("the guest's kernel gave up: Kernel panic{text}"))
+        };
+        match self.shutdown.as_deref() {
+            Some("guest-reset" | "guest-panic") => match panic() {
+                Some(message) => (DeathKind::Crash, message),
+                None => (DeathKind::Off, "the guest restarted itself".into()),
+            },
+            Some("guest-shutdown") => (DeathKind::Off, "the guest switched itself off".into()),
+            Some("host-signal") => (DeathKind::Vmm, "a signal told QEMU to end".into()),
+            _ => (DeathKind::Vmm, "QEMU ended by itself".into()),
+        }
+    }
+}
+
+fn explain_failure(status: ExitStatus, errors: &[String]) -> (DeathKind, String) {
+    // "qemu-system-x86_64: -blockdev {…}: Could not open …": the words after the option.
+    let last = errors.last().map(String::as_str).unwrap_or_default();
+    let words = last.split_once(": ").map_or(last, |(_, words)| words);
+    let words = match words.rsplit_once("}: ") {
+        Some((_, words)) => words,
+        None => words,
+    };
+    let end = describe(status);
+    let message = if words.is_empty() {
+        format!("QEMU {end}")
+    } else {
+        format!("QEMU {end}: {words}")
+    };
+    let full = errors
+        .iter()
+        .any(|line| line.contains("No space left on device"));
+    let kind = match status.code() {
+        _ if full => DeathKind::NoSpace,
+        Some(_) => DeathKind::Refused,
+        None => DeathKind::Vmm,
+    };
+    (kind, message)
+}
+
+impl Machine for QemuMachine {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    fn console_tail(&self) -> Vec<String> {
+        self.console.lines()
+    }
+
+    fn ended(&mut self) -> LocalBoxFuture<'_, Death> {
+        self.death().boxed_local()
+    }
+
+    fn kill(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.child.start_kill();
+    }
+}

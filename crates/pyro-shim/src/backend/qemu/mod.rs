@@ -1,0 +1,148 @@
+//! Virtual machines by QEMU (7.2 to 10), with KVM where a probe guest ran under it and QEMU's own
+//! emulation (TCG) where not.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::{AcceleratorChoice, Qemu};
+
+use self::command_line::{Accelerator, CommandLine};
+use self::memory::{Found, Memory};
+use super::{Backend, BootFailure, Launched};
+use crate::events::Events;
+
+mod command_line;
+mod machine;
+mod memory;
+pub(crate) mod probe;
+mod qmp;
+mod rom;
+
+pub(crate) struct QemuBackend {
+    spec: Qemu,
+    /// Inherited by QEMU, so that the VM counts as alive for as long as QEMU lives.
+    lock: OwnedFd,
+    /// The disk is thrown away at the end.
+    disposable: bool,
+    accelerator: Accelerator,
+    reason: String,
+}
+
+impl QemuBackend {
+    pub(crate) fn new(spec: Qemu, lock: OwnedFd, disposable: bool) -> Self {
+        Self {
+            spec,
+            lock,
+            disposable,
+            accelerator: Accelerator::Tcg,
+            reason: "emulation was asked for".into(),
+        }
+    }
+
+    async fn choose(&mut self, events: &Events) {
+        match self.spec.accelerator {
+            AcceleratorChoice::Tcg => {}
+            AcceleratorChoice::Kvm => {
+                self.accelerator = Accelerator::Kvm;
+                self.reason = "KVM was asked for".into();
+            }
+            AcceleratorChoice::Auto => {
+                let asked = probe::Asked {
+                    binary: &self.spec.binary,
+                    kernel: &self.spec.kernel,
+                    initramfs: &self.spec.initramfs,
+                };
+                let memory = Memory::at(&self.spec.probe_cache);
+                let verdict = probe::ask(&asked, &memory, false, || {
+                    events.note("looking whether KVM runs guests here, once per start of this host");
+                });
+                let verdict = verdict.await;
+                self.accelerator = verdict.accelerator();
+                self.reason = verdict.reason;
+            }
+        }
+    }
+
+    async fn start(&self) -> Result<Launched, BootFailure> {
+        readable(&self.spec.kernel, "the kernel")?;
+        readable(&self.spec.initramfs, "the initramfs")?;
+        if let Some((top, below)) = self.spec.disk.split_last() {
+            for layer in below {
+                readable(&layer.path, "the disk layer")?;
+            }
+            usable(
+                &top.path,
+                "the disk layer",
+                OpenOptions::new().read(true).write(true),
+            )?;
+        }
+        let command_line = CommandLine {
+            accelerator: self.accelerator,
+            kernel: &self.spec.kernel,
+            initramfs: &self.spec.initramfs,
+            vcpu_count: self.spec.vcpu_count,
+            mem_mib: self.spec.mem_mib,
+            disk: &self.spec.disk,
+            disposable: self.disposable,
+        };
+        machine::start(&self.spec.binary, &command_line, &self.reason, Some(&self.lock)).await
+    }
+}
+
+impl Backend for QemuBackend {
+    fn prepare<'a>(&'a mut self, events: &'a Events) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        async {
+            self.choose(events).await;
+            Ok(())
+        }
+        .boxed_local()
+    }
+
+    fn launch(&mut self) -> LocalBoxFuture<'_, Result<Launched, BootFailure>> {
+        self.start().boxed_local()
+    }
+
+    fn boot_failed(&mut self, fault: &Fault) -> bool {
+        let chosen_here = self.spec.accelerator == AcceleratorChoice::Auto;
+        if !chosen_here || self.accelerator != Accelerator::Kvm {
+            return false;
+        }
+        // A probe can be right and the host wrong an hour later: emulation still works.
+        let reason = format!("a guest failed to boot under KVM: {}", fault.message);
+        let asked = probe::Asked {
+            binary: &self.spec.binary,
+            kernel: &self.spec.kernel,
+            initramfs: &self.spec.initramfs,
+        };
+        let found = Found {
+            runs_guests: false,
+            reason: reason.clone(),
+        };
+        Memory::at(&self.spec.probe_cache).remember(&asked, &found);
+        self.accelerator = Accelerator::Tcg;
+        self.reason = reason;
+        true
+    }
+}
+
+fn readable(path: &Path, what: &str) -> Result<(), BootFailure> {
+    usable(path, what, OpenOptions::new().read(true))
+}
+
+/// Opens a file as QEMU is about to, because QEMU's own words about it are for experts.
+fn usable(path: &Path, what: &str, how: &OpenOptions) -> Result<(), BootFailure> {
+    let opened: io::Result<File> = how.open(path);
+    opened.map(drop).map_err(|error| {
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => FaultCode::NotFound,
+            _ => FaultCode::HostIo,
+        };
+        let message = format!("{what} {} cannot be opened: {error}", path.display());
+        BootFailure::lasting(Fault::new(code, message))
+    })
+}

@@ -1,0 +1,175 @@
+//! QEMU's monitor protocol: JSON, one value per line, and only as much of it as is needed here.
+//!
+//! A QEMU that a guest has taken over may say anything: lines are bounded and nonsense is skipped.
+
+use std::collections::VecDeque;
+use std::io;
+
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+
+/// QEMU's longest answer to what is asked here has some hundred bytes.
+const MAX_LINE: usize = 64 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QmpError {
+    #[error("QEMU closed its monitor")]
+    Ended,
+    #[error("QEMU's monitor failed: {source}")]
+    Io {
+        #[from]
+        source: io::Error,
+    },
+}
+
+/// What QEMU tells unasked, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// QEMU is about to end, for this reason ("guest-shutdown", "guest-reset", "host-signal", …).
+    Shutdown { reason: String },
+    /// A write failed on the host, and the guest stands still.
+    WriteFailed { no_space: bool, reason: String },
+    /// The guest stands still in this state.
+    Stopped { status: String },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Line {
+    #[serde(rename = "QMP")]
+    greeting: Option<Value>,
+    event: Option<String>,
+    data: Value,
+    #[serde(rename = "return")]
+    answer: Option<Value>,
+}
+
+pub(crate) struct Qmp {
+    lines: FramedRead<OwnedReadHalf, LinesCodec>,
+    commands: OwnedWriteHalf,
+    waiting: VecDeque<Event>,
+    version: String,
+}
+
+impl Qmp {
+    /// Waits for QEMU's greeting and takes up the conversation.
+    pub(crate) async fn open(socket: UnixStream) -> Result<Self, QmpError> {
+        let (reader, commands) = socket.into_split();
+        let mut qmp = Self {
+            lines: FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE)),
+            commands,
+            waiting: VecDeque::new(),
+            version: String::new(),
+        };
+        while qmp.version.is_empty() {
+            if let Some(greeting) = qmp.line().await?.greeting {
+                qmp.version = version(&greeting);
+            }
+        }
+        qmp.command("qmp_capabilities").await?;
+        Ok(qmp)
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The next event. May be dropped and asked again without losing one.
+    pub(crate) async fn event(&mut self) -> Result<Event, QmpError> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Ok(event);
+            }
+            let line = self.line().await?;
+            if line.event.as_deref() == Some("STOP") {
+                // The event does not say why; the answer arrives as a line of its own.
+                self.command("query-status").await?;
+            }
+            self.waiting.extend(understand(&line));
+        }
+    }
+
+    async fn line(&mut self) -> Result<Line, QmpError> {
+        loop {
+            match self.lines.next().await {
+                None => return Err(QmpError::Ended),
+                Some(Err(LinesCodecError::Io(source))) => return Err(source.into()),
+                Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {}
+                Some(Ok(text)) => {
+                    if let Ok(line) = serde_json::from_str(&text) {
+                        return Ok(line);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Commands are so short that the socket takes them whole: this never waits.
+    async fn command(&mut self, name: &str) -> Result<(), QmpError> {
+        let line = format!("{{\"execute\":\"{name}\"}}\r\n");
+        Ok(self.commands.write_all(line.as_bytes()).await?)
+    }
+}
+
+fn understand(line: &Line) -> Option<Event> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match line.event.as_deref() {
+        Some("SHUTDOWN") => Some(Event::Shutdown {
+            reason: text(&line.data["reason"]),
+        }),
+        Some("BLOCK_IO_ERROR") if line.data["action"] == "stop" => Some(Event::WriteFailed {
+            no_space: line.data["nospace"] == true,
+            reason: text(&line.data["reason"]),
+        }),
+        Some(_) => None,
+        None => {
+            let answer = line.answer.as_ref()?;
+            (answer["running"] == false).then(|| Event::Stopped {
+                status: text(&answer["status"]),
+            })
+        }
+    }
+}
+
+/// `7.2.22`, from the greeting.
+fn version(greeting: &Value) -> String {
+    let number = &greeting["version"]["qemu"];
+    let part = |name: &str| number[name].as_u64().unwrap_or_default();
+    format!("{}.{}.{}", part("major"), part("minor"), part("micro"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GREETING: &[u8] =
+        br#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}}}"#;
+
+    #[tokio::test]
+    async fn events_come_through_noise() {
+        let (ours, mut qemu) = UnixStream::pair().unwrap();
+        qemu.write_all(b"not json\r\n\xff\xfe\n").await.unwrap();
+        qemu.write_all(GREETING).await.unwrap();
+        qemu.write_all(b"\r\n{\"return\": {}}\r\n").await.unwrap();
+        let mut qmp = Qmp::open(ours).await.unwrap();
+        assert_eq!(qmp.version(), "7.2.22");
+
+        let noise = tokio::spawn(async move {
+            qemu.write_all(&vec![b'x'; 2 * MAX_LINE]).await.unwrap();
+            qemu.write_all(b"\n[1]\n{\"event\": \"STOP\"}\n{\"return\": {\"running\": false, \"status\": \"internal-error\"}}\n{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-reset\"}}\n").await.unwrap();
+        });
+        let stopped = Event::Stopped {
+            status: "internal-error".into(),
+        };
+        assert_eq!(qmp.event().await.unwrap(), stopped);
+        let reason = "guest-reset".into();
+        assert_eq!(qmp.event().await.unwrap(), Event::Shutdown { reason });
+        noise.await.unwrap();
+        assert!(qmp.event().await.is_err());
+    }
+}

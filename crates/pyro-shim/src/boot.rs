@@ -1,0 +1,157 @@
+//! From a launch file to a guest that answers, within a deadline.
+//!
+//! ```text
+//!              ┌────────────── one retry, from scratch ─────────────┐
+//!              ▼                                                    │
+//! prepare ▶ launch ▶ greet ▶ set up ▶ running     deadline or death ┘▶ fault
+//! ```
+//!
+//! Any emulated machine hangs once in a long while, on a busy host most of all; a second try
+//! costs a waiting person less than an error does.
+
+use std::time::Duration;
+
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::Running;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::backend::{Backend, BootFailure, Launched, Machine};
+use crate::console::TAIL_LINES;
+use crate::events::Events;
+use crate::guest::{Guest, GuestError};
+
+const ATTEMPTS: u32 = 2;
+
+/// How long a machine may take to die of what just closed its channel.
+const CAUSE: Duration = Duration::from_secs(1);
+
+/// How long a killed process may take to end.
+const KILL: Duration = Duration::from_secs(5);
+
+/// A machine with a guest that answers.
+pub(crate) struct Vm {
+    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) guest: Guest,
+    pub(crate) running: Running,
+}
+
+/// What a boot needs to know, whatever the machine is.
+pub(crate) struct Order {
+    pub(crate) hostname: String,
+    pub(crate) deadline: Duration,
+    /// When the shim started.
+    pub(crate) started: Instant,
+}
+
+/// Boots, and boots again when the first try came to nothing. Dropping the future kills what it
+/// started.
+pub(crate) async fn boot(
+    mut backend: Box<dyn Backend>,
+    order: &Order,
+    events: &Events,
+) -> Result<Vm, Fault> {
+    backend.prepare(events).await?;
+    let mut attempt = 1;
+    loop {
+        let begun = Instant::now();
+        let failure = match try_once(&mut *backend, order).await {
+            Ok(mut vm) => {
+                vm.running.boot_attempts = attempt;
+                return Ok(vm);
+            }
+            Err(failure) => failure,
+        };
+        let differs = backend.boot_failed(&failure.fault);
+        if attempt == ATTEMPTS || (failure.lasting && !differs) {
+            return Err(failure.fault);
+        }
+        let outcome = match failure.fault.code {
+            FaultCode::BootTimeout => "gave no answer".to_owned(),
+            _ => format!("failed ({})", failure.fault.message),
+        };
+        let seconds = begun.elapsed().as_secs_f32();
+        events.note(format!(
+            "boot attempt {attempt} {outcome} in {seconds:.1} s, trying again"
+        ));
+        attempt += 1;
+    }
+}
+
+async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFailure> {
+    let deadline = Instant::now() + order.deadline;
+    let launch = timeout_at(deadline, backend.launch());
+    let Launched {
+        mut machine,
+        channel,
+    } = launch.await.unwrap_or_else(|_| Err(too_late(order)))?;
+    let met = tokio::select! {
+        biased;
+        met = timeout_at(deadline, Guest::meet(channel, &order.hostname)) => Met::Outcome(met.ok()),
+        death = machine.ended() => Met::Death(death.into()),
+    };
+    let failure = match met {
+        Met::Outcome(Some(Ok((guest, ready)))) => {
+            let about = machine.about().clone();
+            let running = Running {
+                backend: about.backend.into(),
+                accelerator: about.accelerator.into(),
+                accelerator_reason: about.accelerator_reason,
+                vmm_version: about.vmm_version,
+                agent_version: ready.agent_version,
+                kernel_release: ready.kernel_release,
+                boot_ms: u64::try_from(order.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                boot_attempts: 0,
+            };
+            return Ok(Vm {
+                machine,
+                guest,
+                running,
+            });
+        }
+        Met::Outcome(Some(Err(error))) => cause(&mut *machine, error).await,
+        Met::Outcome(None) => {
+            end(&mut *machine).await;
+            too_late(order)
+        }
+        Met::Death(failure) => failure,
+    };
+    Err(with_console(failure, machine.console_tail()))
+}
+
+enum Met {
+    Outcome(Option<Result<(Guest, pyro_wire::agent::Ready), GuestError>>),
+    Death(BootFailure),
+}
+
+/// A channel that breaks is mostly the first sign of a machine that dies, and its death says more.
+async fn cause(machine: &mut dyn Machine, error: GuestError) -> BootFailure {
+    let lasting = error.is_lasting();
+    if !lasting && let Ok(death) = timeout(CAUSE, machine.ended()).await {
+        return death.into();
+    }
+    end(machine).await;
+    BootFailure {
+        fault: error.into(),
+        lasting,
+    }
+}
+
+/// Kills a machine and waits for its end: the next attempt needs the disk's lock.
+async fn end(machine: &mut dyn Machine) {
+    machine.kill();
+    let _ = timeout(KILL, machine.ended()).await;
+}
+
+fn too_late(order: &Order) -> BootFailure {
+    let seconds = order.deadline.as_secs_f32();
+    BootFailure::passing(Fault::new(
+        FaultCode::BootTimeout,
+        format!("the guest did not answer within {seconds} s"),
+    ))
+}
+
+fn with_console(mut failure: BootFailure, console: Vec<String>) -> BootFailure {
+    failure.fault = failure.fault.with_detail(console);
+    failure.fault.detail.truncate(TAIL_LINES + 20);
+    failure
+}

@@ -1,0 +1,141 @@
+//! The end of what somebody wrote: a guest's console, a program's standard error.
+//!
+//! Root in a guest may write to its console without end, so only the last bytes are kept, in
+//! memory, and never in a file.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinHandle;
+
+/// How much of a guest's console is kept.
+pub(crate) const CONSOLE_BYTES: usize = 64 * 1024;
+
+/// How much of another program's standard error is kept.
+pub(crate) const ERROR_BYTES: usize = 8 * 1024;
+
+/// How many lines explain a failure.
+pub(crate) const TAIL_LINES: usize = 30;
+
+/// A line longer than this says nothing more to anybody.
+const LINE_CHARS: usize = 400;
+
+/// How long to wait for the rest after the writer ended.
+const REST: Duration = Duration::from_millis(300);
+
+/// Follows one source until it ends. Dropping it stops the reading.
+pub(crate) struct Tail {
+    kept: Arc<Mutex<VecDeque<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Tail {
+    pub(crate) fn follow(source: impl AsyncRead + Unpin + Send + 'static, bytes: usize) -> Self {
+        let kept = Arc::default();
+        let reader = tokio::spawn(read(source, Arc::clone(&kept), bytes));
+        Self { kept, reader }
+    }
+
+    /// The last lines, without escape sequences and control characters.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = clean(kept.make_contiguous());
+        let surplus = lines.len().saturating_sub(TAIL_LINES);
+        lines.split_off(surplus)
+    }
+
+    /// Waits a moment for what the writer wrote last. To be called once, after its end.
+    pub(crate) async fn rest(&mut self) {
+        if !self.reader.is_finished() {
+            let _ = tokio::time::timeout(REST, &mut self.reader).await;
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+async fn read(
+    mut source: impl AsyncRead + Unpin,
+    kept: Arc<Mutex<VecDeque<u8>>>,
+    limit: usize,
+) {
+    let mut buffer = vec![0; 8 * 1024];
+    while let Ok(count @ 1..) = source.read(&mut buffer).await {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(&buffer[..count]);
+        let surplus = kept.len().saturating_sub(limit);
+        kept.drain(..surplus);
+    }
+}
+
+/// Splits into lines a person can read.
+fn clean(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '\n' => lines.push(std::mem::take(&mut line)),
+            '\x1b' => skip_escape(&mut chars),
+            '\t' => line.push(' '),
+            _ if char.is_control() => {}
+            _ => line.push(char),
+        }
+    }
+    lines.push(line);
+    lines
+        .into_iter()
+        .map(|line| line.trim_end().chars().take(LINE_CHARS).collect())
+        .filter(|line: &String| !line.is_empty())
+        .collect()
+}
+
+/// Skips what follows an escape character: `[…letter`, `]…BEL`, `(c`, or one character.
+fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match chars.next_if(|char| *char != '\n') {
+        Some('[') => while chars.next_if(|char| !('@'..='~').contains(char) && *char != '\n').is_some() {},
+        Some(']') => while chars.next_if(|char| !matches!(char, '\x07' | '\n')).is_some() {},
+        Some('(' | ')' | '#' | '%') => {}
+        _ => return,
+    }
+    chars.next_if(|char| *char != '\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_and_controls_are_gone() {
+        let raw = b"\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS\r\nBooting\x07..\r\n\r\n\x1b]0;title\x07a\tb\xff\x9b";
+        assert_eq!(clean(raw), ["SeaBIOS", "Booting..", "a b\u{fffd}\u{fffd}"]);
+    }
+
+    #[test]
+    fn an_escape_that_never_ends_costs_one_line() {
+        assert_eq!(clean(b"x\x1b[1;2\nnext\x1b"), ["x", "next"]);
+    }
+
+    #[tokio::test]
+    async fn only_the_end_of_a_flood_is_kept() {
+        let (mut writer, reader) = tokio::io::duplex(64);
+        let mut tail = Tail::follow(reader, 100);
+        for line in 0..1000 {
+            let line = format!("line {line}\n");
+            tokio::io::AsyncWriteExt::write_all(&mut writer, line.as_bytes())
+                .await
+                .unwrap();
+        }
+        drop(writer);
+        tail.rest().await;
+        assert_eq!(tail.kept.lock().unwrap().len(), 100);
+        assert_eq!(tail.lines().last().unwrap(), "line 999");
+    }
+}

@@ -1,0 +1,62 @@
+//! Events to the engine, through the pipe that was standard output.
+//!
+//! A reader that is gone or does not read must not hold up a VM, and the pipe may be shared with
+//! somebody who minds `O_NONBLOCK`. So a thread of its own does the writing and may well block.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use futures::FutureExt;
+use pyro_wire::frame;
+use pyro_wire::launch::LaunchEvent;
+
+/// How long the end of a shim waits for a reader that is slow.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+pub(crate) struct Events {
+    queue: Sender<Vec<u8>>,
+    written: Receiver<()>,
+}
+
+impl Events {
+    pub(crate) fn to(pipe: File) -> Self {
+        let (queue, frames) = channel();
+        let (done, written) = channel();
+        let writer = thread::Builder::new().name("events".into());
+        // Without a thread there are no events; the VM can do without them.
+        let _ = writer.spawn(move || {
+            write_all(pipe, frames);
+            let _ = done.send(());
+        });
+        Self { queue, written }
+    }
+
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        self.send(&LaunchEvent::Note(text.into()));
+    }
+
+    pub(crate) fn send(&self, event: &LaunchEvent) {
+        let mut bytes = Vec::new();
+        // Writing to memory never waits.
+        if let Some(Ok(())) = frame::write_message(&mut bytes, event).now_or_never() {
+            let _ = self.queue.send(bytes);
+        }
+    }
+
+    /// Gives the last events a moment to be written.
+    pub(crate) fn finish(self) {
+        drop(self.queue);
+        let _ = self.written.recv_timeout(LAST_WORDS);
+    }
+}
+
+fn write_all(mut pipe: File, frames: Receiver<Vec<u8>>) {
+    for frame in frames {
+        if pipe.write_all(&frame).is_err() {
+            return;
+        }
+    }
+}

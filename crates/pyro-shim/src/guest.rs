@@ -1,0 +1,135 @@
+//! The guest as the shim sees it: a session with the agent, set up once.
+
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pyro_wire::agent::{AgentReply, AgentRequest, Ready, SetUp};
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::frame::{self, FrameError};
+use pyro_wire::session::{self, Opener, SessionError};
+use tokio::task::JoinHandle;
+
+use crate::backend::Channel;
+use crate::random;
+
+/// Mixed into the guest's own random source, which under emulation has little to start from.
+const ENTROPY: usize = 128;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GuestError {
+    #[error("the channel to the agent failed: {source}")]
+    Session {
+        #[from]
+        source: SessionError,
+    },
+    #[error("the agent broke off: {source}")]
+    Frame {
+        #[from]
+        source: FrameError,
+    },
+    #[error("{source}")]
+    Refused { source: Fault },
+    #[error("the agent gave an answer to another question")]
+    Nonsense,
+    #[error("the host's random source cannot be read: {source}")]
+    Random { source: io::Error },
+}
+
+impl GuestError {
+    /// Whether a second boot would end the same way.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Session {
+                source: SessionError::Version { .. }
+            } | Self::Refused { .. }
+                | Self::Nonsense
+        )
+    }
+}
+
+impl From<GuestError> for Fault {
+    fn from(error: GuestError) -> Self {
+        let code = match &error {
+            GuestError::Session {
+                source: SessionError::Version { .. },
+            }
+            | GuestError::Nonsense => FaultCode::Protocol,
+            GuestError::Random { .. } => FaultCode::HostIo,
+            GuestError::Session { .. } | GuestError::Frame { .. } => FaultCode::BootFailed,
+            GuestError::Refused { source } => return source.clone(),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// A guest that answers. Dropping it closes the channel.
+pub(crate) struct Guest {
+    opener: Opener,
+    session: JoinHandle<Result<(), SessionError>>,
+}
+
+impl Guest {
+    /// Waits for the agent, however long it takes to come up, and makes this guest this guest.
+    pub(crate) async fn meet(
+        mut channel: Channel,
+        hostname: &str,
+    ) -> Result<(Self, Ready), GuestError> {
+        session::greet(&mut channel).await?;
+        let (opener, drive) = session::host(channel);
+        let guest = Self {
+            opener,
+            session: tokio::spawn(drive),
+        };
+        let set_up = set_up(hostname).map_err(|source| GuestError::Random { source })?;
+        match ask(&guest.opener, &AgentRequest::SetUp(set_up)).await? {
+            AgentReply::Ready(ready) => Ok((guest, ready)),
+            AgentReply::Done => Err(GuestError::Nonsense),
+            AgentReply::Failed(source) => Err(GuestError::Refused { source }),
+        }
+    }
+
+    pub(crate) fn opener(&self) -> Opener {
+        self.opener.clone()
+    }
+
+    /// Resolves when the session is over, once.
+    pub(crate) async fn lost(&mut self) -> String {
+        match (&mut self.session).await {
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(())) => SessionError::Over.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.session.abort();
+    }
+}
+
+/// Asks the agent to put everything acknowledged on the disk.
+pub(crate) async fn shut_down(opener: Opener) -> Result<(), GuestError> {
+    match ask(&opener, &AgentRequest::ShutDown).await? {
+        AgentReply::Done => Ok(()),
+        AgentReply::Ready(_) => Err(GuestError::Nonsense),
+        AgentReply::Failed(source) => Err(GuestError::Refused { source }),
+    }
+}
+
+async fn ask(opener: &Opener, request: &AgentRequest) -> Result<AgentReply, GuestError> {
+    let mut stream = opener.open().await?;
+    frame::write_message(&mut stream, request).await?;
+    Ok(frame::read_message(&mut stream).await?)
+}
+
+fn set_up(hostname: &str) -> io::Result<SetUp> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(SetUp {
+        hostname: hostname.into(),
+        machine_id: random::hex(&random::bytes::<16>()?),
+        unix_time_ns: now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)),
+        entropy: random::bytes::<ENTROPY>()?.to_vec(),
+    })
+}

@@ -1,0 +1,53 @@
+//! Keeps one VM alive: starts the VMM, speaks to the agent, serves clients, and leaves nothing
+//! behind when the VM is over.
+//!
+//! Never reads pyro's store: all that a shim knows came in the launch file
+//! ([`pyro_wire::launch`]). Never makes a disk layer, never talks to a terminal.
+//!
+//! | room | subject |
+//! |---|---|
+//! | [`supervisor`] | the state of the VM; the only place that changes it |
+//! | [`boot`] | attempts, deadlines, the one retry |
+//! | [`backend`] | how a machine is made: QEMU, or a plain process |
+//! | [`guest`] | the session with the agent |
+//! | [`control`], [`bridge`] | clients on the control socket |
+//! | [`events`], [`owner`], [`expiry`] | the engine's pipe, the owner's pipe, the time to live |
+//! | [`folder`], [`liveness`] | the VM's folder and the lock in it |
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use pyro_wire::launch::Probe;
+
+mod backend;
+mod boot;
+mod bridge;
+mod console;
+mod control;
+mod descriptor;
+mod detach;
+mod events;
+mod expiry;
+mod folder;
+mod guest;
+mod liveness;
+mod owner;
+mod random;
+mod supervisor;
+
+/// Owns the VM of a folder until it is over; this is `pyro shim <dir>`.
+///
+/// Takes the whole process: closes every descriptor above the standard three, moves into the
+/// folder, leaves the session, and ignores the terminal's signals. Call it first thing on the
+/// main thread, because a VMM ends when the thread that started it does.
+pub fn run(dir: &Path) -> ExitCode {
+    supervisor::run(dir)
+}
+
+/// Which accelerator this host can use; this is `pyro shim --probe`.
+///
+/// The answer to "does KVM run guests here?" is remembered in the file `cache` until the host is
+/// booted again; `fresh` asks anew. Blocks for some seconds at worst.
+pub fn probe(binary: &Path, kernel: &Path, initramfs: &Path, cache: &Path, fresh: bool) -> Probe {
+    backend::qemu::probe::run(binary, kernel, initramfs, cache, fresh)
+}
