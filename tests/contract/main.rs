@@ -13,3 +13,17 @@ fn contract(name: &str) -> Value {
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
+
+/// The team's originals lie beside the checkout where there is a team; elsewhere the copies are
+/// all there is, and there is nothing to compare.
+#[test]
+fn the_copies_are_those_of_the_team() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for name in ["cli.json", "mcp-tools.json", "payloads.json", "sdk.json"] {
+        let Ok(original) = std::fs::read(format!("{root}/../shared/contract/{name}")) else {
+            continue;
+        };
+        let copy = std::fs::read(format!("{root}/contract/{name}")).unwrap();
+        assert!(copy == original, "contract/{name} differs from the team's original");
+    }
+}
