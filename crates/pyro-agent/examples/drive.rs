@@ -13,6 +13,7 @@ use pyro_wire::agent::{AgentReply, AgentRequest, Command, Exec, ExecEvent, SetUp
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::session::{self, Opener};
 use tokio::net::UnixStream;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +78,24 @@ async fn act(opener: &Opener, action: &str) -> Result<(), DriveError> {
         "ping" => println!("{:?}", ask(opener, &AgentRequest::Ping).await?),
         "shutdown" => println!("{:?}", ask(opener, &AgentRequest::ShutDown).await?),
         "sleep" => sleep(Duration::from_millis(rest.parse().unwrap_or(0))).await,
-        "sh" => exec(opener, shell(rest), true).await?,
-        "run" => exec(opener, program(rest), true).await?,
-        "count" => exec(opener, shell(rest), false).await?,
+        "sh" => exec(opener, shell(rest), None, true).await?,
+        "run" => exec(opener, program(rest), None, true).await?,
+        "count" => exec(opener, shell(rest), None, false).await?,
+        "limit" => {
+            let (limit_ms, line) = rest.split_once(':').ok_or(DriveError::Usage)?;
+            exec(opener, shell(line), limit_ms.parse().ok(), true).await?;
+        }
+        "side-by-side" => {
+            let (count, line) = rest.split_once(':').ok_or(DriveError::Usage)?;
+            let mut all = JoinSet::new();
+            for _ in 0..count.parse().unwrap_or(1) {
+                let (opener, line) = (opener.clone(), line.to_owned());
+                all.spawn(async move { exec(&opener, shell(&line), None, false).await });
+            }
+            while let Some(Ok(ended)) = all.join_next().await {
+                ended?;
+            }
+        }
         "bench" | "bench-sh" => {
             let (count, line) = rest.split_once(':').ok_or(DriveError::Usage)?;
             bench(opener, verb == "bench-sh", count.parse().unwrap_or(1), line).await?;
@@ -119,12 +135,17 @@ fn program(line: &str) -> Command {
     Command::Program(words.collect())
 }
 
-async fn exec(opener: &Opener, command: Command, show: bool) -> Result<(), DriveError> {
+async fn exec(
+    opener: &Opener,
+    command: Command,
+    timeout_ms: Option<u64>,
+    show: bool,
+) -> Result<(), DriveError> {
     let request = AgentRequest::Exec(Exec {
         command,
         cwd: None,
         env: Vec::new(),
-        timeout_ms: None,
+        timeout_ms,
         input: false,
     });
     let began = Instant::now();

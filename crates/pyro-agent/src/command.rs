@@ -117,7 +117,7 @@ pub(crate) fn start<'a>(agent: &'a Agent, request: &Exec) -> Result<Running<'a>,
         None
     };
 
-    let inside = agent.groups.create()?;
+    let inside = agent.groups.create();
     prepare(&mut command, &agent.place, entered, inside.as_ref())?;
     // The handle is not needed, as the reaper alone waits for processes; dropping it does nothing.
     let started = command.spawn();

@@ -39,23 +39,21 @@ impl Groups {
         Ok(())
     }
 
-    /// A group for one command, without processes.
-    pub(crate) fn create(&self) -> io::Result<Option<ControlGroup>> {
+    /// A group for one command, without processes. `None` where there are no control groups, or
+    /// where root in the guest has broken them: commands must run all the same.
+    pub(crate) fn create(&self) -> Option<ControlGroup> {
         self.sweep();
-        let Some(root) = lock(&self.root).clone() else {
-            return Ok(None);
-        };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = root.join(number.to_string());
-        fs::create_dir(&path)?;
+        let path = lock(&self.root).as_ref()?.join(number.to_string());
+        fs::create_dir(&path).ok()?;
         let entrance = OpenOptions::new()
             .write(true)
             .open(path.join("cgroup.procs"));
         match entrance {
-            Ok(entrance) => Ok(Some(ControlGroup { path, entrance })),
-            Err(error) => {
+            Ok(entrance) => Some(ControlGroup { path, entrance }),
+            Err(_) => {
                 self.clear_away(path);
-                Err(error)
+                None
             }
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::SigSet;
 use pyro_wire::session::{self, SessionError};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,6 +26,9 @@ use crate::reaper::Reaper;
 use crate::{console, descendants, serve};
 
 const CHANNEL: i32 = 3;
+
+/// The highest real-time signal.
+const LAST_SIGNAL: i32 = 64;
 
 #[derive(Debug, thiserror::Error)]
 enum ProcessError {
@@ -106,12 +109,11 @@ fn leave_nothing_to_commands() -> io::Result<()> {
         let channel = unsafe { std::os::fd::BorrowedFd::borrow_raw(CHANNEL) };
         fcntl(channel, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
     }
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for number in Signal::iterator() {
+    for number in 1..=LAST_SIGNAL {
         // `std` ignores SIGPIPE for us and resets it for commands.
-        if !matches!(number, Signal::SIGPIPE | Signal::SIGKILL | Signal::SIGSTOP) {
-            // SAFETY: no handler is installed.
-            unsafe { sigaction(number, &default) }?;
+        if number != libc::SIGPIPE {
+            // SAFETY: no handler is installed. The few signals that cannot be set are refused.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
         }
     }
     SigSet::empty().thread_set_mask()?;

@@ -49,7 +49,7 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
     if agent.place == Place::Guest {
         set_up_guest(agent, request)
             .await
-            .inspect_err(|error| console::report(error))
+            .inspect_err(report_broken)
             .map_err(|error| error.fault())?;
     }
     Ok(Ready {
@@ -59,6 +59,13 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
             .unwrap_or_default(),
         uptime_ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// A broken guest says so on its console too; a refused request harms nobody.
+fn report_broken(error: &SetUpError) {
+    if !matches!(error, SetUpError::Refused { .. }) {
+        console::report(error);
+    }
 }
 
 async fn set_up_guest(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {

@@ -1,0 +1,131 @@
+//! How commands end, and what is said about it.
+
+use std::time::{Duration, Instant};
+
+use pyro_wire::agent::{AgentReply, AgentRequest, ExecControl, SetUp};
+
+use crate::agent::{Agent, program, shell};
+
+#[tokio::test]
+async fn exit_codes_arrive() {
+    let agent = Agent::start().await;
+    for code in [0, 1, 42, 255] {
+        let outcome = agent.sh(&format!("exit {code}")).await;
+        assert_eq!((outcome.end.exit_code, outcome.end.signal), (code, None));
+        assert!(!outcome.end.timed_out);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_is_named() {
+    let agent = Agent::start().await;
+    for number in [9, 15, 34] {
+        let outcome = agent.sh(&format!("kill -{number} $$")).await;
+        assert_eq!(outcome.end.exit_code, 128 + number);
+        assert_eq!(outcome.end.signal, Some(number));
+    }
+}
+
+#[tokio::test]
+async fn a_signal_can_be_sent() {
+    let agent = Agent::start().await;
+    let mut running = agent
+        .begin(shell(
+            "trap 'echo caught; exit 3' INT; echo ready; sleep 1000 & wait",
+        ))
+        .await;
+    running.started().await;
+    let ready = pyro_wire::frame::read(&mut running.stream)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(ready.body, b"ready\n");
+    running.control(&ExecControl::Signal(0)).await;
+    running.control(&ExecControl::Signal(-7)).await;
+    running.control(&ExecControl::Signal(2)).await;
+    let outcome = running.finish().await.unwrap();
+    assert_eq!(outcome.text(), "caught\n");
+    assert_eq!(outcome.end.exit_code, 3);
+}
+
+#[tokio::test]
+async fn a_signal_overtakes_input_that_nobody_reads() {
+    let agent = Agent::start().await;
+    let mut request = program(&["sleep", "1000"]);
+    request.input = true;
+    let mut running = agent.begin(request).await;
+    running.started().await;
+    running.input(&[b'x'; 300 * 1024]).await;
+    running.control(&ExecControl::Signal(15)).await;
+    let outcome = running.finish().await.unwrap();
+    assert_eq!(outcome.end.signal, Some(15));
+}
+
+#[tokio::test]
+async fn a_broken_pipe_kills_as_usual() {
+    let agent = Agent::start().await;
+    let outcome = agent
+        .run(program(&[
+            "bash",
+            "-c",
+            "yes | head -1; echo ${PIPESTATUS[0]}",
+        ]))
+        .await;
+    assert_eq!(outcome.text(), "y\n141\n");
+}
+
+#[tokio::test]
+async fn a_background_process_is_not_waited_for() {
+    let agent = Agent::start().await;
+    let began = Instant::now();
+    let outcome = agent.sh("sleep 1000 & echo hi; echo $! >&2").await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(outcome.text(), "hi\n");
+    let pid = String::from_utf8(outcome.errors).unwrap();
+    assert!(crate::agent::lives(pid.trim().parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_daemon_that_holds_the_output_may_go_on_writing() {
+    let agent = Agent::start().await;
+    let done = agent.folder.path().join("done");
+    let outcome = agent
+        .sh("(sleep 0.3; for i in 1 2 3; do echo late; echo late >&2; done; echo 7 > done) & echo hi")
+        .await;
+    assert_eq!(outcome.text(), "hi\n");
+    assert_eq!(crate::agent::pid_in(&done).await, 7);
+}
+
+#[tokio::test]
+async fn a_chatty_daemon_cannot_hold_the_end_back() {
+    let agent = Agent::start().await;
+    let outcome = agent.sh("yes & echo $! >&2; sleep 0.2").await;
+    assert_eq!(outcome.end.exit_code, 0);
+    assert!(outcome.output.starts_with(b"y\ny\n"));
+}
+
+#[tokio::test]
+async fn set_up_and_ping_are_answered() {
+    let agent = Agent::start().await;
+    let request = AgentRequest::SetUp(SetUp {
+        hostname: "any".into(),
+        machine_id: String::new(),
+        unix_time_ns: 0,
+        entropy: Vec::new(),
+    });
+    let AgentReply::Ready(ready) = agent.ask(&request).await else {
+        panic!("not ready");
+    };
+    assert_eq!(ready.agent_version, "4.0.0");
+    assert!(!ready.kernel_release.is_empty());
+    assert_eq!(agent.ask(&AgentRequest::Ping).await, AgentReply::Done);
+}
+
+#[tokio::test]
+async fn the_version_is_printed() {
+    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_pyro-agent"))
+        .arg("--version")
+        .output()
+        .unwrap();
+    assert_eq!(printed.stdout, b"pyro-agent 4.0.0\n");
+}
