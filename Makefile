@@ -17,7 +17,7 @@ test-fast: setup          ## run the tests that need no VM (seconds, once built)
 
 lint: setup               ## check formatting, clippy and the arrows between crates
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	cargo clippy --workspace --all-targets --features pyro-shim/real-vms --locked -- --deny warnings
 	cargo xtask arrows
 
 build: setup              ## build `pyro` and the guest agent

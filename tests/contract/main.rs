@@ -1,6 +1,8 @@
 //! The declared operations against the copies of the public contract in `contract/`: what is
 //! built must be as the contract says, and what is not built must be named here.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 mod cli;
 mod parameters;
 mod results;
@@ -24,6 +26,9 @@ fn the_copies_are_those_of_the_team() {
             continue;
         };
         let copy = std::fs::read(format!("{root}/contract/{name}")).unwrap();
-        assert!(copy == original, "contract/{name} differs from the team's original");
+        assert!(
+            copy == original,
+            "contract/{name} differs from the team's original"
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -164,8 +165,8 @@ pub fn finish_with_input(command: &mut Command, input: Vec<u8>) -> Ran {
 pub struct Running {
     pub child: Child,
     started: Instant,
-    stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
+    stdout: Collected,
+    stderr: Collected,
 }
 
 impl Running {
@@ -185,6 +186,23 @@ impl Running {
         }
     }
 
+    /// What was written to standard output so far.
+    pub fn out(&self) -> String {
+        self.stdout.so_far()
+    }
+
+    /// What was written to standard error so far.
+    pub fn err(&self) -> String {
+        self.stderr.so_far()
+    }
+
+    /// Waits until standard output is this, but not for ever.
+    pub fn await_out(&self, wanted: &str) {
+        eventually(&format!("output {wanted:?}"), PATIENCE, || {
+            self.out() == wanted
+        });
+    }
+
     /// Waits for the end, but not for ever.
     pub fn wait(mut self) -> Ran {
         let deadline = Instant::now() + PATIENCE;
@@ -202,18 +220,43 @@ impl Running {
         Ran {
             status,
             took: self.started.elapsed(),
-            stdout: self.stdout.join().expect("collecting stdout"),
-            stderr: self.stderr.join().expect("collecting stderr"),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
         }
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        bytes
-    })
+/// What a thread has read of a stream.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Collected {
+    fn so_far(&self) -> String {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn whole(self) -> Vec<u8> {
+        self.thread.join().expect("collecting output");
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut bytes)
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> Collected {
+    let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let into = Arc::clone(&bytes);
+    let thread = std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            into.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend_from_slice(&buffer[..count]);
+        }
+    });
+    Collected { bytes, thread }
 }
 
 /// Waits until something is so.

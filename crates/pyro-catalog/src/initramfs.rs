@@ -39,11 +39,7 @@ struct Lookup {
 impl Catalog {
     /// The initramfs of this kernel and this agent, built when it is not in the cache yet.
     pub fn initramfs(&self, kernel: &Kernel, agent: &Path) -> Result<PathBuf, CatalogError> {
-        let missing = |source| CatalogError::AgentMissing {
-            path: agent.to_owned(),
-            source,
-        };
-        let agent_stamp = Stamp::of(agent).map_err(missing)?;
+        let agent_stamp = Stamp::of(agent).map_err(missing(agent))?;
         let agent_path = std::path::absolute(agent).unwrap_or_else(|_| agent.to_owned());
         let folder = self.initramfs_dir();
         let identity = format!(
@@ -62,9 +58,7 @@ impl Catalog {
             }
         }
 
-        let bytes = fs::read(agent).map_err(missing)?;
-        require_static(agent, &bytes)?;
-        let archive = write_archive(kernel, &bytes)?;
+        let archive = archive_of(kernel, agent)?;
         let key = digest::of_bytes(&archive)[..32].to_owned();
         let path = archive_path(&folder, &key);
         fs::create_dir_all(&folder).map_err(CatalogError::writing("create", &folder))?;
@@ -81,6 +75,23 @@ impl Catalog {
             .map_err(CatalogError::writing("write", &lookup_path))?;
         Ok(path)
     }
+}
+
+/// Writes the same archive to a place of the caller's, for when the cache cannot be written.
+pub fn write_initramfs(kernel: &Kernel, agent: &Path, to: &Path) -> Result<(), CatalogError> {
+    let archive = archive_of(kernel, agent)?;
+    fs::write(to, archive).map_err(CatalogError::writing("write", to))
+}
+
+fn archive_of(kernel: &Kernel, agent: &Path) -> Result<Vec<u8>, CatalogError> {
+    let bytes = fs::read(agent).map_err(missing(agent))?;
+    require_static(agent, &bytes)?;
+    write_archive(kernel, &bytes)
+}
+
+fn missing(agent: &Path) -> impl FnOnce(io::Error) -> CatalogError + use<> {
+    let path = agent.to_owned();
+    move |source| CatalogError::AgentMissing { path, source }
 }
 
 fn archive_path(folder: &Path, key: &str) -> PathBuf {

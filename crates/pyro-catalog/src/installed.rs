@@ -57,12 +57,13 @@ impl Catalog {
         Ok(Some(found))
     }
 
-    /// Compares what is installed with its digests, byte by byte.
+    /// Compares what is installed with its digests, byte by byte, whatever its stamps are.
     pub fn verify(&self, spec: &'static EnvironmentSpec) -> Result<Installed, CatalogError> {
-        match self.installed(spec)? {
-            Some(found) => self.verify_found(found, &Silent),
-            None => Err(CatalogError::NotInstalled { name: spec.name }),
+        if !self.install_dir(spec).exists() {
+            return Err(CatalogError::NotInstalled { name: spec.name });
         }
+        let manifest = self.read_manifest(spec)?;
+        self.verify_found(self.describe(spec, &manifest), &Silent)
     }
 
     pub(crate) fn verify_found(

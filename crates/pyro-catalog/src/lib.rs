@@ -68,6 +68,7 @@ pub use environments::{
     EnvironmentSpec, PLATFORM, environments, find,
 };
 pub use error::CatalogError;
+pub use initramfs::write_initramfs;
 pub use installed::Installed;
 pub use kernel::Kernel;
 pub use namespace::user_namespaces;

@@ -113,7 +113,10 @@ impl<'a> Sweep<'a> {
         }
         let own = environments().iter().find(|spec| spec.dir_name() == name);
         let current = own.is_some_and(|spec| {
-            self.live.contains(&spec) || matches!(self.catalog.installed(spec), Ok(Some(_)))
+            self.live.contains(&spec)
+                || matches!(self.catalog.installed(spec), Ok(Some(_)))
+                // A copy or a restore changes the stamps of a sound image.
+                || self.catalog.verify(spec).is_ok()
         });
         current || (self.in_use)(path)
     }

@@ -1,6 +1,7 @@
 //! From what went wrong inside to what a user reads: code, words and remedy are attached here.
 
 use std::io;
+use std::path::Path;
 
 use pyro_api::values::VmRecord;
 use pyro_api::{Error, ErrorCode};
@@ -29,12 +30,14 @@ impl From<StoreError> for Error {
             )
             .because(&error)
             .hint("Update pyro, or set PYRO_STATE_DIR to another folder"),
-            StoreError::Folder { source, .. } => host_io("The state folder cannot be used", source)
-                .because(&error)
-                .hint("Make it writable, or set PYRO_STATE_DIR to another folder"),
-            StoreError::Database { source, .. } => {
+            StoreError::Folder { path, source } => state_unusable(path, source),
+            StoreError::Database { path, source } => {
                 let code = match source.sqlite_error_code() {
                     Some(rusqlite::ErrorCode::DiskFull) => ErrorCode::NoSpace,
+                    // SQLite says no more than this when a file beside the database has no room.
+                    Some(
+                        rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::SystemIoFailure,
+                    ) if is_full(path) => ErrorCode::NoSpace,
                     _ => ErrorCode::HostIo,
                 };
                 let told = Self::new(code, "The state database cannot be used").caused_by(&error);
@@ -146,6 +149,23 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         ),
     };
     Error::new(code, what).caused_by(&error).hint(hint)
+}
+
+/// Whether a file system has no room left for data, or for one more file.
+fn is_full(path: &Path) -> bool {
+    nix::sys::statvfs::statvfs(path).is_ok_and(|room| {
+        room.blocks_available() == 0 || (room.files() > 0 && room.files_available() == 0)
+    })
+}
+
+/// Nothing can be kept in the state folder.
+pub(crate) fn state_unusable(state_dir: &Path, error: &io::Error) -> Error {
+    let what = format!("The state folder cannot be used: {}", state_dir.display());
+    let told = host_io(what, error);
+    match told.code {
+        ErrorCode::NoSpace => told,
+        _ => told.hint("Make it writable, or set PYRO_STATE_DIR to another folder"),
+    }
 }
 
 /// A file of the host could not be used; a full disk is told apart.

@@ -32,11 +32,19 @@ fn main() -> ExitCode {
             let begun = Instant::now();
             let path = Path::new;
             let fresh = !rest.is_empty();
-            let answer = pyro_shim::probe(path(qemu), path(kernel), path(initramfs), path(cache), fresh);
+            let answer = pyro_shim::probe(
+                path(qemu),
+                path(kernel),
+                path(initramfs),
+                path(cache),
+                fresh,
+            );
             println!("{answer:#?}\nin {:?}", begun.elapsed());
             Ok(())
         }
-        ["bench", count, launch, base @ ..] => bench(count, Path::new(launch), base.first().copied()),
+        ["bench", count, launch, base @ ..] => {
+            bench(count, Path::new(launch), base.first().copied())
+        }
         ["ask", dir, question @ ..] => ask(Path::new(dir), question),
         _ => Err("see the top of examples/shim.rs".into()),
     };
@@ -137,7 +145,10 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
         ["remove"] => say(&mut socket, &stop(true))?,
         ["exec", line] => {
             say(&mut socket, &ShimRequest::Agent)?;
-            println!("{:?}", hear(&mut socket)?.map(|frame| frame.message::<ShimReply>()));
+            println!(
+                "{:?}",
+                hear(&mut socket)?.map(|frame| frame.message::<ShimReply>())
+            );
             let exec = Exec {
                 command: pyro_wire::agent::Command::Shell(line.as_bytes().to_vec().into()),
                 cwd: None,
@@ -146,7 +157,6 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
                 input: false,
             };
             say(&mut socket, &AgentRequest::Exec(exec))?;
-            socket.shutdown(std::net::Shutdown::Write)?;
         }
         _ => return Err("unknown question".into()),
     }

@@ -183,7 +183,10 @@ fn init() -> Result<(), Any> {
 
 fn vport() -> Result<File, Any> {
     for _ in 0..500 {
-        for entry in fs::read_dir("/sys/class/virtio-ports").into_iter().flatten() {
+        for entry in fs::read_dir("/sys/class/virtio-ports")
+            .into_iter()
+            .flatten()
+        {
             let entry = entry?;
             let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
             // The port shows itself before it has its name and its device file.
@@ -244,4 +247,3 @@ impl AsyncWrite for Pollable {
         Poll::Ready(Ok(()))
     }
 }
-

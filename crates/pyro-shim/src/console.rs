@@ -19,7 +19,7 @@ pub(crate) const ERROR_BYTES: usize = 8 * 1024;
 /// How many lines explain a failure.
 pub(crate) const TAIL_LINES: usize = 30;
 
-/// A line longer than this says nothing more to anybody.
+/// A line longer than this is shown without its middle.
 const LINE_CHARS: usize = 400;
 
 /// How long to wait for the rest after the writer ended.
@@ -40,10 +40,19 @@ impl Tail {
 
     /// The last lines, without escape sequences and control characters.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut lines = clean(kept.make_contiguous());
+        let mut lines = self.all();
         let surplus = lines.len().saturating_sub(TAIL_LINES);
         lines.split_off(surplus)
+    }
+
+    /// The last line with these words in all that is kept.
+    pub(crate) fn last_with(&self, words: &str) -> Option<String> {
+        self.all().into_iter().rfind(|line| line.contains(words))
+    }
+
+    fn all(&self) -> Vec<String> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        clean(kept.make_contiguous())
     }
 
     /// Waits a moment for what the writer wrote last. To be called once, after its end.
@@ -60,11 +69,7 @@ impl Drop for Tail {
     }
 }
 
-async fn read(
-    mut source: impl AsyncRead + Unpin,
-    kept: Arc<Mutex<VecDeque<u8>>>,
-    limit: usize,
-) {
+async fn read(mut source: impl AsyncRead + Unpin, kept: Arc<Mutex<VecDeque<u8>>>, limit: usize) {
     let mut buffer = vec![0; 8 * 1024];
     while let Ok(count @ 1..) = source.read(&mut buffer).await {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,16 +97,38 @@ fn clean(bytes: &[u8]) -> Vec<String> {
     lines.push(line);
     lines
         .into_iter()
-        .map(|line| line.trim_end().chars().take(LINE_CHARS).collect())
+        .map(|line| shorten(line.trim_end()))
         .filter(|line: &String| !line.is_empty())
         .collect()
+}
+
+/// Both ends of a long line: who speaks is at its beginning, what happened at its end.
+fn shorten(line: &str) -> String {
+    let count = line.chars().count();
+    if count <= LINE_CHARS {
+        return line.to_owned();
+    }
+    let half = LINE_CHARS / 2;
+    let first: String = line.chars().take(half).collect();
+    let last: String = line.chars().skip(count - half).collect();
+    format!("{first} … {last}")
 }
 
 /// Skips what follows an escape character: `[…letter`, `]…BEL`, `(c`, or one character.
 fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match chars.next_if(|char| *char != '\n') {
-        Some('[') => while chars.next_if(|char| !('@'..='~').contains(char) && *char != '\n').is_some() {},
-        Some(']') => while chars.next_if(|char| !matches!(char, '\x07' | '\n')).is_some() {},
+        Some('[') => {
+            while chars
+                .next_if(|char| !('@'..='~').contains(char) && *char != '\n')
+                .is_some()
+            {}
+        }
+        Some(']') => {
+            while chars
+                .next_if(|char| !matches!(char, '\x07' | '\n'))
+                .is_some()
+            {}
+        }
         Some('(' | ')' | '#' | '%') => {}
         _ => return,
     }
@@ -114,7 +141,8 @@ mod tests {
 
     #[test]
     fn escapes_and_controls_are_gone() {
-        let raw = b"\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS\r\nBooting\x07..\r\n\r\n\x1b]0;title\x07a\tb\xff\x9b";
+        let raw = b"\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS\r\nBooting\x07..\r\n\r\n\
+            \x1b]0;title\x07a\tb\xff\x9b";
         assert_eq!(clean(raw), ["SeaBIOS", "Booting..", "a b\u{fffd}\u{fffd}"]);
     }
 

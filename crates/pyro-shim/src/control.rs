@@ -139,12 +139,8 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
         return Ok(());
     };
     let reply = match request {
-        Ok(ShimRequest::Status) => {
-            ask(shared, |reply| Request::Status { reply }).await
-        }
-        Ok(ShimRequest::Stop(stop)) => {
-            ask(shared, |reply| Request::Stop { stop, reply }).await
-        }
+        Ok(ShimRequest::Status) => ask(shared, |reply| Request::Status { reply }).await,
+        Ok(ShimRequest::Stop(stop)) => ask(shared, |reply| Request::Stop { stop, reply }).await,
         Ok(ShimRequest::Agent) => return line(client, shared).await,
         // A frame of nonsense, or a request of a newer engine.
         Err(FrameError::Io { .. } | FrameError::Ended | FrameError::CutOff) => return Ok(()),
@@ -158,10 +154,7 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
 }
 
 /// Puts a question to the supervisor; `None` when it is gone.
-async fn ask<T>(
-    shared: &Shared,
-    request: impl FnOnce(oneshot::Sender<T>) -> Request,
-) -> Option<T> {
+async fn ask<T>(shared: &Shared, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     shared.requests.send(request(reply)).await.ok()?;
     answer.await.ok()

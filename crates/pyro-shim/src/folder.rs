@@ -66,6 +66,11 @@ pub(crate) fn read_spec() -> Result<LaunchSpec, FolderError> {
     serde_json::from_slice(&text).map_err(damaged)
 }
 
+/// Removes the record of an earlier end: this VM has not ended.
+pub(crate) fn unsign() {
+    let _ = fs::remove_file(END_FILE);
+}
+
 /// Leaves the record of the end in a folder that stays.
 pub(crate) fn sign(ended: &Ended) -> Result<(), FolderError> {
     write_whole(Path::new(END_FILE), ended).map_err(|source| FolderError::Sign { source })

@@ -6,13 +6,14 @@
 //!
 //! | room | subject |
 //! |---|---|
-//! | [`supervisor`] | the state of the VM; the only place that changes it |
-//! | [`boot`] | attempts, deadlines, the one retry |
-//! | [`backend`] | how a machine is made: QEMU, or a plain process |
-//! | [`guest`] | the session with the agent |
-//! | [`control`], [`bridge`] | clients on the control socket |
-//! | [`events`], [`owner`], [`expiry`] | the engine's pipe, the owner's pipe, the time to live |
-//! | [`folder`], [`liveness`] | the VM's folder and the lock in it |
+//! | `start` | from a process to a shim |
+//! | `supervisor` | the state of the VM; the only place that changes it |
+//! | `boot` | attempts, deadlines, the one retry |
+//! | `backend` | how a machine is made: QEMU, or a plain process |
+//! | `guest` | the session with the agent |
+//! | `control`, `bridge` | clients on the control socket |
+//! | `events`, `owner`, `expiry` | the engine's pipe, the owner's pipe, the time to live |
+//! | `folder`, `liveness` | the VM's folder and the lock in it |
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ mod guest;
 mod liveness;
 mod owner;
 mod random;
+mod start;
 mod supervisor;
 
 /// Owns the VM of a folder until it is over; this is `pyro shim <dir>`.
@@ -41,7 +43,7 @@ mod supervisor;
 /// folder, leaves the session, and ignores the terminal's signals. Call it first thing on the
 /// main thread, because a VMM ends when the thread that started it does.
 pub fn run(dir: &Path) -> ExitCode {
-    supervisor::run(dir)
+    start::run(dir)
 }
 
 /// Which accelerator this host can use; this is `pyro shim --probe`.

@@ -26,9 +26,9 @@ pub(crate) enum LivenessError {
 
 impl From<LivenessError> for Fault {
     fn from(error: LivenessError) -> Self {
-        let code = match error {
+        let code = match &error {
             LivenessError::Held | LivenessError::Removed => FaultCode::Refused,
-            LivenessError::Io { .. } => FaultCode::HostIo,
+            LivenessError::Io { source } => FaultCode::of_io(source),
         };
         Self::new(code, error.to_string())
     }

@@ -38,4 +38,3 @@ fn ended(input: &OwnedFd) -> bool {
         Err(_) => true,
     }
 }
-

@@ -1,11 +1,11 @@
-//! Owns the state of one VM, from the launch file to an empty folder.
+//! Owns the state of one VM, from its boot to its last trace.
 //!
 //! ```text
-//!             agent set up             stop, time over, SIGTERM
+//!             agent set up         stop, time over, SIGTERM, owner gone
 //!  Starting ───────────────▶ Running ───────────────────────────▶ Stopping
 //!     │                         │                                    │
-//!     │ no boot, stop,          │ machine or agent died,             │ guest flushed,
-//!     │ time over, owner gone   │ owner gone                         │ or grace over
+//!     │ no boot, stop,          │ machine or agent died              │ guest flushed, or
+//!     │ time over, owner gone   │                                    │ grace (maybe none) over
 //!     ▼                         ▼                                    ▼
 //!   Over ◀──────────────────────┴────────────────────────────────────┘
 //!     lines cut ▶ socket gone ▶ processes gone ▶ folder removed or signed ▶ lock free ▶ told
@@ -14,31 +14,24 @@
 //! One task runs all of this. Clients, timers, signals and the owner only put a [`Request`] into
 //! its queue; the machine and the boot belong to the state they run in and are polled there.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::launch::{EndReason, Ended, LaunchEvent, LaunchSpec, Machine as MachineSpec};
+use pyro_wire::launch::{EndReason, Ended, LaunchEvent};
 use pyro_wire::shim::{ShimReply, Status, Stop};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::backend::process::ProcessBackend;
-use crate::backend::qemu::QemuBackend;
-use crate::backend::{Backend, Death, DeathKind, descendants};
-use crate::boot::{self, Order, Vm};
+use crate::backend::{Death, DeathKind, descendants};
+use crate::boot::Vm;
 use crate::control::{Clients, Request};
-use crate::detach;
 use crate::events::Events;
-use crate::expiry;
 use crate::folder;
 use crate::guest;
 use crate::liveness::Liveness;
-use crate::owner;
 
 /// How long a guest may take to flush its disk when nobody said how long, and the disk stays.
 const GRACE: Duration = Duration::from_secs(5);
@@ -52,99 +45,7 @@ const CAUSE: Duration = Duration::from_secs(1);
 /// How long clients may take to read their last reply.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
 
-/// See [`crate::run`].
-pub(crate) fn run(dir: &Path) -> ExitCode {
-    let started = Instant::now();
-    detach::detach();
-    let Ok(output) = detach::take_output() else {
-        return ExitCode::FAILURE;
-    };
-    let events = Events::to(output);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(supervise(dir, started, &events)),
-        Err(error) => Err(host_io("the runtime could not be started", error)),
-    };
-    let code = match outcome {
-        Ok(code) => code,
-        Err(fault) => {
-            events.send(&LaunchEvent::Failed(fault));
-            ExitCode::FAILURE
-        }
-    };
-    events.finish();
-    code
-}
-
-/// Everything before the states: what fails here leaves the folder as it was found.
-async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<ExitCode, Fault> {
-    folder::enter(dir)?;
-    let lock = Liveness::take()?;
-    let spec = folder::read_spec()?;
-    descendants::adopt();
-    let (sender, requests) = mpsc::channel(64);
-    watch_the_world(&spec, &sender)
-        .map_err(|error| host_io("the shim could not set up its signals and timers", error))?;
-    let clients = Clients::serve(sender)
-        .map_err(|error| host_io("the control socket could not be made", error))?;
-
-    let lock_of_vmm = lock
-        .share()
-        .map_err(|error| host_io("the lock could not be shared", error))?;
-    let backend: Box<dyn Backend> = match spec.machine.clone() {
-        MachineSpec::Process(process) => Box::new(ProcessBackend::new(process)),
-        MachineSpec::Qemu(qemu) => {
-            Box::new(QemuBackend::new(qemu, lock_of_vmm, spec.remove_when_over))
-        }
-    };
-    let order = Order {
-        hostname: spec.hostname.clone(),
-        deadline: Duration::from_millis(spec.boot_deadline_ms),
-        started,
-    };
-    let boot = async move { boot::boot(backend, &order, events).await };
-    let supervisor = Supervisor {
-        remove_when_over: spec.remove_when_over,
-        lock,
-        requests,
-        clients,
-        events,
-    };
-    Ok(supervisor.run(State::Starting(boot.boxed_local())).await)
-}
-
-/// Puts signals, the owner's end and the end of the time to live into the queue.
-fn watch_the_world(spec: &LaunchSpec, queue: &mpsc::Sender<Request>) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let to = queue.clone();
-    tokio::spawn(async move {
-        while terminate.recv().await.is_some() && to.send(Request::Terminate).await.is_ok() {}
-    });
-
-    // Taken in any case: nobody's pipe is held open for the life of a VM.
-    let input = detach::take_input()?;
-    if spec.bound_to_owner {
-        let to = queue.clone();
-        tokio::spawn(async move {
-            owner::gone(input).await;
-            let _ = to.send(Request::OwnerGone).await;
-        });
-    }
-
-    if let Some(at_ms) = spec.expires_at_ms {
-        let expired = expiry::at(at_ms)?;
-        let to = queue.clone();
-        tokio::spawn(async move {
-            expired.await;
-            let _ = to.send(Request::Expired).await;
-        });
-    }
-    Ok(())
-}
-
-enum State<'a> {
+pub(crate) enum State<'a> {
     Starting(LocalBoxFuture<'a, Result<Vm, Fault>>),
     Running(Vm),
     Stopping(Vm, Ending),
@@ -152,7 +53,7 @@ enum State<'a> {
 }
 
 /// An end that was asked for.
-struct Ending {
+pub(crate) struct Ending {
     reason: EndReason,
     message: &'static str,
     remove: bool,
@@ -163,23 +64,26 @@ struct Ending {
 }
 
 /// What there is to tell and to do when nothing runs any more.
-struct Outcome {
+pub(crate) struct Outcome {
     /// The end, or why there never was a beginning.
     end: Result<Ended, Fault>,
     remove: bool,
+    /// Who waits for it, and what they are told if nothing else goes wrong.
     replies: Vec<oneshot::Sender<ShimReply>>,
+    answer: ShimReply,
 }
 
-struct Supervisor<'a> {
-    remove_when_over: bool,
-    lock: Liveness,
-    requests: mpsc::Receiver<Request>,
-    clients: Clients,
-    events: &'a Events,
+pub(crate) struct Supervisor<'a> {
+    /// Remove the folder when nobody says otherwise.
+    pub(crate) remove_when_over: bool,
+    pub(crate) lock: Liveness,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) clients: Clients,
+    pub(crate) events: &'a Events,
 }
 
 impl<'a> Supervisor<'a> {
-    async fn run(mut self, mut state: State<'a>) -> ExitCode {
+    pub(crate) async fn run(mut self, mut state: State<'a>) -> ExitCode {
         loop {
             state = match state {
                 State::Starting(boot) => self.starting(boot).await,
@@ -202,10 +106,12 @@ impl<'a> Supervisor<'a> {
                         end: Err(fault),
                         remove: self.remove_when_over,
                         replies: Vec::new(),
+                        answer: ShimReply::Stopped,
                     }),
                 },
                 Some(request) = self.requests.recv() => {
-                    if let Some(ending) = self.ending(request, |request| refuse(request, "still starting")) {
+                    let other = |request| refuse(request, "still starting");
+                    if let Some(ending) = self.ending(request, other) {
                         // Leaving drops the boot, and that kills whatever it has started.
                         return State::Over(ending.into());
                     }
@@ -217,7 +123,7 @@ impl<'a> Supervisor<'a> {
     async fn running(&mut self, mut vm: Vm) -> State<'a> {
         loop {
             tokio::select! {
-                death = vm.machine.ended() => return self.died(&vm, &death),
+                death = vm.machine.ended() => return State::Over(self.died(&vm, &death)),
                 why = vm.guest.lost() => return self.session_lost(vm, &why).await,
                 Some(request) = self.requests.recv() => {
                     let connections = self.clients.connections();
@@ -233,34 +139,47 @@ impl<'a> Supervisor<'a> {
     /// Lets the guest flush, for as long as it may, and pulls the plug.
     async fn stopping(&mut self, mut vm: Vm, mut ending: Ending) -> State<'a> {
         let mut flushed = guest::shut_down(vm.guest.opener()).boxed_local();
-        let mut dead = false;
-        while !dead && ending.until > Instant::now() {
+        while ending.until > Instant::now() {
             tokio::select! {
                 // An agent that cannot is as good as one that has: there is nothing to wait for.
                 _ = &mut flushed => break,
                 () = tokio::time::sleep_until(ending.until) => break,
-                _ = vm.machine.ended() => dead = true,
+                death = vm.machine.ended() => {
+                    return State::Over(self.died_stopping(&vm, &death, ending));
+                }
                 Some(request) = self.requests.recv() => {
-                    if let Some(also) = self.ending(request, |request| refuse(request, "stopping")) {
+                    let other = |request| refuse(request, "stopping");
+                    if let Some(also) = self.ending(request, other) {
                         ending.join(also);
                     }
                 }
             }
         }
         self.clients.cut();
-        if !dead {
-            vm.machine.kill();
-            // What does not die here is tried again, with everything else, when it is over.
-            let _ = timeout(KILL, vm.machine.ended()).await;
-        }
+        vm.machine.kill();
+        // What does not die here is tried again, with everything else, when it is over.
+        let _ = timeout(KILL, vm.machine.ended()).await;
         State::Over(ending.into())
     }
 
-    fn died(&self, vm: &Vm, death: &Death) -> State<'a> {
+    /// An end that was wanted anyway, unless it kept the guest from flushing its disk.
+    fn died_stopping(&self, vm: &Vm, death: &Death, ending: Ending) -> Outcome {
+        if death.kind != DeathKind::NoSpace || ending.remove {
+            return ending.into();
+        }
+        Outcome {
+            remove: ending.remove,
+            replies: ending.replies,
+            answer: ShimReply::Failed(Fault::new(FaultCode::NoSpace, &death.message)),
+            ..self.died(vm, death)
+        }
+    }
+
+    fn died(&self, vm: &Vm, death: &Death) -> Outcome {
         self.clients.cut();
         let mut console_tail = death.evidence.clone();
         console_tail.extend(vm.machine.console_tail());
-        State::Over(Outcome {
+        Outcome {
             end: Ok(Ended {
                 reason: death.end_reason(),
                 message: death.message.clone(),
@@ -269,7 +188,8 @@ impl<'a> Supervisor<'a> {
             }),
             remove: self.remove_when_over,
             replies: Vec::new(),
-        })
+            answer: ShimReply::Stopped,
+        }
     }
 
     /// A session ends because its machine does, or because the agent misbehaves; then nobody can
@@ -277,7 +197,7 @@ impl<'a> Supervisor<'a> {
     async fn session_lost(&self, mut vm: Vm, why: &str) -> State<'a> {
         self.clients.cut();
         if let Ok(death) = timeout(CAUSE, vm.machine.ended()).await {
-            return self.died(&vm, &death);
+            return State::Over(self.died(&vm, &death));
         }
         vm.machine.kill();
         let _ = timeout(KILL, vm.machine.ended()).await;
@@ -286,7 +206,7 @@ impl<'a> Supervisor<'a> {
             message: format!("the agent cannot be reached any more: {why}"),
             evidence: Vec::new(),
         };
-        self.died(&vm, &death)
+        State::Over(self.died(&vm, &death))
     }
 
     /// The end that a request asks for; `other` answers the requests that ask for none.
@@ -320,9 +240,20 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Leaves nothing behind. Whoever is told that the VM is over finds the lock free.
-    async fn over(mut self, outcome: Outcome) -> ExitCode {
+    async fn over(mut self, mut outcome: Outcome) -> ExitCode {
         self.clients.cut();
         self.clients.close();
+        // Wishes that came when the end was under way already.
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Stop { stop, reply } => {
+                    outcome.remove |= stop.remove;
+                    outcome.replies.push(reply);
+                }
+                request => refuse(request, "over"),
+            }
+        }
         let ended_all = descendants::end_all().await;
         let cleared = if !ended_all {
             Err(Fault::new(
@@ -332,7 +263,11 @@ impl<'a> Supervisor<'a> {
         } else if outcome.remove {
             folder::remove().map_err(Fault::from)
         } else {
-            folder::sign(&record(&outcome.end)).map_err(Fault::from)
+            // A record that cannot be written, on a full disk for one, makes no end undone.
+            if let Err(error) = folder::sign(&record(&outcome.end)) {
+                self.events.note(error.to_string());
+            }
+            Ok(())
         };
         drop(self.lock);
         if let Err(fault) = &cleared {
@@ -349,17 +284,11 @@ impl<'a> Supervisor<'a> {
             }
         };
 
-        // Whoever asked while the end was under way gets the same answer.
-        self.requests.close();
-        let mut replies = outcome.replies;
-        while let Ok(request) = self.requests.try_recv() {
-            match request {
-                Request::Stop { reply, .. } => replies.push(reply),
-                request => refuse(request, "over"),
-            }
-        }
-        let answer = cleared.map_or_else(ShimReply::Failed, |()| ShimReply::Stopped);
-        for reply in replies {
+        let answer = match cleared {
+            Ok(()) => outcome.answer,
+            Err(fault) => ShimReply::Failed(fault),
+        };
+        for reply in outcome.replies {
             let _ = reply.send(answer.clone());
         }
         self.clients.finish(LAST_REPLIES).await;
@@ -399,6 +328,7 @@ impl From<Ending> for Outcome {
             }),
             remove: ending.remove,
             replies: ending.replies,
+            answer: ShimReply::Stopped,
         }
     }
 }
@@ -442,10 +372,6 @@ fn record(end: &Result<Ended, Fault>) -> Ended {
             at_ms: now_ms(),
         },
     }
-}
-
-fn host_io(what: &str, error: std::io::Error) -> Fault {
-    Fault::new(FaultCode::HostIo, format!("{what}: {error}"))
 }
 
 fn now_ms() -> u64 {

@@ -1,5 +1,7 @@
 //! A failure as it travels between rooms: a stable code, the words, and the evidence.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 /// Why a shim or an agent could not do what it was asked.
@@ -26,6 +28,16 @@ impl Fault {
     pub fn with_detail(mut self, detail: impl IntoIterator<Item = String>) -> Self {
         self.detail.extend(detail);
         self
+    }
+}
+
+impl FaultCode {
+    /// What a failure of the host's files is: a full disk is told apart.
+    pub fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            _ => Self::HostIo,
+        }
     }
 }
 

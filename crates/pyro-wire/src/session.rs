@@ -49,8 +49,12 @@ pub async fn greet(
 pub async fn answer(
     channel: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> Result<(), SessionError> {
-    await_greeting(channel).await?;
-    send_greeting(channel).await
+    let heard = await_greeting(channel).await;
+    if matches!(heard, Ok(()) | Err(SessionError::Version { .. })) {
+        // A host of another version must see ours, or it would wait for an answer until its end.
+        send_greeting(channel).await?;
+    }
+    heard
 }
 
 async fn send_greeting(channel: &mut (impl AsyncWrite + Unpin)) -> Result<(), SessionError> {

@@ -20,7 +20,7 @@ pub enum InvalidValue {
         name: &'static str,
         min: u32,
         max: u32,
-        given: i128,
+        given: String,
     },
     #[error("{name} must be {expected}, not `{given}`")]
     Unknown {
@@ -47,7 +47,7 @@ macro_rules! bounded {
                         name: $name,
                         min: Self::MIN,
                         max: Self::MAX,
-                        given: value,
+                        given: value.to_string(),
                     }),
                 }
             }
@@ -73,14 +73,24 @@ macro_rules! bounded {
             type Err = InvalidValue;
 
             fn from_str(text: &str) -> Result<Self, InvalidValue> {
-                let number = text
-                    .trim()
-                    .parse::<i128>()
-                    .map_err(|_| InvalidValue::NotANumber {
+                let given = text.trim();
+                let digits = given.strip_prefix('-').unwrap_or(given);
+                match given.parse::<i128>() {
+                    Ok(number) => Self::new(number),
+                    // More digits than any bound has.
+                    Err(_) if !digits.is_empty() && digits.bytes().all(|d| d.is_ascii_digit()) => {
+                        Err(InvalidValue::OutOfRange {
+                            name: $name,
+                            min: Self::MIN,
+                            max: Self::MAX,
+                            given: given.to_owned(),
+                        })
+                    }
+                    Err(_) => Err(InvalidValue::NotANumber {
                         name: $name,
-                        given: text.to_owned(),
-                    })?;
-                Self::new(number)
+                        given: given.to_owned(),
+                    }),
+                }
             }
         }
 
@@ -180,6 +190,10 @@ mod tests {
             "0".parse::<VcpuCount>().unwrap_err().to_string(),
             "vcpu_count must be between 1 and 8, not 0"
         );
+        assert!(matches!(
+            "9".repeat(50).parse::<VcpuCount>(),
+            Err(InvalidValue::OutOfRange { .. })
+        ));
         assert_eq!(
             "many".parse::<MemMib>().unwrap_err().to_string(),
             "mem_mib must be a whole number, not `many`"

@@ -29,7 +29,7 @@ pub(crate) struct Wanted<'a> {
 /// What a VM runs on.
 #[derive(Clone, Debug)]
 pub(crate) enum Base {
-    Image(Installed),
+    Image(Box<Installed>),
     HostProcess,
 }
 
@@ -50,7 +50,9 @@ impl Engine {
         }
         let base = match self.backend(wanted.allow_host_compat)? {
             Backend::Process => Base::HostProcess,
-            Backend::Qemu | Backend::Auto => Base::Image(self.ensure(spec, caller).await?),
+            Backend::Qemu | Backend::Auto => {
+                Base::Image(Box::new(self.ensure(spec, caller).await?))
+            }
         };
 
         let vm_id = random_hex(6).map_err(|error| {
@@ -92,7 +94,9 @@ impl Engine {
         };
         let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
         match self.catalog().installed(spec).map_err(catalog_failed)? {
-            Some(installed) if installed.rootfs_digest == *digest => Ok(Base::Image(installed)),
+            Some(installed) if installed.rootfs_digest == *digest => {
+                Ok(Base::Image(Box::new(installed)))
+            }
             _ => Err(Error::new(
                 ErrorCode::Damaged,
                 format!("VM `{}` was created on an image that is gone", record.vm_id),

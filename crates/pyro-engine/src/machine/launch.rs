@@ -85,11 +85,12 @@ pub(crate) async fn launch(
     caller: &Caller,
 ) -> Result<Launched, LaunchError> {
     write_launch_file(folder, spec).map_err(|source| LaunchError::LaunchFile { source })?;
+    let log =
+        private_file(folder, SHIM_LOG).map_err(|source| LaunchError::LaunchFile { source })?;
     let start_failed = |source| LaunchError::Start {
         program: pyro.to_owned(),
         source,
     };
-    let log = private_file(folder, SHIM_LOG).map_err(start_failed)?;
     let mut shim = Command::new(pyro)
         .arg("shim")
         .arg(folder.path())

@@ -6,9 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use pyro_api::{Error, ErrorCode};
+use pyro_api::Error;
 
 use super::create::random_hex;
+use crate::error::state_unusable;
 
 pub(crate) struct Owner {
     id: String,
@@ -39,14 +40,7 @@ impl Owner {
                 _lock: lock,
             })
         };
-        register().map_err(|error| {
-            Error::new(
-                ErrorCode::HostIo,
-                format!("The state folder {} cannot be used", state_dir.display()),
-            )
-            .caused_by(&error)
-            .hint("Make it writable, or set PYRO_STATE_DIR to another folder")
-        })
+        register().map_err(|error| state_unusable(state_dir, &error))
     }
 
     pub(crate) fn id(&self) -> &str {

@@ -1,11 +1,15 @@
 //! From a created VM to one that answers.
 
+use std::path::{Path, PathBuf};
+
 use pyro_api::values::{ExecutionMode, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
+use pyro_catalog::{CatalogError, Kernel};
 use pyro_wire::PROTOCOL;
 use pyro_wire::launch::{LaunchSpec, Machine, Process, Qemu};
 
 use super::create::Base;
+use super::folder::VmFolder;
 use super::launch::{LaunchError, Launched, launch};
 use super::{disk, sweep};
 use crate::config::{Backend, on_path};
@@ -15,6 +19,9 @@ use crate::error::launch_failed;
 use crate::store::Admission;
 
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
+/// File name of an initramfs that is not in the cache.
+const OWN_INITRAMFS: &str = "initramfs.cpio";
 
 impl Engine {
     /// Which backend VMs run on here, given what the caller allows.
@@ -80,6 +87,23 @@ impl Engine {
         Ok(launched)
     }
 
+    /// The initramfs in the cache; a cache that is another's may lack it, and then the VM has its own.
+    fn initramfs(
+        &self,
+        kernel: &Kernel,
+        agent: &Path,
+        folder: &VmFolder,
+    ) -> Result<PathBuf, Error> {
+        match self.catalog().initramfs(kernel, agent) {
+            Err(CatalogError::CacheNotWritable { .. }) => {
+                let own = folder.join(OWN_INITRAMFS);
+                pyro_catalog::write_initramfs(kernel, agent, &own).map(|()| own)
+            }
+            made => made,
+        }
+        .map_err(catalog_failed)
+    }
+
     /// Takes the VM's memory from what VMs may use together.
     async fn admit(&self, record: &VmRecord) -> Result<(), Error> {
         let limit = memory_limit_mib(self.config().memory_share);
@@ -131,10 +155,7 @@ impl Engine {
                 accelerator: self.config().accelerator,
                 probe_cache: self.probe_cache(),
                 kernel: installed.kernel.image.clone(),
-                initramfs: self
-                    .catalog()
-                    .initramfs(&installed.kernel, agent)
-                    .map_err(catalog_failed)?,
+                initramfs: self.initramfs(&installed.kernel, agent, &folder)?,
                 vcpu_count: record.vcpu_count,
                 mem_mib: record.mem_mib,
                 disk: disk::chain(&folder, installed),

@@ -8,7 +8,7 @@ mod vms;
 
 pub(crate) use vms::{Admission, StoredVm};
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -69,6 +69,18 @@ impl Store {
                 source,
             })?;
         let path = state_dir.join("pyro.db");
+        // SQLite says of a file that it cannot open no more than that.
+        std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| StoreError::Folder {
+                path: state_dir.to_owned(),
+                source,
+            })?;
         let connection = open(&path)
             .map_err(|source| database(&path, source))
             .and_then(|mut connection| migrate(&path, &mut connection).map(|()| connection))?;

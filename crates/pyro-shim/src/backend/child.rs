@@ -17,24 +17,20 @@ pub(crate) enum Pass<'a> {
     AsThree(BorrowedFd<'a>),
 }
 
-/// Starts a child that gets SIGKILL when the calling thread ends, which must therefore be the
-/// main one, and when the returned handle is dropped.
-pub(crate) fn spawn(mut command: Command, pass: &Pass<'_>) -> io::Result<Child> {
+/// Starts a child that gets `farewell` when the calling thread ends, which must therefore be the
+/// main one, and SIGKILL when the returned handle is dropped.
+pub(crate) fn spawn(mut command: Command, pass: &Pass<'_>, farewell: Signal) -> io::Result<Child> {
     let shim = getpid();
     // Descriptor 3 must be in use here, or the pipe by which `spawn` hears of a failed exec
     // might get that number and be overwritten in the child.
     let (keep, three, _occupies_three) = match pass {
         Pass::AsTheyAre(fds) => (fds.iter().map(AsRawFd::as_raw_fd).collect(), None, None),
-        Pass::AsThree(fd) => (
-            Vec::new(),
-            Some(fd.as_raw_fd()),
-            Some(at_least_three(*fd)?),
-        ),
+        Pass::AsThree(fd) => (Vec::new(), Some(fd.as_raw_fd()), Some(at_least_three(*fd)?)),
     };
     // SAFETY: between fork and exec only async-signal-safe system calls are made, and nothing is
     // allocated.
     unsafe {
-        command.pre_exec(move || in_child(shim, &keep, three));
+        command.pre_exec(move || in_child(shim, farewell, &keep, three));
     }
     command.kill_on_drop(true).spawn()
 }
@@ -46,8 +42,8 @@ fn at_least_three(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn in_child(shim: Pid, keep: &[RawFd], three: Option<RawFd>) -> io::Result<()> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+fn in_child(shim: Pid, farewell: Signal, keep: &[RawFd], three: Option<RawFd>) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(farewell)?;
     // The shim may have died before the line above.
     if getppid() != shim {
         return Err(io::ErrorKind::NotConnected.into());

@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use nix::sys::signal::Signal as Farewell;
 use nix::unistd::Pid;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::Process;
@@ -45,7 +46,9 @@ impl ProcessBackend {
             .stderr(writer);
         // The lock is not passed on: a daemon that a command leaves behind would inherit it from
         // the agent and keep a dead VM alive.
-        let child = spawn(command, &Pass::AsThree(theirs.as_fd()))?;
+        // SIGTERM, and not SIGKILL: when the shim was killed, only the agent is left to end what
+        // its commands started, and on this signal it does.
+        let child = spawn(command, &Pass::AsThree(theirs.as_fd()), Farewell::SIGTERM)?;
         Ok(Launched {
             channel: Box::new(UnixStream::from_std(ours)?),
             machine: Box::new(ProcessMachine {

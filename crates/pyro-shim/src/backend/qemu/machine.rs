@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use nix::sys::signal::Signal;
 use pyro_wire::fault::{Fault, FaultCode};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
@@ -23,6 +24,9 @@ use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
 
 /// Among memory hogs the kernel should rather take a VM than a user's own programs.
 const OOM_SCORE: &str = "500";
+
+/// How Linux begins its last words.
+const PANIC: &str = "Kernel panic";
 
 /// How long an ended QEMU's last words may take to be read.
 const REST: Duration = Duration::from_millis(300);
@@ -89,7 +93,7 @@ fn spawn_qemu(
         .stderr(errors_end);
     let mut pass = vec![agent_end.as_fd(), console_end.as_fd(), monitor_end.as_fd()];
     pass.extend(lock.map(AsFd::as_fd));
-    let child = spawn(command, &Pass::AsTheyAre(&pass))?;
+    let child = spawn(command, &Pass::AsTheyAre(&pass), Signal::SIGKILL)?;
     if let Some(pid) = child.id() {
         // A wish, which some containers do not grant.
         let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
@@ -101,6 +105,7 @@ fn spawn_qemu(
         console: Tail::follow(console, CONSOLE_BYTES),
         errors: Tail::follow(Receiver::from_owned_fd(errors.into())?, ERROR_BYTES),
         shutdown: None,
+        verdict: None,
     };
     Ok((machine, monitor, channel))
 }
@@ -121,6 +126,8 @@ struct QemuMachine {
     errors: Tail,
     /// Why QEMU said that it is about to end.
     shutdown: Option<String>,
+    /// Why it had to be killed.
+    verdict: Option<(DeathKind, String)>,
 }
 
 impl QemuMachine {
@@ -133,10 +140,11 @@ impl QemuMachine {
             tokio::select! {
                 status = self.child.wait() => return self.explain(status).await,
                 event = event => match event {
-                    Ok(event) => if let Some(death) = self.hear(event) {
+                    // The end of the process is waited for like any other; who asks for it may
+                    // go away meanwhile and come again, so the reason is kept.
+                    Ok(event) => if let Some(reason) = self.hear(event) {
+                        self.verdict.get_or_insert(reason);
                         self.kill();
-                        let _ = self.child.wait().await;
-                        return death;
                     },
                     Err(_) => self.qmp = None,
                 }
@@ -145,35 +153,30 @@ impl QemuMachine {
     }
 
     /// What an event of the monitor means; some are the end, though QEMU would go on waiting.
-    fn hear(&mut self, event: Event) -> Option<Death> {
-        let (kind, message) = match event {
+    fn hear(&mut self, event: Event) -> Option<(DeathKind, String)> {
+        match event {
             Event::Shutdown { reason } => {
                 self.shutdown = Some(reason);
-                return None;
+                None
             }
-            Event::WriteFailed { no_space: true, .. } => (
+            Event::WriteFailed { no_space: true, .. } => Some((
                 DeathKind::NoSpace,
                 "the host's disk is full: the VM could not write to its disk".into(),
-            ),
-            Event::WriteFailed { reason, .. } if reason.contains("quota") => (
+            )),
+            Event::WriteFailed { reason, .. } if reason.contains("quota") => Some((
                 DeathKind::NoSpace,
                 format!("the host's disk quota is used up: {reason}"),
-            ),
-            Event::WriteFailed { reason, .. } => (
+            )),
+            Event::WriteFailed { reason, .. } => Some((
                 DeathKind::Vmm,
                 format!("the host could not write to the VM's disk: {reason}"),
-            ),
-            Event::Stopped { status } if status == "internal-error" => (
+            )),
+            Event::Stopped { status } if status == "internal-error" => Some((
                 DeathKind::Vmm,
                 "the accelerator could not run the guest (internal error)".into(),
-            ),
-            Event::Stopped { .. } => return None,
-        };
-        Some(Death {
-            kind,
-            message,
-            evidence: Vec::new(),
-        })
+            )),
+            Event::Stopped { .. } => None,
+        }
     }
 
     async fn explain(&mut self, status: io::Result<ExitStatus>) -> Death {
@@ -190,10 +193,11 @@ impl QemuMachine {
             let _ = timeout(REST, last_words).await;
         }
         let evidence = self.errors.lines();
-        let (kind, message) = match status {
-            Ok(status) if status.success() => self.explain_orderly(),
-            Ok(status) => explain_failure(status, &evidence),
-            Err(error) => (DeathKind::Vmm, format!("QEMU is gone: {error}")),
+        let (kind, message) = match (self.verdict.take(), status) {
+            (Some(verdict), _) => verdict,
+            (None, Ok(status)) if status.success() => self.explain_orderly(),
+            (None, Ok(status)) => explain_failure(status, &evidence),
+            (None, Err(error)) => (DeathKind::Vmm, format!("QEMU is gone: {error}")),
         };
         Death {
             kind,
@@ -204,11 +208,11 @@ impl QemuMachine {
 
     /// QEMU ended well, which says nothing of the guest.
     fn explain_orderly(&self) -> (DeathKind, String) {
+        // A long trace may have pushed it out of the tail that people see.
         let panic = || {
-            let console = self.console.lines();
-            let line = console.iter().rfind(|line| line.contains("Kernel panic"))?;
-            let (_, text) = line.split_once("Kernel panic")?;
-            Some(format!("the guest's kernel gave up: Kernel panic{text}"))
+            let line = self.console.last_with(PANIC)?;
+            let (_, text) = line.split_once(PANIC)?;
+            Some(format!("the guest's kernel gave up: {PANIC}{text}"))
         };
         match self.shutdown.as_deref() {
             Some("guest-reset" | "guest-panic") => match panic() {

@@ -59,7 +59,8 @@ impl QemuBackend {
                 };
                 let memory = Memory::at(&self.spec.probe_cache);
                 let verdict = probe::ask(&asked, &memory, false, || {
-                    events.note("looking whether KVM runs guests here, once per start of this host");
+                    events
+                        .note("looking whether KVM runs guests here, once per start of this host");
                 });
                 let verdict = verdict.await;
                 self.accelerator = verdict.accelerator();
@@ -90,7 +91,13 @@ impl QemuBackend {
             disk: &self.spec.disk,
             disposable: self.disposable,
         };
-        machine::start(&self.spec.binary, &command_line, &self.reason, Some(&self.lock)).await
+        machine::start(
+            &self.spec.binary,
+            &command_line,
+            &self.reason,
+            Some(&self.lock),
+        )
+        .await
     }
 }
 

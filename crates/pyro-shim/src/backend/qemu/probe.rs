@@ -15,6 +15,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 use pyro_wire::fault::Fault;
 use pyro_wire::launch::{KvmState, Probe};
@@ -197,13 +198,19 @@ async fn try_firmware(binary: &Path) -> Result<(), Trouble> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let child = spawn(command, &Pass::AsTheyAre(&[firmware.as_fd()])).map_err(host)?;
+    let child = spawn(
+        command,
+        &Pass::AsTheyAre(&[firmware.as_fd()]),
+        Signal::SIGKILL,
+    )
+    .map_err(host)?;
     // Dropping the future kills the child.
     let Ok(ended) = timeout(FIRMWARE_DEADLINE, child.wait_with_output()).await else {
         let seconds = FIRMWARE_DEADLINE.as_secs();
         return Err(Trouble::Guest {
             reason: format!(
-                "{DEVICE} exists but emulates a guest instead of running it: a copy of 16 MiB took more than {seconds} s"
+                "{DEVICE} exists but emulates a guest instead of running it: \
+                 a copy of 16 MiB took more than {seconds} s"
             ),
         });
     };
@@ -302,7 +309,7 @@ async fn version(binary: &Path) -> Result<Option<String>, Fault> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let child = spawn(command, &Pass::AsTheyAre(&[]))
+    let child = spawn(command, &Pass::AsTheyAre(&[]), Signal::SIGKILL)
         .map_err(|error| machine::not_started(binary, &error))?;
     let told = timeout(VERSION_DEADLINE, child.wait_with_output()).await;
     Ok(told.ok().and_then(Result::ok).and_then(|output| {

@@ -5,13 +5,11 @@
 use std::collections::VecDeque;
 use std::io;
 
-use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
 /// QEMU's longest answer to what is asked here has some hundred bytes.
 const MAX_LINE: usize = 64 * 1024;
@@ -50,7 +48,11 @@ struct Line {
 }
 
 pub(crate) struct Qmp {
-    lines: FramedRead<OwnedReadHalf, LinesCodec>,
+    reader: OwnedReadHalf,
+    /// Read and not yet understood.
+    unread: Vec<u8>,
+    /// The line in `unread` was too long and lost its beginning.
+    torn: bool,
     commands: OwnedWriteHalf,
     waiting: VecDeque<Event>,
     version: String,
@@ -61,7 +63,9 @@ impl Qmp {
     pub(crate) async fn open(socket: UnixStream) -> Result<Self, QmpError> {
         let (reader, commands) = socket.into_split();
         let mut qmp = Self {
-            lines: FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE)),
+            reader,
+            unread: Vec::new(),
+            torn: false,
             commands,
             waiting: VecDeque::new(),
             version: String::new(),
@@ -87,24 +91,31 @@ impl Qmp {
             }
             let line = self.line().await?;
             if line.event.as_deref() == Some("STOP") {
-                // The event does not say why; the answer arrives as a line of its own.
-                self.command("query-status").await?;
+                // The event does not say why; the answer arrives as a line of its own. A QEMU that
+                // cannot be asked any more is ending, which the next lines tell.
+                let _ = self.command("query-status").await;
             }
             self.waiting.extend(understand(&line));
         }
     }
 
+    /// The next line that makes sense. Keeps what it has when it is dropped.
     async fn line(&mut self) -> Result<Line, QmpError> {
         loop {
-            match self.lines.next().await {
-                None => return Err(QmpError::Ended),
-                Some(Err(LinesCodecError::Io(source))) => return Err(source.into()),
-                Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {}
-                Some(Ok(text)) => {
-                    if let Ok(line) = serde_json::from_str(&text) {
-                        return Ok(line);
-                    }
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let text: Vec<u8> = self.unread.drain(..=end).collect();
+                let torn = std::mem::take(&mut self.torn);
+                match serde_json::from_slice(&text) {
+                    Ok(line) if !torn => return Ok(line),
+                    _ => continue,
                 }
+            }
+            if self.unread.len() > MAX_LINE {
+                self.unread.clear();
+                self.torn = true;
+            }
+            if self.reader.read_buf(&mut self.unread).await? == 0 {
+                return Err(QmpError::Ended);
             }
         }
     }
@@ -161,7 +172,16 @@ mod tests {
 
         let noise = tokio::spawn(async move {
             qemu.write_all(&vec![b'x'; 2 * MAX_LINE]).await.unwrap();
-            qemu.write_all(b"\n[1]\n{\"event\": \"STOP\"}\n{\"return\": {\"running\": false, \"status\": \"internal-error\"}}\n{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-reset\"}}\n").await.unwrap();
+            for line in [
+                "",
+                "[1]",
+                r#"{"event": "STOP"}"#,
+                r#"{"return": {"running": false, "status": "internal-error"}}"#,
+                r#"{"event": "SHUTDOWN", "data": {"reason": "guest-reset"}}"#,
+            ] {
+                let line = format!("{line}\r\n");
+                qemu.write_all(line.as_bytes()).await.unwrap();
+            }
         });
         let stopped = Event::Stopped {
             status: "internal-error".into(),

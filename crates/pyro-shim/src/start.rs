@@ -1,0 +1,123 @@
+//! The beginning of a shim: a process of its own, a lock, a launch file, and the world's ways into
+//! the supervisor's queue.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures::FutureExt;
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::{LaunchEvent, LaunchSpec, Machine};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::backend::process::ProcessBackend;
+use crate::backend::qemu::QemuBackend;
+use crate::backend::{Backend, descendants};
+use crate::boot::{self, Order};
+use crate::control::{Clients, Request};
+use crate::detach;
+use crate::events::Events;
+use crate::expiry;
+use crate::folder;
+use crate::liveness::Liveness;
+use crate::owner;
+use crate::supervisor::{State, Supervisor};
+
+/// See [`crate::run`].
+pub(crate) fn run(dir: &Path) -> ExitCode {
+    let started = Instant::now();
+    detach::detach();
+    let Ok(output) = detach::take_output() else {
+        return ExitCode::FAILURE;
+    };
+    let events = Events::to(output);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(supervise(dir, started, &events)),
+        Err(error) => Err(host_io("the runtime could not be started", error)),
+    };
+    let code = match outcome {
+        Ok(code) => code,
+        Err(fault) => {
+            events.send(&LaunchEvent::Failed(fault));
+            ExitCode::FAILURE
+        }
+    };
+    events.finish();
+    code
+}
+
+/// Everything before the states: what fails here has started nothing.
+async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<ExitCode, Fault> {
+    folder::enter(dir)?;
+    let lock = Liveness::take()?;
+    let spec = folder::read_spec()?;
+    folder::unsign();
+    descendants::adopt();
+    let (sender, requests) = mpsc::channel(64);
+    watch_the_world(&spec, &sender)
+        .map_err(|error| host_io("the shim could not set up its signals and timers", error))?;
+    let clients = Clients::serve(sender)
+        .map_err(|error| host_io("the control socket could not be made", error))?;
+
+    let backend: Box<dyn Backend> = match spec.machine.clone() {
+        Machine::Process(process) => Box::new(ProcessBackend::new(process)),
+        Machine::Qemu(qemu) => {
+            let lock = lock
+                .share()
+                .map_err(|error| host_io("the lock could not be shared", error))?;
+            Box::new(QemuBackend::new(qemu, lock, spec.remove_when_over))
+        }
+    };
+    let order = Order {
+        hostname: spec.hostname.clone(),
+        deadline: Duration::from_millis(spec.boot_deadline_ms),
+        started,
+    };
+    let boot = async move { boot::boot(backend, &order, events).await };
+    let supervisor = Supervisor {
+        remove_when_over: spec.remove_when_over,
+        lock,
+        requests,
+        clients,
+        events,
+    };
+    Ok(supervisor.run(State::Starting(boot.boxed_local())).await)
+}
+
+/// Puts signals, the owner's end and the end of the time to live into the queue.
+fn watch_the_world(spec: &LaunchSpec, queue: &mpsc::Sender<Request>) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let to = queue.clone();
+    tokio::spawn(async move {
+        while terminate.recv().await.is_some() && to.send(Request::Terminate).await.is_ok() {}
+    });
+
+    // Taken in any case: nobody's pipe is held open for the life of a VM.
+    let input = detach::take_input()?;
+    if spec.bound_to_owner {
+        let to = queue.clone();
+        tokio::spawn(async move {
+            owner::gone(input).await;
+            let _ = to.send(Request::OwnerGone).await;
+        });
+    }
+
+    if let Some(at_ms) = spec.expires_at_ms {
+        let expired = expiry::at(at_ms)?;
+        let to = queue.clone();
+        tokio::spawn(async move {
+            expired.await;
+            let _ = to.send(Request::Expired).await;
+        });
+    }
+    Ok(())
+}
+
+fn host_io(what: &str, error: std::io::Error) -> Fault {
+    Fault::new(FaultCode::of_io(&error), format!("{what}: {error}"))
+}

@@ -1,0 +1,433 @@
+//! The life of a shim on the `process` backend, with a stand-in for the agent.
+//!
+//! The programs are this crate's examples, which `cargo test -p pyro-shim` builds as well.
+
+mod room;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pyro_wire::agent::{AgentReply, AgentRequest};
+use pyro_wire::fault::FaultCode;
+use pyro_wire::frame::Kind;
+use pyro_wire::launch::{END_FILE, EndReason, Ended, LaunchEvent};
+use pyro_wire::shim::{CONTROL_SOCKET, LIVENESS_LOCK, ShimReply, ShimRequest, Stop};
+use room::{Room, alive, eventually, exec, hear, lock_is_free, say};
+
+#[test]
+fn a_vm_answers_and_stops_without_a_trace() {
+    let room = Room::new();
+    let mut shim = room.start();
+    let running = shim.ready();
+    assert_eq!(
+        (running.backend.as_str(), running.boot_attempts),
+        ("process", 1)
+    );
+    let mode = fs::metadata(room.path().join(CONTROL_SOCKET)).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+        0o600
+    );
+
+    let status = room.status();
+    assert_eq!((status.shim_pid, status.connections), (shim.pid(), 0));
+    let agent = status.vmm_pid.unwrap();
+    assert!(!lock_is_free(room.path()));
+
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert!(!room.path().exists());
+    assert!(!alive(agent));
+    assert_eq!(shim.end().reason, EndReason::Stopped);
+    assert!(shim.exit().success());
+}
+
+#[test]
+fn a_folder_that_stays_is_signed_and_can_be_used_again() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    assert_eq!(room.stop(2000, false), ShimReply::Stopped);
+    // Whoever is told finds the lock free, without waiting for the shim's exit.
+    assert!(lock_is_free(room.path()));
+    assert_eq!(room.end_file().reason, EndReason::Stopped);
+    assert!(!room.path().join(CONTROL_SOCKET).exists());
+
+    let mut again = room.start();
+    again.ready();
+    assert!(!room.path().join(END_FILE).exists());
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+}
+
+#[test]
+fn grace_has_an_end_and_can_be_cut_short() {
+    let room = Room::new().mood("stubborn");
+    let mut shim = room.start();
+    shim.ready();
+    let begun = Instant::now();
+    assert_eq!(room.stop(300, false), ShimReply::Stopped);
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+
+    let mut shim = room.start();
+    shim.ready();
+    let path = room.path().to_owned();
+    let patient = std::thread::spawn(move || room::stop(&path, 60_000, false));
+    eventually(|| matches!(room.request(&ShimRequest::Status), ShimReply::Failed(_)));
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert_eq!(patient.join().unwrap(), ShimReply::Stopped);
+    assert!(!room.path().exists());
+}
+
+#[test]
+fn two_clients_talk_at_once_and_half_close() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let mut one = room.line();
+    let mut two = room.line();
+    assert_eq!(room.status().connections, 2);
+    exec(&mut one, "echo");
+    exec(&mut two, "echo");
+    room::input(&mut two, b"from two");
+    room::input(&mut one, b"from one");
+    for (line, expected) in [(&mut one, "from one"), (&mut two, "from two")] {
+        line.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut output = Vec::new();
+        while let Some(frame) = hear(line) {
+            if frame.kind == Kind::Output {
+                output.extend(frame.body);
+            }
+        }
+        assert_eq!(output, expected.as_bytes());
+    }
+    drop((one, two));
+    eventually(|| room.status().connections == 0);
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_stream_even_under_back_pressure() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let left = room.path().join("left");
+    let mut line = room.line();
+    exec(&mut line, &format!("file {}", left.display()));
+    let _started = hear(&mut line);
+    assert!(!left.exists());
+    drop(line);
+    eventually(|| left.exists());
+
+    // Nobody reads 64 MiB; other lines go on, and leaving frees the place.
+    let mut greedy = room.line();
+    exec(&mut greedy, "pour 64");
+    let mut other = room.line();
+    say(&mut other, &AgentRequest::Ping);
+    let reply: AgentReply = hear(&mut other).unwrap().message().unwrap();
+    assert_eq!(reply, AgentReply::Done);
+    drop((greedy, other));
+    eventually(|| room.status().connections == 0);
+}
+
+#[test]
+fn much_data_arrives_whole() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let mut line = room.line();
+    exec(&mut line, "pour 32");
+    line.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut count = 0;
+    while let Some(frame) = hear(&mut line) {
+        if frame.kind == Kind::Output {
+            count += frame.body.len();
+        }
+    }
+    assert_eq!(count, 32 << 20);
+    room.stop(0, true);
+}
+
+#[test]
+fn nonsense_and_silence_hurt_only_their_own_connection() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let mut silent = room.connect();
+    let mut loud = room.connect();
+    std::io::Write::write_all(&mut loud, &[0xff; 64]).unwrap();
+    let reply: ShimReply = hear(&mut loud).unwrap().message().unwrap();
+    assert!(matches!(reply, ShimReply::Failed(fault) if fault.code == FaultCode::Protocol));
+    assert_eq!(room.status().connections, 0);
+    // Dropped after some seconds.
+    silent
+        .set_read_timeout(Some(Duration::from_secs(8)))
+        .unwrap();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn the_death_of_the_agent_is_told_at_once() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let mut line = room.line();
+    exec(&mut line, "echo");
+    let _started = hear(&mut line);
+    room::kill(room.status().vmm_pid.unwrap());
+    assert!(hear(&mut line).is_none());
+    let ended = shim.end();
+    assert_eq!(ended.reason, EndReason::Died);
+    assert_eq!(ended.message, "the agent was killed by signal 9 (SIGKILL)");
+    assert!(
+        ended
+            .console_tail
+            .contains(&"stand-in starts ()".to_owned()),
+        "{ended:?}"
+    );
+    assert!(shim.exit().success());
+    assert_eq!(room.end_file(), ended);
+    assert!(lock_is_free(room.path()));
+}
+
+#[test]
+fn the_death_of_the_shim_ends_the_agent() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let agent = room.status().vmm_pid.unwrap();
+    room::kill(shim.pid());
+    eventually(|| !alive(agent));
+    eventually(|| lock_is_free(room.path()));
+    // The stale socket is replaced.
+    let mut again = room.start();
+    again.ready();
+    room.stop(0, true);
+}
+
+#[test]
+fn an_owner_that_leaves_takes_the_vm_along() {
+    let room = Room::new().edit(|spec| {
+        spec.bound_to_owner = true;
+        spec.remove_when_over = true;
+    });
+    let mut shim = room.start();
+    shim.ready();
+    shim.owner_says(b"hello");
+    std::thread::sleep(Duration::from_millis(100));
+    let agent = room.status().vmm_pid.unwrap();
+    shim.owner_leaves();
+    assert_eq!(shim.end().reason, EndReason::OwnerGone);
+    assert!(!room.path().exists());
+    assert!(!alive(agent));
+}
+
+#[test]
+fn without_a_bond_the_owner_may_leave() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    shim.owner_leaves();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(room.status().connections, 0);
+    room.stop(0, true);
+}
+
+#[test]
+fn time_to_live_is_kept() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let room = Room::new().edit(|spec| {
+        spec.expires_at_ms = Some(now.as_millis() as u64 + 700);
+        spec.remove_when_over = true;
+    });
+    let mut shim = room.start();
+    shim.ready();
+    assert_eq!(shim.end().reason, EndReason::Expired);
+    assert!(!room.path().exists());
+}
+
+#[test]
+fn sigterm_is_an_orderly_end() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    room::signal(shim.pid(), nix::sys::signal::Signal::SIGHUP);
+    room::signal(shim.pid(), nix::sys::signal::Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(100));
+    room.status();
+    room::signal(shim.pid(), nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(shim.end().reason, EndReason::Stopped);
+    assert_eq!(room.end_file().reason, EndReason::Stopped);
+}
+
+#[test]
+fn a_second_shim_is_refused_and_disturbs_nothing() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let mut second = room.start();
+    let fault = second.failed();
+    assert_eq!(fault.code, FaultCode::Refused);
+    assert_eq!(second.exit().code(), Some(1));
+    assert_eq!(room.status().shim_pid, shim.pid());
+    room.stop(0, true);
+}
+
+#[test]
+fn everything_that_commands_left_behind_ends_too() {
+    let room = Room::new().mood("child");
+    let mut shim = room.start();
+    shim.ready();
+    let file = room.workspace().join("child.pid");
+    eventually(|| fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n')));
+    let child: u32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    assert!(alive(child));
+    room.stop(0, true);
+    assert!(!alive(child));
+}
+
+#[test]
+fn nobody_needs_to_read_the_events() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.nobody_reads();
+    eventually(|| room.path().join(CONTROL_SOCKET).exists());
+    eventually(|| matches!(room.request(&ShimRequest::Status), ShimReply::Status(_)));
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert!(shim.exit().success());
+}
+
+#[test]
+fn a_full_event_pipe_holds_up_nothing() {
+    let room = Room::new();
+    let mut shim = room.start_with_full_pipe();
+    eventually(|| room.path().join(CONTROL_SOCKET).exists());
+    eventually(|| matches!(room.request(&ShimRequest::Status), ShimReply::Status(_)));
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert!(shim.exit().success());
+}
+
+#[test]
+fn a_boot_that_hangs_is_tried_again() {
+    let room = Room::new();
+    let file = room.workspace().join("first-try");
+    let room = room
+        .mood(&format!("late:{}", file.display()))
+        .edit(|spec| spec.boot_deadline_ms = 500);
+    let mut shim = room.start();
+    let LaunchEvent::Note(note) = shim.event() else {
+        panic!("no note");
+    };
+    assert!(
+        note.starts_with("boot attempt 1 gave no answer in 0.5 s"),
+        "{note}"
+    );
+    assert_eq!(shim.ready().boot_attempts, 2);
+    room.stop(0, true);
+}
+
+#[test]
+fn a_boot_that_never_answers_fails_with_the_console() {
+    let room = Room::new()
+        .mood("mute")
+        .edit(|spec| spec.boot_deadline_ms = 300);
+    let mut shim = room.start();
+    let fault = shim.failed();
+    assert_eq!(fault.code, FaultCode::BootTimeout);
+    assert_eq!(fault.detail, ["stand-in starts (mute)"]);
+    assert_eq!(shim.exit().code(), Some(1));
+    assert_eq!(room.end_file().message, fault.message);
+    assert!(lock_is_free(room.path()));
+}
+
+#[test]
+fn a_boot_can_be_asked_about_and_stopped() {
+    let room = Room::new().mood("mute");
+    let mut shim = room.start();
+    eventually(|| room.path().join(CONTROL_SOCKET).exists());
+    let ShimReply::Failed(fault) = room.request(&ShimRequest::Status) else {
+        panic!("no fault");
+    };
+    assert_eq!(
+        (fault.code, fault.message.as_str()),
+        (FaultCode::Refused, "the VM is still starting")
+    );
+    assert_eq!(room.stop(1000, true), ShimReply::Stopped);
+    assert_eq!(shim.end().reason, EndReason::Stopped);
+    assert!(!room.path().exists());
+}
+
+#[test]
+fn an_agent_that_is_not_there_is_named() {
+    let room = Room::new().edit(|spec| {
+        let pyro_wire::launch::Machine::Process(process) = &mut spec.machine else {
+            panic!("not a process");
+        };
+        process.agent = "/nowhere/agent".into();
+    });
+    let fault = room.start().failed();
+    assert_eq!(fault.code, FaultCode::HostIo);
+    assert!(
+        fault.message.contains("/nowhere/agent"),
+        "{}",
+        fault.message
+    );
+}
+
+#[test]
+fn launch_files_that_cannot_be_used_are_told_apart() {
+    let room = Room::new();
+    for (text, code, words) in [
+        ("{\"protocol\": 1, ", FaultCode::Protocol, "is damaged"),
+        ("{\"protocol\": 1}", FaultCode::Protocol, "is damaged"),
+        ("{\"protocol\": 99}", FaultCode::Protocol, "has protocol 99"),
+    ] {
+        fs::write(room.path().join("launch.json"), text).unwrap();
+        let fault = room.start().failed();
+        assert_eq!(fault.code, code);
+        assert!(fault.message.contains(words), "{}", fault.message);
+        assert!(lock_is_free(room.path()));
+    }
+    fs::remove_file(room.path().join("launch.json")).unwrap();
+    assert_eq!(room.start().failed().code, FaultCode::HostIo);
+    fs::remove_file(room.path().join(LIVENESS_LOCK)).unwrap();
+    fs::remove_dir_all(room.path()).unwrap();
+    assert_eq!(room.start().failed().code, FaultCode::NotFound);
+}
+
+#[test]
+fn a_flood_on_the_console_is_survived() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let mut line = room.line();
+    exec(&mut line, "flood");
+    line.shutdown(std::net::Shutdown::Write).unwrap();
+    while hear(&mut line).is_some() {}
+    let mut line = room.line();
+    exec(&mut line, "exit 3");
+    let ended: Ended = shim.end();
+    assert_eq!(ended.message, "the agent ended with exit status 3");
+    assert!(
+        ended
+            .console_tail
+            .last()
+            .unwrap()
+            .starts_with("flood 19999")
+    );
+    assert_eq!(ended.console_tail.len(), 30);
+}
+
+#[test]
+fn a_leaked_descriptor_is_not_kept() {
+    let room = Room::new();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut shim = room.start_with_leak(theirs);
+    shim.ready();
+    ours.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+    let stop = Stop {
+        grace_ms: 0,
+        remove: true,
+    };
+    assert_eq!(room.request(&ShimRequest::Stop(stop)), ShimReply::Stopped);
+}

@@ -1,0 +1,98 @@
+//! What a virtual machine is made of: a kernel from the catalog's cache (or anywhere of the same
+//! layout), an initramfs with the stand-in as its agent, and a disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pyro_wire::launch::{AcceleratorChoice, DiskFormat, DiskLayer, Qemu};
+
+use super::example;
+
+/// Names a folder with `vmlinuz` and `modules/` (`order` and `*.ko`).
+const KERNEL: &str = "PYRO_TEST_KERNEL";
+
+pub(crate) fn spec(folder: &Path) -> Qemu {
+    let kernel = std::env::var_os(KERNEL)
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{KERNEL} must name a folder with a kernel: run `make test`"));
+    let initramfs = folder.join("initramfs");
+    let agent = fs::read(example("stand_in")).unwrap();
+    fs::write(&initramfs, archive(&agent, &kernel.join("modules"))).unwrap();
+    let base = folder.join("base, raw.img");
+    fs::File::create(&base).unwrap().set_len(512 << 20).unwrap();
+    let top = folder.join("top.qcow2");
+    layer(&base, &top);
+    Qemu {
+        binary: "/usr/bin/qemu-system-x86_64".into(),
+        accelerator: AcceleratorChoice::Tcg,
+        probe_cache: folder.join("kvm.json"),
+        kernel: kernel.join("vmlinuz"),
+        initramfs,
+        vcpu_count: 2,
+        mem_mib: 256,
+        disk: vec![
+            DiskLayer {
+                path: base,
+                format: DiskFormat::Raw,
+            },
+            DiskLayer {
+                path: top,
+                format: DiskFormat::Qcow2,
+            },
+        ],
+    }
+}
+
+/// A new qcow2 layer on a raw disk.
+pub(crate) fn layer(base: &Path, top: &Path) {
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+        .args([base, top])
+        .status();
+    assert!(made.unwrap().success());
+}
+
+/// A cpio archive (`newc`) with the agent as `/init`.
+fn archive(agent: &[u8], modules: &Path) -> Vec<u8> {
+    const FOLDER: u32 = 0o40_755;
+    const FILE: u32 = 0o100_755;
+    const CONSOLE: u32 = 0o20_600;
+    let mut archive = Vec::new();
+    for folder in ["proc", "sys", "dev", "root", "modules"] {
+        entry(&mut archive, folder, FOLDER, (0, 0), &[]);
+    }
+    entry(&mut archive, "dev/console", CONSOLE, (5, 1), &[]);
+    entry(&mut archive, "init", FILE, (0, 0), agent);
+    for module in fs::read_dir(modules).unwrap() {
+        let module = module.unwrap();
+        let name = format!("modules/{}", module.file_name().display());
+        entry(
+            &mut archive,
+            &name,
+            FILE,
+            (0, 0),
+            &fs::read(module.path()).unwrap(),
+        );
+    }
+    entry(&mut archive, "TRAILER!!!", 0, (0, 0), &[]);
+    archive
+}
+
+fn entry(archive: &mut Vec<u8>, name: &str, mode: u32, device: (u32, u32), data: &[u8]) {
+    let inode = u32::try_from(archive.len()).unwrap();
+    let size = u32::try_from(data.len()).unwrap();
+    let name_size = u32::try_from(name.len() + 1).unwrap();
+    archive.extend(b"070701");
+    let fields = [
+        inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, name_size, 0,
+    ];
+    for field in fields {
+        archive.extend(format!("{field:08x}").bytes());
+    }
+    archive.extend(name.bytes());
+    archive.push(0);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend(data);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+}

@@ -1,0 +1,357 @@
+//! A folder with a launch file, shims started on it, and a client for them.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+pub(crate) mod guest;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::io::AllowStdIo;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use pyro_wire::agent::{AgentRequest, Exec};
+use pyro_wire::fault::Fault;
+use pyro_wire::frame::{self, Frame, Kind};
+use pyro_wire::launch::{
+    END_FILE, Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine, Process, Qemu, Running,
+};
+use pyro_wire::shim::{CONTROL_SOCKET, LIVENESS_LOCK, ShimReply, ShimRequest, Status, Stop};
+use tokio_util::compat::FuturesAsyncReadCompatExt;
+
+/// Longer than anything here takes on a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Room {
+    outer: tempfile::TempDir,
+    folder: PathBuf,
+    spec: LaunchSpec,
+    mood: String,
+}
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        let outer = tempfile::tempdir().unwrap();
+        let workspace = outer.path().join("workspace");
+        let spec = LaunchSpec {
+            protocol: pyro_wire::PROTOCOL,
+            vm_id: "test".into(),
+            hostname: "box".into(),
+            machine: Machine::Process(Process {
+                agent: example("stand_in"),
+                workspace: workspace.clone(),
+            }),
+            boot_deadline_ms: 20_000,
+            expires_at_ms: None,
+            bound_to_owner: false,
+            remove_when_over: false,
+        };
+        std::fs::create_dir_all(workspace).unwrap();
+        let room = Self {
+            // Longer than a socket's address may be.
+            folder: outer.path().join("long".repeat(30)),
+            outer,
+            spec,
+            mood: String::new(),
+        };
+        std::fs::create_dir_all(room.path()).unwrap();
+        room.write();
+        room
+    }
+
+    /// A room for virtual machines; none where there is no QEMU or no kernel to run.
+    pub(crate) fn qemu() -> Self {
+        let room = Self::new();
+        let qemu = guest::spec(room.outer.path());
+        room.edit(|spec| spec.machine = Machine::Qemu(qemu))
+    }
+
+    pub(crate) fn edit_qemu(self, edit: impl FnOnce(&mut Qemu)) -> Self {
+        self.edit(|spec| match &mut spec.machine {
+            Machine::Qemu(qemu) => edit(qemu),
+            Machine::Process(_) => panic!("not a virtual machine"),
+        })
+    }
+
+    pub(crate) fn edit(mut self, edit: impl FnOnce(&mut LaunchSpec)) -> Self {
+        edit(&mut self.spec);
+        self.write();
+        self
+    }
+
+    pub(crate) fn mood(mut self, mood: &str) -> Self {
+        self.mood = mood.into();
+        self
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn workspace(&self) -> PathBuf {
+        self.outer.path().join("workspace")
+    }
+
+    fn write(&self) {
+        let text = serde_json::to_vec(&self.spec).unwrap();
+        std::fs::write(self.path().join(LAUNCH_FILE), text).unwrap();
+    }
+
+    pub(crate) fn start(&self) -> Shim {
+        Shim::from(self.command().stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// With an event pipe that takes nothing.
+    pub(crate) fn start_with_full_pipe(&self) -> Shim {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        writer.write_all(&[0; 4096]).unwrap();
+        let mut shim = Shim::from(self.command().stdout(writer).spawn().unwrap());
+        shim.keeps = Some(reader.into());
+        shim
+    }
+
+    /// With one descriptor too many.
+    pub(crate) fn start_with_leak(&self, leak: UnixStream) -> Shim {
+        let fd = leak.as_raw_fd();
+        let mut command = self.command();
+        // SAFETY: sets a flag, which is async-signal-safe.
+        unsafe {
+            command.pre_exec(move || {
+                nix::libc::fcntl(fd, nix::libc::F_SETFD, 0);
+                Ok(())
+            });
+        }
+        Shim::from(command.stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(example("shim"));
+        command
+            .arg("run")
+            .arg(self.path())
+            .env("STAND_IN", &self.mood)
+            .stdin(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn connect(&self) -> UnixStream {
+        connect(self.path())
+    }
+
+    pub(crate) fn request(&self, request: &ShimRequest) -> ShimReply {
+        ask(self.path(), request)
+    }
+
+    pub(crate) fn stop(&self, grace_ms: u64, remove: bool) -> ShimReply {
+        stop(self.path(), grace_ms, remove)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        match self.request(&ShimRequest::Status) {
+            ShimReply::Status(status) => status,
+            other => panic!("no status but {other:?}"),
+        }
+    }
+
+    /// A connection to the agent.
+    pub(crate) fn line(&self) -> UnixStream {
+        let mut line = self.connect();
+        say(&mut line, &ShimRequest::Agent);
+        let reply: ShimReply = hear(&mut line).unwrap().message().unwrap();
+        assert_eq!(reply, ShimReply::Bridged);
+        line
+    }
+
+    pub(crate) fn end_file(&self) -> Ended {
+        let text = std::fs::read(self.path().join(END_FILE)).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+}
+
+pub(crate) struct Shim {
+    child: Child,
+    keeps: Option<OwnedFd>,
+}
+
+impl From<Child> for Shim {
+    fn from(child: Child) -> Self {
+        Self { child, keeps: None }
+    }
+}
+
+impl Shim {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn event(&mut self) -> LaunchEvent {
+        let pipe = self.child.stdout.as_mut().unwrap();
+        hear(pipe).expect("an event").message().unwrap()
+    }
+
+    /// The next event that is not a note.
+    fn outcome(&mut self) -> LaunchEvent {
+        loop {
+            match self.event() {
+                LaunchEvent::Note(_) => {}
+                event => return event,
+            }
+        }
+    }
+
+    pub(crate) fn ready(&mut self) -> Running {
+        match self.outcome() {
+            LaunchEvent::Ready(running) => running,
+            other => panic!("not ready but {other:?}"),
+        }
+    }
+
+    pub(crate) fn failed(&mut self) -> Fault {
+        match self.outcome() {
+            LaunchEvent::Failed(fault) => fault,
+            other => panic!("not failed but {other:?}"),
+        }
+    }
+
+    pub(crate) fn end(&mut self) -> Ended {
+        match self.outcome() {
+            LaunchEvent::Ended(ended) => ended,
+            other => panic!("not ended but {other:?}"),
+        }
+    }
+
+    pub(crate) fn exit(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the shim does not end");
+    }
+
+    pub(crate) fn owner_says(&mut self, words: &[u8]) {
+        self.child.stdin.as_mut().unwrap().write_all(words).unwrap();
+    }
+
+    pub(crate) fn owner_leaves(&mut self) {
+        self.child.stdin = None;
+    }
+
+    pub(crate) fn nobody_reads(&mut self) {
+        self.child.stdout = None;
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The programs under test, beside the tests themselves.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples")
+        .join(name);
+    assert!(
+        path.exists(),
+        "build it with `cargo build -p pyro-shim --examples`"
+    );
+    path
+}
+
+fn connect(dir: &Path) -> UnixStream {
+    let folder = File::open(dir).unwrap();
+    let path = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", folder.as_raw_fd());
+    let socket = UnixStream::connect(path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+pub(crate) fn ask(dir: &Path, request: &ShimRequest) -> ShimReply {
+    let mut socket = connect(dir);
+    say(&mut socket, request);
+    hear(&mut socket).expect("a reply").message().unwrap()
+}
+
+pub(crate) fn stop(dir: &Path, grace_ms: u64, remove: bool) -> ShimReply {
+    ask(dir, &ShimRequest::Stop(Stop { grace_ms, remove }))
+}
+
+pub(crate) fn exec(line: &mut UnixStream, command: &str) {
+    let exec = Exec {
+        command: pyro_wire::agent::Command::Shell(command.as_bytes().to_vec().into()),
+        cwd: None,
+        env: Vec::new(),
+        timeout_ms: None,
+        input: true,
+    };
+    say(line, &AgentRequest::Exec(exec));
+}
+
+pub(crate) fn input(line: &mut UnixStream, data: &[u8]) {
+    let mut bytes = Vec::new();
+    let written = frame::write_data(&mut bytes, Kind::Input, data).now_or_never();
+    written.unwrap().unwrap();
+    line.write_all(&bytes).unwrap();
+}
+
+/// Blocking reads and writes: with them every future is ready at once.
+pub(crate) fn hear(from: &mut impl Read) -> Option<Frame> {
+    let mut from = AllowStdIo::new(from).compat();
+    frame::read(&mut from)
+        .now_or_never()
+        .unwrap()
+        .ok()
+        .flatten()
+}
+
+pub(crate) fn say(to: &mut impl Write, message: &impl serde::Serialize) {
+    let mut bytes = Vec::new();
+    let written = frame::write_message(&mut bytes, message).now_or_never();
+    written.unwrap().unwrap();
+    to.write_all(&bytes).unwrap();
+}
+
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < until, "it did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process is there and not merely waiting to be collected.
+pub(crate) fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    matches!(stat.rsplit_once(") "), Some((_, rest)) if !rest.starts_with('Z'))
+}
+
+pub(crate) fn lock_is_free(dir: &Path) -> bool {
+    let file = File::open(dir.join(LIVENESS_LOCK)).unwrap();
+    nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).is_ok()
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+pub(crate) fn kill(pid: u32) {
+    signal(pid, Signal::SIGKILL);
+}

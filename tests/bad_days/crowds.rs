@@ -1,0 +1,140 @@
+//! Many at once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal::SIGKILL;
+use pyro_tests::world::{Running, eventually, finish};
+use pyro_tests::{World, leftovers};
+
+use crate::full_disks::warm_cache;
+use crate::person::{Person, agent};
+use crate::watched::Watched;
+use crate::{error, records};
+
+crate::stories![Vm:
+    eight_machines_at_once_all_answer,
+    pulls_of_one_environment_at_once_build_it_once,
+    runs_beside_prunes_find_what_they_need,
+];
+
+mod on_the_host {
+    use super::*;
+    crate::stories![Process: fifty_quick_runs_at_once_all_answer];
+}
+
+fn all_answer(world: &World, number: usize) {
+    let flags = ["--mem-mib", "256", "--timeout-seconds", "120"];
+    let runs: Vec<Running> = (0..number)
+        .map(|which| Running::start(&mut world.run(&flags, ["echo", &format!("run {which}")])))
+        .collect();
+    for (which, run) in runs.into_iter().enumerate() {
+        assert_eq!(error::none(&run.wait()), format!("run {which}\n"));
+    }
+    assert_eq!(records::count(world), 0);
+}
+
+fn eight_machines_at_once_all_answer(world: &World) {
+    all_answer(world, 8);
+}
+
+fn fifty_quick_runs_at_once_all_answer(world: &World) {
+    all_answer(world, 50);
+}
+
+/// The one real build of these tests: an ordinary user's, in a home that nobody else may enter.
+fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
+    let person = Person::of(world);
+    let platform = person.home().join(".cache/pyro/environments/linux-x86_64");
+    let pull = || person.pyro(["env", "pull", "debian:12-base"]);
+
+    // One that is killed in the middle leaves something to clear away.
+    let killed = Watched::start(world, &mut pull());
+    let is_half_made = || {
+        let mut names = names(&platform).into_iter();
+        let partial = names.find(|name| name.starts_with(".partial-"));
+        partial.is_some_and(|name| platform.join(name).join("build/root/usr").exists())
+    };
+    eventually("packages are there", Duration::from_secs(120), is_half_made);
+    killed.signal(SIGKILL);
+    killed.ends_at_once();
+    assert!(is_half_made());
+
+    let pulls: Vec<Running> = (0..2).map(|_| Running::start(&mut pull())).collect();
+    let pulls: Vec<_> = pulls.into_iter().map(Running::wait).collect();
+    for pull in &pulls {
+        error::none(pull);
+    }
+    let waited = pulls
+        .iter()
+        .filter(|pull| pull.err().contains("another pyro is pulling"));
+    assert_eq!(waited.count(), 1);
+    let (partial, whole): (Vec<_>, Vec<_>) = names(&platform)
+        .into_iter()
+        .filter(|name| !name.starts_with(".lock-"))
+        .partition(|name| name.starts_with(".partial-"));
+    assert_eq!(
+        (partial.len(), whole.len()),
+        (0, 2),
+        "an image and its kernel: {whole:?}"
+    );
+
+    let mut run = person.pyro(["run", "debian:12-base", "--mem-mib", "256", "--", "id -u"]);
+    assert_eq!(error::none(&finish(&mut run)), "0\n");
+    leftovers::assert_none(&person.state_dir());
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+/// A copy of the tests' cache, which a pull finds sound.
+fn own_cache(world: &World) -> PathBuf {
+    let cache = world.folder().join("cache");
+    let mut copy = Command::new("cp");
+    copy.args(["--archive", "--sparse=always", "--reflink=auto"])
+        .arg(warm_cache());
+    error::none(&finish(copy.arg(&cache)));
+    let mut pull = world.pyro(["env", "pull", "debian:12"]);
+    error::none(&finish(pull.env("PYRO_ENVIRONMENT_CACHE_DIR", &cache)));
+    cache
+}
+
+fn runs_beside_prunes_find_what_they_need(world: &World) {
+    let cache = own_cache(world);
+    let over = AtomicBool::new(false);
+    let prunes = std::thread::scope(|scope| {
+        let pruning = scope.spawn(|| {
+            let mut prunes = 0;
+            while !over.load(Ordering::Relaxed) {
+                let mut prune = world.pyro(["env", "prune"]);
+                error::none(&finish(prune.env("PYRO_ENVIRONMENT_CACHE_DIR", &cache)));
+                prunes += 1;
+            }
+            prunes
+        });
+        // Each with an agent of its own, so that each makes an initramfs, which is the one thing
+        // of the cache that a run may have to write.
+        for number in 0..4 {
+            let own = world.folder().join(format!("agent-{number}"));
+            std::fs::copy(agent(), &own).unwrap();
+            let mut run = world.run(&["--mem-mib", "256"], ["echo fine"]);
+            run.env("PYRO_ENVIRONMENT_CACHE_DIR", &cache)
+                .env("PYRO_AGENT", own);
+            let ran = finish(&mut run);
+            if ran.code() != 0 {
+                over.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(error::none(&ran), "fine\n");
+        }
+        over.store(true, Ordering::Relaxed);
+        pruning.join().unwrap()
+    });
+    assert!(prunes > 3, "{prunes}");
+}

@@ -1,0 +1,62 @@
+//! Bad days: what pyro does when something is killed, full, missing, broken, crowded or hostile.
+//!
+//! Each story ends with nothing left behind. Stories that need a mount of their own make it in a
+//! private namespace ([`mounts`]), so they run for root and for an ordinary user alike.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+mod crowds;
+mod debris;
+mod full_disks;
+mod guests;
+mod kills;
+mod missing;
+mod users;
+
+mod error;
+mod mounts;
+mod person;
+mod records;
+mod roles;
+mod watched;
+
+use pyro_tests::{Backend, World};
+
+/// Plays a story in a world, then looks for what it left behind.
+fn play(backend: Backend, story: fn(&World)) {
+    let world = World::new(backend);
+    story(&world);
+    world.assert_empty();
+}
+
+/// Makes a test of each story.
+macro_rules! stories {
+    ($backend:ident: $($story:ident),* $(,)?) => {
+        mod stories {
+            $(#[test]
+            fn $story() {
+                crate::play(pyro_tests::Backend::$backend, super::$story);
+            })*
+        }
+    };
+}
+use stories;
+
+/// Makes two tests of each story: on host processes and on real VMs.
+macro_rules! stories_of_both_backends {
+    ($($story:ident),* $(,)?) => {
+        mod process {
+            $(#[test]
+            fn $story() {
+                crate::play(pyro_tests::Backend::Process, super::$story);
+            })*
+        }
+        mod vm {
+            $(#[test]
+            fn $story() {
+                crate::play(pyro_tests::Backend::Vm, super::$story);
+            })*
+        }
+    };
+}
+use stories_of_both_backends;

@@ -1,0 +1,120 @@
+//! An ordinary user: whoever runs the tests, or `pyrotest` when that is root.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::unistd::{User, geteuid};
+use pyro_tests::World;
+use pyro_tests::world::{finish, pyro};
+
+const NAME: &str = "pyrotest";
+
+/// Somebody without any right, whose home, programs and state are below a world's folder.
+pub(crate) struct Person<'a> {
+    world: &'a World,
+    user: User,
+}
+
+impl<'a> Person<'a> {
+    pub(crate) fn of(world: &'a World) -> Self {
+        let user = if geteuid().is_root() {
+            created()
+        } else {
+            User::from_uid(geteuid())
+                .expect("the user's entry")
+                .expect("an entry for this user")
+        };
+        let person = Self { world, user };
+        person.own(world.folder(), 0o755);
+        for folder in [person.home(), person.bin()] {
+            fs::create_dir(&folder).expect("a folder for a person");
+        }
+        person.own(&person.home(), 0o700);
+        // Copies, because the build may be somewhere below root's home.
+        for (from, name) in [(pyro(), "pyro"), (agent(), "pyro-agent")] {
+            fs::copy(&from, person.bin().join(name))
+                .unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        }
+        person
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.user.name
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.world.folder().join("home")
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.home().join(".local/state/pyro")
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.world.folder().join("bin")
+    }
+
+    fn own(&self, folder: &Path, mode: u32) {
+        let (uid, gid) = (self.user.uid.as_raw(), self.user.gid.as_raw());
+        chown(folder, Some(uid), Some(gid)).expect("to give a folder away");
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+
+    /// `pyro`, started by this person with a login's environment, and these variables.
+    pub(crate) fn pyro_with<A: AsRef<OsStr>>(
+        &self,
+        variables: &[(&str, &Path)],
+        args: impl IntoIterator<Item = A>,
+    ) -> Command {
+        // By `env` and not by `env_clear`, as this command may be wrapped into another.
+        let mut command = Command::new("env");
+        command
+            .args(["--ignore-environment", "PATH=/usr/local/bin:/usr/bin:/bin"])
+            .arg(format!("USER={}", self.name()));
+        let mirror = std::env::var_os("PYRO_DEBIAN_MIRROR").map(PathBuf::from);
+        let mirror = mirror
+            .as_deref()
+            .map(|mirror| ("PYRO_DEBIAN_MIRROR", mirror));
+        let home = self.home();
+        let login = [("HOME", home.as_path())];
+        for (name, value) in login.iter().chain(&mirror).chain(variables) {
+            let mut assignment = OsString::from(format!("{name}="));
+            assignment.push(value);
+            command.arg(assignment);
+        }
+        if geteuid().is_root() {
+            command
+                .arg("setpriv")
+                .arg(format!("--reuid={}", self.user.uid))
+                .arg(format!("--regid={}", self.user.gid))
+                .args(["--init-groups", "--inh-caps=-all", "--"]);
+        }
+        command
+            .arg(self.bin().join("pyro"))
+            .args(args)
+            .current_dir(self.home())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn pyro<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        self.pyro_with(&[], args)
+    }
+}
+
+/// The agent under test.
+pub(crate) fn agent() -> PathBuf {
+    std::env::var_os("PYRO_AGENT").map_or_else(|| pyro().with_file_name("pyro-agent"), Into::into)
+}
+
+fn created() -> User {
+    let find = || User::from_name(NAME).expect("the list of users");
+    find().unwrap_or_else(|| {
+        let ran = finish(Command::new("useradd").args(["--create-home", NAME]));
+        assert_eq!(ran.code(), 0, "useradd {NAME}: {}", ran.err());
+        find().expect("the new user")
+    })
+}

@@ -1,0 +1,57 @@
+//! The processes behind a run, by what they do.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pyro_tests::leftovers::{Process, processes};
+use pyro_tests::world::eventually;
+use pyro_tests::{Backend, World};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `pyro shim`, which keeps a VM.
+    Shim,
+    /// QEMU, or the agent where commands run on the host.
+    Machine,
+}
+
+/// The process of this world in that role; waits for it to appear. Children that it is about to
+/// turn into something else look the same for an instant, and are younger.
+pub(crate) fn find(world: &World, role: Role) -> Pid {
+    let mut found = Vec::new();
+    eventually("the process appears", Duration::from_secs(60), || {
+        found = in_role(world, role);
+        !found.is_empty()
+    });
+    Pid::from_raw(found[0].pid)
+}
+
+fn in_role(world: &World, role: Role) -> Vec<Process> {
+    let is = |process: &Process| match (role, world.backend) {
+        (Role::Shim, _) => process.command.contains("pyro shim "),
+        (Role::Machine, Backend::Vm) => process.command.contains("qemu-system"),
+        (Role::Machine, Backend::Process) => process.command.contains(" --process "),
+    };
+    let mut found = processes(&world.state_dir());
+    found.retain(is);
+    found.sort_by_key(|process| process.pid);
+    found
+}
+
+pub(crate) fn signal(world: &World, role: Role, signal: Signal) {
+    kill(find(world, role), signal).expect("a signal to a process of the world");
+}
+
+/// No process of a VM and no folder of one is left, whatever the engine left of itself.
+pub(crate) fn assert_no_vm(world: &World) {
+    let folders = || {
+        std::fs::read_dir(world.state_dir().join("vms"))
+            .into_iter()
+            .flatten()
+            .count()
+    };
+    eventually("the VM is gone", super::watched::AT_ONCE, || {
+        processes(&world.state_dir()).is_empty() && folders() == 0
+    });
+}

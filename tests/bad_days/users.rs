@@ -1,0 +1,114 @@
+//! An ordinary user, without root, groups or anything prepared.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+use pyro_tests::world::finish;
+use pyro_tests::{World, leftovers};
+
+use crate::error;
+use crate::missing::assert_nothing_half_made;
+use crate::mounts::Mounts;
+use crate::person::Person;
+
+crate::stories![Vm:
+    doctor_tells_an_ordinary_user_what_works,
+    a_cache_of_somebody_else_that_is_readable_works,
+    a_cache_that_may_not_even_be_looked_into_is_told,
+    a_state_folder_of_somebody_else_is_told,
+    without_subordinate_ids_the_command_that_adds_them_is_named,
+];
+
+fn doctor_tells_an_ordinary_user_what_works(world: &World) {
+    let person = Person::of(world);
+    let diagnosis = finish(&mut person.pyro(["doctor", "--json"])).json();
+    for check in diagnosis["checks"].as_array().unwrap() {
+        assert_ne!(check["outcome"], "failed", "{check}");
+    }
+    assert_eq!(diagnosis["runtime_ok"], true);
+    let state = diagnosis["runtime"]["state_dir"].as_str().unwrap();
+    assert_eq!(PathBuf::from(state), person.state_dir());
+}
+
+/// The tests' own cache, shown to the person where it can be reached and not written.
+fn shared(world: &World) -> (PathBuf, Mounts) {
+    let shown = world.folder().join("shared cache");
+    fs::create_dir(&shown).unwrap();
+    let mounts = Mounts::new()
+        .cover(&shown, &crate::full_disks::warm_cache())
+        .read_only(&shown);
+    (shown, mounts)
+}
+
+fn a_cache_of_somebody_else_that_is_readable_works(world: &World) {
+    let person = Person::of(world);
+    let (cache, mounts) = shared(world);
+    let words = ["run", "debian:12", "--mem-mib", "256", "--", "echo fine"];
+    let run = person.pyro_with(&[("PYRO_ENVIRONMENT_CACHE_DIR", &cache)], words);
+    let ran = finish(&mut mounts.around(&run));
+    assert_eq!(error::none(&ran), "fine\n");
+    leftovers::assert_none(&person.state_dir());
+    let mode = fs::metadata(person.state_dir())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+/// A folder that the person has no right to: root's, or one without any mode.
+fn forbidden(world: &World) -> PathBuf {
+    let folder = world.folder().join("forbidden");
+    fs::create_dir(&folder).unwrap();
+    let mode = if geteuid().is_root() { 0o700 } else { 0 };
+    fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    folder
+}
+
+fn a_cache_that_may_not_even_be_looked_into_is_told(world: &World) {
+    let person = Person::of(world);
+    let cache = forbidden(world).join("cache");
+    let variables = [("PYRO_ENVIRONMENT_CACHE_DIR", cache.as_path())];
+    let ran = finish(&mut person.pyro_with(&variables, ["run", "debian:12", "--", "true"]));
+    let words = [
+        cache.to_str().unwrap(),
+        "hint: ",
+        "PYRO_ENVIRONMENT_CACHE_DIR",
+    ];
+    error::tells(&ran, &words);
+}
+
+fn a_state_folder_of_somebody_else_is_told(world: &World) {
+    let person = Person::of(world);
+    let state = forbidden(world);
+    let variables = [
+        ("PYRO_BACKEND", Path::new("process")),
+        ("PYRO_STATE_DIR", &state),
+    ];
+    let words = ["run", "debian:12", "--allow-host-compat", "--", "true"];
+    error::tells(
+        &finish(&mut person.pyro_with(&variables, words)),
+        &[state.to_str().unwrap(), "hint: ", "PYRO_STATE_DIR"],
+    );
+}
+
+fn without_subordinate_ids_the_command_that_adds_them_is_named(world: &World) {
+    if !geteuid().is_root() {
+        println!("NOT PLAYED: only root can hide /etc/subuid from a user who is not root inside");
+        return;
+    }
+    let person = Person::of(world);
+    let nobody = world.folder().join("subids");
+    fs::write(&nobody, "somebody-else:100000:65536\n").unwrap();
+    let mounts = ["/etc/subuid", "/etc/subgid"]
+        .iter()
+        .fold(Mounts::new(), |mounts, file| {
+            mounts.cover(file.as_ref(), &nobody)
+        });
+    let ran = finish(&mut mounts.around(&person.pyro(["env", "pull", "debian:12-base", "--json"])));
+    error::has_code(&ran, "pull_failed");
+    assert!(ran.out().contains("--add-subuids"), "{}", ran.out());
+    assert!(ran.out().contains("no subordinate ids"), "{}", ran.out());
+    assert_nothing_half_made(&person.home().join(".cache/pyro/environments"));
+}

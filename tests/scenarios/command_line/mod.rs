@@ -1,0 +1,7 @@
+//! `pyro run` as a command among commands: streams, words, statuses, documents.
+
+mod documents;
+mod refusals;
+mod result_lines;
+mod streams;
+mod words;
