@@ -105,7 +105,7 @@ fn booting(world: &World) -> std::process::Command {
     let mut run = world.run(FLAGS, [COMMAND]);
     if world.backend == Backend::Process {
         // It waits without a child of its own, which only a living shim could end.
-        let agent = crate::missing::script(world, "agent", "kill -STOP $$");
+        let agent = crate::missing::script(world, "agent", "mkfifo $0.in; read -r never < $0.in");
         run.env("PYRO_AGENT", agent);
     }
     run
