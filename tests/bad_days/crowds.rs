@@ -22,7 +22,10 @@ crate::stories![Vm:
 
 mod on_the_host {
     use super::*;
-    crate::stories![Process: fifty_quick_runs_at_once_all_answer];
+    crate::stories![Process:
+        fifty_quick_runs_at_once_all_answer,
+        many_may_be_the_first_in_a_state_folder,
+    ];
 }
 
 fn all_answer(world: &World, number: usize) {
@@ -42,6 +45,22 @@ fn eight_machines_at_once_all_answer(world: &World) {
 
 fn fifty_quick_runs_at_once_all_answer(world: &World) {
     all_answer(world, 50);
+}
+
+/// Making the database, and closing it as the last one, are moments of their own.
+fn many_may_be_the_first_in_a_state_folder(world: &World) {
+    for round in 0..30 {
+        let state = world.folder().join(format!("state-{round}"));
+        let first = || {
+            let mut prune = world.pyro(["env", "prune"]);
+            prune.env("PYRO_STATE_DIR", &state);
+            Running::start(prune.env("PYRO_ENVIRONMENT_CACHE_DIR", world.folder()))
+        };
+        let all: Vec<Running> = (0..4).map(|_| first()).collect();
+        for one in all {
+            error::none(&one.wait());
+        }
+    }
 }
 
 /// The one real build of these tests: an ordinary user's, in a home that nobody else may enter.
@@ -97,10 +116,14 @@ fn names(folder: &Path) -> Vec<String> {
 /// A copy of the tests' cache, which a pull finds sound.
 fn own_cache(world: &World) -> PathBuf {
     let cache = world.folder().join("cache");
+    std::fs::create_dir(&cache).unwrap();
     let mut copy = Command::new("cp");
-    copy.args(["--archive", "--sparse=always", "--reflink=auto"])
-        .arg(warm_cache());
-    error::none(&finish(copy.arg(&cache)));
+    copy.args(["--recursive", "--sparse=always", "--reflink=auto"])
+        .args([
+            warm_cache().join("linux-x86_64"),
+            cache.join("linux-x86_64"),
+        ]);
+    error::none(&finish(&mut copy));
     let mut pull = world.pyro(["env", "pull", "debian:12"]);
     error::none(&finish(pull.env("PYRO_ENVIRONMENT_CACHE_DIR", &cache)));
     cache

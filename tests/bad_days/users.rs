@@ -58,17 +58,29 @@ fn a_cache_of_somebody_else_that_is_readable_works(world: &World) {
 }
 
 /// A folder that the person has no right to: root's, or one without any mode.
-fn forbidden(world: &World) -> PathBuf {
-    let folder = world.folder().join("forbidden");
-    fs::create_dir(&folder).unwrap();
-    let mode = if geteuid().is_root() { 0o700 } else { 0 };
-    fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
-    folder
+struct Forbidden(PathBuf);
+
+impl Forbidden {
+    fn below(world: &World) -> Self {
+        let folder = world.folder().join("forbidden");
+        fs::create_dir(&folder).unwrap();
+        let mode = if geteuid().is_root() { 0o700 } else { 0 };
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Forbidden {
+    fn drop(&mut self) {
+        // Or it could not be removed with its world.
+        let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700));
+    }
 }
 
 fn a_cache_that_may_not_even_be_looked_into_is_told(world: &World) {
     let person = Person::of(world);
-    let cache = forbidden(world).join("cache");
+    let forbidden = Forbidden::below(world);
+    let cache = forbidden.0.join("cache");
     let variables = [("PYRO_ENVIRONMENT_CACHE_DIR", cache.as_path())];
     let ran = finish(&mut person.pyro_with(&variables, ["run", "debian:12", "--", "true"]));
     let words = [
@@ -81,10 +93,11 @@ fn a_cache_that_may_not_even_be_looked_into_is_told(world: &World) {
 
 fn a_state_folder_of_somebody_else_is_told(world: &World) {
     let person = Person::of(world);
-    let state = forbidden(world);
+    let forbidden = Forbidden::below(world);
+    let state = &forbidden.0;
     let variables = [
         ("PYRO_BACKEND", Path::new("process")),
-        ("PYRO_STATE_DIR", &state),
+        ("PYRO_STATE_DIR", state),
     ];
     let words = ["run", "debian:12", "--allow-host-compat", "--", "true"];
     error::tells(

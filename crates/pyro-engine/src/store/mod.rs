@@ -11,12 +11,15 @@ pub(crate) use vms::{Admission, StoredVm};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The layout of the database that this pyro writes.
 const SCHEMA_VERSION: u32 = 1;
+
+/// How long to wait for other processes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const SCHEMA: &str = "
     CREATE TABLE vms (
@@ -53,6 +56,13 @@ pub(crate) enum StoreError {
     },
 }
 
+impl StoreError {
+    fn is_busy(&self) -> bool {
+        matches!(self, Self::Database { source, .. }
+            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy))
+    }
+}
+
 pub(crate) struct Store {
     path: PathBuf,
     connection: Mutex<Connection>,
@@ -81,9 +91,20 @@ impl Store {
                 path: state_dir.to_owned(),
                 source,
             })?;
-        let connection = open(&path)
-            .map_err(|source| database(&path, source))
-            .and_then(|mut connection| migrate(&path, &mut connection).map(|()| connection))?;
+        // While another process turns the journal to write-ahead logging, or closes the database as
+        // the last one, SQLite refuses at once whatever its timeout says.
+        let until = Instant::now() + PATIENCE;
+        let connection = loop {
+            let opened = open(&path)
+                .map_err(|source| database(&path, source))
+                .and_then(|mut connection| migrate(&path, &mut connection).map(|()| connection));
+            match opened {
+                Err(error) if error.is_busy() && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                settled => break settled?,
+            }
+        };
         Ok(Self {
             path,
             connection: Mutex::new(connection),
@@ -134,7 +155,7 @@ fn database(path: &Path, source: rusqlite::Error) -> StoreError {
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.busy_timeout(PATIENCE)?;
     Ok(connection)
 }
 
