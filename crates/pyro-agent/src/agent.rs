@@ -21,6 +21,10 @@ pub(crate) enum Place {
 pub(crate) enum Stage {
     /// In the initramfs, root not mounted.
     Waiting,
+    /// On the way to `Prepared`, or left there by a host that has gone.
+    Preparing,
+    /// Root mounted, but nobody in particular.
+    Prepared,
     /// Set up: commands may run.
     Ready,
     /// Set-up failed half-way; only a new boot helps.

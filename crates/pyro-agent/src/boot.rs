@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
+use pyro_wire::agent::WAITING;
 use pyro_wire::session;
 
 use crate::agent::{Agent, Place};
@@ -78,6 +79,7 @@ async fn serve_hosts(mut trace: Trace) -> ! {
     agent.trace().step("pts, shm, cgroup, lo");
 
     let mut channel = Channel::new(port);
+    let mut told = true;
     loop {
         match session::answer(&mut channel).await {
             Ok(()) => {
@@ -85,11 +87,17 @@ async fn serve_hosts(mut trace: Trace) -> ! {
                 channel.start_session();
                 serve::session(&agent, &mut channel).await;
                 channel.end_session();
+                told = false;
             }
             Err(session::SessionError::Io { source })
                 if source.kind() == io::ErrorKind::UnexpectedEof =>
             {
                 channel.end_session();
+                if !told {
+                    // Whoever wants to freeze the guest waits for these words.
+                    console::say(WAITING);
+                    told = true;
+                }
                 wait_for_change(&mut channel).await;
             }
             Err(error @ session::SessionError::Version { .. }) => console::report(error),

@@ -23,7 +23,7 @@ use crate::agent::{Agent, Place};
 use crate::group::{ControlGroup, Group};
 use crate::reaper::Exit;
 
-const WORKSPACE: &str = "/workspace";
+pub(crate) const WORKSPACE: &str = "/workspace";
 const SHELL: &str = "/bin/sh";
 
 /// How much output a command may be ahead of its reader.

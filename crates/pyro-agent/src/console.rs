@@ -14,6 +14,11 @@ pub(crate) fn report(message: impl Display) {
     let _ = writeln!(io::stderr(), "pyro-agent: {message}");
 }
 
+/// Says exactly this.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Says why and ends: a guest powers itself off, so that its host sees it at once.
 pub(crate) fn fatal(message: impl Display) -> ! {
     report(message);

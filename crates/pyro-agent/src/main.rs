@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! guest:    kernel ──▶ boot (modules, port) ──▶ waits in the initramfs, without using CPU
-//!                                                 │ SetUp
+//!                                                 │ SetUp (maybe after Prepare)
 //!                                                 ▼
 //!                      root disk mounted, root switched ──▶ runs commands ──▶ ShutDown
 //! process:  descriptor 3 ──▶ runs commands ──▶ descriptor 3 ends: kills all it started, exits
@@ -32,6 +32,7 @@ mod network;
 mod output;
 mod peer;
 mod port;
+mod prepare;
 mod process;
 mod reaper;
 mod serve;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{exec, setup, shutdown};
+use crate::{exec, prepare, setup, shutdown};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -64,6 +64,11 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         }
         AgentRequest::Ping => Ok(AgentReply::Done),
         AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),
+        AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
+        AgentRequest::Prepare(request) => {
+            let prepared = prepare::prepare(agent, &request).await;
+            prepared.map(|()| AgentReply::Done)
+        }
         AgentRequest::ShutDown => {
             shutdown::shut_down(agent).await;
             Ok(AgentReply::Done)
@@ -89,7 +94,7 @@ async fn part<P: Peer>(mut from: Reader<P>, mut to: Writer<P>) {
 mod tests {
     use std::path::PathBuf;
 
-    use pyro_wire::agent::{Command, Exec, ExecControl, ExecEvent};
+    use pyro_wire::agent::{Command, Exec, ExecControl, ExecEvent, Prepare};
     use tokio::io::DuplexStream;
 
     use super::*;
@@ -199,6 +204,32 @@ mod tests {
             panic!("the agent cannot dance");
         };
         assert_eq!(fault.code, FaultCode::Protocol);
+    }
+
+    #[tokio::test]
+    async fn a_process_of_the_host_is_never_prepared() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(&folder);
+        for (request, understood) in [
+            (AgentRequest::Prepare(Prepare::default()), false),
+            (AgentRequest::About, true),
+        ] {
+            let (mut host, guest) = tokio::io::duplex(1024);
+            frame::write_message(&mut host, &request).await.unwrap();
+            let reply = async {
+                let reply: AgentReply = frame::read_message(&mut host).await.unwrap();
+                drop(host);
+                reply
+            };
+            let (reply, ()) = tokio::join!(reply, serve(&agent, guest));
+            match reply {
+                AgentReply::Ready(ready) => assert!(understood && !ready.kernel_release.is_empty()),
+                AgentReply::Failed(fault) => {
+                    assert!(!understood && fault.code == FaultCode::Refused)
+                }
+                AgentReply::Done => panic!("prepared a process"),
+            }
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,11 @@
 //! A guest may have been waiting for this since long before, frozen and copied many times. So
 //! nothing that tells two guests apart may have happened earlier, and randomness and clock come
 //! before everything else.
+//!
+//! ```text
+//! Waiting ───────────── SetUp ──────────────▶ Ready
+//!    └─ Prepare ▶ Preparing ▶ Prepared ─ SetUp ─┘
+//! ```
 
 use std::fs::File;
 use std::io;
@@ -15,6 +20,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 
 use crate::agent::{Agent, Place, Stage};
 use crate::clock::{self, uptime};
+use crate::command::WORKSPACE;
 use crate::mounts::MountError;
 use crate::{console, identity, mounts};
 
@@ -35,7 +41,7 @@ pub(crate) enum SetUpError {
 }
 
 impl SetUpError {
-    fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> Fault {
         let code = match self {
             Self::Refused { .. } => FaultCode::Refused,
             Self::Step { .. } | Self::Mount(_) => FaultCode::BootFailed,
@@ -52,17 +58,21 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
             .inspect_err(report_broken)
             .map_err(|error| error.fault())?;
     }
-    Ok(Ready {
+    Ok(about())
+}
+
+pub(crate) fn about() -> Ready {
+    Ready {
         agent_version: env!("CARGO_PKG_VERSION").into(),
         kernel_release: nix::sys::utsname::uname()
             .map(|system| system.release().to_string_lossy().into_owned())
             .unwrap_or_default(),
         uptime_ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX),
-    })
+    }
 }
 
 /// A broken guest says so on its console too; a refused request harms nobody.
-fn report_broken(error: &SetUpError) {
+pub(crate) fn report_broken(error: &SetUpError) {
     if !matches!(error, SetUpError::Refused { .. }) {
         console::report(error);
     }
@@ -71,42 +81,59 @@ fn report_broken(error: &SetUpError) {
 async fn set_up_guest(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
     identity::check(request).map_err(|what| SetUpError::Refused { what })?;
     may_set_up(agent)?;
-    mounts::await_root_device().await?;
-    // Another stream may have been faster while this one waited. Below, nothing waits, so no
-    // session's end can leave the guest half set up.
-    may_set_up(agent)?;
+    if agent.stage() == Stage::Waiting {
+        mounts::await_root_device().await?;
+        // Another stream may have been faster while this one waited. Below, nothing waits, so no
+        // session's end can leave the guest half set up.
+        may_set_up(agent)?;
+    }
     agent.trace().step("root device");
 
+    let before = agent.stage();
     agent.set_stage(Stage::Broken);
-    steps(agent, request)?;
+    steps(before, agent, request)?;
     agent.set_stage(Stage::Ready);
     agent.trace().print_if_asked();
     Ok(())
 }
 
 fn may_set_up(agent: &Agent) -> Result<(), SetUpError> {
-    let what = match agent.stage() {
-        Stage::Waiting => return Ok(()),
+    match agent.stage() {
+        Stage::Waiting | Stage::Prepared => Ok(()),
+        other => Err(not_from(other)),
+    }
+}
+
+/// Why a guest cannot be set up, or prepared, in this stage.
+pub(crate) fn not_from(stage: Stage) -> SetUpError {
+    let what = match stage {
+        Stage::Waiting => "the guest is not prepared",
+        Stage::Preparing => "the guest is being prepared, or that was broken off",
+        Stage::Prepared => "the guest is prepared already",
         Stage::Ready => "the guest is set up already",
         Stage::Broken => "setting the guest up has failed before",
         Stage::Closing => "the guest is shutting down",
     };
-    Err(SetUpError::Refused { what })
+    SetUpError::Refused { what }
 }
 
-fn steps(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
+fn steps(before: Stage, agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
     add_entropy(&request.entropy).map_err(step("mix in entropy"))?;
     clock::set_wall_clock(request.unix_time_ns).map_err(step("set the clock"))?;
     agent.trace().step("entropy, clock");
-    mounts::switch_root()?;
-    agent.trace().step("root");
+    if before == Stage::Prepared {
+        identity::renew_boot_id().map_err(step("renew the boot id"))?;
+    } else {
+        mounts::switch_root()?;
+        mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
+        agent.trace().step("root");
+    }
     identity::assume(request).map_err(step("write the guest's name"))?;
-    mounts::make_folder(Path::new("/workspace"), 0o755)?;
     agent.trace().step("name");
     Ok(())
 }
 
-fn step(step: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
+pub(crate) fn step(step: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
     move |source| SetUpError::Step { step, source }
 }
 
@@ -144,5 +171,50 @@ fn add_entropy(bytes: &[u8]) -> io::Result<()> {
         // Not seeded before, so nothing to replace.
         Ok(_) | Err(Errno::ENODATA) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Trace;
+    use crate::prepare;
+    use crate::reaper::Reaper;
+    use pyro_wire::agent::Prepare;
+
+    /// Only what is refused can be tried here: the rest mounts disks.
+    #[tokio::test]
+    async fn a_guest_is_set_up_and_prepared_once() {
+        let agent = Agent::new(Place::Guest, Reaper::start().unwrap(), Trace::default());
+        let request = SetUp {
+            hostname: "web".into(),
+            machine_id: "0".repeat(32),
+            unix_time_ns: 0,
+            entropy: Vec::new(),
+        };
+        for (stage, set_up_too) in [
+            (Stage::Preparing, true),
+            (Stage::Prepared, false),
+            (Stage::Ready, true),
+            (Stage::Broken, true),
+            (Stage::Closing, true),
+        ] {
+            agent.set_stage(stage);
+            let fault = prepare::prepare(&agent, &Prepare::default()).await;
+            assert_eq!(fault.unwrap_err().code, FaultCode::Refused, "{stage:?}");
+            if set_up_too {
+                let fault = set_up(&agent, &request).await;
+                assert_eq!(fault.unwrap_err().code, FaultCode::Refused, "{stage:?}");
+            }
+            assert_eq!(agent.stage(), stage);
+        }
+        // A name that no guest may have is refused before anything happens.
+        agent.set_stage(Stage::Prepared);
+        let nameless = SetUp {
+            hostname: String::new(),
+            ..request
+        };
+        assert!(set_up(&agent, &nameless).await.is_err());
+        assert_eq!(agent.stage(), Stage::Prepared);
     }
 }

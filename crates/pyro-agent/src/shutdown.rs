@@ -46,7 +46,8 @@ pub(crate) async fn shut_down(agent: &Arc<Agent>) {
     }
 }
 
-async fn end_processes() {
+/// Ends every process but this one.
+pub(crate) async fn end_processes() {
     let everyone = Pid::from_raw(-1);
     // Both fail only when there is nobody left.
     let _ = kill(everyone, Signal::SIGTERM);

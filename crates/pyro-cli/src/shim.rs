@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 pub(crate) const COMMAND: &str = "shim";
 
-const USAGE: &str = "usage: pyro shim FOLDER | pyro shim --probe QEMU KERNEL INITRAMFS CACHE";
+const USAGE: &str = "usage: pyro shim FOLDER | pyro shim --template SPEC | \
+     pyro shim --probe QEMU KERNEL INITRAMFS CACHE";
 
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let args: Vec<&Path> = args.iter().map(Path::new).collect();
@@ -24,6 +25,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
                 }
             }
         }
+        [word, spec] if word.as_os_str() == "--template" => pyro_shim::save_template(spec),
         [folder] => pyro_shim::run(folder),
         _ => {
             eprintln!("{USAGE}");

@@ -19,6 +19,15 @@ pub enum Backend {
     Process,
 }
 
+/// Whether VMs start from templates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Templates {
+    #[default]
+    On,
+    /// Every VM boots.
+    Off,
+}
+
 /// The settings of an engine.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -42,6 +51,11 @@ pub struct Config {
     /// The share of the host's memory that running VMs may be given. `PYRO_MEMORY_SHARE`, a
     /// number between 0 and 1, else 0.8.
     pub memory_share: f64,
+    /// `PYRO_TEMPLATES`: `on` or `off`.
+    pub templates: Templates,
+    /// How much disk all templates may take together, in bytes. `PYRO_TEMPLATE_LIMIT_MIB`, else
+    /// 4 GiB.
+    pub template_limit_bytes: u64,
 }
 
 impl Config {
@@ -78,6 +92,12 @@ impl Config {
             boot_deadline_ms: number("PYRO_BOOT_TIMEOUT_SECONDS", 60.0, 1.0..=3600.0)
                 .map(|seconds| (seconds * 1000.0) as u64)?,
             memory_share: number("PYRO_MEMORY_SHARE", 0.8, 0.01..=1.0)?,
+            templates: choice(
+                "PYRO_TEMPLATES",
+                &[("on", Templates::On), ("off", Templates::Off)],
+            )?,
+            template_limit_bytes: number("PYRO_TEMPLATE_LIMIT_MIB", 4096.0, 0.0..=1048576.0)
+                .map(|mib| (mib * 1048576.0) as u64)?,
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! shim run <dir>                                   what `pyro shim <dir>` will be
+//! shim template <spec.json>
 //! shim probe <qemu> <kernel> <initramfs> <cache> [fresh]
 //! shim bench <count> <launch.json> [base-disk]     boots in a row, with a table at the end
 //! shim ask <dir> status|stop|remove|exec <line>    a client; exec sends its input along
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
+        ["template", spec] => return pyro_shim::save_template(Path::new(spec)),
         ["run", dir] => return pyro_shim::run(Path::new(dir)),
         ["probe", qemu, kernel, initramfs, cache, rest @ ..] => {
             let begun = Instant::now();

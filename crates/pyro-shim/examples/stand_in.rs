@@ -75,8 +75,10 @@ async fn speak(mut channel: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), A
 
 async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
     match frame::read_message(&mut stream).await? {
-        AgentRequest::SetUp(set_up) => {
-            eprintln!("stand-in: I am {}", set_up.hostname);
+        request @ (AgentRequest::SetUp(_) | AgentRequest::About) => {
+            if let AgentRequest::SetUp(set_up) = request {
+                eprintln!("stand-in: I am {}", set_up.hostname);
+            }
             let ready = Ready {
                 agent_version: "stand-in".into(),
                 kernel_release: fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -87,7 +89,9 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
             };
             frame::write_message(&mut stream, &AgentReply::Ready(ready)).await?;
         }
-        AgentRequest::Ping => frame::write_message(&mut stream, &AgentReply::Done).await?,
+        AgentRequest::Ping | AgentRequest::Prepare(_) => {
+            frame::write_message(&mut stream, &AgentReply::Done).await?;
+        }
         AgentRequest::ShutDown => {
             if std::env::var("STAND_IN").is_ok_and(|mood| mood == "stubborn") {
                 std::future::pending::<()>().await;

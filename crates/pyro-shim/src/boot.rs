@@ -6,6 +6,9 @@
 //! prepare ▶ launch ▶ greet ▶ set up ▶ running     deadline or death ┘▶ fault
 //! ```
 //!
+//! A machine that a backend resumes instead of booting it is an attempt too, one that does not count
+//! when it fails: both boots are still to come.
+//!
 //! Any emulated machine hangs once in a long while, on a busy host most of all; a second try
 //! costs a waiting person less than an error does.
 
@@ -15,7 +18,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::Running;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::backend::{Backend, BootFailure, Launched, Machine};
+use crate::backend::{Backend, BootFailure, Launched, Machine, Next};
 use crate::console::TAIL_LINES;
 use crate::events::Events;
 use crate::guest::{Guest, GuestError};
@@ -52,6 +55,7 @@ pub(crate) async fn boot(
 ) -> Result<Vm, Fault> {
     backend.prepare(events).await?;
     let mut attempt = 1;
+    let mut attempts = ATTEMPTS;
     loop {
         let begun = Instant::now();
         let failure = match try_once(&mut *backend, order).await {
@@ -61,8 +65,14 @@ pub(crate) async fn boot(
             }
             Err(failure) => failure,
         };
-        let differs = backend.boot_failed(&failure.fault);
-        if attempt == ATTEMPTS || (failure.lasting && !differs) {
+        let next = backend.boot_failed(&failure.fault);
+        if let Next::Boot(note) = next {
+            events.note(note);
+            attempt += 1;
+            attempts += 1;
+            continue;
+        }
+        if attempt == attempts || (failure.lasting && next == Next::Same) {
             return Err(failure.fault);
         }
         let outcome = match failure.fault.code {
@@ -78,12 +88,14 @@ pub(crate) async fn boot(
 }
 
 async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFailure> {
-    let deadline = Instant::now() + order.deadline;
+    let patience = backend.patience().unwrap_or(order.deadline);
+    let patience = patience.min(order.deadline);
+    let deadline = Instant::now() + patience;
     let launch = timeout_at(deadline, backend.launch());
     let Launched {
         mut machine,
         channel,
-    } = launch.await.unwrap_or_else(|_| Err(too_late(order)))?;
+    } = launch.await.unwrap_or_else(|_| Err(too_late(patience)))?;
     let met = tokio::select! {
         biased;
         met = timeout_at(deadline, Guest::meet(channel, &order.hostname)) => Met::Outcome(met.ok()),
@@ -101,6 +113,7 @@ async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFa
                 kernel_release: ready.kernel_release,
                 boot_ms: u64::try_from(order.started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 boot_attempts: 0,
+                resumed: about.resumed,
             };
             return Ok(Vm {
                 machine,
@@ -111,7 +124,7 @@ async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFa
         Met::Outcome(Some(Err(error))) => cause(&mut *machine, error).await,
         Met::Outcome(None) => {
             end(&mut *machine).await;
-            too_late(order)
+            too_late(patience)
         }
         Met::Death(failure) => failure,
     };
@@ -142,8 +155,8 @@ async fn end(machine: &mut dyn Machine) {
     let _ = timeout(KILL, machine.ended()).await;
 }
 
-fn too_late(order: &Order) -> BootFailure {
-    let seconds = order.deadline.as_secs_f32();
+fn too_late(patience: Duration) -> BootFailure {
+    let seconds = patience.as_secs_f32();
     BootFailure::passing(Fault::new(
         FaultCode::BootTimeout,
         format!("the guest did not answer within {seconds} s"),

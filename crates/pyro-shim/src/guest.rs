@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Ready, SetUp};
+use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, SetUp};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::session::{self, Opener, SessionError};
@@ -70,23 +70,41 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Waits for the agent, however long it takes to come up, and makes this guest this guest.
-    pub(crate) async fn meet(
-        mut channel: Channel,
-        hostname: &str,
-    ) -> Result<(Self, Ready), GuestError> {
+    /// Waits for the agent, however long it takes to come up.
+    pub(crate) async fn greet(mut channel: Channel) -> Result<Self, GuestError> {
         session::greet(&mut channel).await?;
         let (opener, drive) = session::host(channel);
-        let guest = Self {
+        Ok(Self {
             opener,
             session: tokio::spawn(drive),
-        };
+        })
+    }
+
+    /// Waits for the agent and makes this guest this guest.
+    pub(crate) async fn meet(
+        channel: Channel,
+        hostname: &str,
+    ) -> Result<(Self, Ready), GuestError> {
+        let guest = Self::greet(channel).await?;
         let set_up = set_up(hostname).map_err(|source| GuestError::Random { source })?;
-        match ask(&guest.opener, &AgentRequest::SetUp(set_up)).await? {
-            AgentReply::Ready(ready) => Ok((guest, ready)),
-            AgentReply::Done => Err(GuestError::Nonsense),
-            AgentReply::Failed(source) => Err(GuestError::Refused { source }),
-        }
+        let ready = ask_ready(&guest.opener, &AgentRequest::SetUp(set_up)).await?;
+        Ok((guest, ready))
+    }
+
+    /// Who the agent is.
+    pub(crate) async fn about(&self) -> Result<Ready, GuestError> {
+        ask_ready(&self.opener, &AgentRequest::About).await
+    }
+
+    /// Brings the guest as far as it comes without being this guest.
+    pub(crate) async fn prepare(&self, prepare: &Prepare) -> Result<(), GuestError> {
+        ask_done(&self.opener, &AgentRequest::Prepare(prepare.clone())).await
+    }
+
+    /// Closes the channel, and returns when it is closed.
+    pub(crate) async fn leave(mut self) {
+        self.session.abort();
+        let _ = (&mut self.session).await;
     }
 
     pub(crate) fn opener(&self) -> Opener {
@@ -111,9 +129,21 @@ impl Drop for Guest {
 
 /// Asks the agent to put everything acknowledged on the disk.
 pub(crate) async fn shut_down(opener: Opener) -> Result<(), GuestError> {
-    match ask(&opener, &AgentRequest::ShutDown).await? {
+    ask_done(&opener, &AgentRequest::ShutDown).await
+}
+
+async fn ask_done(opener: &Opener, request: &AgentRequest) -> Result<(), GuestError> {
+    match ask(opener, request).await? {
         AgentReply::Done => Ok(()),
         AgentReply::Ready(_) => Err(GuestError::Nonsense),
+        AgentReply::Failed(source) => Err(GuestError::Refused { source }),
+    }
+}
+
+async fn ask_ready(opener: &Opener, request: &AgentRequest) -> Result<Ready, GuestError> {
+    match ask(opener, request).await? {
+        AgentReply::Ready(ready) => Ok(ready),
+        AgentReply::Done => Err(GuestError::Nonsense),
         AgentReply::Failed(source) => Err(GuestError::Refused { source }),
     }
 }

@@ -13,6 +13,7 @@
 //! | `guest` | the session with the agent |
 //! | `control`, `bridge` | clients on the control socket |
 //! | `events`, `owner`, `expiry` | the engine's pipe, the owner's pipe, the time to live |
+//! | `template`, `holes` | a template instead of a VM |
 //! | `folder`, `liveness` | the VM's folder and the lock in it |
 
 use std::path::Path;
@@ -31,11 +32,13 @@ mod events;
 mod expiry;
 mod folder;
 mod guest;
+mod holes;
 mod liveness;
 mod owner;
 mod random;
 mod start;
 mod supervisor;
+mod template;
 
 /// Owns the VM of a folder until it is over; this is `pyro shim <dir>`.
 ///
@@ -44,6 +47,15 @@ mod supervisor;
 /// main thread, because a VMM ends when the thread that started it does.
 pub fn run(dir: &Path) -> ExitCode {
     start::run(dir)
+}
+
+/// Saves a template as the file `spec` says; this is `pyro shim --template SPEC`.
+///
+/// Takes the whole process, as [`run`] does. Prints [`pyro_wire::template::TemplateBuilt`] or a
+/// [`pyro_wire::fault::Fault`] as one line of JSON. Nothing that it started outlives it or the
+/// process at the other end of its standard input.
+pub fn save_template(spec: &Path) -> ExitCode {
+    template::run(spec)
 }
 
 /// Which accelerator this host can use; this is `pyro shim --probe`.

@@ -70,7 +70,7 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
             let lock = lock
                 .share()
                 .map_err(|error| host_io("the lock could not be shared", error))?;
-            Box::new(QemuBackend::new(qemu, lock, spec.remove_when_over))
+            Box::new(QemuBackend::new(qemu, Some(lock), spec.remove_when_over))
         }
     };
     let order = Order {

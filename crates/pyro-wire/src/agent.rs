@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! SetUp     ▶ reply: AgentReply::Ready
+//! Prepare   ▶ reply: AgentReply::Done, when everything is on the disk and nothing runs any more
+//! About     ▶ reply: AgentReply::Ready, at any time
 //! Ping      ▶ reply: AgentReply::Done
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Exec      ▶ frames Input and ExecControl messages one way,
@@ -10,6 +12,8 @@
 //!
 //! Any request may be answered with [`AgentReply::Failed`]. When the asking side goes away (its
 //! stream ends), the agent ends what the stream was running.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,8 @@ use crate::fault::Fault;
 #[serde(rename_all = "snake_case")]
 pub enum AgentRequest {
     SetUp(SetUp),
+    Prepare(Prepare),
+    About,
     Ping,
     Exec(Exec),
     ShutDown,
@@ -48,7 +54,24 @@ pub struct SetUp {
     pub entropy: Vec<u8>,
 }
 
-/// The agent's state after [`SetUp`].
+/// Brings a waiting guest as far as possible without making it a particular one: root disk
+/// mounted, page cache filled. It then waits for [`SetUp`] again, and may be copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// Run one after the other to fill the page cache. Their output and their failure are ignored,
+    /// and one that takes longer than [`WARM_UP_LIMIT`] is killed.
+    #[serde(default)]
+    pub warm_up: Vec<Command>,
+}
+
+/// How long one command of [`Prepare`] may run.
+pub const WARM_UP_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the agent writes to the guest's console when it has noticed that a host has gone, and
+/// waits for the next. From here on the guest may be frozen.
+pub const WAITING: &str = "pyro-agent: waiting for a host";
+
+/// Who the agent is, and how far the guest has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     pub agent_version: String,

@@ -55,6 +55,10 @@ pub struct Qemu {
     pub mem_mib: u32,
     /// The root disk, bottom layer first; the last one is written to.
     pub disk: Vec<DiskLayer>,
+    /// The folder of a template to resume instead of booting. When that fails the VM boots, on
+    /// the same disk.
+    #[serde(default)]
+    pub template: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +123,9 @@ pub struct Running {
     pub boot_ms: u64,
     /// How many boots it took; more than one means that a boot was given up.
     pub boot_attempts: u32,
+    /// Whether it came out of the template. False although there was one: the template is no good.
+    #[serde(default)]
+    pub resumed: bool,
 }
 
 /// How a VM came to its end.

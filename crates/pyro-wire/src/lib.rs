@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! engine ──launch file──▶ shim                      [`launch`]  all that a shim ever learns
+//! engine ──template file──▶ shim                    [`template`] how to save a frozen guest
 //! engine ◀──event pipe─── shim                      [`launch`]  ready, failed, ended
 //! engine ──unix socket──▶ shim                      [`shim`]    status, stop, a line to the agent
 //! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
@@ -19,6 +20,7 @@ pub mod frame;
 pub mod launch;
 pub mod session;
 pub mod shim;
+pub mod template;
 
 /// The version of everything in this crate, exchanged in every greeting.
 pub const PROTOCOL: u32 = 1;

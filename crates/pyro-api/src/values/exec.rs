@@ -51,6 +51,8 @@ pub struct ExecResult {
     pub accelerator_reason: String,
     /// Time until the VM answered, in milliseconds.
     pub boot_ms: u64,
+    /// Whether the VM resumed a template and did not boot.
+    pub resumed: bool,
     /// How many boots it took; more than one means that a boot was given up.
     pub boot_attempts: u32,
 }

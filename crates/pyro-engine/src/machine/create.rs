@@ -13,6 +13,7 @@ use super::{disk, now};
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::error::catalog_failed;
+use crate::template::{Shape, Template};
 
 /// What a new VM is to be.
 pub(crate) struct Wanted<'a> {
@@ -26,10 +27,20 @@ pub(crate) struct Wanted<'a> {
     pub(crate) allow_host_compat: bool,
 }
 
+/// An image, and the template whose disk the VM's own is a layer on.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    pub(crate) installed: Installed,
+    pub(crate) template: Option<Template>,
+}
+
+/// The fact of a record that names the folder of its template.
+pub(crate) const TEMPLATE: &str = "template";
+
 /// What a VM runs on.
 #[derive(Clone, Debug)]
 pub(crate) enum Base {
-    Image(Box<Installed>),
+    Image(Box<Image>),
     HostProcess,
 }
 
@@ -51,7 +62,16 @@ impl Engine {
         let base = match self.backend(wanted.allow_host_compat)? {
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
-                Base::Image(Box::new(self.ensure(spec, caller).await?))
+                let installed = self.ensure(spec, caller).await?;
+                let shape = Shape {
+                    vcpu_count: wanted.vcpu_count.get(),
+                    mem_mib: wanted.mem_mib.get(),
+                };
+                let template = self.template(&installed, shape, caller).await?;
+                Base::Image(Box::new(Image {
+                    installed,
+                    template,
+                }))
             }
         };
 
@@ -95,17 +115,16 @@ impl Engine {
         let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
         match self.catalog().installed(spec).map_err(catalog_failed)? {
             Some(installed) if installed.rootfs_digest == *digest => {
-                Ok(Base::Image(Box::new(installed)))
+                let template = match record.metadata.get(TEMPLATE) {
+                    None => None,
+                    Some(key) => Some(self.shelf().find(key).ok_or_else(|| image_gone(record))?),
+                };
+                Ok(Base::Image(Box::new(Image {
+                    installed,
+                    template,
+                })))
             }
-            _ => Err(Error::new(
-                ErrorCode::Damaged,
-                format!("VM `{}` was created on an image that is gone", record.vm_id),
-            )
-            .because(format!(
-                "`{}` was pulled anew or removed since",
-                record.environment
-            ))
-            .hint("Delete the VM and create a new one")),
+            _ => Err(image_gone(record)),
         }
     }
 
@@ -126,7 +145,7 @@ impl Engine {
         let folder = self.folder(&record.vm_id);
         let made = match folder.create() {
             Ok(()) => match base {
-                Base::Image(installed) => disk::create_layer(&folder, installed),
+                Base::Image(image) => disk::create_layer(&folder, &image.installed),
                 Base::HostProcess => std::fs::create_dir(folder.join(disk::HOST_WORKSPACE)),
             },
             Err(error) => Err(error),
@@ -143,6 +162,18 @@ impl Engine {
     }
 }
 
+fn image_gone(record: &VmRecord) -> Error {
+    Error::new(
+        ErrorCode::Damaged,
+        format!("VM `{}` was created on an image that is gone", record.vm_id),
+    )
+    .because(format!(
+        "`{}` was pulled anew or removed since",
+        record.environment
+    ))
+    .hint("Delete the VM and create a new one")
+}
+
 fn metadata(wanted: &Wanted<'_>, base: &Base) -> BTreeMap<String, String> {
     let mut metadata = BTreeMap::from([
         (
@@ -155,7 +186,11 @@ fn metadata(wanted: &Wanted<'_>, base: &Base) -> BTreeMap<String, String> {
         ),
         ("network_enabled".to_owned(), "false".to_owned()),
     ]);
-    if let Base::Image(installed) = base {
+    if let Base::Image(image) = base {
+        let installed = &image.installed;
+        if let Some(template) = &image.template {
+            metadata.insert(TEMPLATE.to_owned(), template.key());
+        }
         metadata.extend([
             ("environment_source".to_owned(), installed.source.clone()),
             (

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use imago::file::File;
 use imago::qcow2::Qcow2;
@@ -18,31 +19,57 @@ const LAYER: &str = "disk.qcow2";
 /// Folder that stands in for `/workspace` when commands run on the host.
 pub(crate) const HOST_WORKSPACE: &str = "workspace";
 
+/// The layer of a VM that was just created.
 pub(crate) fn create_layer(folder: &VmFolder, base: &Installed) -> io::Result<()> {
-    let path = folder.join(LAYER);
+    create(&folder.join(LAYER), base)
+}
+
+/// The layer that a template's guest writes to before it is frozen.
+pub(crate) fn create_template_layer(folder: &Path, base: &Installed) -> io::Result<()> {
+    create(&folder.join(LAYER), base)
+}
+
+fn create(path: &Path, base: &Installed) -> io::Result<()> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&path)?;
-    let file = File::open(StorageOpenOptions::new().write(true).filename(&path))?;
+        .open(path)?;
+    let file = File::open(StorageOpenOptions::new().write(true).filename(path))?;
+    // No backing file is named in the header: the shim names the whole chain itself, and a
+    // template is built in another place than it is used in.
     Qcow2::<File>::create_builder(file)
         .size(base.virtual_size)
-        // For people with qemu-img; the shim names the whole chain itself.
-        .backing(base.rootfs.display().to_string(), "raw".to_owned())
         .create()
 }
 
 /// The chain that a VM starts from, bottom first.
-pub(crate) fn chain(folder: &VmFolder, base: &Installed) -> Vec<DiskLayer> {
-    vec![
-        DiskLayer {
-            path: base.rootfs.clone(),
-            format: DiskFormat::Raw,
-        },
-        DiskLayer {
-            path: folder.join(LAYER),
-            format: DiskFormat::Qcow2,
-        },
-    ]
+pub(crate) fn chain(
+    folder: &VmFolder,
+    base: &Installed,
+    template: Option<&Path>,
+) -> Vec<DiskLayer> {
+    let mut chain = vec![image(base)];
+    chain.extend(template.map(|folder| layer(&folder.join(LAYER))));
+    chain.push(layer(&folder.join(LAYER)));
+    chain
+}
+
+/// The chain of a template while it is built.
+pub(crate) fn template_chain(folder: &Path, base: &Installed) -> Vec<DiskLayer> {
+    vec![image(base), layer(&folder.join(LAYER))]
+}
+
+fn image(base: &Installed) -> DiskLayer {
+    DiskLayer {
+        path: base.rootfs.clone(),
+        format: DiskFormat::Raw,
+    }
+}
+
+fn layer(path: &Path) -> DiskLayer {
+    DiskLayer {
+        path: path.to_owned(),
+        format: DiskFormat::Qcow2,
+    }
 }

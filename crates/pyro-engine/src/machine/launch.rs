@@ -3,14 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use pyro_api::{Caller, Event};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame;
 use pyro_wire::launch::{Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Running};
+use serde::Serialize;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -79,14 +80,14 @@ impl Launched {
 
 /// Starts `pyro shim` on a prepared folder.
 pub(crate) async fn launch(
-    pyro: &std::path::Path,
+    pyro: &Path,
     folder: &VmFolder,
     spec: &LaunchSpec,
     caller: &Caller,
 ) -> Result<Launched, LaunchError> {
-    write_launch_file(folder, spec).map_err(|source| LaunchError::LaunchFile { source })?;
+    write_private(&folder.join(LAUNCH_FILE), spec).map_err(|source| LaunchError::LaunchFile { source })?;
     let log =
-        private_file(folder, SHIM_LOG).map_err(|source| LaunchError::LaunchFile { source })?;
+        private_file(&folder.join(SHIM_LOG)).map_err(|source| LaunchError::LaunchFile { source })?;
     let start_failed = |source| LaunchError::Start {
         program: pyro.to_owned(),
         source,
@@ -146,18 +147,27 @@ async fn ready(
     }
 }
 
-fn write_launch_file(folder: &VmFolder, spec: &LaunchSpec) -> io::Result<()> {
-    let file = private_file(folder, LAUNCH_FILE)?;
-    serde_json::to_writer_pretty(file, spec).map_err(io::Error::from)
+/// Writes a launch file that only this user reads.
+pub(crate) fn write_private(path: &Path, spec: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(private_file(path)?, spec).map_err(io::Error::from)
 }
 
-fn private_file(folder: &VmFolder, name: &str) -> io::Result<File> {
+/// What a child prints until it ends. Its standard input stays open for as long as this is polled,
+/// and ends with it.
+pub(crate) async fn output_with_owner(mut child: Child) -> io::Result<Output> {
+    let owner = child.stdin.take();
+    let output = child.wait_with_output().await;
+    drop(owner);
+    output
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(folder.join(name))
+        .open(path)
 }
 
 fn end_of_log(folder: &VmFolder) -> String {

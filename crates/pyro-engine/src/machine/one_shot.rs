@@ -88,6 +88,7 @@ impl Engine {
             accelerator: record.accelerator.clone().unwrap_or_default(),
             accelerator_reason: fact("accelerator_reason"),
             boot_ms: fact("boot_ms").parse().unwrap_or_default(),
+            resumed: fact("resumed") == "true",
             boot_attempts: fact("boot_attempts").parse().unwrap_or_default(),
         })
     }

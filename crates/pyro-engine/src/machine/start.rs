@@ -6,7 +6,7 @@ use pyro_api::values::{ExecutionMode, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::{CatalogError, Kernel};
 use pyro_wire::PROTOCOL;
-use pyro_wire::launch::{LaunchSpec, Machine, Process, Qemu};
+use pyro_wire::launch::{AcceleratorChoice, LaunchSpec, Machine, Process, Qemu};
 
 use super::create::Base;
 use super::folder::VmFolder;
@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::error::catalog_failed;
 use crate::error::launch_failed;
 use crate::store::Admission;
+use crate::template::Template;
 
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
@@ -46,7 +47,8 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Launched, Error> {
         self.admit(record).await?;
-        let spec = self.launch_spec(record, base)?;
+        let template = base.template_for(record);
+        let spec = self.launch_spec(record, base, template)?;
         let folder = self.folder(&record.vm_id);
         let launched = launch(self.config().pyro()?, &folder, &spec, caller)
             .await
@@ -55,6 +57,12 @@ impl Engine {
                 error => launch_failed(&record.vm_id, error),
             })?;
         let running = &launched.running;
+        if let Some(template) = template
+            && !running.resumed
+        {
+            // The next VM of this shape makes a new one.
+            self.shelf().drop_template(&template.folder);
+        }
         record.state = VmState::Started;
         record.execution_mode = match base {
             Base::Image(_) => ExecutionMode::GuestVsock,
@@ -69,8 +77,12 @@ impl Engine {
             ("backend".to_owned(), running.backend.clone()),
             (
                 "accelerator_reason".to_owned(),
-                running.accelerator_reason.clone(),
+                match template.filter(|_| running.resumed) {
+                    Some(template) => template.facts.accelerator_reason.clone(),
+                    None => running.accelerator_reason.clone(),
+                },
             ),
+            ("resumed".to_owned(), running.resumed.to_string()),
             ("guest_kernel".to_owned(), running.kernel_release.clone()),
             ("boot_ms".to_owned(), running.boot_ms.to_string()),
             (
@@ -146,19 +158,35 @@ impl Engine {
         })
     }
 
-    fn launch_spec(&self, record: &VmRecord, base: &Base) -> Result<LaunchSpec, Error> {
+    fn launch_spec(
+        &self,
+        record: &VmRecord,
+        base: &Base,
+        template: Option<&Template>,
+    ) -> Result<LaunchSpec, Error> {
         let agent = self.config().agent()?;
         let folder = self.folder(&record.vm_id);
         let machine = match base {
-            Base::Image(installed) => Machine::Qemu(Qemu {
+            Base::Image(image) => Machine::Qemu(Qemu {
                 binary: on_path(QEMU).ok_or_else(qemu_missing)?,
-                accelerator: self.config().accelerator,
+                // A frozen guest goes on where it was frozen.
+                accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
+                    Some("kvm") => AcceleratorChoice::Kvm,
+                    Some(_) => AcceleratorChoice::Tcg,
+                    None => self.config().accelerator,
+                },
                 probe_cache: self.probe_cache(),
-                kernel: installed.kernel.image.clone(),
-                initramfs: self.initramfs(&installed.kernel, agent, &folder)?,
+                kernel: image.installed.kernel.image.clone(),
+                initramfs: self.initramfs(&image.installed.kernel, agent, &folder)?,
                 vcpu_count: record.vcpu_count,
                 mem_mib: record.mem_mib,
-                disk: disk::chain(&folder, installed),
+                // The layer of the template stays below a VM that was made on it, resumed or not.
+                disk: disk::chain(
+                    &folder,
+                    &image.installed,
+                    image.template.as_ref().map(|template| template.folder.as_path()),
+                ),
+                template: template.map(Template::guest),
             }),
             Base::HostProcess => Machine::Process(Process {
                 agent: agent.to_owned(),
@@ -175,6 +203,16 @@ impl Engine {
             bound_to_owner: true,
             remove_when_over: true,
         })
+    }
+}
+
+impl Base {
+    /// The template to resume: only a VM that never ran has the disk that the template remembers.
+    fn template_for(&self, record: &VmRecord) -> Option<&Template> {
+        match self {
+            Self::Image(image) if record.state == VmState::Created => image.template.as_ref(),
+            Self::Image(_) | Self::HostProcess => None,
+        }
     }
 }
 

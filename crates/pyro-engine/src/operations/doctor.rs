@@ -161,6 +161,14 @@ impl Engine {
             ),
             Err(error) => warning("disk space", error.to_string(), "df -h"),
         });
+        checks.push(ok(
+            "templates",
+            format!(
+                "{} MiB of at most {} MiB (PYRO_TEMPLATE_LIMIT_MIB)",
+                self.shelf().used_bytes() >> 20,
+                self.config().template_limit_bytes >> 20
+            ),
+        ));
         for environment in self.environments() {
             if let Some(problem) = environment.problem {
                 checks.push(warning(

@@ -1,14 +1,22 @@
 use pyro_api::operations::env_pull::{EnvPull, PulledEnvironment};
+use pyro_api::values::{MemMib, VcpuCount};
 use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::Catalog;
 
 use crate::Engine;
 use crate::error::catalog_failed;
+use crate::template::Shape;
 
 impl Handle<EnvPull> for Engine {
     async fn handle(&self, pull: EnvPull, caller: &Caller) -> Result<PulledEnvironment, Error> {
         let spec = pyro_catalog::find(&pull.environment).map_err(catalog_failed)?;
         let installed = self.pulling(spec, caller, Catalog::pull).await?;
+        // Made now for VMs of the usual size, so that the first of them does not wait for it.
+        let usual = Shape {
+            vcpu_count: VcpuCount::default().get(),
+            mem_mib: MemMib::default().get(),
+        };
+        self.template(&installed, usual, caller).await?;
         Ok(PulledEnvironment {
             kernel_image: installed.kernel.image.display().to_string(),
             rootfs_image: installed.rootfs.display().to_string(),

@@ -1,9 +1,10 @@
 //! How a machine is made. Nothing above this folder may assume disk formats, a monitor protocol
 //! or a kind of channel.
 //!
-//! What a backend *is* travels as data ([`About`]). Pausing, saving, resuming and new disk layers
-//! will be further verbs of a [`Machine`] (and a second way to [`Backend::launch`] one); a backend
-//! that cannot do them will say so in its data and not in the supervisor's code.
+//! What a backend *is* travels as data ([`About`]). That a machine was resumed and not booted is a
+//! backend's own affair, up to the fallback: it says how long to wait, and what it will do instead.
+
+use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
@@ -31,9 +32,24 @@ pub(crate) trait Backend {
     /// Starts a machine. Dropping the future kills what it started.
     fn launch(&mut self) -> LocalBoxFuture<'_, Result<Launched, BootFailure>>;
 
-    /// Hears that the machine launched last came to nothing. True when the next one will be made
-    /// differently, and is therefore worth a try whatever the failure was.
-    fn boot_failed(&mut self, fault: &Fault) -> bool;
+    /// How long the next machine may take to answer, where that is less than a boot may.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Hears that the machine launched last came to nothing.
+    fn boot_failed(&mut self, fault: &Fault) -> Next;
+}
+
+/// What a backend does after a machine that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The same again.
+    Same,
+    /// A machine made differently, which is worth a try whatever the failure was.
+    Different,
+    /// The first attempt was a shortcut, and these words tell people so. Now comes the first boot.
+    Boot(String),
 }
 
 pub(crate) struct Launched {
@@ -66,6 +82,8 @@ pub(crate) struct About {
     pub(crate) accelerator: &'static str,
     pub(crate) accelerator_reason: String,
     pub(crate) vmm_version: Option<String>,
+    /// It was not booted but came out of a template.
+    pub(crate) resumed: bool,
 }
 
 /// How a machine ended by itself.

@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::child::{Pass, describe, spawn};
 use super::descendants::reap_orphans;
-use super::{About, Backend, BootFailure, Death, DeathKind, Launched, Machine};
+use super::{About, Backend, BootFailure, Death, DeathKind, Launched, Machine, Next};
 use crate::console::{CONSOLE_BYTES, Tail};
 use crate::events::Events;
 
@@ -58,6 +58,7 @@ impl ProcessBackend {
                     accelerator_reason: "the agent runs on the host itself, without isolation"
                         .into(),
                     vmm_version: None,
+                    resumed: false,
                 },
                 output: Tail::follow(Receiver::from_owned_fd(reader.into())?, CONSOLE_BYTES),
                 orphans: signal(SignalKind::child())?,
@@ -83,8 +84,8 @@ impl Backend for ProcessBackend {
         async { launched }.boxed_local()
     }
 
-    fn boot_failed(&mut self, _: &Fault) -> bool {
-        false
+    fn boot_failed(&mut self, _: &Fault) -> Next {
+        Next::Same
     }
 }
 

@@ -13,14 +13,39 @@ use super::example;
 const KERNEL: &str = "PYRO_TEST_KERNEL";
 
 pub(crate) fn spec(folder: &Path) -> Qemu {
-    let kernel = std::env::var_os(KERNEL)
-        .map(PathBuf::from)
-        .unwrap_or_else(|| panic!("{KERNEL} must name a folder with a kernel: run `make test`"));
-    let initramfs = folder.join("initramfs");
-    let agent = fs::read(example("stand_in")).unwrap();
-    fs::write(&initramfs, archive(&agent, &kernel.join("modules"))).unwrap();
     let base = folder.join("base, raw.img");
     fs::File::create(&base).unwrap().set_len(512 << 20).unwrap();
+    machine(folder, &example("stand_in"), base)
+}
+
+/// With the real agent, and the root disk of an environment that lies beside the kernel in the
+/// catalog's cache.
+pub(crate) fn real(folder: &Path) -> Qemu {
+    let agent = example("shim")
+        .parent()
+        .unwrap()
+        .with_file_name("pyro-agent");
+    assert!(agent.exists(), "build it with `cargo build -p pyro-agent`");
+    let cache = kernel();
+    let environments = fs::read_dir(cache.parent().unwrap()).unwrap();
+    let base = environments
+        .map(|entry| entry.unwrap().path().join("rootfs.ext4"))
+        .find(|image| image.exists())
+        .expect("an environment beside the kernel: run `make test`");
+    machine(folder, &agent, base)
+}
+
+fn kernel() -> PathBuf {
+    std::env::var_os(KERNEL)
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{KERNEL} must name a folder with a kernel: run `make test`"))
+}
+
+fn machine(folder: &Path, agent: &Path, base: PathBuf) -> Qemu {
+    let kernel = kernel();
+    let initramfs = folder.join("initramfs");
+    let agent = stripped(folder, agent);
+    fs::write(&initramfs, archive(&agent, &kernel.join("modules"))).unwrap();
     let top = folder.join("top.qcow2");
     layer(&base, &top);
     Qemu {
@@ -41,13 +66,31 @@ pub(crate) fn spec(folder: &Path) -> Qemu {
                 format: DiskFormat::Qcow2,
             },
         ],
+        template: None,
     }
 }
 
-/// A new qcow2 layer on a raw disk.
+/// A program as a release would ship it: a guest unpacks its agent before it starts.
+fn stripped(folder: &Path, program: &Path) -> Vec<u8> {
+    let small = folder.join("agent");
+    let made = Command::new("strip")
+        .arg("-o")
+        .args([&small, program])
+        .status();
+    match made {
+        Ok(status) if status.success() => fs::read(small).unwrap(),
+        _ => fs::read(program).unwrap(),
+    }
+}
+
+/// A new qcow2 layer on another disk.
 pub(crate) fn layer(base: &Path, top: &Path) {
+    let format = match base.extension() {
+        Some(extension) if extension == "qcow2" => "qcow2",
+        _ => "raw",
+    };
     let made = Command::new("qemu-img")
-        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+        .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
         .args([base, top])
         .status();
     assert!(made.unwrap().success());

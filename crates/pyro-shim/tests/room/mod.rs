@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 pub(crate) mod guest;
+pub(crate) mod template;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -71,6 +72,13 @@ impl Room {
     pub(crate) fn qemu() -> Self {
         let room = Self::new();
         let qemu = guest::spec(room.outer.path());
+        room.edit(|spec| spec.machine = Machine::Qemu(qemu))
+    }
+
+    /// A room for virtual machines with the real agent.
+    pub(crate) fn real() -> Self {
+        let room = Self::new();
+        let qemu = guest::real(room.outer.path());
         room.edit(|spec| spec.machine = Machine::Qemu(qemu))
     }
 

@@ -85,8 +85,21 @@ const KERNEL: &[&str] = &[
     "random.trust_cpu=on",
 ];
 
+/// Where the guest's memory is.
+#[derive(Clone, Copy)]
+pub(crate) enum Ram<'a> {
+    /// In QEMU.
+    Own,
+    /// In this file, which is made for a template.
+    Saved(&'a Path),
+    /// In this file of a template: read from it, and written to copies of its pages.
+    Resumed(&'a Path),
+}
+
 /// Descriptors that QEMU inherits.
 pub(crate) struct Descriptors {
+    /// Stands in for the kernel of a guest that is past its boot.
+    pub(crate) stub: RawFd,
     pub(crate) agent: RawFd,
     pub(crate) console: RawFd,
     pub(crate) monitor: RawFd,
@@ -101,19 +114,18 @@ pub(crate) struct CommandLine<'a> {
     /// Bottom first; none for a guest that never looks at a disk.
     pub(crate) disk: &'a [DiskLayer],
     pub(crate) disposable: bool,
+    pub(crate) ram: Ram<'a>,
 }
 
 impl CommandLine<'_> {
     pub(crate) fn arguments(&self, descriptors: &Descriptors) -> Vec<OsString> {
         let mut line = Line::default();
         line.all(ALWAYS);
-        line.all(&["-machine", MACHINE]);
+        self.machine(&mut line);
         line.all(&self.accelerator.arguments());
         line.pair("-m", format!("{}M", self.mem_mib));
         line.pair("-smp", self.vcpu_count.to_string());
-        line.pair("-kernel", self.kernel);
-        line.pair("-initrd", self.initramfs);
-        line.pair("-append", KERNEL.join(" "));
+        self.kernel(&mut line, descriptors);
 
         // Sockets that exist before QEMU does: nothing on disk, and nothing to wait for.
         line.pair("-chardev", socket("console", descriptors.console));
@@ -141,6 +153,37 @@ impl CommandLine<'_> {
             );
         }
         line.arguments
+    }
+
+    fn machine(&self, line: &mut Line) {
+        let (path, share) = match self.ram {
+            Ram::Own => return line.all(&["-machine", MACHINE]),
+            Ram::Saved(path) => (path, true),
+            Ram::Resumed(path) => (path, false),
+        };
+        let memory = json!({
+            "qom-type": "memory-backend-file",
+            "id": "ram",
+            "mem-path": path,
+            "share": share,
+            "size": u64::from(self.mem_mib) << 20,
+        });
+        line.pair("-object", memory.to_string());
+        line.pair("-machine", format!("{MACHINE},memory-backend=ram"));
+    }
+
+    /// A guest that is resumed has its kernel in its memory. QEMU only has to make the same devices
+    /// of it as before, for which any file will do that looks like a kernel: the real one and its
+    /// initramfs would be 17 MiB in every QEMU.
+    fn kernel(&self, line: &mut Line, descriptors: &Descriptors) {
+        if let Ram::Resumed(_) = self.ram {
+            line.pair("-kernel", format!("/proc/self/fd/{}", descriptors.stub));
+            line.all(&["-incoming", "defer"]);
+            return;
+        }
+        line.pair("-kernel", self.kernel);
+        line.pair("-initrd", self.initramfs);
+        line.pair("-append", KERNEL.join(" "));
     }
 }
 
@@ -236,6 +279,66 @@ mod tests {
         assert_eq!(
             (&base["driver"], base.get("backing")),
             (&json!("raw"), None)
+        );
+    }
+
+    #[test]
+    fn saving_and_resuming_differ_in_the_memory_and_the_kernel_only() {
+        let line = |ram| {
+            let line = CommandLine {
+                accelerator: Accelerator::Tcg,
+                kernel: Path::new("/kernel"),
+                initramfs: Path::new("/initramfs"),
+                vcpu_count: 2,
+                mem_mib: 256,
+                disk: &[layer("/disk", DiskFormat::Qcow2)],
+                disposable: false,
+                ram,
+            };
+            let arguments = line.arguments(&Descriptors {
+                agent: 3,
+                console: 4,
+                monitor: 5,
+                stub: 6,
+            });
+            let words = arguments
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned());
+            words.collect::<Vec<_>>()
+        };
+        let file = Path::new("/a folder, with comma/memory");
+        let (saved, resumed) = (line(Ram::Saved(file)), line(Ram::Resumed(file)));
+        let only = |one: &[String], other: &[String]| -> Vec<String> {
+            one.iter()
+                .filter(|word| !other.contains(word))
+                .cloned()
+                .collect()
+        };
+        let memory = |share: bool| {
+            format!(
+                "{{\"id\":\"ram\",\"mem-path\":\"/a folder, with comma/memory\",\
+                 \"qom-type\":\"memory-backend-file\",\"share\":{share},\"size\":268435456}}"
+            )
+        };
+        assert_eq!(
+            only(&resumed, &saved),
+            [&memory(false), "/proc/self/fd/6", "-incoming", "defer"]
+        );
+        assert_eq!(
+            only(&saved, &resumed),
+            [
+                &memory(true),
+                "/kernel",
+                "-initrd",
+                "/initramfs",
+                "-append",
+                &KERNEL.join(" ")
+            ]
+        );
+        assert!(
+            !line(Ram::Own)
+                .iter()
+                .any(|word| word.contains("memory-backend"))
         );
     }
 

@@ -14,10 +14,11 @@ use pyro_wire::fault::{Fault, FaultCode};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::command_line::{CommandLine, Descriptors};
-use super::qmp::{Event, Qmp};
+use super::command_line::{CommandLine, Descriptors, Ram};
+use super::qmp::{Event, Qmp, QmpError};
+use super::stub;
 use crate::backend::child::{Pass, describe, spawn};
 use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine};
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
@@ -31,6 +32,9 @@ const PANIC: &str = "Kernel panic";
 /// How long an ended QEMU's last words may take to be read.
 const REST: Duration = Duration::from_millis(300);
 
+/// How often the console is looked at by whoever waits for words on it.
+const CONSOLE_LOOK: Duration = Duration::from_millis(2);
+
 /// Starts QEMU and waits until it runs the guest, or has refused to.
 pub(crate) async fn start(
     binary: &Path,
@@ -38,11 +42,26 @@ pub(crate) async fn start(
     reason: &str,
     lock: Option<&OwnedFd>,
 ) -> Result<Launched, BootFailure> {
+    let (machine, channel) = open(binary, command_line, reason, lock).await?;
+    Ok(Launched {
+        machine: Box::new(machine),
+        channel: Box::new(channel),
+    })
+}
+
+/// Starts QEMU and waits until its monitor answers.
+pub(super) async fn open(
+    binary: &Path,
+    command_line: &CommandLine<'_>,
+    reason: &str,
+    lock: Option<&OwnedFd>,
+) -> Result<(QemuMachine, UnixStream), BootFailure> {
     let about = About {
         backend: "qemu",
         accelerator: command_line.accelerator.name(),
         accelerator_reason: reason.into(),
         vmm_version: None,
+        resumed: matches!(command_line.ram, Ram::Resumed(_)),
     };
     let (mut machine, monitor, channel) = spawn_qemu(binary, command_line, about, lock)
         .map_err(|error| BootFailure::lasting(not_started(binary, &error)))?;
@@ -54,10 +73,7 @@ pub(crate) async fn start(
         // It ends because QEMU does; otherwise the caller's deadline ends this.
         Err(_) => return Err(machine.death().await.into()),
     }
-    Ok(Launched {
-        machine: Box::new(machine),
-        channel: Box::new(channel),
-    })
+    Ok((machine, channel))
 }
 
 /// QEMU could not even be executed.
@@ -80,10 +96,12 @@ fn spawn_qemu(
     let (console, console_end) = pair()?;
     let (monitor, monitor_end) = pair()?;
     let (errors, errors_end) = io::pipe()?;
+    let stub = stub::kernel()?;
     let arguments = command_line.arguments(&Descriptors {
         agent: agent_end.as_raw_fd(),
         console: console_end.as_raw_fd(),
         monitor: monitor_end.as_raw_fd(),
+        stub: stub.as_raw_fd(),
     });
     let mut command = Command::new(binary);
     command
@@ -92,6 +110,9 @@ fn spawn_qemu(
         .stdout(Stdio::null())
         .stderr(errors_end);
     let mut pass = vec![agent_end.as_fd(), console_end.as_fd(), monitor_end.as_fd()];
+    if let Ram::Resumed(_) = command_line.ram {
+        pass.push(stub.as_fd());
+    }
     pass.extend(lock.map(AsFd::as_fd));
     let child = spawn(command, &Pass::AsTheyAre(&pass), Signal::SIGKILL)?;
     if let Some(pid) = child.id() {
@@ -117,7 +138,7 @@ fn pair() -> io::Result<(UnixStream, StdUnixStream)> {
     Ok((UnixStream::from_std(ours)?, theirs))
 }
 
-struct QemuMachine {
+pub(super) struct QemuMachine {
     about: About,
     child: Child,
     /// None before QEMU's greeting and after it has closed the monitor.
@@ -131,6 +152,28 @@ struct QemuMachine {
 }
 
 impl QemuMachine {
+    /// The monitor, while QEMU has it open.
+    pub(super) fn monitor(&mut self) -> Result<&mut Qmp, QmpError> {
+        self.qmp.as_mut().ok_or(QmpError::Ended)
+    }
+
+    /// Resolves when the guest has written this to its console.
+    pub(super) async fn console_says(&self, words: &str) {
+        while self.console.last_with(words).is_none() {
+            sleep(CONSOLE_LOOK).await;
+        }
+    }
+
+    /// What came of a conversation with the monitor that failed: mostly that QEMU is ending.
+    pub(super) async fn after(&mut self, error: QmpError) -> BootFailure {
+        if let QmpError::Refused { .. } = error {
+            self.kill();
+            self.death().await;
+            return BootFailure::lasting(Fault::new(FaultCode::VmmFailed, error.to_string()));
+        }
+        self.death().await.into()
+    }
+
     async fn death(&mut self) -> Death {
         loop {
             let event = match &mut self.qmp {

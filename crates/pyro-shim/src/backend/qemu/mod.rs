@@ -5,37 +5,46 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{AcceleratorChoice, Qemu};
 
-use self::command_line::{Accelerator, CommandLine};
+use self::command_line::{Accelerator, CommandLine, Ram};
 use self::memory::{Found, Memory};
-use super::{Backend, BootFailure, Launched};
+use self::resume::Template;
+use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
 
 mod command_line;
 mod machine;
 mod memory;
+mod migration;
 pub(crate) mod probe;
 mod qmp;
+mod resume;
 mod rom;
+mod save;
+mod stub;
 
 pub(crate) struct QemuBackend {
     spec: Qemu,
     /// Inherited by QEMU, so that the VM counts as alive for as long as QEMU lives.
-    lock: OwnedFd,
+    lock: Option<OwnedFd>,
     /// The disk is thrown away at the end.
     disposable: bool,
     accelerator: Accelerator,
     reason: String,
+    /// A machine was resumed, and nothing was heard of it yet.
+    resuming: bool,
 }
 
 impl QemuBackend {
-    pub(crate) fn new(spec: Qemu, lock: OwnedFd, disposable: bool) -> Self {
+    pub(crate) fn new(spec: Qemu, lock: Option<OwnedFd>, disposable: bool) -> Self {
         Self {
+            resuming: false,
             spec,
             lock,
             disposable,
@@ -69,7 +78,7 @@ impl QemuBackend {
         }
     }
 
-    async fn start(&self) -> Result<Launched, BootFailure> {
+    fn look_at_files(&self) -> Result<(), BootFailure> {
         readable(&self.spec.kernel, "the kernel")?;
         readable(&self.spec.initramfs, "the initramfs")?;
         if let Some((top, below)) = self.spec.disk.split_last() {
@@ -82,7 +91,11 @@ impl QemuBackend {
                 OpenOptions::new().read(true).write(true),
             )?;
         }
-        let command_line = CommandLine {
+        Ok(())
+    }
+
+    fn command_line<'a>(&'a self, ram: Ram<'a>) -> CommandLine<'a> {
+        CommandLine {
             accelerator: self.accelerator,
             kernel: &self.spec.kernel,
             initramfs: &self.spec.initramfs,
@@ -90,14 +103,24 @@ impl QemuBackend {
             mem_mib: self.spec.mem_mib,
             disk: &self.spec.disk,
             disposable: self.disposable,
-        };
-        machine::start(
-            &self.spec.binary,
-            &command_line,
-            &self.reason,
-            Some(&self.lock),
-        )
-        .await
+            ram,
+        }
+    }
+
+    async fn start(&mut self) -> Result<Launched, BootFailure> {
+        self.look_at_files()?;
+        self.resuming = self.spec.template.is_some();
+        let command_line = self.command_line(Ram::Own);
+        let (binary, lock) = (&self.spec.binary, self.lock.as_ref());
+        match &self.spec.template {
+            Some(folder) => {
+                let template = Template::open(folder, &self.spec, self.accelerator)?;
+                template
+                    .resume(binary, &command_line, &self.reason, lock)
+                    .await
+            }
+            None => machine::start(binary, &command_line, &self.reason, lock).await,
+        }
     }
 }
 
@@ -114,10 +137,21 @@ impl Backend for QemuBackend {
         self.start().boxed_local()
     }
 
-    fn boot_failed(&mut self, fault: &Fault) -> bool {
+    fn patience(&self) -> Option<Duration> {
+        self.spec.template.as_ref().map(|_| resume::PATIENCE)
+    }
+
+    fn boot_failed(&mut self, fault: &Fault) -> Next {
+        if std::mem::take(&mut self.resuming) {
+            self.spec.template = None;
+            return Next::Boot(format!(
+                "the template could not be resumed ({}), booting instead",
+                fault.message
+            ));
+        }
         let chosen_here = self.spec.accelerator == AcceleratorChoice::Auto;
         if !chosen_here || self.accelerator != Accelerator::Kvm {
-            return false;
+            return Next::Same;
         }
         // A probe can be right and the host wrong an hour later: emulation still works.
         let reason = format!("a guest failed to boot under KVM: {}", fault.message);
@@ -133,7 +167,7 @@ impl Backend for QemuBackend {
         Memory::at(&self.spec.probe_cache).remember(&asked, &found);
         self.accelerator = Accelerator::Tcg;
         self.reason = reason;
-        true
+        Next::Different
     }
 }
 

@@ -23,7 +23,7 @@ use pyro_wire::session;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::command_line::{ALWAYS, Accelerator, CommandLine};
+use super::command_line::{ALWAYS, Accelerator, CommandLine, Ram};
 use super::memory::{Found, Memory};
 use super::{machine, rom};
 use crate::backend::child::{Pass, describe, spawn};
@@ -247,6 +247,7 @@ async fn try_kernel(asked: &Asked<'_>) -> Result<(), Trouble> {
         mem_mib: 256,
         disk: &[],
         disposable: true,
+        ram: Ram::Own,
     };
     let guest = |reason: String| Trouble::Guest {
         reason: format!("{DEVICE} exists but a probe guest did not run: {reason}"),

@@ -3,11 +3,13 @@
 //! A QEMU that a guest has taken over may say anything: lines are bounded and nonsense is skipped.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::Deserialize;
-use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -23,6 +25,8 @@ pub(crate) enum QmpError {
         #[from]
         source: io::Error,
     },
+    #[error("QEMU refused `{command}`: {reason}")]
+    Refused { command: String, reason: String },
 }
 
 /// What QEMU tells unasked, as far as it matters.
@@ -45,6 +49,8 @@ struct Line {
     data: Value,
     #[serde(rename = "return")]
     answer: Option<Value>,
+    id: Value,
+    error: Option<Value>,
 }
 
 pub(crate) struct Qmp {
@@ -56,6 +62,8 @@ pub(crate) struct Qmp {
     commands: OwnedWriteHalf,
     waiting: VecDeque<Event>,
     version: String,
+    /// How many questions so far, which is the id of the last one.
+    asked: u64,
 }
 
 impl Qmp {
@@ -69,6 +77,7 @@ impl Qmp {
             commands,
             waiting: VecDeque::new(),
             version: String::new(),
+            asked: 0,
         };
         while qmp.version.is_empty() {
             if let Some(greeting) = qmp.line().await?.greeting {
@@ -120,6 +129,59 @@ impl Qmp {
         }
     }
 
+    /// Asks, and waits for the answer. Events that come meanwhile are kept.
+    pub(crate) async fn ask(&mut self, name: &str, arguments: Value) -> Result<Value, QmpError> {
+        self.ask_with(name, arguments, None).await
+    }
+
+    /// As [`Qmp::ask`], with a descriptor that QEMU gets a copy of.
+    pub(crate) async fn ask_with(
+        &mut self,
+        name: &str,
+        arguments: Value,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<Value, QmpError> {
+        self.asked += 1;
+        let id = Value::from(self.asked);
+        let command = json!({ "execute": name, "arguments": arguments, "id": id });
+        let command = format!("{command}\r\n");
+        match fd {
+            None => self.commands.write_all(command.as_bytes()).await?,
+            Some(fd) => self.send_with(command.as_bytes(), fd).await?,
+        }
+        loop {
+            let line = self.line().await?;
+            if line.id != id {
+                self.waiting.extend(understand(&line));
+            } else if let Some(error) = line.error {
+                return Err(QmpError::Refused {
+                    command: name.into(),
+                    reason: error["desc"].as_str().unwrap_or("no reason given").into(),
+                });
+            } else {
+                return Ok(line.answer.unwrap_or_default());
+            }
+        }
+    }
+
+    async fn send_with(&self, line: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
+        let socket: &UnixStream = self.commands.as_ref();
+        let fds = [fd.as_raw_fd()];
+        let sent = socket.async_io(Interest::WRITABLE, || {
+            let message = [IoSlice::new(line)];
+            let passed = [ControlMessage::ScmRights(&fds)];
+            let flags = MsgFlags::MSG_NOSIGNAL;
+            sendmsg::<()>(socket.as_raw_fd(), &message, &passed, flags, None)
+                .map_err(io::Error::from)
+        });
+        // A line is so short that the socket takes it whole.
+        if sent.await? == line.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        }
+    }
+
     /// Commands are so short that the socket takes them whole: this never waits.
     async fn command(&mut self, name: &str) -> Result<(), QmpError> {
         let line = format!("{{\"execute\":\"{name}\"}}\r\n");
@@ -156,10 +218,46 @@ fn version(greeting: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     const GREETING: &[u8] =
         br#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}}}"#;
+
+    #[tokio::test]
+    async fn a_question_finds_its_answer_among_events() {
+        let (ours, mut qemu) = UnixStream::pair().unwrap();
+        qemu.write_all(GREETING).await.unwrap();
+        qemu.write_all(b"\r\n").await.unwrap();
+        for line in [
+            r#"{"return": {}}"#,
+            r#"{"event": "SHUTDOWN", "data": {"reason": "guest-reset"}}"#,
+            r#"{"return": {"status": "of another question"}, "id": 7}"#,
+            r#"{"return": {"status": "completed"}, "id": 1}"#,
+            r#"{"error": {"class": "GenericError", "desc": "no such thing"}, "id": 2}"#,
+        ] {
+            qemu.write_all(format!("{line}\r\n").as_bytes())
+                .await
+                .unwrap();
+        }
+        let mut qmp = Qmp::open(ours).await.unwrap();
+        let answer = qmp.ask("query-migrate", json!({})).await.unwrap();
+        assert_eq!(answer["status"], "completed");
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let refused = qmp.ask_with("getfd", json!({}), Some(null.as_fd())).await;
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "QEMU refused `getfd`: no such thing"
+        );
+        let reason = "guest-reset".into();
+        assert_eq!(qmp.event().await.unwrap(), Event::Shutdown { reason });
+        drop(qemu);
+        assert!(matches!(
+            qmp.ask("stop", json!({})).await,
+            Err(QmpError::Ended | QmpError::Io { .. })
+        ));
+    }
 
     #[tokio::test]
     async fn events_come_through_noise() {

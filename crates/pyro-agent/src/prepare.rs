@@ -1,0 +1,85 @@
+//! Brings a waiting guest as far as it can come without being a particular one: root disk mounted,
+//! page cache filled with what first commands read.
+//!
+//! The guest is then frozen and copied many times, together with its disk. So nothing may run any
+//! more, nothing may wait to be written, and nothing that tells two guests apart may be there: no
+//! host name, no machine id.
+
+use std::path::Path;
+
+use pyro_wire::agent::{Command, Exec, Prepare, WARM_UP_LIMIT};
+use pyro_wire::fault::{Fault, FaultCode};
+use tokio::time::timeout;
+
+use crate::agent::{Agent, Place, Stage};
+use crate::command::{self, Running, WORKSPACE};
+use crate::output::Outputs;
+use crate::setup::{self, SetUpError};
+use crate::{identity, mounts, shutdown};
+
+/// Prepares a waiting guest, once in its life.
+pub(crate) async fn prepare(agent: &Agent, request: &Prepare) -> Result<(), Fault> {
+    if agent.place != Place::Guest {
+        let words = "only a guest of its own can be prepared";
+        return Err(Fault::new(FaultCode::Refused, words));
+    }
+    prepare_guest(agent, request)
+        .await
+        .inspect_err(setup::report_broken)
+        .map_err(|error| error.fault())
+}
+
+async fn prepare_guest(agent: &Agent, request: &Prepare) -> Result<(), SetUpError> {
+    may_prepare(agent)?;
+    mounts::await_root_device().await?;
+    // Another stream may have been faster.
+    may_prepare(agent)?;
+    agent.set_stage(Stage::Preparing);
+    mount_root().inspect_err(|_| agent.set_stage(Stage::Broken))?;
+    for command in &request.warm_up {
+        warm_up(agent, command).await;
+    }
+    shutdown::end_processes().await;
+    nix::unistd::sync();
+    agent.set_stage(Stage::Prepared);
+    Ok(())
+}
+
+fn may_prepare(agent: &Agent) -> Result<(), SetUpError> {
+    match agent.stage() {
+        Stage::Waiting => Ok(()),
+        other => Err(setup::not_from(other)),
+    }
+}
+
+fn mount_root() -> Result<(), SetUpError> {
+    mounts::switch_root()?;
+    mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
+    identity::replace_boot_id().map_err(setup::step("replace the boot id"))
+}
+
+/// Runs one command for what it leaves in the page cache. Whether it exists and what it says is
+/// nobody's business here.
+async fn warm_up(agent: &Agent, command: &Command) {
+    let request = Exec {
+        command: command.clone(),
+        cwd: None,
+        env: Vec::new(),
+        timeout_ms: None,
+        input: false,
+    };
+    let Ok(running) = command::start(agent, &request) else {
+        return;
+    };
+    let Running {
+        group,
+        stdout,
+        stderr,
+        exit,
+        ..
+    } = running;
+    Outputs::new(stdout, stderr).discard();
+    let _ = timeout(WARM_UP_LIMIT, exit).await;
+    // Nothing of it lives on: the group kills as it drops.
+    drop(group);
+}

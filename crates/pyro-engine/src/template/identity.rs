@@ -1,0 +1,112 @@
+//! Everything that shaped a template.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use pyro_api::Error;
+use pyro_catalog::Installed;
+use pyro_wire::PROTOCOL;
+use pyro_wire::launch::AcceleratorChoice;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Shape;
+use crate::config::on_path;
+use crate::engine::Engine;
+use crate::error::catalog_failed;
+use crate::machine::start::QEMU;
+
+/// Raised when templates of before are of no use although nothing below has changed.
+const GENERATION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    generation: u32,
+    protocol: u32,
+    /// The supervisor writes QEMU's command line, so another one may mean other devices.
+    pyro: String,
+    qemu: String,
+    rootfs_digest: String,
+    kernel_digest: String,
+    /// The archive's name is the digest of kernel modules and agent.
+    initramfs: String,
+    vcpu_count: u32,
+    mem_mib: u32,
+    accelerator: AcceleratorChoice,
+    /// Whether KVM works is found out once per start of the host, and so are templates.
+    host_boot: String,
+}
+
+impl Identity {
+    pub(super) fn shape(&self) -> Shape {
+        Shape {
+            vcpu_count: self.vcpu_count,
+            mem_mib: self.mem_mib,
+        }
+    }
+
+    pub(crate) fn key(&self) -> String {
+        // Writing a struct of plain fields into memory has no way to fail.
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let digest = Sha256::digest(text);
+        digest[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+impl Engine {
+    /// `None` where no template can be made, because the cache or QEMU is out of reach.
+    pub(super) fn template_identity(
+        &self,
+        installed: &Installed,
+        shape: Shape,
+    ) -> Result<Option<Identity>, Error> {
+        let Some(qemu) = on_path(QEMU) else {
+            return Ok(None);
+        };
+        let agent = self.config().agent()?;
+        let initramfs = match self.catalog().initramfs(&installed.kernel, agent) {
+            Ok(path) => path,
+            Err(pyro_catalog::CatalogError::CacheNotWritable { .. }) => return Ok(None),
+            Err(error) => return Err(catalog_failed(error)),
+        };
+        Ok(Some(Identity {
+            generation: GENERATION,
+            protocol: PROTOCOL,
+            pyro: stamp(self.config().pyro()?),
+            qemu: stamp(&qemu),
+            rootfs_digest: installed.rootfs_digest.clone(),
+            kernel_digest: installed.kernel.digest.clone(),
+            initramfs: initramfs
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            vcpu_count: shape.vcpu_count,
+            mem_mib: shape.mem_mib,
+            accelerator: self.config().accelerator,
+            host_boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+        }))
+    }
+}
+
+/// What tells one version of a program from another without reading it.
+fn stamp(path: &Path) -> String {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::metadata(&path) {
+        Ok(found) => format!(
+            "{} {} {}.{:09}",
+            path.display(),
+            found.size(),
+            found.mtime(),
+            found.mtime_nsec()
+        ),
+        Err(_) => path.display().to_string(),
+    }
+}

@@ -1,0 +1,149 @@
+//! A template in a folder of its own, and VMs out of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use pyro_wire::agent::{Command as GuestCommand, ExecEvent, Prepare};
+use pyro_wire::fault::Fault;
+use pyro_wire::frame::Kind;
+use pyro_wire::launch::{DiskFormat, DiskLayer, Qemu};
+use pyro_wire::template::{TemplateBuilt, TemplateSpec};
+
+use super::{Room, Shim, example, exec, guest, hear};
+
+pub(crate) struct Template {
+    outer: tempfile::TempDir,
+    qemu: Qemu,
+    mounted: bool,
+}
+
+impl Template {
+    pub(crate) fn new(mounted: bool) -> Self {
+        let outer = tempfile::tempdir().unwrap();
+        fs::create_dir(outer.path().join("template, saved")).unwrap();
+        let qemu = guest::real(outer.path());
+        Self {
+            outer,
+            qemu,
+            mounted,
+        }
+    }
+
+    /// One that is saved.
+    pub(crate) fn saved(mounted: bool) -> Self {
+        let template = Self::new(mounted);
+        template.save().unwrap();
+        template
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.outer.path().join("template, saved")
+    }
+
+    pub(crate) fn edit_qemu(mut self, edit: impl FnOnce(&mut Qemu)) -> Self {
+        edit(&mut self.qemu);
+        self
+    }
+
+    pub(crate) fn save(&self) -> Result<TemplateBuilt, Fault> {
+        let mut builder = self.builder();
+        // Taken, or waiting for the output would close it.
+        let _owner = builder.stdin.take();
+        let Output { status, stdout, .. } = builder.wait_with_output().unwrap();
+        if status.success() {
+            Ok(serde_json::from_slice(&stdout).unwrap())
+        } else {
+            Err(serde_json::from_slice(&stdout).unwrap())
+        }
+    }
+
+    pub(crate) fn builder(&self) -> Child {
+        let warm_up = GuestCommand::Shell(b"echo warm > /root/warm".to_vec().into());
+        let failing = GuestCommand::Program(vec![b"/nowhere".to_vec().into()]);
+        let leaving = GuestCommand::Shell(b"setsid sleep 1000 &".to_vec().into());
+        let spec = TemplateSpec {
+            protocol: pyro_wire::PROTOCOL,
+            qemu: self.qemu.clone(),
+            prepare: self.mounted.then(|| Prepare {
+                warm_up: vec![warm_up, failing, leaving],
+            }),
+            folder: self.folder(),
+            boot_deadline_ms: 30_000,
+        };
+        let path = self.outer.path().join("spec.json");
+        fs::write(&path, serde_json::to_vec(&spec).unwrap()).unwrap();
+        Command::new(example("shim"))
+            .arg("template")
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// A room for a VM out of it.
+    pub(crate) fn room(&self, hostname: &str) -> Room {
+        let room = Room::new();
+        let mut qemu = self.qemu.clone();
+        qemu.template = Some(self.folder());
+        let below = qemu.disk.last().unwrap().path.clone();
+        let top = room.workspace().join("vm.qcow2");
+        guest::layer(&below, &top);
+        qemu.disk.push(DiskLayer {
+            path: top,
+            format: DiskFormat::Qcow2,
+        });
+        room.edit(|spec| {
+            spec.hostname = hostname.into();
+            spec.machine = pyro_wire::launch::Machine::Qemu(qemu);
+        })
+    }
+}
+
+/// What a command in a VM writes, without the last line feed.
+pub(crate) fn output(room: &Room, command: &str) -> String {
+    let mut line = room.line();
+    exec(&mut line, command);
+    let mut output = Vec::new();
+    while let Some(frame) = hear(&mut line) {
+        if frame.kind == Kind::Output {
+            output.extend(frame.body);
+        } else if frame.kind == Kind::Message
+            && let ExecEvent::Failed(fault) = frame.message().unwrap()
+        {
+            panic!("{fault}");
+        }
+    }
+    String::from_utf8(output).unwrap().trim_end().to_owned()
+}
+
+/// The processes that have this folder on their command line.
+pub(crate) fn processes(folder: &Path) -> Vec<u32> {
+    let folder = folder.to_str().unwrap();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let entry = entry.unwrap();
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&words).contains(folder) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Starts VMs at once and waits until all of them run.
+pub(crate) fn start_all(rooms: &[Room]) -> Vec<Shim> {
+    let mut shims: Vec<Shim> = rooms.iter().map(Room::start).collect();
+    for shim in &mut shims {
+        assert!(shim.ready().resumed);
+    }
+    shims
+}
