@@ -33,8 +33,9 @@ bench: build pull         ## measure cold boots next to plain QEMU, in one run
 	cargo xtask bench
 
 install: build            ## install `pyro` into PREFIX (~/.local)
-	install -d $(PREFIX)/bin
-	install -m 755 $(RELEASE)/pyro $(RELEASE)/pyro-agent $(PREFIX)/bin
+	install -d "$(PREFIX)/bin"
+	install -m 755 $(RELEASE)/pyro $(RELEASE)/pyro-agent "$(PREFIX)/bin"
+	@command -v pyro >/dev/null || echo 'Add it to your PATH:  export PATH="$(PREFIX)/bin:$$PATH"'
 
 ci: lint test             ## what CI runs
 

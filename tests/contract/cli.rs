@@ -15,7 +15,9 @@ const OURS: &[&str] = &["completions", "man"];
 
 fn tree() -> BTreeMap<String, Command> {
     fn walk(prefix: &str, command: &Command, into: &mut BTreeMap<String, Command>) {
-        for below in command.get_subcommands() {
+        // `pyro help` repeats the whole tree.
+        let own = |below: &&Command| below.get_name() != "help";
+        for below in command.get_subcommands().filter(own) {
             let path = format!("{prefix} {}", below.get_name()).trim().to_owned();
             walk(&path, below, into);
             into.insert(path, below.clone());

@@ -63,7 +63,10 @@ impl Catalog {
             return Err(CatalogError::NotInstalled { name: spec.name });
         }
         let manifest = self.read_manifest(spec)?;
-        self.verify_found(self.describe(spec, &manifest), &Silent)
+        let found = self.describe(spec, &manifest);
+        // Of a cut-off image its length says more than a digest does.
+        check_size(&found.rootfs, manifest.rootfs)?;
+        self.verify_found(found, &Silent)
     }
 
     pub(crate) fn verify_found(
@@ -135,6 +138,15 @@ impl Catalog {
 
 /// Compares a file with the stamp that its manifest has for it.
 pub(crate) fn check_stamp(path: &Path, expected: Stamp) -> Result<(), CatalogError> {
+    let found = check_size(path, expected)?;
+    if found != expected {
+        let stamp = |s: Stamp| format!("mtime {} ns, inode {}", s.mtime_ns, s.inode);
+        return Err(CatalogError::damaged(path, stamp(expected), stamp(found)));
+    }
+    Ok(())
+}
+
+fn check_size(path: &Path, expected: Stamp) -> Result<Stamp, CatalogError> {
     let found = match Stamp::of(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -146,11 +158,7 @@ pub(crate) fn check_stamp(path: &Path, expected: Stamp) -> Result<(), CatalogErr
         let bytes = |stamp: Stamp| format!("{} bytes", stamp.size);
         return Err(CatalogError::damaged(path, bytes(expected), bytes(found)));
     }
-    if found != expected {
-        let stamp = |s: Stamp| format!("mtime {} ns, inode {}", s.mtime_ns, s.inode);
-        return Err(CatalogError::damaged(path, stamp(expected), stamp(found)));
-    }
-    Ok(())
+    Ok(found)
 }
 
 pub(crate) fn image_digest(path: &Path, watch: &dyn Watch) -> Result<String, CatalogError> {

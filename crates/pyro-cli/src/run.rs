@@ -19,7 +19,7 @@ use pyro_engine::{Config, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, say};
 use crate::tree::{Answer, Tree, Typed};
 use crate::{documents, render};
 
@@ -84,7 +84,8 @@ fn carry_out(typed: Typed<Engine>) -> ExitCode {
 
 async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
     let json = typed.json;
-    let mut caller = Caller::new().with_events(Arc::new(Terminal::new(json)));
+    let terminal = Arc::new(Terminal::new(json));
+    let mut caller = Caller::new().with_events(terminal.clone());
     if json {
         caller = caller.keeping_output(KEPT_FOR_JSON);
     }
@@ -93,15 +94,20 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
     }
     let mut call = tokio::spawn((typed.ready)(engine, caller));
     tokio::select! {
-        answer = &mut call => match answer {
-            Ok(Ok(answer)) => show(answer, json),
-            Ok(Err(error)) => fail(&error, json),
-            Err(broken) => fail(
-                &Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken),
-                json,
-            ),
-        },
+        answer = &mut call => {
+            terminal.settle();
+            match (answer, terminal.failure()) {
+                (_, Some(failure)) => fail(&not_written(&failure), json),
+                (Ok(Ok(answer)), None) => show(answer, json),
+                (Ok(Err(error)), None) => fail(&error, json),
+                (Err(broken), None) => fail(
+                    &Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken),
+                    json,
+                ),
+            }
+        }
         number = told_to_end() => {
+            terminal.settle();
             call.abort();
             let _ = timeout(CLEAR_UP, call).await;
             ExitCode::from(128 + number)
@@ -126,7 +132,7 @@ async fn told_to_end() -> u8 {
 }
 
 fn show(answer: Answer, json: bool) -> ExitCode {
-    if json {
+    let shown = if json {
         match answer.json {
             Ok(value) => render::document(value),
             Err(error) => {
@@ -136,9 +142,23 @@ fn show(answer: Answer, json: bool) -> ExitCode {
             }
         }
     } else {
-        render::text(&answer.text);
+        render::text(&answer.text)
+    };
+    match shown {
+        Ok(()) => ExitCode::from(answer.exit_code),
+        // A document could not be written there either.
+        Err(failure) => fail(&not_written(&failure), false),
     }
-    ExitCode::from(answer.exit_code)
+}
+
+fn not_written(failure: &io::Error) -> Error {
+    let code = match failure.kind() {
+        io::ErrorKind::StorageFull => ErrorCode::NoSpace,
+        _ => ErrorCode::HostIo,
+    };
+    Error::new(code, "The output could not be written")
+        .because(failure)
+        .hint("See where standard output leads, and that there is room")
 }
 
 fn fail(error: &Error, json: bool) -> ExitCode {
@@ -147,6 +167,19 @@ fn fail(error: &Error, json: bool) -> ExitCode {
     }
     render::error(error, json);
     ExitCode::from(FAILED)
+}
+
+/// Whether the typed command is one that runs another, which stands after `--`.
+fn takes_a_command(args: &[OsString]) -> bool {
+    let root = crate::command();
+    let mut command = &root;
+    for word in &args[1..] {
+        match command.find_subcommand(word) {
+            Some(below) => command = below,
+            None => break,
+        }
+    }
+    command.get_arguments().any(clap::Arg::is_last_set)
 }
 
 /// Tells what is wrong with the arguments. A value out of its bounds is a refused operation, as
@@ -180,6 +213,9 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
         render::error(&told, json);
     } else {
         let _ = error.print();
+        if error.kind() == ErrorKind::UnknownArgument && takes_a_command(args) {
+            say("hint: Put the command after `--`, as in `pyro run debian:12 -- git --version`");
+        }
     }
     ExitCode::from(USAGE)
 }

@@ -5,7 +5,7 @@
 //! elsewhere.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,6 +23,10 @@ pub(crate) struct Terminal {
 #[derive(Default)]
 struct State {
     bar: Option<ProgressBar>,
+    /// A guest's last line on standard error, or on the terminal, is not finished.
+    unfinished: bool,
+    /// Why output could not be written, when it was not that its reader had gone.
+    failure: Option<io::Error>,
     last: String,
     said: Option<Instant>,
 }
@@ -34,6 +38,20 @@ impl Terminal {
             state: Mutex::default(),
         }
     }
+
+    /// Takes the bar away and ends an unfinished line, so that what pyro says next stands alone.
+    pub(crate) fn settle(&self) {
+        self.state().settle();
+    }
+
+    /// Why output could not be written, when it was not that its reader had gone.
+    pub(crate) fn failure(&self) -> Option<io::Error> {
+        self.state().failure.take()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl EventSink for Terminal {
@@ -41,21 +59,15 @@ impl EventSink for Terminal {
         if self.quiet {
             return Ok(());
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         match event {
-            Event::Output { stream, bytes } => {
-                state.clear();
-                return match stream {
-                    Stream::Stdout => write(io::stdout().lock(), bytes),
-                    Stream::Stderr => write(io::stderr().lock(), bytes),
-                };
-            }
+            Event::Output { stream, bytes } => return state.output(stream, bytes),
             Event::Phase {
                 scope,
                 phase,
                 fields,
             } => {
-                state.clear();
+                state.settle();
                 let fields: String = fields
                     .iter()
                     .map(|(key, value)| format!(" {key}={value}"))
@@ -63,7 +75,7 @@ impl EventSink for Terminal {
                 say(&format!("[{scope}] phase={phase}{fields}"));
             }
             Event::Note(note) => {
-                state.clear();
+                state.settle();
                 say(&format!("[note] {note}"));
             }
             Event::Progress { message, fraction } => state.progress(message, fraction),
@@ -93,7 +105,34 @@ impl State {
         }
     }
 
-    fn clear(&mut self) {
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Gone> {
+        self.clear_bar();
+        let (written, seen) = match stream {
+            Stream::Stdout => (
+                write(io::stdout().lock(), bytes),
+                io::stdout().is_terminal() && io::stderr().is_terminal(),
+            ),
+            Stream::Stderr => (write(io::stderr().lock(), bytes), true),
+        };
+        if seen && let Some(last) = bytes.last() {
+            self.unfinished = *last != b'\n';
+        }
+        written.map_err(|error| {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failure = Some(error);
+            }
+            Gone
+        })
+    }
+
+    fn settle(&mut self) {
+        self.clear_bar();
+        if std::mem::take(&mut self.unfinished) {
+            say("");
+        }
+    }
+
+    fn clear_bar(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -111,10 +150,9 @@ fn new_bar() -> ProgressBar {
     bar
 }
 
-fn write(mut to: impl Write, bytes: &[u8]) -> Result<(), Gone> {
-    to.write_all(bytes)
-        .and_then(|()| to.flush())
-        .map_err(|_| Gone)
+fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes)?;
+    to.flush()
 }
 
 /// A line for whoever reads standard error; nobody has to.

@@ -52,7 +52,6 @@ impl<E: HandleAll> Tree<E> {
             .subcommand_required(true)
             .arg_required_else_help(true)
             .infer_long_args(true)
-            .disable_help_subcommand(true)
             .propagate_version(false);
         let mut tree = Self {
             command: root,

@@ -111,17 +111,18 @@ impl Config {
 
     pub(crate) fn agent(&self) -> Result<&Path, Error> {
         self.agent.as_deref().ok_or_else(|| {
-            let beside = self
-                .pyro
-                .as_deref()
-                .map(|pyro| pyro.with_file_name("pyro-agent"))
-                .unwrap_or_else(|| "pyro-agent".into());
+            let beside = match self.pyro.as_deref().and_then(Path::parent) {
+                Some(folder) => format!("for `pyro-agent` in {}", folder.display()),
+                None => "beside a `pyro` binary, which was not found either".to_owned(),
+            };
             Error::new(ErrorCode::ToolMissing, "The guest agent was not found")
                 .because(format!(
-                    "looked at PYRO_AGENT and at {}",
-                    beside.display()
+                    "looked at PYRO_AGENT, which is not set, and {beside}"
                 ))
-                .hint("Put `pyro-agent` beside `pyro` (`make build` does), or set PYRO_AGENT to its path")
+                .hint(
+                    "Put `pyro-agent` beside `pyro` (`make build` does), or set PYRO_AGENT to its \
+                     path",
+                )
         })
     }
 }

@@ -145,7 +145,9 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         CatalogError::Io { .. } => (
             ErrorCode::HostIo,
             "The environment cache cannot be used".to_owned(),
-            "See that the disk is sound and the folder is yours".to_owned(),
+            "See that the disk is sound and the folder is yours, or set \
+             PYRO_ENVIRONMENT_CACHE_DIR to another folder"
+                .to_owned(),
         ),
     };
     Error::new(code, what).caused_by(&error).hint(hint)
@@ -225,6 +227,13 @@ pub(crate) fn vm_died(vm_id: &str, error: &CommandError) -> Error {
     .hint("Run the command again in a new VM")
 }
 
+/// Says that a VM went because its supervisor did.
+pub(crate) fn supervisor_gone(mut error: Error) -> Error {
+    error.causes =
+        vec!["its supervisor (`pyro shim`) ended without a word, so it was probably killed".into()];
+    error
+}
+
 /// A VM that ended under a command, with its shim's last words.
 pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
     let (code, hint) = match ended.reason {
@@ -263,7 +272,7 @@ fn from_fault(what: String, fault: Fault) -> Error {
         FaultCode::VmmMissing => (ErrorCode::VmUnavailable, Some(INSTALL_QEMU)),
         FaultCode::VmmFailed => (
             ErrorCode::VmUnavailable,
-            Some("See `pyro doctor`; PYRO_ACCELERATOR=tcg avoids a broken KVM"),
+            Some("See `pyro doctor`; PYRO_ACCELERATOR=tcg runs VMs without KVM"),
         ),
         FaultCode::BootTimeout => (ErrorCode::BootTimeout, Some(LESS_LOAD)),
         FaultCode::BootFailed => (

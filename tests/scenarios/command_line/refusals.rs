@@ -29,6 +29,8 @@ fn a_mistyped_command_line_is_a_usage_error(world: &World) {
         assert_eq!(ran.out(), "", "{line:?}");
         assert!(ran.err().starts_with("error: "), "{line:?}: {}", ran.err());
     }
+    let ran = finish(&mut world.pyro(["run", "debian:12", "true"]));
+    assert!(ran.err().contains("after `--`"), "{}", ran.err());
     let ran = finish(&mut world.pyro(["run", "--json", "debian:12", "--mem-mib", "lots"]));
     assert_eq!(ran.code(), 2);
     assert_eq!(ran.err(), "");

@@ -19,6 +19,8 @@ crate::stories! { [process, vm]:
 crate::stories! { [process]:
     input_that_is_empty_or_closed_ends_at_once,
     input_that_nobody_reads_is_no_error,
+    output_that_finds_no_room_is_an_error,
+    an_unfinished_line_is_ended_before_pyro_speaks,
 }
 
 fn output_comes_as_it_is_written(world: &World) {
@@ -147,4 +149,30 @@ fn input_that_nobody_reads_is_no_error(world: &World) {
     let ran = finish_with_input(&mut world.run(&[], ["echo done"]), vec![b'x'; 5_000_000]);
     assert_eq!(ran.out(), "done\n");
     assert_eq!(ran.code(), 0);
+}
+
+fn output_that_finds_no_room_is_an_error(world: &World) {
+    for flags in [&[] as &[&str], &["--json"]] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut run = world.run(flags, ["echo lost"]);
+        let ran = run.stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{flags:?}: {told}");
+        assert!(told.contains("[error] "), "{flags:?}: {told}");
+        if flags.is_empty() {
+            assert!(told.contains("The output could not be written"), "{told}");
+        }
+    }
+}
+
+fn an_unfinished_line_is_ended_before_pyro_speaks(world: &World) {
+    let ran = finish(&mut world.run(&[], ["printf abc >&2"]));
+    assert!(
+        ran.err().contains("\nabc\n[run] environment="),
+        "{}",
+        ran.err()
+    );
 }

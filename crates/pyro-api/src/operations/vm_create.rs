@@ -22,7 +22,7 @@ pub struct VmCreate {
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub ttl_seconds: TtlSeconds,
-    /// Let the guest reach the internet
+    /// Let the guest reach the internet (not built yet: refused)
     #[arg(long)]
     #[serde(default)]
     pub network: bool,

@@ -29,7 +29,7 @@ pub struct VmRun {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ttl_seconds: TtlSeconds,
-    /// Let the guest reach the internet
+    /// Let the guest reach the internet (not built yet: refused)
     #[arg(long)]
     #[serde(default)]
     pub network: bool,

@@ -7,17 +7,31 @@ use std::io::{self, Write};
 use pyro_api::{Error, Text};
 use serde_json::{Value, json};
 
-/// Prints a result for people. A reader that has gone is not an error.
-pub(crate) fn text(text: &Text) {
-    let _ = io::stdout().lock().write_all(text.out.as_bytes());
+/// Prints a result for people.
+pub(crate) fn text(text: &Text) -> io::Result<()> {
+    print(&text.out)?;
+    // Nobody has to read how it went.
     let _ = io::stderr().lock().write_all(text.err.as_bytes());
+    Ok(())
 }
 
 /// Prints one JSON document.
-pub(crate) fn document(value: Value) {
+pub(crate) fn document(value: Value) -> io::Result<()> {
     let mut line = json::canonical(value);
     line.push('\n');
-    let _ = io::stdout().lock().write_all(line.as_bytes());
+    print(&line)
+}
+
+/// Writes to standard output. A reader that has gone is not an error, a full disk is one.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Prints an error: what failed, why, and how to fix it.
@@ -26,8 +40,10 @@ pub(crate) fn error(error: &Error, as_json: bool) {
         let mut value =
             serde_json::to_value(error).unwrap_or_else(|_| json!({ "error": error.error.clone() }));
         value["ok"] = Value::Bool(false);
-        document(value);
-        return;
+        if document(value).is_ok() {
+            return;
+        }
+        // Nobody will find it there; better in the wrong form than not at all.
     }
     let mut lines = format!("[error] {}\n", error.error);
     for cause in &error.causes {

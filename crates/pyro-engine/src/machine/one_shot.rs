@@ -121,7 +121,8 @@ impl Engine {
         };
         match launched.end().await {
             Some(ended) => crate::error::vm_ended(vm_id, ended),
-            None => error,
+            // Its pipe ended without a word.
+            None => crate::error::supervisor_gone(error),
         }
     }
 }

@@ -74,9 +74,12 @@ impl Engine {
             ));
             return (kvm, None);
         };
-        let probe = match installed {
-            Some(installed) => self.probe(installed).await,
-            None => Err("no environment is installed yet, so no guest can be tried".to_owned()),
+        let (probe, fix) = match installed {
+            Some(installed) => (self.probe(installed).await, ""),
+            None => (
+                Err("no environment is installed yet, so no guest can be tried".to_owned()),
+                "pyro env pull debian:12",
+            ),
         };
         match probe {
             Ok(probe) => {
@@ -106,11 +109,7 @@ impl Engine {
             }
             Err(reason) => {
                 checks.push(ok("qemu", qemu.display().to_string()));
-                checks.push(warning(
-                    "accelerator",
-                    format!("not known: {reason}"),
-                    "pyro env pull debian:12",
-                ));
+                checks.push(warning("accelerator", format!("not known: {reason}"), fix));
                 kvm.reason = reason;
                 (kvm, None)
             }

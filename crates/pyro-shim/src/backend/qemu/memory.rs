@@ -29,8 +29,8 @@ struct Book {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Entry {
-    /// QEMU, kernel and initramfs.
-    files: [Identity; 3],
+    /// QEMU and kernel: what else a guest holds makes no difference to KVM.
+    files: [Identity; 2],
     #[serde(flatten)]
     found: Found,
 }
@@ -125,12 +125,8 @@ fn boot_id() -> Option<String> {
     Some(id.trim().to_owned())
 }
 
-fn identities(asked: &Asked<'_>) -> Option<[Identity; 3]> {
-    Some([
-        identity(asked.binary)?,
-        identity(asked.kernel)?,
-        identity(asked.initramfs)?,
-    ])
+fn identities(asked: &Asked<'_>) -> Option<[Identity; 2]> {
+    Some([identity(asked.binary)?, identity(asked.kernel)?])
 }
 
 fn identity(path: &Path) -> Option<Identity> {
