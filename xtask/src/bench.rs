@@ -32,10 +32,20 @@ pub(crate) fn run(rounds: Option<&str>) -> Result<()> {
     }
 
     let (mut whole, mut boots, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut resumed, mut resumes) = (Vec::new(), Vec::new());
+    // Makes the template.
+    run_true(&pyro, "on")?;
     let (mut tried_again, mut hung) = (0, 0);
     for _ in 0..rounds {
         let started = Instant::now();
-        let result = run_true(&pyro)?;
+        let result = run_true(&pyro, "on")?;
+        resumed.push(started.elapsed());
+        ensure!(result["resumed"] == true, "not resumed: {result}");
+        resumes.push(Duration::from_millis(
+            result["boot_ms"].as_u64().unwrap_or(0),
+        ));
+        let started = Instant::now();
+        let result = run_true(&pyro, "off")?;
         whole.push(started.elapsed());
         boots.push(Duration::from_millis(
             result["boot_ms"].as_u64().unwrap_or(0),
@@ -46,7 +56,9 @@ pub(crate) fn run(rounds: Option<&str>) -> Result<()> {
             None => hung += 1,
         }
     }
-    rows.push(("pyro run debian:12 -- true".to_owned(), whole));
+    rows.push(("pyro run debian:12 -- true".to_owned(), resumed));
+    rows.push(("  of which: shim start to agent's answer".to_owned(), resumes));
+    rows.push(("the same without template (cold boot)".to_owned(), whole));
     rows.push(("  of which: shim start to agent's answer".to_owned(), boots));
     rows.push(("plain QEMU, same kernel, to its panic".to_owned(), plain));
 
@@ -87,8 +99,8 @@ fn json(command: &mut Command) -> Result<Value> {
     })
 }
 
-fn run_true(pyro: &Path) -> Result<Value> {
-    let result = json(Command::new(pyro).args([
+fn run_true(pyro: &Path, templates: &str) -> Result<Value> {
+    let result = json(Command::new(pyro).env("PYRO_TEMPLATES", templates).args([
         "run",
         "debian:12",
         "--mem-mib",
@@ -108,7 +120,7 @@ fn kernel(pyro: &Path) -> Result<PathBuf> {
 }
 
 fn accelerator(pyro: &Path) -> Result<String> {
-    let result = run_true(pyro)?;
+    let result = run_true(pyro, "off")?;
     Ok(result["accelerator"]
         .as_str()
         .context("no accelerator")?
