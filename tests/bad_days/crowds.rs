@@ -96,8 +96,8 @@ fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
         .partition(|name| name.starts_with(".partial-"));
     assert_eq!(
         (partial.len(), whole.len()),
-        (0, 2),
-        "an image and its kernel: {whole:?}"
+        (0, 3),
+        "an image, its kernel and its initramfs: {whole:?}"
     );
 
     let mut run = person.pyro(["run", "debian:12-base", "--mem-mib", "256", "--", "id -u"]);

@@ -57,7 +57,10 @@ pub(crate) fn run(rounds: Option<&str>) -> Result<()> {
         }
     }
     rows.push(("pyro run debian:12 -- true".to_owned(), resumed));
-    rows.push(("  of which: shim start to agent's answer".to_owned(), resumes));
+    rows.push((
+        "  of which: shim start to agent's answer".to_owned(),
+        resumes,
+    ));
     rows.push(("the same without template (cold boot)".to_owned(), whole));
     rows.push(("  of which: shim start to agent's answer".to_owned(), boots));
     rows.push(("plain QEMU, same kernel, to its panic".to_owned(), plain));

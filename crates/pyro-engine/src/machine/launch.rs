@@ -85,9 +85,10 @@ pub(crate) async fn launch(
     spec: &LaunchSpec,
     caller: &Caller,
 ) -> Result<Launched, LaunchError> {
-    write_private(&folder.join(LAUNCH_FILE), spec).map_err(|source| LaunchError::LaunchFile { source })?;
-    let log =
-        private_file(&folder.join(SHIM_LOG)).map_err(|source| LaunchError::LaunchFile { source })?;
+    write_private(&folder.join(LAUNCH_FILE), spec)
+        .map_err(|source| LaunchError::LaunchFile { source })?;
+    let log = private_file(&folder.join(SHIM_LOG))
+        .map_err(|source| LaunchError::LaunchFile { source })?;
     let start_failed = |source| LaunchError::Start {
         program: pyro.to_owned(),
         source,

@@ -184,7 +184,10 @@ impl Engine {
                 disk: disk::chain(
                     &folder,
                     &image.installed,
-                    image.template.as_ref().map(|template| template.folder.as_path()),
+                    image
+                        .template
+                        .as_ref()
+                        .map(|template| template.folder.as_path()),
                 ),
                 template: template.map(Template::guest),
             }),

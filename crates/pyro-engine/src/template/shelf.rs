@@ -183,7 +183,12 @@ impl Shelf {
             .into_iter()
             .map(|(name, folder)| {
                 let used = fs::metadata(folder.join(MANIFEST)).and_then(|found| found.accessed());
-                (used.unwrap_or(SystemTime::UNIX_EPOCH), allocated(&folder), name, folder)
+                (
+                    used.unwrap_or(SystemTime::UNIX_EPOCH),
+                    allocated(&folder),
+                    name,
+                    folder,
+                )
             })
             .collect();
         all.sort();
@@ -223,9 +228,8 @@ impl Shelf {
 
     fn remove_dead_partials(&self) {
         for (_, folder) in self.entries(|name| name.starts_with(PARTIAL)) {
-            let lives = File::open(folder.join(BUSY)).is_ok_and(|file| {
-                Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
-            });
+            let lives = File::open(folder.join(BUSY))
+                .is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err());
             if !lives {
                 let _ = fs::remove_dir_all(folder);
             }
