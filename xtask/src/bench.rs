@@ -102,18 +102,21 @@ fn json(command: &mut Command) -> Result<Value> {
     })
 }
 
-fn run_true(pyro: &Path, templates: &str) -> Result<Value> {
-    let result = json(Command::new(pyro).env("PYRO_TEMPLATES", templates).args([
-        "run",
-        "debian:12",
-        "--mem-mib",
-        "256",
-        "--json",
-        "--",
-        "true",
-    ]))?;
+/// Runs a command in a fresh VM, on a template or without.
+fn run_in_vm(pyro: &Path, templates: &str, command: &str) -> Result<Value> {
+    let run = ["run", "debian:12", "--mem-mib", "256", "--json", "--"];
+    let result = json(
+        Command::new(pyro)
+            .env("PYRO_TEMPLATES", templates)
+            .args(run)
+            .arg(command),
+    )?;
     ensure!(result["exit_code"] == 0, "{result}");
     Ok(result)
+}
+
+fn run_true(pyro: &Path, templates: &str) -> Result<Value> {
+    run_in_vm(pyro, templates, "true")
 }
 
 fn kernel(pyro: &Path) -> Result<PathBuf> {
@@ -132,15 +135,7 @@ fn accelerator(pyro: &Path) -> Result<String> {
 
 fn agent(pyro: &Path) -> Result<String> {
     let size = std::fs::metadata(pyro.with_file_name("pyro-agent"))?.len();
-    let result = json(Command::new(pyro).args([
-        "run",
-        "debian:12",
-        "--mem-mib",
-        "256",
-        "--json",
-        "--",
-        "grep VmRSS /proc/1/status",
-    ]))?;
+    let result = run_in_vm(pyro, "on", "grep VmRSS /proc/1/status")?;
     let resident = result["stdout"]
         .as_str()
         .unwrap_or_default()

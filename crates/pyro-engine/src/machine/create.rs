@@ -145,7 +145,7 @@ impl Engine {
         let folder = self.folder(&record.vm_id);
         let made = match folder.create() {
             Ok(()) => match base {
-                Base::Image(image) => disk::create_layer(&folder, &image.installed),
+                Base::Image(image) => disk::create_layer(folder.path(), &image.installed),
                 Base::HostProcess => std::fs::create_dir(folder.join(disk::HOST_WORKSPACE)),
             },
             Err(error) => Err(error),

@@ -19,23 +19,15 @@ const LAYER: &str = "disk.qcow2";
 /// Folder that stands in for `/workspace` when commands run on the host.
 pub(crate) const HOST_WORKSPACE: &str = "workspace";
 
-/// The layer of a VM that was just created.
-pub(crate) fn create_layer(folder: &VmFolder, base: &Installed) -> io::Result<()> {
-    create(&folder.join(LAYER), base)
-}
-
-/// The layer that a template's guest writes to before it is frozen.
-pub(crate) fn create_template_layer(folder: &Path, base: &Installed) -> io::Result<()> {
-    create(&folder.join(LAYER), base)
-}
-
-fn create(path: &Path, base: &Installed) -> io::Result<()> {
+/// Makes the empty layer of a VM, or of a template while it is built, in its folder.
+pub(crate) fn create_layer(folder: &Path, base: &Installed) -> io::Result<()> {
+    let path = folder.join(LAYER);
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)?;
-    let file = File::open(StorageOpenOptions::new().write(true).filename(path))?;
+        .open(&path)?;
+    let file = File::open(StorageOpenOptions::new().write(true).filename(&path))?;
     // No backing file is named in the header: the shim names the whole chain itself, and a
     // template is built in another place than it is used in.
     Qcow2::<File>::create_builder(file)

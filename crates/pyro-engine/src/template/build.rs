@@ -61,7 +61,7 @@ impl Engine {
         }
         let partial = shelf.partial().map_err(failed)?;
         let folder = partial.folder();
-        disk::create_template_layer(folder, installed).map_err(failed)?;
+        disk::create_layer(folder, installed).map_err(failed)?;
         std::fs::create_dir(folder.join(GUEST)).map_err(failed)?;
         let agent = self.config().agent()?;
         let spec = TemplateSpec {
