@@ -6,6 +6,9 @@
 //! About     ▶ reply: AgentReply::Ready, at any time
 //! Ping      ▶ reply: AgentReply::Done
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
+//! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
+//! Thaw      ▶ reply: AgentReply::Done
+//! List, Read, Change, Export, Diff: see [`crate::files`]
 //! Exec      ▶ frames Input and ExecControl messages one way,
 //!             frames Output and ErrorOutput the other, then one ExecEvent::Ended
 //! ```
@@ -19,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Bytes;
 use crate::fault::Fault;
+use crate::files::{Change, Diff, Export, List, Read};
 
 /// The first message on a stream to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,13 @@ pub enum AgentRequest {
     About,
     Ping,
     Exec(Exec),
+    Freeze(Freeze),
+    Thaw,
+    List(List),
+    Read(Read),
+    Change(Change),
+    Export(Export),
+    Diff(Diff),
     ShutDown,
 }
 
@@ -70,6 +81,13 @@ pub const WARM_UP_LIMIT: Duration = Duration::from_secs(30);
 /// What the agent writes to the guest's console when it has noticed that a host has gone, and
 /// waits for the next. From here on the guest may be frozen.
 pub const WAITING: &str = "pyro-agent: waiting for a host";
+
+/// Writes everything to the disk and holds further writes back, so that the disk can be copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    /// After this many milliseconds writes go on by themselves, whatever became of the host.
+    pub thaw_after_ms: u64,
+}
 
 /// Who the agent is, and how far the guest has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,6 +65,14 @@ pub enum FaultCode {
     Refused,
     /// The request is about something that is not there.
     NotFound,
+    /// A path leads out of the workspace, or through something that is no folder.
+    BadPath,
+    /// Something is there that cannot be replaced, or it changed since it was looked at.
+    Conflict,
+    /// No space is left on the guest's disk.
+    GuestNoSpace,
+    /// The guest's kernel or file system refused.
+    GuestIo,
     /// A code of a newer version.
     #[serde(other)]
     Unknown,

@@ -29,6 +29,9 @@ pub struct LaunchSpec {
     /// When the VM ends by itself: milliseconds since 1970.
     #[serde(default)]
     pub expires_at_ms: Option<u64>,
+    /// How long nobody may be connected before the VM is stopped, with its disk flushed.
+    #[serde(default)]
+    pub idle_ms: Option<u64>,
     /// End the VM when standard input ends, which is when its owner does.
     pub bound_to_owner: bool,
     /// Remove the folder when the VM ends by itself (expiry, owner gone).
@@ -148,6 +151,8 @@ pub enum EndReason {
     Stopped,
     /// Its time to live was over.
     Expired,
+    /// Nobody used it for as long as was agreed.
+    Idle,
     /// The process that it belonged to went away.
     OwnerGone,
     /// The guest powered itself off.

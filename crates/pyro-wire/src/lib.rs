@@ -7,6 +7,7 @@
 //! engine ──unix socket──▶ shim                      [`shim`]    status, stop, a line to the agent
 //! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
 //! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
+//!                                                   [`files`]   list, read, change, export, diff
 //! ```
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
@@ -16,6 +17,7 @@
 
 pub mod agent;
 pub mod fault;
+pub mod files;
 pub mod frame;
 pub mod launch;
 pub mod session;

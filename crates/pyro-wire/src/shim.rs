@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
-use crate::launch::Running;
+use crate::launch::{DiskLayer, Running};
 
 /// File name of the socket inside the VM's folder. Connect to it through the folder's
 /// descriptor (`/proc/self/fd/N/…`), as socket addresses hold only 108 bytes.
@@ -19,6 +19,11 @@ pub enum ShimRequest {
     Status,
     /// Make this connection a stream to the agent.
     Agent,
+    /// Put an empty layer, which exists already, on top of the running VM's root disk. The one
+    /// that was written to until now is read only from here on.
+    AddLayer(DiskLayer),
+    /// Somebody works with the VM although no connection shows it: its idle time starts anew.
+    Touch,
     Stop(Stop),
 }
 
@@ -37,6 +42,8 @@ pub struct Stop {
 pub enum ShimReply {
     Status(Status),
     Bridged,
+    /// What was asked has happened.
+    Done,
     /// The VMM has ended, and the folder is removed if that was asked.
     Stopped,
     Failed(Fault),
@@ -49,4 +56,8 @@ pub struct Status {
     pub vmm_pid: Option<u32>,
     /// Connections bridged to the agent right now.
     pub connections: u32,
+    /// When the last connection ended or the last [`ShimRequest::Touch`] came, in milliseconds
+    /// since 1970. While there are connections, now.
+    #[serde(default)]
+    pub last_activity_ms: u64,
 }

@@ -1,0 +1,183 @@
+//! Requests about the files of the guest's `/workspace`. Paths are relative to it, without `..`,
+//! and empty for the folder itself; no link is ever followed out of it.
+//!
+//! ```text
+//! List    ▶ ListEvent::Entries …, ListEvent::End
+//! Read    ▶ ReadEvent::Found, Output frames, ReadEvent::End
+//! Change  ▶ frames Input (a tar archive) and ExecControl::InputEnd one way, ChangeReply the other
+//! Export  ▶ Output frames (a tar archive), ExportEvent::End
+//! Diff    ▶ DiffEvent::Entry, after some of them Output frames and DiffEvent::ContentEnd; at last
+//!           DiffEvent::End
+//! ```
+//!
+//! Each may be answered by its `Failed` at any point instead, which is the last message then.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Bytes;
+use crate::fault::Fault;
+
+/// Lists a folder, or one file or link as itself. Each folder is sorted by the bytes of its names,
+/// and what is in a folder follows right after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    pub path: Bytes,
+    pub recursive: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListEvent {
+    /// A batch, small enough for one frame.
+    Entries(Vec<Entry>),
+    End,
+    Failed(Fault),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub path: Bytes,
+    pub meta: Meta,
+    pub stamp: Stamp,
+}
+
+/// What a file is, as far as people and archives care.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    pub kind: EntryKind,
+    /// Bytes of a file, or of a link's target; 0 for folders.
+    pub size: u64,
+    /// Permission bits, with set-user-id and its like.
+    pub mode: u32,
+    /// Where a link points.
+    #[serde(default)]
+    pub target: Option<Bytes>,
+    /// Whether a folder has nothing in it.
+    #[serde(default)]
+    pub empty: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    File,
+    Directory,
+    Symlink,
+    /// A FIFO, a socket or a device.
+    Special,
+}
+
+/// What changes when somebody writes to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    pub inode: u64,
+    pub size: u64,
+    pub mtime_ns: i64,
+    pub ctime_ns: i64,
+}
+
+/// Reads a regular file from an offset, at most this many bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    pub path: Bytes,
+    pub offset: u64,
+    pub length: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadEvent {
+    Found { meta: Meta, stamp: Stamp },
+    End,
+    Failed(Fault),
+}
+
+/// Changes many files, all or nothing: everything is unpacked aside first, then moved into place.
+/// A failure in the middle, a killed agent and a cut connection leave the workspace as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The folder that the archive's names are below; made when it is missing.
+    pub destination: Bytes,
+    /// What to remove: files, links, and folders that are empty by then. Relative to `/workspace`.
+    #[serde(default)]
+    pub remove: Vec<Bytes>,
+    /// Looked at just before the first move; anything else than this is a `Conflict`. Relative to
+    /// `/workspace`.
+    #[serde(default)]
+    pub expect: Vec<Expected>,
+    /// A file that takes the place of another gets that one's mode, not the archive's.
+    #[serde(default)]
+    pub keep_modes: bool,
+    /// Afterwards `/workspace` as it is becomes the baseline of every [`Diff`].
+    #[serde(default)]
+    pub baseline: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    pub path: Bytes,
+    /// `None`: nothing is there.
+    pub stamp: Option<Stamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeReply {
+    Done {
+        /// Entries of the archive, folders included.
+        entries: u64,
+        /// Bytes of its regular files.
+        bytes: u64,
+        removed: u64,
+    },
+    Failed(Fault),
+}
+
+/// Packs a file, a link or a folder with all that is in it. Names in the archive are relative to
+/// the path; a file or link is the one entry `.`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    pub path: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportEvent {
+    /// The archive is complete. What is neither file, folder nor link is left out and named here
+    /// (the first thousand of them).
+    End {
+        skipped: Vec<Bytes>,
+    },
+    Failed(Fault),
+}
+
+/// Compares `/workspace` with its baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diff {
+    /// Files that were added or modified and are at most this long come with their content.
+    pub content_limit: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiffEvent {
+    Entry(DiffEntry),
+    ContentEnd,
+    End {
+        /// What is neither file, folder nor link (the first thousand of them).
+        skipped: Vec<Bytes>,
+    },
+    Failed(Fault),
+}
+
+/// A difference. Entries come sorted by the bytes of their paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffEntry {
+    pub path: Bytes,
+    /// What the baseline has there.
+    pub before: Option<Meta>,
+    /// What is there now.
+    pub after: Option<Meta>,
+    /// Whether the content follows.
+    pub content: bool,
+}
