@@ -72,6 +72,26 @@ pub enum ErrorCode {
     UnknownEnvironment,
     /// There is no such VM.
     UnknownVm,
+    /// There is no such workspace.
+    UnknownWorkspace,
+    /// Several workspaces are called so.
+    AmbiguousWorkspace,
+    /// There is no such file in the workspace, or it is not of the kind that was asked for.
+    UnknownFile,
+    /// There is no such snapshot.
+    UnknownSnapshot,
+    /// A path leads out of the workspace.
+    BadPath,
+    /// Something is in the way, or changed meanwhile.
+    Conflict,
+    /// A patch does not fit the files.
+    PatchFailed,
+    /// A seed or another archive cannot be taken.
+    BadSeed,
+    /// No space is left on the guest's disk.
+    GuestNoSpace,
+    /// The guest's file system refused.
+    GuestIo,
     /// The VM's time to live is over; it was deleted.
     VmExpired,
     /// The VM is in a state that does not allow this.

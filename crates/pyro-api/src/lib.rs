@@ -17,7 +17,7 @@ pub mod values;
 
 pub use caller::{Caller, Event, EventSink, Gone, Stream};
 pub use error::{Error, ErrorCode};
-pub use operation::{Cli, Handle, JsonFlag, Names, Operation};
+pub use operation::{Cli, Effect, Handle, JsonFlag, Mcp, Names, Only, Operation, Profile};
 pub use report::{Report, Text};
 
 /// The version of the public contract that this crate follows.
@@ -53,6 +53,23 @@ operations! {
     vm_status::VmStatus,
     vm_network_info::VmNetworkInfo,
     vm_reap_expired::VmReapExpired,
+    workspace_create::WorkspaceCreate,
+    workspace_list::WorkspaceList,
+    workspace_update::WorkspaceUpdate,
+    workspace_exec::WorkspaceExec,
+    workspace_sync_push::WorkspaceSyncPush,
+    workspace_status::WorkspaceStatus,
+    workspace_stop::WorkspaceStop,
+    workspace_start::WorkspaceStart,
+    workspace_logs::WorkspaceLogs,
+    workspace_export::WorkspaceExport,
+    workspace_diff::WorkspaceDiff,
+    workspace_file_list::WorkspaceFileList,
+    workspace_file_read::WorkspaceFileRead,
+    workspace_file_write::WorkspaceFileWrite,
+    workspace_patch_apply::WorkspacePatchApply,
+    workspace_reset::WorkspaceReset,
+    workspace_delete::WorkspaceDelete,
     doctor::Doctor,
     demo::Demo,
 }

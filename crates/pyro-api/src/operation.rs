@@ -38,7 +38,7 @@ pub struct Names {
     /// The operation's own name, noun and verb.
     pub operation: &'static str,
     pub cli: Option<Cli>,
-    pub mcp: Option<&'static str>,
+    pub mcp: Option<Mcp>,
     pub sdk: Option<&'static str>,
 }
 
@@ -47,6 +47,77 @@ pub struct Names {
 pub struct Cli {
     pub path: &'static [&'static str],
     pub json: JsonFlag,
+    /// A flag that prints one thing and nothing else; see [`Report::only`].
+    pub only: Option<Only>,
+}
+
+/// A flag such as `--id-only`.
+#[derive(Clone, Copy, Debug)]
+pub struct Only {
+    pub flag: &'static str,
+    pub help: &'static str,
+}
+
+/// What the operation is as an MCP tool. Its description is the doc comment of its type.
+#[derive(Clone, Copy, Debug)]
+pub struct Mcp {
+    pub name: &'static str,
+    /// Two or three words for a person who looks at a list of tools.
+    pub title: &'static str,
+    /// The smallest profile that offers it; the larger ones do so too.
+    pub from: Profile,
+    pub effect: Effect,
+    /// Arguments that only the largest profile offers.
+    pub only_full: &'static [&'static str],
+}
+
+impl Mcp {
+    pub const fn new(
+        name: &'static str,
+        title: &'static str,
+        from: Profile,
+        effect: Effect,
+    ) -> Self {
+        Self {
+            name,
+            title,
+            from,
+            effect,
+            only_full: &[],
+        }
+    }
+
+    pub const fn only_full(mut self, arguments: &'static [&'static str]) -> Self {
+        self.only_full = arguments;
+        self
+    }
+}
+
+/// A set of tools, each a part of the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Profile {
+    /// One command in a throw-away VM
+    VmRun,
+    /// Workspaces: files, commands, review
+    #[default]
+    WorkspaceCore,
+    /// Everything: also shells, services, snapshots, disks, and VMs step by step
+    WorkspaceFull,
+}
+
+/// What an operation does to what is there, for hosts that ask before they call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Changes nothing.
+    Reads,
+    /// Makes something new and leaves the rest alone.
+    Adds,
+    /// Changes what is there, and may be repeated without another effect.
+    Sets,
+    /// May change or remove what is there.
+    Changes,
+    /// Removes something for good; repeated, it has no other effect.
+    Removes,
 }
 
 /// How a command answers in JSON.

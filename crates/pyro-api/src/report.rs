@@ -36,6 +36,11 @@ pub trait Report {
     fn exit_code(&self) -> u8 {
         0
     }
+
+    /// What a flag such as `--id-only` prints, byte for byte.
+    fn only(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// `yes` or `no`.

@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use pyro_api::values::InvalidValue;
+use pyro_api::values::{InvalidText, InvalidValue};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_engine::{Config, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::terminal::{Terminal, say};
-use crate::tree::{Answer, Tree, Typed};
+use crate::tree::{Answer, Form, Tree, Typed};
 use crate::{documents, render};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
@@ -57,7 +57,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn carry_out(typed: Typed<Engine>) -> ExitCode {
-    let json = typed.json;
+    let json = typed.form == Form::Json;
     let config = match Config::from_environment() {
         Ok(config) => config,
         Err(error) => return fail(&error, json),
@@ -83,8 +83,9 @@ fn carry_out(typed: Typed<Engine>) -> ExitCode {
 }
 
 async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
-    let json = typed.json;
-    let terminal = Arc::new(Terminal::new(json));
+    let form = typed.form;
+    let json = form == Form::Json;
+    let terminal = Arc::new(Terminal::new(form != Form::Text));
     let mut caller = Caller::new().with_events(terminal.clone());
     if json {
         caller = caller.keeping_output(KEPT_FOR_JSON);
@@ -98,7 +99,7 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
             terminal.settle();
             match (answer, terminal.failure()) {
                 (_, Some(failure)) => fail(&not_written(&failure), json),
-                (Ok(Ok(answer)), None) => show(answer, json),
+                (Ok(Ok(answer)), None) => show(answer, form),
                 (Ok(Err(error)), None) => fail(&error, json),
                 (Err(broken), None) => fail(
                     &Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken),
@@ -131,18 +132,18 @@ async fn told_to_end() -> u8 {
     }
 }
 
-fn show(answer: Answer, json: bool) -> ExitCode {
-    let shown = if json {
-        match answer.json {
+fn show(answer: Answer, form: Form) -> ExitCode {
+    let shown = match form {
+        Form::Json => match answer.json {
             Ok(value) => render::document(value),
             Err(error) => {
                 let error = Error::new(ErrorCode::Internal, "The result cannot be written as JSON")
                     .caused_by(&error);
-                return fail(&error, json);
+                return fail(&error, true);
             }
-        }
-    } else {
-        render::text(&answer.text)
+        },
+        Form::Only => render::bytes(&answer.only),
+        Form::Text => render::text(&answer.text),
     };
     match shown {
         Ok(()) => ExitCode::from(answer.exit_code),
@@ -200,6 +201,9 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
     if let Some(invalid @ InvalidValue::OutOfRange { .. }) =
         source.and_then(|source| source.downcast_ref())
     {
+        return fail(&Error::invalid(invalid.to_string()), json);
+    }
+    if let Some(invalid) = source.and_then(|source| source.downcast_ref::<InvalidText>()) {
         return fail(&Error::invalid(invalid.to_string()), json);
     }
     if json {

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use pyro_api::{Caller, Error, Handle, HandleAll, JsonFlag, Operation, Report, Text, Visit, visit};
+use pyro_api::{
+    Caller, Error, Handle, HandleAll, JsonFlag, Only, Operation, Report, Text, Visit, visit,
+};
 
 use crate::documents;
 
@@ -13,12 +15,20 @@ use crate::documents;
 const JSON: &str = "json";
 
 /// What the commands with subcommands are for.
-const GROUPS: &[(&str, &str)] = &[("env", "List, install and remove environments")];
+const GROUPS: &[(&str, &str)] = &[
+    ("env", "List, install and remove environments"),
+    ("workspace", "Work in VMs whose files last"),
+    ("sync", "Bring later changes of the host in"),
+    ("file", "List, read and write files"),
+    ("patch", "Change files by unified diffs"),
+];
 
 /// A result, ready to be shown either way.
 pub(crate) struct Answer {
     pub(crate) json: serde_json::Result<serde_json::Value>,
     pub(crate) text: Text,
+    /// What a flag such as `--id-only` prints.
+    pub(crate) only: Vec<u8>,
     pub(crate) exit_code: u8,
 }
 
@@ -29,6 +39,7 @@ type Parse<E> = fn(&ArgMatches) -> Result<Ready<E>, clap::Error>;
 struct Entry<E> {
     path: &'static [&'static str],
     json: JsonFlag,
+    only: Option<Only>,
     parse: Parse<E>,
 }
 
@@ -41,7 +52,15 @@ pub(crate) struct Tree<E> {
 /// A command as it was typed.
 pub(crate) struct Typed<E> {
     pub(crate) ready: Ready<E>,
-    pub(crate) json: bool,
+    pub(crate) form: Form,
+}
+
+/// How the answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Json,
+    Only,
 }
 
 impl<E: HandleAll> Tree<E> {
@@ -75,7 +94,12 @@ impl<E: HandleAll> Tree<E> {
             JsonFlag::Offered => matches.get_flag(JSON),
             JsonFlag::Implied => true,
         };
-        Some((entry.parse)(matches).map(|ready| Typed { ready, json }))
+        let form = match entry.only {
+            _ if json => Form::Json,
+            Some(only) if matches.get_flag(only.flag) => Form::Only,
+            _ => Form::Text,
+        };
+        Some((entry.parse)(matches).map(|ready| Typed { ready, form }))
     }
 }
 
@@ -99,10 +123,20 @@ impl<E: HandleAll> Visit<E> for Tree<E> {
                     .help("Print the result, or the error, as one JSON document"),
             );
         }
+        if let Some(only) = cli.only {
+            command = command.arg(
+                Arg::new(only.flag)
+                    .long(only.flag)
+                    .action(ArgAction::SetTrue)
+                    .conflicts_with(JSON)
+                    .help(only.help),
+            );
+        }
         self.command = insert(std::mem::take(&mut self.command), groups, command);
         self.entries.push(Entry {
             path: cli.path,
             json: cli.json,
+            only: cli.only,
             parse: parse::<O, E>,
         });
     }
@@ -139,6 +173,7 @@ fn parse<O: Operation, E: Handle<O> + Send + Sync + 'static>(
             output.report(&mut text);
             Ok(Answer {
                 json: serde_json::to_value(&output),
+                only: output.only(),
                 exit_code: output.exit_code(),
                 text,
             })

@@ -22,6 +22,7 @@ impl Operation for Demo {
         cli: Some(Cli {
             path: &["demo"],
             json: JsonFlag::Implied,
+            only: None,
         }),
         mcp: None,
         sdk: None,

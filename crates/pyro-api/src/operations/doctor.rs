@@ -153,6 +153,7 @@ impl Operation for Doctor {
         cli: Some(Cli {
             path: &["doctor"],
             json: JsonFlag::Offered,
+            only: None,
         }),
         mcp: None,
         sdk: None,

@@ -20,6 +20,7 @@ impl Operation for EnvInspect {
         cli: Some(Cli {
             path: &["env", "inspect"],
             json: JsonFlag::Offered,
+            only: None,
         }),
         mcp: None,
         sdk: Some("inspect_environment"),

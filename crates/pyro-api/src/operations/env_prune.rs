@@ -40,6 +40,7 @@ impl Operation for EnvPrune {
         cli: Some(Cli {
             path: &["env", "prune"],
             json: JsonFlag::Offered,
+            only: None,
         }),
         mcp: None,
         sdk: Some("prune_environments"),

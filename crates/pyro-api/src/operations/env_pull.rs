@@ -40,6 +40,7 @@ impl Operation for EnvPull {
         cli: Some(Cli {
             path: &["env", "pull"],
             json: JsonFlag::Offered,
+            only: None,
         }),
         mcp: None,
         sdk: Some("pull_environment"),

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{MemMib, TtlSeconds, VcpuCount, VmRecord};
-use crate::{Names, Operation};
+use crate::{Effect, Mcp, Names, Operation, Profile};
 
 /// Create a one-shot VM without starting it
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -38,7 +38,12 @@ impl Operation for VmCreate {
     const NAMES: Names = Names {
         operation: "vm_create",
         cli: None,
-        mcp: Some("vm_create"),
+        mcp: Some(Mcp::new(
+            "vm_create",
+            "Create VM",
+            Profile::WorkspaceFull,
+            Effect::Adds,
+        )),
         sdk: Some("create_vm"),
     };
 }

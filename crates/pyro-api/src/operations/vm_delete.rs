@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::VmDeleted;
-use crate::{Names, Operation};
+use crate::{Effect, Mcp, Names, Operation, Profile};
 
 /// Delete a VM, running or not
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -18,7 +18,12 @@ impl Operation for VmDelete {
     const NAMES: Names = Names {
         operation: "vm_delete",
         cli: None,
-        mcp: Some("vm_delete"),
+        mcp: Some(Mcp::new(
+            "vm_delete",
+            "Delete VM",
+            Profile::WorkspaceFull,
+            Effect::Removes,
+        )),
         sdk: Some("delete_vm"),
     };
 }

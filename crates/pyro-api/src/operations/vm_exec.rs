@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{CommandLine, ExecResult, TimeoutSeconds};
-use crate::{Error, Names, Operation};
+use crate::{Effect, Error, Mcp, Names, Operation, Profile};
 
 /// Run one command in a started VM and delete the VM afterwards
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -25,7 +25,12 @@ impl Operation for VmExec {
     const NAMES: Names = Names {
         operation: "vm_exec",
         cli: None,
-        mcp: Some("vm_exec"),
+        mcp: Some(Mcp::new(
+            "vm_exec",
+            "Run and delete VM",
+            Profile::WorkspaceFull,
+            Effect::Changes,
+        )),
         sdk: Some("exec_vm"),
     };
 

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::Environment;
-use crate::{Cli, JsonFlag, Names, Operation, Report, Text};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// List the environments that VMs can start from
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -42,8 +42,14 @@ impl Operation for VmListEnvironments {
         cli: Some(Cli {
             path: &["env", "list"],
             json: JsonFlag::Offered,
+            only: None,
         }),
-        mcp: Some("vm_list_environments"),
+        mcp: Some(Mcp::new(
+            "vm_list_environments",
+            "List environments",
+            Profile::WorkspaceFull,
+            Effect::Reads,
+        )),
         sdk: Some("list_environments"),
     };
 }

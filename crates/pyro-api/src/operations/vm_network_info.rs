@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Names, Operation, Report, Text};
+use crate::{Effect, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Tell whether a VM has a network and what it reaches
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -33,7 +33,12 @@ impl Operation for VmNetworkInfo {
     const NAMES: Names = Names {
         operation: "vm_network_info",
         cli: None,
-        mcp: Some("vm_network_info"),
+        mcp: Some(Mcp::new(
+            "vm_network_info",
+            "VM network",
+            Profile::WorkspaceFull,
+            Effect::Reads,
+        )),
         sdk: Some("network_info_vm"),
     };
 }

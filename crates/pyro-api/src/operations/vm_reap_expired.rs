@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Names, Operation, Report, Text};
+use crate::{Effect, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Delete every one-shot VM whose time is over
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -29,7 +29,12 @@ impl Operation for VmReapExpired {
     const NAMES: Names = Names {
         operation: "vm_reap_expired",
         cli: None,
-        mcp: Some("vm_reap_expired"),
+        mcp: Some(Mcp::new(
+            "vm_reap_expired",
+            "Delete expired VMs",
+            Profile::WorkspaceFull,
+            Effect::Removes,
+        )),
         sdk: Some("reap_expired"),
     };
 }

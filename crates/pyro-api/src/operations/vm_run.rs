@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{CommandLine, ExecResult, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount};
-use crate::{Cli, Error, JsonFlag, Names, Operation};
+use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
 /// Run one command in a fresh VM and delete the VM afterwards
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -47,8 +47,14 @@ impl Operation for VmRun {
         cli: Some(Cli {
             path: &["run"],
             json: JsonFlag::Offered,
+            only: None,
         }),
-        mcp: Some("vm_run"),
+        mcp: Some(Mcp::new(
+            "vm_run",
+            "Run in a fresh VM",
+            Profile::VmRun,
+            Effect::Adds,
+        )),
         sdk: Some("run_in_vm"),
     };
 

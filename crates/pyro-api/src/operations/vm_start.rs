@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::VmRecord;
-use crate::{Names, Operation};
+use crate::{Effect, Mcp, Names, Operation, Profile};
 
 /// Start a VM and wait until it answers
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -18,7 +18,12 @@ impl Operation for VmStart {
     const NAMES: Names = Names {
         operation: "vm_start",
         cli: None,
-        mcp: Some("vm_start"),
+        mcp: Some(Mcp::new(
+            "vm_start",
+            "Start VM",
+            Profile::WorkspaceFull,
+            Effect::Changes,
+        )),
         sdk: Some("start_vm"),
     };
 }

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::VmRecord;
-use crate::{Names, Operation};
+use crate::{Effect, Mcp, Names, Operation, Profile};
 
 /// Show a VM
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -18,7 +18,12 @@ impl Operation for VmStatus {
     const NAMES: Names = Names {
         operation: "vm_status",
         cli: None,
-        mcp: Some("vm_status"),
+        mcp: Some(Mcp::new(
+            "vm_status",
+            "VM status",
+            Profile::WorkspaceFull,
+            Effect::Reads,
+        )),
         sdk: Some("status_vm"),
     };
 }

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::VmRecord;
-use crate::{Names, Operation};
+use crate::{Effect, Mcp, Names, Operation, Profile};
 
 /// Stop a VM; its disk stays until it is deleted
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -18,7 +18,12 @@ impl Operation for VmStop {
     const NAMES: Names = Names {
         operation: "vm_stop",
         cli: None,
-        mcp: Some("vm_stop"),
+        mcp: Some(Mcp::new(
+            "vm_stop",
+            "Stop VM",
+            Profile::WorkspaceFull,
+            Effect::Sets,
+        )),
         sdk: Some("stop_vm"),
     };
 }

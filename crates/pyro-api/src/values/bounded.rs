@@ -140,6 +140,41 @@ bounded! {
     TtlSeconds, "ttl_seconds", 60..=3600, default 600
 }
 
+bounded! {
+    /// How much of a file is read, in bytes.
+    ReadBytes, "max_bytes", 1..=1_048_576, default 65_536
+}
+bounded! {
+    /// How many entries a listing shows.
+    MaxEntries, "max_entries", 1..=1_000_000, default 10_000
+}
+bounded! {
+    /// How much text of patches a diff shows, in bytes.
+    PatchBytes, "max_bytes", 1..=67_108_864, default 1_048_576
+}
+bounded! {
+    /// How long nobody may use a workspace before its VM is stopped, in seconds; 0 is for ever.
+    /// The first minute is not on offer.
+    IdleSeconds, "ttl_seconds", 0..=2_592_000, default 600
+}
+
+impl IdleSeconds {
+    /// `None`: for ever.
+    pub fn limit(self) -> Option<u32> {
+        (self.0 > 0).then_some(self.0)
+    }
+
+    pub fn check(self) -> Result<(), crate::Error> {
+        match self.0 {
+            1..60 => Err(crate::Error::invalid(format!(
+                "ttl_seconds must be 0 (never) or between 60 and {}, not {self}",
+                Self::MAX
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Accepts a whole number as a number or, as some models send it, as text.
 struct WholeNumber(&'static str);
 

@@ -5,12 +5,26 @@ pub mod bounded;
 pub mod command;
 pub mod environment;
 pub mod exec;
+pub mod label;
 pub mod platform;
+pub mod text_source;
 pub mod vm;
+pub mod workspace;
+pub mod workspace_exec;
 
-pub use bounded::{InvalidValue, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount};
+pub use bounded::{
+    IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes, ReadBytes, TimeoutSeconds,
+    TtlSeconds, VcpuCount,
+};
 pub use command::CommandLine;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
+pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
 pub use platform::Platform;
+pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
+pub use workspace::{
+    ArtifactType, LastCommand, NetworkPolicy, SecretPublic, SeedMode, WORKSPACE_PATH,
+    WorkspaceListItem, WorkspaceRecord, WorkspaceSeed,
+};
+pub use workspace_exec::WorkspaceExecResult;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Prints a result for people.
 pub(crate) fn text(text: &Text) -> io::Result<()> {
-    print(&text.out)?;
+    bytes(text.out.as_bytes())?;
     // Nobody has to read how it went.
     let _ = io::stderr().lock().write_all(text.err.as_bytes());
     Ok(())
@@ -19,16 +19,13 @@ pub(crate) fn text(text: &Text) -> io::Result<()> {
 pub(crate) fn document(value: Value) -> io::Result<()> {
     let mut line = json::canonical(value);
     line.push('\n');
-    print(&line)
+    bytes(line.as_bytes())
 }
 
 /// Writes to standard output. A reader that has gone is not an error, a full disk is one.
-fn print(text: &str) -> io::Result<()> {
+pub(crate) fn bytes(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }

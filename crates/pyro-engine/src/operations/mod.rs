@@ -21,3 +21,20 @@ const _: fn() = || {
     fn complete<E: pyro_api::HandleAll>() {}
     complete::<crate::Engine>();
 };
+mod workspace_create;
+mod workspace_delete;
+mod workspace_diff;
+mod workspace_exec;
+mod workspace_export;
+mod workspace_file_list;
+mod workspace_file_read;
+mod workspace_file_write;
+mod workspace_list;
+mod workspace_logs;
+mod workspace_patch_apply;
+mod workspace_reset;
+mod workspace_start;
+mod workspace_status;
+mod workspace_stop;
+mod workspace_sync_push;
+mod workspace_update;

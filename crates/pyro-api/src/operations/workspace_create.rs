@@ -1,0 +1,84 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::values::{
+    IdleSeconds, Labels, MemMib, NetworkPolicy, VcpuCount, WorkspaceName, WorkspaceRecord,
+};
+use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile};
+
+use std::path::PathBuf;
+
+/// Create a workspace: a Linux VM whose files in `/workspace` last until it is deleted
+///
+/// Use it for any work of more than one command. Seed it from a project folder or archive of this
+/// host; the host's files are copied, never changed. `workspace_diff` later compares with this
+/// first state and `workspace_reset` returns to it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceCreate {
+    /// The environment to start from, such as `debian:12`
+    pub environment: String,
+    /// Virtual CPUs, 1 to 8
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub vcpu_count: VcpuCount,
+    /// Memory in MiB, 256 to 32768
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub mem_mib: MemMib,
+    /// Seconds without use after which the VM is stopped, 60 to 2592000, 0 for never. Files stay,
+    /// and the next use starts it again
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub ttl_seconds: IdleSeconds,
+    /// What the guest may reach
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub network_policy: NetworkPolicy,
+    /// Where no VM can run, run commands on this host, without isolation
+    #[arg(long)]
+    #[serde(default)]
+    pub allow_host_compat: bool,
+    /// A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin with
+    #[arg(long)]
+    #[serde(default)]
+    pub seed_path: Option<PathBuf>,
+    /// A name to find it by
+    #[arg(long)]
+    #[serde(default)]
+    pub name: Option<WorkspaceName>,
+    /// Labels, as key and value
+    #[command(flatten)]
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+impl Operation for WorkspaceCreate {
+    type Output = WorkspaceRecord;
+
+    const NAMES: Names = Names {
+        operation: "workspace_create",
+        cli: Some(Cli {
+            path: &["workspace", "create"],
+            json: JsonFlag::Offered,
+            only: Some(Only {
+                flag: "id-only",
+                help: "Print the id of the workspace and nothing else",
+            }),
+        }),
+        mcp: Some(
+            Mcp::new(
+                "workspace_create",
+                "Create workspace",
+                Profile::WorkspaceCore,
+                Effect::Adds,
+            )
+            .only_full(&["network_policy"]),
+        ),
+        sdk: Some("create_workspace"),
+    };
+
+    fn check(&self) -> Result<(), Error> {
+        self.ttl_seconds.check()
+    }
+}

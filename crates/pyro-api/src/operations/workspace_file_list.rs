@@ -1,0 +1,106 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{ArtifactType, ExecutionMode, MaxEntries, WORKSPACE_PATH};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text, report::yes_no};
+
+/// List files of a workspace
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceFileList {
+    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    pub workspace_id: String,
+    /// A path below `/workspace`; a file or link lists itself
+    #[arg(default_value = WORKSPACE_PATH)]
+    #[serde(default = "workspace_path")]
+    pub path: String,
+    /// Also what is in the folders below
+    #[arg(long)]
+    #[serde(default)]
+    pub recursive: bool,
+    /// How many entries to show
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub max_entries: MaxEntries,
+}
+
+fn workspace_path() -> String {
+    WORKSPACE_PATH.to_owned()
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct FileListing {
+    pub workspace_id: String,
+    pub path: String,
+    pub recursive: bool,
+    /// Each folder sorted by name, what is in a folder right after it.
+    pub entries: Vec<FileEntry>,
+    /// How many entries there are, shown or not.
+    pub total_entries: u64,
+    pub truncated: bool,
+    pub execution_mode: ExecutionMode,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct FileEntry {
+    /// Absolute in the guest; bytes that are not UTF-8 are replaced.
+    pub path: String,
+    pub artifact_type: ArtifactType,
+    /// 0 for folders, the length of the target for links.
+    pub size_bytes: u64,
+    pub link_target: Option<String>,
+    /// Permission bits in octal.
+    pub mode: String,
+    /// Seconds since 1970.
+    pub modified_at: f64,
+}
+
+impl Report for FileListing {
+    fn report(&self, text: &mut Text) {
+        text.out(format!(
+            "Workspace path: {} (recursive={})",
+            self.path,
+            yes_no(self.recursive)
+        ));
+        for entry in &self.entries {
+            let target = entry.link_target.as_ref();
+            let target = target
+                .map(|target| format!(" -> {target}"))
+                .unwrap_or_default();
+            text.out(format!(
+                "{} [{}] size={}{target}",
+                entry.path, entry.artifact_type, entry.size_bytes
+            ));
+        }
+        if self.truncated {
+            text.err(format!(
+                "[workspace-file-list] {} of {} entries shown; for more use --max-entries",
+                self.entries.len(),
+                self.total_entries
+            ));
+        }
+    }
+}
+
+impl Operation for WorkspaceFileList {
+    type Output = FileListing;
+
+    const NAMES: Names = Names {
+        operation: "workspace_file_list",
+        cli: Some(Cli {
+            path: &["workspace", "file", "list"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "workspace_file_list",
+            "List files",
+            Profile::WorkspaceCore,
+            Effect::Reads,
+        )),
+        sdk: Some("list_workspace_files"),
+    };
+}

@@ -1,0 +1,116 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{ExecutionMode, OutputEncoding, ReadBytes};
+use crate::{
+    Cli, Effect, JsonFlag, Mcp, Names, Only, Operation, Profile, Report, Text, report::yes_no,
+};
+
+/// Read a file of a workspace
+///
+/// Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
+/// `start_line` and `line_count`. A binary file is recognised and not shown as text.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceFileRead {
+    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    pub workspace_id: String,
+    /// A path below `/workspace`
+    pub path: String,
+    /// How much to read, in bytes, 1 to 1048576
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub max_bytes: ReadBytes,
+    /// Where to begin, in bytes
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub offset: u64,
+    /// The first line to read, counted from 1; instead of `offset`
+    #[arg(long, conflicts_with = "offset")]
+    #[serde(default)]
+    pub start_line: Option<u64>,
+    /// How many lines to read
+    #[arg(long)]
+    #[serde(default)]
+    pub line_count: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct FileContent {
+    pub workspace_id: String,
+    pub path: String,
+    /// Of the whole file.
+    pub size_bytes: u64,
+    pub max_bytes: u32,
+    /// Empty when the file is binary; else what is not UTF-8 is replaced.
+    pub content: String,
+    /// Whether there is more behind what is shown.
+    pub truncated: bool,
+    pub execution_mode: ExecutionMode,
+    /// Where in the file the content begins, in bytes.
+    pub offset: u64,
+    /// Where to go on reading.
+    pub next_offset: u64,
+    /// The number of the first line shown, where lines were asked for.
+    pub start_line: Option<u64>,
+    /// Whether there are NUL bytes in what was read.
+    pub binary: bool,
+    pub content_encoding: OutputEncoding,
+    /// Permission bits in octal.
+    pub mode: String,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+    /// The bytes themselves, for the command line.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
+}
+
+impl Report for FileContent {
+    fn report(&self, text: &mut Text) {
+        if self.binary {
+            text.err(format!(
+                "[workspace-file-read] {} is binary; `--content-only` writes its bytes",
+                self.path
+            ));
+        } else {
+            text.out.push_str(&self.content);
+            if !self.content.is_empty() && !self.content.ends_with('\n') {
+                text.out.push('\n');
+            }
+        }
+        text.err(format!(
+            "[workspace-file-read] workspace_id={} path={} size_bytes={} truncated={}",
+            self.workspace_id,
+            self.path,
+            self.size_bytes,
+            yes_no(self.truncated)
+        ));
+    }
+
+    fn only(&self) -> Vec<u8> {
+        self.bytes.clone()
+    }
+}
+
+impl Operation for WorkspaceFileRead {
+    type Output = FileContent;
+
+    const NAMES: Names = Names {
+        operation: "workspace_file_read",
+        cli: Some(Cli {
+            path: &["workspace", "file", "read"],
+            json: JsonFlag::Offered,
+            only: Some(Only {
+                flag: "content-only",
+                help: "Print the bytes of the file and nothing else",
+            }),
+        }),
+        mcp: Some(Mcp::new(
+            "workspace_file_read",
+            "Read file",
+            Profile::WorkspaceCore,
+            Effect::Reads,
+        )),
+        sdk: Some("read_workspace_file"),
+    };
+}

@@ -1,0 +1,63 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{ExecutionMode, FileText};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+/// Write a whole text file in a workspace
+///
+/// Makes missing folders, replaces the file in one step and keeps its permissions. To change a
+/// part of a file use `workspace_patch_apply`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceFileWrite {
+    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    pub workspace_id: String,
+    /// A path below `/workspace`
+    pub path: String,
+    /// The new content, at most 1048576 bytes
+    #[command(flatten)]
+    pub text: FileText,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct FileWritten {
+    pub workspace_id: String,
+    pub path: String,
+    pub size_bytes: u64,
+    pub bytes_written: u64,
+    pub execution_mode: ExecutionMode,
+    /// Whether there was no such file before.
+    pub created: bool,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+impl Report for FileWritten {
+    fn report(&self, text: &mut Text) {
+        text.out(format!(
+            "[workspace-file-write] workspace_id={} path={} bytes_written={} execution_mode={}",
+            self.workspace_id, self.path, self.bytes_written, self.execution_mode
+        ));
+    }
+}
+
+impl Operation for WorkspaceFileWrite {
+    type Output = FileWritten;
+
+    const NAMES: Names = Names {
+        operation: "workspace_file_write",
+        cli: Some(Cli {
+            path: &["workspace", "file", "write"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "workspace_file_write",
+            "Write file",
+            Profile::WorkspaceCore,
+            Effect::Changes,
+        )),
+        sdk: Some("write_workspace_file"),
+    };
+}

@@ -1,0 +1,70 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::WorkspaceListItem;
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+/// List the workspaces, the one used last first
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceList {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct WorkspaceListed {
+    pub count: usize,
+    /// The one used last comes first.
+    pub workspaces: Vec<WorkspaceListItem>,
+}
+
+impl Report for WorkspaceListed {
+    fn report(&self, text: &mut Text) {
+        if self.workspaces.is_empty() {
+            text.out("No workspaces.");
+        }
+        for workspace in &self.workspaces {
+            let mut words = vec![format!(
+                "[workspace] workspace_id={}",
+                workspace.workspace_id
+            )];
+            words.extend(workspace.name.as_ref().map(|name| format!("name='{name}'")));
+            words.push(format!("state={}", workspace.state));
+            words.push(format!("environment={}", workspace.environment));
+            if !workspace.labels.is_empty() {
+                words.push(format!("labels={}", workspace.labels.joined(",")));
+            }
+            words.push(format!("last_activity_at={}", workspace.last_activity_at));
+            words.push(format!("expires_at={}", workspace.expires_at));
+            words.extend(
+                workspace
+                    .time_left_seconds
+                    .map(|left| format!("time_left_seconds={left}")),
+            );
+            words.push(format!("commands={}", workspace.command_count));
+            words.push(format!(
+                "services={}/{}",
+                workspace.running_service_count, workspace.service_count
+            ));
+            text.out(words.join(" "));
+        }
+    }
+}
+
+impl Operation for WorkspaceList {
+    type Output = WorkspaceListed;
+
+    const NAMES: Names = Names {
+        operation: "workspace_list",
+        cli: Some(Cli {
+            path: &["workspace", "list"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "workspace_list",
+            "List workspaces",
+            Profile::WorkspaceCore,
+            Effect::Reads,
+        )),
+        sdk: Some("list_workspaces"),
+    };
+}

@@ -1,0 +1,147 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{ExecutionMode, ReadBytes};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+/// Show the commands that ran in a workspace, with their output
+///
+/// Without `sequence` the newest commands, each with the beginning of its output. With it one
+/// command, from `offset` on: so the whole of a long output can be read piece by piece.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceLogs {
+    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    pub workspace_id: String,
+    /// Only this command
+    #[arg(long)]
+    #[serde(default)]
+    pub sequence: Option<u32>,
+    /// Only this many of the newest commands
+    #[arg(long)]
+    #[serde(default)]
+    pub last: Option<u32>,
+    /// Where in the output to begin, in bytes
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub offset: u64,
+    /// How much of each stream to show, in bytes; 65536 with `sequence`, else 4096
+    #[arg(long)]
+    #[serde(default)]
+    pub max_bytes: Option<ReadBytes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Logged {
+    pub workspace_id: String,
+    /// How many entries are shown here.
+    pub count: usize,
+    /// How many commands there are.
+    pub total: usize,
+    /// Oldest first.
+    pub entries: Vec<LogEntry>,
+    /// What happened to the workspace itself, oldest first: stops, starts, resets, and why.
+    pub events: Vec<LogEvent>,
+}
+
+/// A command that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct LogEntry {
+    /// Counts from 1, and again after a reset.
+    pub sequence: u32,
+    pub command: String,
+    pub cwd: String,
+    pub exit_code: i32,
+    pub duration_ms: u64,
+    pub execution_mode: ExecutionMode,
+    pub stdout_file: String,
+    pub stderr_file: String,
+    pub recorded_at: f64,
+    /// From `offset` on; what is not UTF-8 is replaced.
+    pub stdout: String,
+    pub stderr: String,
+    pub timed_out: bool,
+    pub signal: Option<i32>,
+    /// How much the command wrote.
+    pub stdout_bytes: u64,
+    pub stderr_bytes: u64,
+    /// How much of it was kept and can be read here.
+    pub stdout_kept_bytes: u64,
+    pub stderr_kept_bytes: u64,
+    /// Whether there is more behind what is shown.
+    pub stdout_truncated: bool,
+    pub stderr_truncated: bool,
+    /// How many resets came before it.
+    pub reset_count: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct LogEvent {
+    /// Seconds since 1970.
+    pub at: f64,
+    /// `created`, `started`, `stopped` or `reset`.
+    pub event: String,
+    pub detail: String,
+}
+
+impl Report for Logged {
+    fn report(&self, text: &mut Text) {
+        for entry in &self.entries {
+            text.out(format!(
+                "#{} exit_code={} duration_ms={} cwd={}",
+                entry.sequence, entry.exit_code, entry.duration_ms, entry.cwd
+            ));
+            text.out(format!("$ {}", entry.command));
+            text.out.push_str(&with_newline(&entry.stdout));
+            text.err.push_str(&with_newline(&entry.stderr));
+            for (stream, cut, bytes) in [
+                ("stdout", entry.stdout_truncated, entry.stdout_bytes),
+                ("stderr", entry.stderr_truncated, entry.stderr_bytes),
+            ] {
+                if cut {
+                    text.err(format!(
+                        "[workspace-logs] sequence={} {stream} has {bytes} bytes; for more use \
+                         --sequence, --offset and --max-bytes",
+                        entry.sequence
+                    ));
+                }
+            }
+        }
+        for event in &self.events {
+            text.err(format!(
+                "[workspace-event] at={} event={} {}",
+                event.at, event.event, event.detail
+            ));
+        }
+    }
+}
+
+fn with_newline(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text if text.ends_with('\n') => text.to_owned(),
+        text => format!("{text}\n"),
+    }
+}
+
+impl Operation for WorkspaceLogs {
+    type Output = Logged;
+
+    const NAMES: Names = Names {
+        operation: "workspace_logs",
+        cli: Some(Cli {
+            path: &["workspace", "logs"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "workspace_logs",
+            "Command history",
+            Profile::WorkspaceCore,
+            Effect::Reads,
+        )),
+        sdk: Some("logs_workspace"),
+    };
+}

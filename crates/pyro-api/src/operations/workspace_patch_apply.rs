@@ -1,0 +1,102 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{ExecutionMode, PatchText};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+/// Apply a unified diff to the files of a workspace, all of it or nothing
+///
+/// Takes plain diffs and those of git: new, deleted and renamed files, modes. Paths are relative
+/// to `/workspace`. When a part does not fit, the error shows the nearest text of the file.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspacePatchApply {
+    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    pub workspace_id: String,
+    /// The unified diff, at most 1048576 bytes
+    #[command(flatten)]
+    pub patch: PatchText,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Patched {
+    pub workspace_id: String,
+    pub changed: bool,
+    pub summary: PatchSummary,
+    /// Sorted by path.
+    pub entries: Vec<PatchEntry>,
+    /// The patch, as it was given.
+    pub patch: String,
+    pub execution_mode: ExecutionMode,
+    /// Where the patch was taken although it did not fit exactly: moved hunks, ignored spaces.
+    pub notes: Vec<String>,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct PatchSummary {
+    pub total: u64,
+    pub added: u64,
+    pub modified: u64,
+    pub deleted: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum PatchStatus {
+    Added,
+    Modified,
+    Deleted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct PatchEntry {
+    /// Absolute in the guest.
+    pub path: String,
+    pub status: PatchStatus,
+    /// Where a renamed file was before.
+    pub renamed_from: Option<String>,
+}
+
+impl Report for Patched {
+    fn report(&self, text: &mut Text) {
+        for note in &self.notes {
+            text.err(format!("[workspace-patch] {note}"));
+        }
+        let summary = &self.summary;
+        text.out(format!(
+            "[workspace-patch] workspace_id={} total={} added={} modified={} deleted={} \
+             execution_mode={}",
+            self.workspace_id,
+            summary.total,
+            summary.added,
+            summary.modified,
+            summary.deleted,
+            self.execution_mode
+        ));
+    }
+}
+
+impl Operation for WorkspacePatchApply {
+    type Output = Patched;
+
+    const NAMES: Names = Names {
+        operation: "workspace_patch_apply",
+        cli: Some(Cli {
+            path: &["workspace", "patch", "apply"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "workspace_patch_apply",
+            "Apply patch",
+            Profile::WorkspaceCore,
+            Effect::Changes,
+        )),
+        sdk: Some("apply_workspace_patch"),
+    };
+}

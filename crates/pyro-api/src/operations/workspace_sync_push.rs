@@ -1,0 +1,91 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{ExecutionMode, SeedMode, WORKSPACE_PATH};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+use std::path::PathBuf;
+
+/// Copy a folder or archive of this host into a workspace
+///
+/// Files that are there already are replaced, nothing is deleted, and it happens all or not at
+/// all. Only what differs travels.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceSyncPush {
+    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    pub workspace_id: String,
+    /// A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host
+    pub source_path: PathBuf,
+    /// Where it goes: a folder below `/workspace`, made when it is missing
+    #[arg(long, default_value = WORKSPACE_PATH)]
+    #[serde(default = "workspace_path")]
+    pub dest: String,
+}
+
+fn workspace_path() -> String {
+    WORKSPACE_PATH.to_owned()
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Pushed {
+    pub workspace_id: String,
+    pub execution_mode: ExecutionMode,
+    pub workspace_sync: WorkspaceSync,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct WorkspaceSync {
+    pub mode: SeedMode,
+    /// Absolute, with links resolved.
+    pub source_path: String,
+    pub destination: String,
+    /// Files, folders and links of the source.
+    pub entry_count: u64,
+    /// Bytes of its regular files.
+    pub bytes_written: u64,
+    /// How many of the entries differed and travelled.
+    pub changed_count: u64,
+    pub changed_bytes: u64,
+}
+
+impl Report for Pushed {
+    fn report(&self, text: &mut Text) {
+        let sync = &self.workspace_sync;
+        text.out(format!(
+            "[workspace-sync] workspace_id={} mode={} source={} destination={} entry_count={} \
+             bytes_written={} changed_count={} execution_mode={}",
+            self.workspace_id,
+            sync.mode,
+            sync.source_path,
+            sync.destination,
+            sync.entry_count,
+            sync.bytes_written,
+            sync.changed_count,
+            self.execution_mode
+        ));
+    }
+}
+
+impl Operation for WorkspaceSyncPush {
+    type Output = Pushed;
+
+    const NAMES: Names = Names {
+        operation: "workspace_sync_push",
+        cli: Some(Cli {
+            path: &["workspace", "sync", "push"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "workspace_sync_push",
+            "Copy host files in",
+            Profile::WorkspaceCore,
+            Effect::Changes,
+        )),
+        sdk: Some("push_workspace_sync"),
+    };
+}

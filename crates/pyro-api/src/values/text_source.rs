@@ -1,0 +1,102 @@
+//! Text that comes as an argument, or on the command line also from a file.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgGroup, ArgMatches, value_parser};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+macro_rules! text_source {
+    ($(#[$doc:meta])* $type:ident, $flag:literal, $file_flag:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(from = "String")]
+        pub enum $type {
+            Inline(String),
+            File(PathBuf),
+        }
+
+        impl From<String> for $type {
+            fn from(text: String) -> Self {
+                Self::Inline(text)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string" })
+            }
+        }
+
+        impl clap::Args for $type {
+            fn augment_args(command: clap::Command) -> clap::Command {
+                command
+                    .arg(
+                        Arg::new($flag)
+                            .long($flag)
+                            .value_name("TEXT")
+                            .allow_hyphen_values(true)
+                            .help(concat!("The ", $what, " itself")),
+                    )
+                    .arg(
+                        Arg::new($file_flag)
+                            .long($file_flag)
+                            .value_name("PATH")
+                            .value_parser(value_parser!(PathBuf))
+                            .help(concat!(
+                                "A file of this host that holds the ",
+                                $what,
+                                "; `-` is standard input"
+                            )),
+                    )
+                    .group(
+                        ArgGroup::new(concat!($flag, "-source"))
+                            .args([$flag, $file_flag])
+                            .required(true),
+                    )
+            }
+
+            fn augment_args_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_args(command)
+            }
+        }
+
+        impl clap::FromArgMatches for $type {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                match (
+                    matches.get_one::<String>($flag),
+                    matches.get_one::<PathBuf>($file_flag),
+                ) {
+                    (Some(text), _) => Ok(Self::Inline(text.clone())),
+                    (None, Some(path)) => Ok(Self::File(path.clone())),
+                    (None, None) => Err(clap::Error::new(
+                        clap::error::ErrorKind::MissingRequiredArgument,
+                    )),
+                }
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+text_source! {
+    /// The new content of a file.
+    FileText, "text", "text-file", "text"
+}
+text_source! {
+    /// A unified diff.
+    PatchText, "patch", "patch-file", "patch"
+}

@@ -1,0 +1,240 @@
+//! A workspace as its record shows it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ExecutionMode, Labels, VmState};
+use crate::report::{Report, Text};
+
+/// Where the files of every workspace are in its guest.
+pub const WORKSPACE_PATH: &str = "/workspace";
+
+/// What a workspace may reach.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[schemars(inline)]
+pub enum NetworkPolicy {
+    /// Nothing: the guest has no network device
+    #[default]
+    #[serde(rename = "off")]
+    Off,
+    /// The internet, not this host nor its networks (not built yet: refused)
+    #[serde(rename = "egress")]
+    Egress,
+    /// Also services that are reached from this host (not built yet: refused)
+    #[serde(rename = "egress+published-ports")]
+    #[value(name = "egress+published-ports")]
+    EgressPublishedPorts,
+}
+
+impl std::fmt::Display for NetworkPolicy {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(to)
+    }
+}
+
+/// Where the first files of a workspace came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum SeedMode {
+    Empty,
+    Directory,
+    TarArchive,
+}
+
+impl std::fmt::Display for SeedMode {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(to)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct WorkspaceSeed {
+    pub mode: SeedMode,
+    /// Absolute, with links resolved.
+    pub seed_path: Option<String>,
+    pub destination: String,
+    /// Files, folders and links.
+    pub entry_count: u64,
+    /// Bytes of the regular files.
+    pub bytes_written: u64,
+}
+
+/// A secret without its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct SecretPublic {
+    pub name: String,
+    /// `literal` or `file`.
+    pub source_kind: String,
+}
+
+/// The newest command of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct LastCommand {
+    pub sequence: u32,
+    pub command: String,
+    pub cwd: String,
+    pub exit_code: i32,
+    pub duration_ms: u64,
+    pub execution_mode: ExecutionMode,
+}
+
+/// A workspace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkspaceRecord {
+    /// Twelve lower-case hex digits.
+    pub workspace_id: String,
+    pub name: Option<String>,
+    pub labels: Labels,
+    pub environment: String,
+    pub environment_version: Option<String>,
+    pub vcpu_count: u32,
+    pub mem_mib: u32,
+    /// Seconds without use after which the VM is stopped (files stay); 0 is never.
+    pub ttl_seconds: u32,
+    /// Seconds since 1970, as all times here.
+    pub created_at: f64,
+    pub last_activity_at: f64,
+    /// When the VM is stopped unless somebody uses it; 0 when never. Files stay.
+    pub expires_at: f64,
+    pub state: VmState,
+    pub network_policy: NetworkPolicy,
+    pub network_enabled: bool,
+    pub allow_host_compat: bool,
+    pub guest_ip: Option<String>,
+    pub tap_name: Option<String>,
+    pub execution_mode: ExecutionMode,
+    pub workspace_path: String,
+    pub workspace_seed: WorkspaceSeed,
+    pub secrets: Vec<SecretPublic>,
+    /// Commands since the last reset.
+    pub command_count: u32,
+    pub last_command: Option<LastCommand>,
+    pub reset_count: u32,
+    pub last_reset_at: Option<f64>,
+    pub service_count: u32,
+    pub running_service_count: u32,
+    /// Facts for people and logs; every value is text.
+    pub metadata: BTreeMap<String, String>,
+    /// Seconds until the VM is stopped unless somebody uses it; absent when that is never or has
+    /// happened.
+    pub time_left_seconds: Option<u64>,
+    /// Why it is stopped; absent while it runs.
+    pub stopped_because: Option<String>,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+impl WorkspaceRecord {
+    /// The summary, headed by what was done.
+    pub fn report_as(&self, heading: &str, text: &mut Text) {
+        text.field(heading, &self.workspace_id);
+        text.field("Name", self.name.as_deref().unwrap_or_default());
+        text.field("Labels", self.labels.joined(", "));
+        text.field("Environment", &self.environment);
+        text.field("State", self.state.to_string());
+        text.field(
+            "Stopped because",
+            self.stopped_because.as_deref().unwrap_or_default(),
+        );
+        text.field("Workspace", &self.workspace_path);
+        text.field("Last activity at", self.last_activity_at.to_string());
+        if let Some(left) = self.time_left_seconds {
+            text.field(
+                "Stops when unused for",
+                format!("{left} s more (files stay)"),
+            );
+        }
+        text.field("Network policy", self.network_policy.to_string());
+        let seed = &self.workspace_seed;
+        text.field(
+            "Workspace seed",
+            match &seed.seed_path {
+                Some(path) => format!("{} from {path}", seed.mode),
+                None => seed.mode.to_string(),
+            },
+        );
+        let secrets = self
+            .secrets
+            .iter()
+            .map(|secret| format!("{} ({})", secret.name, secret.source_kind));
+        text.field("Secrets", secrets.collect::<Vec<_>>().join(", "));
+        text.field("Execution mode", self.execution_mode.to_string());
+        text.field(
+            "Resources",
+            format!("{} vCPU / {} MiB", self.vcpu_count, self.mem_mib),
+        );
+        text.field("Command count", self.command_count.to_string());
+        text.field("Reset count", self.reset_count.to_string());
+        if let Some(at) = self.last_reset_at {
+            text.field("Last reset at", at.to_string());
+        }
+        text.field(
+            "Services",
+            format!(
+                "{}/{} running",
+                self.running_service_count, self.service_count
+            ),
+        );
+        if let Some(last) = &self.last_command {
+            text.field(
+                "Last command",
+                format!("{} (exit_code={})", last.command, last.exit_code),
+            );
+        }
+    }
+}
+
+impl Report for WorkspaceRecord {
+    fn report(&self, text: &mut Text) {
+        self.report_as("Workspace ID", text);
+    }
+
+    fn only(&self) -> Vec<u8> {
+        format!("{}\n", self.workspace_id).into_bytes()
+    }
+}
+
+/// A workspace in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct WorkspaceListItem {
+    pub workspace_id: String,
+    pub name: Option<String>,
+    pub labels: Labels,
+    pub environment: String,
+    pub state: VmState,
+    pub created_at: f64,
+    pub last_activity_at: f64,
+    /// When the VM is stopped unless somebody uses it; 0 when never. Files stay.
+    pub expires_at: f64,
+    pub time_left_seconds: Option<u64>,
+    pub command_count: u32,
+    pub service_count: u32,
+    pub running_service_count: u32,
+}
+
+/// What kind of file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ArtifactType {
+    File,
+    Directory,
+    Symlink,
+    /// A FIFO, a socket or a device.
+    Special,
+}
+
+impl std::fmt::Display for ArtifactType {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(to)
+    }
+}

@@ -1,0 +1,67 @@
+//! The result of one command in a workspace.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{ExecutionMode, OutputEncoding};
+use crate::report::{Report, Text};
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct WorkspaceExecResult {
+    pub workspace_id: String,
+    pub environment: String,
+    pub environment_version: Option<String>,
+    pub command: String,
+    /// Standard output; head and tail with a mark between them when it was too long to keep.
+    pub stdout: String,
+    pub stderr: String,
+    /// The command's exit status; 128 + N after signal N, 124 after a timeout.
+    pub exit_code: i32,
+    /// Time from the start of the command to its end, in milliseconds.
+    pub duration_ms: u64,
+    pub execution_mode: ExecutionMode,
+    /// The number of the command, for `workspace_logs`. Counts from 1, and again after a reset.
+    pub sequence: u32,
+    pub cwd: String,
+    /// The signal that ended the command, if one did.
+    pub signal: Option<i32>,
+    /// Whether the command was ended because its time was over.
+    pub timed_out: bool,
+    /// How many bytes the command wrote, kept or not.
+    pub stdout_bytes: u64,
+    pub stderr_bytes: u64,
+    /// Whether the middle of the text was left out; `workspace_logs` has it.
+    pub stdout_truncated: bool,
+    pub stderr_truncated: bool,
+    pub stdout_encoding: OutputEncoding,
+    pub stderr_encoding: OutputEncoding,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+impl Report for WorkspaceExecResult {
+    fn report(&self, text: &mut Text) {
+        if self.timed_out {
+            text.err(format!(
+                "[workspace-exec] timed out: the command and everything it started were ended \
+                 after {:.1} s",
+                self.duration_ms as f64 / 1000.0
+            ));
+        }
+        text.err(format!(
+            "[workspace-exec] workspace_id={} sequence={} cwd={} execution_mode={} exit_code={} \
+             duration_ms={}",
+            self.workspace_id,
+            self.sequence,
+            self.cwd,
+            self.execution_mode,
+            self.exit_code,
+            self.duration_ms
+        ));
+    }
+
+    fn exit_code(&self) -> u8 {
+        // The agent keeps statuses within a byte; anything else would be its fault, not success.
+        u8::try_from(self.exit_code).unwrap_or(255)
+    }
+}
