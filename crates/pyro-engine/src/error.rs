@@ -31,6 +31,12 @@ impl From<StoreError> for Error {
             .because(&error)
             .hint("Update pyro, or set PYRO_STATE_DIR to another folder"),
             StoreError::Folder { path, source } => state_unusable(path, source),
+            StoreError::DamagedWorkspace { id, .. } => Self::new(
+                ErrorCode::Damaged,
+                format!("Workspace `{id}` cannot be used"),
+            )
+            .caused_by(&error)
+            .hint("`pyro workspace delete` removes it; its disk layers are in its folder"),
             StoreError::Database { path, source } => {
                 let code = match source.sqlite_error_code() {
                     Some(rusqlite::ErrorCode::DiskFull) => ErrorCode::NoSpace,
@@ -267,6 +273,11 @@ pub(crate) fn wrong_state(record: &VmRecord, wanted: &str, allowed: &str) -> Err
         ),
     )
     .because(format!("that needs a VM that is {allowed}"))
+}
+
+/// Work on a thread that broke.
+pub(crate) fn broke(error: &tokio::task::JoinError) -> Error {
+    Error::new(ErrorCode::Internal, "pyro broke").caused_by(error)
 }
 
 fn from_fault(what: String, fault: Fault) -> Error {

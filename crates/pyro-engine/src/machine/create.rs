@@ -145,7 +145,9 @@ impl Engine {
         let folder = self.folder(&record.vm_id);
         let made = match folder.create() {
             Ok(()) => match base {
-                Base::Image(image) => disk::create_layer(folder.path(), &image.installed),
+                Base::Image(image) => {
+                    disk::create_layer(&disk::own_layer(folder.path()), &image.installed)
+                }
                 Base::HostProcess => std::fs::create_dir(folder.join(disk::HOST_WORKSPACE)),
             },
             Err(error) => Err(error),
@@ -187,32 +189,31 @@ fn metadata(wanted: &Wanted<'_>, base: &Base) -> BTreeMap<String, String> {
         ("network_enabled".to_owned(), "false".to_owned()),
     ]);
     if let Base::Image(image) = base {
-        let installed = &image.installed;
-        if let Some(template) = &image.template {
-            metadata.insert(TEMPLATE.to_owned(), template.key());
-        }
-        metadata.extend([
-            ("environment_source".to_owned(), installed.source.clone()),
-            (
-                "environment_digest".to_owned(),
-                installed.rootfs_digest.clone(),
-            ),
-            (
-                "environment_install_dir".to_owned(),
-                installed.install_dir.display().to_string(),
-            ),
-            (
-                "kernel_image".to_owned(),
-                installed.kernel.image.display().to_string(),
-            ),
-            (
-                "rootfs_image".to_owned(),
-                installed.rootfs.display().to_string(),
-            ),
-            ("rootfs_clone_mode".to_owned(), "qcow2_overlay".to_owned()),
-        ]);
+        metadata.extend(image_facts(image));
     }
     metadata
+}
+
+/// What a record says of the image that a disk stands on.
+pub(crate) fn image_facts(image: &Image) -> Vec<(String, String)> {
+    let installed = &image.installed;
+    let template = image.template.as_ref();
+    let facts = [
+        ("environment_source", installed.source.clone()),
+        ("environment_digest", installed.rootfs_digest.clone()),
+        (
+            "environment_install_dir",
+            installed.install_dir.display().to_string(),
+        ),
+        ("kernel_image", installed.kernel.image.display().to_string()),
+        ("rootfs_image", installed.rootfs.display().to_string()),
+        ("rootfs_clone_mode", "qcow2_overlay".to_owned()),
+    ];
+    facts
+        .into_iter()
+        .chain(template.map(|template| (TEMPLATE, template.key())))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// Random bytes of the host, as lower-case hex digits.

@@ -18,6 +18,10 @@ impl VmFolder {
         Self(all(state_dir).join(vm_id))
     }
 
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Every VM folder there is, with the VM's id.
     pub(crate) fn list(state_dir: &Path) -> io::Result<Vec<(String, Self)>> {
         let entries = match fs::read_dir(all(state_dir)) {

@@ -6,9 +6,9 @@ use pyro_api::values::{ExecutionMode, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::{CatalogError, Kernel};
 use pyro_wire::PROTOCOL;
-use pyro_wire::launch::{AcceleratorChoice, LaunchSpec, Machine, Process, Qemu};
+use pyro_wire::launch::{AcceleratorChoice, DiskLayer, LaunchSpec, Machine, Process, Qemu};
 
-use super::create::Base;
+use super::create::{Base, Image};
 use super::folder::VmFolder;
 use super::launch::{LaunchError, Launched, launch};
 use super::{disk, sweep};
@@ -46,7 +46,7 @@ impl Engine {
         base: &Base,
         caller: &Caller,
     ) -> Result<Launched, Error> {
-        self.admit(record).await?;
+        self.admit(&record.vm_id, record.mem_mib).await?;
         let template = base.template_for(record);
         let spec = self.launch_spec(record, base, template)?;
         let folder = self.folder(&record.vm_id);
@@ -117,13 +117,9 @@ impl Engine {
     }
 
     /// Takes the VM's memory from what VMs may use together.
-    async fn admit(&self, record: &VmRecord) -> Result<(), Error> {
+    pub(crate) async fn admit(&self, id: &str, mem_mib: u32) -> Result<(), Error> {
         let limit = memory_limit_mib(self.config().memory_share);
-        let admit = || {
-            self.store()?
-                .admit_vm(&record.vm_id, limit)
-                .map_err(Error::from)
-        };
+        let admit = || self.store()?.admit(id, limit).map_err(Error::from);
         if matches!(admit()?, Admission::Admitted) {
             return Ok(());
         }
@@ -140,7 +136,7 @@ impl Engine {
             ErrorCode::MemoryLimit,
             format!(
                 "A VM of {} MiB does not fit into the {limit} MiB that VMs may use here",
-                record.mem_mib
+                mem_mib
             ),
         );
         Err(if names.is_empty() {
@@ -158,41 +154,54 @@ impl Engine {
         })
     }
 
+    /// A machine of QEMU's on a chain of layers, booted or resumed.
+    pub(crate) fn qemu_machine(
+        &self,
+        image: &Image,
+        disk: Vec<DiskLayer>,
+        vcpu_count: u32,
+        mem_mib: u32,
+        template: Option<&Template>,
+        folder: &VmFolder,
+    ) -> Result<Qemu, Error> {
+        let agent = self.config().agent()?;
+        Ok(Qemu {
+            binary: on_path(QEMU).ok_or_else(qemu_missing)?,
+            // A frozen guest goes on where it was frozen.
+            accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
+                Some("kvm") => AcceleratorChoice::Kvm,
+                Some(_) => AcceleratorChoice::Tcg,
+                None => self.config().accelerator,
+            },
+            probe_cache: self.probe_cache(),
+            kernel: image.installed.kernel.image.clone(),
+            initramfs: self.initramfs(&image.installed.kernel, agent, folder)?,
+            vcpu_count,
+            mem_mib,
+            disk,
+            template: template.map(Template::guest),
+        })
+    }
+
     fn launch_spec(
         &self,
         record: &VmRecord,
         base: &Base,
         template: Option<&Template>,
     ) -> Result<LaunchSpec, Error> {
-        let agent = self.config().agent()?;
         let folder = self.folder(&record.vm_id);
         let machine = match base {
-            Base::Image(image) => Machine::Qemu(Qemu {
-                binary: on_path(QEMU).ok_or_else(qemu_missing)?,
-                // A frozen guest goes on where it was frozen.
-                accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
-                    Some("kvm") => AcceleratorChoice::Kvm,
-                    Some(_) => AcceleratorChoice::Tcg,
-                    None => self.config().accelerator,
-                },
-                probe_cache: self.probe_cache(),
-                kernel: image.installed.kernel.image.clone(),
-                initramfs: self.initramfs(&image.installed.kernel, agent, &folder)?,
-                vcpu_count: record.vcpu_count,
-                mem_mib: record.mem_mib,
+            Base::Image(image) => {
                 // The layer of the template stays below a VM that was made on it, resumed or not.
-                disk: disk::chain(
-                    &folder,
-                    &image.installed,
-                    image
-                        .template
-                        .as_ref()
-                        .map(|template| template.folder.as_path()),
-                ),
-                template: template.map(Template::guest),
-            }),
+                let below = image.template.as_ref().map(|found| found.folder.as_path());
+                let own = disk::own_layer(folder.path());
+                let chain = disk::chain(&image.installed, below, [own]);
+                let (vcpu_count, mem_mib) = (record.vcpu_count, record.mem_mib);
+                self.qemu_machine(image, chain, vcpu_count, mem_mib, template, &folder)
+                    .map(Machine::Qemu)?
+            }
             Base::HostProcess => Machine::Process(Process {
-                agent: agent.to_owned(),
+                agent: self.config().agent()?.to_owned(),
                 workspace: folder.join(disk::HOST_WORKSPACE),
             }),
         };

@@ -61,7 +61,7 @@ impl Engine {
         }
         let partial = shelf.partial().map_err(failed)?;
         let folder = partial.folder();
-        disk::create_layer(folder, installed).map_err(failed)?;
+        disk::create_layer(&disk::own_layer(folder), installed).map_err(failed)?;
         std::fs::create_dir(folder.join(GUEST)).map_err(failed)?;
         let agent = self.config().agent()?;
         let spec = TemplateSpec {
@@ -77,7 +77,7 @@ impl Engine {
                     .map_err(catalog_failed)?,
                 vcpu_count: shape.vcpu_count,
                 mem_mib: shape.mem_mib,
-                disk: disk::template_chain(folder, installed),
+                disk: disk::chain(installed, None, [disk::own_layer(folder)]),
                 template: None,
             },
             prepare: Some(Prepare {

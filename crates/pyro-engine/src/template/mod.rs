@@ -107,8 +107,13 @@ impl Engine {
     /// Files and folders of the cache that VMs of today's records stand on.
     pub(crate) fn used_cache_paths(&self) -> Result<HashSet<PathBuf>, Error> {
         let mut used = HashSet::new();
-        for vm in self.store()?.vms()?.into_iter().flatten() {
-            let facts = &vm.record.metadata;
+        let store = self.store()?;
+        let vms = store.vms()?.into_iter().flatten();
+        let workspaces = store.workspaces()?.into_iter().flatten();
+        let facts = vms
+            .map(|vm| vm.record.metadata)
+            .chain(workspaces.map(|workspace| workspace.record.metadata));
+        for facts in facts {
             let files = CACHE_FACTS.iter().filter_map(|fact| facts.get(*fact));
             used.extend(files.map(PathBuf::from));
             used.extend(facts.get(TEMPLATE).map(|key| self.shelf().folder(key)));
