@@ -13,8 +13,8 @@ use pyro_wire::launch::{DiskFormat, DiskLayer};
 
 use super::folder::VmFolder;
 
-/// File name of the layer in the VM's folder.
-const LAYER: &str = "disk.qcow2";
+/// File name of the layer in the folder of a VM, and of a mounted template.
+pub(crate) const LAYER: &str = "disk.qcow2";
 
 /// Folder that stands in for `/workspace` when commands run on the host.
 pub(crate) const HOST_WORKSPACE: &str = "workspace";
@@ -35,7 +35,12 @@ pub(crate) fn create_layer(folder: &Path, base: &Installed) -> io::Result<()> {
         .create()
 }
 
-/// The chain that a VM starts from, bottom first.
+pub(crate) fn remove_layer(folder: &Path) -> io::Result<()> {
+    std::fs::remove_file(folder.join(LAYER))
+}
+
+/// The chain that a VM starts from, bottom first: its own layer, on that of the template's folder
+/// which it was made on.
 pub(crate) fn chain(
     folder: &VmFolder,
     base: &Installed,
@@ -47,9 +52,14 @@ pub(crate) fn chain(
     chain
 }
 
-/// The chain of a template while it is built.
+/// The chain of a mounted template while it is built.
 pub(crate) fn template_chain(folder: &Path, base: &Installed) -> Vec<DiskLayer> {
     vec![image(base), layer(&folder.join(LAYER))]
+}
+
+/// The disk of a bare template while it is built: as large as any, and empty.
+pub(crate) fn blank_chain(folder: &Path) -> Vec<DiskLayer> {
+    vec![layer(&folder.join(LAYER))]
 }
 
 fn image(base: &Installed) -> DiskLayer {
