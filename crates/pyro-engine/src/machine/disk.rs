@@ -11,8 +11,8 @@ use imago::{FormatCreateBuilder, Storage, StorageOpenOptions};
 use pyro_catalog::Installed;
 use pyro_wire::launch::{DiskFormat, DiskLayer};
 
-/// File name of the layer in the VM's folder.
-const LAYER: &str = "disk.qcow2";
+/// File name of the layer in the folder of a VM, and of a mounted template.
+pub(crate) const LAYER: &str = "disk.qcow2";
 
 /// Folder that stands in for `/workspace` when commands run on the host.
 pub(crate) const HOST_WORKSPACE: &str = "workspace";
@@ -37,7 +37,7 @@ pub(crate) fn create_layer(path: &Path, base: &Installed) -> io::Result<()> {
         .create()
 }
 
-/// A root disk, bottom first: the environment's image, the layer of a template, own layers.
+/// A root disk, bottom first: the environment's image, the layer of a mounted template, own layers.
 pub(crate) fn chain(
     base: &Installed,
     template: Option<&Path>,
@@ -47,6 +47,11 @@ pub(crate) fn chain(
     chain.extend(template.map(|folder| layer(&own_layer(folder))));
     chain.extend(layers.into_iter().map(|path| layer(&path)));
     chain
+}
+
+/// The disk of a bare template while it is built: as large as any, and empty.
+pub(crate) fn blank_chain(own: &Path) -> Vec<DiskLayer> {
+    vec![layer(own)]
 }
 
 fn image(base: &Installed) -> DiskLayer {

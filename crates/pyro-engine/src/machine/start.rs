@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::values::{ExecutionMode, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_catalog::{CatalogError, Kernel};
+use pyro_catalog::{CatalogError, Installed, Kernel};
 use pyro_wire::PROTOCOL;
 use pyro_wire::launch::{AcceleratorChoice, DiskLayer, LaunchSpec, Machine, Process, Qemu};
 
-use super::create::{Base, Image};
+use super::create::Base;
 use super::folder::VmFolder;
 use super::launch::{LaunchError, Launched, launch};
 use super::{disk, sweep};
@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::error::catalog_failed;
 use crate::error::launch_failed;
 use crate::store::Admission;
-use crate::template::Template;
+use crate::template::{Ground, Shape, Template};
 
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
@@ -47,9 +47,10 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Launched, Error> {
         self.admit(&record.vm_id, record.mem_mib).await?;
-        let template = base.template_for(record);
-        let spec = self.launch_spec(record, base, template)?;
         let folder = self.folder(&record.vm_id);
+        let disk = base.disk(&folder);
+        let template = self.template_of(record, base, &disk, caller).await?;
+        let spec = self.launch_spec(record, base, disk, template.as_ref())?;
         let launched = launch(self.config().pyro()?, &folder, &spec, caller)
             .await
             .map_err(|error| match error {
@@ -57,12 +58,14 @@ impl Engine {
                 error => launch_failed(&record.vm_id, error),
             })?;
         let running = &launched.running;
-        if let Some(template) = template
-            && !running.resumed
-        {
-            // The next VM of this shape makes a new one.
-            self.shelf().drop_template(&template.folder);
-        }
+        let resumed = match template {
+            Some(template) if running.resumed => Some(template),
+            Some(useless) => {
+                self.discard_template(useless);
+                None
+            }
+            None => None,
+        };
         record.state = VmState::Started;
         record.execution_mode = match base {
             Base::Image(_) => ExecutionMode::GuestVsock,
@@ -77,12 +80,12 @@ impl Engine {
             ("backend".to_owned(), running.backend.clone()),
             (
                 "accelerator_reason".to_owned(),
-                match template.filter(|_| running.resumed) {
+                match &resumed {
                     Some(template) => template.facts.accelerator_reason.clone(),
                     None => running.accelerator_reason.clone(),
                 },
             ),
-            ("resumed".to_owned(), running.resumed.to_string()),
+            ("resumed".to_owned(), resumed.is_some().to_string()),
             ("guest_kernel".to_owned(), running.kernel_release.clone()),
             ("boot_ms".to_owned(), running.boot_ms.to_string()),
             (
@@ -90,10 +93,19 @@ impl Engine {
                 running.boot_attempts.to_string(),
             ),
         ]);
-        if let Some(version) = &running.vmm_version {
-            record
-                .metadata
-                .insert("qemu_version".to_owned(), version.clone());
+        let optional = [
+            ("qemu_version", running.vmm_version.clone()),
+            (
+                "resumed_template",
+                resumed.map(|template| template.kind.name().to_owned()),
+            ),
+        ];
+        for (fact, value) in optional {
+            match value {
+                Some(value) => record.metadata.insert(fact.to_owned(), value),
+                // Of the start before, perhaps.
+                None => record.metadata.remove(fact),
+            };
         }
         self.put(record)?;
         Ok(launched)
@@ -157,7 +169,7 @@ impl Engine {
     /// A machine of QEMU's on a chain of layers, booted or resumed.
     pub(crate) fn qemu_machine(
         &self,
-        image: &Image,
+        installed: &Installed,
         disk: Vec<DiskLayer>,
         vcpu_count: u32,
         mem_mib: u32,
@@ -174,8 +186,8 @@ impl Engine {
                 None => self.config().accelerator,
             },
             probe_cache: self.probe_cache(),
-            kernel: image.installed.kernel.image.clone(),
-            initramfs: self.initramfs(&image.installed.kernel, agent, folder)?,
+            kernel: installed.kernel.image.clone(),
+            initramfs: self.initramfs(&installed.kernel, agent, folder)?,
             vcpu_count,
             mem_mib,
             disk,
@@ -183,23 +195,49 @@ impl Engine {
         })
     }
 
+    async fn template_of(
+        &self,
+        record: &VmRecord,
+        base: &Base,
+        disk: &[DiskLayer],
+        caller: &Caller,
+    ) -> Result<Option<Template>, Error> {
+        let Base::Image(image) = base else {
+            return Ok(None);
+        };
+        let ground = Ground {
+            installed: &image.installed,
+            shape: Shape {
+                vcpu_count: record.vcpu_count,
+                mem_mib: record.mem_mib,
+            },
+            chain: disk,
+            // The record of a VM whose start failed half-way says nothing of the guest that had
+            // its disk.
+            untouched: !self.folder(&record.vm_id).was_launched(),
+        };
+        self.template_for(&ground, caller).await
+    }
+
     fn launch_spec(
         &self,
         record: &VmRecord,
         base: &Base,
+        disk: Vec<DiskLayer>,
         template: Option<&Template>,
     ) -> Result<LaunchSpec, Error> {
         let folder = self.folder(&record.vm_id);
         let machine = match base {
-            Base::Image(image) => {
-                // The layer of the template stays below a VM that was made on it, resumed or not.
-                let below = image.template.as_ref().map(|found| found.folder.as_path());
-                let own = disk::own_layer(folder.path());
-                let chain = disk::chain(&image.installed, below, [own]);
-                let (vcpu_count, mem_mib) = (record.vcpu_count, record.mem_mib);
-                self.qemu_machine(image, chain, vcpu_count, mem_mib, template, &folder)
-                    .map(Machine::Qemu)?
-            }
+            Base::Image(image) => self
+                .qemu_machine(
+                    &image.installed,
+                    disk,
+                    record.vcpu_count,
+                    record.mem_mib,
+                    template,
+                    &folder,
+                )
+                .map(Machine::Qemu)?,
             Base::HostProcess => Machine::Process(Process {
                 agent: self.config().agent()?.to_owned(),
                 workspace: folder.join(disk::HOST_WORKSPACE),
@@ -220,11 +258,14 @@ impl Engine {
 }
 
 impl Base {
-    /// The template to resume: only a VM that never ran has the disk that the template remembers.
-    fn template_for(&self, record: &VmRecord) -> Option<&Template> {
+    fn disk(&self, folder: &VmFolder) -> Vec<DiskLayer> {
         match self {
-            Self::Image(image) if record.state == VmState::Created => image.template.as_ref(),
-            Self::Image(_) | Self::HostProcess => None,
+            Self::Image(image) => disk::chain(
+                &image.installed,
+                image.template.as_deref(),
+                [disk::own_layer(folder.path())],
+            ),
+            Self::HostProcess => Vec::new(),
         }
     }
 }

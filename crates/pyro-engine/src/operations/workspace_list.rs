@@ -15,7 +15,9 @@ impl Handle<WorkspaceList> for Engine {
         let mut found = Vec::new();
         // One that is damaged must not hide the others; it shows itself when it is asked for.
         for stored in self.store()?.workspaces()?.into_iter().flatten() {
-            found.push(self.with_true_state(stored)?);
+            if stored.maker.is_none() {
+                found.push(self.with_true_state(stored)?);
+            }
         }
         let shown = found.into_iter().map(|stored| self.shown(stored, false));
         let mut records = join_all(shown).await;

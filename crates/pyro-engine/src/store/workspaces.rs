@@ -38,15 +38,14 @@ impl Store {
         self.write(|transaction| change_in(transaction, id, change))
     }
 
-    /// Every record that is not still being made. One that cannot be read hides no other.
+    /// Every record, also of those that are still being made. One that cannot be read hides no
+    /// other.
     pub(crate) fn workspaces(
         &self,
     ) -> Result<Vec<Result<StoredWorkspace, StoreError>>, StoreError> {
         let rows = self.read(|connection| {
             connection
-                .prepare(&format!(
-                    "{SELECT} WHERE maker IS NULL ORDER BY workspace_id"
-                ))?
+                .prepare(&format!("{SELECT} ORDER BY workspace_id"))?
                 .query_map([], |row| Ok((row.get(0)?, workspace(row))))?
                 .collect::<Result<Vec<_>, _>>()
         })?;

@@ -22,7 +22,7 @@ use crate::machine::create::{Base, Image, image_facts, random_hex};
 use crate::machine::start::cancelled;
 use crate::machine::{disk, link, now};
 use crate::store::StoredWorkspace;
-use crate::template::Shape;
+use crate::template::{Kind, Shape, Template};
 
 /// After this the guest writes again by itself, should this process be killed in between.
 const FREEZE: Duration = Duration::from_secs(10);
@@ -51,6 +51,8 @@ impl Engine {
             ),
         };
         self.sweep_workspaces().await?;
+        // In hand until the record says that the workspace stands on it.
+        let mut mounted = None;
         let base = match self.backend(asked.allow_host_compat)? {
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
@@ -59,10 +61,12 @@ impl Engine {
                     vcpu_count: asked.vcpu_count.get(),
                     mem_mib: asked.mem_mib.get(),
                 };
-                let template = self.template(&installed, shape, caller).await?;
+                mounted = self
+                    .template(&installed, shape, Kind::Mounted, caller)
+                    .await?;
                 Base::Image(Box::new(Image {
                     installed,
-                    template,
+                    template: mounted.as_ref().map(|template| template.folder.clone()),
                 }))
             }
         };
@@ -71,18 +75,16 @@ impl Engine {
             Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
         })?;
         let stored = StoredWorkspace {
-            record: new_record(id.clone(), asked, &base),
+            record: new_record(id.clone(), asked, &base, mounted.as_ref()),
             maker: Some(self.owner()?.id().to_owned()),
             generation: 0,
             layers: Vec::new(),
             baseline_layers: 0,
-            template: match &base {
-                Base::Image(image) => image.template.as_ref().map(|template| template.key()),
-                Base::HostProcess => None,
-            },
+            template: mounted.as_ref().map(|template| template.name()),
         };
         // The record comes first, and says that it is not finished.
         self.store()?.put_workspace(&stored)?;
+        drop(mounted);
         let unfinished = Unfinished {
             engine: self,
             id: Some(id.clone()),
@@ -270,7 +272,12 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-fn new_record(id: String, asked: &WorkspaceCreate, base: &Base) -> WorkspaceRecord {
+fn new_record(
+    id: String,
+    asked: &WorkspaceCreate,
+    base: &Base,
+    mounted: Option<&Template>,
+) -> WorkspaceRecord {
     let mut metadata = BTreeMap::from([
         (
             "allow_host_compat".to_owned(),
@@ -282,7 +289,7 @@ fn new_record(id: String, asked: &WorkspaceCreate, base: &Base) -> WorkspaceReco
         ),
     ]);
     if let Base::Image(image) = base {
-        metadata.extend(image_facts(image));
+        metadata.extend(image_facts(image, mounted));
     }
     let created_at = now();
     WorkspaceRecord {

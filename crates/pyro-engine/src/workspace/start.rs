@@ -6,7 +6,6 @@ use pyro_wire::PROTOCOL;
 use pyro_wire::launch::{LaunchSpec, Machine, Process};
 
 use super::errors::unknown;
-use super::folder::WorkspaceFolder;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io, launch_failed};
 use crate::machine::create::{Base, Image};
@@ -14,6 +13,7 @@ use crate::machine::launch::{LaunchError, launch};
 use crate::machine::start::cancelled;
 use crate::machine::{disk, now};
 use crate::store::StoredWorkspace;
+use crate::template::{Ground, Shape};
 
 impl Engine {
     /// Starts the VM of a stopped workspace and writes that down. The lock is held exclusively.
@@ -57,9 +57,38 @@ impl Engine {
         vm.create()
             .map_err(|error| host_io(format!("Workspace `{id}` could not be started"), &error))?;
         let base = self.workspace_base(stored)?;
-        let machine = self
-            .workspace_machine(stored, &folder, &base, fresh, caller)
-            .await?;
+        let (machine, template) = match &base {
+            Base::Image(image) => {
+                let layers = stored.layers.iter().map(|name| folder.layer(name));
+                let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
+                let ground = Ground {
+                    installed: &image.installed,
+                    shape: Shape {
+                        vcpu_count: record.vcpu_count,
+                        mem_mib: record.mem_mib,
+                    },
+                    chain: &chain,
+                    untouched: fresh,
+                };
+                let template = self.template_for(&ground, caller).await?;
+                let machine = self.qemu_machine(
+                    &image.installed,
+                    chain,
+                    record.vcpu_count,
+                    record.mem_mib,
+                    template.as_ref(),
+                    &vm,
+                )?;
+                (Machine::Qemu(machine), template)
+            }
+            Base::HostProcess => (
+                Machine::Process(Process {
+                    agent: self.config().agent()?.to_owned(),
+                    workspace: folder.tree().join(disk::HOST_WORKSPACE),
+                }),
+                None,
+            ),
+        };
         let spec = LaunchSpec {
             protocol: PROTOCOL,
             vm_id: id.clone(),
@@ -78,6 +107,15 @@ impl Engine {
                 error => launch_failed(id, error),
             })?;
         let running = launched.running.clone();
+        let accelerator_reason = match &template {
+            Some(template) if running.resumed => template.facts.accelerator_reason.clone(),
+            _ => running.accelerator_reason,
+        };
+        if let Some(template) = template
+            && !running.resumed
+        {
+            self.discard_template(template);
+        }
         Ok(Started {
             execution_mode: match base {
                 Base::Image(_) => ExecutionMode::GuestVsock,
@@ -85,7 +123,7 @@ impl Engine {
             },
             facts: [
                 ("accelerator", running.accelerator),
-                ("accelerator_reason", running.accelerator_reason),
+                ("accelerator_reason", accelerator_reason),
                 ("backend", running.backend),
                 ("resumed", running.resumed.to_string()),
                 ("boot_ms", running.boot_ms.to_string()),
@@ -98,42 +136,6 @@ impl Engine {
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
         })
-    }
-
-    async fn workspace_machine(
-        &self,
-        stored: &StoredWorkspace,
-        folder: &WorkspaceFolder,
-        base: &Base,
-        fresh: bool,
-        caller: &Caller,
-    ) -> Result<Machine, Error> {
-        let record = &stored.record;
-        let Base::Image(image) = base else {
-            return Ok(Machine::Process(Process {
-                agent: self.config().agent()?.to_owned(),
-                workspace: folder.tree().join(disk::HOST_WORKSPACE),
-            }));
-        };
-        let layers = stored.layers.iter().map(|name| folder.layer(name));
-        let chain = disk::chain(
-            &image.installed,
-            image
-                .template
-                .as_ref()
-                .map(|template| template.folder.as_path()),
-            layers,
-        );
-        let _ = caller;
-        self.qemu_machine(
-            image,
-            chain,
-            record.vcpu_count,
-            record.mem_mib,
-            image.template.as_ref().filter(|_| fresh),
-            &folder.vm(stored.generation),
-        )
-        .map(Machine::Qemu)
     }
 
     /// What the workspace's disk stands on.
@@ -160,7 +162,7 @@ impl Engine {
         };
         let template = match &stored.template {
             None => None,
-            Some(key) => Some(self.shelf().find(key).ok_or_else(gone)?),
+            Some(name) => Some(self.shelf().standing(name).ok_or_else(gone)?),
         };
         Ok(Base::Image(Box::new(Image {
             installed,
