@@ -24,6 +24,7 @@ pub(crate) mod folder;
 pub(crate) mod lock;
 pub(crate) mod log_files;
 pub(crate) mod paths;
+pub(crate) mod read;
 pub(crate) mod reset;
 pub(crate) mod seed;
 pub(crate) mod start;
