@@ -16,6 +16,9 @@ mod machine;
 mod operations;
 mod store;
 mod template;
+// The operations on workspaces come with the commits after this one.
+#[allow(dead_code, unused_imports)]
+mod workspace;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;

@@ -1,0 +1,5 @@
+//! What operations on workspaces share.
+
+mod archive;
+mod names;
+mod seed;
