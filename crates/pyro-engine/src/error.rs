@@ -292,7 +292,9 @@ fn from_fault(what: String, fault: Fault) -> Error {
             ErrorCode::BootFailed,
             Some("Check the environment with `pyro env pull` and its name, then try again"),
         ),
-        FaultCode::GuestDied => (ErrorCode::VmDied, Some("Run the command again in a new VM")),
+        FaultCode::GuestDied | FaultCode::Over => {
+            (ErrorCode::VmDied, Some("Run the command again in a new VM"))
+        }
         FaultCode::NoSpace => (ErrorCode::NoSpace, Some(FREE_SPACE)),
         FaultCode::HostIo => (ErrorCode::HostIo, None),
         FaultCode::Refused | FaultCode::NotFound | FaultCode::BadPath => {

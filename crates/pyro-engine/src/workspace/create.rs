@@ -13,11 +13,11 @@ use pyro_wire::files::Change;
 use super::errors::{link_broken, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
+use super::incoming::Incoming;
 use super::lock::Hold;
-use super::seed::Seed;
 use crate::config::Backend;
 use crate::engine::Engine;
-use crate::error::{broke, catalog_failed, host_io};
+use crate::error::{catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts, random_hex};
 use crate::machine::start::cancelled;
 use crate::machine::{disk, link, now};
@@ -44,11 +44,7 @@ impl Engine {
         // A seed that cannot be taken is refused before anything is made.
         let seed = match asked.seed_path.clone() {
             None => None,
-            Some(path) => Some(
-                tokio::task::spawn_blocking(move || Seed::open(&path))
-                    .await
-                    .unwrap_or_else(|error| Err(broke(&error)))?,
-            ),
+            Some(path) => Some(Incoming::open(path, caller).await?),
         };
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
@@ -107,7 +103,7 @@ impl Engine {
         &self,
         mut stored: StoredWorkspace,
         base: &Base,
-        seed: Option<Seed>,
+        seed: Option<Incoming>,
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let id = stored.record.workspace_id.clone();
@@ -154,13 +150,16 @@ impl Engine {
                 mode: seed.mode(),
                 seed_path: Some(seed.path().display().to_string()),
                 destination: WORKSPACE_PATH.to_owned(),
-                entry_count: seed.entry_count(),
-                bytes_written: seed.bytes(),
+                entry_count: seed.totals().entries,
+                bytes_written: seed.totals().bytes,
             };
             let caller = caller.clone();
-            files::change(line, change, move |to| seed.send(to, &caller)).await
+            files::change(line, change, move |to| {
+                seed.send(None, to, &caller).map(drop)
+            })
+            .await
         } else {
-            files::change(line, change, |to| files::empty_archive(to)).await
+            files::change(line, change, |to| files::archive_of(&[], 0, to)).await
         }
         .map_err(|error| self.files_failed(&stored, &what, doing, error))?;
 

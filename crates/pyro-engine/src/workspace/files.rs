@@ -14,19 +14,16 @@ use pyro_wire::files::{
 };
 use pyro_wire::frame::{self, Frame, FrameError, Kind};
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-use tokio_util::io::SyncIoBridge;
+
+use super::archive::{ArchiveWriter, ChunkReader, ChunkWriter, Member, MemberKind};
 
 /// How long an agent may be silent. It hashes and moves whole trees, under emulation.
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// How many entries of a guest are taken before it is not believed any more.
 const MOST_ENTRIES: usize = 5_000_000;
-
-/// How many pieces of an archive wait between the thread that packs and the connection.
-const PIPE: usize = 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FilesError {
@@ -162,19 +159,16 @@ where
 {
     let (mut from_guest, mut to_guest) = stream.into_split();
     frame::write_message(&mut to_guest, &AgentRequest::Change(change)).await?;
-    let (packed, mut archive) = tokio::io::duplex(PIPE);
+    let (mut to, mut chunks) = ChunkWriter::new();
     let packing = tokio::task::spawn_blocking(move || {
-        let mut to = SyncIoBridge::new(packed);
-        fill(&mut to)
+        let filled = fill(&mut to)?;
+        // Who reads may be gone, and says why.
+        let _ = to.flush();
+        Ok(filled)
     });
     let send = async {
-        let mut buffer = vec![0; frame::DATA_CHUNK];
-        loop {
-            let count = archive.read(&mut buffer).await.unwrap_or(0);
-            if count == 0 {
-                break;
-            }
-            frame::write_data(&mut to_guest, Kind::Input, &buffer[..count]).await?;
+        while let Some(chunk) = chunks.recv().await {
+            frame::write_data(&mut to_guest, Kind::Input, &chunk).await?;
         }
         let filled = packing
             .await
@@ -216,10 +210,47 @@ where
     }
 }
 
-/// An archive with nothing in it.
-pub(crate) fn empty_archive(to: &mut dyn Write) -> Result<(), Error> {
-    to.write_all(&[0; 1024])
-        .map_err(|error| crate::error::host_io("The guest took no archive", &error))
+/// A file for an archive that is held in memory.
+pub(crate) struct NewFile {
+    /// Relative to the change's destination.
+    pub(crate) name: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) content: Content,
+}
+
+pub(crate) enum Content {
+    File(std::sync::Arc<[u8]>),
+    Symlink(Vec<u8>),
+}
+
+/// Writes an archive of files that are in memory; of nothing, when there are none.
+pub(crate) fn archive_of(
+    files: &[NewFile],
+    mtime_ns: i64,
+    to: &mut dyn Write,
+) -> Result<(), Error> {
+    let write = || {
+        let mut archive = ArchiveWriter::new(to);
+        for file in files {
+            let (kind, data): (_, &[u8]) = match &file.content {
+                Content::File(bytes) => (MemberKind::File, bytes),
+                Content::Symlink(target) => {
+                    let target = target.clone();
+                    (MemberKind::Symlink { target }, &[])
+                }
+            };
+            archive.member(&Member {
+                name: file.name.clone(),
+                kind,
+                mode: file.mode,
+                mtime_ns,
+                size: data.len() as u64,
+            })?;
+            archive.data(data)?;
+        }
+        archive.finish().map(drop)
+    };
+    write().map_err(|error| crate::error::host_io("The guest took no files", &error))
 }
 
 /// Takes an archive of files out. `unpack` reads it, on a thread of its own.
@@ -233,24 +264,16 @@ where
     F: FnOnce(&mut dyn std::io::Read) -> Result<T, Error> + Send + 'static,
 {
     frame::write_message(&mut stream, &AgentRequest::Export(Export { path })).await?;
-    let (mut to, archive) = tokio::io::duplex(PIPE);
-    let unpacking = tokio::task::spawn_blocking(move || {
-        let mut from = SyncIoBridge::new(archive);
-        unpack(&mut from)
-    });
-    let mut gone = false;
+    let (chunks, mut from) = ChunkReader::new();
+    let unpacking = tokio::task::spawn_blocking(move || unpack(&mut from));
     let received = loop {
         let frame = match next(&mut stream).await {
             Ok(frame) => frame,
             Err(error) => break Err(error),
         };
         if frame.kind == Kind::Output {
-            // Whoever unpacks may have had enough of it; what the agent says at last counts still.
-            gone = gone
-                || tokio::io::AsyncWriteExt::write_all(&mut to, &frame.body)
-                    .await
-                    .is_err();
-            if gone {
+            if chunks.send(frame.body).await.is_err() {
+                // Whoever unpacks had enough of it, and says why.
                 break Ok(Vec::new());
             }
             continue;
@@ -263,7 +286,7 @@ where
     };
     // An archive that the guest broke off must not look complete, and it does not: it lacks its
     // end.
-    drop(to);
+    drop(chunks);
     let unpacked = unpacking
         .await
         .unwrap_or_else(|broken| Err(crate::error::broke(&broken)));

@@ -13,6 +13,7 @@
 //! The record says which generation and which layers count, and is written last: whatever no
 //! record names is debris, which the next holder of the lock clears away.
 
+pub(crate) mod archive;
 pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -21,8 +22,10 @@ pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod folder;
+pub(crate) mod incoming;
 pub(crate) mod lock;
 pub(crate) mod log_files;
+pub(crate) mod names;
 pub(crate) mod paths;
 pub(crate) mod read;
 pub(crate) mod reset;

@@ -1,17 +1,15 @@
 //! Writes one file of a workspace in one step.
 
-use std::io::Write;
-
-use pyro_api::Error;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::files::{Change, EntryKind, Expected};
 use tokio::net::UnixStream;
 
-use super::files::{self, FilesError};
+use super::files::{self, Content, FilesError, NewFile};
 use super::paths::GuestPath;
+use crate::machine::now;
 
 /// The permissions of a new file.
-const NEW_FILE: u32 = 0o644;
+pub(crate) const NEW_FILE: u32 = 0o644;
 
 /// Writes the file; true when there was none before. `look` and `line` are two lines to the same
 /// agent.
@@ -28,6 +26,7 @@ pub(crate) async fn write_file(
     };
     let change = Change {
         keep_modes: true,
+        // Nobody else's new file is written over unseen.
         expect: match existed {
             true => Vec::new(),
             false => vec![Expected {
@@ -37,12 +36,15 @@ pub(crate) async fn write_file(
         },
         ..Change::default()
     };
-    let name = path.relative().to_owned();
-    files::change(line, change, move |to| one_file(to, &name, text.as_bytes())).await?;
+    let file = NewFile {
+        name: path.relative().into(),
+        mode: NEW_FILE,
+        content: Content::File(text.into_bytes().into()),
+    };
+    let mtime_ns = (now() * 1e9) as i64;
+    files::change(line, change, move |to| {
+        files::archive_of(&[file], mtime_ns, to)
+    })
+    .await?;
     Ok(!existed)
-}
-
-fn one_file(to: &mut dyn Write, _name: &str, _content: &[u8]) -> Result<(), Error> {
-    let _ = NEW_FILE;
-    to.flush().map_err(|_| Error::invalid("no"))
 }
