@@ -1,10 +1,11 @@
 //! Starts the VM of a workspace on its disk.
 
-use pyro_api::values::{ExecutionMode, VmState};
+use pyro_api::values::{ExecutionMode, VmState, WORKSPACE_PATH};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::PROTOCOL;
 use pyro_wire::launch::{LaunchSpec, Machine, Process};
 
+use super::baseline::{Tree, TreeError};
 use super::errors::unknown;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io, launch_failed};
@@ -135,6 +136,24 @@ impl Engine {
             .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
+        })
+    }
+
+    /// How to read the files of the baseline, without any VM. What is returned blocks.
+    pub(crate) fn baseline_of(
+        &self,
+        stored: &StoredWorkspace,
+    ) -> Result<impl FnOnce() -> Result<Tree, TreeError> + Send + use<>, Error> {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let base = self.workspace_base(stored)?;
+        let layers = stored.layers.iter().take(stored.baseline_layers);
+        let layers: Vec<_> = layers.map(|name| folder.layer(name)).collect();
+        Ok(move || match base {
+            Base::Image(image) => {
+                let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
+                Tree::disk(&chain, WORKSPACE_PATH.as_bytes())
+            }
+            Base::HostProcess => Tree::folder(&folder.baseline_tree().join(disk::HOST_WORKSPACE)),
         })
     }
 
