@@ -87,9 +87,8 @@ fn patch_of(changed: &Changed, baseline: &Tree) -> Result<Result<String, &'stati
     let entry = &changed.entry;
     let metas = [&entry.before, &entry.after];
     let kinds = metas.map(|meta| meta.as_ref().map(|meta| meta.kind));
-    let has_patch = |kind: Option<EntryKind>| {
-        matches!(kind, None | Some(EntryKind::File | EntryKind::Symlink))
-    };
+    let has_patch =
+        |kind: Option<EntryKind>| matches!(kind, None | Some(EntryKind::File | EntryKind::Symlink));
     if !kinds.into_iter().all(has_patch) {
         return Ok(Err("not_a_file"));
     }

@@ -60,9 +60,10 @@ fn unfit(error: ExportError) -> Error {
             ErrorCode::Conflict,
             "Give another path, or add `--overwrite` (`overwrite`) to replace what is there",
         ),
-        ExportError::Precious { .. } | ExportError::NoSwap { .. } => {
-            (ErrorCode::Conflict, "Give another path; nothing was written")
-        }
+        ExportError::Precious { .. } | ExportError::NoSwap { .. } => (
+            ErrorCode::Conflict,
+            "Give another path; nothing was written",
+        ),
         ExportError::Unwritable { source, .. } | ExportError::Write { source, .. } => {
             match source.kind() {
                 std::io::ErrorKind::StorageFull => (

@@ -32,23 +32,17 @@ impl Engine {
     ) -> Result<Applied, FilesError> {
         let patch = Patch::parse(text.as_bytes()).map_err(|error| unfit(&error))?;
         let mut old = HashMap::new();
-        let mut expect = Vec::new();
+        let mut stamps = HashMap::new();
         for path in patch.reads().map_err(|error| unfit(&error))? {
             let (node, stamp) = self.node(stored, &path).await?;
-            expect.push(Expected {
-                path: Bytes::from(path.clone()),
-                stamp,
-            });
+            stamps.insert(path.clone(), stamp);
             old.insert(path, node);
         }
         let Plan { changes, notes } = patch
             .plan(|path| old.get(path).cloned().unwrap_or(Node::Missing))
             .map_err(|error| unfit(&error))?;
 
-        let mut change = Change {
-            expect,
-            ..Change::default()
-        };
+        let mut change = Change::default();
         let mut new = Vec::new();
         let mut applied = Applied {
             entries: Vec::new(),
@@ -56,6 +50,12 @@ impl Engine {
             notes: notes.iter().map(ToString::to_string).collect(),
         };
         for one in changes {
+            if let Some(stamp) = stamps.get(&one.path) {
+                change.expect.push(Expected {
+                    path: Bytes::from(one.path.clone()),
+                    stamp: *stamp,
+                });
+            }
             let (content, mode) = match one.after {
                 Node::File { content, mode } => (Some(Content::File(content)), mode),
                 Node::Link { target } => (Some(Content::Symlink(target)), 0o777),
@@ -90,7 +90,10 @@ impl Engine {
         if !applied.entries.is_empty() {
             let line = self.another_line(stored, "change the files").await?;
             let mtime_ns = (now() * 1e9) as i64;
-            files::change(line, change, move |to| files::archive_of(&new, mtime_ns, to)).await?;
+            files::change(line, change, move |to| {
+                files::archive_of(&new, mtime_ns, to)
+            })
+            .await?;
         }
         Ok(applied)
     }
