@@ -1,8 +1,9 @@
 //! The guest's clocks, and a record of where the time of a boot went.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
@@ -14,6 +15,26 @@ const TRACE_WORD: &str = "pyro.trace";
 /// Time since the kernel started.
 pub(crate) fn uptime() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The wall clock: nanoseconds since 1970.
+pub(crate) fn wall_clock() -> Option<u64> {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since_1970.as_nanos()).ok()
+}
+
+/// Moves the wall clock by so many nanoseconds, at once: between reading it and setting it an
+/// emulated processor may stand still for longer than it is wrong.
+pub(crate) fn step_wall_clock(by_ns: i64) -> io::Result<()> {
+    // SAFETY: all fields are numbers, for which zero is a value.
+    let mut change: libc::timex = unsafe { std::mem::zeroed() };
+    change.modes = libc::ADJ_SETOFFSET | libc::ADJ_NANO;
+    change.time.tv_sec = by_ns.div_euclid(1_000_000_000);
+    // Nanoseconds here, as the modes say.
+    change.time.tv_usec = by_ns.rem_euclid(1_000_000_000);
+    // SAFETY: the kernel reads and writes this one struct.
+    Errno::result(unsafe { libc::adjtimex(&mut change) })?;
+    Ok(())
 }
 
 /// Sets the wall clock: nanoseconds since 1970.

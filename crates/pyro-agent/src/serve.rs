@@ -88,6 +88,9 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::Ping => Ok(AgentReply::Done),
         AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),
         AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
+        AgentRequest::StepClock(request) => {
+            setup::step_clock(agent, request).map(|()| AgentReply::Done)
+        }
         AgentRequest::Prepare(request) => {
             let prepared = prepare::prepare(agent, &request).await;
             prepared.map(|()| AgentReply::Done)

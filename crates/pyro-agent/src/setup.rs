@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use pyro_wire::agent::{Ready, SetUp};
+use pyro_wire::agent::{Ready, SetUp, StepClock};
 use pyro_wire::fault::{Fault, FaultCode};
 
 use crate::agent::{Agent, Place, Stage};
@@ -68,7 +68,22 @@ pub(crate) fn about() -> Ready {
             .map(|system| system.release().to_string_lossy().into_owned())
             .unwrap_or_default(),
         uptime_ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX),
+        unix_time_ns: clock::wall_clock(),
     }
+}
+
+/// Corrects the wall clock of a guest that is set up. The host's own is not ours to touch.
+pub(crate) fn step_clock(agent: &Agent, request: StepClock) -> Result<(), Fault> {
+    if agent.place != Place::Guest || agent.stage() != Stage::Ready {
+        let words = "only the clock of a guest that is set up can be corrected";
+        return Err(Fault::new(FaultCode::Refused, words));
+    }
+    clock::step_wall_clock(request.by_ns).map_err(|error| {
+        Fault::new(
+            FaultCode::BootFailed,
+            format!("cannot correct the clock: {error}"),
+        )
+    })
 }
 
 /// A broken guest says so on its console too; a refused request harms nobody.

@@ -87,10 +87,11 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
                     .trim()
                     .into(),
                 uptime_ms: 0,
+                unix_time_ns: None,
             };
             frame::write_message(&mut stream, &AgentReply::Ready(ready)).await?;
         }
-        AgentRequest::Ping | AgentRequest::Prepare(_) => {
+        AgentRequest::Ping | AgentRequest::Prepare(_) | AgentRequest::StepClock(_) => {
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }
         AgentRequest::ShutDown => {

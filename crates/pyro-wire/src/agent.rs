@@ -4,6 +4,7 @@
 //! SetUp     ▶ reply: AgentReply::Ready
 //! Prepare   ▶ reply: AgentReply::Done, when everything is on the disk and nothing runs any more
 //! About     ▶ reply: AgentReply::Ready, at any time
+//! StepClock ▶ reply: AgentReply::Done, in a guest that is set up
 //! Ping      ▶ reply: AgentReply::Done
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
@@ -31,6 +32,7 @@ pub enum AgentRequest {
     SetUp(SetUp),
     Prepare(Prepare),
     About,
+    StepClock(StepClock),
     Ping,
     Exec(Exec),
     Freeze(Freeze),
@@ -97,6 +99,17 @@ pub struct Ready {
     pub kernel_release: String,
     /// Milliseconds since the guest's kernel started.
     pub uptime_ms: u64,
+    /// The guest's wall clock when it answered, nanoseconds since 1970.
+    #[serde(default)]
+    pub unix_time_ns: Option<u64>,
+}
+
+/// Corrects the wall clock by what it was found to be wrong. A difference stays right however long
+/// it takes to arrive, which a time does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepClock {
+    /// Nanoseconds, forward where positive.
+    pub by_ns: i64,
 }
 
 /// A command to run.

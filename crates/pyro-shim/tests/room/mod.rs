@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+pub(crate) mod conversation;
 pub(crate) mod guest;
 pub(crate) mod template;
 
