@@ -167,6 +167,7 @@ mod tests {
             env: vec![(b"A".to_vec().into(), b"b".to_vec().into())],
             timeout_ms: Some(2000),
             input: true,
+            timings: false,
         });
         frame::write_message(&mut sound, &request).await.unwrap();
         frame::write_data(&mut sound, frame::Kind::Input, b"some input")

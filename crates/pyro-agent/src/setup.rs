@@ -19,7 +19,7 @@ use pyro_wire::agent::{Ready, SetUp};
 use pyro_wire::fault::{Fault, FaultCode};
 
 use crate::agent::{Agent, Place, Stage};
-use crate::clock::{self, uptime};
+use crate::clock::{self, Laps, uptime};
 use crate::command::WORKSPACE;
 use crate::mounts::MountError;
 use crate::{console, identity, mounts};
@@ -52,13 +52,17 @@ impl SetUpError {
 
 /// Sets the guest up, once in its life. Outside of a guest there is nothing to do.
 pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Fault> {
+    let mut laps = Laps::begin(request.timings);
     if agent.place == Place::Guest {
-        set_up_guest(agent, request)
+        set_up_guest(agent, request, &mut laps)
             .await
             .inspect_err(report_broken)
             .map_err(|error| error.fault())?;
     }
-    Ok(about())
+    Ok(Ready {
+        laps: laps.told(),
+        ..about()
+    })
 }
 
 pub(crate) fn about() -> Ready {
@@ -68,6 +72,7 @@ pub(crate) fn about() -> Ready {
             .map(|system| system.release().to_string_lossy().into_owned())
             .unwrap_or_default(),
         uptime_ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX),
+        laps: Vec::new(),
     }
 }
 
@@ -78,7 +83,11 @@ pub(crate) fn report_broken(error: &SetUpError) {
     }
 }
 
-async fn set_up_guest(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
+async fn set_up_guest(
+    agent: &Agent,
+    request: &SetUp,
+    laps: &mut Laps,
+) -> Result<(), SetUpError> {
     identity::check(request).map_err(|what| SetUpError::Refused { what })?;
     may_set_up(agent)?;
     if agent.stage() == Stage::Waiting {
@@ -91,7 +100,7 @@ async fn set_up_guest(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> 
 
     let before = agent.stage();
     agent.set_stage(Stage::Broken);
-    steps(before, agent, request)?;
+    steps(before, agent, request, laps)?;
     agent.set_stage(Stage::Ready);
     agent.trace().print_if_asked();
     Ok(())
@@ -117,10 +126,18 @@ pub(crate) fn not_from(stage: Stage) -> SetUpError {
     SetUpError::Refused { what }
 }
 
-fn steps(before: Stage, agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
+fn steps(
+    before: Stage,
+    agent: &Agent,
+    request: &SetUp,
+    laps: &mut Laps,
+) -> Result<(), SetUpError> {
+    laps.reached("request understood");
     add_entropy(&request.entropy).map_err(step("mix in entropy"))?;
+    laps.reached("entropy mixed in");
     clock::set_wall_clock(request.unix_time_ns).map_err(step("set the clock"))?;
     agent.trace().step("entropy, clock");
+    laps.reached("clock set");
     if before == Stage::Prepared {
         identity::renew_boot_id().map_err(step("renew the boot id"))?;
     } else {
@@ -128,7 +145,9 @@ fn steps(before: Stage, agent: &Agent, request: &SetUp) -> Result<(), SetUpError
         mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
         agent.trace().step("root");
     }
+    laps.reached("root there, boot id its own");
     identity::assume(request).map_err(step("write the guest's name"))?;
+    laps.reached("name taken on");
     agent.trace().step("name");
     Ok(())
 }
@@ -191,6 +210,7 @@ mod tests {
             machine_id: "0".repeat(32),
             unix_time_ns: 0,
             entropy: Vec::new(),
+            timings: false,
         };
         for (stage, set_up_too) in [
             (Stage::Preparing, true),

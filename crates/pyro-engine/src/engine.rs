@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use pyro_api::Error;
 use pyro_api::values::VmRecord;
 use pyro_catalog::Catalog;
+use pyro_wire::reached;
 
 use crate::config::Config;
 use crate::machine::launch::Launched;
@@ -47,6 +48,7 @@ impl Engine {
             return Ok(store);
         }
         let store = Store::open(&self.config.state_dir)?;
+        reached!("store open");
         Ok(self.store.get_or_init(|| Arc::new(store)))
     }
 

@@ -16,6 +16,7 @@ mod machine;
 mod operations;
 mod store;
 mod template;
+pub mod timings;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;

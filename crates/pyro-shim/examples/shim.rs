@@ -157,6 +157,7 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
                 env: Vec::new(),
                 timeout_ms: None,
                 input: false,
+                timings: false,
             };
             say(&mut socket, &AgentRequest::Exec(exec))?;
         }

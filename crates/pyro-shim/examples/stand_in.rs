@@ -86,6 +86,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
                     .trim()
                     .into(),
                 uptime_ms: 0,
+                laps: Vec::new(),
             };
             frame::write_message(&mut stream, &AgentReply::Ready(ready)).await?;
         }
@@ -111,6 +112,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
                 signal: None,
                 timed_out: false,
                 duration_ms: 0,
+                laps: Vec::new(),
             };
             frame::write_message(&mut stream, &ExecEvent::Ended(end)).await?;
         }

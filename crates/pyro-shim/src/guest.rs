@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, SetUp};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
+use pyro_wire::reached;
 use pyro_wire::session::{self, Opener, SessionError};
+use pyro_wire::step;
 use tokio::task::JoinHandle;
 
 use crate::backend::Channel;
@@ -84,10 +86,17 @@ impl Guest {
     pub(crate) async fn meet(
         channel: Channel,
         hostname: &str,
+        timings: bool,
     ) -> Result<(Self, Ready), GuestError> {
         let guest = Self::greet(channel).await?;
-        let set_up = set_up(hostname).map_err(|source| GuestError::Random { source })?;
+        reached!("agent greeted");
+        let set_up = set_up(hostname, timings).map_err(|source| GuestError::Random { source })?;
+        let asked_us = step::now_us();
         let ready = ask_ready(&guest.opener, &AgentRequest::SetUp(set_up)).await?;
+        for lap in &ready.laps {
+            step::pass_on(&lap.since(asked_us));
+        }
+        reached!("guest set up");
         Ok((guest, ready))
     }
 
@@ -154,12 +163,13 @@ async fn ask(opener: &Opener, request: &AgentRequest) -> Result<AgentReply, Gues
     Ok(frame::read_message(&mut stream).await?)
 }
 
-fn set_up(hostname: &str) -> io::Result<SetUp> {
+fn set_up(hostname: &str, timings: bool) -> io::Result<SetUp> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     Ok(SetUp {
         hostname: hostname.into(),
         machine_id: random::hex(&random::bytes::<16>()?),
         unix_time_ns: now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)),
         entropy: random::bytes::<ENTROPY>()?.to_vec(),
+        timings,
     })
 }

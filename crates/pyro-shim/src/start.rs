@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{LaunchEvent, LaunchSpec, Machine};
+use pyro_wire::reached;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -56,6 +57,10 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
     folder::enter(dir)?;
     let lock = Liveness::take()?;
     let spec = folder::read_spec()?;
+    if spec.timings {
+        events.tell_steps();
+    }
+    reached!("folder locked, launch file read");
     folder::unsign();
     descendants::adopt();
     let (sender, requests) = mpsc::channel(64);
@@ -77,7 +82,9 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
         hostname: spec.hostname.clone(),
         deadline: Duration::from_millis(spec.boot_deadline_ms),
         started,
+        timings: spec.timings,
     };
+    reached!("control socket open");
     let boot = async move { boot::boot(backend, &order, events).await };
     let supervisor = Supervisor {
         remove_when_over: spec.remove_when_over,

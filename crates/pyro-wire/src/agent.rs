@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Bytes;
 use crate::fault::Fault;
+use crate::step::Lap;
 
 /// The first message on a stream to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct SetUp {
     /// Bytes of the host's random source, mixed into the guest's before anything runs.
     #[serde(with = "serde_bytes")]
     pub entropy: Vec<u8>,
+    /// Tell in the answer when each step was reached.
+    #[serde(default)]
+    pub timings: bool,
 }
 
 /// Brings a waiting guest as far as possible without making it a particular one: root disk
@@ -79,6 +83,9 @@ pub struct Ready {
     pub kernel_release: String,
     /// Milliseconds since the guest's kernel started.
     pub uptime_ms: u64,
+    /// The steps of a set-up, where they were asked for.
+    #[serde(default)]
+    pub laps: Vec<Lap>,
 }
 
 /// A command to run.
@@ -98,6 +105,9 @@ pub struct Exec {
     /// command reads from an empty file.
     #[serde(default)]
     pub input: bool,
+    /// Tell at the end when each step was reached.
+    #[serde(default)]
+    pub timings: bool,
 }
 
 /// How the command was given.
@@ -144,4 +154,7 @@ pub struct ExecEnd {
     #[serde(default)]
     pub timed_out: bool,
     pub duration_ms: u64,
+    /// The steps of the command, where they were asked for.
+    #[serde(default)]
+    pub laps: Vec<Lap>,
 }

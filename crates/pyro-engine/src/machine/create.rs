@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use pyro_api::values::{ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::Installed;
+use pyro_wire::reached;
 
 use super::folder::VmFolder;
 use super::{disk, now};
@@ -63,11 +64,13 @@ impl Engine {
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
                 let installed = self.ensure(spec, caller).await?;
+                reached!("environment found");
                 let shape = Shape {
                     vcpu_count: wanted.vcpu_count.get(),
                     mem_mib: wanted.mem_mib.get(),
                 };
                 let template = self.template(&installed, shape, caller).await?;
+                reached!("template found");
                 Base::Image(Box::new(Image {
                     installed,
                     template,
@@ -100,10 +103,12 @@ impl Engine {
         };
         // The record comes first: a folder without one is debris that any sweep may remove.
         self.put(&record)?;
+        reached!("record written");
         if let Err(error) = self.make_folder(&record, &base) {
             self.forget(&record.vm_id);
             return Err(error);
         }
+        reached!("disk layer made");
         Ok((record, base))
     }
 

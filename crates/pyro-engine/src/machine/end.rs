@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pyro_api::values::{DeleteReason, VmDeleted};
 use pyro_api::{Error, ErrorCode};
+use pyro_wire::reached;
 use pyro_wire::shim::Stop;
 use tokio::time::{Instant, sleep};
 
@@ -22,6 +23,7 @@ impl Engine {
         reason: DeleteReason,
     ) -> Result<VmDeleted, Error> {
         self.halt_vm(vm_id, Duration::ZERO, true).await?;
+        reached!("VM ended");
         let folder = self.folder(vm_id);
         folder.remove().map_err(|error| {
             host_io(
@@ -30,6 +32,7 @@ impl Engine {
             )
         })?;
         self.store()?.remove_vm(vm_id)?;
+        reached!("record removed");
         Ok(VmDeleted {
             vm_id: vm_id.to_owned(),
             deleted: true,
@@ -55,6 +58,7 @@ impl Engine {
             // already; what counts is that the lock becomes free.
             let _ = link::stop(&folder, stop).await;
         }
+        reached!("supervisor told to end the VM");
         drop(launched);
         let deadline = Instant::now() + GONE;
         while folder.is_alive() {

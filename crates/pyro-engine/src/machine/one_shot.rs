@@ -3,6 +3,8 @@
 use pyro_api::values::{CommandLine, DeleteReason, ExecResult, TimeoutSeconds, VmRecord};
 use pyro_api::{Caller, Error};
 
+use pyro_wire::reached;
+
 use super::command::{self, CommandError};
 use super::link;
 use super::start::cancelled;
@@ -105,6 +107,7 @@ impl Engine {
             Ok(stream) => stream,
             Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
         };
+        reached!("line to the agent open");
         match command::run(stream, command, timeout.get(), caller).await {
             Ok(finished) => Ok(finished),
             Err(CommandError::CallerGone) => Err(cancelled()),

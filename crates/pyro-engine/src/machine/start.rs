@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use pyro_api::values::{ExecutionMode, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::{CatalogError, Kernel};
-use pyro_wire::PROTOCOL;
 use pyro_wire::launch::{AcceleratorChoice, LaunchSpec, Machine, Process, Qemu};
+use pyro_wire::{PROTOCOL, reached, step};
 
 use super::create::Base;
 use super::folder::VmFolder;
@@ -47,6 +47,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Launched, Error> {
         self.admit(record).await?;
+        reached!("admitted");
         let template = base.template_for(record);
         let spec = self.launch_spec(record, base, template)?;
         let folder = self.folder(&record.vm_id);
@@ -96,6 +97,7 @@ impl Engine {
                 .insert("qemu_version".to_owned(), version.clone());
         }
         self.put(record)?;
+        reached!("record says started");
         Ok(launched)
     }
 
@@ -205,6 +207,7 @@ impl Engine {
             expires_at_ms: Some((record.expires_at * 1000.0) as u64),
             bound_to_owner: true,
             remove_when_over: true,
+            timings: step::is_heard(),
         })
     }
 }

@@ -54,6 +54,7 @@ impl Room {
             expires_at_ms: None,
             bound_to_owner: false,
             remove_when_over: false,
+            timings: false,
         };
         std::fs::create_dir_all(workspace).unwrap();
         let room = Self {
@@ -309,6 +310,7 @@ pub(crate) fn exec(line: &mut UnixStream, command: &str) {
         env: Vec::new(),
         timeout_ms: None,
         input: true,
+        timings: false,
     };
     say(line, &AgentRequest::Exec(exec));
 }

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use nix::sys::signal::Signal;
 use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::reached;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
@@ -65,10 +66,12 @@ pub(super) async fn open(
     };
     let (mut machine, monitor, channel) = spawn_qemu(binary, command_line, about, lock)
         .map_err(|error| BootFailure::lasting(not_started(binary, &error)))?;
+    reached!("QEMU started");
     match Qmp::open(monitor).await {
         Ok(qmp) => {
             machine.about.vmm_version = Some(qmp.version().into());
             machine.qmp = Some(qmp);
+            reached!("QEMU answers");
         }
         // It ends because QEMU does; otherwise the caller's deadline ends this.
         Err(_) => return Err(machine.death().await.into()),
