@@ -64,6 +64,9 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         }
         AgentRequest::Ping => Ok(AgentReply::Done),
         AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),
+        AgentRequest::Refresh(request) => {
+            setup::refresh(agent, &request).map(|()| AgentReply::Done)
+        }
         AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
         AgentRequest::Prepare(request) => {
             let prepared = prepare::prepare(agent, &request).await;

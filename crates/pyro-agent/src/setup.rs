@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use pyro_wire::agent::{Ready, SetUp};
+use pyro_wire::agent::{Ready, Refresh, SetUp};
 use pyro_wire::fault::{Fault, FaultCode};
 
 use crate::agent::{Agent, Place, Stage};
@@ -65,6 +65,15 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
     })
 }
 
+/// Brings a guest that stood still back into the present.
+pub(crate) fn refresh(agent: &Agent, request: &Refresh) -> Result<(), Fault> {
+    if agent.place != Place::Guest || agent.stage() != Stage::Ready {
+        let words = "only a guest that is set up can be brought into the present";
+        return Err(Fault::new(FaultCode::Refused, words));
+    }
+    renew(&request.entropy, request.unix_time_ns).map_err(|error| error.fault())
+}
+
 pub(crate) fn about() -> Ready {
     Ready {
         agent_version: env!("CARGO_PKG_VERSION").into(),
@@ -83,11 +92,7 @@ pub(crate) fn report_broken(error: &SetUpError) {
     }
 }
 
-async fn set_up_guest(
-    agent: &Agent,
-    request: &SetUp,
-    laps: &mut Laps,
-) -> Result<(), SetUpError> {
+async fn set_up_guest(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(), SetUpError> {
     identity::check(request).map_err(|what| SetUpError::Refused { what })?;
     may_set_up(agent)?;
     if agent.stage() == Stage::Waiting {
@@ -126,18 +131,11 @@ pub(crate) fn not_from(stage: Stage) -> SetUpError {
     SetUpError::Refused { what }
 }
 
-fn steps(
-    before: Stage,
-    agent: &Agent,
-    request: &SetUp,
-    laps: &mut Laps,
-) -> Result<(), SetUpError> {
+fn steps(before: Stage, agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(), SetUpError> {
     laps.reached("request understood");
-    add_entropy(&request.entropy).map_err(step("mix in entropy"))?;
-    laps.reached("entropy mixed in");
-    clock::set_wall_clock(request.unix_time_ns).map_err(step("set the clock"))?;
+    renew(&request.entropy, request.unix_time_ns)?;
     agent.trace().step("entropy, clock");
-    laps.reached("clock set");
+    laps.reached("entropy mixed in, clock set");
     if before == Stage::Prepared {
         identity::renew_boot_id().map_err(step("renew the boot id"))?;
     } else {
@@ -150,6 +148,11 @@ fn steps(
     laps.reached("name taken on");
     agent.trace().step("name");
     Ok(())
+}
+
+fn renew(entropy: &[u8], unix_time_ns: u64) -> Result<(), SetUpError> {
+    add_entropy(entropy).map_err(step("mix in entropy"))?;
+    clock::set_wall_clock(unix_time_ns).map_err(step("set the clock"))
 }
 
 pub(crate) fn step(step: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
@@ -227,6 +230,15 @@ mod tests {
                 assert_eq!(fault.unwrap_err().code, FaultCode::Refused, "{stage:?}");
             }
             assert_eq!(agent.stage(), stage);
+        }
+        for stage in [Stage::Waiting, Stage::Prepared, Stage::Broken] {
+            agent.set_stage(stage);
+            let present = Refresh {
+                unix_time_ns: 0,
+                entropy: Vec::new(),
+            };
+            let fault = refresh(&agent, &present).unwrap_err();
+            assert_eq!(fault.code, FaultCode::Refused, "{stage:?}");
         }
         // A name that no guest may have is refused before anything happens.
         agent.set_stage(Stage::Prepared);

@@ -11,6 +11,7 @@ use pyro_wire::reached;
 use crate::config::Config;
 use crate::machine::launch::Launched;
 use crate::machine::owner::Owner;
+use crate::standby::Standbys;
 use crate::store::{Store, StoredVm};
 
 /// Carries out operations. Cheap to make: nothing is read or written before an operation needs
@@ -22,6 +23,7 @@ pub struct Engine {
     owner: OnceLock<Owner>,
     /// The VMs whose shims this engine started, and which end when their entry is dropped.
     launched: Mutex<HashMap<String, Launched>>,
+    standbys: Standbys,
 }
 
 impl Engine {
@@ -32,6 +34,7 @@ impl Engine {
             store: OnceLock::new(),
             owner: OnceLock::new(),
             launched: Mutex::default(),
+            standbys: Standbys::default(),
         }
     }
 
@@ -72,5 +75,20 @@ impl Engine {
 
     pub(crate) fn launched(&self) -> MutexGuard<'_, HashMap<String, Launched>> {
         self.launched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn standbys(&self) -> &Standbys {
+        &self.standbys
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Their supervisors end them when the engine is gone; a sweep gets records that stay.
+        for vm_id in self.standbys.vm_ids() {
+            if let Ok(store) = self.store() {
+                let _ = store.remove_vm(&vm_id);
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! [`Engine`] implements [`Handle`](pyro_api::Handle) for each operation, one file each in
 //! `operations/`. What several operations need lives in `machine/` (one VM: its folder, its shim,
 //! a command in it, its end) and `store/` (the records of all);
-//! `template/` keeps the frozen guests that VMs start from. An operation never calls another.
+//! `template/` keeps the frozen guests that VMs start from, `standby` VMs that wait for a command. An operation never calls another.
 //!
 //! Deliberately absent: terminals, command lines, MCP, and anything that knows which door called;
 //! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's).
@@ -14,9 +14,11 @@ mod environments;
 mod error;
 mod machine;
 mod operations;
+mod standby;
 mod store;
 mod template;
 pub mod timings;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;
+pub use standby::Standby;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, SetUp};
+use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, Refresh, SetUp};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::reached;
@@ -136,6 +136,16 @@ impl Drop for Guest {
     }
 }
 
+/// Tells a guest that stood still what time it is, and gives it random numbers of its own.
+pub(crate) async fn refresh(opener: &Opener) -> Result<(), GuestError> {
+    let entropy = random::bytes::<ENTROPY>().map_err(|source| GuestError::Random { source })?;
+    let refresh = Refresh {
+        unix_time_ns: unix_time_ns(),
+        entropy: entropy.to_vec(),
+    };
+    ask_done(opener, &AgentRequest::Refresh(refresh)).await
+}
+
 /// Asks the agent to put everything acknowledged on the disk.
 pub(crate) async fn shut_down(opener: Opener) -> Result<(), GuestError> {
     ask_done(&opener, &AgentRequest::ShutDown).await
@@ -164,12 +174,16 @@ async fn ask(opener: &Opener, request: &AgentRequest) -> Result<AgentReply, Gues
 }
 
 fn set_up(hostname: &str, timings: bool) -> io::Result<SetUp> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     Ok(SetUp {
         hostname: hostname.into(),
         machine_id: random::hex(&random::bytes::<16>()?),
-        unix_time_ns: now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)),
+        unix_time_ns: unix_time_ns(),
         entropy: random::bytes::<ENTROPY>()?.to_vec(),
         timings,
     })
+}
+
+fn unix_time_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -66,7 +66,7 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
     let (sender, requests) = mpsc::channel(64);
     watch_the_world(&spec, &sender)
         .map_err(|error| host_io("the shim could not set up its signals and timers", error))?;
-    let clients = Clients::serve(sender)
+    let clients = Clients::serve(sender.clone())
         .map_err(|error| host_io("the control socket could not be made", error))?;
 
     let backend: Box<dyn Backend> = match spec.machine.clone() {
@@ -89,6 +89,7 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
     let supervisor = Supervisor {
         remove_when_over: spec.remove_when_over,
         lock,
+        queue: sender,
         requests,
         clients,
         events,
@@ -115,13 +116,19 @@ fn watch_the_world(spec: &LaunchSpec, queue: &mpsc::Sender<Request>) -> std::io:
     }
 
     if let Some(at_ms) = spec.expires_at_ms {
-        let expired = expiry::at(at_ms)?;
-        let to = queue.clone();
-        tokio::spawn(async move {
-            expired.await;
-            let _ = to.send(Request::Expired).await;
-        });
+        expire_at(at_ms, queue)?;
     }
+    Ok(())
+}
+
+/// Puts the end of the time to live into the queue when it has come.
+pub(crate) fn expire_at(at_ms: u64, queue: &mpsc::Sender<Request>) -> std::io::Result<()> {
+    let expired = expiry::at(at_ms)?;
+    let to = queue.clone();
+    tokio::spawn(async move {
+        expired.await;
+        let _ = to.send(Request::Expired).await;
+    });
     Ok(())
 }
 

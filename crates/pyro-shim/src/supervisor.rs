@@ -21,7 +21,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended, LaunchEvent};
-use pyro_wire::shim::{ShimReply, Status, Stop};
+use pyro_wire::shim::{HandOut, ShimReply, Status, Stop};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -32,6 +32,7 @@ use crate::events::Events;
 use crate::folder;
 use crate::guest;
 use crate::liveness::Liveness;
+use crate::start;
 
 /// How long a guest may take to flush its disk when nobody said how long, and the disk stays.
 const GRACE: Duration = Duration::from_secs(5);
@@ -41,6 +42,9 @@ const KILL: Duration = Duration::from_secs(5);
 
 /// How long a machine may take to die of what just ended its session.
 const CAUSE: Duration = Duration::from_secs(1);
+
+/// How long a VM may take to stand still or to go on.
+const PROMPT: Duration = Duration::from_secs(5);
 
 /// How long clients may take to read their last reply.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
@@ -59,6 +63,8 @@ pub(crate) struct Ending {
     remove: bool,
     /// Until when the guest may flush its disk.
     until: Instant,
+    /// Who waits for the kill only.
+    at_once: Vec<oneshot::Sender<ShimReply>>,
     /// Who waits for it.
     replies: Vec<oneshot::Sender<ShimReply>>,
 }
@@ -77,6 +83,8 @@ pub(crate) struct Supervisor<'a> {
     /// Remove the folder when nobody says otherwise.
     pub(crate) remove_when_over: bool,
     pub(crate) lock: Liveness,
+    /// The way into `requests`.
+    pub(crate) queue: mpsc::Sender<Request>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) clients: Clients,
     pub(crate) events: &'a Events,
@@ -127,6 +135,17 @@ impl<'a> Supervisor<'a> {
                 why = vm.guest.lost() => return self.session_lost(vm, &why).await,
                 Some(request) = self.requests.recv() => {
                     let connections = self.clients.connections();
+                    let request = match request {
+                        Request::Pause { reply } => {
+                            let _ = reply.send(in_time(vm.machine.pause()).await);
+                            continue;
+                        }
+                        Request::HandOut { hand_out, reply } => {
+                            let _ = reply.send(in_time(self.hand_out(&mut vm, &hand_out)).await);
+                            continue;
+                        }
+                        request => request,
+                    };
                     let ending = self.ending(request, |request| serve(&vm, connections, request));
                     if let Some(ending) = ending {
                         return State::Stopping(vm, ending);
@@ -134,6 +153,15 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
+    }
+
+    /// Brings a VM that stood still back into the present, and begins to count its time to live.
+    async fn hand_out(&self, vm: &mut Vm, hand_out: &HandOut) -> Result<(), Fault> {
+        start::expire_at(hand_out.expires_at_ms, &self.queue)
+            .map_err(|error| Fault::new(FaultCode::of_io(&error), error.to_string()))?;
+        vm.machine.go_on().await?;
+        guest::refresh(&vm.guest.opener()).await?;
+        Ok(())
     }
 
     /// Lets the guest flush, for as long as it may, and pulls the plug.
@@ -157,6 +185,9 @@ impl<'a> Supervisor<'a> {
         }
         self.clients.cut();
         vm.machine.kill();
+        for reply in ending.at_once.drain(..) {
+            let _ = reply.send(ShimReply::Stopped);
+        }
         // What does not die here is tried again, with everything else, when it is over.
         let _ = timeout(KILL, vm.machine.ended()).await;
         State::Over(ending.into())
@@ -169,7 +200,7 @@ impl<'a> Supervisor<'a> {
         }
         Outcome {
             remove: ending.remove,
-            replies: ending.replies,
+            replies: ending.replies.into_iter().chain(ending.at_once).collect(),
             answer: ShimReply::Failed(Fault::new(FaultCode::NoSpace, &death.message)),
             ..self.died(vm, death)
         }
@@ -225,7 +256,10 @@ impl<'a> Supervisor<'a> {
             ),
             Request::Expired => (EndReason::Expired, "the VM's time to live is over", flush),
             Request::Terminate => (EndReason::Stopped, "the shim was told to end", flush),
-            Request::Status { .. } | Request::Agent { .. } => {
+            Request::Status { .. }
+            | Request::Agent { .. }
+            | Request::Pause { .. }
+            | Request::HandOut { .. } => {
                 other(request);
                 return None;
             }
@@ -235,6 +269,7 @@ impl<'a> Supervisor<'a> {
             message,
             remove: self.remove_when_over,
             until: Instant::now() + grace,
+            at_once: Vec::new(),
             replies: Vec::new(),
         })
     }
@@ -300,12 +335,18 @@ impl Ending {
     fn asked(stop: &Stop, reply: oneshot::Sender<ShimReply>) -> Self {
         // A grace beyond a day is a mistake, and must not overflow the clock.
         let grace = Duration::from_millis(stop.grace_ms).min(Duration::from_secs(24 * 60 * 60));
+        let (at_once, replies) = if stop.at_once {
+            (vec![reply], Vec::new())
+        } else {
+            (Vec::new(), vec![reply])
+        };
         Self {
             reason: EndReason::Stopped,
             message: "somebody asked for it",
             remove: stop.remove,
             until: Instant::now() + grace,
-            replies: vec![reply],
+            at_once,
+            replies,
         }
     }
 
@@ -313,6 +354,7 @@ impl Ending {
     fn join(&mut self, also: Self) {
         self.until = self.until.min(also.until);
         self.remove |= also.remove;
+        self.at_once.extend(also.at_once);
         self.replies.extend(also.replies);
     }
 }
@@ -327,9 +369,22 @@ impl From<Ending> for Outcome {
                 at_ms: now_ms(),
             }),
             remove: ending.remove,
-            replies: ending.replies,
+            // Without a kill there is nothing to hear of but the end.
+            replies: ending.replies.into_iter().chain(ending.at_once).collect(),
             answer: ShimReply::Stopped,
         }
+    }
+}
+
+/// Does something with a VM that runs, but not for ever: everything else waits meanwhile.
+async fn in_time(work: impl Future<Output = Result<(), Fault>>) -> ShimReply {
+    match timeout(PROMPT, work).await {
+        Ok(Ok(())) => ShimReply::Done,
+        Ok(Err(fault)) => ShimReply::Failed(fault),
+        Err(_) => ShimReply::Failed(Fault::new(
+            FaultCode::GuestDied,
+            format!("the VM did not react within {} s", PROMPT.as_secs()),
+        )),
     }
 }
 
@@ -357,6 +412,9 @@ fn refuse(request: Request, state: &str) {
     match request {
         Request::Status { reply } => drop(reply.send(ShimReply::Failed(fault))),
         Request::Agent { reply } => drop(reply.send(Err(fault))),
+        Request::Pause { reply } | Request::HandOut { reply, .. } => {
+            drop(reply.send(ShimReply::Failed(fault)));
+        }
         _ => {}
     }
 }

@@ -4,6 +4,7 @@
 //! SetUp     ▶ reply: AgentReply::Ready
 //! Prepare   ▶ reply: AgentReply::Done, when everything is on the disk and nothing runs any more
 //! About     ▶ reply: AgentReply::Ready, at any time
+//! Refresh   ▶ reply: AgentReply::Done, when clock and random numbers are of now
 //! Ping      ▶ reply: AgentReply::Done
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Exec      ▶ frames Input and ExecControl messages one way,
@@ -31,6 +32,7 @@ pub enum AgentRequest {
     Ping,
     Exec(Exec),
     ShutDown,
+    Refresh(Refresh),
 }
 
 /// The answer to a request, or to the start of an exec that could not begin.
@@ -56,6 +58,16 @@ pub struct SetUp {
     /// Tell in the answer when each step was reached.
     #[serde(default)]
     pub timings: bool,
+}
+
+/// Brings a guest that was set up and then stood still back into the present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    /// Wall clock of the host, nanoseconds since 1970.
+    pub unix_time_ns: u64,
+    /// Bytes of the host's random source.
+    #[serde(with = "serde_bytes")]
+    pub entropy: Vec<u8>,
 }
 
 /// Brings a waiting guest as far as possible without making it a particular one: root disk

@@ -28,6 +28,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) allow_host_compat: bool,
 }
 
+impl Wanted<'_> {
+    /// How long the VM lives at most, in seconds.
+    pub(crate) fn lives(&self) -> f64 {
+        f64::from(self.ttl_seconds.get().max(self.at_least_seconds))
+    }
+}
+
 /// An image, and the template whose disk the VM's own is a layer on.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
@@ -82,7 +89,6 @@ impl Engine {
             Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
         })?;
         let created_at = now();
-        let lives = wanted.ttl_seconds.get().max(wanted.at_least_seconds);
         let record = VmRecord {
             environment: wanted.environment.to_owned(),
             environment_version: Some(pyro_catalog::ENVIRONMENT_VERSION.to_owned()),
@@ -90,7 +96,7 @@ impl Engine {
             mem_mib: wanted.mem_mib.get(),
             ttl_seconds: wanted.ttl_seconds.get(),
             created_at,
-            expires_at: created_at + f64::from(lives),
+            expires_at: created_at + wanted.lives(),
             state: VmState::Created,
             network_enabled: false,
             allow_host_compat: wanted.allow_host_compat,

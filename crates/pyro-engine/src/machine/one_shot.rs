@@ -10,6 +10,7 @@ use super::link;
 use super::start::cancelled;
 use crate::engine::Engine;
 use crate::error::{command_refused, link_failed, vm_died};
+use crate::standby::STANDBY;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
 pub(crate) struct Abandoned<'a> {
@@ -62,7 +63,7 @@ impl Engine {
             Ok(_) => DeleteReason::PostExecCleanup,
             Err(_) => DeleteReason::RunVmErrorCleanup,
         };
-        let deleted = self.end_vm(&record.vm_id, cleanup).await;
+        let deleted = self.dispose_vm(&record.vm_id, cleanup).await;
         let finished = finished?;
         let deleted = deleted?;
 
@@ -92,6 +93,7 @@ impl Engine {
             boot_ms: fact("boot_ms").parse().unwrap_or_default(),
             resumed: fact("resumed") == "true",
             boot_attempts: fact("boot_attempts").parse().unwrap_or_default(),
+            standby: fact(STANDBY) == "true",
         })
     }
 

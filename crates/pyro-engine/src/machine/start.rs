@@ -16,6 +16,7 @@ use crate::config::{Backend, on_path};
 use crate::engine::Engine;
 use crate::error::catalog_failed;
 use crate::error::launch_failed;
+use crate::standby;
 use crate::store::Admission;
 use crate::template::Template;
 
@@ -131,8 +132,16 @@ impl Engine {
         }
         // Some of what is counted may have died without a word.
         sweep::sweep(&self.config().state_dir, self.store()?)?;
-        let Admission::Full(running) = admit()? else {
-            return Ok(());
+        // A VM that waits gives way to one that is wanted, and to no other that is to wait.
+        let running = loop {
+            match admit()? {
+                Admission::Admitted => return Ok(()),
+                Admission::Full(running) => {
+                    if standby::is_waiting(record) || !self.sacrifice_standby().await? {
+                        break running;
+                    }
+                }
+            }
         };
         let names: Vec<String> = running
             .iter()
@@ -204,7 +213,9 @@ impl Engine {
             hostname: format!("pyro-{}", record.vm_id),
             machine,
             boot_deadline_ms: self.config().boot_deadline_ms,
-            expires_at_ms: Some((record.expires_at * 1000.0) as u64),
+            // The life of one that waits is counted from when it is handed out.
+            expires_at_ms: (!standby::is_waiting(record))
+                .then_some((record.expires_at * 1000.0) as u64),
             bound_to_owner: true,
             remove_when_over: true,
             timings: step::is_heard(),

@@ -71,6 +71,12 @@ pub(crate) trait Machine {
     /// again, but not after it has answered.
     fn ended(&mut self) -> LocalBoxFuture<'_, Death>;
 
+    /// Lets the guest stand still.
+    fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>>;
+
+    /// Lets a guest that stands still go on.
+    fn go_on(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>>;
+
     /// Pulls the plug. [`Machine::ended`] tells when it has happened.
     fn kill(&mut self);
 }

@@ -300,7 +300,14 @@ pub(crate) fn ask(dir: &Path, request: &ShimRequest) -> ShimReply {
 }
 
 pub(crate) fn stop(dir: &Path, grace_ms: u64, remove: bool) -> ShimReply {
-    ask(dir, &ShimRequest::Stop(Stop { grace_ms, remove }))
+    ask(
+        dir,
+        &ShimRequest::Stop(Stop {
+            grace_ms,
+            remove,
+            at_once: false,
+        }),
+    )
 }
 
 pub(crate) fn exec(line: &mut UnixStream, command: &str) {

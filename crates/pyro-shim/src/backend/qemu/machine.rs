@@ -12,6 +12,7 @@ use futures::future::LocalBoxFuture;
 use nix::sys::signal::Signal;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::reached;
+use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
@@ -177,6 +178,12 @@ impl QemuMachine {
         self.death().await.into()
     }
 
+    async fn command(&mut self, name: &str) -> Result<(), Fault> {
+        let asked = async { self.monitor()?.ask(name, json!({})).await };
+        let failed = |error: QmpError| Fault::new(FaultCode::VmmFailed, error.to_string());
+        asked.await.map(drop).map_err(failed)
+    }
+
     async fn death(&mut self) -> Death {
         loop {
             let event = match &mut self.qmp {
@@ -312,6 +319,14 @@ impl Machine for QemuMachine {
 
     fn ended(&mut self) -> LocalBoxFuture<'_, Death> {
         self.death().boxed_local()
+    }
+
+    fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+        self.command("stop").boxed_local()
+    }
+
+    fn go_on(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+        self.command("cont").boxed_local()
     }
 
     fn kill(&mut self) {
