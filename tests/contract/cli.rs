@@ -11,7 +11,7 @@ use crate::contract;
 const PENDING: &[&str] = &["mcp", "workspace", "demo ollama"];
 
 /// Commands beyond the contract.
-const OURS: &[&str] = &["completions", "man"];
+const OURS: &[&str] = &["bench", "completions", "man"];
 
 fn tree() -> BTreeMap<String, Command> {
     fn walk(prefix: &str, command: &Command, into: &mut BTreeMap<String, Command>) {

@@ -55,6 +55,7 @@ operations! {
     vm_reap_expired::VmReapExpired,
     doctor::Doctor,
     demo::Demo,
+    bench::Bench,
 }
 
 /// A door that looks at every operation, on behalf of an engine `E` that can carry it out.

@@ -90,7 +90,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
             };
             frame::write_message(&mut stream, &AgentReply::Ready(ready)).await?;
         }
-        AgentRequest::Ping | AgentRequest::Prepare(_) => {
+        AgentRequest::Refresh(_) | AgentRequest::Ping | AgentRequest::Prepare(_) => {
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }
         AgentRequest::ShutDown => {

@@ -140,6 +140,15 @@ bounded! {
     TtlSeconds, "ttl_seconds", 60..=3600, default 600
 }
 
+bounded! {
+    /// How often something is measured.
+    BenchRounds, "rounds", 1..=1000, default 10
+}
+bounded! {
+    /// How many VMs wait for a command.
+    StandbyCount, "standby", 1..=16, default 1
+}
+
 /// Accepts a whole number as a number or, as some models send it, as text.
 struct WholeNumber(&'static str);
 

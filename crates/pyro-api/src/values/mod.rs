@@ -8,7 +8,9 @@ pub mod exec;
 pub mod platform;
 pub mod vm;
 
-pub use bounded::{InvalidValue, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount};
+pub use bounded::{
+    BenchRounds, InvalidValue, MemMib, StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount,
+};
 pub use command::CommandLine;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
