@@ -12,6 +12,8 @@ mod guest;
 mod life_cycle;
 mod limits;
 mod one_command;
+mod standby;
+mod timings;
 
 use pyro_tests::surfaces::{Surface, cli::CommandLine, engine::Library};
 use pyro_tests::{Backend, World};

@@ -1,11 +1,13 @@
 //! The guest's clocks, and a record of where the time of a boot went.
 
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
+
+use pyro_wire::step::Lap;
 
 use crate::console;
 
@@ -43,10 +45,39 @@ pub(crate) fn set_wall_clock(unix_time_ns: u64) -> io::Result<()> {
     Ok(clock_settime(ClockId::CLOCK_REALTIME, now)?)
 }
 
+/// When each step of a request was reached, for whoever asked for it.
+pub(crate) struct Laps {
+    begun: Instant,
+    reached: Option<Vec<Lap>>,
+}
+
+impl Laps {
+    pub(crate) fn begin(wanted: bool) -> Self {
+        Self {
+            begun: Instant::now(),
+            reached: wanted.then(Vec::new),
+        }
+    }
+
+    pub(crate) fn reached(&mut self, name: &str) {
+        if let Some(reached) = &mut self.reached {
+            reached.push(Lap {
+                name: name.to_owned(),
+                after_us: u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            });
+        }
+    }
+
+    pub(crate) fn told(self) -> Vec<Lap> {
+        self.reached.unwrap_or_default()
+    }
+}
+
 /// When each step of the boot was over, in time since the kernel started.
 #[derive(Default)]
 pub(crate) struct Trace {
     steps: Vec<(&'static str, Duration)>,
+    asked: bool,
 }
 
 impl Trace {
@@ -54,13 +85,17 @@ impl Trace {
         self.steps.push((name, uptime()));
     }
 
-    /// Prints the steps, if the kernel command line asks for it. Not before the end: each line
+    /// Looks whether the kernel command line asks for it. A guest that is resumed has looked before.
+    pub(crate) fn look_whether_asked(&mut self) {
+        self.asked = std::fs::read_to_string("/proc/cmdline")
+            .is_ok_and(|line| line.split_whitespace().any(|word| word == TRACE_WORD));
+    }
+
+    /// Prints the steps, if that was asked for. Not before the end: each line
     /// on an emulated serial port costs more than the steps.
     pub(crate) fn print_if_asked(&mut self) {
-        let asked = std::fs::read_to_string("/proc/cmdline")
-            .is_ok_and(|line| line.split_whitespace().any(|word| word == TRACE_WORD));
         let steps = std::mem::take(&mut self.steps);
-        if !asked {
+        if !self.asked {
             return;
         }
         let mut before = Duration::ZERO;

@@ -2,10 +2,12 @@
 
 use std::io;
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, SetUp, StepClock};
+use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, Refresh, SetUp, StepClock};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
+use pyro_wire::reached;
 use pyro_wire::session::{self, Opener, SessionError};
+use pyro_wire::step;
 use tokio::task::JoinHandle;
 
 use crate::backend::Channel;
@@ -84,11 +86,18 @@ impl Guest {
     pub(crate) async fn meet(
         channel: Channel,
         hostname: &str,
+        timings: bool,
     ) -> Result<(Self, Ready), GuestError> {
         let guest = Self::greet(channel).await?;
-        let set_up = set_up(hostname).map_err(|source| GuestError::Random { source })?;
+        reached!("agent greeted");
+        let set_up = set_up(hostname, timings).map_err(|source| GuestError::Random { source })?;
+        let asked_us = step::now_us();
         let ready = ask_ready(&guest.opener, &AgentRequest::SetUp(set_up)).await?;
         guest.correct_clock(&ready).await?;
+        for lap in &ready.laps {
+            step::pass_on(&lap.since(asked_us));
+        }
+        reached!("guest set up");
         Ok((guest, ready))
     }
 
@@ -155,6 +164,16 @@ impl Drop for Guest {
     }
 }
 
+/// Tells a guest that stood still what time it is, and gives it random numbers of its own.
+pub(crate) async fn refresh(opener: &Opener) -> Result<(), GuestError> {
+    let entropy = random::bytes::<ENTROPY>().map_err(|source| GuestError::Random { source })?;
+    let refresh = Refresh {
+        unix_time_ns: clock::now_ns(),
+        entropy: entropy.to_vec(),
+    };
+    ask_done(opener, &AgentRequest::Refresh(refresh)).await
+}
+
 /// Asks the agent to put everything acknowledged on the disk.
 pub(crate) async fn shut_down(opener: Opener) -> Result<(), GuestError> {
     ask_done(&opener, &AgentRequest::ShutDown).await
@@ -182,11 +201,12 @@ async fn ask(opener: &Opener, request: &AgentRequest) -> Result<AgentReply, Gues
     Ok(frame::read_message(&mut stream).await?)
 }
 
-fn set_up(hostname: &str) -> io::Result<SetUp> {
+fn set_up(hostname: &str, timings: bool) -> io::Result<SetUp> {
     Ok(SetUp {
         hostname: hostname.into(),
         machine_id: random::hex(&random::bytes::<16>()?),
         unix_time_ns: clock::now_ns(),
         entropy: random::bytes::<ENTROPY>()?.to_vec(),
+        timings,
     })
 }

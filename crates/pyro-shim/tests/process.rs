@@ -465,6 +465,7 @@ fn a_leaked_descriptor_is_not_kept() {
     let stop = Stop {
         grace_ms: 0,
         remove: true,
+        at_once: false,
     };
     assert_eq!(room.request(&ShimRequest::Stop(stop)), ShimReply::Stopped);
 }

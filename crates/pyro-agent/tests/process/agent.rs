@@ -245,6 +245,7 @@ fn exec(command: Command) -> Exec {
         env: Vec::new(),
         timeout_ms: None,
         input: false,
+        timings: false,
     }
 }
 

@@ -160,6 +160,16 @@ impl Engine {
             .discard(template, |folder| self.stands_on(folder));
     }
 
+    /// What tells whether a VM made now would start from the same as one made before.
+    pub(crate) fn template_key(
+        &self,
+        installed: &Installed,
+        shape: Shape,
+    ) -> Result<Option<String>, Error> {
+        let identity = self.template_identity(installed, shape, Kind::Mounted)?;
+        Ok(identity.map(|identity| identity.key()))
+    }
+
     /// Removes the templates that no VM of today would start from; tells names and bytes.
     pub(crate) fn prune_templates(&self) -> (Vec<String>, u64) {
         let installed: Vec<Installed> = pyro_catalog::environments()

@@ -142,10 +142,13 @@ impl Engine {
 }
 
 fn unfit(error: &PatchError) -> Error {
-    Error::new(ErrorCode::PatchFailed, "The patch was not applied; nothing was changed")
-        .caused_by(error)
-        .hint(
-            "Read the file as it is now (`workspace_file_read`) and make the patch from that, or \
+    Error::new(
+        ErrorCode::PatchFailed,
+        "The patch was not applied; nothing was changed",
+    )
+    .caused_by(error)
+    .hint(
+        "Read the file as it is now (`workspace_file_read`) and make the patch from that, or \
              write the whole file (`workspace_file_write`)",
-        )
+    )
 }

@@ -2,7 +2,7 @@
 
 use pyro_api::values::{ExecutionMode, VmState, WORKSPACE_PATH};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_wire::PROTOCOL;
+use pyro_wire::{PROTOCOL, step};
 use pyro_wire::launch::{LaunchSpec, Machine, Process};
 
 use super::baseline::{Tree, TreeError};
@@ -25,7 +25,7 @@ impl Engine {
     ) -> Result<StoredWorkspace, Error> {
         let id = &stored.record.workspace_id;
         self.tidy_workspace(stored).await?;
-        self.admit(id, stored.record.mem_mib).await?;
+        self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {
             Ok(started) => started,
@@ -100,6 +100,7 @@ impl Engine {
             idle_ms: (record.ttl_seconds > 0).then(|| u64::from(record.ttl_seconds) * 1000),
             bound_to_owner: false,
             remove_when_over: false,
+            timings: step::is_heard(),
         };
         let launched = launch(self.config().pyro()?, &vm, &spec, caller)
             .await

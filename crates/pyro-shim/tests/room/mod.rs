@@ -57,6 +57,7 @@ impl Room {
             idle_ms: None,
             bound_to_owner: false,
             remove_when_over: false,
+            timings: false,
         };
         std::fs::create_dir_all(workspace).unwrap();
         let room = Self {
@@ -318,7 +319,14 @@ pub(crate) fn ask(dir: &Path, request: &ShimRequest) -> ShimReply {
 }
 
 pub(crate) fn stop(dir: &Path, grace_ms: u64, remove: bool) -> ShimReply {
-    ask(dir, &ShimRequest::Stop(Stop { grace_ms, remove }))
+    ask(
+        dir,
+        &ShimRequest::Stop(Stop {
+            grace_ms,
+            remove,
+            at_once: false,
+        }),
+    )
 }
 
 pub(crate) fn exec(line: &mut UnixStream, command: &str) {
@@ -328,6 +336,7 @@ pub(crate) fn exec(line: &mut UnixStream, command: &str) {
         env: Vec::new(),
         timeout_ms: None,
         input: true,
+        timings: false,
     };
     say(line, &AgentRequest::Exec(exec));
 }
