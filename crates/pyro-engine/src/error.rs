@@ -246,9 +246,11 @@ pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
             ErrorCode::VmDied,
             "The guest switched itself off; run the command again in a new VM if that was not its aim",
         ),
-        EndReason::Stopped | EndReason::OwnerGone | EndReason::Died | EndReason::Unknown => {
-            (ErrorCode::VmDied, "Run the command again in a new VM")
-        }
+        EndReason::Stopped
+        | EndReason::Idle
+        | EndReason::OwnerGone
+        | EndReason::Died
+        | EndReason::Unknown => (ErrorCode::VmDied, "Run the command again in a new VM"),
     };
     let mut error = Error::new(code, format!("VM `{vm_id}` ended before the command had"))
         .because(ended.message);
@@ -279,10 +281,17 @@ fn from_fault(what: String, fault: Fault) -> Error {
             ErrorCode::BootFailed,
             Some("Check the environment with `pyro env pull` and its name, then try again"),
         ),
-        FaultCode::GuestDied => (ErrorCode::VmDied, Some("Run the command again in a new VM")),
+        FaultCode::GuestDied | FaultCode::Over => {
+            (ErrorCode::VmDied, Some("Run the command again in a new VM"))
+        }
         FaultCode::NoSpace => (ErrorCode::NoSpace, Some(FREE_SPACE)),
         FaultCode::HostIo => (ErrorCode::HostIo, None),
-        FaultCode::Refused | FaultCode::NotFound => (ErrorCode::InvalidArgument, None),
+        FaultCode::Refused
+        | FaultCode::NotFound
+        | FaultCode::BadPath
+        | FaultCode::Conflict
+        | FaultCode::GuestNoSpace
+        | FaultCode::GuestIo => (ErrorCode::InvalidArgument, None),
         FaultCode::Protocol | FaultCode::Unknown => (
             ErrorCode::Internal,
             Some("See that `pyro` and `pyro-agent` come from the same build"),

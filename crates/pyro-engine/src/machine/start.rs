@@ -203,6 +203,7 @@ impl Engine {
             machine,
             boot_deadline_ms: self.config().boot_deadline_ms,
             expires_at_ms: Some((record.expires_at * 1000.0) as u64),
+            idle_ms: None,
             bound_to_owner: true,
             remove_when_over: true,
         })
