@@ -23,7 +23,8 @@ use pyro_wire::agent::{AgentRequest, Exec};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, Frame, Kind};
 use pyro_wire::launch::{
-    END_FILE, Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine, Process, Qemu, Running,
+    DiskLayer, END_FILE, Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine, Process, Qemu,
+    Running,
 };
 use pyro_wire::shim::{CONTROL_SOCKET, LIVENESS_LOCK, ShimReply, ShimRequest, Status, Stop};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
@@ -105,6 +106,14 @@ impl Room {
         &self.folder
     }
 
+    /// The disk as the launch file has it, bottom layer first.
+    pub(crate) fn disk(&self) -> Vec<DiskLayer> {
+        match &self.spec.machine {
+            Machine::Qemu(qemu) => qemu.disk.clone(),
+            Machine::Process(_) => Vec::new(),
+        }
+    }
+
     pub(crate) fn workspace(&self) -> PathBuf {
         self.outer.path().join("workspace")
     }
@@ -142,7 +151,7 @@ impl Room {
         Shim::from(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(example("shim"));
         command
             .arg("run")
@@ -169,6 +178,10 @@ impl Room {
             ShimReply::Status(status) => status,
             other => panic!("no status but {other:?}"),
         }
+    }
+
+    pub(crate) fn add_layer(&self, layer: &DiskLayer) -> ShimReply {
+        self.request(&ShimRequest::AddLayer(layer.clone()))
     }
 
     /// A connection to the agent.
@@ -286,11 +299,15 @@ pub(crate) fn example(name: &str) -> PathBuf {
 }
 
 fn connect(dir: &Path) -> UnixStream {
-    let folder = File::open(dir).unwrap();
+    try_connect(dir).unwrap()
+}
+
+pub(crate) fn try_connect(dir: &Path) -> std::io::Result<UnixStream> {
+    let folder = File::open(dir)?;
     let path = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", folder.as_raw_fd());
-    let socket = UnixStream::connect(path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket
+    let socket = UnixStream::connect(path)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }
 
 pub(crate) fn ask(dir: &Path, request: &ShimRequest) -> ShimReply {
