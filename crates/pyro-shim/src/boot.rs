@@ -123,8 +123,12 @@ async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFa
         }
         Met::Outcome(Some(Err(error))) => cause(&mut *machine, error).await,
         Met::Outcome(None) => {
+            let why = machine.standstill().map(str::to_owned);
             end(&mut *machine).await;
-            too_late(patience)
+            match why {
+                Some(why) => BootFailure::lasting(Fault::new(FaultCode::NoSpace, why)),
+                None => too_late(patience),
+            }
         }
         Met::Death(failure) => failure,
     };

@@ -1,6 +1,8 @@
 //! The end of a VM that nobody uses, and what those hear who come too late; on the `process`
 //! backend, with a stand-in for the agent.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod room;
 
 use std::os::unix::net::UnixStream;
