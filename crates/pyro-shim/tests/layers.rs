@@ -184,6 +184,30 @@ fn what_was_written_outlives_every_end_but_a_hang() {
     room.stop(0, true);
 }
 
+/// The guest handed it over and did not flush; QEMU knows where it is and has not written that down.
+#[test]
+fn what_qemu_holds_back_is_written_although_the_guest_has_no_time() {
+    const WRITE: &str = "conv=notrunc bs=1M count=8 of=/root/place status=none";
+    let room = Room::real();
+    let mut shim = started(&room);
+    output(&room, &format!("dd if=/dev/zero {WRITE}; sync"));
+    let top = new_layer(&room, "top.qcow2");
+    assert_eq!(room.add_layer(&top), ShimReply::Done);
+    let handed = format!("seq 2000000 > /dev/shm/new; dd if=/dev/shm/new oflag=direct {WRITE}");
+    let sum = output(
+        &room,
+        &format!("{handed}; head -c 8M /dev/shm/new | md5sum"),
+    );
+    assert_eq!(room.stop(0, false), ShimReply::Stopped);
+    let ended = shim.end();
+    assert!(ended.message.contains("did not flush"), "{ended:?}");
+    check(&top.path);
+    let room = room.edit_qemu(|qemu| qemu.disk.push(top));
+    let _shim = started(&room);
+    assert_eq!(output(&room, "md5sum < /root/place"), sum);
+    room.stop(0, true);
+}
+
 #[test]
 fn a_machine_that_hangs_is_killed_when_its_time_is_over() {
     let room = Room::real();
