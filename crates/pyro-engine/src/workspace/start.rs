@@ -2,8 +2,8 @@
 
 use pyro_api::values::{ExecutionMode, VmState, WORKSPACE_PATH};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_wire::{PROTOCOL, step};
 use pyro_wire::launch::{LaunchSpec, Machine, Process};
+use pyro_wire::{PROTOCOL, step};
 
 use super::baseline::{Tree, TreeError};
 use super::errors::unknown;
