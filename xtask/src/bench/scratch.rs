@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
+use pyro_wire::shim::LIVENESS_LOCK;
 use tempfile::TempDir;
 
 const PREFIX: &str = "pyro-bench.";
@@ -17,8 +18,11 @@ const LOCK: &str = "lock";
 /// A folder this young may not have its lock yet.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// How long the shims of interrupted VMs may take to remove their folders.
+/// How long interrupted VMs may take to end.
 const VMS_END: Duration = Duration::from_secs(15);
+
+/// After this no shim of an interrupted command begins any more.
+const NO_MORE_SHIMS: Duration = Duration::from_millis(300);
 
 pub(crate) struct Scratch {
     folder: TempDir,
@@ -56,14 +60,20 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let vms = self.state_dir().join("vms");
         let started = Instant::now();
-        while has_entries(&vms) && started.elapsed() < VMS_END {
+        // A shim that was only just started may not have its lock yet.
+        while (started.elapsed() < NO_MORE_SHIMS || any_lives(&vms)) && started.elapsed() < VMS_END
+        {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-fn has_entries(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+fn any_lives(vms: &Path) -> bool {
+    fs::read_dir(vms).is_ok_and(|entries| {
+        entries
+            .filter_map(Result::ok)
+            .any(|vm| is_locked(&vm.path().join(LIVENESS_LOCK)))
+    })
 }
 
 fn sweep(base: &Path) {
