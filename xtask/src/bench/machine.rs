@@ -23,8 +23,6 @@ pub(crate) async fn describe(vm: &Inside) -> Result<Vec<String>> {
         .map_or("an unknown system", |name| name.trim_matches('"'));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let qemu = process::text("qemu-system-x86_64", &["--version"]).await?;
-    let load = std::fs::read_to_string("/proc/loadavg")?;
-    let load: Vec<&str> = load.split_whitespace().take(3).collect();
     Ok(vec![
         format!(
             "{cores} processors ({model}), {:.0} GiB of memory",
@@ -34,11 +32,15 @@ pub(crate) async fn describe(vm: &Inside) -> Result<Vec<String>> {
         format!("accelerator {} ({})", vm.accelerator, vm.accelerator_reason),
         qemu.lines().next().unwrap_or_default().to_owned(),
         format!("guest kernel {}", vm.kernel),
-        format!(
-            "load before the first round (1, 5, 15 minutes): {}",
-            load.join(", ")
-        ),
     ])
+}
+
+/// How many processes wanted a processor in the last 1, 5 and 15 minutes. Before the first round it
+/// is other people's work.
+pub(crate) fn load() -> Result<String> {
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let load: Vec<&str> = load.split_whitespace().take(3).collect();
+    Ok(load.join(", "))
 }
 
 /// The first value of a file of lines `name : value`.

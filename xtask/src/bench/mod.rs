@@ -125,7 +125,12 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     contenders.extend(docker::contenders(docker.as_ref()));
     contenders.extend(bubblewrap.contenders(&rootfs));
 
+    let load = machine::load()?;
     let rows = take_turns(contenders, rounds).await?;
+    facts.push(format!(
+        "load (1, 5, 15 minutes) before the rounds: {load}; after them: {}",
+        machine::load()?
+    ));
     let times = table::times(&rows);
     drop(rows);
     guest.delete().await?;
