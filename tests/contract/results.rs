@@ -111,6 +111,13 @@ fn compare(contract: &Value, path: &str, wanted: &Value, ours: &Value, compared:
                 object(property),
                 compared,
             );
+        } else if let Some(fields) = field["items"]
+            .as_str()
+            .map(|shape| &contract["shapes"][shape])
+            .filter(|fields| fields.is_object())
+        {
+            let below = format!("{path}.{name}[]");
+            compare(contract, &below, fields, &property["items"], compared);
         } else if let Some(shape) = field["shape"].as_str()
             && shape != "vm_metadata"
         {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::clock::Trace;
+use crate::files::{Freezer, Places};
 use crate::group::Groups;
 use crate::reaper::Reaper;
 
@@ -37,7 +40,11 @@ pub(crate) struct Agent {
     pub(crate) place: Place,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) groups: Groups,
-    stage: Mutex<Stage>,
+    pub(crate) places: Places,
+    /// Held by the one change of the workspace that is under way, and while the disk is frozen.
+    pub(crate) changes: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) freezer: Freezer,
+    stage: watch::Sender<Stage>,
     trace: Mutex<Trace>,
 }
 
@@ -49,20 +56,30 @@ impl Agent {
             Place::Host { .. } => Stage::Ready,
         };
         Self {
+            places: Places::of(&place),
             place,
             reaper,
             groups: Groups::default(),
-            stage: Mutex::new(stage),
+            changes: Arc::default(),
+            freezer: Freezer::default(),
+            stage: watch::Sender::new(stage),
             trace: Mutex::new(trace),
         }
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        *lock(&self.stage)
+        *self.stage.borrow()
     }
 
     pub(crate) fn set_stage(&self, stage: Stage) {
-        *lock(&self.stage) = stage;
+        self.stage.send_replace(stage);
+    }
+
+    /// Waits until the agent is shutting down.
+    pub(crate) async fn closing(&self) {
+        let mut stage = self.stage.subscribe();
+        // The sender lives as long as this does.
+        let _ = stage.wait_for(|stage| *stage == Stage::Closing).await;
     }
 
     pub(crate) fn trace(&self) -> MutexGuard<'_, Trace> {

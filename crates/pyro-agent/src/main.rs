@@ -12,7 +12,7 @@
 //! Hosts come and go: a *session* (greeting, then streams) ends when its host does, and with it
 //! what its streams were running. What the guest is (set up or not) outlives every session.
 //!
-//! One thread does everything. Nothing here trusts a byte that came over the channel, and nothing
+//! One thread does everything, except work on files, which blocks. Nothing here trusts a byte that came over the channel, and nothing
 //! on the host trusts the agent: root in the guest can replace it.
 
 mod agent;
@@ -23,6 +23,7 @@ mod command;
 mod console;
 mod descendants;
 mod exec;
+mod files;
 mod group;
 mod identity;
 mod input;

@@ -11,6 +11,7 @@ use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -23,9 +24,12 @@ use crate::agent::{Agent, Place};
 use crate::channel::Channel;
 use crate::clock::Trace;
 use crate::reaper::Reaper;
-use crate::{console, descendants, serve};
+use crate::{console, descendants, files, serve};
 
 const CHANNEL: i32 = 3;
+
+/// How long work on files may take to end. What it leaves is put right at the next start.
+const FILES_LIMIT: Duration = Duration::from_secs(10);
 
 /// The highest real-time signal.
 const LAST_SIGNAL: i32 = 64;
@@ -70,6 +74,8 @@ fn try_run(folder: &Path) -> Result<(), ProcessError> {
         .enable_all()
         .build()?;
     let served = runtime.block_on(serve_until_end(folder, channel));
+    // Work on files hears of the end and gives up, or comes to its own.
+    runtime.shutdown_timeout(FILES_LIMIT);
     descendants::kill_below(std::process::id().cast_signed());
     Ok(served?)
 }
@@ -126,6 +132,9 @@ async fn serve_until_end(folder: PathBuf, channel: net::UnixStream) -> io::Resul
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hung_up = signal(SignalKind::hangup())?;
     let agent = Arc::new(Agent::new(Place::Host { folder }, reaper, Trace::default()));
+    if let Err(error) = files::recover(&agent.places) {
+        console::report(error);
+    }
     let channel = Channel::new(UnixStream::from_std(channel)?);
     tokio::select! {
         ended = serve_hosts(&agent, channel) => ended,

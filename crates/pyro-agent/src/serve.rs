@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{exec, prepare, setup, shutdown};
+use crate::{exec, files, prepare, setup, shutdown};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -62,6 +62,29 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
             }
             return;
         }
+        AgentRequest::List(request) => {
+            return about_files(agent, files::Request::List(request), from, to).await;
+        }
+        AgentRequest::Read(request) => {
+            return about_files(agent, files::Request::Read(request), from, to).await;
+        }
+        AgentRequest::Change(request) => {
+            return about_files(agent, files::Request::Change(request), from, to).await;
+        }
+        AgentRequest::Export(request) => {
+            return about_files(agent, files::Request::Export(request), from, to).await;
+        }
+        AgentRequest::Diff(request) => {
+            return about_files(agent, files::Request::Diff(request), from, to).await;
+        }
+        AgentRequest::Freeze(request) => {
+            let frozen = files::freeze(agent, &request).await;
+            frozen.map(|()| AgentReply::Done)
+        }
+        AgentRequest::Thaw => {
+            files::thaw(agent).await;
+            Ok(AgentReply::Done)
+        }
         AgentRequest::Ping => Ok(AgentReply::Done),
         AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),
         AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
@@ -76,6 +99,20 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
     };
     let reply = answered.unwrap_or_else(AgentReply::Failed);
     if frame::write_message(&mut to, &reply).await.is_ok() {
+        part(from, to).await;
+    }
+}
+
+async fn about_files<P: Peer>(
+    agent: &Agent,
+    request: files::Request,
+    mut from: Reader<P>,
+    mut to: Writer<P>,
+) {
+    if files::serve(agent, request, &mut from, &mut to)
+        .await
+        .is_ok()
+    {
         part(from, to).await;
     }
 }

@@ -22,7 +22,7 @@ use crate::agent::{Agent, Place, Stage};
 use crate::clock::{self, uptime};
 use crate::command::WORKSPACE;
 use crate::mounts::MountError;
-use crate::{console, identity, mounts};
+use crate::{console, files, identity, mounts};
 
 /// More entropy than this is no use to the kernel's generator.
 const ENTROPY: usize = 512;
@@ -127,6 +127,11 @@ fn steps(before: Stage, agent: &Agent, request: &SetUp) -> Result<(), SetUpError
         mounts::switch_root()?;
         mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
         agent.trace().step("root");
+    }
+    // Nothing else may see what a crash in the middle of a change has left. If that cannot be put
+    // right, the guest is still the only way to get at the files.
+    if let Err(error) = files::recover(&agent.places) {
+        console::report(error);
     }
     identity::assume(request).map_err(step("write the guest's name"))?;
     agent.trace().step("name");

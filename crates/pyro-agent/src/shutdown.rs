@@ -10,14 +10,17 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::agent::{Agent, Place, Stage};
-use crate::{console, descendants};
+use crate::{console, descendants, files};
 
 /// How long processes may take to end by themselves, and then to be killed.
 const TERM_LIMIT: Duration = Duration::from_secs(1);
 const KILL_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a change of files may take to come to its end.
+const CHANGE_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long the host may take to end us after it was told that all is done.
 const HOST_LIMIT: Duration = Duration::from_secs(5);
@@ -27,6 +30,16 @@ nix::ioctl_readwrite!(freeze, b'X', 119, libc::c_int);
 /// Ends all processes and writes everything to the disk. Afterwards nothing runs any more.
 pub(crate) async fn shut_down(agent: &Arc<Agent>) {
     agent.set_stage(Stage::Closing);
+    files::thaw(agent).await;
+    // A change that has not all of its archive gives up, and one that has comes to its end.
+    let Ok(_turn) = timeout(CHANGE_LIMIT, agent.changes.lock()).await else {
+        console::report("a change of files did not end, and will be undone at the next start");
+        return end_all(agent).await;
+    };
+    end_all(agent).await;
+}
+
+async fn end_all(agent: &Agent) {
     match agent.place {
         Place::Guest => {
             end_processes().await;

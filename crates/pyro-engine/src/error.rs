@@ -31,6 +31,12 @@ impl From<StoreError> for Error {
             .because(&error)
             .hint("Update pyro, or set PYRO_STATE_DIR to another folder"),
             StoreError::Folder { path, source } => state_unusable(path, source),
+            StoreError::DamagedWorkspace { id, .. } => Self::new(
+                ErrorCode::Damaged,
+                format!("Workspace `{id}` cannot be used"),
+            )
+            .caused_by(&error)
+            .hint("`pyro workspace delete` removes it; its disk layers are in its folder"),
             StoreError::Database { path, source } => {
                 let code = match source.sqlite_error_code() {
                     Some(rusqlite::ErrorCode::DiskFull) => ErrorCode::NoSpace,
@@ -269,6 +275,11 @@ pub(crate) fn wrong_state(record: &VmRecord, wanted: &str, allowed: &str) -> Err
     .because(format!("that needs a VM that is {allowed}"))
 }
 
+/// Work on a thread that broke.
+pub(crate) fn broke(error: &tokio::task::JoinError) -> Error {
+    Error::new(ErrorCode::Internal, "pyro broke").caused_by(error)
+}
+
 fn from_fault(what: String, fault: Fault) -> Error {
     let (code, hint) = match fault.code {
         FaultCode::VmmMissing => (ErrorCode::VmUnavailable, Some(INSTALL_QEMU)),
@@ -281,7 +292,9 @@ fn from_fault(what: String, fault: Fault) -> Error {
             ErrorCode::BootFailed,
             Some("Check the environment with `pyro env pull` and its name, then try again"),
         ),
-        FaultCode::GuestDied => (ErrorCode::VmDied, Some("Run the command again in a new VM")),
+        FaultCode::GuestDied | FaultCode::Over => {
+            (ErrorCode::VmDied, Some("Run the command again in a new VM"))
+        }
         FaultCode::NoSpace => (ErrorCode::NoSpace, Some(FREE_SPACE)),
         FaultCode::HostIo => (ErrorCode::HostIo, None),
         FaultCode::Refused | FaultCode::NotFound | FaultCode::BadPath => {

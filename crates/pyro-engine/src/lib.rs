@@ -3,6 +3,7 @@
 //! [`Engine`] implements [`Handle`](pyro_api::Handle) for each operation, one file each in
 //! `operations/`. What several operations need lives in `machine/` (one VM: its folder, its shim,
 //! a command in it, its end) and `store/` (the records of all);
+//! `workspace/` is what lasts: disks, files and history behind VMs that come and go;
 //! `template/` keeps the frozen guests that VMs start from. An operation never calls another.
 //!
 //! Deliberately absent: terminals, command lines, MCP, and anything that knows which door called;
@@ -16,6 +17,7 @@ mod machine;
 mod operations;
 mod store;
 mod template;
+mod workspace;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pyro_wire::agent::{AgentReply, AgentRequest, Command, ExecEnd, ExecEvent, Ready};
+use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::session::{self, Stream};
 use tokio::io::unix::AsyncFd;
@@ -98,6 +99,16 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
             }
             nix::unistd::sync();
             frame::write_message(&mut stream, &AgentReply::Done).await?;
+        }
+        AgentRequest::Freeze(_)
+        | AgentRequest::Thaw
+        | AgentRequest::List(_)
+        | AgentRequest::Read(_)
+        | AgentRequest::Change(_)
+        | AgentRequest::Export(_)
+        | AgentRequest::Diff(_) => {
+            let fault = Fault::new(FaultCode::Refused, "the stand-in has no files");
+            frame::write_message(&mut stream, &AgentReply::Failed(fault)).await?;
         }
         AgentRequest::Exec(exec) => {
             frame::write_message(&mut stream, &ExecEvent::Started { pid: 1 }).await?;

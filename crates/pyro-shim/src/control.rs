@@ -9,25 +9,23 @@ use std::time::Duration;
 use nix::sys::stat::{Mode, umask};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
+use pyro_wire::launch::DiskLayer;
 use pyro_wire::session::{Opener, Stream};
 use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest, Stop};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge;
+use crate::usage::{LINES, Usage};
 
 /// How long a client may take to say what it wants.
 const FIRST_WORDS: Duration = Duration::from_secs(5);
 
 /// How long the agent may take to accept a stream.
 const OPENING: Duration = Duration::from_secs(10);
-
-/// Lines to the agent at one time. A session carries 256 streams and breaks when one more is
-/// opened; a line that ended may occupy its place a little longer.
-const LINES: usize = 192;
 
 /// A pause after the system refused a connection, so that a lack of descriptors is no busy loop.
 const REFUSED: Duration = Duration::from_millis(100);
@@ -39,6 +37,13 @@ pub(crate) enum Request {
     },
     Agent {
         reply: oneshot::Sender<Result<Opener, Fault>>,
+    },
+    AddLayer {
+        layer: DiskLayer,
+        reply: oneshot::Sender<ShimReply>,
+    },
+    Touch {
+        reply: oneshot::Sender<ShimReply>,
     },
     Stop {
         stop: Stop,
@@ -61,7 +66,7 @@ pub(crate) struct Clients {
 
 struct Shared {
     requests: mpsc::Sender<Request>,
-    lines: Semaphore,
+    usage: Arc<Usage>,
     /// Cuts every line to the agent.
     cut: CancellationToken,
 }
@@ -74,19 +79,22 @@ impl Clients {
             tasks: TaskTracker::new(),
             shared: Arc::new(Shared {
                 requests,
-                lines: Semaphore::new(LINES),
+                usage: Usage::new(),
                 cut: CancellationToken::new(),
             }),
             over: CancellationToken::new(),
         };
-        let accepting = accept(listener, clients.tasks.clone(), Arc::clone(&clients.shared));
-        tokio::spawn(clients.over.clone().run_until_cancelled_owned(accepting));
+        let door = Door {
+            listener,
+            tasks: clients.tasks.clone(),
+            shared: Arc::clone(&clients.shared),
+        };
+        clients.tasks.spawn(door.keep(clients.over.clone()));
         Ok(clients)
     }
 
-    /// Connections bridged to the agent right now.
-    pub(crate) fn connections(&self) -> u32 {
-        u32::try_from(LINES - self.shared.lines.available_permits()).unwrap_or(u32::MAX)
+    pub(crate) fn usage(&self) -> &Arc<Usage> {
+        &self.shared.usage
     }
 
     /// Closes every line to the agent at once: it is gone.
@@ -94,10 +102,10 @@ impl Clients {
         self.shared.cut.cancel();
     }
 
-    /// Accepts nobody any more and takes the socket away.
+    /// Takes the socket away. Who came before that is still heard.
     pub(crate) fn close(&self) {
-        self.over.cancel();
         let _ = std::fs::remove_file(CONTROL_SOCKET);
+        self.over.cancel();
     }
 
     /// Gives the last replies a moment to be written.
@@ -119,19 +127,44 @@ fn bind() -> io::Result<UnixListener> {
     listener
 }
 
-async fn accept(listener: UnixListener, tasks: TaskTracker, shared: Arc<Shared>) {
-    loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                let shared = Arc::clone(&shared);
-                tasks.spawn(async move {
-                    // A client that breaks off hurts only itself.
-                    let _ = serve(client, &shared).await;
-                });
+struct Door {
+    listener: UnixListener,
+    tasks: TaskTracker,
+    shared: Arc<Shared>,
+}
+
+impl Door {
+    async fn keep(self, over: CancellationToken) {
+        over.run_until_cancelled(self.accept()).await;
+        // Whoever stands in the queue gets the answer that the VM is over, and no broken line.
+        let Ok(queue) = self.listener.into_std() else {
+            return;
+        };
+        while let Ok((client, _)) = queue.accept() {
+            if let Ok(()) = client.set_nonblocking(true)
+                && let Ok(client) = UnixStream::from_std(client)
+            {
+                welcome(client, &self.tasks, &self.shared);
             }
-            Err(_) => tokio::time::sleep(REFUSED).await,
         }
     }
+
+    async fn accept(&self) {
+        loop {
+            match self.listener.accept().await {
+                Ok((client, _)) => welcome(client, &self.tasks, &self.shared),
+                Err(_) => tokio::time::sleep(REFUSED).await,
+            }
+        }
+    }
+}
+
+fn welcome(client: UnixStream, tasks: &TaskTracker, shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    tasks.spawn(async move {
+        // A client that breaks off hurts only itself.
+        let _ = serve(client, &shared).await;
+    });
 }
 
 async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError> {
@@ -140,6 +173,10 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
     };
     let reply = match request {
         Ok(ShimRequest::Status) => ask(shared, |reply| Request::Status { reply }).await,
+        Ok(ShimRequest::AddLayer(layer)) => {
+            ask(shared, |reply| Request::AddLayer { layer, reply }).await
+        }
+        Ok(ShimRequest::Touch) => ask(shared, |reply| Request::Touch { reply }).await,
         Ok(ShimRequest::Stop(stop)) => ask(shared, |reply| Request::Stop { stop, reply }).await,
         Ok(ShimRequest::Agent) => return line(client, shared).await,
         // A frame of nonsense, or a request of a newer engine.
@@ -161,14 +198,14 @@ async fn ask<T>(shared: &Shared, request: impl FnOnce(oneshot::Sender<T>) -> Req
 }
 
 async fn line(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError> {
-    let opened = match shared.lines.try_acquire() {
-        Ok(permit) => open(shared).await.map(|stream| (permit, stream)),
-        Err(_) => Err(Fault::new(
+    let opened = match shared.usage.line() {
+        Some(line) => open(shared).await.map(|stream| (line, stream)),
+        None => Err(Fault::new(
             FaultCode::Refused,
             format!("{LINES} connections to the guest are open already"),
         )),
     };
-    let (_permit, stream) = match opened {
+    let (_line, stream) = match opened {
         Ok(opened) => opened,
         Err(fault) => return frame::write_message(&mut client, &ShimReply::Failed(fault)).await,
     };
@@ -192,5 +229,5 @@ async fn open(shared: &Shared) -> Result<Stream, Fault> {
 }
 
 fn over() -> Fault {
-    Fault::new(FaultCode::Refused, "the VM is over")
+    Fault::new(FaultCode::Over, "the VM is over")
 }

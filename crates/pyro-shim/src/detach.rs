@@ -34,6 +34,14 @@ pub(crate) fn take_output() -> io::Result<File> {
     Ok(taken.into())
 }
 
+/// Lets go of standard error where that is somebody's pipe or terminal; a log file is nobody's.
+pub(crate) fn release_errors() {
+    let file = fs::metadata("/proc/self/fd/2").is_ok_and(|kind| kind.is_file());
+    if !file && let Ok(nowhere) = OpenOptions::new().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stderr(nowhere);
+    }
+}
+
 /// A caller's pipe that leaked into the shim would stay open for the life of the VM: a shell that
 /// reads `$(pyro …)` would wait for the VM to end.
 fn close_inherited() {

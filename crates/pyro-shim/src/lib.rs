@@ -12,7 +12,8 @@
 //! | `backend` | how a machine is made: QEMU, or a plain process |
 //! | `guest` | the session with the agent |
 //! | `control`, `bridge` | clients on the control socket |
-//! | `events`, `owner`, `expiry` | the engine's pipe, the owner's pipe, the time to live |
+//! | `events`, `owner` | the engine's pipe, the owner's pipe |
+//! | `usage`, `timer` | who uses the VM and for how long nobody has; the time to live |
 //! | `template`, `holes` | a template instead of a VM |
 //! | `folder`, `liveness` | the VM's folder and the lock in it |
 
@@ -29,7 +30,6 @@ mod control;
 mod descriptor;
 mod detach;
 mod events;
-mod expiry;
 mod folder;
 mod guest;
 mod holes;
@@ -39,6 +39,8 @@ mod random;
 mod start;
 mod supervisor;
 mod template;
+mod timer;
+mod usage;
 
 /// Owns the VM of a folder until it is over; this is `pyro shim <dir>`.
 ///

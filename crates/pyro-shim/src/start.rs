@@ -19,11 +19,11 @@ use crate::boot::{self, Order};
 use crate::control::{Clients, Request};
 use crate::detach;
 use crate::events::Events;
-use crate::expiry;
 use crate::folder;
 use crate::liveness::Liveness;
 use crate::owner;
 use crate::supervisor::{State, Supervisor};
+use crate::timer;
 
 /// See [`crate::run`].
 pub(crate) fn run(dir: &Path) -> ExitCode {
@@ -81,6 +81,8 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
     let boot = async move { boot::boot(backend, &order, events).await };
     let supervisor = Supervisor {
         remove_when_over: spec.remove_when_over,
+        idle: spec.idle_ms.map(Duration::from_millis),
+        bound_to_owner: spec.bound_to_owner,
         lock,
         requests,
         clients,
@@ -108,7 +110,7 @@ fn watch_the_world(spec: &LaunchSpec, queue: &mpsc::Sender<Request>) -> std::io:
     }
 
     if let Some(at_ms) = spec.expires_at_ms {
-        let expired = expiry::at(at_ms)?;
+        let expired = timer::at_unix(at_ms)?;
         let to = queue.clone();
         tokio::spawn(async move {
             expired.await;

@@ -1,12 +1,12 @@
 //! Owns the state of one VM, from its boot to its last trace.
 //!
 //! ```text
-//!             agent set up         stop, time over, SIGTERM, owner gone
+//!             agent set up         stop, time over, idle, SIGTERM, owner gone
 //!  Starting ───────────────▶ Running ───────────────────────────▶ Stopping
 //!     │                         │                                    │
 //!     │ no boot, stop,          │ machine or agent died              │ guest flushed, or
 //!     │ time over, owner gone   │                                    │ grace (maybe none) over
-//!     ▼                         ▼                                    ▼
+//!     ▼                         ▼                                    ▼ VMM has quit
 //!   Over ◀──────────────────────┴────────────────────────────────────┘
 //!     lines cut ▶ socket gone ▶ processes gone ▶ folder removed or signed ▶ lock free ▶ told
 //! ```
@@ -14,13 +14,15 @@
 //! One task runs all of this. Clients, timers, signals and the owner only put a [`Request`] into
 //! its queue; the machine and the boot belong to the state they run in and are polled there.
 
+use std::borrow::Cow;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::launch::{EndReason, Ended, LaunchEvent};
+use pyro_wire::launch::{DiskLayer, EndReason, Ended, LaunchEvent};
 use pyro_wire::shim::{ShimReply, Status, Stop};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -28,13 +30,22 @@ use tokio::time::{Instant, timeout};
 use crate::backend::{Death, DeathKind, descendants};
 use crate::boot::Vm;
 use crate::control::{Clients, Request};
+use crate::detach;
 use crate::events::Events;
 use crate::folder;
 use crate::guest;
 use crate::liveness::Liveness;
+use crate::usage::Usage;
 
-/// How long a guest may take to flush its disk when nobody said how long, and the disk stays.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long a guest may take to end its processes and to flush its disk when nobody said how long,
+/// and the disk stays. Nobody waits for such an end, and a slow disk has much to take.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How long a VMM may take to put what it holds back on the disk.
+const QUIT: Duration = Duration::from_secs(10);
+
+/// How long a VMM may take to put a layer on its disk, which waits for the writes under way.
+const LAYER: Duration = Duration::from_secs(30);
 
 /// How long a killed machine may take to end.
 const KILL: Duration = Duration::from_secs(5);
@@ -55,7 +66,7 @@ pub(crate) enum State<'a> {
 /// An end that was asked for.
 pub(crate) struct Ending {
     reason: EndReason,
-    message: &'static str,
+    message: Cow<'static, str>,
     remove: bool,
     /// Until when the guest may flush its disk.
     until: Instant,
@@ -76,6 +87,9 @@ pub(crate) struct Outcome {
 pub(crate) struct Supervisor<'a> {
     /// Remove the folder when nobody says otherwise.
     pub(crate) remove_when_over: bool,
+    /// How long nobody may use the VM.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) bound_to_owner: bool,
     pub(crate) lock: Liveness,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) clients: Clients,
@@ -100,6 +114,10 @@ impl<'a> Supervisor<'a> {
                 booted = &mut boot => return match booted {
                     Ok(vm) => {
                         self.events.send(&LaunchEvent::Ready(vm.running.clone()));
+                        self.clients.usage().touch();
+                        if !self.bound_to_owner {
+                            detach::release_errors();
+                        }
                         State::Running(vm)
                     }
                     Err(fault) => State::Over(Outcome {
@@ -110,7 +128,7 @@ impl<'a> Supervisor<'a> {
                     }),
                 },
                 Some(request) = self.requests.recv() => {
-                    let other = |request| refuse(request, "still starting");
+                    let other = |request| refuse(request, FaultCode::Refused, "still starting");
                     if let Some(ending) = self.ending(request, other) {
                         // Leaving drops the boot, and that kills whatever it has started.
                         return State::Over(ending.into());
@@ -121,13 +139,25 @@ impl<'a> Supervisor<'a> {
     }
 
     async fn running(&mut self, mut vm: Vm) -> State<'a> {
+        let usage = Arc::clone(self.clients.usage());
+        let mut unused = unused(&usage, self.idle).boxed_local();
         loop {
             tokio::select! {
                 death = vm.machine.ended() => return State::Over(self.died(&vm, &death)),
-                why = vm.guest.lost() => return self.session_lost(vm, &why).await,
+                why = vm.guest.lost() => {
+                    let why = format!("the agent cannot be reached any more: {why}");
+                    return self.lost(vm, why).await;
+                }
+                limit = &mut unused => return State::Stopping(vm, self.idle_for(limit)),
                 Some(request) = self.requests.recv() => {
-                    let connections = self.clients.connections();
-                    let ending = self.ending(request, |request| serve(&vm, connections, request));
+                    if let Request::AddLayer { layer, reply } = request {
+                        usage.touch();
+                        match self.add_layer(&mut vm, &layer, reply).await {
+                            Ok(()) => continue,
+                            Err(why) => return self.lost(vm, why).await,
+                        }
+                    }
+                    let ending = self.ending(request, |request| serve(&vm, &usage, request));
                     if let Some(ending) = ending {
                         return State::Stopping(vm, ending);
                     }
@@ -136,19 +166,47 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Lets the guest flush, for as long as it may, and pulls the plug.
+    /// Everybody else waits meanwhile, which is some milliseconds. Fails when nobody can say any
+    /// more what the disk is.
+    async fn add_layer(
+        &self,
+        vm: &mut Vm,
+        layer: &DiskLayer,
+        reply: oneshot::Sender<ShimReply>,
+    ) -> Result<(), String> {
+        let added = timeout(LAYER, vm.machine.add_layer(layer)).await;
+        let answer = match &added {
+            Ok(Ok(())) => ShimReply::Done,
+            Ok(Err(fault)) => ShimReply::Failed(fault.clone()),
+            Err(_) => ShimReply::Failed(Fault::new(
+                FaultCode::GuestDied,
+                "the VMM did not say in time whether it has added the disk layer",
+            )),
+        };
+        let _ = reply.send(answer);
+        match added {
+            Ok(_) => Ok(()),
+            Err(_) => Err("the VMM does not answer, and where it writes to is unknown".into()),
+        }
+    }
+
+    /// Lets the guest flush, for as long as it may, and then the VMM.
     async fn stopping(&mut self, mut vm: Vm, mut ending: Ending) -> State<'a> {
-        let mut flushed = guest::shut_down(vm.guest.opener()).boxed_local();
+        let mut flush = guest::shut_down(vm.guest.opener()).boxed_local();
+        let mut flushed = false;
         while ending.until > Instant::now() {
             tokio::select! {
-                // An agent that cannot is as good as one that has: there is nothing to wait for.
-                _ = &mut flushed => break,
+                done = &mut flush => {
+                    // With an agent that cannot there is nothing to wait for either.
+                    flushed = done.is_ok();
+                    break;
+                }
                 () = tokio::time::sleep_until(ending.until) => break,
                 death = vm.machine.ended() => {
                     return State::Over(self.died_stopping(&vm, &death, ending));
                 }
                 Some(request) = self.requests.recv() => {
-                    let other = |request| refuse(request, "stopping");
+                    let other = |request| refuse(request, FaultCode::Over, "stopping");
                     if let Some(also) = self.ending(request, other) {
                         ending.join(also);
                     }
@@ -156,10 +214,19 @@ impl<'a> Supervisor<'a> {
             }
         }
         self.clients.cut();
-        vm.machine.kill();
-        // What does not die here is tried again, with everything else, when it is over.
-        let _ = timeout(KILL, vm.machine.ended()).await;
-        State::Over(ending.into())
+        if let Some(why) = vm.machine.standstill() {
+            let death = no_space(why);
+            end(&mut vm, ending.remove).await;
+            return State::Over(self.died_stopping(&vm, &death, ending));
+        }
+        if !flushed && !ending.remove {
+            ending.message += "; the guest did not flush its disk in time, so what it had not yet \
+                               written is lost";
+        }
+        match end(&mut vm, ending.remove).await {
+            Some(death) => State::Over(self.died_stopping(&vm, &death, ending)),
+            None => State::Over(ending.into()),
+        }
     }
 
     /// An end that was wanted anyway, unless it kept the guest from flushing its disk.
@@ -194,7 +261,7 @@ impl<'a> Supervisor<'a> {
 
     /// A session ends because its machine does, or because the agent misbehaves; then nobody can
     /// reach the guest any more, and it is of no use.
-    async fn session_lost(&self, mut vm: Vm, why: &str) -> State<'a> {
+    async fn lost(&self, mut vm: Vm, message: String) -> State<'a> {
         self.clients.cut();
         if let Ok(death) = timeout(CAUSE, vm.machine.ended()).await {
             return State::Over(self.died(&vm, &death));
@@ -203,7 +270,7 @@ impl<'a> Supervisor<'a> {
         let _ = timeout(KILL, vm.machine.ended()).await;
         let death = Death {
             kind: DeathKind::Vmm,
-            message: format!("the agent cannot be reached any more: {why}"),
+            message,
             evidence: Vec::new(),
         };
         State::Over(self.died(&vm, &death))
@@ -211,11 +278,7 @@ impl<'a> Supervisor<'a> {
 
     /// The end that a request asks for; `other` answers the requests that ask for none.
     fn ending(&self, request: Request, other: impl FnOnce(Request)) -> Option<Ending> {
-        let flush = if self.remove_when_over {
-            Duration::ZERO
-        } else {
-            GRACE
-        };
+        let flush = self.grace();
         let (reason, message, grace) = match request {
             Request::Stop { stop, reply } => return Some(Ending::asked(&stop, reply)),
             Request::OwnerGone => (
@@ -225,18 +288,40 @@ impl<'a> Supervisor<'a> {
             ),
             Request::Expired => (EndReason::Expired, "the VM's time to live is over", flush),
             Request::Terminate => (EndReason::Stopped, "the shim was told to end", flush),
-            Request::Status { .. } | Request::Agent { .. } => {
+            Request::Status { .. }
+            | Request::Agent { .. }
+            | Request::AddLayer { .. }
+            | Request::Touch { .. } => {
                 other(request);
                 return None;
             }
         };
         Some(Ending {
             reason,
-            message,
+            message: message.into(),
             remove: self.remove_when_over,
             until: Instant::now() + grace,
             replies: Vec::new(),
         })
+    }
+
+    fn idle_for(&self, limit: Duration) -> Ending {
+        Ending {
+            reason: EndReason::Idle,
+            message: format!("nobody used the VM for {} s", limit.as_secs_f64()).into(),
+            remove: self.remove_when_over,
+            until: Instant::now() + self.grace(),
+            replies: Vec::new(),
+        }
+    }
+
+    /// How long the guest may take to flush its disk when the VM ends by itself.
+    fn grace(&self) -> Duration {
+        if self.remove_when_over {
+            Duration::ZERO
+        } else {
+            GRACE
+        }
     }
 
     /// Leaves nothing behind. Whoever is told that the VM is over finds the lock free.
@@ -244,14 +329,13 @@ impl<'a> Supervisor<'a> {
         self.clients.cut();
         self.clients.close();
         // Wishes that came when the end was under way already.
-        self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Stop { stop, reply } => {
                     outcome.remove |= stop.remove;
                     outcome.replies.push(reply);
                 }
-                request => refuse(request, "over"),
+                request => refuse(request, FaultCode::Over, "over"),
             }
         }
         let ended_all = descendants::end_all().await;
@@ -284,6 +368,16 @@ impl<'a> Supervisor<'a> {
             }
         };
 
+        // Wishes that came even later: they hear of the same end, unless they want more.
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Stop { stop, reply } if outcome.remove || !stop.remove => {
+                    outcome.replies.push(reply);
+                }
+                request => refuse(request, FaultCode::Over, "over"),
+            }
+        }
         let answer = match cleared {
             Ok(()) => outcome.answer,
             Err(fault) => ShimReply::Failed(fault),
@@ -302,7 +396,7 @@ impl Ending {
         let grace = Duration::from_millis(stop.grace_ms).min(Duration::from_secs(24 * 60 * 60));
         Self {
             reason: EndReason::Stopped,
-            message: "somebody asked for it",
+            message: "somebody asked for it".into(),
             remove: stop.remove,
             until: Instant::now() + grace,
             replies: vec![reply],
@@ -322,7 +416,7 @@ impl From<Ending> for Outcome {
         Self {
             end: Ok(Ended {
                 reason: ending.reason,
-                message: ending.message.into(),
+                message: ending.message.into_owned(),
                 console_tail: Vec::new(),
                 at_ms: now_ms(),
             }),
@@ -334,30 +428,74 @@ impl From<Ending> for Outcome {
 }
 
 /// Answers a question to a VM that runs.
-fn serve(vm: &Vm, connections: u32, request: Request) {
+fn serve(vm: &Vm, usage: &Usage, request: Request) {
     match request {
         Request::Status { reply } => {
             let _ = reply.send(ShimReply::Status(Status {
                 running: vm.running.clone(),
                 shim_pid: std::process::id(),
                 vmm_pid: vm.machine.pid(),
-                connections,
+                connections: usage.lines(),
+                last_activity_ms: usage.last_ms(),
+                disk: vm.machine.disk().to_vec(),
+                standstill: vm.machine.standstill().map(Into::into),
             }));
         }
         Request::Agent { reply } => {
-            let _ = reply.send(Ok(vm.guest.opener()));
+            // What somebody asks of a guest that stands still waits for nobody knows how long.
+            let answer = match vm.machine.standstill() {
+                None => Ok(vm.guest.opener()),
+                Some(why) => Err(Fault::new(FaultCode::NoSpace, why)),
+            };
+            let _ = reply.send(answer);
+        }
+        Request::Touch { reply } => {
+            usage.touch();
+            let _ = reply.send(ShimReply::Done);
         }
         _ => {}
     }
 }
 
 /// Answers a question in a state that has no answer.
-fn refuse(request: Request, state: &str) {
-    let fault = Fault::new(FaultCode::Refused, format!("the VM is {state}"));
+fn refuse(request: Request, code: FaultCode, state: &str) {
+    let fault = Fault::new(code, format!("the VM is {state}"));
     match request {
-        Request::Status { reply } => drop(reply.send(ShimReply::Failed(fault))),
+        Request::Status { reply }
+        | Request::AddLayer { reply, .. }
+        | Request::Touch { reply }
+        | Request::Stop { reply, .. } => drop(reply.send(ShimReply::Failed(fault))),
         Request::Agent { reply } => drop(reply.send(Err(fault))),
-        _ => {}
+        Request::OwnerGone | Request::Expired | Request::Terminate => {}
+    }
+}
+
+/// Resolves when nobody has used the VM for so long, if that is a reason.
+async fn unused(usage: &Usage, limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            usage.idle_for(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends a machine whose guest has flushed, or had its time. None when it would not end: that is
+/// tried again, with everything else, when the VM is over.
+async fn end(vm: &mut Vm, disposable: bool) -> Option<Death> {
+    if !disposable && let Ok(death) = timeout(QUIT, vm.machine.quit()).await {
+        return Some(death);
+    }
+    vm.machine.kill();
+    timeout(KILL, vm.machine.ended()).await.ok()
+}
+
+fn no_space(message: &str) -> Death {
+    Death {
+        kind: DeathKind::NoSpace,
+        message: message.to_owned(),
+        evidence: Vec::new(),
     }
 }
 

@@ -63,6 +63,8 @@ pub enum FaultCode {
     HostIo,
     /// The request cannot be carried out in the current state.
     Refused,
+    /// The VM is stopping or over. When its lock is free it may be started again.
+    Over,
     /// The request is about something that is not there.
     NotFound,
     /// A path leads out of the workspace, or through something that is no folder.

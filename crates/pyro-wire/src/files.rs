@@ -39,6 +39,9 @@ pub struct Entry {
     pub path: Bytes,
     pub meta: Meta,
     pub stamp: Stamp,
+    /// A folder whose content could not be read, or that is too deep; nothing of it is listed.
+    #[serde(default)]
+    pub unreadable: bool,
 }
 
 /// What a file is, as far as people and archives care.
@@ -68,7 +71,7 @@ pub enum EntryKind {
 }
 
 /// What changes when somebody writes to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     pub inode: u64,
     pub size: u64,

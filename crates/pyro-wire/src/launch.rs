@@ -29,7 +29,8 @@ pub struct LaunchSpec {
     /// When the VM ends by itself: milliseconds since 1970.
     #[serde(default)]
     pub expires_at_ms: Option<u64>,
-    /// How long nobody may be connected before the VM is stopped, with its disk flushed.
+    /// How long nobody may be connected before the VM is stopped, with its disk flushed. The time
+    /// while the host slept counts, and setting its clock changes nothing.
     #[serde(default)]
     pub idle_ms: Option<u64>,
     /// End the VM when standard input ends, which is when its owner does.

@@ -19,8 +19,14 @@ pub enum ShimRequest {
     Status,
     /// Make this connection a stream to the agent.
     Agent,
-    /// Put an empty layer, which exists already, on top of the running VM's root disk. The one
-    /// that was written to until now is read only from here on.
+    /// Put an empty qcow2 layer, which exists already and is as large as the disk, on top of the
+    /// running VM's root disk. The one that was written to until now is read only from here on.
+    /// What lies below is whole only when whoever asks has frozen the guest before
+    /// ([`Freeze`](crate::agent::Freeze)).
+    ///
+    /// After [`ShimReply::Failed`] the VM writes where it wrote before and the layer is not in use,
+    /// except with [`FaultCode::GuestDied`](crate::fault::FaultCode::GuestDied): then the VM is
+    /// over, and the layer belongs to its disk, as it may hold what the guest wrote last.
     AddLayer(DiskLayer),
     /// Somebody works with the VM although no connection shows it: its idle time starts anew.
     Touch,
@@ -60,4 +66,11 @@ pub struct Status {
     /// since 1970. While there are connections, now.
     #[serde(default)]
     pub last_activity_ms: u64,
+    /// The root disk as it is now, bottom layer first. Empty where there is none.
+    #[serde(default)]
+    pub disk: Vec<DiskLayer>,
+    /// Why the guest stands still, such as a full disk of the host. It goes on by itself, or the
+    /// VM ends.
+    #[serde(default)]
+    pub standstill: Option<String>,
 }

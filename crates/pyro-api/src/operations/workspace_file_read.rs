@@ -3,7 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::{ExecutionMode, OutputEncoding, ReadBytes};
 use crate::{
-    Cli, Effect, JsonFlag, Mcp, Names, Only, Operation, Profile, Report, Text, report::yes_no,
+    Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile, Report, Text,
+    report::yes_no,
 };
 
 /// Read a file of a workspace
@@ -113,4 +114,19 @@ impl Operation for WorkspaceFileRead {
         )),
         sdk: Some("read_workspace_file"),
     };
+
+    fn check(&self) -> Result<(), Error> {
+        if self.start_line.is_some() && self.offset > 0 {
+            return Err(
+                Error::invalid("A file is read from a line or from an offset, not both")
+                    .hint("Leave `offset` or `start_line` out"),
+            );
+        }
+        if self.start_line == Some(0) || self.line_count == Some(0) {
+            return Err(Error::invalid(
+                "Lines are counted from 1, and at least one is read",
+            ));
+        }
+        Ok(())
+    }
 }

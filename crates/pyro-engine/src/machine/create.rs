@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::PathBuf;
 
 use pyro_api::values::{ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
@@ -13,7 +14,7 @@ use super::{disk, now};
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::error::catalog_failed;
-use crate::template::{Shape, Template};
+use crate::template::{Kind, Shape, Template};
 
 /// What a new VM is to be.
 pub(crate) struct Wanted<'a> {
@@ -27,14 +28,14 @@ pub(crate) struct Wanted<'a> {
     pub(crate) allow_host_compat: bool,
 }
 
-/// An image, and the template whose disk the VM's own is a layer on.
+/// An image, and the folder of the template on whose layer the VM's own lies.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) installed: Installed,
-    pub(crate) template: Option<Template>,
+    pub(crate) template: Option<PathBuf>,
 }
 
-/// The fact of a record that names the folder of its template.
+/// The fact of a record that names the build of the template below its disk.
 pub(crate) const TEMPLATE: &str = "template";
 
 /// What a VM runs on.
@@ -59,6 +60,8 @@ impl Engine {
                 ),
             );
         }
+        // In hand until the record says that the VM stands on it.
+        let mut mounted = None;
         let base = match self.backend(wanted.allow_host_compat)? {
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
@@ -67,10 +70,12 @@ impl Engine {
                     vcpu_count: wanted.vcpu_count.get(),
                     mem_mib: wanted.mem_mib.get(),
                 };
-                let template = self.template(&installed, shape, caller).await?;
+                mounted = self
+                    .template(&installed, shape, Kind::Mounted, caller)
+                    .await?;
                 Base::Image(Box::new(Image {
                     installed,
-                    template,
+                    template: mounted.as_ref().map(|template| template.folder.clone()),
                 }))
             }
         };
@@ -95,11 +100,12 @@ impl Engine {
             tap_name: None,
             execution_mode: ExecutionMode::Pending,
             accelerator: None,
-            metadata: metadata(wanted, &base),
+            metadata: metadata(wanted, &base, mounted.as_ref()),
             vm_id,
         };
         // The record comes first: a folder without one is debris that any sweep may remove.
         self.put(&record)?;
+        drop(mounted);
         if let Err(error) = self.make_folder(&record, &base) {
             self.forget(&record.vm_id);
             return Err(error);
@@ -117,7 +123,10 @@ impl Engine {
             Some(installed) if installed.rootfs_digest == *digest => {
                 let template = match record.metadata.get(TEMPLATE) {
                     None => None,
-                    Some(key) => Some(self.shelf().find(key).ok_or_else(|| image_gone(record))?),
+                    Some(name) => {
+                        let standing = self.shelf().standing(name);
+                        Some(standing.ok_or_else(|| self.layer_gone(record, name))?)
+                    }
                 };
                 Ok(Base::Image(Box::new(Image {
                     installed,
@@ -126,6 +135,20 @@ impl Engine {
             }
             _ => Err(image_gone(record)),
         }
+    }
+
+    /// The layer below a VM's own holds what was mounted when the template was made; no other one
+    /// can take its place.
+    fn layer_gone(&self, record: &VmRecord, name: &str) -> Error {
+        Error::new(
+            ErrorCode::Damaged,
+            format!("A layer of the disk of VM `{}` is gone", record.vm_id),
+        )
+        .because(format!(
+            "the template that it was created on was removed or changed since: {}",
+            self.shelf().folder(name).display()
+        ))
+        .hint("Delete the VM and create a new one; `pyro env prune` never removes what a VM needs")
     }
 
     /// Removes record and folder of a VM that does not run, as well as that goes.
@@ -145,7 +168,9 @@ impl Engine {
         let folder = self.folder(&record.vm_id);
         let made = match folder.create() {
             Ok(()) => match base {
-                Base::Image(image) => disk::create_layer(folder.path(), &image.installed),
+                Base::Image(image) => {
+                    disk::create_layer(&disk::own_layer(folder.path()), &image.installed)
+                }
                 Base::HostProcess => std::fs::create_dir(folder.join(disk::HOST_WORKSPACE)),
             },
             Err(error) => Err(error),
@@ -174,7 +199,11 @@ fn image_gone(record: &VmRecord) -> Error {
     .hint("Delete the VM and create a new one")
 }
 
-fn metadata(wanted: &Wanted<'_>, base: &Base) -> BTreeMap<String, String> {
+fn metadata(
+    wanted: &Wanted<'_>,
+    base: &Base,
+    mounted: Option<&Template>,
+) -> BTreeMap<String, String> {
     let mut metadata = BTreeMap::from([
         (
             "allow_host_compat".to_owned(),
@@ -187,32 +216,30 @@ fn metadata(wanted: &Wanted<'_>, base: &Base) -> BTreeMap<String, String> {
         ("network_enabled".to_owned(), "false".to_owned()),
     ]);
     if let Base::Image(image) = base {
-        let installed = &image.installed;
-        if let Some(template) = &image.template {
-            metadata.insert(TEMPLATE.to_owned(), template.key());
-        }
-        metadata.extend([
-            ("environment_source".to_owned(), installed.source.clone()),
-            (
-                "environment_digest".to_owned(),
-                installed.rootfs_digest.clone(),
-            ),
-            (
-                "environment_install_dir".to_owned(),
-                installed.install_dir.display().to_string(),
-            ),
-            (
-                "kernel_image".to_owned(),
-                installed.kernel.image.display().to_string(),
-            ),
-            (
-                "rootfs_image".to_owned(),
-                installed.rootfs.display().to_string(),
-            ),
-            ("rootfs_clone_mode".to_owned(), "qcow2_overlay".to_owned()),
-        ]);
+        metadata.extend(image_facts(image, mounted));
     }
     metadata
+}
+
+/// What a record says of the image that a disk stands on.
+pub(crate) fn image_facts(image: &Image, mounted: Option<&Template>) -> Vec<(String, String)> {
+    let installed = &image.installed;
+    let facts = [
+        ("environment_source", installed.source.clone()),
+        ("environment_digest", installed.rootfs_digest.clone()),
+        (
+            "environment_install_dir",
+            installed.install_dir.display().to_string(),
+        ),
+        ("kernel_image", installed.kernel.image.display().to_string()),
+        ("rootfs_image", installed.rootfs.display().to_string()),
+        ("rootfs_clone_mode", "qcow2_overlay".to_owned()),
+    ];
+    facts
+        .into_iter()
+        .chain(mounted.map(|template| (TEMPLATE, template.name())))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// Random bytes of the host, as lower-case hex digits.

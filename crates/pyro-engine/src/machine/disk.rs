@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use imago::file::File;
 use imago::qcow2::Qcow2;
@@ -11,23 +11,25 @@ use imago::{FormatCreateBuilder, Storage, StorageOpenOptions};
 use pyro_catalog::Installed;
 use pyro_wire::launch::{DiskFormat, DiskLayer};
 
-use super::folder::VmFolder;
-
-/// File name of the layer in the VM's folder.
-const LAYER: &str = "disk.qcow2";
+/// File name of the layer in the folder of a VM, and of a mounted template.
+pub(crate) const LAYER: &str = "disk.qcow2";
 
 /// Folder that stands in for `/workspace` when commands run on the host.
 pub(crate) const HOST_WORKSPACE: &str = "workspace";
 
-/// Makes the empty layer of a VM, or of a template while it is built, in its folder.
-pub(crate) fn create_layer(folder: &Path, base: &Installed) -> io::Result<()> {
-    let path = folder.join(LAYER);
+/// Where the layer of a VM, or of a template, is in its folder.
+pub(crate) fn own_layer(folder: &Path) -> PathBuf {
+    folder.join(LAYER)
+}
+
+/// Makes an empty layer.
+pub(crate) fn create_layer(path: &Path, base: &Installed) -> io::Result<()> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&path)?;
-    let file = File::open(StorageOpenOptions::new().write(true).filename(&path))?;
+        .open(path)?;
+    let file = File::open(StorageOpenOptions::new().write(true).filename(path))?;
     // No backing file is named in the header: the shim names the whole chain itself, and a
     // template is built in another place than it is used in.
     Qcow2::<File>::create_builder(file)
@@ -35,21 +37,21 @@ pub(crate) fn create_layer(folder: &Path, base: &Installed) -> io::Result<()> {
         .create()
 }
 
-/// The chain that a VM starts from, bottom first.
+/// A root disk, bottom first: the environment's image, the layer of a mounted template, own layers.
 pub(crate) fn chain(
-    folder: &VmFolder,
     base: &Installed,
     template: Option<&Path>,
+    layers: impl IntoIterator<Item = PathBuf>,
 ) -> Vec<DiskLayer> {
     let mut chain = vec![image(base)];
-    chain.extend(template.map(|folder| layer(&folder.join(LAYER))));
-    chain.push(layer(&folder.join(LAYER)));
+    chain.extend(template.map(|folder| layer(&own_layer(folder))));
+    chain.extend(layers.into_iter().map(|path| layer(&path)));
     chain
 }
 
-/// The chain of a template while it is built.
-pub(crate) fn template_chain(folder: &Path, base: &Installed) -> Vec<DiskLayer> {
-    vec![image(base), layer(&folder.join(LAYER))]
+/// The disk of a bare template while it is built: as large as any, and empty.
+pub(crate) fn blank_chain(own: &Path) -> Vec<DiskLayer> {
+    vec![layer(own)]
 }
 
 fn image(base: &Installed) -> DiskLayer {
@@ -59,7 +61,7 @@ fn image(base: &Installed) -> DiskLayer {
     }
 }
 
-fn layer(path: &Path) -> DiskLayer {
+pub(crate) fn layer(path: &Path) -> DiskLayer {
     DiskLayer {
         path: path.to_owned(),
         format: DiskFormat::Qcow2,

@@ -7,6 +7,7 @@ use pyro_api::{Error, ErrorCode};
 use pyro_wire::shim::Stop;
 use tokio::time::{Instant, sleep};
 
+use super::folder::VmFolder;
 use super::link;
 use crate::engine::Engine;
 use crate::error::host_io;
@@ -56,20 +57,25 @@ impl Engine {
             let _ = link::stop(&folder, stop).await;
         }
         drop(launched);
-        let deadline = Instant::now() + GONE;
-        while folder.is_alive() {
-            if Instant::now() >= deadline {
-                return Err(Error::new(
-                    ErrorCode::Internal,
-                    format!("VM `{vm_id}` did not end within {} s", GONE.as_secs()),
-                )
-                .hint(format!(
-                    "Look for a process `pyro shim {}` and end it",
-                    folder.path().display()
-                )));
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
+        wait_until_gone(&folder, GONE).await
     }
+}
+
+/// Waits until neither shim nor VMM hold the folder.
+pub(crate) async fn wait_until_gone(folder: &VmFolder, patience: Duration) -> Result<(), Error> {
+    let deadline = Instant::now() + patience;
+    while folder.is_alive() {
+        if Instant::now() >= deadline {
+            return Err(Error::new(
+                ErrorCode::Internal,
+                format!("A VM did not end within {} s", patience.as_secs()),
+            )
+            .hint(format!(
+                "Look for a process `pyro shim {}` and end it",
+                folder.path().display()
+            )));
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use pyro_wire::launch::LAUNCH_FILE;
 use pyro_wire::shim::LIVENESS_LOCK;
 
 /// The folder of one VM. The shim and the VMM write in it while the VM lives, the engine before
@@ -16,6 +17,10 @@ pub(crate) struct VmFolder(PathBuf);
 impl VmFolder {
     pub(crate) fn of(state_dir: &Path, vm_id: &str) -> Self {
         Self(all(state_dir).join(vm_id))
+    }
+
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self(path)
     }
 
     /// Every VM folder there is, with the VM's id.
@@ -52,6 +57,11 @@ impl VmFolder {
             return false;
         };
         Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
+    }
+
+    /// Whether a shim was ever started on it, and so a guest may have written to its disk.
+    pub(crate) fn was_launched(&self) -> bool {
+        self.join(LAUNCH_FILE).exists()
     }
 
     /// Removes the folder; one that is gone already is fine.

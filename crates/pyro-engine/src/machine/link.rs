@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError};
-use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest, Stop};
+use pyro_wire::launch::DiskLayer;
+use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest, Status, Stop};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -41,6 +42,30 @@ pub(crate) async fn agent(folder: &VmFolder) -> Result<UnixStream, LinkError> {
     let (stream, reply) = ask(folder, &ShimRequest::Agent, ANSWER).await?;
     match reply {
         ShimReply::Bridged => Ok(stream),
+        _ => Err(LinkError::Confused),
+    }
+}
+
+/// What the shim knows of its VM.
+pub(crate) async fn status(folder: &VmFolder) -> Result<Status, LinkError> {
+    match ask(folder, &ShimRequest::Status, ANSWER).await?.1 {
+        ShimReply::Status(status) => Ok(status),
+        _ => Err(LinkError::Confused),
+    }
+}
+
+/// Starts the VM's idle time anew.
+pub(crate) async fn touch(folder: &VmFolder) -> Result<(), LinkError> {
+    match ask(folder, &ShimRequest::Touch, ANSWER).await?.1 {
+        ShimReply::Done => Ok(()),
+        _ => Err(LinkError::Confused),
+    }
+}
+
+/// Puts an empty layer on top of the running VM's disk.
+pub(crate) async fn add_layer(folder: &VmFolder, layer: DiskLayer) -> Result<(), LinkError> {
+    match ask(folder, &ShimRequest::AddLayer(layer), ANSWER).await?.1 {
+        ShimReply::Done => Ok(()),
         _ => Err(LinkError::Confused),
     }
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::values::{ExecutionMode, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_catalog::{CatalogError, Kernel};
+use pyro_catalog::{CatalogError, Installed, Kernel};
 use pyro_wire::PROTOCOL;
-use pyro_wire::launch::{AcceleratorChoice, LaunchSpec, Machine, Process, Qemu};
+use pyro_wire::launch::{AcceleratorChoice, DiskLayer, LaunchSpec, Machine, Process, Qemu};
 
 use super::create::Base;
 use super::folder::VmFolder;
@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::error::catalog_failed;
 use crate::error::launch_failed;
 use crate::store::Admission;
-use crate::template::Template;
+use crate::template::{Ground, Shape, Template};
 
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
@@ -46,10 +46,11 @@ impl Engine {
         base: &Base,
         caller: &Caller,
     ) -> Result<Launched, Error> {
-        self.admit(record).await?;
-        let template = base.template_for(record);
-        let spec = self.launch_spec(record, base, template)?;
+        self.admit(&record.vm_id, record.mem_mib).await?;
         let folder = self.folder(&record.vm_id);
+        let disk = base.disk(&folder);
+        let template = self.template_of(record, base, &disk, caller).await?;
+        let spec = self.launch_spec(record, base, disk, template.as_ref())?;
         let launched = launch(self.config().pyro()?, &folder, &spec, caller)
             .await
             .map_err(|error| match error {
@@ -57,12 +58,14 @@ impl Engine {
                 error => launch_failed(&record.vm_id, error),
             })?;
         let running = &launched.running;
-        if let Some(template) = template
-            && !running.resumed
-        {
-            // The next VM of this shape makes a new one.
-            self.shelf().drop_template(&template.folder);
-        }
+        let resumed = match template {
+            Some(template) if running.resumed => Some(template),
+            Some(useless) => {
+                self.discard_template(useless);
+                None
+            }
+            None => None,
+        };
         record.state = VmState::Started;
         record.execution_mode = match base {
             Base::Image(_) => ExecutionMode::GuestVsock,
@@ -77,12 +80,12 @@ impl Engine {
             ("backend".to_owned(), running.backend.clone()),
             (
                 "accelerator_reason".to_owned(),
-                match template.filter(|_| running.resumed) {
+                match &resumed {
                     Some(template) => template.facts.accelerator_reason.clone(),
                     None => running.accelerator_reason.clone(),
                 },
             ),
-            ("resumed".to_owned(), running.resumed.to_string()),
+            ("resumed".to_owned(), resumed.is_some().to_string()),
             ("guest_kernel".to_owned(), running.kernel_release.clone()),
             ("boot_ms".to_owned(), running.boot_ms.to_string()),
             (
@@ -90,10 +93,19 @@ impl Engine {
                 running.boot_attempts.to_string(),
             ),
         ]);
-        if let Some(version) = &running.vmm_version {
-            record
-                .metadata
-                .insert("qemu_version".to_owned(), version.clone());
+        let optional = [
+            ("qemu_version", running.vmm_version.clone()),
+            (
+                "resumed_template",
+                resumed.map(|template| template.kind.name().to_owned()),
+            ),
+        ];
+        for (fact, value) in optional {
+            match value {
+                Some(value) => record.metadata.insert(fact.to_owned(), value),
+                // Of the start before, perhaps.
+                None => record.metadata.remove(fact),
+            };
         }
         self.put(record)?;
         Ok(launched)
@@ -117,13 +129,9 @@ impl Engine {
     }
 
     /// Takes the VM's memory from what VMs may use together.
-    async fn admit(&self, record: &VmRecord) -> Result<(), Error> {
+    pub(crate) async fn admit(&self, id: &str, mem_mib: u32) -> Result<(), Error> {
         let limit = memory_limit_mib(self.config().memory_share);
-        let admit = || {
-            self.store()?
-                .admit_vm(&record.vm_id, limit)
-                .map_err(Error::from)
-        };
+        let admit = || self.store()?.admit(id, limit).map_err(Error::from);
         if matches!(admit()?, Admission::Admitted) {
             return Ok(());
         }
@@ -140,7 +148,7 @@ impl Engine {
             ErrorCode::MemoryLimit,
             format!(
                 "A VM of {} MiB does not fit into the {limit} MiB that VMs may use here",
-                record.mem_mib
+                mem_mib
             ),
         );
         Err(if names.is_empty() {
@@ -158,41 +166,80 @@ impl Engine {
         })
     }
 
+    /// A machine of QEMU's on a chain of layers, booted or resumed.
+    pub(crate) fn qemu_machine(
+        &self,
+        installed: &Installed,
+        disk: Vec<DiskLayer>,
+        vcpu_count: u32,
+        mem_mib: u32,
+        template: Option<&Template>,
+        folder: &VmFolder,
+    ) -> Result<Qemu, Error> {
+        let agent = self.config().agent()?;
+        Ok(Qemu {
+            binary: on_path(QEMU).ok_or_else(qemu_missing)?,
+            // A frozen guest goes on where it was frozen.
+            accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
+                Some("kvm") => AcceleratorChoice::Kvm,
+                Some(_) => AcceleratorChoice::Tcg,
+                None => self.config().accelerator,
+            },
+            probe_cache: self.probe_cache(),
+            kernel: installed.kernel.image.clone(),
+            initramfs: self.initramfs(&installed.kernel, agent, folder)?,
+            vcpu_count,
+            mem_mib,
+            disk,
+            template: template.map(Template::guest),
+        })
+    }
+
+    async fn template_of(
+        &self,
+        record: &VmRecord,
+        base: &Base,
+        disk: &[DiskLayer],
+        caller: &Caller,
+    ) -> Result<Option<Template>, Error> {
+        let Base::Image(image) = base else {
+            return Ok(None);
+        };
+        let ground = Ground {
+            installed: &image.installed,
+            shape: Shape {
+                vcpu_count: record.vcpu_count,
+                mem_mib: record.mem_mib,
+            },
+            chain: disk,
+            // The record of a VM whose start failed half-way says nothing of the guest that had
+            // its disk.
+            untouched: !self.folder(&record.vm_id).was_launched(),
+        };
+        self.template_for(&ground, caller).await
+    }
+
     fn launch_spec(
         &self,
         record: &VmRecord,
         base: &Base,
+        disk: Vec<DiskLayer>,
         template: Option<&Template>,
     ) -> Result<LaunchSpec, Error> {
-        let agent = self.config().agent()?;
         let folder = self.folder(&record.vm_id);
         let machine = match base {
-            Base::Image(image) => Machine::Qemu(Qemu {
-                binary: on_path(QEMU).ok_or_else(qemu_missing)?,
-                // A frozen guest goes on where it was frozen.
-                accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
-                    Some("kvm") => AcceleratorChoice::Kvm,
-                    Some(_) => AcceleratorChoice::Tcg,
-                    None => self.config().accelerator,
-                },
-                probe_cache: self.probe_cache(),
-                kernel: image.installed.kernel.image.clone(),
-                initramfs: self.initramfs(&image.installed.kernel, agent, &folder)?,
-                vcpu_count: record.vcpu_count,
-                mem_mib: record.mem_mib,
-                // The layer of the template stays below a VM that was made on it, resumed or not.
-                disk: disk::chain(
-                    &folder,
+            Base::Image(image) => self
+                .qemu_machine(
                     &image.installed,
-                    image
-                        .template
-                        .as_ref()
-                        .map(|template| template.folder.as_path()),
-                ),
-                template: template.map(Template::guest),
-            }),
+                    disk,
+                    record.vcpu_count,
+                    record.mem_mib,
+                    template,
+                    &folder,
+                )
+                .map(Machine::Qemu)?,
             Base::HostProcess => Machine::Process(Process {
-                agent: agent.to_owned(),
+                agent: self.config().agent()?.to_owned(),
                 workspace: folder.join(disk::HOST_WORKSPACE),
             }),
         };
@@ -211,11 +258,14 @@ impl Engine {
 }
 
 impl Base {
-    /// The template to resume: only a VM that never ran has the disk that the template remembers.
-    fn template_for(&self, record: &VmRecord) -> Option<&Template> {
+    fn disk(&self, folder: &VmFolder) -> Vec<DiskLayer> {
         match self {
-            Self::Image(image) if record.state == VmState::Created => image.template.as_ref(),
-            Self::Image(_) | Self::HostProcess => None,
+            Self::Image(image) => disk::chain(
+                &image.installed,
+                image.template.as_deref(),
+                [disk::own_layer(folder.path())],
+            ),
+            Self::HostProcess => Vec::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::Installed;
 
 use crate::Engine;
-use crate::config::on_path;
+use crate::config::{Templates, on_path};
 use crate::machine::start::QEMU;
 
 /// Below this much free space on the disk of cache or state, VMs soon fail.
@@ -160,14 +160,7 @@ impl Engine {
             ),
             Err(error) => warning("disk space", error.to_string(), "df -h"),
         });
-        checks.push(ok(
-            "templates",
-            format!(
-                "{} MiB of at most {} MiB (PYRO_TEMPLATE_LIMIT_MIB)",
-                self.shelf().used_bytes() >> 20,
-                self.config().template_limit_bytes >> 20
-            ),
-        ));
+        checks.push(ok("templates", self.templates_in_words()));
         for environment in self.environments() {
             if let Some(problem) = environment.problem {
                 checks.push(warning(
@@ -177,6 +170,23 @@ impl Engine {
                 ));
             }
         }
+    }
+
+    fn templates_in_words(&self) -> String {
+        let census = self.shelf().census();
+        let limit = self.config().template_limit_bytes >> 20;
+        let mut words = format!("{} mounted, {} bare", census.mounted, census.bare);
+        if census.unusable > 0 {
+            words.push_str(&format!(", {} that cannot be resumed", census.unusable));
+        }
+        words.push_str(&format!(
+            ": {} MiB of at most {limit} MiB (PYRO_TEMPLATE_LIMIT_MIB)",
+            census.bytes >> 20
+        ));
+        if self.config().templates == Templates::Off {
+            words.push_str("; not used, as PYRO_TEMPLATES is off");
+        }
+        words
     }
 
     fn check_state(&self, checks: &mut Vec<Check>) {

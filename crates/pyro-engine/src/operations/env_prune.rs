@@ -11,7 +11,7 @@ impl Handle<EnvPrune> for Engine {
         let used = self.used_cache_paths()?;
         let in_use = |path: &Path| used.iter().any(|file| file.starts_with(path));
         let pruned = self.catalog().prune(&in_use).map_err(catalog_failed)?;
-        let (templates, freed) = self.prune_templates(in_use);
+        let (templates, freed) = self.prune_templates();
         let mut deleted = pruned.deleted;
         deleted.extend(templates);
         deleted.sort();

@@ -5,18 +5,21 @@ use pyro_catalog::Catalog;
 
 use crate::Engine;
 use crate::error::catalog_failed;
-use crate::template::Shape;
+use crate::template::{Kind, Shape};
 
 impl Handle<EnvPull> for Engine {
     async fn handle(&self, pull: EnvPull, caller: &Caller) -> Result<PulledEnvironment, Error> {
         let spec = pyro_catalog::find(&pull.environment).map_err(catalog_failed)?;
         let installed = self.pulling(spec, caller, Catalog::pull).await?;
-        // Made now for VMs of the usual size, so that the first of them does not wait for it.
+        // Made now for VMs of the usual size, so that the first of them wait for nothing.
         let usual = Shape {
             vcpu_count: VcpuCount::default().get(),
             mem_mib: MemMib::default().get(),
         };
-        self.template(&installed, usual, caller).await?;
+        // The mounted one last: where there is room for one only, it is the one that pays.
+        for kind in [Kind::Bare, Kind::Mounted] {
+            self.template(&installed, usual, kind, caller).await?;
+        }
         Ok(PulledEnvironment {
             kernel_image: installed.kernel.image.display().to_string(),
             rootfs_image: installed.rootfs.display().to_string(),

@@ -1,4 +1,5 @@
 use pyro_api::operations::workspace_create::WorkspaceCreate;
+use pyro_api::values::WorkspaceRecord;
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
@@ -6,9 +7,11 @@ use crate::Engine;
 impl Handle<WorkspaceCreate> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceCreate,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceCreate as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+        asked: WorkspaceCreate,
+        caller: &Caller,
+    ) -> Result<WorkspaceRecord, Error> {
+        asked.check()?;
+        let stored = self.create_workspace(&asked, caller).await?;
+        Ok(self.shown(stored, false).await)
     }
 }

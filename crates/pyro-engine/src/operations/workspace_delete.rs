@@ -1,14 +1,26 @@
-use pyro_api::operations::workspace_delete::WorkspaceDelete;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::operations::workspace_delete::{WorkspaceDelete, WorkspaceDeleted};
+use pyro_api::values::DeleteReason;
+use pyro_api::{Caller, Error, ErrorCode, Handle};
 
 use crate::Engine;
 
 impl Handle<WorkspaceDelete> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceDelete,
+        asked: WorkspaceDelete,
         _caller: &Caller,
-    ) -> Result<<WorkspaceDelete as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    ) -> Result<WorkspaceDeleted, Error> {
+        let id = match self.find_workspace(&asked.workspace_id) {
+            Ok(stored) => stored.record.workspace_id,
+            // One that cannot be read can still be deleted, by its whole id.
+            Err(error) if error.code == ErrorCode::Damaged => asked.workspace_id.trim().to_owned(),
+            Err(error) => return Err(error),
+        };
+        self.delete_workspace(&id).await?;
+        Ok(WorkspaceDeleted {
+            workspace_id: id,
+            deleted: true,
+            reason: DeleteReason::ExplicitDelete,
+        })
     }
 }

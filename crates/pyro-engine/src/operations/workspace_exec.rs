@@ -1,4 +1,5 @@
 use pyro_api::operations::workspace_exec::WorkspaceExec;
+use pyro_api::values::WorkspaceExecResult;
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
@@ -6,9 +7,10 @@ use crate::Engine;
 impl Handle<WorkspaceExec> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceExec,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceExec as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+        asked: WorkspaceExec,
+        caller: &Caller,
+    ) -> Result<WorkspaceExecResult, Error> {
+        asked.check()?;
+        self.exec_in_workspace(&asked, caller).await
     }
 }

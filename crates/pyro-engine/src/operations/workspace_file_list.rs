@@ -1,14 +1,57 @@
-use pyro_api::operations::workspace_file_list::WorkspaceFileList;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::operations::workspace_file_list::{FileEntry, FileListing, WorkspaceFileList};
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::workspace::connect::Connected;
+use crate::workspace::files;
+use crate::workspace::paths::GuestPath;
+use crate::workspace::words::{artifact_type, octal, shown_absolute};
 
 impl Handle<WorkspaceFileList> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceFileList,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceFileList as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+        asked: WorkspaceFileList,
+        caller: &Caller,
+    ) -> Result<FileListing, Error> {
+        let path = GuestPath::parse("path", &asked.path)?;
+        let doing = "list the files";
+        let Connected {
+            stored,
+            stream,
+            started,
+        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        let entries = files::list(stream, path.bytes(), asked.recursive)
+            .await
+            .map_err(|error| {
+                let what = format!("`{}` could not be listed", path.absolute());
+                self.files_failed(&stored, &what, doing, error)
+            })?;
+        self.touch_workspace(&stored.record.workspace_id)?;
+        let total_entries = entries.len() as u64;
+        let limit = asked.max_entries.get() as usize;
+        Ok(FileListing {
+            workspace_id: stored.record.workspace_id,
+            path: path.absolute(),
+            recursive: asked.recursive,
+            truncated: entries.len() > limit,
+            entries: entries
+                .into_iter()
+                .take(limit)
+                .map(|entry| FileEntry {
+                    path: shown_absolute(&entry.path),
+                    artifact_type: artifact_type(entry.meta.kind),
+                    size_bytes: entry.meta.size,
+                    link_target: entry
+                        .meta
+                        .target
+                        .map(|target| String::from_utf8_lossy(&target).into_owned()),
+                    mode: octal(entry.meta.mode),
+                    modified_at: entry.stamp.mtime_ns as f64 / 1e9,
+                })
+                .collect(),
+            total_entries,
+            execution_mode: stored.record.execution_mode,
+            workspace_started: started,
+        })
     }
 }

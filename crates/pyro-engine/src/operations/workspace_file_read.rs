@@ -1,14 +1,77 @@
-use pyro_api::operations::workspace_file_read::WorkspaceFileRead;
+use pyro_api::operations::workspace_file_read::{FileContent, WorkspaceFileRead};
+use pyro_api::values::OutputEncoding;
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
+use crate::workspace::connect::Connected;
+use crate::workspace::paths::GuestPath;
+use crate::workspace::read::Part;
+use crate::workspace::words::octal;
 
 impl Handle<WorkspaceFileRead> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceFileRead,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceFileRead as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+        asked: WorkspaceFileRead,
+        caller: &Caller,
+    ) -> Result<FileContent, Error> {
+        asked.check()?;
+        let path = GuestPath::parse("path", &asked.path)?;
+        let doing = "read the file";
+        let Connected {
+            stored, started, ..
+        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        let part = Part {
+            offset: asked.offset,
+            start_line: asked.start_line,
+            line_count: asked.line_count,
+            max_bytes: asked.max_bytes.get().into(),
+        };
+        let found = self
+            .read_part(&stored, &path, part)
+            .await
+            .map_err(|error| {
+                let what = format!("`{}` could not be read", path.absolute());
+                self.files_failed(&stored, &what, doing, error)
+            })?;
+        self.touch_workspace(&stored.record.workspace_id)?;
+        let next_offset = found.offset + found.bytes.len() as u64;
+        let binary = found.bytes.contains(&0);
+        let (content, exact) = match std::str::from_utf8(&found.bytes) {
+            _ if binary => (String::new(), false),
+            Ok(text) => (text.to_owned(), true),
+            // A character that the end of the piece cuts is not the file's fault.
+            Err(error) if error.error_len().is_none() && next_offset < found.size => {
+                let whole = &found.bytes[..error.valid_up_to()];
+                (String::from_utf8_lossy(whole).into_owned(), true)
+            }
+            Err(_) => (String::from_utf8_lossy(&found.bytes).into_owned(), false),
+        };
+        let mut bytes = found.bytes;
+        if exact {
+            // What was cut off is read again with the next piece.
+            bytes.truncate(content.len());
+        }
+        let next_offset = found.offset + bytes.len() as u64;
+        Ok(FileContent {
+            workspace_id: stored.record.workspace_id,
+            path: path.absolute(),
+            size_bytes: found.size,
+            max_bytes: asked.max_bytes.get(),
+            content,
+            truncated: next_offset < found.size,
+            execution_mode: stored.record.execution_mode,
+            offset: found.offset,
+            next_offset,
+            start_line: asked.start_line,
+            binary,
+            content_encoding: if exact {
+                OutputEncoding::Utf8
+            } else {
+                OutputEncoding::Utf8Replaced
+            },
+            mode: octal(found.meta.mode),
+            workspace_started: started,
+            bytes,
+        })
     }
 }

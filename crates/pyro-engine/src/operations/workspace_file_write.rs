@@ -1,14 +1,47 @@
-use pyro_api::operations::workspace_file_write::WorkspaceFileWrite;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::operations::workspace_file_write::{FileWritten, WorkspaceFileWrite};
+use pyro_api::values::FileText;
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::workspace::connect::Connected;
+use crate::workspace::paths::GuestPath;
+use crate::workspace::text_input::{text_file, text_input};
+use crate::workspace::write::write_file;
 
 impl Handle<WorkspaceFileWrite> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceFileWrite,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceFileWrite as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+        asked: WorkspaceFileWrite,
+        caller: &Caller,
+    ) -> Result<FileWritten, Error> {
+        let path = GuestPath::parse("path", &asked.path)?;
+        let text = match asked.text {
+            FileText::Inline(text) => text_input("text", text)?,
+            FileText::File(file) => text_file("text", &file, caller).await?,
+        };
+        let doing = "write the file";
+        let Connected {
+            stored,
+            stream,
+            started,
+        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        let bytes = text.len() as u64;
+        let line = self.another_line(&stored, doing).await?;
+        let created = write_file(stream, line, &path, text)
+            .await
+            .map_err(|error| {
+                let what = format!("`{}` could not be written", path.absolute());
+                self.files_failed(&stored, &what, doing, error)
+            })?;
+        self.touch_workspace(&stored.record.workspace_id)?;
+        Ok(FileWritten {
+            workspace_id: stored.record.workspace_id,
+            path: path.absolute(),
+            size_bytes: bytes,
+            bytes_written: bytes,
+            execution_mode: stored.record.execution_mode,
+            created,
+            workspace_started: started,
+        })
     }
 }

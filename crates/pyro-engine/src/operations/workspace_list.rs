@@ -1,14 +1,37 @@
-use pyro_api::operations::workspace_list::WorkspaceList;
-use pyro_api::{Caller, Error, Handle, Operation};
+use futures::future::join_all;
+use pyro_api::operations::workspace_list::{WorkspaceList, WorkspaceListed};
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::workspace::find::list_item;
 
 impl Handle<WorkspaceList> for Engine {
     async fn handle(
         &self,
         _asked: WorkspaceList,
         _caller: &Caller,
-    ) -> Result<<WorkspaceList as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    ) -> Result<WorkspaceListed, Error> {
+        self.sweep_workspaces().await?;
+        let mut found = Vec::new();
+        // One that is damaged must not hide the others; it shows itself when it is asked for.
+        for stored in self.store()?.workspaces()?.into_iter().flatten() {
+            if stored.maker.is_none() {
+                found.push(self.with_true_state(stored)?);
+            }
+        }
+        let shown = found.into_iter().map(|stored| self.shown(stored, false));
+        let mut records = join_all(shown).await;
+        records.sort_by(|one, other| {
+            other
+                .last_activity_at
+                .total_cmp(&one.last_activity_at)
+                .then(other.created_at.total_cmp(&one.created_at))
+                .then(one.workspace_id.cmp(&other.workspace_id))
+        });
+        let workspaces: Vec<_> = records.into_iter().map(list_item).collect();
+        Ok(WorkspaceListed {
+            count: workspaces.len(),
+            workspaces,
+        })
     }
 }

@@ -1,14 +1,16 @@
-use pyro_api::operations::workspace_start::WorkspaceStart;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::operations::workspace_start::{Started, WorkspaceStart};
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 
 impl Handle<WorkspaceStart> for Engine {
-    async fn handle(
-        &self,
-        _asked: WorkspaceStart,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceStart as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    async fn handle(&self, asked: WorkspaceStart, caller: &Caller) -> Result<Started, Error> {
+        let connected = self
+            .connect(&asked.workspace_id, "start it", caller)
+            .await?;
+        self.touch_workspace(&connected.stored.record.workspace_id)?;
+        Ok(Started(
+            self.shown(connected.stored, connected.started).await,
+        ))
     }
 }

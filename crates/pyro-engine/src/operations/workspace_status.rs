@@ -1,14 +1,16 @@
 use pyro_api::operations::workspace_status::WorkspaceStatus;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::values::WorkspaceRecord;
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 
 impl Handle<WorkspaceStatus> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceStatus,
+        asked: WorkspaceStatus,
         _caller: &Caller,
-    ) -> Result<<WorkspaceStatus as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    ) -> Result<WorkspaceRecord, Error> {
+        let stored = self.find_workspace(&asked.workspace_id)?;
+        Ok(self.shown(stored, false).await)
     }
 }

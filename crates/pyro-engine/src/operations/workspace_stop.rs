@@ -1,14 +1,21 @@
-use pyro_api::operations::workspace_stop::WorkspaceStop;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::operations::workspace_stop::{Stopped, WorkspaceStop};
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::workspace::lock::Hold;
 
 impl Handle<WorkspaceStop> for Engine {
-    async fn handle(
-        &self,
-        _asked: WorkspaceStop,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceStop as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    async fn handle(&self, asked: WorkspaceStop, _caller: &Caller) -> Result<Stopped, Error> {
+        let id = self
+            .find_workspace(&asked.workspace_id)?
+            .record
+            .workspace_id;
+        let _held = self
+            .workspace_folder(&id)
+            .hold(&id, Hold::Exclusive)
+            .await?;
+        let stored = self.reload_workspace(&id)?;
+        let stored = self.stop_workspace(stored, "somebody stopped it").await?;
+        Ok(Stopped(self.shown(stored, false).await))
     }
 }

@@ -1,14 +1,62 @@
-use pyro_api::operations::workspace_sync_push::WorkspaceSyncPush;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::operations::workspace_sync_push::{Pushed, WorkspaceSync, WorkspaceSyncPush};
+use pyro_api::{Caller, Error, Handle};
+use pyro_wire::fault::FaultCode;
+use pyro_wire::files::Change;
 
 use crate::Engine;
+use crate::workspace::connect::Connected;
+use crate::workspace::files::{self, FilesError};
+use crate::workspace::incoming::Incoming;
+use crate::workspace::paths::GuestPath;
+use crate::workspace::seed::GuestIndex;
 
 impl Handle<WorkspaceSyncPush> for Engine {
-    async fn handle(
-        &self,
-        _asked: WorkspaceSyncPush,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceSyncPush as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    async fn handle(&self, asked: WorkspaceSyncPush, caller: &Caller) -> Result<Pushed, Error> {
+        let dest = GuestPath::parse("destination", &asked.dest)?;
+        let source = Incoming::open(asked.source_path, caller).await?;
+        let doing = "take the files";
+        let Connected {
+            stored,
+            stream,
+            started,
+        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        let failed = |error| {
+            let what = format!("Nothing was copied to `{}`", dest.absolute());
+            self.files_failed(&stored, &what, doing, error)
+        };
+        let there = match files::list(stream, dest.bytes(), true).await {
+            Ok(entries) => entries,
+            // The folder is made with what goes into it.
+            Err(FilesError::Refused { fault }) if fault.code == FaultCode::NotFound => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        };
+        let index = GuestIndex::new(there, dest.relative().as_bytes());
+        let line = self.another_line(&stored, doing).await?;
+        let change = Change {
+            destination: dest.bytes(),
+            ..Change::default()
+        };
+        let (mode, path) = (source.mode(), source.path().display().to_string());
+        let listening = caller.clone();
+        let packed = files::change(line, change, move |to| {
+            source.send(Some(&index), to, &listening)
+        })
+        .await
+        .map_err(failed)?;
+        self.touch_workspace(&stored.record.workspace_id)?;
+        Ok(Pushed {
+            workspace_id: stored.record.workspace_id,
+            execution_mode: stored.record.execution_mode,
+            workspace_sync: WorkspaceSync {
+                mode,
+                source_path: path,
+                destination: dest.absolute(),
+                entry_count: packed.whole.entries,
+                bytes_written: packed.whole.bytes,
+                changed_count: packed.changed.entries,
+                changed_bytes: packed.changed.bytes,
+            },
+            workspace_started: started,
+        })
     }
 }

@@ -1,14 +1,48 @@
 use pyro_api::operations::workspace_update::WorkspaceUpdate;
+use pyro_api::values::WorkspaceRecord;
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
+use crate::machine::{link, now};
+use crate::workspace::errors::unknown;
 
 impl Handle<WorkspaceUpdate> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceUpdate,
+        asked: WorkspaceUpdate,
         _caller: &Caller,
-    ) -> Result<<WorkspaceUpdate as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    ) -> Result<WorkspaceRecord, Error> {
+        asked.check()?;
+        let id = self
+            .find_workspace(&asked.workspace_id)?
+            .record
+            .workspace_id;
+        let mut effect = false;
+        let changed = self.store()?.change_workspace(&id, |stored| {
+            let record = &mut stored.record;
+            let before = (record.name.clone(), record.labels.clone());
+            if asked.clear_name {
+                record.name = None;
+            }
+            if let Some(name) = &asked.name {
+                record.name = Some(name.as_str().to_owned());
+            }
+            record.labels.set(&asked.labels);
+            for key in &asked.clear_labels {
+                record.labels.remove(key);
+            }
+            effect = before != (record.name.clone(), record.labels.clone());
+            if effect {
+                record.last_activity_at = now();
+            }
+        })?;
+        let stored = changed.ok_or_else(|| unknown(&id))?;
+        if !effect {
+            return Err(Error::invalid(format!("Workspace `{id}` is so already"))
+                .because("nothing of what was asked differs from what it has"));
+        }
+        // Somebody cares for it, so its time starts anew; one that is stopped has none.
+        let _ = link::touch(&self.vm_of(&stored)).await;
+        Ok(self.shown(stored, false).await)
     }
 }

@@ -4,9 +4,14 @@
 //! truth: whether a VM lives is told by the lock in its folder, and `machine::sweep` repairs
 //! records that say otherwise.
 
+mod history;
+mod json;
 mod vms;
+mod workspaces;
 
+pub(crate) use history::Command;
 pub(crate) use vms::{Admission, StoredVm};
+pub(crate) use workspaces::StoredWorkspace;
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -16,12 +21,14 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The layout of the database that this pyro writes.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 
 /// How long to wait for other processes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const SCHEMA: &str = "
+/// What leads from each layout to the next.
+const STEPS: [&str; SCHEMA_VERSION as usize] = [
+    "
     CREATE TABLE vms (
         vm_id   TEXT PRIMARY KEY,
         owner   TEXT NOT NULL,
@@ -30,7 +37,32 @@ const SCHEMA: &str = "
         expires_at REAL NOT NULL,
         record  TEXT NOT NULL
     ) STRICT;
-";
+    ",
+    "
+    ALTER TABLE vms DROP COLUMN expires_at;
+    CREATE TABLE workspaces (
+        workspace_id TEXT PRIMARY KEY,
+        name         TEXT,
+        maker        TEXT,
+        running      INTEGER NOT NULL,
+        mem_mib      INTEGER NOT NULL,
+        record       TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE commands (
+        workspace_id TEXT NOT NULL REFERENCES workspaces ON DELETE CASCADE,
+        reset_count  INTEGER NOT NULL,
+        sequence     INTEGER NOT NULL,
+        entry        TEXT NOT NULL,
+        PRIMARY KEY (workspace_id, reset_count, sequence)
+    ) STRICT;
+    CREATE TABLE events (
+        number       INTEGER PRIMARY KEY,
+        workspace_id TEXT NOT NULL REFERENCES workspaces ON DELETE CASCADE,
+        entry        TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX events_of ON events (workspace_id, number);
+    ",
+];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -48,6 +80,12 @@ pub(crate) enum StoreError {
     },
     #[error("the state database {} has layout {found}, this pyro knows {SCHEMA_VERSION}", path.display())]
     Newer { path: PathBuf, found: u32 },
+    #[error("the record of workspace {id} cannot be read")]
+    DamagedWorkspace {
+        id: String,
+        #[source]
+        source: rusqlite::Error,
+    },
     #[error("the record of VM {vm_id} cannot be read")]
     Record {
         vm_id: String,
@@ -156,6 +194,7 @@ fn database(path: &Path, source: rusqlite::Error) -> StoreError {
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
     Ok(connection)
 }
 
@@ -186,10 +225,10 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
         // Another process may have been faster.
         let version: u32 =
             transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version == 0 {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        for step in STEPS.iter().skip(version as usize) {
+            transaction.execute_batch(step)?;
         }
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()
     };
     create(connection).map_err(failed)
@@ -210,6 +249,22 @@ mod tests {
             Store::open(folder.path()),
             Err(StoreError::Newer { found: 99, .. })
         ));
+    }
+
+    #[test]
+    fn an_older_database_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = Connection::open(folder.path().join("pyro.db")).unwrap();
+        raw.execute_batch(STEPS[0]).unwrap();
+        raw.execute_batch(
+            "INSERT INTO vms VALUES ('0123456789ab', 'someone', 0, 256, 1.5, 'not json');
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(raw);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.vms().unwrap().len(), 1);
+        assert!(store.workspaces().unwrap().is_empty());
     }
 
     #[test]

@@ -26,14 +26,13 @@ impl Store {
         self.write(|transaction| {
             transaction
                 .execute(
-                    "INSERT OR REPLACE INTO vms (vm_id, owner, running, mem_mib, expires_at, record)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT OR REPLACE INTO vms (vm_id, owner, running, mem_mib, record)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
                     params![
                         vm.record.vm_id,
                         vm.owner,
                         vm.record.state == VmState::Started,
                         vm.record.mem_mib,
-                        vm.record.expires_at,
                         record
                     ],
                 )
@@ -41,25 +40,36 @@ impl Store {
         })
     }
 
-    /// Counts the VM among the running ones, unless that would take more than `limit_mib`.
-    pub(crate) fn admit_vm(&self, vm_id: &str, limit_mib: u64) -> Result<Admission, StoreError> {
+    /// Counts a VM or a workspace among the running ones, unless that would take more than
+    /// `limit_mib`.
+    pub(crate) fn admit(&self, id: &str, limit_mib: u64) -> Result<Admission, StoreError> {
         self.write(|transaction| {
             let running = transaction
                 .prepare(
-                    "SELECT vm_id, mem_mib FROM vms WHERE running AND vm_id <> ?1 ORDER BY vm_id",
+                    "SELECT vm_id AS id, mem_mib FROM vms WHERE running AND vm_id <> ?1
+                     UNION ALL
+                     SELECT workspace_id, mem_mib FROM workspaces
+                     WHERE running AND workspace_id <> ?1
+                     ORDER BY id",
                 )?
-                .query_map([vm_id], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<Vec<(String, u32)>, _>>()?;
             let own: u32 = transaction.query_row(
-                "SELECT mem_mib FROM vms WHERE vm_id = ?1",
-                [vm_id],
+                "SELECT mem_mib FROM vms WHERE vm_id = ?1
+                 UNION ALL
+                 SELECT mem_mib FROM workspaces WHERE workspace_id = ?1",
+                [id],
                 |row| row.get(0),
             )?;
             let taken: u64 = running.iter().map(|(_, mib)| u64::from(*mib)).sum();
             if taken + u64::from(own) > limit_mib {
                 return Ok(Admission::Full(running));
             }
-            transaction.execute("UPDATE vms SET running = 1 WHERE vm_id = ?1", [vm_id])?;
+            transaction.execute("UPDATE vms SET running = 1 WHERE vm_id = ?1", [id])?;
+            transaction.execute(
+                "UPDATE workspaces SET running = 1 WHERE workspace_id = ?1",
+                [id],
+            )?;
             Ok(Admission::Admitted)
         })
     }

@@ -1,7 +1,8 @@
-//! Builds one template: a shim boots a guest, prepares it and freezes it.
+//! Builds one template: a shim boots a guest, prepares it when it is to be a mounted one, and
+//! freezes it.
 
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pyro_api::{Error, ErrorCode};
@@ -12,11 +13,11 @@ use pyro_wire::fault::Fault;
 use pyro_wire::launch::Qemu;
 use pyro_wire::template::{TemplateBuilt, TemplateSpec};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::identity::Identity;
-use super::shelf::{Facts, GUEST};
-use super::{Shape, Template};
+use super::shelf::{BuildLock, Facts, GUEST};
+use super::{Kind, Shelf, Template};
 use crate::config::on_path;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
@@ -38,33 +39,88 @@ const WARM_UP: &[&str] = &[
 /// Beyond two boots: the KVM probe, the warm-up, and writing the memory of a large guest.
 const SLACK: Duration = Duration::from_secs(120);
 
+/// How often to look whether another process has finished the same template.
+const TURN: Duration = Duration::from_millis(20);
+
+const WHAT: &str = "A template could not be built";
+
 impl Engine {
     pub(super) async fn build_template(
         &self,
         installed: &Installed,
-        shape: Shape,
         identity: &Identity,
     ) -> Result<Template, Error> {
-        let what = "A template could not be built";
-        let failed = |error: std::io::Error| host_io(what, &error);
+        let failed = |error: std::io::Error| host_io(WHAT, &error);
         let key = identity.key();
-        let shelf = Arc::new(self.shelf());
-        let lock = {
-            let (shelf, key) = (Arc::clone(&shelf), key.clone());
-            tokio::task::spawn_blocking(move || shelf.lock(&key))
-                .await
-                .map_err(|error| Error::new(ErrorCode::Internal, what).caused_by(&error))?
-                .map_err(failed)?
-        };
+        let shelf = self.shelf();
+        let lock = self.await_turn(&shelf, &key).await?;
         if let Some(template) = shelf.find(&key) {
             return Ok(template);
         }
         let partial = shelf.partial().map_err(failed)?;
         let folder = partial.folder();
-        disk::create_layer(folder, installed).map_err(failed)?;
+        disk::create_layer(&disk::own_layer(folder), installed).map_err(failed)?;
         std::fs::create_dir(folder.join(GUEST)).map_err(failed)?;
-        let agent = self.config().agent()?;
-        let spec = TemplateSpec {
+        let spec = self.template_spec(installed, identity, folder)?;
+        let built = self.run_builder(folder, &spec).await?;
+        let _ = std::fs::remove_file(folder.join(SPEC));
+        if identity.kind() == Kind::Bare {
+            // It only had to be there: the guest found a device of the right size.
+            std::fs::remove_file(disk::own_layer(folder)).map_err(failed)?;
+        }
+        let facts = Facts {
+            accelerator: built.accelerator,
+            accelerator_reason: built.accelerator_reason,
+        };
+        let name = shelf
+            .publish(&partial, identity.clone(), facts)
+            .map_err(failed)?;
+        drop(lock);
+        shelf.shrink(self.config().template_limit_bytes, &name, |folder| {
+            self.stands_on(folder)
+        });
+        shelf.find(&key).ok_or_else(|| {
+            Error::new(ErrorCode::Internal, WHAT).because("it is not there although it was built")
+        })
+    }
+
+    /// Waits while another process builds the same template, but not for longer than one may take.
+    async fn await_turn(&self, shelf: &Shelf, key: &str) -> Result<BuildLock, Error> {
+        let patience = self.build_patience();
+        let until = Instant::now() + patience;
+        loop {
+            let lock = shelf.try_lock(key).map_err(|error| host_io(WHAT, &error))?;
+            if let Some(lock) = lock {
+                return Ok(lock);
+            }
+            if Instant::now() >= until {
+                let seconds = patience.as_secs();
+                return Err(Error::new(ErrorCode::BootTimeout, WHAT)
+                    .because(format!("another pyro was at it for more than {seconds} s")));
+            }
+            sleep(TURN).await;
+        }
+    }
+
+    fn template_spec(
+        &self,
+        installed: &Installed,
+        identity: &Identity,
+        folder: &Path,
+    ) -> Result<TemplateSpec, Error> {
+        let shape = identity.shape();
+        let (disk, prepare) = match identity.kind() {
+            Kind::Mounted => {
+                let warm_up = WARM_UP.iter().map(|line| line.as_bytes().to_vec().into());
+                let warm_up = warm_up.map(GuestCommand::Shell).collect();
+                (
+                    disk::chain(installed, None, [disk::own_layer(folder)]),
+                    Some(Prepare { warm_up }),
+                )
+            }
+            Kind::Bare => (disk::blank_chain(&disk::own_layer(folder)), None),
+        };
+        Ok(TemplateSpec {
             protocol: PROTOCOL,
             qemu: Qemu {
                 binary: on_path(QEMU).unwrap_or_else(|| QEMU.into()),
@@ -73,49 +129,31 @@ impl Engine {
                 kernel: installed.kernel.image.clone(),
                 initramfs: self
                     .catalog()
-                    .initramfs(&installed.kernel, agent)
+                    .initramfs(&installed.kernel, self.config().agent()?)
                     .map_err(catalog_failed)?,
                 vcpu_count: shape.vcpu_count,
                 mem_mib: shape.mem_mib,
-                disk: disk::template_chain(folder, installed),
+                disk,
                 template: None,
             },
-            prepare: Some(Prepare {
-                warm_up: WARM_UP
-                    .iter()
-                    .map(|line| GuestCommand::Shell(line.as_bytes().to_vec().into()))
-                    .collect(),
-            }),
+            prepare,
             folder: folder.join(GUEST),
             boot_deadline_ms: self.config().boot_deadline_ms,
-        };
-        let built = self.run_builder(folder, &spec).await?;
-        let _ = std::fs::remove_file(folder.join(SPEC));
-        let facts = Facts {
-            accelerator: built.accelerator,
-            accelerator_reason: built.accelerator_reason,
-        };
-        shelf
-            .publish(&partial, identity.clone(), facts)
-            .map_err(failed)?;
-        drop(lock);
-        let used = self.used_cache_paths()?;
-        shelf.shrink(self.config().template_limit_bytes, &key, |folder| {
-            used.iter().any(|path| path.starts_with(folder))
-        });
-        shelf.find(&key).ok_or_else(|| {
-            Error::new(ErrorCode::Internal, what).because("it is not there although it was built")
         })
+    }
+
+    /// How long one build may take.
+    fn build_patience(&self) -> Duration {
+        Duration::from_millis(self.config().boot_deadline_ms.saturating_mul(2)) + SLACK
     }
 
     async fn run_builder(
         &self,
-        folder: &std::path::Path,
+        folder: &Path,
         spec: &TemplateSpec,
     ) -> Result<TemplateBuilt, Error> {
-        let what = "A template could not be built";
         let path = folder.join(SPEC);
-        launch::write_private(&path, spec).map_err(|error| host_io(what, &error))?;
+        launch::write_private(&path, spec).map_err(|error| host_io(WHAT, &error))?;
         // The builder ends when its standard input does, which is when this process does.
         let child = Command::new(self.config().pyro()?)
             .args(["shim", "--template"])
@@ -125,19 +163,19 @@ impl Engine {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| host_io(what, &error))?;
-        let patience = Duration::from_millis(spec.boot_deadline_ms.saturating_mul(2)) + SLACK;
+            .map_err(|error| host_io(WHAT, &error))?;
+        let patience = self.build_patience();
         let output = timeout(patience, launch::output_with_owner(child))
             .await
             .map_err(|_| {
-                Error::new(ErrorCode::BootTimeout, what)
+                Error::new(ErrorCode::BootTimeout, WHAT)
                     .because(format!("it took more than {} s", patience.as_secs()))
             })?
-            .map_err(|error| host_io(what, &error))?;
+            .map_err(|error| host_io(WHAT, &error))?;
         if let Ok(built) = serde_json::from_slice::<TemplateBuilt>(&output.stdout) {
             return Ok(built);
         }
-        let error = Error::new(ErrorCode::BootFailed, what);
+        let error = Error::new(ErrorCode::BootFailed, WHAT);
         Err(match serde_json::from_slice::<Fault>(&output.stdout) {
             Ok(fault) => error.because(fault.message),
             Err(_) => error.because(String::from_utf8_lossy(&output.stderr).trim()),

@@ -20,14 +20,38 @@ use crate::machine::start::QEMU;
 /// Raised when templates of before are of no use although nothing below has changed.
 const GENERATION: u32 = 1;
 
+/// How far the guest of a template had come when it was frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// Root mounted, page cache filled: only for disks that nobody has used, on the template's own
+    /// layer.
+    Mounted,
+    /// In the initramfs, where it has looked at no disk: for any chain of layers.
+    Bare,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Mounted => "mounted",
+            Self::Bare => "bare",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     generation: u32,
+    kind: Kind,
     protocol: u32,
     /// The supervisor writes QEMU's command line, so another one may mean other devices.
     pyro: String,
     qemu: String,
-    rootfs_digest: String,
+    /// The image that is mounted; a bare guest knows none.
+    rootfs_digest: Option<String>,
+    /// What a bare guest does know of its disk: the kernel asks for the size once.
+    disk_bytes: u64,
     kernel_digest: String,
     /// The archive's name is the digest of kernel modules and agent.
     initramfs: String,
@@ -39,6 +63,10 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub(super) fn shape(&self) -> Shape {
         Shape {
             vcpu_count: self.vcpu_count,
@@ -63,6 +91,7 @@ impl Engine {
         &self,
         installed: &Installed,
         shape: Shape,
+        kind: Kind,
     ) -> Result<Option<Identity>, Error> {
         let Some(qemu) = on_path(QEMU) else {
             return Ok(None);
@@ -75,10 +104,12 @@ impl Engine {
         };
         Ok(Some(Identity {
             generation: GENERATION,
+            kind,
             protocol: PROTOCOL,
             pyro: stamp(self.config().pyro()?),
             qemu: stamp(&qemu),
-            rootfs_digest: installed.rootfs_digest.clone(),
+            rootfs_digest: (kind == Kind::Mounted).then(|| installed.rootfs_digest.clone()),
+            disk_bytes: installed.virtual_size,
             kernel_digest: installed.kernel.digest.clone(),
             initramfs: initramfs
                 .file_name()

@@ -3,19 +3,26 @@
 //!
 //! ```text
 //! <cache>/templates/
-//!     <key>/            memory  devices  disk.qcow2  template.json
+//!     <key>-<build>/    guest/memory  guest/devices  guest/facts.json  disk.qcow2  template.json
 //!     .lock-<key>       held while somebody builds it
 //!     .partial-…        a build at work, or what a killed one left
 //! ```
 //!
+//! There are two kinds. A new VM resumes a *mounted* template, and its disk lies on the template's
+//! layer from then on. Every other one, such as a VM that was stopped and starts again, resumes a
+//! *bare* one, which has no layer and fits under any chain. [`Engine::template_for`] says which.
+//!
 //! A key is the digest of everything that shaped the guest, so a template is never out of date: it
-//! is found or it is not. What no key leads to any more is removed by `pyro env prune`, and the
-//! least used go when all together pass a size.
+//! is found or it is not. Each build has a name of its own, because the disks of VMs stand on the
+//! layer of one build, and another build of the same key has another layer. What no key leads to
+//! any more is removed by `pyro env prune`, and the least used go when all together pass a size;
+//! neither takes the layer away from below a VM.
 
 mod build;
 mod identity;
 mod shelf;
 
+pub(crate) use identity::Kind;
 pub(crate) use shelf::{Shelf, Template};
 
 use std::collections::HashSet;
@@ -23,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::{Caller, Error, Event};
 use pyro_catalog::Installed;
+use pyro_wire::launch::DiskLayer;
 
 use crate::config::Templates;
 use crate::engine::Engine;
@@ -39,30 +47,69 @@ pub(crate) struct Shape {
     pub(crate) mem_mib: u32,
 }
 
+/// What a VM is about to start on.
+pub(crate) struct Ground<'a> {
+    pub(crate) installed: &'a Installed,
+    pub(crate) shape: Shape,
+    /// The VM's disk, bottom first; the last layer is the one that it writes to.
+    pub(crate) chain: &'a [DiskLayer],
+    /// No guest has had the last layer yet, not even one that failed to start.
+    pub(crate) untouched: bool,
+}
+
 impl Engine {
     pub(crate) fn shelf(&self) -> Shelf {
         Shelf::at(self.config().cache_dir.join("templates"))
     }
 
-    /// The template for VMs of this shape, built when there is none yet. `None` when templates are
-    /// switched off, and when building one failed: a VM then boots.
+    /// The template to resume for a VM on its chain of disk layers, built when there is none yet:
+    /// the mounted one on whose layer the disk lies, as long as nothing was written above it, else
+    /// the bare one. `None` when the VM has to boot.
+    pub(crate) async fn template_for(
+        &self,
+        ground: &Ground<'_>,
+        caller: &Caller,
+    ) -> Result<Option<Template>, Error> {
+        if let Some(mounted) = self.mounted_below(ground)? {
+            return Ok(Some(mounted));
+        }
+        self.template(ground.installed, ground.shape, Kind::Bare, caller)
+            .await
+    }
+
+    /// The mounted template that remembers the disk as it is: any layer between its own and the
+    /// VM's empty one may hold what its page cache does not know.
+    fn mounted_below(&self, ground: &Ground<'_>) -> Result<Option<Template>, Error> {
+        let [.., below, _own] = ground.chain else {
+            return Ok(None);
+        };
+        if !ground.untouched || self.config().templates == Templates::Off {
+            return Ok(None);
+        }
+        let identity = self.template_identity(ground.installed, ground.shape, Kind::Mounted)?;
+        Ok(identity.and_then(|identity| self.shelf().find_on(&identity.key(), &below.path)))
+    }
+
+    /// The template of one kind for VMs of this shape, built when there is none yet. `None` when
+    /// templates are switched off, and when building one failed: a VM then boots.
     pub(crate) async fn template(
         &self,
         installed: &Installed,
         shape: Shape,
+        kind: Kind,
         caller: &Caller,
     ) -> Result<Option<Template>, Error> {
         if self.config().templates == Templates::Off {
             return Ok(None);
         }
-        let Some(identity) = self.template_identity(installed, shape)? else {
+        let Some(identity) = self.template_identity(installed, shape, kind)? else {
             return Ok(None);
         };
-        let key = identity.key();
-        if let Some(template) = self.shelf().find(&key) {
+        if let Some(template) = self.shelf().find(&identity.key()) {
             return Ok(Some(template));
         }
         let fields = vec![
+            ("kind", kind.name().to_owned()),
             ("environment", installed.spec.name.to_owned()),
             ("vcpu_count", shape.vcpu_count.to_string()),
             ("mem_mib", shape.mem_mib.to_string()),
@@ -74,7 +121,7 @@ impl Engine {
                 fields,
             })
             .map_err(|_| cancelled())?;
-        match self.build_template(installed, shape, &identity).await {
+        match self.build_template(installed, &identity).await {
             Ok(template) => Ok(Some(template)),
             Err(error) => {
                 let why = std::iter::once(error.error).chain(error.causes);
@@ -89,29 +136,48 @@ impl Engine {
         }
     }
 
+    /// Takes a template that could not be resumed away, so that the next VM makes a new one.
+    pub(crate) fn discard_template(&self, template: Template) {
+        self.shelf()
+            .discard(template, |folder| self.stands_on(folder));
+    }
+
     /// Removes the templates that no VM of today would start from; tells names and bytes.
-    pub(crate) fn prune_templates(&self, in_use: impl Fn(&Path) -> bool) -> (Vec<String>, u64) {
+    pub(crate) fn prune_templates(&self) -> (Vec<String>, u64) {
         let installed: Vec<Installed> = pyro_catalog::environments()
             .iter()
             .filter_map(|spec| self.catalog().installed(spec).ok()?)
             .collect();
-        self.shelf().prune(|folder, identity| {
-            let current = installed.iter().any(|installed| {
-                let again = self.template_identity(installed, identity.shape());
+        let is_current = |identity: &identity::Identity| {
+            installed.iter().any(|installed| {
+                let again = self.template_identity(installed, identity.shape(), identity.kind());
                 again.is_ok_and(|again| again.as_ref() == Some(identity))
-            });
-            current || in_use(folder)
-        })
+            })
+        };
+        self.shelf()
+            .prune(is_current, |folder| self.stands_on(folder))
+    }
+
+    /// Whether the disk of a VM stands on the layer of a template. When the records cannot be
+    /// read it may, so it does.
+    fn stands_on(&self, folder: &Path) -> bool {
+        self.used_cache_paths()
+            .map_or(true, |used| used.contains(folder))
     }
 
     /// Files and folders of the cache that VMs of today's records stand on.
     pub(crate) fn used_cache_paths(&self) -> Result<HashSet<PathBuf>, Error> {
         let mut used = HashSet::new();
-        for vm in self.store()?.vms()?.into_iter().flatten() {
-            let facts = &vm.record.metadata;
+        let store = self.store()?;
+        let vms = store.vms()?.into_iter().flatten();
+        let workspaces = store.workspaces()?.into_iter().flatten();
+        let facts = vms
+            .map(|vm| vm.record.metadata)
+            .chain(workspaces.map(|workspace| workspace.record.metadata));
+        for facts in facts {
             let files = CACHE_FACTS.iter().filter_map(|fact| facts.get(*fact));
             used.extend(files.map(PathBuf::from));
-            used.extend(facts.get(TEMPLATE).map(|key| self.shelf().folder(key)));
+            used.extend(facts.get(TEMPLATE).map(|name| self.shelf().folder(name)));
         }
         Ok(used)
     }

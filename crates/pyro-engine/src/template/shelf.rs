@@ -1,17 +1,24 @@
-//! The folder that templates are kept in: finding, publishing, dropping, pruning.
+//! The folder that templates are kept in: finding, publishing, discarding, pruning.
+//!
+//! Who has a [`Template`] in hand holds a shared lock on it, and only who gets it alone may remove
+//! it: nothing vanishes between being found and being used. From then on a VM's record protects the
+//! layer below its disk; the memory of a running guest stays with QEMU, removed or not.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
+use super::identity::{Identity, Kind};
 use crate::machine::create::random_hex;
+use crate::machine::disk::LAYER;
 
 const MANIFEST: &str = "template.json";
 
@@ -30,7 +37,9 @@ pub(crate) struct Shelf(PathBuf);
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
     pub(crate) folder: PathBuf,
+    pub(crate) kind: Kind,
     pub(crate) facts: Facts,
+    in_hand: Arc<Flock<File>>,
 }
 
 impl Template {
@@ -39,10 +48,22 @@ impl Template {
         self.folder.join(GUEST)
     }
 
-    pub(crate) fn key(&self) -> String {
+    /// The name of this build.
+    pub(crate) fn name(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
+}
+
+/// What is on the shelf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    pub(crate) mounted: usize,
+    pub(crate) bare: usize,
+    /// Cannot be resumed: damaged, or only the layer is left, for the VMs that stand on it.
+    pub(crate) unusable: usize,
+    /// What all of them take on disk.
+    pub(crate) bytes: u64,
 }
 
 /// What a template's guest runs on.
@@ -85,34 +106,41 @@ impl Shelf {
         self.0.join(key)
     }
 
-    /// The template of this key, when it is there and as it was published.
+    /// A template of this key, when there is one that is as it was published.
     pub(crate) fn find(&self, key: &str) -> Option<Template> {
-        let folder = self.folder(key);
-        let manifest = read_manifest(&folder)?;
-        if manifest.identity.key() != key || stamps(&folder).ok()? != manifest.files {
-            return None;
-        }
-        // For dropping the least used; a cache that cannot be written is none of ours to tidy.
-        if let Ok(file) = File::open(folder.join(MANIFEST)) {
-            let _ = file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
-        }
-        Some(Template {
-            folder,
-            facts: manifest.facts,
-        })
+        let mut builds = self.builds_of(key);
+        builds.sort();
+        builds.into_iter().find_map(|(_, folder)| open(folder))
     }
 
-    /// Waits for the right to build; who waited finds the template there.
-    pub(super) fn lock(&self, key: &str) -> io::Result<BuildLock> {
+    /// The template of this key that a layer belongs to.
+    pub(crate) fn find_on(&self, key: &str, layer: &Path) -> Option<Template> {
+        let is_below = |folder: &PathBuf| folder.join(LAYER) == layer;
+        let mut builds = self.builds_of(key).into_iter().map(|(_, folder)| folder);
+        open(builds.find(is_below)?)
+    }
+
+    /// The folder of a build, when the layer in it is still the one that VMs were made on.
+    pub(crate) fn standing(&self, name: &str) -> Option<PathBuf> {
+        let folder = self.folder(name);
+        let published = read_manifest(&folder)?.files.remove(LAYER)?;
+        (stamp(&folder.join(LAYER)).ok()? == published).then_some(folder)
+    }
+
+    /// The right to build, unless another process has it; who waited finds the template there.
+    pub(super) fn try_lock(&self, key: &str) -> io::Result<Option<BuildLock>> {
         make_private(&self.0)?;
         let file = open_lock(&self.0.join(format!("{LOCK}{key}")))?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map(BuildLock)
-            .map_err(|(_, errno)| errno.into())
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(BuildLock(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno.into()),
+        }
     }
 
     /// A folder to build in, after clearing away what killed builds left.
     pub(super) fn partial(&self) -> io::Result<Partial> {
+        let _tidy = self.tidy()?;
         self.remove_dead_partials();
         let folder = self.0.join(format!("{PARTIAL}{}", random_hex(8)?));
         make_private(&folder)?;
@@ -127,14 +155,14 @@ impl Shelf {
         })
     }
 
-    /// Makes a finished build the template of its key, in the place of a damaged one.
+    /// Makes a finished build a template of its key; tells its name.
     pub(super) fn publish(
         &self,
         partial: &Partial,
         identity: Identity,
         facts: Facts,
-    ) -> io::Result<()> {
-        let key = identity.key();
+    ) -> io::Result<String> {
+        let name = format!("{}-{}", identity.key(), random_hex(4)?);
         let manifest = Manifest {
             identity,
             facts,
@@ -142,42 +170,54 @@ impl Shelf {
         };
         let text = serde_json::to_vec_pretty(&manifest)?;
         fs::write(partial.folder.join(MANIFEST), text)?;
-        self.drop_template(&self.0.join(&key));
-        fs::rename(&partial.folder, self.0.join(&key))
+        fs::rename(&partial.folder, self.folder(&name))?;
+        Ok(name)
     }
 
-    /// Removes a template that turned out to be of no use. VMs that run on it keep their files.
-    pub(crate) fn drop_template(&self, folder: &Path) {
-        // Renamed first, so that nobody finds half of one.
-        let Ok(doomed) = random_hex(8).map(|name| self.0.join(format!("{PARTIAL}{name}"))) else {
-            return;
-        };
-        if fs::rename(folder, &doomed).is_ok() {
-            let _ = fs::remove_dir_all(doomed);
+    /// Sees to it that a template that turned out to be of no use is not found again. Its layer
+    /// stays for as long as the disk of a VM `stands_on` it.
+    pub(crate) fn discard(&self, template: Template, stands_on: impl Fn(&Path) -> bool) {
+        let Template {
+            folder, in_hand, ..
+        } = template;
+        self.take_away(&folder.join(GUEST));
+        drop(in_hand);
+        self.remove(&folder, &stands_on);
+    }
+
+    /// Removes what is damaged or not `wanted` any more; tells names and bytes.
+    pub(crate) fn prune(
+        &self,
+        wanted: impl Fn(&Identity) -> bool,
+        stands_on: impl Fn(&Path) -> bool,
+    ) -> (Vec<String>, u64) {
+        if let Ok(_tidy) = self.tidy() {
+            self.remove_dead_partials();
         }
-    }
-
-    /// Removes what `keep` does not want; tells names and bytes.
-    pub(crate) fn prune(&self, keep: impl Fn(&Path, &Identity) -> bool) -> (Vec<String>, u64) {
-        self.remove_dead_partials();
         let (mut names, mut freed) = (Vec::new(), 0);
         for (name, folder) in self.folders() {
-            let manifest = read_manifest(&folder);
-            let wanted = manifest.is_some_and(|manifest| {
-                stamps(&folder).is_ok_and(|found| found == manifest.files)
-                    && keep(&folder, &manifest.identity)
-            });
-            if !wanted {
-                freed += allocated(&folder);
-                self.drop_template(&folder);
+            let manifest = read_manifest(&folder).filter(|manifest| manifest.is_true_of(&folder));
+            if manifest.is_some_and(|manifest| wanted(&manifest.identity)) {
+                continue;
+            }
+            let bytes = allocated(&folder);
+            if self.remove(&folder, &stands_on) {
+                freed += bytes;
                 names.push(format!("templates/{name}"));
             }
         }
         (names, freed)
     }
 
-    /// Drops the least used templates until all fit into `limit` bytes; `newest` stays.
-    pub(super) fn shrink(&self, limit: u64, newest: &str, in_use: impl Fn(&Path) -> bool) {
+    /// Removes what the build called `newest` replaces, and then the least used templates until all
+    /// fit into `limit` bytes. The newest stays, whatever its size.
+    pub(super) fn shrink(&self, limit: u64, newest: &str, stands_on: impl Fn(&Path) -> bool) {
+        let key = newest.split('-').next().unwrap_or_default();
+        for (name, folder) in self.builds_of(key) {
+            if name != newest {
+                self.remove(&folder, &stands_on);
+            }
+        }
         let mut all: Vec<_> = self
             .folders()
             .into_iter()
@@ -197,19 +237,58 @@ impl Shelf {
             if total <= limit {
                 return;
             }
-            if name != newest && !in_use(&folder) {
-                self.drop_template(&folder);
+            if name != newest && self.remove(&folder, &stands_on) {
                 total -= bytes;
             }
         }
     }
 
-    /// Bytes that all templates take on disk.
-    pub(crate) fn used_bytes(&self) -> u64 {
-        self.folders()
-            .iter()
-            .map(|(_, folder)| allocated(folder))
-            .sum()
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for (_, folder) in self.folders() {
+            census.bytes += allocated(&folder);
+            let manifest = read_manifest(&folder).filter(|manifest| manifest.is_true_of(&folder));
+            match manifest.map(|manifest| manifest.identity.kind()) {
+                Some(Kind::Mounted) => census.mounted += 1,
+                Some(Kind::Bare) => census.bare += 1,
+                None => census.unusable += 1,
+            }
+        }
+        census
+    }
+
+    /// Removes a build that nobody has in hand and no VM's disk stands on.
+    fn remove(&self, folder: &Path, stands_on: &impl Fn(&Path) -> bool) -> bool {
+        // A VM that is being made has its record before it lets go of its template, so the records
+        // are asked after the lock. What has no manifest was never in anybody's hand.
+        let lock = match File::open(folder.join(MANIFEST)) {
+            Ok(file) => match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => Some(lock),
+                Err(_) => return false,
+            },
+            Err(_) => None,
+        };
+        let removed = !stands_on(folder) && self.take_away(folder);
+        drop(lock);
+        removed
+    }
+
+    /// Removes a folder so that nobody finds half of it; false when it cannot be touched.
+    fn take_away(&self, folder: &Path) -> bool {
+        let Ok(doomed) = random_hex(8).map(|name| self.0.join(format!("{PARTIAL}{name}"))) else {
+            return false;
+        };
+        if fs::rename(folder, &doomed).is_err() {
+            return false;
+        }
+        // What cannot be removed now is debris of that name for the next build or prune.
+        let _ = fs::remove_dir_all(doomed);
+        true
+    }
+
+    fn builds_of(&self, key: &str) -> Vec<(String, PathBuf)> {
+        let prefix = format!("{key}-");
+        self.entries(|name| name.starts_with(&prefix))
     }
 
     fn folders(&self) -> Vec<(String, PathBuf)> {
@@ -224,6 +303,13 @@ impl Shelf {
             .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
             .filter(|(name, _)| wanted(name))
             .collect()
+    }
+
+    /// Held for the moment in which partial folders are looked through or begun: one that was just
+    /// made is not locked yet, and looks like a dead one.
+    fn tidy(&self) -> io::Result<Flock<File>> {
+        Flock::lock(File::open(&self.0)?, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno.into())
     }
 
     fn remove_dead_partials(&self) {
@@ -250,6 +336,29 @@ impl Drop for Partial {
     }
 }
 
+impl Manifest {
+    /// Whether the files are those that were published.
+    fn is_true_of(&self, folder: &Path) -> bool {
+        stamps(folder).is_ok_and(|found| found == self.files)
+    }
+}
+
+/// Takes a template in hand, when it is as it was published.
+fn open(folder: PathBuf) -> Option<Template> {
+    let file = File::open(folder.join(MANIFEST)).ok()?;
+    // For removing the least used first; a cache that cannot be written is none of ours to tidy.
+    let _ = file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
+    let in_hand = Flock::lock(file, FlockArg::LockSharedNonblock).ok()?;
+    // Only now: whoever was about to remove it has done so, and this finds nothing.
+    let manifest = read_manifest(&folder).filter(|manifest| manifest.is_true_of(&folder))?;
+    Some(Template {
+        folder,
+        kind: manifest.identity.kind(),
+        facts: manifest.facts,
+        in_hand: Arc::new(in_hand),
+    })
+}
+
 fn read_manifest(folder: &Path) -> Option<Manifest> {
     serde_json::from_slice(&fs::read(folder.join(MANIFEST)).ok()?).ok()
 }
@@ -260,20 +369,21 @@ fn stamps(folder: &Path) -> io::Result<BTreeMap<String, FileStamp>> {
     for entry in fs::read_dir(folder)?.chain(fs::read_dir(folder.join(GUEST))?) {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let found = entry.metadata()?;
-        if name == MANIFEST || name == BUSY || found.is_dir() {
+        if name == MANIFEST || name == BUSY || entry.file_type()?.is_dir() {
             continue;
         }
-        stamps.insert(
-            name,
-            FileStamp {
-                size: found.size(),
-                mtime: found.mtime(),
-                mtime_nsec: found.mtime_nsec(),
-            },
-        );
+        stamps.insert(name, stamp(&entry.path())?);
     }
     Ok(stamps)
+}
+
+fn stamp(path: &Path) -> io::Result<FileStamp> {
+    let found = fs::metadata(path)?;
+    Ok(FileStamp {
+        size: found.size(),
+        mtime: found.mtime(),
+        mtime_nsec: found.mtime_nsec(),
+    })
 }
 
 fn allocated(folder: &Path) -> u64 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::launch::EndReason;
+use pyro_wire::launch::{DiskLayer, EndReason};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::events::Events;
@@ -67,9 +67,23 @@ pub(crate) trait Machine {
     /// The end of the guest's console, cleaned for people.
     fn console_tail(&self) -> Vec<String>;
 
+    /// The root disk as it is now, bottom layer first.
+    fn disk(&self) -> &[DiskLayer];
+
+    /// Why the guest stands still for a while, when it does.
+    fn standstill(&self) -> Option<&str>;
+
+    /// Puts an empty layer on top of the root disk. A refusal leaves everything as it was; whoever
+    /// drops the future cannot know what the disk is, and must end the machine.
+    fn add_layer<'a>(&'a mut self, layer: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>>;
+
     /// Resolves when the machine is over and its process has ended. May be dropped and asked
     /// again, but not after it has answered.
     fn ended(&mut self) -> LocalBoxFuture<'_, Death>;
+
+    /// Ends the VMM in an orderly way, with all that it held back on the disk. As
+    /// [`Machine::ended`], once it is over.
+    fn quit(&mut self) -> LocalBoxFuture<'_, Death>;
 
     /// Pulls the plug. [`Machine::ended`] tells when it has happened.
     fn kill(&mut self);

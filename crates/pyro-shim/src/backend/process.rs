@@ -11,7 +11,7 @@ use futures::future::LocalBoxFuture;
 use nix::sys::signal::Signal as Farewell;
 use nix::unistd::Pid;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::launch::Process;
+use pyro_wire::launch::{DiskLayer, Process};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
@@ -134,8 +134,27 @@ impl Machine for ProcessMachine {
         self.output.lines()
     }
 
+    fn disk(&self) -> &[DiskLayer] {
+        &[]
+    }
+
+    fn standstill(&self) -> Option<&str> {
+        None
+    }
+
+    fn add_layer<'a>(&'a mut self, _: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        let words = "commands run on the host itself here: there is no disk to put a layer on";
+        async move { Err(Fault::new(FaultCode::Refused, words)) }.boxed_local()
+    }
+
     fn ended(&mut self) -> LocalBoxFuture<'_, Death> {
         self.death().boxed_local()
+    }
+
+    /// The agent holds nothing back: what its commands wrote is the host's.
+    fn quit(&mut self) -> LocalBoxFuture<'_, Death> {
+        self.kill();
+        self.ended()
     }
 
     fn kill(&mut self) {

@@ -52,6 +52,7 @@ impl Room {
             }),
             boot_deadline_ms: 20_000,
             expires_at_ms: None,
+            idle_ms: None,
             bound_to_owner: false,
             remove_when_over: false,
         };

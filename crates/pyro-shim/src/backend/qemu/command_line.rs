@@ -4,11 +4,9 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use pyro_wire::launch::{DiskFormat, DiskLayer};
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// The node that the guest's disk sits on.
-pub(crate) const DISK_NODE: &str = "disk";
+use super::disk::{Disk, FIRST_NODE};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accelerator {
@@ -111,9 +109,7 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) initramfs: &'a Path,
     pub(crate) vcpu_count: u32,
     pub(crate) mem_mib: u32,
-    /// Bottom first; none for a guest that never looks at a disk.
-    pub(crate) disk: &'a [DiskLayer],
-    pub(crate) disposable: bool,
+    pub(crate) disk: &'a Disk,
     pub(crate) ram: Ram<'a>,
 }
 
@@ -140,15 +136,15 @@ impl CommandLine<'_> {
             "virtserialport,chardev=agent,name=pyro.agent",
         ]);
 
-        if let Some(disk) = chain(self.disk, self.disposable) {
-            line.pair("-blockdev", disk.to_string());
-            // A write that the host refuses stops the guest, which the shim hears of and ends
-            // the VM with the reason. Reported to the guest it would be an I/O error in a log
-            // nobody reads, long after the program that wrote has ended well.
+        if let Some(chain) = self.disk.chain() {
+            line.pair("-blockdev", chain.to_string());
+            // A write that the host refuses stops the guest, of which the shim hears: it ends the
+            // VM with the reason, or lets it try again. Reported to the guest it would be an I/O
+            // error in a log nobody reads, long after the program that wrote has ended well.
             line.pair(
                 "-device",
                 format!(
-                    "virtio-blk-pci,disable-legacy=on,drive={DISK_NODE},werror=stop,rerror=report"
+                    "virtio-blk-pci,disable-legacy=on,drive={FIRST_NODE},werror=stop,rerror=report"
                 ),
             );
         }
@@ -191,51 +187,6 @@ fn socket(id: &str, fd: RawFd) -> String {
     format!("socket,id={id},fd={fd}")
 }
 
-/// The disk as one JSON tree. Every layer is named here and none is looked up in the header of
-/// the layer above it, which a guest's owner may have forged.
-fn chain(layers: &[DiskLayer], disposable: bool) -> Option<Value> {
-    let mut below: Option<Value> = None;
-    for (at, layer) in layers.iter().enumerate() {
-        let top = at + 1 == layers.len();
-        let file = json!({
-            "driver": "file",
-            "filename": layer.path,
-            // The kernel's faster interfaces are missing on some hosts and forbidden on others.
-            "aio": "threads",
-            "cache": cache(disposable),
-            "discard": "unmap",
-        });
-        let mut node = json!({
-            "driver": match layer.format {
-                DiskFormat::Raw => "raw",
-                DiskFormat::Qcow2 => "qcow2",
-            },
-            "file": file,
-            "read-only": !top,
-            "cache": cache(disposable),
-        });
-        if top {
-            node["node-name"] = DISK_NODE.into();
-            // Deleted files give their space back, and zeroes take none.
-            node["discard"] = "unmap".into();
-            node["detect-zeroes"] = "unmap".into();
-        }
-        if layer.format == DiskFormat::Qcow2 {
-            node["backing"] = below.take().unwrap_or(Value::Null);
-        }
-        below = Some(node);
-    }
-    below
-}
-
-/// A flush of the guest reaches the host's disk, except where the disk will be thrown away: there
-/// a crash of the host loses nothing that anybody would look for, and programs such as dpkg and
-/// git flush after every file. Either way QEMU hands its tables to the host's kernel on a flush,
-/// so killing QEMU after one loses nothing.
-fn cache(disposable: bool) -> Value {
-    json!({ "direct": false, "no-flush": disposable })
-}
-
 #[derive(Default)]
 struct Line {
     arguments: Vec<OsString>,
@@ -253,37 +204,17 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use pyro_wire::launch::{DiskFormat, DiskLayer};
+
     use super::*;
-
-    fn layer(path: &str, format: DiskFormat) -> DiskLayer {
-        DiskLayer {
-            path: path.into(),
-            format,
-        }
-    }
-
-    #[test]
-    fn a_chain_names_every_layer_and_ends() {
-        let layers = [
-            layer("/base, with comma", DiskFormat::Raw),
-            layer("/seed", DiskFormat::Qcow2),
-            layer("/work", DiskFormat::Qcow2),
-        ];
-        let top = chain(&layers, true).unwrap();
-        assert_eq!(top["file"]["filename"], "/work");
-        assert_eq!(top["read-only"], false);
-        assert_eq!(top["backing"]["file"]["filename"], "/seed");
-        assert_eq!(top["backing"]["read-only"], true);
-        let base = &top["backing"]["backing"];
-        assert_eq!(base["file"]["filename"], "/base, with comma");
-        assert_eq!(
-            (&base["driver"], base.get("backing")),
-            (&json!("raw"), None)
-        );
-    }
 
     #[test]
     fn saving_and_resuming_differ_in_the_memory_and_the_kernel_only() {
+        let layer = DiskLayer {
+            path: "/disk".into(),
+            format: DiskFormat::Qcow2,
+        };
+        let disk = Disk::new(vec![layer], false);
         let line = |ram| {
             let line = CommandLine {
                 accelerator: Accelerator::Tcg,
@@ -291,8 +222,7 @@ mod tests {
                 initramfs: Path::new("/initramfs"),
                 vcpu_count: 2,
                 mem_mib: 256,
-                disk: &[layer("/disk", DiskFormat::Qcow2)],
-                disposable: false,
+                disk: &disk,
                 ram,
             };
             let arguments = line.arguments(&Descriptors {
@@ -345,13 +275,5 @@ mod tests {
                 .iter()
                 .any(|word| word.contains("memory-backend"))
         );
-    }
-
-    #[test]
-    fn a_lone_layer_trusts_no_header() {
-        let top = chain(&[layer("/disk", DiskFormat::Qcow2)], false).unwrap();
-        assert_eq!(top["backing"], Value::Null);
-        assert_eq!(top["cache"]["no-flush"], false);
-        assert!(chain(&[], false).is_none());
     }
 }

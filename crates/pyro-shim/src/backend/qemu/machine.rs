@@ -11,13 +11,16 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use nix::sys::signal::Signal;
 use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::DiskLayer;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::command_line::{CommandLine, Descriptors, Ram};
+use super::disk::Disk;
 use super::qmp::{Event, Qmp, QmpError};
+use super::shortage::{Shortage, Step};
 use super::stub;
 use crate::backend::child::{Pass, describe, spawn};
 use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine};
@@ -125,6 +128,8 @@ fn spawn_qemu(
         qmp: None,
         console: Tail::follow(console, CONSOLE_BYTES),
         errors: Tail::follow(Receiver::from_owned_fd(errors.into())?, ERROR_BYTES),
+        disk: command_line.disk.clone(),
+        shortage: None,
         shutdown: None,
         verdict: None,
     };
@@ -145,6 +150,9 @@ pub(super) struct QemuMachine {
     qmp: Option<Qmp>,
     console: Tail,
     errors: Tail,
+    disk: Disk,
+    /// The guest stands still because the host's disk is full.
+    shortage: Option<Shortage>,
     /// Why QEMU said that it is about to end.
     shutdown: Option<String>,
     /// Why it had to be killed.
@@ -180,6 +188,10 @@ impl QemuMachine {
                 Some(qmp) => qmp.event().left_future(),
                 None => std::future::pending().right_future(),
             };
+            let shortage = match &mut self.shortage {
+                Some(shortage) => shortage.step().left_future(),
+                None => std::future::pending().right_future(),
+            };
             tokio::select! {
                 status = self.child.wait() => return self.explain(status).await,
                 event = event => match event {
@@ -190,8 +202,19 @@ impl QemuMachine {
                         self.kill();
                     },
                     Err(_) => self.qmp = None,
+                },
+                step = shortage => match step {
+                    Step::Try => self.go_on().await,
+                    Step::Forget => self.shortage = None,
                 }
             }
+        }
+    }
+
+    async fn go_on(&mut self) {
+        if let Some(qmp) = &mut self.qmp {
+            // A monitor that fails is on its end, which the next events tell.
+            let _ = qmp.command("cont").await;
         }
     }
 
@@ -202,14 +225,12 @@ impl QemuMachine {
                 self.shutdown = Some(reason);
                 None
             }
-            Event::WriteFailed { no_space: true, .. } => Some((
-                DeathKind::NoSpace,
-                "the host's disk is full: the VM could not write to its disk".into(),
-            )),
-            Event::WriteFailed { reason, .. } if reason.contains("quota") => Some((
-                DeathKind::NoSpace,
-                format!("the host's disk quota is used up: {reason}"),
-            )),
+            Event::WriteFailed { no_space: true, .. } => {
+                self.no_space("the host's disk is full: the VM could not write to its disk".into())
+            }
+            Event::WriteFailed { reason, .. } if reason.contains("quota") => {
+                self.no_space(format!("the host's disk quota is used up: {reason}"))
+            }
             Event::WriteFailed { reason, .. } => Some((
                 DeathKind::Vmm,
                 format!("the host could not write to the VM's disk: {reason}"),
@@ -220,6 +241,19 @@ impl QemuMachine {
             )),
             Event::Stopped { .. } => None,
         }
+    }
+
+    /// The end of a VM whose disk is thrown away; any other gets some time for its writes.
+    fn no_space(&mut self, message: String) -> Option<(DeathKind, String)> {
+        let goes_on = match &mut self.shortage {
+            _ if self.disk.is_disposable() => false,
+            Some(shortage) => shortage.goes_on(),
+            None => {
+                self.shortage = Some(Shortage::new(message.clone()));
+                true
+            }
+        };
+        (!goes_on).then_some((DeathKind::NoSpace, message))
     }
 
     async fn explain(&mut self, status: io::Result<ExitStatus>) -> Death {
@@ -307,8 +341,37 @@ impl Machine for QemuMachine {
         self.console.lines()
     }
 
+    fn disk(&self) -> &[DiskLayer] {
+        self.disk.layers()
+    }
+
+    fn standstill(&self) -> Option<&str> {
+        Some(&self.shortage.as_ref()?.message)
+    }
+
+    fn add_layer<'a>(&'a mut self, layer: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        async {
+            match &mut self.qmp {
+                Some(qmp) => Ok(self.disk.add(layer, qmp).await?),
+                None => Err(Fault::new(FaultCode::GuestDied, "QEMU is ending")),
+            }
+        }
+        .boxed_local()
+    }
+
     fn ended(&mut self) -> LocalBoxFuture<'_, Death> {
         self.death().boxed_local()
+    }
+
+    fn quit(&mut self) -> LocalBoxFuture<'_, Death> {
+        async {
+            if let Some(qmp) = &mut self.qmp {
+                // The answer may get lost with QEMU.
+                let _ = qmp.command("quit").await;
+            }
+            self.death().await
+        }
+        .boxed_local()
     }
 
     fn kill(&mut self) {

@@ -13,12 +13,14 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{AcceleratorChoice, Qemu};
 
 use self::command_line::{Accelerator, CommandLine, Ram};
+use self::disk::Disk;
 use self::memory::{Found, Memory};
 use self::resume::Template;
 use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
 
 mod command_line;
+mod disk;
 mod machine;
 mod memory;
 mod migration;
@@ -27,14 +29,14 @@ mod qmp;
 mod resume;
 mod rom;
 mod save;
+mod shortage;
 mod stub;
 
 pub(crate) struct QemuBackend {
     spec: Qemu,
     /// Inherited by QEMU, so that the VM counts as alive for as long as QEMU lives.
     lock: Option<OwnedFd>,
-    /// The disk is thrown away at the end.
-    disposable: bool,
+    disk: Disk,
     accelerator: Accelerator,
     reason: String,
     /// A machine was resumed, and nothing was heard of it yet.
@@ -42,12 +44,13 @@ pub(crate) struct QemuBackend {
 }
 
 impl QemuBackend {
+    /// A `disposable` disk is thrown away at the end.
     pub(crate) fn new(spec: Qemu, lock: Option<OwnedFd>, disposable: bool) -> Self {
         Self {
             resuming: false,
+            disk: Disk::new(spec.disk.clone(), disposable),
             spec,
             lock,
-            disposable,
             accelerator: Accelerator::Tcg,
             reason: "emulation was asked for".into(),
         }
@@ -81,7 +84,7 @@ impl QemuBackend {
     fn look_at_files(&self) -> Result<(), BootFailure> {
         readable(&self.spec.kernel, "the kernel")?;
         readable(&self.spec.initramfs, "the initramfs")?;
-        if let Some((top, below)) = self.spec.disk.split_last() {
+        if let Some((top, below)) = self.disk.layers().split_last() {
             for layer in below {
                 readable(&layer.path, "the disk layer")?;
             }
@@ -101,8 +104,7 @@ impl QemuBackend {
             initramfs: &self.spec.initramfs,
             vcpu_count: self.spec.vcpu_count,
             mem_mib: self.spec.mem_mib,
-            disk: &self.spec.disk,
-            disposable: self.disposable,
+            disk: &self.disk,
             ram,
         }
     }

@@ -24,6 +24,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::command_line::{ALWAYS, Accelerator, CommandLine, Ram};
+use super::disk::Disk;
 use super::memory::{Found, Memory};
 use super::{machine, rom};
 use crate::backend::child::{Pass, describe, spawn};
@@ -245,8 +246,7 @@ async fn try_kernel(asked: &Asked<'_>) -> Result<(), Trouble> {
         initramfs: asked.initramfs,
         vcpu_count: 2,
         mem_mib: 256,
-        disk: &[],
-        disposable: true,
+        disk: &Disk::new(Vec::new(), true),
         ram: Ram::Own,
     };
     let guest = |reason: String| Trouble::Guest {

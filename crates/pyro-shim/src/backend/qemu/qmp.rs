@@ -182,8 +182,9 @@ impl Qmp {
         }
     }
 
-    /// Commands are so short that the socket takes them whole: this never waits.
-    async fn command(&mut self, name: &str) -> Result<(), QmpError> {
+    /// Says what needs no answer. Commands are so short that the socket takes them whole: this
+    /// never waits.
+    pub(crate) async fn command(&mut self, name: &str) -> Result<(), QmpError> {
         let line = format!("{{\"execute\":\"{name}\"}}\r\n");
         Ok(self.commands.write_all(line.as_bytes()).await?)
     }

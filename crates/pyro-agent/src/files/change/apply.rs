@@ -1,0 +1,216 @@
+//! Does the steps of a change, and undoes them.
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::fcntl::{RenameFlags, renameat2};
+use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::files::change::area::Area;
+use crate::files::change::cursor::{Cursor, Missing};
+use crate::files::change::journal::Step;
+use crate::files::change::plan;
+use crate::files::change::stage::{FolderMeta, time};
+use crate::files::error::FileError;
+use crate::files::status;
+
+/// The three trees that steps move things between.
+pub(crate) struct Trees {
+    pub(crate) workspace: Cursor,
+    pub(crate) new: Cursor,
+    old: Cursor,
+}
+
+impl Trees {
+    pub(crate) fn open(area: &Area, workspace: std::os::fd::OwnedFd) -> Result<Self, FileError> {
+        Ok(Self {
+            workspace: Cursor::new(workspace),
+            new: Cursor::new(area.new_tree()?),
+            old: Cursor::new(area.old_things()?),
+        })
+    }
+
+    /// Does a step, or fails without having done it.
+    pub(crate) fn apply(&mut self, step: &Step) -> Result<(), FileError> {
+        match step {
+            Step::Touch { .. } => Ok(()),
+            Step::Remove { path, number } => {
+                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                renameat2(
+                    folder,
+                    name,
+                    self.old.root(),
+                    number.to_string().as_str(),
+                    RenameFlags::RENAME_NOREPLACE,
+                )
+                .map_err(|error| not_moved("remove", path, error))
+            }
+            Step::RemoveFolder { path, .. } => {
+                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                unlinkat(folder, name, UnlinkatFlags::RemoveDir)
+                    .map_err(|error| not_moved("remove", path, error))?;
+                self.workspace.forget();
+                Ok(())
+            }
+            Step::Move { path, .. } => {
+                let (from, name) = self.new.enter_around(path, Missing::Fail)?;
+                let (to, _) = self.workspace.enter_around(path, Missing::Fail)?;
+                renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE)
+                    .map_err(|error| not_moved("move into place", path, error))?;
+                self.new.forget();
+                Ok(())
+            }
+            Step::Replace { path, .. } => self.exchange(path),
+        }
+    }
+
+    fn exchange(&mut self, path: &[u8]) -> Result<(), FileError> {
+        let (from, name) = self.new.enter_around(path, Missing::Fail)?;
+        let (to, _) = self.workspace.enter_around(path, Missing::Fail)?;
+        let look = |folder| {
+            status::look(folder, name)
+                .map(|status| status::kind_of(&status))
+                .map_err(|error| not_moved("look at", path, error))
+        };
+        let new = look(from)?;
+        let exchange = || {
+            renameat2(from, name, to, name, RenameFlags::RENAME_EXCHANGE)
+                .map_err(|error| not_moved("replace", path, error))
+        };
+        exchange()?;
+        // Somebody may have put something else there since it was looked at.
+        if look(from)? != new {
+            exchange()?;
+            return Err(changed(path));
+        }
+        Ok(())
+    }
+
+    /// Gives folders their modes and times, those inside of others first: afterwards they may not
+    /// be entered any more.
+    pub(crate) fn furnish(&mut self, folders: &mut [FolderMeta]) -> Result<(), FileError> {
+        // Stable, so that the later one of two for the same folder still comes later.
+        folders.sort_by(|one, other| other.path.cmp(&one.path));
+        for folder in folders {
+            set_folder(
+                &mut self.workspace,
+                &folder.path,
+                folder.mode,
+                folder.mtime_ns,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Undoes what was done of these steps, and goes on where something cannot be undone. Says
+    /// what that was first.
+    pub(crate) fn undo(&mut self, steps: &[Step]) -> Result<(), FileError> {
+        self.workspace.forget();
+        self.new.forget();
+        let mut first = Ok(());
+        for step in steps.iter().rev() {
+            if let Err(error) = self.undo_one(step)
+                && first.is_ok()
+            {
+                first = Err(error);
+            }
+        }
+        first
+    }
+
+    fn undo_one(&mut self, step: &Step) -> Result<(), FileError> {
+        match step {
+            Step::Touch {
+                path,
+                mode,
+                mtime_ns,
+            } => set_folder(&mut self.workspace, path, *mode, *mtime_ns),
+            Step::Remove { path, number } => {
+                let number = number.to_string();
+                let failed = |error| not_moved("put back", path, error);
+                if status::find(self.old.root(), number.as_bytes())
+                    .map_err(failed)?
+                    .is_none()
+                {
+                    return Ok(());
+                }
+                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                let flags = RenameFlags::RENAME_NOREPLACE;
+                renameat2(self.old.root(), number.as_str(), folder, name, flags).map_err(failed)
+            }
+            Step::RemoveFolder {
+                path,
+                mode,
+                mtime_ns,
+            } => {
+                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                match mkdirat(folder, name, Mode::from_bits_truncate(0o700)) {
+                    Ok(()) => set_folder(&mut self.workspace, path, *mode, *mtime_ns),
+                    Err(Errno::EEXIST) => Ok(()),
+                    Err(error) => Err(not_moved("put back", path, error)),
+                }
+            }
+            Step::Move { path, inode } => {
+                if !is_at(&mut self.workspace, path, *inode)? {
+                    return Ok(());
+                }
+                let failed = |error| not_moved("take back", path, error);
+                let (to, _) = self.new.enter_around(path, Missing::Fail)?;
+                let (from, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                let flags = RenameFlags::RENAME_NOREPLACE;
+                match renameat2(from, name, to, name, flags) {
+                    // Only root may move a folder that is not writable.
+                    Err(Errno::EACCES) => {
+                        let mode = Mode::from_bits_truncate(0o700);
+                        fchmodat(from, name, mode, FchmodatFlags::FollowSymlink)
+                            .and_then(|()| renameat2(from, name, to, name, flags))
+                            .map_err(failed)?;
+                    }
+                    moved => moved.map_err(failed)?,
+                }
+                self.workspace.forget();
+                Ok(())
+            }
+            Step::Replace { path, inode } => match is_at(&mut self.workspace, path, *inode)? {
+                true => self.exchange(path),
+                false => Ok(()),
+            },
+        }
+    }
+}
+
+/// Whether a step has brought its inode to where it belongs.
+fn is_at(tree: &mut Cursor, path: &[u8], inode: u64) -> Result<bool, FileError> {
+    plan::find(tree, path).map(|found| found.is_some_and(|status| status.st_ino == inode))
+}
+
+fn set_folder(tree: &mut Cursor, path: &[u8], mode: u32, mtime_ns: i64) -> Result<(), FileError> {
+    let folder = tree.enter(path, Missing::Fail)?;
+    let mode = Mode::from_bits_truncate(mode);
+    fchmodat(folder, ".", mode, FchmodatFlags::FollowSymlink)
+        .and_then(|()| {
+            utimensat(
+                folder,
+                ".",
+                &TimeSpec::UTIME_OMIT,
+                &time(mtime_ns),
+                UtimensatFlags::NoFollowSymlink,
+            )
+        })
+        .map_err(|error| FileError::io("set mode and time of", path, error))
+}
+
+fn not_moved(step: &'static str, path: &[u8], error: Errno) -> FileError {
+    match error {
+        Errno::ENOENT | Errno::EEXIST | Errno::ENOTDIR => changed(path),
+        Errno::ENOTEMPTY => FileError::conflict(path, "cannot be removed, as it is not empty"),
+        Errno::EXDEV => FileError::conflict(path, "is on another disk than the workspace"),
+        error => FileError::io(step, path, io::Error::from(error)),
+    }
+}
+
+fn changed(path: &[u8]) -> FileError {
+    FileError::conflict(path, "was changed by somebody else at the same time")
+}

@@ -1,0 +1,106 @@
+//! Goes from folder to folder of one tree without ever following a link.
+//!
+//! Keeps the descriptors of the folders on the way open, as paths come sorted and mostly share
+//! them.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+
+use crate::files::error::FileError;
+use crate::files::path;
+
+/// What to do about a folder that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Fail,
+    Make,
+}
+
+pub(crate) struct Cursor {
+    root: OwnedFd,
+    /// The folders from the root to where the cursor is.
+    way: Vec<(Vec<u8>, OwnedFd)>,
+}
+
+impl Cursor {
+    pub(crate) fn new(root: OwnedFd) -> Self {
+        Self {
+            root,
+            way: Vec::new(),
+        }
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Goes to a folder, given by its tidy path.
+    pub(crate) fn enter(
+        &mut self,
+        folder: &[u8],
+        missing: Missing,
+    ) -> Result<BorrowedFd<'_>, FileError> {
+        let mut depth = 0;
+        let mut end = 0;
+        for part in folder.split(|byte| *byte == b'/') {
+            if part.is_empty() {
+                break;
+            }
+            end += part.len() + usize::from(depth > 0);
+            let known = self.way.get(depth).is_some_and(|(name, _)| name == part);
+            if !known {
+                self.way.truncate(depth);
+                let inside = open(self.here(), part, missing)
+                    .map_err(|error| not_entered(&folder[..end], error))?;
+                self.way.push((part.to_vec(), inside));
+            }
+            depth += 1;
+        }
+        self.way.truncate(depth);
+        Ok(self.here())
+    }
+
+    /// Goes to the folder that a path is in.
+    pub(crate) fn enter_around<'path>(
+        &mut self,
+        path: &'path [u8],
+        missing: Missing,
+    ) -> Result<(BorrowedFd<'_>, &'path [u8]), FileError> {
+        let (folder, name) = path::split(path);
+        self.enter(folder, missing).map(|folder| (folder, name))
+    }
+
+    /// Forgets what it knows, which a renaming may have made untrue.
+    pub(crate) fn forget(&mut self) {
+        self.way.clear();
+    }
+
+    fn here(&self) -> BorrowedFd<'_> {
+        self.way
+            .last()
+            .map_or(self.root.as_fd(), |(_, folder)| folder.as_fd())
+    }
+}
+
+fn open(folder: BorrowedFd, name: &[u8], missing: Missing) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(folder, name, flags, Mode::empty()) {
+        Err(Errno::ENOENT) if missing == Missing::Make => {
+            mkdirat(folder, name, Mode::from_bits_truncate(0o755))?;
+            openat(folder, name, flags, Mode::empty())
+        }
+        opened => opened,
+    }
+}
+
+fn not_entered(folder: &[u8], error: Errno) -> FileError {
+    match error {
+        Errno::ENOTDIR | Errno::ELOOP => {
+            FileError::bad_path(folder, "it is no folder, and no link is followed here")
+        }
+        error => FileError::opening(folder, error),
+    }
+}

@@ -1,0 +1,245 @@
+//! Changes many files at once, or none.
+//!
+//! ```text
+//! stage    unpack the archive aside            nothing of the workspace was touched
+//! plan     compare with what is there
+//! journal  write down every step, flush        from here on a crash is undone at the next start
+//! apply    move, exchange, remove, set modes
+//! index    for a baseline: what is there now
+//! commit   remove the journal                  from here on it has happened
+//! clean    remove what was replaced
+//! ```
+//!
+//! One change at a time. The steps are done while commands run: a path that is replaced is never
+//! missing for them, but they may see the first paths changed before the last.
+
+mod apply;
+mod area;
+mod cursor;
+mod input;
+mod journal;
+mod plan;
+mod stage;
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::stat::fstat;
+use nix::unistd::syncfs;
+use pyro_wire::agent::ExecControl;
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::files::{Change, ChangeReply, Expected};
+use pyro_wire::frame::{self, FrameError, Kind};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
+use tokio::time::timeout;
+
+pub(crate) use self::stage::Hashes;
+
+use crate::agent::Agent;
+use crate::console;
+use crate::files::archive::read::Archive;
+use crate::files::change::apply::Trees;
+use crate::files::change::area::Area;
+use crate::files::change::cursor::Cursor;
+use crate::files::change::input::{AHEAD, Input, Piece};
+use crate::files::change::plan::Planner;
+use crate::files::error::FileError;
+use crate::files::places::Places;
+use crate::files::{index, path, status};
+use crate::peer::{Peer, Reader, Writer};
+
+/// How long a change may wait for the one before it.
+pub(crate) const TURN: Duration = Duration::from_secs(60);
+
+/// Carries out a change, whose archive follows on the stream.
+pub(crate) async fn run<P: Peer>(
+    agent: &Agent,
+    request: Change,
+    from: &mut Reader<P>,
+    to: &mut Writer<P>,
+) -> Result<(), FrameError> {
+    let reply = match timeout(TURN, agent.changes.clone().lock_owned()).await {
+        Ok(turn) => take_turn(agent, request, from, turn).await,
+        Err(_) => {
+            let words = "another change, or a copy of the disk, has not ended yet";
+            ChangeReply::Failed(Fault::new(FaultCode::Refused, words))
+        }
+    };
+    frame::write_message(to, &reply).await
+}
+
+async fn take_turn<P: Peer>(
+    agent: &Agent,
+    request: Change,
+    from: &mut Reader<P>,
+    turn: OwnedMutexGuard<()>,
+) -> ChangeReply {
+    let (pieces, queue) = mpsc::channel(AHEAD);
+    let (reply, mut replied) = oneshot::channel();
+    let places = agent.places.clone();
+    tokio::task::spawn_blocking(move || {
+        // The next change may begin when this one has cleaned up, too.
+        let _turn = turn;
+        let (done, area) = match carry_out(&places, &request, Input::new(queue)) {
+            Ok((done, area)) => (Ok(done), Some(area)),
+            Err(error) => (Err(error), None),
+        };
+        // The asking side may have gone, which changes nothing any more.
+        let _ = reply.send(done.unwrap_or_else(|error| ChangeReply::Failed(error.fault())));
+        drop(area);
+    });
+    tokio::select! {
+        biased;
+        reply = &mut replied => return ended(reply.ok()),
+        () = feed(from, pieces) => {}
+        // Dropping the pieces makes the change give up, unless all of them have come.
+        () = agent.closing() => {}
+    }
+    ended(replied.await.ok())
+}
+
+fn ended(reply: Option<ChangeReply>) -> ChangeReply {
+    reply.unwrap_or_else(|| {
+        ChangeReply::Failed(Fault::new(
+            FaultCode::GuestIo,
+            "the change has come to no end",
+        ))
+    })
+}
+
+/// Passes the archive on. Ends after its end, when the asking side is gone, and when nobody takes
+/// any more of it.
+async fn feed<P: Peer>(from: &mut Reader<P>, pieces: mpsc::Sender<Piece>) {
+    while let Ok(Some(frame)) = frame::read(from).await {
+        let piece = match frame.kind {
+            Kind::Input => Piece::Data(frame.body),
+            Kind::Message if matches!(frame.message(), Ok(ExecControl::InputEnd)) => Piece::End,
+            _ => continue,
+        };
+        let last = matches!(piece, Piece::End);
+        if pieces.send(piece).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+fn carry_out(
+    places: &Places,
+    request: &Change,
+    input: Input,
+) -> Result<(ChangeReply, Area), FileError> {
+    let destination = path::tidy(&request.destination)?;
+    let remove = request.remove.iter().map(|path| path::tidy(path));
+    let remove: Vec<Vec<u8>> = remove.collect::<Result<_, _>>()?;
+    recover(places)?;
+    let mut area = Area::make(places)?;
+    same_disk(places, &area)?;
+
+    let archive = Archive::new(input);
+    let new = area.new_tree()?;
+    let mut staged = stage::stage(archive, new, destination, request.baseline)?;
+
+    let mut trees = Trees::open(&area, places.make_workspace()?)?;
+    let planner = Planner::new(&mut trees.new, &mut trees.workspace, request.keep_modes);
+    let (steps, removed) = planner.plan(&remove, &staged.folders)?;
+    journal::write(&area.journal(), &steps)?;
+    if places.own_disk() {
+        syncfs(area.old_things()?)
+            .map_err(|error| FileError::at("write", "what was unpacked to the disk", error))?;
+    }
+
+    let mut done = check(&request.expect, &mut trees.workspace);
+    if done.is_ok() {
+        done = steps
+            .iter()
+            .try_for_each(|step| trees.apply(step))
+            .and_then(|()| trees.furnish(&mut staged.folders));
+    }
+    if done.is_ok() && request.baseline {
+        let workspace = places.open_workspace()?;
+        done = index::record(workspace, &area.index(), &staged.hashes);
+    }
+    if let Err(error) = done.and_then(|()| journal::remove(&area.journal())) {
+        undo(&mut area, &mut trees, &steps)?;
+        return Err(error);
+    }
+    if request.baseline {
+        take_index(places, &area)?;
+    }
+    let done = ChangeReply::Done {
+        entries: staged.entries,
+        bytes: staged.bytes,
+        removed,
+    };
+    Ok((done, area))
+}
+
+/// Moving things works on one disk only, and half of a change on another would be no change.
+fn same_disk(places: &Places, area: &Area) -> Result<(), FileError> {
+    let device = |folder| {
+        fstat(folder)
+            .map(|status| status.st_dev)
+            .map_err(|error| FileError::io("look at", b"", error))
+    };
+    if device(places.make_workspace()?)? == device(area.old_things()?)? {
+        return Ok(());
+    }
+    Err(FileError::refused(format!(
+        "something else than the workspace's disk is mounted at {}",
+        path::shown(b"")
+    )))
+}
+
+/// Whether everything is as the asking side believes.
+fn check(expected: &[Expected], workspace: &mut Cursor) -> Result<(), FileError> {
+    for Expected { path, stamp } in expected {
+        let path = path::tidy(path)?;
+        let found = plan::find(workspace, &path)?.map(|status| status::stamp(&status));
+        if found != *stamp {
+            let why = match (stamp, found) {
+                (None, _) => "is there now, and was not when it was looked at",
+                (Some(_), None) => "is not there any more",
+                (Some(_), Some(_)) => "was changed since it was looked at",
+            };
+            return Err(FileError::conflict(&path, why));
+        }
+    }
+    Ok(())
+}
+
+fn undo(area: &mut Area, trees: &mut Trees, steps: &[journal::Step]) -> Result<(), FileError> {
+    trees
+        .undo(steps)
+        .and_then(|()| journal::remove(&area.journal()))
+        .inspect_err(|error| {
+            // The next change, and the next start, try once more.
+            area.keep(true);
+            console::report(format_args!("a change could not be undone: {error}"));
+        })
+}
+
+/// Finishes what a crash has broken off: undoes a change that was not committed, or cleans up
+/// after one that was.
+pub(crate) fn recover(places: &Places) -> Result<(), FileError> {
+    let Some(mut area) = Area::left(places) else {
+        return Ok(());
+    };
+    let steps = journal::read(&area.journal())
+        .map_err(|source| FileError::at("read", "the journal of a change", source))?;
+    match steps {
+        Some(steps) => {
+            let mut trees = Trees::open(&area, places.make_workspace()?)?;
+            undo(&mut area, &mut trees, &steps)?;
+        }
+        None if area.index().exists() => take_index(places, &area)?,
+        None => {}
+    }
+    area.keep(false);
+    Ok(())
+}
+
+/// Makes the new baseline the one that counts.
+fn take_index(places: &Places, area: &Area) -> Result<(), FileError> {
+    fs::rename(area.index(), places.index())
+        .map_err(|source| FileError::at("replace", "the index of the baseline", source))
+}

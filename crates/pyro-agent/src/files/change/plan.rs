@@ -1,0 +1,209 @@
+//! Compares what was unpacked with what is there, and says step by step what to do, or what is
+//! in the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat};
+use pyro_wire::files::EntryKind;
+
+use crate::files::change::cursor::{Cursor, Missing};
+use crate::files::change::journal::Step;
+use crate::files::change::stage::FolderMeta;
+use crate::files::error::FileError;
+use crate::files::{folder, path, status, walk};
+
+pub(crate) struct Planner<'a> {
+    /// What was unpacked, and the workspace.
+    pub(crate) new: &'a mut Cursor,
+    pub(crate) workspace: &'a mut Cursor,
+    pub(crate) keep_modes: bool,
+    removed: BTreeSet<Vec<u8>>,
+    /// Folders that stay and that something is done to, with their mode and time.
+    touched: BTreeMap<Vec<u8>, (u32, i64)>,
+    steps: Vec<Step>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(new: &'a mut Cursor, workspace: &'a mut Cursor, keep_modes: bool) -> Self {
+        Self {
+            new,
+            workspace,
+            keep_modes,
+            removed: BTreeSet::new(),
+            touched: BTreeMap::new(),
+            steps: Vec::new(),
+            buffer: vec![0; folder::BUFFER],
+        }
+    }
+
+    /// All steps of a change, and how many of them remove something.
+    pub(crate) fn plan(
+        mut self,
+        remove: &[Vec<u8>],
+        folders: &[FolderMeta],
+    ) -> Result<(Vec<Step>, u64), FileError> {
+        self.removed = remove.iter().cloned().collect();
+        // Backwards, so that a folder comes after what is in it.
+        for path in self.removed.clone().iter().rev() {
+            self.remove(path)?;
+        }
+        let removed = self.steps.len() as u64;
+        self.merge(b"")?;
+        for folder in folders {
+            // Most of them are new, and what becomes of them is nobody's loss.
+            if self.stays(&folder.path)? {
+                self.touch(&folder.path)?;
+            }
+        }
+        let touched = self.touched.into_iter();
+        let mut steps: Vec<Step> = touched
+            .map(|(path, (mode, mtime_ns))| Step::Touch {
+                path: path.into(),
+                mode,
+                mtime_ns,
+            })
+            .collect();
+        steps.append(&mut self.steps);
+        Ok((steps, removed))
+    }
+
+    fn remove(&mut self, path: &[u8]) -> Result<(), FileError> {
+        if path.is_empty() {
+            return Err(FileError::bad_path(path, "it cannot be removed itself"));
+        }
+        let Some(status) = self.find(path)? else {
+            return Err(FileError::not_found(path));
+        };
+        self.touch_around(path)?;
+        let path = path.to_vec().into();
+        self.steps.push(match status::kind_of(&status) {
+            EntryKind::Directory => Step::RemoveFolder {
+                path,
+                mode: status::permissions(&status),
+                mtime_ns: status::mtime_ns(&status),
+            },
+            _ => Step::Remove {
+                path,
+                number: self.steps.len() as u64,
+            },
+        });
+        Ok(())
+    }
+
+    /// Plans for what was unpacked into a folder that the workspace has too. This calls itself no
+    /// deeper than paths may be.
+    fn merge(&mut self, folder: &[u8]) -> Result<(), FileError> {
+        let failed = |error| FileError::io("read", folder, error);
+        let here = self.new.enter(folder, Missing::Fail)?;
+        let names = walk::open(here, b".")
+            .and_then(|here| folder::names(here, &mut self.buffer))
+            .map_err(failed)?;
+        let mut names: Vec<Vec<u8>> = names.into_iter().map(|name| name.bytes).collect();
+        names.sort_unstable();
+        for name in names {
+            self.place(path::join(folder, &name))?;
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, path: Vec<u8>) -> Result<(), FileError> {
+        let (folder, name) = self.new.enter_around(&path, Missing::Fail)?;
+        let new =
+            status::look(folder, name).map_err(|error| FileError::io("look at", &path, error))?;
+        let old = match self.removed.contains(&path) {
+            true => None,
+            false => find(self.workspace, &path)?,
+        };
+        let Some(old) = old else {
+            self.touch_around(&path)?;
+            let inode = new.st_ino;
+            let path = path.into();
+            self.steps.push(Step::Move { path, inode });
+            return Ok(());
+        };
+        match (status::kind_of(&new), status::kind_of(&old)) {
+            (EntryKind::Directory, EntryKind::Directory) => return self.merge(&path),
+            (EntryKind::File, EntryKind::File) => {
+                if self.keep_modes && status::permissions(&old) != status::permissions(&new) {
+                    let mode = Mode::from_bits_truncate(status::permissions(&old));
+                    fchmodat(folder, name, mode, FchmodatFlags::FollowSymlink)
+                        .map_err(|error| FileError::io("set the mode of", &path, error))?;
+                }
+            }
+            (EntryKind::Symlink, EntryKind::Symlink) => {}
+            (EntryKind::Directory, EntryKind::Symlink) => {
+                return Err(FileError::bad_path(
+                    &path,
+                    "it is a symbolic link, and nothing is written through one",
+                ));
+            }
+            (new, old) => return Err(FileError::conflict(&path, in_the_way(new, old))),
+        }
+        self.touch_around(&path)?;
+        self.steps.push(Step::Replace {
+            path: path.into(),
+            inode: new.st_ino,
+        });
+        Ok(())
+    }
+
+    /// What the workspace has at a path. A path through a folder that is missing is missing too.
+    fn find(&mut self, path: &[u8]) -> Result<Option<FileStat>, FileError> {
+        find(self.workspace, path)
+    }
+
+    /// Whether the workspace has this folder, before and afterwards.
+    fn stays(&mut self, path: &[u8]) -> Result<bool, FileError> {
+        let mut around = path;
+        while !around.is_empty() {
+            if self.removed.contains(around) {
+                return Ok(false);
+            }
+            around = path::split(around).0;
+        }
+        Ok(path.is_empty() || self.find(path)?.is_some())
+    }
+
+    /// Remembers the folder around a path, if it stays.
+    fn touch_around(&mut self, path: &[u8]) -> Result<(), FileError> {
+        let (folder, _) = path::split(path);
+        match self.removed.contains(folder) {
+            true => Ok(()),
+            false => self.touch(folder),
+        }
+    }
+
+    fn touch(&mut self, folder: &[u8]) -> Result<(), FileError> {
+        if self.touched.contains_key(folder) {
+            return Ok(());
+        }
+        let here = self.workspace.enter(folder, Missing::Fail)?;
+        let status =
+            nix::sys::stat::fstat(here).map_err(|error| FileError::io("look at", folder, error))?;
+        let known = (status::permissions(&status), status::mtime_ns(&status));
+        self.touched.insert(folder.to_vec(), known);
+        Ok(())
+    }
+}
+
+pub(crate) fn find(tree: &mut Cursor, path: &[u8]) -> Result<Option<FileStat>, FileError> {
+    match tree.enter_around(path, Missing::Fail) {
+        Ok((folder, name)) => {
+            let name = if name.is_empty() { b"." } else { name };
+            status::find(folder, name).map_err(|error| FileError::io("look at", path, error))
+        }
+        Err(FileError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn in_the_way(new: EntryKind, old: EntryKind) -> &'static str {
+    match (new, old) {
+        (_, EntryKind::Directory) => "is a folder, and something else was to take its place",
+        (EntryKind::Directory, _) => "is no folder, and a folder was to take its place",
+        (_, EntryKind::Symlink) => "is a symbolic link, and a file was to take its place",
+        (_, EntryKind::File) => "is a file, and a symbolic link was to take its place",
+        (_, EntryKind::Special) => "is a FIFO, a socket or a device, which nothing replaces",
+    }
+}

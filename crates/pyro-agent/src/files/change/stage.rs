@@ -1,0 +1,251 @@
+//! Unpacks an archive aside, into a tree that mirrors the workspace.
+//!
+//! Folders get their modes and times only where they end up: a folder that nobody may write to
+//! could not be filled, and could be moved by root alone.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, UtimensatFlags, fchmod, fstat, futimens, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use pyro_wire::files::EntryKind;
+
+use crate::files::archive::read::{Archive, Member, MemberKind};
+use crate::files::change::cursor::{Cursor, Missing};
+use crate::files::error::FileError;
+use crate::files::hash::{Hash, Hasher};
+use crate::files::{path, status};
+
+/// What was unpacked.
+#[derive(Default)]
+pub(crate) struct Staged {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    /// What the archive says of folders. Of two, the later one counts.
+    pub(crate) folders: Vec<FolderMeta>,
+    pub(crate) hashes: Hashes,
+}
+
+/// Relative to the workspace.
+pub(crate) struct FolderMeta {
+    pub(crate) path: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) mtime_ns: i64,
+}
+
+/// The contents that came by, by the inodes that they went into.
+pub(crate) type Hashes = HashMap<u64, Known>;
+
+pub(crate) struct Known {
+    pub(crate) size: u64,
+    pub(crate) mtime_ns: i64,
+    pub(crate) hash: Hash,
+}
+
+struct Stage {
+    tree: Cursor,
+    /// A second one, for the targets of hard links.
+    targets: Cursor,
+    destination: Vec<u8>,
+    hashing: bool,
+    /// The modes that a new file does not get by itself.
+    masked: u32,
+    staged: Staged,
+}
+
+/// Unpacks an archive whose names are below `destination`.
+pub(crate) fn stage(
+    mut archive: Archive<impl BufRead>,
+    tree: OwnedFd,
+    destination: Vec<u8>,
+    hashing: bool,
+) -> Result<Staged, FileError> {
+    let again = tree
+        .try_clone()
+        .map_err(|source| FileError::at("open", "the folder to unpack into", source))?;
+    let mut stage = Stage {
+        tree: Cursor::new(tree),
+        targets: Cursor::new(again),
+        destination,
+        hashing,
+        masked: umask(),
+        staged: Staged::default(),
+    };
+    stage.tree.enter(&stage.destination, Missing::Make)?;
+    while let Some(member) = archive.next()? {
+        stage.unpack(&member, &mut archive)?;
+        stage.staged.entries += 1;
+    }
+    Ok(stage.staged)
+}
+
+impl Stage {
+    fn unpack(
+        &mut self,
+        member: &Member,
+        archive: &mut Archive<impl BufRead>,
+    ) -> Result<(), FileError> {
+        let name = path::tidy(&member.name)?;
+        let path = path::tidy(&path::join(&self.destination, &name))?;
+        match member.kind {
+            MemberKind::Folder => self.folder(path, member),
+            _ if name.is_empty() => Err(FileError::bad_path(
+                &path,
+                "the archive has no folder there but something else",
+            )),
+            MemberKind::File => self.file(&path, member, archive),
+            MemberKind::Symlink => self.symlink(&path, member),
+            MemberKind::HardLink => self.hard_link(&path, member),
+        }
+    }
+
+    fn folder(&mut self, path: Vec<u8>, member: &Member) -> Result<(), FileError> {
+        if !path.is_empty() {
+            let (folder, name) = self.tree.enter_around(&path, Missing::Make)?;
+            match mkdirat(folder, name, Mode::from_bits_truncate(0o755)) {
+                Ok(()) => {}
+                Err(Errno::EEXIST) => match existing(folder, name, &path)? {
+                    EntryKind::Directory => {}
+                    _ => return Err(twice(&path)),
+                },
+                Err(error) => return Err(FileError::io("create", &path, error)),
+            }
+        }
+        self.staged.folders.push(FolderMeta {
+            path,
+            mode: member.mode,
+            mtime_ns: member.mtime_ns,
+        });
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        path: &[u8],
+        member: &Member,
+        archive: &mut Archive<impl BufRead>,
+    ) -> Result<(), FileError> {
+        let failed = |error: Errno| FileError::io("write", path, error);
+        let (folder, name) = self.tree.enter_around(path, Missing::Make)?;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(member.mode & 0o777);
+        let mut file = File::from(make(folder, name, path, || {
+            openat(folder, name, flags, mode)
+        })?);
+        let mut hasher = self.hashing.then(Hasher::default);
+        archive.each_chunk(|chunk| {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(chunk);
+            }
+            file.write_all(chunk)
+                .map_err(|source| FileError::io("write", path, source))
+        })?;
+        if member.mode & (self.masked | !0o777) != 0 {
+            fchmod(&file, Mode::from_bits_truncate(member.mode)).map_err(failed)?;
+        }
+        futimens(&file, &TimeSpec::UTIME_OMIT, &time(member.mtime_ns)).map_err(failed)?;
+        self.staged.bytes += member.size;
+        if let Some(hasher) = hasher {
+            let status = fstat(&file).map_err(failed)?;
+            let known = Known {
+                size: status::size(&status),
+                mtime_ns: status::mtime_ns(&status),
+                hash: hasher.finish(),
+            };
+            self.staged.hashes.insert(status.st_ino, known);
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, path: &[u8], member: &Member) -> Result<(), FileError> {
+        let (folder, name) = self.tree.enter_around(path, Missing::Make)?;
+        make(folder, name, path, || {
+            symlinkat(member.link.as_slice(), folder, name)
+        })?;
+        utimensat(
+            folder,
+            name,
+            &TimeSpec::UTIME_OMIT,
+            &time(member.mtime_ns),
+            UtimensatFlags::NoFollowSymlink,
+        )
+        .map_err(|error| FileError::io("set the time of", path, error))
+    }
+
+    /// The target must be a file of the same archive: what is in the workspace may be anybody's.
+    fn hard_link(&mut self, path: &[u8], member: &Member) -> Result<(), FileError> {
+        let target = path::join(&self.destination, &path::tidy(&member.link)?);
+        let missing = || {
+            let target = path::shown(&target);
+            FileError::bad_path(
+                path,
+                format!("it is another name for {target}, which is no file of the archive"),
+            )
+        };
+        let (target_folder, target_name) = self
+            .targets
+            .enter_around(&target, Missing::Fail)
+            .map_err(|_| missing())?;
+        match status::find(target_folder, target_name) {
+            Ok(Some(status)) if status::kind_of(&status) == EntryKind::File => {}
+            _ => return Err(missing()),
+        }
+        if target == path {
+            return Err(twice(path));
+        }
+        let (folder, name) = self.tree.enter_around(path, Missing::Make)?;
+        make(folder, name, path, || {
+            linkat(target_folder, target_name, folder, name, AtFlags::empty())
+        })
+    }
+}
+
+/// Makes something. An archive may hold a name twice, and then the later one counts.
+fn make<T>(
+    folder: BorrowedFd,
+    name: &[u8],
+    path: &[u8],
+    mut make: impl FnMut() -> nix::Result<T>,
+) -> Result<T, FileError> {
+    let failed = |error| FileError::io("create", path, error);
+    match make() {
+        Err(Errno::EEXIST) => {}
+        made => return made.map_err(failed),
+    }
+    if existing(folder, name, path)? == EntryKind::Directory {
+        return Err(twice(path));
+    }
+    unlinkat(folder, name, UnlinkatFlags::NoRemoveDir).map_err(failed)?;
+    make().map_err(failed)
+}
+
+fn existing(folder: impl AsFd, name: &[u8], path: &[u8]) -> Result<EntryKind, FileError> {
+    status::look(folder, name)
+        .map(|status| status::kind_of(&status))
+        .map_err(|error| FileError::io("look at", path, error))
+}
+
+fn twice(path: &[u8]) -> FileError {
+    FileError::conflict(path, "is in the archive twice, as different things")
+}
+
+pub(crate) fn time(nanoseconds: i64) -> TimeSpec {
+    let (seconds, rest) = status::seconds(nanoseconds);
+    TimeSpec::new(seconds, rest)
+}
+
+/// The agent's mask for modes. Asking for it with `umask` would change it for a moment, for
+/// commands that start meanwhile too. When it is not known, every mode is set by hand.
+fn umask() -> u32 {
+    let text = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("Umask:"))
+        .and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
+        .unwrap_or(0o777)
+}

@@ -1,0 +1,201 @@
+//! Packs a file, a link or a folder into an archive.
+//!
+//! Names that share one inode are packed as hard links, so that what is unpacked shares it too.
+//! Files may change while they are read: what the header says is what follows it, cut or filled
+//! up with zeroes.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, fstat};
+use pyro_wire::files::{EntryKind, Export, ExportEvent, Stamp};
+use pyro_wire::frame::DATA_CHUNK;
+
+use crate::files::archive::read::{Member, MemberKind};
+use crate::files::archive::write::{self, Writer};
+use crate::files::error::FileError;
+use crate::files::job::Answers;
+use crate::files::places::{Places, open_inside};
+use crate::files::walk::{self, Found, Order, Walk};
+use crate::files::{SKIPPED, diff, path, status};
+
+/// How many files with several names are remembered. What comes later is packed once more.
+const LINKS: usize = 64 * 1024;
+
+pub(crate) fn export(
+    places: &Places,
+    request: &Export,
+    answers: &Answers<ExportEvent>,
+) -> Result<(), FileError> {
+    let base = path::tidy(&request.path)?;
+    let workspace = places.open_workspace()?;
+    let itself = open_inside(&workspace, &base, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let about = fstat(&itself).map_err(|error| FileError::io("look at", &base, error))?;
+    let mut packing = Packing {
+        base: &base,
+        writer: Writer::default(),
+        links: HashMap::new(),
+        skipped: Vec::new(),
+        answers,
+    };
+    match status::kind_of(&about) {
+        EntryKind::Directory => {
+            packing.header(&about, b".", MemberKind::Folder, b"")?;
+            let folder =
+                walk::open(&itself, b".").map_err(|error| FileError::io("read", &base, error))?;
+            let mut walk = Walk::new(folder, Order::Tree)
+                .map_err(|error| FileError::io("read", &base, error))?;
+            while let Some(found) = walk.next()? {
+                found.whole(&base)?;
+                packing.pack(&found)?;
+            }
+        }
+        EntryKind::Symlink => {
+            let target = status::target(&itself, b"")
+                .map_err(|error| FileError::io("read", &base, error))?;
+            packing.header(&about, b".", MemberKind::Symlink, &target)?;
+        }
+        EntryKind::File => {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+            let file = open_inside(&workspace, &base, flags)?;
+            packing.file(b".", &File::from(file))?;
+        }
+        EntryKind::Special => {
+            return Err(FileError::refused(format!(
+                "{} is a FIFO, a socket or a device, which cannot be exported",
+                path::shown(&base)
+            )));
+        }
+    }
+    packing.writer.content(&write::end());
+    packing.send()?;
+    answers.event(ExportEvent::End {
+        skipped: packing.skipped.into_iter().map(Into::into).collect(),
+    })
+}
+
+struct Packing<'a> {
+    base: &'a [u8],
+    writer: Writer,
+    /// The first name of each file that has several.
+    links: HashMap<(u64, Stamp), Vec<u8>>,
+    skipped: Vec<Vec<u8>>,
+    answers: &'a Answers<ExportEvent>,
+}
+
+impl Packing<'_> {
+    /// Packs what a walk came by. What has vanished meanwhile is passed over.
+    fn pack(&mut self, found: &Found) -> Result<(), FileError> {
+        match found.kind {
+            EntryKind::Directory => self.header(&found.status, found.path, MemberKind::Folder, b""),
+            EntryKind::Symlink => match found.target() {
+                Ok(target) => {
+                    let target = target.unwrap_or_default();
+                    self.header(&found.status, found.path, MemberKind::Symlink, &target)
+                }
+                Err(Errno::ENOENT | Errno::EINVAL) => Ok(()),
+                Err(error) => Err(self.failed("read", found.path, error)),
+            },
+            EntryKind::File => match diff::open(found)? {
+                Some(file) => self.file(found.path, &file),
+                None => Ok(()),
+            },
+            EntryKind::Special => {
+                if self.skipped.len() < SKIPPED {
+                    self.skipped.push(path::join(self.base, found.path));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn file(&mut self, name: &[u8], file: &File) -> Result<(), FileError> {
+        let about = fstat(file).map_err(|error| self.failed("look at", name, error))?;
+        if about.st_nlink > 1 {
+            let key = (about.st_dev, status::stamp(&about));
+            if let Some(first) = self.links.get(&key) {
+                let first = first.clone();
+                return self.header(&about, name, MemberKind::HardLink, &first);
+            }
+            if self.links.len() < LINKS {
+                self.links.insert(key, name.to_vec());
+            }
+        }
+        self.header(&about, name, MemberKind::File, b"")?;
+        self.content(name, file, status::size(&about))
+    }
+
+    fn content(&mut self, name: &[u8], file: &File, size: u64) -> Result<(), FileError> {
+        let mut left = size;
+        let mut file = file.take(size);
+        while left > 0 {
+            let space = DATA_CHUNK.saturating_sub(self.writer.len());
+            let count = match space {
+                0 => 0,
+                space => self
+                    .writer
+                    .read_from(&mut file, space)
+                    .map_err(|source| self.failed("read", name, source))?,
+            };
+            if count == 0 && space > 0 {
+                // It has become shorter.
+                let missing = usize::try_from(left).map_or(space, |left| left.min(space));
+                self.writer.content(&vec![0; missing]);
+                left -= missing as u64;
+            } else {
+                left -= count as u64;
+            }
+            self.send_full()?;
+        }
+        self.writer.content(write::pad(size));
+        self.send_full()
+    }
+
+    fn header(
+        &mut self,
+        about: &FileStat,
+        name: &[u8],
+        kind: MemberKind,
+        link: &[u8],
+    ) -> Result<(), FileError> {
+        self.writer.header(&Member {
+            name: name.to_vec(),
+            kind,
+            mode: status::permissions(about),
+            mtime_ns: status::mtime_ns(about),
+            size: match kind {
+                MemberKind::File => status::size(about),
+                MemberKind::Folder | MemberKind::Symlink | MemberKind::HardLink => 0,
+            },
+            link: link.to_vec(),
+        });
+        self.send_full()
+    }
+
+    fn send_full(&mut self) -> Result<(), FileError> {
+        match self.writer.len() >= DATA_CHUNK {
+            true => self.send(),
+            false => Ok(()),
+        }
+    }
+
+    fn send(&mut self) -> Result<(), FileError> {
+        self.answers.data(self.writer.take())
+    }
+
+    fn failed(
+        &self,
+        step: &'static str,
+        name: &[u8],
+        source: impl Into<std::io::Error>,
+    ) -> FileError {
+        let path = match name {
+            b"." => self.base.to_vec(),
+            name => path::join(self.base, name),
+        };
+        FileError::io(step, &path, source)
+    }
+}

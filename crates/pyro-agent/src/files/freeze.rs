@@ -1,0 +1,161 @@
+//! Holds all writes to the disk back, so that a copy of it is consistent.
+//!
+//! A thread of its own owns the frozen disk and thaws it at its deadline. It writes nothing
+//! anywhere meanwhile: on the frozen disk that would wait for the thread itself.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use pyro_wire::agent::Freeze;
+use pyro_wire::fault::{Fault, FaultCode};
+use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::time::timeout;
+
+use crate::agent::{Agent, lock};
+use crate::console;
+use crate::files::change::TURN;
+use crate::files::error::FileError;
+use crate::files::places::open_folder;
+
+/// No disk stays frozen for longer, whatever a host asks for.
+const LONGEST: Duration = Duration::from_secs(10 * 60);
+
+nix::ioctl_readwrite!(freeze_disk, b'X', 119, libc::c_int);
+nix::ioctl_readwrite!(thaw_disk, b'X', 120, libc::c_int);
+
+/// The frozen disk, if it is.
+#[derive(Default)]
+pub(crate) struct Freezer {
+    frozen: Mutex<Option<Frozen>>,
+}
+
+struct Frozen {
+    /// Dropping it thaws the disk.
+    hold: mpsc::Sender<()>,
+    keeper: JoinHandle<()>,
+}
+
+/// Writes everything to the disk and holds further writes back. Waits for a change that is under
+/// way, and lets no other begin before the disk is thawed.
+pub(crate) async fn freeze(agent: &Agent, request: &Freeze) -> Result<(), Fault> {
+    agent.freezer.refuse_twice()?;
+    let turn = timeout(TURN, agent.changes.clone().lock_owned())
+        .await
+        .map_err(|_| {
+            let words = "a change of the workspace has not ended yet";
+            Fault::new(FaultCode::Refused, words)
+        })?;
+    agent.freezer.refuse_twice()?;
+    if !agent.places.own_disk() {
+        // What else is on a disk of the host is not ours to hold back.
+        return flush(agent).await;
+    }
+    let limit = Duration::from_millis(request.thaw_after_ms).min(LONGEST);
+    let (hold, held) = mpsc::channel();
+    let (reply, replied) = oneshot::channel();
+    let keeper = thread::Builder::new()
+        .name("freezer".into())
+        .spawn(move || keep(turn, limit, &held, reply))
+        .map_err(|source| failed("start a thread for", source).fault())?;
+    *lock(&agent.freezer.frozen) = Some(Frozen { hold, keeper });
+    match replied.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.fault()),
+        Err(_) => Err(Fault::new(
+            FaultCode::GuestIo,
+            "the disk could not be frozen",
+        )),
+    }
+}
+
+/// Lets writes go on. Thawing what is not frozen is no failure: its deadline may have passed.
+pub(crate) async fn thaw(agent: &Agent) {
+    let frozen = lock(&agent.freezer.frozen).take();
+    let Some(Frozen { hold, keeper }) = frozen else {
+        return;
+    };
+    drop(hold);
+    // The thread ends as soon as the kernel has thawed the disk.
+    let _ = tokio::task::spawn_blocking(move || keeper.join()).await;
+}
+
+impl Freezer {
+    fn refuse_twice(&self) -> Result<(), Fault> {
+        let mut frozen = lock(&self.frozen);
+        match &*frozen {
+            Some(other) if !other.keeper.is_finished() => {
+                Err(Fault::new(FaultCode::Refused, "the disk is frozen already"))
+            }
+            _ => {
+                *frozen = None;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Freezes, waits, thaws.
+fn keep(
+    turn: OwnedMutexGuard<()>,
+    limit: Duration,
+    held: &mpsc::Receiver<()>,
+    reply: oneshot::Sender<Result<(), FileError>>,
+) {
+    let root = match freeze_root() {
+        Ok(root) => root,
+        Err(source) => {
+            let _ = reply.send(Err(failed("freeze", source)));
+            return;
+        }
+    };
+    // Whoever asked may have gone. Then nobody will thaw it, and the deadline will.
+    let _ = reply.send(Ok(()));
+    // An end of the waiting, whichever, is the end of the freeze.
+    let _ = held.recv_timeout(limit);
+    if let Err(error) = thaw_root(&root) {
+        console::report(format_args!("cannot thaw the disk: {error}"));
+    }
+    drop(turn);
+}
+
+fn freeze_root() -> io::Result<OwnedFd> {
+    let root = open_folder(Path::new("/"))?;
+    let mut unused = 0;
+    // SAFETY: the descriptor is open, and the argument is ignored.
+    unsafe { freeze_disk(root.as_raw_fd(), &mut unused) }?;
+    Ok(root)
+}
+
+fn thaw_root(root: &OwnedFd) -> io::Result<()> {
+    let mut unused = 0;
+    // SAFETY: the descriptor is open, and the argument is ignored.
+    match unsafe { thaw_disk(root.as_raw_fd(), &mut unused) } {
+        // Somebody in the guest was faster.
+        Ok(_) | Err(Errno::EINVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn flush(agent: &Agent) -> Result<(), Fault> {
+    let places = agent.places.clone();
+    let flushed = tokio::task::spawn_blocking(move || {
+        let workspace = places.open_workspace()?;
+        nix::unistd::syncfs(workspace).map_err(|error| failed("flush", error.into()))
+    });
+    match flushed.await {
+        Ok(flushed) => flushed.map_err(|error| error.fault()),
+        Err(_) => Err(Fault::new(
+            FaultCode::GuestIo,
+            "the disk could not be flushed",
+        )),
+    }
+}
+
+fn failed(step: &'static str, source: io::Error) -> FileError {
+    FileError::at(step, "the disk", source)
+}

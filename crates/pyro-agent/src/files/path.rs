@@ -1,0 +1,124 @@
+//! Paths below the workspace: any bytes, but never a way out.
+
+use crate::command::WORKSPACE;
+use crate::files::error::FileError;
+
+/// How deep folders may be nested. Each level costs a descriptor while it is looked at.
+pub(crate) const DEPTH: usize = 250;
+
+/// What ext4 and its like allow for one name.
+const NAME: usize = 255;
+
+/// Without `.`, empty parts and a slash at the end; empty for the workspace itself.
+pub(crate) fn tidy(path: &[u8]) -> Result<Vec<u8>, FileError> {
+    if path.contains(&0) {
+        return Err(FileError::bad_path(path, "it holds a NUL byte"));
+    }
+    if path.starts_with(b"/") {
+        return Err(FileError::bad_path(path, "it is absolute"));
+    }
+    let mut tidy = Vec::with_capacity(path.len());
+    let mut depth = 0;
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => continue,
+            b".." => return Err(FileError::bad_path(path, "it holds `..`")),
+            part if part.len() > NAME => {
+                return Err(FileError::bad_path(path, "a name in it is too long"));
+            }
+            part => push(&mut tidy, part),
+        }
+        depth += 1;
+    }
+    if depth > DEPTH {
+        return Err(too_deep(path));
+    }
+    Ok(tidy)
+}
+
+pub(crate) fn too_deep(path: &[u8]) -> FileError {
+    FileError::bad_path(path, format!("it is deeper than {DEPTH} folders"))
+}
+
+/// Appends a name, or a whole path, to a path.
+pub(crate) fn push(path: &mut Vec<u8>, name: &[u8]) {
+    if !path.is_empty() && !name.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+}
+
+pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(folder.len() + 1 + name.len());
+    path.extend_from_slice(folder);
+    push(&mut path, name);
+    path
+}
+
+/// The folder of a tidy path, and the name in it.
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// The path as the guest sees it, for people: on one line, whatever it holds.
+pub(crate) fn shown(path: &[u8]) -> String {
+    let mut shown = String::from(WORKSPACE);
+    if !path.is_empty() && !path.starts_with(b"/") {
+        shown.push('/');
+    } else if !path.is_empty() {
+        shown.clear();
+    }
+    for character in String::from_utf8_lossy(path).chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_tidied_and_never_lead_out() {
+        for (path, expected) in [
+            ("", ""),
+            (".", ""),
+            ("a//b/./c/", "a/b/c"),
+            ("./~/ x ", "~/ x "),
+            ("...", "..."),
+        ] {
+            assert_eq!(tidy(path.as_bytes()).unwrap(), expected.as_bytes());
+        }
+        let long = "x".repeat(NAME + 1);
+        let deep = "d/".repeat(DEPTH + 1);
+        for path in ["/etc", "..", "a/../b", "a/..", "a\0b", &long, &deep] {
+            assert!(tidy(path.as_bytes()).is_err(), "{path}");
+        }
+        assert!(tidy("d/".repeat(DEPTH).as_bytes()).is_ok());
+        assert_eq!(tidy(b"\xff\n'\"").unwrap(), b"\xff\n'\"");
+    }
+
+    #[test]
+    fn paths_are_split_and_joined() {
+        assert_eq!(split(b"a/b/c"), (&b"a/b"[..], &b"c"[..]));
+        assert_eq!(split(b"a"), (&b""[..], &b"a"[..]));
+        assert_eq!(join(b"", b"a"), b"a");
+        assert_eq!(join(b"a", b"b"), b"a/b");
+        assert_eq!(join(b"a", b""), b"a");
+    }
+
+    #[test]
+    fn a_path_is_shown_on_one_line() {
+        assert_eq!(shown(b""), "/workspace");
+        assert_eq!(shown(b"a\nb\x1b"), "/workspace/a\\nb\\u{1b}");
+        assert_eq!(shown(b"\xff"), "/workspace/\u{fffd}");
+        assert_eq!(shown(b"/etc"), "/etc");
+    }
+}

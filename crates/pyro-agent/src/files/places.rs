@@ -1,0 +1,126 @@
+//! Where the workspace is, and where the agent keeps what belongs to it: on the same disk, but
+//! never inside.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+use crate::agent::Place;
+use crate::command::WORKSPACE;
+use crate::files::error::FileError;
+
+const GUEST_STATE: &str = "/var/lib/pyro";
+
+/// How often an opening is tried again that a renaming elsewhere disturbed.
+const TRIES: usize = 100;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    workspace: PathBuf,
+    state: PathBuf,
+    /// Whether the disk is ours, so that flushing it and holding it back harms nobody else.
+    own_disk: bool,
+}
+
+impl Places {
+    pub(crate) fn of(place: &Place) -> Self {
+        match place {
+            Place::Guest => Self {
+                workspace: WORKSPACE.into(),
+                state: GUEST_STATE.into(),
+                own_disk: true,
+            },
+            Place::Host { folder } => {
+                let mut name = folder.file_name().unwrap_or_default().to_owned();
+                name.push(".pyro");
+                Self {
+                    workspace: folder.clone(),
+                    state: folder.parent().unwrap_or(folder).join(name),
+                    own_disk: false,
+                }
+            }
+        }
+    }
+
+    pub(crate) fn own_disk(&self) -> bool {
+        self.own_disk
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.state.join("index")
+    }
+
+    /// Where a new version of the index is written.
+    pub(crate) fn next_index(&self) -> PathBuf {
+        self.state.join("index.new")
+    }
+
+    /// What belongs to the one change that is under way.
+    pub(crate) fn change(&self) -> PathBuf {
+        self.state.join("change")
+    }
+
+    /// Makes the folder of the state, which outlives the agent.
+    pub(crate) fn make_state(&self) -> Result<(), FileError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.state)
+            .map_err(|source| FileError::at("create", self.state.display().to_string(), source))
+    }
+
+    /// The workspace's folder itself. A link in its place is not followed.
+    pub(crate) fn open_workspace(&self) -> Result<OwnedFd, FileError> {
+        open_folder(&self.workspace).map_err(|source| match source.raw_os_error() {
+            Some(libc::ENOENT) => FileError::not_found(b""),
+            Some(libc::ENOTDIR | libc::ELOOP) => FileError::bad_path(b"", "it is no folder"),
+            _ => FileError::io("open", b"", source),
+        })
+    }
+
+    /// The same, made anew when it is missing.
+    pub(crate) fn make_workspace(&self) -> Result<OwnedFd, FileError> {
+        match DirBuilder::new().mode(0o755).create(&self.workspace) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                Err(FileError::io("create", b"", source))
+            }
+            _ => self.open_workspace(),
+        }
+    }
+}
+
+/// Opens a folder for reading it, but not through a link.
+pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let file: File = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)?;
+    Ok(file.into())
+}
+
+/// Opens a tidy path below the workspace for looking at it. Links on the way may be followed, as
+/// the kernel sees to it that they stay inside.
+pub(crate) fn open_inside(
+    workspace: impl AsFd,
+    path: &[u8],
+    flags: OFlag,
+) -> Result<OwnedFd, FileError> {
+    let name = if path.is_empty() { b"." } else { path };
+    let how = || {
+        OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS)
+    };
+    let mut tries = 0;
+    loop {
+        match openat2(&workspace, name, how()) {
+            Err(Errno::EAGAIN | Errno::EINTR) if tries < TRIES => tries += 1,
+            opened => return opened.map_err(|error| FileError::opening(path, error)),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What happened in and to workspaces: commands that ended, and events.
+
+use pyro_api::operations::workspace_logs::LogEvent;
+use pyro_api::values::{ExecutionMode, LastCommand};
+use rusqlite::params;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::json::Json;
+use super::workspaces::{StoredWorkspace, change_in};
+use super::{Store, StoreError};
+
+/// A command that has ended. Its output lies in files named after its numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Command {
+    /// How many resets came before it.
+    pub(crate) reset_count: u32,
+    /// Given when it is recorded.
+    pub(crate) sequence: u32,
+    pub(crate) command: String,
+    pub(crate) cwd: String,
+    pub(crate) exit_code: i32,
+    pub(crate) signal: Option<i32>,
+    pub(crate) timed_out: bool,
+    pub(crate) duration_ms: u64,
+    pub(crate) execution_mode: ExecutionMode,
+    pub(crate) recorded_at: f64,
+    pub(crate) stdout_bytes: u64,
+    pub(crate) stderr_bytes: u64,
+}
+
+impl Store {
+    /// Gives the command its number, keeps it, and moves the workspace's record on. `None`: the
+    /// workspace is gone.
+    pub(crate) fn record_command(
+        &self,
+        id: &str,
+        mut command: Command,
+        change: impl FnOnce(&mut StoredWorkspace),
+    ) -> Result<Option<Command>, StoreError> {
+        self.write(|transaction| {
+            command.sequence = transaction.query_row(
+                "SELECT coalesce(max(sequence), 0) + 1 FROM commands
+                 WHERE workspace_id = ?1 AND reset_count = ?2",
+                params![id, command.reset_count],
+                |row| row.get(0),
+            )?;
+            let changed = change_in(transaction, id, |workspace| {
+                change(workspace);
+                let record = &mut workspace.record;
+                // A command that a reset overtook belongs to the time before.
+                if command.reset_count == record.reset_count {
+                    record.command_count = command.sequence;
+                    record.last_command = Some(LastCommand {
+                        sequence: command.sequence,
+                        command: command.command.clone(),
+                        cwd: command.cwd.clone(),
+                        exit_code: command.exit_code,
+                        duration_ms: command.duration_ms,
+                        execution_mode: command.execution_mode,
+                    });
+                }
+            })?;
+            if changed.is_none() {
+                return Ok(None);
+            }
+            transaction.execute(
+                "INSERT INTO commands (workspace_id, reset_count, sequence, entry)
+                 VALUES (?1, ?2, ?3, ?4)",
+                params![id, command.reset_count, command.sequence, Json(&command)],
+            )?;
+            Ok(Some(command))
+        })
+    }
+
+    /// The commands of a workspace, oldest first.
+    pub(crate) fn commands(&self, id: &str) -> Result<Vec<Command>, StoreError> {
+        self.entries(
+            id,
+            "SELECT entry FROM commands WHERE workspace_id = ?1 ORDER BY reset_count, sequence",
+        )
+    }
+
+    /// Notes what happened to a workspace; nothing when it is gone.
+    pub(crate) fn add_event(&self, id: &str, event: &LogEvent) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction
+                .execute(
+                    "INSERT INTO events (workspace_id, entry)
+                     SELECT workspace_id, ?2 FROM workspaces WHERE workspace_id = ?1",
+                    params![id, Json(event)],
+                )
+                .map(drop)
+        })
+    }
+
+    /// What happened to a workspace, oldest first.
+    pub(crate) fn events(&self, id: &str) -> Result<Vec<LogEvent>, StoreError> {
+        self.entries(
+            id,
+            "SELECT entry FROM events WHERE workspace_id = ?1 ORDER BY number",
+        )
+    }
+
+    fn entries<T: DeserializeOwned>(&self, id: &str, query: &str) -> Result<Vec<T>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare(query)?
+                .query_map([id], |row| row.get::<_, Json<T>>(0))?
+                .map(|entry| entry.map(|Json(entry)| entry))
+                .collect()
+        })
+    }
+}

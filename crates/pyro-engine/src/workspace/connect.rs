@@ -1,0 +1,116 @@
+//! A line to the agent of a workspace, whose VM is started for it when it does not run.
+
+use pyro_api::values::VmState;
+use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_wire::launch::{END_FILE, Ended};
+use tokio::net::UnixStream;
+
+use super::errors::{link_broken, refused, went_away};
+use super::files::FilesError;
+use super::lock::Hold;
+use crate::engine::Engine;
+use crate::machine::link;
+use crate::machine::start::cancelled;
+use crate::store::StoredWorkspace;
+
+/// How often a VM may end between its start and the connection before that is an error.
+const TRIES: u32 = 3;
+
+/// A stream to the agent of a running workspace.
+pub(crate) struct Connected {
+    pub(crate) stored: StoredWorkspace,
+    pub(crate) stream: UnixStream,
+    /// Whether the VM had to be started.
+    pub(crate) started: bool,
+}
+
+impl Engine {
+    /// Connects to a workspace in order to `doing`, which completes "could not be reached to …".
+    pub(crate) async fn connect(
+        &self,
+        reference: &str,
+        doing: &str,
+        caller: &Caller,
+    ) -> Result<Connected, Error> {
+        let id = self.find_workspace(reference)?.record.workspace_id;
+        let folder = self.workspace_folder(&id);
+        let mut started = false;
+        let mut last = None;
+        for _ in 0..TRIES {
+            {
+                let _held = folder.hold(&id, Hold::Shared).await?;
+                let stored = self.reload_workspace(&id)?;
+                if stored.record.state == VmState::Started {
+                    match link::agent(&self.vm_of(&stored)).await {
+                        Ok(stream) => {
+                            return Ok(Connected {
+                                stored,
+                                stream,
+                                started,
+                            });
+                        }
+                        // It may just be stopping for want of use.
+                        Err(error) => last = Some(error),
+                    }
+                }
+            }
+            let _held = folder.hold(&id, Hold::Exclusive).await?;
+            let stored = self.reload_workspace(&id)?;
+            if stored.record.state != VmState::Started {
+                caller
+                    .emit(Event::Phase {
+                        scope: "workspace",
+                        phase: "start",
+                        fields: vec![("workspace_id", id.clone())],
+                    })
+                    .map_err(|_| cancelled())?;
+                self.start_workspace(&stored, caller).await?;
+                started = true;
+            }
+        }
+        Err(match last {
+            Some(error) => link_broken(&id, doing, &error),
+            None => went_away(&id, doing, None),
+        })
+    }
+
+    /// Another line to the same VM.
+    pub(crate) async fn another_line(
+        &self,
+        stored: &StoredWorkspace,
+        doing: &str,
+    ) -> Result<UnixStream, Error> {
+        link::agent(&self.vm_of(stored))
+            .await
+            .map_err(|error| link_broken(&stored.record.workspace_id, doing, &error))
+    }
+
+    /// Why a request about files failed. `what` is the first line of the error, `doing` completes
+    /// "ended before it could …".
+    pub(crate) fn files_failed(
+        &self,
+        stored: &StoredWorkspace,
+        what: &str,
+        doing: &str,
+        error: FilesError,
+    ) -> Error {
+        match error {
+            FilesError::Refused { fault } => refused(what.to_owned(), fault),
+            FilesError::Own(error) => error,
+            FilesError::Broken { .. } => {
+                went_away(&stored.record.workspace_id, doing, self.last_words(stored))
+            }
+            FilesError::Silent | FilesError::Nonsense(_) => {
+                Error::new(ErrorCode::VmDied, what.to_owned())
+                    .because(error)
+                    .hint("`pyro workspace stop`, then use it again: its files are kept")
+            }
+        }
+    }
+
+    /// How the VM of a record ended, if its shim could say so.
+    pub(crate) fn last_words(&self, stored: &StoredWorkspace) -> Option<Ended> {
+        let text = std::fs::read(self.vm_of(stored).join(END_FILE)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+}

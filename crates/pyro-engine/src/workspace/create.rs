@@ -1,0 +1,333 @@
+//! Makes a workspace: its disk, its VM, its first files, its baseline.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pyro_api::operations::workspace_create::WorkspaceCreate;
+use pyro_api::values::{
+    ExecutionMode, NetworkPolicy, SeedMode, VmState, WORKSPACE_PATH, WorkspaceRecord, WorkspaceSeed,
+};
+use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_wire::files::Change;
+
+use super::errors::{link_broken, unknown};
+use super::files;
+use super::folder::WorkspaceFolder;
+use super::incoming::Incoming;
+use super::lock::Hold;
+use crate::config::Backend;
+use crate::engine::Engine;
+use crate::error::{catalog_failed, host_io};
+use crate::machine::create::{Base, Image, image_facts, random_hex};
+use crate::machine::start::cancelled;
+use crate::machine::{disk, link, now};
+use crate::store::StoredWorkspace;
+use crate::template::{Kind, Shape, Template};
+
+/// After this the guest writes again by itself, should this process be killed in between.
+const FREEZE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Makes a workspace. On failure, and when the future is dropped, nothing of it is left.
+    pub(crate) async fn create_workspace(
+        &self,
+        asked: &WorkspaceCreate,
+        caller: &Caller,
+    ) -> Result<StoredWorkspace, Error> {
+        let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
+        if asked.network_policy != NetworkPolicy::Off {
+            return Err(
+                Error::new(ErrorCode::Unsupported, "Guest networks are not built yet")
+                    .hint("Leave `--network-policy` (`network_policy`) out"),
+            );
+        }
+        // A seed that cannot be taken is refused before anything is made.
+        let seed = match asked.seed_path.clone() {
+            None => None,
+            Some(path) => Some(Incoming::open(path, caller).await?),
+        };
+        self.sweep_workspaces().await?;
+        // In hand until the record says that the workspace stands on it.
+        let mut mounted = None;
+        let base = match self.backend(asked.allow_host_compat)? {
+            Backend::Process => Base::HostProcess,
+            Backend::Qemu | Backend::Auto => {
+                let installed = self.ensure(spec, caller).await?;
+                let shape = Shape {
+                    vcpu_count: asked.vcpu_count.get(),
+                    mem_mib: asked.mem_mib.get(),
+                };
+                mounted = self
+                    .template(&installed, shape, Kind::Mounted, caller)
+                    .await?;
+                Base::Image(Box::new(Image {
+                    installed,
+                    template: mounted.as_ref().map(|template| template.folder.clone()),
+                }))
+            }
+        };
+
+        let id = random_hex(6).map_err(|error| {
+            Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
+        })?;
+        let stored = StoredWorkspace {
+            record: new_record(id.clone(), asked, &base, mounted.as_ref()),
+            maker: Some(self.owner()?.id().to_owned()),
+            generation: 0,
+            layers: Vec::new(),
+            baseline_layers: 0,
+            template: mounted.as_ref().map(|template| template.name()),
+        };
+        // The record comes first, and says that it is not finished.
+        self.store()?.put_workspace(&stored)?;
+        drop(mounted);
+        let unfinished = Unfinished {
+            engine: self,
+            id: Some(id.clone()),
+        };
+        match self.make_workspace(stored, &base, seed, caller).await {
+            Ok(stored) => {
+                unfinished.finish();
+                Ok(stored)
+            }
+            Err(error) => {
+                unfinished.finish();
+                // The first error is the one to tell; a sweep gets what this leaves.
+                let _ = self.delete_workspace(&id).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn make_workspace(
+        &self,
+        mut stored: StoredWorkspace,
+        base: &Base,
+        seed: Option<Incoming>,
+        caller: &Caller,
+    ) -> Result<StoredWorkspace, Error> {
+        let id = stored.record.workspace_id.clone();
+        let folder = self.workspace_folder(&id);
+        let failed = |error: std::io::Error| {
+            host_io("The folder of a new workspace could not be made", &error)
+        };
+        let phase = |phase| {
+            caller
+                .emit(Event::Phase {
+                    scope: "workspace",
+                    phase,
+                    fields: vec![("workspace_id", id.clone())],
+                })
+                .map_err(|_| cancelled())
+        };
+        folder.create().map_err(failed)?;
+        folder.mark_as_debris().map_err(failed)?;
+        let _held = folder.hold(&id, Hold::Exclusive).await?;
+        match base {
+            Base::Image(image) => stored
+                .layers
+                .push(new_layer(&folder, image).map_err(failed)?),
+            Base::HostProcess => {
+                std::fs::create_dir_all(folder.tree().join(disk::HOST_WORKSPACE))
+                    .map_err(failed)?;
+            }
+        }
+        self.store()?.put_workspace(&stored)?;
+        self.admit(&id, stored.record.mem_mib).await?;
+        phase("start")?;
+        let started = self.launch_workspace(&stored, true, caller).await?;
+
+        let what = format!("Workspace `{id}` could not be filled");
+        let doing = "take its first files";
+        let line = self.another_line(&stored, doing).await?;
+        let change = Change {
+            baseline: true,
+            ..Change::default()
+        };
+        if let Some(seed) = seed {
+            phase("seed")?;
+            stored.record.workspace_seed = WorkspaceSeed {
+                mode: seed.mode(),
+                seed_path: Some(seed.path().display().to_string()),
+                destination: WORKSPACE_PATH.to_owned(),
+                entry_count: seed.totals().entries,
+                bytes_written: seed.totals().bytes,
+            };
+            let caller = caller.clone();
+            files::change(line, change, move |to| {
+                seed.send(None, to, &caller).map(drop)
+            })
+            .await
+        } else {
+            files::change(line, change, |to| files::archive_of(&[], 0, to)).await
+        }
+        .map_err(|error| self.files_failed(&stored, &what, doing, error))?;
+
+        self.freeze_baseline(&mut stored, base, &folder).await?;
+        let change_to = stored.clone();
+        let stored = self
+            .store()?
+            .change_workspace(&id, |stored| {
+                *stored = change_to;
+                started.write_into(stored);
+                stored.maker = None;
+            })?
+            .ok_or_else(|| unknown(&id))?;
+        folder.no_debris().map_err(failed)?;
+        self.note_event(
+            &id,
+            "created",
+            format!("from {}", stored.record.environment),
+        )?;
+        Ok(stored)
+    }
+
+    /// What is on the disk now is what every reset returns to.
+    async fn freeze_baseline(
+        &self,
+        stored: &mut StoredWorkspace,
+        base: &Base,
+        folder: &WorkspaceFolder,
+    ) -> Result<(), Error> {
+        let id = stored.record.workspace_id.clone();
+        let doing = "keep its first state";
+        let what = format!("The first state of workspace `{id}` could not be kept");
+        let failed = |error: std::io::Error| host_io(what.clone(), &error);
+        stored.baseline_layers = stored.layers.len();
+        let Base::Image(image) = base else {
+            return copy_tree(&folder.tree(), &folder.baseline_tree()).await;
+        };
+        let layer = new_layer(folder, image).map_err(failed)?;
+        let line = self.another_line(stored, doing).await?;
+        files::freeze(line, FREEZE)
+            .await
+            .map_err(|error| self.files_failed(stored, &what, doing, error))?;
+        let added = link::add_layer(&self.vm_of(stored), disk::layer(&folder.layer(&layer))).await;
+        let line = self.another_line(stored, doing).await?;
+        files::thaw(line)
+            .await
+            .map_err(|error| self.files_failed(stored, &what, doing, error))?;
+        added.map_err(|error| link_broken(&id, doing, &error))?;
+        stored.layers.push(layer);
+        Ok(())
+    }
+}
+
+/// An empty layer with a name of its own.
+pub(crate) fn new_layer(folder: &WorkspaceFolder, image: &Image) -> std::io::Result<String> {
+    let name = format!("{}.qcow2", random_hex(6)?);
+    disk::create_layer(&folder.layer(&name), &image.installed)?;
+    Ok(name)
+}
+
+/// Copies a folder with everything about its files. Done by the host's `cp`, which knows what its
+/// file systems share.
+pub(crate) async fn copy_tree(from: &std::path::Path, to: &std::path::Path) -> Result<(), Error> {
+    let copied = tokio::process::Command::new("cp")
+        .args(["--archive", "--reflink=auto", "--no-target-directory"])
+        .arg(from)
+        .arg(to)
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    let what = format!("{} could not be copied", from.display());
+    match copied {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(Error::new(ErrorCode::HostIo, what)
+            .because(String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(host_io(what, &error)),
+    }
+}
+
+/// A workspace that is not finished, until somebody says so. Dropping it (the caller went away)
+/// leaves it to a sweep, which finds its VM without an owner.
+struct Unfinished<'a> {
+    engine: &'a Engine,
+    id: Option<String>,
+}
+
+impl Unfinished<'_> {
+    fn finish(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        // Nothing can be waited for here: another maker's mark makes it everybody's debris.
+        if let Ok(store) = self.engine.store() {
+            let _ = store.change_workspace(&id, |stored| stored.maker = Some(String::new()));
+        }
+        let folder = self.engine.workspace_folder(&id);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                for (_, vm) in folder.vms() {
+                    let _ = super::tidy::remove_vm(&vm).await;
+                }
+            });
+        }
+    }
+}
+
+fn new_record(
+    id: String,
+    asked: &WorkspaceCreate,
+    base: &Base,
+    mounted: Option<&Template>,
+) -> WorkspaceRecord {
+    let mut metadata = BTreeMap::from([
+        (
+            "allow_host_compat".to_owned(),
+            asked.allow_host_compat.to_string(),
+        ),
+        (
+            "network_policy".to_owned(),
+            asked.network_policy.to_string(),
+        ),
+    ]);
+    if let Base::Image(image) = base {
+        metadata.extend(image_facts(image, mounted));
+    }
+    let created_at = now();
+    WorkspaceRecord {
+        workspace_id: id,
+        name: asked.name.clone().map(String::from),
+        labels: asked.labels.clone(),
+        environment: asked.environment.clone(),
+        environment_version: Some(pyro_catalog::ENVIRONMENT_VERSION.to_owned()),
+        vcpu_count: asked.vcpu_count.get(),
+        mem_mib: asked.mem_mib.get(),
+        ttl_seconds: asked.ttl_seconds.get(),
+        created_at,
+        last_activity_at: created_at,
+        expires_at: 0.0,
+        state: VmState::Created,
+        network_policy: asked.network_policy,
+        network_enabled: false,
+        allow_host_compat: asked.allow_host_compat,
+        guest_ip: None,
+        tap_name: None,
+        execution_mode: ExecutionMode::Pending,
+        workspace_path: WORKSPACE_PATH.to_owned(),
+        workspace_seed: WorkspaceSeed {
+            mode: SeedMode::Empty,
+            seed_path: None,
+            destination: WORKSPACE_PATH.to_owned(),
+            entry_count: 0,
+            bytes_written: 0,
+        },
+        secrets: Vec::new(),
+        command_count: 0,
+        last_command: None,
+        reset_count: 0,
+        last_reset_at: None,
+        service_count: 0,
+        running_service_count: 0,
+        metadata,
+        time_left_seconds: None,
+        stopped_because: None,
+        workspace_started: false,
+    }
+}

@@ -1,0 +1,88 @@
+//! What goes wrong with workspaces, in words.
+
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::{EndReason, Ended};
+
+use crate::machine::link::LinkError;
+
+const START_AGAIN: &str = "Its files are kept; the next use starts it again";
+
+pub(crate) fn unknown(reference: &str) -> Error {
+    Error::new(
+        ErrorCode::UnknownWorkspace,
+        format!("There is no workspace `{reference}`"),
+    )
+    .hint("`pyro workspace list` (`workspace_list`) shows the ones there are")
+}
+
+pub(crate) fn ambiguous(reference: &str, ids: &[String]) -> Error {
+    Error::new(
+        ErrorCode::AmbiguousWorkspace,
+        format!("`{reference}` may be any of {} workspaces", ids.len()),
+    )
+    .because(ids.join(", "))
+    .hint("Give the id, or enough of it")
+}
+
+/// The VM did not answer, or went away, while it was asked for something.
+pub(crate) fn link_broken(id: &str, doing: &str, error: &LinkError) -> Error {
+    Error::new(
+        ErrorCode::VmDied,
+        format!("Workspace `{id}` could not be reached to {doing}"),
+    )
+    .caused_by(error)
+    .hint(START_AGAIN)
+}
+
+pub(crate) fn went_away(id: &str, doing: &str, ended: Option<Ended>) -> Error {
+    let (code, why) = match ended {
+        None => (
+            ErrorCode::VmDied,
+            "its VM was stopped, reset or deleted meanwhile, or its supervisor was killed"
+                .to_owned(),
+        ),
+        Some(ended) => (
+            match ended.reason {
+                EndReason::NoSpace => ErrorCode::NoSpace,
+                _ => ErrorCode::VmDied,
+            },
+            ended.message,
+        ),
+    };
+    let hint = match code {
+        ErrorCode::NoSpace => "Free space on this host; the next use starts it again",
+        _ => START_AGAIN,
+    };
+    Error::new(
+        code,
+        format!("The VM of workspace `{id}` ended before it could {doing}"),
+    )
+    .because(why)
+    .hint(hint)
+}
+
+/// What the agent answered to a request about files.
+pub(crate) fn refused(what: String, fault: Fault) -> Error {
+    let (code, hint) = match fault.code {
+        FaultCode::NotFound => (
+            ErrorCode::UnknownFile,
+            "`workspace_file_list` shows what is there",
+        ),
+        FaultCode::BadPath => (
+            ErrorCode::BadPath,
+            "Give a path below `/workspace` whose folders are no links",
+        ),
+        FaultCode::Conflict => (ErrorCode::Conflict, "Look at what is there, then try again"),
+        FaultCode::GuestNoSpace => (
+            ErrorCode::GuestNoSpace,
+            "Remove files in the workspace that are not needed; nothing was changed",
+        ),
+        FaultCode::GuestIo => (ErrorCode::GuestIo, "Nothing was changed"),
+        FaultCode::Refused => (ErrorCode::InvalidArgument, "Nothing was changed"),
+        _ => (ErrorCode::Internal, "Nothing was changed"),
+    };
+    let mut error = Error::new(code, what).because(fault.message);
+    error.causes.extend(fault.detail);
+    error.hint(hint)
+}

@@ -1,0 +1,102 @@
+//! A command in a workspace, and its place in the history.
+
+use std::sync::Arc;
+
+use pyro_api::operations::workspace_exec::WorkspaceExec;
+use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult};
+use pyro_api::{Caller, Error};
+
+use super::connect::Connected;
+use super::errors::{refused, unknown, went_away};
+use super::log_files::Recorder;
+use crate::engine::Engine;
+use crate::error::host_io;
+use crate::machine::command::{self, CommandError};
+use crate::machine::now;
+use crate::machine::start::cancelled;
+use crate::store::Command;
+
+impl Engine {
+    pub(crate) async fn exec_in_workspace(
+        &self,
+        asked: &WorkspaceExec,
+        caller: &Caller,
+    ) -> Result<WorkspaceExecResult, Error> {
+        let doing = "run the command to its end";
+        let Connected {
+            stored,
+            stream,
+            started,
+        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        let record = &stored.record;
+        let id = &record.workspace_id;
+        let folder = self.workspace_folder(id);
+        let recorder = Recorder::new(&folder, caller.clone())
+            .map(Arc::new)
+            .map_err(|error| host_io("The output could not be kept", &error))?;
+        let listening = caller.clone().with_events(recorder.clone());
+        let finished = command::run(
+            stream,
+            &asked.command,
+            asked.timeout_seconds.get(),
+            &listening,
+        )
+        .await
+        .map_err(|error| match error {
+            CommandError::CallerGone => cancelled(),
+            CommandError::Refused { fault } => refused(
+                format!("The command could not be started in workspace `{id}`"),
+                fault,
+            ),
+            CommandError::VmGone | CommandError::Broken { .. } => {
+                went_away(id, doing, self.last_words(&stored))
+            }
+        })?;
+
+        let (stdout, stderr) = (finished.stdout.into_text(), finished.stderr.into_text());
+        let kept = self
+            .store()?
+            .record_command(
+                id,
+                Command {
+                    reset_count: record.reset_count,
+                    sequence: 0,
+                    command: asked.command.to_string(),
+                    cwd: WORKSPACE_PATH.to_owned(),
+                    exit_code: finished.end.exit_code,
+                    signal: finished.end.signal,
+                    timed_out: finished.end.timed_out,
+                    duration_ms: finished.end.duration_ms,
+                    execution_mode: record.execution_mode,
+                    recorded_at: now(),
+                    stdout_bytes: stdout.bytes,
+                    stderr_bytes: stderr.bytes,
+                },
+                |stored| stored.record.last_activity_at = now(),
+            )?
+            .ok_or_else(|| unknown(id).because("it was deleted while the command ran"))?;
+        recorder.keep(&folder, kept.reset_count, kept.sequence);
+        Ok(WorkspaceExecResult {
+            workspace_id: id.clone(),
+            environment: record.environment.clone(),
+            environment_version: record.environment_version.clone(),
+            command: kept.command,
+            stdout: stdout.text,
+            stderr: stderr.text,
+            exit_code: kept.exit_code,
+            duration_ms: kept.duration_ms,
+            execution_mode: kept.execution_mode,
+            sequence: kept.sequence,
+            cwd: kept.cwd,
+            signal: kept.signal,
+            timed_out: kept.timed_out,
+            stdout_bytes: stdout.bytes,
+            stderr_bytes: stderr.bytes,
+            stdout_truncated: stdout.truncated,
+            stderr_truncated: stderr.truncated,
+            stdout_encoding: stdout.encoding,
+            stderr_encoding: stderr.encoding,
+            workspace_started: started,
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! From what a caller calls a workspace to its record, made true first.
+
+use pyro_api::Error;
+use pyro_api::operations::workspace_logs::LogEvent;
+use pyro_api::values::{VmState, WorkspaceListItem, WorkspaceRecord};
+use pyro_wire::launch::{END_FILE, Ended};
+
+use super::errors::{ambiguous, unknown};
+use super::folder::WorkspaceFolder;
+use crate::engine::Engine;
+use crate::machine::folder::VmFolder;
+use crate::machine::{link, now};
+use crate::store::StoredWorkspace;
+
+impl Engine {
+    pub(crate) fn workspace_folder(&self, id: &str) -> WorkspaceFolder {
+        WorkspaceFolder::of(&self.config().state_dir, id)
+    }
+
+    /// The workspace that an id, the beginning of an id, or a name means.
+    pub(crate) fn find_workspace(&self, reference: &str) -> Result<StoredWorkspace, Error> {
+        let reference = reference.trim();
+        let ids = self.store()?.workspaces_called(reference)?;
+        match ids.as_slice() {
+            [id] => self.reload_workspace(id),
+            [] => Err(unknown(reference)),
+            several => Err(ambiguous(reference, several)),
+        }
+    }
+
+    /// The record as it is now, repaired when its VM has ended without saying so here.
+    pub(crate) fn reload_workspace(&self, id: &str) -> Result<StoredWorkspace, Error> {
+        let stored = self.store()?.workspace(id)?.ok_or_else(|| unknown(id))?;
+        self.with_true_state(stored)
+    }
+
+    pub(crate) fn with_true_state(
+        &self,
+        stored: StoredWorkspace,
+    ) -> Result<StoredWorkspace, Error> {
+        if stored.record.state != VmState::Started || self.vm_of(&stored).is_alive() {
+            return Ok(stored);
+        }
+        let id = &stored.record.workspace_id;
+        let mut event = None;
+        let repaired = self.store()?.change_workspace(id, |stored| {
+            // Another process may have started, reset or repaired it meanwhile.
+            let folder = self.vm_of(stored);
+            if stored.record.state != VmState::Started || folder.is_alive() {
+                return;
+            }
+            let (at, why) = last_end(&folder);
+            stored.record.state = VmState::Stopped;
+            stored.record.stopped_because = Some(why.clone());
+            event = Some(LogEvent {
+                at,
+                event: "stopped".to_owned(),
+                detail: why,
+            });
+        })?;
+        if let Some(event) = event {
+            self.store()?.add_event(id, &event)?;
+        }
+        repaired.ok_or_else(|| unknown(id))
+    }
+
+    pub(crate) fn vm_of(&self, stored: &StoredWorkspace) -> VmFolder {
+        self.workspace_folder(&stored.record.workspace_id)
+            .vm(stored.generation)
+    }
+
+    /// The record as callers see it, with what only its running VM knows.
+    pub(crate) async fn shown(&self, stored: StoredWorkspace, started: bool) -> WorkspaceRecord {
+        let mut record = stored.record.clone();
+        record.workspace_started = started;
+        record.time_left_seconds = None;
+        record.expires_at = 0.0;
+        if record.state != VmState::Started {
+            return record;
+        }
+        if let Ok(status) = link::status(&self.vm_of(&stored)).await {
+            let seen = status.last_activity_ms as f64 / 1000.0;
+            record.last_activity_at = record.last_activity_at.max(seen);
+        }
+        if record.ttl_seconds > 0 {
+            record.expires_at = record.last_activity_at + f64::from(record.ttl_seconds);
+            record.time_left_seconds = Some((record.expires_at - now()).max(0.0).round() as u64);
+        }
+        record
+    }
+
+    /// Somebody used the workspace just now.
+    pub(crate) fn touch_workspace(&self, id: &str) -> Result<(), Error> {
+        self.store()?
+            .change_workspace(id, |stored| stored.record.last_activity_at = now())?;
+        Ok(())
+    }
+
+    /// Notes what happened to a workspace, for its log.
+    pub(crate) fn note_event(&self, id: &str, event: &str, detail: String) -> Result<(), Error> {
+        self.store()?.add_event(
+            id,
+            &LogEvent {
+                at: now(),
+                event: event.to_owned(),
+                detail,
+            },
+        )?;
+        Ok(())
+    }
+}
+
+/// When and why a VM ended, as its shim left it.
+fn last_end(folder: &VmFolder) -> (f64, String) {
+    let ended = std::fs::read(folder.join(END_FILE))
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Ended>(&text).ok());
+    match ended {
+        Some(ended) => (ended.at_ms as f64 / 1000.0, ended.message),
+        None => (
+            now(),
+            "its VM ended without a word: this host was started anew, or the supervisor was killed"
+                .to_owned(),
+        ),
+    }
+}
+
+/// A record as it appears in a list.
+pub(crate) fn list_item(record: WorkspaceRecord) -> WorkspaceListItem {
+    WorkspaceListItem {
+        workspace_id: record.workspace_id,
+        name: record.name,
+        labels: record.labels,
+        environment: record.environment,
+        state: record.state,
+        created_at: record.created_at,
+        last_activity_at: record.last_activity_at,
+        expires_at: record.expires_at,
+        time_left_seconds: record.time_left_seconds,
+        command_count: record.command_count,
+        service_count: record.service_count,
+        running_service_count: record.running_service_count,
+    }
+}

@@ -1,0 +1,123 @@
+//! A workspace's folder: what lies where.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use pyro_api::Stream;
+
+use crate::machine::folder::VmFolder;
+
+const VM: &str = "vm-";
+
+/// Where the agent works when commands run on the host; its `/workspace` is below.
+const TREE: &str = "tree";
+const BASELINE_TREE: &str = "baseline";
+
+#[derive(Clone, Debug)]
+pub(crate) struct WorkspaceFolder(PathBuf);
+
+impl WorkspaceFolder {
+    pub(crate) fn of(state_dir: &Path, id: &str) -> Self {
+        Self(all(state_dir).join(id))
+    }
+
+    /// The ids of every folder there is.
+    pub(crate) fn ids(state_dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(all(state_dir)).into_iter().flatten();
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect()
+    }
+
+    pub(crate) fn create(&self) -> io::Result<()> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        for folder in [self.0.clone(), self.disks(), self.outputs()] {
+            builder.create(folder)?;
+        }
+        Ok(())
+    }
+
+    /// From here on nobody misses the folder: it is not finished, or being deleted. A folder
+    /// without this mark is never cleared away, whatever became of its record.
+    pub(crate) fn mark_as_debris(&self) -> io::Result<()> {
+        fs::write(self.debris(), "")
+    }
+
+    pub(crate) fn no_debris(&self) -> io::Result<()> {
+        fs::remove_file(self.debris())
+    }
+
+    pub(crate) fn is_debris(&self) -> bool {
+        self.debris().exists()
+    }
+
+    fn debris(&self) -> PathBuf {
+        self.0.join("debris")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    pub(crate) fn disks(&self) -> PathBuf {
+        self.0.join("disk")
+    }
+
+    pub(crate) fn layer(&self, name: &str) -> PathBuf {
+        self.disks().join(name)
+    }
+
+    pub(crate) fn vm(&self, generation: u32) -> VmFolder {
+        VmFolder::at(self.0.join(format!("{VM}{generation}")))
+    }
+
+    /// Every VM folder there is, with its generation.
+    pub(crate) fn vms(&self) -> Vec<(u32, VmFolder)> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten();
+        entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                let generation = name.strip_prefix(VM)?.parse().ok()?;
+                Some((generation, self.vm(generation)))
+            })
+            .collect()
+    }
+
+    pub(crate) fn outputs(&self) -> PathBuf {
+        self.0.join("output")
+    }
+
+    /// Where a command's output lies once it has ended.
+    pub(crate) fn output(&self, reset_count: u32, sequence: u32, stream: Stream) -> PathBuf {
+        self.outputs()
+            .join(format!("{reset_count}-{}", output_name(sequence, stream)))
+    }
+
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.0.join(TREE)
+    }
+
+    pub(crate) fn baseline_tree(&self) -> PathBuf {
+        self.0.join(BASELINE_TREE)
+    }
+}
+
+/// What the contract calls the file of an output.
+pub(crate) fn output_name(sequence: u32, stream: Stream) -> String {
+    let kind = match stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
+    };
+    format!("{sequence:06}.{kind}")
+}
+
+fn all(state_dir: &Path) -> PathBuf {
+    state_dir.join("workspaces")
+}

@@ -1,0 +1,116 @@
+//! Host files on their way in: looked at first, then sent, with progress for the caller.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pyro_api::values::SeedMode;
+use pyro_api::{Caller, Error, ErrorCode, Event};
+
+use super::seed::{GuestIndex, Packed, SeedError, Source, Survey, Totals};
+use crate::error::broke;
+use crate::machine::start::cancelled;
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+
+/// A source that was looked at and found fit.
+pub(crate) struct Incoming {
+    source: Source,
+    survey: Survey,
+}
+
+impl Incoming {
+    pub(crate) async fn open(path: PathBuf, caller: &Caller) -> Result<Self, Error> {
+        let caller = caller.clone();
+        let look = move || {
+            let home = std::env::var_os("HOME").map(PathBuf::from);
+            let source = Source::open(&path, home.as_deref())?;
+            let survey = source.survey(&mut progress(&caller, "looking at", None))?;
+            Ok(Self { source, survey })
+        };
+        tokio::task::spawn_blocking(look)
+            .await
+            .map_err(|error| broke(&error))?
+            .map_err(unfit)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    pub(crate) fn mode(&self) -> SeedMode {
+        self.source.mode()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.survey.totals
+    }
+
+    /// Sends everything, or what the guest does not have. Blocks.
+    pub(crate) fn send(
+        &self,
+        index: Option<&GuestIndex>,
+        to: &mut dyn Write,
+        caller: &Caller,
+    ) -> Result<Packed, Error> {
+        let mut watch = progress(caller, "copying in", Some(self.survey.totals));
+        self.source
+            .pack(&self.survey, index, to, &mut watch)
+            .map_err(unfit)
+    }
+}
+
+/// Tells a caller how far a pass is, and ends it when nobody listens any more.
+fn progress<'a>(
+    caller: &'a Caller,
+    doing: &'static str,
+    whole: Option<Totals>,
+) -> impl FnMut(Totals) -> ControlFlow<()> + 'a {
+    let mut told = Instant::now();
+    move |done| {
+        if told.elapsed() < TELL_EVERY {
+            return ControlFlow::Continue(());
+        }
+        told = Instant::now();
+        let fraction = whole
+            .filter(|whole| whole.bytes > 0)
+            .map(|whole| done.bytes as f32 / whole.bytes as f32);
+        let message = format!("{doing} {} entries, {} MiB", done.entries, done.bytes >> 20);
+        match caller.emit(Event::Progress { message, fraction }) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+}
+
+fn unfit(error: SeedError) -> Error {
+    let (code, hint) = match &error {
+        SeedError::Cancelled => return cancelled(),
+        SeedError::Changed { .. } => (
+            ErrorCode::Conflict,
+            "Try again when nothing writes to it; nothing was changed",
+        ),
+        SeedError::Stream { .. } => (ErrorCode::VmDied, "Nothing was changed; try again"),
+        SeedError::Unusable { .. } | SeedError::NotASource { .. } => (
+            ErrorCode::BadSeed,
+            "Give a folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host",
+        ),
+        SeedError::Refused { .. } | SeedError::TooMany { .. } => (
+            ErrorCode::BadSeed,
+            "Leave it out of the source; nothing was changed",
+        ),
+        SeedError::Unreadable { .. } => (
+            ErrorCode::BadSeed,
+            "Make it readable, or leave it out of the source; nothing was changed",
+        ),
+        SeedError::Archive { .. } => (
+            ErrorCode::BadSeed,
+            "See that the archive is whole, with `tar tf`; nothing was changed",
+        ),
+    };
+    Error::new(code, "The source cannot be copied in")
+        .caused_by(&error)
+        .hint(hint)
+}

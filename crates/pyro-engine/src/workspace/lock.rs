@@ -1,0 +1,70 @@
+//! Who may change what a workspace runs on.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use pyro_api::{Error, ErrorCode};
+use tokio::time::{Instant, sleep};
+
+use super::errors::unknown;
+use super::folder::WorkspaceFolder;
+use crate::error::host_io;
+
+/// Longer than a boot with its second try takes.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// The VM stays as it is; others may hold it so as well.
+    Shared,
+    /// Nobody else holds it.
+    Exclusive,
+}
+
+/// A held lock; dropping it lets go.
+pub(crate) struct Held(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
+
+impl WorkspaceFolder {
+    pub(crate) async fn hold(&self, id: &str, hold: Hold) -> Result<Held, Error> {
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => unknown(id)
+                .because("its folder is gone")
+                .hint("`pyro workspace delete` removes what is left of it"),
+            _ => host_io(format!("Workspace `{id}` could not be locked"), &error),
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.lock())
+            .map_err(failed)?;
+        let how = match hold {
+            Hold::Shared => FlockArg::LockSharedNonblock,
+            Hold::Exclusive => FlockArg::LockExclusiveNonblock,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Flock::lock(file, how) {
+                Ok(lock) => return Ok(Held(lock)),
+                Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = back,
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    return Err(Error::new(
+                        ErrorCode::Conflict,
+                        format!("Workspace `{id}` is being changed by another process"),
+                    )
+                    .because(format!("it did not end within {} s", PATIENCE.as_secs()))
+                    .hint("Wait for it, or end it"));
+                }
+                Err((_, errno)) => return Err(failed(errno.into())),
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Workspaces: VMs whose disk outlives every process.
+//!
+//! ```text
+//! <state>/workspaces/<id>/
+//!     lock             held exclusively while the VM is started, stopped, reset or deleted, and
+//!                      shared by whoever connects to it
+//!     disk/            its own layers, above the environment's image and the template's layer
+//!     vm-<generation>/ the folder of its shim; a reset makes the next generation
+//!     output/          what commands wrote, a file for each stream
+//!     tree/, baseline/ in place of disks, where commands run on the host
+//! ```
+//!
+//! The record says which generation and which layers count, and is written last: whatever no
+//! record names is debris, which the next holder of the lock clears away.
+
+pub(crate) mod archive;
+pub(crate) mod connect;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod errors;
+pub(crate) mod exec;
+pub(crate) mod files;
+pub(crate) mod find;
+pub(crate) mod folder;
+pub(crate) mod incoming;
+pub(crate) mod lock;
+pub(crate) mod log_files;
+pub(crate) mod names;
+pub(crate) mod paths;
+pub(crate) mod read;
+pub(crate) mod reset;
+pub(crate) mod seed;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod text_input;
+pub(crate) mod tidy;
+pub(crate) mod words;
+pub(crate) mod write;

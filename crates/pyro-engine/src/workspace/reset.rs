@@ -1,0 +1,80 @@
+//! Returns a workspace to its baseline: a fresh VM on that state of the disk.
+
+use pyro_api::values::VmState;
+use pyro_api::{Caller, Error};
+
+use super::create::{copy_tree, new_layer};
+use super::errors::unknown;
+use super::tidy::remove_vm;
+use crate::engine::Engine;
+use crate::error::host_io;
+use crate::machine::create::Base;
+use crate::machine::now;
+use crate::store::StoredWorkspace;
+
+impl Engine {
+    /// Starts the new VM first and then switches: a failure leaves the old state. The lock is held
+    /// exclusively.
+    pub(crate) async fn reset_workspace(
+        &self,
+        stored: StoredWorkspace,
+        caller: &Caller,
+    ) -> Result<StoredWorkspace, Error> {
+        let id = stored.record.workspace_id.clone();
+        self.tidy_workspace(&stored).await?;
+        let old = self.vm_of(&stored);
+        let mut next = stored.clone();
+        next.generation += 1;
+        let folder = self.workspace_folder(&id);
+        let failed =
+            |error: std::io::Error| host_io(format!("Workspace `{id}` could not be reset"), &error);
+        match self.workspace_base(&stored)? {
+            Base::Image(image) => {
+                next.layers.truncate(stored.baseline_layers);
+                next.layers
+                    .push(new_layer(&folder, &image).map_err(failed)?);
+            }
+            // Both would work in the one folder: here the old one ends first.
+            Base::HostProcess => {
+                remove_vm(&old).await?;
+                let aside = folder.path().join("tree.old");
+                let fresh = folder.path().join("tree.new");
+                for leftover in [&aside, &fresh] {
+                    let _ = std::fs::remove_dir_all(leftover);
+                }
+                copy_tree(&folder.baseline_tree(), &fresh).await?;
+                std::fs::rename(folder.tree(), &aside).map_err(failed)?;
+                std::fs::rename(&fresh, folder.tree()).map_err(failed)?;
+                std::fs::remove_dir_all(&aside).map_err(failed)?;
+            }
+        }
+        if stored.record.state != VmState::Started {
+            self.admit(&id, stored.record.mem_mib).await?;
+        }
+        let started = match self.launch_workspace(&next, false, caller).await {
+            Ok(started) => started,
+            Err(error) => {
+                self.store()?.change_workspace(&id, |_| ())?;
+                self.tidy_workspace(&stored).await?;
+                return Err(error);
+            }
+        };
+        let switched = self
+            .store()?
+            .change_workspace(&id, |stored| {
+                stored.generation = next.generation;
+                stored.layers = next.layers;
+                started.write_into(stored);
+                let record = &mut stored.record;
+                record.reset_count += 1;
+                record.last_reset_at = Some(now());
+                record.command_count = 0;
+                record.last_command = None;
+            })?
+            .ok_or_else(|| unknown(&id))?;
+        self.note_event(&id, "reset", "to the baseline".to_owned())?;
+        // The old VM and its layers.
+        self.tidy_workspace(&switched).await?;
+        Ok(switched)
+    }
+}

@@ -1,0 +1,137 @@
+//! An archive of this host as a source. It is read twice: names first, so that nothing is sent of
+//! one that is unfit, then everything.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::Path;
+
+use super::error::SeedError;
+use super::index::GuestIndex;
+use super::table::{Table, fit};
+use super::{Packed, Totals, Watch, look};
+use crate::workspace::archive::{ArchiveError, ArchiveReader, ArchiveWriter};
+
+const BUFFER: usize = 256 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Tells whether a file is still the one that was surveyed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    pub(super) mtime: (i64, i64),
+}
+
+type Reader = ArchiveReader<Box<dyn Read>>;
+
+pub(super) fn survey(
+    path: &Path,
+    compression: Compression,
+    watch: &mut Watch<'_>,
+) -> Result<(Identity, Table), SeedError> {
+    let damaged = damaged(path);
+    let file = File::open(path).map_err(SeedError::unusable(path))?;
+    let identity = Identity::of(&file).map_err(SeedError::unusable(path))?;
+    let mut reader = open(file, compression, path)?;
+    let mut table = Table::default();
+    let mut seen = Totals::default();
+    while let Some(member) = reader.next().map_err(&damaged)? {
+        seen.add(&member);
+        look(watch, seen)?;
+        table.add(member)?;
+    }
+    reader.finish().map_err(&damaged)?;
+    table.finish()?;
+    Ok((identity, table))
+}
+
+pub(super) fn pack<W: Write>(
+    path: &Path,
+    compression: Compression,
+    surveyed: &Identity,
+    table: &Table,
+    index: Option<&GuestIndex>,
+    to: &mut ArchiveWriter<W>,
+    watch: &mut Watch<'_>,
+) -> Result<Packed, SeedError> {
+    let damaged = damaged(path);
+    let stream = |source| SeedError::Stream { source };
+    let changed = || SeedError::changed(path.as_os_str().as_encoded_bytes());
+    let file = File::open(path).map_err(SeedError::unusable(path))?;
+    if Identity::of(&file).map_err(SeedError::unusable(path))? != *surveyed {
+        return Err(changed());
+    }
+    let watched = file.try_clone().map_err(SeedError::unusable(path))?;
+    let wanted = index.map(|index| table.wanted(index));
+    let mut reader = open(file, compression, path)?;
+    let mut packed = Packed::default();
+    let mut buffer = vec![0; BUFFER];
+    let mut at = 0;
+    while let Some(member) = reader.next().map_err(&damaged)? {
+        let here = at;
+        at += 1;
+        let Some(member) = fit(member)? else {
+            continue;
+        };
+        // Only what the survey found fit is ever sent.
+        let Some(expected) = table.get(here, &member.name) else {
+            continue;
+        };
+        if *expected != member {
+            return Err(changed());
+        }
+        packed.whole.add(&member);
+        let is_wanted = wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains_key(member.name.as_slice()));
+        if is_wanted {
+            to.member(&member).map_err(stream)?;
+            loop {
+                let count = reader.read(&mut buffer).map_err(&damaged)?;
+                if count == 0 {
+                    break;
+                }
+                to.data(&buffer[..count]).map_err(stream)?;
+                look(watch, packed.whole)?;
+            }
+            packed.changed.add(&member);
+        }
+        look(watch, packed.whole)?;
+    }
+    if at != table.seen() || Identity::of(&watched).map_err(SeedError::unusable(path))? != *surveyed
+    {
+        return Err(changed());
+    }
+    Ok(packed)
+}
+
+fn open(file: File, compression: Compression, path: &Path) -> Result<Reader, SeedError> {
+    let file = BufReader::with_capacity(BUFFER, file);
+    let from: Box<dyn Read> = match compression {
+        Compression::None => Box::new(file),
+        // Several streams in a row are one archive, as parallel compressors write them.
+        Compression::Gzip => {
+            let stream = flate2::bufread::MultiGzDecoder::new(file);
+            Box::new(BufReader::with_capacity(BUFFER, stream))
+        }
+        Compression::Zstd => {
+            let stream = zstd::Decoder::with_buffer(file).map_err(SeedError::unusable(path))?;
+            Box::new(BufReader::with_capacity(BUFFER, stream))
+        }
+    };
+    Ok(ArchiveReader::new(from))
+}
+
+fn damaged(path: &Path) -> impl Fn(ArchiveError) -> SeedError {
+    |source| SeedError::Archive {
+        path: path.to_owned(),
+        source,
+    }
+}

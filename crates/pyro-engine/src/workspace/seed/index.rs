@@ -1,0 +1,59 @@
+//! What a guest has already, so that only the difference is sent.
+
+use std::collections::HashMap;
+
+use pyro_wire::files::{Entry, EntryKind};
+
+use super::kept_mode;
+use crate::workspace::archive::{Member, MemberKind};
+
+/// Entries of a folder of the guest by their names below it.
+#[derive(Default)]
+pub(crate) struct GuestIndex {
+    entries: HashMap<Vec<u8>, Entry>,
+}
+
+impl GuestIndex {
+    /// From a recursive listing. `destination` is the folder that the source goes to, as the
+    /// listing names it; what is elsewhere is left out.
+    pub(crate) fn new(entries: impl IntoIterator<Item = Entry>, destination: &[u8]) -> Self {
+        let below = |entry: Entry| {
+            let name = match destination {
+                b"" => entry.path.to_vec(),
+                _ => entry
+                    .path
+                    .strip_prefix(destination)?
+                    .strip_prefix(b"/")?
+                    .to_vec(),
+            };
+            Some((name, entry))
+        };
+        Self {
+            entries: entries.into_iter().filter_map(below).collect(),
+        }
+    }
+
+    /// Whether the guest has what this member would make of it. A folder's time is not compared,
+    /// as it changes with what is written into it. A hard link is compared by the caller, as the
+    /// file that it is.
+    pub(super) fn has(&self, member: &Member) -> bool {
+        let Some(entry) = self.entries.get(&member.name) else {
+            return false;
+        };
+        let same_mode = entry.meta.mode & 0o7777 == kept_mode(member.mode);
+        match &member.kind {
+            MemberKind::File => {
+                entry.meta.kind == EntryKind::File
+                    && same_mode
+                    && entry.meta.size == member.size
+                    && entry.stamp.mtime_ns == member.mtime_ns
+            }
+            MemberKind::Folder => entry.meta.kind == EntryKind::Directory && same_mode,
+            MemberKind::Symlink { target } => {
+                entry.meta.kind == EntryKind::Symlink
+                    && entry.meta.target.as_deref() == Some(target)
+            }
+            MemberKind::HardLink { .. } | MemberKind::Special(_) => false,
+        }
+    }
+}

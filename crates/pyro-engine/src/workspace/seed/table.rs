@@ -1,0 +1,180 @@
+//! The members of an archive that were found fit, by name.
+
+use std::collections::HashMap;
+
+use super::error::SeedError;
+use super::index::GuestIndex;
+use super::{MOST_ENTRIES, Totals, folder, kept_mode};
+use crate::workspace::archive::{Member, MemberKind};
+use crate::workspace::names::{relative, split, stays_inside};
+
+/// Where several members have one name, the last counts, as for tar.
+#[derive(Default)]
+pub(super) struct Table {
+    rows: HashMap<Vec<u8>, Row>,
+    /// How many members were seen, the left out ones included.
+    seen: u64,
+}
+
+struct Row {
+    /// Which member of the archive it is.
+    at: u64,
+    member: Member,
+}
+
+impl Table {
+    /// Checks a member and gives it a row. Everything that can be said without the others is said
+    /// here, the rest in [`finish`](Self::finish).
+    pub(super) fn add(&mut self, member: Member) -> Result<(), SeedError> {
+        let at = self.seen;
+        self.seen += 1;
+        if self.seen > MOST_ENTRIES {
+            return Err(SeedError::TooMany { most: MOST_ENTRIES });
+        }
+        let Some(member) = fit(member)? else {
+            return Ok(());
+        };
+        if let Some(earlier) = self.rows.get(&member.name) {
+            let was_folder = earlier.member.kind == MemberKind::Folder;
+            if was_folder != (member.kind == MemberKind::Folder) {
+                return Err(SeedError::refused(
+                    &member.name,
+                    "is in the archive both as a folder and as something else",
+                ));
+            }
+        }
+        self.rows.insert(member.name.clone(), Row { at, member });
+        Ok(())
+    }
+
+    /// Checks the members against each other.
+    pub(super) fn finish(&self) -> Result<(), SeedError> {
+        for (name, row) in &self.rows {
+            let mut above = split(name).0;
+            while !above.is_empty() {
+                if let Some(parent) = self.rows.get(above) {
+                    if parent.member.kind != MemberKind::Folder {
+                        let parent = crate::workspace::names::shown(above);
+                        let why = format!("is below `{parent}`, which is no folder");
+                        return Err(SeedError::refused(name, why));
+                    }
+                }
+                above = split(above).0;
+            }
+            if let MemberKind::HardLink { target } = &row.member.kind {
+                let fits = self
+                    .rows
+                    .get(target)
+                    .is_some_and(|first| first.at < row.at && is_linkable(&first.member.kind));
+                if !fits {
+                    let target = crate::workspace::names::shown(target);
+                    let why = format!("is a hard link to `{target}`, which is no file before it");
+                    return Err(SeedError::refused(name, why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for row in self.rows.values() {
+            totals.add(&row.member);
+        }
+        totals
+    }
+
+    /// The row of the archive's member number `at`; `None` where it was left out.
+    pub(super) fn get(&self, at: u64, name: &[u8]) -> Option<&Member> {
+        let row = self.rows.get(name)?;
+        (row.at == at).then_some(&row.member)
+    }
+
+    /// How many members the archive has.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Names of what is to be sent to a guest. A hard link that the guest lacks needs the file
+    /// that it is a link to, so that is sent with it.
+    pub(super) fn wanted(&self, index: &GuestIndex) -> HashMap<&[u8], &Member> {
+        let mut wanted = HashMap::new();
+        for row in self.rows.values() {
+            let file = self.file_of(&row.member);
+            let as_file = Member {
+                name: row.member.name.clone(),
+                ..file.clone()
+            };
+            if index.has(&as_file) {
+                continue;
+            }
+            // The whole chain of links: each names the one before.
+            let mut next = Some(&row.member);
+            while let Some(member) = next {
+                wanted.insert(member.name.as_slice(), member);
+                next = self.linked(member);
+            }
+        }
+        wanted
+    }
+
+    fn file_of<'a>(&'a self, member: &'a Member) -> &'a Member {
+        let mut file = member;
+        while let Some(first) = self.linked(file) {
+            file = first;
+        }
+        file
+    }
+
+    /// What a hard link names. A chain ends, as each link is after what it names.
+    fn linked(&self, member: &Member) -> Option<&Member> {
+        match &member.kind {
+            MemberKind::HardLink { target } => self.rows.get(target).map(|row| &row.member),
+            _ => None,
+        }
+    }
+}
+
+fn is_linkable(kind: &MemberKind) -> bool {
+    matches!(kind, MemberKind::File | MemberKind::HardLink { .. })
+}
+
+/// The member with plain names; `None` for the archive's own root.
+pub(super) fn fit(member: Member) -> Result<Option<Member>, SeedError> {
+    let plain = |name: &[u8]| {
+        relative(name).map_err(|bad| SeedError::refused(&member.name, format!("is refused: {bad}")))
+    };
+    let name = plain(&member.name)?;
+    let kind = match member.kind {
+        MemberKind::Folder if name.is_empty() => return Ok(None),
+        _ if name.is_empty() => {
+            return Err(SeedError::refused(
+                &member.name,
+                "is the root and no folder",
+            ));
+        }
+        MemberKind::Special(what) => {
+            return Err(SeedError::refused(&member.name, format!("is {what}")));
+        }
+        MemberKind::Symlink { target } => {
+            if target.is_empty() || target.contains(&0) {
+                return Err(SeedError::refused(&name, "is a link without a target"));
+            }
+            if !stays_inside(&name, &target) {
+                return Err(folder::leaves(&name, &target));
+            }
+            MemberKind::Symlink { target }
+        }
+        MemberKind::HardLink { target } => {
+            let target = relative(&target).map_err(|_| folder::leaves(&name, &target))?;
+            MemberKind::HardLink { target }
+        }
+        kind => kind,
+    };
+    Ok(Some(Member {
+        name,
+        kind,
+        mode: kept_mode(member.mode),
+        ..member
+    }))
+}

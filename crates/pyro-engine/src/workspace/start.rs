@@ -1,0 +1,189 @@
+//! Starts the VM of a workspace on its disk.
+
+use pyro_api::values::{ExecutionMode, VmState};
+use pyro_api::{Caller, Error, ErrorCode};
+use pyro_wire::PROTOCOL;
+use pyro_wire::launch::{LaunchSpec, Machine, Process};
+
+use super::errors::unknown;
+use crate::engine::Engine;
+use crate::error::{catalog_failed, host_io, launch_failed};
+use crate::machine::create::{Base, Image};
+use crate::machine::launch::{LaunchError, launch};
+use crate::machine::start::cancelled;
+use crate::machine::{disk, now};
+use crate::store::StoredWorkspace;
+use crate::template::{Ground, Shape};
+
+impl Engine {
+    /// Starts the VM of a stopped workspace and writes that down. The lock is held exclusively.
+    pub(crate) async fn start_workspace(
+        &self,
+        stored: &StoredWorkspace,
+        caller: &Caller,
+    ) -> Result<StoredWorkspace, Error> {
+        let id = &stored.record.workspace_id;
+        self.tidy_workspace(stored).await?;
+        self.admit(id, stored.record.mem_mib).await?;
+        let launched = self.launch_workspace(stored, false, caller).await;
+        let started = match launched {
+            Ok(started) => started,
+            Err(error) => {
+                // Its memory is free again.
+                self.store()?.change_workspace(id, |_| ())?;
+                return Err(error);
+            }
+        };
+        let why = stored.record.stopped_because.clone().unwrap_or_default();
+        let stored = self
+            .store()?
+            .change_workspace(id, |stored| started.write_into(stored))?
+            .ok_or_else(|| unknown(id))?;
+        self.note_event(id, "started", format!("it had stopped: {why}"))?;
+        Ok(stored)
+    }
+
+    /// Starts the VM that a record describes. `fresh`: nothing was ever written to its disk.
+    pub(crate) async fn launch_workspace(
+        &self,
+        stored: &StoredWorkspace,
+        fresh: bool,
+        caller: &Caller,
+    ) -> Result<Started, Error> {
+        let record = &stored.record;
+        let id = &record.workspace_id;
+        let folder = self.workspace_folder(id);
+        let vm = folder.vm(stored.generation);
+        vm.create()
+            .map_err(|error| host_io(format!("Workspace `{id}` could not be started"), &error))?;
+        let base = self.workspace_base(stored)?;
+        let (machine, template) = match &base {
+            Base::Image(image) => {
+                let layers = stored.layers.iter().map(|name| folder.layer(name));
+                let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
+                let ground = Ground {
+                    installed: &image.installed,
+                    shape: Shape {
+                        vcpu_count: record.vcpu_count,
+                        mem_mib: record.mem_mib,
+                    },
+                    chain: &chain,
+                    untouched: fresh,
+                };
+                let template = self.template_for(&ground, caller).await?;
+                let machine = self.qemu_machine(
+                    &image.installed,
+                    chain,
+                    record.vcpu_count,
+                    record.mem_mib,
+                    template.as_ref(),
+                    &vm,
+                )?;
+                (Machine::Qemu(machine), template)
+            }
+            Base::HostProcess => (
+                Machine::Process(Process {
+                    agent: self.config().agent()?.to_owned(),
+                    workspace: folder.tree().join(disk::HOST_WORKSPACE),
+                }),
+                None,
+            ),
+        };
+        let spec = LaunchSpec {
+            protocol: PROTOCOL,
+            vm_id: id.clone(),
+            hostname: format!("pyro-{id}"),
+            machine,
+            boot_deadline_ms: self.config().boot_deadline_ms,
+            expires_at_ms: None,
+            idle_ms: (record.ttl_seconds > 0).then(|| u64::from(record.ttl_seconds) * 1000),
+            bound_to_owner: false,
+            remove_when_over: false,
+        };
+        let launched = launch(self.config().pyro()?, &vm, &spec, caller)
+            .await
+            .map_err(|error| match error {
+                LaunchError::CallerGone => cancelled(),
+                error => launch_failed(id, error),
+            })?;
+        let running = launched.running.clone();
+        let accelerator_reason = match &template {
+            Some(template) if running.resumed => template.facts.accelerator_reason.clone(),
+            _ => running.accelerator_reason,
+        };
+        if let Some(template) = template
+            && !running.resumed
+        {
+            self.discard_template(template);
+        }
+        Ok(Started {
+            execution_mode: match base {
+                Base::Image(_) => ExecutionMode::GuestVsock,
+                Base::HostProcess => ExecutionMode::HostCompat,
+            },
+            facts: [
+                ("accelerator", running.accelerator),
+                ("accelerator_reason", accelerator_reason),
+                ("backend", running.backend),
+                ("resumed", running.resumed.to_string()),
+                ("boot_ms", running.boot_ms.to_string()),
+                ("boot_attempts", running.boot_attempts.to_string()),
+                ("guest_kernel", running.kernel_release),
+                ("qemu_version", running.vmm_version.unwrap_or_default()),
+            ]
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
+        })
+    }
+
+    /// What the workspace's disk stands on.
+    pub(crate) fn workspace_base(&self, stored: &StoredWorkspace) -> Result<Base, Error> {
+        let record = &stored.record;
+        let Some(digest) = record.metadata.get("environment_digest") else {
+            return Ok(Base::HostProcess);
+        };
+        let gone = || {
+            Error::new(
+                ErrorCode::Damaged,
+                format!(
+                    "Workspace `{}` stands on an image of `{}` that is gone",
+                    record.workspace_id, record.environment
+                ),
+            )
+            .because("it was pulled anew, or removed from the cache")
+            .hint("Put the cache folder back, or delete the workspace")
+        };
+        let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
+        let installed = match self.catalog().installed(spec).map_err(catalog_failed)? {
+            Some(installed) if installed.rootfs_digest == *digest => installed,
+            _ => return Err(gone()),
+        };
+        let template = match &stored.template {
+            None => None,
+            Some(name) => Some(self.shelf().standing(name).ok_or_else(gone)?),
+        };
+        Ok(Base::Image(Box::new(Image {
+            installed,
+            template,
+        })))
+    }
+}
+
+/// A VM that runs, as far as the record cares.
+pub(crate) struct Started {
+    execution_mode: ExecutionMode,
+    facts: Vec<(String, String)>,
+}
+
+impl Started {
+    pub(crate) fn write_into(&self, stored: &mut StoredWorkspace) {
+        let record = &mut stored.record;
+        record.state = VmState::Started;
+        record.stopped_because = None;
+        record.execution_mode = self.execution_mode;
+        record.last_activity_at = now();
+        record.metadata.extend(self.facts.iter().cloned());
+    }
+}

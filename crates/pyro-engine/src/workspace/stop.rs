@@ -1,0 +1,50 @@
+//! Stops the VM of a workspace. Files stay.
+
+use std::time::Duration;
+
+use pyro_api::Error;
+use pyro_api::values::VmState;
+use pyro_wire::shim::Stop;
+
+use super::errors::{link_broken, unknown};
+use crate::engine::Engine;
+use crate::machine::{end, link};
+use crate::store::StoredWorkspace;
+
+/// How long the guest may take to end its processes and flush its disk.
+const GRACE: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Stops a VM that runs and writes that down. The lock is held exclusively.
+    pub(crate) async fn stop_workspace(
+        &self,
+        stored: StoredWorkspace,
+        why: &str,
+    ) -> Result<StoredWorkspace, Error> {
+        if stored.record.state != VmState::Started {
+            return Ok(stored);
+        }
+        let id = &stored.record.workspace_id;
+        let vm = self.vm_of(&stored);
+        let stop = Stop {
+            grace_ms: GRACE.as_millis() as u64,
+            remove: false,
+        };
+        if let Err(error) = link::stop(&vm, stop).await
+            && vm.is_alive()
+        {
+            return Err(link_broken(id, "stop it", &error));
+        }
+        end::wait_until_gone(&vm, GRACE).await?;
+        let stored = self
+            .store()?
+            .change_workspace(id, |stored| {
+                stored.record.state = VmState::Stopped;
+                stored.record.stopped_because = Some(why.to_owned());
+                stored.record.last_activity_at = crate::machine::now();
+            })?
+            .ok_or_else(|| unknown(id))?;
+        self.note_event(id, "stopped", why.to_owned())?;
+        Ok(stored)
+    }
+}

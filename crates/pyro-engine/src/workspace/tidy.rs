@@ -1,0 +1,94 @@
+//! Clears away what a killed process left of a workspace.
+
+use std::time::Duration;
+
+use pyro_api::Error;
+use pyro_wire::shim::Stop;
+
+use super::folder::WorkspaceFolder;
+use crate::engine::Engine;
+use crate::machine::folder::VmFolder;
+use crate::machine::owner::Owner;
+use crate::machine::{end, link};
+use crate::store::StoredWorkspace;
+
+impl Engine {
+    /// Ends VMs and removes layers that the record does not name. The lock is held exclusively.
+    pub(crate) async fn tidy_workspace(&self, stored: &StoredWorkspace) -> Result<(), Error> {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        for (generation, vm) in folder.vms() {
+            if generation != stored.generation {
+                remove_vm(&vm).await?;
+            }
+        }
+        for entry in std::fs::read_dir(folder.disks())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name();
+            if !stored.layers.iter().any(|layer| **layer == *name) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        super::log_files::remove_abandoned(&folder.outputs());
+        Ok(())
+    }
+
+    /// Removes what is left of workspaces whose making, or whose deletion, was broken off.
+    pub(crate) async fn sweep_workspaces(&self) -> Result<(), Error> {
+        let store = self.store()?;
+        let mut known: Vec<String> = Vec::new();
+        for (id, maker) in store.unfinished_workspaces()? {
+            if Owner::lives(&self.config().state_dir, &maker) {
+                known.push(id);
+            } else {
+                self.remove_remains(&self.workspace_folder(&id)).await?;
+                store.remove_workspace(&id)?;
+            }
+        }
+        for id in WorkspaceFolder::ids(&self.config().state_dir) {
+            let folder = self.workspace_folder(&id);
+            // The record comes first when one is made, and goes first when one is deleted.
+            if folder.is_debris() && !known.contains(&id) && !store.has_workspace(&id)? {
+                self.remove_remains(&folder).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends every VM of a folder and removes it.
+    pub(crate) async fn remove_remains(&self, folder: &WorkspaceFolder) -> Result<(), Error> {
+        for (_, vm) in folder.vms() {
+            remove_vm(&vm).await?;
+        }
+        match std::fs::remove_dir_all(folder.path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(crate::error::host_io(
+                    format!("{} could not be removed", folder.path().display()),
+                    &error,
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Ends a VM whose disk nobody wants, and removes its folder.
+pub(crate) async fn remove_vm(vm: &VmFolder) -> Result<(), Error> {
+    if vm.is_alive() {
+        let stop = Stop {
+            grace_ms: 0,
+            remove: false,
+        };
+        // What counts is that the lock becomes free.
+        let _ = link::stop(vm, stop).await;
+        end::wait_until_gone(vm, Duration::from_secs(10)).await?;
+    }
+    vm.remove().map_err(|error| {
+        crate::error::host_io(
+            format!("{} could not be removed", vm.path().display()),
+            &error,
+        )
+    })
+}

@@ -1,0 +1,284 @@
+//! The guest's root disk: a chain of layers, of which the last is written to.
+//!
+//! Never makes a layer and never removes one. What lies below the top is opened for reading only,
+//! so that a layer can be shared by many VMs.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::{DiskFormat, DiskLayer};
+use serde_json::{Value, json};
+
+use super::qmp::{Qmp, QmpError};
+use super::usable;
+
+/// The node that the guest's disk sits on at the start.
+pub(super) const FIRST_NODE: &str = "disk";
+
+/// How a qcow2 image begins, up to its size.
+const QCOW2_MAGIC: &[u8] = b"QFI\xfb";
+const QCOW2_SIZE_AT: usize = 24;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LayerError {
+    #[error("{source}")]
+    Unusable { source: Fault },
+    #[error("the disk layer {layer} cannot be read: {source}")]
+    Read { layer: String, source: io::Error },
+    #[error("{layer} is no qcow2 image, and only one of those lets the disk below shine through")]
+    Format { layer: String },
+    #[error("the disk layer {layer} has {found} bytes, the disk has {wanted}")]
+    Size {
+        layer: String,
+        found: u64,
+        wanted: u64,
+    },
+    #[error("the VM has no disk")]
+    NoDisk,
+    #[error("the disk layer was not added: {source}")]
+    Monitor { source: QmpError },
+}
+
+impl From<LayerError> for Fault {
+    fn from(error: LayerError) -> Self {
+        let code = match &error {
+            LayerError::Unusable { source } => source.code,
+            LayerError::Read { source, .. } => FaultCode::of_io(source),
+            LayerError::Format { .. } | LayerError::Size { .. } | LayerError::NoDisk => {
+                FaultCode::Refused
+            }
+            LayerError::Monitor {
+                source: QmpError::Refused { reason, .. },
+            } if reason.contains("No space left on device") => FaultCode::NoSpace,
+            LayerError::Monitor {
+                source: QmpError::Refused { .. },
+            } => FaultCode::VmmFailed,
+            // What QEMU made of it before it went, nobody can say.
+            LayerError::Monitor { .. } => FaultCode::GuestDied,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// What QEMU has for a disk, or will have.
+#[derive(Clone)]
+pub(super) struct Disk {
+    /// Bottom first; none for a guest that never looks at a disk.
+    layers: Vec<DiskLayer>,
+    /// The disk is thrown away at the end.
+    disposable: bool,
+    /// The node of the top layer.
+    top: String,
+    /// How many layers QEMU was asked to open since its start: their nodes are named by it.
+    asked: u32,
+}
+
+impl Disk {
+    pub(super) fn new(layers: Vec<DiskLayer>, disposable: bool) -> Self {
+        Self {
+            layers,
+            disposable,
+            top: FIRST_NODE.into(),
+            asked: 0,
+        }
+    }
+
+    pub(super) fn layers(&self) -> &[DiskLayer] {
+        &self.layers
+    }
+
+    pub(super) fn is_disposable(&self) -> bool {
+        self.disposable
+    }
+
+    /// The disk as one JSON tree. Every layer is named here and none is looked up in the header of
+    /// the layer above it, which a guest's owner may have forged.
+    pub(super) fn chain(&self) -> Option<Value> {
+        let (top, below) = self.layers.split_last()?;
+        let mut backing = Value::Null;
+        for layer in below {
+            backing = self.lower(layer, backing);
+        }
+        Some(self.upper(top, &self.top, backing))
+    }
+
+    /// Puts an empty layer on top while the guest runs. A refusal leaves everything as it was.
+    ///
+    /// Not to be dropped: what QEMU has done by then would be forgotten here.
+    pub(super) async fn add(&mut self, layer: &DiskLayer, qmp: &mut Qmp) -> Result<(), LayerError> {
+        self.look_at(layer)?;
+        self.asked += 1;
+        let node = format!("{FIRST_NODE}-{}", self.asked);
+        let monitor = |source| LayerError::Monitor { source };
+        // Without a disk below: QEMU puts the present one there itself.
+        let opened = self.upper(layer, &node, Value::Null);
+        qmp.ask("blockdev-add", opened).await.map_err(monitor)?;
+        // Waits for what the guest is writing, flushes it, and opens the old top read-only.
+        let both = json!({ "node": self.top, "overlay": node });
+        if let Err(refused) = qmp.ask("blockdev-snapshot", both).await {
+            // Closes the layer's file; without an answer QEMU is ending, and closes it too.
+            let _ = qmp.ask("blockdev-del", json!({ "node-name": node })).await;
+            return Err(monitor(refused));
+        }
+        self.top = node;
+        self.layers.push(layer.clone());
+        Ok(())
+    }
+
+    /// What QEMU would not mind, or says in words for experts.
+    fn look_at(&self, layer: &DiskLayer) -> Result<(), LayerError> {
+        let top = self.layers.last().ok_or(LayerError::NoDisk)?;
+        usable(
+            &layer.path,
+            "the disk layer",
+            OpenOptions::new().read(true).write(true),
+        )
+        .map_err(|failure| LayerError::Unusable {
+            source: failure.fault,
+        })?;
+        if layer.format != DiskFormat::Qcow2 {
+            let layer = layer.path.display().to_string();
+            return Err(LayerError::Format { layer });
+        }
+        let (found, wanted) = (size(layer)?, size(top)?);
+        if found != wanted {
+            return Err(LayerError::Size {
+                layer: layer.path.display().to_string(),
+                found,
+                wanted,
+            });
+        }
+        Ok(())
+    }
+
+    fn upper(&self, layer: &DiskLayer, name: &str, backing: Value) -> Value {
+        let mut node = self.lower(layer, backing);
+        node["read-only"] = false.into();
+        node["node-name"] = name.into();
+        // Deleted files give their space back, and zeroes take none.
+        node["discard"] = "unmap".into();
+        node["detect-zeroes"] = "unmap".into();
+        node
+    }
+
+    fn lower(&self, layer: &DiskLayer, backing: Value) -> Value {
+        let file = json!({
+            "driver": "file",
+            "filename": layer.path,
+            // The kernel's faster interfaces are missing on some hosts and forbidden on others.
+            "aio": "threads",
+            "cache": self.cache(),
+            "discard": "unmap",
+        });
+        let mut node = json!({
+            "driver": match layer.format {
+                DiskFormat::Raw => "raw",
+                DiskFormat::Qcow2 => "qcow2",
+            },
+            "file": file,
+            "read-only": true,
+            "cache": self.cache(),
+        });
+        if layer.format == DiskFormat::Qcow2 {
+            node["backing"] = backing;
+        }
+        node
+    }
+
+    /// A flush of the guest reaches the host's disk, except where the disk will be thrown away:
+    /// there a crash of the host loses nothing that anybody would look for, and programs such as
+    /// dpkg and git flush after every file. Either way QEMU hands its tables to the host's kernel
+    /// on a flush, so killing QEMU after one loses nothing.
+    fn cache(&self) -> Value {
+        json!({ "direct": false, "no-flush": self.disposable })
+    }
+}
+
+/// How large the disk is that a layer shows, in bytes.
+fn size(layer: &DiskLayer) -> Result<u64, LayerError> {
+    let found = match layer.format {
+        DiskFormat::Raw => fs::metadata(&layer.path).map(|file| Some(file.len())),
+        DiskFormat::Qcow2 => qcow2_size(&layer.path),
+    };
+    let name = || layer.path.display().to_string();
+    match found {
+        Ok(Some(size)) => Ok(size),
+        Ok(None) => Err(LayerError::Format { layer: name() }),
+        Err(source) => Err(LayerError::Read {
+            layer: name(),
+            source,
+        }),
+    }
+}
+
+/// None for what is no qcow2 image.
+fn qcow2_size(path: &Path) -> io::Result<Option<u64>> {
+    let mut header = Vec::new();
+    let length = QCOW2_SIZE_AT + size_of::<u64>();
+    File::open(path)?
+        .take(length as u64)
+        .read_to_end(&mut header)?;
+    let size = header.strip_prefix(QCOW2_MAGIC).and_then(|_| {
+        let size = header.get(QCOW2_SIZE_AT..length)?;
+        Some(u64::from_be_bytes(size.try_into().ok()?))
+    });
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(path: &str, format: DiskFormat) -> DiskLayer {
+        DiskLayer {
+            path: path.into(),
+            format,
+        }
+    }
+
+    #[test]
+    fn a_chain_names_every_layer_and_ends() {
+        let layers = vec![
+            layer("/base, with comma", DiskFormat::Raw),
+            layer("/seed", DiskFormat::Qcow2),
+            layer("/work", DiskFormat::Qcow2),
+        ];
+        let top = Disk::new(layers, true).chain().unwrap();
+        assert_eq!(top["file"]["filename"], "/work");
+        assert_eq!(top["read-only"], false);
+        assert_eq!(top["backing"]["file"]["filename"], "/seed");
+        assert_eq!(top["backing"]["read-only"], true);
+        let base = &top["backing"]["backing"];
+        assert_eq!(base["file"]["filename"], "/base, with comma");
+        assert_eq!(
+            (&base["driver"], base.get("backing")),
+            (&json!("raw"), None)
+        );
+    }
+
+    #[test]
+    fn a_lone_layer_trusts_no_header() {
+        let disk = Disk::new(vec![layer("/disk", DiskFormat::Qcow2)], false);
+        let top = disk.chain().unwrap();
+        assert_eq!(top["backing"], Value::Null);
+        assert_eq!(top["cache"]["no-flush"], false);
+        assert!(Disk::new(Vec::new(), false).chain().is_none());
+    }
+
+    #[test]
+    fn the_size_is_read_from_a_header_and_from_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("layer");
+        let mut header = vec![0; 104];
+        header[..4].copy_from_slice(QCOW2_MAGIC);
+        header[24..32].copy_from_slice(&(3u64 << 30).to_be_bytes());
+        fs::write(&path, &header).unwrap();
+        assert_eq!(qcow2_size(&path).unwrap(), Some(3 << 30));
+        for no_image in [&header[..31], b"", &header[1..]] {
+            fs::write(&path, no_image).unwrap();
+            assert_eq!(qcow2_size(&path).unwrap(), None);
+        }
+    }
+}

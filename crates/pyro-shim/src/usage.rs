@@ -1,0 +1,157 @@
+//! Who uses the VM: the lines to its agent, and when somebody last worked with it.
+//!
+//! Idle time is counted on the clock that runs while the host sleeps and that nobody can set
+//! (`CLOCK_BOOTTIME`). A VM that nobody used for an hour is idle for an hour, whatever its host did
+//! meanwhile; and a wall clock that jumps ends nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::sys::timerfd::ClockId as TimerClock;
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::timer;
+
+/// Lines to the agent at one time. A session carries 256 streams and breaks when one more is
+/// opened; a line that ended may occupy its place a little longer.
+pub(crate) const LINES: usize = 192;
+
+/// The shortest time between two looks at a VM that is in use.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(crate) struct Usage {
+    lines: Arc<Semaphore>,
+    /// When the last use was, in milliseconds since the host's start.
+    last: AtomicU64,
+}
+
+/// A line to the agent. While it is there the VM is in use.
+pub(crate) struct Line {
+    usage: Arc<Usage>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Usage {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            lines: Arc::new(Semaphore::new(LINES)),
+            last: AtomicU64::new(now_ms()),
+        })
+    }
+
+    /// A place for one more line, where there is one.
+    pub(crate) fn line(self: &Arc<Self>) -> Option<Line> {
+        let place = Arc::clone(&self.lines).try_acquire_owned().ok()?;
+        Some(Line {
+            usage: Arc::clone(self),
+            _place: place,
+        })
+    }
+
+    /// Lines that are open right now.
+    pub(crate) fn lines(&self) -> u32 {
+        u32::try_from(LINES - self.lines.available_permits()).unwrap_or(u32::MAX)
+    }
+
+    /// Somebody works with the VM.
+    pub(crate) fn touch(&self) {
+        self.last.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// How long nobody has.
+    pub(crate) fn quiet(&self) -> Duration {
+        if self.lines() > 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_millis(now_ms().saturating_sub(self.last.load(Ordering::Relaxed)))
+    }
+
+    /// When somebody last did, in milliseconds since 1970 by the clock as it is now.
+    pub(crate) fn last_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let last = now.unwrap_or_default().saturating_sub(self.quiet());
+        u64::try_from(last.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Resolves when nobody has worked with the VM for so long.
+    pub(crate) async fn idle_for(&self, limit: Duration) {
+        loop {
+            let left = limit.saturating_sub(self.quiet());
+            if left.is_zero() {
+                return;
+            }
+            // A look too early costs nothing but another one.
+            let look = Duration::from_millis(now_ms()).saturating_add(left.max(LOOK));
+            match timer::at(TimerClock::CLOCK_BOOTTIME, look) {
+                Ok(timer) => timer.await,
+                // No descriptor is left: a timer that sleeps when the host does needs none.
+                Err(_) => tokio::time::sleep(left.max(LOOK)).await,
+            }
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.usage.touch();
+    }
+}
+
+fn now_ms() -> u64 {
+    // Fails on kernels without this clock, none of which runs anything else here.
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(150);
+
+    #[tokio::test]
+    async fn a_line_is_use_for_as_long_as_it_is_there() {
+        let usage = Usage::new();
+        let line = usage.line().unwrap();
+        assert_eq!((usage.lines(), usage.quiet()), (1, Duration::ZERO));
+        let idle = usage.idle_for(SHORT);
+        tokio::pin!(idle);
+        let waited = tokio::time::timeout(3 * SHORT, &mut idle).await;
+        assert!(waited.is_err());
+        drop(line);
+        assert!(usage.quiet() < SHORT);
+        idle.await;
+        assert!(usage.quiet() >= SHORT);
+    }
+
+    #[tokio::test]
+    async fn a_touch_begins_the_time_anew() {
+        let usage = Usage::new();
+        tokio::time::sleep(SHORT).await;
+        assert!(usage.idle_for(SHORT).now_or_never().is_some());
+        let before = usage.last_ms();
+        usage.touch();
+        assert!(usage.idle_for(SHORT).now_or_never().is_none());
+        assert!(usage.last_ms() > before);
+    }
+
+    #[test]
+    fn places_are_limited_and_given_back() {
+        let usage = Usage::new();
+        let mut lines: Vec<Line> = (0..LINES).map(|_| usage.line().unwrap()).collect();
+        assert!(usage.line().is_none());
+        lines.pop();
+        assert!(usage.line().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_endless_time_is_no_time() {
+        let usage = Usage::new();
+        let never = usage.idle_for(Duration::from_millis(u64::MAX));
+        assert!(tokio::time::timeout(SHORT, never).await.is_err());
+    }
+}
