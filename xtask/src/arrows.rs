@@ -14,7 +14,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-shim", &["pyro-wire"]),
     ("pyro-catalog", &[]),
     ("pyro-engine", &["pyro-api", "pyro-wire", "pyro-catalog"]),
-    ("pyro-cli", &["pyro-api", "pyro-engine", "pyro-shim"]),
+    ("pyro-mcp", &["pyro-api"]),
+    (
+        "pyro-cli",
+        &["pyro-api", "pyro-engine", "pyro-mcp", "pyro-shim"],
+    ),
 ];
 
 /// Crates that ship to nobody and may use anything.

@@ -54,6 +54,18 @@ impl Error {
         self
     }
 
+    /// What failed, why, and how to fix it, each on lines of its own.
+    pub fn in_words(&self) -> String {
+        let mut lines = format!("{}\n", self.error);
+        for cause in &self.causes {
+            lines.push_str(&format!("  cause: {}\n", cause.replace('\n', "\n    ")));
+        }
+        if let Some(hint) = &self.hint {
+            lines.push_str(&format!("hint: {hint}\n"));
+        }
+        lines
+    }
+
     /// A value that was given breaks a rule.
     pub fn invalid(error: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidArgument, error)

@@ -69,6 +69,9 @@ pub struct Mcp {
     pub effect: Effect,
     /// Arguments that only the largest profile offers.
     pub only_full: &'static [&'static str],
+    /// The field of the output that the contract calls `result` here, where a list is the whole
+    /// answer.
+    pub list: Option<&'static str>,
 }
 
 impl Mcp {
@@ -84,11 +87,17 @@ impl Mcp {
             from,
             effect,
             only_full: &[],
+            list: None,
         }
     }
 
     pub const fn only_full(mut self, arguments: &'static [&'static str]) -> Self {
         self.only_full = arguments;
+        self
+    }
+
+    pub const fn list(mut self, field: &'static str) -> Self {
+        self.list = Some(field);
         self
     }
 }

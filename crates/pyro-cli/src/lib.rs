@@ -2,9 +2,11 @@
 //!
 //! `tree` walks the list of operations and makes the commands of it; this door names none of
 //! them. `terminal` shows events as they come, `render` shows results and errors. The same binary
-//! becomes a VM's supervisor when it is started as `pyro shim`.
+//! becomes a VM's supervisor when it is started as `pyro shim`, and a server of tools as
+//! `pyro mcp serve`.
 
 mod documents;
+mod mcp;
 mod render;
 mod run;
 mod shim;

@@ -23,13 +23,13 @@ use tokio::time::timeout;
 use crate::terminal::{Terminal, say};
 use crate::timings::Timings;
 use crate::tree::{Answer, Form, Tree, Typed};
-use crate::{documents, render};
+use crate::{documents, mcp, render};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
 const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
 
 /// How long a dropped call may take to clear up before the program ends all the same.
-const CLEAR_UP: Duration = Duration::from_secs(5);
+pub(crate) const CLEAR_UP: Duration = Duration::from_secs(5);
 
 const USAGE: u8 = 2;
 const FAILED: u8 = 1;
@@ -53,6 +53,9 @@ fn understand(args: Vec<OsString>) -> ExitCode {
     };
     if let Some(printed) = documents::print(&tree.command, &matches) {
         return printed;
+    }
+    if let Some(served) = mcp::run(&matches) {
+        return served;
     }
     match tree.typed(&matches) {
         Some(Ok(typed)) => carry_out(typed),
@@ -131,7 +134,7 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
 }
 
 /// The number of the first signal that asks the program to end.
-async fn told_to_end() -> u8 {
+pub(crate) async fn told_to_end() -> u8 {
     let wait = async |kind: SignalKind| {
         match signal(kind) {
             Ok(mut signal) => signal.recv().await,
@@ -176,7 +179,7 @@ fn not_written(failure: &io::Error) -> Error {
         .hint("See where standard output leads, and that there is room")
 }
 
-fn fail(error: &Error, json: bool) -> ExitCode {
+pub(crate) fn fail(error: &Error, json: bool) -> ExitCode {
     if error.code == ErrorCode::Cancelled {
         return ExitCode::from(BROKEN_PIPE);
     }

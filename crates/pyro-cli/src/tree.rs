@@ -9,7 +9,7 @@ use pyro_api::{
     Caller, Error, Handle, HandleAll, JsonFlag, Only, Operation, Report, Text, Visit, visit,
 };
 
-use crate::documents;
+use crate::{documents, mcp};
 
 /// The identifier of the flag that every command with a JSON answer has.
 const JSON: &str = "json";
@@ -77,7 +77,10 @@ impl<E: HandleAll> Tree<E> {
             entries: Vec::new(),
         };
         visit(&mut tree);
-        tree.command = tree.command.subcommands(documents::commands());
+        tree.command = tree
+            .command
+            .subcommand(mcp::command())
+            .subcommands(documents::commands());
         tree
     }
 

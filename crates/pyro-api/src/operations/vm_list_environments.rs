@@ -44,12 +44,15 @@ impl Operation for VmListEnvironments {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "vm_list_environments",
-            "List environments",
-            Profile::WorkspaceFull,
-            Effect::Reads,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "vm_list_environments",
+                "List environments",
+                Profile::WorkspaceFull,
+                Effect::Reads,
+            )
+            .list("environments"),
+        ),
         sdk: Some("list_environments"),
     };
 }

@@ -42,12 +42,6 @@ pub(crate) fn error(error: &Error, as_json: bool) {
         }
         // Nobody will find it there; better in the wrong form than not at all.
     }
-    let mut lines = format!("[error] {}\n", error.error);
-    for cause in &error.causes {
-        lines.push_str(&format!("  cause: {}\n", cause.replace('\n', "\n    ")));
-    }
-    if let Some(hint) = &error.hint {
-        lines.push_str(&format!("hint: {hint}\n"));
-    }
+    let lines = format!("[error] {}", error.in_words());
     let _ = io::stderr().lock().write_all(lines.as_bytes());
 }

@@ -1,0 +1,253 @@
+//! The schemas of a tool: those of its declared types, made flat and small.
+//!
+//! A host hands the whole list of tools to its model at the start of every conversation, so each
+//! word here costs. No `$ref`, no titles, no formats, no names of types.
+
+use pyro_api::Operation;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+pub(crate) type Schema = Map<String, Value>;
+
+/// A bound that is only the end of the number type says nothing.
+const LARGEST: [u64; 2] = [u32::MAX as u64, u64::MAX];
+
+/// What an operation takes, without the arguments that are not offered, and its doc comment.
+pub(crate) fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
+    let mut schema = root::<O>(SchemaSettings::draft2020_12().for_deserialize());
+    let words = match schema.shift_remove("description") {
+        Some(Value::String(words)) => paragraphs(&words),
+        _ => String::new(),
+    };
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.retain(|name, _| !not_offered.contains(&name.as_str()));
+        for property in properties.values_mut() {
+            shrink(property, Words::Keep);
+        }
+    }
+    (schema, words)
+}
+
+/// What a tool answers: the result of the operation, or an error.
+///
+/// Clients check structured content against this even when it is an error, so the schema knows
+/// both.
+pub(crate) fn output<T: JsonSchema>(list: Option<&str>) -> Schema {
+    let mut schema = root::<T>(SchemaSettings::draft2020_12().for_serialize());
+    schema.shift_remove("description");
+    let mut properties = match schema.shift_remove("properties") {
+        Some(Value::Object(properties)) => properties,
+        _ => Map::new(),
+    };
+    let mut required = match schema.shift_remove("required") {
+        Some(Value::Array(required)) => required,
+        _ => Vec::new(),
+    };
+    if let Some(list) = list {
+        properties = properties
+            .into_iter()
+            .map(|(name, property)| (renamed(name, list), property))
+            .collect();
+        for name in &mut required {
+            if name == list {
+                *name = RESULT.into();
+            }
+        }
+    }
+    for property in properties.values_mut() {
+        shrink(property, Words::Drop);
+    }
+    properties.insert("error".into(), json!({ "type": "string" }));
+    properties.insert("code".into(), json!({ "type": "string" }));
+    schema.insert("properties".into(), properties.into());
+    schema.insert(
+        "anyOf".into(),
+        json!([{ "required": required }, { "required": ["error", "code"] }]),
+    );
+    schema
+}
+
+/// What the contract calls a list that is the whole answer.
+const RESULT: &str = "result";
+
+pub(crate) fn renamed(name: String, list: &str) -> String {
+    if name == list {
+        RESULT.to_owned()
+    } else {
+        name
+    }
+}
+
+fn root<T: JsonSchema>(settings: SchemaSettings) -> Schema {
+    let generator = settings
+        .with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        })
+        .into_generator();
+    let mut schema = match generator.into_root_schema_for::<T>().to_value() {
+        Value::Object(schema) => schema,
+        _ => Map::new(),
+    };
+    schema.shift_remove("title");
+    schema
+}
+
+/// Whether descriptions stay.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    Keep,
+    /// Names of fields speak for themselves, and few hosts show a model what a result looks like.
+    Drop,
+}
+
+fn shrink(schema: &mut Value, words: Words) {
+    let Value::Object(map) = schema else { return };
+    map.shift_remove("title");
+    map.shift_remove("format");
+    match words {
+        Words::Drop => {
+            map.shift_remove("description");
+            map.shift_remove("minimum");
+            map.shift_remove("maximum");
+        }
+        Words::Keep => {
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                *text = paragraphs(text);
+            }
+            if map
+                .get("maximum")
+                .and_then(Value::as_u64)
+                .is_some_and(|bound| LARGEST.contains(&bound))
+            {
+                map.shift_remove("maximum");
+            }
+        }
+    }
+    one_of_words(map);
+    or_null(map, words);
+    for below in ["items", "additionalProperties"] {
+        if let Some(below) = map.get_mut(below) {
+            shrink(below, words);
+        }
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        for property in properties.values_mut() {
+            shrink(property, words);
+        }
+    }
+    if let Some(Value::Array(choices)) = map.get_mut("anyOf") {
+        for choice in choices {
+            shrink(choice, words);
+        }
+    }
+}
+
+/// Variants with a doc comment each come as `oneOf` of constants; a list of words is the same.
+fn one_of_words(map: &mut Schema) {
+    let Some(Value::Array(choices)) = map.get("oneOf") else {
+        return;
+    };
+    let words: Option<Vec<Value>> = choices
+        .iter()
+        .flat_map(|choice| match choice.get("enum") {
+            Some(Value::Array(several)) => several.iter().map(Some).collect(),
+            _ => vec![choice.get("const")],
+        })
+        .map(|word| word.cloned())
+        .collect();
+    if let Some(words) = words {
+        map.shift_remove("oneOf");
+        map.insert("type".into(), "string".into());
+        map.insert("enum".into(), words.into());
+    }
+}
+
+/// `anyOf` of something and null becomes that something, of the type or null.
+fn or_null(map: &mut Schema, words: Words) {
+    let Some(Value::Array(choices)) = map.get("anyOf") else {
+        return;
+    };
+    let [Value::Object(real), null] = choices.as_slice() else {
+        return;
+    };
+    if null != &json!({ "type": "null" }) {
+        return;
+    }
+    let mut real = Value::Object(real.clone());
+    shrink(&mut real, words);
+    let Value::Object(mut real) = real else {
+        return;
+    };
+    let Some(Value::String(kind)) = real.get("type").cloned() else {
+        return;
+    };
+    real.insert("type".into(), json!([kind, "null"]));
+    if let Some(Value::Array(words)) = real.get_mut("enum") {
+        words.push(Value::Null);
+    }
+    map.shift_remove("anyOf");
+    // What the field says goes before what its type says.
+    for (name, value) in real {
+        map.entry(name).or_insert(value);
+    }
+}
+
+/// A doc comment as running text: its lines joined, its first sentence ended, paragraphs kept
+/// apart.
+fn paragraphs(doc: &str) -> String {
+    doc.split("\n\n")
+        .map(|paragraph| {
+            let mut line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+            if line.ends_with(|last: char| last.is_alphanumeric() || "`)".contains(last)) {
+                line.push('.');
+            }
+            line
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shrunk(mut schema: Value) -> Value {
+        shrink(&mut schema, Words::Drop);
+        schema
+    }
+
+    #[test]
+    fn choices_become_lists_of_words() {
+        assert_eq!(
+            shrunk(json!({
+                "oneOf": [
+                    { "type": "string", "enum": ["a", "b"] },
+                    { "description": "C", "type": "string", "const": "c" },
+                ]
+            })),
+            json!({ "type": "string", "enum": ["a", "b", "c"] })
+        );
+        assert_eq!(
+            shrunk(json!({
+                "description": "field",
+                "anyOf": [
+                    { "title": "T", "type": "object", "properties": { "a": { "format": "x" } } },
+                    { "type": "null" },
+                ]
+            })),
+            json!({ "type": ["object", "null"], "properties": { "a": {} } })
+        );
+        let two = json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] });
+        assert_eq!(shrunk(two.clone()), two);
+    }
+
+    #[test]
+    fn a_doc_comment_reads_as_sentences() {
+        assert_eq!(
+            paragraphs("Do a\nthing\n\nUse it\nwell. Or `not`"),
+            "Do a thing. Use it well. Or `not`."
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! The server: answers the protocol's requests and carries out calls, any number at a time.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyro_api::{Caller, Error, ErrorCode, HandleAll, Profile};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult,
+    ErrorData, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities,
+    ServerConfig,
+};
+use rmcp::service::{RequestContext, serve_server};
+use rmcp::{RoleServer, ServerHandler};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{Form, refused};
+use crate::progress::{News, Watched};
+use crate::tools::Tools;
+use crate::transport::Lines;
+use crate::{Stdio, answer};
+
+/// What the contract calls this server.
+const NAME: &str = "pyro_mcp";
+
+/// How the tools work together, for the model. Hosts cut longer texts.
+const INSTRUCTIONS: &str = "\
+pyro runs commands in Linux virtual machines that are isolated from this host. \
+For a single command use vm_run. For work of several steps: \
+1. workspace_create, with seed_path to copy a project folder in; keep the workspace_id. \
+2. workspace_exec runs commands in /workspace; workspace_file_list, workspace_file_read, \
+workspace_file_write and workspace_patch_apply look at files and change them. \
+3. workspace_diff shows all changes since the creation. \
+4. workspace_export copies what was good to this host; nothing else changes files here. \
+5. workspace_reset returns to the first state; workspace_delete removes the workspace. \
+Files last between calls, a shell's folder and variables do not. A command that fails is a \
+result with its exit_code; an error has a code and a hint that says how to go on. Long output \
+comes as head and tail; workspace_logs has the whole.";
+
+const INSTRUCTIONS_VM_RUN: &str = "\
+pyro runs commands in Linux virtual machines that are isolated from this host. vm_run starts a \
+fresh VM, runs one command line in it and deletes the VM: nothing lasts between calls. A command \
+that fails is a result with its exit_code; an error has a code and a hint that says how to go on.";
+
+/// How much of each output stream an answer holds, in bytes, head and tail together: some eight
+/// thousand words of a model's attention for both.
+const KEPT_OUTPUT: usize = 32 * 1024;
+
+/// How long calls go on when the client has closed its end: enough to answer the last questions
+/// of one that does not wait, too short for an orphan to matter.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long the end may take, clearing up included.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long one notification may hold up its call.
+const NOTIFYING: Duration = Duration::from_secs(1);
+
+/// What is to be served, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub profile: Profile,
+    pub version: &'static str,
+    /// Tell of every call on standard error.
+    pub log: bool,
+}
+
+/// Why serving is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The client went away.
+    ByClient,
+    /// `until` came.
+    Told,
+}
+
+/// Serves until the client goes away, or until it is told to end. Calls that are still going on
+/// are dropped then, which ends what they had started.
+pub async fn serve<E: HandleAll>(
+    engine: Arc<E>,
+    settings: Settings,
+    stdio: Stdio,
+    until: impl Future<Output = ()>,
+) -> io::Result<Ended> {
+    let gone = CancellationToken::new();
+    let closing = CancellationToken::new();
+    let server = Server {
+        tools: Tools::of(settings.profile),
+        engine,
+        settings,
+        closing: closing.clone(),
+    };
+    let transport = Lines::new(stdio, gone.clone())?;
+    let mut served = pin!(async {
+        if let Ok(running) = serve_server(server, transport).await {
+            let _ = running.waiting().await;
+        }
+    });
+    let ended = tokio::select! {
+        () = &mut served => return Ok(Ended::ByClient),
+        () = gone.cancelled() => {
+            // Whatever can be answered at once still is.
+            if timeout(GRACE, &mut served).await.is_ok() {
+                return Ok(Ended::ByClient);
+            }
+            Ended::ByClient
+        }
+        () = until => Ended::Told,
+    };
+    closing.cancel();
+    gone.cancel();
+    let _ = timeout(FAREWELL, served).await;
+    Ok(ended)
+}
+
+struct Server<E> {
+    engine: Arc<E>,
+    settings: Settings,
+    tools: Tools<E>,
+    /// Cancelled when calls are to end.
+    closing: CancellationToken,
+}
+
+impl<E: HandleAll> Server<E> {
+    async fn call(
+        &self,
+        name: &str,
+        given: Map<String, Value>,
+        context: &RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        let started = Instant::now();
+        let form = Form::of(context.protocol_version().as_ref());
+        let watched = Arc::new(Watched::default());
+        let outcome = self.carry_out(name, given, &watched, context).await;
+        if self.settings.log {
+            let code = match &outcome {
+                Ok(_) => "ok".to_owned(),
+                Err(error) => error.code.to_string(),
+            };
+            eprintln!("[mcp] {name} {code} {} ms", started.elapsed().as_millis());
+        }
+        match outcome {
+            Ok(answer) => answer.into_result(&watched.shown(), form),
+            Err(error) => refused(&error, form),
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        name: &str,
+        given: Map<String, Value>,
+        watched: &Arc<Watched>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<answer::Answer, Error> {
+        let tool = self.tools.find(name)?;
+        let arguments = tool.arguments.tidy(given)?;
+        let caller = Caller::new()
+            .with_events(watched.clone())
+            .keeping_output(KEPT_OUTPUT);
+        let mut call = (tool.call)(Arc::clone(&self.engine), arguments, caller);
+        let token = context.meta.get_progress_token();
+        let mut news = News::new(watched);
+        loop {
+            tokio::select! {
+                biased;
+                () = context.ct.cancelled() => return Err(cancelled("The client took the call back")),
+                () = self.closing.cancelled() => return Err(cancelled("The server ends")),
+                answer = &mut call => return answer,
+                (seconds, message) = news.next(), if token.is_some() => {
+                    // Waited for here, so that no news come after the answer.
+                    let Some(token) = token.clone() else { continue };
+                    let news = ProgressNotificationParam::new(token, seconds).with_message(message);
+                    let _ = timeout(NOTIFYING, context.peer.notify_progress(news)).await;
+                }
+            }
+        }
+    }
+}
+
+fn cancelled(why: &str) -> Error {
+    Error::new(ErrorCode::Cancelled, why)
+}
+
+impl<E: HandleAll> ServerHandler for Server<E> {
+    fn get_info(&self) -> ServerConfig {
+        let instructions = match self.settings.profile {
+            Profile::VmRun => INSTRUCTIONS_VM_RUN,
+            Profile::WorkspaceCore | Profile::WorkspaceFull => INSTRUCTIONS,
+        };
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(Implementation::new(NAME, self.settings.version).with_title("pyro"))
+            .with_instructions(instructions)
+    }
+
+    async fn list_tools(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let tools = self.tools.offered.iter();
+        Ok(ListToolsResult::with_all_items(
+            tools.map(|offered| offered.tool.clone()).collect(),
+        ))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let given = request.arguments.unwrap_or_default();
+        Ok(self.call(&request.name, given, &context).await.into())
+    }
+
+    /// Requests that rmcp could not read end here, among them calls whose arguments are no object.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        if request.method == "tools/call" {
+            return Err(ErrorData::invalid_params(
+                "tools/call takes a tool's `name` and its `arguments`, which are an object",
+                None,
+            ));
+        }
+        Err(ErrorData::new(
+            rmcp::model::ErrorCode::METHOD_NOT_FOUND,
+            Cow::from(format!("unknown method `{}`", request.method)),
+            None,
+        ))
+    }
+
+    // Some clients ask for these whatever a server says it has.
+
+    async fn list_prompts(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(ListPromptsResult::default())
+    }
+
+    async fn list_resources(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Ok(ListResourcesResult::default())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(ListResourceTemplatesResult::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_are_short() {
+        for text in [INSTRUCTIONS, INSTRUCTIONS_VM_RUN] {
+            assert!(text.len() < 1024, "{}", text.len());
+        }
+    }
+}
