@@ -173,6 +173,7 @@ impl Engine {
                 stored.maker = None;
             })?
             .ok_or_else(|| unknown(&id))?;
+        self.store()?.settle()?;
         folder.no_debris().map_err(failed)?;
         self.note_event(
             &id,
@@ -197,6 +198,7 @@ impl Engine {
         let Base::Image(image) = base else {
             return copy_tree(&folder.tree(), &folder.baseline_tree()).await;
         };
+        keep_ground(folder, image);
         let layer = new_layer(folder, image).map_err(failed)?;
         let line = self.another_line(stored, doing).await?;
         files::freeze(line, FREEZE)
@@ -210,6 +212,20 @@ impl Engine {
         added.map_err(|error| link_broken(&id, doing, &error))?;
         stored.layers.push(layer);
         Ok(())
+    }
+}
+
+/// Gives what the disk stands on a second name in the workspace's folder. Where that cannot be done
+/// (a cache on another file system) the workspace depends on the cache.
+fn keep_ground(folder: &WorkspaceFolder, image: &Image) {
+    let _ = std::fs::hard_link(&image.installed.rootfs, folder.image());
+    if let Some(template) = &image.template
+        && std::fs::create_dir(folder.template()).is_ok()
+    {
+        let _ = std::fs::hard_link(
+            disk::own_layer(template),
+            disk::own_layer(&folder.template()),
+        );
     }
 }
 

@@ -22,6 +22,7 @@ impl Engine {
             })?;
         }
         self.store()?.remove_workspace(id)?;
+        self.store()?.settle()?;
         self.remove_remains(&folder).await?;
         drop(held);
         Ok(())

@@ -74,6 +74,16 @@ impl WorkspaceFolder {
         self.disks().join(name)
     }
 
+    /// Another name of the environment's image, so that it stays whatever happens to the cache.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.0.join("image.raw")
+    }
+
+    /// Where another name of the template's layer is, for the same reason.
+    pub(crate) fn template(&self) -> PathBuf {
+        self.0.join("template")
+    }
+
     pub(crate) fn vm(&self, generation: u32) -> VmFolder {
         VmFolder::at(self.0.join(format!("{VM}{generation}")))
     }

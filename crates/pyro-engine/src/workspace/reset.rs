@@ -73,6 +73,7 @@ impl Engine {
             })?
             .ok_or_else(|| unknown(&id))?;
         self.note_event(&id, "reset", "to the baseline".to_owned())?;
+        self.store()?.settle()?;
         // The old VM and its layers.
         self.tidy_workspace(&switched).await?;
         Ok(switched)

@@ -164,25 +164,38 @@ impl Engine {
         let Some(digest) = record.metadata.get("environment_digest") else {
             return Ok(Base::HostProcess);
         };
-        let gone = || {
+        let folder = self.workspace_folder(&record.workspace_id);
+        let gone = |what: &str, hint: &str| {
             Error::new(
                 ErrorCode::Damaged,
-                format!(
-                    "Workspace `{}` stands on an image of `{}` that is gone",
-                    record.workspace_id, record.environment
-                ),
+                format!("Workspace `{}` cannot be started", record.workspace_id),
             )
-            .because("it was pulled anew, or removed from the cache")
-            .hint("Put the cache folder back, or delete the workspace")
+            .because(format!(
+                "{what} of `{}` that it was created on is gone from the cache",
+                record.environment
+            ))
+            .hint(hint)
         };
+        const RESTORE: &str = "Put the cache folder back, or delete the workspace";
         let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
-        let installed = match self.catalog().installed(spec).map_err(catalog_failed)? {
-            Some(installed) if installed.rootfs_digest == *digest => installed,
-            _ => return Err(gone()),
+        let Some(mut installed) = self.catalog().installed(spec).map_err(catalog_failed)? else {
+            let pull = format!("`pyro env pull {}` brings it back", record.environment);
+            return Err(gone("the kernel", &pull));
         };
+        if let Ok(image) = std::fs::metadata(folder.image()) {
+            installed.virtual_size = image.len();
+            installed.rootfs = folder.image();
+        } else if installed.rootfs_digest != *digest {
+            return Err(gone("the image", RESTORE));
+        }
         let template = match &stored.template {
             None => None,
-            Some(name) => Some(self.shelf().standing(name).ok_or_else(gone)?),
+            Some(_) if disk::own_layer(&folder.template()).exists() => Some(folder.template()),
+            Some(name) => Some(
+                self.shelf()
+                    .standing(name)
+                    .ok_or_else(|| gone("the template's layer", RESTORE))?,
+            ),
         };
         Ok(Base::Image(Box::new(Image {
             installed,

@@ -46,6 +46,7 @@ impl Engine {
             })?
             .ok_or_else(|| unknown(id))?;
         self.note_event(id, "stopped", why.to_owned())?;
+        self.store()?.settle()?;
         Ok(stored)
     }
 }
