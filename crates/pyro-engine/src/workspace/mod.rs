@@ -29,6 +29,9 @@ pub(crate) mod reset;
 pub(crate) mod seed;
 pub(crate) mod start;
 pub(crate) mod stop;
+// The operation that uses text diffs comes with the next commits.
+#[allow(dead_code)]
+pub(crate) mod text_diff;
 pub(crate) mod text_input;
 pub(crate) mod tidy;
 pub(crate) mod words;
