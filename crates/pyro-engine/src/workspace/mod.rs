@@ -23,13 +23,15 @@ pub(crate) mod find;
 pub(crate) mod folder;
 pub(crate) mod lock;
 pub(crate) mod log_files;
+// The operations that use patches and text diffs come with the next commits.
+#[allow(dead_code)]
+pub(crate) mod patch;
 pub(crate) mod paths;
 pub(crate) mod read;
 pub(crate) mod reset;
 pub(crate) mod seed;
 pub(crate) mod start;
 pub(crate) mod stop;
-// The operation that uses text diffs comes with the next commits.
 #[allow(dead_code)]
 pub(crate) mod text_diff;
 pub(crate) mod text_input;
