@@ -60,10 +60,10 @@ impl<W: Write> ArchiveWriter<W> {
             let record = mtime_record(member.mtime_ns);
             self.extension(EntryType::XHeader, record.as_bytes())?;
         }
-        if let Some(target) = target {
-            if !put_link(&mut header, target) {
-                self.long(EntryType::GNULongLink, target)?;
-            }
+        if let Some(target) = target
+            && !put_link(&mut header, target)
+        {
+            self.long(EntryType::GNULongLink, target)?;
         }
         if !put_name(&mut header, &member.name) {
             self.long(EntryType::GNULongName, &member.name)?;

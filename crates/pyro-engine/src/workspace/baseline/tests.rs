@@ -108,7 +108,7 @@ fn project() -> tempfile::TempDir {
     let odd = OsStr::from_bytes(b"new\nline \"'\xff");
     fs::write(root.join("dir").join(odd), "odd").unwrap();
     fs::write(root.join("n".repeat(255)), "").unwrap();
-    for at in 0..2000 {
+    for at in 0..600 {
         let name = format!("dir/deep/a-name-that-makes-the-folder-large-{at}");
         fs::write(root.join(name), at.to_string()).unwrap();
     }
@@ -158,7 +158,7 @@ fn a_disk_holds_what_its_folder_held() {
     let here = tempfile::tempdir().unwrap();
     for block_size in ["1024", "4096"] {
         let path = here.path().join(block_size);
-        image(folder.path(), &path, block_size, 48, 0xaa);
+        image(folder.path(), &path, block_size, 24, 0xaa);
         let disk = Tree::disk(&[raw(&path)], b"workspace").unwrap();
         assert_same(&disk, &host, b"");
         let whole = Tree::disk(&[raw(&path)], b"").unwrap();
@@ -171,7 +171,7 @@ fn both_kinds_of_tree_refuse_alike() {
     let folder = project();
     let here = tempfile::tempdir().unwrap();
     let path = here.path().join("image");
-    image(folder.path(), &path, "4096", 48, 0);
+    image(folder.path(), &path, "4096", 24, 0);
     let trees = [
         Tree::folder(&folder.path().join("workspace")).unwrap(),
         Tree::disk(&[raw(&path)], b"workspace").unwrap(),
@@ -198,7 +198,7 @@ fn layers_show_the_newest_of_each_place() {
     let folder = project();
     let here = tempfile::tempdir().unwrap();
     let at = |name: &str| here.path().join(name);
-    image(folder.path(), &at("0"), "4096", 48, 0);
+    image(folder.path(), &at("0"), "4096", 24, 0);
     let new = at("new");
     fs::write(&new, "new content\n".repeat(20_000)).unwrap();
     let write = format!("write {} workspace/dir/new", new.display());

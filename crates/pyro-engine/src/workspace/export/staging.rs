@@ -33,10 +33,10 @@ impl Staging {
             let path = parent.join(format!("{PREFIX}{}", random_hex(16)?));
             fs::DirBuilder::new().mode(0o700).create(&path)?;
             // Between making and locking it, another export may find it and take it for debris.
-            if let Some(folder) = lock(&path)? {
-                if is_still(&folder, &path) {
-                    return Ok(Self { path, folder });
-                }
+            if let Some(folder) = lock(&path)?
+                && is_still(&folder, &path)
+            {
+                return Ok(Self { path, folder });
             }
         }
         Err(io::Error::other("other exports take every new folder away"))

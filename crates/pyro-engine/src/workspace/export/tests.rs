@@ -109,6 +109,8 @@ fn a_folder_comes_out_as_it_is() {
         assert_eq!(time, (1_500_000_000, 7), "{name}");
     }
     assert_eq!(names(&here.path().join("new/parents")), ["out"]);
+    // So that those who are not root can remove it.
+    fs::set_permissions(to.join("dir"), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]

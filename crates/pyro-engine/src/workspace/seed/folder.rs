@@ -21,7 +21,7 @@ use super::error::SeedError;
 use super::index::GuestIndex;
 use super::{MOST_ENTRIES, Packed, Totals, Watch, kept_mode, look};
 use crate::workspace::archive::{ArchiveWriter, Member, MemberKind};
-use crate::workspace::names::stays_inside;
+use crate::workspace::names::{shown, stays_inside};
 
 /// How much of a file is read at once.
 const BUFFER: usize = 256 * 1024;
@@ -226,7 +226,7 @@ impl Level {
         let reading = || SeedError::reading(path);
         // The reader of names takes a descriptor of its own.
         let own = folder.try_clone().map_err(|source| SeedError::Unreadable {
-            name: crate::workspace::names::shown(path),
+            name: shown(path),
             source,
         })?;
         let mut entries = Dir::from_fd(own).map_err(reading())?;
@@ -288,7 +288,7 @@ fn member(
 }
 
 pub(super) fn leaves(path: &[u8], target: &[u8]) -> SeedError {
-    let target = crate::workspace::names::shown(target);
+    let target = shown(target);
     SeedError::refused(
         path,
         format!("is a link to `{target}`, outside of the source"),

@@ -6,7 +6,7 @@ use super::error::SeedError;
 use super::index::GuestIndex;
 use super::{MOST_ENTRIES, Totals, folder, kept_mode};
 use crate::workspace::archive::{Member, MemberKind};
-use crate::workspace::names::{relative, split, stays_inside};
+use crate::workspace::names::{relative, shown, split, stays_inside};
 
 /// Where several members have one name, the last counts, as for tar.
 #[derive(Default)]
@@ -52,12 +52,11 @@ impl Table {
         for (name, row) in &self.rows {
             let mut above = split(name).0;
             while !above.is_empty() {
-                if let Some(parent) = self.rows.get(above) {
-                    if parent.member.kind != MemberKind::Folder {
-                        let parent = crate::workspace::names::shown(above);
-                        let why = format!("is below `{parent}`, which is no folder");
-                        return Err(SeedError::refused(name, why));
-                    }
+                if let Some(parent) = self.rows.get(above)
+                    && parent.member.kind != MemberKind::Folder
+                {
+                    let why = format!("is below `{}`, which is no folder", shown(above));
+                    return Err(SeedError::refused(name, why));
                 }
                 above = split(above).0;
             }
@@ -67,7 +66,7 @@ impl Table {
                     .get(target)
                     .is_some_and(|first| first.at < row.at && is_linkable(&first.member.kind));
                 if !fits {
-                    let target = crate::workspace::names::shown(target);
+                    let target = shown(target);
                     let why = format!("is a hard link to `{target}`, which is no file before it");
                     return Err(SeedError::refused(name, why));
                 }

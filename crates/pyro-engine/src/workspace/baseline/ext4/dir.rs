@@ -48,7 +48,11 @@ impl<D: ReadAt> Ext4<D> {
             let bytes = self.disk.block(place)?;
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let ((name, number), after) = parse(rest).ok_or(TreeError::Damaged {
+                let Parsed {
+                    name,
+                    number,
+                    after,
+                } = parse(rest).ok_or(TreeError::Damaged {
                     what: "an entry of a folder makes no sense",
                 })?;
                 rest = after;
@@ -91,8 +95,15 @@ impl KnownFolders {
     }
 }
 
-/// An entry, and what comes after it in its block.
-fn parse(bytes: &[u8]) -> Option<((&[u8], u32), &[u8])> {
+/// An entry of a block.
+struct Parsed<'a> {
+    name: &'a [u8],
+    number: u32,
+    /// What comes after it.
+    after: &'a [u8],
+}
+
+fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let number = u32_at(bytes, 0)?;
     let length = match u16_at(bytes, 4)? {
         // A block of 64 KiB does not fit into the field.
@@ -105,5 +116,9 @@ fn parse(bytes: &[u8]) -> Option<((&[u8], u32), &[u8])> {
     }
     let (entry, after) = bytes.split_at_checked(length)?;
     let name = entry.get(HEADER..HEADER + name_length)?;
-    Some(((name, number), after))
+    Some(Parsed {
+        name,
+        number,
+        after,
+    })
 }
