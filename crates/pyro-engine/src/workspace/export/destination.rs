@@ -70,10 +70,6 @@ impl Destination {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Unpacks an archive whose names are relative to what is exported; a lone file or link is
     /// named `.`. `watch` is told the entries and bytes so far, and may cancel.
     pub(crate) fn unpack(

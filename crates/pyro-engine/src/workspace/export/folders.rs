@@ -24,10 +24,6 @@ impl Folders {
         Self { root, way }
     }
 
-    pub(super) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
-    }
-
     /// Opens a folder by its plain name. `ENOTDIR` or `ELOOP`: something on the way is no folder.
     pub(super) fn enter(&mut self, name: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
         self.walk(name, &mut |_| Err(Errno::ENOENT))
