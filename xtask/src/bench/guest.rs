@@ -88,6 +88,7 @@ impl Guest {
             env: Vec::new(),
             timeout_ms: u64::try_from(HUNG.as_millis()).ok(),
             input: false,
+            timings: false,
         });
         frame::write_message(&mut stream, &exec).await?;
         loop {
