@@ -123,6 +123,7 @@ fn set_up() -> Result<SetUp, DriveError> {
         machine_id: "0123456789abcdef0123456789abcdef".into(),
         unix_time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         entropy,
+        timings: false,
     })
 }
 
