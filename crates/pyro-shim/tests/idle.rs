@@ -137,6 +137,7 @@ fn all_who_want_the_end_hear_of_it() {
                 let stop = Stop {
                     grace_ms: 1000,
                     remove,
+                    at_once: false,
                 };
                 thread::spawn(move || {
                     say(&mut socket, &ShimRequest::Stop(stop));

@@ -328,6 +328,7 @@ fn a_host_without_space_ends_a_vm_that_loses_nothing() {
     let stop = Stop {
         grace_ms: 0,
         remove: true,
+        at_once: false,
     };
     assert_eq!(room.request(&ShimRequest::Stop(stop)), ShimReply::Stopped);
 }
