@@ -131,6 +131,9 @@ fn shrink(schema: &mut Value, words: Words) {
         Words::Keep => {
             if let Some(Value::String(text)) = map.get_mut("description") {
                 *text = paragraphs(text);
+                if text.matches(". ").count() == 0 && text.ends_with('.') {
+                    text.pop();
+                }
             }
             if map
                 .get("maximum")
@@ -202,6 +205,10 @@ fn or_null(map: &mut Schema, words: Words) {
     let Some(Value::String(kind)) = real.get("type").cloned() else {
         return;
     };
+    if words == Words::Drop {
+        // What may be missing altogether is not spelt out.
+        real.shift_remove("properties");
+    }
     real.insert("type".into(), json!([kind, "null"]));
     if let Some(Value::Array(words)) = real.get_mut("enum") {
         words.push(Value::Null);
@@ -256,7 +263,7 @@ mod tests {
                     { "type": "null" },
                 ]
             })),
-            json!({ "type": ["object", "null"], "properties": { "a": {} } })
+            json!({ "type": ["object", "null"] })
         );
         let two = json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] });
         assert_eq!(shrunk(two.clone()), two);

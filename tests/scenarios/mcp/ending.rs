@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pyro_tests::World;
 use pyro_tests::surfaces::mcp::Connection;
-use pyro_tests::world::{Running, finish_with_input};
+use pyro_tests::world::{Running, eventually, finish_with_input};
+use pyro_tests::{World, leftovers};
 use serde_json::json;
 
 use super::{ask, await_news, command, vm_run};
@@ -17,7 +17,7 @@ use super::{ask, await_news, command, vm_run};
 crate::stories! { [process, vm]:
     the_end_of_the_input_ends_calls,
     a_signal_ends_calls,
-    a_killed_server_leaves_nothing,
+    a_killed_server_leaves_nothing_that_the_next_does_not_clear_away,
 }
 
 crate::stories! { [process]:
@@ -63,10 +63,16 @@ fn a_signal_ends_calls(world: &World) {
     }
 }
 
-fn a_killed_server_leaves_nothing(world: &World) {
+fn a_killed_server_leaves_nothing_that_the_next_does_not_clear_away(world: &World) {
     let mut client = busy(world);
     signal(&client, Signal::SIGKILL);
     assert_eq!(client.end().code(), None);
+    // Its VM ends without any help.
+    eventually("no process of it is left", SOON, || {
+        leftovers::processes(&world.state_dir()).is_empty()
+    });
+    let result = vm_run(world).call(1, "vm_run", command(world, "true"));
+    assert_eq!(result["structuredContent"]["exit_code"], 0, "{result}");
 }
 
 /// All that a client says, in one piece.
@@ -141,7 +147,7 @@ fn standard_output_carries_only_messages(world: &World) {
     let mut input = running.child.stdin.take().unwrap();
     let line = "echo out; echo err >&2; cat";
     input.write_all(&conversation(world, line)).unwrap();
-    pyro_tests::world::eventually("the call is logged", SOON * 6, || {
+    eventually("the call is logged", SOON * 6, || {
         running.err().contains("[mcp] vm_run ok ")
     });
     drop(input);
