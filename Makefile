@@ -29,8 +29,8 @@ setup:                    ## install what is missing on this machine
 pull: build               ## install the environment that VMs start from
 	$(RELEASE)/pyro env pull debian:12
 
-bench: build pull         ## measure cold boots next to plain QEMU, in one run
-	cargo xtask bench
+bench: build pull         ## measure next to Docker, Bubblewrap and plain QEMU: make bench BENCH="20 --write"
+	scripts/with-docker cargo xtask bench $(BENCH)
 
 install: build            ## install `pyro` into PREFIX (~/.local)
 	install -d "$(PREFIX)/bin"

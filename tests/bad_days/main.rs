@@ -11,6 +11,7 @@ mod full_disks;
 mod guests;
 mod kills;
 mod missing;
+mod templates;
 mod users;
 
 mod error;

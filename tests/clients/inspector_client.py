@@ -9,7 +9,11 @@ INSPECTOR = os.environ.get("PYRO_CLIENTS_INSPECTOR", "mcp-inspector")
 
 
 def inspect(world, *words):
-    ran = world.run([INSPECTOR, "--cli", PYRO, "mcp", "serve", *words])
+    command = [INSPECTOR, "--cli"]
+    # It hands on nothing of its own environment.
+    for name, value in world.variables().items():
+        command += ["-e", f"{name}={value}"]
+    ran = world.run([*command, PYRO, "mcp", "serve", *words])
     assert ran.returncode == 0, ran
     return json.loads(ran.stdout)
 

@@ -39,7 +39,7 @@ const OUR_FLAGS: &[(&str, &str)] = &[
 ];
 
 /// Commands beyond the contract.
-const OURS: &[&str] = &["completions", "man"];
+const OURS: &[&str] = &["bench", "completions", "man"];
 
 fn tree() -> BTreeMap<String, Command> {
     fn walk(prefix: &str, command: &Command, into: &mut BTreeMap<String, Command>) {

@@ -9,6 +9,7 @@ use serde_json::Value;
 crate::stories! { [vm]:
     a_host_that_can_run_vms_passes,
     the_accelerator_is_told_with_its_reason,
+    the_templates_are_counted,
     without_qemu_it_fails_and_names_the_fix,
     an_unknown_platform_is_refused,
 }
@@ -53,6 +54,23 @@ fn the_accelerator_is_told_with_its_reason(world: &World) {
     let detail = check(&diagnosis, "accelerator")["detail"].as_str().unwrap();
     assert!(detail.starts_with(accelerator.unwrap()), "{detail}");
     assert!(detail.ends_with(reason.unwrap()), "{detail}");
+}
+
+fn the_templates_are_counted(world: &World) {
+    let told = || {
+        let mut doctor = world.pyro(["doctor", "--json"]);
+        let cache = world.folder().join("cache");
+        doctor.env("PYRO_ENVIRONMENT_CACHE_DIR", cache);
+        let diagnosis = finish(doctor.env("PYRO_TEMPLATE_LIMIT_MIB", "77")).json();
+        let detail = check(&diagnosis, "templates")["detail"].as_str().unwrap();
+        detail.to_owned()
+    };
+    let use_of_limit = "0 MiB of at most 77 MiB (PYRO_TEMPLATE_LIMIT_MIB)";
+    assert_eq!(told(), format!("0 mounted, 0 bare: {use_of_limit}"));
+    // What is no template is nobody's: it counts, and `env prune` removes it.
+    std::fs::create_dir_all(world.folder().join("cache/templates/0-1/guest")).unwrap();
+    let with_debris = "0 mounted, 0 bare, 1 that cannot be resumed";
+    assert_eq!(told(), format!("{with_debris}: {use_of_limit}"));
 }
 
 fn without_qemu_it_fails_and_names_the_fix(world: &World) {

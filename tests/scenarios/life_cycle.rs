@@ -151,7 +151,17 @@ fn a_stopped_vm_keeps_its_disk(world: &World, door: &dyn Surface) {
         }
         Backend::Vm => ("od -An -tu2 -j1076 -N2 /dev/vda", "2"),
     };
-    assert_eq!(vm.call("vm_start").unwrap()["state"], "started");
+    let started = vm.call("vm_start").unwrap();
+    assert_eq!(started["state"], "started");
+    let from = match world.backend {
+        Backend::Vm if std::env::var("PYRO_TEMPLATES").as_deref() != Ok("off") => json!("bare"),
+        _ => Value::Null,
+    };
+    assert_eq!(started["metadata"]["resumed_template"], from);
+    assert_eq!(
+        started["metadata"]["resumed"],
+        (from != Value::Null).to_string()
+    );
     let result = vm.exec(command).unwrap();
     assert_eq!(result["stdout"].as_str().unwrap().trim(), expected);
 }

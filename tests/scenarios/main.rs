@@ -13,6 +13,8 @@ mod life_cycle;
 mod limits;
 mod mcp;
 mod one_command;
+mod standby;
+mod timings;
 
 use pyro_tests::surfaces::{Surface, cli::CommandLine, engine::Library, mcp::Tools};
 use pyro_tests::{Backend, World};

@@ -5,17 +5,22 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use pyro_api::values::{MemMib, VcpuCount};
 use pyro_api::{Caller, Error, Handle, Operation, Visit, visit};
-use pyro_engine::{Backend as EngineBackend, Config, Engine};
+use pyro_engine::{Backend as EngineBackend, Config, Engine, Standby};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::Surface;
-use crate::world::{Backend, World, pyro};
+use crate::world::{Backend, World, eventually, pyro};
 
 /// How much output results hold, in bytes per stream.
 const KEPT: usize = 1024 * 1024;
+
+/// How long VMs may take to be waiting.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 type Answering = Pin<Box<dyn Future<Output = Result<Value, Value>> + Send>>;
 type Call = fn(Arc<Engine>, Value) -> Answering;
@@ -28,13 +33,43 @@ pub struct Library {
 
 impl Library {
     pub fn new(world: &World) -> Self {
+        Self::with(config(world))
+    }
+
+    pub fn with(config: Config) -> Self {
         let mut calls = Calls(HashMap::new());
         visit::<Engine>(&mut calls);
         Self {
-            engine: Arc::new(Engine::new(config(world))),
+            engine: Arc::new(Engine::new(config)),
             runtime: Runtime::new().expect("a runtime"),
             calls: calls.0,
         }
+    }
+}
+
+impl Library {
+    /// Keeps small VMs waiting, and returns when they do.
+    pub fn keep_standby(&self, count: usize) {
+        self.want_standby(count);
+        self.await_standbys(count);
+    }
+
+    pub fn want_standby(&self, count: usize) {
+        let _in_runtime = self.runtime.enter();
+        let mem_mib = MemMib::new(MemMib::MIN.into()).expect("the smallest is allowed");
+        let standby = Standby {
+            environment: "debian:12".to_owned(),
+            vcpu_count: VcpuCount::default(),
+            mem_mib,
+            count,
+        };
+        self.engine.keep_standby(standby).expect("VMs that wait");
+    }
+
+    pub fn await_standbys(&self, count: usize) {
+        eventually(&format!("{count} VMs wait"), PATIENCE, || {
+            self.engine.standby_count() == count
+        });
     }
 }
 

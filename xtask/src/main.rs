@@ -3,12 +3,34 @@
 mod arrows;
 mod bench;
 
-use anyhow::{Result, bail};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
 
 fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("arrows") => arrows::check(),
-        Some("bench") => bench::run(std::env::args().nth(2).as_deref()),
-        _ => bail!("usage: cargo xtask arrows | bench [ROUNDS]"),
+        Some("bench") if cfg!(debug_assertions) => optimised(),
+        Some("bench") => bench::run(std::env::args().skip(2)),
+        _ => bail!("usage: cargo xtask arrows | bench [ROUNDS] [--write]"),
     }
+}
+
+/// The same task from a release build: the engine is measured inside of this process.
+fn optimised() -> Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let error = Command::new(cargo)
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "xtask",
+            "--",
+        ])
+        .args(std::env::args().skip(1))
+        .exec();
+    Err(error).context("starting cargo")
 }

@@ -147,6 +147,7 @@ async fn exec(
         env: Vec::new(),
         timeout_ms,
         input: false,
+        timings: false,
     });
     let began = Instant::now();
     let mut stream = opener.open().await?;
@@ -185,6 +186,7 @@ async fn bench(opener: &Opener, sh: bool, count: usize, line: &str) -> Result<()
             env: Vec::new(),
             timeout_ms: None,
             input: false,
+            timings: false,
         });
         let began = Instant::now();
         let mut stream = opener.open().await?;

@@ -45,6 +45,7 @@ pub(crate) fn run() -> ! {
     if let Err(error) = mounts::basic() {
         console::fatal(error);
     }
+    trace.look_whether_asked();
     trace.step("proc, sys, dev");
     modules::load_all();
     trace.step("modules");

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -20,8 +18,10 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use crate::agent::{Agent, Place};
-use crate::group::{ControlGroup, Group};
+use crate::clock::Laps;
+use crate::group::Group;
 use crate::reaper::Exit;
+use crate::spawn::{Beginning, Program, SpawnError};
 
 pub(crate) const WORKSPACE: &str = "/workspace";
 const SHELL: &str = "/bin/sh";
@@ -94,37 +94,41 @@ impl StartError {
 }
 
 /// Starts a command in a group of its own.
-pub(crate) fn start<'a>(agent: &'a Agent, request: &Exec) -> Result<Running<'a>, StartError> {
+pub(crate) fn start<'a>(
+    agent: &'a Agent,
+    request: &Exec,
+    laps: &mut Laps,
+) -> Result<Running<'a>, StartError> {
     check(request)?;
     let words = words(&request.command)?;
     let cwd = folder(&agent.place, request.cwd.as_ref());
     let entered = open_folder(&cwd)?;
 
-    let mut command = std::process::Command::new(&words[0]);
-    command
-        .args(&words[1..])
-        .env_clear()
-        .envs(environment(&agent.place, &cwd, &request.env));
     let (stdout, stdout_inside) = output_pipe()?;
     let (stderr, stderr_inside) = output_pipe()?;
-    command.stdout(stdout_inside).stderr(stderr_inside);
-    let stdin = if request.input {
+    let (stdin, stdin_inside) = if request.input {
         let (inside, outside) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
-        command.stdin(inside);
-        Some(pipe::Sender::from_owned_fd(outside)?)
+        (Some(pipe::Sender::from_owned_fd(outside)?), inside)
     } else {
-        command.stdin(Stdio::null());
-        None
+        (None, File::open("/dev/null")?.into())
     };
+    let variables = environment(&agent.place, &cwd, &request.env);
+    let standard = [stdin_inside, stdout_inside, stderr_inside];
+    let program = Program::new(&words, variables, standard)?;
 
+    laps.reached("folder and pipes open");
     let inside = agent.groups.create();
-    prepare(&mut command, &agent.place, entered, inside.as_ref())?;
-    // The handle is not needed, as the reaper alone waits for processes; dropping it does nothing.
-    let started = command.spawn();
+    laps.reached("group made");
+    let started = program.start(&Beginning {
+        cwd: entered.as_raw_fd(),
+        entrance: inside.as_ref().map(|group| group.entrance.as_raw_fd()),
+        dies_with_us: matches!(agent.place, Place::Host { .. }),
+    });
+    laps.reached("process started");
     // Our copies of the command's ends, without which we would wait for ourselves.
-    drop(command);
+    drop(program);
     let pid = match started {
-        Ok(child) => child.id(),
+        Ok(pid) => pid,
         Err(error) => {
             if let Some(inside) = inside {
                 agent.groups.clear_away(inside.into_path());
@@ -133,15 +137,10 @@ pub(crate) fn start<'a>(agent: &'a Agent, request: &Exec) -> Result<Running<'a>,
         }
     };
     // No await since the process was started, see `Reaper`.
-    let exit = agent.reaper.watch(pid.cast_signed());
-    let group = Group::new(
-        &agent.groups,
-        agent.reaper.clone(),
-        pid.cast_signed(),
-        inside,
-    );
+    let exit = agent.reaper.watch(pid);
+    let group = Group::new(&agent.groups, agent.reaper.clone(), pid, inside);
     Ok(Running {
-        pid,
+        pid: pid.cast_unsigned(),
         group,
         stdin,
         stdout,
@@ -262,80 +261,32 @@ fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
     Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
 }
 
-/// Says what the new process does before it becomes the program.
-fn prepare(
-    command: &mut std::process::Command,
-    place: &Place,
-    entered: File,
-    inside: Option<&ControlGroup>,
-) -> io::Result<()> {
-    let entrance = match inside {
-        Some(group) => Some(group.entrance.try_clone()?),
-        None => None,
-    };
-    let dies_with_us = matches!(place, Place::Host { .. });
-    let prepare = move || {
-        prepare_inside(
-            entered.as_raw_fd(),
-            entrance.as_ref().map(AsRawFd::as_raw_fd),
-            dies_with_us,
-        )
-        // Only a number can be handed to the parent, and this one no `exec` gives.
-        .map_err(|_| io::Error::from(Errno::EOWNERDEAD))
-    };
-    // SAFETY: the closure only makes system calls, which are async-signal-safe; it allocates
-    // nothing and takes no locks.
-    unsafe { command.pre_exec(prepare) };
-    Ok(())
-}
-
-/// Runs in the new process. Signal mask and SIGPIPE are already reset by `std`, all other signals
-/// have their default action since the agent started.
-fn prepare_inside(cwd: RawFd, entrance: Option<RawFd>, dies_with_us: bool) -> Result<(), Errno> {
-    // SAFETY: plain system calls on open descriptors and constant, terminated strings.
-    unsafe {
-        Errno::result(libc::setsid())?;
-        if let Some(entrance) = entrance {
-            // Before anything else can start a process: nothing escapes.
-            Errno::result(libc::write(entrance, c"0".as_ptr().cast(), 1))?;
-        } else {
-            // Orphans come to the command itself, where `Group` finds them.
-            Errno::result(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1))?;
-        }
-        if dies_with_us {
-            Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-        } else {
-            // The agent's own protection is not for commands.
-            let file = libc::open(
-                c"/proc/self/oom_score_adj".as_ptr(),
-                libc::O_WRONLY | libc::O_CLOEXEC,
-            );
-            if file >= 0 {
-                libc::write(file, c"0".as_ptr().cast(), 1);
-                libc::close(file);
-            }
-        }
-        Errno::result(libc::fchdir(cwd))?;
-    }
-    Ok(())
-}
-
-fn why_not(program: &OsStr, error: io::Error) -> StartError {
+fn why_not(program: &OsStr, error: SpawnError) -> StartError {
     let name = String::from_utf8_lossy(program.as_bytes()).into_owned();
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOENT | Errno::ENOTDIR) => StartError::NotFound { name },
-        Some(Errno::E2BIG) => StartError::refused(
+    let errno = match error {
+        SpawnError::Program(errno) => errno,
+        SpawnError::Beginning(_) => {
+            return StartError::refused(
+                "the new process could not be put into its folder and its control group",
+            );
+        }
+        SpawnError::Process(errno) => {
+            return StartError::System {
+                source: errno.into(),
+            };
+        }
+    };
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound { name },
+        Errno::E2BIG => StartError::refused(
             "arguments and variables together are larger than the kernel allows",
         ),
-        Some(Errno::EOWNERDEAD) => StartError::refused(
-            "the new process could not be put into its folder and its control group",
-        ),
-        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) | None => {
-            StartError::System { source: error }
-        }
-        Some(_) => StartError::NotExecutable {
+        Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => StartError::System {
+            source: errno.into(),
+        },
+        _ => StartError::NotExecutable {
             name,
-            source: error,
+            source: errno.into(),
         },
     }
 }
@@ -383,6 +334,7 @@ mod tests {
             env: vec![(bytes("A=B"), bytes("c"))],
             timeout_ms: None,
             input: false,
+            timings: false,
         };
         assert!(check(&request).is_err());
         request.env = vec![(bytes("A"), bytes("a\0b"))];

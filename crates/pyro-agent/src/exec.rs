@@ -21,6 +21,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::agent::{Agent, Stage};
+use crate::clock::Laps;
 use crate::command::{self, StartError};
 use crate::group::Group;
 use crate::input;
@@ -48,21 +49,24 @@ pub(crate) async fn run<P: Peer>(
         return frame::write_message(to, &ExecEvent::Failed(fault)).await;
     }
     let started_at = Instant::now();
-    let running = match command::start(agent, &request) {
+    let mut laps = Laps::begin(request.timings);
+    let running = match command::start(agent, &request, &mut laps) {
         Ok(running) => running,
         Err(error) => return not_started(&error, to).await,
     };
     let started = ExecEvent::Started { pid: running.pid };
     frame::write_message(to, &started).await?;
+    laps.reached("start told");
 
     let group = running.group;
     let limit = request.timeout_ms.map(Duration::from_millis);
     let mut outputs = Outputs::new(running.stdout, running.stderr);
     let exited = Notify::new();
-    let end = {
+    let mut end = {
         let supervised = async {
             let end = supervise(running.exit, &group, limit, started_at).await;
             exited.notify_one();
+            laps.reached("ended");
             end
         };
         let finished = async {
@@ -80,6 +84,8 @@ pub(crate) async fn run<P: Peer>(
     };
     group.release();
     outputs.discard();
+    laps.reached("output read, group gone");
+    end.laps = laps.told();
     frame::write_message(to, &ExecEvent::Ended(end)).await
 }
 
@@ -95,6 +101,7 @@ async fn not_started<P: Peer>(error: &StartError, to: &mut Writer<P>) -> Result<
         signal: None,
         timed_out: false,
         duration_ms: 0,
+        laps: Vec::new(),
     };
     frame::write_message(to, &ExecEvent::Ended(end)).await
 }
@@ -125,6 +132,7 @@ async fn supervise(
         signal,
         timed_out,
         duration_ms: u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX),
+        laps: Vec::new(),
     }
 }
 

@@ -39,6 +39,7 @@ mod reaper;
 mod serve;
 mod setup;
 mod shutdown;
+mod spawn;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -150,7 +150,8 @@ pub(crate) fn switch_root() -> Result<(), MountError> {
         Some(ROOT_DEVICE),
         NEW_ROOT,
         Some("ext4"),
-        MsFlags::MS_NOATIME,
+        // With lazy times, writing to a block that is there already needs no transaction.
+        MsFlags::MS_NOATIME | MsFlags::MS_LAZYTIME,
         None::<&str>,
     )
     .map_err(|source| MountError::new(format!("mount {ROOT_DEVICE}"), source))?;

@@ -12,6 +12,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use tokio::time::timeout;
 
 use crate::agent::{Agent, Place, Stage};
+use crate::clock::Laps;
 use crate::command::{self, Running, WORKSPACE};
 use crate::output::Outputs;
 use crate::setup::{self, SetUpError};
@@ -67,8 +68,9 @@ async fn warm_up(agent: &Agent, command: &Command) {
         env: Vec::new(),
         timeout_ms: None,
         input: false,
+        timings: false,
     };
-    let Ok(running) = command::start(agent, &request) else {
+    let Ok(running) = command::start(agent, &request, &mut Laps::begin(false)) else {
         return;
     };
     let Running {

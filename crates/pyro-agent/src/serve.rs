@@ -87,7 +87,13 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         }
         AgentRequest::Ping => Ok(AgentReply::Done),
         AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),
+        AgentRequest::Refresh(request) => {
+            setup::refresh(agent, &request).map(|()| AgentReply::Done)
+        }
         AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
+        AgentRequest::StepClock(request) => {
+            setup::step_clock(agent, request).map(|()| AgentReply::Done)
+        }
         AgentRequest::Prepare(request) => {
             let prepared = prepare::prepare(agent, &request).await;
             prepared.map(|()| AgentReply::Done)
@@ -204,6 +210,7 @@ mod tests {
             env: vec![(b"A".to_vec().into(), b"b".to_vec().into())],
             timeout_ms: Some(2000),
             input: true,
+            timings: false,
         });
         frame::write_message(&mut sound, &request).await.unwrap();
         frame::write_data(&mut sound, frame::Kind::Input, b"some input")

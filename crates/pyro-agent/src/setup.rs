@@ -15,11 +15,11 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use pyro_wire::agent::{Ready, SetUp};
+use pyro_wire::agent::{Ready, Refresh, SetUp, StepClock};
 use pyro_wire::fault::{Fault, FaultCode};
 
 use crate::agent::{Agent, Place, Stage};
-use crate::clock::{self, uptime};
+use crate::clock::{self, Laps, uptime};
 use crate::command::WORKSPACE;
 use crate::mounts::MountError;
 use crate::{console, files, identity, mounts};
@@ -52,13 +52,26 @@ impl SetUpError {
 
 /// Sets the guest up, once in its life. Outside of a guest there is nothing to do.
 pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Fault> {
+    let mut laps = Laps::begin(request.timings);
     if agent.place == Place::Guest {
-        set_up_guest(agent, request)
+        set_up_guest(agent, request, &mut laps)
             .await
             .inspect_err(report_broken)
             .map_err(|error| error.fault())?;
     }
-    Ok(about())
+    Ok(Ready {
+        laps: laps.told(),
+        ..about()
+    })
+}
+
+/// Brings a guest that stood still back into the present.
+pub(crate) fn refresh(agent: &Agent, request: &Refresh) -> Result<(), Fault> {
+    if agent.place != Place::Guest || agent.stage() != Stage::Ready {
+        let words = "only a guest that is set up can be brought into the present";
+        return Err(Fault::new(FaultCode::Refused, words));
+    }
+    renew(&request.entropy, request.unix_time_ns).map_err(|error| error.fault())
 }
 
 pub(crate) fn about() -> Ready {
@@ -68,7 +81,23 @@ pub(crate) fn about() -> Ready {
             .map(|system| system.release().to_string_lossy().into_owned())
             .unwrap_or_default(),
         uptime_ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX),
+        unix_time_ns: clock::wall_clock(),
+        laps: Vec::new(),
     }
+}
+
+/// Corrects the wall clock of a guest that is set up. The host's own is not ours to touch.
+pub(crate) fn step_clock(agent: &Agent, request: StepClock) -> Result<(), Fault> {
+    if agent.place != Place::Guest || agent.stage() != Stage::Ready {
+        let words = "only the clock of a guest that is set up can be corrected";
+        return Err(Fault::new(FaultCode::Refused, words));
+    }
+    clock::step_wall_clock(request.by_ns).map_err(|error| {
+        Fault::new(
+            FaultCode::BootFailed,
+            format!("cannot correct the clock: {error}"),
+        )
+    })
 }
 
 /// A broken guest says so on its console too; a refused request harms nobody.
@@ -78,7 +107,7 @@ pub(crate) fn report_broken(error: &SetUpError) {
     }
 }
 
-async fn set_up_guest(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
+async fn set_up_guest(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(), SetUpError> {
     identity::check(request).map_err(|what| SetUpError::Refused { what })?;
     may_set_up(agent)?;
     if agent.stage() == Stage::Waiting {
@@ -91,7 +120,7 @@ async fn set_up_guest(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> 
 
     let before = agent.stage();
     agent.set_stage(Stage::Broken);
-    steps(before, agent, request)?;
+    steps(before, agent, request, laps)?;
     agent.set_stage(Stage::Ready);
     agent.trace().print_if_asked();
     Ok(())
@@ -117,10 +146,11 @@ pub(crate) fn not_from(stage: Stage) -> SetUpError {
     SetUpError::Refused { what }
 }
 
-fn steps(before: Stage, agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
-    add_entropy(&request.entropy).map_err(step("mix in entropy"))?;
-    clock::set_wall_clock(request.unix_time_ns).map_err(step("set the clock"))?;
+fn steps(before: Stage, agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(), SetUpError> {
+    laps.reached("request understood");
+    renew(&request.entropy, request.unix_time_ns)?;
     agent.trace().step("entropy, clock");
+    laps.reached("entropy mixed in, clock set");
     if before == Stage::Prepared {
         identity::renew_boot_id().map_err(step("renew the boot id"))?;
     } else {
@@ -133,9 +163,16 @@ fn steps(before: Stage, agent: &Agent, request: &SetUp) -> Result<(), SetUpError
     if let Err(error) = files::recover(&agent.places) {
         console::report(error);
     }
+    laps.reached("root there, boot id its own");
     identity::assume(request).map_err(step("write the guest's name"))?;
+    laps.reached("name taken on");
     agent.trace().step("name");
     Ok(())
+}
+
+fn renew(entropy: &[u8], unix_time_ns: u64) -> Result<(), SetUpError> {
+    add_entropy(entropy).map_err(step("mix in entropy"))?;
+    clock::set_wall_clock(unix_time_ns).map_err(step("set the clock"))
 }
 
 pub(crate) fn step(step: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
@@ -196,6 +233,7 @@ mod tests {
             machine_id: "0".repeat(32),
             unix_time_ns: 0,
             entropy: Vec::new(),
+            timings: false,
         };
         for (stage, set_up_too) in [
             (Stage::Preparing, true),
@@ -212,6 +250,15 @@ mod tests {
                 assert_eq!(fault.unwrap_err().code, FaultCode::Refused, "{stage:?}");
             }
             assert_eq!(agent.stage(), stage);
+        }
+        for stage in [Stage::Waiting, Stage::Prepared, Stage::Broken] {
+            agent.set_stage(stage);
+            let present = Refresh {
+                unix_time_ns: 0,
+                entropy: Vec::new(),
+            };
+            let fault = refresh(&agent, &present).unwrap_err();
+            assert_eq!(fault.code, FaultCode::Refused, "{stage:?}");
         }
         // A name that no guest may have is refused before anything happens.
         agent.set_stage(Stage::Prepared);

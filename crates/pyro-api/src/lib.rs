@@ -72,6 +72,7 @@ operations! {
     workspace_delete::WorkspaceDelete,
     doctor::Doctor,
     demo::Demo,
+    bench::Bench,
 }
 
 /// A door that looks at every operation, on behalf of an engine `E` that can carry it out.

@@ -11,6 +11,7 @@ mod render;
 mod run;
 mod shim;
 mod terminal;
+mod timings;
 mod tree;
 
 use std::ffi::OsString;

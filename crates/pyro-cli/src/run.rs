@@ -15,11 +15,13 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use pyro_api::values::{InvalidText, InvalidValue};
 use pyro_api::{Caller, Error, ErrorCode};
+use pyro_engine::timings::reached;
 use pyro_engine::{Config, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::terminal::{Terminal, say};
+use crate::timings::Timings;
 use crate::tree::{Answer, Form, Tree, Typed};
 use crate::{documents, mcp, render};
 
@@ -35,6 +37,15 @@ const FAILED: u8 = 1;
 const BROKEN_PIPE: u8 = 141;
 
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+    let timings = Timings::wanted();
+    let status = understand(args);
+    if let Some(timings) = timings {
+        timings.print();
+    }
+    status
+}
+
+fn understand(args: Vec<OsString>) -> ExitCode {
     let tree = Tree::<Engine>::build();
     let matches = match tree.command.clone().try_get_matches_from(&args) {
         Ok(matches) => matches,
@@ -79,9 +90,12 @@ fn carry_out(typed: Typed<Engine>) -> ExitCode {
             return fail(&error, json);
         }
     };
+    reached("arguments understood");
     let status = runtime.block_on(call(Arc::new(Engine::new(config)), typed));
+    reached("answer printed");
     // Work on threads, such as clearing up after a pull, gets a moment to end.
     runtime.shutdown_timeout(CLEAR_UP);
+    reached("threads ended");
     status
 }
 

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use pyro_api::Error;
 use pyro_api::values::VmRecord;
 use pyro_catalog::Catalog;
+use pyro_wire::reached;
 
 use crate::config::Config;
 use crate::machine::launch::Launched;
 use crate::machine::owner::Owner;
+use crate::standby::Standbys;
 use crate::store::{Store, StoredVm};
 
 /// Carries out operations. Cheap to make: nothing is read or written before an operation needs
@@ -21,6 +23,7 @@ pub struct Engine {
     owner: OnceLock<Owner>,
     /// The VMs whose shims this engine started, and which end when their entry is dropped.
     launched: Mutex<HashMap<String, Launched>>,
+    standbys: Standbys,
 }
 
 impl Engine {
@@ -31,6 +34,7 @@ impl Engine {
             store: OnceLock::new(),
             owner: OnceLock::new(),
             launched: Mutex::default(),
+            standbys: Standbys::default(),
         }
     }
 
@@ -47,6 +51,7 @@ impl Engine {
             return Ok(store);
         }
         let store = Store::open(&self.config.state_dir)?;
+        reached!("store open");
         Ok(self.store.get_or_init(|| Arc::new(store)))
     }
 
@@ -70,5 +75,20 @@ impl Engine {
 
     pub(crate) fn launched(&self) -> MutexGuard<'_, HashMap<String, Launched>> {
         self.launched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn standbys(&self) -> &Standbys {
+        &self.standbys
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Their supervisors end them when the engine is gone; a sweep gets records that stay.
+        for vm_id in self.standbys.vm_ids() {
+            if let Ok(store) = self.store() {
+                let _ = store.remove_vm(&vm_id);
+            }
+        }
     }
 }

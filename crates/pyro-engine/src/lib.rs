@@ -4,7 +4,8 @@
 //! `operations/`. What several operations need lives in `machine/` (one VM: its folder, its shim,
 //! a command in it, its end) and `store/` (the records of all);
 //! `workspace/` is what lasts: disks, files and history behind VMs that come and go;
-//! `template/` keeps the frozen guests that VMs start from. An operation never calls another.
+//! `template/` keeps the frozen guests that VMs start from, `standby` VMs that wait for a command.
+//! An operation never calls another.
 //!
 //! Deliberately absent: terminals, command lines, MCP, and anything that knows which door called;
 //! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's).
@@ -15,9 +16,12 @@ mod environments;
 mod error;
 mod machine;
 mod operations;
+mod standby;
 mod store;
 mod template;
+pub mod timings;
 mod workspace;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;
+pub use standby::Standby;

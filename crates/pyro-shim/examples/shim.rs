@@ -97,6 +97,7 @@ fn bench(count: &str, launch: &Path, base: Option<&str>) -> Result<(), Any> {
         let stop = Stop {
             grace_ms: 0,
             remove: true,
+            at_once: false,
         };
         if let Ok(mut socket) = UnixStream::connect(dir.join(CONTROL_SOCKET)) {
             say(&mut socket, &ShimRequest::Stop(stop))?;
@@ -139,6 +140,7 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
         ShimRequest::Stop(Stop {
             grace_ms: 3000,
             remove,
+            at_once: false,
         })
     };
     match question {
@@ -157,6 +159,7 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
                 env: Vec::new(),
                 timeout_ms: None,
                 input: false,
+                timings: false,
             };
             say(&mut socket, &AgentRequest::Exec(exec))?;
         }

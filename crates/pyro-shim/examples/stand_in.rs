@@ -87,10 +87,15 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
                     .trim()
                     .into(),
                 uptime_ms: 0,
+                unix_time_ns: None,
+                laps: Vec::new(),
             };
             frame::write_message(&mut stream, &AgentReply::Ready(ready)).await?;
         }
-        AgentRequest::Ping | AgentRequest::Prepare(_) => {
+        AgentRequest::Refresh(_)
+        | AgentRequest::Ping
+        | AgentRequest::Prepare(_)
+        | AgentRequest::StepClock(_) => {
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }
         AgentRequest::ShutDown => {
@@ -122,6 +127,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
                 signal: None,
                 timed_out: false,
                 duration_ms: 0,
+                laps: Vec::new(),
             };
             frame::write_message(&mut stream, &ExecEvent::Ended(end)).await?;
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::Running;
+use pyro_wire::reached;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backend::{Backend, BootFailure, Launched, Machine, Next};
@@ -44,6 +45,8 @@ pub(crate) struct Order {
     pub(crate) deadline: Duration,
     /// When the shim started.
     pub(crate) started: Instant,
+    /// Ask the agent when each of its steps was reached.
+    pub(crate) timings: bool,
 }
 
 /// Boots, and boots again when the first try came to nothing. Dropping the future kills what it
@@ -54,6 +57,7 @@ pub(crate) async fn boot(
     events: &Events,
 ) -> Result<Vm, Fault> {
     backend.prepare(events).await?;
+    reached!("accelerator chosen");
     let mut attempt = 1;
     let mut attempts = ATTEMPTS;
     loop {
@@ -98,7 +102,7 @@ async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFa
     } = launch.await.unwrap_or_else(|_| Err(too_late(patience)))?;
     let met = tokio::select! {
         biased;
-        met = timeout_at(deadline, Guest::meet(channel, &order.hostname)) => Met::Outcome(met.ok()),
+        met = timeout_at(deadline, Guest::meet(channel, &order.hostname, order.timings)) => Met::Outcome(met.ok()),
         death = machine.ended() => Met::Death(death.into()),
     };
     let failure = match met {
@@ -123,8 +127,12 @@ async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFa
         }
         Met::Outcome(Some(Err(error))) => cause(&mut *machine, error).await,
         Met::Outcome(None) => {
+            let why = machine.standstill().map(str::to_owned);
             end(&mut *machine).await;
-            too_late(patience)
+            match why {
+                Some(why) => BootFailure::lasting(Fault::new(FaultCode::NoSpace, why)),
+                None => too_late(patience),
+            }
         }
         Met::Death(failure) => failure,
     };

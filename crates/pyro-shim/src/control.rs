@@ -11,7 +11,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::launch::DiskLayer;
 use pyro_wire::session::{Opener, Stream};
-use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest, Stop};
+use pyro_wire::shim::{CONTROL_SOCKET, HandOut, ShimReply, ShimRequest, Stop};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -43,6 +43,13 @@ pub(crate) enum Request {
         reply: oneshot::Sender<ShimReply>,
     },
     Touch {
+        reply: oneshot::Sender<ShimReply>,
+    },
+    Pause {
+        reply: oneshot::Sender<ShimReply>,
+    },
+    HandOut {
+        hand_out: HandOut,
         reply: oneshot::Sender<ShimReply>,
     },
     Stop {
@@ -178,6 +185,10 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
         }
         Ok(ShimRequest::Touch) => ask(shared, |reply| Request::Touch { reply }).await,
         Ok(ShimRequest::Stop(stop)) => ask(shared, |reply| Request::Stop { stop, reply }).await,
+        Ok(ShimRequest::Pause) => ask(shared, |reply| Request::Pause { reply }).await,
+        Ok(ShimRequest::HandOut(hand_out)) => {
+            ask(shared, |reply| Request::HandOut { hand_out, reply }).await
+        }
         Ok(ShimRequest::Agent) => return line(client, shared).await,
         // A frame of nonsense, or a request of a newer engine.
         Err(FrameError::Io { .. } | FrameError::Ended | FrameError::CutOff) => return Ok(()),

@@ -11,7 +11,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 pub(crate) fn detach() {
     close_inherited();
     // Fails only for a group leader, which an interactive shell makes of its children; then the
-    // ignored signals below have to do.
+    // ignored signals below have to do, and children leave by themselves.
     let _ = nix::unistd::setsid();
     for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGPIPE] {
         // SAFETY: ignoring a signal installs no handler that could be unsafe.

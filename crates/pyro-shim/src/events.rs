@@ -12,12 +12,14 @@ use std::time::Duration;
 use futures::FutureExt;
 use pyro_wire::frame;
 use pyro_wire::launch::LaunchEvent;
+use pyro_wire::step::Listener;
 
 /// How long the end of a shim waits for a reader that is slow.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Events {
-    queue: Sender<Vec<u8>>,
+    /// `None` is the end.
+    queue: Sender<Option<Vec<u8>>>,
     written: Receiver<()>,
 }
 
@@ -38,23 +40,39 @@ impl Events {
         self.send(&LaunchEvent::Note(text.into()));
     }
 
+    /// Tells the engine every step from here on.
+    pub(crate) fn tell_steps(&self) {
+        let queue = self.queue.clone();
+        Listener::new("shim", move |step| {
+            if let Some(bytes) = encode(&LaunchEvent::Step(step)) {
+                let _ = queue.send(Some(bytes));
+            }
+        })
+        .install();
+    }
+
     pub(crate) fn send(&self, event: &LaunchEvent) {
-        let mut bytes = Vec::new();
-        // Writing to memory never waits.
-        if let Some(Ok(())) = frame::write_message(&mut bytes, event).now_or_never() {
-            let _ = self.queue.send(bytes);
+        if let Some(bytes) = encode(event) {
+            let _ = self.queue.send(Some(bytes));
         }
     }
 
     /// Gives the last events a moment to be written.
     pub(crate) fn finish(self) {
-        drop(self.queue);
+        let _ = self.queue.send(None);
         let _ = self.written.recv_timeout(LAST_WORDS);
     }
 }
 
-fn write_all(mut pipe: File, frames: Receiver<Vec<u8>>) {
-    for frame in frames {
+fn encode(event: &LaunchEvent) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // Writing to memory never waits.
+    let written = frame::write_message(&mut bytes, event).now_or_never();
+    matches!(written, Some(Ok(()))).then_some(bytes)
+}
+
+fn write_all(mut pipe: File, frames: Receiver<Option<Vec<u8>>>) {
+    for frame in frames.iter().map_while(|frame| frame) {
         if pipe.write_all(&frame).is_err() {
             return;
         }

@@ -1,15 +1,17 @@
 //! The guest as the shim sees it: a session with the agent, set up once.
 
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, SetUp};
+use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, Refresh, SetUp, StepClock};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
+use pyro_wire::reached;
 use pyro_wire::session::{self, Opener, SessionError};
+use pyro_wire::step;
 use tokio::task::JoinHandle;
 
 use crate::backend::Channel;
+use crate::clock::{self, Offset};
 use crate::random;
 
 /// Mixed into the guest's own random source, which under emulation has little to start from.
@@ -84,16 +86,51 @@ impl Guest {
     pub(crate) async fn meet(
         channel: Channel,
         hostname: &str,
+        timings: bool,
     ) -> Result<(Self, Ready), GuestError> {
         let guest = Self::greet(channel).await?;
-        let set_up = set_up(hostname).map_err(|source| GuestError::Random { source })?;
+        reached!("agent greeted");
+        let set_up = set_up(hostname, timings).map_err(|source| GuestError::Random { source })?;
+        let asked_us = step::now_us();
         let ready = ask_ready(&guest.opener, &AgentRequest::SetUp(set_up)).await?;
+        guest.correct_clock(&ready).await?;
+        for lap in &ready.laps {
+            step::pass_on(&lap.since(asked_us));
+        }
+        reached!("guest set up");
         Ok((guest, ready))
     }
 
     /// Who the agent is.
     pub(crate) async fn about(&self) -> Result<Ready, GuestError> {
         ask_ready(&self.opener, &AgentRequest::About).await
+    }
+
+    /// The time that a guest was set up with was old when it arrived, on a crowded host by half a
+    /// second. Mostly the answer shows that it was not that old.
+    async fn correct_clock(&self, ready: &Ready) -> Result<(), GuestError> {
+        let Some(theirs) = ready.unix_time_ns else {
+            return Ok(());
+        };
+        // It cannot be ahead, so what it is behind is at most what the answer seems to have taken.
+        if clock::now_ns().saturating_sub(theirs) <= clock::CLOSE_NS {
+            return Ok(());
+        }
+        let mut offset = Offset::default();
+        for _ in 0..clock::ROUNDS {
+            let asked = clock::now_ns();
+            let Some(theirs) = self.about().await?.unix_time_ns else {
+                return Ok(());
+            };
+            offset.learn(asked, theirs, clock::now_ns());
+            if offset.is_known() {
+                break;
+            }
+        }
+        let step = StepClock {
+            by_ns: offset.correction_ns(),
+        };
+        ask_done(&self.opener, &AgentRequest::StepClock(step)).await
     }
 
     /// Brings the guest as far as it comes without being this guest.
@@ -127,6 +164,16 @@ impl Drop for Guest {
     }
 }
 
+/// Tells a guest that stood still what time it is, and gives it random numbers of its own.
+pub(crate) async fn refresh(opener: &Opener) -> Result<(), GuestError> {
+    let entropy = random::bytes::<ENTROPY>().map_err(|source| GuestError::Random { source })?;
+    let refresh = Refresh {
+        unix_time_ns: clock::now_ns(),
+        entropy: entropy.to_vec(),
+    };
+    ask_done(opener, &AgentRequest::Refresh(refresh)).await
+}
+
 /// Asks the agent to put everything acknowledged on the disk.
 pub(crate) async fn shut_down(opener: Opener) -> Result<(), GuestError> {
     ask_done(&opener, &AgentRequest::ShutDown).await
@@ -154,12 +201,12 @@ async fn ask(opener: &Opener, request: &AgentRequest) -> Result<AgentReply, Gues
     Ok(frame::read_message(&mut stream).await?)
 }
 
-fn set_up(hostname: &str) -> io::Result<SetUp> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+fn set_up(hostname: &str, timings: bool) -> io::Result<SetUp> {
     Ok(SetUp {
         hostname: hostname.into(),
         machine_id: random::hex(&random::bytes::<16>()?),
-        unix_time_ns: now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)),
+        unix_time_ns: clock::now_ns(),
         entropy: random::bytes::<ENTROPY>()?.to_vec(),
+        timings,
     })
 }

@@ -25,6 +25,7 @@ use pyro_wire::launch::Probe;
 mod backend;
 mod boot;
 mod bridge;
+mod clock;
 mod console;
 mod control;
 mod descriptor;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{LaunchEvent, LaunchSpec, Machine};
+use pyro_wire::reached;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -56,12 +57,16 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
     folder::enter(dir)?;
     let lock = Liveness::take()?;
     let spec = folder::read_spec()?;
+    if spec.timings {
+        events.tell_steps();
+    }
+    reached!("folder locked, launch file read");
     folder::unsign();
     descendants::adopt();
     let (sender, requests) = mpsc::channel(64);
     watch_the_world(&spec, &sender)
         .map_err(|error| host_io("the shim could not set up its signals and timers", error))?;
-    let clients = Clients::serve(sender)
+    let clients = Clients::serve(sender.clone())
         .map_err(|error| host_io("the control socket could not be made", error))?;
 
     let backend: Box<dyn Backend> = match spec.machine.clone() {
@@ -77,13 +82,16 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
         hostname: spec.hostname.clone(),
         deadline: Duration::from_millis(spec.boot_deadline_ms),
         started,
+        timings: spec.timings,
     };
+    reached!("control socket open");
     let boot = async move { boot::boot(backend, &order, events).await };
     let supervisor = Supervisor {
         remove_when_over: spec.remove_when_over,
         idle: spec.idle_ms.map(Duration::from_millis),
         bound_to_owner: spec.bound_to_owner,
         lock,
+        queue: sender,
         requests,
         clients,
         events,
@@ -110,13 +118,19 @@ fn watch_the_world(spec: &LaunchSpec, queue: &mpsc::Sender<Request>) -> std::io:
     }
 
     if let Some(at_ms) = spec.expires_at_ms {
-        let expired = timer::at_unix(at_ms)?;
-        let to = queue.clone();
-        tokio::spawn(async move {
-            expired.await;
-            let _ = to.send(Request::Expired).await;
-        });
+        expire_at(at_ms, queue)?;
     }
+    Ok(())
+}
+
+/// Puts the end of the time to live into the queue when it has come.
+pub(crate) fn expire_at(at_ms: u64, queue: &mpsc::Sender<Request>) -> std::io::Result<()> {
+    let expired = timer::at_unix(at_ms)?;
+    let to = queue.clone();
+    tokio::spawn(async move {
+        expired.await;
+        let _ = to.send(Request::Expired).await;
+    });
     Ok(())
 }
 

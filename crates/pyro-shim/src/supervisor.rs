@@ -23,7 +23,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskLayer, EndReason, Ended, LaunchEvent};
-use pyro_wire::shim::{ShimReply, Status, Stop};
+use pyro_wire::shim::{HandOut, ShimReply, Status, Stop};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -35,6 +35,7 @@ use crate::events::Events;
 use crate::folder;
 use crate::guest;
 use crate::liveness::Liveness;
+use crate::start;
 use crate::usage::Usage;
 
 /// How long a guest may take to end its processes and to flush its disk when nobody said how long,
@@ -53,6 +54,9 @@ const KILL: Duration = Duration::from_secs(5);
 /// How long a machine may take to die of what just ended its session.
 const CAUSE: Duration = Duration::from_secs(1);
 
+/// How long a VM may take to stand still or to go on.
+const PROMPT: Duration = Duration::from_secs(5);
+
 /// How long clients may take to read their last reply.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
 
@@ -70,6 +74,8 @@ pub(crate) struct Ending {
     remove: bool,
     /// Until when the guest may flush its disk.
     until: Instant,
+    /// Who waits for the kill only.
+    at_once: Vec<oneshot::Sender<ShimReply>>,
     /// Who waits for it.
     replies: Vec<oneshot::Sender<ShimReply>>,
 }
@@ -91,6 +97,8 @@ pub(crate) struct Supervisor<'a> {
     pub(crate) idle: Option<Duration>,
     pub(crate) bound_to_owner: bool,
     pub(crate) lock: Liveness,
+    /// The way into `requests`.
+    pub(crate) queue: mpsc::Sender<Request>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) clients: Clients,
     pub(crate) events: &'a Events,
@@ -150,13 +158,24 @@ impl<'a> Supervisor<'a> {
                 }
                 limit = &mut unused => return State::Stopping(vm, self.idle_for(limit)),
                 Some(request) = self.requests.recv() => {
-                    if let Request::AddLayer { layer, reply } = request {
-                        usage.touch();
-                        match self.add_layer(&mut vm, &layer, reply).await {
-                            Ok(()) => continue,
-                            Err(why) => return self.lost(vm, why).await,
+                    let request = match request {
+                        Request::AddLayer { layer, reply } => {
+                            usage.touch();
+                            match self.add_layer(&mut vm, &layer, reply).await {
+                                Ok(()) => continue,
+                                Err(why) => return self.lost(vm, why).await,
+                            }
                         }
-                    }
+                        Request::Pause { reply } => {
+                            let _ = reply.send(in_time(vm.machine.pause()).await);
+                            continue;
+                        }
+                        Request::HandOut { hand_out, reply } => {
+                            let _ = reply.send(in_time(self.hand_out(&mut vm, &hand_out)).await);
+                            continue;
+                        }
+                        request => request,
+                    };
                     let ending = self.ending(request, |request| serve(&vm, &usage, request));
                     if let Some(ending) = ending {
                         return State::Stopping(vm, ending);
@@ -188,6 +207,15 @@ impl<'a> Supervisor<'a> {
             Ok(_) => Ok(()),
             Err(_) => Err("the VMM does not answer, and where it writes to is unknown".into()),
         }
+    }
+
+    /// Brings a VM that stood still back into the present, and begins to count its time to live.
+    async fn hand_out(&self, vm: &mut Vm, hand_out: &HandOut) -> Result<(), Fault> {
+        start::expire_at(hand_out.expires_at_ms, &self.queue)
+            .map_err(|error| Fault::new(FaultCode::of_io(&error), error.to_string()))?;
+        vm.machine.go_on().await?;
+        guest::refresh(&vm.guest.opener()).await?;
+        Ok(())
     }
 
     /// Lets the guest flush, for as long as it may, and then the VMM.
@@ -223,6 +251,13 @@ impl<'a> Supervisor<'a> {
             ending.message += "; the guest did not flush its disk in time, so what it had not yet \
                                written is lost";
         }
+        if ending.remove {
+            // Dead is all that whoever cannot wait wants to know.
+            vm.machine.kill();
+            for reply in ending.at_once.drain(..) {
+                let _ = reply.send(ShimReply::Stopped);
+            }
+        }
         match end(&mut vm, ending.remove).await {
             Some(death) => State::Over(self.died_stopping(&vm, &death, ending)),
             None => State::Over(ending.into()),
@@ -236,7 +271,7 @@ impl<'a> Supervisor<'a> {
         }
         Outcome {
             remove: ending.remove,
-            replies: ending.replies,
+            replies: ending.replies.into_iter().chain(ending.at_once).collect(),
             answer: ShimReply::Failed(Fault::new(FaultCode::NoSpace, &death.message)),
             ..self.died(vm, death)
         }
@@ -291,7 +326,9 @@ impl<'a> Supervisor<'a> {
             Request::Status { .. }
             | Request::Agent { .. }
             | Request::AddLayer { .. }
-            | Request::Touch { .. } => {
+            | Request::Touch { .. }
+            | Request::Pause { .. }
+            | Request::HandOut { .. } => {
                 other(request);
                 return None;
             }
@@ -301,6 +338,7 @@ impl<'a> Supervisor<'a> {
             message: message.into(),
             remove: self.remove_when_over,
             until: Instant::now() + grace,
+            at_once: Vec::new(),
             replies: Vec::new(),
         })
     }
@@ -311,6 +349,7 @@ impl<'a> Supervisor<'a> {
             message: format!("nobody used the VM for {} s", limit.as_secs_f64()).into(),
             remove: self.remove_when_over,
             until: Instant::now() + self.grace(),
+            at_once: Vec::new(),
             replies: Vec::new(),
         }
     }
@@ -394,12 +433,18 @@ impl Ending {
     fn asked(stop: &Stop, reply: oneshot::Sender<ShimReply>) -> Self {
         // A grace beyond a day is a mistake, and must not overflow the clock.
         let grace = Duration::from_millis(stop.grace_ms).min(Duration::from_secs(24 * 60 * 60));
+        let (at_once, replies) = if stop.at_once {
+            (vec![reply], Vec::new())
+        } else {
+            (Vec::new(), vec![reply])
+        };
         Self {
             reason: EndReason::Stopped,
             message: "somebody asked for it".into(),
             remove: stop.remove,
             until: Instant::now() + grace,
-            replies: vec![reply],
+            at_once,
+            replies,
         }
     }
 
@@ -407,6 +452,7 @@ impl Ending {
     fn join(&mut self, also: Self) {
         self.until = self.until.min(also.until);
         self.remove |= also.remove;
+        self.at_once.extend(also.at_once);
         self.replies.extend(also.replies);
     }
 }
@@ -421,9 +467,22 @@ impl From<Ending> for Outcome {
                 at_ms: now_ms(),
             }),
             remove: ending.remove,
-            replies: ending.replies,
+            // Without a kill there is nothing to hear of but the end.
+            replies: ending.replies.into_iter().chain(ending.at_once).collect(),
             answer: ShimReply::Stopped,
         }
+    }
+}
+
+/// Does something with a VM that runs, but not for ever: everything else waits meanwhile.
+async fn in_time(work: impl Future<Output = Result<(), Fault>>) -> ShimReply {
+    match timeout(PROMPT, work).await {
+        Ok(Ok(())) => ShimReply::Done,
+        Ok(Err(fault)) => ShimReply::Failed(fault),
+        Err(_) => ShimReply::Failed(Fault::new(
+            FaultCode::GuestDied,
+            format!("the VM did not react within {} s", PROMPT.as_secs()),
+        )),
     }
 }
 
@@ -464,6 +523,8 @@ fn refuse(request: Request, code: FaultCode, state: &str) {
         Request::Status { reply }
         | Request::AddLayer { reply, .. }
         | Request::Touch { reply }
+        | Request::Pause { reply }
+        | Request::HandOut { reply, .. }
         | Request::Stop { reply, .. } => drop(reply.send(ShimReply::Failed(fault))),
         Request::Agent { reply } => drop(reply.send(Err(fault))),
         Request::OwnerGone | Request::Expired | Request::Terminate => {}

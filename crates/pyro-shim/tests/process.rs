@@ -7,8 +7,11 @@ mod room;
 use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::sys::signal::Signal;
 use pyro_wire::agent::{AgentReply, AgentRequest};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::Kind;
@@ -232,6 +235,40 @@ fn without_a_bond_the_owner_may_leave() {
     room.stop(0, true);
 }
 
+/// As after `pyro … | cat` in a terminal that is closed.
+#[test]
+fn without_a_bond_nothing_of_its_caller_is_missed_or_held() {
+    let room = Room::new();
+    let mut command = room.command();
+    // A group of its own, as a shell gives each pipeline.
+    let child = command
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap();
+    let group = child.id();
+    let mut errors = child.stderr.take().unwrap();
+    let mut shim = room::Shim::from(child);
+    shim.ready();
+    let mut words = String::new();
+    // Ends now, not with the VM.
+    errors.read_to_string(&mut words).unwrap();
+    assert_eq!(words, "");
+    shim.owner_leaves();
+    shim.nobody_reads();
+    for of_the_terminal in [Signal::SIGINT, Signal::SIGHUP] {
+        let group = nix::unistd::Pid::from_raw(group.try_into().unwrap());
+        nix::sys::signal::killpg(group, of_the_terminal).unwrap();
+    }
+    let mut line = room.line();
+    say(&mut line, &AgentRequest::Ping);
+    let reply: AgentReply = hear(&mut line).unwrap().message().unwrap();
+    assert_eq!(reply, AgentReply::Done);
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert!(shim.exit().success());
+}
+
 #[test]
 fn time_to_live_is_kept() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -428,6 +465,7 @@ fn a_leaked_descriptor_is_not_kept() {
     let stop = Stop {
         grace_ms: 0,
         remove: true,
+        at_once: false,
     };
     assert_eq!(room.request(&ShimRequest::Stop(stop)), ShimReply::Stopped);
 }

@@ -241,8 +241,8 @@ fn a_kvm_that_fails_is_given_up_for_emulation() {
 
 /// Needs the right to mount a small file system.
 #[test]
-fn a_full_disk_of_the_host_is_a_clear_end() {
-    let room = Room::qemu();
+fn a_full_disk_of_the_host_ends_a_vm_that_is_thrown_away_at_once() {
+    let room = Room::qemu().edit(|spec| spec.remove_when_over = true);
     let small = room.workspace();
     let size = Some("size=64M");
     let flags = nix::mount::MsFlags::empty();

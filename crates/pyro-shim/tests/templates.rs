@@ -10,55 +10,14 @@
 
 mod room;
 
-use std::collections::HashSet;
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyro_wire::agent::{AgentReply, AgentRequest, Prepare};
 use pyro_wire::fault::FaultCode;
-use pyro_wire::launch::LaunchEvent;
+use pyro_wire::launch::{DiskFormat, DiskLayer, LaunchEvent};
 use pyro_wire::template::{DEVICES, FACTS, MEMORY};
-use room::template::{Template, output, processes, start_all};
-use room::{Room, hear, say};
-
-#[test]
-fn clones_are_different_guests() {
-    let template = Template::saved(true);
-    let before = fs::read(template.folder().join(MEMORY)).unwrap();
-    let rooms: Vec<Room> = (0..4)
-        .map(|n| template.room(&format!("clone-{n}")))
-        .collect();
-    let shims = start_all(&rooms);
-
-    let mut seen = HashSet::new();
-    for (number, room) in rooms.iter().enumerate() {
-        assert_eq!(output(room, "hostname"), format!("clone-{number}"));
-        for unique in [
-            "od -An -N16 -tx1 /dev/urandom",
-            "cat /etc/machine-id",
-            "cat /proc/sys/kernel/random/boot_id",
-            "cat /proc/sys/kernel/random/uuid",
-        ] {
-            let said = output(room, unique);
-            assert!(said.len() > 30, "{unique}: {said}");
-            assert!(seen.insert(said), "{unique} is the same in two guests");
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let theirs: u64 = output(room, "date +%s").parse().unwrap();
-        assert!(theirs.abs_diff(now.as_secs()) < 10);
-        // The warm-up happened, and nothing of it runs any more.
-        assert_eq!(output(room, "cat /root/warm; pgrep sleep"), "warm");
-        assert_eq!(output(room, "ls /workspace"), "");
-        output(room, &format!("echo {number} > /workspace/mine; sync"));
-    }
-    for (number, room) in rooms.iter().enumerate() {
-        let mine = output(room, "cat /workspace/mine; dmesg | grep -ci ext4-fs.error");
-        assert_eq!(mine, format!("{number}\n0"));
-        room.stop(10_000, true);
-    }
-    drop(shims);
-    assert!(fs::read(template.folder().join(MEMORY)).unwrap() == before);
-}
+use room::template::{Template, output, processes};
+use room::{hear, say};
 
 #[test]
 fn a_bare_template_resumes_on_a_disk_of_later() {
@@ -85,6 +44,58 @@ fn a_bare_template_resumes_on_a_disk_of_later() {
     );
     second.stop(0, true);
     drop(first);
+}
+
+/// As many layers as a workspace with many snapshots has.
+#[test]
+fn a_bare_template_resumes_on_a_long_chain() {
+    let template = Template::saved(false);
+    let room = template.room("deep").edit_qemu(|qemu| {
+        for number in 0..50 {
+            let below = qemu.disk.last().unwrap().path.clone();
+            let path = below.with_file_name(format!("layer-{number}.qcow2"));
+            room::guest::layer(&below, &path);
+            qemu.disk.push(DiskLayer {
+                path,
+                format: DiskFormat::Qcow2,
+            });
+        }
+    });
+    let mut shim = room.start();
+    assert!(shim.ready().resumed);
+    let said = output(&room, "echo written > /root/mark; sync; cat /root/mark");
+    assert_eq!(said, "written");
+    room.stop(0, true);
+}
+
+#[test]
+fn a_bare_template_replays_the_journal_of_a_killed_guest() {
+    let template = Template::saved(false);
+    let room = template.room("killed");
+    let mut shim = room.start();
+    assert!(shim.ready().resumed);
+    output(
+        &room,
+        "echo kept > /root/kept; sync; echo lost > /root/lost",
+    );
+    // With it, QEMU.
+    room::kill(shim.pid());
+    shim.exit();
+    room::eventually(|| room::lock_is_free(room.path()));
+
+    let mut shim = room.start();
+    assert!(shim.ready().resumed);
+    let replayed = output(&room, "dmesg | grep -c 'EXT4-fs.*recovery complete'");
+    assert_eq!(replayed, "1");
+    assert_eq!(
+        output(&room, "cat /root/kept; touch /root/new; ls /root/new"),
+        "kept\n/root/new"
+    );
+    assert_eq!(
+        output(&room, "dmesg | grep -ci 'ext4-fs.*error'; true"),
+        "0"
+    );
+    room.stop(0, true);
 }
 
 #[test]

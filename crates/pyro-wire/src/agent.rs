@@ -4,6 +4,8 @@
 //! SetUp     ▶ reply: AgentReply::Ready
 //! Prepare   ▶ reply: AgentReply::Done, when everything is on the disk and nothing runs any more
 //! About     ▶ reply: AgentReply::Ready, at any time
+//! StepClock ▶ reply: AgentReply::Done, in a guest that is set up
+//! Refresh   ▶ reply: AgentReply::Done, when clock and random numbers are of now
 //! Ping      ▶ reply: AgentReply::Done
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::Bytes;
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
+use crate::step::Lap;
 
 /// The first message on a stream to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,7 @@ pub enum AgentRequest {
     SetUp(SetUp),
     Prepare(Prepare),
     About,
+    StepClock(StepClock),
     Ping,
     Exec(Exec),
     Freeze(Freeze),
@@ -41,6 +45,7 @@ pub enum AgentRequest {
     Export(Export),
     Diff(Diff),
     ShutDown,
+    Refresh(Refresh),
 }
 
 /// The answer to a request, or to the start of an exec that could not begin.
@@ -61,6 +66,19 @@ pub struct SetUp {
     /// Wall clock of the host, nanoseconds since 1970.
     pub unix_time_ns: u64,
     /// Bytes of the host's random source, mixed into the guest's before anything runs.
+    #[serde(with = "serde_bytes")]
+    pub entropy: Vec<u8>,
+    /// Tell in the answer when each step was reached.
+    #[serde(default)]
+    pub timings: bool,
+}
+
+/// Brings a guest that was set up and then stood still back into the present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    /// Wall clock of the host, nanoseconds since 1970.
+    pub unix_time_ns: u64,
+    /// Bytes of the host's random source.
     #[serde(with = "serde_bytes")]
     pub entropy: Vec<u8>,
 }
@@ -97,6 +115,20 @@ pub struct Ready {
     pub kernel_release: String,
     /// Milliseconds since the guest's kernel started.
     pub uptime_ms: u64,
+    /// The guest's wall clock when it answered, nanoseconds since 1970.
+    #[serde(default)]
+    pub unix_time_ns: Option<u64>,
+    /// The steps of a set-up, where they were asked for.
+    #[serde(default)]
+    pub laps: Vec<Lap>,
+}
+
+/// Corrects the wall clock by what it was found to be wrong. A difference stays right however long
+/// it takes to arrive, which a time does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepClock {
+    /// Nanoseconds, forward where positive.
+    pub by_ns: i64,
 }
 
 /// A command to run.
@@ -116,6 +148,9 @@ pub struct Exec {
     /// command reads from an empty file.
     #[serde(default)]
     pub input: bool,
+    /// Tell at the end when each step was reached.
+    #[serde(default)]
+    pub timings: bool,
 }
 
 /// How the command was given.
@@ -162,4 +197,7 @@ pub struct ExecEnd {
     #[serde(default)]
     pub timed_out: bool,
     pub duration_ms: u64,
+    /// The steps of the command, where they were asked for.
+    #[serde(default)]
+    pub laps: Vec<Lap>,
 }

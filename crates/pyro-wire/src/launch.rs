@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+use crate::step::Step;
 
 /// File name of the launch file inside the VM's folder.
 pub const LAUNCH_FILE: &str = "launch.json";
@@ -37,6 +38,9 @@ pub struct LaunchSpec {
     pub bound_to_owner: bool,
     /// Remove the folder when the VM ends by itself (expiry, owner gone).
     pub remove_when_over: bool,
+    /// Tell every step ([`LaunchEvent::Step`]).
+    #[serde(default)]
+    pub timings: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +106,8 @@ pub struct Process {
 pub enum LaunchEvent {
     /// Something worth telling a waiting person, such as a second try.
     Note(String),
+    /// How far it has come, where that was asked for.
+    Step(Step),
     Ready(Running),
     /// The VM never came up.
     Failed(Fault),

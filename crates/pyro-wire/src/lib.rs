@@ -22,6 +22,7 @@ pub mod frame;
 pub mod launch;
 pub mod session;
 pub mod shim;
+pub mod step;
 pub mod template;
 
 /// The version of everything in this crate, exchanged in every greeting.

@@ -31,6 +31,17 @@ pub enum ShimRequest {
     /// Somebody works with the VM although no connection shows it: its idle time starts anew.
     Touch,
     Stop(Stop),
+    /// Let a VM that nobody uses stand still, without using the host's processors.
+    Pause,
+    /// Let a VM that stood still go on, for somebody.
+    HandOut(HandOut),
+}
+
+/// What a VM that waited learns when it is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOut {
+    /// When the VM ends by itself: milliseconds since 1970.
+    pub expires_at_ms: u64,
 }
 
 /// Ends the VM.
@@ -41,6 +52,10 @@ pub struct Stop {
     pub grace_ms: u64,
     /// Remove the VM's folder as well.
     pub remove: bool,
+    /// Answer as soon as the VMM was killed: no instruction of the guest runs any more, and what is
+    /// left to do is the shim's business.
+    #[serde(default)]
+    pub at_once: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +65,8 @@ pub enum ShimReply {
     Bridged,
     /// What was asked has happened.
     Done,
-    /// The VMM has ended, and the folder is removed if that was asked.
+    /// The VMM has ended, and the folder is removed if that was asked; with `at_once` both are on
+    /// their way.
     Stopped,
     Failed(Fault),
 }

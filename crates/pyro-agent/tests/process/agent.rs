@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,18 +20,45 @@ use tokio::time::{sleep, timeout};
 /// No test needs as long; whatever does is stuck.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+/// The workspace of an agent, with room beside it for what the agent keeps there.
+pub(crate) struct Folder {
+    home: TempDir,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let folder = Self {
+            home: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(folder.path()).unwrap();
+        folder
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.home.path().join("workspace")
+    }
+
+    /// Where the agent keeps what belongs to the workspace.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.home.path().join("workspace.pyro")
+    }
+}
+
 pub(crate) struct Agent {
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Folder,
     pub(crate) process: Child,
-    opener: Opener,
+    pub(crate) opener: Opener,
     session: JoinHandle<Result<(), session::SessionError>>,
 }
 
 impl Agent {
     pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(Folder::new()).await
+    }
+
+    pub(crate) async fn start_in(folder: Folder) -> Self {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let process = spawn(folder.path(), theirs.into());
+        let process = spawn(&folder.path(), theirs.into());
         ours.set_nonblocking(true).unwrap();
         let mut channel = UnixStream::from_std(ours).unwrap();
         timeout(LIMIT, session::greet(&mut channel))
@@ -75,17 +102,30 @@ impl Agent {
     }
 
     /// Ends the channel, as a host does that goes away, and waits for the agent's end.
-    pub(crate) async fn hang_up(mut self) -> std::process::ExitStatus {
+    pub(crate) async fn hang_up(self) -> std::process::ExitStatus {
+        self.part().await.0
+    }
+
+    /// The same, for whoever wants to see what is left.
+    pub(crate) async fn part(mut self) -> (std::process::ExitStatus, Folder) {
         drop(self.opener);
         self.session.abort();
         let deadline = Instant::now() + LIMIT;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
+                return (status, self.folder);
             }
             assert!(Instant::now() < deadline, "the agent does not end");
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Kills the agent in whatever it is doing, and keeps its folder.
+    pub(crate) fn kill(mut self) -> Folder {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.session.abort();
+        self.folder
     }
 
     pub(crate) fn memory_kib(&self) -> u64 {
@@ -205,6 +245,7 @@ fn exec(command: Command) -> Exec {
         env: Vec::new(),
         timeout_ms: None,
         input: false,
+        timings: false,
     }
 }
 

@@ -112,6 +112,7 @@ async fn set_up_and_ping_are_answered() {
         machine_id: String::new(),
         unix_time_ns: 0,
         entropy: Vec::new(),
+        timings: false,
     });
     let AgentReply::Ready(ready) = agent.ask(&request).await else {
         panic!("not ready");

@@ -1,5 +1,6 @@
 //! One file per operation: its arguments, its names, its result and its words.
 
+pub mod bench;
 pub mod demo;
 pub mod doctor;
 pub mod env_inspect;

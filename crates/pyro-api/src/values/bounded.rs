@@ -175,6 +175,15 @@ impl IdleSeconds {
     }
 }
 
+bounded! {
+    /// How often something is measured.
+    BenchRounds, "rounds", 1..=1000, default 10
+}
+bounded! {
+    /// How many VMs wait for a command.
+    StandbyCount, "standby", 1..=16, default 1
+}
+
 /// Accepts a whole number as a number or, as some models send it, as text.
 struct WholeNumber(&'static str);
 

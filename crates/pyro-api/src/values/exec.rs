@@ -55,6 +55,8 @@ pub struct ExecResult {
     pub resumed: bool,
     /// How many boots it took; more than one means that a boot was given up.
     pub boot_attempts: u32,
+    /// Whether the VM had been waiting for a command; `boot_ms` was spent before.
+    pub standby: bool,
 }
 
 impl Report for ExecResult {

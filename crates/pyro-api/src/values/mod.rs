@@ -13,8 +13,8 @@ pub mod workspace;
 pub mod workspace_exec;
 
 pub use bounded::{
-    IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes, ReadBytes, TimeoutSeconds,
-    TtlSeconds, VcpuCount,
+    BenchRounds, IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes, ReadBytes,
+    StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount,
 };
 pub use command::CommandLine;
 pub use environment::Environment;

@@ -8,6 +8,7 @@ use pyro_api::{Caller, Event, Stream};
 use pyro_wire::agent::{AgentRequest, Command, Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError, Kind};
+use pyro_wire::{reached, step};
 use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -64,10 +65,13 @@ pub(crate) async fn run(
         env: Vec::new(),
         timeout_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         input: input.is_some(),
+        timings: step::is_heard(),
     });
+    let asked_us = step::now_us();
     frame::write_message(&mut to_guest, &exec)
         .await
         .map_err(broken)?;
+    reached!("command asked for");
 
     let mut stdout = KeptOutput::new(caller.keep_output());
     let mut stderr = KeptOutput::new(caller.keep_output());
@@ -84,7 +88,10 @@ pub(crate) async fn run(
                     Kind::Message | Kind::Input => match frame.message().map_err(broken)? {
                         ExecEvent::Ended(end) => return Ok(end),
                         ExecEvent::Failed(fault) => return Err(CommandError::Refused { fault }),
-                        ExecEvent::Started { .. } => continue,
+                        ExecEvent::Started { .. } => {
+                            reached!("command started");
+                            continue;
+                        }
                     },
                 };
                 kept.push(&frame.body);
@@ -114,8 +121,13 @@ pub(crate) async fn run(
             signal: None,
             timed_out: true,
             duration_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            laps: Vec::new(),
         },
     };
+    for lap in &end.laps {
+        step::pass_on(&lap.since(asked_us));
+    }
+    reached!("command ended");
     Ok(Finished {
         end,
         stdout,

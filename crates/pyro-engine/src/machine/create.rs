@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use pyro_api::values::{ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::Installed;
+use pyro_wire::reached;
 
 use super::folder::VmFolder;
 use super::{disk, now};
@@ -26,6 +27,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) at_least_seconds: u32,
     pub(crate) network: bool,
     pub(crate) allow_host_compat: bool,
+}
+
+impl Wanted<'_> {
+    /// How long the VM lives at most, in seconds.
+    pub(crate) fn lives(&self) -> f64 {
+        f64::from(self.ttl_seconds.get().max(self.at_least_seconds))
+    }
 }
 
 /// An image, and the folder of the template on whose layer the VM's own lies.
@@ -66,6 +74,7 @@ impl Engine {
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
                 let installed = self.ensure(spec, caller).await?;
+                reached!("environment found");
                 let shape = Shape {
                     vcpu_count: wanted.vcpu_count.get(),
                     mem_mib: wanted.mem_mib.get(),
@@ -73,6 +82,7 @@ impl Engine {
                 mounted = self
                     .template(&installed, shape, Kind::Mounted, caller)
                     .await?;
+                reached!("template found");
                 Base::Image(Box::new(Image {
                     installed,
                     template: mounted.as_ref().map(|template| template.folder.clone()),
@@ -84,7 +94,6 @@ impl Engine {
             Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
         })?;
         let created_at = now();
-        let lives = wanted.ttl_seconds.get().max(wanted.at_least_seconds);
         let record = VmRecord {
             environment: wanted.environment.to_owned(),
             environment_version: Some(pyro_catalog::ENVIRONMENT_VERSION.to_owned()),
@@ -92,7 +101,7 @@ impl Engine {
             mem_mib: wanted.mem_mib.get(),
             ttl_seconds: wanted.ttl_seconds.get(),
             created_at,
-            expires_at: created_at + f64::from(lives),
+            expires_at: created_at + wanted.lives(),
             state: VmState::Created,
             network_enabled: false,
             allow_host_compat: wanted.allow_host_compat,
@@ -106,10 +115,12 @@ impl Engine {
         // The record comes first: a folder without one is debris that any sweep may remove.
         self.put(&record)?;
         drop(mounted);
+        reached!("record written");
         if let Err(error) = self.make_folder(&record, &base) {
             self.forget(&record.vm_id);
             return Err(error);
         }
+        reached!("disk layer made");
         Ok((record, base))
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pyro_api::values::{DeleteReason, VmDeleted};
 use pyro_api::{Error, ErrorCode};
+use pyro_wire::reached;
 use pyro_wire::shim::Stop;
 use tokio::time::{Instant, sleep};
 
@@ -23,6 +24,7 @@ impl Engine {
         reason: DeleteReason,
     ) -> Result<VmDeleted, Error> {
         self.halt_vm(vm_id, Duration::ZERO, true).await?;
+        reached!("VM ended");
         let folder = self.folder(vm_id);
         folder.remove().map_err(|error| {
             host_io(
@@ -31,11 +33,32 @@ impl Engine {
             )
         })?;
         self.store()?.remove_vm(vm_id)?;
-        Ok(VmDeleted {
-            vm_id: vm_id.to_owned(),
-            deleted: true,
-            reason,
-        })
+        reached!("record removed");
+        Ok(deleted(vm_id, reason))
+    }
+
+    /// Deletes a VM whose command has ended: when this returns no instruction of it runs any more and
+    /// no record is left of it. Collecting its processes and removing its folder is its supervisor's
+    /// work, which goes on; should that be killed, a sweep does the rest.
+    pub(crate) async fn dispose_vm(
+        &self,
+        vm_id: &str,
+        reason: DeleteReason,
+    ) -> Result<VmDeleted, Error> {
+        let stop = Stop {
+            grace_ms: 0,
+            remove: true,
+            at_once: true,
+        };
+        if link::stop(&self.folder(vm_id), stop).await.is_err() {
+            // Nobody there to do it.
+            return self.end_vm(vm_id, reason).await;
+        }
+        reached!("VM killed");
+        self.launched().remove(vm_id);
+        self.store()?.remove_vm(vm_id)?;
+        reached!("record removed");
+        Ok(deleted(vm_id, reason))
     }
 
     /// Ends the VM's processes, if there are any.
@@ -51,11 +74,13 @@ impl Engine {
             let stop = Stop {
                 grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
                 remove,
+                at_once: false,
             };
             // A shim that does not answer still ends when its owner's pipe closes, or is ending
             // already; what counts is that the lock becomes free.
             let _ = link::stop(&folder, stop).await;
         }
+        reached!("supervisor told to end the VM");
         drop(launched);
         wait_until_gone(&folder, GONE).await
     }
@@ -78,4 +103,12 @@ pub(crate) async fn wait_until_gone(folder: &VmFolder, patience: Duration) -> Re
         sleep(Duration::from_millis(5)).await;
     }
     Ok(())
+}
+
+fn deleted(vm_id: &str, reason: DeleteReason) -> VmDeleted {
+    VmDeleted {
+        vm_id: vm_id.to_owned(),
+        deleted: true,
+        reason,
+    }
 }

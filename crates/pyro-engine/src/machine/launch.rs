@@ -11,6 +11,7 @@ use pyro_api::{Caller, Event};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame;
 use pyro_wire::launch::{Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Running};
+use pyro_wire::{reached, step};
 use serde::Serialize;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
@@ -70,7 +71,10 @@ impl Launched {
             loop {
                 match frame::read(&mut self.events).await.ok()??.message().ok()? {
                     LaunchEvent::Ended(ended) => return Some(ended),
-                    LaunchEvent::Note(_) | LaunchEvent::Ready(_) | LaunchEvent::Failed(_) => {}
+                    LaunchEvent::Note(_)
+                    | LaunchEvent::Step(_)
+                    | LaunchEvent::Ready(_)
+                    | LaunchEvent::Failed(_) => {}
                 }
             }
         };
@@ -101,6 +105,7 @@ pub(crate) async fn launch(
         .stderr(log)
         .spawn()
         .map_err(start_failed)?;
+    reached!("shim started");
     let (Some(owner), Some(mut events)) = (shim.stdin.take(), shim.stdout.take()) else {
         return Err(start_failed(io::Error::other("no pipes to the supervisor")));
     };
@@ -134,6 +139,7 @@ async fn ready(
             .map_err(|source| LaunchError::Garbled { source })?
         {
             LaunchEvent::Ready(running) => return Ok(running),
+            LaunchEvent::Step(step) => step::pass_on(&step),
             LaunchEvent::Note(note) => caller
                 .emit(Event::Note(note))
                 .map_err(|_| LaunchError::CallerGone)?,

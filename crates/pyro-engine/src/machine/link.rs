@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::launch::DiskLayer;
-use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest, Status, Stop};
+use pyro_wire::shim::{CONTROL_SOCKET, HandOut, ShimReply, ShimRequest, Status, Stop};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -75,6 +75,23 @@ pub(crate) async fn stop(folder: &VmFolder, stop: Stop) -> Result<(), LinkError>
     let patience = ANSWER + Duration::from_millis(stop.grace_ms);
     match ask(folder, &ShimRequest::Stop(stop), patience).await?.1 {
         ShimReply::Stopped => Ok(()),
+        _ => Err(LinkError::Confused),
+    }
+}
+
+/// Lets a VM stand still.
+pub(crate) async fn pause(folder: &VmFolder) -> Result<(), LinkError> {
+    done(folder, &ShimRequest::Pause).await
+}
+
+/// Lets a VM that stood still go on, until that time, in milliseconds since 1970.
+pub(crate) async fn hand_out(folder: &VmFolder, expires_at_ms: u64) -> Result<(), LinkError> {
+    done(folder, &ShimRequest::HandOut(HandOut { expires_at_ms })).await
+}
+
+async fn done(folder: &VmFolder, request: &ShimRequest) -> Result<(), LinkError> {
+    match ask(folder, request, ANSWER).await?.1 {
+        ShimReply::Done => Ok(()),
         _ => Err(LinkError::Confused),
     }
 }

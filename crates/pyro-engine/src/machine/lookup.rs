@@ -6,12 +6,15 @@ use pyro_wire::launch::{END_FILE, Ended};
 
 use super::now;
 use crate::engine::Engine;
+use crate::standby;
 use crate::store::StoredVm;
 
 impl Engine {
     /// The record of a VM whose time is not over. One that is over is deleted and refused.
     pub(crate) async fn vm(&self, vm_id: &str) -> Result<StoredVm, Error> {
-        let mut vm = self.store()?.vm(vm_id)?.ok_or_else(|| unknown(vm_id))?;
+        let vm = self.store()?.vm(vm_id)?;
+        let vm = vm.filter(|vm| !standby::is_waiting(&vm.record));
+        let mut vm = vm.ok_or_else(|| unknown(vm_id))?;
         if vm.record.expires_at <= now() {
             self.end_vm(vm_id, DeleteReason::ExplicitDelete).await?;
             return Err(Error::new(

@@ -3,11 +3,14 @@
 use pyro_api::values::{CommandLine, DeleteReason, ExecResult, TimeoutSeconds, VmRecord};
 use pyro_api::{Caller, Error};
 
+use pyro_wire::reached;
+
 use super::command::{self, CommandError};
 use super::link;
 use super::start::cancelled;
 use crate::engine::Engine;
 use crate::error::{command_refused, link_failed, vm_died};
+use crate::standby::STANDBY;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
 pub(crate) struct Abandoned<'a> {
@@ -60,7 +63,7 @@ impl Engine {
             Ok(_) => DeleteReason::PostExecCleanup,
             Err(_) => DeleteReason::RunVmErrorCleanup,
         };
-        let deleted = self.end_vm(&record.vm_id, cleanup).await;
+        let deleted = self.dispose_vm(&record.vm_id, cleanup).await;
         let finished = finished?;
         let deleted = deleted?;
 
@@ -90,6 +93,7 @@ impl Engine {
             boot_ms: fact("boot_ms").parse().unwrap_or_default(),
             resumed: fact("resumed") == "true",
             boot_attempts: fact("boot_attempts").parse().unwrap_or_default(),
+            standby: fact(STANDBY) == "true",
         })
     }
 
@@ -105,6 +109,7 @@ impl Engine {
             Ok(stream) => stream,
             Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
         };
+        reached!("line to the agent open");
         match command::run(stream, command, timeout.get(), caller).await {
             Ok(finished) => Ok(finished),
             Err(CommandError::CallerGone) => Err(cancelled()),

@@ -26,20 +26,27 @@ impl Engine {
                 .map_err(|_| cancelled())
         };
         phase("create", "environment", &run.environment)?;
-        let (mut record, base) = self
-            .create_vm(
-                &Wanted {
-                    environment: &run.environment,
-                    vcpu_count: run.vcpu_count,
-                    mem_mib: run.mem_mib,
-                    ttl_seconds: run.ttl_seconds,
-                    at_least_seconds: run.timeout_seconds.get().saturating_add(AROUND_THE_COMMAND),
-                    network: run.network,
-                    allow_host_compat: run.allow_host_compat,
-                },
-                caller,
-            )
-            .await?;
+        let wanted = Wanted {
+            environment: &run.environment,
+            vcpu_count: run.vcpu_count,
+            mem_mib: run.mem_mib,
+            ttl_seconds: run.ttl_seconds,
+            at_least_seconds: run.timeout_seconds.get().saturating_add(AROUND_THE_COMMAND),
+            network: run.network,
+            allow_host_compat: run.allow_host_compat,
+        };
+        if let Some(record) = self.take_standby(&wanted).await {
+            // Its place is filled when the command, however it went, needs the processors no more.
+            let _filled = LookLater(self);
+            let abandoned = Abandoned::guard(self, &record.vm_id);
+            phase("execute", "vm_id", &record.vm_id)?;
+            let result = self
+                .exec_and_end(&record, &run.command, run.timeout_seconds, caller)
+                .await;
+            abandoned.disarm();
+            return result;
+        }
+        let (mut record, base) = self.create_vm(&wanted, caller).await?;
         let vm_id = record.vm_id.clone();
         let abandoned = Abandoned::guard(self, &vm_id);
         self.sweep_beside()?;
@@ -59,6 +66,8 @@ impl Engine {
             .exec_and_end(&record, &run.command, run.timeout_seconds, caller)
             .await;
         abandoned.disarm();
+        // It found none that waited; perhaps one can be made now.
+        self.standbys().look();
         result
     }
 
@@ -71,5 +80,14 @@ impl Engine {
             let _ = sweep::sweep(&state_dir, &store);
         });
         Ok(())
+    }
+}
+
+/// Lets the keeper of the VMs that wait look when it is dropped.
+struct LookLater<'a>(&'a Engine);
+
+impl Drop for LookLater<'_> {
+    fn drop(&mut self) {
+        self.0.standbys().look();
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use pyro_api::values::{ExecutionMode, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::{CatalogError, Installed, Kernel};
-use pyro_wire::PROTOCOL;
 use pyro_wire::launch::{AcceleratorChoice, DiskLayer, LaunchSpec, Machine, Process, Qemu};
+use pyro_wire::{PROTOCOL, reached, step};
 
 use super::create::Base;
 use super::folder::VmFolder;
@@ -16,6 +16,7 @@ use crate::config::{Backend, on_path};
 use crate::engine::Engine;
 use crate::error::catalog_failed;
 use crate::error::launch_failed;
+use crate::standby;
 use crate::store::Admission;
 use crate::template::{Ground, Shape, Template};
 
@@ -46,7 +47,9 @@ impl Engine {
         base: &Base,
         caller: &Caller,
     ) -> Result<Launched, Error> {
-        self.admit(&record.vm_id, record.mem_mib).await?;
+        self.admit(&record.vm_id, record.mem_mib, standby::is_waiting(record))
+            .await?;
+        reached!("admitted");
         let folder = self.folder(&record.vm_id);
         let disk = base.disk(&folder);
         let template = self.template_of(record, base, &disk, caller).await?;
@@ -108,6 +111,7 @@ impl Engine {
             };
         }
         self.put(record)?;
+        reached!("record says started");
         Ok(launched)
     }
 
@@ -128,8 +132,14 @@ impl Engine {
         .map_err(catalog_failed)
     }
 
-    /// Takes the VM's memory from what VMs may use together.
-    pub(crate) async fn admit(&self, id: &str, mem_mib: u32) -> Result<(), Error> {
+    /// Takes the memory of a VM from what VMs may use together. One that `is_to_wait` takes it from
+    /// no other that waits.
+    pub(crate) async fn admit(
+        &self,
+        id: &str,
+        mem_mib: u32,
+        is_to_wait: bool,
+    ) -> Result<(), Error> {
         let limit = memory_limit_mib(self.config().memory_share);
         let admit = || self.store()?.admit(id, limit).map_err(Error::from);
         if matches!(admit()?, Admission::Admitted) {
@@ -137,8 +147,16 @@ impl Engine {
         }
         // Some of what is counted may have died without a word.
         sweep::sweep(&self.config().state_dir, self.store()?)?;
-        let Admission::Full(running) = admit()? else {
-            return Ok(());
+        // A VM that waits gives way to one that is wanted, and to no other that is to wait.
+        let running = loop {
+            match admit()? {
+                Admission::Admitted => return Ok(()),
+                Admission::Full(running) => {
+                    if is_to_wait || !self.sacrifice_standby().await? {
+                        break running;
+                    }
+                }
+            }
         };
         let names: Vec<String> = running
             .iter()
@@ -249,10 +267,13 @@ impl Engine {
             hostname: format!("pyro-{}", record.vm_id),
             machine,
             boot_deadline_ms: self.config().boot_deadline_ms,
-            expires_at_ms: Some((record.expires_at * 1000.0) as u64),
+            // The life of one that waits is counted from when it is handed out.
+            expires_at_ms: (!standby::is_waiting(record))
+                .then_some((record.expires_at * 1000.0) as u64),
             idle_ms: None,
             bound_to_owner: true,
             remove_when_over: true,
+            timings: step::is_heard(),
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::error::catalog_failed;
 
 impl Handle<EnvPrune> for Engine {
     async fn handle(&self, _: EnvPrune, _caller: &Caller) -> Result<Pruned, Error> {
+        self.drop_stale_standbys().await;
         let used = self.used_cache_paths()?;
         let in_use = |path: &Path| used.iter().any(|file| file.starts_with(path));
         let pruned = self.catalog().prune(&in_use).map_err(catalog_failed)?;

@@ -1,5 +1,6 @@
 //! One handler per operation, in a file of the operation's name.
 
+mod bench;
 mod demo;
 mod doctor;
 mod env_inspect;

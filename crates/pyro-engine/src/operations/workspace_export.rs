@@ -1,14 +1,47 @@
-use pyro_api::operations::workspace_export::WorkspaceExport;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::operations::workspace_export::{Exported, WorkspaceExport};
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::workspace::connect::Connected;
+use crate::workspace::files;
+use crate::workspace::outgoing;
+use crate::workspace::paths::GuestPath;
+use crate::workspace::words::shown_absolute;
 
 impl Handle<WorkspaceExport> for Engine {
-    async fn handle(
-        &self,
-        _asked: WorkspaceExport,
-        _caller: &Caller,
-    ) -> Result<<WorkspaceExport as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    async fn handle(&self, asked: WorkspaceExport, caller: &Caller) -> Result<Exported, Error> {
+        let path = GuestPath::parse("path", &asked.path)?;
+        let destination = outgoing::prepare(asked.output_path, asked.overwrite).await?;
+        let doing = "send the files";
+        let Connected {
+            stored,
+            stream,
+            started,
+        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        let listening = caller.clone();
+        let ((received, output_path), left_out) =
+            files::export(stream, path.bytes(), move |from| {
+                outgoing::receive(destination, from, &listening)
+            })
+            .await
+            .map_err(|error| {
+                let what = format!("`{}` could not be copied out", path.absolute());
+                self.files_failed(&stored, &what, doing, error)
+            })?;
+        self.touch_workspace(&stored.record.workspace_id)?;
+        let special = left_out
+            .iter()
+            .map(|name| format!("{}: neither file, folder nor link", shown_absolute(name)));
+        Ok(Exported {
+            workspace_id: stored.record.workspace_id,
+            workspace_path: path.absolute(),
+            output_path: output_path.display().to_string(),
+            artifact_type: received.artifact,
+            entry_count: received.entries,
+            bytes_written: received.bytes,
+            execution_mode: stored.record.execution_mode,
+            skipped: received.skipped.into_iter().chain(special).collect(),
+            workspace_started: started,
+        })
     }
 }

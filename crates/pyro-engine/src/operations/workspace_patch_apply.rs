@@ -1,14 +1,39 @@
-use pyro_api::operations::workspace_patch_apply::WorkspacePatchApply;
-use pyro_api::{Caller, Error, Handle, Operation};
+use pyro_api::operations::workspace_patch_apply::{Patched, WorkspacePatchApply};
+use pyro_api::values::PatchText;
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::workspace::connect::Connected;
+use crate::workspace::text_input::{text_file, text_input};
 
 impl Handle<WorkspacePatchApply> for Engine {
-    async fn handle(
-        &self,
-        _asked: WorkspacePatchApply,
-        _caller: &Caller,
-    ) -> Result<<WorkspacePatchApply as Operation>::Output, Error> {
-        Err(Error::invalid("not built yet on this branch"))
+    async fn handle(&self, asked: WorkspacePatchApply, caller: &Caller) -> Result<Patched, Error> {
+        let patch = match asked.patch {
+            PatchText::Inline(text) => text_input("patch", text)?,
+            PatchText::File(file) => text_file("patch", &file, caller).await?,
+        };
+        if patch.trim().is_empty() {
+            return Err(Error::invalid("The patch is empty")
+                .hint("Give a unified diff, as `git diff` writes it"));
+        }
+        let doing = "apply the patch";
+        let Connected {
+            stored, started, ..
+        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        let applied = self.apply_patch(&stored, &patch).await.map_err(|error| {
+            let what = "The patch was not applied; nothing was changed";
+            self.files_failed(&stored, what, doing, error)
+        })?;
+        self.touch_workspace(&stored.record.workspace_id)?;
+        Ok(Patched {
+            workspace_id: stored.record.workspace_id,
+            changed: applied.summary.total > 0,
+            summary: applied.summary,
+            entries: applied.entries,
+            patch,
+            execution_mode: stored.record.execution_mode,
+            notes: applied.notes,
+            workspace_started: started,
+        })
     }
 }

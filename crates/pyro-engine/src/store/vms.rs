@@ -5,6 +5,11 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Store, StoreError};
 
+/// What the column `running` says, beside 0. Either way the VM has its memory.
+const RUNNING: u32 = 1;
+/// It waits for somebody: see `standby`.
+const WAITING: u32 = 2;
+
 /// A record with what only the engine needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredVm {
@@ -37,6 +42,48 @@ impl Store {
                     ],
                 )
                 .map(drop)
+        })
+    }
+
+    /// Says of a VM that runs already that it waits for somebody.
+    pub(crate) fn put_standby(&self, vm: &StoredVm) -> Result<(), StoreError> {
+        self.update(vm, RUNNING, WAITING).map(drop)
+    }
+
+    /// Takes a VM that waits; false when it does not wait any more.
+    pub(crate) fn claim_standby(&self, vm: &StoredVm) -> Result<bool, StoreError> {
+        self.update(vm, WAITING, RUNNING)
+    }
+
+    fn update(&self, vm: &StoredVm, from: u32, to: u32) -> Result<bool, StoreError> {
+        let record = encode(&vm.record)?;
+        self.write(|transaction| {
+            let changed = transaction.execute(
+                "UPDATE vms SET running = ?1, record = ?2 WHERE vm_id = ?3 AND running = ?4",
+                params![to, record, vm.record.vm_id, from],
+            )?;
+            Ok(changed > 0)
+        })
+    }
+
+    /// The VMs that wait, of all engines, oldest first.
+    pub(crate) fn standbys(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT vm_id FROM vms WHERE running = ?1 ORDER BY rowid")?
+                .query_map([WAITING], |row| row.get(0))?
+                .collect()
+        })
+    }
+
+    /// Forgets a VM that waits; false when it does not wait any more.
+    pub(crate) fn take_away_standby(&self, vm_id: &str) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            let gone = transaction.execute(
+                "DELETE FROM vms WHERE vm_id = ?1 AND running = ?2",
+                params![vm_id, WAITING],
+            )?;
+            Ok(gone > 0)
         })
     }
 

@@ -73,8 +73,26 @@ impl Engine {
         if let Some(mounted) = self.mounted_below(ground)? {
             return Ok(Some(mounted));
         }
+        if ground.untouched && ground.chain.len() <= 2 {
+            // A new disk right on the image: a moment ago no template could be made for it, and
+            // another try at this one would fail likewise.
+            return self.ready_template(ground.installed, ground.shape, Kind::Bare);
+        }
         self.template(ground.installed, ground.shape, Kind::Bare, caller)
             .await
+    }
+
+    fn ready_template(
+        &self,
+        installed: &Installed,
+        shape: Shape,
+        kind: Kind,
+    ) -> Result<Option<Template>, Error> {
+        if self.config().templates == Templates::Off {
+            return Ok(None);
+        }
+        let identity = self.template_identity(installed, shape, kind)?;
+        Ok(identity.and_then(|identity| self.shelf().find(&identity.key())))
     }
 
     /// The mounted template that remembers the disk as it is: any layer between its own and the
@@ -140,6 +158,16 @@ impl Engine {
     pub(crate) fn discard_template(&self, template: Template) {
         self.shelf()
             .discard(template, |folder| self.stands_on(folder));
+    }
+
+    /// What tells whether a VM made now would start from the same as one made before.
+    pub(crate) fn template_key(
+        &self,
+        installed: &Installed,
+        shape: Shape,
+    ) -> Result<Option<String>, Error> {
+        let identity = self.template_identity(installed, shape, Kind::Mounted)?;
+        Ok(identity.map(|identity| identity.key()))
     }
 
     /// Removes the templates that no VM of today would start from; tells names and bytes.

@@ -133,7 +133,7 @@ impl Engine {
             }
         }
         self.store()?.put_workspace(&stored)?;
-        self.admit(&id, stored.record.mem_mib).await?;
+        self.admit(&id, stored.record.mem_mib, false).await?;
         phase("start")?;
         let started = self.launch_workspace(&stored, true, caller).await?;
 

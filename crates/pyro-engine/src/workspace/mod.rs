@@ -14,11 +14,14 @@
 //! record names is debris, which the next holder of the lock clears away.
 
 pub(crate) mod archive;
+pub(crate) mod baseline;
 pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod differences;
 pub(crate) mod errors;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod folder;
@@ -26,12 +29,16 @@ pub(crate) mod incoming;
 pub(crate) mod lock;
 pub(crate) mod log_files;
 pub(crate) mod names;
+pub(crate) mod outgoing;
+pub(crate) mod patch;
+pub(crate) mod patching;
 pub(crate) mod paths;
 pub(crate) mod read;
 pub(crate) mod reset;
 pub(crate) mod seed;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod text_diff;
 pub(crate) mod text_input;
 pub(crate) mod tidy;
 pub(crate) mod words;

@@ -49,7 +49,7 @@ impl Engine {
             }
         }
         if stored.record.state != VmState::Started {
-            self.admit(&id, stored.record.mem_mib).await?;
+            self.admit(&id, stored.record.mem_mib, false).await?;
         }
         let started = match self.launch_workspace(&next, false, caller).await {
             Ok(started) => started,

@@ -1,10 +1,11 @@
 //! Starts the VM of a workspace on its disk.
 
-use pyro_api::values::{ExecutionMode, VmState};
+use pyro_api::values::{ExecutionMode, VmState, WORKSPACE_PATH};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_wire::PROTOCOL;
 use pyro_wire::launch::{LaunchSpec, Machine, Process};
+use pyro_wire::{PROTOCOL, step};
 
+use super::baseline::{Tree, TreeError};
 use super::errors::unknown;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io, launch_failed};
@@ -24,7 +25,7 @@ impl Engine {
     ) -> Result<StoredWorkspace, Error> {
         let id = &stored.record.workspace_id;
         self.tidy_workspace(stored).await?;
-        self.admit(id, stored.record.mem_mib).await?;
+        self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {
             Ok(started) => started,
@@ -99,6 +100,7 @@ impl Engine {
             idle_ms: (record.ttl_seconds > 0).then(|| u64::from(record.ttl_seconds) * 1000),
             bound_to_owner: false,
             remove_when_over: false,
+            timings: step::is_heard(),
         };
         let launched = launch(self.config().pyro()?, &vm, &spec, caller)
             .await
@@ -135,6 +137,24 @@ impl Engine {
             .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
+        })
+    }
+
+    /// How to read the files of the baseline, without any VM. What is returned blocks.
+    pub(crate) fn baseline_of(
+        &self,
+        stored: &StoredWorkspace,
+    ) -> Result<impl FnOnce() -> Result<Tree, TreeError> + Send + use<>, Error> {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let base = self.workspace_base(stored)?;
+        let layers = stored.layers.iter().take(stored.baseline_layers);
+        let layers: Vec<_> = layers.map(|name| folder.layer(name)).collect();
+        Ok(move || match base {
+            Base::Image(image) => {
+                let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
+                Tree::disk(&chain, WORKSPACE_PATH.as_bytes())
+            }
+            Base::HostProcess => Tree::folder(&folder.baseline_tree().join(disk::HOST_WORKSPACE)),
         })
     }
 

@@ -29,6 +29,7 @@ impl Engine {
         let stop = Stop {
             grace_ms: GRACE.as_millis() as u64,
             remove: false,
+            at_once: false,
         };
         if let Err(error) = link::stop(&vm, stop).await
             && vm.is_alive()

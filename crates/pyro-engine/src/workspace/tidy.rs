@@ -80,6 +80,7 @@ pub(crate) async fn remove_vm(vm: &VmFolder) -> Result<(), Error> {
         let stop = Stop {
             grace_ms: 0,
             remove: false,
+            at_once: false,
         };
         // What counts is that the lock becomes free.
         let _ = link::stop(vm, stop).await;

@@ -48,6 +48,8 @@ fn in_child(shim: Pid, farewell: Signal, keep: &[RawFd], three: Option<RawFd>) -
     if getppid() != shim {
         return Err(io::ErrorKind::NotConnected.into());
     }
+    // A shim that could not leave its terminal's group ignores what that sends; the child would not.
+    nix::unistd::setsid()?;
     // What the shim ignores would stay ignored across exec.
     for signal_of_terminal in [Signal::SIGHUP, Signal::SIGINT] {
         // SAFETY: the default action is no handler.

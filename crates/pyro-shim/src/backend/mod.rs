@@ -84,6 +84,11 @@ pub(crate) trait Machine {
     /// Ends the VMM in an orderly way, with all that it held back on the disk. As
     /// [`Machine::ended`], once it is over.
     fn quit(&mut self) -> LocalBoxFuture<'_, Death>;
+    /// Lets the guest stand still.
+    fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>>;
+
+    /// Lets a guest that stands still go on.
+    fn go_on(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>>;
 
     /// Pulls the plug. [`Machine::ended`] tells when it has happened.
     fn kill(&mut self);

@@ -157,8 +157,23 @@ impl Machine for ProcessMachine {
         self.ended()
     }
 
+    fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+        async { Err(no_machine()) }.boxed_local()
+    }
+
+    fn go_on(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+        async { Err(no_machine()) }.boxed_local()
+    }
+
     fn kill(&mut self) {
         // Fails only when it has ended already.
         let _ = self.child.start_kill();
     }
+}
+
+fn no_machine() -> Fault {
+    Fault::new(
+        FaultCode::Refused,
+        "processes of the host do not stand still",
+    )
 }

@@ -96,6 +96,20 @@ pub(crate) fn layer(base: &Path, top: &Path) {
     assert!(made.unwrap().success());
 }
 
+/// A new qcow2 layer that names nothing below it.
+pub(crate) fn empty_layer(path: &Path, size: u64) -> DiskLayer {
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(path)
+        .arg(size.to_string())
+        .status();
+    assert!(made.unwrap().success());
+    DiskLayer {
+        path: path.to_owned(),
+        format: DiskFormat::Qcow2,
+    }
+}
+
 /// A cpio archive (`newc`) with the agent as `/init`.
 fn archive(agent: &[u8], modules: &Path) -> Vec<u8> {
     const FOLDER: u32 = 0o40_755;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+pub(crate) mod conversation;
 pub(crate) mod guest;
 pub(crate) mod template;
 
@@ -23,7 +24,8 @@ use pyro_wire::agent::{AgentRequest, Exec};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, Frame, Kind};
 use pyro_wire::launch::{
-    END_FILE, Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine, Process, Qemu, Running,
+    DiskLayer, END_FILE, Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine, Process, Qemu,
+    Running,
 };
 use pyro_wire::shim::{CONTROL_SOCKET, LIVENESS_LOCK, ShimReply, ShimRequest, Status, Stop};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
@@ -55,6 +57,7 @@ impl Room {
             idle_ms: None,
             bound_to_owner: false,
             remove_when_over: false,
+            timings: false,
         };
         std::fs::create_dir_all(workspace).unwrap();
         let room = Self {
@@ -105,6 +108,14 @@ impl Room {
         &self.folder
     }
 
+    /// The disk as the launch file has it, bottom layer first.
+    pub(crate) fn disk(&self) -> Vec<DiskLayer> {
+        match &self.spec.machine {
+            Machine::Qemu(qemu) => qemu.disk.clone(),
+            Machine::Process(_) => Vec::new(),
+        }
+    }
+
     pub(crate) fn workspace(&self) -> PathBuf {
         self.outer.path().join("workspace")
     }
@@ -142,7 +153,7 @@ impl Room {
         Shim::from(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(example("shim"));
         command
             .arg("run")
@@ -169,6 +180,10 @@ impl Room {
             ShimReply::Status(status) => status,
             other => panic!("no status but {other:?}"),
         }
+    }
+
+    pub(crate) fn add_layer(&self, layer: &DiskLayer) -> ShimReply {
+        self.request(&ShimRequest::AddLayer(layer.clone()))
     }
 
     /// A connection to the agent.
@@ -286,11 +301,15 @@ pub(crate) fn example(name: &str) -> PathBuf {
 }
 
 fn connect(dir: &Path) -> UnixStream {
-    let folder = File::open(dir).unwrap();
+    try_connect(dir).unwrap()
+}
+
+pub(crate) fn try_connect(dir: &Path) -> std::io::Result<UnixStream> {
+    let folder = File::open(dir)?;
     let path = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", folder.as_raw_fd());
-    let socket = UnixStream::connect(path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket
+    let socket = UnixStream::connect(path)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }
 
 pub(crate) fn ask(dir: &Path, request: &ShimRequest) -> ShimReply {
@@ -300,7 +319,14 @@ pub(crate) fn ask(dir: &Path, request: &ShimRequest) -> ShimReply {
 }
 
 pub(crate) fn stop(dir: &Path, grace_ms: u64, remove: bool) -> ShimReply {
-    ask(dir, &ShimRequest::Stop(Stop { grace_ms, remove }))
+    ask(
+        dir,
+        &ShimRequest::Stop(Stop {
+            grace_ms,
+            remove,
+            at_once: false,
+        }),
+    )
 }
 
 pub(crate) fn exec(line: &mut UnixStream, command: &str) {
@@ -310,6 +336,7 @@ pub(crate) fn exec(line: &mut UnixStream, command: &str) {
         env: Vec::new(),
         timeout_ms: None,
         input: true,
+        timings: false,
     };
     say(line, &AgentRequest::Exec(exec));
 }

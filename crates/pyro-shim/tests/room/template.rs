@@ -69,7 +69,8 @@ impl Template {
                 warm_up: vec![warm_up, failing, leaving],
             }),
             folder: self.folder(),
-            boot_deadline_ms: 30_000,
+            // Nothing here waits for it to pass, and a busy host may be slow.
+            boot_deadline_ms: 120_000,
         };
         let path = self.outer.path().join("spec.json");
         fs::write(&path, serde_json::to_vec(&spec).unwrap()).unwrap();

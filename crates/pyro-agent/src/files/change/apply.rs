@@ -47,7 +47,7 @@ impl Trees {
                 )
                 .map_err(|error| not_moved("remove", path, error))
             }
-            Step::RemoveFolder { path, .. } => {
+            Step::RemoveFolder { path } => {
                 let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
                 unlinkat(folder, name, UnlinkatFlags::RemoveDir)
                     .map_err(|error| not_moved("remove", path, error))?;
@@ -104,17 +104,16 @@ impl Trees {
         Ok(())
     }
 
-    /// Undoes what was done of these steps, and goes on where something cannot be undone. Says
-    /// what that was first.
+    /// Undoes what was done of these steps, and goes on where the system refuses. Says where that
+    /// was first. What somebody else has removed, or put there, meanwhile stays as they left it.
     pub(crate) fn undo(&mut self, steps: &[Step]) -> Result<(), FileError> {
         self.workspace.forget();
         self.new.forget();
         let mut first = Ok(());
         for step in steps.iter().rev() {
-            if let Err(error) = self.undo_one(step)
-                && first.is_ok()
-            {
-                first = Err(error);
+            match self.undo_one(step) {
+                Err(error @ FileError::Io { .. }) if first.is_ok() => first = Err(error),
+                _ => {}
             }
         }
         first
@@ -140,15 +139,10 @@ impl Trees {
                 let flags = RenameFlags::RENAME_NOREPLACE;
                 renameat2(self.old.root(), number.as_str(), folder, name, flags).map_err(failed)
             }
-            Step::RemoveFolder {
-                path,
-                mode,
-                mtime_ns,
-            } => {
+            Step::RemoveFolder { path } => {
                 let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
                 match mkdirat(folder, name, Mode::from_bits_truncate(0o700)) {
-                    Ok(()) => set_folder(&mut self.workspace, path, *mode, *mtime_ns),
-                    Err(Errno::EEXIST) => Ok(()),
+                    Ok(()) | Err(Errno::EEXIST) => Ok(()),
                     Err(error) => Err(not_moved("put back", path, error)),
                 }
             }

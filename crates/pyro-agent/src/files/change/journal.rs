@@ -16,7 +16,7 @@ use crate::files::error::FileError;
 /// One step. Paths are relative to the workspace.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
-    /// A folder that stays, and may get another mode and time. This is what it had.
+    /// Does nothing. Undone last, it gives a folder the mode and the time back that it had.
     Touch {
         path: Bytes,
         mode: u32,
@@ -25,11 +25,7 @@ pub(crate) enum Step {
     /// Moves a file or a link away, to the number in the area's `old`.
     Remove { path: Bytes, number: u64 },
     /// Removes a folder, which must be empty.
-    RemoveFolder {
-        path: Bytes,
-        mode: u32,
-        mtime_ns: i64,
-    },
+    RemoveFolder { path: Bytes },
     /// Moves this inode, a folder with all that is in it too, to where nothing is.
     Move { path: Bytes, inode: u64 },
     /// Exchanges this inode with the file or the link that is there, in one instant.

@@ -243,3 +243,178 @@ fn take_index(places: &Places, area: &Area) -> Result<(), FileError> {
     fs::rename(area.index(), places.index())
         .map_err(|source| FileError::at("replace", "the index of the baseline", source))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::*;
+    use crate::agent::Place;
+    use crate::files::change::stage::FolderMeta;
+
+    /// All that the workspace is made of: names, modes, times of folders, contents.
+    fn tree(folder: &Path) -> Vec<String> {
+        let about = folder.symlink_metadata().unwrap();
+        let name = folder.display();
+        if about.is_symlink() {
+            return vec![format!("{name} -> {:?}", folder.read_link().unwrap())];
+        }
+        if about.is_file() {
+            let content = fs::read_to_string(folder).unwrap();
+            return vec![format!("{name} {:o} {content}", about.mode())];
+        }
+        let mut all = vec![format!(
+            "{name} {:o} {}.{}",
+            about.mode(),
+            about.mtime(),
+            about.mtime_nsec()
+        )];
+        let mut inside: Vec<_> = fs::read_dir(folder).unwrap().flatten().collect();
+        inside.sort_by_key(|entry| entry.file_name());
+        all.extend(inside.iter().flat_map(|entry| tree(&entry.path())));
+        all
+    }
+
+    /// A workspace, a change of it that does everything a change can do, and its steps.
+    fn prepared(home: &Path) -> (Places, Area, Vec<journal::Step>, Vec<FolderMeta>) {
+        let workspace = home.join("workspace");
+        for folder in ["stays", "goes/inner", "mode"] {
+            fs::create_dir_all(workspace.join(folder)).unwrap();
+        }
+        for file in ["stays/replaced", "stays/removed", "goes/file", "becomes"] {
+            fs::write(workspace.join(file), "old").unwrap();
+        }
+        symlink("old", workspace.join("link")).unwrap();
+        fs::set_permissions(workspace.join("goes"), fs::Permissions::from_mode(0o710)).unwrap();
+        let places = Places::of(&Place::Host { folder: workspace });
+        let area = Area::make(&places).unwrap();
+        let new = places.change().join("new");
+        for folder in ["stays", "fresh/inner", "becomes", "mode"] {
+            fs::create_dir_all(new.join(folder)).unwrap();
+        }
+        for file in [
+            "stays/replaced",
+            "stays/added",
+            "fresh/inner/file",
+            "becomes/file",
+        ] {
+            fs::write(new.join(file), "new").unwrap();
+        }
+        symlink("new", new.join("link")).unwrap();
+
+        let folders = [("mode", 0o700), ("fresh", 0o500)].map(|(path, mode)| FolderMeta {
+            path: path.into(),
+            mode,
+            mtime_ns: 5,
+        });
+        let remove = [
+            "goes",
+            "goes/inner",
+            "goes/file",
+            "stays/removed",
+            "becomes",
+        ];
+        let remove = remove.map(|path| path.as_bytes().to_vec());
+        let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+        let planner = Planner::new(&mut trees.new, &mut trees.workspace, false);
+        let (steps, removed) = planner.plan(&remove, &folders).unwrap();
+        assert_eq!(removed, 5);
+        journal::write(&area.journal(), &steps).unwrap();
+        (places, area, steps, folders.into())
+    }
+
+    #[test]
+    fn whatever_was_done_before_a_crash_is_undone() {
+        let mut after = 0;
+        loop {
+            let home = tempfile::tempdir().unwrap();
+            let (places, mut area, steps, mut folders) = prepared(home.path());
+            let workspace = home.path().join("workspace");
+            let before = tree(&workspace);
+            let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+            for step in &steps[..after.min(steps.len())] {
+                trees.apply(step).unwrap();
+            }
+            if after > steps.len() {
+                trees.furnish(&mut folders).unwrap();
+                assert_ne!(tree(&workspace), before);
+            }
+            // As a crash does, leave everything there.
+            area.keep(true);
+            drop(area);
+            recover(&places).unwrap();
+            assert_eq!(tree(&workspace), before, "after {after} of {steps:?}");
+            assert!(!places.change().exists());
+            if after > steps.len() {
+                return;
+            }
+            after += 1;
+        }
+    }
+
+    #[test]
+    fn what_was_committed_before_a_crash_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let (places, mut area, steps, mut folders) = prepared(home.path());
+        let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+        steps.iter().try_for_each(|step| trees.apply(step)).unwrap();
+        trees.furnish(&mut folders).unwrap();
+        let after = tree(&home.path().join("workspace"));
+        fs::write(area.index(), "the next index").unwrap();
+        journal::remove(&area.journal()).unwrap();
+        area.keep(true);
+        drop(area);
+        recover(&places).unwrap();
+        assert_eq!(tree(&home.path().join("workspace")), after);
+        assert_eq!(
+            fs::read_to_string(places.index()).unwrap(),
+            "the next index"
+        );
+        assert!(!places.change().exists());
+    }
+
+    #[test]
+    fn a_journal_that_was_cut_off_undoes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (places, mut area, ..) = prepared(home.path());
+        let before = tree(&home.path().join("workspace"));
+        let journal = fs::read(area.journal()).unwrap();
+        fs::write(area.journal(), &journal[..journal.len() - 3]).unwrap();
+        area.keep(true);
+        drop(area);
+        recover(&places).unwrap();
+        assert_eq!(tree(&home.path().join("workspace")), before);
+    }
+
+    #[test]
+    fn others_who_are_faster_are_not_overwritten() {
+        let home = tempfile::tempdir().unwrap();
+        let (places, area, steps, _) = prepared(home.path());
+        let workspace = home.path().join("workspace");
+        // Somebody makes and removes things after they were looked at.
+        fs::write(workspace.join("stays/added"), "theirs").unwrap();
+        fs::remove_file(workspace.join("stays/replaced")).unwrap();
+        fs::create_dir(workspace.join("stays/replaced")).unwrap();
+        let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+        let failed: Vec<_> = steps
+            .iter()
+            .filter_map(|step| trees.apply(step).err().map(|error| error.to_string()))
+            .collect();
+        assert_eq!(failed.len(), 2, "{failed:?}");
+        assert_eq!(
+            fs::read_to_string(workspace.join("stays/added")).unwrap(),
+            "theirs"
+        );
+        assert!(workspace.join("stays/replaced").is_dir());
+        trees.undo(&steps).unwrap();
+        assert_eq!(
+            fs::read_to_string(workspace.join("goes/file")).unwrap(),
+            "old"
+        );
+        assert_eq!(
+            fs::read_to_string(workspace.join("stays/added")).unwrap(),
+            "theirs"
+        );
+    }
+}

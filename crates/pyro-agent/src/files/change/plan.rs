@@ -18,7 +18,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) workspace: &'a mut Cursor,
     pub(crate) keep_modes: bool,
     removed: BTreeSet<Vec<u8>>,
-    /// Folders that stay and that something is done to, with their mode and time.
+    /// Folders that something is done to or in, with their mode and time.
     touched: BTreeMap<Vec<u8>, (u32, i64)>,
     steps: Vec<Step>,
     buffer: Vec<u8>,
@@ -76,17 +76,15 @@ impl<'a> Planner<'a> {
             return Err(FileError::not_found(path));
         };
         self.touch_around(path)?;
+        let is_folder = status::kind_of(&status) == EntryKind::Directory;
+        if is_folder {
+            self.touch(path)?;
+        }
+        let number = self.steps.len() as u64;
         let path = path.to_vec().into();
-        self.steps.push(match status::kind_of(&status) {
-            EntryKind::Directory => Step::RemoveFolder {
-                path,
-                mode: status::permissions(&status),
-                mtime_ns: status::mtime_ns(&status),
-            },
-            _ => Step::Remove {
-                path,
-                number: self.steps.len() as u64,
-            },
+        self.steps.push(match is_folder {
+            true => Step::RemoveFolder { path },
+            false => Step::Remove { path, number },
         });
         Ok(())
     }
@@ -165,15 +163,11 @@ impl<'a> Planner<'a> {
         Ok(path.is_empty() || self.find(path)?.is_some())
     }
 
-    /// Remembers the folder around a path, if it stays.
     fn touch_around(&mut self, path: &[u8]) -> Result<(), FileError> {
-        let (folder, _) = path::split(path);
-        match self.removed.contains(folder) {
-            true => Ok(()),
-            false => self.touch(folder),
-        }
+        self.touch(path::split(path).0)
     }
 
+    /// Remembers what a folder is like, for the case that it must be so again.
     fn touch(&mut self, folder: &[u8]) -> Result<(), FileError> {
         if self.touched.contains_key(folder) {
             return Ok(());

@@ -69,6 +69,7 @@ fn listing(unpacked: &Unpacked) -> GuestIndex {
                 mtime_ns: file.mtime_ns,
                 ctime_ns: 0,
             },
+            unreadable: false,
         }
     });
     GuestIndex::new(entries, b"to")

@@ -12,6 +12,8 @@ use futures::future::LocalBoxFuture;
 use nix::sys::signal::Signal;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::DiskLayer;
+use pyro_wire::reached;
+use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
@@ -68,10 +70,12 @@ pub(super) async fn open(
     };
     let (mut machine, monitor, channel) = spawn_qemu(binary, command_line, about, lock)
         .map_err(|error| BootFailure::lasting(not_started(binary, &error)))?;
+    reached!("QEMU started");
     match Qmp::open(monitor).await {
         Ok(qmp) => {
             machine.about.vmm_version = Some(qmp.version().into());
             machine.qmp = Some(qmp);
+            reached!("QEMU answers");
         }
         // It ends because QEMU does; otherwise the caller's deadline ends this.
         Err(_) => return Err(machine.death().await.into()),
@@ -180,6 +184,12 @@ impl QemuMachine {
             return BootFailure::lasting(Fault::new(FaultCode::VmmFailed, error.to_string()));
         }
         self.death().await.into()
+    }
+
+    async fn command(&mut self, name: &str) -> Result<(), Fault> {
+        let asked = async { self.monitor()?.ask(name, json!({})).await };
+        let failed = |error: QmpError| Fault::new(FaultCode::VmmFailed, error.to_string());
+        asked.await.map(drop).map_err(failed)
     }
 
     async fn death(&mut self) -> Death {
@@ -372,6 +382,14 @@ impl Machine for QemuMachine {
             self.death().await
         }
         .boxed_local()
+    }
+
+    fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+        self.command("stop").boxed_local()
+    }
+
+    fn go_on(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+        self.command("cont").boxed_local()
     }
 
     fn kill(&mut self) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::Qemu;
+use pyro_wire::reached;
 use pyro_wire::template::{DEVICES, FACTS, MEMORY, TemplateBuilt};
 use serde_json::json;
 
@@ -113,7 +114,9 @@ impl Template {
             });
         }
         migration::load(qmp, self.devices.as_fd()).await?;
+        reached!("state loaded");
         qmp.ask("cont", json!({})).await?;
+        reached!("guest goes on");
         Ok(())
     }
 }

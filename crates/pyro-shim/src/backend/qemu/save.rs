@@ -40,9 +40,22 @@ const SLACK: Duration = Duration::from_secs(15);
 
 const ATTEMPTS: u32 = 2;
 
+/// Disks are seldom full to the last byte.
+const LEFT_WHEN_FULL: u64 = 1 << 20;
+
 impl QemuBackend {
     /// Saves a template. Dropping the future kills what it started.
     pub(crate) async fn save(
+        &mut self,
+        spec: &TemplateSpec,
+        events: &Events,
+    ) -> Result<TemplateBuilt, Fault> {
+        let saved = self.try_to_save(spec, events).await;
+        // QEMU, whose memory is a file there, dies without knowing why.
+        saved.map_err(|fault| full(&spec.folder, spec.qemu.mem_mib).unwrap_or(fault))
+    }
+
+    async fn try_to_save(
         &mut self,
         spec: &TemplateSpec,
         events: &Events,
@@ -214,6 +227,19 @@ fn too_late(what: &str, limit: Duration) -> Fault {
         FaultCode::BootTimeout,
         format!("the guest did not {what} within {seconds} s"),
     )
+}
+
+/// That the disk is full, when it is.
+fn full(folder: &Path, mem_mib: u32) -> Option<Fault> {
+    let disk = nix::sys::statvfs::statvfs(folder).ok()?;
+    let left = disk.blocks_available() * disk.fragment_size();
+    let folder = folder.display();
+    (left < LEFT_WHEN_FULL).then(|| {
+        Fault::new(
+            FaultCode::NoSpace,
+            format!("the disk is full: {folder} may need {mem_mib} MiB"),
+        )
+    })
 }
 
 fn host_io(path: &Path, error: &io::Error) -> Fault {

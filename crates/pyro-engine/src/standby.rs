@@ -1,0 +1,371 @@
+//! VMs that wait, resumed and warm, so that a command begins in some ten milliseconds.
+//!
+//! ```text
+//! keep_standby ▶ keeper: create ▶ start ▶ warm up ▶ pause ▶ waiting ──vm_run──▶ handed out: a VM like
+//!                  ▲                                          │                 any other, and its
+//!                  └──────── after the command ◀──────────────┼──────────────── place is free
+//!                                              stale, dead, memory short ▶ ended
+//! ```
+//!
+//! A first command in a guest takes three times as long as a second one, because QEMU must translate
+//! all of its code first. One that waits has that behind it; paused, it uses no processor. Its record
+//! says that it waits and counts its memory. Who takes that record takes the VM: a run of this engine,
+//! or anybody who needs the memory more. It ends with its engine like every one-shot VM.
+//!
+//! Nothing here is ever the error of a run: without a VM that waits, one is started.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use pyro_api::values::{CommandLine, DeleteReason, MemMib, TtlSeconds, VcpuCount, VmRecord};
+use pyro_api::{Caller, Error};
+use pyro_wire::reached;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::engine::Engine;
+use crate::error::{catalog_failed, link_failed, vm_died};
+use crate::machine::create::Wanted;
+use crate::machine::launch::Launched;
+use crate::machine::one_shot::Abandoned;
+use crate::machine::{command, link, now};
+use crate::store::StoredVm;
+use crate::template::Shape;
+
+/// The fact of a record of a VM that waits, or waited.
+pub(crate) const STANDBY: &str = "standby";
+
+/// What the fact says while it waits.
+const WAITING: &str = "waiting";
+
+/// What it says once it was taken.
+const TAKEN: &str = "true";
+
+/// When a VM that waits ends by itself, in seconds since 1970: with the year 9999. Its engine's end is
+/// its own.
+const NEVER: f64 = 253_402_300_799.0;
+
+/// What a VM does before it waits: enough for QEMU to have translated what starting a program, a
+/// shell and a pipe between them takes. Leaves no file and no process.
+const WARM_UP: [&str; 3] = ["true", "true", "echo | cat >/dev/null"];
+
+/// How long one of these may take.
+const WARM_UP_SECONDS: u32 = 30;
+
+/// How often the keeper looks after its VMs unasked, for those that died or became stale.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// VMs that an engine is to keep waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    pub environment: String,
+    pub vcpu_count: VcpuCount,
+    pub mem_mib: MemMib,
+    /// How many at a time; 0 ends those that wait.
+    pub count: usize,
+}
+
+impl Standby {
+    fn fits(&self, record: &VmRecord) -> bool {
+        self.environment == record.environment
+            && self.vcpu_count.get() == record.vcpu_count
+            && self.mem_mib.get() == record.mem_mib
+    }
+}
+
+/// The VMs of one engine that wait, and what they are to be.
+#[derive(Default)]
+pub(crate) struct Standbys {
+    inner: Mutex<Inner>,
+    /// Something was taken, or other VMs are wanted.
+    look: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Inner {
+    wanted: Vec<Standby>,
+    waiting: VecDeque<Waiting>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+struct Waiting {
+    record: VmRecord,
+    launched: Launched,
+    /// What it was made of.
+    origin: Origin,
+}
+
+/// Everything that shapes a VM: one that differs in it from a VM made now is stale.
+type Origin = (String, Option<String>);
+
+impl Standbys {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the keeper look after its VMs: now, when no command needs the processors.
+    pub(crate) fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// The VMs that wait.
+    pub(crate) fn vm_ids(&self) -> Vec<String> {
+        let inner = self.inner();
+        let ids = inner.waiting.iter().map(|vm| vm.record.vm_id.clone());
+        ids.collect()
+    }
+
+    fn take(&self, fits: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
+        let mut inner = self.inner();
+        let at = inner.waiting.iter().position(fits)?;
+        inner.waiting.remove(at)
+    }
+}
+
+impl Drop for Standbys {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut();
+        if let Some(keeper) = inner.unwrap_or_else(PoisonError::into_inner).keeper.take() {
+            keeper.abort();
+        }
+    }
+}
+
+impl Engine {
+    /// Keeps VMs of this shape waiting from now on, made in the background: [`VmRun`] takes one where
+    /// it fits. Off until this is called; called again for the same shape it changes the count. Only
+    /// for a process that lives on, as they end with the engine. To be called in a tokio runtime.
+    ///
+    /// [`VmRun`]: pyro_api::operations::vm_run::VmRun
+    pub fn keep_standby(self: &Arc<Self>, standby: Standby) -> Result<(), Error> {
+        pyro_catalog::find(&standby.environment).map_err(catalog_failed)?;
+        let mut inner = self.standbys().inner();
+        inner.wanted.retain(|other| {
+            Standby {
+                count: standby.count,
+                ..other.clone()
+            } != standby
+        });
+        inner.wanted.push(standby);
+        if inner.keeper.is_none() {
+            let look = Arc::clone(&self.standbys().look);
+            inner.keeper = Some(tokio::spawn(keep(Arc::downgrade(self), look)));
+        }
+        drop(inner);
+        self.standbys().look();
+        Ok(())
+    }
+
+    /// How many VMs wait now.
+    pub fn standby_count(&self) -> usize {
+        self.standbys().inner().waiting.len()
+    }
+
+    /// A VM that waited and is what was asked for, handed out: started, and its time counts from now.
+    pub(crate) async fn take_standby(&self, wanted: &Wanted<'_>) -> Option<VmRecord> {
+        if wanted.network {
+            return None;
+        }
+        let fits = |waiting: &Waiting| {
+            waiting.record.environment == wanted.environment
+                && waiting.record.vcpu_count == wanted.vcpu_count.get()
+                && waiting.record.mem_mib == wanted.mem_mib.get()
+        };
+        while let Some(waiting) = self.standbys().take(fits) {
+            let current = self.origin(&waiting.record).await;
+            if current.is_none_or(|current| current != waiting.origin) {
+                self.drop_standby(waiting).await;
+                continue;
+            }
+            reached!("standby found");
+            if let Some(record) = self.hand_out(waiting, wanted).await {
+                reached!("standby handed out");
+                return Some(record);
+            }
+        }
+        None
+    }
+
+    async fn hand_out(&self, waiting: Waiting, wanted: &Wanted<'_>) -> Option<VmRecord> {
+        let Waiting {
+            mut record,
+            launched,
+            ..
+        } = waiting;
+        let vm_id = record.vm_id.clone();
+        let abandoned = Abandoned::guard(self, &vm_id);
+        record.created_at = now();
+        record.ttl_seconds = wanted.ttl_seconds.get();
+        record.expires_at = record.created_at + wanted.lives();
+        record.allow_host_compat = wanted.allow_host_compat;
+        record.metadata.extend([
+            (STANDBY.to_owned(), TAKEN.to_owned()),
+            (
+                "allow_host_compat".to_owned(),
+                wanted.allow_host_compat.to_string(),
+            ),
+        ]);
+        let stored = StoredVm {
+            owner: self.owner().ok()?.id().to_owned(),
+            record: record.clone(),
+        };
+        // Somebody who needed its memory may have been faster.
+        if !self.store().ok()?.claim_standby(&stored).ok()? {
+            return None;
+        }
+        self.launched().insert(vm_id.clone(), launched);
+        let expires_at_ms = (record.expires_at * 1000.0) as u64;
+        link::hand_out(&self.folder(&vm_id), expires_at_ms)
+            .await
+            .ok()?;
+        abandoned.disarm();
+        Some(record)
+    }
+
+    /// Ends the VMs that wait and are not what one made now would be, or died.
+    pub(crate) async fn drop_stale_standbys(&self) {
+        for vm_id in self.standbys().vm_ids() {
+            let Some(waiting) = self.standbys().take(|vm| vm.record.vm_id == vm_id) else {
+                continue;
+            };
+            let inner = self.standbys().inner().wanted.clone();
+            let wanted = inner.iter().any(|standby| {
+                let ahead = self.standbys().count(standby);
+                standby.fits(&waiting.record) && ahead < standby.count
+            });
+            let current = self.origin(&waiting.record).await;
+            if wanted
+                && self.folder(&vm_id).is_alive()
+                && current.is_some_and(|current| current == waiting.origin)
+            {
+                self.standbys().inner().waiting.push_back(waiting);
+            } else {
+                self.drop_standby(waiting).await;
+            }
+        }
+    }
+
+    async fn drop_standby(&self, waiting: Waiting) {
+        let vm_id = waiting.record.vm_id.clone();
+        drop(waiting);
+        // What stays behind is debris for the next sweep.
+        let _ = self.end_vm(&vm_id, DeleteReason::ExplicitDelete).await;
+    }
+
+    /// Ends a VM that waits, of whatever engine, for its memory. False when there is none.
+    pub(crate) async fn sacrifice_standby(&self) -> Result<bool, Error> {
+        for vm_id in self.store()?.standbys()? {
+            // Otherwise somebody took it, and needs it.
+            if self.store()?.take_away_standby(&vm_id)? {
+                self.standbys().take(|vm| vm.record.vm_id == vm_id);
+                self.halt_vm(&vm_id, Duration::ZERO, true).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn fill_standbys(&self) {
+        self.drop_stale_standbys().await;
+        let wanted = self.standbys().inner().wanted.clone();
+        for standby in wanted {
+            while self.standbys().count(&standby) < standby.count {
+                match self.make_standby(&standby).await {
+                    Ok(waiting) => self.standbys().inner().waiting.push_back(waiting),
+                    Err(error) => {
+                        // The next look tries again; meanwhile VMs are started as they are needed.
+                        let causes = error.causes.join(": ");
+                        tracing::warn!("no VM could be kept waiting: {}: {causes}", error.error);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn make_standby(&self, standby: &Standby) -> Result<Waiting, Error> {
+        let caller = Caller::new();
+        let wanted = Wanted {
+            environment: &standby.environment,
+            vcpu_count: standby.vcpu_count,
+            mem_mib: standby.mem_mib,
+            ttl_seconds: TtlSeconds::default(),
+            at_least_seconds: 0,
+            network: false,
+            allow_host_compat: false,
+        };
+        let (mut record, base) = self.create_vm(&wanted, &caller).await?;
+        let vm_id = record.vm_id.clone();
+        let abandoned = Abandoned::guard(self, &vm_id);
+        let origin = self.origin(&record).await.unwrap_or_default();
+        record.expires_at = NEVER;
+        record
+            .metadata
+            .insert(STANDBY.to_owned(), WAITING.to_owned());
+        let launched = self.start_vm(&mut record, &base, &caller).await?;
+        let folder = self.folder(&vm_id);
+        for line in WARM_UP {
+            let stream = link::agent(&folder)
+                .await
+                .map_err(|error| link_failed(&vm_id, &error))?;
+            let line = CommandLine::from(line.to_owned());
+            command::run(stream, &line, WARM_UP_SECONDS, &caller)
+                .await
+                .map_err(|error| vm_died(&vm_id, &error))?;
+        }
+        link::pause(&folder)
+            .await
+            .map_err(|error| link_failed(&vm_id, &error))?;
+        self.store()?.put_standby(&StoredVm {
+            owner: self.owner()?.id().to_owned(),
+            record: record.clone(),
+        })?;
+        abandoned.disarm();
+        Ok(Waiting {
+            record,
+            launched,
+            origin,
+        })
+    }
+
+    /// What a VM like this one would be made of now.
+    async fn origin(&self, record: &VmRecord) -> Option<Origin> {
+        let spec = pyro_catalog::find(&record.environment).ok()?;
+        let installed = self.catalog().installed(spec).ok()??;
+        let shape = Shape {
+            vcpu_count: record.vcpu_count,
+            mem_mib: record.mem_mib,
+        };
+        let template = self.template_key(&installed, shape).ok()?;
+        Some((installed.rootfs_digest, template))
+    }
+}
+
+impl Standbys {
+    fn count(&self, standby: &Standby) -> usize {
+        let inner = self.inner();
+        let alike = inner.waiting.iter().filter(|vm| standby.fits(&vm.record));
+        alike.count()
+    }
+}
+
+/// Looks after the VMs that wait, for as long as there is an engine.
+async fn keep(engine: Weak<Engine>, look: Arc<Notify>) {
+    loop {
+        let _ = tokio::time::timeout(LOOK, look.notified()).await;
+        // Held while it works; an engine that is dropped meanwhile ends when this does.
+        match engine.upgrade() {
+            Some(engine) => engine.fill_standbys().await,
+            None => return,
+        }
+    }
+}
+
+/// Whether the record is of a VM that waits: nobody's, and no operation knows it.
+pub(crate) fn is_waiting(record: &VmRecord) -> bool {
+    record
+        .metadata
+        .get(STANDBY)
+        .is_some_and(|fact| fact == WAITING)
+}

@@ -1,0 +1,41 @@
+//! Why an export did not happen.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::workspace::archive::ArchiveError;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExportError {
+    #[error("`{path}` names no file or folder")]
+    NoName { path: PathBuf },
+    #[error("`{path}` exists already")]
+    Exists { path: PathBuf },
+    #[error("`{path}` is the home folder, the working folder, or around one of them")]
+    Precious { path: PathBuf },
+    #[error("`{path}` cannot be written")]
+    Unwritable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A file system that cannot swap two names in one step, as some network ones.
+    #[error("the file system of `{path}` cannot replace what is there in one step")]
+    NoSwap { path: PathBuf },
+    /// Names are escaped for people.
+    #[error("`{name}` could not be written")]
+    Write {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the guest sent something that no export has: `{name}` {why}")]
+    Hostile { name: String, why: String },
+    #[error("the guest's archive cannot be used")]
+    Archive {
+        #[source]
+        source: ArchiveError,
+    },
+    #[error("it was cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,41 @@
+//! Files of a guest on their way to this host: an untrusted tar stream becomes a file, a link or
+//! a folder at one path, or nothing does.
+//!
+//! ```text
+//! Destination::prepare   the path is looked at, before the guest is asked for anything
+//! Destination::unpack    the stream goes into a private folder beside it
+//! Destination::commit    one rename puts it in place
+//! ```
+//!
+//! Dropping a [`Destination`] at any point leaves the path as it was. After `kill -9` the private
+//! folder is left; the next export beside it removes it.
+//!
+//! Kept are modes, times, links as they are (they are never followed, wherever they point) and
+//! hard links. Set-user-id and its like are dropped, and the owner is who runs pyro. What is
+//! neither file, folder nor link is left out and named, and so are names that the file system of
+//! this host refuses.
+
+mod destination;
+mod error;
+mod folders;
+mod staging;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub(crate) use destination::Destination;
+pub(crate) use error::ExportError;
+
+use pyro_api::values::ArtifactType;
+
+/// What was unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) artifact: ArtifactType,
+    /// Files, folders and links; 1 for a lone file or link.
+    pub(crate) entries: u64,
+    /// Bytes of the regular files.
+    pub(crate) bytes: u64,
+    /// What was left out, with the reason, for people. Not more than a thousand lines.
+    pub(crate) skipped: Vec<String>,
+}

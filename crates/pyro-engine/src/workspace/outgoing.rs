@@ -1,0 +1,87 @@
+//! Guest files on their way out to this host.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use pyro_api::{Caller, Error, ErrorCode, Event};
+
+use super::export::{Destination, ExportError, Received};
+use crate::error::broke;
+use crate::machine::start::cancelled;
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+
+/// Looks at where an export goes, before the guest is asked for anything.
+pub(crate) async fn prepare(path: PathBuf, overwrite: bool) -> Result<Destination, Error> {
+    let look = move || {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        Destination::prepare(&path, home.as_deref(), overwrite)
+    };
+    tokio::task::spawn_blocking(look)
+        .await
+        .map_err(|error| broke(&error))?
+        .map_err(unfit)
+}
+
+/// Takes the guest's archive and puts it in place. Blocks.
+pub(crate) fn receive(
+    mut destination: Destination,
+    from: &mut dyn std::io::Read,
+    caller: &Caller,
+) -> Result<(Received, PathBuf), Error> {
+    let mut told = Instant::now();
+    let mut watch = |entries: u64, bytes: u64| {
+        if told.elapsed() < TELL_EVERY {
+            return ControlFlow::Continue(());
+        }
+        told = Instant::now();
+        let message = format!("copying out {entries} entries, {} MiB", bytes >> 20);
+        let fraction = None;
+        match caller.emit(Event::Progress { message, fraction }) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    };
+    let received = destination.unpack(from, &mut watch).map_err(unfit)?;
+    let path = destination.commit().map_err(unfit)?;
+    Ok((received, path))
+}
+
+fn unfit(error: ExportError) -> Error {
+    let (code, hint) = match &error {
+        ExportError::Cancelled => return cancelled(),
+        ExportError::NoName { .. } => (
+            ErrorCode::InvalidArgument,
+            "Give the path of the file or folder that is to be made",
+        ),
+        ExportError::Exists { .. } => (
+            ErrorCode::Conflict,
+            "Give another path, or add `--overwrite` (`overwrite`) to replace what is there",
+        ),
+        ExportError::Precious { .. } | ExportError::NoSwap { .. } => (
+            ErrorCode::Conflict,
+            "Give another path; nothing was written",
+        ),
+        ExportError::Unwritable { source, .. } | ExportError::Write { source, .. } => {
+            match source.kind() {
+                std::io::ErrorKind::StorageFull => (
+                    ErrorCode::NoSpace,
+                    "Free space on this host; nothing was written",
+                ),
+                _ => (
+                    ErrorCode::HostIo,
+                    "See that the folder can be written; nothing was written",
+                ),
+            }
+        }
+        ExportError::Hostile { .. } | ExportError::Archive { .. } => (
+            ErrorCode::GuestIo,
+            "Nothing was written. If the guest is not hostile, `pyro workspace stop` and try again",
+        ),
+    };
+    Error::new(code, "The files could not be copied out")
+        .caused_by(&error)
+        .hint(hint)
+}

@@ -1,0 +1,195 @@
+//! What can be wrong with a patch, in words that a model can act on.
+
+use std::fmt;
+
+use super::nearest::Nearest;
+use super::text::shown;
+use super::{MAX_FILE, MAX_PATCH};
+
+/// Shown of the lines that a hunk looked for.
+const SHOWN_LINES: usize = 12;
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PatchError {
+    #[error("the patch has {size} bytes, more than the {MAX_PATCH} allowed")]
+    TooLong { size: usize },
+    #[error("the text holds no `--- ` and `+++ ` lines and no `diff --git` line")]
+    NoSections,
+    #[error(
+        "line {line} is in the format of `apply_patch`; unified diffs name a file with `--- a/PATH` \
+         and `+++ b/PATH`, and begin each hunk with `@@`"
+    )]
+    OtherFormat { line: usize },
+    #[error("line {line} of the patch: {problem}")]
+    Syntax { line: usize, problem: &'static str },
+    #[error("line {line} of the patch: the path `{label}` is refused: {problem}")]
+    Path {
+        line: usize,
+        label: String,
+        problem: &'static str,
+    },
+    #[error("line {line} of the patch: `{name}` is binary; write such files whole")]
+    Binary { line: usize, name: String },
+    #[error("line {line} of the patch: `{label}` may mean {}", either(.readings))]
+    Ambiguous {
+        line: usize,
+        label: String,
+        readings: Vec<String>,
+    },
+    #[error("line {line} of the patch: there is no {}", either(.looked))]
+    Missing { line: usize, looked: Vec<String> },
+    #[error("line {line} of the patch: {path} was deleted or renamed earlier in this patch")]
+    Gone { line: usize, path: String },
+    #[error(
+        "line {line} of the patch makes {path}, which is there already{}",
+        if *.same { " with just this content" } else { "" }
+    )]
+    Exists {
+        line: usize,
+        path: String,
+        same: bool,
+    },
+    #[error("line {line} of the patch: {path} is {what}")]
+    NotAFile {
+        line: usize,
+        path: String,
+        what: String,
+    },
+    #[error("line {line} of the patch: {old} and {new} differ, but nothing says `rename from`")]
+    Names {
+        line: usize,
+        old: String,
+        new: String,
+    },
+    #[error(
+        "line {line} of the patch deletes {path} but not all its content: {left} lines stay, \
+         first `{first}`"
+    )]
+    NotEmptied {
+        line: usize,
+        path: String,
+        left: usize,
+        first: String,
+    },
+    #[error("{path} cannot be a file while {below} is below it")]
+    Nested { path: String, below: String },
+    #[error("{path} is larger than {MAX_FILE} bytes, or would be")]
+    TooLarge { path: String },
+    #[error("the patched files are too large together")]
+    TooMuch,
+    #[error("{path} is too repetitive to search for the hunks within reason")]
+    TooHard { path: String },
+    #[error("{}", failures_in_words(.failures, *.complete))]
+    Hunks {
+        failures: Vec<HunkFailure>,
+        /// Whether the rest of the patch was tried.
+        complete: bool,
+    },
+}
+
+/// A hunk that found no place, or too many.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HunkFailure {
+    pub(crate) path: String,
+    /// Counted from 1, with how many the file has.
+    pub(crate) hunk: usize,
+    pub(crate) of: usize,
+    /// Of the patch, counted from 1.
+    pub(crate) line: usize,
+    pub(crate) header: String,
+    pub(crate) reason: HunkReason,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HunkReason {
+    /// Its old lines, with the lines of the file that are most like them.
+    NotFound {
+        wanted: Vec<String>,
+        nearest: Option<Nearest>,
+        file_lines: usize,
+    },
+    /// The lines, counted from 1, where it fits equally well.
+    Ambiguous { places: Vec<usize> },
+    /// The text that it would make is there already.
+    Applied { line: usize },
+    /// It adds lines and says nothing of what is around them.
+    NoContext,
+    /// Its numbers speak of an empty file.
+    NotEmpty { file_lines: usize },
+}
+
+impl fmt::Display for HunkFailure {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            hunk,
+            of,
+            line,
+            header,
+            reason,
+        } = self;
+        write!(to, "{path}: hunk {hunk} of {of}")?;
+        if !header.is_empty() {
+            write!(to, " (`{header}`)")?;
+        }
+        write!(to, ", at line {line} of the patch, ")?;
+        match reason {
+            HunkReason::NotFound {
+                wanted,
+                nearest,
+                file_lines,
+            } => {
+                write!(to, "does not fit. It looks for:")?;
+                for line in wanted.iter().take(SHOWN_LINES) {
+                    write!(to, "\n      | {line}")?;
+                }
+                if wanted.len() > SHOWN_LINES {
+                    write!(to, "\n      | … {} more lines", wanted.len() - SHOWN_LINES)?;
+                }
+                match nearest {
+                    Some(nearest) => write!(to, "\n{nearest}"),
+                    None => write!(to, "\nNothing in its {file_lines} lines is like that."),
+                }
+            }
+            HunkReason::Ambiguous { places } => {
+                let places: Vec<String> = places.iter().map(usize::to_string).collect();
+                write!(
+                    to,
+                    "fits equally well at lines {}. Give the right line number after `@@ -`, or \
+                     more lines of context",
+                    places.join(", ")
+                )
+            }
+            HunkReason::Applied { line } => write!(
+                to,
+                "does not fit, as its new text is there already, at line {line}. Leave it out"
+            ),
+            HunkReason::NoContext => write!(
+                to,
+                "adds lines but shows none of those around them. Give some lines of context"
+            ),
+            HunkReason::NotEmpty { file_lines } => write!(
+                to,
+                "is for an empty file, but this one has {file_lines} lines. Give some lines of \
+                 context, or delete the file in the same patch first"
+            ),
+        }
+    }
+}
+
+fn failures_in_words(failures: &[HunkFailure], complete: bool) -> String {
+    let mut words: Vec<String> = failures.iter().map(HunkFailure::to_string).collect();
+    if !complete {
+        words.push("The rest of the patch was not tried".to_owned());
+    }
+    words.join("\n")
+}
+
+/// A path for people.
+pub(super) fn told(path: &[u8]) -> String {
+    format!("/workspace/{}", shown(path))
+}
+
+fn either(paths: &[String]) -> String {
+    paths.join(" or ")
+}

@@ -1,0 +1,155 @@
+//! Unified diffs as people, git and models write them: understood, and turned into file changes.
+//!
+//! ```text
+//! Patch::parse(text)   what the text says: sections, one for each file, with their hunks
+//! Patch::reads()       the paths whose old state is needed
+//! Patch::plan(old)     all file changes together, or what does not fit
+//! ```
+//!
+//! Pure: the caller reads old contents before, and carries changes out after. Everything is bytes,
+//! so that a file in Latin-1 can be patched.
+//!
+//! Ready-made crates were tried and turned down: diffy and flickzeug want numbers in every hunk
+//! header, take the nearest of several places that fit without a word, and say nothing about what
+//! is there instead; mpatch knows only UTF-8.
+
+mod edit;
+mod error;
+mod header;
+mod hunk;
+mod indent;
+mod label;
+mod mode;
+mod nearest;
+mod parse;
+mod place;
+mod plan;
+mod section;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use error::PatchError;
+pub(crate) use place::Leniency;
+
+use section::Section;
+
+/// The contract's limit on the text of a patch.
+pub(crate) const MAX_PATCH: usize = 1024 * 1024;
+/// Files larger than this are neither patched nor made.
+pub(crate) const MAX_FILE: usize = 8 * 1024 * 1024;
+/// What all new files of one patch may hold together.
+const MAX_RESULT: usize = 128 * 1024 * 1024;
+
+/// A patch that was understood.
+#[derive(Debug)]
+pub(crate) struct Patch<'t> {
+    sections: Vec<Section<'t>>,
+}
+
+/// What is at a path before or after a patch. Paths are relative to `/workspace`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    Missing,
+    File {
+        content: Arc<[u8]>,
+        /// Permission bits.
+        mode: u32,
+    },
+    Link {
+        target: Vec<u8>,
+    },
+    Folder,
+    /// Neither file, link nor folder.
+    Special,
+    /// A file above [`MAX_FILE`].
+    TooLarge,
+}
+
+/// All that a patch changes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// By path; each path once.
+    pub(crate) changes: Vec<FileChange>,
+    /// Where the patch was taken less literally than it was written.
+    pub(crate) notes: Vec<Note>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FileChange {
+    pub(crate) path: Vec<u8>,
+    pub(crate) status: Status,
+    /// `Missing`, `File` or `Link`.
+    pub(crate) after: Node,
+    /// Where a renamed file was before; that path is deleted by a change of its own.
+    pub(crate) renamed_from: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// A hunk that did not fit exactly where it said.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) path: Vec<u8>,
+    /// Counted from 1.
+    pub(crate) hunk: usize,
+    /// The first line of the file that the hunk speaks of, counted from 1.
+    pub(crate) line: usize,
+    pub(crate) leniency: Leniency,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = error::told(&self.path);
+        write!(
+            to,
+            "{path}: hunk {} taken at line {}, ",
+            self.hunk, self.line
+        )?;
+        match self.leniency {
+            Leniency::Offset(lines) if lines < 0 => {
+                write!(to, "{} lines above the stated one", lines.unsigned_abs())
+            }
+            Leniency::Offset(lines) => write!(to, "{lines} lines below the stated one"),
+            Leniency::LineEnds => write!(to, "with the file's own line ends"),
+            Leniency::TrailingSpace => write!(to, "white space at line ends aside"),
+            Leniency::LessContext => write!(to, "although its outer lines of context differ"),
+            Leniency::Indentation => write!(to, "white space aside, indented as the file is"),
+        }
+    }
+}
+
+impl<'t> Patch<'t> {
+    /// Reads what the text says; prose and Markdown fences around it are passed over.
+    pub(crate) fn parse(text: &'t [u8]) -> Result<Self, PatchError> {
+        if text.len() > MAX_PATCH {
+            return Err(PatchError::TooLong { size: text.len() });
+        }
+        let sections = parse::sections(text)?;
+        Ok(Self { sections })
+    }
+
+    /// Every path that [`plan`](Self::plan) may ask about. Some are only other readings of a name
+    /// in the patch (with and without `a/`), so that nothing there is no error.
+    pub(crate) fn reads(&self) -> Result<BTreeSet<Vec<u8>>, PatchError> {
+        let mut paths = BTreeSet::new();
+        for section in &self.sections {
+            section.reads(&mut paths)?;
+        }
+        Ok(paths)
+    }
+
+    /// Computes all changes, or says what does not fit.
+    pub(crate) fn plan(&self, old: impl Fn(&[u8]) -> Node) -> Result<Plan, PatchError> {
+        plan::plan(&self.sections, &old)
+    }
+}

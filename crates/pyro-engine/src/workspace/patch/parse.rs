@@ -1,0 +1,162 @@
+//! From the text of a patch to its sections. What stands around the sections (prose, Markdown
+//! fences, a mail's head and foot) is passed over, but never a line that could be part of a hunk.
+
+use super::PatchError;
+use super::header;
+use super::hunk;
+use super::section::Section;
+use super::text::{is_blank, without_cr};
+
+pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, PatchError> {
+    let mut lines = Lines::new(text);
+    let mut sections: Vec<Section<'_>> = Vec::new();
+    // After a hunk without right numbers, or a head without hunks, a line with a sign may be lost.
+    let mut guarded = false;
+    while let Some(line) = lines.peek() {
+        if header::begins(&lines) {
+            let mut section = header::read(&mut lines)?;
+            guarded = hunk::read_all(&mut lines, &mut section)?;
+            sections.push(section);
+            continue;
+        }
+        if line.starts_with(b"@@") {
+            let Some(section) = sections.last_mut() else {
+                return Err(syntax(&lines, "a hunk comes before any `--- ` and `+++ `"));
+            };
+            guarded = hunk::read_all(&mut lines, section)?;
+            continue;
+        }
+        if is_fence(line) {
+            guarded = false;
+        } else if let Some(problem) = hint_of_more(&lines, line, guarded) {
+            return Err(problem);
+        }
+        lines.advance();
+    }
+    if sections.is_empty() {
+        return Err(PatchError::NoSections);
+    }
+    for section in &sections {
+        if section.says_nothing() {
+            return Err(PatchError::Syntax {
+                line: section.line,
+                problem: "the file is named, but no hunk, mode or rename follows",
+            });
+        }
+    }
+    Ok(sections)
+}
+
+/// A line outside of sections that must not be passed over.
+fn hint_of_more(lines: &Lines<'_>, line: &[u8], guarded: bool) -> Option<PatchError> {
+    if line.starts_with(b"*** Begin Patch") || line.starts_with(b"*** Update File:") {
+        return Some(PatchError::OtherFormat {
+            line: lines.number(),
+        });
+    }
+    if line.starts_with(b"diff --cc ") || line.starts_with(b"diff --combined ") {
+        return Some(syntax(
+            lines,
+            "a combined diff of a merge; only diffs of two sides can be applied",
+        ));
+    }
+    if line.starts_with(b"Binary files ") && line.ends_with(b" differ") {
+        return Some(PatchError::Binary {
+            line: lines.number(),
+            name: super::text::shown(&line[b"Binary files ".len()..line.len() - b" differ".len()]),
+        });
+    }
+    let label = |line: &[u8], sign: &[u8]| {
+        line.strip_prefix(sign).is_some_and(|name| {
+            name.starts_with(b"a/") || name.starts_with(b"b/") || name.starts_with(b"/dev/null")
+        })
+    };
+    if label(line, b"--- ") {
+        return Some(syntax(lines, "a `+++ ` line must follow a `--- ` line"));
+    }
+    if label(line, b"+++ ") {
+        return Some(syntax(
+            lines,
+            "a `--- ` line must come before a `+++ ` line",
+        ));
+    }
+    if guarded && matches!(line.first(), Some(b'+' | b'-')) && !hunk::is_signature(lines, 0) {
+        return Some(syntax(
+            lines,
+            "this may be part of the patch above, which ended before. In a hunk each line begins \
+             with a space, `+` or `-`; put no text between patches that begins so",
+        ));
+    }
+    None
+}
+
+fn syntax(lines: &Lines<'_>, problem: &'static str) -> PatchError {
+    PatchError::Syntax {
+        line: lines.number(),
+        problem,
+    }
+}
+
+/// Three or more backquotes or tildes.
+pub(super) fn is_fence(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    line.starts_with(b"```") || line.starts_with(b"~~~")
+}
+
+/// A place in the text of a patch.
+pub(super) struct Lines<'t> {
+    lines: Vec<&'t [u8]>,
+    at: usize,
+}
+
+impl<'t> Lines<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+        if lines.last().is_some_and(|line| line.is_empty()) {
+            lines.pop();
+        }
+        // When every line ends so, the whole text came that way, and it says nothing of the files.
+        let ended = match text.ends_with(b"\n") {
+            true => lines.as_slice(),
+            false => &lines[..lines.len().saturating_sub(1)],
+        };
+        if !ended.is_empty() && ended.iter().all(|line| line.ends_with(b"\r")) {
+            for line in &mut lines {
+                *line = without_cr(line);
+            }
+        }
+        Self { lines, at: 0 }
+    }
+
+    pub(super) fn peek(&self) -> Option<&'t [u8]> {
+        self.ahead(0)
+    }
+
+    pub(super) fn ahead(&self, count: usize) -> Option<&'t [u8]> {
+        self.lines.get(self.at + count).copied()
+    }
+
+    pub(super) fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    /// Of the line that comes next, counted from 1.
+    pub(super) fn number(&self) -> usize {
+        self.at + 1
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn go_back(&mut self, place: usize) {
+        self.at = place;
+    }
+
+    /// How many blank lines come next.
+    pub(super) fn blank_ahead(&self) -> usize {
+        let rest = self.lines.get(self.at..).unwrap_or_default();
+        rest.iter().take_while(|line| is_blank(line)).count()
+    }
+}

@@ -1,0 +1,299 @@
+//! Finds where the old lines of a hunk are in a file, from strict to lenient.
+//!
+//! ```text
+//! exact ─ other line ends ─ other white space at line ends ─ less context ─ other indentation
+//! ```
+//!
+//! The first step that fits anywhere decides. The stated line wins; elsewhere a hunk must fit once,
+//! or much nearer to the stated line than anywhere else. The last two steps take the stated line or a
+//! single fit.
+
+use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
+
+use super::text::{Text, is_blank, without_cr};
+
+/// Units of work for all searches of one patch: below a second, and far above what real patches
+/// need. Without a bound a file of equal lines would take minutes.
+const EFFORT: u64 = 100_000_000;
+/// Cost of a line in an index, next to one comparison.
+const INDEX_COST: u64 = 8;
+/// A fit away from the stated line is taken when the next one is so many times further.
+const CLEARLY_NEARER: usize = 4;
+/// Told of when a hunk fits in many places.
+const PLACES_TOLD: usize = 8;
+/// How far above a hunk its heading is looked for.
+const HEADING_REACH: usize = 2_000;
+
+/// How a hunk was taken less literally than it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leniency {
+    /// So many lines below the stated one.
+    Offset(isize),
+    LineEnds,
+    TrailingSpace,
+    /// Up to two outer lines of context differ.
+    LessContext,
+    /// White space within lines, and how far they are indented.
+    Indentation,
+}
+
+/// How much two lines may differ and count as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    Exact,
+    LineEnds,
+    TrailingSpace,
+    Spaces,
+}
+
+impl Level {
+    fn normal(self, line: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Self::Exact => Cow::Borrowed(line),
+            Self::LineEnds => Cow::Borrowed(without_cr(line)),
+            Self::TrailingSpace => Cow::Borrowed(line.trim_ascii_end()),
+            Self::Spaces => {
+                let mut words = line
+                    .split(u8::is_ascii_whitespace)
+                    .filter(|word| !word.is_empty());
+                let mut normal = words.next().unwrap_or_default().to_vec();
+                for word in words {
+                    normal.push(b' ');
+                    normal.extend_from_slice(word);
+                }
+                Cow::Owned(normal)
+            }
+        }
+    }
+}
+
+/// The searches went beyond [`EFFORT`].
+#[derive(Debug)]
+pub(super) struct TooHard;
+
+#[derive(Debug)]
+pub(super) struct Effort {
+    left: u64,
+}
+
+impl Effort {
+    pub(super) fn new() -> Self {
+        Self { left: EFFORT }
+    }
+
+    pub(super) fn spend(&mut self, units: usize) -> Result<(), TooHard> {
+        self.left = self.left.checked_sub(units as u64).ok_or(TooHard)?;
+        Ok(())
+    }
+}
+
+/// Old lines, and what is known about where they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'h> {
+    pub(super) lines: &'h [&'h [u8]],
+    /// Counted from 0; may be before the file or behind it.
+    pub(super) stated: Option<isize>,
+    /// Hunks come in order.
+    pub(super) after: Option<usize>,
+    pub(super) heading: &'h [u8],
+    pub(super) at_end: bool,
+    /// Takes nothing but a single fit.
+    pub(super) single: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    At(usize),
+    Nowhere,
+    /// Counted from 0.
+    Ambiguous(Vec<usize>),
+}
+
+/// A file that is searched, with an index for each level that was needed.
+#[derive(Debug)]
+pub(super) struct Searched {
+    text: Text,
+    indexes: Vec<(Level, Index)>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Index {
+    /// Of each line. Keyed by chance and 64 bits long, so equal keys are equal lines.
+    keys: Vec<u64>,
+    by_key: Vec<(u64, u32)>,
+}
+
+impl Searched {
+    pub(super) fn new(text: Text) -> Self {
+        Self {
+            text,
+            indexes: Vec::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    pub(super) fn text(&self) -> &Text {
+        &self.text
+    }
+
+    pub(super) fn into_text(self) -> Text {
+        self.text
+    }
+
+    /// Where the lines are, among the places that `free` allows.
+    pub(super) fn find(
+        &mut self,
+        level: Level,
+        wanted: Wanted<'_>,
+        effort: &mut Effort,
+        free: impl Fn(usize) -> bool,
+    ) -> Result<Found, TooHard> {
+        if wanted.lines.is_empty() || wanted.lines.len() > self.text.len() {
+            return Ok(Found::Nowhere);
+        }
+        effort.spend(wanted.lines.len())?;
+        let last = self.text.len() - wanted.lines.len();
+        let allowed = |start: usize| (!wanted.at_end || start == last) && free(start);
+        // A file that a patch was made for is never indexed.
+        let stated = wanted
+            .stated
+            .and_then(|stated| usize::try_from(stated).ok());
+        if let Some(stated) = stated.filter(|stated| *stated <= last)
+            && allowed(stated)
+            && self.fits(level, wanted.lines, stated)
+        {
+            return Ok(Found::At(stated));
+        }
+        let mut places = self.places(level, wanted.lines, effort)?;
+        places.retain(|place| allowed(*place));
+        Ok(self.choose(places, wanted))
+    }
+
+    fn fits(&self, level: Level, lines: &[&[u8]], start: usize) -> bool {
+        lines
+            .iter()
+            .enumerate()
+            .all(|(index, line)| level.normal(line) == level.normal(self.text.line(start + index)))
+    }
+
+    /// Every place where all lines fit, in order.
+    fn places(
+        &mut self,
+        level: Level,
+        lines: &[&[u8]],
+        effort: &mut Effort,
+    ) -> Result<Vec<usize>, TooHard> {
+        let keys: Vec<u64> = lines
+            .iter()
+            .map(|line| self.hasher.hash_one(level.normal(line)))
+            .collect();
+        let index = self.index(level, effort)?;
+        // The rarest line leaves the fewest places to look at.
+        let rarest = keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| (at, index.lines_with(*key)))
+            .min_by_key(|(_, lines)| lines.len());
+        let Some((at, anchors)) = rarest else {
+            return Ok(Vec::new());
+        };
+        let mut places = Vec::new();
+        for (_, anchor) in anchors {
+            let Some(start) = (*anchor as usize).checked_sub(at) else {
+                continue;
+            };
+            let Some(there) = index.keys.get(start..start + keys.len()) else {
+                continue;
+            };
+            let same = keys.iter().zip(there).take_while(|(a, b)| a == b).count();
+            effort.spend(same + 1)?;
+            if same == keys.len() {
+                places.push(start);
+            }
+        }
+        Ok(places)
+    }
+
+    fn index(&mut self, level: Level, effort: &mut Effort) -> Result<&Index, TooHard> {
+        if let Some(known) = self.indexes.iter().position(|(known, _)| *known == level) {
+            return Ok(&self.indexes[known].1);
+        }
+        effort.spend(self.text.len() * INDEX_COST as usize)?;
+        let keys: Vec<u64> = (0..self.text.len())
+            .map(|line| self.hasher.hash_one(level.normal(self.text.line(line))))
+            .collect();
+        let mut by_key: Vec<(u64, u32)> =
+            (0..).zip(&keys).map(|(line, key)| (*key, line)).collect();
+        by_key.sort_unstable();
+        self.indexes.push((level, Index { keys, by_key }));
+        let last = self.indexes.len() - 1;
+        Ok(&self.indexes[last].1)
+    }
+
+    fn choose(&self, mut places: Vec<usize>, wanted: Wanted<'_>) -> Found {
+        if let Some(after) = wanted.after
+            && places.iter().any(|place| *place > after)
+        {
+            places.retain(|place| *place > after);
+        }
+        match places.as_slice() {
+            [] => return Found::Nowhere,
+            [only] => return Found::At(*only),
+            _ => {}
+        }
+        if !wanted.single {
+            if let Some(stated) = wanted.stated {
+                let distance = |place: &usize| stated.abs_diff(*place as isize);
+                let mut near = places.clone();
+                near.sort_by_key(distance);
+                if distance(&near[1]) >= CLEARLY_NEARER * distance(&near[0]).max(1) {
+                    return Found::At(near[0]);
+                }
+            }
+            let mut under = places
+                .iter()
+                .filter(|place| self.is_under(**place, wanted.heading));
+            if let (Some(place), None) = (under.next(), under.next()) {
+                return Found::At(*place);
+            }
+        }
+        places.truncate(PLACES_TOLD);
+        Found::Ambiguous(places)
+    }
+
+    /// Whether the heading (the line that begins a function, as a rule) is the one above a place.
+    fn is_under(&self, place: usize, heading: &[u8]) -> bool {
+        if heading.is_empty() {
+            return false;
+        }
+        let lines = (place.saturating_sub(HEADING_REACH)..place).rev();
+        let mut least = usize::MAX;
+        for line in lines.map(|line| self.text.line(line)) {
+            let words = line.trim_ascii();
+            if words.is_empty() || words == b"{" {
+                continue;
+            }
+            let depth = super::text::indentation(line).len();
+            if words.starts_with(heading) {
+                return depth < least;
+            }
+            least = least.min(depth);
+        }
+        false
+    }
+}
+
+impl Index {
+    fn lines_with(&self, key: u64) -> &[(u64, u32)] {
+        let start = self.by_key.partition_point(|(other, _)| *other < key);
+        let rest = &self.by_key[start..];
+        &rest[..rest.partition_point(|(other, _)| *other == key)]
+    }
+}
+
+/// Whether lines say enough to be found by them with less than all of their context.
+pub(super) fn is_telling(lines: &[&[u8]]) -> bool {
+    lines.iter().filter(|line| !is_blank(line)).count() >= 2
+}

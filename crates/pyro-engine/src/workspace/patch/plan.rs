@@ -1,0 +1,656 @@
+//! From sections and old contents to file changes: all of them, or none.
+//!
+//! Sections are carried out in order on a picture of the files, so that later ones see what
+//! earlier ones did. As in git, a rename takes what was there before the patch, where an earlier
+//! section has put something else in its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::edit::{Draft, HunkError};
+use super::error::{HunkFailure, told};
+use super::label::Label;
+use super::mode;
+use super::place::Effort;
+use super::section::{Move, Section};
+use super::text::{Text, shown};
+use super::{FileChange, MAX_FILE, MAX_RESULT, Node, Note, PatchError, Plan, Status};
+
+/// Told of; a model mends no more at once.
+const FAILURES: usize = 5;
+/// A patch with more is a mistake or an attack.
+const SECTIONS: usize = 10_000;
+const LONGEST_TARGET: usize = 4095;
+
+type Old<'o> = dyn Fn(&[u8]) -> Node + 'o;
+
+pub(super) fn plan(sections: &[Section<'_>], old: &Old<'_>) -> Result<Plan, PatchError> {
+    if sections.len() > SECTIONS {
+        return Err(PatchError::TooMuch);
+    }
+    let mut planner = Planner {
+        files: Files::new(old),
+        last_rename: BTreeMap::new(),
+        effort: Effort::new(),
+        failures: Vec::new(),
+        spoiled: BTreeSet::new(),
+        notes: Vec::new(),
+    };
+    for (index, section) in sections.iter().enumerate() {
+        if let Some(moved) = &section.renamed {
+            for path in moved.from.readings(section.line)? {
+                planner.last_rename.insert(path, index);
+            }
+        }
+    }
+    let mut complete = true;
+    for (index, section) in sections.iter().enumerate() {
+        if planner.failures.len() >= FAILURES {
+            complete = false;
+            break;
+        }
+        match planner.section(section, index) {
+            Ok(()) => {}
+            // What a section says after one that failed may be only its consequence.
+            Err(_) if !planner.failures.is_empty() => {
+                complete = false;
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if !planner.failures.is_empty() {
+        planner.failures.truncate(FAILURES);
+        return Err(PatchError::Hunks {
+            failures: planner.failures,
+            complete,
+        });
+    }
+    Ok(Plan {
+        changes: planner.files.changes()?,
+        notes: planner.notes,
+    })
+}
+
+struct Planner<'o> {
+    files: Files<'o>,
+    /// The last section that renames what is at a path.
+    last_rename: BTreeMap<Vec<u8>, usize>,
+    effort: Effort,
+    failures: Vec<HunkFailure>,
+    /// Paths whose hunks failed: what later sections say about them cannot be judged.
+    spoiled: BTreeSet<Vec<u8>>,
+    notes: Vec<Note>,
+}
+
+impl Planner<'_> {
+    fn section(&mut self, section: &Section<'_>, index: usize) -> Result<(), PatchError> {
+        if let Some(moved) = &section.renamed {
+            return self.rename(section, moved, index);
+        }
+        if let Some(moved) = &section.copied {
+            return self.copy(section, moved, index);
+        }
+        match (&section.old, &section.new) {
+            (Some(old @ Label::Name { .. }), Some(new @ Label::Name { .. })) => {
+                if section.created_mode.is_some() {
+                    self.create(section, new, index)
+                } else if section.deleted_mode.is_some() {
+                    self.delete(section, old)
+                } else {
+                    self.modify(section, old, new, index)
+                }
+            }
+            (_, Some(new @ Label::Name { .. })) => self.create(section, new, index),
+            (Some(old @ Label::Name { .. }), _) => self.delete(section, old),
+            _ => Err(PatchError::Syntax {
+                line: section.line,
+                problem: "no side has a name",
+            }),
+        }
+    }
+
+    fn create(
+        &mut self,
+        section: &Section<'_>,
+        label: &Label,
+        index: usize,
+    ) -> Result<(), PatchError> {
+        let path = self.new_path(section, label)?;
+        if self.spoiled.contains(&path) {
+            return Ok(());
+        }
+        let is_link = section.created_mode.is_some_and(mode::is_link);
+        let Some(content) = self.patched(section, &path, Vec::new())? else {
+            return Ok(());
+        };
+        let there = self.files.node(&path);
+        let node = if is_link {
+            link(section, &path, content)?
+        } else {
+            let mode = match &there {
+                Node::File { content, mode } if content.is_empty() => *mode,
+                _ => mode::of_new(section.created_mode),
+            };
+            Node::File {
+                content: content.into(),
+                mode,
+            }
+        };
+        // Who made an empty file first may well fill it with a patch that makes it.
+        let is_empty = matches!(&there, Node::File { content, .. } if content.is_empty());
+        if !is_empty {
+            self.make_room(section, &path, &there, Some(&node), index)?;
+        }
+        self.files.put(path, node)
+    }
+
+    fn delete(&mut self, section: &Section<'_>, label: &Label) -> Result<(), PatchError> {
+        let path = self.existing(section, label)?;
+        if self.spoiled.contains(&path) {
+            return Ok(());
+        }
+        let (content, _) = self.content(section, &path, true)?;
+        if !section.hunks.is_empty() {
+            let Some(left) = self.patched(section, &path, content)? else {
+                return Ok(());
+            };
+            if !left.is_empty() {
+                let left = Text::new(left);
+                return Err(PatchError::NotEmptied {
+                    line: section.line,
+                    path: told(&path),
+                    left: left.len(),
+                    first: shown(left.line(0)),
+                });
+            }
+        }
+        self.files.put(path, Node::Missing)
+    }
+
+    fn modify(
+        &mut self,
+        section: &Section<'_>,
+        old: &Label,
+        new: &Label,
+        index: usize,
+    ) -> Result<(), PatchError> {
+        let line = section.line;
+        let of_new = new.readings(line)?;
+        let mut readings = old.readings(line)?;
+        let first = readings.first().cloned();
+        readings.retain(|path| of_new.contains(path));
+        let path = if readings.is_empty() {
+            // `x.orig` and `x`: what is named second is meant, when only that is there.
+            match (self.existing(section, old), self.existing(section, new)) {
+                (Err(PatchError::Missing { .. }), Ok(path)) => path,
+                _ => {
+                    return Err(PatchError::Names {
+                        line,
+                        old: old.shown(),
+                        new: new.shown(),
+                    });
+                }
+            }
+        } else {
+            let is_new_file = section.hunks.first().is_some_and(|hunk| {
+                hunk.range
+                    .is_some_and(|range| range.old_start == 0 && range.old_count == 0)
+            });
+            let doubtful = old.is_doubtful() && first.as_ref() == readings.first();
+            match self.pick(section, old, readings, doubtful) {
+                Err(PatchError::Missing { .. })
+                    if is_new_file && section.hunks.iter().all(|hunk| hunk.only_adds()) =>
+                {
+                    return self.create(section, new, index);
+                }
+                picked => picked?,
+            }
+        };
+        if self.spoiled.contains(&path) {
+            return Ok(());
+        }
+        let (content, old_mode) = self.content(section, &path, false)?;
+        let Some(content) = self.patched(section, &path, content)? else {
+            return Ok(());
+        };
+        let node = made(section, &path, content, old_mode)?;
+        self.files.put(path, node)
+    }
+
+    fn rename(
+        &mut self,
+        section: &Section<'_>,
+        moved: &Move,
+        index: usize,
+    ) -> Result<(), PatchError> {
+        let readings = moved.from.readings(section.line)?;
+        if let Some(from) = readings
+            .iter()
+            .find(|path| self.files.displaced.contains_key(*path))
+        {
+            let to = self.beside(section, moved, from)?;
+            let node = self.files.displaced.remove(from).unwrap_or(Node::Missing);
+            return self.move_to(section, from.clone(), to, node, index);
+        }
+        let from = self.existing(section, &moved.from)?;
+        let to = self.beside(section, moved, &from)?;
+        let node = self.files.node(&from);
+        if from != to {
+            self.files.put(from.clone(), Node::Missing)?;
+        }
+        self.move_to(section, from, to, node, index)
+    }
+
+    fn copy(
+        &mut self,
+        section: &Section<'_>,
+        moved: &Move,
+        index: usize,
+    ) -> Result<(), PatchError> {
+        let readings = moved.from.readings(section.line)?;
+        let before = readings.iter().find(|path| self.files.is_before(path));
+        let (from, node) = match before {
+            Some(from) => (from.clone(), self.files.before(from)),
+            None => {
+                let from = self.existing(section, &moved.from)?;
+                let node = self.files.node(&from);
+                (from, node)
+            }
+        };
+        let to = self.beside(section, moved, &from)?;
+        self.arrive(section, from, to, node, index).map(|_| ())
+    }
+
+    fn move_to(
+        &mut self,
+        section: &Section<'_>,
+        from: Vec<u8>,
+        to: Vec<u8>,
+        node: Node,
+        index: usize,
+    ) -> Result<(), PatchError> {
+        if let Some(to) = self.arrive(section, from.clone(), to, node, index)?
+            && to != from
+        {
+            self.files.origins.insert(to, from);
+        }
+        Ok(())
+    }
+
+    /// Puts a renamed or copied file where it belongs, with its hunks applied.
+    fn arrive(
+        &mut self,
+        section: &Section<'_>,
+        from: Vec<u8>,
+        to: Vec<u8>,
+        node: Node,
+        index: usize,
+    ) -> Result<Option<Vec<u8>>, PatchError> {
+        if self.spoiled.contains(&from) || self.spoiled.contains(&to) {
+            self.spoiled.insert(to);
+            return Ok(None);
+        }
+        if from != to {
+            let there = self.files.node(&to);
+            self.make_room(section, &to, &there, None, index)?;
+        }
+        let node = if section.hunks.is_empty() && section.new_mode.is_none() {
+            not_a_file(section, &from, &node, true)?;
+            node
+        } else {
+            let linked = matches!(node, Node::Link { .. });
+            let (content, mode) = content_of(section, &from, node, linked)?;
+            let Some(content) = self.patched(section, &to, content)? else {
+                return Ok(None);
+            };
+            made(section, &to, content, mode)?
+        };
+        self.files.put(to.clone(), node)?;
+        Ok(Some(to))
+    }
+
+    /// The new name of a rename, read in the way in which the old one was found.
+    fn beside(
+        &self,
+        section: &Section<'_>,
+        moved: &Move,
+        from: &[u8],
+    ) -> Result<Vec<u8>, PatchError> {
+        let way = moved.from.readings(section.line)?;
+        let way = way.iter().position(|path| path == from).unwrap_or(0);
+        let mut to = moved.to.readings(section.line)?;
+        match to.len() {
+            0 => Err(PatchError::Syntax {
+                line: section.line,
+                problem: "a file cannot be renamed to /dev/null; write `+++ /dev/null` to delete it",
+            }),
+            count => Ok(to.swap_remove(way.min(count - 1))),
+        }
+    }
+
+    /// Refuses to put a file over another, unless a later section takes that one away.
+    fn make_room(
+        &mut self,
+        section: &Section<'_>,
+        path: &[u8],
+        there: &Node,
+        made: Option<&Node>,
+        index: usize,
+    ) -> Result<(), PatchError> {
+        if *there == Node::Missing {
+            return Ok(());
+        }
+        not_a_file(section, path, there, true)?;
+        let leaves = self.last_rename.get(path).is_some_and(|last| *last > index);
+        if leaves && !self.files.displaced.contains_key(path) {
+            self.files.displaced.insert(path.to_vec(), there.clone());
+            return Ok(());
+        }
+        let same = match (there, made) {
+            (Node::File { content: a, .. }, Some(Node::File { content: b, .. })) => a == b,
+            (there, Some(made)) => there == made,
+            _ => false,
+        };
+        Err(PatchError::Exists {
+            line: section.line,
+            path: told(path),
+            same,
+        })
+    }
+
+    /// Where a new file goes.
+    fn new_path(&self, section: &Section<'_>, label: &Label) -> Result<Vec<u8>, PatchError> {
+        let mut readings = label.readings(section.line)?;
+        let folder = label
+            .folder_of_prefix()
+            .map(|folder| self.files.node(&folder));
+        let doubtful = match folder {
+            None => false,
+            Some(there) if label.is_doubtful() => there == Node::Folder,
+            // With git's own head the name is exact; else it more likely says where /workspace is.
+            Some(there) => !section.git && there != Node::Folder,
+        };
+        match doubtful {
+            true => Err(PatchError::Ambiguous {
+                line: section.line,
+                label: label.shown(),
+                readings: readings.iter().map(|path| told(path)).collect(),
+            }),
+            false => Ok(readings.swap_remove(0)),
+        }
+    }
+
+    fn existing(&self, section: &Section<'_>, label: &Label) -> Result<Vec<u8>, PatchError> {
+        let readings = label.readings(section.line)?;
+        self.pick(section, label, readings, label.is_doubtful())
+    }
+
+    /// The reading that is there.
+    fn pick(
+        &self,
+        section: &Section<'_>,
+        label: &Label,
+        mut readings: Vec<Vec<u8>>,
+        doubtful: bool,
+    ) -> Result<Vec<u8>, PatchError> {
+        let line = section.line;
+        let is_there = |path: &Vec<u8>| self.files.node(path) != Node::Missing;
+        if doubtful && readings.len() > 1 && readings[..2].iter().all(is_there) {
+            readings.truncate(2);
+            return Err(PatchError::Ambiguous {
+                line,
+                label: label.shown(),
+                readings: readings.iter().map(|path| told(path)).collect(),
+            });
+        }
+        if let Some(at) = readings.iter().position(is_there) {
+            return Ok(readings.swap_remove(at));
+        }
+        match readings.iter().find(|path| self.files.is_gone(path)) {
+            Some(gone) => Err(PatchError::Gone {
+                line,
+                path: told(gone),
+            }),
+            None => Err(PatchError::Missing {
+                line,
+                looked: readings.iter().map(|path| told(path)).collect(),
+            }),
+        }
+    }
+
+    /// What hunks apply to, with the mode of a file; a link's content is its target.
+    fn content(
+        &self,
+        section: &Section<'_>,
+        path: &[u8],
+        deletes: bool,
+    ) -> Result<(Vec<u8>, Option<u32>), PatchError> {
+        let speaks_of_links = [section.index_mode, section.old_mode, section.deleted_mode]
+            .into_iter()
+            .flatten()
+            .any(mode::is_link);
+        let linked = speaks_of_links || (deletes && section.hunks.is_empty());
+        content_of(section, path, self.files.node(path), linked)
+    }
+
+    /// Applies the hunks. `None` when some fail, which is noted then.
+    fn patched(
+        &mut self,
+        section: &Section<'_>,
+        path: &[u8],
+        content: Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, PatchError> {
+        if section.hunks.is_empty() {
+            return Ok(Some(content));
+        }
+        let too_hard = || PatchError::TooHard { path: told(path) };
+        // Taking a file apart costs about this much, next to comparing two lines of it.
+        let taking_apart = content.len() / 8;
+        self.effort.spend(taking_apart).map_err(|_| too_hard())?;
+        let mut draft = Draft::new(content);
+        let mut fits = true;
+        for (index, hunk) in section.hunks.iter().enumerate() {
+            match draft.apply(hunk, &mut self.effort) {
+                Ok(applied) => self.notes.extend(applied.leniency.map(|leniency| Note {
+                    path: path.to_vec(),
+                    hunk: index + 1,
+                    line: applied.line,
+                    leniency,
+                })),
+                Err(HunkError::TooHard) => return Err(too_hard()),
+                Err(HunkError::Reason(reason)) => {
+                    fits = false;
+                    self.failures.push(HunkFailure {
+                        path: told(path),
+                        hunk: index + 1,
+                        of: section.hunks.len(),
+                        line: hunk.line,
+                        header: shown(hunk.header),
+                        reason,
+                    });
+                    if self.failures.len() >= FAILURES {
+                        break;
+                    }
+                }
+            }
+        }
+        if !fits {
+            self.spoiled.insert(path.to_vec());
+            return Ok(None);
+        }
+        let content = draft.finish();
+        match content.len() > MAX_FILE {
+            true => Err(PatchError::TooLarge { path: told(path) }),
+            false => Ok(Some(content)),
+        }
+    }
+}
+
+/// Refuses what is no file (or link, where links will do).
+fn not_a_file(
+    section: &Section<'_>,
+    path: &[u8],
+    node: &Node,
+    links: bool,
+) -> Result<(), PatchError> {
+    let what = match node {
+        Node::Missing => "not there".to_owned(),
+        Node::File { .. } => return Ok(()),
+        Node::Link { .. } if links => return Ok(()),
+        Node::Link { target } => format!(
+            "a symbolic link to {}; patch that file instead",
+            shown(target)
+        ),
+        Node::Folder => "a folder".to_owned(),
+        Node::Special => "neither a file nor a folder".to_owned(),
+        Node::TooLarge => return Err(PatchError::TooLarge { path: told(path) }),
+    };
+    Err(PatchError::NotAFile {
+        line: section.line,
+        path: told(path),
+        what,
+    })
+}
+
+fn content_of(
+    section: &Section<'_>,
+    path: &[u8],
+    node: Node,
+    links: bool,
+) -> Result<(Vec<u8>, Option<u32>), PatchError> {
+    not_a_file(section, path, &node, links)?;
+    Ok(match node {
+        Node::File { content, mode } => (content.to_vec(), Some(mode)),
+        Node::Link { target } => (target, None),
+        Node::Missing | Node::Folder | Node::Special | Node::TooLarge => (Vec::new(), None),
+    })
+}
+
+/// What comes of patched content; without a mode it is a link's target.
+fn made(
+    section: &Section<'_>,
+    path: &[u8],
+    content: Vec<u8>,
+    old_mode: Option<u32>,
+) -> Result<Node, PatchError> {
+    let Some(old_mode) = old_mode else {
+        return link(section, path, content);
+    };
+    if section.new_mode.is_some_and(mode::is_link) {
+        return Err(PatchError::NotAFile {
+            line: section.line,
+            path: told(path),
+            what: "a file; to make it a link, delete it and make a new one with `new file mode \
+                   120000`"
+                .to_owned(),
+        });
+    }
+    Ok(Node::File {
+        content: content.into(),
+        mode: mode::changed(old_mode, section.old_mode, section.new_mode),
+    })
+}
+
+fn link(section: &Section<'_>, path: &[u8], target: Vec<u8>) -> Result<Node, PatchError> {
+    let fits = !target.is_empty() && target.len() <= LONGEST_TARGET && !target.contains(&0);
+    match fits {
+        true => Ok(Node::Link { target }),
+        false => Err(PatchError::NotAFile {
+            line: section.line,
+            path: told(path),
+            what: "a symbolic link without a usable target in this patch".to_owned(),
+        }),
+    }
+}
+
+/// The files as the sections so far have left them.
+struct Files<'o> {
+    old: &'o Old<'o>,
+    now: BTreeMap<Vec<u8>, Node>,
+    /// Files that a later section moves, while another is at their path already.
+    displaced: BTreeMap<Vec<u8>, Node>,
+    /// Where renamed files were.
+    origins: BTreeMap<Vec<u8>, Vec<u8>>,
+    total: usize,
+}
+
+impl<'o> Files<'o> {
+    fn new(old: &'o Old<'o>) -> Self {
+        Self {
+            old,
+            now: BTreeMap::new(),
+            displaced: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            total: 0,
+        }
+    }
+
+    fn before(&self, path: &[u8]) -> Node {
+        (self.old)(path)
+    }
+
+    fn is_before(&self, path: &[u8]) -> bool {
+        self.before(path) != Node::Missing
+    }
+
+    fn node(&self, path: &[u8]) -> Node {
+        match self.now.get(path) {
+            Some(node) => node.clone(),
+            None => self.before(path),
+        }
+    }
+
+    fn is_gone(&self, path: &[u8]) -> bool {
+        self.now.get(path) == Some(&Node::Missing)
+    }
+
+    fn put(&mut self, path: Vec<u8>, node: Node) -> Result<(), PatchError> {
+        let size = |node: &Node| match node {
+            Node::File { content, .. } => content.len(),
+            _ => 0,
+        };
+        self.total += size(&node);
+        if let Some(replaced) = self.now.insert(path, node) {
+            self.total -= size(&replaced);
+        }
+        match self.total > MAX_RESULT {
+            true => Err(PatchError::TooMuch),
+            false => Ok(()),
+        }
+    }
+
+    fn changes(self) -> Result<Vec<FileChange>, PatchError> {
+        let is_made = |path: &[u8]| {
+            let node = self.now.get(path);
+            matches!(node, Some(Node::File { .. } | Node::Link { .. }))
+        };
+        let mut changes = Vec::new();
+        for (path, after) in &self.now {
+            let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
+            if is_made(path)
+                && let Some(slash) = slashes.into_iter().find(|slash| is_made(&path[..*slash]))
+            {
+                return Err(PatchError::Nested {
+                    path: told(&path[..slash]),
+                    below: told(path),
+                });
+            }
+            let before = self.before(path);
+            let status = match (&before, after) {
+                _ if before == *after => continue,
+                (Node::Missing, _) => Status::Added,
+                (_, Node::Missing) => Status::Deleted,
+                _ => Status::Modified,
+            };
+            let origin = self.origins.get(path);
+            let renamed_from = origin.filter(|from| !is_made(from)).cloned();
+            changes.push(FileChange {
+                path: path.clone(),
+                status,
+                after: after.clone(),
+                renamed_from,
+            });
+        }
+        Ok(changes)
+    }
+}

@@ -1,0 +1,166 @@
+//! Whatever the text is, the parser and the planner come to an end, without a panic, and name no
+//! path outside.
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::*;
+
+/// What patches are made of, whole and broken.
+const PIECES: &[&str] = &[
+    "diff --git a/x b/x",
+    "diff --git a/x b/y",
+    "diff --git",
+    "diff --git \"a/x",
+    "index 1..2 100644",
+    "old mode 100644",
+    "new mode 100755",
+    "new file mode 100644",
+    "new file mode 120000",
+    "deleted file mode 100644",
+    "similarity index 90%",
+    "rename from x",
+    "rename to y",
+    "rename from y",
+    "rename to x",
+    "copy from x",
+    "copy to z",
+    "--- a/x",
+    "+++ b/x",
+    "--- a/y",
+    "+++ b/y",
+    "--- /dev/null",
+    "+++ /dev/null",
+    "--- ",
+    "+++ ",
+    "--- \"a/\\303x\"",
+    "+++ ../../x",
+    "--- /workspace/x",
+    "+++ a/workspace/x",
+    "@@ -1,3 +1,3 @@",
+    "@@ -0,0 +1,2 @@",
+    "@@ -1 +1 @@",
+    "@@ -2,9 +2,7 @@ one",
+    "@@",
+    "@@ ... @@",
+    "@@@ -1 -1 +1 @@@",
+    " one",
+    "-one",
+    "+one",
+    " two",
+    "-two",
+    "+two",
+    " three",
+    "-three",
+    "+three",
+    "",
+    " ",
+    "-",
+    "+",
+    "\\ No newline at end of file",
+    "\\",
+    "```",
+    "```diff",
+    "-- ",
+    "2.47.3",
+    "words",
+    "- words",
+    "\r",
+    " one\r",
+    "-two \r",
+    "*** End Patch",
+    "\u{0}",
+    "@@ -999999999999,1 +1 @@",
+];
+
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        9 => select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..12),
+    ];
+    proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.join(&b'\n'))
+}
+
+/// A good patch with bytes changed, lost and doubled.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    const GOOD: &str = "diff --git a/x b/y\nrename from x\nrename to y\n--- a/x\n+++ b/y\n\
+        @@ -1,3 +1,4 @@ one\n one\n-two\n+2\n+2.5\n three\n--- /dev/null\n+++ b/z\n@@ -0,0 +1 @@\n+z\n\
+        \\ No newline at end of file\n";
+    let damage = (any::<Index>(), any::<Index>(), any::<u8>(), 0..3_u8);
+    proptest::collection::vec(damage, 0..8).prop_map(|damages| {
+        let mut text = GOOD.as_bytes().to_vec();
+        for (at, end, byte, kind) in damages {
+            let at = at.index(text.len());
+            let end = (at + end.index(20)).min(text.len());
+            match kind {
+                0 => text[at] = byte,
+                1 => text.insert(at, byte),
+                _ if text.len() - (end - at) > 1 => drop(text.drain(at..end)),
+                _ => {}
+            }
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_taken_or_refused(text in prop_oneof![text(), damaged()], crlf in any::<bool>()) {
+        let old = if crlf { "one\r\ntwo\r\nthree" } else { "one\ntwo\nthree\n" };
+        let mut before = tree(&[("x", old), ("sub/x", "1\n")]);
+        before.insert(b"l".to_vec(), Node::Link { target: b"x".to_vec() });
+        match planned(&before, &text) {
+            Ok(plan) => {
+                for change in &plan.changes {
+                    let path = &change.path;
+                    prop_assert!(!path.is_empty() && path[0] != b'/' && !path.contains(&0));
+                    prop_assert!(path.split(|byte| *byte == b'/').all(|part| !matches!(part, b"" | b"." | b"..")));
+                    prop_assert_ne!(before.get(path).unwrap_or(&Node::Missing), &change.after);
+                }
+                prop_assert!(plan.changes.is_sorted_by(|a, b| a.path < b.path));
+            }
+            Err(error) => {
+                let words = error.to_string();
+                prop_assert!(words.len() < 10_000, "{}", words.len());
+                prop_assert!(!words.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')));
+            }
+        }
+    }
+}
+
+/// Patches and files of few different lines, for which a careless search takes hours. The bound
+/// on the work is what ends these, so that no clock is needed to see it: a search without one
+/// would hang the test.
+#[test]
+fn searches_end() {
+    let equal = "a\n".repeat(1_000_000);
+    let long = format!("--- a/x\n+++ b/x\n@@\n{}-b\n+c\n", " a\n".repeat(200_000));
+    let error = refusal(&[("x", &equal)], &long);
+    assert!(
+        error.contains("does not fit") || error.contains("too repetitive"),
+        "{error}"
+    );
+
+    let two = "a\nb\n".repeat(500_000);
+    let hunk = format!("@@ -77,21 +77,21 @@\n{}-a\n-a\n+c\n", " a\n b\n".repeat(10));
+    let many = format!("--- a/x\n+++ b/x\n{}", hunk.repeat(10_000));
+    let error = refusal(&[("x", &two)], &many);
+    assert!(
+        error.contains("does not fit") || error.contains("too repetitive"),
+        "{error}"
+    );
+
+    let sections = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+a\n".repeat(9_000);
+    let error = refusal(&[("x", &equal)], &sections);
+    assert!(error.contains("too repetitive"), "{error}");
+
+    let heads = "--- a/x\n+++ b/x\n".repeat(60_000);
+    assert!(refusal(&[("x", "a\n")], &heads).contains("no hunk"));
+
+    let blank = format!("--- a/x\n+++ b/x\n@@\n-a\n{}+b\n", "\n".repeat(900_000));
+    assert!(refusal(&[("x", "a\n")], &blank).contains("does not fit"));
+    let commented = format!("--- a/x\n+++ b/x\n@@\n-a\n{}\n+b\n", "\n ".repeat(400_000));
+    assert!(refusal(&[("x", "a\n")], &commented).contains("does not fit"));
+}

@@ -1,0 +1,86 @@
+//! Patches as they come, hostile ones, and the way from a text diff back to the file.
+
+mod forms;
+mod hostile;
+mod places;
+mod refused;
+mod round_trip;
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+type Tree = BTreeMap<Vec<u8>, Node>;
+
+pub(super) fn file(content: impl AsRef<[u8]>) -> Node {
+    Node::File {
+        content: content.as_ref().into(),
+        mode: 0o644,
+    }
+}
+
+pub(super) fn tree(files: &[(&str, &str)]) -> Tree {
+    files
+        .iter()
+        .map(|(path, content)| (path.as_bytes().to_vec(), file(content)))
+        .collect()
+}
+
+/// Plans as the engine does: with what was read before, and nothing else.
+pub(super) fn planned(tree: &Tree, patch: &[u8]) -> Result<Plan, PatchError> {
+    let patch = Patch::parse(patch)?;
+    let reads = patch.reads()?;
+    patch.plan(|path| {
+        assert!(reads.contains(path), "{} was not read", path.escape_ascii());
+        tree.get(path).cloned().unwrap_or(Node::Missing)
+    })
+}
+
+pub(super) fn carried_out(tree: &Tree, plan: &Plan) -> Tree {
+    let mut tree = tree.clone();
+    for change in &plan.changes {
+        match &change.after {
+            Node::Missing => tree.remove(&change.path),
+            node => tree.insert(change.path.clone(), node.clone()),
+        };
+    }
+    tree
+}
+
+/// The text of each file after the patch.
+#[track_caller]
+pub(super) fn patched(files: &[(&str, &str)], patch: &str) -> Vec<(String, String)> {
+    let tree = tree(files);
+    let plan = planned(&tree, patch.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    carried_out(&tree, &plan)
+        .into_iter()
+        .map(|(path, node)| {
+            let Node::File { content, .. } = node else {
+                panic!("{node:?} is no file");
+            };
+            (words(&path), words(&content))
+        })
+        .collect()
+}
+
+#[track_caller]
+pub(super) fn refusal(files: &[(&str, &str)], patch: &str) -> String {
+    match planned(&tree(files), patch.as_bytes()) {
+        Ok(plan) => panic!("taken, with {} changes", plan.changes.len()),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[track_caller]
+pub(super) fn assert_patched(files: &[(&str, &str)], patch: &str, wanted: &[(&str, &str)]) {
+    let patched = patched(files, patch);
+    let patched: Vec<(&str, &str)> = patched
+        .iter()
+        .map(|(a, b)| (a.as_str(), b.as_str()))
+        .collect();
+    assert_eq!(patched, wanted);
+}
+
+fn words(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}

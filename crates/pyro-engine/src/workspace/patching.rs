@@ -1,0 +1,154 @@
+//! Carries a patch out: old contents are read, changes planned on this host, and made in the guest
+//! in one step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pyro_api::operations::workspace_patch_apply::{PatchEntry, PatchStatus, PatchSummary};
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::Bytes;
+use pyro_wire::fault::FaultCode;
+use pyro_wire::files::{Change, EntryKind, Expected};
+
+use super::files::{self, Content, FilesError, NewFile, Piece};
+use super::patch::{MAX_FILE, Node, Patch, PatchError, Plan, Status};
+use super::words::shown_absolute;
+use crate::engine::Engine;
+use crate::machine::now;
+use crate::store::StoredWorkspace;
+
+/// What a patch did.
+pub(crate) struct Applied {
+    pub(crate) entries: Vec<PatchEntry>,
+    pub(crate) summary: PatchSummary,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Engine {
+    pub(crate) async fn apply_patch(
+        &self,
+        stored: &StoredWorkspace,
+        text: &str,
+    ) -> Result<Applied, FilesError> {
+        let patch = Patch::parse(text.as_bytes()).map_err(|error| unfit(&error))?;
+        let mut old = HashMap::new();
+        let mut stamps = HashMap::new();
+        for path in patch.reads().map_err(|error| unfit(&error))? {
+            let (node, stamp) = self.node(stored, &path).await?;
+            stamps.insert(path.clone(), stamp);
+            old.insert(path, node);
+        }
+        let Plan { changes, notes } = patch
+            .plan(|path| old.get(path).cloned().unwrap_or(Node::Missing))
+            .map_err(|error| unfit(&error))?;
+
+        let mut change = Change::default();
+        let mut new = Vec::new();
+        let mut applied = Applied {
+            entries: Vec::new(),
+            summary: PatchSummary::default(),
+            notes: notes.iter().map(ToString::to_string).collect(),
+        };
+        for one in changes {
+            if let Some(stamp) = stamps.get(&one.path) {
+                change.expect.push(Expected {
+                    path: Bytes::from(one.path.clone()),
+                    stamp: *stamp,
+                });
+            }
+            let (content, mode) = match one.after {
+                Node::File { content, mode } => (Some(Content::File(content)), mode),
+                Node::Link { target } => (Some(Content::Symlink(target)), 0o777),
+                _ => (None, 0),
+            };
+            let status = match one.status {
+                Status::Added => PatchStatus::Added,
+                Status::Modified => PatchStatus::Modified,
+                Status::Deleted => PatchStatus::Deleted,
+            };
+            let summary = &mut applied.summary;
+            summary.total += 1;
+            *match status {
+                PatchStatus::Added => &mut summary.added,
+                PatchStatus::Modified => &mut summary.modified,
+                PatchStatus::Deleted => &mut summary.deleted,
+            } += 1;
+            applied.entries.push(PatchEntry {
+                path: shown_absolute(&one.path),
+                status,
+                renamed_from: one.renamed_from.as_deref().map(shown_absolute),
+            });
+            match content {
+                Some(content) => new.push(NewFile {
+                    name: one.path,
+                    mode,
+                    content,
+                }),
+                None => change.remove.push(Bytes::from(one.path)),
+            }
+        }
+        if !applied.entries.is_empty() {
+            let line = self.another_line(stored, "change the files").await?;
+            let mtime_ns = (now() * 1e9) as i64;
+            files::change(line, change, move |to| {
+                files::archive_of(&new, mtime_ns, to)
+            })
+            .await?;
+        }
+        Ok(applied)
+    }
+
+    /// What is at a path, and what it looked like when it was read.
+    async fn node(
+        &self,
+        stored: &StoredWorkspace,
+        path: &[u8],
+    ) -> Result<(Node, Option<pyro_wire::files::Stamp>), FilesError> {
+        let line = self.another_line(stored, "read the files").await?;
+        let path = Bytes::from(path);
+        let Piece { meta, stamp, bytes } =
+            match files::read(line, path.clone(), 0, MAX_FILE as u64 + 1).await {
+                Ok(piece) => piece,
+                Err(FilesError::Refused { fault }) if fault.code == FaultCode::NotFound => {
+                    return Ok((Node::Missing, None));
+                }
+                // It is there and no file: a listing tells what it is.
+                Err(FilesError::Refused { fault }) if fault.code == FaultCode::Refused => {
+                    let line = self.another_line(stored, "read the files").await?;
+                    let mut listed = files::list(line, path.clone(), false).await?;
+                    let own = listed.iter().position(|entry| entry.path == path);
+                    return Ok(match own.map(|index| listed.swap_remove(index)) {
+                        Some(entry) if entry.meta.kind == EntryKind::Symlink => {
+                            let target = entry.meta.target.unwrap_or_default().into_vec();
+                            (Node::Link { target }, Some(entry.stamp))
+                        }
+                        Some(entry) if entry.meta.kind == EntryKind::Special => {
+                            (Node::Special, Some(entry.stamp))
+                        }
+                        _ => (Node::Folder, None),
+                    });
+                }
+                Err(error) => return Err(error),
+            };
+        let node = match bytes.len() {
+            0..=MAX_FILE => Node::File {
+                content: Arc::from(bytes),
+                mode: meta.mode,
+            },
+            _ => Node::TooLarge,
+        };
+        Ok((node, Some(stamp)))
+    }
+}
+
+fn unfit(error: &PatchError) -> Error {
+    Error::new(
+        ErrorCode::PatchFailed,
+        "The patch was not applied; nothing was changed",
+    )
+    .caused_by(error)
+    .hint(
+        "Read the file as it is now (`workspace_file_read`) and make the patch from that, or \
+             write the whole file (`workspace_file_write`)",
+    )
+}

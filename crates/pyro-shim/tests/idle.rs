@@ -1,0 +1,175 @@
+//! The end of a VM that nobody uses, and what those hear who come too late; on the `process`
+//! backend, with a stand-in for the agent.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod room;
+
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pyro_wire::fault::FaultCode;
+use pyro_wire::frame::Frame;
+use pyro_wire::launch::{DiskFormat, DiskLayer, EndReason};
+use pyro_wire::shim::{ShimReply, ShimRequest, Stop};
+use room::{Room, eventually, hear, lock_is_free, say};
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    now.as_millis() as u64
+}
+
+#[test]
+fn an_unused_vm_is_stopped_and_its_folder_says_why() {
+    let room = Room::new().edit(|spec| spec.idle_ms = Some(400));
+    let mut shim = room.start();
+    shim.ready();
+    let line = room.line();
+    // Asking is no use of a VM, an open line is.
+    thread::sleep(Duration::from_millis(1000));
+    let before = now_ms();
+    assert!(room.status().last_activity_ms >= before);
+    drop(line);
+    let ended = shim.end();
+    assert_eq!(ended.reason, EndReason::Idle);
+    assert_eq!(ended.message, "nobody used the VM for 0.4 s");
+    assert_eq!(room.end_file(), ended);
+    assert!(lock_is_free(room.path()));
+    assert!(shim.exit().success());
+    // It can be started again, and its time begins anew.
+    let mut shim = room.start();
+    shim.ready();
+    room.status();
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+}
+
+#[test]
+fn a_touch_keeps_a_vm_and_questions_do_not() {
+    let room = Room::new().edit(|spec| spec.idle_ms = Some(3000));
+    let mut shim = room.start();
+    shim.ready();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        assert_eq!(room.request(&ShimRequest::Touch), ShimReply::Done);
+        thread::sleep(Duration::from_millis(50));
+    }
+    let touched = room.status().last_activity_ms;
+    assert!(touched.abs_diff(now_ms()) < 3000);
+    let mut last = touched;
+    while let Ok(mut socket) = room::try_connect(room.path()) {
+        say(&mut socket, &ShimRequest::Status);
+        match hear(&mut socket).map(reply) {
+            // The clock's own adjustments show in milliseconds.
+            Some(ShimReply::Status(status)) => last = status.last_activity_ms,
+            Some(ShimReply::Failed(fault)) => assert_eq!(fault.code, FaultCode::Over),
+            other => panic!("{other:?}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(last.abs_diff(touched) < 100, "{last} {touched}");
+    assert_eq!(room.end_file().reason, EndReason::Idle);
+}
+
+#[test]
+fn who_comes_when_the_stop_has_begun_hears_that_it_is_over() {
+    let room = Room::new().mood("stubborn");
+    let mut shim = room.start();
+    shim.ready();
+    let path = room.path().to_owned();
+    let stop = thread::spawn(move || room::stop(&path, 60_000, false));
+    eventually(|| matches!(room.request(&ShimRequest::Status), ShimReply::Failed(_)));
+    let layer = DiskLayer {
+        path: "/layer".into(),
+        format: DiskFormat::Qcow2,
+    };
+    for request in [
+        ShimRequest::Agent,
+        ShimRequest::Status,
+        ShimRequest::Touch,
+        ShimRequest::AddLayer(layer),
+    ] {
+        let ShimReply::Failed(fault) = room.request(&request) else {
+            panic!("{request:?} was served");
+        };
+        assert_eq!(
+            (fault.code, fault.message.as_str()),
+            (FaultCode::Over, "the VM is stopping")
+        );
+    }
+    assert_eq!(room.stop(0, false), ShimReply::Stopped);
+    assert_eq!(stop.join().unwrap(), ShimReply::Stopped);
+}
+
+/// Whoever reaches the socket is answered, however near the end is.
+#[test]
+fn nobody_is_left_without_an_answer() {
+    for _ in 0..10 {
+        let room = Room::new().edit(|spec| spec.idle_ms = Some(100));
+        let mut shim = room.start();
+        shim.ready();
+        let mut served = 0;
+        while let Ok(mut socket) = room::try_connect(room.path()) {
+            say(&mut socket, &ShimRequest::Agent);
+            match hear(&mut socket).map(reply) {
+                Some(ShimReply::Bridged) => served += 1,
+                Some(ShimReply::Failed(fault)) => assert_eq!(fault.code, FaultCode::Over),
+                other => panic!("{other:?} after {served} lines"),
+            }
+            drop(socket);
+            // Around the time after which the VM counts as unused.
+            thread::sleep(Duration::from_millis(90 + served % 20));
+        }
+        assert_eq!(shim.end().reason, EndReason::Idle);
+    }
+}
+
+#[test]
+fn all_who_want_the_end_hear_of_it() {
+    for remove in [false, true] {
+        let room = Room::new();
+        let mut shim = room.start();
+        shim.ready();
+        let sockets: Vec<UnixStream> = (0..40).map(|_| room.connect()).collect();
+        let stops: Vec<_> = sockets
+            .into_iter()
+            .map(|mut socket| {
+                let stop = Stop {
+                    grace_ms: 1000,
+                    remove,
+                };
+                thread::spawn(move || {
+                    say(&mut socket, &ShimRequest::Stop(stop));
+                    hear(&mut socket).map(reply)
+                })
+            })
+            .collect();
+        for stop in stops {
+            assert_eq!(stop.join().unwrap(), Some(ShimReply::Stopped));
+        }
+        assert_eq!(room.path().exists(), !remove);
+        assert_eq!(shim.end().reason, EndReason::Stopped);
+    }
+}
+
+#[test]
+fn a_host_process_has_no_layers() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let layer = DiskLayer {
+        path: room.workspace().join("layer.qcow2"),
+        format: DiskFormat::Qcow2,
+    };
+    let ShimReply::Failed(fault) = room.add_layer(&layer) else {
+        panic!("a layer on nothing");
+    };
+    assert_eq!(fault.code, FaultCode::Refused);
+    assert!(fault.message.contains("no disk"), "{fault}");
+    assert!(room.status().disk.is_empty());
+    room.stop(0, true);
+}
+
+fn reply(frame: Frame) -> ShimReply {
+    frame.message().unwrap()
+}

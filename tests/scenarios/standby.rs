@@ -1,0 +1,271 @@
+//! VMs that wait: a run takes one, gets a guest like any other, and another takes its place.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pyro_engine::Templates;
+use pyro_tests::leftovers::processes;
+use pyro_tests::surfaces::engine::{Library, config};
+use pyro_tests::world::{Running, eventually, finish, pyro};
+use pyro_tests::{Surface, World};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+crate::stories! { [vm]:
+    a_run_takes_a_vm_that_waited_and_another_takes_its_place,
+    a_vm_that_waited_is_a_fresh_guest,
+    a_vm_that_waits_uses_no_processor,
+    a_vm_that_waits_gives_way_when_memory_is_short,
+    a_vm_of_another_pyro_is_not_handed_out,
+    a_vm_that_died_while_it_waited_fails_no_run,
+    the_end_of_the_owner_is_the_end_of_those_that_wait,
+    the_rest_of_a_vm_goes_after_the_answer,
+}
+
+crate::stories! { [process]: processes_of_the_host_do_not_wait }
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What tells two guests apart, each on a line.
+const IDENTITY: &str =
+    "cat /proc/sys/kernel/random/boot_id /etc/machine-id /etc/hostname; hostname;
+    od -An -N16 -tx1 /dev/urandom";
+
+/// What lies and runs in a guest: files that are newer than its name, and programs.
+const TRACES: &str = "find /etc /home -type f -newer /etc/machine-id ! -path /etc/hosts | sort;
+    find /tmp /var/tmp /run /workspace /root /dev/shm -type f | sort;
+    ls -l /proc/[0-9]*/exe 2>/dev/null | sed 's/.* -> //' | sort";
+
+fn run_with(door: &dyn Surface, command: &str, mem_mib: u32) -> Value {
+    let arguments = json!({
+        "environment": "debian:12",
+        "command": command,
+        "mem_mib": mem_mib,
+        "timeout_seconds": 120,
+    });
+    door.call("vm_run", arguments).unwrap()
+}
+
+fn run(door: &dyn Surface, command: &str) -> Value {
+    run_with(door, command, 256)
+}
+
+fn waited(result: &Value) -> bool {
+    result["standby"].as_bool().unwrap()
+}
+
+/// The VMs that wait, by the records of this world.
+fn waiting(world: &World) -> Vec<String> {
+    let store = Connection::open(world.state_dir().join("pyro.db")).unwrap();
+    // A database that is just being made has no table yet.
+    let Ok(mut query) = store.prepare("SELECT vm_id FROM vms WHERE running = 2") else {
+        return Vec::new();
+    };
+    let ids = query.query_map([], |row| row.get(0)).unwrap();
+    ids.collect::<Result<_, _>>().unwrap()
+}
+
+fn a_run_takes_a_vm_that_waited_and_another_takes_its_place(world: &World) {
+    let door = Library::new(world);
+    assert!(!waited(&run(&door, "true")));
+    door.keep_standby(1);
+    let first = waiting(world);
+    let result = run(&door, "echo out; exit 3");
+    assert!(waited(&result), "{result}");
+    assert_eq!(result["vm_id"], first[0]);
+    assert_eq!(
+        (&result["stdout"], &result["exit_code"]),
+        (&json!("out\n"), &json!(3))
+    );
+    assert_eq!(result["cleanup"]["deleted"], true);
+    door.await_standbys(1);
+    assert_ne!(waiting(world), first);
+    // Nobody's VM: no operation knows it, and none ends it.
+    let vm_id = waiting(world).remove(0);
+    let told = door
+        .call("vm_status", json!({ "vm_id": vm_id }))
+        .unwrap_err();
+    assert_eq!(told["code"], "unknown_vm");
+    assert_eq!(door.call("vm_reap_expired", json!({})).unwrap()["count"], 0);
+    // One of another size is not what was asked for.
+    assert!(!waited(&run_with(&door, "true", 300)));
+    assert_eq!(waiting(world), [vm_id]);
+}
+
+fn a_vm_that_waited_is_a_fresh_guest(world: &World) {
+    let door = Library::new(world);
+    let fresh = run(&door, TRACES);
+    door.keep_standby(2);
+    // Long enough for a clock that stood still to be seen.
+    std::thread::sleep(Duration::from_secs(2));
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        let before = now_ns();
+        let result = run(&door, &format!("date +%s%N; {IDENTITY}"));
+        let after = now_ns();
+        assert!(waited(&result), "{result}");
+        let lines: Vec<&str> = result["stdout"].as_str().unwrap().lines().collect();
+        let [clock, boot_id, machine_id, file, host, random] = lines[..] else {
+            panic!("{lines:?}");
+        };
+        let clock: u128 = clock.parse().unwrap();
+        assert!(
+            (before..=after).contains(&clock),
+            "{before} {clock} {after}"
+        );
+        let name = format!("pyro-{}", result["vm_id"].as_str().unwrap());
+        assert_eq!((file, host), (name.as_str(), name.as_str()));
+        for own in [boot_id, machine_id, random] {
+            assert!(seen.insert(own.to_owned()), "{own} twice");
+        }
+        door.await_standbys(2);
+    }
+    let result = run(&door, TRACES);
+    assert!(waited(&result));
+    assert_eq!(
+        (&result["exit_code"], &fresh["exit_code"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(result["stdout"], fresh["stdout"]);
+}
+
+fn now_ns() -> u128 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap().as_nanos()
+}
+
+fn a_vm_that_waits_uses_no_processor(world: &World) {
+    let door = Library::new(world);
+    door.keep_standby(2);
+    let ids: Vec<i32> = processes(&world.state_dir())
+        .iter()
+        .map(|process| process.pid)
+        .collect();
+    assert_eq!(ids.len(), 4, "a supervisor and a machine each");
+    let used = || ids.iter().map(|pid| processor_ticks(*pid)).sum::<u64>();
+    let before = used();
+    std::thread::sleep(Duration::from_secs(5));
+    let ticks = used() - before;
+    // A hundredth of a second each: one guest that only idles would use more.
+    assert!(ticks <= 5, "{ticks} ticks in 5 s");
+    assert!(waited(&run(&door, "true")));
+}
+
+/// Time in the processor, of a process and its threads, in hundredths of a second.
+fn processor_ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn a_vm_that_waits_gives_way_when_memory_is_short(world: &World) {
+    let mut config = config(world);
+    config.memory_share = 600.0 / memory_mib();
+    let door = Library::with(config);
+    door.keep_standby(2);
+    // 600 MiB hold both, or this one.
+    let result = run_with(&door, "echo there is room", 512);
+    assert_eq!(result["stdout"], "there is room\n");
+    assert!(!waited(&result));
+    door.await_standbys(2);
+}
+
+fn memory_mib() -> f64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let total = text.split_whitespace().nth(1).unwrap();
+    total.parse::<f64>().unwrap() / 1024.0
+}
+
+fn a_vm_of_another_pyro_is_not_handed_out(world: &World) {
+    let copy = world.folder().join("pyro");
+    fs::copy(pyro(), &copy).unwrap();
+    let mut config = config(world);
+    config.pyro = Some(copy.clone());
+    // What these would leave in the cache, nobody else would use.
+    config.templates = Templates::Off;
+    let door = Library::with(config);
+    door.keep_standby(1);
+    let old = waiting(world);
+    // Not opened for writing, which is refused for a program that runs.
+    let file = fs::File::open(copy).unwrap();
+    file.set_modified(SystemTime::now()).unwrap();
+    let result = run(&door, "true");
+    assert!(!waited(&result));
+    assert_ne!(waiting(world), old);
+}
+
+fn a_vm_that_died_while_it_waited_fails_no_run(world: &World) {
+    let door = Library::new(world);
+    door.keep_standby(1);
+    let machine = processes(&world.state_dir())
+        .into_iter()
+        .find(|process| process.command.contains("qemu-system"))
+        .unwrap();
+    kill(Pid::from_raw(machine.pid), Signal::SIGKILL).unwrap();
+    let result = run(&door, "echo here");
+    assert_eq!(
+        (result["stdout"].as_str(), waited(&result)),
+        (Some("here\n"), false)
+    );
+    door.await_standbys(1);
+}
+
+fn the_end_of_the_owner_is_the_end_of_those_that_wait(world: &World) {
+    let bench = Running::start(&mut world.pyro(["bench", "--rounds", "1000"]));
+    eventually("one waits", PATIENCE * 2, || {
+        world.state_dir().join("pyro.db").exists() && !waiting(world).is_empty()
+    });
+    let pid = i32::try_from(bench.child.id()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    bench.wait();
+    let vms = world.state_dir().join("vms");
+    eventually("nothing runs and no folder is left", PATIENCE, || {
+        let running = processes(&world.state_dir());
+        running.is_empty() && fs::read_dir(&vms).unwrap().next().is_none()
+    });
+    // What is left is records, and a mark that counts when it is some seconds old.
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    for mark in fs::read_dir(world.state_dir().join("owners")).unwrap() {
+        let mark = fs::File::open(mark.unwrap().path()).unwrap();
+        mark.set_modified(long_ago).unwrap();
+    }
+    let again = finish(&mut world.run(&["--mem-mib", "256"], ["echo again"]));
+    assert_eq!(again.out(), "again\n", "{}", again.err());
+    assert!(waiting(world).is_empty());
+}
+
+fn the_rest_of_a_vm_goes_after_the_answer(world: &World) {
+    let door = Library::new(world);
+    let result = run(&door, "true");
+    let vm_id = &result["vm_id"];
+    let told = door
+        .call("vm_status", json!({ "vm_id": vm_id }))
+        .unwrap_err();
+    assert_eq!(told["code"], "unknown_vm");
+    // The engine lives on and does nothing more about it.
+    let folder = world.state_dir().join("vms").join(vm_id.as_str().unwrap());
+    eventually("folder and processes are gone", PATIENCE, || {
+        !folder.exists() && processes(&world.state_dir()).is_empty()
+    });
+}
+
+fn processes_of_the_host_do_not_wait(world: &World) {
+    let door = Library::new(world);
+    // They are wanted all the same, and none comes.
+    door.want_standby(1);
+    let arguments = json!({
+        "environment": "debian:12",
+        "command": "echo here",
+        "mem_mib": 256,
+        "allow_host_compat": true,
+    });
+    let result = door.call("vm_run", arguments).unwrap();
+    assert_eq!(
+        (result["stdout"].as_str(), waited(&result)),
+        (Some("here\n"), false)
+    );
+}

@@ -1,0 +1,140 @@
+//! Docker, on an image made of the same files. `scripts/with-docker` starts an engine for it.
+
+use std::path::Path;
+use std::process::{Command as Blocking, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::Command;
+
+use super::contender::{Contender, Errand, League};
+use super::process::{self, Process};
+
+/// Set by `scripts/with-docker` when there is no engine.
+const WHY_NOT: &str = "NO_DOCKER_BECAUSE";
+
+/// A Docker engine with one image and one container of ours, which go when this is dropped.
+pub(crate) struct Docker {
+    /// What image and container are called.
+    name: String,
+    versions: String,
+}
+
+impl Docker {
+    /// Uses the engine that `DOCKER_HOST` names; the inner error says why there is none.
+    pub(crate) async fn prepare(rootfs: &Path) -> Result<Result<Self, String>> {
+        if std::env::var_os("DOCKER_HOST").is_none() {
+            return Ok(Err(std::env::var(WHY_NOT).unwrap_or_else(|_| {
+                "DOCKER_HOST is not set (`scripts/with-docker` starts an engine)".to_owned()
+            })));
+        }
+        let docker = Self {
+            name: format!("pyro-bench-{}", std::process::id()),
+            versions: versions().await?,
+        };
+        docker.import(rootfs).await?;
+        docker.start_container().await?;
+        Ok(Ok(docker))
+    }
+
+    pub(crate) fn describe(&self) -> &str {
+        &self.versions
+    }
+
+    async fn import(&self, rootfs: &Path) -> Result<()> {
+        let mut tar = Command::new("tar")
+            .arg("--directory")
+            .arg(rootfs)
+            .args(["--create", "--file", "-", "."])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting tar")?;
+        let files: Stdio = tar.stdout.take().context("no pipe from tar")?.try_into()?;
+        let import = Command::new("docker")
+            .args(["import", "-", &self.name])
+            .stdin(files)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .status()
+            .await?;
+        ensure!(import.success(), "docker import: {import}");
+        let tar = tar.wait().await?;
+        ensure!(tar.success(), "tar of {}: {tar}", rootfs.display());
+        Ok(())
+    }
+
+    async fn start_container(&self) -> Result<()> {
+        let run = ["run", "--detach", "--network", "none", "--name", &self.name];
+        let mut docker = Command::new("docker");
+        docker.args(run).args([&self.name, "sleep", "infinity"]);
+        process::run(&mut docker).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        // Each ends soon when the engine is gone, and its folder with it.
+        for what in [["rm", "--force"], ["rmi", "--force"]] {
+            let _ = Blocking::new("timeout")
+                .args(["20", "docker"])
+                .args(what)
+                .arg(&self.name)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+pub(crate) fn contenders(docker: Result<&Docker, &String>) -> Vec<Contender> {
+    let contender = |shown: &str, words: &[&str], errand: Errand| {
+        let label = format!("`docker {shown} {errand}`");
+        match docker {
+            Ok(docker) => {
+                let words = [&["docker"], words, &[docker.name.as_str()], errand.words()];
+                Contender::new(label, Process::new(words.concat()))
+            }
+            Err(why) => Contender::missing(label, why),
+        }
+    };
+    let mut contenders = Vec::new();
+    for errand in Errand::ALL {
+        contenders.push(
+            contender(
+                "run --rm --network none IMAGE",
+                &["run", "--rm", "--network", "none"],
+                errand,
+            )
+            .league(League::Fresh(errand))
+            .yardstick(),
+        );
+    }
+    contenders.push(
+        contender("run --rm IMAGE", &["run", "--rm"], Errand::True)
+            .league(League::Fresh(Errand::True)),
+    );
+    for errand in Errand::ALL {
+        contenders.push(
+            contender("exec CONTAINER", &["exec"], errand)
+                .league(League::Running(errand))
+                .yardstick(),
+        );
+    }
+    contenders
+}
+
+/// Engine and client, and how the engine keeps its layers.
+async fn versions() -> Result<String> {
+    let version = "engine {{.Server.Version}}, client {{.Client.Version}}";
+    let version = process::text("docker", &["version", "--format", version]).await?;
+    let driver = process::text("docker", &["info", "--format", "{{.Driver}}"]).await?;
+    let note = if driver == "overlay2" {
+        ""
+    } else {
+        " (slower than overlay2, which did not work here: unfair to Docker)"
+    };
+    Ok(format!("{version}, storage driver {driver}{note}"))
+}

@@ -1,0 +1,202 @@
+//! One table from one run: pyro next to Docker, Bubblewrap and plain QEMU on this machine.
+//!
+//! In each round every contender has its turn, each round beginning with another one, so that
+//! what disturbs the machine disturbs all of them. Times are wall clock (monotonic) from the start
+//! of a process to its end, or from a call of the engine to its answer. One round before the first
+//! is not counted; of the others nothing is left out. What is measured and why: docs/benchmarks.md.
+//!
+//! Nothing stays behind: VMs, containers and folders go with the run, also when it is interrupted.
+
+mod bubblewrap;
+mod contender;
+mod docker;
+mod document;
+mod guest;
+mod machine;
+mod memory;
+mod plain_qemu;
+mod process;
+mod pyro;
+mod rootfs;
+mod scratch;
+mod standby;
+mod statistics;
+mod table;
+
+use std::fmt::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use pyro_api::values::MemMib;
+use pyro_engine::{Config, Engine};
+use tokio::signal::unix::{SignalKind, signal};
+
+use bubblewrap::Bubblewrap;
+use contender::{Contender, Part, WARM_UP_ROUNDS};
+use docker::Docker;
+use guest::Guest;
+use pyro::{ENVIRONMENT, Pyro};
+use scratch::Scratch;
+use table::Row;
+
+const ROUNDS: usize = 10;
+
+/// Runs `bench [ROUNDS] [--write]`.
+pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<()> {
+    let (mut rounds, mut write) = (ROUNDS, false);
+    for arg in args {
+        if arg == "--write" {
+            write = true;
+        } else {
+            rounds = arg
+                .parse()
+                .with_context(|| format!("ROUNDS must be a whole number, not `{arg}`"))?;
+        }
+    }
+    ensure!(rounds > 0, "ROUNDS must be at least 1");
+
+    // Dropped last: by then nothing of the runtime uses it any more.
+    let scratch = Scratch::new()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = measure(rounds, &scratch) => report,
+            name = interrupted() => bail!("{} ended the benchmark", name?),
+        }
+    });
+    drop(runtime);
+    let report = report?;
+    print!("{report}");
+    if write {
+        document::write(&report)?;
+    }
+    Ok(())
+}
+
+async fn interrupted() -> Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => Ok("Ctrl-C"),
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = hang_up.recv() => Ok("SIGHUP"),
+    }
+}
+
+async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
+    let mut config = Config::from_environment()?;
+    config.state_dir = scratch.state_dir();
+    // Thirty idle VMs take far less than what they were promised.
+    config.memory_share = 1.0;
+    let pyro = Pyro::new(&config)?;
+
+    eprintln!("bench: preparing the contenders");
+    let environment = pyro.json(&["env", "pull", ENVIRONMENT, "--json"]).await?;
+    let path = |name: &str| environment[name].as_str().with_context(|| name.to_owned());
+    let rootfs = scratch.rootfs();
+    rootfs::extract(path("rootfs_image")?, &rootfs).await?;
+    let vm = pyro.look_inside().await?;
+    let mem_mib = MemMib::default();
+
+    let bubblewrap = Bubblewrap::look().await;
+    let docker = Docker::prepare(&rootfs).await?;
+    let mut facts = machine::describe(&vm).await?;
+    facts.push(pyro.describe(&vm).await?);
+    facts.push(match &docker {
+        Ok(docker) => format!("Docker: {}", docker.describe()),
+        Err(_) => "Docker: none".to_owned(),
+    });
+    facts.push(format!("Bubblewrap: {}", bubblewrap.describe()));
+
+    let engine = Arc::new(Engine::new(config));
+    let guest = Rc::new(Guest::start(&engine, mem_mib).await?);
+    let mut contenders = pyro.contenders();
+    contenders.extend(standby::contenders());
+    contenders.extend(guest::contenders(&guest));
+    contenders.push(plain_qemu::contender(
+        path("kernel_image")?,
+        &vm.accelerator,
+        mem_mib.get(),
+    ));
+    contenders.extend(docker::contenders(docker.as_ref()));
+    contenders.extend(bubblewrap.contenders(&rootfs));
+
+    let load = machine::load()?;
+    let rows = take_turns(contenders, rounds).await?;
+    facts.push(format!(
+        "load (1, 5, 15 minutes) before the rounds: {load}; after them: {}",
+        machine::load()?
+    ));
+    let times = table::times(&rows);
+    drop(rows);
+    guest.delete().await?;
+    drop(docker);
+    let crowds = memory::measure(&engine).await?;
+    report(&facts, rounds, mem_mib, &times, &table::memory(&crowds))
+}
+
+async fn take_turns(contenders: Vec<Contender>, rounds: usize) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = contenders
+        .into_iter()
+        .map(|contender| Row {
+            contender,
+            times: Vec::with_capacity(rounds),
+        })
+        .collect();
+    let count = rows.len();
+    for round in 0..WARM_UP_ROUNDS + rounds {
+        let counted = round >= WARM_UP_ROUNDS;
+        if counted {
+            eprintln!("bench: round {} of {rounds}", round + 1 - WARM_UP_ROUNDS);
+        } else {
+            eprintln!("bench: a round that is not counted");
+        }
+        for place in 0..count {
+            let row = &mut rows[(round + place) % count];
+            let turns = row.contender.turns();
+            let Part::Plays(work) = &mut row.contender.part else {
+                continue;
+            };
+            for _ in 0..turns {
+                let took = work
+                    .turn()
+                    .await
+                    .with_context(|| row.contender.label.clone())?;
+                if counted {
+                    row.times.push(took);
+                }
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn report(
+    facts: &[String],
+    rounds: usize,
+    mem_mib: MemMib,
+    times: &str,
+    memory: &str,
+) -> Result<String> {
+    let mut text = String::from("**Machine**\n\n");
+    for fact in facts {
+        writeln!(text, "- {fact}")?;
+    }
+    writeln!(
+        text,
+        "\n**Times.** {rounds} rounds; VMs have one processor and {} MiB.\n\n{times}",
+        mem_mib.get()
+    )?;
+    write!(
+        text,
+        "**Memory.** VMs of {} MiB from one template; shim and QEMU together; medians of {}.\n\n\
+         {memory}",
+        memory::MEM_MIB,
+        memory::REPETITIONS
+    )?;
+    Ok(text)
+}
