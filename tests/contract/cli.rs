@@ -10,7 +10,6 @@ use crate::contract;
 
 /// Commands of the contract that later issues build, by the first word or words of their path.
 const PENDING: &[&str] = &[
-    "mcp",
     "demo ollama",
     "workspace disk",
     "workspace service",

@@ -12,13 +12,13 @@ use serde_json::{Map, Value};
 use crate::contract;
 
 /// Parameters of the contract that later issues build.
-const PENDING: &[(&str, &str)] = &[
+pub(crate) const PENDING: &[(&str, &str)] = &[
     ("workspace_create", "secrets"),
     ("workspace_exec", "secret_env"),
 ];
 
 /// Parameters beyond the contract.
-const OURS: &[(&str, &str)] = &[
+pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_diff", "max_bytes"),
     ("workspace_export", "overwrite"),
     ("workspace_file_list", "max_entries"),

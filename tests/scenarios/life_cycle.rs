@@ -16,7 +16,7 @@ crate::stories! { [process, vm] [library]:
     a_stopped_vm_keeps_its_disk,
 }
 
-crate::stories! { [process] [library]:
+crate::stories! { [process] [library, mcp]:
     a_step_out_of_order_is_refused,
     a_vm_is_deleted_in_every_state,
     a_vm_that_nobody_knows_is_told,

@@ -7,7 +7,7 @@ use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Backend, Surface, World};
 use serde_json::json;
 
-crate::stories! { [process] [command_line, library]:
+crate::stories! { [process] [command_line, library, mcp]:
     sizes_out_of_bounds_are_refused_in_the_same_words,
     what_is_no_number_is_refused,
     numbers_in_strings_are_understood,

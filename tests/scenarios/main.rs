@@ -11,11 +11,12 @@ mod environments;
 mod guest;
 mod life_cycle;
 mod limits;
+mod mcp;
 mod one_command;
 mod standby;
 mod timings;
 
-use pyro_tests::surfaces::{Surface, cli::CommandLine, engine::Library};
+use pyro_tests::surfaces::{Surface, cli::CommandLine, engine::Library, mcp::Tools};
 use pyro_tests::{Backend, World};
 
 /// Plays a story in a fresh world, then looks for what it left behind.
@@ -31,6 +32,7 @@ fn play_through(backend: Backend, door: Door, story: fn(&World, &dyn Surface)) {
     match door {
         Door::CommandLine => story(&world, &CommandLine(&world)),
         Door::Library => story(&world, &Library::new(&world)),
+        Door::Mcp => story(&world, &Tools::new(&world)),
     }
     world.assert_empty();
 }
@@ -39,16 +41,17 @@ fn play_through(backend: Backend, door: Door, story: fn(&World, &dyn Surface)) {
 enum Door {
     CommandLine,
     Library,
+    Mcp,
 }
 
 /// Makes tests of stories, one for each backend and door:
 ///
-/// - `stories![a, b]`: two backends, two doors;
+/// - `stories![a, b]`: two backends, every door;
 /// - `stories! { [process, vm] [library]: a, b }`: these backends, these doors;
 /// - `stories! { [vm]: a, b }`: these backends, and the story opens its own doors.
 macro_rules! stories {
     ($($story:ident),* $(,)?) => {
-        crate::stories! { [process, vm] [command_line, library]: $($story),* }
+        crate::stories! { [process, vm] [command_line, library, mcp]: $($story),* }
     };
     ($backends:tt: $($story:ident),* $(,)?) => {
         $(crate::stories! { @alone $backends $story })*
@@ -83,5 +86,6 @@ macro_rules! stories {
     (@backend vm) => { pyro_tests::Backend::Vm };
     (@door command_line) => { crate::Door::CommandLine };
     (@door library) => { crate::Door::Library };
+    (@door mcp) => { crate::Door::Mcp };
 }
 use stories;

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod engine;
+pub mod mcp;
 
 use serde_json::Value;
 

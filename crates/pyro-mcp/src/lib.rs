@@ -23,5 +23,17 @@ mod stdio;
 mod tools;
 mod transport;
 
+use pyro_api::{HandleAll, Profile};
+use serde_json::Value;
+
 pub use server::{Ended, Settings, serve};
 pub use stdio::Stdio;
+
+/// The tools of a profile as a client gets to see them, for contract tests and documents.
+pub fn tools<E: HandleAll>(profile: Profile) -> serde_json::Result<Vec<Value>> {
+    let tools = tools::Tools::<E>::of(profile);
+    let offered = tools.offered.iter();
+    offered
+        .map(|offered| serde_json::to_value(&offered.tool))
+        .collect()
+}

@@ -29,43 +29,56 @@ pub(crate) fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
     (schema, words)
 }
 
-/// What a tool answers: the result of the operation, or an error.
+/// What a tool answers when it succeeds.
 ///
-/// Clients check structured content against this even when it is an error, so the schema knows
-/// both.
+/// Nothing is required and nothing is forbidden: clients check the facts of an error against this
+/// as well, and there all of these fields are missing.
 pub(crate) fn output<T: JsonSchema>(list: Option<&str>) -> Schema {
     let mut schema = root::<T>(SchemaSettings::draft2020_12().for_serialize());
-    schema.shift_remove("description");
     let mut properties = match schema.shift_remove("properties") {
         Some(Value::Object(properties)) => properties,
         _ => Map::new(),
     };
-    let mut required = match schema.shift_remove("required") {
-        Some(Value::Array(required)) => required,
-        _ => Vec::new(),
-    };
+    for property in properties.values_mut() {
+        shrink(property, Words::Drop);
+    }
     if let Some(list) = list {
         properties = properties
             .into_iter()
             .map(|(name, property)| (renamed(name, list), property))
             .collect();
-        for name in &mut required {
-            if name == list {
-                *name = RESULT.into();
-            }
-        }
     }
-    for property in properties.values_mut() {
-        shrink(property, Words::Drop);
-    }
-    properties.insert("error".into(), json!({ "type": "string" }));
-    properties.insert("code".into(), json!({ "type": "string" }));
+    let mut schema = Schema::new();
+    schema.insert("type".into(), "object".into());
     schema.insert("properties".into(), properties.into());
-    schema.insert(
-        "anyOf".into(),
-        json!([{ "required": required }, { "required": ["error", "code"] }]),
-    );
     schema
+}
+
+/// How many fields a record must have before it is worth a reference.
+const WORTH_A_REFERENCE: usize = 8;
+
+/// Says of an answer that holds all that an earlier tool answers with, too, just that, and
+/// describes what is beyond it. Schemas of different tools have no other way to share.
+pub(crate) fn refer(schema: &mut Schema, tool: &str, earlier: &Schema) -> bool {
+    let (Some(Value::Object(own)), Some(Value::Object(known))) =
+        (schema.get_mut("properties"), earlier.get("properties"))
+    else {
+        return false;
+    };
+    let holds_all = known
+        .iter()
+        .all(|(name, property)| own.get(name) == Some(property));
+    if !holds_all || known.len() < WORTH_A_REFERENCE {
+        return false;
+    }
+    // The first field is what one looks for: the id.
+    let first = known.keys().next();
+    own.retain(|name, _| Some(name) == first || !known.contains_key(name));
+    schema.insert(
+        "description".into(),
+        format!("All that `{tool}` answers with").into(),
+    );
+    true
 }
 
 /// What the contract calls a list that is the whole answer.
@@ -108,13 +121,19 @@ fn shrink(schema: &mut Value, words: Words) {
     map.shift_remove("format");
     match words {
         Words::Drop => {
-            map.shift_remove("description");
-            map.shift_remove("minimum");
-            map.shift_remove("maximum");
+            for word in ["description", "default", "required"] {
+                map.shift_remove(word);
+            }
+            for limit in ["minimum", "maximum", "minLength", "maxLength"] {
+                map.shift_remove(limit);
+            }
         }
         Words::Keep => {
             if let Some(Value::String(text)) = map.get_mut("description") {
                 *text = paragraphs(text);
+                if text.matches(". ").count() == 0 && text.ends_with('.') {
+                    text.pop();
+                }
             }
             if map
                 .get("maximum")
@@ -122,6 +141,9 @@ fn shrink(schema: &mut Value, words: Words) {
                 .is_some_and(|bound| LARGEST.contains(&bound))
             {
                 map.shift_remove("maximum");
+            }
+            if map.get("default").is_some_and(Value::is_null) {
+                map.shift_remove("default");
             }
         }
     }
@@ -183,6 +205,10 @@ fn or_null(map: &mut Schema, words: Words) {
     let Some(Value::String(kind)) = real.get("type").cloned() else {
         return;
     };
+    if words == Words::Drop {
+        // What may be missing altogether is not spelt out.
+        real.shift_remove("properties");
+    }
     real.insert("type".into(), json!([kind, "null"]));
     if let Some(Value::Array(words)) = real.get_mut("enum") {
         words.push(Value::Null);
@@ -237,10 +263,32 @@ mod tests {
                     { "type": "null" },
                 ]
             })),
-            json!({ "type": ["object", "null"], "properties": { "a": {} } })
+            json!({ "type": ["object", "null"] })
         );
         let two = json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] });
         assert_eq!(shrunk(two.clone()), two);
+    }
+
+    #[test]
+    fn what_an_earlier_tool_answers_is_referred_to() {
+        let record = |more: &[&str]| {
+            let names = ["id", "b", "c", "d", "e", "f", "g", "h"].iter().chain(more);
+            let properties: Schema = names
+                .map(|name| ((*name).to_owned(), json!({ "type": "string" })))
+                .collect();
+            Schema::from_iter([("properties".to_owned(), properties.into())])
+        };
+        let mut longer = record(&["more"]);
+        assert!(refer(&mut longer, "get", &record(&[])));
+        let string = json!({ "type": "string" });
+        assert_eq!(
+            longer["properties"],
+            json!({ "id": string, "more": string })
+        );
+        assert_eq!(longer["description"], "All that `get` answers with");
+        let mut shorter = record(&[]);
+        assert!(!refer(&mut shorter, "get", &record(&["more"])));
+        assert_eq!(shorter, record(&[]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::answer::Answer;
 use crate::arguments::{self, Arguments};
-use crate::schema;
+use crate::schema::{self, Schema};
 
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
 type Call<E> = fn(Arc<E>, Map<String, Value>, Caller) -> Answering;
@@ -65,6 +65,18 @@ impl<E: HandleAll> Tools<E> {
             unknown.hint(format!("The tools are {}", names.join(", ")))
         })
     }
+
+    fn output<O: Operation>(&self, list: Option<&str>) -> Schema {
+        let mut output = schema::output::<O::Output>(list);
+        for earlier in &self.offered {
+            if let Some(known) = &earlier.tool.output_schema
+                && schema::refer(&mut output, &earlier.tool.name, known)
+            {
+                break;
+            }
+        }
+        output
+    }
 }
 
 impl<E: HandleAll> Visit<E> for Tools<E> {
@@ -84,7 +96,7 @@ impl<E: HandleAll> Visit<E> for Tools<E> {
         let (input, description) = schema::input::<O>(left_out);
         let tool = Tool::new(mcp.name, description, input.clone())
             .with_title(mcp.title)
-            .with_raw_output_schema(Arc::new(schema::output::<O::Output>(mcp.list)))
+            .with_raw_output_schema(Arc::new(self.output::<O>(mcp.list)))
             .with_annotations(annotations(mcp.effect));
         self.offered.push(Offered {
             tool,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use crate::values::VmRecord;
 use crate::{Effect, Mcp, Names, Operation, Profile};
 
-/// Show a VM
+/// Tell the state of a VM, its sizes and when it ends
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmStatus {

@@ -8,7 +8,7 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDelete {
-    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    /// Its id, a beginning of it, or its name, where no other has the same
     pub workspace_id: String,
 }
 

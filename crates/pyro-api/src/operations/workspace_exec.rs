@@ -12,7 +12,7 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceExec {
-    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    /// Its id, a beginning of it, or its name, where no other has the same
     pub workspace_id: String,
     /// The command, a line for a login shell
     #[command(flatten)]

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceExport {
-    /// The workspace: its id, an unambiguous beginning of it, or its name where no other has it
+    /// Its id, a beginning of it, or its name, where no other has the same
     pub workspace_id: String,
     /// What to copy: a path below `/workspace`
     pub path: String,

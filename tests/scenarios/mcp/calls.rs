@@ -1,0 +1,123 @@
+//! Calls while they go on: news, company, and being taken back.
+
+use std::time::{Duration, Instant};
+
+use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
+use pyro_tests::world::eventually;
+use pyro_tests::{World, leftovers};
+use serde_json::{Value, json};
+
+use super::{ask, await_news, command, vm_run};
+
+crate::stories! { [process, vm]:
+    a_client_hears_what_its_call_does,
+    a_call_blocks_no_other,
+    a_call_that_is_taken_back_ends_at_once_with_all_it_started,
+}
+
+crate::stories! { [process]:
+    without_a_token_nothing_is_told,
+    news_are_short_and_not_too_many,
+}
+
+/// Much less than the calls that it is compared with take.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A command that outlives a polite request to end, and starts another.
+const STUBBORN: &str = "trap '' INT TERM HUP; setsid sleep 1000 & echo here; sleep 1000";
+
+fn a_client_hears_what_its_call_does(world: &World) {
+    let mut client = vm_run(world);
+    ask(
+        &mut client,
+        1,
+        &command(world, "echo first; sleep 1; echo second; sleep 1"),
+    );
+    let news = await_news(&mut client, 1, "first");
+    let later = await_news(&mut client, 1, "second");
+    let progress = |news: &Value| news["params"]["progress"].as_f64().unwrap();
+    assert!(progress(&later) > progress(&news));
+    let answer = client.answer(1);
+    assert_eq!(answer["result"]["structuredContent"]["exit_code"], 0);
+    std::thread::sleep(Duration::from_millis(500));
+    let after = client.rest();
+    let told = |message: &Value| message["params"]["progress"].as_f64();
+    assert!(
+        after
+            .iter()
+            .filter_map(told)
+            .all(|at| at < progress(&later) + 1.0),
+        "news after the answer: {after:?}"
+    );
+}
+
+fn without_a_token_nothing_is_told(world: &World) {
+    let mut client = vm_run(world);
+    client.call(1, "vm_run", command(world, "echo first; sleep 1"));
+    assert_eq!(client.rest(), Vec::<Value>::new());
+}
+
+fn news_are_short_and_not_too_many(world: &World) {
+    let mut client = vm_run(world);
+    let line =
+        "for i in $(seq 40); do echo $(head -c 500 /dev/zero | tr '\\0' y); sleep 0.05; done";
+    let started = Instant::now();
+    ask(&mut client, 1, &command(world, line));
+    client.answer(1);
+    let took = started.elapsed();
+    let news = client.rest();
+    assert!(news.len() >= 2, "{news:?}");
+    // Four in a second, and what the beginning and the end of the call add.
+    let most = usize::try_from(took.as_millis() / 250).unwrap() + 3;
+    assert!(news.len() <= most, "{} in {took:?}", news.len());
+    for message in news {
+        let said = message["params"]["message"].as_str().unwrap();
+        assert!(said.len() <= 200, "{said}");
+    }
+}
+
+fn a_call_blocks_no_other(world: &World) {
+    let mut client = vm_run(world);
+    ask(&mut client, 1, &command(world, "echo here; sleep 1000"));
+    await_news(&mut client, 1, "here");
+    // Each answer comes while the long call goes on: it never ends by itself.
+    assert_eq!(client.request(2, "ping", json!({}))["result"], json!({}));
+    assert!(client.request(3, "tools/list", json!({}))["result"].is_object());
+    let result = client.call(4, "vm_run", command(world, "echo short"));
+    assert_eq!(result["structuredContent"]["stdout"], "short\n");
+    take_back(&mut client, 1);
+    client.answer(1);
+}
+
+fn take_back(client: &mut Connection, id: i64) {
+    client.send(&json!({
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": { "requestId": id, "reason": "enough" },
+    }));
+}
+
+fn a_call_that_is_taken_back_ends_at_once_with_all_it_started(world: &World) {
+    let mut client =
+        Connection::initialized(world, &["--profile", "vm-run"], NEWEST_WITH_INITIALIZE);
+    ask(&mut client, 1, &command(world, STUBBORN));
+    await_news(&mut client, 1, "here");
+    take_back(&mut client, 1);
+    let since = Instant::now();
+    let answer = client.answer(1);
+    assert_eq!(answer["error"]["code"], -32800, "{answer}");
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    // The server itself is started in this world, but not in its state folder.
+    eventually("nothing of the call is left", SOON * 4, || {
+        leftovers::processes(&world.state_dir()).is_empty()
+    });
+    // The connection goes on, and a second word about the same call changes nothing.
+    take_back(&mut client, 1);
+    let result = client.call(2, "vm_run", command(world, "echo again"));
+    assert_eq!(result["structuredContent"]["stdout"], "again\n");
+    let answers = client
+        .rest()
+        .into_iter()
+        .filter(|message| message["id"] == 1);
+    assert_eq!(answers.count(), 0);
+}
