@@ -138,6 +138,7 @@ mod tests {
     use std::path::PathBuf;
 
     use pyro_wire::agent::{Command, Exec, ExecControl, ExecEvent, Prepare};
+    use pyro_wire::files::{Change, Diff, Export, List, Read};
     use tokio::io::DuplexStream;
 
     use super::*;
@@ -152,7 +153,9 @@ mod tests {
     }
 
     fn agent(folder: &tempfile::TempDir) -> Arc<Agent> {
-        let folder = PathBuf::from(folder.path());
+        // With room beside it for what the agent keeps there.
+        let folder = PathBuf::from(folder.path()).join("workspace");
+        std::fs::create_dir_all(&folder).unwrap();
         let reaper = Reaper::start().unwrap();
         Arc::new(Agent::new(Place::Host { folder }, reaper, Trace::default()))
     }
@@ -219,9 +222,71 @@ mod tests {
         for control in [ExecControl::Signal(99), ExecControl::InputEnd] {
             frame::write_message(&mut sound, &control).await.unwrap();
         }
-        let mut dice = Dice(2);
+        damage(&agent, &sound, &mut Dice(2)).await;
+    }
+
+    #[tokio::test]
+    async fn damaged_requests_about_files_do_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(&folder);
+        let path = || b"a/b".to_vec().into();
+        let change = Change {
+            destination: path(),
+            remove: vec![path()],
+            keep_modes: true,
+            baseline: true,
+            ..Change::default()
+        };
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(5);
+        archive
+            .append_data(&mut header, "n".repeat(150), &b"12345"[..])
+            .unwrap();
+        archive
+            .append_pax_extensions([("mtime", &b"1.5"[..])])
+            .unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        archive.append_link(&mut header, "link", "to").unwrap();
+        let mut sound = Vec::new();
+        frame::write_message(&mut sound, &AgentRequest::Change(change))
+            .await
+            .unwrap();
+        let archive = archive.into_inner().unwrap();
+        frame::write_data(&mut sound, frame::Kind::Input, &archive)
+            .await
+            .unwrap();
+        frame::write_message(&mut sound, &ExecControl::InputEnd)
+            .await
+            .unwrap();
+        damage(&agent, &sound, &mut Dice(3)).await;
+
+        let content_limit = 7;
+        let (recursive, offset, length) = (true, 1, 2);
+        for request in [
+            AgentRequest::Diff(Diff { content_limit }),
+            AgentRequest::Export(Export { path: path() }),
+            AgentRequest::List(List {
+                path: path(),
+                recursive,
+            }),
+            AgentRequest::Read(Read {
+                path: path(),
+                offset,
+                length,
+            }),
+        ] {
+            let mut sound = Vec::new();
+            frame::write_message(&mut sound, &request).await.unwrap();
+            damage(&agent, &sound, &mut Dice(4)).await;
+        }
+    }
+
+    /// Sends something sound many times, each time with other bytes of it damaged.
+    async fn damage(agent: &Arc<Agent>, sound: &[u8], dice: &mut Dice) {
         for _ in 0..300 {
-            let mut bytes = sound.clone();
+            let mut bytes = sound.to_vec();
             for _ in 0..=dice.roll(3) {
                 let at = dice.roll(bytes.len());
                 match dice.roll(3) {
@@ -230,7 +295,7 @@ mod tests {
                     _ => bytes.insert(at, dice.roll(256) as u8),
                 }
             }
-            talk(&agent, &bytes).await;
+            talk(agent, &bytes).await;
         }
     }
 

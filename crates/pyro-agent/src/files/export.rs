@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -130,24 +129,21 @@ impl Packing<'_> {
 
     fn content(&mut self, name: &[u8], file: &File, size: u64) -> Result<(), FileError> {
         let mut left = size;
-        let mut file = file.take(size);
+        // It may become shorter, and then longer again: what is missing once is missing for good.
+        let mut ended = false;
         while left > 0 {
             let space = DATA_CHUNK.saturating_sub(self.writer.len());
-            let count = match space {
-                0 => 0,
-                space => self
+            let space = usize::try_from(left).map_or(space, |left| left.min(space));
+            let mut count = 0;
+            if !ended {
+                count = self
                     .writer
-                    .read_from(&mut file, space)
-                    .map_err(|source| self.failed("read", name, source))?,
-            };
-            if count == 0 && space > 0 {
-                // It has become shorter.
-                let missing = usize::try_from(left).map_or(space, |left| left.min(space));
-                self.writer.content(&vec![0; missing]);
-                left -= missing as u64;
-            } else {
-                left -= count as u64;
+                    .read_from(&mut &*file, space)
+                    .map_err(|source| self.failed("read", name, source))?;
+                ended = count < space;
             }
+            self.writer.zeroes(space - count);
+            left -= space as u64;
             self.send_full()?;
         }
         self.writer.content(write::pad(size));

@@ -1,15 +1,20 @@
-//! Fingerprints of contents: equal ones mean equal contents.
+//! Fingerprints of contents, to tell the versions of one file apart.
+//!
+//! XXH64: on an emulated processor it takes 1,600 MB/s, where SHA-256 takes 33 and BLAKE3 28. It
+//! does not withstand somebody who wants equal hashes, but whoever can write to the workspace is
+//! root in the guest, and could as well write to the index.
 
 use std::fs::File;
 use std::io::{self, Read};
 
-/// Half of a BLAKE3 hash, which is plenty to tell the versions of one file apart.
-pub(crate) type Hash = [u8; 16];
+use xxhash_rust::xxh64::Xxh64;
+
+pub(crate) type Hash = u64;
 
 const CHUNK: usize = 64 * 1024;
 
 #[derive(Default)]
-pub(crate) struct Hasher(blake3::Hasher);
+pub(crate) struct Hasher(Xxh64);
 
 impl Hasher {
     pub(crate) fn update(&mut self, data: &[u8]) {
@@ -17,9 +22,7 @@ impl Hasher {
     }
 
     pub(crate) fn finish(&self) -> Hash {
-        let mut hash = Hash::default();
-        self.0.finalize_xof().fill(&mut hash);
-        hash
+        self.0.digest()
     }
 }
 

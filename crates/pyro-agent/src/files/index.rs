@@ -6,7 +6,7 @@
 //!                                       mode, size, times, inode; then a file's hash or a link's
 //!                                       target
 //! end mark, number of records           2 and 8 bytes
-//! hash of all of that                   16 bytes
+//! hash of all of that                   8 bytes
 //! ```
 //!
 //! Numbers are little endian. The file is read and written as a stream, since it may be larger
@@ -254,7 +254,7 @@ impl Writer {
         to.write_all(&record.stamp.ctime_ns.to_le_bytes())?;
         to.write_all(&record.stamp.inode.to_le_bytes())?;
         match &record.content {
-            Content::File(hash) => to.write_all(hash)?,
+            Content::File(hash) => to.write_all(&hash.to_le_bytes())?,
             Content::Symlink(target) => to.write_all(target)?,
             Content::Folder { .. } => {}
         }
@@ -269,7 +269,7 @@ impl Writer {
         self.to.write_all(&self.count.to_le_bytes())?;
         let mut file = self.to.into_inner().map_err(|error| error.into_error())?;
         let hash = file.hasher.finish();
-        file.inner.write_all(&hash)?;
+        file.inner.write_all(&hash.to_le_bytes())?;
         file.inner.sync_data()
     }
 }
@@ -292,7 +292,7 @@ impl Reader {
             opened => opened.map_err(not_readable)?,
         };
         let length = file.metadata().map_err(not_readable)?.len();
-        let hashed = length.saturating_sub(Hash::default().len() as u64);
+        let hashed = length.saturating_sub(size_of::<Hash>() as u64);
         let mut reader = Self {
             from: BufReader::with_capacity(BUFFER, Hashing::new(file.take(hashed))),
             generation: 0,
@@ -330,7 +330,7 @@ impl Reader {
         let ctime_ns = i64::from_le_bytes(self.array()?);
         let inode = u64::from_le_bytes(self.array()?);
         let content = match status::kind(mode) {
-            EntryKind::File => Content::File(self.array()?),
+            EntryKind::File => Content::File(Hash::from_le_bytes(self.array()?)),
             EntryKind::Directory => Content::Folder { empty: size == 1 },
             EntryKind::Symlink => match usize::try_from(size) {
                 Ok(length) if length <= PATH => Content::Symlink(self.bytes(length)?),
@@ -357,10 +357,11 @@ impl Reader {
         let mut beyond = [0];
         let more = self.from.read(&mut beyond).map_err(not_readable)?;
         let hashing = self.from.get_mut();
-        let mut hash = Hash::default();
+        let mut hash = [0; size_of::<Hash>()];
         let file = hashing.inner.get_mut();
         file.read_exact(&mut hash).map_err(not_readable)?;
-        if count != self.count || more > 0 || hash != hashing.hasher.finish() {
+        let sound = Hash::from_le_bytes(hash) == hashing.hasher.finish();
+        if count != self.count || more > 0 || !sound {
             return Err(damaged());
         }
         Ok(())
@@ -411,10 +412,10 @@ mod tests {
             content,
         };
         let mut records = vec![
-            record(b"a", libc::S_IFREG | 0o4755, Content::File([9; 16])),
-            record(b"a/\n\xff", libc::S_IFREG, Content::File([1; 16])),
-            record(&[b'b'; 70_000], libc::S_IFREG, Content::File([2; 16])),
-            record(&[b'b'; 70_001], libc::S_IFREG, Content::File([3; 16])),
+            record(b"a", libc::S_IFREG | 0o4755, Content::File(9)),
+            record(b"a/\n\xff", libc::S_IFREG, Content::File(1)),
+            record(&[b'b'; 70_000], libc::S_IFREG, Content::File(2)),
+            record(&[b'b'; 70_001], libc::S_IFREG, Content::File(3)),
             record(
                 b"l",
                 libc::S_IFLNK | 0o777,

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use pyro_wire::agent::{AgentReply, AgentRequest, Freeze};
 use pyro_wire::files::{Change, Expected};
 
 use crate::agent::Agent;
@@ -260,6 +261,22 @@ async fn futures_of<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
         .into_iter()
         .filter_map(|(_, output)| output)
         .collect()
+}
+
+#[tokio::test]
+async fn a_disk_of_the_host_is_flushed_and_never_held_back() {
+    let agent = Agent::start().await;
+    let freeze = AgentRequest::Freeze(Freeze {
+        thaw_after_ms: 600_000,
+    });
+    assert_eq!(agent.ask(&freeze).await, AgentReply::Done);
+    assert_eq!(agent.ask(&freeze).await, AgentReply::Done);
+    agent
+        .change(change(), &Tar::new().file("a", "").end())
+        .await
+        .unwrap();
+    assert_eq!(agent.ask(&AgentRequest::Thaw).await, AgentReply::Done);
+    assert_eq!(agent.ask(&AgentRequest::Thaw).await, AgentReply::Done);
 }
 
 #[tokio::test]

@@ -63,6 +63,10 @@ impl Writer {
         self.bytes.extend_from_slice(content);
     }
 
+    pub(crate) fn zeroes(&mut self, count: usize) {
+        self.bytes.resize(self.bytes.len() + count, 0);
+    }
+
     /// Takes over what a file gives, at most this many bytes; says how many these were.
     pub(crate) fn read_from(&mut self, file: &mut impl Read, limit: usize) -> io::Result<usize> {
         file.take(limit as u64).read_to_end(&mut self.bytes)

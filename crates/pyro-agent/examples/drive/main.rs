@@ -3,7 +3,10 @@
 //!
 //! ```text
 //! drive <socket> setup 'sh:git --version' 'run:true' 'bench:20:true' 'count:yes | head -c 1G' shutdown
+//! drive <socket> setup 'baseline:project.tar' diff:5 list: export: freeze:1000 thaw
 //! ```
+
+mod files;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -100,6 +103,7 @@ async fn act(opener: &Opener, action: &str) -> Result<(), DriveError> {
             let (count, line) = rest.split_once(':').ok_or(DriveError::Usage)?;
             bench(opener, verb == "bench-sh", count.parse().unwrap_or(1), line).await?;
         }
+        _ if files::act(opener, verb, rest).await? => {}
         _ => return Err(DriveError::Usage),
     }
     println!("[{action}: {:.1?}]", began.elapsed());
