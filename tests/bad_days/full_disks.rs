@@ -42,7 +42,11 @@ pub(crate) fn warm_cache() -> PathBuf {
 
 /// Runs it on a state folder with a mount of its own, and looks from inside what it left there.
 fn in_state(mounts: &Mounts, command: &Command) -> Ran {
-    let look = "for left in \"$PYRO_STATE_DIR\"/vms/* \"$PYRO_STATE_DIR\"/owners/*; do
+    // A VM's folder goes after the answer: the supervisor gets a moment, and not for ever.
+    let look = "for moment in $(seq 100); do
+        ls \"$PYRO_STATE_DIR\"/vms/* >/dev/null 2>&1 && sleep 0.1 || break
+    done
+    for left in \"$PYRO_STATE_DIR\"/vms/* \"$PYRO_STATE_DIR\"/owners/*; do
         test ! -e \"$left\" || echo \"LEFT BEHIND: $left\" >&2
     done";
     let ran = finish(&mut mounts.then(command, look));
