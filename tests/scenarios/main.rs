@@ -14,6 +14,7 @@ mod limits;
 mod one_command;
 mod standby;
 mod timings;
+mod workspaces;
 
 use pyro_tests::surfaces::{Surface, cli::CommandLine, engine::Library};
 use pyro_tests::{Backend, World};
