@@ -15,6 +15,7 @@ mod mcp;
 mod one_command;
 mod standby;
 mod timings;
+mod workspaces;
 
 use pyro_tests::surfaces::{Surface, cli::CommandLine, engine::Library, mcp::Tools};
 use pyro_tests::{Backend, World};

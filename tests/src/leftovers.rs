@@ -47,7 +47,7 @@ fn left(state_dir: &Path) -> Vec<String> {
         .iter()
         .map(|process| format!("process {} {}", process.pid, process.command))
         .collect();
-    for folder in ["vms", "owners"] {
+    for folder in ["vms", "owners", "workspaces"] {
         let entries = fs::read_dir(state_dir.join(folder)).into_iter().flatten();
         for entry in entries.filter_map(Result::ok) {
             left.push(format!("{}", entry.path().display()));

@@ -4,7 +4,10 @@
 pub mod leftovers;
 #[path = "../surfaces/mod.rs"]
 pub mod surfaces;
+pub mod tree;
+mod workspace;
 pub mod world;
 
 pub use surfaces::Surface;
+pub use workspace::Workspace;
 pub use world::{Backend, Ran, World};

@@ -90,7 +90,8 @@ impl World {
         run
     }
 
-    /// Nothing of this world is left: no process, no VM folder, no mark of an engine.
+    /// Nothing of this world is left: no process, no folder of a VM or workspace, no mark of
+    /// an engine.
     pub fn assert_empty(&self) {
         leftovers::assert_none(&self.state_dir());
     }

@@ -15,10 +15,34 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("env_inspect", &["env", "inspect"]),
     ("env_prune", &["env", "prune"]),
     ("doctor", &["doctor"]),
+    ("workspace_create", &["workspace", "create"]),
+    ("workspace_delete", &["workspace", "delete"]),
+    ("workspace_diff", &["workspace", "diff"]),
+    ("workspace_exec", &["workspace", "exec"]),
+    ("workspace_export", &["workspace", "export"]),
+    ("workspace_file_list", &["workspace", "file", "list"]),
+    ("workspace_file_read", &["workspace", "file", "read"]),
+    ("workspace_file_write", &["workspace", "file", "write"]),
+    ("workspace_list", &["workspace", "list"]),
+    ("workspace_logs", &["workspace", "logs"]),
+    ("workspace_patch_apply", &["workspace", "patch", "apply"]),
+    ("workspace_reset", &["workspace", "reset"]),
+    ("workspace_start", &["workspace", "start"]),
+    ("workspace_status", &["workspace", "status"]),
+    ("workspace_stop", &["workspace", "stop"]),
+    ("workspace_sync_push", &["workspace", "sync", "push"]),
+    ("workspace_update", &["workspace", "update"]),
 ];
 
-/// Arguments that the command line takes by position.
-const POSITIONAL: &[&str] = &["environment"];
+/// Arguments that the command line takes by position, in this order.
+const POSITIONAL: &[&str] = &["environment", "workspace_id", "path", "source_path"];
+
+/// Arguments whose flags have other names.
+const FLAGS: &[(&str, &str)] = &[
+    ("output_path", "--output"),
+    ("labels", "--label"),
+    ("clear_labels", "--clear-label"),
+];
 
 impl Surface for CommandLine<'_> {
     fn call(&self, operation: &str, arguments: Value) -> Result<Value, Value> {
@@ -28,21 +52,16 @@ impl Surface for CommandLine<'_> {
             .unwrap_or_else(|| panic!("the command line has no `{operation}`"));
         let mut words: Vec<String> = path.iter().map(|word| (*word).to_owned()).collect();
         words.push("--json".to_owned());
-        let mut command = None;
-        for (name, value) in arguments.as_object().expect("arguments are an object") {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            match value {
-                _ if name == "command" => command = Some(text),
-                _ if POSITIONAL.contains(&name.as_str()) => words.push(text),
-                Value::Bool(true) => words.push(flag(name)),
-                Value::Bool(false) | Value::Null => {}
-                _ => words.extend([flag(name), text]),
+        let arguments = arguments.as_object().expect("arguments are an object");
+        for (name, value) in arguments {
+            if name != "command" && !POSITIONAL.contains(&name.as_str()) {
+                words.extend(flags(name, value));
             }
         }
-        if let Some(command) = command {
-            words.extend(["--".to_owned(), command]);
+        let positional = POSITIONAL.iter().filter_map(|name| arguments.get(*name));
+        words.extend(positional.map(text));
+        if let Some(command) = arguments.get("command") {
+            words.extend(["--".to_owned(), text(command)]);
         }
         let ran = finish(&mut self.0.pyro(words));
         let document = ran.json();
@@ -54,6 +73,31 @@ impl Surface for CommandLine<'_> {
     }
 }
 
-fn flag(name: &str) -> String {
-    format!("--{}", name.replace('_', "-"))
+/// What one argument is on the command line.
+fn flags(name: &str, value: &Value) -> Vec<String> {
+    let known = FLAGS.iter().find(|(argument, _)| *argument == name);
+    let flag = known.map_or_else(
+        || format!("--{}", name.replace('_', "-")),
+        |(_, flag)| (*flag).to_owned(),
+    );
+    let each = |texts: Vec<String>| {
+        let pairs = texts.into_iter().map(|text| [flag.clone(), text]);
+        pairs.flatten().collect()
+    };
+    match value {
+        Value::Bool(true) => vec![flag],
+        Value::Bool(false) | Value::Null => Vec::new(),
+        Value::Array(values) => each(values.iter().map(text).collect()),
+        Value::Object(values) => {
+            let pair = |(key, value)| format!("{key}={}", text(value));
+            each(values.iter().map(pair).collect())
+        }
+        _ => each(vec![text(value)]),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,0 +1,167 @@
+//! `workspace_exec` and `workspace_logs`.
+
+use std::collections::BTreeSet;
+
+use pyro_tests::world::Running;
+use pyro_tests::{Surface, Workspace, World, surfaces::cli::CommandLine};
+use serde_json::{Value, json};
+
+crate::stories! { [process, vm] [library]:
+    a_command_leaves_files_and_a_place_in_the_history,
+}
+crate::stories! { [process] [command_line, library]:
+    a_timeout_keeps_what_was_written,
+    signals_and_statuses_are_the_commands_own,
+    the_history_is_read_in_pieces,
+}
+crate::stories! { [process]:
+    output_comes_live_and_byte_for_byte,
+    several_at_once_get_numbers_of_their_own,
+}
+crate::stories! { [process, vm] [command_line]: long_output_is_kept_whole_for_later }
+
+fn a_command_leaves_files_and_a_place_in_the_history(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    assert_eq!(
+        workspace
+            .output("pwd; echo made > file")
+            .trim()
+            .rsplit('/')
+            .next(),
+        Some("workspace")
+    );
+    let result = workspace.exec("cat file; echo oops >&2; exit 3");
+    assert_eq!(result["stdout"], "made\n");
+    assert_eq!(result["stderr"], "oops\n");
+    assert_eq!(result["exit_code"], 3);
+    assert_eq!(result["sequence"], 2);
+    assert_eq!(result["cwd"], "/workspace");
+    assert_eq!(result["workspace_started"], false);
+    let status = workspace.status();
+    assert_eq!(status["command_count"], 2);
+    assert_eq!(status["last_command"]["sequence"], 2);
+    assert_eq!(status["last_command"]["exit_code"], 3);
+    let logs = workspace.done("logs", json!({}));
+    assert_eq!(logs["total"], 2);
+    assert_eq!(logs["entries"][1]["stdout"], "made\n");
+    assert_eq!(logs["entries"][1]["stderr"], "oops\n");
+    assert_eq!(logs["events"][0]["event"], "created");
+    // Folders and variables do not carry over.
+    workspace.exec("cd /; export MARK=1");
+    assert_eq!(
+        workspace.output("echo ${MARK:-none}; cat file"),
+        "none\nmade\n"
+    );
+}
+
+fn a_timeout_keeps_what_was_written(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    let command = "echo early; (setsid sleep 1000 &) ; sleep 1000";
+    let result = workspace.done("exec", json!({ "command": command, "timeout_seconds": 1 }));
+    assert_eq!(result["exit_code"], 124);
+    assert_eq!(result["timed_out"], true);
+    assert_eq!(result["stdout"], "early\n");
+    let logs = workspace.done("logs", json!({ "sequence": 1 }));
+    assert_eq!(logs["entries"][0]["timed_out"], true);
+    assert_eq!(logs["entries"][0]["stdout"], "early\n");
+}
+
+fn signals_and_statuses_are_the_commands_own(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    let result = workspace.exec("kill -9 $$");
+    assert_eq!(result["exit_code"], 137);
+    assert_eq!(result["signal"], 9);
+    let result = workspace.exec("exit 200");
+    assert_eq!(result["exit_code"], 200);
+    assert_eq!(result["signal"], Value::Null);
+}
+
+fn the_history_is_read_in_pieces(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    for word in ["one", "two", "three"] {
+        workspace.exec(&format!("echo {word}"));
+    }
+    let last = workspace.done("logs", json!({ "last": 2 }));
+    assert_eq!((&last["count"], &last["total"]), (&json!(2), &json!(3)));
+    assert_eq!(last["entries"][0]["stdout"], "two\n");
+    let piece = workspace.done(
+        "logs",
+        json!({ "sequence": 3, "offset": 1, "max_bytes": 3 }),
+    );
+    assert_eq!(piece["entries"][0]["stdout"], "hre");
+    assert_eq!(piece["entries"][0]["stdout_truncated"], true);
+    assert_eq!(piece["entries"][0]["stdout_bytes"], 6);
+    workspace.refused("logs", json!({ "sequence": 4 }), "invalid_argument");
+}
+
+fn output_comes_live_and_byte_for_byte(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let script = r"printf 'a\377'; read -r line < pipe; echo $line; exit 7";
+    workspace.exec("mkfifo pipe");
+    let mut exec = world.pyro(["workspace", "exec", workspace.id(), "--", script]);
+    let running = Running::start(&mut exec);
+    running.await_out("a\u{fffd}");
+    workspace.exec("echo go > pipe");
+    let ran = running.wait();
+    assert_eq!(ran.stdout, b"a\xffgo\n");
+    assert_eq!(ran.code(), 7);
+    assert!(ran.err().contains("[workspace-exec] "), "{}", ran.err());
+}
+
+fn several_at_once_get_numbers_of_their_own(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let all: Vec<Running> = (0..12)
+        .map(|which| {
+            let command = format!("echo {which} > {which}; echo {which}");
+            let exec = [
+                "workspace",
+                "exec",
+                workspace.id(),
+                "--json",
+                "--",
+                &command,
+            ];
+            Running::start(&mut world.pyro(exec))
+        })
+        .collect();
+    let mut sequences = BTreeSet::new();
+    for (which, one) in all.into_iter().enumerate() {
+        let result = one.wait().json();
+        assert_eq!(result["stdout"], format!("{which}\n"), "{result:#}");
+        sequences.insert(result["sequence"].as_u64().unwrap());
+    }
+    assert_eq!(sequences, (1..=12).collect());
+    for entry in workspace.done("logs", json!({}))["entries"]
+        .as_array()
+        .unwrap()
+    {
+        let command = entry["command"].as_str().unwrap();
+        let own = command.rsplit(' ').next().unwrap();
+        assert_eq!(entry["stdout"], format!("{own}\n"));
+    }
+}
+
+fn long_output_is_kept_whole_for_later(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    let command = "echo begin; head -c 30000000 /dev/zero | tr '\\0' x; echo end";
+    let result = workspace.done(
+        "exec",
+        json!({ "command": command, "timeout_seconds": 120 }),
+    );
+    assert_eq!(result["stdout_bytes"], 30_000_010);
+    assert_eq!(result["stdout_truncated"], true);
+    let stdout = result["stdout"].as_str().unwrap();
+    assert!(stdout.len() < 2 << 20, "{}", stdout.len());
+    assert!(stdout.starts_with("begin\n") && stdout.ends_with("xend\n"));
+    let piece = |offset: u64| {
+        let arguments = json!({ "sequence": 1, "offset": offset, "max_bytes": 10 });
+        workspace.done("logs", arguments)["entries"][0].clone()
+    };
+    assert_eq!(piece(0)["stdout"], "begin\nxxxx");
+    assert_eq!(piece(15_000_000)["stdout"], "xxxxxxxxxx");
+    let end = piece(30_000_004);
+    assert_eq!(end["stdout"], "xxend\n");
+    assert_eq!(end["stdout_truncated"], false);
+}

@@ -1,0 +1,16 @@
+//! Workspaces: made from files, worked in, looked at, taken out, put back.
+//!
+//! A VM costs seconds where a process costs none, so a story is played on VMs only where the guest
+//! has a part in it.
+
+mod archives;
+mod commands;
+mod export;
+mod files;
+mod names;
+mod patches;
+mod push;
+mod reset;
+mod review;
+mod seeds;
+mod stops;

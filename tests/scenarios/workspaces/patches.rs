@@ -1,0 +1,159 @@
+//! `workspace_patch_apply`.
+
+use pyro_tests::{Surface, Workspace, World};
+use serde_json::json;
+
+crate::stories! { [process, vm] [library]: a_patch_of_git_is_applied }
+crate::stories! { [process] [command_line, library]:
+    a_patch_that_does_not_fit_changes_nothing_and_says_where,
+    a_patch_that_leaves_is_refused,
+    endings_of_lines_and_files_are_kept,
+}
+
+fn a_patch_of_git_is_applied(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.exec("printf 'one\\ntwo\\nthree\\n' > edit; echo bye > gone; echo same > old-name");
+    let patch = "\
+diff --git a/edit b/edit
+--- a/edit
++++ b/edit
+@@ -1,3 +1,3 @@
+ one
+-two
++TWO
+ three
+diff --git a/gone b/gone
+deleted file mode 100644
+--- a/gone
++++ /dev/null
+@@ -1 +0,0 @@
+-bye
+diff --git a/deep/new.sh b/deep/new.sh
+new file mode 100755
+--- /dev/null
++++ b/deep/new.sh
+@@ -0,0 +1,2 @@
++#!/bin/sh
++echo new
+diff --git a/old-name b/new-name
+similarity index 100%
+rename from old-name
+rename to new-name
+";
+    let applied = workspace.done("patch_apply", json!({ "patch": patch }));
+    assert_eq!(applied["changed"], true);
+    assert_eq!(applied["patch"], patch);
+    let told: Vec<_> = applied["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            format!(
+                "{} {}",
+                entry["status"].as_str().unwrap(),
+                entry["path"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert!(
+        told.contains(&"modified /workspace/edit".to_owned()),
+        "{applied:#}"
+    );
+    assert!(
+        told.contains(&"deleted /workspace/gone".to_owned()),
+        "{applied:#}"
+    );
+    assert!(
+        told.contains(&"added /workspace/deep/new.sh".to_owned()),
+        "{applied:#}"
+    );
+    assert_eq!(
+        workspace.output("ls; cat edit new-name; ./deep/new.sh"),
+        "deep\nedit\nnew-name\none\nTWO\nthree\nsame\nnew\n"
+    );
+}
+
+fn a_patch_that_does_not_fit_changes_nothing_and_says_where(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.write("fits", "a\n");
+    workspace.write(
+        "differs",
+        "the first line\nthe second line is this\nthe third line\n",
+    );
+    let patch = "\
+--- a/fits
++++ b/fits
+@@ -1 +1 @@
+-a
++b
+--- a/differs
++++ b/differs
+@@ -1,3 +1,3 @@
+ the first line
+-the second line was that
++changed
+ the third line
+";
+    let told = workspace.refused("patch_apply", json!({ "patch": patch }), "patch_failed");
+    let words = told.to_string();
+    for word in ["differs", "hunk 1", "the second line is this"] {
+        assert!(words.contains(word), "no `{word}` in {told:#}");
+    }
+    assert_eq!(workspace.read("fits"), "a\n");
+    for patch in [
+        "nothing like a patch",
+        "--- a/fits\n+++ b/fits\n@@ broken @@\n",
+    ] {
+        workspace.refused("patch_apply", json!({ "patch": patch }), "patch_failed");
+    }
+    workspace.refused("patch_apply", json!({ "patch": " \n" }), "invalid_argument");
+    assert_eq!(workspace.output("ls; cat fits"), "differs\nfits\na\n");
+}
+
+fn a_patch_that_leaves_is_refused(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.exec("ln -s /tmp out");
+    for path in [
+        "../outside",
+        "/etc/outside",
+        "a/../../outside",
+        "out/outside",
+    ] {
+        let patch = format!("--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+mine\n");
+        let patch = patch.replace("b//", "/");
+        let told = workspace
+            .call("patch_apply", json!({ "patch": patch }))
+            .unwrap_err();
+        let code = told["code"].as_str().unwrap();
+        assert!(
+            ["bad_path", "patch_failed"].contains(&code),
+            "{path}: {told:#}"
+        );
+    }
+    assert_eq!(workspace.output("ls"), "out\n");
+}
+
+fn endings_of_lines_and_files_are_kept(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.write("dos", "one\r\ntwo\r\n");
+    workspace.write("open", "one\ntwo");
+    let patch = "\
+--- a/dos
++++ b/dos
+@@ -1,2 +1,2 @@
+ one\r
+-two\r
++TWO\r
+--- a/open
++++ b/open
+@@ -1,2 +1,2 @@
+ one
+-two
+\\ No newline at end of file
++TWO
+\\ No newline at end of file
+";
+    workspace.done("patch_apply", json!({ "patch": patch }));
+    assert_eq!(workspace.read("dos"), "one\r\nTWO\r\n");
+    assert_eq!(workspace.read("open"), "one\nTWO");
+}

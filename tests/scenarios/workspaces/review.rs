@@ -1,0 +1,157 @@
+//! `workspace_diff`: what changed since the beginning.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use pyro_tests::world::finish;
+use pyro_tests::{Surface, Workspace, World, tree};
+use serde_json::{Value, json};
+
+crate::stories! { [process, vm] [library]:
+    every_kind_of_change_is_told_and_its_patch_makes_the_same_tree,
+}
+crate::stories! { [process] [command_line, library]:
+    the_text_is_bounded_and_the_list_is_not,
+    what_is_no_file_is_named_and_not_compared,
+    a_diff_applies_to_another_workspace,
+}
+
+const SEED: &[(&str, &str)] = &[
+    ("edit", "one\ntwo\nthree\n"),
+    ("open", "no newline"),
+    ("gone", "bye\n"),
+    ("script", "echo x\n"),
+    ("turns", "a file\n"),
+    ("sub/keeps", "kept\n"),
+    ("sub/with space", "a\n"),
+];
+
+const CHANGE: &str = "
+    sed -i s/two/TWO/ edit; printf 'still no newline' > open; rm gone; chmod +x script
+    rm turns; ln -s sub/keeps turns; printf 'b\\n' > 'sub/with space'
+    mkdir -p new/er; echo new > new/er/file; printf '\\000' > new/binary; : > new/empty
+    ln -s ../edit new/link; touch sub/keeps";
+
+fn entry<'a>(diff: &'a Value, path: &str) -> &'a Value {
+    let entries = diff["entries"].as_array().unwrap();
+    let found = entries.iter().find(|entry| entry["path"] == path);
+    found.unwrap_or_else(|| panic!("no {path} in {diff:#}"))
+}
+
+fn apply(folder: &Path, patch: &str) {
+    let file = folder.with_extension("patch");
+    fs::write(&file, patch).unwrap();
+    let ran = finish(
+        Command::new("git")
+            .args(["apply", "--whitespace=nowarn"])
+            .arg(&file)
+            .current_dir(folder)
+            // Not the project that these tests belong to.
+            .env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap())
+            .env("GIT_CONFIG_GLOBAL", "/dev/null"),
+    );
+    assert_eq!(ran.code(), 0, "{}\n{patch}", ran.err());
+}
+
+/// A tree without its times and its folders, neither of which a patch can carry.
+fn files(root: &Path) -> Vec<(String, tree::Kept)> {
+    let all = tree::look(root)
+        .into_iter()
+        .filter(|(_, kept)| kept.kind != "folder");
+    all.map(|(name, mut kept)| {
+        kept.modified = 0;
+        // Of modes git knows one bit.
+        kept.mode &= 0o100;
+        (name.to_string_lossy().into_owned(), kept)
+    })
+    .collect()
+}
+
+fn every_kind_of_change_is_told_and_its_patch_makes_the_same_tree(
+    world: &World,
+    door: &dyn Surface,
+) {
+    let seed = tree::plant(&world.folder().join("seed"), SEED);
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    workspace.output(CHANGE);
+    let diff = workspace.done("diff", json!({}));
+    assert_eq!(diff["changed"], true);
+    assert_eq!(
+        workspace.changes(),
+        [
+            "modified edit",
+            "deleted gone",
+            "added new/binary",
+            "added new/empty",
+            "added new/er/file",
+            "added new/link",
+            "modified open",
+            "modified script",
+            "modified sub/with space",
+            "type_changed turns",
+        ]
+    );
+    let script = entry(&diff, "script");
+    assert_eq!(
+        (&script["old_mode"], &script["new_mode"]),
+        (&json!("0644"), &json!("0755"))
+    );
+    assert_eq!(entry(&diff, "new/binary")["no_patch_because"], "binary");
+    assert_eq!(diff["summary"]["total"], 10);
+    assert_eq!(diff["summary"]["non_text"], 1);
+    assert_eq!(
+        workspace.done("diff", json!({}))["patch"],
+        diff["patch"],
+        "a second look"
+    );
+
+    workspace.exec("rm new/binary");
+    apply(&seed, diff["patch"].as_str().unwrap());
+    let out = world.folder().join("out");
+    workspace.done("export", json!({ "path": ".", "output_path": out }));
+    assert_eq!(files(&seed), files(&out));
+
+    // Bytes that are back are no change, whatever the times say.
+    workspace.exec("rm edit; printf 'one\\ntwo\\nthree\\n' > edit");
+    assert!(!workspace.changes().contains(&"modified edit".to_owned()));
+}
+
+fn the_text_is_bounded_and_the_list_is_not(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.exec("for i in $(seq 10 29); do seq 1000 > file-$i; done");
+    let diff = workspace.done("diff", json!({ "max_bytes": 20_000 }));
+    assert_eq!(diff["summary"]["total"], 20);
+    assert_eq!(diff["patch_truncated"], true);
+    assert!(diff["patch"].as_str().unwrap().len() <= 20_000);
+    assert_eq!(entry(&diff, "file-29")["no_patch_because"], "limit");
+}
+
+fn what_is_no_file_is_named_and_not_compared(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.exec("mkfifo pipe; mkdir deep; mkfifo deep/pipe; echo x > file");
+    let diff = workspace.done("diff", json!({}));
+    assert_eq!(
+        diff["skipped"],
+        json!(["/workspace/deep/pipe", "/workspace/pipe"])
+    );
+    let out = world.folder().join("out");
+    let exported = workspace.done("export", json!({ "path": ".", "output_path": out }));
+    assert_eq!(
+        exported["skipped"].as_array().unwrap().len(),
+        2,
+        "{exported:#}"
+    );
+    assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "x\n");
+    assert!(out.join("pipe").symlink_metadata().is_err());
+}
+
+fn a_diff_applies_to_another_workspace(world: &World, door: &dyn Surface) {
+    let seed = tree::plant(&world.folder().join("seed"), SEED);
+    let [one, other] = [(); 2].map(|()| Workspace::with(world, door, json!({ "seed_path": seed })));
+    one.output(CHANGE);
+    one.exec("rm new/binary");
+    let diff = one.done("diff", json!({}));
+    other.done("patch_apply", json!({ "patch": diff["patch"] }));
+    assert_eq!(other.done("diff", json!({}))["patch"], diff["patch"]);
+}

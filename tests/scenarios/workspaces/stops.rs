@@ -1,0 +1,114 @@
+//! `workspace_stop`, `workspace_start`, and machines that end by themselves.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pyro_tests::leftovers::processes;
+use pyro_tests::surfaces::{cli::CommandLine, engine::Library};
+use pyro_tests::world::eventually;
+use pyro_tests::{Surface, Workspace, World};
+use serde_json::{Value, json};
+
+crate::stories! { [process, vm] [library]: what_was_acknowledged_outlasts_a_stop }
+crate::stories! { [process, vm]:
+    a_later_process_finds_it,
+    a_killed_machine_is_started_again_and_says_so,
+}
+crate::stories! { [process] [command_line, library]: every_use_starts_a_stopped_one }
+
+fn what_was_acknowledged_outlasts_a_stop(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.write("written", "by write\n");
+    workspace.exec("echo by exec > exec; echo root > /tmp/on-the-root-disk-$$; nohup sleep 1000 >/dev/null 2>&1 &");
+    let stopped = workspace.done("stop", json!({}));
+    assert_eq!(stopped["state"], "stopped");
+    assert_ne!(stopped["stopped_because"], Value::Null);
+    assert!(processes(&world.state_dir()).is_empty());
+    assert_eq!(workspace.done("stop", json!({}))["state"], "stopped");
+    let started = workspace.done("start", json!({}));
+    assert_eq!(started["state"], "started");
+    assert_eq!(started["stopped_because"], Value::Null);
+    let result = workspace.exec("cat written exec");
+    assert_eq!(result["stdout"], "by write\nby exec\n");
+    assert_eq!(result["workspace_started"], false);
+    assert_eq!(workspace.changes(), ["added exec", "added written"]);
+}
+
+fn a_later_process_finds_it(world: &World) {
+    let first = Library::new(world);
+    let workspace = Workspace::with(world, &first, json!({ "name": "lasting" }));
+    workspace.write("file", "made earlier\n");
+    // Another process, while the first is there and after it.
+    let door = CommandLine(world);
+    let exec = || {
+        let arguments = json!({ "workspace_id": "lasting", "command": "cat file" });
+        let result = door.call("workspace_exec", arguments).unwrap();
+        assert_eq!(result["stdout"], "made earlier\n");
+        assert_eq!(result["workspace_started"], false);
+    };
+    exec();
+    let id = workspace.id().to_owned();
+    std::mem::forget(workspace);
+    drop(first);
+    exec();
+    door.call("workspace_delete", json!({ "workspace_id": id }))
+        .unwrap();
+}
+
+fn a_killed_machine_is_started_again_and_says_so(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.exec("echo kept > file; sync");
+    let all = processes(&world.state_dir());
+    assert!(!all.is_empty());
+    for process in &all {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    }
+    eventually("all are gone", Duration::from_secs(10), || {
+        processes(&world.state_dir()).is_empty()
+    });
+    let status = workspace.status();
+    assert_eq!(status["state"], "stopped");
+    assert!(!status["stopped_because"].as_str().unwrap().is_empty());
+    let result = workspace.exec("cat file");
+    assert_eq!(result["stdout"], "kept\n");
+    assert_eq!(result["workspace_started"], true);
+    assert_eq!(workspace.exec("true")["workspace_started"], false);
+    let logs = workspace.done("logs", json!({}));
+    let events: Vec<_> = logs["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["event"])
+        .collect();
+    assert_eq!(events, ["created", "stopped", "started"]);
+}
+
+fn every_use_starts_a_stopped_one(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.write("file", "x\n");
+    let source = pyro_tests::tree::plant(&world.folder().join("source"), &[("pushed", "")]);
+    let out = world.folder().join("out");
+    let patch = "--- a/file\n+++ b/file\n@@ -1 +1 @@\n-x\n+y\n";
+    for (operation, arguments) in [
+        ("exec", json!({ "command": "true" })),
+        ("file_list", json!({})),
+        ("file_read", json!({ "path": "file" })),
+        ("file_write", json!({ "path": "file", "text": "x\n" })),
+        ("diff", json!({})),
+        ("patch_apply", json!({ "patch": patch })),
+        ("sync_push", json!({ "source_path": source })),
+        ("export", json!({ "path": "file", "output_path": out })),
+    ] {
+        workspace.done("stop", json!({}));
+        let result = workspace.done(operation, arguments);
+        assert_eq!(result["workspace_started"], true, "{operation}: {result:#}");
+        assert_eq!(workspace.status()["state"], "started", "{operation}");
+    }
+    // To look at one is no use of it.
+    workspace.done("stop", json!({}));
+    workspace.done("logs", json!({}));
+    workspace.done("update", json!({ "name": "still asleep" }));
+    assert_eq!(workspace.status()["state"], "stopped");
+}

@@ -1,0 +1,121 @@
+//! A workspace of a test, behind a door.
+
+use serde_json::{Value, json};
+
+use crate::surfaces::Surface;
+use crate::world::{Backend, World};
+
+/// Is deleted when its story is over, through the same door.
+pub struct Workspace<'a> {
+    door: &'a dyn Surface,
+    /// What was answered when it was made.
+    pub created: Value,
+}
+
+impl<'a> Workspace<'a> {
+    /// An empty one.
+    pub fn new(world: &World, door: &'a dyn Surface) -> Self {
+        Self::with(world, door, json!({}))
+    }
+
+    /// One with these arguments, and small in all others.
+    pub fn with(world: &World, door: &'a dyn Surface, arguments: Value) -> Self {
+        let created = Self::try_with(world, door, arguments)
+            .unwrap_or_else(|told| panic!("no workspace: {told:#}"));
+        Self { door, created }
+    }
+
+    /// The same, where a refusal is the point.
+    pub fn try_with(
+        world: &World,
+        door: &dyn Surface,
+        mut arguments: Value,
+    ) -> Result<Value, Value> {
+        arguments["environment"] = json!("debian:12");
+        arguments["mem_mib"] = json!(256);
+        arguments["allow_host_compat"] = json!(world.backend == Backend::Process);
+        door.call("workspace_create", arguments)
+    }
+
+    pub fn id(&self) -> &str {
+        self.created["workspace_id"].as_str().expect("an id")
+    }
+
+    /// Calls an operation of workspaces, by its name without `workspace_`.
+    pub fn call(&self, operation: &str, mut arguments: Value) -> Result<Value, Value> {
+        arguments["workspace_id"] = json!(self.id());
+        self.door.call(&format!("workspace_{operation}"), arguments)
+    }
+
+    /// The same, where nothing else than success will do.
+    #[track_caller]
+    pub fn done(&self, operation: &str, arguments: Value) -> Value {
+        self.call(operation, arguments)
+            .unwrap_or_else(|told| panic!("{operation}: {told:#}"))
+    }
+
+    /// A refusal with this code.
+    #[track_caller]
+    pub fn refused(&self, operation: &str, arguments: Value, code: &str) -> Value {
+        match self.call(operation, arguments) {
+            Ok(result) => panic!("{operation} went well: {result:#}"),
+            Err(told) => {
+                assert_eq!(told["code"], code, "{told:#}");
+                told
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn exec(&self, command: &str) -> Value {
+        self.done("exec", json!({ "command": command }))
+    }
+
+    /// What a command that goes well writes.
+    #[track_caller]
+    pub fn output(&self, command: &str) -> String {
+        let result = self.exec(command);
+        assert_eq!(result["exit_code"], 0, "{result:#}");
+        result["stdout"].as_str().expect("text").to_owned()
+    }
+
+    #[track_caller]
+    pub fn write(&self, path: &str, text: &str) {
+        self.done("file_write", json!({ "path": path, "text": text }));
+    }
+
+    #[track_caller]
+    pub fn read(&self, path: &str) -> String {
+        let read = self.done("file_read", json!({ "path": path }));
+        read["content"].as_str().expect("text").to_owned()
+    }
+
+    /// The paths that differ from the baseline, each behind what became of it.
+    #[track_caller]
+    pub fn changes(&self) -> Vec<String> {
+        let diff = self.done("diff", json!({}));
+        let entries = diff["entries"].as_array().expect("entries");
+        let told = |entry: &Value| {
+            let word = |key: &str| entry[key].as_str().expect("text").to_owned();
+            format!("{} {}", word("status"), word("path"))
+        };
+        entries.iter().map(told).collect()
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.done("status", json!({}))
+    }
+}
+
+impl Drop for Workspace<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        if let Err(told) = self.call("delete", json!({})) {
+            // A story may have deleted it itself.
+            assert_eq!(told["code"], "unknown_workspace", "{told:#}");
+        }
+    }
+}
