@@ -81,8 +81,7 @@ impl<'a> Vm<'a> {
         let over = seconds_since_1970() - 1.0;
         let store = Connection::open(world.state_dir().join("pyro.db")).unwrap();
         let changed = store.execute(
-            "UPDATE vms SET expires_at = ?1, record = json_set(record, '$.expires_at', ?1)
-             WHERE vm_id = ?2",
+            "UPDATE vms SET record = json_set(record, '$.expires_at', ?1) WHERE vm_id = ?2",
             (over, &self.id),
         );
         assert_eq!(changed.unwrap(), 1);

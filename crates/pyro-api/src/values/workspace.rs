@@ -1,8 +1,9 @@
 //! A workspace as its record shows it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{ExecutionMode, Labels, VmState};
@@ -12,10 +13,7 @@ use crate::report::{Report, Text};
 pub const WORKSPACE_PATH: &str = "/workspace";
 
 /// What a workspace may reach.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
-)]
-#[schemars(inline)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum NetworkPolicy {
     /// Nothing: the guest has no network device
     #[default]
@@ -28,6 +26,20 @@ pub enum NetworkPolicy {
     #[serde(rename = "egress+published-ports")]
     #[value(name = "egress+published-ports")]
     EgressPublishedPorts,
+}
+
+impl JsonSchema for NetworkPolicy {
+    fn schema_name() -> Cow<'static, str> {
+        "NetworkPolicy".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["off", "egress", "egress+published-ports"] })
+    }
 }
 
 impl std::fmt::Display for NetworkPolicy {
