@@ -6,11 +6,35 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 use pyro_tests::World;
 use pyro_tests::world::{finish, pyro};
 
 const NAME: &str = "pyrotest";
+
+/// An entry of the list of users.
+struct User {
+    name: String,
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    /// By name or number. Asked of `getent`: this program is static, and the libraries that the
+    /// host's list of users may need are not made for one.
+    fn find(key: &str) -> Option<Self> {
+        let found = finish(Command::new("getent").args(["passwd", key]));
+        let line = found.out();
+        let mut fields = line.trim_end().split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+        let mut ids = fields.skip(1).map(str::parse);
+        Some(Self {
+            name,
+            uid: ids.next()?.ok()?,
+            gid: ids.next()?.ok()?,
+        })
+    }
+}
 
 /// Somebody without any right, whose home, programs and state are below a world's folder.
 pub(crate) struct Person<'a> {
@@ -23,9 +47,7 @@ impl<'a> Person<'a> {
         let user = if geteuid().is_root() {
             created()
         } else {
-            User::from_uid(geteuid())
-                .expect("the user's entry")
-                .expect("an entry for this user")
+            User::find(&geteuid().to_string()).expect("an entry for this user")
         };
         let person = Self { world, user };
         person.own(world.folder(), 0o755);
@@ -58,8 +80,7 @@ impl<'a> Person<'a> {
     }
 
     fn own(&self, folder: &Path, mode: u32) {
-        let (uid, gid) = (self.user.uid.as_raw(), self.user.gid.as_raw());
-        chown(folder, Some(uid), Some(gid)).expect("to give a folder away");
+        chown(folder, Some(self.user.uid), Some(self.user.gid)).expect("to give a folder away");
         fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("a mode");
     }
 
@@ -111,7 +132,7 @@ pub(crate) fn agent() -> PathBuf {
 }
 
 fn created() -> User {
-    let find = || User::from_name(NAME).expect("the list of users");
+    let find = || User::find(NAME);
     find().unwrap_or_else(|| {
         let ran = finish(Command::new("useradd").args(["--create-home", NAME]));
         assert_eq!(ran.code(), 0, "useradd {NAME}: {}", ran.err());

@@ -11,6 +11,9 @@ use pyro_api::Error;
 use super::create::random_hex;
 use crate::error::state_unusable;
 
+/// How a mark begins that is not locked yet.
+const NEW: &str = ".new-";
+
 pub(crate) struct Owner {
     id: String,
     path: PathBuf,
@@ -27,13 +30,16 @@ impl Owner {
                 .create(&folder)?;
             let id = random_hex(16)?;
             let path = folder.join(&id);
+            // Locked before it has its name, so that nobody ever takes it for a dead one's.
+            let unnamed = folder.join(format!("{NEW}{id}"));
             let file = OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
-                .open(&path)?;
+                .open(&unnamed)?;
             let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
                 .map_err(|(_, errno)| io::Error::from(errno))?;
+            fs::rename(&unnamed, &path)?;
             Ok(Self {
                 id,
                 path,
@@ -58,11 +64,16 @@ impl Owner {
             return;
         };
         for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-            // A mark is locked right after it is made; a young one may not be locked yet.
-            let settled = fs::metadata(&path)
-                .and_then(|metadata| metadata.modified())
-                .is_ok_and(|made| made.elapsed().is_ok_and(|age| age.as_secs() > 10));
-            if settled && !is_locked(&path) {
+            let is_new = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(NEW));
+            // One without its name may not be locked yet.
+            let settled = || {
+                fs::metadata(&path)
+                    .and_then(|metadata| metadata.modified())
+                    .is_ok_and(|made| made.elapsed().is_ok_and(|age| age.as_secs() > 10))
+            };
+            if (!is_new || settled()) && !is_locked(&path) {
                 let _ = fs::remove_file(path);
             }
         }
