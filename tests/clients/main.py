@@ -11,8 +11,6 @@ import traceback
 
 from world import World
 
-MODULES = ["python", "inspector", "claude", "opencode"]
-
 
 def stories(name):
     module = importlib.import_module(f"{name}_client")
@@ -44,4 +42,4 @@ def main(names):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or MODULES))
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """The official Python client, in every revision of the protocol that it speaks."""
 
 import asyncio
+import json
 import time
 from contextlib import asynccontextmanager
 
@@ -78,18 +79,16 @@ class Tools:
         self.client = client
         self.version = version
 
-    async def call(self, name, **arguments):
-        result = await self.client.call_tool(name, arguments)
+    async def call(self, tool, /, **arguments):
+        result = await self.client.call_tool(tool, arguments)
         assert not result.is_error, result.content[0].text
         if self.version < STRUCTURED:
-            import json
-
             return json.loads(result.content[0].text)
-        assert result.structured_content is not None, name
+        assert result.structured_content is not None, tool
         return result.structured_content
 
-    async def refused(self, name, **arguments):
-        result = await self.client.call_tool(name, arguments)
+    async def refused(self, tool, /, **arguments):
+        result = await self.client.call_tool(tool, arguments)
         assert result.is_error, result
         return result
 

@@ -201,12 +201,18 @@ impl<E: HandleAll> ServerHandler for Server<E> {
     async fn list_tools(
         &self,
         _page: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.tools.offered.iter();
-        Ok(ListToolsResult::with_all_items(
-            tools.map(|offered| offered.tool.clone()).collect(),
-        ))
+        let form = Form::of(context.protocol_version().as_ref());
+        let tools = self.tools.offered.iter().map(|offered| {
+            let mut tool = offered.tool.clone();
+            if form == Form::TextOnly {
+                // A newer client that speaks an older revision holds us to what it sees here.
+                tool.output_schema = None;
+            }
+            tool
+        });
+        Ok(ListToolsResult::with_all_items(tools.collect()))
     }
 
     async fn call_tool(

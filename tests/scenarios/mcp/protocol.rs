@@ -34,11 +34,17 @@ fn every_revision_with_initialize_is_spoken(world: &World) {
         let listed = client.request(1, "tools/list", json!({}));
         let tools = listed["result"]["tools"].as_array().unwrap();
         assert_eq!(tools[0]["name"], "vm_run");
+        let structured = version >= "2025-06-18";
+        assert_eq!(
+            tools[0]["outputSchema"].is_object(),
+            structured,
+            "{version}"
+        );
 
         let result = client.call(2, "vm_run", command(world, "echo hi; exit 3"));
         assert_eq!(result["isError"], false);
         let text = result["content"][0]["text"].as_str().unwrap();
-        if version < "2025-06-18" {
+        if !structured {
             // No structured content yet: the text is the facts.
             assert_eq!(result.get("structuredContent"), None);
             let facts: Value = serde_json::from_str(text).unwrap();
