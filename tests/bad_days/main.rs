@@ -13,6 +13,7 @@ mod kills;
 mod missing;
 mod templates;
 mod users;
+mod workspaces;
 
 mod error;
 mod mounts;

@@ -1,0 +1,98 @@
+//! Guests that mean harm to their own workspace.
+
+use pyro_tests::surfaces::engine::Library;
+use pyro_tests::{Workspace, World, tree};
+use serde_json::json;
+
+crate::stories![Vm:
+    a_guest_that_hurts_itself_is_usable_afterwards,
+    a_guest_that_fills_its_disk_refuses_whole_and_recovers,
+];
+
+/// One workspace for all, as each begins with a VM.
+fn a_guest_that_hurts_itself_is_usable_afterwards(world: &World) {
+    let door = Library::new(world);
+    let workspace = Workspace::new(world, &door);
+    workspace
+        .output("grep -q '^pyro.agent$' /sys/class/virtio-ports/*/name; echo kept > file; sync");
+    let survives = |started: bool| {
+        let result = workspace.exec("cat file");
+        assert_eq!(
+            (&result["stdout"], &result["workspace_started"]),
+            (&json!("kept\n"), &json!(started))
+        );
+    };
+    // All that it can kill.
+    let killed = workspace.exec("kill -9 -1; sleep 100");
+    assert_ne!(killed["exit_code"], 0);
+    survives(false);
+    // Its memory, which costs the command its life.
+    assert_ne!(workspace.exec("tail /dev/zero")["exit_code"], 0);
+    survives(false);
+    // Its processes, which end with the time of the command.
+    let bomb = "bomb() { bomb | bomb & }; bomb; sleep 1000";
+    let bombed = workspace.done("exec", json!({ "command": bomb, "timeout_seconds": 5 }));
+    assert_ne!(bombed["exit_code"], 0);
+    survives(false);
+    // Odd files where it looks.
+    workspace.output("mknod device c 1 3; mknod disk b 254 0; mkfifo pipe");
+    let diff = workspace.done("diff", json!({}));
+    assert_eq!(diff["skipped"].as_array().unwrap().len(), 3, "{diff:#}");
+    let out = world.folder().join("out");
+    let exported = workspace.done("export", json!({ "path": ".", "output_path": out }));
+    assert_eq!(
+        exported["skipped"].as_array().unwrap().len(),
+        3,
+        "{exported:#}"
+    );
+    assert_eq!(tree::look(&out).len(), 1);
+    // And itself.
+    let told = workspace.refused(
+        "exec",
+        json!({ "command": "echo o > /proc/sysrq-trigger; sleep 1000" }),
+        "vm_died",
+    );
+    assert!(
+        told["hint"].as_str().unwrap().contains("starts it again"),
+        "{told:#}"
+    );
+    let logs = workspace.done("logs", json!({}));
+    survives(true);
+    assert_eq!(workspace.status()["stopped_because"], json!(null));
+    assert!(logs["total"].as_u64().unwrap() > 0);
+}
+
+fn a_guest_that_fills_its_disk_refuses_whole_and_recovers(world: &World) {
+    let door = Library::new(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.write("file", "small\n");
+    // Room is taken without a byte that the host would have to keep.
+    workspace.exec(
+        "free=$(df --output=avail -B1M / | tail -n 1); fallocate -l $((free - 2))M filler; sync",
+    );
+    let big = "x".repeat(4 << 20);
+    let source = tree::plant(
+        &world.folder().join("source"),
+        &[("a", "new\n"), ("file", "new\n"), ("z-big", &big)],
+    );
+    let push = json!({ "source_path": source });
+    workspace.refused("sync_push", push.clone(), "guest_no_space");
+    assert_eq!(workspace.output("ls; cat file"), "file\nfiller\nsmall\n");
+    workspace.exec("dd if=/dev/zero of=rest bs=4k 2> /dev/null; sync");
+    let text = "y".repeat(64 << 10);
+    workspace.refused(
+        "file_write",
+        json!({ "path": "file", "text": text }),
+        "guest_no_space",
+    );
+    let mut patch = format!("--- a/file\n+++ b/file\n@@ -1 +1,{} @@\n-small\n", 64 << 4);
+    patch.push_str(&format!("+{}\n", "z".repeat(63)).repeat(64 << 4));
+    workspace.refused("patch_apply", json!({ "patch": patch }), "guest_no_space");
+    assert_eq!(workspace.read("file"), "small\n");
+    workspace.output("rm filler rest");
+    workspace.done("sync_push", push);
+    assert_eq!(
+        workspace.output("cat a file; stat -c %s z-big"),
+        format!("new\nnew\n{}\n", 4 << 20)
+    );
+}

@@ -1,0 +1,277 @@
+//! `kill -9` of pyro in the middle of everything that it does to a workspace.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::world::finish;
+use pyro_tests::{Backend, Surface, Workspace, World, tree};
+use serde_json::json;
+
+use super::assert_only_listed;
+use crate::{error, records};
+
+crate::stories_of_both_backends![a_killed_create_leaves_all_or_nothing];
+
+mod on_the_host {
+    use super::*;
+    crate::stories![Process:
+        a_killed_push_is_made_whole_or_not_at_all,
+        a_killed_patch_is_made_whole_or_not_at_all,
+        a_killed_export_leaves_nothing_beside_it,
+        a_killed_reset_leaves_a_workspace_that_works,
+        a_killed_delete_leaves_a_workspace_or_none,
+        a_killed_exec_ends_its_command,
+    ];
+}
+
+/// How often one thing is interrupted, each time later.
+fn rounds(world: &World) -> u32 {
+    match world.backend {
+        Backend::Process => 24,
+        Backend::Vm => 5,
+    }
+}
+
+/// Interrupts a command at moments that are spread over the time that it takes, and looks after
+/// each.
+fn at_many_moments(
+    world: &World,
+    mut command: impl FnMut(u32) -> Command,
+    mut look: impl FnMut(u32),
+) {
+    let started = Instant::now();
+    error::none(&finish(&mut command(0)));
+    let takes = started.elapsed();
+    look(0);
+    let rounds = rounds(world);
+    for round in 1..=rounds {
+        let mut child = command(round)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(takes * round / (rounds + 1));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        look(round);
+    }
+    // The mark of a killed process goes when it is old enough and somebody looks.
+    records::age_all(world);
+}
+
+/// The seed or source of a round: each file says which round it is.
+fn files_of(world: &World, round: u32) -> PathBuf {
+    let folder = world.folder().join(format!("source-{round}"));
+    fs::create_dir(&folder).unwrap();
+    for number in 0..200 {
+        fs::write(
+            folder.join(format!("file-{number}")),
+            format!("round {round}\n"),
+        )
+        .unwrap();
+    }
+    folder
+}
+
+/// What every file says, if they all say the same.
+fn the_one_round(workspace: &Workspace<'_>) -> String {
+    let said = workspace.output("ls | wc -l; cat * | sort -u");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "half of it was done: {lines:?}");
+    assert_eq!(lines[0].trim(), "200", "{lines:?}");
+    lines[1].to_owned()
+}
+
+fn a_killed_create_leaves_all_or_nothing(world: &World) {
+    let door = CommandLine(world);
+    let seed = files_of(world, 0);
+    let create = |_| {
+        let mut create = world.pyro(["workspace", "create", "debian:12", "--mem-mib", "256"]);
+        if world.backend == Backend::Process {
+            create.arg("--allow-host-compat");
+        }
+        create.arg("--seed-path").arg(&seed);
+        create
+    };
+    at_many_moments(world, create, |_| {
+        for id in assert_only_listed(world, &door) {
+            let exec = json!({ "workspace_id": id, "command": "ls | wc -l" });
+            let result = door.call("workspace_exec", exec).unwrap();
+            assert_eq!(result["stdout"].as_str().unwrap().trim(), "200");
+            door.call("workspace_delete", json!({ "workspace_id": id }))
+                .unwrap();
+        }
+        assert_only_listed(world, &door);
+    });
+    error::none(&finish(&mut world.run(&["--mem-mib", "256"], ["true"])));
+}
+
+fn a_killed_push_is_made_whole_or_not_at_all(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let push = |round| {
+        let mut push = world.pyro(["workspace", "sync", "push", workspace.id()]);
+        push.arg(files_of(world, round));
+        push
+    };
+    let mut last = 0;
+    at_many_moments(world, push, |round| {
+        let said = the_one_round(&workspace);
+        let expected = [format!("round {round}"), format!("round {last}")];
+        assert!(expected.contains(&said), "{said} after {round}");
+        last = said[6..].parse().unwrap();
+    });
+    drop(workspace);
+    error::none(&finish(&mut world.run(&["--mem-mib", "256"], ["true"])));
+}
+
+fn a_killed_patch_is_made_whole_or_not_at_all(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.exec("for i in $(seq 0 199); do echo 'round x' > file-$i; done");
+    let last = std::cell::RefCell::new("round x".to_owned());
+    let patch = |round| {
+        let mut text = String::new();
+        for number in 0..200 {
+            text += &format!(
+                "--- a/file-{number}\n+++ b/file-{number}\n@@ -1 +1 @@\n-{}\n+round {round}\n",
+                last.borrow()
+            );
+        }
+        let file = world.folder().join(format!("patch-{round}"));
+        fs::write(&file, text).unwrap();
+        let mut patch = world.pyro([
+            "workspace",
+            "patch",
+            "apply",
+            workspace.id(),
+            "--patch-file",
+        ]);
+        patch.arg(file);
+        patch
+    };
+    at_many_moments(world, patch, |round| {
+        let said = the_one_round(&workspace);
+        assert!(
+            said == format!("round {round}") || said == *last.borrow(),
+            "{said} after {round}"
+        );
+        *last.borrow_mut() = said;
+    });
+    drop(workspace);
+    error::none(&finish(&mut world.run(&["--mem-mib", "256"], ["true"])));
+}
+
+fn a_killed_export_leaves_nothing_beside_it(world: &World) {
+    let door = CommandLine(world);
+    let seed = files_of(world, 0);
+    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    let parent = world.folder().join("exports");
+    fs::create_dir(&parent).unwrap();
+    let out = parent.join("out");
+    let export = |_| {
+        let mut export = world.pyro([
+            "workspace",
+            "export",
+            workspace.id(),
+            "/workspace",
+            "--output",
+        ]);
+        export.arg(&out);
+        export
+    };
+    at_many_moments(world, export, |_| {
+        if out.exists() {
+            assert_eq!(tree::look(&out), tree::look(&seed));
+            fs::remove_dir_all(&out).unwrap();
+        }
+    });
+    // The next one clears away what those before it could not.
+    workspace.done("export", json!({ "path": ".", "output_path": out }));
+    assert_eq!(tree::look(&out), tree::look(&seed));
+    let beside: Vec<_> = fs::read_dir(&parent)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(beside, ["out"]);
+    drop(workspace);
+    error::none(&finish(&mut world.run(&["--mem-mib", "256"], ["true"])));
+}
+
+fn a_killed_reset_leaves_a_workspace_that_works(world: &World) {
+    let door = CommandLine(world);
+    let seed = files_of(world, 0);
+    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    let reset = |round| {
+        workspace.output(&format!(
+            "for file in *; do echo 'round {}' > $file; done",
+            round + 1
+        ));
+        world.pyro(["workspace", "reset", workspace.id()])
+    };
+    at_many_moments(world, reset, |round| {
+        let said = the_one_round(&workspace);
+        let expected = [format!("round {}", round + 1), "round 0".to_owned()];
+        assert!(expected.contains(&said), "{said} after {round}");
+        assert_eq!(workspace.changes().is_empty(), said == "round 0");
+    });
+    workspace.done("reset", json!({}));
+    assert_eq!(the_one_round(&workspace), "round 0");
+    drop(workspace);
+    error::none(&finish(&mut world.run(&["--mem-mib", "256"], ["true"])));
+}
+
+fn a_killed_delete_leaves_a_workspace_or_none(world: &World) {
+    let door = CommandLine(world);
+    let delete = |round| {
+        let created = Workspace::try_with(world, &door, json!({ "name": format!("n{round}") }));
+        let id = created.unwrap()["workspace_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        world.pyro(["workspace", "delete", &id])
+    };
+    at_many_moments(world, delete, |_| {
+        for id in assert_only_listed(world, &door) {
+            let exec = json!({ "workspace_id": id, "command": "true" });
+            assert_eq!(door.call("workspace_exec", exec).unwrap()["exit_code"], 0);
+            door.call("workspace_delete", json!({ "workspace_id": id }))
+                .unwrap();
+        }
+        assert_only_listed(world, &door);
+    });
+    error::none(&finish(&mut world.run(&["--mem-mib", "256"], ["true"])));
+}
+
+/// The workspace goes on, the command that nobody waits for does not.
+fn a_killed_exec_ends_its_command(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let script = "echo $$ > pid; echo at work; exec sleep 1000";
+    let command = world.pyro(["workspace", "exec", workspace.id(), "--", script]);
+    let exec = crate::watched::Watched::running(world, command);
+    exec.signal(nix::sys::signal::Signal::SIGKILL);
+    exec.ends_at_once();
+    pyro_tests::world::eventually("its command is gone", Duration::from_secs(10), || {
+        workspace.exec("kill -0 $(cat pid)")["exit_code"] != 0
+    });
+    assert_eq!(workspace.exec("true")["workspace_started"], false);
+    // What it wrote is not kept by anybody.
+    workspace.done("reset", json!({}));
+    let outputs = world
+        .state_dir()
+        .join("workspaces")
+        .join(workspace.id())
+        .join("output");
+    let mut names = fs::read_dir(outputs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    assert!(!names.any(|name| name.to_string_lossy().starts_with('.')));
+    drop(workspace);
+    records::age_all(world);
+    error::none(&finish(&mut world.run(&["--mem-mib", "256"], ["true"])));
+}
