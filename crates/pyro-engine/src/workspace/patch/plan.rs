@@ -444,9 +444,8 @@ impl Planner<'_> {
             return Ok(Some(content));
         }
         let too_hard = || PatchError::TooHard { path: told(path) };
-        // Taking a file apart costs about this much, next to comparing two lines of it.
-        let taking_apart = content.len() / 4;
-        self.effort.spend(taking_apart).map_err(|_| too_hard())?;
+        // Taking a file apart costs as well; a patch may name one again and again.
+        self.effort.spend(content.len()).map_err(|_| too_hard())?;
         let mut draft = Draft::new(content);
         let mut fits = true;
         for (index, hunk) in section.hunks.iter().enumerate() {
