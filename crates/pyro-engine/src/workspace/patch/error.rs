@@ -77,7 +77,10 @@ pub(crate) enum PatchError {
     TooLarge { path: String },
     #[error("the patched files are too large together")]
     TooMuch,
-    #[error("{path} is too repetitive to search for the hunks within reason")]
+    #[error(
+        "finding the places of the hunks takes too much work at {path}: it is too long or too \
+         repetitive, or named too often; give right line numbers, or smaller patches"
+    )]
     TooHard { path: String },
     #[error("{}", failures_in_words(.failures, *.complete))]
     Hunks {

@@ -13,8 +13,10 @@
 //! header, take the nearest of several places that fit without a word, and say nothing about what
 //! is there instead; mpatch knows only UTF-8.
 
+mod content;
 mod edit;
 mod error;
+mod files;
 mod header;
 mod hunk;
 mod indent;

@@ -6,22 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::content::{content_of, link, made, not_a_file};
 use super::edit::{Draft, HunkError};
 use super::error::{HunkFailure, told};
+use super::files::{Files, Old};
 use super::label::Label;
 use super::mode;
 use super::place::Effort;
 use super::section::{Move, Section};
 use super::text::{Text, shown};
-use super::{FileChange, MAX_FILE, MAX_RESULT, Node, Note, PatchError, Plan, Status};
+use super::{MAX_FILE, Node, Note, PatchError, Plan};
 
 /// Told of; a model mends no more at once.
 const FAILURES: usize = 5;
 /// A patch with more is a mistake or an attack.
 const SECTIONS: usize = 10_000;
-const LONGEST_TARGET: usize = 4095;
-
-type Old<'o> = dyn Fn(&[u8]) -> Node + 'o;
 
 pub(super) fn plan(sections: &[Section<'_>], old: &Old<'_>) -> Result<Plan, PatchError> {
     if sections.len() > SECTIONS {
@@ -444,9 +443,8 @@ impl Planner<'_> {
             return Ok(Some(content));
         }
         let too_hard = || PatchError::TooHard { path: told(path) };
-        // Taking a file apart costs about this much, next to comparing two lines of it.
-        let taking_apart = content.len() / 4;
-        self.effort.spend(taking_apart).map_err(|_| too_hard())?;
+        // Taking a file apart costs as well; a patch may name one again and again.
+        self.effort.spend(content.len()).map_err(|_| too_hard())?;
         let mut draft = Draft::new(content);
         let mut fits = true;
         for (index, hunk) in section.hunks.iter().enumerate() {
@@ -483,174 +481,5 @@ impl Planner<'_> {
             true => Err(PatchError::TooLarge { path: told(path) }),
             false => Ok(Some(content)),
         }
-    }
-}
-
-/// Refuses what is no file (or link, where links will do).
-fn not_a_file(
-    section: &Section<'_>,
-    path: &[u8],
-    node: &Node,
-    links: bool,
-) -> Result<(), PatchError> {
-    let what = match node {
-        Node::Missing => "not there".to_owned(),
-        Node::File { .. } => return Ok(()),
-        Node::Link { .. } if links => return Ok(()),
-        Node::Link { target } => format!(
-            "a symbolic link to {}; patch that file instead",
-            shown(target)
-        ),
-        Node::Folder => "a folder".to_owned(),
-        Node::Special => "neither a file nor a folder".to_owned(),
-        Node::TooLarge => return Err(PatchError::TooLarge { path: told(path) }),
-    };
-    Err(PatchError::NotAFile {
-        line: section.line,
-        path: told(path),
-        what,
-    })
-}
-
-fn content_of(
-    section: &Section<'_>,
-    path: &[u8],
-    node: Node,
-    links: bool,
-) -> Result<(Vec<u8>, Option<u32>), PatchError> {
-    not_a_file(section, path, &node, links)?;
-    Ok(match node {
-        Node::File { content, mode } => (content.to_vec(), Some(mode)),
-        Node::Link { target } => (target, None),
-        Node::Missing | Node::Folder | Node::Special | Node::TooLarge => (Vec::new(), None),
-    })
-}
-
-/// What comes of patched content; without a mode it is a link's target.
-fn made(
-    section: &Section<'_>,
-    path: &[u8],
-    content: Vec<u8>,
-    old_mode: Option<u32>,
-) -> Result<Node, PatchError> {
-    let Some(old_mode) = old_mode else {
-        return link(section, path, content);
-    };
-    if section.new_mode.is_some_and(mode::is_link) {
-        return Err(PatchError::NotAFile {
-            line: section.line,
-            path: told(path),
-            what: "a file; to make it a link, delete it and make a new one with `new file mode \
-                   120000`"
-                .to_owned(),
-        });
-    }
-    Ok(Node::File {
-        content: content.into(),
-        mode: mode::changed(old_mode, section.old_mode, section.new_mode),
-    })
-}
-
-fn link(section: &Section<'_>, path: &[u8], target: Vec<u8>) -> Result<Node, PatchError> {
-    let fits = !target.is_empty() && target.len() <= LONGEST_TARGET && !target.contains(&0);
-    match fits {
-        true => Ok(Node::Link { target }),
-        false => Err(PatchError::NotAFile {
-            line: section.line,
-            path: told(path),
-            what: "a symbolic link without a usable target in this patch".to_owned(),
-        }),
-    }
-}
-
-/// The files as the sections so far have left them.
-struct Files<'o> {
-    old: &'o Old<'o>,
-    now: BTreeMap<Vec<u8>, Node>,
-    /// Files that a later section moves, while another is at their path already.
-    displaced: BTreeMap<Vec<u8>, Node>,
-    /// Where renamed files were.
-    origins: BTreeMap<Vec<u8>, Vec<u8>>,
-    total: usize,
-}
-
-impl<'o> Files<'o> {
-    fn new(old: &'o Old<'o>) -> Self {
-        Self {
-            old,
-            now: BTreeMap::new(),
-            displaced: BTreeMap::new(),
-            origins: BTreeMap::new(),
-            total: 0,
-        }
-    }
-
-    fn before(&self, path: &[u8]) -> Node {
-        (self.old)(path)
-    }
-
-    fn is_before(&self, path: &[u8]) -> bool {
-        self.before(path) != Node::Missing
-    }
-
-    fn node(&self, path: &[u8]) -> Node {
-        match self.now.get(path) {
-            Some(node) => node.clone(),
-            None => self.before(path),
-        }
-    }
-
-    fn is_gone(&self, path: &[u8]) -> bool {
-        self.now.get(path) == Some(&Node::Missing)
-    }
-
-    fn put(&mut self, path: Vec<u8>, node: Node) -> Result<(), PatchError> {
-        let size = |node: &Node| match node {
-            Node::File { content, .. } => content.len(),
-            _ => 0,
-        };
-        self.total += size(&node);
-        if let Some(replaced) = self.now.insert(path, node) {
-            self.total -= size(&replaced);
-        }
-        match self.total > MAX_RESULT {
-            true => Err(PatchError::TooMuch),
-            false => Ok(()),
-        }
-    }
-
-    fn changes(self) -> Result<Vec<FileChange>, PatchError> {
-        let is_made = |path: &[u8]| {
-            let node = self.now.get(path);
-            matches!(node, Some(Node::File { .. } | Node::Link { .. }))
-        };
-        let mut changes = Vec::new();
-        for (path, after) in &self.now {
-            let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
-            if is_made(path)
-                && let Some(slash) = slashes.into_iter().find(|slash| is_made(&path[..*slash]))
-            {
-                return Err(PatchError::Nested {
-                    path: told(&path[..slash]),
-                    below: told(path),
-                });
-            }
-            let before = self.before(path);
-            let status = match (&before, after) {
-                _ if before == *after => continue,
-                (Node::Missing, _) => Status::Added,
-                (_, Node::Missing) => Status::Deleted,
-                _ => Status::Modified,
-            };
-            let origin = self.origins.get(path);
-            let renamed_from = origin.filter(|from| !is_made(from)).cloned();
-            changes.push(FileChange {
-                path: path.clone(),
-                status,
-                after: after.clone(),
-                renamed_from,
-            });
-        }
-        Ok(changes)
     }
 }
