@@ -146,6 +146,9 @@ fn a_newer_state_folder_is_refused_and_left_alone(world: &World) {
     abandoned(world, 2);
     records::age_all(world);
     let database = records::database(world);
+    let known: u32 = database
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
     database.pragma_update(None, "user_version", 99).unwrap();
     drop(database);
     let before = everything_below(&world.state_dir());
@@ -162,7 +165,7 @@ fn a_newer_state_folder_is_refused_and_left_alone(world: &World) {
 
     // Tidy up as the newer pyro would.
     records::database(world)
-        .pragma_update(None, "user_version", 1)
+        .pragma_update(None, "user_version", known)
         .unwrap();
     works(world);
 }

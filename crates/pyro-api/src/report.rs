@@ -1,5 +1,7 @@
 //! A result in words for a person at a terminal.
 
+use std::borrow::Cow;
+
 /// Lines for a person, each on the stream the contract gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
@@ -46,4 +48,19 @@ pub trait Report {
 /// `yes` or `no`.
 pub fn yes_no(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
+}
+
+/// A name for one line of a terminal, which must not act on it.
+pub fn plain(name: &str) -> Cow<'_, str> {
+    if !name.chars().any(char::is_control) {
+        return Cow::Borrowed(name);
+    }
+    let mut shown = String::with_capacity(name.len() + 8);
+    for letter in name.chars() {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    Cow::Owned(shown)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::launch::{LaunchEvent, LaunchSpec, Machine};
+use pyro_wire::launch::{LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine};
 use pyro_wire::reached;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -25,6 +25,9 @@ use crate::liveness::Liveness;
 use crate::owner;
 use crate::supervisor::{State, Supervisor};
 use crate::timer;
+
+/// How often the shim of a VM without an owner looks whether its folder is still there.
+const LOOK_FOR_FOLDER: Duration = Duration::from_secs(5);
 
 /// See [`crate::run`].
 pub(crate) fn run(dir: &Path) -> ExitCode {
@@ -117,10 +120,24 @@ fn watch_the_world(spec: &LaunchSpec, queue: &mpsc::Sender<Request>) -> std::io:
         });
     }
 
+    if !spec.bound_to_owner {
+        end_with_folder(queue);
+    }
     if let Some(at_ms) = spec.expires_at_ms {
         expire_at(at_ms, queue)?;
     }
     Ok(())
+}
+
+/// A VM whose folder somebody deleted can be reached by nobody any more, and would run for ever.
+fn end_with_folder(queue: &mpsc::Sender<Request>) {
+    let to = queue.clone();
+    tokio::spawn(async move {
+        while Path::new(LAUNCH_FILE).exists() {
+            tokio::time::sleep(LOOK_FOR_FOLDER).await;
+        }
+        let _ = to.send(Request::Terminate).await;
+    });
 }
 
 /// Puts the end of the time to live into the queue when it has come.

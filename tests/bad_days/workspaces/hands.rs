@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
+use pyro_tests::leftovers::processes;
 use pyro_tests::surfaces::cli::CommandLine;
-use pyro_tests::{Surface, Workspace, World};
+use pyro_tests::world::eventually;
+use pyro_tests::{Workspace, World};
 use serde_json::json;
 
 use super::listed;
@@ -40,6 +43,10 @@ fn a_folder_that_somebody_deleted_is_told_and_forgotten(world: &World) {
         assert_eq!(listed(&door), [other.id()]);
         assert_eq!(other.output("echo fine"), "fine\n");
     }
+    // What nobody can reach ends by itself.
+    eventually("its VM is gone", Duration::from_secs(60), || {
+        processes(&world.state_dir()).is_empty()
+    });
 }
 
 fn a_damaged_record_does_not_hide_the_others(world: &World) {

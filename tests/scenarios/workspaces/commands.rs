@@ -18,7 +18,7 @@ crate::stories! { [process]:
     output_comes_live_and_byte_for_byte,
     several_at_once_get_numbers_of_their_own,
 }
-crate::stories! { [process, vm] [command_line]: long_output_is_kept_whole_for_later }
+crate::stories! { [process, vm] [library]: long_output_is_kept_whole_for_later }
 
 fn a_command_leaves_files_and_a_place_in_the_history(world: &World, door: &dyn Surface) {
     let workspace = Workspace::new(world, door);

@@ -235,6 +235,8 @@ fn odd_files_are_listed_and_not_read(world: &World, door: &dyn Surface) {
         "{listed:#}"
     );
     for path in ["pipe", "dir"] {
-        workspace.refused("file_read", json!({ "path": path }), "unknown_file");
+        let arguments = json!({ "path": path });
+        let told = workspace.refused("file_read", arguments, "invalid_argument");
+        assert!(told.to_string().contains("only regular files"), "{told:#}");
     }
 }

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::{ArtifactType, PatchBytes};
-use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text, report::plain};
 
 /// Show what changed in `/workspace` since the workspace was created
 ///
@@ -105,7 +105,7 @@ impl Report for Differences {
             if let Some(why) = &entry.no_patch_because {
                 text.err(format!(
                     "[workspace-diff] no text diff ({why}): {}",
-                    entry.path
+                    plain(&entry.path)
                 ));
             }
         }

@@ -2,7 +2,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::{ArtifactType, ExecutionMode, MaxEntries, WORKSPACE_PATH};
-use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text, report::yes_no};
+use crate::{
+    Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text,
+    report::{plain, yes_no},
+};
 
 /// List files of a workspace
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -62,17 +65,19 @@ impl Report for FileListing {
     fn report(&self, text: &mut Text) {
         text.out(format!(
             "Workspace path: {} (recursive={})",
-            self.path,
+            plain(&self.path),
             yes_no(self.recursive)
         ));
         for entry in &self.entries {
             let target = entry.link_target.as_ref();
             let target = target
-                .map(|target| format!(" -> {target}"))
+                .map(|target| format!(" -> {}", plain(target)))
                 .unwrap_or_default();
             text.out(format!(
                 "{} [{}] size={}{target}",
-                entry.path, entry.artifact_type, entry.size_bytes
+                plain(&entry.path),
+                entry.artifact_type,
+                entry.size_bytes
             ));
         }
         if self.truncated {

@@ -195,15 +195,20 @@ impl Engine {
         let what = format!("The first state of workspace `{id}` could not be kept");
         let failed = |error: std::io::Error| host_io(what.clone(), &error);
         stored.baseline_layers = stored.layers.len();
-        let Base::Image(image) = base else {
-            return copy_tree(&folder.tree(), &folder.baseline_tree()).await;
+        let layer = match base {
+            Base::Image(image) => {
+                keep_ground(folder, image);
+                Some(new_layer(folder, image).map_err(failed)?)
+            }
+            Base::HostProcess => None,
         };
-        keep_ground(folder, image);
-        let layer = new_layer(folder, image).map_err(failed)?;
         let line = self.another_line(stored, doing).await?;
         files::freeze(line, FREEZE)
             .await
             .map_err(|error| self.files_failed(stored, &what, doing, error))?;
+        let Some(layer) = layer else {
+            return copy_tree(&folder.tree(), &folder.baseline_tree()).await;
+        };
         let added = link::add_layer(&self.vm_of(stored), disk::layer(&folder.layer(&layer))).await;
         let line = self.another_line(stored, doing).await?;
         files::thaw(line)

@@ -14,6 +14,7 @@ const VM: &str = "vm-";
 /// Where the agent works when commands run on the host; its `/workspace` is below.
 const TREE: &str = "tree";
 const BASELINE_TREE: &str = "baseline";
+const NEXT_TREE: &str = "tree.next";
 
 #[derive(Clone, Debug)]
 pub(crate) struct WorkspaceFolder(PathBuf);
@@ -112,6 +113,11 @@ impl WorkspaceFolder {
 
     pub(crate) fn tree(&self) -> PathBuf {
         self.0.join(TREE)
+    }
+
+    /// Where a reset makes the next tree, and leaves the last one.
+    pub(crate) fn next_tree(&self) -> PathBuf {
+        self.0.join(NEXT_TREE)
     }
 
     pub(crate) fn baseline_tree(&self) -> PathBuf {

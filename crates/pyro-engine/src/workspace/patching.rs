@@ -56,6 +56,12 @@ impl Engine {
                     stamp: *stamp,
                 });
             }
+            // A file does not take the place of a link by itself, nor a link that of a file.
+            if let (Some(Node::File { .. }), Node::Link { .. })
+            | (Some(Node::Link { .. }), Node::File { .. }) = (old.get(&one.path), &one.after)
+            {
+                change.remove.push(Bytes::from(one.path.clone()));
+            }
             let (content, mode) = match one.after {
                 Node::File { content, mode } => (Some(Content::File(content)), mode),
                 Node::Link { target } => (Some(Content::Symlink(target)), 0o777),

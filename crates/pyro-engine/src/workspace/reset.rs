@@ -1,5 +1,6 @@
 //! Returns a workspace to its baseline: a fresh VM on that state of the disk.
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error};
 
@@ -37,15 +38,18 @@ impl Engine {
             // Both would work in the one folder: here the old one ends first.
             Base::HostProcess => {
                 remove_vm(&old).await?;
-                let aside = folder.path().join("tree.old");
-                let fresh = folder.path().join("tree.new");
-                for leftover in [&aside, &fresh] {
-                    let _ = std::fs::remove_dir_all(leftover);
-                }
+                let fresh = folder.next_tree();
                 copy_tree(&folder.baseline_tree(), &fresh).await?;
-                std::fs::rename(folder.tree(), &aside).map_err(failed)?;
-                std::fs::rename(&fresh, folder.tree()).map_err(failed)?;
-                std::fs::remove_dir_all(&aside).map_err(failed)?;
+                // In one step, so that a kill leaves the one or the other.
+                renameat2(
+                    AT_FDCWD,
+                    &fresh,
+                    AT_FDCWD,
+                    &folder.tree(),
+                    RenameFlags::RENAME_EXCHANGE,
+                )
+                .map_err(|errno| failed(errno.into()))?;
+                std::fs::remove_dir_all(&fresh).map_err(failed)?;
             }
         }
         if stored.record.state != VmState::Started {

@@ -31,6 +31,7 @@ impl Engine {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
+        let _ = std::fs::remove_dir_all(folder.next_tree());
         super::log_files::remove_abandoned(&folder.outputs());
         Ok(())
     }
@@ -54,6 +55,7 @@ impl Engine {
                 self.remove_remains(&folder).await?;
             }
         }
+        Owner::forget_dead(&self.config().state_dir);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Writes one file of a workspace in one step.
 
-use pyro_wire::fault::FaultCode;
+use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::files::{Change, EntryKind, Expected};
 use tokio::net::UnixStream;
 
@@ -22,6 +22,10 @@ pub(crate) async fn write_file(
     let existed = match files::read(look, path.bytes(), 0, 0).await {
         Ok(piece) => piece.meta.kind == EntryKind::File,
         Err(FilesError::Refused { fault }) if fault.code == FaultCode::NotFound => false,
+        Err(FilesError::Refused { fault }) if fault.code == FaultCode::Refused => {
+            let words = format!("{} is there, and is no regular file", path.absolute());
+            return Err(Fault::new(FaultCode::Conflict, words).into());
+        }
         Err(error) => return Err(error),
     };
     let change = Change {
