@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Result;
+use pyro_api::values::CommandLine;
 
 /// Rounds before those that count: templates and page cache are filled.
 pub(crate) const WARM_UP_ROUNDS: usize = 1;
@@ -28,6 +29,16 @@ impl Errand {
             Self::Python => &["python3", "-c", "print(1)"],
         }
     }
+
+    /// As the command line reads it: one word is a line for a login shell, several are a program.
+    pub(crate) fn as_typed(self) -> CommandLine {
+        match self.words() {
+            [line] => CommandLine::Shell(line.as_bytes().to_vec()),
+            words => {
+                CommandLine::Program(words.iter().map(|word| word.as_bytes().to_vec()).collect())
+            }
+        }
+    }
 }
 
 impl fmt::Display for Errand {
@@ -47,6 +58,10 @@ pub(crate) enum League {
     Fresh(Errand),
     /// A command in one that already runs.
     Running(Errand),
+    /// A new VM or container with the files of a project.
+    Seeded,
+    /// What changed among very many files.
+    Reviewed,
 }
 
 /// What a median should not exceed.
@@ -116,7 +131,7 @@ impl Contender {
     pub(crate) fn turns(&self) -> usize {
         match self.league {
             Some(League::Running(_)) => IN_A_ROW,
-            Some(League::Fresh(_)) | None => 1,
+            Some(League::Fresh(_) | League::Seeded | League::Reviewed) | None => 1,
         }
     }
 

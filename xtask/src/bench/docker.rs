@@ -1,20 +1,21 @@
 //! Docker, on an image made of the same files. `scripts/with-docker` starts an engine for it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Blocking, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-use super::contender::{Contender, Errand, League};
+use super::contender::{Contender, Errand, League, Turn, Work};
 use super::process::{self, Process};
 
 /// Set by `scripts/with-docker` when there is no engine.
 const WHY_NOT: &str = "NO_DOCKER_BECAUSE";
 
-/// A Docker engine with one image and one container of ours, which go when this is dropped.
+/// A Docker engine with one image of ours and its containers, which go when this is dropped.
 pub(crate) struct Docker {
-    /// What image and container are called.
+    /// What the image and the container that runs all the time are called.
     name: String,
     versions: String,
 }
@@ -38,6 +39,19 @@ impl Docker {
 
     pub(crate) fn describe(&self) -> &str {
         &self.versions
+    }
+
+    /// Starts a container and copies a folder into it.
+    pub(crate) fn seeded(&self, seed: &Path) -> Seeded {
+        Seeded {
+            image: self.name.clone(),
+            container: self.seeded_container(),
+            seed: seed.to_owned(),
+        }
+    }
+
+    fn seeded_container(&self) -> String {
+        format!("{}-seeded", self.name)
     }
 
     async fn import(&self, rootfs: &Path) -> Result<()> {
@@ -76,16 +90,49 @@ impl Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         // Each ends soon when the engine is gone, and its folder with it.
-        for what in [["rm", "--force"], ["rmi", "--force"]] {
+        for (what, name) in [
+            ("rm", self.seeded_container()),
+            ("rm", self.name.clone()),
+            ("rmi", self.name.clone()),
+        ] {
             let _ = Blocking::new("timeout")
-                .args(["20", "docker"])
-                .args(what)
-                .arg(&self.name)
+                .args(["20", "docker", what, "--force", &name])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .status();
         }
+    }
+}
+
+pub(crate) struct Seeded {
+    image: String,
+    container: String,
+    seed: PathBuf,
+}
+
+impl Seeded {
+    async fn create(&self) -> Result<Duration> {
+        let run = ["run", "--detach", "--network", "none", "--name"];
+        let mut start = Command::new("docker");
+        start
+            .args(run)
+            .args([&self.container, &self.image, "sleep", "infinity"]);
+        let (started, _) = process::run(&mut start).await?;
+        let mut copy = Command::new("docker");
+        copy.arg("cp")
+            .arg(&self.seed)
+            .arg(format!("{}:/workspace", self.container));
+        let (copied, _) = process::run(&mut copy).await?;
+        let mut remove = Command::new("docker");
+        process::run(remove.args(["rm", "--force", &self.container])).await?;
+        Ok(started + copied)
+    }
+}
+
+impl Work for Seeded {
+    fn turn(&mut self) -> Turn<'_> {
+        Box::pin(self.create())
     }
 }
 

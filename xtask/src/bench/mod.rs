@@ -13,19 +13,26 @@ mod docker;
 mod document;
 mod guest;
 mod machine;
+mod mcp;
 mod memory;
 mod plain_qemu;
 mod process;
 mod pyro;
+mod review;
 mod rootfs;
 mod scratch;
+mod seed;
+mod seeded;
+mod shim;
 mod standby;
 mod statistics;
 mod table;
+mod workspace;
 
 use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use pyro_api::values::MemMib;
@@ -35,10 +42,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use bubblewrap::Bubblewrap;
 use contender::{Contender, Part, WARM_UP_ROUNDS};
 use docker::Docker;
-use guest::Guest;
 use pyro::{ENVIRONMENT, Pyro};
 use scratch::Scratch;
 use table::Row;
+use workspace::Workspace;
 
 const ROUNDS: usize = 10;
 
@@ -112,11 +119,28 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     });
     facts.push(format!("Bubblewrap: {}", bubblewrap.describe()));
 
-    let engine = Arc::new(Engine::new(config));
-    let guest = Rc::new(Guest::start(&engine, mem_mib).await?);
+    let engine = Arc::new(Engine::new(config.clone()));
+    let (project, repository) = (scratch.project(), scratch.repository());
+    seed::PROJECT.write(&project)?;
+    review::write_repository(&repository).await?;
+    let started = Instant::now();
+    let reviewed = Rc::new(Workspace::create(&engine, Some(&repository)).await?);
+    review::prepare(&reviewed).await?;
+    eprintln!(
+        "bench: a workspace of {} files was ready after {:.0} s",
+        seed::REPOSITORY.files,
+        started.elapsed().as_secs_f64()
+    );
+    let reset = Rc::new(Workspace::create(&engine, Some(&project)).await?);
+    let used = Rc::new(Workspace::create(&engine, None).await?);
+
     let mut contenders = pyro.contenders();
-    contenders.extend(standby::contenders());
-    contenders.extend(guest::contenders(&guest));
+    contenders.extend(standby::contenders(&config)?);
+    contenders.extend(workspace::commands(&pyro, &used));
+    contenders.extend(mcp::contenders(&pyro, &used).await?);
+    contenders.extend(seeded::contenders(&pyro, docker.as_ref(), &project));
+    contenders.push(workspace::reset(&reset));
+    contenders.extend(review::contenders(&reviewed));
     contenders.push(plain_qemu::contender(
         path("kernel_image")?,
         &vm.accelerator,
@@ -133,7 +157,9 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     ));
     let times = table::times(&rows);
     drop(rows);
-    guest.delete().await?;
+    for workspace in [reviewed, reset, used] {
+        workspace.delete().await?;
+    }
     drop(docker);
     let crowds = memory::measure(&engine).await?;
     report(&facts, rounds, mem_mib, &times, &table::memory(&crowds))

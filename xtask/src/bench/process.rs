@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::contender::{Turn, Work};
 
 /// A process that takes longer has hung.
-const HUNG: Duration = Duration::from_secs(60);
+pub(crate) const HUNG: Duration = Duration::from_secs(60);
 
 /// A command line, run anew in each turn.
 pub(crate) struct Process(Vec<String>);

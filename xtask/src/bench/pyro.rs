@@ -42,7 +42,7 @@ impl Pyro {
         })
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.env("PYRO_STATE_DIR", &self.state_dir);
         command

@@ -1,7 +1,9 @@
-//! The benchmark's own folder: the state of its VMs, and the files of the root file system.
+//! The benchmark's own folder: the state of its VMs, the files of the root file system, and the
+//! seeds of its workspaces.
 //!
 //! It goes with the benchmark. One that was killed leaves a folder whose lock is free, which the
-//! next one removes.
+//! next one removes. One-shot VMs end with the processes that own them; those of workspaces stay
+//! until they are told to end.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
-use pyro_wire::shim::LIVENESS_LOCK;
+use pyro_wire::shim::{LIVENESS_LOCK, ShimRequest, Stop};
 use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::shim;
 
 const PREFIX: &str = "pyro-bench.";
 const LOCK: &str = "lock";
@@ -20,6 +25,9 @@ const SETTLED: Duration = Duration::from_secs(60);
 
 /// How long interrupted VMs may take to end.
 const VMS_END: Duration = Duration::from_secs(15);
+
+/// How long one of them may take to answer that it has ended.
+const STOPPING: Duration = Duration::from_secs(5);
 
 /// After this no shim of an interrupted command begins any more.
 const NO_MORE_SHIMS: Duration = Duration::from_millis(300);
@@ -48,32 +56,79 @@ impl Scratch {
     }
 
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.folder.path().join("state")
+        state_dir(self.folder.path())
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {
         self.folder.path().join("rootfs")
     }
+
+    /// Files of about the size of a project.
+    pub(crate) fn project(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    /// Very many files, in git.
+    pub(crate) fn repository(&self) -> PathBuf {
+        self.folder.path().join("repository")
+    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let vms = self.state_dir().join("vms");
-        let started = Instant::now();
-        // A shim that was only just started may not have its lock yet.
-        while (started.elapsed() < NO_MORE_SHIMS || any_lives(&vms)) && started.elapsed() < VMS_END
-        {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        end_vms(&state_dir(self.folder.path()));
     }
 }
 
-fn any_lives(vms: &Path) -> bool {
-    fs::read_dir(vms).is_ok_and(|entries| {
-        entries
-            .filter_map(Result::ok)
-            .any(|vm| is_locked(&vm.path().join(LIVENESS_LOCK)))
-    })
+fn state_dir(folder: &Path) -> PathBuf {
+    folder.join("state")
+}
+
+/// Waits for one-shot VMs, and ends those of workspaces, which nobody needs any more.
+fn end_vms(state_dir: &Path) {
+    let started = Instant::now();
+    loop {
+        let staying = living(
+            folders_in(&state_dir.join("workspaces"))
+                .iter()
+                .flat_map(|workspace| folders_in(workspace)),
+        );
+        for vm in &staying {
+            // One that cannot be told yet is told the next time.
+            let _ = stop(vm);
+        }
+        let ended =
+            staying.is_empty() && living(folders_in(&state_dir.join("vms")).into_iter()).is_empty();
+        // A shim that was only just started may not have its lock yet.
+        if started.elapsed() > VMS_END || (ended && started.elapsed() > NO_MORE_SHIMS) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Pulls the plug: its disk is thrown away.
+fn stop(vm: &Path) -> Result<()> {
+    let stop = ShimRequest::Stop(Stop {
+        grace_ms: 0,
+        remove: false,
+        at_once: false,
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async { timeout(STOPPING, shim::ask(vm, &stop)).await })??;
+    Ok(())
+}
+
+fn living(vms: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    vms.filter(|vm| is_locked(&vm.join(LIVENESS_LOCK)))
+        .collect()
+}
+
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 fn sweep(base: &Path) {
@@ -87,6 +142,7 @@ fn sweep(base: &Path) {
             .and_then(|metadata| metadata.modified())
             .is_ok_and(|made| made.elapsed().is_ok_and(|age| age > SETTLED));
         if ours && settled && !is_locked(&entry.path().join(LOCK)) {
+            end_vms(&state_dir(&entry.path()));
             // What cannot be removed is another user's.
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -18,7 +18,7 @@ pub(crate) struct Row {
 
 pub(crate) fn times(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| milliseconds | median | min | 95 % | max | n | to Docker | goal |\n\
+        "| milliseconds | median | min | 95 % | max | n | ratio | goal |\n\
          |---|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for row in rows {
