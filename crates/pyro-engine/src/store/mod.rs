@@ -148,6 +148,7 @@ impl Store {
                 settled => break settled?,
             }
         };
+        close_without_waiting(&connection).map_err(|source| database(&path, source))?;
         Ok(Self {
             path,
             connection: Mutex::new(connection),
@@ -206,12 +207,15 @@ fn database(path: &Path, source: rusqlite::Error) -> StoreError {
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
-    // Most processes are the last one to close the database, and would wait for the disk four times
-    // to put their few pages from the log into it. The log is put there when it has grown.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     Ok(connection)
+}
+
+/// Most processes are the last one to close the database, and would wait for the disk four times to
+/// put their few pages from the log into it. The log is put there when it has grown.
+fn close_without_waiting(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)
 }
 
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
