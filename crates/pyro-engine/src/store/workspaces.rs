@@ -36,6 +36,7 @@ impl Store {
         change: impl FnOnce(&mut StoredWorkspace),
     ) -> Result<Option<StoredWorkspace>, StoreError> {
         self.write(|transaction| change_in(transaction, id, change))
+            .map_err(|error| damaged(id, error))
     }
 
     /// Every record, also of those that are still being made. One that cannot be read hides no
@@ -77,6 +78,7 @@ impl Store {
                 )
                 .optional()
         })
+        .map_err(|error| damaged(id, error))
     }
 
     /// The ids that a reference may mean: the whole id, a name, or the beginning of an id.
@@ -127,6 +129,20 @@ fn workspace(row: &Row<'_>) -> rusqlite::Result<StoredWorkspace> {
     let Json(stored) = row.get::<_, Json<StoredWorkspace>>(2)?;
     let maker = row.get(1)?;
     Ok(StoredWorkspace { maker, ..stored })
+}
+
+/// Tells a record that cannot be read from a database that cannot.
+fn damaged(id: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Database {
+            source: source @ rusqlite::Error::FromSqlConversionFailure(..),
+            ..
+        } => StoreError::DamagedWorkspace {
+            id: id.to_owned(),
+            source,
+        },
+        error => error,
+    }
 }
 
 pub(super) fn change_in(

@@ -1,7 +1,8 @@
 //! Ends a workspace for good.
 
-use pyro_api::Error;
+use pyro_api::{Error, ErrorCode};
 
+use super::errors::unknown;
 use super::lock::Hold;
 use crate::engine::Engine;
 use crate::error::host_io;
@@ -16,14 +17,24 @@ impl Engine {
             true => Some(folder.hold(id, Hold::Exclusive).await?),
             false => None,
         };
+        let store = self.store()?;
+        if !store.has_workspace(id)? {
+            // Another process was faster.
+            return Err(unknown(id));
+        }
         if held.is_some() {
             folder.mark_as_debris().map_err(|error| {
                 host_io(format!("Workspace `{id}` could not be deleted"), &error)
             })?;
         }
-        self.store()?.remove_workspace(id)?;
-        self.store()?.settle()?;
+        let forgotten = store.remove_workspace(id).map_err(Error::from);
         self.remove_remains(&folder).await?;
+        match forgotten {
+            // On a full disk there is room for it only now.
+            Err(error) if error.code == ErrorCode::NoSpace => store.remove_workspace(id)?,
+            forgotten => forgotten?,
+        };
+        store.settle()?;
         drop(held);
         Ok(())
     }

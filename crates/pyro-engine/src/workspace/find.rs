@@ -1,8 +1,8 @@
 //! From what a caller calls a workspace to its record, made true first.
 
-use pyro_api::Error;
 use pyro_api::operations::workspace_logs::LogEvent;
 use pyro_api::values::{VmState, WorkspaceListItem, WorkspaceRecord};
+use pyro_api::{Error, ErrorCode};
 use pyro_wire::launch::{END_FILE, Ended};
 
 use super::errors::{ambiguous, unknown};
@@ -57,7 +57,18 @@ impl Engine {
                 event: "stopped".to_owned(),
                 detail: why,
             });
-        })?;
+        });
+        let repaired = match repaired.map_err(Error::from) {
+            // A full disk may be what ended it. It can be told, if not written down.
+            Err(error) if error.code == ErrorCode::NoSpace => {
+                let (_, why) = last_end(&self.vm_of(&stored));
+                let mut stored = stored;
+                stored.record.state = VmState::Stopped;
+                stored.record.stopped_because = Some(why);
+                return Ok(stored);
+            }
+            repaired => repaired?,
+        };
         if let Some(event) = event {
             self.store()?.add_event(id, &event)?;
         }

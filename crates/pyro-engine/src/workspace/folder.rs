@@ -51,8 +51,31 @@ impl WorkspaceFolder {
         fs::remove_file(self.debris())
     }
 
+    /// An empty folder is what a removal that was broken off at its end leaves.
     pub(crate) fn is_debris(&self) -> bool {
-        self.debris().exists()
+        let is_empty = || fs::read_dir(&self.0).is_ok_and(|mut entries| entries.next().is_none());
+        self.debris().exists() || is_empty()
+    }
+
+    /// Removes the folder, the mark last, so that what a kill leaves is known for what it is.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        let gone = |removed: io::Result<()>| match removed {
+            // Somebody else clears away, too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        let debris = self.debris();
+        for entry in fs::read_dir(&self.0).into_iter().flatten() {
+            let entry = entry?;
+            let path = entry.path();
+            gone(match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(path),
+                false if path == debris => Ok(()),
+                false => fs::remove_file(path),
+            })?;
+        }
+        gone(fs::remove_file(debris))?;
+        gone(fs::remove_dir(&self.0))
     }
 
     fn debris(&self) -> PathBuf {

@@ -64,15 +64,12 @@ impl Engine {
         for (_, vm) in folder.vms() {
             remove_vm(&vm).await?;
         }
-        match std::fs::remove_dir_all(folder.path()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(crate::error::host_io(
-                    format!("{} could not be removed", folder.path().display()),
-                    &error,
-                ))
-            }
-            _ => Ok(()),
-        }
+        folder.remove().map_err(|error| {
+            crate::error::host_io(
+                format!("{} could not be removed", folder.path().display()),
+                &error,
+            )
+        })
     }
 }
 
