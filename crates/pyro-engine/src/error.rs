@@ -160,7 +160,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
 }
 
 /// Whether a file system has no room left for data, or for one more file.
-fn is_full(path: &Path) -> bool {
+pub(crate) fn is_full(path: &Path) -> bool {
     nix::sys::statvfs::statvfs(path).is_ok_and(|room| {
         room.blocks_available() == 0 || (room.files() > 0 && room.files_available() == 0)
     })

@@ -167,6 +167,9 @@ impl Agent {
                     all.skipped = skipped;
                     let with = all.entries.iter().filter(|(entry, _)| entry.content);
                     assert_eq!(with.count(), all.ends);
+                    // What it remembers for the next time it writes down after it has answered.
+                    let end = timeout(LIMIT, frame::read(&mut stream)).await.unwrap();
+                    assert!(end.unwrap().is_none());
                     return Ok(all);
                 }
                 DiffEvent::Failed(fault) => return Err(fault),

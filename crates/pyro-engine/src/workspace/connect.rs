@@ -2,11 +2,11 @@
 
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode, Event};
-use pyro_wire::launch::{END_FILE, Ended};
 use tokio::net::UnixStream;
 
 use super::errors::{link_broken, refused, went_away};
 use super::files::FilesError;
+use super::find::last_words;
 use super::lock::Hold;
 use crate::engine::Engine;
 use crate::machine::link;
@@ -97,20 +97,16 @@ impl Engine {
         match error {
             FilesError::Refused { fault } => refused(what.to_owned(), fault),
             FilesError::Own(error) => error,
-            FilesError::Broken { .. } => {
-                went_away(&stored.record.workspace_id, doing, self.last_words(stored))
-            }
+            FilesError::Broken { .. } => went_away(
+                &stored.record.workspace_id,
+                doing,
+                last_words(&self.vm_of(stored)),
+            ),
             FilesError::Silent | FilesError::Nonsense(_) => {
                 Error::new(ErrorCode::VmDied, what.to_owned())
                     .because(error)
                     .hint("`pyro workspace stop`, then use it again: its files are kept")
             }
         }
-    }
-
-    /// How the VM of a record ended, if its shim could say so.
-    pub(crate) fn last_words(&self, stored: &StoredWorkspace) -> Option<Ended> {
-        let text = std::fs::read(self.vm_of(stored).join(END_FILE)).ok()?;
-        serde_json::from_slice(&text).ok()
     }
 }

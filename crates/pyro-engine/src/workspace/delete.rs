@@ -27,13 +27,17 @@ impl Engine {
                 host_io(format!("Workspace `{id}` could not be deleted"), &error)
             })?;
         }
-        let forgotten = store.remove_workspace(id).map_err(Error::from);
-        self.remove_remains(&folder).await?;
-        match forgotten {
-            // On a full disk there is room for it only now.
-            Err(error) if error.code == ErrorCode::NoSpace => store.remove_workspace(id)?,
-            forgotten => forgotten?,
-        };
+        match store.remove_workspace(id).map_err(Error::from) {
+            // On a full disk there is room for that only without the files.
+            Err(error) if error.code == ErrorCode::NoSpace => {
+                self.remove_remains(&folder).await?;
+                store.remove_workspace(id)?;
+            }
+            forgotten => {
+                forgotten?;
+                self.remove_remains(&folder).await?;
+            }
+        }
         store.settle()?;
         drop(held);
         Ok(())

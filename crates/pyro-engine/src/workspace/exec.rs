@@ -8,6 +8,7 @@ use pyro_api::{Caller, Error};
 
 use super::connect::Connected;
 use super::errors::{refused, unknown, went_away};
+use super::find::last_words;
 use super::log_files::Recorder;
 use crate::engine::Engine;
 use crate::error::host_io;
@@ -49,7 +50,7 @@ impl Engine {
                 fault,
             ),
             CommandError::VmGone | CommandError::Broken { .. } => {
-                went_away(id, doing, self.last_words(&stored))
+                went_away(id, doing, last_words(&self.vm_of(&stored)))
             }
         })?;
 

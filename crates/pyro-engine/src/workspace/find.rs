@@ -3,11 +3,12 @@
 use pyro_api::operations::workspace_logs::LogEvent;
 use pyro_api::values::{VmState, WorkspaceListItem, WorkspaceRecord};
 use pyro_api::{Error, ErrorCode};
-use pyro_wire::launch::{END_FILE, Ended};
+use pyro_wire::launch::{END_FILE, EndReason, Ended};
 
 use super::errors::{ambiguous, unknown};
 use super::folder::WorkspaceFolder;
 use crate::engine::Engine;
+use crate::error::is_full;
 use crate::machine::folder::VmFolder;
 use crate::machine::{link, now};
 use crate::store::StoredWorkspace;
@@ -121,18 +122,31 @@ impl Engine {
     }
 }
 
-/// When and why a VM ended, as its shim left it.
+/// When and why a VM ended.
 fn last_end(folder: &VmFolder) -> (f64, String) {
-    let ended = std::fs::read(folder.join(END_FILE))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Ended>(&text).ok());
-    match ended {
+    match last_words(folder) {
         Some(ended) => (ended.at_ms as f64 / 1000.0, ended.message),
         None => (
             now(),
             "its VM ended without a word: this host was started anew, or the supervisor was killed"
                 .to_owned(),
         ),
+    }
+}
+
+/// How a VM ended, as its shim left it.
+pub(crate) fn last_words(folder: &VmFolder) -> Option<Ended> {
+    let text = std::fs::read(folder.join(END_FILE)).unwrap_or_default();
+    match serde_json::from_slice(&text) {
+        Ok(ended) => Some(ended),
+        // There was no room for the words either.
+        Err(_) if is_full(folder.path()) => Some(Ended {
+            reason: EndReason::NoSpace,
+            message: "the host's disk is full".to_owned(),
+            console_tail: Vec::new(),
+            at_ms: (now() * 1000.0) as u64,
+        }),
+        Err(_) => None,
     }
 }
 
