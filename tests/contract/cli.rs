@@ -18,11 +18,7 @@ const PENDING: &[&str] = &[
 ];
 
 /// Flags of the contract that later issues build.
-const PENDING_FLAGS: &[(&str, &str)] = &[
-    ("workspace create", "--secret"),
-    ("workspace create", "--secret-file"),
-    ("workspace exec", "--secret-env"),
-];
+const PENDING_FLAGS: &[(&str, &str)] = &[];
 
 /// Flags beyond the contract.
 const OUR_FLAGS: &[(&str, &str)] = &[

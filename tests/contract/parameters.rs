@@ -12,10 +12,7 @@ use serde_json::{Map, Value};
 use crate::contract;
 
 /// Parameters of the contract that later issues build.
-pub(crate) const PENDING: &[(&str, &str)] = &[
-    ("workspace_create", "secrets"),
-    ("workspace_exec", "secret_env"),
-];
+pub(crate) const PENDING: &[(&str, &str)] = &[];
 
 /// Parameters beyond the contract.
 pub(crate) const OURS: &[(&str, &str)] = &[

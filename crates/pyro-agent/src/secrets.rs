@@ -70,14 +70,16 @@ impl Secrets {
             .map(|(secret, variable)| {
                 let Some(value) = installed.values.get(secret) else {
                     let known: Vec<&str> = installed.values.keys().map(String::as_str).collect();
-                    return Err(Fault::new(
-                        FaultCode::NotFound,
-                        format!("there is no secret `{secret}`"),
-                    )
-                    .with_detail([match known.is_empty() {
-                        true => "the workspace has none; secrets are given at create".to_owned(),
-                        false => format!("the workspace has {}", known.join(", ")),
-                    }]));
+                    return Err(
+                        refused(format!("there is no secret `{secret}`")).with_detail([
+                            match known.is_empty() {
+                                true => {
+                                    "the workspace has none; secrets are given at create".to_owned()
+                                }
+                                false => format!("the workspace has {}", known.join(", ")),
+                            },
+                        ]),
+                    );
                 };
                 if !is_name(variable) {
                     return Err(refused(format!("`{variable}` cannot be a variable")));
@@ -102,6 +104,11 @@ impl Secrets {
     /// What takes their values out of one stream.
     pub(crate) fn redactor(&self) -> Redactor {
         lock(&self.0).redaction.redactor()
+    }
+
+    /// A text that is there as a whole, without their values.
+    pub(crate) fn clean(&self, text: &str) -> String {
+        lock(&self.0).redaction.text(text).into_owned()
     }
 
     fn set(&self, values: BTreeMap<String, SecretValue>) {
@@ -261,7 +268,7 @@ mod tests {
         };
         assert_eq!(pairs.unwrap(), [pair("T"), pair("U")]);
         let unknown = secrets.environment(&wanted(&[("OTHER", "T")])).unwrap_err();
-        assert_eq!(unknown.code, FaultCode::NotFound);
+        assert_eq!(unknown.code, FaultCode::Refused);
         assert_eq!(unknown.detail, ["the workspace has BYTES, TOKEN"]);
         for bad in [
             &[("TOKEN", "A=B")][..],

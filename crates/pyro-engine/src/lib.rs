@@ -11,6 +11,7 @@
 //! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's).
 
 mod config;
+mod core_dumps;
 mod engine;
 mod environments;
 mod error;

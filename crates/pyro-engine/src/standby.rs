@@ -310,7 +310,7 @@ impl Engine {
                 .await
                 .map_err(|error| link_failed(&vm_id, &error))?;
             let line = CommandLine::from(line.to_owned());
-            command::run(stream, &line, WARM_UP_SECONDS, &caller)
+            command::run(stream, &line, &[], WARM_UP_SECONDS, &caller)
                 .await
                 .map_err(|error| vm_died(&vm_id, &error))?;
         }

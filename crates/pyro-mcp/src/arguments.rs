@@ -136,6 +136,9 @@ fn fitting(name: &str, value: Value, property: &Value) -> Result<Value, Error> {
         "array" => "a list",
         _ => "an object",
     };
+    if property.get("writeOnly") == Some(&Value::Bool(true)) {
+        return Err(Error::invalid(format!("{name} must be {wanted}")));
+    }
     Err(Error::invalid(format!(
         "{name} must be {wanted}, not `{}`",
         shortened(&value)

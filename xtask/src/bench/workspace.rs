@@ -11,8 +11,8 @@ use pyro_api::operations::workspace_delete::WorkspaceDelete;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::operations::workspace_reset::{BASELINE, WorkspaceReset};
 use pyro_api::values::{
-    CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, TimeoutSeconds, VcpuCount,
-    WorkspaceExecResult,
+    CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, SecretEnv, Secrets, TimeoutSeconds,
+    VcpuCount, WorkspaceExecResult,
 };
 use pyro_api::{Caller, Handle};
 use pyro_engine::Engine;
@@ -40,6 +40,7 @@ pub(crate) struct Workspace {
 impl Workspace {
     pub(crate) async fn create(engine: &Arc<Engine>, seed: Option<&Path>) -> Result<Self> {
         let create = WorkspaceCreate {
+            secrets: Secrets::default(),
             environment: ENVIRONMENT.to_owned(),
             vcpu_count: VcpuCount::default(),
             mem_mib: MemMib::default(),
@@ -71,6 +72,7 @@ impl Workspace {
 
     async fn finish(&self, command: CommandLine, limit: Duration) -> Result<WorkspaceExecResult> {
         let exec = WorkspaceExec {
+            secret_env: SecretEnv::default(),
             workspace_id: self.id.clone(),
             command,
             timeout_seconds: TimeoutSeconds::new(limit.as_secs().into())?,

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    IdleSeconds, Labels, MemMib, NetworkPolicy, VcpuCount, WorkspaceName, WorkspaceRecord,
+    IdleSeconds, Labels, MemMib, NetworkPolicy, Secrets, VcpuCount, WorkspaceName, WorkspaceRecord,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile};
 
@@ -43,6 +43,11 @@ pub struct WorkspaceCreate {
     #[arg(long)]
     #[serde(default)]
     pub seed_path: Option<PathBuf>,
+    /// Secrets for its commands, each of at most 64 KiB of text. They are kept off its disk and out
+    /// of what its commands are seen to print; `secret_env` gives one to a command
+    #[command(flatten)]
+    #[serde(default)]
+    pub secrets: Secrets,
     /// A name to find it by
     #[arg(long)]
     #[serde(default)]
@@ -73,12 +78,13 @@ impl Operation for WorkspaceCreate {
                 Profile::WorkspaceCore,
                 Effect::Adds,
             )
-            .only_full(&["network_policy"]),
+            .only_full(&["network_policy", "secrets"]),
         ),
         sdk: Some("create_workspace"),
     };
 
     fn check(&self) -> Result<(), Error> {
-        self.ttl_seconds.check()
+        self.ttl_seconds.check()?;
+        self.secrets.check()
     }
 }

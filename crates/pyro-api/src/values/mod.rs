@@ -8,6 +8,7 @@ pub mod exec;
 pub mod label;
 pub mod platform;
 pub mod secret_env;
+pub mod secrets;
 pub mod text_source;
 pub mod vm;
 pub mod workspace;
@@ -23,6 +24,7 @@ pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
 pub use platform::Platform;
 pub use secret_env::SecretEnv;
+pub use secrets::{SecretSource, Secrets};
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{

@@ -15,6 +15,7 @@ use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
 use super::lock::Hold;
+use super::secrets::GivenSecrets;
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
@@ -46,10 +47,12 @@ impl Engine {
             None => None,
             Some(path) => Some(Incoming::open(path, caller).await?),
         };
+        let secrets = GivenSecrets::read(&asked.secrets, caller).await?;
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
         let mut mounted = None;
         let base = match self.backend(asked.allow_host_compat)? {
+            Backend::Process if !secrets.is_empty() => return Err(no_secrets_on_the_host()),
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
                 let installed = self.ensure(spec, caller).await?;
@@ -71,7 +74,10 @@ impl Engine {
             Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
         })?;
         let stored = StoredWorkspace {
-            record: new_record(id.clone(), asked, &base, mounted.as_ref()),
+            record: WorkspaceRecord {
+                secrets: secrets.public().to_vec(),
+                ..new_record(id.clone(), asked, &base, mounted.as_ref())
+            },
             maker: Some(self.owner()?.id().to_owned()),
             generation: 0,
             layers: Vec::new(),
@@ -85,7 +91,10 @@ impl Engine {
             engine: self,
             id: Some(id.clone()),
         };
-        match self.make_workspace(stored, &base, seed, caller).await {
+        match self
+            .make_workspace(stored, &base, seed, secrets, caller)
+            .await
+        {
             Ok(stored) => {
                 unfinished.finish();
                 Ok(stored)
@@ -104,6 +113,7 @@ impl Engine {
         mut stored: StoredWorkspace,
         base: &Base,
         seed: Option<Incoming>,
+        secrets: GivenSecrets,
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let id = stored.record.workspace_id.clone();
@@ -123,6 +133,9 @@ impl Engine {
         folder.create().map_err(failed)?;
         folder.mark_as_debris().map_err(failed)?;
         let _held = folder.hold(&id, Hold::Exclusive).await?;
+        self.keep_secrets(&id, &secrets)?;
+        // Whoever starts a VM gets them where every later start does.
+        drop(secrets);
         match base {
             Base::Image(image) => stored
                 .layers
@@ -218,6 +231,15 @@ impl Engine {
         stored.layers.push(layer);
         Ok(())
     }
+}
+
+fn no_secrets_on_the_host() -> Error {
+    Error::new(
+        ErrorCode::Unsupported,
+        "Commands that run on the host can have no secrets",
+    )
+    .because("without a VM there is no memory of a guest to keep them in")
+    .hint("Leave secrets out, or use a host that runs VMs (`pyro doctor`)")
 }
 
 /// Gives what the disk stands on a second name in the workspace's folder. Where that cannot be done

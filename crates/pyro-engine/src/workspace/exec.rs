@@ -10,6 +10,7 @@ use super::connect::Connected;
 use super::errors::{refused, unknown, went_away};
 use super::find::last_words;
 use super::log_files::Recorder;
+use super::secrets::check_secret_env;
 use crate::engine::Engine;
 use crate::error::host_io;
 use crate::machine::command::{self, CommandError};
@@ -24,6 +25,13 @@ impl Engine {
         caller: &Caller,
     ) -> Result<WorkspaceExecResult, Error> {
         let doing = "run the command to its end";
+        if !asked.secret_env.is_empty() {
+            // Not worth starting a VM for.
+            check_secret_env(
+                &self.find_workspace(&asked.workspace_id)?,
+                &asked.secret_env,
+            )?;
+        }
         let Connected {
             stored,
             stream,
@@ -32,6 +40,7 @@ impl Engine {
         let record = &stored.record;
         let id = &record.workspace_id;
         let folder = self.workspace_folder(id);
+        let unspoken = self.unspoken(&stored)?;
         let recorder = Recorder::new(&folder, caller.clone())
             .map(Arc::new)
             .map_err(|error| host_io("The output could not be kept", &error))?;
@@ -39,16 +48,17 @@ impl Engine {
         let finished = command::run(
             stream,
             &asked.command,
+            asked.secret_env.pairs(),
             asked.timeout_seconds.get(),
             &listening,
         )
         .await
         .map_err(|error| match error {
             CommandError::CallerGone => cancelled(),
-            CommandError::Refused { fault } => refused(
+            CommandError::Refused { fault } => unspoken.clean_error(refused(
                 format!("The command could not be started in workspace `{id}`"),
                 fault,
-            ),
+            )),
             CommandError::VmGone | CommandError::Broken { .. } => {
                 went_away(id, doing, last_words(&self.vm_of(&stored)))
             }
@@ -62,7 +72,7 @@ impl Engine {
                 Command {
                     reset_count: record.reset_count,
                     sequence: 0,
-                    command: asked.command.to_string(),
+                    command: unspoken.clean(asked.command.to_string()),
                     cwd: WORKSPACE_PATH.to_owned(),
                     exit_code: finished.end.exit_code,
                     signal: finished.end.signal,

@@ -90,6 +90,10 @@ impl WorkspaceFolder {
         self.0.join("lock")
     }
 
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.0.join("secrets")
+    }
+
     pub(crate) fn disks(&self) -> PathBuf {
         self.0.join("disk")
     }

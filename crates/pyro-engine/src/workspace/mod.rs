@@ -8,6 +8,7 @@
 //!     image.raw        hard links to the image and the template's layer, where the file system
 //!     template/        allows: the cache may lose them, the workspace does not
 //!     vm-<generation>/ the folder of its shim; a reset makes the next generation
+//!     secrets          its secrets, sealed with the key in `<state>/secrets.key`
 //!     output/          what commands wrote, a file for each stream
 //!     tree/, baseline/ in place of disks, where commands run on the host
 //! ```
@@ -37,6 +38,7 @@ pub(crate) mod patching;
 pub(crate) mod paths;
 pub(crate) mod read;
 pub(crate) mod reset;
+pub(crate) mod secrets;
 pub(crate) mod seed;
 pub(crate) mod start;
 pub(crate) mod stop;

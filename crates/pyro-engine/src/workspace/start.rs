@@ -7,6 +7,7 @@ use pyro_wire::{PROTOCOL, step};
 
 use super::baseline::{Tree, TreeError};
 use super::errors::unknown;
+use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io, launch_failed};
 use crate::machine::create::{Base, Image};
@@ -25,6 +26,12 @@ impl Engine {
     ) -> Result<StoredWorkspace, Error> {
         let id = &stored.record.workspace_id;
         self.tidy_workspace(stored).await?;
+        let vm = self.vm_of(stored);
+        if vm.is_alive() {
+            // Whoever started it was killed before it could say so, and maybe before everything
+            // that belongs into the guest was there.
+            stop_vm(id, &vm).await?;
+        }
         self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {
@@ -54,6 +61,7 @@ impl Engine {
         let record = &stored.record;
         let id = &record.workspace_id;
         let folder = self.workspace_folder(id);
+        let secrets = self.secrets_for_start(stored, caller)?;
         let vm = folder.vm(stored.generation);
         vm.create()
             .map_err(|error| host_io(format!("Workspace `{id}` could not be started"), &error))?;
@@ -108,6 +116,13 @@ impl Engine {
                 LaunchError::CallerGone => cancelled(),
                 error => launch_failed(id, error),
             })?;
+        if let Some(secrets) = secrets
+            && let Err(error) = self.install_secrets(id, &vm, secrets).await
+        {
+            // Without them nothing may run in it.
+            let _ = stop_vm(id, &vm).await;
+            return Err(error);
+        }
         let running = launched.running.clone();
         let accelerator_reason = match &template {
             Some(template) if running.resumed => template.facts.accelerator_reason.clone(),

@@ -8,6 +8,7 @@ use pyro_wire::shim::Stop;
 
 use super::errors::{link_broken, unknown};
 use crate::engine::Engine;
+use crate::machine::folder::VmFolder;
 use crate::machine::{end, link};
 use crate::store::StoredWorkspace;
 
@@ -25,18 +26,7 @@ impl Engine {
             return Ok(stored);
         }
         let id = &stored.record.workspace_id;
-        let vm = self.vm_of(&stored);
-        let stop = Stop {
-            grace_ms: GRACE.as_millis() as u64,
-            remove: false,
-            at_once: false,
-        };
-        if let Err(error) = link::stop(&vm, stop).await
-            && vm.is_alive()
-        {
-            return Err(link_broken(id, "stop it", &error));
-        }
-        end::wait_until_gone(&vm, GRACE).await?;
+        stop_vm(id, &self.vm_of(&stored)).await?;
         let stored = self
             .store()?
             .change_workspace(id, |stored| {
@@ -49,4 +39,19 @@ impl Engine {
         self.store()?.settle()?;
         Ok(stored)
     }
+}
+
+/// Lets a guest flush its disk, and ends its VM.
+pub(crate) async fn stop_vm(id: &str, vm: &VmFolder) -> Result<(), Error> {
+    let stop = Stop {
+        grace_ms: GRACE.as_millis() as u64,
+        remove: false,
+        at_once: false,
+    };
+    if let Err(error) = link::stop(vm, stop).await
+        && vm.is_alive()
+    {
+        return Err(link_broken(id, "stop it", &error));
+    }
+    end::wait_until_gone(vm, GRACE).await
 }
