@@ -54,7 +54,9 @@ impl Surface for CommandLine<'_> {
         words.push("--json".to_owned());
         let arguments = arguments.as_object().expect("arguments are an object");
         for (name, value) in arguments {
-            if name != "command" && !POSITIONAL.contains(&name.as_str()) {
+            if name == "secrets" {
+                words.extend(secrets(value));
+            } else if name != "command" && !POSITIONAL.contains(&name.as_str()) {
                 words.extend(flags(name, value));
             }
         }
@@ -94,6 +96,22 @@ fn flags(name: &str, value: &Value) -> Vec<String> {
         }
         _ => each(vec![text(value)]),
     }
+}
+
+/// A list of objects elsewhere, two flags here.
+fn secrets(value: &Value) -> Vec<String> {
+    let items = value.as_array().into_iter().flatten();
+    let flags = items.flat_map(|item| {
+        let name = text(&item["name"]);
+        match item.get("file_path") {
+            Some(path) => ["--secret-file".to_owned(), format!("{name}={}", text(path))],
+            None => [
+                "--secret".to_owned(),
+                format!("{name}={}", text(&item["value"])),
+            ],
+        }
+    });
+    flags.collect()
 }
 
 fn text(value: &Value) -> String {

@@ -12,5 +12,6 @@ mod patches;
 mod push;
 mod reset;
 mod review;
+mod secrets;
 mod seeds;
 mod stops;

@@ -137,3 +137,93 @@ fn open(path: &Path) -> std::io::Result<File> {
     fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn asked(secrets: Value) -> Secrets {
+        serde_json::from_value(secrets).unwrap()
+    }
+
+    #[tokio::test]
+    async fn values_come_from_arguments_files_pipes_and_the_input_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "from a file\n").unwrap();
+        let (from, to) = nix::unistd::pipe().unwrap();
+        File::from(to).write_all(b"from a pipe").unwrap();
+        let pipe = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&from));
+        let asked = asked(json!([
+            { "name": "PIPE", "file_path": pipe },
+            { "name": "INPUT", "file_path": "-" },
+            { "name": "FILE", "file_path": file },
+            { "name": "ARGUMENT", "value": " as it is " },
+        ]));
+        let caller = Caller::new().with_input(Box::new(Cursor::new("from the input\n")));
+        let given = GivenSecrets::read(&asked, &caller).await.unwrap();
+        let shown: Vec<_> = given
+            .public()
+            .iter()
+            .map(|secret| (secret.name.as_str(), secret.source_kind.as_str()))
+            .collect();
+        let kinds = [
+            ("ARGUMENT", "literal"),
+            ("FILE", "file"),
+            ("INPUT", "file"),
+            ("PIPE", "file"),
+        ];
+        assert_eq!(shown, kinds);
+        let values: Vec<_> = given
+            .opened()
+            .iter()
+            .map(|secret| secret.value.bytes())
+            .collect();
+        assert_eq!(
+            values,
+            [
+                &b" as it is "[..],
+                b"from a file\n",
+                b"from the input\n",
+                b"from a pipe"
+            ]
+        );
+        // Nobody gives a second input.
+        let gone = GivenSecrets::read(&asked, &Caller::new()).await;
+        assert!(gone.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_nobody_writes_to_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let asked = asked(json!([{ "name": "PIPE", "file_path": pipe }]));
+        let Err(error) = GivenSecrets::read(&asked, &Caller::new()).await else {
+            panic!("there was something in it");
+        };
+        assert!(error.error.contains("empty"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn all_together_have_a_limit() {
+        let long = "x".repeat(MAX_SECRET_BYTES);
+        let item = |index| json!({ "name": format!("N{index}"), "value": long });
+        let some: Vec<_> = (0..4).map(item).collect();
+        assert!(
+            GivenSecrets::read(&asked(json!(some)), &Caller::new())
+                .await
+                .is_ok()
+        );
+        let more: Vec<_> = (0..5).map(item).collect();
+        assert!(
+            GivenSecrets::read(&asked(json!(more)), &Caller::new())
+                .await
+                .is_err()
+        );
+    }
+}
