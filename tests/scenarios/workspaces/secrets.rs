@@ -238,33 +238,33 @@ fn assert_no_process_shows(world: &World, values: &[&str]) {
 /// value in any form.
 #[track_caller]
 fn assert_nowhere(world: &World, stamp: &Path, values: &[&str]) {
+    // The search itself would find each.
     let planted = world.folder().join("planted");
+    std::fs::create_dir(&planted).unwrap();
     let all: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
-    std::fs::write(&planted, all.join("\0") + "\0").unwrap();
+    for (index, form) in all.iter().enumerate() {
+        std::fs::write(planted.join(index.to_string()), format!("\0{form}\0")).unwrap();
+    }
     let cache = std::env::var_os("PYRO_ENVIRONMENT_CACHE_DIR").map_or_else(
         || Path::new(&std::env::var_os("HOME").unwrap()).join(".cache/pyro"),
         Into::into,
     );
-    let folders = [world.folder(), cache.as_path()];
-    let search = |form: &str| {
-        let found = Command::new("sh")
-            .args([
-                "-c",
-                r#"form=$1 stamp=$2; shift 2
-                find "$@" -type f -newer "$stamp" -print0 | xargs -0 grep -laF -e "$form""#,
-                "sh",
-            ])
-            .arg(form)
-            .arg(stamp)
-            .args(folders)
-            .output()
-            .unwrap();
-        String::from_utf8(found.stdout).unwrap()
-    };
-    for form in all {
-        let found = search(&form);
-        // The search itself would find it.
-        assert_eq!(found.trim(), planted.to_str().unwrap(), "{form}");
-    }
-    std::fs::remove_file(planted).unwrap();
+    // Outside of what is searched.
+    let patterns = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&patterns, all.join("\n")).unwrap();
+    let search = r#"stamp=$1 patterns=$2; shift 2
+        find "$@" -type f -newer "$stamp" -print0 | xargs -0 grep -laF -f "$patterns""#;
+    let found = Command::new("sh")
+        .args(["-c", search, "sh"])
+        .args([stamp, patterns.path(), world.folder(), &cache])
+        .output()
+        .unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    let mut found: Vec<&str> = found.lines().collect();
+    found.sort_unstable();
+    let path = |index: usize| planted.join(index.to_string()).display().to_string();
+    let mut wanted: Vec<String> = (0..all.len()).map(path).collect();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+    std::fs::remove_dir_all(planted).unwrap();
 }
