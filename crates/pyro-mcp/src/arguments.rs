@@ -208,6 +208,7 @@ mod tests {
                 "labels": { "type": "object" },
                 "keys": { "type": ["array", "null"] },
                 "mode": { "type": "string", "enum": ["off", "on"] },
+                "secrets": { "type": "array", "writeOnly": true },
             },
             "required": ["id"],
         });
@@ -271,6 +272,11 @@ mod tests {
             (
                 json!({ "id": "a", "labels": "[]" }),
                 "labels must be an object, not `[]`",
+                "",
+            ),
+            (
+                json!({ "id": "a", "secrets": "TOKEN=hunter2" }),
+                "secrets must be a list",
                 "",
             ),
             (

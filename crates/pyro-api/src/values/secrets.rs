@@ -183,6 +183,7 @@ impl JsonSchema for Secrets {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "array",
+            "default": [],
             "maxItems": MAX_SECRETS,
             // A door that refuses such a value does not repeat it.
             "writeOnly": true,

@@ -42,6 +42,8 @@ pub(super) struct View {
     lens: Lens,
     matcher: Matcher,
     skipped: u8,
+    /// The bytes at which something may begin; between two of them there is nothing to do.
+    begins: Box<[bool; 256]>,
     /// A `%` that was seen, and maybe the first digit after it.
     escape: Option<Escape>,
 }
@@ -53,8 +55,14 @@ struct Escape {
 
 impl View {
     pub(super) fn new(lens: Lens, needles: &NeedleSet) -> Self {
+        let mut begins = Box::new([false; 256]);
+        for (byte, begins) in (0..=u8::MAX).zip(begins.iter_mut()) {
+            let escape = lens == Lens::Percent && byte == b'%' && !needles.is_empty();
+            *begins = escape || !lens.skips(byte) && needles.begins(lens.letter(byte));
+        }
         Self {
             lens,
+            begins,
             matcher: Matcher::new(needles),
             skipped: 0,
             escape: None,
@@ -72,25 +80,35 @@ impl View {
         if needles.is_empty() {
             return;
         }
-        for (at, byte) in (from..).zip(bytes.iter().copied()) {
-            if self.lens == Lens::Percent {
-                self.look_percent(needles, byte, at, hits);
-            } else if self.lens.skips(byte) {
-                if self.matcher.is_idle() {
-                    continue;
+        let mut index = 0;
+        while index < bytes.len() {
+            if self.matcher.is_idle() && self.escape.is_none() {
+                let begins = |byte: &u8| self.begins[usize::from(*byte)];
+                match bytes[index..].iter().position(begins) {
+                    Some(before) => index += before,
+                    None => break,
                 }
-                self.skipped += 1;
-                if self.skipped > MAX_SKIPPED {
-                    self.matcher.forget();
-                    self.skipped = 0;
-                }
-            } else {
-                self.skipped = 0;
-                let letter = self.lens.letter(byte);
-                self.matcher.step(needles, letter, at..at + 1, hits);
             }
+            self.look_at(needles, bytes[index], from + index as u64, hits);
+            index += 1;
         }
         self.matcher.trim();
+    }
+
+    fn look_at(&mut self, needles: &NeedleSet, byte: u8, at: u64, hits: &mut Vec<Range<u64>>) {
+        if self.lens == Lens::Percent {
+            self.look_percent(needles, byte, at, hits);
+        } else if self.lens.skips(byte) {
+            self.skipped += 1;
+            if self.skipped > MAX_SKIPPED {
+                self.matcher.forget();
+                self.skipped = 0;
+            }
+        } else {
+            self.skipped = 0;
+            let letter = self.lens.letter(byte);
+            self.matcher.step(needles, letter, at..at + 1, hits);
+        }
     }
 
     fn look_percent(&mut self, needles: &NeedleSet, byte: u8, at: u64, hits: &mut Vec<Range<u64>>) {

@@ -27,6 +27,13 @@ impl NeedleSet {
         self.needles.is_empty()
     }
 
+    /// Whether a needle begins with this letter.
+    pub(super) fn begins(&self, letter: u8) -> bool {
+        self.beginning_with
+            .get(usize::from(letter))
+            .is_some_and(|needles| !needles.is_empty())
+    }
+
     pub(super) fn add(&mut self, letters: Zeroizing<Vec<u8>>) {
         let Some(first) = letters.first() else { return };
         if self.beginning_with.is_empty() {
@@ -107,7 +114,7 @@ impl Matcher {
             if found[index] as usize == needle.letters.len() {
                 let first = starts.len().saturating_sub(needle.letters.len());
                 let start = starts.get(first).copied().unwrap_or(place.start);
-                hits.push(start..place.end);
+                add(hits, start..place.end);
                 found[index] = needle.fall_back[found[index] as usize];
             }
             found[index] > 0
@@ -151,5 +158,15 @@ impl Matcher {
             .iter()
             .map(|index| self.found[*index] as usize);
         found.max().unwrap_or(0).min(self.starts.len())
+    }
+}
+
+/// Overlapping hits are one; a long run of the same letter would otherwise have one for each.
+fn add(hits: &mut Vec<Range<u64>>, hit: Range<u64>) {
+    match hits.last_mut() {
+        Some(last) if last.start <= hit.start && hit.start < last.end => {
+            last.end = last.end.max(hit.end);
+        }
+        _ => hits.push(hit),
     }
 }
