@@ -36,5 +36,8 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn count(bytes: &[u8], part: &[u8]) -> usize {
-    bytes.windows(part.len()).filter(|window| *window == part).count()
+    bytes
+        .windows(part.len())
+        .filter(|window| *window == part)
+        .count()
 }
