@@ -38,6 +38,7 @@ mod process;
 mod reaper;
 mod serve;
 mod setup;
+mod shells;
 mod shutdown;
 mod spawn;
 

@@ -10,7 +10,9 @@
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
 //! Thaw      ▶ reply: AgentReply::Done
+//! Quiet     ▶ reply: AgentReply::Quiet
 //! List, Read, Change, Export, Diff: see [`crate::files`]
+//! Shell: see [`crate::shells`]
 //! Exec      ▶ frames Input and ExecControl messages one way,
 //!             frames Output and ErrorOutput the other, then one ExecEvent::Ended
 //! ```
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::Bytes;
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
+use crate::shells::ShellRequest;
 use crate::step::Lap;
 
 /// The first message on a stream to the agent.
@@ -46,6 +49,9 @@ pub enum AgentRequest {
     Diff(Diff),
     ShutDown,
     Refresh(Refresh),
+    Shell(ShellRequest),
+    /// Whether anything that no connection shows is in use.
+    Quiet,
 }
 
 /// The answer to a request, or to the start of an exec that could not begin.
@@ -55,6 +61,15 @@ pub enum AgentReply {
     Ready(Ready),
     Done,
     Failed(Fault),
+    Quiet(Quiet),
+}
+
+/// How long nothing has happened that counts as use although nobody is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// Milliseconds since an open shell last wrote something. Absent when none ever did.
+    #[serde(default)]
+    pub since_ms: Option<u64>,
 }
 
 /// What makes a waiting guest this guest. Sent once, before anything else.

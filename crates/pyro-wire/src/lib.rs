@@ -8,6 +8,7 @@
 //! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
 //! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
 //!                                                   [`files`]   list, read, change, export, diff
+//!                                                   [`shells`]  open, read, write, attach, close
 //! ```
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
@@ -21,6 +22,7 @@ pub mod files;
 pub mod frame;
 pub mod launch;
 pub mod session;
+pub mod shells;
 pub mod shim;
 pub mod step;
 pub mod template;
