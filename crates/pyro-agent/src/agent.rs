@@ -9,6 +9,7 @@ use crate::clock::Trace;
 use crate::files::{Freezer, Places};
 use crate::group::Groups;
 use crate::reaper::Reaper;
+use crate::secrets::Secrets;
 use crate::shells::Shells;
 
 /// Where the agent runs, which decides what it may touch.
@@ -45,6 +46,8 @@ pub(crate) struct Agent {
     /// Held by the one change of the workspace that is under way, and while the disk is frozen.
     pub(crate) changes: Arc<tokio::sync::Mutex<()>>,
     pub(crate) freezer: Freezer,
+    /// What commands may ask for, and must not be seen to say.
+    pub(crate) secrets: Secrets,
     pub(crate) shells: Shells,
     stage: watch::Sender<Stage>,
     trace: Mutex<Trace>,
@@ -64,6 +67,7 @@ impl Agent {
             groups: Groups::default(),
             changes: Arc::default(),
             freezer: Freezer::default(),
+            secrets: Secrets::default(),
             shells: Shells::default(),
             stage: watch::Sender::new(stage),
             trace: Mutex::new(trace),

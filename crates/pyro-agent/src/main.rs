@@ -36,6 +36,7 @@ mod port;
 mod prepare;
 mod process;
 mod reaper;
+mod secrets;
 mod serve;
 mod setup;
 mod shells;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{exec, files, prepare, setup, shells, shutdown};
+use crate::{exec, files, prepare, secrets, setup, shells, shutdown};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -101,6 +101,9 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
         AgentRequest::StepClock(request) => {
             setup::step_clock(agent, request).map(|()| AgentReply::Done)
+        }
+        AgentRequest::InstallSecrets(request) => {
+            secrets::install(agent, request).map(|()| AgentReply::Done)
         }
         AgentRequest::Prepare(request) => {
             let prepared = prepare::prepare(agent, &request).await;
@@ -219,6 +222,7 @@ mod tests {
             command: Command::Program(vec![b"cat".to_vec().into()]),
             cwd: None,
             env: vec![(b"A".to_vec().into(), b"b".to_vec().into())],
+            secret_env: Vec::new(),
             timeout_ms: Some(2000),
             input: true,
             timings: false,

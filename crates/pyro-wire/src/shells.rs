@@ -63,6 +63,9 @@ pub struct ShellOpen {
     /// Variables beyond the agent's own.
     #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
+    /// Secrets of the guest, each with the variable that shows it in the shell.
+    #[serde(default)]
+    pub secret_env: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

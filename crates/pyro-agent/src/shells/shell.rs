@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyro_wire::Bytes;
 use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::redaction::Redactor;
 use pyro_wire::shells::{self as wire, ShellEnd, ShellOpen, ShellOutput, ShellRead, Size};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::yield_now;
@@ -30,6 +31,11 @@ const INPUT_LIMIT: Duration = Duration::from_secs(5);
 /// A shell that writes more than is kept and that nobody reads is read only so often. It waits for
 /// us meanwhile, and does not use up the guest's processor.
 const BRAKE: Duration = Duration::from_millis(50);
+
+/// What looks like the beginning of a secret is shown when nothing follows for so long, unless so
+/// many bytes of it are there.
+const HELD_LIMIT: Duration = Duration::from_millis(100);
+const HELD_MOST: u64 = 3;
 
 /// What is read of a terminal before others have their turn.
 const BUFFER: usize = 16 * 1024;
@@ -61,6 +67,7 @@ pub(super) struct Shell {
 struct State {
     size: Size,
     ring: Ring,
+    redactor: Redactor,
     decoder: Decoder,
     /// Up to where somebody has read.
     seen: u64,
@@ -96,6 +103,7 @@ pub(super) async fn live(
         state: Mutex::new(State {
             size: request.size,
             ring: Ring::default(),
+            redactor: agent.secrets.redactor(),
             decoder: Decoder::default(),
             seen: 0,
             end: None,
@@ -302,6 +310,7 @@ impl Shell {
 
     fn ended(&self, exit: Option<Exit>) {
         self.take_rest();
+        self.finish();
         let (exit_code, signal) = match exit {
             Some(Exit::Code(code)) => (code, None),
             Some(Exit::Signal(number)) => (128 + number, Some(number)),
@@ -322,7 +331,15 @@ impl Shell {
     async fn carry_output(&self) {
         let mut buffer = vec![0; BUFFER];
         loop {
-            self.pty.readable().await;
+            tokio::select! {
+                () = self.pty.readable() => {}
+                () = sleep(HELD_LIMIT), if self.holds_back() => {
+                    let bytes = lock(&self.state).redactor.release(HELD_MOST);
+                    self.keep_clean(&bytes);
+                    // Whatever is still held waits for more.
+                    self.pty.readable().await;
+                }
+            }
             match self.pty.read_now(&mut buffer) {
                 None => {}
                 Some(0) => break,
@@ -335,9 +352,22 @@ impl Shell {
                 }
             }
         }
-        let rest = lock(&self.state).decoder.finish();
-        self.keep_text(&rest);
+        self.finish();
         std::future::pending().await
+    }
+
+    /// Nothing follows any more.
+    fn finish(&self) {
+        let rest = {
+            let mut state = lock(&self.state);
+            let bytes = state.redactor.finish();
+            state.decoder.decode(&bytes) + &state.decoder.finish()
+        };
+        self.keep_text(&rest);
+    }
+
+    fn holds_back(&self) -> bool {
+        lock(&self.state).redactor.held() > 0
     }
 
     /// What the shell wrote before it ended is in the terminal.
@@ -353,6 +383,16 @@ impl Shell {
     }
 
     fn keep(&self, bytes: &[u8]) {
+        let text = {
+            let State {
+                redactor, decoder, ..
+            } = &mut *lock(&self.state);
+            decoder.decode(&redactor.push(bytes))
+        };
+        self.keep_text(&text);
+    }
+
+    fn keep_clean(&self, bytes: &[u8]) {
         let text = lock(&self.state).decoder.decode(bytes);
         self.keep_text(&text);
     }

@@ -37,6 +37,7 @@ pub(super) struct Started<'a> {
 
 pub(super) fn start<'a>(agent: &'a Agent, request: &ShellOpen) -> Result<Started<'a>, StartError> {
     command::check_texts(&[], request.cwd.as_ref(), &request.env)?;
+    let secrets = agent.secrets.environment(&request.secret_env)?;
     let cwd = command::folder(&agent.place, request.cwd.as_ref());
     let entered = command::open_folder(&cwd)?;
     let (pty, inside) = Pty::open(request.size)?;
@@ -45,7 +46,7 @@ pub(super) fn start<'a>(agent: &'a Agent, request: &ShellOpen) -> Result<Started
     for (name, value) in VARIABLES {
         variables.insert(name.into(), value.into());
     }
-    for (name, value) in &request.env {
+    for (name, value) in request.env.iter().chain(&secrets) {
         variables.insert(command::text(name), command::text(value));
     }
     let words: Vec<OsString> = match Path::new(BASH).exists() {

@@ -48,6 +48,7 @@ async fn open(agent: &Agent, id: &str) -> Shell {
         cwd: None,
         size: SIZE,
         env: vec![(b"EXTRA".to_vec().into(), b"more".to_vec().into())],
+        secret_env: Vec::new(),
     };
     shell(ask(agent, ShellRequest::Open(request)).await)
 }
@@ -403,6 +404,7 @@ async fn what_cannot_be_opened_is_refused() {
         cwd: None,
         size: SIZE,
         env: Vec::new(),
+        secret_env: Vec::new(),
     };
     fs::write(agent.folder.path().join("file"), "").unwrap();
     let bytes = |text: &str| Some(text.as_bytes().to_vec().into());
