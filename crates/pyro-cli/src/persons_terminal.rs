@@ -59,7 +59,7 @@ impl PersonTerminal for StandardTerminal {
             modes: ScreenModes::default(),
         });
         // From here on every way out gives it back.
-        let (woken, wake) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let (woken, wake) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let wake = Arc::new(wake);
         let sizes = tokio::spawn(watch_size(
             signal(SignalKind::window_change())?,

@@ -4,6 +4,7 @@
 //! has a part in it.
 
 mod archives;
+mod attached;
 mod commands;
 mod export;
 mod files;
@@ -13,4 +14,5 @@ mod push;
 mod reset;
 mod review;
 mod seeds;
+mod shells;
 mod stops;

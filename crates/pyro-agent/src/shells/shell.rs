@@ -31,6 +31,7 @@ const INPUT_LIMIT: Duration = Duration::from_secs(5);
 /// A shell that writes more than is kept and that nobody reads is read only so often. It waits for
 /// us meanwhile, and does not use up the guest's processor.
 const BRAKE: Duration = Duration::from_millis(50);
+const BRAKED: usize = 64 * 1024;
 
 /// What looks like the beginning of a secret is shown when nothing follows for so long, unless so
 /// many bytes of it are there.
@@ -309,7 +310,7 @@ impl Shell {
     }
 
     fn ended(&self, exit: Option<Exit>) {
-        self.take_rest();
+        self.take_rest(REST);
         self.finish();
         let (exit_code, signal) = match exit {
             Some(Exit::Code(code)) => (code, None),
@@ -345,9 +346,11 @@ impl Shell {
                 Some(0) => break,
                 Some(count) => {
                     self.keep(&buffer[..count]);
-                    match self.is_flooding() {
-                        true => sleep(BRAKE).await,
-                        false => yield_now().await,
+                    if self.is_flooding() {
+                        self.take_rest(BRAKED);
+                        sleep(BRAKE).await;
+                    } else {
+                        yield_now().await;
                     }
                 }
             }
@@ -370,11 +373,11 @@ impl Shell {
         lock(&self.state).redactor.held() > 0
     }
 
-    /// What the shell wrote before it ended is in the terminal.
-    fn take_rest(&self) {
+    /// What is in the terminal by now, so what a shell wrote before it ended.
+    fn take_rest(&self, most: usize) {
         let mut buffer = vec![0; BUFFER];
         let mut taken = 0;
-        while taken < REST
+        while taken < most
             && let Some(count @ 1..) = self.pty.read_now(&mut buffer)
         {
             self.keep(&buffer[..count]);
