@@ -21,8 +21,8 @@ const TIME: Duration = Duration::from_secs(2);
 /// How many characters are written between two looks at the clock.
 const LOOK: u32 = 64;
 
-/// How much of what scrolled off the screen is kept, in bytes.
-const SCROLLED: usize = 4 * 1024 * 1024;
+/// How much of what scrolled off the screen is kept, in bytes: a mebibyte of empty lines and more.
+const SCROLLED: usize = 48 * 1024 * 1024;
 
 /// Stands where something could not be shown.
 const CUT: &str = "[\u{2026} left out: too much to show as plain text \u{2026}]\n";
@@ -94,6 +94,11 @@ impl Row {
             wrapped: line.is_wrapped(),
         }
     }
+
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        self.text.len() + size_of::<Self>()
+    }
 }
 
 impl Observer for &mut Scrolled {
@@ -103,14 +108,18 @@ impl Observer for &mut Scrolled {
         if self.ignore {
             return;
         }
-        let row = Row::of(line);
-        self.bytes += row.text.len() + 1;
+        let mut row = Row::of(line);
+        if !row.wrapped {
+            row.text.truncate(row.text.trim_end_matches(' ').len());
+            row.text.shrink_to_fit();
+        }
+        self.bytes += row.bytes();
         self.lines.push(row);
         if self.bytes > SCROLLED {
             // The newer half is what a person would still find.
             let half = self.lines.len() / 2;
             self.lines.drain(..half);
-            self.bytes = self.lines.iter().map(|row| row.text.len() + 1).sum();
+            self.bytes = self.lines.iter().map(Row::bytes).sum();
             (self.torn, self.cut) = (true, true);
         }
     }
