@@ -15,6 +15,8 @@ mod config;
 mod engine;
 mod environments;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod machine;
 mod operations;
 mod shells;

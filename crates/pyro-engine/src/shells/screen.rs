@@ -29,14 +29,14 @@ const CUT: &str = "[\u{2026} left out: too much to show as plain text \u{2026}]\
 
 /// The text that a person sees of `part`, which came after `before`.
 pub(crate) fn seen(size: Size, before: &str, part: &str) -> String {
-    seen_within(size, before, part, TIME)
+    seen_within(size, before, part, TIME, SCROLLED)
 }
 
-fn seen_within(size: Size, before: &str, part: &str, time: Duration) -> String {
+fn seen_within(size: Size, before: &str, part: &str, time: Duration, scrolled: usize) -> String {
     if part.is_empty() {
         return String::new();
     }
-    let Some(mut screen) = Screen::new(size, time) else {
+    let Some(mut screen) = Screen::new(size, time, scrolled) else {
         return CUT.to_owned();
     };
     screen.feed(before);
@@ -47,7 +47,7 @@ fn seen_within(size: Size, before: &str, part: &str, time: Duration) -> String {
 
 /// What a terminal has to be told in order to show what it would show after all of this.
 pub(crate) fn repaint(size: Size, text: &str) -> String {
-    let Some(mut screen) = Screen::new(size, TIME) else {
+    let Some(mut screen) = Screen::new(size, TIME, 0) else {
         return String::new();
     };
     screen.feed(text);
@@ -75,6 +75,8 @@ struct Mark {
 struct Scrolled {
     lines: Vec<Row>,
     bytes: usize,
+    /// How much is kept, in bytes.
+    limit: usize,
     /// Older ones were dropped, or the screen was cleared.
     torn: bool,
     cut: bool,
@@ -101,6 +103,15 @@ impl Row {
     }
 }
 
+impl Scrolled {
+    fn up_to(limit: usize) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+}
+
 impl Observer for &mut Scrolled {
     type Output = ();
 
@@ -115,9 +126,9 @@ impl Observer for &mut Scrolled {
         }
         self.bytes += row.bytes();
         self.lines.push(row);
-        if self.bytes > SCROLLED {
+        if self.bytes > self.limit {
             // The newer half is what a person would still find.
-            let half = self.lines.len() / 2;
+            let half = self.lines.len().div_ceil(2);
             self.lines.drain(..half);
             self.bytes = self.lines.iter().map(Row::bytes).sum();
             (self.torn, self.cut) = (true, true);
@@ -128,12 +139,12 @@ impl Observer for &mut Scrolled {
 }
 
 impl Screen {
-    fn new(size: Size, time: Duration) -> Option<Self> {
+    fn new(size: Size, time: Duration, scrolled: usize) -> Option<Self> {
         let side = |length: u16| usize::from(length.clamp(1, LARGEST_SIDE));
         Some(Self {
             parser: Parser::new(),
             terminal: Terminal::new(side(size.cols), side(size.rows)).ok()?,
-            scrolled: Scrolled::default(),
+            scrolled: Scrolled::up_to(scrolled),
             deadline: Instant::now() + time,
             until_look: LOOK,
             out_of_time: false,
@@ -189,7 +200,7 @@ impl Screen {
 
     /// Begins to look for changes.
     fn mark(&mut self) -> Mark {
-        self.scrolled = Scrolled::default();
+        self.scrolled = Scrolled::up_to(self.scrolled.limit);
         let cursor = self.terminal.cursor();
         let scrolls = self.terminal.active_screen_kind() == ScreenKind::Primary;
         Mark {
