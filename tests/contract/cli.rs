@@ -13,7 +13,6 @@ const PENDING: &[&str] = &[
     "demo ollama",
     "workspace disk",
     "workspace service",
-    "workspace shell",
     "workspace snapshot",
 ];
 
@@ -35,7 +34,7 @@ const OUR_FLAGS: &[(&str, &str)] = &[
 ];
 
 /// Commands beyond the contract.
-const OURS: &[&str] = &["bench", "completions", "man"];
+const OURS: &[&str] = &["bench", "completions", "man", "workspace shell attach"];
 
 fn tree() -> BTreeMap<String, Command> {
     fn walk(prefix: &str, command: &Command, into: &mut BTreeMap<String, Command>) {
@@ -131,7 +130,7 @@ fn assert_exclusions(path: &str, command: &Command, wanted: &Value) {
                     .get_arguments()
                     .find(|arg| arg.get_long() == flag.strip_prefix("--"))
                     .unwrap_or_else(|| panic!("`pyro {path}` has no {flag}"));
-                if !matches!(found.get_action(), ArgAction::SetTrue) {
+                if !matches!(found.get_action(), ArgAction::SetTrue | ArgAction::SetFalse) {
                     words.push("x".to_owned());
                 }
             }
@@ -173,7 +172,7 @@ fn flags(command: &Command) -> BTreeSet<String> {
         .filter(|arg| !matches!(arg.get_action(), ArgAction::Help | ArgAction::Version))
         .map(|arg| {
             let name = format!("--{}", arg.get_long().unwrap_or_default());
-            if matches!(arg.get_action(), ArgAction::SetTrue) {
+            if matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::SetFalse) {
                 return format!("{name} switch");
             }
             let default = arg

@@ -29,7 +29,11 @@ pub(crate) const OURS: &[(&str, &str)] = &[
 ];
 
 /// Bounds that differ on purpose.
-const OUR_BOUNDS: &[(&str, &str)] = &[("workspace_create", "ttl_seconds")];
+const OUR_BOUNDS: &[(&str, &str)] = &[
+    ("shell_open", "cols"),
+    ("shell_open", "rows"),
+    ("workspace_create", "ttl_seconds"),
+];
 
 /// An operation with the schema of its arguments.
 struct Declared(Vec<(Names, Value)>);

@@ -47,6 +47,12 @@ impl<'a> Workspace<'a> {
         self.door.call(&format!("workspace_{operation}"), arguments)
     }
 
+    /// Calls an operation of shells, by its name without `shell_`.
+    pub fn shell(&self, operation: &str, mut arguments: Value) -> Result<Value, Value> {
+        arguments["workspace_id"] = json!(self.id());
+        self.door.call(&format!("shell_{operation}"), arguments)
+    }
+
     /// The same, where nothing else than success will do.
     #[track_caller]
     pub fn done(&self, operation: &str, arguments: Value) -> Value {

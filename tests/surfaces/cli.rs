@@ -15,6 +15,11 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("env_inspect", &["env", "inspect"]),
     ("env_prune", &["env", "prune"]),
     ("doctor", &["doctor"]),
+    ("shell_close", &["workspace", "shell", "close"]),
+    ("shell_open", &["workspace", "shell", "open"]),
+    ("shell_read", &["workspace", "shell", "read"]),
+    ("shell_signal", &["workspace", "shell", "signal"]),
+    ("shell_write", &["workspace", "shell", "write"]),
     ("workspace_create", &["workspace", "create"]),
     ("workspace_delete", &["workspace", "delete"]),
     ("workspace_diff", &["workspace", "diff"]),
@@ -35,13 +40,20 @@ const COMMANDS: &[(&str, &[&str])] = &[
 ];
 
 /// Arguments that the command line takes by position, in this order.
-const POSITIONAL: &[&str] = &["environment", "workspace_id", "path", "source_path"];
+const POSITIONAL: &[&str] = &[
+    "environment",
+    "workspace_id",
+    "shell_id",
+    "path",
+    "source_path",
+];
 
 /// Arguments whose flags have other names.
 const FLAGS: &[(&str, &str)] = &[
     ("output_path", "--output"),
     ("labels", "--label"),
     ("clear_labels", "--clear-label"),
+    ("signal_name", "--signal"),
 ];
 
 impl Surface for CommandLine<'_> {
@@ -87,6 +99,7 @@ fn flags(name: &str, value: &Value) -> Vec<String> {
         pairs.flatten().collect()
     };
     match value {
+        Value::Bool(false) if name == "append_newline" => vec!["--no-newline".to_owned()],
         Value::Bool(true) => vec![flag],
         Value::Bool(false) | Value::Null => Vec::new(),
         Value::Array(values) => each(values.iter().map(text).collect()),

@@ -10,6 +10,7 @@ use crate::files::{Freezer, Places};
 use crate::group::Groups;
 use crate::reaper::Reaper;
 use crate::secrets::Secrets;
+use crate::shells::Shells;
 
 /// Where the agent runs, which decides what it may touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub(crate) struct Agent {
     pub(crate) freezer: Freezer,
     /// What commands may ask for, and must not be seen to say.
     pub(crate) secrets: Secrets,
+    pub(crate) shells: Shells,
     stage: watch::Sender<Stage>,
     trace: Mutex<Trace>,
 }
@@ -66,6 +68,7 @@ impl Agent {
             changes: Arc::default(),
             freezer: Freezer::default(),
             secrets: Secrets::default(),
+            shells: Shells::default(),
             stage: watch::Sender::new(stage),
             trace: Mutex::new(trace),
         }

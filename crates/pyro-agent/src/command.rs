@@ -24,7 +24,7 @@ use crate::reaper::Exit;
 use crate::spawn::{Beginning, Program, SpawnError};
 
 pub(crate) const WORKSPACE: &str = "/workspace";
-const SHELL: &str = "/bin/sh";
+pub(crate) const SHELL: &str = "/bin/sh";
 
 /// How much output a command may be ahead of its reader.
 const OUTPUT_PIPE: i32 = 1024 * 1024;
@@ -67,7 +67,7 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
-    fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self::Refused {
             message: message.into(),
         }
@@ -130,6 +130,7 @@ pub(crate) fn start<'a>(
         cwd: entered.as_raw_fd(),
         entrance: inside.as_ref().map(|group| group.entrance.as_raw_fd()),
         dies_with_us: matches!(agent.place, Place::Host { .. }),
+        terminal: false,
     });
     laps.reached("process started");
     // Our copies of the command's ends, without which we would wait for ourselves.
@@ -162,19 +163,26 @@ fn check(request: &Exec) -> Result<(), StartError> {
         Command::Shell(line) => std::slice::from_ref(line),
         Command::Program(words) => words,
     };
-    let variables = request.env.iter().flat_map(|(name, value)| [name, value]);
+    check_texts(arguments, request.cwd.as_ref(), &request.env)
+}
+
+pub(crate) fn check_texts(
+    arguments: &[Bytes],
+    cwd: Option<&Bytes>,
+    env: &[(Bytes, Bytes)],
+) -> Result<(), StartError> {
+    let variables = env.iter().flat_map(|(name, value)| [name, value]);
     if arguments
         .iter()
         .chain(variables)
-        .chain(&request.cwd)
+        .chain(cwd)
         .any(|text| text.contains(&0))
     {
         return Err(StartError::refused(
             "arguments, variables and folders cannot hold a NUL byte",
         ));
     }
-    if request
-        .env
+    if env
         .iter()
         .any(|(name, _)| name.is_empty() || name.contains(&b'='))
     {
@@ -195,12 +203,12 @@ fn words(command: &Command) -> Result<Vec<OsString>, StartError> {
     }
 }
 
-fn text(bytes: &Bytes) -> OsString {
+pub(crate) fn text(bytes: &Bytes) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }
 
 /// The folder to run in, which a request gives as the guest sees it.
-fn folder(place: &Place, cwd: Option<&Bytes>) -> PathBuf {
+pub(crate) fn folder(place: &Place, cwd: Option<&Bytes>) -> PathBuf {
     let wanted = Path::new(WORKSPACE).join(cwd.map(text).unwrap_or_default());
     match place {
         Place::Guest => tidy(wanted),
@@ -216,7 +224,7 @@ fn tidy(path: PathBuf) -> PathBuf {
     path.components().collect()
 }
 
-fn open_folder(cwd: &Path) -> Result<File, StartError> {
+pub(crate) fn open_folder(cwd: &Path) -> Result<File, StartError> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
@@ -228,7 +236,7 @@ fn open_folder(cwd: &Path) -> Result<File, StartError> {
 }
 
 /// Everything that a command sees of the environment.
-fn environment<'a>(
+pub(crate) fn environment<'a>(
     place: &Place,
     cwd: &Path,
     extra: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
@@ -269,7 +277,7 @@ fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
     Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
 }
 
-fn why_not(program: &OsStr, error: SpawnError) -> StartError {
+pub(crate) fn why_not(program: &OsStr, error: SpawnError) -> StartError {
     let name = String::from_utf8_lossy(program.as_bytes()).into_owned();
     let errno = match error {
         SpawnError::Program(errno) => errno,

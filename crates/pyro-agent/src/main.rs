@@ -39,6 +39,7 @@ mod reaper;
 mod secrets;
 mod serve;
 mod setup;
+mod shells;
 mod shutdown;
 mod spawn;
 

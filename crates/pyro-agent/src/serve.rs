@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{exec, files, prepare, secrets, setup, shutdown};
+use crate::{exec, files, prepare, secrets, setup, shells, shutdown};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -77,6 +77,14 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::Diff(request) => {
             return about_files(agent, files::Request::Diff(request), from, to).await;
         }
+        AgentRequest::Shell(request) => {
+            let served = shells::serve(agent, request, &mut from, &mut to).await;
+            if served.is_ok() {
+                part(from, to).await;
+            }
+            return;
+        }
+        AgentRequest::Quiet => Ok(AgentReply::Quiet(agent.shells.quiet())),
         AgentRequest::Freeze(request) => {
             let frozen = files::freeze(agent, &request).await;
             frozen.map(|()| AgentReply::Done)
@@ -340,7 +348,7 @@ mod tests {
                 AgentReply::Failed(fault) => {
                     assert!(!understood && fault.code == FaultCode::Refused)
                 }
-                AgentReply::Done => panic!("prepared a process"),
+                AgentReply::Done | AgentReply::Quiet(_) => panic!("prepared a process"),
             }
         }
     }

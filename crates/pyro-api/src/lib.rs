@@ -15,7 +15,7 @@ pub mod operations;
 pub mod report;
 pub mod values;
 
-pub use caller::{Caller, Event, EventSink, Gone, Stream};
+pub use caller::{Caller, Event, EventSink, Gone, Heard, PersonTerminal, Stream, TakenTerminal};
 pub use error::{Error, ErrorCode};
 pub use operation::{Cli, Effect, Handle, JsonFlag, Mcp, Names, Only, Operation, Profile};
 pub use report::{Report, Text};
@@ -69,6 +69,12 @@ operations! {
     workspace_file_write::WorkspaceFileWrite,
     workspace_patch_apply::WorkspacePatchApply,
     workspace_reset::WorkspaceReset,
+    shell_open::ShellOpen,
+    shell_read::ShellRead,
+    shell_write::ShellWrite,
+    shell_signal::ShellSignalSend,
+    shell_close::ShellClose,
+    shell_attach::ShellAttach,
     workspace_delete::WorkspaceDelete,
     doctor::Doctor,
     demo::Demo,

@@ -5,8 +5,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use pyro_wire::launch::{DiskFormat, DiskLayer};
+use pyro_wire::shells::Size;
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::shells::ScreenModes;
+use crate::shells::screen;
 use crate::workspace::baseline::Tree;
 use crate::workspace::export::Destination;
 
@@ -38,6 +41,29 @@ pub fn disk_image(bytes: &[u8]) {
 /// Looks at everything on a qcow2 layer.
 pub fn disk_layer(bytes: &[u8]) {
     walk_disk(bytes, DiskFormat::Qcow2);
+}
+
+/// Reads what a terminal was told, in two parts, on a screen whose size the first bytes say.
+pub fn terminal(bytes: &[u8]) {
+    let [cols, rows, cut, text @ ..] = bytes else {
+        return;
+    };
+    let size = Size {
+        cols: (*cols).into(),
+        rows: (*rows).into(),
+    };
+    let text = String::from_utf8_lossy(text);
+    let middle = text.chars().count() * usize::from(*cut) / 256;
+    let cut = text.char_indices().nth(middle).map_or(0, |(at, _)| at);
+    let (before, part) = text.split_at(cut);
+    let seen = screen::seen(size, before, part);
+    assert!(seen.chars().all(|c| c == '\n' || !c.is_control()));
+    let _ = screen::repaint(size, part);
+    let mut modes = ScreenModes::default();
+    modes.feed(part.as_bytes());
+    let undo = modes.undo();
+    modes.feed(undo.as_bytes());
+    assert_eq!(modes.repeat(), "");
 }
 
 fn walk_disk(bytes: &[u8], format: DiskFormat) {

@@ -3,17 +3,19 @@
 //! `--process <folder>` it speaks through descriptor 3.
 //!
 //! `STAND_IN=mute` never greets, `STAND_IN=late:<file>` greets only when that file exists (and
-//! makes it otherwise), `STAND_IN=child` leaves a process of its own behind.
+//! makes it otherwise), `STAND_IN=child` leaves a process of its own behind, `STAND_IN=writing` says
+//! for two seconds that a shell has just written something.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Command, ExecEnd, ExecEvent, Ready};
+use pyro_wire::agent::{AgentReply, AgentRequest, Command, ExecEnd, ExecEvent, Quiet, Ready};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::session::{self, Stream};
@@ -22,7 +24,16 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 type Any = Box<dyn std::error::Error>;
 
+/// How long it writes, in the mood for that.
+const WRITING: Duration = Duration::from_secs(2);
+
+fn begun() -> Instant {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    *BEGUN.get_or_init(Instant::now)
+}
+
 fn main() -> Result<(), Any> {
+    begun();
     if std::process::id() == 1 {
         init()?;
     }
@@ -99,6 +110,16 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         | AgentRequest::StepClock(_) => {
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }
+        AgentRequest::Quiet => {
+            let writing = std::env::var("STAND_IN").is_ok_and(|mood| mood == "writing");
+            let elapsed = begun().elapsed();
+            let since_ms = match writing {
+                true if elapsed < WRITING => Some(10),
+                true => u64::try_from((elapsed - WRITING).as_millis()).ok(),
+                false => None,
+            };
+            frame::write_message(&mut stream, &AgentReply::Quiet(Quiet { since_ms })).await?;
+        }
         AgentRequest::ShutDown => {
             if std::env::var("STAND_IN").is_ok_and(|mood| mood == "stubborn") {
                 std::future::pending::<()>().await;
@@ -112,7 +133,8 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         | AgentRequest::Read(_)
         | AgentRequest::Change(_)
         | AgentRequest::Export(_)
-        | AgentRequest::Diff(_) => {
+        | AgentRequest::Diff(_)
+        | AgentRequest::Shell(_) => {
             let fault = Fault::new(FaultCode::Refused, "the stand-in has no files");
             frame::write_message(&mut stream, &AgentReply::Failed(fault)).await?;
         }

@@ -1,6 +1,7 @@
 //! The guest as the shim sees it: a session with the agent, set up once.
 
 use std::io;
+use std::time::Duration;
 
 use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, Refresh, SetUp, StepClock};
 use pyro_wire::fault::{Fault, FaultCode};
@@ -179,10 +180,19 @@ pub(crate) async fn shut_down(opener: Opener) -> Result<(), GuestError> {
     ask_done(&opener, &AgentRequest::ShutDown).await
 }
 
+/// How long nothing has happened in the guest that counts as use. None: nothing ever did, or the
+/// agent is an older one.
+pub(crate) async fn quiet(opener: &Opener) -> Option<Duration> {
+    match ask(opener, &AgentRequest::Quiet).await {
+        Ok(AgentReply::Quiet(quiet)) => quiet.since_ms.map(Duration::from_millis),
+        _ => None,
+    }
+}
+
 async fn ask_done(opener: &Opener, request: &AgentRequest) -> Result<(), GuestError> {
     match ask(opener, request).await? {
         AgentReply::Done => Ok(()),
-        AgentReply::Ready(_) => Err(GuestError::Nonsense),
+        AgentReply::Ready(_) | AgentReply::Quiet(_) => Err(GuestError::Nonsense),
         AgentReply::Failed(source) => Err(GuestError::Refused { source }),
     }
 }
@@ -190,7 +200,7 @@ async fn ask_done(opener: &Opener, request: &AgentRequest) -> Result<(), GuestEr
 async fn ask_ready(opener: &Opener, request: &AgentRequest) -> Result<Ready, GuestError> {
     match ask(opener, request).await? {
         AgentReply::Ready(ready) => Ok(ready),
-        AgentReply::Done => Err(GuestError::Nonsense),
+        AgentReply::Done | AgentReply::Quiet(_) => Err(GuestError::Nonsense),
         AgentReply::Failed(source) => Err(GuestError::Refused { source }),
     }
 }

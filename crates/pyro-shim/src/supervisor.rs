@@ -156,7 +156,18 @@ impl<'a> Supervisor<'a> {
                     let why = format!("the agent cannot be reached any more: {why}");
                     return self.lost(vm, why).await;
                 }
-                limit = &mut unused => return State::Stopping(vm, self.idle_for(limit)),
+                limit = &mut unused => {
+                    // What goes on in the guest without a line to it is asked for only now: a shell
+                    // that writes would otherwise be a message for each line it writes.
+                    let quiet = timeout(PROMPT, guest::quiet(&vm.guest.opener())).await;
+                    match quiet {
+                        Ok(Some(quiet)) if quiet < limit => {
+                            usage.touch_before(quiet);
+                            unused = self::unused(&usage, self.idle).boxed_local();
+                        }
+                        _ => return State::Stopping(vm, self.idle_for(limit)),
+                    }
+                }
                 Some(request) = self.requests.recv() => {
                     let request = match request {
                         Request::AddLayer { layer, reply } => {

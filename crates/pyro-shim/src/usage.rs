@@ -60,6 +60,13 @@ impl Usage {
         self.last.store(now_ms(), Ordering::Relaxed);
     }
 
+    /// Somebody worked with it so long ago.
+    pub(crate) fn touch_before(&self, ago: Duration) {
+        let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        self.last
+            .fetch_max(now_ms().saturating_sub(ago), Ordering::Relaxed);
+    }
+
     /// How long nobody has.
     pub(crate) fn quiet(&self) -> Duration {
         if self.lines() > 0 {
@@ -137,6 +144,18 @@ mod tests {
         usage.touch();
         assert!(usage.idle_for(SHORT).now_or_never().is_none());
         assert!(usage.last_ms() > before);
+    }
+
+    #[tokio::test]
+    async fn use_that_is_heard_of_late_counts_from_when_it_was() {
+        let usage = Usage::new();
+        tokio::time::sleep(SHORT).await;
+        usage.touch_before(SHORT / 3);
+        assert!(usage.quiet() >= SHORT / 3 && usage.quiet() < SHORT);
+        // What is older than what is known already changes nothing.
+        let before = usage.last_ms();
+        usage.touch_before(10 * SHORT);
+        assert!(usage.last_ms().abs_diff(before) <= 1);
     }
 
     #[test]

@@ -11,7 +11,9 @@
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
 //! Thaw      ▶ reply: AgentReply::Done
 //! InstallSecrets ▶ reply: AgentReply::Done, in a guest that is set up
+//! Quiet     ▶ reply: AgentReply::Quiet
 //! List, Read, Change, Export, Diff: see [`crate::files`]
+//! Shell: see [`crate::shells`]
 //! Exec      ▶ frames Input and ExecControl messages one way,
 //!             frames Output and ErrorOutput the other, then one ExecEvent::Ended
 //! ```
@@ -27,6 +29,7 @@ use crate::Bytes;
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
 use crate::secrets::InstallSecrets;
+use crate::shells::ShellRequest;
 use crate::step::Lap;
 
 /// The first message on a stream to the agent.
@@ -49,6 +52,9 @@ pub enum AgentRequest {
     ShutDown,
     Refresh(Refresh),
     InstallSecrets(InstallSecrets),
+    Shell(ShellRequest),
+    /// Whether anything that no connection shows is in use.
+    Quiet,
 }
 
 /// The answer to a request, or to the start of an exec that could not begin.
@@ -58,6 +64,15 @@ pub enum AgentReply {
     Ready(Ready),
     Done,
     Failed(Fault),
+    Quiet(Quiet),
+}
+
+/// How long nothing has happened that counts as use although nobody is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// Milliseconds since an open shell last wrote something. Absent when none ever did.
+    #[serde(default)]
+    pub since_ms: Option<u64>,
 }
 
 /// What makes a waiting guest this guest. Sent once, before anything else.

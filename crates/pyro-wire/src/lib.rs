@@ -9,6 +9,7 @@
 //! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
 //!                                                   [`files`]   list, read, change, export, diff
 //!                                                   [`secrets`] what its commands may know
+//!                                                   [`shells`]  open, read, write, attach, close
 //! ```
 //!
 //! [`redaction`] takes secrets out of what comes back.
@@ -26,6 +27,7 @@ pub mod launch;
 pub mod redaction;
 pub mod secrets;
 pub mod session;
+pub mod shells;
 pub mod shim;
 pub mod step;
 pub mod template;

@@ -4,6 +4,7 @@
 //! has a part in it.
 
 mod archives;
+mod attached;
 mod commands;
 mod export;
 mod files;
@@ -14,4 +15,5 @@ mod reset;
 mod review;
 mod secrets;
 mod seeds;
+mod shells;
 mod stops;

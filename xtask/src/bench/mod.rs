@@ -23,6 +23,7 @@ mod rootfs;
 mod scratch;
 mod seed;
 mod seeded;
+mod shell;
 mod shim;
 mod standby;
 mod statistics;
@@ -138,6 +139,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     contenders.extend(standby::contenders(&config)?);
     contenders.extend(workspace::commands(&pyro, &used));
     contenders.extend(mcp::contenders(&pyro, &used).await?);
+    contenders.push(shell::contender(&used).await?);
     contenders.extend(seeded::contenders(&pyro, docker.as_ref(), &project));
     contenders.push(workspace::reset(&reset));
     contenders.extend(review::contenders(&reviewed));

@@ -158,6 +158,23 @@ bounded! {
     IdleSeconds, "ttl_seconds", 0..=2_592_000, default 600
 }
 
+bounded! {
+    /// Width of a shell's terminal, in columns.
+    ShellCols, "cols", 1..=500, default 120
+}
+bounded! {
+    /// Height of a shell's terminal, in rows.
+    ShellRows, "rows", 1..=500, default 30
+}
+bounded! {
+    /// How much of a shell's output is read, in characters.
+    MaxChars, "max_chars", 1..=u32::MAX, default 65_536
+}
+bounded! {
+    /// How long a shell has to be silent, in milliseconds.
+    WaitForIdleMs, "wait_for_idle_ms", 1..=10_000, default 300
+}
+
 impl IdleSeconds {
     /// `None`: for ever.
     pub fn limit(self) -> Option<u32> {

@@ -3,28 +3,32 @@
 
 pub mod bounded;
 pub mod command;
+pub mod detach_keys;
 pub mod environment;
 pub mod exec;
 pub mod label;
 pub mod platform;
 pub mod secret_env;
 pub mod secrets;
+pub mod shell;
 pub mod text_source;
 pub mod vm;
 pub mod workspace;
 pub mod workspace_exec;
 
 pub use bounded::{
-    BenchRounds, IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes, ReadBytes,
-    StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount,
+    BenchRounds, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib, PatchBytes, ReadBytes,
+    ShellCols, ShellRows, StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs,
 };
 pub use command::CommandLine;
+pub use detach_keys::DetachKeys;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
 pub use platform::Platform;
 pub use secret_env::SecretEnv;
 pub use secrets::{SecretSource, Secrets};
+pub use shell::{ShellRecord, ShellSignal, ShellState};
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{

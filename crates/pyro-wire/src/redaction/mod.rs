@@ -132,6 +132,18 @@ impl Redactor {
         self.held.len()
     }
 
+    /// Gives what is held back if the value that it may begin has come no further than `most`
+    /// bytes. A terminal has to show what was typed, even where a secret begins with that letter;
+    /// when the value comes all the same, its mark stands for the rest of it.
+    pub fn release(&mut self, most: u64) -> Vec<u8> {
+        let to = self.base + self.held.len() as u64;
+        let open = self.views.iter().filter_map(View::open).min();
+        match open {
+            Some(open) if to.saturating_sub(open) > most => Vec::new(),
+            _ => self.emit(to),
+        }
+    }
+
     /// Everything before `bound`, where no value can begin any more that is not found yet.
     fn emit(&mut self, bound: u64) -> Vec<u8> {
         self.hits.sort_unstable_by_key(|hit| hit.start);

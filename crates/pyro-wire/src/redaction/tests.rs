@@ -186,3 +186,27 @@ fn any_bytes_with_any_values_come_out_without_them() {
         }
     }
 }
+
+#[test]
+fn what_was_let_go_early_does_not_save_the_rest_of_a_value() {
+    let redaction = Redaction::of(["secret-value"]);
+    let mut redactor = redaction.redactor();
+    let mut shown = redactor.push(b"a s").into_owned();
+    assert_eq!(shown, b"a ");
+    shown.extend(redactor.release(3));
+    assert_eq!(shown, b"a s");
+    // One letter at a time, as it is typed, and each time nothing follows for a while.
+    for letter in "ecret-value, and so on".bytes() {
+        shown.extend_from_slice(&redactor.push(&[letter]));
+        shown.extend(redactor.release(3));
+    }
+    shown.extend(redactor.finish());
+    assert_eq!(shown, b"a sec[REDACTED], and so on");
+
+    // What looked like one and was none is all there.
+    let mut shown = redactor.push(b"sec").into_owned();
+    shown.extend(redactor.release(3));
+    shown.extend_from_slice(&redactor.push(b"ret-valves secret-value"));
+    shown.extend(redactor.finish());
+    assert_eq!(shown, b"secret-valves [REDACTED]");
+}
