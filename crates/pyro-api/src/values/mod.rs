@@ -7,20 +7,22 @@ pub mod environment;
 pub mod exec;
 pub mod label;
 pub mod platform;
+pub mod snapshot;
 pub mod text_source;
 pub mod vm;
 pub mod workspace;
 pub mod workspace_exec;
 
 pub use bounded::{
-    BenchRounds, IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes, ReadBytes,
-    StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount,
+    BenchRounds, DiskReadBytes, IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes,
+    ReadBytes, StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount,
 };
 pub use command::CommandLine;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
 pub use platform::Platform;
+pub use snapshot::{BASELINE, Snapshot, SnapshotKind, SnapshotName};
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{
