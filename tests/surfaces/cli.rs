@@ -16,8 +16,14 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("env_prune", &["env", "prune"]),
     ("doctor", &["doctor"]),
     ("workspace_create", &["workspace", "create"]),
+    ("snapshot_create", &["workspace", "snapshot", "create"]),
+    ("snapshot_delete", &["workspace", "snapshot", "delete"]),
+    ("snapshot_list", &["workspace", "snapshot", "list"]),
     ("workspace_delete", &["workspace", "delete"]),
     ("workspace_diff", &["workspace", "diff"]),
+    ("workspace_disk_export", &["workspace", "disk", "export"]),
+    ("workspace_disk_list", &["workspace", "disk", "list"]),
+    ("workspace_disk_read", &["workspace", "disk", "read"]),
     ("workspace_exec", &["workspace", "exec"]),
     ("workspace_export", &["workspace", "export"]),
     ("workspace_file_list", &["workspace", "file", "list"]),
@@ -35,7 +41,13 @@ const COMMANDS: &[(&str, &[&str])] = &[
 ];
 
 /// Arguments that the command line takes by position, in this order.
-const POSITIONAL: &[&str] = &["environment", "workspace_id", "path", "source_path"];
+const POSITIONAL: &[&str] = &[
+    "environment",
+    "workspace_id",
+    "snapshot_name",
+    "path",
+    "source_path",
+];
 
 /// Arguments whose flags have other names.
 const FLAGS: &[(&str, &str)] = &[

@@ -5,6 +5,7 @@
 
 mod archives;
 mod commands;
+mod disks;
 mod export;
 mod files;
 mod names;
@@ -13,4 +14,5 @@ mod push;
 mod reset;
 mod review;
 mod seeds;
+mod snapshots;
 mod stops;
