@@ -24,6 +24,7 @@ mod scratch;
 mod seed;
 mod seeded;
 mod shim;
+mod snapshots;
 mod standby;
 mod statistics;
 mod table;
@@ -44,6 +45,7 @@ use contender::{Contender, Part, WARM_UP_ROUNDS};
 use docker::Docker;
 use pyro::{ENVIRONMENT, Pyro};
 use scratch::Scratch;
+use snapshots::Snapshots;
 use table::Row;
 use workspace::Workspace;
 
@@ -133,6 +135,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     );
     let reset = Rc::new(Workspace::create(&engine, Some(&project)).await?);
     let used = Rc::new(Workspace::create(&engine, None).await?);
+    let snapshots = Snapshots::prepare(&engine).await?;
 
     let mut contenders = pyro.contenders();
     contenders.extend(standby::contenders(&config)?);
@@ -140,6 +143,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     contenders.extend(mcp::contenders(&pyro, &used).await?);
     contenders.extend(seeded::contenders(&pyro, docker.as_ref(), &project));
     contenders.push(workspace::reset(&reset));
+    contenders.extend(snapshots.contenders());
     contenders.extend(review::contenders(&reviewed));
     contenders.push(plain_qemu::contender(
         path("kernel_image")?,
@@ -160,6 +164,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     for workspace in [reviewed, reset, used] {
         workspace.delete().await?;
     }
+    snapshots.delete().await?;
     drop(docker);
     let crowds = memory::measure(&engine).await?;
     report(&facts, rounds, mem_mib, &times, &table::memory(&crowds))

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use pyro_api::operations::workspace_create::WorkspaceCreate;
 use pyro_api::operations::workspace_delete::WorkspaceDelete;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
-use pyro_api::operations::workspace_reset::{BASELINE, WorkspaceReset};
+use pyro_api::operations::workspace_reset::WorkspaceReset;
 use pyro_api::values::{
-    CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, TimeoutSeconds, VcpuCount,
+    BASELINE, CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, TimeoutSeconds, VcpuCount,
     WorkspaceExecResult,
 };
 use pyro_api::{Caller, Handle};
