@@ -9,12 +9,7 @@ use serde_json::Value;
 use crate::contract;
 
 /// Commands of the contract that later issues build, by the first word or words of their path.
-const PENDING: &[&str] = &[
-    "demo ollama",
-    "workspace disk",
-    "workspace service",
-    "workspace snapshot",
-];
+const PENDING: &[&str] = &["demo ollama", "workspace service"];
 
 /// Flags of the contract that later issues build.
 const PENDING_FLAGS: &[(&str, &str)] = &[];
@@ -22,6 +17,8 @@ const PENDING_FLAGS: &[(&str, &str)] = &[];
 /// Flags beyond the contract.
 const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace diff", "--max-bytes"),
+    ("workspace disk list", "--max-entries"),
+    ("workspace disk read", "--offset"),
     ("workspace export", "--overwrite"),
     ("workspace file list", "--max-entries"),
     ("workspace file read", "--line-count"),

@@ -12,12 +12,6 @@ use crate::parameters::{OURS, PENDING as PENDING_PARAMETERS};
 
 /// Tools of the contract that later issues build.
 const PENDING: &[&str] = &[
-    "workspace_disk_export",
-    "workspace_disk_list",
-    "workspace_disk_read",
-    "snapshot_create",
-    "snapshot_list",
-    "snapshot_delete",
     "service_start",
     "service_list",
     "service_status",

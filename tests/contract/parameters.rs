@@ -17,6 +17,8 @@ pub(crate) const PENDING: &[(&str, &str)] = &[];
 /// Parameters beyond the contract.
 pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_diff", "max_bytes"),
+    ("workspace_disk_list", "max_entries"),
+    ("workspace_disk_read", "offset"),
     ("workspace_export", "overwrite"),
     ("workspace_file_list", "max_entries"),
     ("workspace_file_read", "line_count"),

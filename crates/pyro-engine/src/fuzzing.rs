@@ -10,8 +10,9 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::shells::ScreenModes;
 use crate::shells::screen;
-use crate::workspace::baseline::Tree;
 use crate::workspace::export::Destination;
+use crate::workspace::layers;
+use crate::workspace::tree::Tree;
 
 /// In memory, where that is possible: a target makes thousands of files in a second.
 const ROOM: &str = "/dev/shm";
@@ -73,7 +74,9 @@ fn walk_disk(bytes: &[u8], format: DiskFormat) {
         path: Path::to_owned(file.path()),
         format,
     };
-    let Ok(tree) = Tree::disk(&[layer], b"") else {
+    let chain = [layer];
+    let _ = layers::check(&chain);
+    let Ok(tree) = Tree::disk(&chain, b"") else {
         return;
     };
     // A folder that is its own parent has no end.
@@ -89,6 +92,7 @@ fn walk_disk(bytes: &[u8], format: DiskFormat) {
             let _ = tree.stat(&path);
             let _ = tree.read(&path, 64 * 1024);
             let _ = tree.target(&path);
+            let _ = tree.resolve(&path, true);
             folders.push(path);
         }
     }

@@ -3,6 +3,7 @@
 //! A connection only turns bytes into a [`Request`] for the supervisor and its reply into bytes.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub(crate) enum Request {
     },
     AddLayer {
         layer: DiskLayer,
+        reply: oneshot::Sender<ShimReply>,
+    },
+    MergeLayer {
+        layer: PathBuf,
         reply: oneshot::Sender<ShimReply>,
     },
     Touch {
@@ -182,6 +187,9 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
         Ok(ShimRequest::Status) => ask(shared, |reply| Request::Status { reply }).await,
         Ok(ShimRequest::AddLayer(layer)) => {
             ask(shared, |reply| Request::AddLayer { layer, reply }).await
+        }
+        Ok(ShimRequest::MergeLayer(layer)) => {
+            ask(shared, |reply| Request::MergeLayer { layer, reply }).await
         }
         Ok(ShimRequest::Touch) => ask(shared, |reply| Request::Touch { reply }).await,
         Ok(ShimRequest::Stop(stop)) => ask(shared, |reply| Request::Stop { stop, reply }).await,

@@ -27,7 +27,7 @@ use pyro_wire::shim::{HandOut, ShimReply, Status, Stop};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::backend::{Death, DeathKind, descendants};
+use crate::backend::{Death, DeathKind, Merging, descendants};
 use crate::boot::Vm;
 use crate::control::{Clients, Request};
 use crate::detach;
@@ -176,6 +176,11 @@ impl<'a> Supervisor<'a> {
                                 Ok(()) => continue,
                                 Err(why) => return self.lost(vm, why).await,
                             }
+                        }
+                        Request::MergeLayer { layer, reply } => {
+                            usage.touch();
+                            let _ = reply.send(in_time(vm.machine.merge_layer(&layer)).await);
+                            continue;
                         }
                         Request::Pause { reply } => {
                             let _ = reply.send(in_time(vm.machine.pause()).await);
@@ -337,6 +342,7 @@ impl<'a> Supervisor<'a> {
             Request::Status { .. }
             | Request::Agent { .. }
             | Request::AddLayer { .. }
+            | Request::MergeLayer { .. }
             | Request::Touch { .. }
             | Request::Pause { .. }
             | Request::HandOut { .. } => {
@@ -501,7 +507,7 @@ async fn in_time(work: impl Future<Output = Result<(), Fault>>) -> ShimReply {
 fn serve(vm: &Vm, usage: &Usage, request: Request) {
     match request {
         Request::Status { reply } => {
-            let _ = reply.send(ShimReply::Status(Status {
+            let _ = reply.send(ShimReply::Status(Box::new(Status {
                 running: vm.running.clone(),
                 shim_pid: std::process::id(),
                 vmm_pid: vm.machine.pid(),
@@ -509,7 +515,9 @@ fn serve(vm: &Vm, usage: &Usage, request: Request) {
                 last_activity_ms: usage.last_ms(),
                 disk: vm.machine.disk().to_vec(),
                 standstill: vm.machine.standstill().map(Into::into),
-            }));
+                merging: vm.machine.merging().and_then(Merging::layer),
+                merge_failed: vm.machine.merging().and_then(Merging::failure),
+            })));
         }
         Request::Agent { reply } => {
             // What somebody asks of a guest that stands still waits for nobody knows how long.
@@ -533,6 +541,7 @@ fn refuse(request: Request, code: FaultCode, state: &str) {
     match request {
         Request::Status { reply }
         | Request::AddLayer { reply, .. }
+        | Request::MergeLayer { reply, .. }
         | Request::Touch { reply }
         | Request::Pause { reply }
         | Request::HandOut { reply, .. }

@@ -1,6 +1,8 @@
 //! The shim's control socket: one [`ShimRequest`], one [`ShimReply`], and after
 //! [`ShimReply::Bridged`] the connection is a stream to the agent (see [`crate::agent`]).
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -28,6 +30,13 @@ pub enum ShimRequest {
     /// except with [`FaultCode::GuestDied`](crate::fault::FaultCode::GuestDied): then the VM is
     /// over, and the layer belongs to its disk, as it may hold what the guest wrote last.
     AddLayer(DiskLayer),
+    /// Begin to take a layer out of the running VM's root disk: neither the bottom one nor the one
+    /// that is written to. What it holds moves into the layer above it, and the guest goes on
+    /// meanwhile. [`ShimReply::Done`] says that it has begun; [`Status`] tells how far it is.
+    ///
+    /// At each moment both chains, with the layer and without what has moved already, show the
+    /// same: whatever ends the VM in the middle, the disk is right with the layer in it.
+    MergeLayer(PathBuf),
     /// Somebody works with the VM although no connection shows it: its idle time starts anew.
     Touch,
     Stop(Stop),
@@ -61,7 +70,7 @@ pub struct Stop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShimReply {
-    Status(Status),
+    Status(Box<Status>),
     Bridged,
     /// What was asked has happened.
     Done,
@@ -89,4 +98,10 @@ pub struct Status {
     /// VM ends.
     #[serde(default)]
     pub standstill: Option<String>,
+    /// The layer that is being taken out of the disk.
+    #[serde(default)]
+    pub merging: Option<PathBuf>,
+    /// Why the last one could not be taken out; it belongs to the disk still.
+    #[serde(default)]
+    pub merge_failed: Option<String>,
 }

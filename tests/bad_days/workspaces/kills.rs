@@ -42,7 +42,7 @@ fn rounds(world: &World) -> u32 {
 
 /// Interrupts a command at moments that are spread over the time that it takes, and looks after
 /// each.
-fn at_many_moments(
+pub(super) fn at_many_moments(
     world: &World,
     mut command: impl FnMut(u32) -> Command,
     mut look: impl FnMut(u32),
@@ -68,7 +68,7 @@ fn at_many_moments(
 }
 
 /// The mark of a killed process goes when it is old enough and somebody looks.
-fn forget_the_killed(world: &World) {
+pub(super) fn forget_the_killed(world: &World) {
     records::age_all(world);
     error::none(&finish(&mut world.pyro(["workspace", "list"])));
 }

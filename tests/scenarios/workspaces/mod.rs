@@ -6,6 +6,7 @@
 mod archives;
 mod attached;
 mod commands;
+mod disks;
 mod export;
 mod files;
 mod names;
@@ -16,4 +17,5 @@ mod review;
 mod secrets;
 mod seeds;
 mod shells;
+mod snapshots;
 mod stops;

@@ -62,6 +62,10 @@ pub(crate) enum League {
     Seeded,
     /// What changed among very many files.
     Reviewed,
+    /// A command in a workspace that stands on snapshots.
+    DeepExec,
+    /// The same, that reads from the disk.
+    DeepRead,
 }
 
 /// What a median should not exceed.
@@ -130,8 +134,9 @@ impl Contender {
     /// Turns in each round, all of them counted.
     pub(crate) fn turns(&self) -> usize {
         match self.league {
-            Some(League::Running(_)) => IN_A_ROW,
-            Some(League::Fresh(_) | League::Seeded | League::Reviewed) | None => 1,
+            Some(League::Running(_) | League::DeepExec) => IN_A_ROW,
+            Some(League::Fresh(_) | League::Seeded | League::Reviewed | League::DeepRead)
+            | None => 1,
         }
     }
 

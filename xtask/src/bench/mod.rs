@@ -25,6 +25,7 @@ mod seed;
 mod seeded;
 mod shell;
 mod shim;
+mod snapshots;
 mod standby;
 mod statistics;
 mod table;
@@ -45,6 +46,7 @@ use contender::{Contender, Part, WARM_UP_ROUNDS};
 use docker::Docker;
 use pyro::{ENVIRONMENT, Pyro};
 use scratch::Scratch;
+use snapshots::Snapshots;
 use table::Row;
 use workspace::Workspace;
 
@@ -134,6 +136,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     );
     let reset = Rc::new(Workspace::create(&engine, Some(&project)).await?);
     let used = Rc::new(Workspace::create(&engine, None).await?);
+    let snapshots = Snapshots::prepare(&engine).await?;
 
     let mut contenders = pyro.contenders();
     contenders.extend(standby::contenders(&config)?);
@@ -142,6 +145,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     contenders.push(shell::contender(&used).await?);
     contenders.extend(seeded::contenders(&pyro, docker.as_ref(), &project));
     contenders.push(workspace::reset(&reset));
+    contenders.extend(snapshots.contenders());
     contenders.extend(review::contenders(&reviewed));
     contenders.push(plain_qemu::contender(
         path("kernel_image")?,
@@ -162,6 +166,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     for workspace in [reviewed, reset, used] {
         workspace.delete().await?;
     }
+    snapshots.delete().await?;
     drop(docker);
     let crowds = memory::measure(&engine).await?;
     report(&facts, rounds, mem_mib, &times, &table::memory(&crowds))

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use pyro_api::operations::workspace_create::WorkspaceCreate;
 use pyro_api::operations::workspace_delete::WorkspaceDelete;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
-use pyro_api::operations::workspace_reset::{BASELINE, WorkspaceReset};
+use pyro_api::operations::workspace_reset::WorkspaceReset;
 use pyro_api::values::{
-    CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, SecretEnv, Secrets, TimeoutSeconds,
-    VcpuCount, WorkspaceExecResult,
+    BASELINE, CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, SecretEnv, Secrets,
+    TimeoutSeconds, VcpuCount, WorkspaceExecResult,
 };
 use pyro_api::{Caller, Handle};
 use pyro_engine::Engine;

@@ -145,6 +145,10 @@ bounded! {
     ReadBytes, "max_bytes", 1..=1_048_576, default 65_536
 }
 bounded! {
+    /// How much of a file on a stopped disk is read, in bytes.
+    DiskReadBytes, "max_bytes", 1..=u32::MAX, default 65_536
+}
+bounded! {
     /// How many entries a listing shows.
     MaxEntries, "max_entries", 1..=1_000_000, default 10_000
 }

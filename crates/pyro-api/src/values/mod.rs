@@ -11,14 +11,16 @@ pub mod platform;
 pub mod secret_env;
 pub mod secrets;
 pub mod shell;
+pub mod snapshot;
 pub mod text_source;
 pub mod vm;
 pub mod workspace;
 pub mod workspace_exec;
 
 pub use bounded::{
-    BenchRounds, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib, PatchBytes, ReadBytes,
-    ShellCols, ShellRows, StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs,
+    BenchRounds, DiskReadBytes, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib,
+    PatchBytes, ReadBytes, ShellCols, ShellRows, StandbyCount, TimeoutSeconds, TtlSeconds,
+    VcpuCount, WaitForIdleMs,
 };
 pub use command::CommandLine;
 pub use detach_keys::DetachKeys;
@@ -29,6 +31,7 @@ pub use platform::Platform;
 pub use secret_env::SecretEnv;
 pub use secrets::{SecretSource, Secrets};
 pub use shell::{ShellRecord, ShellSignal, ShellState};
+pub use snapshot::{BASELINE, Snapshot, SnapshotKind, SnapshotName};
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pyro_wire::fault::Fault;
@@ -49,7 +50,7 @@ pub(crate) async fn agent(folder: &VmFolder) -> Result<UnixStream, LinkError> {
 /// What the shim knows of its VM.
 pub(crate) async fn status(folder: &VmFolder) -> Result<Status, LinkError> {
     match ask(folder, &ShimRequest::Status, ANSWER).await?.1 {
-        ShimReply::Status(status) => Ok(status),
+        ShimReply::Status(status) => Ok(*status),
         _ => Err(LinkError::Confused),
     }
 }
@@ -68,6 +69,11 @@ pub(crate) async fn add_layer(folder: &VmFolder, layer: DiskLayer) -> Result<(),
         ShimReply::Done => Ok(()),
         _ => Err(LinkError::Confused),
     }
+}
+
+/// Begins to take a layer out of the running VM's disk.
+pub(crate) async fn merge_layer(folder: &VmFolder, layer: PathBuf) -> Result<(), LinkError> {
+    done(folder, &ShimRequest::MergeLayer(layer)).await
 }
 
 /// Ends the VM and waits until it is gone.

@@ -6,12 +6,14 @@
 
 mod history;
 mod json;
+#[cfg(test)]
+pub(crate) mod testing;
 mod vms;
 mod workspaces;
 
 pub(crate) use history::Command;
 pub(crate) use vms::{Admission, StoredVm};
-pub(crate) use workspaces::StoredWorkspace;
+pub(crate) use workspaces::{StoredSnapshot, StoredWorkspace};
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};

@@ -83,6 +83,7 @@ impl Engine {
             layers: Vec::new(),
             baseline_layers: 0,
             template: mounted.as_ref().map(|template| template.name()),
+            snapshots: Vec::new(),
         };
         // The record comes first, and says that it is not finished.
         self.store()?.put_workspace(&stored)?;

@@ -10,14 +10,15 @@
 //!     vm-<generation>/ the folder of its shim; a reset makes the next generation
 //!     secrets          its secrets, sealed with the key in `<state>/secrets.key`
 //!     output/          what commands wrote, a file for each stream
-//!     tree/, baseline/ in place of disks, where commands run on the host
+//!     tree/, baseline/, snapshots/
+//!                      in place of disks, where commands run on the host
 //! ```
 //!
 //! The record says which generation and which layers count, and is written last: whatever no
 //! record names is debris, which the next holder of the lock clears away.
 
 pub(crate) mod archive;
-pub(crate) mod baseline;
+
 pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -29,6 +30,7 @@ pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod folder;
 pub(crate) mod incoming;
+pub(crate) mod layers;
 pub(crate) mod lock;
 pub(crate) mod log_files;
 pub(crate) mod names;
@@ -40,10 +42,13 @@ pub(crate) mod read;
 pub(crate) mod reset;
 pub(crate) mod secrets;
 pub(crate) mod seed;
+pub(crate) mod snapshots;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod stopped;
 pub(crate) mod text_diff;
 pub(crate) mod text_input;
 pub(crate) mod tidy;
+pub(crate) mod tree;
 pub(crate) mod words;
 pub(crate) mod write;

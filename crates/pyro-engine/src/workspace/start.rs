@@ -5,9 +5,9 @@ use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::launch::{LaunchSpec, Machine, Process};
 use pyro_wire::{PROTOCOL, step};
 
-use super::baseline::{Tree, TreeError};
 use super::errors::unknown;
 use super::stop::stop_vm;
+use super::tree::{Tree, TreeError};
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
 use crate::machine::create::{Base, Image};
@@ -159,7 +159,7 @@ impl Engine {
     ) -> Result<impl FnOnce() -> Result<Tree, TreeError> + Send + use<>, Error> {
         let folder = self.workspace_folder(&stored.record.workspace_id);
         let base = self.workspace_base(stored)?;
-        let layers = stored.layers.iter().take(stored.baseline_layers);
+        let layers = stored.baseline().iter();
         let layers: Vec<_> = layers.map(|name| folder.layer(name)).collect();
         Ok(move || match base {
             Base::Image(image) => {

@@ -177,7 +177,7 @@ impl Room {
 
     pub(crate) fn status(&self) -> Status {
         match self.request(&ShimRequest::Status) {
-            ShimReply::Status(status) => status,
+            ShimReply::Status(status) => *status,
             other => panic!("no status but {other:?}"),
         }
     }

@@ -25,7 +25,7 @@ use super::qmp::{Event, Qmp, QmpError};
 use super::shortage::{Shortage, Step};
 use super::stub;
 use crate::backend::child::{Pass, describe, spawn};
-use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine};
+use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine, Merging};
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
 
 /// Among memory hogs the kernel should rather take a VM than a user's own programs.
@@ -207,6 +207,7 @@ impl QemuMachine {
                 event = event => match event {
                     // The end of the process is waited for like any other; who asks for it may
                     // go away meanwhile and come again, so the reason is kept.
+                    Ok(Event::JobOver { job, error }) => self.merged(&job, error).await,
                     Ok(event) => if let Some(reason) = self.hear(event) {
                         self.verdict.get_or_insert(reason);
                         self.kill();
@@ -249,7 +250,18 @@ impl QemuMachine {
                 DeathKind::Vmm,
                 "the accelerator could not run the guest (internal error)".into(),
             )),
-            Event::Stopped { .. } => None,
+            Event::Stopped { .. } | Event::JobOver { .. } => None,
+        }
+    }
+
+    /// What there is to do when a layer is out of the disk, or stays in it.
+    async fn merged(&mut self, job: &str, error: Option<String>) {
+        if let Some(node) = self.disk.merged(job, error)
+            && let Some(qmp) = &mut self.qmp
+        {
+            // Closes the layer's file. Those that QEMU has had from its start close by themselves,
+            // and their refusal means nothing.
+            let _ = qmp.tell("blockdev-del", json!({ "node-name": node })).await;
         }
     }
 
@@ -367,6 +379,20 @@ impl Machine for QemuMachine {
             }
         }
         .boxed_local()
+    }
+
+    fn merge_layer<'a>(&'a mut self, layer: &'a Path) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        async {
+            match &mut self.qmp {
+                Some(qmp) => Ok(self.disk.merge(layer, qmp).await?),
+                None => Err(Fault::new(FaultCode::GuestDied, "QEMU is ending")),
+            }
+        }
+        .boxed_local()
+    }
+
+    fn merging(&self) -> Option<&Merging> {
+        self.disk.merging()
     }
 
     fn ended(&mut self) -> LocalBoxFuture<'_, Death> {

@@ -1,7 +1,7 @@
 //! A folder of this host as a tree.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -41,7 +41,12 @@ impl Folder {
         Ok(of(&stat.map_err(failed(path))?))
     }
 
-    pub(super) fn read(&self, path: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
+    pub(super) fn read(
+        &self,
+        path: &[u8],
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<u8>, TreeError> {
         if self.stat(path)?.kind != EntryKind::File {
             return Err(TreeError::wrong_kind(path, "a file"));
         }
@@ -49,10 +54,10 @@ impl Folder {
         let folder = self.enter(above, path)?;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = fcntl::openat(&folder, last, flags, Mode::empty()).map_err(failed(path))?;
+        let mut file = File::from(file);
         let mut content = Vec::new();
-        File::from(file)
-            .take(limit as u64)
-            .read_to_end(&mut content)
+        file.seek(SeekFrom::Start(offset))
+            .and_then(|_| file.take(limit as u64).read_to_end(&mut content))
             .map_err(|source| TreeError::Unreadable {
                 name: shown(path),
                 source,
@@ -88,9 +93,11 @@ impl Folder {
                 continue;
             }
             let stat = fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+            let stat = stat.map_err(failed(path))?;
             entries.push(Named {
                 name: name.to_bytes().to_vec(),
-                stat: of(&stat.map_err(failed(path))?),
+                stat: of(&stat),
+                number: stat.st_ino,
             });
         }
         Ok(entries)

@@ -17,7 +17,7 @@ pub(super) trait ReadAt {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 }
 
-type Layer = Arc<FormatAccess<File>>;
+pub(crate) type Layer = Arc<FormatAccess<File>>;
 
 pub(super) struct Chain(Layer);
 
@@ -27,7 +27,7 @@ impl Chain {
     pub(super) fn open(layers: &[DiskLayer]) -> Result<Self, TreeError> {
         let mut top: Option<Layer> = None;
         for layer in layers {
-            let opened = open(layer, top.take()).map_err(|source| TreeError::Layer {
+            let opened = open_layer(layer, top.take()).map_err(|source| TreeError::Layer {
                 path: layer.path.clone(),
                 source,
             })?;
@@ -39,7 +39,8 @@ impl Chain {
     }
 }
 
-fn open(layer: &DiskLayer, below: Option<Layer>) -> io::Result<Layer> {
+/// Opens one layer to read from it; without one below, what it does not hold is not there.
+pub(crate) fn open_layer(layer: &DiskLayer, below: Option<Layer>) -> io::Result<Layer> {
     let file = File::open(StorageOpenOptions::new().filename(&layer.path))?;
     let deny = DenyImplicitOpenGate::default();
     let access = match layer.format {

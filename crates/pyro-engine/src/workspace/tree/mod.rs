@@ -1,5 +1,5 @@
-//! Files of a workspace without its VM: contents of the baseline for text patches, and later those
-//! of stopped workspaces.
+//! Files of a workspace without its VM: contents of the baseline for text patches, what is in a
+//! snapshot, and the disks of stopped workspaces.
 //!
 //! A [`Tree`] is a folder of a guest's disk, read from its layers, or a plain folder of this host
 //! where commands run without a VM. Paths are relative to it, plain, and no link is followed on
@@ -8,23 +8,24 @@
 //!
 //! All of it blocks.
 
-// Listings wait for the operations on stopped disks; diffs need contents only.
-#![cfg_attr(not(test), allow(dead_code))]
-
 mod disk;
 mod error;
 mod ext4;
 mod folder;
+mod links;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::path::Path;
 
+pub(crate) use disk::{Layer, open_layer};
 pub(crate) use error::TreeError;
 use ext4::Ext4;
 use folder::Folder;
 use pyro_wire::files::EntryKind;
 use pyro_wire::launch::DiskLayer;
+pub(crate) use walk::Count;
 
 use self::disk::Chain;
 
@@ -44,6 +45,8 @@ pub(crate) struct Stat {
 pub(crate) struct Named {
     pub(crate) name: Vec<u8>,
     pub(crate) stat: Stat,
+    /// Of its inode.
+    number: u64,
 }
 
 pub(crate) struct Tree(Kind);
@@ -76,9 +79,19 @@ impl Tree {
 
     /// The beginning of a file, at most `limit` bytes of it.
     pub(crate) fn read(&self, path: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
+        self.read_from(path, 0, limit)
+    }
+
+    /// A piece of a file, at most `limit` bytes of it.
+    pub(crate) fn read_from(
+        &self,
+        path: &[u8],
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<u8>, TreeError> {
         match &self.0 {
-            Kind::Disk(disk) => disk.read(path, limit),
-            Kind::Folder(folder) => folder.read(path, limit),
+            Kind::Disk(disk) => disk.read(path, offset, limit),
+            Kind::Folder(folder) => folder.read(path, offset, limit),
         }
     }
 

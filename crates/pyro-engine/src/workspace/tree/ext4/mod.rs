@@ -54,13 +54,19 @@ impl<D: ReadAt> Ext4<D> {
         Ok(self.find(path)?.stat())
     }
 
-    pub(super) fn read(&self, path: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
+    pub(super) fn read(
+        &self,
+        path: &[u8],
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<u8>, TreeError> {
         let inode = self.find(path)?;
         if inode.kind != EntryKind::File {
             return Err(TreeError::wrong_kind(path, "a file"));
         }
-        let size = usize::try_from(inode.size).unwrap_or(usize::MAX);
-        self.content(&inode, size.min(limit))
+        let rest = inode.size.saturating_sub(offset);
+        let rest = usize::try_from(rest).unwrap_or(usize::MAX);
+        self.content(&inode, offset, rest.min(limit))
     }
 
     pub(super) fn target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
@@ -73,7 +79,7 @@ impl<D: ReadAt> Ext4<D> {
             None if inode.size > LONGEST_TARGET => Err(TreeError::Damaged {
                 what: "a link's target is too long",
             }),
-            None => self.content(&inode, usize::try_from(inode.size).unwrap_or_default()),
+            None => self.content(&inode, 0, usize::try_from(inode.size).unwrap_or_default()),
         }
     }
 
@@ -83,7 +89,8 @@ impl<D: ReadAt> Ext4<D> {
         for (name, &number) in self.entries(&folder, path)?.iter() {
             let stat = self.inode(number)?.stat();
             let name = name.clone();
-            entries.push(Named { name, stat });
+            let number = number.into();
+            entries.push(Named { name, stat, number });
         }
         Ok(entries)
     }

@@ -36,6 +36,8 @@ pub(crate) enum TreeError {
     NotFound { name: String },
     #[error("`{name}` is not {wanted}")]
     WrongKind { name: String, wanted: &'static str },
+    #[error("`{name}` leads from link to link without end")]
+    Endless { name: String },
     #[error("`{name}` is too large to be listed")]
     TooLarge { name: String },
     #[error("`{name}` cannot be read")]

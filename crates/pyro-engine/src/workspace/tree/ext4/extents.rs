@@ -26,14 +26,23 @@ struct Run {
 }
 
 impl<D: ReadAt> Ext4<D> {
-    /// The first bytes of a file's content.
-    pub(super) fn content(&self, inode: &Inode, length: usize) -> Result<Vec<u8>, TreeError> {
+    /// A piece of a file's content, with no end of its own: what is asked for must be there.
+    pub(super) fn content(
+        &self,
+        inode: &Inode,
+        offset: u64,
+        length: usize,
+    ) -> Result<Vec<u8>, TreeError> {
         inode.expect_extents()?;
         let block_size = self.superblock.block_size as usize;
+        let first = offset / block_size as u64;
+        // Blocks are read whole, so that a piece may begin before what was asked for.
+        let before = (offset % block_size as u64) as usize;
+        let length = length.saturating_add(before);
         let mut content = Vec::new();
         while content.len() < length {
-            let block = (content.len() / block_size) as u64;
-            let run = self.run(inode, block)?;
+            let block = first.checked_add((content.len() / block_size) as u64);
+            let run = self.run(inode, block.unwrap_or(u64::MAX))?;
             let run_length = usize::try_from(run.blocks)
                 .unwrap_or(usize::MAX)
                 .saturating_mul(block_size);
@@ -45,6 +54,7 @@ impl<D: ReadAt> Ext4<D> {
                 self.disk.read_blocks(at, &mut content[start..])?;
             }
         }
+        content.drain(..before.min(content.len()));
         Ok(content)
     }
 
