@@ -20,6 +20,7 @@ pub mod fault;
 pub mod files;
 pub mod frame;
 pub mod launch;
+pub mod network;
 pub mod session;
 pub mod shim;
 pub mod step;
