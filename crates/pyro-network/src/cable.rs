@@ -155,7 +155,9 @@ struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes.capacity(), Ordering::Relaxed);
+        self.budget
+            .0
+            .fetch_sub(self.bytes.capacity(), Ordering::Relaxed);
     }
 }
 
@@ -180,7 +182,10 @@ impl Inbox {
 }
 
 fn taken(mut waiting: Waiting) -> Vec<u8> {
-    waiting.budget.0.fetch_sub(waiting.bytes.capacity(), Ordering::Relaxed);
+    waiting
+        .budget
+        .0
+        .fetch_sub(waiting.bytes.capacity(), Ordering::Relaxed);
     // What is dropped here counts nothing any more.
     std::mem::take(&mut waiting.bytes)
 }

@@ -272,7 +272,8 @@ mod tests {
 
     #[test]
     fn servers_are_those_of_the_host() {
-        let text = b"# mine\nsearch corp\nnameserver 10.1.1.1\nnameserver ::1\nnameserver 1.1.1.1\n\
+        let text =
+            b"# mine\nsearch corp\nnameserver 10.1.1.1\nnameserver ::1\nnameserver 1.1.1.1\n\
                      nameserver 9.9.9.9\noptions ndots:5\n";
         let servers = from_configuration(text);
         let wanted = ["10.1.1.1:53", "[::1]:53", "1.1.1.1:53"];

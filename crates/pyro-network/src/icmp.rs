@@ -44,9 +44,14 @@ pub(crate) fn unreachable(packet: &[u8], why: Why) -> Option<Vec<u8>> {
             data: &payload[..payload.len().min(QUOTED)],
         };
         let length = message.buffer_len();
-        to_guest(IpAddr::V4(GATEWAY_V4), IpProtocol::Icmp, length, |room, _| {
-            message.emit(&mut Icmpv4Packet::new_unchecked(room), &checks);
-        })
+        to_guest(
+            IpAddr::V4(GATEWAY_V4),
+            IpProtocol::Icmp,
+            length,
+            |room, _| {
+                message.emit(&mut Icmpv4Packet::new_unchecked(room), &checks);
+            },
+        )
     } else {
         let whole = Ipv6Packet::new_checked(packet).ok()?;
         let header = Ipv6Repr::parse(&whole).ok()?;

@@ -148,7 +148,9 @@ impl Flows {
                     });
                 }
                 let key = Key::Udp(from, to);
-                self.put_or(key, packet, udp::INBOX, |inbox| udp::run(from, to, inbox, around));
+                self.put_or(key, packet, udp::INBOX, |inbox| {
+                    udp::run(from, to, inbox, around)
+                });
             }
             Content::Echo { id, number, data } => {
                 let to = packet.to;
@@ -159,7 +161,9 @@ impl Flows {
                     return;
                 }
                 let key = Key::Echo(id, to);
-                self.put_or(key, packet, echo::INBOX, |inbox| echo::run(id, to, inbox, around));
+                self.put_or(key, packet, echo::INBOX, |inbox| {
+                    echo::run(id, to, inbox, around)
+                });
             }
         }
     }

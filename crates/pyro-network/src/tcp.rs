@@ -88,7 +88,11 @@ pub(crate) fn refuse(packet: &[u8], to: IpAddr, cable: &Cable) {
         return;
     };
     wire.incoming.push_back(packet.to_vec());
-    interface.poll(now(Instant::now()), &mut wire, &mut SocketSet::new(Vec::new()));
+    interface.poll(
+        now(Instant::now()),
+        &mut wire,
+        &mut SocketSet::new(Vec::new()),
+    );
     for frame in wire.outgoing {
         cable.send_or_lose(frame);
     }

@@ -21,12 +21,7 @@ pub(crate) const INBOX: usize = 64;
 const LONGEST: usize = 65_535;
 
 /// Serves a flow until it is idle or the guest has gone.
-pub(crate) async fn run(
-    from_port: u16,
-    to: SocketAddr,
-    mut inbox: Inbox,
-    around: Surroundings,
-) {
+pub(crate) async fn run(from_port: u16, to: SocketAddr, mut inbox: Inbox, around: Surroundings) {
     let cable = &around.cable;
     let refused = |packet: &[u8], why| refuse(packet, why, cable);
     let socket = match around.policy.judge(to).await {

@@ -46,6 +46,7 @@ impl Workspace {
             ttl_seconds: IdleSeconds::new(IDLE_SECONDS)?,
             network_policy: NetworkPolicy::default(),
             allow_host_compat: false,
+            allow_net: Vec::new(),
             seed_path: seed.map(Path::to_owned),
             name: None,
             labels: Labels::default(),

@@ -1,6 +1,7 @@
 //! The kinds of value that operations take and return. A rule on one value lives in its parser,
 //! so that it holds on every surface.
 
+pub mod allow_net;
 pub mod bounded;
 pub mod command;
 pub mod environment;
@@ -12,6 +13,7 @@ pub mod vm;
 pub mod workspace;
 pub mod workspace_exec;
 
+pub use allow_net::{AllowNet, AllowedTo, InvalidAllowNet, check_allow_net};
 pub use bounded::{
     BenchRounds, IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes, ReadBytes,
     StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount,
