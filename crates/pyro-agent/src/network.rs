@@ -155,8 +155,11 @@ fn add_route(socket: &OwnedFd) -> io::Result<()> {
 
 fn raise(socket: &OwnedFd, name: &str) -> io::Result<()> {
     let mut request = request(name);
-    request.ifr_ifru.ifru_flags =
-        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
+    ioctl(socket, libc::SIOCGIFFLAGS, &mut request)?;
+    let up = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING);
+    let up = up.map_err(io::Error::other)?;
+    // SAFETY: the kernel has just written the flags there.
+    request.ifr_ifru.ifru_flags = unsafe { request.ifr_ifru.ifru_flags } | up;
     ioctl(socket, libc::SIOCSIFFLAGS, &mut request)
 }
 
