@@ -87,7 +87,7 @@ pub(crate) async fn run(id: u16, to: IpAddr, mut inbox: Inbox, around: Surroundi
                 let Some(packet) = packet else { return };
                 let content = understand_packet(&packet).map(|packet| packet.content);
                 if let Some(Content::Echo { number, data, .. }) = content {
-                    let _ = socket.try_send(&question(target, number, data));
+                    let _ = socket.send(&question(target, number, data)).await;
                 }
             }
             received = socket.recv(&mut buffer) => {

@@ -47,7 +47,7 @@ pub(crate) async fn run(from_port: u16, to: SocketAddr, mut inbox: Inbox, around
                 let Some(packet) = packet else { return };
                 let content = understand_packet(&packet).map(|packet| packet.content);
                 if let Some(Content::Udp { data, .. }) = content
-                    && let Err(error) = socket.try_send(data)
+                    && let Err(error) = socket.send(data).await
                 {
                     let why = why(&error);
                     why.inspect(|why| refused(&packet, *why));

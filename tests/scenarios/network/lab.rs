@@ -62,6 +62,9 @@ const NAMES: &[(&str, [u8; 4])] = &[
 
 pub(crate) const ONLY_IN_HOSTS: &str = "secret.test";
 
+/// In a private range, as on many hosts.
+const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 53);
+
 const CONFIGURATION: &str = "nameserver 10.9.9.53\n";
 
 /// What arrived: protocol and address.
@@ -91,7 +94,7 @@ impl Lab {
             mount(Some(&own), path, none, MsFlags::MS_BIND, none).unwrap();
         }
         let (open, opened) = mpsc::channel();
-        let outside = Town::found("outside", move || {
+        let outside = Town::found("outside", true, move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             open.send(nix::unistd::gettid()).unwrap();
             // The cable is laid from the other end.
@@ -121,7 +124,7 @@ impl Lab {
         ip("route add default via 203.0.113.9");
         ip("-6 route add default via 2001:db8:9::9");
         let outside = outside.ready();
-        let at_home = Town::found("home", || {}).ready();
+        let at_home = Town::found("home", false, || {}).ready();
         Some(Self { at_home, outside })
     }
 
@@ -170,7 +173,7 @@ impl Founded {
 
 impl Town {
     /// Founds a town in the namespace of the calling thread, or in the one that `prepare` moves to.
-    fn found(name: &str, prepare: impl FnOnce() + Send + 'static) -> Founded {
+    fn found(name: &str, names: bool, prepare: impl FnOnce() + Send + 'static) -> Founded {
         let (seen, held, over) = (Seen::default(), Arc::default(), Arc::default());
         let (tell, ready) = mpsc::channel();
         let mut town = Self {
@@ -194,8 +197,11 @@ impl Town {
                     accept(&listener, port, &held, &at)
                 }));
             }
-            for port in [PORT, DNS] {
-                let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
+            let anywhere = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), PORT);
+            // An answer must come from where the question went.
+            let name_server = names.then_some((IpAddr::V4(NAME_SERVER), DNS));
+            for (address, port) in [Some(anywhere), name_server].into_iter().flatten() {
+                let socket = UdpSocket::bind((address, port)).unwrap();
                 socket.set_read_timeout(Some(TICK)).unwrap();
                 let at = over.clone();
                 threads.push(std::thread::spawn(move || answer(&socket, port, &at)));

@@ -85,7 +85,7 @@ fn apt_and_pip_work_in_a_guest(world: &World) {
     }
     if has_pip {
         let mut install =
-            format!("python3 pip-*.whl/pip install --no-cache-dir --target got {PACKAGE}");
+            format!("python3 $(echo pip-*.whl)/pip install --no-cache-dir --target got {PACKAGE}");
         if certificate.is_some() {
             install.push_str(" --cert ca.crt");
         }
