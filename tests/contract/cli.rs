@@ -26,6 +26,8 @@ const PENDING_FLAGS: &[(&str, &str)] = &[
 
 /// Flags beyond the contract.
 const OUR_FLAGS: &[(&str, &str)] = &[
+    ("run", "--allow-net"),
+    ("workspace create", "--allow-net"),
     ("workspace diff", "--max-bytes"),
     ("workspace export", "--overwrite"),
     ("workspace file list", "--max-entries"),
