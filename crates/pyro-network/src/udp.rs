@@ -52,8 +52,7 @@ pub(crate) async fn run(from_port: u16, to: SocketAddr, mut inbox: Inbox, around
                     let why = why(&error);
                     why.inspect(|why| refused(&packet, *why));
                 }
-                last = packet;
-                last.truncate(QUOTABLE);
+                last = if packet.len() <= QUOTABLE { packet } else { Vec::new() };
             }
             received = socket.recv(&mut buffer) => match received {
                 Ok(length) => if let Some(frame) = datagram(to, from_port, &buffer[..length]) {
@@ -70,8 +69,8 @@ pub(crate) async fn run(from_port: u16, to: SocketAddr, mut inbox: Inbox, around
     }
 }
 
-/// As much of a packet as an error needs to be told.
-const QUOTABLE: usize = 128;
+/// Packets up to this length are kept to tell an error with, if one comes.
+const QUOTABLE: usize = 2_048;
 
 async fn connect(to: SocketAddr) -> std::io::Result<UdpSocket> {
     let any: SocketAddr = match to.ip() {

@@ -1,13 +1,15 @@
 //! One guest, one world: what it reaches, what nobody must hear of, and what it cannot break.
 
 use std::fs;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pyro_tests::world::{Running, eventually, finish};
 use pyro_tests::{Workspace, World};
 use serde_json::{Value, json};
 
 use super::lab::{HOLD, HOST, Lab, ONLY_IN_HOSTS, PORT, host_reaches};
-use std::time::Duration;
 
 crate::stories! { [vm]:
     a_guest_reaches_the_outside_and_nothing_near_its_host,
@@ -71,6 +73,7 @@ fn a_guest_reaches_the_outside_and_nothing_near_its_host(world: &World) {
     big_and_slow_ones_do_not_stand_in_each_other_s_way(&guest);
     nothing_it_sends_breaks_its_network(&lab, &guest);
     ten_thousand_connections_are_carried(world, &lab, &guest);
+    its_network_dies_alone(world, &guest);
     it_is_all_the_same_after_a_stop(&guest);
 }
 
@@ -247,6 +250,19 @@ fn ten_thousand_connections_are_carried(world: &World, lab: &Lab, guest: &Worksp
     assert_eq!(look(guest, "tcp 203.0.113.9"), "hello");
 }
 
+/// As after a fault in what reads the guest's packets.
+fn its_network_dies_alone(world: &World, guest: &Workspace<'_>) {
+    let pid: i32 = network_process(world).parse().unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    eventually("the end of the network's process", SOON, || {
+        !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    });
+    assert_ne!(look(guest, "udp 203.0.113.9"), "hello");
+    let result = guest.exec("echo here");
+    assert_eq!(result["stdout"], "here\n");
+    assert_eq!(result["workspace_started"], false);
+}
+
 fn it_is_all_the_same_after_a_stop(guest: &Workspace<'_>) {
     guest.done("stop", json!({}));
     assert_eq!(look(guest, "tcp outside.test"), "hello");
@@ -255,8 +271,8 @@ fn it_is_all_the_same_after_a_stop(guest: &Workspace<'_>) {
     assert!(PROHIBITED.contains(&denied.as_str().unwrap()), "{denied}");
 }
 
-/// The resident memory of the process that serves the network of this world's one VM.
-fn memory_of_network(world: &World) -> u64 {
+/// The process that serves the network of this world's one VM.
+fn network_process(world: &World) -> String {
     let state = world.state_dir();
     let of_world = |pid: &str| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -266,13 +282,15 @@ fn memory_of_network(world: &World) -> u64 {
     };
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut pids = processes.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let pid = pids
-        .find(|pid| of_world(pid))
-        .expect("the network's process");
+    pids.find(|pid| of_world(pid))
+        .expect("the network's process")
+}
+
+/// Its resident memory in KiB.
+fn memory_of_network(world: &World) -> u64 {
+    let pid = network_process(world);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.unwrap().parse().unwrap()
 }

@@ -32,6 +32,12 @@ fn a_network_needs_a_vm_and_exceptions_need_a_network(world: &World, door: &dyn 
         "invalid_argument",
         "At most 64",
     );
+    // Spaces and capitals are no difference.
+    refused(
+        json!({ "network_policy": "EGRESS" }),
+        "unsupported",
+        "host's network",
+    );
     // `off` is what everybody has who says nothing.
     let plain = Workspace::with(world, door, json!({ "network_policy": "off" }));
     assert_eq!(plain.created["network_policy"], "off");

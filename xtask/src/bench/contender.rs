@@ -62,6 +62,10 @@ pub(crate) enum League {
     Seeded,
     /// What changed among very many files.
     Reviewed,
+    /// Many bytes from outside.
+    Bulk,
+    /// A connection to the outside.
+    Connect,
 }
 
 /// What a median should not exceed.
@@ -131,7 +135,7 @@ impl Contender {
     pub(crate) fn turns(&self) -> usize {
         match self.league {
             Some(League::Running(_)) => IN_A_ROW,
-            Some(League::Fresh(_) | League::Seeded | League::Reviewed) | None => 1,
+            Some(_) | None => 1,
         }
     }
 

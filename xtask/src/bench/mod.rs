@@ -11,6 +11,7 @@ mod bubblewrap;
 mod contender;
 mod docker;
 mod document;
+mod egress;
 mod guest;
 mod machine;
 mod mcp;
@@ -42,6 +43,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use bubblewrap::Bubblewrap;
 use contender::{Contender, Part, WARM_UP_ROUNDS};
 use docker::Docker;
+use egress::Egress;
 use pyro::{ENVIRONMENT, Pyro};
 use scratch::Scratch;
 use table::Row;
@@ -133,6 +135,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     );
     let reset = Rc::new(Workspace::create(&engine, Some(&project)).await?);
     let used = Rc::new(Workspace::create(&engine, None).await?);
+    let networked = Rc::new(Egress::prepare(&engine).await?);
 
     let mut contenders = pyro.contenders();
     contenders.extend(standby::contenders(&config)?);
@@ -147,6 +150,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
         mem_mib.get(),
     ));
     contenders.extend(docker::contenders(docker.as_ref()));
+    contenders.extend(egress::contenders(&networked, docker.as_ref()).await?);
     contenders.extend(bubblewrap.contenders(&rootfs));
 
     let load = machine::load()?;
@@ -160,6 +164,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     for workspace in [reviewed, reset, used] {
         workspace.delete().await?;
     }
+    networked.delete().await?;
     drop(docker);
     let crowds = memory::measure(&engine).await?;
     report(&facts, rounds, mem_mib, &times, &table::memory(&crowds))
