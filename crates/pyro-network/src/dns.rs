@@ -96,7 +96,7 @@ impl Dns {
 }
 
 /// One question, and no answer, no update, no zone.
-fn is_plain(question: &[u8]) -> bool {
+pub(crate) fn is_plain(question: &[u8]) -> bool {
     let Some((header, mut rest)) = question.split_first_chunk::<12>() else {
         return false;
     };

@@ -27,6 +27,8 @@ use pyro_wire::network::Network;
 mod cable;
 mod dns;
 mod echo;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod icmp;
 mod limits;
 mod neighbours;

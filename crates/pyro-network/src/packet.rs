@@ -280,6 +280,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzzing;
 
     /// A frame as an honest guest sends it.
     fn honest(data: &[u8]) -> Vec<u8> {
@@ -314,6 +315,13 @@ mod tests {
         frame
     }
 
+    fn ipv6_header(protocol: u8, length: usize) -> Vec<u8> {
+        let mut header = vec![0x60, 0, 0, 0, 0, length as u8, protocol, 255];
+        header.extend(GUEST_V6.octets());
+        header.extend(pyro_wire::network::GATEWAY_V6.octets());
+        header
+    }
+
     #[test]
     fn an_honest_datagram_is_understood_without_its_padding() {
         let mut frame = honest(b"hello");
@@ -342,7 +350,7 @@ mod tests {
 
         #[test]
         fn noise_is_refused_and_harms_nobody(frame in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = understand(&frame);
+            fuzzing::frame(&frame);
         }
 
         #[test]
@@ -350,17 +358,23 @@ mod tests {
             data in prop::collection::vec(any::<u8>(), 0..100),
             changes in prop::collection::vec((0..142usize, any::<u8>()), 0..6),
             length in 0..142usize,
+            protocol in prop::sample::select(&[1u8, 6, 17, 58][..]),
             version in prop::sample::select(&[[0x08, 0x00], [0x86, 0xdd], [0x08, 0x06]][..]),
         ) {
             let mut frame = honest(&data);
             frame[12..14].copy_from_slice(&version);
+            if version == [0x86, 0xdd] {
+                frame.splice(14..34, ipv6_header(protocol, data.len() + 8));
+            } else {
+                frame[23] = protocol;
+            }
             for (at, byte) in changes {
                 if let Some(there) = frame.get_mut(at) {
                     *there = byte;
                 }
             }
             frame.truncate(length);
-            let _ = understand(&frame);
+            fuzzing::frame(&frame);
         }
     }
 }

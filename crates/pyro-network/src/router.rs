@@ -274,7 +274,7 @@ impl Flows {
 }
 
 /// Whether there can be somebody to connect to.
-fn is_host(address: IpAddr) -> bool {
+pub(crate) fn is_host(address: IpAddr) -> bool {
     let is_everybody = match address {
         IpAddr::V4(v4) => v4.is_broadcast(),
         IpAddr::V6(_) => false,

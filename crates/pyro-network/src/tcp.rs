@@ -98,6 +98,27 @@ pub(crate) fn refuse(packet: &[u8], to: IpAddr, cable: &Cable) {
     }
 }
 
+/// The stack of one connection, by itself.
+#[cfg(any(fuzzing, test))]
+pub(crate) struct Stack(Wire, Interface);
+
+#[cfg(any(fuzzing, test))]
+impl Stack {
+    pub(crate) fn new(address: IpAddr) -> Option<Self> {
+        let mut wire = Wire::default();
+        let interface = interface(address, &mut wire)?;
+        Some(Self(wire, interface))
+    }
+
+    /// Takes a packet in, and throws away what it answers.
+    pub(crate) fn take(&mut self, packet: Vec<u8>, sockets: &mut SocketSet<'_>) {
+        let Self(wire, interface) = self;
+        wire.incoming.push_back(packet);
+        interface.poll(now(Instant::now()), wire, sockets);
+        wire.outgoing.clear();
+    }
+}
+
 /// The host's end of a connection.
 enum Outside {
     Host(TcpStream),
