@@ -16,6 +16,8 @@ const PENDING_FLAGS: &[(&str, &str)] = &[];
 
 /// Flags beyond the contract.
 const OUR_FLAGS: &[(&str, &str)] = &[
+    ("run", "--allow-net"),
+    ("workspace create", "--allow-net"),
     ("workspace diff", "--max-bytes"),
     ("workspace disk list", "--max-entries"),
     ("workspace disk read", "--offset"),

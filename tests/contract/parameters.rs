@@ -16,6 +16,9 @@ pub(crate) const PENDING: &[(&str, &str)] = &[];
 
 /// Parameters beyond the contract.
 pub(crate) const OURS: &[(&str, &str)] = &[
+    ("vm_create", "allow_net"),
+    ("vm_run", "allow_net"),
+    ("workspace_create", "allow_net"),
     ("workspace_diff", "max_bytes"),
     ("workspace_disk_list", "max_entries"),
     ("workspace_disk_read", "offset"),

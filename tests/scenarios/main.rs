@@ -12,6 +12,7 @@ mod guest;
 mod life_cycle;
 mod limits;
 mod mcp;
+mod network;
 mod one_command;
 mod standby;
 mod timings;

@@ -303,6 +303,7 @@ impl Engine {
             ttl_seconds: TtlSeconds::default(),
             at_least_seconds: 0,
             network: false,
+            allow_net: &[],
             allow_host_compat: false,
         };
         let (mut record, base) = self.create_vm(&wanted, &caller).await?;
@@ -346,6 +347,7 @@ impl Engine {
         let shape = Shape {
             vcpu_count: record.vcpu_count,
             mem_mib: record.mem_mib,
+            network: record.network_enabled,
         };
         let template = self.template_key(&installed, shape).ok()?;
         Some((installed.rootfs_digest, template))

@@ -149,7 +149,9 @@ fn one_of(name: &str, text: &str, property: &Value) -> Result<(), Error> {
     let Some(Value::Array(words)) = property.get("enum") else {
         return Ok(());
     };
-    if words.iter().any(|word| word == text) {
+    // Whether spaces and capitals matter is for the kind of value itself to say.
+    let alike = |word: &str| word.eq_ignore_ascii_case(text.trim());
+    if words.iter().filter_map(Value::as_str).any(alike) {
         return Ok(());
     }
     let words: Vec<String> = words

@@ -68,3 +68,8 @@ pub fn save_template(spec: &Path) -> ExitCode {
 pub fn probe(binary: &Path, kernel: &Path, initramfs: &Path, cache: &Path, fresh: bool) -> Probe {
     backend::qemu::probe::run(binary, kernel, initramfs, cache, fresh)
 }
+
+/// Serves the network of one guest; this is `pyro shim --network NETWORK`, a child of its VM's shim.
+pub fn network(network: &str) -> ExitCode {
+    pyro_network::run(network)
+}

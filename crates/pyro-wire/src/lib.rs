@@ -24,6 +24,7 @@ pub mod fault;
 pub mod files;
 pub mod frame;
 pub mod launch;
+pub mod network;
 pub mod redaction;
 pub mod secrets;
 pub mod session;

@@ -66,6 +66,10 @@ pub(crate) enum League {
     DeepExec,
     /// The same, that reads from the disk.
     DeepRead,
+    /// Many bytes from outside.
+    Bulk,
+    /// A connection to the outside.
+    Connect,
 }
 
 /// What a median should not exceed.
@@ -135,8 +139,7 @@ impl Contender {
     pub(crate) fn turns(&self) -> usize {
         match self.league {
             Some(League::Running(_) | League::DeepExec) => IN_A_ROW,
-            Some(League::Fresh(_) | League::Seeded | League::Reviewed | League::DeepRead)
-            | None => 1,
+            Some(_) | None => 1,
         }
     }
 

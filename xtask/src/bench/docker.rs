@@ -50,6 +50,29 @@ impl Docker {
         }
     }
 
+    /// Two containers on the bridge, one of which runs this command and a port: the name of the
+    /// other, and the address of the first.
+    pub(crate) async fn bridged(&self, serve: &[&str], port: u16) -> Result<(String, String)> {
+        let [client, server] = self.bridged_containers();
+        let port = port.to_string();
+        for (name, words) in [
+            (&server, [serve, &[port.as_str()]].concat()),
+            (&client, vec!["sleep", "infinity"]),
+        ] {
+            let mut docker = Command::new("docker");
+            docker.args(["run", "--detach", "--name", name, &self.name]);
+            process::run(docker.args(words)).await?;
+        }
+        let address = "{{.NetworkSettings.IPAddress}}";
+        let address = process::text("docker", &["inspect", "--format", address, &server]).await?;
+        ensure!(!address.trim().is_empty(), "the bridge gave no address");
+        Ok((client, address.trim().to_owned()))
+    }
+
+    fn bridged_containers(&self) -> [String; 2] {
+        ["client", "server"].map(|role| format!("{}-{role}", self.name))
+    }
+
     fn seeded_container(&self) -> String {
         format!("{}-seeded", self.name)
     }
@@ -90,7 +113,10 @@ impl Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         // Each ends soon when the engine is gone, and its folder with it.
+        let [client, server] = self.bridged_containers();
         for (what, name) in [
+            ("rm", client),
+            ("rm", server),
             ("rm", self.seeded_container()),
             ("rm", self.name.clone()),
             ("rmi", self.name.clone()),

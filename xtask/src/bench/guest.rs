@@ -31,6 +31,7 @@ impl Guest {
             ttl_seconds: TtlSeconds::new(TtlSeconds::MAX.into()).unwrap_or_default(),
             network: false,
             allow_host_compat: false,
+            allow_net: Vec::new(),
         };
         let created: VmRecord = engine.handle(create, &caller).await?;
         let start = VmStart {

@@ -11,6 +11,7 @@ mod bubblewrap;
 mod contender;
 mod docker;
 mod document;
+mod egress;
 mod guest;
 mod machine;
 mod mcp;
@@ -44,6 +45,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use bubblewrap::Bubblewrap;
 use contender::{Contender, Part, WARM_UP_ROUNDS};
 use docker::Docker;
+use egress::Egress;
 use pyro::{ENVIRONMENT, Pyro};
 use scratch::Scratch;
 use snapshots::Snapshots;
@@ -137,6 +139,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     let reset = Rc::new(Workspace::create(&engine, Some(&project)).await?);
     let used = Rc::new(Workspace::create(&engine, None).await?);
     let snapshots = Snapshots::prepare(&engine).await?;
+    let networked = Rc::new(Egress::prepare(&engine).await?);
 
     let mut contenders = pyro.contenders();
     contenders.extend(standby::contenders(&config)?);
@@ -153,6 +156,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
         mem_mib.get(),
     ));
     contenders.extend(docker::contenders(docker.as_ref()));
+    contenders.extend(egress::contenders(&networked, docker.as_ref()).await?);
     contenders.extend(bubblewrap.contenders(&rootfs));
 
     let load = machine::load()?;
@@ -167,6 +171,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
         workspace.delete().await?;
     }
     snapshots.delete().await?;
+    networked.delete().await?;
     drop(docker);
     let crowds = memory::measure(&engine).await?;
     report(&facts, rounds, mem_mib, &times, &table::memory(&crowds))

@@ -11,8 +11,8 @@ use pyro_api::operations::workspace_delete::WorkspaceDelete;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::operations::workspace_reset::WorkspaceReset;
 use pyro_api::values::{
-    BASELINE, CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, SecretEnv, Secrets,
-    TimeoutSeconds, VcpuCount, WorkspaceExecResult,
+    AllowNet, BASELINE, CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, SecretEnv,
+    Secrets, TimeoutSeconds, VcpuCount, WorkspaceExecResult,
 };
 use pyro_api::{Caller, Handle};
 use pyro_engine::Engine;
@@ -39,14 +39,33 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) async fn create(engine: &Arc<Engine>, seed: Option<&Path>) -> Result<Self> {
+        Self::make(engine, seed, NetworkPolicy::Off, Vec::new()).await
+    }
+
+    /// An empty one that reaches something.
+    pub(crate) async fn networked(
+        engine: &Arc<Engine>,
+        network_policy: NetworkPolicy,
+        allow_net: Vec<AllowNet>,
+    ) -> Result<Self> {
+        Self::make(engine, None, network_policy, allow_net).await
+    }
+
+    async fn make(
+        engine: &Arc<Engine>,
+        seed: Option<&Path>,
+        network_policy: NetworkPolicy,
+        allow_net: Vec<AllowNet>,
+    ) -> Result<Self> {
         let create = WorkspaceCreate {
             secrets: Secrets::default(),
             environment: ENVIRONMENT.to_owned(),
             vcpu_count: VcpuCount::default(),
             mem_mib: MemMib::default(),
             ttl_seconds: IdleSeconds::new(IDLE_SECONDS)?,
-            network_policy: NetworkPolicy::default(),
+            network_policy,
             allow_host_compat: false,
+            allow_net,
             seed_path: seed.map(Path::to_owned),
             name: None,
             labels: Labels::default(),

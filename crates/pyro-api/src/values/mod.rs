@@ -1,6 +1,7 @@
 //! The kinds of value that operations take and return. A rule on one value lives in its parser,
 //! so that it holds on every surface.
 
+pub mod allow_net;
 pub mod bounded;
 pub mod command;
 pub mod detach_keys;
@@ -17,6 +18,7 @@ pub mod vm;
 pub mod workspace;
 pub mod workspace_exec;
 
+pub use allow_net::{AllowNet, AllowedTo, InvalidAllowNet, check_allow_net};
 pub use bounded::{
     BenchRounds, DiskReadBytes, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib,
     PatchBytes, ReadBytes, ShellCols, ShellRows, StandbyCount, TimeoutSeconds, TtlSeconds,

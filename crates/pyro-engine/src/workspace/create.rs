@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use pyro_api::operations::workspace_create::WorkspaceCreate;
 use pyro_api::values::{
-    ExecutionMode, NetworkPolicy, SeedMode, VmState, WORKSPACE_PATH, WorkspaceRecord, WorkspaceSeed,
+    ExecutionMode, SeedMode, VmState, WORKSPACE_PATH, WorkspaceRecord, WorkspaceSeed,
 };
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_wire::files::Change;
+use pyro_wire::network::GUEST_V4;
 
 use super::errors::{link_broken, unknown};
 use super::files;
@@ -21,7 +22,7 @@ use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts, random_hex};
 use crate::machine::start::cancelled;
-use crate::machine::{disk, link, now};
+use crate::machine::{disk, link, network, now};
 use crate::store::StoredWorkspace;
 use crate::template::{Kind, Shape, Template};
 
@@ -36,12 +37,8 @@ impl Engine {
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
-        if asked.network_policy != NetworkPolicy::Off {
-            return Err(
-                Error::new(ErrorCode::Unsupported, "Guest networks are not built yet")
-                    .hint("Leave `--network-policy` (`network_policy`) out"),
-            );
-        }
+        let backend = self.backend(asked.allow_host_compat)?;
+        network::check(backend, asked.network_policy.has_network())?;
         // A seed that cannot be taken is refused before anything is made.
         let seed = match asked.seed_path.clone() {
             None => None,
@@ -51,7 +48,7 @@ impl Engine {
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
         let mut mounted = None;
-        let base = match self.backend(asked.allow_host_compat)? {
+        let base = match backend {
             Backend::Process if !secrets.is_empty() => return Err(no_secrets_on_the_host()),
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
@@ -59,6 +56,7 @@ impl Engine {
                 let shape = Shape {
                     vcpu_count: asked.vcpu_count.get(),
                     mem_mib: asked.mem_mib.get(),
+                    network: asked.network_policy.has_network(),
                 };
                 mounted = self
                     .template(&installed, shape, Kind::Mounted, caller)
@@ -331,6 +329,8 @@ fn new_record(
             asked.network_policy.to_string(),
         ),
     ]);
+    metadata.extend(network::facts(&asked.allow_net));
+    let has_network = asked.network_policy.has_network();
     if let Base::Image(image) = base {
         metadata.extend(image_facts(image, mounted));
     }
@@ -349,9 +349,9 @@ fn new_record(
         expires_at: 0.0,
         state: VmState::Created,
         network_policy: asked.network_policy,
-        network_enabled: false,
+        network_enabled: has_network,
         allow_host_compat: asked.allow_host_compat,
-        guest_ip: None,
+        guest_ip: has_network.then(|| GUEST_V4.to_string()),
         tap_name: None,
         execution_mode: ExecutionMode::Pending,
         workspace_path: WORKSPACE_PATH.to_owned(),

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
 use crate::machine::create::{Base, Image};
 use crate::machine::launch::launch;
-use crate::machine::{disk, now};
+use crate::machine::{disk, network, now};
 use crate::store::StoredWorkspace;
 use crate::template::{Ground, Shape};
 
@@ -74,6 +74,7 @@ impl Engine {
                     shape: Shape {
                         vcpu_count: record.vcpu_count,
                         mem_mib: record.mem_mib,
+                        network: record.network_enabled,
                     },
                     chain: &chain,
                     untouched: fresh,
@@ -85,6 +86,9 @@ impl Engine {
                     record.vcpu_count,
                     record.mem_mib,
                     template.as_ref(),
+                    record
+                        .network_enabled
+                        .then(|| network::of_record(&record.metadata)),
                     &vm,
                 )?;
                 (Machine::Qemu(machine), template)

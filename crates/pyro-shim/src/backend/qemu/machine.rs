@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use super::command_line::{CommandLine, Descriptors, Ram};
 use super::disk::Disk;
+use super::network::{self, Outside};
 use super::qmp::{Event, Qmp, QmpError};
 use super::shortage::{Shortage, Step};
 use super::stub;
@@ -104,11 +105,16 @@ fn spawn_qemu(
     let (monitor, monitor_end) = pair()?;
     let (errors, errors_end) = io::pipe()?;
     let stub = stub::kernel()?;
+    let cable = command_line
+        .network
+        .map(|network| network::plug(network, command_line.ram))
+        .transpose()?;
     let arguments = command_line.arguments(&Descriptors {
         agent: agent_end.as_raw_fd(),
         console: console_end.as_raw_fd(),
         monitor: monitor_end.as_raw_fd(),
         stub: stub.as_raw_fd(),
+        cable: cable.as_ref().map(|cable| cable.end.as_raw_fd()),
     });
     let mut command = Command::new(binary);
     command
@@ -120,6 +126,7 @@ fn spawn_qemu(
     if let Ram::Resumed(_) = command_line.ram {
         pass.push(stub.as_fd());
     }
+    pass.extend(cable.as_ref().map(|cable| cable.end.as_fd()));
     pass.extend(lock.map(AsFd::as_fd));
     let child = spawn(command, &Pass::AsTheyAre(&pass), Signal::SIGKILL)?;
     if let Some(pid) = child.id() {
@@ -132,6 +139,7 @@ fn spawn_qemu(
         qmp: None,
         console: Tail::follow(console, CONSOLE_BYTES),
         errors: Tail::follow(Receiver::from_owned_fd(errors.into())?, ERROR_BYTES),
+        _outside: cable.map(|cable| cable.outside),
         disk: command_line.disk.clone(),
         shortage: None,
         shutdown: None,
@@ -154,6 +162,8 @@ pub(super) struct QemuMachine {
     qmp: Option<Qmp>,
     console: Tail,
     errors: Tail,
+    /// The other end of the guest's network cable; dropping it unplugs the cable.
+    _outside: Option<Outside>,
     disk: Disk,
     /// The guest stands still because the host's disk is full.
     shortage: Option<Shortage>,
