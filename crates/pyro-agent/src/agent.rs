@@ -9,6 +9,7 @@ use crate::clock::Trace;
 use crate::files::{Freezer, Places};
 use crate::group::Groups;
 use crate::reaper::Reaper;
+use crate::services::Services;
 
 /// Where the agent runs, which decides what it may touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub(crate) struct Agent {
     /// Held by the one change of the workspace that is under way, and while the disk is frozen.
     pub(crate) changes: Arc<tokio::sync::Mutex<()>>,
     pub(crate) freezer: Freezer,
+    pub(crate) services: Services,
     stage: watch::Sender<Stage>,
     trace: Mutex<Trace>,
 }
@@ -62,6 +64,7 @@ impl Agent {
             groups: Groups::default(),
             changes: Arc::default(),
             freezer: Freezer::default(),
+            services: Services::default(),
             stage: watch::Sender::new(stage),
             trace: Mutex::new(trace),
         }

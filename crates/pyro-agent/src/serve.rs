@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{exec, files, prepare, setup, shutdown};
+use crate::{dial, exec, files, prepare, services, setup, shutdown};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -77,6 +77,28 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::Diff(request) => {
             return about_files(agent, files::Request::Diff(request), from, to).await;
         }
+        AgentRequest::ServiceStart(request) => {
+            return about_services(agent, services::Request::Start(request), from, to).await;
+        }
+        AgentRequest::ServiceStop(request) => {
+            return about_services(agent, services::Request::Stop(request), from, to).await;
+        }
+        AgentRequest::ServiceList => {
+            return about_services(agent, services::Request::List, from, to).await;
+        }
+        AgentRequest::ServiceLogs(request) => {
+            return about_services(agent, services::Request::Logs(request), from, to).await;
+        }
+        AgentRequest::ServiceWatch(request) => {
+            return about_services(agent, services::Request::Watch(request), from, to).await;
+        }
+        AgentRequest::ServicesEnd => {
+            return about_services(agent, services::Request::End, from, to).await;
+        }
+        AgentRequest::Connect(request) => return dial::serve(agent, &request, from, to).await,
+        AgentRequest::LastUse => Ok(AgentReply::Used {
+            ms_ago: agent.services.last_use_ms(),
+        }),
         AgentRequest::Freeze(request) => {
             let frozen = files::freeze(agent, &request).await;
             frozen.map(|()| AgentReply::Done)
@@ -116,6 +138,20 @@ async fn about_files<P: Peer>(
     mut to: Writer<P>,
 ) {
     if files::serve(agent, request, &mut from, &mut to)
+        .await
+        .is_ok()
+    {
+        part(from, to).await;
+    }
+}
+
+async fn about_services<P: Peer>(
+    agent: &Arc<Agent>,
+    request: services::Request,
+    mut from: Reader<P>,
+    mut to: Writer<P>,
+) {
+    if services::serve(agent, request, &mut from, &mut to)
         .await
         .is_ok()
     {
@@ -336,7 +372,7 @@ mod tests {
                 AgentReply::Failed(fault) => {
                     assert!(!understood && fault.code == FaultCode::Refused)
                 }
-                AgentReply::Done => panic!("prepared a process"),
+                other => panic!("{other:?}"),
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::events::Events;
 use crate::folder;
 use crate::liveness::Liveness;
 use crate::owner;
+use crate::services;
 use crate::supervisor::{State, Supervisor};
 use crate::timer;
 
@@ -65,6 +66,7 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
     }
     reached!("folder locked, launch file read");
     folder::unsign();
+    services::forget();
     descendants::adopt();
     let (sender, requests) = mpsc::channel(64);
     watch_the_world(&spec, &sender)

@@ -11,6 +11,7 @@
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
 //! Thaw      ▶ reply: AgentReply::Done
 //! List, Read, Change, Export, Diff: see [`crate::files`]
+//! Service…, Connect, LastUse: see [`crate::service`]
 //! Exec      ▶ frames Input and ExecControl messages one way,
 //!             frames Output and ErrorOutput the other, then one ExecEvent::Ended
 //! ```
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::Bytes;
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
+use crate::service::{Connect, ServiceLogs, ServiceStart, ServiceStop, ServiceWatch};
 use crate::step::Lap;
 
 /// The first message on a stream to the agent.
@@ -46,6 +48,14 @@ pub enum AgentRequest {
     Diff(Diff),
     ShutDown,
     Refresh(Refresh),
+    ServiceStart(ServiceStart),
+    ServiceStop(ServiceStop),
+    ServiceList,
+    ServiceLogs(ServiceLogs),
+    ServiceWatch(ServiceWatch),
+    ServicesEnd,
+    Connect(Connect),
+    LastUse,
 }
 
 /// The answer to a request, or to the start of an exec that could not begin.
@@ -54,6 +64,11 @@ pub enum AgentRequest {
 pub enum AgentReply {
     Ready(Ready),
     Done,
+    /// How long ago something in the guest was last in use that no connection shows, such as a
+    /// service: 0 while one runs. Absent when nothing ever was.
+    Used {
+        ms_ago: Option<u64>,
+    },
     Failed(Fault),
 }
 

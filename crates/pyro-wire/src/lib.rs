@@ -8,6 +8,7 @@
 //! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
 //! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
 //!                                                   [`files`]   list, read, change, export, diff
+//!                                                   [`service`] services, connections to ports
 //! ```
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
@@ -20,6 +21,7 @@ pub mod fault;
 pub mod files;
 pub mod frame;
 pub mod launch;
+pub mod service;
 pub mod session;
 pub mod shim;
 pub mod step;
