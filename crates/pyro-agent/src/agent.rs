@@ -10,6 +10,7 @@ use crate::files::{Freezer, Places};
 use crate::group::Groups;
 use crate::reaper::Reaper;
 use crate::services::Services;
+use crate::secrets::Secrets;
 
 /// Where the agent runs, which decides what it may touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub(crate) struct Agent {
     pub(crate) changes: Arc<tokio::sync::Mutex<()>>,
     pub(crate) freezer: Freezer,
     pub(crate) services: Services,
+    /// What commands may ask for, and must not be seen to say.
+    pub(crate) secrets: Secrets,
     stage: watch::Sender<Stage>,
     trace: Mutex<Trace>,
 }
@@ -65,6 +68,7 @@ impl Agent {
             changes: Arc::default(),
             freezer: Freezer::default(),
             services: Services::default(),
+            secrets: Secrets::default(),
             stage: watch::Sender::new(stage),
             trace: Mutex::new(trace),
         }

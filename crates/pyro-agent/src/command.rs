@@ -59,6 +59,11 @@ pub(crate) enum StartError {
         #[from]
         source: io::Error,
     },
+    #[error("{fault}")]
+    Secret {
+        #[from]
+        fault: Fault,
+    },
 }
 
 impl StartError {
@@ -79,6 +84,7 @@ impl StartError {
 
     pub(crate) fn fault(&self) -> Fault {
         let code = match self {
+            Self::Secret { fault } => return fault.clone(),
             Self::Folder { source, .. }
                 if matches!(
                     source.kind(),
@@ -101,6 +107,7 @@ pub(crate) fn start<'a>(
 ) -> Result<Running<'a>, StartError> {
     check(request)?;
     let words = words(&request.command)?;
+    let secrets = agent.secrets.environment(&request.secret_env)?;
     let cwd = folder(&agent.place, request.cwd.as_ref());
     let entered = open_folder(&cwd)?;
 
@@ -112,7 +119,7 @@ pub(crate) fn start<'a>(
     } else {
         (None, File::open("/dev/null")?.into())
     };
-    let variables = environment(&agent.place, &cwd, &request.env);
+    let variables = environment(&agent.place, &cwd, request.env.iter().chain(&secrets));
     let standard = [stdin_inside, stdout_inside, stderr_inside];
     let program = Program::new(&words, variables, standard)?;
 
@@ -221,10 +228,10 @@ fn open_folder(cwd: &Path) -> Result<File, StartError> {
 }
 
 /// Everything that a command sees of the environment.
-fn environment(
+fn environment<'a>(
     place: &Place,
     cwd: &Path,
-    extra: &[(Bytes, Bytes)],
+    extra: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
 ) -> BTreeMap<OsString, OsString> {
     let home = match place {
         Place::Guest => OsStr::new("/root"),
@@ -249,7 +256,8 @@ fn environment(
         ("PWD", cwd.as_os_str()),
     ];
     let own = own.map(|(name, value)| (OsString::from(name), value.to_owned()));
-    let extra = extra.iter().map(|(name, value)| (text(name), text(value)));
+    let extra = extra.into_iter();
+    let extra = extra.map(|(name, value)| (text(name), text(value)));
     own.into_iter().chain(extra).collect()
 }
 
@@ -332,6 +340,7 @@ mod tests {
             command: Command::Shell(bytes("true")),
             cwd: None,
             env: vec![(bytes("A=B"), bytes("c"))],
+            secret_env: Vec::new(),
             timeout_ms: None,
             input: false,
             timings: false,

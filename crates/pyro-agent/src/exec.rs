@@ -60,7 +60,7 @@ pub(crate) async fn run<P: Peer>(
 
     let group = running.group;
     let limit = request.timeout_ms.map(Duration::from_millis);
-    let mut outputs = Outputs::new(running.stdout, running.stderr);
+    let mut outputs = Outputs::new(running.stdout, running.stderr, &agent.secrets);
     let exited = Notify::new();
     let mut end = {
         let supervised = async {

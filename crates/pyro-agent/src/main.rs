@@ -37,6 +37,7 @@ mod port;
 mod prepare;
 mod process;
 mod reaper;
+mod secrets;
 mod serve;
 mod services;
 mod setup;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{dial, exec, files, prepare, services, setup, shutdown};
+use crate::{dial, exec, files, prepare, secrets, services, setup, shutdown};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -115,6 +115,9 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
         AgentRequest::StepClock(request) => {
             setup::step_clock(agent, request).map(|()| AgentReply::Done)
+        }
+        AgentRequest::InstallSecrets(request) => {
+            secrets::install(agent, request).map(|()| AgentReply::Done)
         }
         AgentRequest::Prepare(request) => {
             let prepared = prepare::prepare(agent, &request).await;
@@ -247,6 +250,7 @@ mod tests {
             command: Command::Program(vec![b"cat".to_vec().into()]),
             cwd: None,
             env: vec![(b"A".to_vec().into(), b"b".to_vec().into())],
+            secret_env: Vec::new(),
             timeout_ms: Some(2000),
             input: true,
             timings: false,

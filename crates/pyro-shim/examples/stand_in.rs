@@ -95,6 +95,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         AgentRequest::Refresh(_)
         | AgentRequest::Ping
         | AgentRequest::Prepare(_)
+        | AgentRequest::InstallSecrets(_)
         | AgentRequest::StepClock(_) => {
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use pyro_wire::agent::AgentRequest;
@@ -16,6 +16,7 @@ use pyro_wire::session::Opener;
 use pyro_wire::shim::{KeptService, SERVICES_FOLDER, SERVICES_INDEX};
 use tokio::time::timeout;
 
+use crate::folder;
 use crate::supervisor::now_ms;
 
 /// How long the agent may take: what services may take to end, and some time to be killed and for
@@ -111,19 +112,23 @@ impl Logs {
 }
 
 fn create(name: &str) -> io::Result<File> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(SERVICES_FOLDER)?;
-    let path: PathBuf = Path::new(SERVICES_FOLDER).join(name);
+    make_folder()?;
     fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(path)
+        .open(Path::new(SERVICES_FOLDER).join(name))
+}
+
+fn make_folder() -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(SERVICES_FOLDER)
 }
 
 fn write_index(kept: &[KeptService]) -> io::Result<()> {
-    create(SERVICES_INDEX)?.write_all(&serde_json::to_vec(kept)?)
+    make_folder()?;
+    folder::write_whole(&Path::new(SERVICES_FOLDER).join(SERVICES_INDEX), &kept)
 }

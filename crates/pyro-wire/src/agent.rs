@@ -10,6 +10,7 @@
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
 //! Thaw      ▶ reply: AgentReply::Done
+//! InstallSecrets ▶ reply: AgentReply::Done, in a guest that is set up
 //! List, Read, Change, Export, Diff: see [`crate::files`]
 //! Service…, Connect, LastUse: see [`crate::service`]
 //! Exec      ▶ frames Input and ExecControl messages one way,
@@ -27,6 +28,7 @@ use crate::Bytes;
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
 use crate::service::{Connect, ServiceLogs, ServiceStart, ServiceStop, ServiceWatch};
+use crate::secrets::InstallSecrets;
 use crate::step::Lap;
 
 /// The first message on a stream to the agent.
@@ -56,6 +58,7 @@ pub enum AgentRequest {
     ServicesEnd,
     Connect(Connect),
     LastUse,
+    InstallSecrets(InstallSecrets),
 }
 
 /// The answer to a request, or to the start of an exec that could not begin.
@@ -156,6 +159,10 @@ pub struct Exec {
     /// Variables beyond the agent's own PATH, HOME, TERM and LANG.
     #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
+    /// Secrets of the guest, each with the variable that shows it to the command. One that the
+    /// guest does not have is refused.
+    #[serde(default)]
+    pub secret_env: Vec<(String, String)>,
     /// After this the whole group is killed and the end says `timed_out`.
     #[serde(default)]
     pub timeout_ms: Option<u64>,

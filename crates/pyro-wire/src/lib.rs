@@ -9,7 +9,10 @@
 //! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
 //!                                                   [`files`]   list, read, change, export, diff
 //!                                                   [`service`] services, connections to ports
+//!                                                   [`secrets`] what its commands may know
 //! ```
+//!
+//! [`redaction`] takes secrets out of what comes back.
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
 //! bytes. A VM outlives the pyro that started it, so a newer engine must be able to talk to an
@@ -21,6 +24,8 @@ pub mod fault;
 pub mod files;
 pub mod frame;
 pub mod launch;
+pub mod redaction;
+pub mod secrets;
 pub mod service;
 pub mod session;
 pub mod shim;

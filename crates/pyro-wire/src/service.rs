@@ -44,6 +44,8 @@ pub struct ServiceStart {
     pub cwd: Option<Bytes>,
     #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
+    #[serde(default)]
+    pub secret_env: Vec<(String, String)>,
     /// How to see that it can be used; without it that is so from the start.
     #[serde(default)]
     pub readiness: Option<Readiness>,

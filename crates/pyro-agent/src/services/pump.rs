@@ -1,15 +1,12 @@
-//! Carries what a service writes into its log.
+//! Carries what a service writes into its log, without the values of secrets.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
+use pyro_wire::redaction::Redactor;
 use tokio::net::unix::pipe;
 use tokio::task::yield_now;
 use tokio::time::sleep;
-
-use super::log::Log;
-use super::service::Service;
 
 const BUFFER: usize = 64 * 1024;
 
@@ -18,28 +15,20 @@ const BUFFER: usize = 64 * 1024;
 const STINT: usize = 1024 * 1024;
 const REST: Duration = Duration::from_millis(5);
 
-/// Which of a service's logs.
-pub(super) fn stdout(service: &Service) -> &Log {
-    &service.stdout
-}
-
-pub(super) fn stderr(service: &Service) -> &Log {
-    &service.stderr
-}
-
 /// Reads until everybody who could write has ended.
-pub(super) async fn pump(
-    pipe: pipe::Receiver,
-    service: Arc<Service>,
-    log: fn(&Service) -> &Log,
-) {
+pub(super) async fn pump(pipe: pipe::Receiver, mut redactor: Redactor, log: impl Fn(&[u8])) {
+    read(pipe, |bytes| log(&redactor.push(bytes))).await;
+    log(&redactor.finish());
+}
+
+async fn read(pipe: pipe::Receiver, mut take: impl FnMut(&[u8])) {
     let mut buffer = vec![0; BUFFER];
     let mut stint = 0;
     while pipe.readable().await.is_ok() {
         match pipe.try_read(&mut buffer) {
             Ok(0) => return,
             Ok(count) => {
-                log(&service).push(&buffer[..count]);
+                take(&buffer[..count]);
                 stint += count;
                 if stint >= STINT {
                     stint = 0;

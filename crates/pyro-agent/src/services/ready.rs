@@ -63,6 +63,7 @@ async fn succeeds(agent: &Agent, request: &ServiceStart, command: &Command) -> b
         command: command.clone(),
         cwd: request.cwd.clone(),
         env: request.env.clone(),
+        secret_env: request.secret_env.clone(),
         timeout_ms: None,
         input: false,
         timings: false,
@@ -77,7 +78,7 @@ async fn succeeds(agent: &Agent, request: &ServiceStart, command: &Command) -> b
         exit,
         ..
     } = running;
-    Outputs::new(stdout, stderr).discard();
+    Outputs::new(stdout, stderr, &agent.secrets).discard();
     matches!(exit.await, Ok(Exit::Code(0)))
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::pump::{self, pump};
+use super::pump::pump;
 use super::ready;
 use super::service::{Service, Wish};
 use crate::agent::Agent;
@@ -47,6 +47,7 @@ pub(super) async fn run(
         command: request.command.clone(),
         cwd: request.cwd.clone(),
         env: request.env.clone(),
+        secret_env: request.secret_env.clone(),
         timeout_ms: None,
         input: false,
         timings: false,
@@ -76,10 +77,14 @@ pub(super) async fn run(
     } = running;
     service.begun(pid);
     let _ = told.send(Ok(()));
-    let pumps = [
-        tokio::spawn(pump(stdout, Arc::clone(&service), pump::stdout)),
-        tokio::spawn(pump(stderr, Arc::clone(&service), pump::stderr)),
-    ];
+    let pumps = {
+        let [first, second] = [Arc::clone(&service), Arc::clone(&service)];
+        let redactor = || agent.secrets.redactor();
+        [
+            tokio::spawn(pump(stdout, redactor(), move |bytes| first.stdout.push(bytes))),
+            tokio::spawn(pump(stderr, redactor(), move |bytes| second.stderr.push(bytes))),
+        ]
+    };
 
     let cause = match until_ready(&agent, &service, &request, &mut exit).await {
         Some(cause) => cause,

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod exec;
 pub mod label;
 pub mod platform;
+pub mod secret_env;
 pub mod text_source;
 pub mod vm;
 pub mod workspace;
@@ -21,6 +22,7 @@ pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
 pub use platform::Platform;
+pub use secret_env::SecretEnv;
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{

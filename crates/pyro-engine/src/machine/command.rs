@@ -63,6 +63,7 @@ pub(crate) async fn run(
         },
         cwd: None,
         env: Vec::new(),
+        secret_env: Vec::new(),
         timeout_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         input: input.is_some(),
         timings: step::is_heard(),
