@@ -12,7 +12,6 @@ use crate::contract;
 const PENDING: &[&str] = &[
     "demo ollama",
     "workspace disk",
-    "workspace service",
     "workspace shell",
     "workspace snapshot",
 ];
@@ -36,6 +35,7 @@ const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace logs", "--max-bytes"),
     ("workspace logs", "--offset"),
     ("workspace logs", "--sequence"),
+    ("workspace service logs", "--follow"),
 ];
 
 /// Commands beyond the contract.

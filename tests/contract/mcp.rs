@@ -23,11 +23,6 @@ const PENDING: &[&str] = &[
     "shell_write",
     "shell_signal",
     "shell_close",
-    "service_start",
-    "service_list",
-    "service_status",
-    "service_logs",
-    "service_stop",
 ];
 
 /// What the whole answer to `tools/list` may weigh in the default profile.

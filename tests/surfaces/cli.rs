@@ -15,6 +15,11 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("env_inspect", &["env", "inspect"]),
     ("env_prune", &["env", "prune"]),
     ("doctor", &["doctor"]),
+    ("service_start", &["workspace", "service", "start"]),
+    ("service_list", &["workspace", "service", "list"]),
+    ("service_status", &["workspace", "service", "status"]),
+    ("service_logs", &["workspace", "service", "logs"]),
+    ("service_stop", &["workspace", "service", "stop"]),
     ("workspace_create", &["workspace", "create"]),
     ("workspace_delete", &["workspace", "delete"]),
     ("workspace_diff", &["workspace", "diff"]),
@@ -35,12 +40,19 @@ const COMMANDS: &[(&str, &[&str])] = &[
 ];
 
 /// Arguments that the command line takes by position, in this order.
-const POSITIONAL: &[&str] = &["environment", "workspace_id", "path", "source_path"];
+const POSITIONAL: &[&str] = &[
+    "environment",
+    "workspace_id",
+    "service_name",
+    "path",
+    "source_path",
+];
 
 /// Arguments whose flags have other names.
 const FLAGS: &[(&str, &str)] = &[
     ("output_path", "--output"),
     ("labels", "--label"),
+    ("published_ports", "--publish"),
     ("clear_labels", "--clear-label"),
 ];
 
@@ -80,6 +92,9 @@ fn flags(name: &str, value: &Value) -> Vec<String> {
         || format!("--{}", name.replace('_', "-")),
         |(_, flag)| (*flag).to_owned(),
     );
+    if name == "published_ports" {
+        return ports(flag, value);
+    }
     let each = |texts: Vec<String>| {
         let pairs = texts.into_iter().map(|text| [flag.clone(), text]);
         pairs.flatten().collect()
@@ -94,6 +109,16 @@ fn flags(name: &str, value: &Value) -> Vec<String> {
         }
         _ => each(vec![text(value)]),
     }
+}
+
+/// `[{"host_port": 8080, "guest_port": 80}]` as `--publish 8080:80`.
+fn ports(flag: String, value: &Value) -> Vec<String> {
+    let one = |port: &Value| match &port["host_port"] {
+        Value::Null => text(&port["guest_port"]),
+        host => format!("{}:{}", text(host), text(&port["guest_port"])),
+    };
+    let ports = value.as_array().into_iter().flatten().map(one);
+    ports.flat_map(|port| [flag.clone(), port]).collect()
 }
 
 fn text(value: &Value) -> String {

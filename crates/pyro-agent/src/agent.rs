@@ -9,8 +9,8 @@ use crate::clock::Trace;
 use crate::files::{Freezer, Places};
 use crate::group::Groups;
 use crate::reaper::Reaper;
-use crate::services::Services;
 use crate::secrets::Secrets;
+use crate::services::Services;
 
 /// Where the agent runs, which decides what it may touch.
 #[derive(Clone, Debug, PartialEq, Eq)]

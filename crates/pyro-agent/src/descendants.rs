@@ -36,8 +36,14 @@ pub(crate) fn of_session(ancestor: i32, session: i32) -> Vec<i32> {
             .get(pid)
             .is_some_and(|stat| stat.session == session && !stat.ended)
     };
-    let parents = stats.iter().map(|(pid, stat)| (*pid, stat.parent)).collect();
-    below(ancestor, &parents).into_iter().filter(inside).collect()
+    let parents = stats
+        .iter()
+        .map(|(pid, stat)| (*pid, stat.parent))
+        .collect();
+    below(ancestor, &parents)
+        .into_iter()
+        .filter(inside)
+        .collect()
 }
 
 /// The parent of every process.
@@ -111,7 +117,10 @@ mod tests {
             ended: false,
         };
         assert_eq!(stat_in(b"7 (a) R 1 (b) S 42 7 9 0"), Some(stat));
-        let ended = Stat { ended: true, ..stat };
+        let ended = Stat {
+            ended: true,
+            ..stat
+        };
         assert_eq!(stat_in(b"7 (a) Z 42 7 9 0"), Some(ended));
         assert_eq!(stat_in(b"7 (a"), None);
         assert_eq!(stat_in(b"7 (a)"), None);

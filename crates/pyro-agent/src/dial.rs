@@ -38,7 +38,10 @@ pub(crate) async fn serve<P: Peer>(
             return;
         }
     };
-    if frame::write_message(&mut to, &AgentReply::Done).await.is_err() {
+    if frame::write_message(&mut to, &AgentReply::Done)
+        .await
+        .is_err()
+    {
         return;
     }
     let gone = from.watcher();

@@ -92,6 +92,8 @@ pub enum ErrorCode {
     UnknownFile,
     /// There is no such snapshot.
     UnknownSnapshot,
+    /// The workspace has no such service.
+    UnknownService,
     /// A path leads out of the workspace.
     BadPath,
     /// Something is in the way, or changed meanwhile.

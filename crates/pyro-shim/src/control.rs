@@ -219,9 +219,7 @@ async fn serve(mut client: UnixStream, shared: &Arc<Shared>) -> Result<(), Frame
             ask(shared, |reply| Request::HandOut { hand_out, reply }).await
         }
         Ok(ShimRequest::Publish(ports)) => Some(publish::publish(shared, &ports).await),
-        Ok(ShimRequest::Unpublish { instance }) => {
-            Some(publish::unpublish(shared, instance).await)
-        }
+        Ok(ShimRequest::Unpublish { instance }) => Some(publish::unpublish(shared, instance).await),
         Ok(ShimRequest::Agent) => return line(client, shared).await,
         // A frame of nonsense, or a request of a newer engine.
         Err(FrameError::Io { .. } | FrameError::Ended | FrameError::CutOff) => return Ok(()),

@@ -71,7 +71,9 @@ async fn try_publish(shared: &Arc<Shared>, request: &Publish) -> Result<Vec<Publ
     let mut published = Vec::new();
     for wanted in &request.ports {
         let listener = bind(wanted).await?;
-        let bound = listener.local_addr().map_err(|error| taken(wanted, &error))?;
+        let bound = listener
+            .local_addr()
+            .map_err(|error| taken(wanted, &error))?;
         published.push(Published {
             host_port: bound.port(),
             guest_port: wanted.guest_port,
@@ -88,7 +90,10 @@ async fn try_publish(shared: &Arc<Shared>, request: &Publish) -> Result<Vec<Publ
         let _ = over.run_until_cancelled(service).await;
         // Also every connection.
         over.cancel();
-        keeper.ports.table().retain(|_, token| !token.is_cancelled());
+        keeper
+            .ports
+            .table()
+            .retain(|_, token| !token.is_cancelled());
     });
     Ok(published)
 }

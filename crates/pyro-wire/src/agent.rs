@@ -27,8 +27,8 @@ use serde::{Deserialize, Serialize};
 use crate::Bytes;
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
-use crate::service::{Connect, ServiceLogs, ServiceStart, ServiceStop, ServiceWatch};
 use crate::secrets::InstallSecrets;
+use crate::service::{Connect, ServiceLogs, ServiceStart, ServiceStop, ServiceWatch};
 use crate::step::Lap;
 
 /// The first message on a stream to the agent.

@@ -114,7 +114,8 @@ pub fn host<C>(channel: C) -> (Opener, impl Future<Output = Result<(), SessionEr
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = yamux::Connection::new(channel.compat(), config(HOST_STREAMS), yamux::Mode::Client);
+    let mut connection =
+        yamux::Connection::new(channel.compat(), config(HOST_STREAMS), yamux::Mode::Client);
     let (requests, mut queue) = mpsc::channel::<oneshot::Sender<yamux::Stream>>(16);
     let drive = async move {
         let mut waiting: Option<oneshot::Sender<yamux::Stream>> = None;
@@ -168,7 +169,11 @@ pub struct Acceptor<C> {
 impl<C: AsyncRead + AsyncWrite + Unpin> Acceptor<C> {
     pub fn new(channel: C) -> Self {
         Self {
-            connection: yamux::Connection::new(channel.compat(), config(AGENT_STREAMS), yamux::Mode::Server),
+            connection: yamux::Connection::new(
+                channel.compat(),
+                config(AGENT_STREAMS),
+                yamux::Mode::Server,
+            ),
         }
     }
 

@@ -13,4 +13,5 @@ mod push;
 mod reset;
 mod review;
 mod seeds;
+mod services;
 mod stops;

@@ -127,8 +127,8 @@ async fn logs(
     request: &ServiceLogs,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), FrameError> {
-    let [first, second] = [&service.stdout, &service.stderr]
-        .map(|log| log.beginning(request.tail_lines));
+    let [first, second] =
+        [&service.stdout, &service.stderr].map(|log| log.beginning(request.tail_lines));
     let (mut first_at, mut second_at) = (first.at, second.at);
     loop {
         first_at = send(&service.stdout, first_at, Kind::Output, to).await?;

@@ -146,7 +146,15 @@ mod tests {
         assert_eq!(parse("HTTP://a:8?x#y"), address("a", 8, "/?x"));
         assert_eq!(parse("http://u:p@[::1]:8/b"), address("[::1]", 8, "/b"));
         assert_eq!(parse("http://[::1]/b"), address("[::1]", 80, "/b"));
-        for no in ["", "a", "https://a", "http://", "http://a:x", "http://a/ b", "http://é"] {
+        for no in [
+            "",
+            "a",
+            "https://a",
+            "http://",
+            "http://a:x",
+            "http://a/ b",
+            "http://é",
+        ] {
             let parsed = parse(no);
             assert!(no == "http://é" || parsed.is_none(), "{no}: {parsed:?}");
         }

@@ -53,7 +53,9 @@ impl Services {
             let words = "the guest is ending its services";
             return Err(Fault::new(FaultCode::Refused, words));
         }
-        let namesake = table.iter().position(|service| service.name == request.name);
+        let namesake = table
+            .iter()
+            .position(|service| service.name == request.name);
         if let Some(at) = namesake {
             if table[at].runs() {
                 let words = format!("a service `{}` runs already", request.name);

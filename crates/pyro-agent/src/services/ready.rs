@@ -95,7 +95,9 @@ pub(super) async fn connect(host: &str, port: u16) -> Option<TcpStream> {
 /// What a host's name means. A static binary has no name service to ask beyond this file, and a
 /// readiness is about the guest itself.
 fn addresses(host: &str, hosts: &str) -> Vec<IpAddr> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     let host = bare.unwrap_or(host);
     if let Ok(address) = host.parse() {
         return vec![address];

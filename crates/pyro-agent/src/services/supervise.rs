@@ -81,8 +81,12 @@ pub(super) async fn run(
         let [first, second] = [Arc::clone(&service), Arc::clone(&service)];
         let redactor = || agent.secrets.redactor();
         [
-            tokio::spawn(pump(stdout, redactor(), move |bytes| first.stdout.push(bytes))),
-            tokio::spawn(pump(stderr, redactor(), move |bytes| second.stderr.push(bytes))),
+            tokio::spawn(pump(stdout, redactor(), move |bytes| {
+                first.stdout.push(bytes)
+            })),
+            tokio::spawn(pump(stderr, redactor(), move |bytes| {
+                second.stderr.push(bytes)
+            })),
         ]
     };
 

@@ -12,5 +12,6 @@ mod exports;
 mod files;
 mod groups;
 mod looks;
+mod services;
 mod starts;
 mod streams;

@@ -7,7 +7,9 @@ pub mod environment;
 pub mod exec;
 pub mod label;
 pub mod platform;
+pub mod ports;
 pub mod secret_env;
+pub mod service;
 pub mod text_source;
 pub mod vm;
 pub mod workspace;
@@ -15,14 +17,17 @@ pub mod workspace_exec;
 
 pub use bounded::{
     BenchRounds, IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes, ReadBytes,
-    StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount,
+    ReadyIntervalMs, ReadyTimeoutSeconds, StandbyCount, TailLines, TimeoutSeconds, TtlSeconds,
+    VcpuCount,
 };
 pub use command::CommandLine;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
 pub use platform::Platform;
+pub use ports::{PortWish, PortWishes, PublishedPort};
 pub use secret_env::SecretEnv;
+pub use service::{Readiness, ReadinessKind, ServiceName, ServiceRecord, ServiceState, StopReason};
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{

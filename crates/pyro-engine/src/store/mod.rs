@@ -6,10 +6,12 @@
 
 mod history;
 mod json;
+mod services;
 mod vms;
 mod workspaces;
 
 pub(crate) use history::Command;
+pub(crate) use services::{KeptLog, StoredService};
 pub(crate) use vms::{Admission, StoredVm};
 pub(crate) use workspaces::StoredWorkspace;
 

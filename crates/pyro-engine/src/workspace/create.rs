@@ -35,7 +35,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
-        if asked.network_policy != NetworkPolicy::Off {
+        if asked.network_policy == NetworkPolicy::Egress {
             return Err(
                 Error::new(ErrorCode::Unsupported, "Guest networks are not built yet")
                     .hint("Leave `--network-policy` (`network_policy`) out"),
@@ -50,6 +50,13 @@ impl Engine {
         // In hand until the record says that the workspace stands on it.
         let mut mounted = None;
         let base = match self.backend(asked.allow_host_compat)? {
+            Backend::Process if asked.network_policy != NetworkPolicy::Off => {
+                return Err(Error::new(
+                    ErrorCode::Unsupported,
+                    "Commands that run on this host have its network",
+                )
+                .hint("Leave `--network-policy` (`network_policy`) out"));
+            }
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
                 let installed = self.ensure(spec, caller).await?;
@@ -76,6 +83,7 @@ impl Engine {
             generation: 0,
             layers: Vec::new(),
             baseline_layers: 0,
+            services: BTreeMap::new(),
             template: mounted.as_ref().map(|template| template.name()),
         };
         // The record comes first, and says that it is not finished.

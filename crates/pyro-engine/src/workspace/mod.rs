@@ -9,6 +9,7 @@
 //!     template/        allows: the cache may lose them, the workspace does not
 //!     vm-<generation>/ the folder of its shim; a reset makes the next generation
 //!     output/          what commands wrote, a file for each stream
+//!     services/        logs of services that have ended, as far as the agent kept them
 //!     tree/, baseline/ in place of disks, where commands run on the host
 //! ```
 //!
@@ -38,6 +39,7 @@ pub(crate) mod paths;
 pub(crate) mod read;
 pub(crate) mod reset;
 pub(crate) mod seed;
+pub(crate) mod services;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod text_diff;

@@ -25,6 +25,8 @@ impl Engine {
     ) -> Result<StoredWorkspace, Error> {
         let id = &stored.record.workspace_id;
         self.tidy_workspace(stored).await?;
+        // Whoever noticed that the last VM had ended may have been killed before this.
+        self.workspace_folder(id).take_logs(&self.vm_of(stored));
         self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {
