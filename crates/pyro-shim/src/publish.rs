@@ -21,7 +21,7 @@ use pyro_wire::frame;
 use pyro_wire::service::{Connect, ServicePhase, ServiceReply, ServiceState, ServiceWatch};
 use pyro_wire::session::Stream;
 use pyro_wire::shim::{Publish, Published, ShimReply, WantedPort};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,9 @@ const APPEARANCE: Duration = Duration::from_secs(30);
 
 /// How long the guest may take to answer for a port.
 const ANSWER: Duration = Duration::from_secs(15);
+
+/// How many connections may wait for their turn.
+const QUEUE: u32 = 4096;
 
 /// A pause after the system refused a connection, so that a lack of descriptors is no busy loop.
 const REFUSED: Duration = Duration::from_millis(100);
@@ -70,7 +73,7 @@ async fn try_publish(shared: &Arc<Shared>, request: &Publish) -> Result<Vec<Publ
     let mut listeners = Vec::new();
     let mut published = Vec::new();
     for wanted in &request.ports {
-        let listener = bind(wanted).await?;
+        let listener = bind(wanted)?;
         let bound = listener
             .local_addr()
             .map_err(|error| taken(wanted, &error))?;
@@ -109,11 +112,15 @@ pub(crate) async fn unpublish(shared: &Shared, instance: u64) -> ShimReply {
     ShimReply::Done
 }
 
-async fn bind(wanted: &WantedPort) -> Result<TcpListener, Fault> {
-    let port = wanted.host_port.unwrap_or(0);
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .await
-        .map_err(|error| taken(wanted, &error))
+fn bind(wanted: &WantedPort) -> Result<TcpListener, Fault> {
+    let address = (Ipv4Addr::LOCALHOST, wanted.host_port.unwrap_or(0)).into();
+    let bound = TcpSocket::new_v4().and_then(|socket| {
+        // Connections of an earlier service that the system remembers are no reason to refuse.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)
+    });
+    bound.map_err(|error| taken(wanted, &error))
 }
 
 fn taken(wanted: &WantedPort, error: &io::Error) -> Fault {
@@ -126,7 +133,11 @@ fn taken(wanted: &WantedPort, error: &io::Error) -> Fault {
         Some(port) => format!("port {port} of 127.0.0.1"),
         None => "a free port of 127.0.0.1".to_owned(),
     };
-    Fault::new(code, format!("{port} cannot be bound: {error}"))
+    let why = match code {
+        FaultCode::Conflict => format!("{port} is taken"),
+        _ => format!("{port} cannot be bound: {error}"),
+    };
+    Fault::new(code, why)
 }
 
 /// Serves the ports from when the service is ready until it has ended.
