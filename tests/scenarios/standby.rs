@@ -9,9 +9,10 @@ use nix::unistd::Pid;
 use pyro_engine::Templates;
 use pyro_tests::leftovers::processes;
 use pyro_tests::surfaces::engine::{Library, config};
+use pyro_tests::surfaces::mcp::{Connection as Client, NEWEST_WITH_INITIALIZE};
 use pyro_tests::world::{Running, eventually, finish, pyro};
 use pyro_tests::{Surface, World};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
 crate::stories! { [vm]:
@@ -23,6 +24,7 @@ crate::stories! { [vm]:
     a_vm_that_died_while_it_waited_fails_no_run,
     the_end_of_the_owner_is_the_end_of_those_that_wait,
     the_rest_of_a_vm_goes_after_the_answer,
+    a_server_keeps_vms_waiting_when_it_is_told_to,
 }
 
 crate::stories! { [process]: processes_of_the_host_do_not_wait }
@@ -59,8 +61,11 @@ fn waited(result: &Value) -> bool {
 
 /// The VMs that wait, by the records of this world.
 fn waiting(world: &World) -> Vec<String> {
-    let store = Connection::open(world.state_dir().join("pyro.db")).unwrap();
-    // A database that is just being made has no table yet.
+    // A database may not be there yet, or have no table yet.
+    let path = world.state_dir().join("pyro.db");
+    let Ok(store) = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
+        return Vec::new();
+    };
     let Ok(mut query) = store.prepare("SELECT vm_id FROM vms WHERE running = 2") else {
         return Vec::new();
     };
@@ -274,4 +279,21 @@ fn processes_of_the_host_do_not_wait(world: &World) {
         (result["stdout"].as_str(), waited(&result)),
         (Some("here\n"), false)
     );
+}
+
+fn a_server_keeps_vms_waiting_when_it_is_told_to(world: &World) {
+    let world = World::new(world.backend).with("PYRO_STANDBY", "1");
+    let mut client = Client::initialized(&world, &["--profile", "vm-run"], NEWEST_WITH_INITIALIZE);
+    eventually("a VM waits", PATIENCE, || waiting(&world).len() == 1);
+    let asked = json!({ "environment": "debian:12", "command": "echo out" });
+    let answer = client.call(1, "vm_run", asked);
+    let told = &answer["structuredContent"];
+    assert!(waited(told), "{answer}");
+    assert_eq!(told["stdout"], "out\n");
+    drop(client);
+    eventually("the end of all", PATIENCE, || {
+        processes(&world.state_dir()).is_empty()
+    });
+    finish(&mut world.pyro(["workspace", "list"]));
+    world.assert_empty();
 }

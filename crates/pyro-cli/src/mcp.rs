@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use pyro_api::{Error, ErrorCode, Profile};
-use pyro_engine::{Config, Engine};
+use pyro_engine::{Config, Engine, Standby};
 use pyro_mcp::{Ended, Settings, Stdio};
 
 use crate::run::{CLEAR_UP, fail, told_to_end};
@@ -16,6 +16,9 @@ const PROFILE: &str = "profile";
 
 /// Set to anything: tell of every call on standard error.
 const LOG: &str = "PYRO_MCP_LOG";
+
+/// The environment of VMs that are kept waiting for `vm_run`.
+const USUAL: &str = "debian:12";
 
 /// One works for each of a few calls, as a handler may keep its thread for a moment.
 const WORKERS: usize = 4;
@@ -59,7 +62,9 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
         )
         .caused_by(&error)
     })?;
-    let engine = Arc::new(Engine::new(Config::from_environment()?));
+    let config = Config::from_environment()?;
+    let standby = Standby::usual(USUAL, config.standby);
+    let engine = Arc::new(Engine::new(config));
     let settings = Settings {
         profile,
         version: env!("CARGO_PKG_VERSION"),
@@ -71,16 +76,19 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
         .build()
         .map_err(no_threads)?;
     let ended = runtime.block_on(async {
+        if standby.count > 0 {
+            engine.keep_standby(standby)?;
+        }
         let mut signal = 0;
         let told = async { signal = told_to_end().await };
         let ended = pyro_mcp::serve(Arc::clone(&engine), settings, stdio, told).await;
-        ended.map(|ended| match ended {
+        ended.map_err(no_threads).map(|ended| match ended {
             Ended::ByClient => ExitCode::SUCCESS,
             Ended::Told => ExitCode::from(128 + signal),
         })
     });
     runtime.shutdown_timeout(CLEAR_UP);
-    ended.map_err(no_threads)
+    ended
 }
 
 fn no_threads(error: std::io::Error) -> Error {

@@ -56,6 +56,9 @@ pub struct Config {
     /// How much disk all templates may take together, in bytes. `PYRO_TEMPLATE_LIMIT_MIB`, else
     /// 4 GiB.
     pub template_limit_bytes: u64,
+    /// How many VMs of the usual shape a process that lives on keeps waiting. `PYRO_STANDBY`, else
+    /// none.
+    pub standby: usize,
 }
 
 impl Config {
@@ -98,6 +101,7 @@ impl Config {
             )?,
             template_limit_bytes: number("PYRO_TEMPLATE_LIMIT_MIB", 4096.0, 0.0..=1048576.0)
                 .map(|mib| (mib * 1048576.0) as u64)?,
+            standby: number("PYRO_STANDBY", 0.0, 0.0..=64.0).map(|count| count as usize)?,
         })
     }
 

@@ -67,6 +67,16 @@ pub struct Standby {
 }
 
 impl Standby {
+    /// Of the shape that a run has when nobody says more than the environment.
+    pub fn usual(environment: impl Into<String>, count: usize) -> Self {
+        Self {
+            environment: environment.into(),
+            vcpu_count: VcpuCount::default(),
+            mem_mib: MemMib::default(),
+            count,
+        }
+    }
+
     fn fits(&self, record: &VmRecord) -> bool {
         self.environment == record.environment
             && self.vcpu_count.get() == record.vcpu_count

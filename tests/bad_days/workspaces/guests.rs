@@ -19,7 +19,8 @@ fn a_guest_that_hurts_itself_is_usable_afterwards(world: &World) {
         let result = workspace.exec("cat file");
         assert_eq!(
             (&result["stdout"], &result["workspace_started"]),
-            (&json!("kept\n"), &json!(started))
+            (&json!("kept\n"), &json!(started)),
+            "{result:#}"
         );
     };
     // All that it can kill.

@@ -14,6 +14,7 @@ crate::stories! { [process, vm] [library]: what_was_acknowledged_outlasts_a_stop
 crate::stories! { [process, vm]:
     a_later_process_finds_it,
     a_killed_machine_is_started_again_and_says_so,
+    one_that_nobody_uses_stops_and_says_so,
 }
 crate::stories! { [process] [command_line, library]: every_use_starts_a_stopped_one }
 
@@ -24,7 +25,10 @@ fn what_was_acknowledged_outlasts_a_stop(world: &World, door: &dyn Surface) {
     let stopped = workspace.done("stop", json!({}));
     assert_eq!(stopped["state"], "stopped");
     assert_ne!(stopped["stopped_because"], Value::Null);
-    assert!(processes(&world.state_dir()).is_empty());
+    // The supervisor answers a moment before it ends itself.
+    eventually("no process is left", Duration::from_secs(10), || {
+        processes(&world.state_dir()).is_empty()
+    });
     assert_eq!(workspace.done("stop", json!({}))["state"], "stopped");
     let started = workspace.done("start", json!({}));
     assert_eq!(started["state"], "started");
@@ -83,6 +87,38 @@ fn a_killed_machine_is_started_again_and_says_so(world: &World) {
         .map(|event| &event["event"])
         .collect();
     assert_eq!(events, ["created", "stopped", "started"]);
+}
+
+fn one_that_nobody_uses_stops_and_says_so(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.done("stop", json!({}));
+    // Nobody may ask for less than a minute, and no test should wait for one.
+    rusqlite::Connection::open(world.state_dir().join("pyro.db"))
+        .unwrap()
+        .execute(
+            "UPDATE workspaces SET record = json_set(record, '$.record.ttl_seconds', 2)",
+            [],
+        )
+        .unwrap();
+    workspace.exec("sleep 3; echo kept > file");
+    let status = workspace.status();
+    assert_eq!(status["state"], "started", "in use for longer than that");
+    assert!(status["time_left_seconds"].as_u64().unwrap() <= 2);
+    let mut status = Value::Null;
+    eventually("it stops", Duration::from_secs(30), || {
+        status = workspace.status();
+        status["state"] == "stopped"
+    });
+    let why = status["stopped_because"].as_str().unwrap();
+    assert!(why.contains("nobody used the VM for 2 s"), "{why}");
+    let logs = workspace.done("logs", json!({}));
+    let last = logs["events"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["event"], "stopped");
+    assert!(last["detail"].as_str().unwrap().contains(why), "{last}");
+    let result = workspace.exec("cat file");
+    assert_eq!(result["stdout"], "kept\n");
+    assert_eq!(result["workspace_started"], true);
 }
 
 fn every_use_starts_a_stopped_one(world: &World, door: &dyn Surface) {

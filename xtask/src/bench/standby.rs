@@ -23,12 +23,7 @@ pub(crate) fn contenders(config: &Config) -> Result<Vec<Contender>> {
     // An engine of its own: the others' commands are to find no VM that waits. One VM serves all
     // turns, as they come one after the other.
     let engine = Arc::new(Engine::new(config.clone()));
-    engine.keep_standby(Standby {
-        environment: ENVIRONMENT.to_owned(),
-        vcpu_count: VcpuCount::default(),
-        mem_mib: MemMib::default(),
-        count: 1,
-    })?;
+    engine.keep_standby(Standby::usual(ENVIRONMENT, 1))?;
     Ok(Errand::ALL
         .into_iter()
         .map(|errand| {

@@ -90,7 +90,9 @@ impl FileError {
             Self::NotFound { .. } => FaultCode::NotFound,
             Self::Conflict { .. } => FaultCode::Conflict,
             Self::Refused { .. } => FaultCode::Refused,
-            Self::Archive { .. } | Self::Gone => FaultCode::Protocol,
+            Self::Archive { .. } => FaultCode::Protocol,
+            // Whoever hears of it nevertheless is cut off by the end of the VM.
+            Self::Gone => FaultCode::Over,
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     FaultCode::GuestNoSpace

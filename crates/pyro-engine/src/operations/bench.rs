@@ -121,12 +121,7 @@ async fn in_running(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<f
 
 async fn wait_for_standbys(engine: &Arc<Engine>, bench: &Bench) -> Result<(), Error> {
     let count = usize::try_from(bench.standby.get()).unwrap_or(usize::MAX);
-    engine.keep_standby(Standby {
-        environment: bench.environment.clone(),
-        vcpu_count: VcpuCount::default(),
-        mem_mib: MemMib::default(),
-        count,
-    })?;
+    engine.keep_standby(Standby::usual(&bench.environment, count))?;
     let until = Instant::now() + STANDBY;
     while engine.standby_count() < count {
         if Instant::now() > until {

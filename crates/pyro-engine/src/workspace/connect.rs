@@ -2,6 +2,7 @@
 
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_wire::fault::FaultCode;
 use tokio::net::UnixStream;
 
 use super::errors::{link_broken, refused, went_away};
@@ -94,14 +95,15 @@ impl Engine {
         doing: &str,
         error: FilesError,
     ) -> Error {
+        let ended = || {
+            let id = &stored.record.workspace_id;
+            went_away(id, doing, last_words(&self.vm_of(stored)))
+        };
         match error {
+            FilesError::Refused { fault } if fault.code == FaultCode::Over => ended(),
             FilesError::Refused { fault } => refused(what.to_owned(), fault),
             FilesError::Own(error) => error,
-            FilesError::Broken { .. } => went_away(
-                &stored.record.workspace_id,
-                doing,
-                last_words(&self.vm_of(stored)),
-            ),
+            FilesError::Broken { .. } => ended(),
             FilesError::Silent | FilesError::Nonsense(_) => {
                 Error::new(ErrorCode::VmDied, what.to_owned())
                     .because(error)
