@@ -16,6 +16,7 @@ mod machine;
 mod mcp;
 mod memory;
 mod plain_qemu;
+mod port;
 mod process;
 mod pyro;
 mod review;
@@ -133,6 +134,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     );
     let reset = Rc::new(Workspace::create(&engine, Some(&project)).await?);
     let used = Rc::new(Workspace::create(&engine, None).await?);
+    let published = Rc::new(port::serve(&engine).await?);
 
     let mut contenders = pyro.contenders();
     contenders.extend(standby::contenders(&config)?);
@@ -148,6 +150,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     ));
     contenders.extend(docker::contenders(docker.as_ref()));
     contenders.extend(bubblewrap.contenders(&rootfs));
+    contenders.extend(port::contenders(&published, docker.as_ref()).await?);
 
     let load = machine::load()?;
     let rows = take_turns(contenders, rounds).await?;
@@ -157,7 +160,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     ));
     let times = table::times(&rows);
     drop(rows);
-    for workspace in [reviewed, reset, used] {
+    for workspace in [&*reviewed, &*reset, &*used, &published.0] {
         workspace.delete().await?;
     }
     drop(docker);

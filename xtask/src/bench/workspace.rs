@@ -39,12 +39,20 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) async fn create(engine: &Arc<Engine>, seed: Option<&Path>) -> Result<Self> {
+        Self::create_with(engine, seed, NetworkPolicy::default()).await
+    }
+
+    pub(crate) async fn create_with(
+        engine: &Arc<Engine>,
+        seed: Option<&Path>,
+        network_policy: NetworkPolicy,
+    ) -> Result<Self> {
         let create = WorkspaceCreate {
             environment: ENVIRONMENT.to_owned(),
             vcpu_count: VcpuCount::default(),
             mem_mib: MemMib::default(),
             ttl_seconds: IdleSeconds::new(IDLE_SECONDS)?,
-            network_policy: NetworkPolicy::default(),
+            network_policy,
             allow_host_compat: false,
             seed_path: seed.map(Path::to_owned),
             name: None,
