@@ -143,6 +143,7 @@ impl JsonSchema for PortWishes {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "array",
+            "default": [],
             "items": {
                 "type": "object",
                 "properties": {

@@ -96,6 +96,9 @@ impl JsonSchema for SecretEnv {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
+            "default": {},
+            // A door that refuses such a value does not repeat it: it may be that of a secret.
+            "writeOnly": true,
             "additionalProperties": { "type": "string", "pattern": NAME_PATTERN },
         })
     }
