@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::contract;
 
 /// Commands of the contract that later issues build, by the first word or words of their path.
-const PENDING: &[&str] = &["demo ollama", "workspace service"];
+const PENDING: &[&str] = &["demo ollama"];
 
 /// Flags of the contract that later issues build.
 const PENDING_FLAGS: &[(&str, &str)] = &[];
@@ -30,6 +30,7 @@ const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace logs", "--max-bytes"),
     ("workspace logs", "--offset"),
     ("workspace logs", "--sequence"),
+    ("workspace service logs", "--follow"),
 ];
 
 /// Commands beyond the contract.

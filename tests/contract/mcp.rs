@@ -11,13 +11,7 @@ use crate::contract;
 use crate::parameters::{OURS, PENDING as PENDING_PARAMETERS};
 
 /// Tools of the contract that later issues build.
-const PENDING: &[&str] = &[
-    "service_start",
-    "service_list",
-    "service_status",
-    "service_logs",
-    "service_stop",
-];
+const PENDING: &[&str] = &[];
 
 /// What the whole answer to `tools/list` may weigh in the default profile.
 const LARGEST_LIST: usize = 24 * 1024;

@@ -33,6 +33,13 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_logs", "sequence"),
 ];
 
+/// Parameters that the SDK takes together, in one.
+const TOGETHER: &[(&str, &[&str], &str)] = &[(
+    "service_start",
+    &["ready_file", "ready_tcp", "ready_http", "ready_command"],
+    "readiness",
+)];
+
 /// Bounds that differ on purpose.
 const OUR_BOUNDS: &[(&str, &str)] = &[
     ("shell_open", "cols"),
@@ -115,8 +122,13 @@ fn sdk_methods_take_what_the_contract_says() {
             .iter()
             .filter(|(name, _)| !OURS.contains(&(names.operation, name.as_str())))
             .map(|(name, property)| {
+                let together = TOGETHER.iter().find(|(operation, parts, _)| {
+                    *operation == names.operation && parts.contains(&name.as_str())
+                });
                 (
-                    name.clone(),
+                    together
+                        .map_or(name.as_str(), |(_, _, whole)| whole)
+                        .to_owned(),
                     plain_default(property.get("default")).unwrap_or_default(),
                 )
             })

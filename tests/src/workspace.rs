@@ -75,6 +75,28 @@ impl<'a> Workspace<'a> {
         self.door.call(&format!("shell_{operation}"), arguments)
     }
 
+    /// Calls an operation of its services, by its name without `service_`.
+    pub fn service(&self, operation: &str, mut arguments: Value) -> Result<Value, Value> {
+        arguments["workspace_id"] = json!(self.id());
+        self.door.call(&format!("service_{operation}"), arguments)
+    }
+
+    /// Starts a service with these arguments.
+    #[track_caller]
+    pub fn starts(&self, name: &str, command: &str, mut arguments: Value) -> Value {
+        arguments["service_name"] = json!(name);
+        arguments["command"] = json!(command);
+        self.service("start", arguments)
+            .unwrap_or_else(|told| panic!("service {name}: {told:#}"))
+    }
+
+    /// Asks one of these about a service: `status`, `logs`, `stop`.
+    #[track_caller]
+    pub fn of_service(&self, operation: &str, name: &str) -> Value {
+        self.service(operation, json!({ "service_name": name }))
+            .unwrap_or_else(|told| panic!("{operation} of {name}: {told:#}"))
+    }
+
     /// The same, where nothing else than success will do.
     #[track_caller]
     pub fn done(&self, operation: &str, arguments: Value) -> Value {

@@ -20,6 +20,11 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("shell_read", &["workspace", "shell", "read"]),
     ("shell_signal", &["workspace", "shell", "signal"]),
     ("shell_write", &["workspace", "shell", "write"]),
+    ("service_start", &["workspace", "service", "start"]),
+    ("service_list", &["workspace", "service", "list"]),
+    ("service_status", &["workspace", "service", "status"]),
+    ("service_logs", &["workspace", "service", "logs"]),
+    ("service_stop", &["workspace", "service", "stop"]),
     ("workspace_create", &["workspace", "create"]),
     ("snapshot_create", &["workspace", "snapshot", "create"]),
     ("snapshot_delete", &["workspace", "snapshot", "delete"]),
@@ -51,6 +56,7 @@ const POSITIONAL: &[&str] = &[
     "workspace_id",
     "shell_id",
     "snapshot_name",
+    "service_name",
     "path",
     "source_path",
 ];
@@ -59,6 +65,7 @@ const POSITIONAL: &[&str] = &[
 const FLAGS: &[(&str, &str)] = &[
     ("output_path", "--output"),
     ("labels", "--label"),
+    ("published_ports", "--publish"),
     ("clear_labels", "--clear-label"),
     ("signal_name", "--signal"),
 ];
@@ -101,6 +108,9 @@ fn flags(name: &str, value: &Value) -> Vec<String> {
         || format!("--{}", name.replace('_', "-")),
         |(_, flag)| (*flag).to_owned(),
     );
+    if name == "published_ports" {
+        return ports(flag, value);
+    }
     let each = |texts: Vec<String>| {
         let pairs = texts.into_iter().map(|text| [flag.clone(), text]);
         pairs.flatten().collect()
@@ -132,6 +142,16 @@ fn secrets(value: &Value) -> Vec<String> {
         }
     });
     flags.collect()
+}
+
+/// `[{"host_port": 8080, "guest_port": 80}]` as `--publish 8080:80`.
+fn ports(flag: String, value: &Value) -> Vec<String> {
+    let one = |port: &Value| match &port["host_port"] {
+        Value::Null => text(&port["guest_port"]),
+        host => format!("{}:{}", text(host), text(&port["guest_port"])),
+    };
+    let ports = value.as_array().into_iter().flatten().map(one);
+    ports.flat_map(|port| [flag.clone(), port]).collect()
 }
 
 fn text(value: &Value) -> String {

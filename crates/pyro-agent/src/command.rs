@@ -207,7 +207,7 @@ pub(crate) fn text(bytes: &Bytes) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }
 
-/// The folder to run in, which a request gives as the guest sees it.
+/// The path that a request gives as the guest sees it; relative ones are below `/workspace`.
 pub(crate) fn folder(place: &Place, cwd: Option<&Bytes>) -> PathBuf {
     let wanted = Path::new(WORKSPACE).join(cwd.map(text).unwrap_or_default());
     match place {

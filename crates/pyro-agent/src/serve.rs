@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{exec, files, prepare, secrets, setup, shells, shutdown};
+use crate::{dial, exec, files, prepare, secrets, services, setup, shells, shutdown};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -84,7 +84,31 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
             }
             return;
         }
-        AgentRequest::Quiet => Ok(AgentReply::Quiet(agent.shells.quiet())),
+        AgentRequest::ServiceStart(request) => {
+            return about_services(agent, services::Request::Start(request), from, to).await;
+        }
+        AgentRequest::ServiceStop(request) => {
+            return about_services(agent, services::Request::Stop(request), from, to).await;
+        }
+        AgentRequest::ServiceList => {
+            return about_services(agent, services::Request::List, from, to).await;
+        }
+        AgentRequest::ServiceLogs(request) => {
+            return about_services(agent, services::Request::Logs(request), from, to).await;
+        }
+        AgentRequest::ServiceWatch(request) => {
+            return about_services(agent, services::Request::Watch(request), from, to).await;
+        }
+        AgentRequest::ServicesEnd => {
+            return about_services(agent, services::Request::End, from, to).await;
+        }
+        AgentRequest::Connect(request) => return dial::serve(agent, &request, from, to).await,
+        AgentRequest::LastUse => Ok(AgentReply::Used {
+            ms_ago: [agent.services.last_use_ms(), agent.shells.last_use_ms()]
+                .into_iter()
+                .flatten()
+                .min(),
+        }),
         AgentRequest::Freeze(request) => {
             let frozen = files::freeze(agent, &request).await;
             frozen.map(|()| AgentReply::Done)
@@ -127,6 +151,20 @@ async fn about_files<P: Peer>(
     mut to: Writer<P>,
 ) {
     if files::serve(agent, request, &mut from, &mut to)
+        .await
+        .is_ok()
+    {
+        part(from, to).await;
+    }
+}
+
+async fn about_services<P: Peer>(
+    agent: &Arc<Agent>,
+    request: services::Request,
+    mut from: Reader<P>,
+    mut to: Writer<P>,
+) {
+    if services::serve(agent, request, &mut from, &mut to)
         .await
         .is_ok()
     {
@@ -348,7 +386,7 @@ mod tests {
                 AgentReply::Failed(fault) => {
                     assert!(!understood && fault.code == FaultCode::Refused)
                 }
-                AgentReply::Done | AgentReply::Quiet(_) => panic!("prepared a process"),
+                other => panic!("{other:?}"),
             }
         }
     }

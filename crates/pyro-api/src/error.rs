@@ -99,6 +99,8 @@ pub enum ErrorCode {
     UnknownShell,
     /// The shell has ended.
     ShellEnded,
+    /// The workspace has no such service.
+    UnknownService,
     /// A path leads out of the workspace.
     BadPath,
     /// Something is in the way, or changed meanwhile.

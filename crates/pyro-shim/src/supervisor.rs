@@ -35,6 +35,7 @@ use crate::events::Events;
 use crate::folder;
 use crate::guest;
 use crate::liveness::Liveness;
+use crate::services;
 use crate::start;
 use crate::usage::Usage;
 
@@ -157,16 +158,13 @@ impl<'a> Supervisor<'a> {
                     return self.lost(vm, why).await;
                 }
                 limit = &mut unused => {
-                    // What goes on in the guest without a line to it is asked for only now: a shell
-                    // that writes would otherwise be a message for each line it writes.
-                    let quiet = timeout(PROMPT, guest::quiet(&vm.guest.opener())).await;
-                    match quiet {
-                        Ok(Some(quiet)) if quiet < limit => {
-                            usage.touch_before(quiet);
-                            unused = self::unused(&usage, self.idle).boxed_local();
-                        }
+                    // What goes on in the guest without a line to it, a service or a shell that writes,
+                    // is asked for only now. What a guest says so costs nobody but whoever runs it.
+                    match guest::last_use(&vm.guest.opener()).await {
+                        Some(ago) if ago < limit => usage.was_used(ago),
                         _ => return State::Stopping(vm, self.idle_for(limit)),
                     }
+                    unused = self::unused(&usage, self.idle).boxed_local();
                 }
                 Some(request) = self.requests.recv() => {
                     let request = match request {
@@ -236,7 +234,15 @@ impl<'a> Supervisor<'a> {
 
     /// Lets the guest flush, for as long as it may, and then the VMM.
     async fn stopping(&mut self, mut vm: Vm, mut ending: Ending) -> State<'a> {
-        let mut flush = guest::shut_down(vm.guest.opener()).boxed_local();
+        let opener = vm.guest.opener();
+        let keep = !ending.remove;
+        let mut flush = async move {
+            if keep {
+                services::end_and_keep(&opener).await;
+            }
+            guest::shut_down(opener).await
+        }
+        .boxed_local();
         let mut flushed = false;
         while ending.until > Instant::now() {
             tokio::select! {
@@ -593,7 +599,7 @@ fn record(end: &Result<Ended, Fault>) -> Ended {
     }
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

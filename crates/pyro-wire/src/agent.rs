@@ -11,9 +11,9 @@
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
 //! Thaw      ▶ reply: AgentReply::Done
 //! InstallSecrets ▶ reply: AgentReply::Done, in a guest that is set up
-//! Quiet     ▶ reply: AgentReply::Quiet
 //! List, Read, Change, Export, Diff: see [`crate::files`]
 //! Shell: see [`crate::shells`]
+//! Service…, Connect, LastUse: see [`crate::service`]
 //! Exec      ▶ frames Input and ExecControl messages one way,
 //!             frames Output and ErrorOutput the other, then one ExecEvent::Ended
 //! ```
@@ -29,6 +29,7 @@ use crate::Bytes;
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
 use crate::secrets::InstallSecrets;
+use crate::service::{Connect, ServiceLogs, ServiceStart, ServiceStop, ServiceWatch};
 use crate::shells::ShellRequest;
 use crate::step::Lap;
 
@@ -51,10 +52,16 @@ pub enum AgentRequest {
     Diff(Diff),
     ShutDown,
     Refresh(Refresh),
+    ServiceStart(ServiceStart),
+    ServiceStop(ServiceStop),
+    ServiceList,
+    ServiceLogs(ServiceLogs),
+    ServiceWatch(ServiceWatch),
+    ServicesEnd,
+    Connect(Connect),
+    LastUse,
     InstallSecrets(InstallSecrets),
     Shell(ShellRequest),
-    /// Whether anything that no connection shows is in use.
-    Quiet,
 }
 
 /// The answer to a request, or to the start of an exec that could not begin.
@@ -63,16 +70,12 @@ pub enum AgentRequest {
 pub enum AgentReply {
     Ready(Ready),
     Done,
+    /// How long ago something in the guest was last in use that no connection shows, such as a
+    /// service (0 while one runs) or a shell that wrote something. Absent when nothing ever was.
+    Used {
+        ms_ago: Option<u64>,
+    },
     Failed(Fault),
-    Quiet(Quiet),
-}
-
-/// How long nothing has happened that counts as use although nobody is connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quiet {
-    /// Milliseconds since an open shell last wrote something. Absent when none ever did.
-    #[serde(default)]
-    pub since_ms: Option<u64>,
 }
 
 /// What makes a waiting guest this guest. Sent once, before anything else.

@@ -8,6 +8,7 @@
 //! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
 //! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
 //!                                                   [`files`]   list, read, change, export, diff
+//!                                                   [`service`] services, connections to ports
 //!                                                   [`secrets`] what its commands may know
 //!                                                   [`shells`]  open, read, write, attach, close
 //! ```
@@ -27,6 +28,7 @@ pub mod launch;
 pub mod network;
 pub mod redaction;
 pub mod secrets;
+pub mod service;
 pub mod session;
 pub mod shells;
 pub mod shim;

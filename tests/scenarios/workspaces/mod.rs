@@ -16,6 +16,7 @@ mod reset;
 mod review;
 mod secrets;
 mod seeds;
+mod services;
 mod shells;
 mod snapshots;
 mod stops;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use pyro_api::values::CommandLine;
 
+use super::port::Page;
+
 /// Rounds before those that count: templates and page cache are filled.
 pub(crate) const WARM_UP_ROUNDS: usize = 1;
 
@@ -70,6 +72,8 @@ pub(crate) enum League {
     Bulk,
     /// A connection to the outside.
     Connect,
+    /// An answer over a published port.
+    Port(Page),
 }
 
 /// What a median should not exceed.
@@ -138,7 +142,7 @@ impl Contender {
     /// Turns in each round, all of them counted.
     pub(crate) fn turns(&self) -> usize {
         match self.league {
-            Some(League::Running(_) | League::DeepExec) => IN_A_ROW,
+            Some(League::Running(_) | League::DeepExec | League::Port(_)) => IN_A_ROW,
             Some(_) | None => 1,
         }
     }

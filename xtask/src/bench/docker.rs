@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use super::contender::{Contender, Errand, League, Turn, Work};
+use super::port;
 use super::process::{self, Process};
 
 /// Set by `scripts/with-docker` when there is no engine.
@@ -77,6 +78,34 @@ impl Docker {
         format!("{}-seeded", self.name)
     }
 
+    /// Starts a container whose server is published; the port on the engine's side.
+    pub(crate) async fn publish(&self) -> Result<u16> {
+        let name = self.published_container();
+        let guest = port::GUEST_PORT.to_string();
+        let publish = format!("127.0.0.1::{guest}");
+        let run = ["run", "--detach", "--publish", &publish, "--name", &name];
+        let mut docker = Command::new("docker");
+        docker
+            .args(run)
+            .args([&self.name, "sh", "-c", port::SERVER]);
+        process::run(&mut docker).await?;
+        let bound = process::text("docker", &["port", &name, &guest]).await?;
+        let first = bound.lines().next().unwrap_or_default();
+        let (_, bound) = first.rsplit_once(':').context("docker port says nothing")?;
+        // It has to write its file first.
+        let ready = format!(
+            "until python3 -c 'import urllib.request as r; \
+             r.urlopen(\"http://127.0.0.1:{guest}/small\")' 2>/dev/null; do sleep 0.1; done"
+        );
+        let wait = ["exec", &name, "sh", "-c", &ready];
+        process::text("docker", &wait).await?;
+        Ok(bound.parse()?)
+    }
+
+    fn published_container(&self) -> String {
+        format!("{}-published", self.name)
+    }
+
     async fn import(&self, rootfs: &Path) -> Result<()> {
         let mut tar = Command::new("tar")
             .arg("--directory")
@@ -118,6 +147,7 @@ impl Drop for Docker {
             ("rm", client),
             ("rm", server),
             ("rm", self.seeded_container()),
+            ("rm", self.published_container()),
             ("rm", self.name.clone()),
             ("rmi", self.name.clone()),
         ] {

@@ -17,6 +17,7 @@ mod machine;
 mod mcp;
 mod memory;
 mod plain_qemu;
+mod port;
 mod process;
 mod pyro;
 mod review;
@@ -140,6 +141,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     let used = Rc::new(Workspace::create(&engine, None).await?);
     let snapshots = Snapshots::prepare(&engine).await?;
     let networked = Rc::new(Egress::prepare(&engine).await?);
+    let published = Rc::new(port::serve(&engine).await?);
 
     let mut contenders = pyro.contenders();
     contenders.extend(standby::contenders(&config)?);
@@ -158,6 +160,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     contenders.extend(docker::contenders(docker.as_ref()));
     contenders.extend(egress::contenders(&networked, docker.as_ref()).await?);
     contenders.extend(bubblewrap.contenders(&rootfs));
+    contenders.extend(port::contenders(&published, docker.as_ref()).await?);
 
     let load = machine::load()?;
     let rows = take_turns(contenders, rounds).await?;
@@ -167,7 +170,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     ));
     let times = table::times(&rows);
     drop(rows);
-    for workspace in [reviewed, reset, used] {
+    for workspace in [&*reviewed, &*reset, &*used, &published.0] {
         workspace.delete().await?;
     }
     snapshots.delete().await?;

@@ -20,7 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pyro_wire::agent::Quiet;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::shells::{KEPT, LARGEST_SIDE, ShellOpen, ShellReply, ShellRequest, Size};
@@ -66,11 +65,10 @@ impl Shared {
 }
 
 impl Shells {
-    pub(crate) fn quiet(&self) -> Quiet {
+    /// How long ago a shell last wrote something.
+    pub(crate) fn last_use_ms(&self) -> Option<u64> {
         let last = self.shared.last_output.load(Ordering::Relaxed);
-        Quiet {
-            since_ms: (last > 0).then(|| uptime_ms().saturating_sub(last)),
-        }
+        (last > 0).then(|| uptime_ms().saturating_sub(last))
     }
 
     /// The shell that an id, or the beginning of one, means.

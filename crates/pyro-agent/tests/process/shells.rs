@@ -337,10 +337,10 @@ async fn many_shells_live_side_by_side() {
     for (number, id) in ids.iter().enumerate() {
         await_text(&agent, id, &format!("\r{}", number + 5000)).await;
     }
-    let AgentReply::Quiet(quiet) = agent.ask(&AgentRequest::Quiet).await else {
+    let AgentReply::Used { ms_ago } = agent.ask(&AgentRequest::LastUse).await else {
         panic!("it knows when they wrote");
     };
-    assert!(quiet.since_ms.unwrap() < LIMIT.as_millis() as u64);
+    assert!(ms_ago.unwrap() < LIMIT.as_millis() as u64);
     let id = "0000000000".to_owned();
     assert_eq!(
         refused(ask(&agent, ShellRequest::Close { id }).await),

@@ -197,6 +197,19 @@ impl IdleSeconds {
 }
 
 bounded! {
+    /// How long a service may take to be ready, in seconds.
+    ReadyTimeoutSeconds, "ready_timeout_seconds", 1..=u32::MAX, default 30
+}
+bounded! {
+    /// The longest pause between two looks whether a service is ready, in milliseconds.
+    ReadyIntervalMs, "ready_interval_ms", 1..=u32::MAX, default 500
+}
+bounded! {
+    /// How many lines of a log are shown, from its end.
+    TailLines, "tail_lines", 1..=u32::MAX, default 200
+}
+
+bounded! {
     /// How often something is measured.
     BenchRounds, "rounds", 1..=1000, default 10
 }

@@ -90,23 +90,7 @@ impl FromStr for LabelKey {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        key("label key", text).map(Self)
-    }
-}
-
-/// A word that keys of labels and names of snapshots are made of.
-pub(super) fn key(what: &'static str, text: &str) -> Result<String, InvalidText> {
-    let given = text.trim();
-    let mut chars = given.chars();
-    let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
-    let rest = chars.all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    if first && rest && given.len() <= 64 {
-        Ok(given.to_owned())
-    } else {
-        Err(InvalidText::Pattern {
-            what,
-            given: given.to_owned(),
-        })
+        word("label key", text).map(Self)
     }
 }
 
@@ -242,6 +226,19 @@ fn pair(text: &str) -> Result<(LabelKey, String), InvalidText> {
         given: text.to_owned(),
     })?;
     Ok((key.parse()?, line("label value", value)?))
+}
+
+/// One word that can be part of a file's name, trimmed.
+pub(super) fn word(what: &'static str, text: &str) -> Result<String, InvalidText> {
+    let given = text.trim().to_owned();
+    let mut chars = given.chars();
+    let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = chars.all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if first && rest && given.len() <= 64 {
+        Ok(given)
+    } else {
+        Err(InvalidText::Pattern { what, given })
+    }
 }
 
 /// One line, trimmed, of 1 to 120 characters.

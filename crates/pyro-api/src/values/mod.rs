@@ -9,8 +9,10 @@ pub mod environment;
 pub mod exec;
 pub mod label;
 pub mod platform;
+pub mod ports;
 pub mod secret_env;
 pub mod secrets;
+pub mod service;
 pub mod shell;
 pub mod snapshot;
 pub mod text_source;
@@ -21,8 +23,8 @@ pub mod workspace_exec;
 pub use allow_net::{AllowNet, AllowedTo, InvalidAllowNet, check_allow_net};
 pub use bounded::{
     BenchRounds, DiskReadBytes, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib,
-    PatchBytes, ReadBytes, ShellCols, ShellRows, StandbyCount, TimeoutSeconds, TtlSeconds,
-    VcpuCount, WaitForIdleMs,
+    PatchBytes, ReadBytes, ReadyIntervalMs, ReadyTimeoutSeconds, ShellCols, ShellRows,
+    StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs,
 };
 pub use command::CommandLine;
 pub use detach_keys::DetachKeys;
@@ -30,8 +32,10 @@ pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
 pub use platform::Platform;
+pub use ports::{PortWish, PortWishes, PublishedPort};
 pub use secret_env::SecretEnv;
 pub use secrets::{SecretSource, Secrets};
+pub use service::{Readiness, ReadinessKind, ServiceName, ServiceRecord, ServiceState, StopReason};
 pub use shell::{ShellRecord, ShellSignal, ShellState};
 pub use snapshot::{BASELINE, Snapshot, SnapshotKind, SnapshotName};
 pub use text_source::{FileText, PatchText};

@@ -26,7 +26,7 @@ impl FromStr for SnapshotName {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        key("snapshot name", text).map(Self)
+        word("snapshot name", text).map(Self)
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::launch::DiskLayer;
-use pyro_wire::shim::{CONTROL_SOCKET, HandOut, ShimReply, ShimRequest, Status, Stop};
+use pyro_wire::shim::{
+    CONTROL_SOCKET, HandOut, Publish, Published, ShimReply, ShimRequest, Status, Stop,
+};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -93,6 +95,23 @@ pub(crate) async fn pause(folder: &VmFolder) -> Result<(), LinkError> {
 /// Lets a VM that stood still go on, until that time, in milliseconds since 1970.
 pub(crate) async fn hand_out(folder: &VmFolder, expires_at_ms: u64) -> Result<(), LinkError> {
     done(folder, &ShimRequest::HandOut(HandOut { expires_at_ms })).await
+}
+
+/// Binds ports of this host for a service that is about to be started.
+pub(crate) async fn publish(
+    folder: &VmFolder,
+    request: Publish,
+) -> Result<Vec<Published>, LinkError> {
+    let wanted = request.ports.len();
+    match ask(folder, &ShimRequest::Publish(request), ANSWER).await?.1 {
+        ShimReply::Published(published) if published.len() == wanted => Ok(published),
+        _ => Err(LinkError::Confused),
+    }
+}
+
+/// Gives up the ports of a service.
+pub(crate) async fn unpublish(folder: &VmFolder, instance: u64) -> Result<(), LinkError> {
+    done(folder, &ShimRequest::Unpublish { instance }).await
 }
 
 async fn done(folder: &VmFolder, request: &ShimRequest) -> Result<(), LinkError> {

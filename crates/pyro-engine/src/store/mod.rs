@@ -6,12 +6,14 @@
 
 mod history;
 mod json;
+mod services;
 #[cfg(test)]
 pub(crate) mod testing;
 mod vms;
 mod workspaces;
 
 pub(crate) use history::Command;
+pub(crate) use services::{KeptLog, StoredService};
 pub(crate) use vms::{Admission, StoredVm};
 pub(crate) use workspaces::{StoredSnapshot, StoredWorkspace};
 

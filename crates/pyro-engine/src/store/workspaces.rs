@@ -1,10 +1,13 @@
 //! Records of workspaces.
 
+use std::collections::BTreeMap;
+
 use pyro_api::values::{VmState, WorkspaceRecord};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::json::Json;
+use super::services::StoredService;
 use super::{Store, StoreError};
 
 /// A workspace's record, with what only the engine needs to know.
@@ -22,6 +25,9 @@ pub(crate) struct StoredWorkspace {
     pub(crate) baseline_layers: usize,
     /// The template whose disk layer lies below them.
     pub(crate) template: Option<String>,
+    /// By name.
+    #[serde(default)]
+    pub(crate) services: BTreeMap<String, StoredService>,
     /// Its named snapshots, oldest first.
     #[serde(default)]
     pub(crate) snapshots: Vec<StoredSnapshot>,

@@ -80,6 +80,7 @@ impl Engine {
             generation: 0,
             layers: Vec::new(),
             baseline_layers: 0,
+            services: BTreeMap::new(),
             template: mounted.as_ref().map(|template| template.name()),
             snapshots: Vec::new(),
         };

@@ -72,7 +72,7 @@ async fn done(mut stream: UnixStream, request: &AgentRequest) -> Result<(), File
     match message(&mut stream).await? {
         AgentReply::Done => Ok(()),
         AgentReply::Failed(fault) => Err(fault.into()),
-        AgentReply::Ready(_) | AgentReply::Quiet(_) => {
+        AgentReply::Ready(_) | AgentReply::Used { .. } => {
             Err(FilesError::Nonsense("an answer to another question"))
         }
     }

@@ -12,6 +12,8 @@
 //!     output/          what commands wrote, a file for each stream
 //!     tree/, baseline/, snapshots/
 //!                      in place of disks, where commands run on the host
+//!     services/        logs of services that have ended, as far as the agent kept them
+//!     tree/, baseline/ in place of disks, where commands run on the host
 //! ```
 //!
 //! The record says which generation and which layers count, and is written last: whatever no
@@ -42,6 +44,7 @@ pub(crate) mod read;
 pub(crate) mod reset;
 pub(crate) mod secrets;
 pub(crate) mod seed;
+pub(crate) mod services;
 pub(crate) mod snapshots;
 pub(crate) mod start;
 pub(crate) mod stop;

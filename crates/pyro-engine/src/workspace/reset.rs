@@ -76,6 +76,7 @@ impl Engine {
                 record.last_reset_at = Some(now());
                 record.command_count = 0;
                 record.last_command = None;
+                stored.change_services(|services| services.clear());
             })?
             .ok_or_else(|| unknown(&id))?;
         self.note_event(&id, "reset", target.words())?;

@@ -31,6 +31,8 @@ impl Engine {
             // that belongs into the guest was there.
             stop_vm(id, &vm).await?;
         }
+        // Whoever noticed that the last VM had ended may have been killed before this.
+        self.workspace_folder(id).take_logs(&vm);
         self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {

@@ -7,6 +7,7 @@ use pyro_api::values::VmState;
 use pyro_wire::shim::Stop;
 
 use super::errors::{link_broken, unknown};
+use super::services::kept::{all_ended, left_by};
 use crate::engine::Engine;
 use crate::machine::folder::VmFolder;
 use crate::machine::{end, link};
@@ -26,15 +27,19 @@ impl Engine {
             return Ok(stored);
         }
         let id = &stored.record.workspace_id;
-        stop_vm(id, &self.vm_of(&stored)).await?;
+        let vm = self.vm_of(&stored);
+        stop_vm(id, &vm).await?;
+        let left = left_by(&vm);
         let stored = self
             .store()?
             .change_workspace(id, |stored| {
                 stored.record.state = VmState::Stopped;
                 stored.record.stopped_because = Some(why.to_owned());
                 stored.record.last_activity_at = crate::machine::now();
+                all_ended(stored, &left, crate::machine::now());
             })?
             .ok_or_else(|| unknown(id))?;
+        self.workspace_folder(id).take_logs(&vm);
         self.note_event(id, "stopped", why.to_owned())?;
         self.store()?.settle()?;
         Ok(stored)

@@ -23,6 +23,7 @@ impl Engine {
         }
         self.remove_unneeded(stored);
         let _ = std::fs::remove_dir_all(folder.next_tree());
+        folder.remove_unknown_logs(stored);
         super::log_files::remove_abandoned(&folder.outputs());
         Ok(())
     }
