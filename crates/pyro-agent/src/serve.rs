@@ -122,7 +122,7 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::Refresh(request) => {
             setup::refresh(agent, &request).map(|()| AgentReply::Done)
         }
-        AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
+        AgentRequest::About => Ok(AgentReply::Ready(setup::about(agent))),
         AgentRequest::StepClock(request) => {
             setup::step_clock(agent, request).map(|()| AgentReply::Done)
         }

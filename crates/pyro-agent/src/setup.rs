@@ -61,7 +61,7 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
     }
     Ok(Ready {
         laps: laps.told(),
-        ..about()
+        ..about(agent)
     })
 }
 
@@ -74,14 +74,18 @@ pub(crate) fn refresh(agent: &Agent, request: &Refresh) -> Result<(), Fault> {
     renew(&request.entropy, request.unix_time_ns).map_err(|error| error.fault())
 }
 
-pub(crate) fn about() -> Ready {
+pub(crate) fn about(agent: &Agent) -> Ready {
     Ready {
         agent_version: env!("CARGO_PKG_VERSION").into(),
         kernel_release: nix::sys::utsname::uname()
             .map(|system| system.release().to_string_lossy().into_owned())
             .unwrap_or_default(),
         uptime_ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX),
-        unix_time_ns: clock::wall_clock(),
+        // On the host there is no clock of a guest, which could be wrong.
+        unix_time_ns: match agent.place {
+            Place::Guest => clock::wall_clock(),
+            Place::Host { .. } => None,
+        },
         laps: Vec::new(),
     }
 }

@@ -136,7 +136,7 @@ pub struct Ready {
     pub kernel_release: String,
     /// Milliseconds since the guest's kernel started.
     pub uptime_ms: u64,
-    /// The guest's wall clock when it answered, nanoseconds since 1970.
+    /// The guest's wall clock when it answered, nanoseconds since 1970; none outside of a guest.
     #[serde(default)]
     pub unix_time_ns: Option<u64>,
     /// The steps of a set-up, where they were asked for.

@@ -119,6 +119,8 @@ async fn set_up_and_ping_are_answered() {
     };
     assert_eq!(ready.agent_version, "4.0.0");
     assert!(!ready.kernel_release.is_empty());
+    // That of a host process is the host's own, and nobody's to correct.
+    assert_eq!(ready.unix_time_ns, None);
     assert_eq!(agent.ask(&AgentRequest::Ping).await, AgentReply::Done);
 }
 
