@@ -10,6 +10,7 @@ use pyro_wire::reached;
 
 use crate::config::Config;
 use crate::machine::launch::Launched;
+use crate::machine::link;
 use crate::machine::owner::Owner;
 use crate::standby::Standbys;
 use crate::store::{Store, StoredVm};
@@ -53,6 +54,20 @@ impl Engine {
         let store = Store::open(&self.config.state_dir)?;
         reached!("store open");
         Ok(self.store.get_or_init(|| Arc::new(store)))
+    }
+
+    /// To be called once in a process that was forked from this one, which must leave the engine
+    /// alone afterwards and never drop it: lets go of all that would keep VMs and commands alive
+    /// when the parent has ended.
+    pub fn leave_to_parent(&self) {
+        if let Some(owner) = self.owner.get() {
+            owner.leave_to_parent();
+        }
+        // Held by a thread that did not come along into this process: better none than a wrong one.
+        if let Ok(launched) = self.launched.try_lock() {
+            launched.values().for_each(Launched::leave_to_parent);
+        }
+        link::leave_to_parent();
     }
 
     /// This engine's mark on the VMs that are to end with it.

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -60,11 +61,16 @@ pub(crate) struct Launched {
     pub(crate) running: Running,
     // The runtime reaps the shim when it ends.
     _shim: Child,
-    _owner: ChildStdin,
+    owner: ChildStdin,
     events: ChildStdout,
 }
 
 impl Launched {
+    /// Gives up a forked child's copy of the pipe whose end tells the shim that its owner is gone.
+    pub(crate) fn leave_to_parent(&self) {
+        let _ = nix::unistd::close(self.owner.as_raw_fd());
+    }
+
     /// Why the VM is over, once it is.
     pub(crate) async fn end(&mut self) -> Option<Ended> {
         let last_words = async {
@@ -117,7 +123,7 @@ pub(crate) async fn launch(
     Ok(Launched {
         running,
         _shim: shim,
-        _owner: owner,
+        owner,
         events,
     })
 }

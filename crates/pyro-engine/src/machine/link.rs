@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::sys::socket::{UnixAddr, getpeername};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::launch::DiskLayer;
@@ -142,6 +143,26 @@ async fn ask(
     timeout(patience, exchange)
         .await
         .map_err(|_| LinkError::Silent)?
+}
+
+/// Closes a forked child's copies of all connections: while one is open, the shim believes that
+/// somebody waits for the command at its other end.
+pub(crate) fn leave_to_parent() {
+    let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let open: Vec<RawFd> = descriptors
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for descriptor in open {
+        let leads_to_a_shim = getpeername::<UnixAddr>(descriptor).is_ok_and(|peer| {
+            peer.path()
+                .is_some_and(|path| path.ends_with(CONTROL_SOCKET))
+        });
+        if leads_to_a_shim {
+            let _ = nix::unistd::close(descriptor);
+        }
+    }
 }
 
 /// Connects through the folder's descriptor, because the address of a socket holds 108 bytes and

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ const NEW: &str = ".new-";
 pub(crate) struct Owner {
     id: String,
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Owner {
@@ -40,17 +41,18 @@ impl Owner {
             let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
                 .map_err(|(_, errno)| io::Error::from(errno))?;
             fs::rename(&unnamed, &path)?;
-            Ok(Self {
-                id,
-                path,
-                _lock: lock,
-            })
+            Ok(Self { id, path, lock })
         };
         register().map_err(|error| state_unusable(state_dir, &error))
     }
 
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Gives up a forked child's copy of the lock, so that the parent's end frees it.
+    pub(crate) fn leave_to_parent(&self) {
+        let _ = nix::unistd::close(self.lock.as_raw_fd());
     }
 
     /// Whether the engine with this mark still lives.
