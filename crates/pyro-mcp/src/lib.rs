@@ -16,6 +16,7 @@
 
 mod answer;
 mod arguments;
+mod in_process;
 mod progress;
 mod schema;
 mod server;
@@ -26,8 +27,13 @@ mod transport;
 use pyro_api::{HandleAll, Profile};
 use serde_json::Value;
 
+pub use in_process::InProcess;
 pub use server::{Ended, Settings, serve};
 pub use stdio::Stdio;
+
+/// How much of each output stream an answer holds, in bytes, head and tail together: some eight
+/// thousand words of a model's attention for both.
+const KEPT_OUTPUT: usize = 32 * 1024;
 
 /// The tools of a profile as a client gets to see them, for contract tests and documents.
 pub fn tools<E: HandleAll>(profile: Profile) -> serde_json::Result<Vec<Value>> {

@@ -24,7 +24,7 @@ use crate::answer::{Form, refused};
 use crate::progress::{News, Watched};
 use crate::tools::Tools;
 use crate::transport::Lines;
-use crate::{Stdio, answer};
+use crate::{KEPT_OUTPUT, Stdio, answer};
 
 /// What the contract calls this server.
 const NAME: &str = "pyro_mcp";
@@ -47,10 +47,6 @@ const INSTRUCTIONS_VM_RUN: &str = "\
 pyro runs commands in Linux virtual machines that are isolated from this host. vm_run starts a \
 fresh VM, runs one command line in it and deletes the VM: nothing lasts between calls. A command \
 that fails is a result with its exit_code; an error has a code and a hint that says how to go on.";
-
-/// How much of each output stream an answer holds, in bytes, head and tail together: some eight
-/// thousand words of a model's attention for both.
-const KEPT_OUTPUT: usize = 32 * 1024;
 
 /// How long calls go on when the client has closed its end: enough to answer the last questions
 /// of one that does not wait, too short for an orphan to matter.

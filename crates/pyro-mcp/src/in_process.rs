@@ -1,0 +1,68 @@
+//! The same tools without a transport, for a program that holds the server in its own hands.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use pyro_api::{Caller, Error, ErrorCode, HandleAll, Profile};
+use rmcp::model::CallToolResult;
+use serde_json::{Map, Value};
+
+use crate::KEPT_OUTPUT;
+use crate::answer::{Form, refused};
+use crate::progress::Watched;
+use crate::tools::Tools;
+
+/// The tools of a profile, to be listed and called.
+pub struct InProcess<E> {
+    engine: Arc<E>,
+    tools: Tools<E>,
+}
+
+impl<E: HandleAll> InProcess<E> {
+    pub fn new(engine: Arc<E>, profile: Profile) -> Self {
+        Self {
+            engine,
+            tools: Tools::of(profile),
+        }
+    }
+
+    /// What a client would get to see.
+    pub fn tools(&self) -> Result<Vec<Value>, Error> {
+        let offered = self.tools.offered.iter();
+        offered
+            .map(|offered| serde_json::to_value(&offered.tool).map_err(not_written))
+            .collect()
+    }
+
+    /// What a client would get as the result, refusals included. Dropping the future ends what
+    /// the call had started.
+    pub fn call(
+        &self,
+        name: &str,
+        arguments: Map<String, Value>,
+    ) -> impl Future<Output = Result<Value, Error>> + Send + use<E> {
+        let watched = Arc::new(Watched::default());
+        let begun = self.tools.find(name).and_then(|tool| {
+            let arguments = tool.arguments.tidy(arguments)?;
+            let caller = Caller::new()
+                .with_events(watched.clone())
+                .keeping_output(KEPT_OUTPUT);
+            Ok((tool.call)(Arc::clone(&self.engine), arguments, caller))
+        });
+        async move {
+            let outcome = match begun {
+                Ok(call) => call.await,
+                Err(error) => Err(error),
+            };
+            let result: CallToolResult = match outcome {
+                Ok(answer) => answer.into_result(&watched.shown(), Form::Structured),
+                Err(error) => refused(&error, Form::Structured),
+            };
+            serde_json::to_value(result).map_err(not_written)
+        }
+    }
+}
+
+fn not_written(error: serde_json::Error) -> Error {
+    Error::new(ErrorCode::Internal, "The result cannot be written as JSON").caused_by(&error)
+}
