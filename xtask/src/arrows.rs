@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pyro-cli",
         &["pyro-api", "pyro-engine", "pyro-mcp", "pyro-shim"],
     ),
+    ("pyro-python", &["pyro-api", "pyro-engine", "pyro-mcp"]),
 ];
 
 /// Crates that ship to nobody and may use anything.

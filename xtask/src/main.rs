@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod python;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -11,9 +12,10 @@ use anyhow::{Context, Result, bail};
 fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("arrows") => arrows::check(),
+        Some("python") => python::generate(std::env::args().skip(2)),
         Some("bench") if cfg!(debug_assertions) => optimised(),
         Some("bench") => bench::run(std::env::args().skip(2)),
-        _ => bail!("usage: cargo xtask arrows | bench [ROUNDS] [--write]"),
+        _ => bail!("usage: cargo xtask arrows | python [--check] | bench [ROUNDS] [--write]"),
     }
 }
 

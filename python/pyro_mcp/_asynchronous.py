@@ -1,0 +1,164 @@
+"""`AsyncPyro`: the same methods for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ._async_methods import AsyncMethods, AsyncWorkspaceMethods
+from ._client import Pyro, VmManager
+from ._workspace import entered, known, note_left
+from .errors import PyroError, UnknownWorkspaceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from types import TracebackType
+    from typing import Any
+
+    from ._async_methods import OnOutput
+    from ._pyro import Call
+    from ._server import Server
+
+
+# How many pieces of output are taken before others of the event loop have their turn.
+AT_ONCE = 16
+
+
+class AsyncPyro(AsyncMethods):
+    """`Pyro` with methods to be awaited. Cancelling one ends what it had started.
+
+    Takes what `Pyro` takes.
+    """
+
+    def __init__(
+        self,
+        manager: VmManager | None = None,
+        *,
+        backend_name: str | None = None,
+        base_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        max_active_vms: int = 4,
+    ) -> None:
+        self._plain = Pyro(
+            manager,
+            backend_name=backend_name,
+            base_dir=base_dir,
+            cache_dir=cache_dir,
+            max_active_vms=max_active_vms,
+        )
+
+    @property
+    def manager(self) -> VmManager:
+        """What this object uses."""
+        return self._plain.manager
+
+    def create_server(self, *, profile: str = "workspace-core") -> Server:
+        """The MCP server, with the tools of a profile; see `Pyro.create_server`."""
+        return self._plain.create_server(profile=profile)
+
+    def attach(self, workspace_id: str) -> AsyncWorkspace:
+        """A workspace that exists already, whose methods leave out the id.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name.
+        """
+        return AsyncWorkspace(self, workspace_id=workspace_id)
+
+    async def _call(
+        self, operation: str, arguments: dict[str, Any], on_output: OnOutput | None = None
+    ) -> Any:
+        engine = self._plain.manager._engine
+        call = engine.start(operation, arguments, output=on_output is not None, bell=True)
+        return await answer(call, on_output)
+
+
+class AsyncWorkspace(AsyncWorkspaceMethods):
+    """A workspace whose methods leave out the id; see `AsyncPyro.workspace` and `attach`."""
+
+    def __init__(
+        self,
+        pyro: AsyncMethods,
+        *,
+        workspace_id: str | None = None,
+        create: dict[str, Any] | None = None,
+        keep: bool = False,
+    ) -> None:
+        self._pyro = pyro
+        self._id = workspace_id
+        self._create = create
+        self._keep = keep
+
+    @property
+    def workspace_id(self) -> str:  # type: ignore[override]
+        """The id by which every surface knows it."""
+        return known(self._id)
+
+    async def __aenter__(self) -> AsyncWorkspace:
+        if self._create is not None:
+            if self._id is not None:
+                raise entered()
+            created = await self._pyro._call("workspace_create", self._create)
+            self._id = created["workspace_id"]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._create is None or self._keep:
+            return
+        workspace_id, self._id = self.workspace_id, None
+        try:
+            call = self._pyro._call("workspace_delete", {"workspace_id": workspace_id})
+            deleting = asyncio.ensure_future(call)
+            try:
+                await asyncio.shield(deleting)
+            except asyncio.CancelledError:
+                # Cancelled meanwhile; that is no reason to leave it behind.
+                await deleting
+                raise
+        except UnknownWorkspaceError:
+            pass  # Deleted in the block.
+        except PyroError as failed:
+            # What went wrong in the block matters more.
+            if error is None:
+                raise
+            note_left(error, workspace_id, failed)
+
+    def __repr__(self) -> str:
+        return f"<AsyncWorkspace {self._id or 'not created yet'}>"
+
+
+async def answer(call: Call, on_output: OnOutput | None = None) -> Any:
+    """Waits for a call without holding up the event loop."""
+    loop = asyncio.get_running_loop()
+    rung = asyncio.Event()
+    bell = call.fileno()
+    loop.add_reader(bell, rung.set)
+    done = False
+    try:
+        while True:
+            await rung.wait()
+            rung.clear()
+            call.hush()
+            heard_of = 0
+            while (heard := call.poll()) is not None:
+                stream, what = heard
+                heard_of += 1
+                if heard_of % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                if stream is None:
+                    done = True
+                    return what
+                if on_output is not None:
+                    on_output(stream, what)  # type: ignore[arg-type]
+    except PyroError:
+        done = True
+        raise
+    finally:
+        loop.remove_reader(bell)
+        if not done:
+            # Off the loop, as what the call had started is cleared away first.
+            await asyncio.shield(loop.run_in_executor(None, call.cancel))

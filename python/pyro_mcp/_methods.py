@@ -1,0 +1,1787 @@
+# Written by `cargo xtask python` from the declarations in pyro-api. Change those instead.
+"""The operations as methods."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from typing import Any, Callable, Literal
+
+    from . import results
+    from ._workspace import Workspace
+
+    OnOutput = Callable[[Literal["stdout", "stderr"], bytes], object]
+
+from ._readiness import ready_fields
+
+
+class Methods:
+    """What can be asked of pyro."""
+
+    def _call(
+        self, operation: str, arguments: dict[str, Any], on_output: OnOutput | None = None
+    ) -> Any:
+        raise NotImplementedError
+
+    def run_in_vm(
+        self,
+        *,
+        environment: str,
+        command: str,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        timeout_seconds: int = 30,
+        ttl_seconds: int = 600,
+        network: bool = False,
+        allow_host_compat: bool = False,
+        allow_net: list[str] | None = None,
+        on_output: OnOutput | None = None,
+    ) -> results.ExecResult:
+        """Run one command in a fresh VM and delete the VM afterwards.
+
+        Args:
+            environment: The environment to start from, such as `debian:12`.
+            command: The command, a line for a login shell.
+            vcpu_count: Virtual CPUs, 1 to 8.
+            mem_mib: Memory in MiB, 256 to 32768.
+            timeout_seconds: Seconds until the command and everything it started are ended.
+            ttl_seconds: Seconds until the VM deletes itself whatever happens, 60 to 3600; never
+                before the timeout.
+            network: Let the guest reach the internet, though not this host and the networks
+                near it.
+            allow_host_compat: Where no VM can run, run the command on this host, without
+                isolation.
+            allow_net: Reach this too, though it is near this host: an address, block or host
+                name, with a port or without, such as `10.1.0.0/16` or `db.corp:5432`; several.
+            on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
+                them.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+            "command": command,
+            "vcpu_count": vcpu_count,
+            "mem_mib": mem_mib,
+            "timeout_seconds": timeout_seconds,
+            "ttl_seconds": ttl_seconds,
+            "network": network,
+            "allow_host_compat": allow_host_compat,
+            "allow_net": allow_net,
+        }
+        result: results.ExecResult = self._call("vm_run", arguments, on_output)
+        return result
+
+    def list_environments(self) -> list[results.Environment]:
+        """List the environments that VMs can start from."""
+        arguments: dict[str, Any] = {}
+        result: list[results.Environment] = self._call("vm_list_environments", arguments)
+        return result
+
+    def pull_environment(
+        self,
+        environment: str,
+    ) -> results.PulledEnvironment:
+        """Install an environment, or check and mend the one that is installed.
+
+        Args:
+            environment: The environment, such as `debian:12`.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+        }
+        result: results.PulledEnvironment = self._call("env_pull", arguments)
+        return result
+
+    def inspect_environment(
+        self,
+        environment: str,
+    ) -> results.Environment:
+        """Show one environment, and check its image against its digest when it is installed.
+
+        Args:
+            environment: The environment, such as `debian:12`.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+        }
+        result: results.Environment = self._call("env_inspect", arguments)
+        return result
+
+    def prune_environments(self) -> results.Pruned:
+        """Remove what the cache no longer needs: other versions, damaged and half-made images."""
+        arguments: dict[str, Any] = {}
+        result: results.Pruned = self._call("env_prune", arguments)
+        return result
+
+    def create_vm(
+        self,
+        *,
+        environment: str,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: int = 600,
+        network: bool = False,
+        allow_host_compat: bool = False,
+        allow_net: list[str] | None = None,
+    ) -> results.VmRecord:
+        """Create a one-shot VM without starting it.
+
+        Args:
+            environment: The environment to start from, such as `debian:12`.
+            vcpu_count: Virtual CPUs, 1 to 8.
+            mem_mib: Memory in MiB, 256 to 32768.
+            ttl_seconds: Seconds until the VM deletes itself, 60 to 3600.
+            network: Let the guest reach the internet, though not this host and the networks
+                near it.
+            allow_host_compat: Where no VM can run, run commands on this host, without
+                isolation.
+            allow_net: Reach this too, though it is near this host: an address, block or host
+                name, with a port or without, such as `10.1.0.0/16` or `db.corp:5432`; several.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+            "vcpu_count": vcpu_count,
+            "mem_mib": mem_mib,
+            "ttl_seconds": ttl_seconds,
+            "network": network,
+            "allow_host_compat": allow_host_compat,
+            "allow_net": allow_net,
+        }
+        result: results.VmRecord = self._call("vm_create", arguments)
+        return result
+
+    def start_vm(
+        self,
+        vm_id: str,
+    ) -> results.VmRecord:
+        """Start a VM and wait until it answers.
+
+        Args:
+            vm_id: The VM, as `vm_create` named it.
+        """
+        arguments: dict[str, Any] = {
+            "vm_id": vm_id,
+        }
+        result: results.VmRecord = self._call("vm_start", arguments)
+        return result
+
+    def exec_vm(
+        self,
+        vm_id: str,
+        *,
+        command: str,
+        timeout_seconds: int = 30,
+        on_output: OnOutput | None = None,
+    ) -> results.ExecResult:
+        """Run one command in a started VM and delete the VM afterwards.
+
+        Args:
+            vm_id: The VM, as `vm_create` named it.
+            command: The command, a line for a login shell.
+            timeout_seconds: Seconds until the command and everything it started are ended.
+            on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
+                them.
+        """
+        arguments: dict[str, Any] = {
+            "vm_id": vm_id,
+            "command": command,
+            "timeout_seconds": timeout_seconds,
+        }
+        result: results.ExecResult = self._call("vm_exec", arguments, on_output)
+        return result
+
+    def stop_vm(
+        self,
+        vm_id: str,
+    ) -> results.VmRecord:
+        """Stop a VM; its disk stays until it is deleted.
+
+        Args:
+            vm_id: The VM, as `vm_create` named it.
+        """
+        arguments: dict[str, Any] = {
+            "vm_id": vm_id,
+        }
+        result: results.VmRecord = self._call("vm_stop", arguments)
+        return result
+
+    def delete_vm(
+        self,
+        vm_id: str,
+    ) -> results.VmDeleted:
+        """Delete a VM, running or not.
+
+        Args:
+            vm_id: The VM, as `vm_create` named it.
+        """
+        arguments: dict[str, Any] = {
+            "vm_id": vm_id,
+        }
+        result: results.VmDeleted = self._call("vm_delete", arguments)
+        return result
+
+    def status_vm(
+        self,
+        vm_id: str,
+    ) -> results.VmRecord:
+        """Tell the state of a VM, its sizes and when it ends.
+
+        Args:
+            vm_id: The VM, as `vm_create` named it.
+        """
+        arguments: dict[str, Any] = {
+            "vm_id": vm_id,
+        }
+        result: results.VmRecord = self._call("vm_status", arguments)
+        return result
+
+    def network_info_vm(
+        self,
+        vm_id: str,
+    ) -> results.NetworkInfo:
+        """Tell whether a VM has a network and what it reaches.
+
+        Args:
+            vm_id: The VM, as `vm_create` named it.
+        """
+        arguments: dict[str, Any] = {
+            "vm_id": vm_id,
+        }
+        result: results.NetworkInfo = self._call("vm_network_info", arguments)
+        return result
+
+    def reap_expired(self) -> results.Reaped:
+        """Delete every one-shot VM whose time is over."""
+        arguments: dict[str, Any] = {}
+        result: results.Reaped = self._call("vm_reap_expired", arguments)
+        return result
+
+    def create_workspace(
+        self,
+        *,
+        environment: str,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: int = 600,
+        network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
+        allow_host_compat: bool = False,
+        seed_path: str | os.PathLike[str] | None = None,
+        secrets: list[dict[str, Any]] | None = None,
+        name: str | None = None,
+        labels: dict[str, str] | None = None,
+        allow_net: list[str] | None = None,
+    ) -> results.WorkspaceRecord:
+        """Create a workspace: a Linux VM whose files in `/workspace` last until it is deleted.
+
+        Use it for any work of more than one command. Seed it from a project folder or archive
+        of this host; the host's files are copied, never changed. `workspace_diff` later
+        compares with this first state and `workspace_reset` returns to it.
+
+        Args:
+            environment: The environment to start from, such as `debian:12`.
+            vcpu_count: Virtual CPUs, 1 to 8.
+            mem_mib: Memory in MiB, 256 to 32768.
+            ttl_seconds: Seconds without use after which the VM is stopped, 60 to 2592000, 0 for
+                never. Files stay, and the next use starts it again.
+            network_policy: What the guest may reach.
+            allow_host_compat: Where no VM can run, run commands on this host, without
+                isolation.
+            seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
+                with.
+            secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
+                its disk and out of what its commands are seen to print; `secret_env` gives one
+                to a command.
+            name: A name to find it by.
+            labels: Labels, as key and value.
+            allow_net: Reach this too, though it is near this host: an address, block or host
+                name, with a port or without, such as `10.1.0.0/16` or `db.corp:5432`; several.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+            "vcpu_count": vcpu_count,
+            "mem_mib": mem_mib,
+            "ttl_seconds": ttl_seconds,
+            "network_policy": network_policy,
+            "allow_host_compat": allow_host_compat,
+            "seed_path": seed_path,
+            "secrets": secrets,
+            "name": name,
+            "labels": labels,
+            "allow_net": allow_net,
+        }
+        result: results.WorkspaceRecord = self._call("workspace_create", arguments)
+        return result
+
+    def list_workspaces(self) -> results.WorkspaceListed:
+        """List the workspaces, the one used last first."""
+        arguments: dict[str, Any] = {}
+        result: results.WorkspaceListed = self._call("workspace_list", arguments)
+        return result
+
+    def update_workspace(
+        self,
+        workspace_id: str,
+        *,
+        name: str | None = None,
+        clear_name: bool = False,
+        labels: dict[str, str] | None = None,
+        clear_labels: list[str] | None = None,
+    ) -> results.WorkspaceRecord:
+        """Change the name and the labels of a workspace.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            name: The new name.
+            clear_name: Take the name away.
+            labels: Labels to set, as key and value; others stay.
+            clear_labels: Keys of labels to take away.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "name": name,
+            "clear_name": clear_name,
+            "labels": labels,
+            "clear_labels": clear_labels,
+        }
+        result: results.WorkspaceRecord = self._call("workspace_update", arguments)
+        return result
+
+    def exec_workspace(
+        self,
+        workspace_id: str,
+        *,
+        command: str,
+        timeout_seconds: int = 30,
+        secret_env: dict[str, str] | None = None,
+        on_output: OnOutput | None = None,
+    ) -> results.WorkspaceExecResult:
+        """Run a command in a workspace, in `/workspace`.
+
+        Each command has its own shell: folders and variables do not carry over, files do. When
+        the time is over, the command and everything it started are ended and what it printed so
+        far is returned. Long output comes as its beginning and end; `workspace_logs` has the
+        whole.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            command: The command, a line for a login shell.
+            timeout_seconds: Seconds until the command and everything it started are ended.
+            secret_env: Secrets of the workspace that the command gets, by their names, each
+                with the name of the variable for it.
+            on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
+                them.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "command": command,
+            "timeout_seconds": timeout_seconds,
+            "secret_env": secret_env,
+        }
+        result: results.WorkspaceExecResult = self._call("workspace_exec", arguments, on_output)
+        return result
+
+    def push_workspace_sync(
+        self,
+        workspace_id: str,
+        source_path: str | os.PathLike[str],
+        *,
+        dest: str = "/workspace",
+    ) -> results.Pushed:
+        """Copy a folder or archive of this host into a workspace.
+
+        Files that are there already are replaced, nothing is deleted, and it happens all or not
+        at all. Only what differs travels.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
+            dest: Where it goes: a folder below `/workspace`, made when it is missing.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "source_path": source_path,
+            "dest": dest,
+        }
+        result: results.Pushed = self._call("workspace_sync_push", arguments)
+        return result
+
+    def status_workspace(
+        self,
+        workspace_id: str,
+    ) -> results.WorkspaceRecord:
+        """Tell the state of a workspace: whether it runs, why it stopped, its last command.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+        }
+        result: results.WorkspaceRecord = self._call("workspace_status", arguments)
+        return result
+
+    def stop_workspace(
+        self,
+        workspace_id: str,
+    ) -> results.WorkspaceRecord:
+        """Stop a workspace: memory and processes go, files stay.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+        }
+        result: results.WorkspaceRecord = self._call("workspace_stop", arguments)
+        return result
+
+    def start_workspace(
+        self,
+        workspace_id: str,
+    ) -> results.WorkspaceRecord:
+        """Start a stopped workspace.
+
+        Seldom needed: every use of its files or commands starts it.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+        }
+        result: results.WorkspaceRecord = self._call("workspace_start", arguments)
+        return result
+
+    def logs_workspace(
+        self,
+        workspace_id: str,
+        *,
+        sequence: int | None = None,
+        last: int | None = None,
+        offset: int = 0,
+        max_bytes: int | None = None,
+    ) -> results.Logged:
+        """Show the commands that ran in a workspace, with their output.
+
+        Without `sequence` the newest commands, each with the beginning of its output. With it
+        one command, from `offset` on: so the whole of a long output can be read piece by piece.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            sequence: Only this command.
+            last: Only this many of the newest commands.
+            offset: Where in the output to begin, in bytes.
+            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence`, else
+                4096.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "sequence": sequence,
+            "last": last,
+            "offset": offset,
+            "max_bytes": max_bytes,
+        }
+        result: results.Logged = self._call("workspace_logs", arguments)
+        return result
+
+    def export_workspace(
+        self,
+        workspace_id: str,
+        path: str,
+        *,
+        output_path: str | os.PathLike[str],
+        overwrite: bool = False,
+    ) -> results.Exported:
+        """Copy a file or folder of a workspace to this host.
+
+        Writes nothing outside of `output_path`, and follows no link of the guest.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            path: What to copy: a path below `/workspace`.
+            output_path: Where it goes on this host: a path where nothing is yet.
+            overwrite: Replace what is at the output path.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "path": path,
+            "output_path": output_path,
+            "overwrite": overwrite,
+        }
+        result: results.Exported = self._call("workspace_export", arguments)
+        return result
+
+    def diff_workspace(
+        self,
+        workspace_id: str,
+        *,
+        max_bytes: int = 1048576,
+    ) -> results.Differences:
+        """Show what changed in `/workspace` since the workspace was created.
+
+        Names every file that was added, modified, deleted or changed its type, with a unified
+        diff where both sides are text. The diff applies with `git apply`, `patch -p1` and
+        `workspace_patch_apply`.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            max_bytes: How many bytes of diffs to show; the list of changed files is always
+                whole.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "max_bytes": max_bytes,
+        }
+        result: results.Differences = self._call("workspace_diff", arguments)
+        return result
+
+    def list_workspace_files(
+        self,
+        workspace_id: str,
+        *,
+        path: str = "/workspace",
+        recursive: bool = False,
+        max_entries: int = 10000,
+    ) -> results.FileListing:
+        """List files of a workspace.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            path: A path below `/workspace`; a file or link lists itself.
+            recursive: Also what is in the folders below.
+            max_entries: How many entries to show.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "path": path,
+            "recursive": recursive,
+            "max_entries": max_entries,
+        }
+        result: results.FileListing = self._call("workspace_file_list", arguments)
+        return result
+
+    def read_workspace_file(
+        self,
+        workspace_id: str,
+        path: str,
+        *,
+        max_bytes: int = 65536,
+        offset: int = 0,
+        start_line: int | None = None,
+        line_count: int | None = None,
+    ) -> results.FileContent:
+        """Read a file of a workspace.
+
+        Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
+        `start_line` and `line_count`. A binary file is recognised and not shown as text.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            path: A path below `/workspace`.
+            max_bytes: How much to read, in bytes, 1 to 1048576.
+            offset: Where to begin, in bytes.
+            start_line: The first line to read, counted from 1; instead of `offset`.
+            line_count: How many lines to read.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "path": path,
+            "max_bytes": max_bytes,
+            "offset": offset,
+            "start_line": start_line,
+            "line_count": line_count,
+        }
+        result: results.FileContent = self._call("workspace_file_read", arguments)
+        return result
+
+    def write_workspace_file(
+        self,
+        workspace_id: str,
+        path: str,
+        *,
+        text: str,
+    ) -> results.FileWritten:
+        """Write a whole text file in a workspace.
+
+        Makes missing folders, replaces the file in one step and keeps its permissions. To
+        change a part of a file use `workspace_patch_apply`.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            path: A path below `/workspace`.
+            text: The new content, at most 1048576 bytes.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "path": path,
+            "text": text,
+        }
+        result: results.FileWritten = self._call("workspace_file_write", arguments)
+        return result
+
+    def apply_workspace_patch(
+        self,
+        workspace_id: str,
+        *,
+        patch: str,
+    ) -> results.Patched:
+        """Apply a unified diff to the files of a workspace, all of it or nothing.
+
+        Takes plain diffs and those of git: new, deleted and renamed files, modes. Paths are
+        relative to `/workspace`. When a part does not fit, the error shows the nearest text of
+        the file.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            patch: The unified diff, at most 1048576 bytes.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "patch": patch,
+        }
+        result: results.Patched = self._call("workspace_patch_apply", arguments)
+        return result
+
+    def export_workspace_disk(
+        self,
+        workspace_id: str,
+        *,
+        output_path: str | os.PathLike[str],
+    ) -> results.DiskExported:
+        """Copy the whole disk of a stopped workspace to one ext4 image on this host.
+
+        The image is sparse and stands alone: it can be mounted, or read with other tools. Of
+        files use `workspace_export`.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            output_path: Where it goes on this host: a path where nothing is yet.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "output_path": output_path,
+        }
+        result: results.DiskExported = self._call("workspace_disk_export", arguments)
+        return result
+
+    def list_workspace_disk(
+        self,
+        workspace_id: str,
+        *,
+        path: str = "/workspace",
+        recursive: bool = False,
+        max_entries: int = 10000,
+    ) -> results.DiskListing:
+        """List files on the disk of a stopped workspace, without starting it.
+
+        Any path of the guest, not only `/workspace`. For a workspace that runs use
+        `workspace_file_list`, or stop it first.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            path: A path in the guest, relative ones below `/workspace`; a file or link lists
+                itself.
+            recursive: Also what is in the folders below.
+            max_entries: How many entries to show.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "path": path,
+            "recursive": recursive,
+            "max_entries": max_entries,
+        }
+        result: results.DiskListing = self._call("workspace_disk_list", arguments)
+        return result
+
+    def read_workspace_disk(
+        self,
+        workspace_id: str,
+        path: str,
+        *,
+        max_bytes: int = 65536,
+        offset: int = 0,
+    ) -> results.DiskContent:
+        """Read a file on the disk of a stopped workspace, without starting it.
+
+        Any regular file of the guest; links are followed inside the disk only. For a workspace
+        that runs use `workspace_file_read`, or stop it first.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            path: A path in the guest, relative ones below `/workspace`.
+            max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
+            offset: Where to begin, in bytes.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "path": path,
+            "max_bytes": max_bytes,
+            "offset": offset,
+        }
+        result: results.DiskContent = self._call("workspace_disk_read", arguments)
+        return result
+
+    def create_snapshot(
+        self,
+        workspace_id: str,
+        snapshot_name: str,
+    ) -> results.SnapshotCreated:
+        """Keep the present state of a workspace under a name.
+
+        Take one before something risky: `workspace_reset` goes back to it. Of the whole disk,
+        installed packages too, in milliseconds whatever its size; what runs goes on running and
+        is not part of it.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            snapshot_name: A name that none of its snapshots has: letters, digits, `.`, `_`,
+                `-`; not `baseline`.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "snapshot_name": snapshot_name,
+        }
+        result: results.SnapshotCreated = self._call("snapshot_create", arguments)
+        return result
+
+    def list_snapshots(
+        self,
+        workspace_id: str,
+    ) -> results.Snapshots:
+        """List the saved states of a workspace.
+
+        The first is always `baseline`, its first state; then the newest come first.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+        }
+        result: results.Snapshots = self._call("snapshot_list", arguments)
+        return result
+
+    def delete_snapshot(
+        self,
+        workspace_id: str,
+        snapshot_name: str,
+    ) -> results.SnapshotDeleted:
+        """Delete a saved state of a workspace.
+
+        The files of the workspace and its other snapshots stay as they are. What only this one
+        needed takes no space any more.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            snapshot_name: Any of its snapshots but `baseline`.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "snapshot_name": snapshot_name,
+        }
+        result: results.SnapshotDeleted = self._call("snapshot_delete", arguments)
+        return result
+
+    def reset_workspace(
+        self,
+        workspace_id: str,
+        *,
+        snapshot: str = "baseline",
+    ) -> results.Reset:
+        """Bring a workspace back to its first state, or to a snapshot.
+
+        A fresh VM on that state of the whole disk: whatever ran is ended and later changes are
+        gone. Id, name, labels, snapshots and command history stay.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            snapshot: `baseline`, or the name of a snapshot.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "snapshot": snapshot,
+        }
+        result: results.Reset = self._call("workspace_reset", arguments)
+        return result
+
+    def open_shell(
+        self,
+        workspace_id: str,
+        *,
+        cwd: str = "/workspace",
+        cols: int = 120,
+        rows: int = 30,
+        secret_env: dict[str, str] | None = None,
+    ) -> results.ShellOpened:
+        """Open an interactive shell in a workspace.
+
+        For what needs a terminal or has to go on between calls: a debugger, a prompt that asks
+        back, a folder and variables that stay. For everything else `workspace_exec` is simpler.
+        The shell lives in the workspace until it is closed, and ends when the workspace stops
+        or is reset.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            cwd: The folder to begin in, below `/workspace`.
+            cols: Width of the terminal, in columns.
+            rows: Height of the terminal, in rows.
+            secret_env: Secrets of the workspace that the shell gets, by their names, each with
+                the name of the variable for it.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "cwd": cwd,
+            "cols": cols,
+            "rows": rows,
+            "secret_env": secret_env,
+        }
+        result: results.ShellOpened = self._call("shell_open", arguments)
+        return result
+
+    def read_shell(
+        self,
+        workspace_id: str,
+        shell_id: str,
+        *,
+        cursor: int = 0,
+        max_chars: int = 65536,
+        plain: bool = False,
+        wait_for_idle_ms: int | None = None,
+    ) -> results.ShellText:
+        """Read what a shell has written, from a cursor on.
+
+        Begin with cursor 0, go on with the `next_cursor` of the answer. With `plain` it is the
+        text that a person would see: colours are gone, progress bars have their last state, and
+        of a full-screen program there is the screen. With `wait_for_idle_ms` the answer waits
+        until the shell has been silent for so long, which is how to see all that a command
+        prints.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            shell_id: The shell's id, or a beginning of it.
+            cursor: The first character to read, counted from 0.
+            max_chars: How much to read, in characters as the shell wrote them.
+            plain: Show what a person would see, instead of all that the terminal was told.
+            wait_for_idle_ms: Wait until nothing was written for so many milliseconds, 1 to
+                10000, but never longer than 30 seconds.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "shell_id": shell_id,
+            "cursor": cursor,
+            "max_chars": max_chars,
+            "plain": plain,
+            "wait_for_idle_ms": wait_for_idle_ms,
+        }
+        result: results.ShellText = self._call("shell_read", arguments)
+        return result
+
+    def write_shell(
+        self,
+        workspace_id: str,
+        shell_id: str,
+        *,
+        input: str,
+        append_newline: bool = True,
+    ) -> results.ShellWritten:
+        """Type something into a shell.
+
+        A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
+        characters: `\\u0003` is Ctrl-C, `\\u0004` is Ctrl-D, `\\u001b[A` is the arrow up. Read
+        afterwards what came of it.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            shell_id: The shell's id, or a beginning of it.
+            input: What to type.
+            append_newline: Whether a newline follows.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "shell_id": shell_id,
+            "input": input,
+            "append_newline": append_newline,
+        }
+        result: results.ShellWritten = self._call("shell_write", arguments)
+        return result
+
+    def signal_shell(
+        self,
+        workspace_id: str,
+        shell_id: str,
+        *,
+        signal_name: str = "INT",
+    ) -> results.ShellSignalled:
+        """Signal what runs in the foreground of a shell.
+
+        INT interrupts it as Ctrl-C does, KILL ends it for sure; the shell itself goes on. Where
+        nothing runs in the foreground the shell gets the signal. HUP reaches both.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            shell_id: The shell's id, or a beginning of it.
+            signal_name: HUP, INT, TERM or KILL.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "shell_id": shell_id,
+            "signal_name": signal_name,
+        }
+        result: results.ShellSignalled = self._call("shell_signal", arguments)
+        return result
+
+    def close_shell(
+        self,
+        workspace_id: str,
+        shell_id: str,
+    ) -> results.ShellClosed:
+        """Close a shell, and end what runs in it.
+
+        It is hung up on, and killed after five seconds. What it wrote cannot be read any more;
+        only what a command took care to leave running in the background lives on.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            shell_id: The shell's id, or a beginning of it.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "shell_id": shell_id,
+        }
+        result: results.ShellClosed = self._call("shell_close", arguments)
+        return result
+
+    def start_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+        *,
+        command: str,
+        cwd: str = "/workspace",
+        readiness: dict[str, Any] | None = None,
+        ready_timeout_seconds: int = 30,
+        ready_interval_ms: int = 500,
+        secret_env: dict[str, str] | None = None,
+        published_ports: list[dict[str, Any]] | None = None,
+    ) -> results.ServiceStarted:
+        """Start a service in a workspace: a command that goes on running, such as a web server.
+
+        Use it in place of `command &`. Returns when the service is ready, or at once with the
+        end of its log when it dies before that. It runs until `service_stop`, until it exits,
+        or until the VM is stopped; a name can be used again when its service has ended.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            service_name: A name for the service: letters, digits, `.`, `_` and `-`.
+            command: The command, a line for a login shell.
+            cwd: The folder to run in, below `/workspace`.
+            readiness: How it shows that it is ready: `type` is `file`, `tcp`, `http` or
+                `command`, and beside it stands `path`, `address`, `url` or `command`.
+            ready_timeout_seconds: Seconds until a service that is not ready is ended.
+            ready_interval_ms: Milliseconds between two looks, at most.
+            secret_env: Secrets of the workspace for the service: from the secret's name to the
+                variable's.
+            published_ports: Ports of the guest that 127.0.0.1 of this host leads to while the
+                service runs; without `host_port` any free one. Needs the network policy
+                `egress+published-ports`.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "service_name": service_name,
+            "command": command,
+            "cwd": cwd,
+            "ready_timeout_seconds": ready_timeout_seconds,
+            "ready_interval_ms": ready_interval_ms,
+            "secret_env": secret_env,
+            "published_ports": published_ports,
+            **ready_fields(readiness),
+        }
+        result: results.ServiceStarted = self._call("service_start", arguments)
+        return result
+
+    def list_services(
+        self,
+        workspace_id: str,
+    ) -> results.ServicesListed:
+        """List the services of a workspace, running or ended.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+        }
+        result: results.ServicesListed = self._call("service_list", arguments)
+        return result
+
+    def status_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+    ) -> results.ServiceRecord:
+        """Show whether a service of a workspace runs, is ready, or how it ended.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            service_name: The service's name.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "service_name": service_name,
+        }
+        result: results.ServiceRecord = self._call("service_status", arguments)
+        return result
+
+    def logs_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+        *,
+        tail_lines: int = 200,
+        all: bool = False,
+    ) -> results.ServiceLogged:
+        """Show what a service of a workspace wrote, the newest lines of each stream.
+
+        Of each stream the newest 1 MiB is kept, also after the service and its VM have ended.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            service_name: The service's name.
+            tail_lines: How many lines of each stream, from the end.
+            all: Everything that is kept.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "service_name": service_name,
+            "tail_lines": tail_lines,
+            "all": all,
+        }
+        result: results.ServiceLogged = self._call("service_logs", arguments)
+        return result
+
+    def stop_service(
+        self,
+        workspace_id: str,
+        service_name: str,
+    ) -> results.ServiceRecord:
+        """Stop a service of a workspace, with everything that it started.
+
+        It is asked to end, and killed with what is left of its group after five seconds. One
+        that has ended stays as it is.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            service_name: The service's name.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+            "service_name": service_name,
+        }
+        result: results.ServiceRecord = self._call("service_stop", arguments)
+        return result
+
+    def delete_workspace(
+        self,
+        workspace_id: str,
+    ) -> results.WorkspaceDeleted:
+        """Delete a workspace with all its files and its history.
+
+        Args:
+            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+        """
+        arguments: dict[str, Any] = {
+            "workspace_id": workspace_id,
+        }
+        result: results.WorkspaceDeleted = self._call("workspace_delete", arguments)
+        return result
+
+    def workspace(
+        self,
+        *,
+        environment: str,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: int = 600,
+        network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
+        allow_host_compat: bool = False,
+        seed_path: str | os.PathLike[str] | None = None,
+        secrets: list[dict[str, Any]] | None = None,
+        name: str | None = None,
+        labels: dict[str, str] | None = None,
+        allow_net: list[str] | None = None,
+        keep: bool = False,
+    ) -> Workspace:
+        """A workspace for a block of code.
+
+        `with pyro.workspace(environment="debian:12") as workspace:` creates it and deletes it
+        when the block is left, whatever way. Its methods are those of `Pyro`, without the id.
+
+        Args:
+            environment: The environment to start from, such as `debian:12`.
+            vcpu_count: Virtual CPUs, 1 to 8.
+            mem_mib: Memory in MiB, 256 to 32768.
+            ttl_seconds: Seconds without use after which the VM is stopped, 60 to 2592000, 0 for
+                never. Files stay, and the next use starts it again.
+            network_policy: What the guest may reach.
+            allow_host_compat: Where no VM can run, run commands on this host, without
+                isolation.
+            seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
+                with.
+            secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
+                its disk and out of what its commands are seen to print; `secret_env` gives one
+                to a command.
+            name: A name to find it by.
+            labels: Labels, as key and value.
+            allow_net: Reach this too, though it is near this host: an address, block or host
+                name, with a port or without, such as `10.1.0.0/16` or `db.corp:5432`; several.
+            keep: Whether the workspace stays when the block is left.
+        """
+        from ._workspace import Workspace
+
+        arguments: dict[str, Any] = {
+            "environment": environment,
+            "vcpu_count": vcpu_count,
+            "mem_mib": mem_mib,
+            "ttl_seconds": ttl_seconds,
+            "network_policy": network_policy,
+            "allow_host_compat": allow_host_compat,
+            "seed_path": seed_path,
+            "secrets": secrets,
+            "name": name,
+            "labels": labels,
+            "allow_net": allow_net,
+        }
+        return Workspace(self, create=arguments, keep=keep)
+
+
+class WorkspaceMethods:
+    """What can be asked of one workspace."""
+
+    workspace_id: str
+    _pyro: Methods
+
+    def update(
+        self,
+        *,
+        name: str | None = None,
+        clear_name: bool = False,
+        labels: dict[str, str] | None = None,
+        clear_labels: list[str] | None = None,
+    ) -> results.WorkspaceRecord:
+        """Change the name and the labels of a workspace.
+
+        Args:
+            name: The new name.
+            clear_name: Take the name away.
+            labels: Labels to set, as key and value; others stay.
+            clear_labels: Keys of labels to take away.
+        """
+        return self._pyro.update_workspace(
+            self.workspace_id,
+            name=name,
+            clear_name=clear_name,
+            labels=labels,
+            clear_labels=clear_labels,
+        )
+
+    def exec(
+        self,
+        *,
+        command: str,
+        timeout_seconds: int = 30,
+        secret_env: dict[str, str] | None = None,
+        on_output: OnOutput | None = None,
+    ) -> results.WorkspaceExecResult:
+        """Run a command in a workspace, in `/workspace`.
+
+        Each command has its own shell: folders and variables do not carry over, files do. When
+        the time is over, the command and everything it started are ended and what it printed so
+        far is returned. Long output comes as its beginning and end; `workspace_logs` has the
+        whole.
+
+        Args:
+            command: The command, a line for a login shell.
+            timeout_seconds: Seconds until the command and everything it started are ended.
+            secret_env: Secrets of the workspace that the command gets, by their names, each
+                with the name of the variable for it.
+            on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
+                them.
+        """
+        return self._pyro.exec_workspace(
+            self.workspace_id,
+            command=command,
+            timeout_seconds=timeout_seconds,
+            secret_env=secret_env,
+            on_output=on_output,
+        )
+
+    def push_sync(
+        self,
+        source_path: str | os.PathLike[str],
+        *,
+        dest: str = "/workspace",
+    ) -> results.Pushed:
+        """Copy a folder or archive of this host into a workspace.
+
+        Files that are there already are replaced, nothing is deleted, and it happens all or not
+        at all. Only what differs travels.
+
+        Args:
+            source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
+            dest: Where it goes: a folder below `/workspace`, made when it is missing.
+        """
+        return self._pyro.push_workspace_sync(
+            self.workspace_id,
+            source_path,
+            dest=dest,
+        )
+
+    def status(self) -> results.WorkspaceRecord:
+        """Tell the state of a workspace: whether it runs, why it stopped, its last command."""
+        return self._pyro.status_workspace(
+            self.workspace_id,
+        )
+
+    def stop(self) -> results.WorkspaceRecord:
+        """Stop a workspace: memory and processes go, files stay."""
+        return self._pyro.stop_workspace(
+            self.workspace_id,
+        )
+
+    def start(self) -> results.WorkspaceRecord:
+        """Start a stopped workspace.
+
+        Seldom needed: every use of its files or commands starts it.
+        """
+        return self._pyro.start_workspace(
+            self.workspace_id,
+        )
+
+    def logs(
+        self,
+        *,
+        sequence: int | None = None,
+        last: int | None = None,
+        offset: int = 0,
+        max_bytes: int | None = None,
+    ) -> results.Logged:
+        """Show the commands that ran in a workspace, with their output.
+
+        Without `sequence` the newest commands, each with the beginning of its output. With it
+        one command, from `offset` on: so the whole of a long output can be read piece by piece.
+
+        Args:
+            sequence: Only this command.
+            last: Only this many of the newest commands.
+            offset: Where in the output to begin, in bytes.
+            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence`, else
+                4096.
+        """
+        return self._pyro.logs_workspace(
+            self.workspace_id,
+            sequence=sequence,
+            last=last,
+            offset=offset,
+            max_bytes=max_bytes,
+        )
+
+    def export(
+        self,
+        path: str,
+        *,
+        output_path: str | os.PathLike[str],
+        overwrite: bool = False,
+    ) -> results.Exported:
+        """Copy a file or folder of a workspace to this host.
+
+        Writes nothing outside of `output_path`, and follows no link of the guest.
+
+        Args:
+            path: What to copy: a path below `/workspace`.
+            output_path: Where it goes on this host: a path where nothing is yet.
+            overwrite: Replace what is at the output path.
+        """
+        return self._pyro.export_workspace(
+            self.workspace_id,
+            path,
+            output_path=output_path,
+            overwrite=overwrite,
+        )
+
+    def diff(
+        self,
+        *,
+        max_bytes: int = 1048576,
+    ) -> results.Differences:
+        """Show what changed in `/workspace` since the workspace was created.
+
+        Names every file that was added, modified, deleted or changed its type, with a unified
+        diff where both sides are text. The diff applies with `git apply`, `patch -p1` and
+        `workspace_patch_apply`.
+
+        Args:
+            max_bytes: How many bytes of diffs to show; the list of changed files is always
+                whole.
+        """
+        return self._pyro.diff_workspace(
+            self.workspace_id,
+            max_bytes=max_bytes,
+        )
+
+    def list_files(
+        self,
+        *,
+        path: str = "/workspace",
+        recursive: bool = False,
+        max_entries: int = 10000,
+    ) -> results.FileListing:
+        """List files of a workspace.
+
+        Args:
+            path: A path below `/workspace`; a file or link lists itself.
+            recursive: Also what is in the folders below.
+            max_entries: How many entries to show.
+        """
+        return self._pyro.list_workspace_files(
+            self.workspace_id,
+            path=path,
+            recursive=recursive,
+            max_entries=max_entries,
+        )
+
+    def read_file(
+        self,
+        path: str,
+        *,
+        max_bytes: int = 65536,
+        offset: int = 0,
+        start_line: int | None = None,
+        line_count: int | None = None,
+    ) -> results.FileContent:
+        """Read a file of a workspace.
+
+        Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
+        `start_line` and `line_count`. A binary file is recognised and not shown as text.
+
+        Args:
+            path: A path below `/workspace`.
+            max_bytes: How much to read, in bytes, 1 to 1048576.
+            offset: Where to begin, in bytes.
+            start_line: The first line to read, counted from 1; instead of `offset`.
+            line_count: How many lines to read.
+        """
+        return self._pyro.read_workspace_file(
+            self.workspace_id,
+            path,
+            max_bytes=max_bytes,
+            offset=offset,
+            start_line=start_line,
+            line_count=line_count,
+        )
+
+    def write_file(
+        self,
+        path: str,
+        *,
+        text: str,
+    ) -> results.FileWritten:
+        """Write a whole text file in a workspace.
+
+        Makes missing folders, replaces the file in one step and keeps its permissions. To
+        change a part of a file use `workspace_patch_apply`.
+
+        Args:
+            path: A path below `/workspace`.
+            text: The new content, at most 1048576 bytes.
+        """
+        return self._pyro.write_workspace_file(
+            self.workspace_id,
+            path,
+            text=text,
+        )
+
+    def apply_patch(
+        self,
+        *,
+        patch: str,
+    ) -> results.Patched:
+        """Apply a unified diff to the files of a workspace, all of it or nothing.
+
+        Takes plain diffs and those of git: new, deleted and renamed files, modes. Paths are
+        relative to `/workspace`. When a part does not fit, the error shows the nearest text of
+        the file.
+
+        Args:
+            patch: The unified diff, at most 1048576 bytes.
+        """
+        return self._pyro.apply_workspace_patch(
+            self.workspace_id,
+            patch=patch,
+        )
+
+    def export_disk(
+        self,
+        *,
+        output_path: str | os.PathLike[str],
+    ) -> results.DiskExported:
+        """Copy the whole disk of a stopped workspace to one ext4 image on this host.
+
+        The image is sparse and stands alone: it can be mounted, or read with other tools. Of
+        files use `workspace_export`.
+
+        Args:
+            output_path: Where it goes on this host: a path where nothing is yet.
+        """
+        return self._pyro.export_workspace_disk(
+            self.workspace_id,
+            output_path=output_path,
+        )
+
+    def list_disk(
+        self,
+        *,
+        path: str = "/workspace",
+        recursive: bool = False,
+        max_entries: int = 10000,
+    ) -> results.DiskListing:
+        """List files on the disk of a stopped workspace, without starting it.
+
+        Any path of the guest, not only `/workspace`. For a workspace that runs use
+        `workspace_file_list`, or stop it first.
+
+        Args:
+            path: A path in the guest, relative ones below `/workspace`; a file or link lists
+                itself.
+            recursive: Also what is in the folders below.
+            max_entries: How many entries to show.
+        """
+        return self._pyro.list_workspace_disk(
+            self.workspace_id,
+            path=path,
+            recursive=recursive,
+            max_entries=max_entries,
+        )
+
+    def read_disk(
+        self,
+        path: str,
+        *,
+        max_bytes: int = 65536,
+        offset: int = 0,
+    ) -> results.DiskContent:
+        """Read a file on the disk of a stopped workspace, without starting it.
+
+        Any regular file of the guest; links are followed inside the disk only. For a workspace
+        that runs use `workspace_file_read`, or stop it first.
+
+        Args:
+            path: A path in the guest, relative ones below `/workspace`.
+            max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
+            offset: Where to begin, in bytes.
+        """
+        return self._pyro.read_workspace_disk(
+            self.workspace_id,
+            path,
+            max_bytes=max_bytes,
+            offset=offset,
+        )
+
+    def create_snapshot(
+        self,
+        snapshot_name: str,
+    ) -> results.SnapshotCreated:
+        """Keep the present state of a workspace under a name.
+
+        Take one before something risky: `workspace_reset` goes back to it. Of the whole disk,
+        installed packages too, in milliseconds whatever its size; what runs goes on running and
+        is not part of it.
+
+        Args:
+            snapshot_name: A name that none of its snapshots has: letters, digits, `.`, `_`,
+                `-`; not `baseline`.
+        """
+        return self._pyro.create_snapshot(
+            self.workspace_id,
+            snapshot_name,
+        )
+
+    def list_snapshots(self) -> results.Snapshots:
+        """List the saved states of a workspace.
+
+        The first is always `baseline`, its first state; then the newest come first.
+        """
+        return self._pyro.list_snapshots(
+            self.workspace_id,
+        )
+
+    def delete_snapshot(
+        self,
+        snapshot_name: str,
+    ) -> results.SnapshotDeleted:
+        """Delete a saved state of a workspace.
+
+        The files of the workspace and its other snapshots stay as they are. What only this one
+        needed takes no space any more.
+
+        Args:
+            snapshot_name: Any of its snapshots but `baseline`.
+        """
+        return self._pyro.delete_snapshot(
+            self.workspace_id,
+            snapshot_name,
+        )
+
+    def reset(
+        self,
+        *,
+        snapshot: str = "baseline",
+    ) -> results.Reset:
+        """Bring a workspace back to its first state, or to a snapshot.
+
+        A fresh VM on that state of the whole disk: whatever ran is ended and later changes are
+        gone. Id, name, labels, snapshots and command history stay.
+
+        Args:
+            snapshot: `baseline`, or the name of a snapshot.
+        """
+        return self._pyro.reset_workspace(
+            self.workspace_id,
+            snapshot=snapshot,
+        )
+
+    def open_shell(
+        self,
+        *,
+        cwd: str = "/workspace",
+        cols: int = 120,
+        rows: int = 30,
+        secret_env: dict[str, str] | None = None,
+    ) -> results.ShellOpened:
+        """Open an interactive shell in a workspace.
+
+        For what needs a terminal or has to go on between calls: a debugger, a prompt that asks
+        back, a folder and variables that stay. For everything else `workspace_exec` is simpler.
+        The shell lives in the workspace until it is closed, and ends when the workspace stops
+        or is reset.
+
+        Args:
+            cwd: The folder to begin in, below `/workspace`.
+            cols: Width of the terminal, in columns.
+            rows: Height of the terminal, in rows.
+            secret_env: Secrets of the workspace that the shell gets, by their names, each with
+                the name of the variable for it.
+        """
+        return self._pyro.open_shell(
+            self.workspace_id,
+            cwd=cwd,
+            cols=cols,
+            rows=rows,
+            secret_env=secret_env,
+        )
+
+    def read_shell(
+        self,
+        shell_id: str,
+        *,
+        cursor: int = 0,
+        max_chars: int = 65536,
+        plain: bool = False,
+        wait_for_idle_ms: int | None = None,
+    ) -> results.ShellText:
+        """Read what a shell has written, from a cursor on.
+
+        Begin with cursor 0, go on with the `next_cursor` of the answer. With `plain` it is the
+        text that a person would see: colours are gone, progress bars have their last state, and
+        of a full-screen program there is the screen. With `wait_for_idle_ms` the answer waits
+        until the shell has been silent for so long, which is how to see all that a command
+        prints.
+
+        Args:
+            shell_id: The shell's id, or a beginning of it.
+            cursor: The first character to read, counted from 0.
+            max_chars: How much to read, in characters as the shell wrote them.
+            plain: Show what a person would see, instead of all that the terminal was told.
+            wait_for_idle_ms: Wait until nothing was written for so many milliseconds, 1 to
+                10000, but never longer than 30 seconds.
+        """
+        return self._pyro.read_shell(
+            self.workspace_id,
+            shell_id,
+            cursor=cursor,
+            max_chars=max_chars,
+            plain=plain,
+            wait_for_idle_ms=wait_for_idle_ms,
+        )
+
+    def write_shell(
+        self,
+        shell_id: str,
+        *,
+        input: str,
+        append_newline: bool = True,
+    ) -> results.ShellWritten:
+        """Type something into a shell.
+
+        A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
+        characters: `\\u0003` is Ctrl-C, `\\u0004` is Ctrl-D, `\\u001b[A` is the arrow up. Read
+        afterwards what came of it.
+
+        Args:
+            shell_id: The shell's id, or a beginning of it.
+            input: What to type.
+            append_newline: Whether a newline follows.
+        """
+        return self._pyro.write_shell(
+            self.workspace_id,
+            shell_id,
+            input=input,
+            append_newline=append_newline,
+        )
+
+    def signal_shell(
+        self,
+        shell_id: str,
+        *,
+        signal_name: str = "INT",
+    ) -> results.ShellSignalled:
+        """Signal what runs in the foreground of a shell.
+
+        INT interrupts it as Ctrl-C does, KILL ends it for sure; the shell itself goes on. Where
+        nothing runs in the foreground the shell gets the signal. HUP reaches both.
+
+        Args:
+            shell_id: The shell's id, or a beginning of it.
+            signal_name: HUP, INT, TERM or KILL.
+        """
+        return self._pyro.signal_shell(
+            self.workspace_id,
+            shell_id,
+            signal_name=signal_name,
+        )
+
+    def close_shell(
+        self,
+        shell_id: str,
+    ) -> results.ShellClosed:
+        """Close a shell, and end what runs in it.
+
+        It is hung up on, and killed after five seconds. What it wrote cannot be read any more;
+        only what a command took care to leave running in the background lives on.
+
+        Args:
+            shell_id: The shell's id, or a beginning of it.
+        """
+        return self._pyro.close_shell(
+            self.workspace_id,
+            shell_id,
+        )
+
+    def start_service(
+        self,
+        service_name: str,
+        *,
+        command: str,
+        cwd: str = "/workspace",
+        readiness: dict[str, Any] | None = None,
+        ready_timeout_seconds: int = 30,
+        ready_interval_ms: int = 500,
+        secret_env: dict[str, str] | None = None,
+        published_ports: list[dict[str, Any]] | None = None,
+    ) -> results.ServiceStarted:
+        """Start a service in a workspace: a command that goes on running, such as a web server.
+
+        Use it in place of `command &`. Returns when the service is ready, or at once with the
+        end of its log when it dies before that. It runs until `service_stop`, until it exits,
+        or until the VM is stopped; a name can be used again when its service has ended.
+
+        Args:
+            service_name: A name for the service: letters, digits, `.`, `_` and `-`.
+            command: The command, a line for a login shell.
+            cwd: The folder to run in, below `/workspace`.
+            readiness: How it shows that it is ready: `type` is `file`, `tcp`, `http` or
+                `command`, and beside it stands `path`, `address`, `url` or `command`.
+            ready_timeout_seconds: Seconds until a service that is not ready is ended.
+            ready_interval_ms: Milliseconds between two looks, at most.
+            secret_env: Secrets of the workspace for the service: from the secret's name to the
+                variable's.
+            published_ports: Ports of the guest that 127.0.0.1 of this host leads to while the
+                service runs; without `host_port` any free one. Needs the network policy
+                `egress+published-ports`.
+        """
+        return self._pyro.start_service(
+            self.workspace_id,
+            service_name,
+            command=command,
+            cwd=cwd,
+            readiness=readiness,
+            ready_timeout_seconds=ready_timeout_seconds,
+            ready_interval_ms=ready_interval_ms,
+            secret_env=secret_env,
+            published_ports=published_ports,
+        )
+
+    def list_services(self) -> results.ServicesListed:
+        """List the services of a workspace, running or ended."""
+        return self._pyro.list_services(
+            self.workspace_id,
+        )
+
+    def status_service(
+        self,
+        service_name: str,
+    ) -> results.ServiceRecord:
+        """Show whether a service of a workspace runs, is ready, or how it ended.
+
+        Args:
+            service_name: The service's name.
+        """
+        return self._pyro.status_service(
+            self.workspace_id,
+            service_name,
+        )
+
+    def logs_service(
+        self,
+        service_name: str,
+        *,
+        tail_lines: int = 200,
+        all: bool = False,
+    ) -> results.ServiceLogged:
+        """Show what a service of a workspace wrote, the newest lines of each stream.
+
+        Of each stream the newest 1 MiB is kept, also after the service and its VM have ended.
+
+        Args:
+            service_name: The service's name.
+            tail_lines: How many lines of each stream, from the end.
+            all: Everything that is kept.
+        """
+        return self._pyro.logs_service(
+            self.workspace_id,
+            service_name,
+            tail_lines=tail_lines,
+            all=all,
+        )
+
+    def stop_service(
+        self,
+        service_name: str,
+    ) -> results.ServiceRecord:
+        """Stop a service of a workspace, with everything that it started.
+
+        It is asked to end, and killed with what is left of its group after five seconds. One
+        that has ended stays as it is.
+
+        Args:
+            service_name: The service's name.
+        """
+        return self._pyro.stop_service(
+            self.workspace_id,
+            service_name,
+        )
+
+    def delete(self) -> results.WorkspaceDeleted:
+        """Delete a workspace with all its files and its history."""
+        return self._pyro.delete_workspace(
+            self.workspace_id,
+        )

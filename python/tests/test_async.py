@@ -1,0 +1,71 @@
+"""`AsyncPyro`: the same methods without holding up the event loop."""
+
+import asyncio
+
+import pytest
+from conftest import eventually
+from test_calls import sleeping
+
+from pyro_mcp import AsyncPyro, errors
+
+
+def test_many_calls_at_once(world):
+    async def story():
+        pyro = AsyncPyro()
+        async with pyro.workspace(environment="debian:12", **world.allowed) as workspace:
+            calls = [workspace.exec(command=f"sleep 0.1; echo {n}") for n in range(20)]
+            results = await asyncio.gather(*calls)
+            assert [result["stdout"] for result in results] == [f"{n}\n" for n in range(20)]
+            pieces = []
+            await workspace.exec(command="seq 100000", on_output=lambda *p: pieces.append(p))
+            heard = b"".join(what for _, what in pieces)
+            assert heard.split() == [b"%d" % n for n in range(1, 100001)]
+            with pytest.raises(errors.UnknownFileError):
+                await workspace.read_file("not here")
+            with pytest.raises(errors.InvalidArgumentError):
+                await workspace.exec(command=5)
+        assert (await pyro.list_workspaces())["count"] == 0
+
+    asyncio.run(story())
+
+
+def test_a_call_that_is_cancelled_ends_its_command(world):
+    async def story():
+        pyro = AsyncPyro()
+        async with pyro.workspace(environment="debian:12", **world.allowed) as workspace:
+            begun = asyncio.Event()
+            call = asyncio.create_task(
+                workspace.exec(
+                    command="echo begun; exec sleep 1003",
+                    timeout_seconds=900,
+                    on_output=lambda *_: begun.set(),
+                )
+            )
+            await begun.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await asyncio.to_thread(eventually, lambda: not sleeping(1003))
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(workspace.exec(command="exec sleep 1003"), 0.5)
+            await asyncio.to_thread(eventually, lambda: not sleeping(1003))
+
+            def hear(stream, what):
+                raise ZeroDivisionError
+
+            with pytest.raises(ZeroDivisionError):
+                await workspace.exec(command="echo begun; exec sleep 1003", on_output=hear)
+            await asyncio.to_thread(eventually, lambda: not sleeping(1003))
+
+    asyncio.run(story())
+
+
+def test_an_exception_in_a_block_deletes_the_workspace(world):
+    async def story():
+        pyro = AsyncPyro()
+        with pytest.raises(ZeroDivisionError):
+            async with pyro.workspace(environment="debian:12", **world.allowed):
+                1 / 0
+        assert (await pyro.list_workspaces())["count"] == 0
+
+    asyncio.run(story())
