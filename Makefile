@@ -4,12 +4,12 @@ TRIPLE  := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE := target/$(TRIPLE)/release
 PREFIX  ?= $(HOME)/.local
 
-.PHONY: run test test-fast fuzz lint build setup pull generate bench install ci clean
+.PHONY: run test test-fast fuzz lint build wheel setup pull generate bench install ci clean
 
 run: build                ## run `git --version` in a fresh Debian VM
 	$(RELEASE)/pyro run debian:12 -- git --version
 
-test: build pull          ## run every test, real VMs included
+test: wheel pull          ## run every test, real VMs included
 	scripts/test all
 
 test-fast: setup          ## run the tests that need no VM (seconds, once built)
@@ -18,13 +18,20 @@ test-fast: setup          ## run the tests that need no VM (seconds, once built)
 fuzz: setup               ## feed the parsers of guests' bytes with damaged input, a minute each
 	scripts/fuzz 60
 
-lint: setup               ## check formatting, clippy and the arrows between crates
+lint: setup               ## check formatting, clippy, the arrows between crates and generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features pyro-shim/real-vms --locked -- --deny warnings
 	cargo xtask arrows
+	cargo xtask python --check
 
 build: setup              ## build `pyro` and the guest agent
 	cargo build --release --locked --package pyro-cli --package pyro-agent
+
+wheel: build              ## build the Python package into dist/
+	scripts/wheel
+
+generate: setup           ## write what follows from the declarations
+	cargo xtask python
 
 setup:                    ## install what is missing on this machine
 	@scripts/setup
