@@ -13,7 +13,6 @@
 //!     tree/, baseline/, snapshots/
 //!                      in place of disks, where commands run on the host
 //!     services/        logs of services that have ended, as far as the agent kept them
-//!     tree/, baseline/ in place of disks, where commands run on the host
 //! ```
 //!
 //! The record says which generation and which layers count, and is written last: whatever no
