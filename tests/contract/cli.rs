@@ -39,7 +39,16 @@ const OUR_FLAGS: &[(&str, &str)] = &[
 ];
 
 /// Commands beyond the contract.
-const OURS: &[&str] = &["bench", "completions", "man"];
+const OURS: &[&str] = &[
+    "bench",
+    "completions",
+    "host",
+    "host connect",
+    "host doctor",
+    "host print-config",
+    "host repair",
+    "man",
+];
 
 fn tree() -> BTreeMap<String, Command> {
     fn walk(prefix: &str, command: &Command, into: &mut BTreeMap<String, Command>) {

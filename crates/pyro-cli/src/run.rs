@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::terminal::{Terminal, say};
 use crate::timings::Timings;
 use crate::tree::{Answer, Form, Tree, Typed};
-use crate::{documents, mcp, render};
+use crate::{documents, host, mcp, render};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
 const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
@@ -56,6 +56,9 @@ fn understand(args: Vec<OsString>) -> ExitCode {
     }
     if let Some(served) = mcp::run(&matches) {
         return served;
+    }
+    if let Some(done) = host::run(&matches) {
+        return done;
     }
     match tree.typed(&matches) {
         Some(Ok(typed)) => carry_out(typed),
@@ -169,7 +172,7 @@ fn show(answer: Answer, form: Form) -> ExitCode {
     }
 }
 
-fn not_written(failure: &io::Error) -> Error {
+pub(crate) fn not_written(failure: &io::Error) -> Error {
     let code = match failure.kind() {
         io::ErrorKind::StorageFull => ErrorCode::NoSpace,
         _ => ErrorCode::HostIo,
