@@ -4,7 +4,7 @@ TRIPLE  := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE := target/$(TRIPLE)/release
 PREFIX  ?= $(HOME)/.local
 
-.PHONY: run test test-fast lint build setup pull generate bench install ci clean
+.PHONY: run test test-fast fuzz lint build setup pull generate bench install ci clean
 
 run: build                ## run `git --version` in a fresh Debian VM
 	$(RELEASE)/pyro run debian:12 -- git --version
@@ -14,6 +14,9 @@ test: build pull          ## run every test, real VMs included
 
 test-fast: setup          ## run the tests that need no VM (seconds, once built)
 	scripts/test fast
+
+fuzz: setup               ## feed the parsers of guests' bytes with damaged input, a minute each
+	scripts/fuzz 60
 
 lint: setup               ## check formatting, clippy and the arrows between crates
 	cargo fmt --all --check

@@ -14,6 +14,8 @@ mod config;
 mod engine;
 mod environments;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod machine;
 mod operations;
 mod standby;

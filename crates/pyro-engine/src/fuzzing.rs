@@ -1,0 +1,69 @@
+//! Ways into the parsers of a guest's bytes, for the targets in `fuzz/` and nobody else.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use pyro_wire::launch::{DiskFormat, DiskLayer};
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::workspace::baseline::Tree;
+use crate::workspace::export::Destination;
+
+/// In memory, where that is possible: a target makes thousands of files in a second.
+const ROOM: &str = "/dev/shm";
+
+/// Unpacks an archive as an export does, and checks that nothing came out beside its path.
+pub fn export_archive(bytes: &[u8]) {
+    let room = TempDir::new_in(ROOM).expect("a folder");
+    let path = room.path().join("out");
+    let mut destination = Destination::prepare(&path, None, false).expect("a free path");
+    let unpacked = destination.unpack(bytes, &mut |_, _| ControlFlow::Continue(()));
+    match unpacked {
+        Ok(_) => drop(destination.commit()),
+        Err(_) => drop(destination),
+    }
+    let names: Vec<_> = std::fs::read_dir(room.path())
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert!(names.iter().all(|name| name == "out"), "{names:?}");
+}
+
+/// Looks at everything on an image.
+pub fn disk_image(bytes: &[u8]) {
+    walk_disk(bytes, DiskFormat::Raw);
+}
+
+/// Looks at everything on a qcow2 layer.
+pub fn disk_layer(bytes: &[u8]) {
+    walk_disk(bytes, DiskFormat::Qcow2);
+}
+
+fn walk_disk(bytes: &[u8], format: DiskFormat) {
+    let mut file = NamedTempFile::new_in(ROOM).expect("a file");
+    file.write_all(bytes).expect("written");
+    let layer = DiskLayer {
+        path: Path::to_owned(file.path()),
+        format,
+    };
+    let Ok(tree) = Tree::disk(&[layer], b"") else {
+        return;
+    };
+    // A folder that is its own parent has no end.
+    let mut left = 200;
+    let mut folders = vec![Vec::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in tree.list(&folder).unwrap_or_default() {
+            if left == 0 {
+                return;
+            }
+            left -= 1;
+            let path = [folder.as_slice(), b"/", &entry.name].concat();
+            let _ = tree.stat(&path);
+            let _ = tree.read(&path, 64 * 1024);
+            let _ = tree.target(&path);
+            folders.push(path);
+        }
+    }
+}
