@@ -260,6 +260,10 @@ fn value(field: &Field) -> CstInputValue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::{hash_map, vec};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
 
     const SPOT: Spot<'static> = Spot {
@@ -384,6 +388,61 @@ mod tests {
         ] {
             let refused = after(text, Format::Json, &entry());
             assert_eq!(refused, Err(Fault::Misshapen { at: at.into() }), "{text}");
+        }
+    }
+
+    fn documents() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".*".prop_map(Value::from),
+        ];
+        let value = leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                hash_map(".*", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        let keys = prop_oneof![Just("mcpServers".to_owned()), ".*"];
+        hash_map(keys, value, 0..5).prop_map(|map| Value::Object(map.into_iter().collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_else_is_there_stays(document in documents(), pretty: bool) {
+            let text = match pretty {
+                true => serde_json::to_string_pretty(&document).unwrap(),
+                false => document.to_string(),
+            };
+            let mut json = Json::parse(&text, Format::Json).unwrap();
+            let set = json.set(SPOT, &entry());
+            let mut after: Value = serde_json::from_str(&json.text()).unwrap();
+            let servers = &document["mcpServers"];
+            let room = servers.is_object() || servers.is_null();
+            if !room {
+                prop_assert!(set.is_err());
+                prop_assert_eq!(after, document);
+                return Ok(());
+            }
+            set.unwrap();
+            let pyro = after["mcpServers"].as_object_mut().unwrap().remove("pyro");
+            prop_assert_eq!(pyro, Some(json!({ "command": "pyro", "args": ["mcp", "serve"] })));
+            let mut document = document;
+            if !document["mcpServers"].is_object() {
+                document["mcpServers"] = json!({});
+            }
+            prop_assert_eq!(after, document);
+        }
+
+        #[test]
+        fn nothing_that_is_written_breaks_the_reader(text in ".*", lenient: bool) {
+            let format = if lenient { Format::Jsonc } else { Format::Json };
+            if let Ok(mut json) = Json::parse(&text, format) {
+                let _ = json.set(SPOT, &entry());
+                let _ = json.text();
+            }
         }
     }
 }
