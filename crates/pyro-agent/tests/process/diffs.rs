@@ -10,7 +10,7 @@ use pyro_wire::fault::FaultCode;
 use tokio::time::sleep;
 
 use crate::agent::Agent;
-use crate::files::{Tar, baseline, bytes, change};
+use crate::files::{Tar, baseline, bytes};
 
 const LIMIT: u64 = 1000;
 
