@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,6 +17,7 @@ crate::stories! { [process]:
     an_entry_of_somebody_else_stays,
     nothing_is_written_when_nothing_may_be,
     a_project_has_an_entry_of_its_own,
+    a_program_of_a_project_is_not_started,
 }
 
 crate::stories! { [process, vm]: a_bare_environment_is_enough }
@@ -237,6 +238,29 @@ fn a_project_has_an_entry_of_its_own(world: &World) {
     assert_eq!(connected["entry"]["command"], "pyro");
     let found = home.done(&["doctor", "claude-code"]);
     assert_eq!(found["scope"], "project", "{found}");
+}
+
+/// Who looks at a stranger's repository does not want to run it.
+fn a_program_of_a_project_is_not_started(world: &World) {
+    let home = Home::new(world);
+    let (program, mark) = (home.project.join("pyro"), home.project.join("ran"));
+    fs::write(&program, format!("#!/bin/sh\ntouch '{}'\n", mark.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for command in ["./pyro", program.to_str().unwrap()] {
+        let entry = json!({ "command": command, "args": ["mcp", "serve", "\u{1b}[2J"] });
+        let file = json!({ "mcpServers": { "pyro": entry } }).to_string();
+        fs::write(home.project.join(".mcp.json"), file).unwrap();
+        let words = ["doctor", "claude-code"];
+        let (ill, code) = home.document(&words);
+        assert_eq!((code, &ill["scope"]), (1, &json!("project")), "{ill}");
+        let last = ill["checks"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (&last["name"], &last["outcome"]),
+            (&json!("command"), &json!("failed"))
+        );
+        assert!(!finish(&mut home.host(&words)).out().contains('\u{1b}'));
+        assert!(!mark.exists());
+    }
 }
 
 /// A desktop may start a server with next to nothing.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use pyro_api::report::plain;
 use pyro_api::{Report, Text};
 use serde::Serialize;
 
@@ -135,7 +136,7 @@ pub(crate) fn describe(fields: Option<&Fields>, entry: Option<&Entry>) -> String
         return entry.line();
     }
     match fields.and_then(|fields| fields.get("url")) {
-        Some(Field::Text(url)) => url.clone(),
+        Some(Field::Text(url)) => plain(url).into_owned(),
         _ => "something that pyro cannot read".to_owned(),
     }
 }

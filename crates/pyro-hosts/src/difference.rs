@@ -1,5 +1,7 @@
 //! The lines that a change takes away and adds, for a person to see.
 
+use pyro_api::report::plain;
+
 /// A line longer than this is not shown: somebody may have written all of a file in one.
 const SHOWN: usize = 200;
 
@@ -29,7 +31,7 @@ pub(crate) fn lines(before: &str, after: &str) -> Vec<String> {
 
 fn shown(sign: char, line: &str) -> String {
     match line.chars().count() {
-        0..=SHOWN => format!("{sign} {line}"),
+        0..=SHOWN => format!("{sign} {}", plain(&line.replace('\t', "    "))),
         many => format!("{sign} (a line of {many} characters)"),
     }
 }

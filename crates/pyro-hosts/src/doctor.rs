@@ -1,10 +1,15 @@
 //! Looks at an entry, and starts what it says.
+//!
+//! A project's file may come from anybody: of such an entry only `pyro` as the person has it is
+//! started, without the variables that the file names.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyro_api::operations::doctor::{Check, Outcome};
+use pyro_api::report::plain;
 use pyro_api::{Error, Report, Text};
 use serde::Serialize;
 
@@ -13,7 +18,7 @@ use crate::document::{Document, Spot};
 use crate::entry::{Entry, switched_off};
 use crate::error::HostError;
 use crate::host::Host;
-use crate::launch::{is_program, on_path};
+use crate::launch::{is_program, is_same, on_path};
 use crate::place::{self, Place, Scope, Surroundings};
 use crate::probe::{Failure, probe};
 use crate::save;
@@ -179,15 +184,29 @@ impl Examination {
         };
         let Some(command) = command else {
             let detail = match entry.command.contains('/') {
-                true => format!("{} is no program", entry.command),
-                false => format!("`{}` is not on {}", entry.command, path.display()),
+                true => format!("{} is no program", plain(&entry.command)),
+                false => format!("`{}` is not on {}", plain(&entry.command), path.display()),
             };
             return self.ill("command", detail, repair, Finding::NoCommand);
         };
+        let of_project = self.place.scope == Some(Scope::Project);
+        if of_project && entry.command.contains('/') && !is_same(&command, &around.pyro) {
+            let detail = format!(
+                "a file of the project names {}, so it is not started",
+                plain(&command.to_string_lossy())
+            );
+            return self.ill("command", detail, repair, Finding::NoCommand);
+        }
         self.well("command", format!("{} can be started", command.display()));
         let whole = Entry {
             command: command.to_string_lossy().into_owned(),
-            ..entry
+            // Variables can make pyro start other programs, too.
+            env: if of_project {
+                BTreeMap::new()
+            } else {
+                entry.env
+            },
+            args: entry.args,
         };
         let (name, why) = match probe(&whole, &environment, PATIENCE) {
             Ok(greeting) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pyro_api::report::plain;
 use serde::Serialize;
 
 use crate::host::Shape;
@@ -42,6 +43,7 @@ impl Entry {
                 .starts_with(&["mcp".to_owned(), "serve".to_owned()])
     }
 
+    /// The command line, for a person's terminal.
     pub fn line(&self) -> String {
         let mut words = vec![self.command.as_str()];
         words.extend(self.args.iter().map(String::as_str));
@@ -49,7 +51,7 @@ impl Entry {
             true => format!("'{word}'"),
             false => (*word).to_owned(),
         });
-        quoted.collect::<Vec<_>>().join(" ")
+        plain(&quoted.collect::<Vec<_>>().join(" ")).into_owned()
     }
 
     /// What is written, in the order in which people write it. An empty table is left out.

@@ -63,7 +63,7 @@ fn text(path: PathBuf) -> Result<String, HostError> {
     read.map_err(|path| HostError::OddPath { path: path.into() })
 }
 
-fn is_same(left: &Path, right: &Path) -> bool {
+pub(crate) fn is_same(left: &Path, right: &Path) -> bool {
     match (fs::canonicalize(left), fs::canonicalize(right)) {
         (Ok(left), Ok(right)) => left == right,
         _ => false,

@@ -287,6 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn dotted_keys_get_a_table_beside_them() {
+        for text in [
+            "mcp_servers.other.command = \"y\"\n",
+            "mcp_servers.pyro.command = \"y\" # why\nmodel = \"x\"\n",
+        ] {
+            let changed = after(text, &entry()).unwrap();
+            let [before, after] = [text, &changed].map(|text| {
+                let mut table: toml_edit::DocumentMut = text.parse().unwrap();
+                table["mcp_servers"]
+                    .as_table_like_mut()
+                    .unwrap()
+                    .remove("pyro");
+                table.to_string()
+            });
+            assert_eq!(before, after, "{changed}");
+        }
+    }
+
+    #[test]
     fn line_ends_stay() {
         let changed = after("model = \"x\"\r\n", &entry()).unwrap();
         assert_eq!(
