@@ -305,6 +305,25 @@ fn a_template_that_cannot_be_resumed_means_a_boot_and_another_template() {
 }
 
 #[test]
+fn a_template_whose_layer_is_damaged_costs_one_run() {
+    let world = world();
+    assert!(resumes(&mut run(&world, &["--json"])));
+    let folder = template(&world, "mounted");
+    let mut layer = fs::read(folder.join("disk.qcow2")).unwrap();
+    layer[..4096].fill(b'x');
+    fs::write(folder.join("disk.qcow2"), layer).unwrap();
+    hide_damage(&folder);
+    // A boot stands on that layer too.
+    let ran = finish(&mut run(&world, &[]));
+    assert_eq!(ran.code(), 1, "{}", ran.err());
+    assert!(ran.err().contains("template was dropped"), "{}", ran.err());
+
+    assert!(resumes(&mut run(&world, &["--json"])));
+    assert_eq!(shelf(&world).len(), 1);
+    world.assert_empty();
+}
+
+#[test]
 fn a_bare_template_that_cannot_be_resumed_means_a_boot_and_another_template() {
     let world = world();
     let library = Library::new(&world);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::report::tame;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +65,8 @@ impl Error {
         if let Some(hint) = &self.hint {
             lines.push_str(&format!("hint: {hint}\n"));
         }
-        lines
+        // A guest may have chosen some of the words.
+        tame(&lines).into_owned()
     }
 
     /// A value that was given breaks a rule.

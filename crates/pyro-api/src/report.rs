@@ -12,13 +12,14 @@ pub struct Text {
 }
 
 impl Text {
+    /// A line, in which nothing acts on the terminal, whoever chose its words.
     pub fn out(&mut self, line: impl AsRef<str>) {
-        self.out.push_str(line.as_ref());
+        self.out.push_str(&tame(line.as_ref()));
         self.out.push('\n');
     }
 
     pub fn err(&mut self, line: impl AsRef<str>) {
-        self.err.push_str(line.as_ref());
+        self.err.push_str(&tame(line.as_ref()));
         self.err.push('\n');
     }
 
@@ -52,15 +53,43 @@ pub fn yes_no(value: bool) -> &'static str {
 
 /// A name for one line of a terminal, which must not act on it.
 pub fn plain(name: &str) -> Cow<'_, str> {
-    if !name.chars().any(char::is_control) {
-        return Cow::Borrowed(name);
+    escaped(name, char::is_control)
+}
+
+/// Text for a terminal, which must not act on it beyond its lines and tabs.
+pub fn tame(text: &str) -> Cow<'_, str> {
+    escaped(text, |letter| {
+        letter.is_control() && !matches!(letter, '\n' | '\t')
+    })
+}
+
+fn escaped(text: &str, acts: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&acts) {
+        return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(name.len() + 8);
-    for letter in name.chars() {
-        match letter.is_control() {
+    let mut shown = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match acts(letter) {
             true => shown.extend(letter.escape_default()),
             false => shown.push(letter),
         }
     }
     Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_acts_on_a_terminal() {
+        assert_eq!(plain("a\nb"), "a\\nb");
+        assert_eq!(tame("a\tb\nc"), "a\tb\nc");
+        assert_eq!(tame("\u{1b}[31mred\r"), "\\u{1b}[31mred\\r");
+        let mut text = Text::default();
+        text.field("Name", "\u{1b}c");
+        text.err("\u{9b}2J");
+        assert_eq!(text.out, "Name: \\u{1b}c\n");
+        assert_eq!(text.err, "\\u{9b}2J\n");
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use pyro_api::report::tame;
 use pyro_api::{Event, EventSink, Gone, Stream};
 
 /// How often a plain progress line may appear when its words stay the same.
@@ -157,5 +158,5 @@ fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
 
 /// A line for whoever reads standard error; nobody has to.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", tame(line));
 }

@@ -8,6 +8,7 @@ crate::stories! { [process] [command_line, library]:
     a_patch_that_does_not_fit_changes_nothing_and_says_where,
     a_patch_that_leaves_is_refused,
     endings_of_lines_and_files_are_kept,
+    changes_of_kind_apply_to_another_workspace,
 }
 
 fn a_patch_of_git_is_applied(world: &World, door: &dyn Surface) {
@@ -156,4 +157,27 @@ fn endings_of_lines_and_files_are_kept(world: &World, door: &dyn Surface) {
     workspace.done("patch_apply", json!({ "patch": patch }));
     assert_eq!(workspace.read("dos"), "one\r\nTWO\r\n");
     assert_eq!(workspace.read("open"), "one\nTWO");
+}
+
+fn changes_of_kind_apply_to_another_workspace(world: &World, door: &dyn Surface) {
+    let seed = "mkdir -p dir/sub other; echo x > dir/x; echo y > dir/sub/y; echo f > f; ln -s f lnk; \
+                ln -s f way; echo z > other/z; echo p > plain";
+    let change = "rm -r dir; echo file > dir; rm f; mkdir f; echo in > f/in; rm lnk; echo own > lnk; \
+                  rm way; mkdir way; echo w > way/w; rm -r other; ln -s plain other";
+    let look = "find . -printf '%y %p %l\\n' | sort; cat dir f/in lnk way/w";
+    let first = Workspace::with(world, door, json!({}));
+    first.output(seed);
+    let source = world.folder().join("source");
+    first.done("export", json!({ "path": ".", "output_path": source }));
+    let made = |_| Workspace::with(world, door, json!({ "seed_path": source }));
+    let [changed, fresh, fuller] = [0, 1, 2].map(made);
+    changed.output(change);
+    let patch = changed.done("diff", json!({}))["patch"].clone();
+    fresh.done("patch_apply", json!({ "patch": patch }));
+    assert_eq!(fresh.output(look), changed.output(look));
+    // A folder that holds more than the patch knows of stays, and so does all the rest.
+    fuller.output("echo mine > dir/sub/mine");
+    let before = fuller.output("find . | sort");
+    fuller.refused("patch_apply", json!({ "patch": patch }), "conflict");
+    assert_eq!(fuller.output("find . | sort"), before);
 }

@@ -39,6 +39,12 @@ impl Report for WorkspaceListed {
                     .time_left_seconds
                     .map(|left| format!("time_left_seconds={left}")),
             );
+            words.extend(
+                workspace
+                    .stopped_because
+                    .as_ref()
+                    .map(|why| format!("stopped_because='{why}'")),
+            );
             words.push(format!("commands={}", workspace.command_count));
             words.push(format!(
                 "services={}/{}",

@@ -96,14 +96,29 @@ impl Report for Logged {
             text.out(format!("$ {}", entry.command));
             text.out.push_str(&with_newline(&entry.stdout));
             text.err.push_str(&with_newline(&entry.stderr));
-            for (stream, cut, bytes) in [
-                ("stdout", entry.stdout_truncated, entry.stdout_bytes),
-                ("stderr", entry.stderr_truncated, entry.stderr_bytes),
-            ] {
+            let streams = [
+                (
+                    "stdout",
+                    entry.stdout_bytes,
+                    entry.stdout_kept_bytes,
+                    entry.stdout_truncated,
+                ),
+                (
+                    "stderr",
+                    entry.stderr_bytes,
+                    entry.stderr_kept_bytes,
+                    entry.stderr_truncated,
+                ),
+            ];
+            for (stream, bytes, kept, cut) in streams {
                 if cut {
+                    let kept = match kept < bytes {
+                        true => format!(", of which the first {kept} are kept"),
+                        false => String::new(),
+                    };
                     text.err(format!(
-                        "[workspace-logs] sequence={} {stream} has {bytes} bytes; for more use \
-                         --sequence, --offset and --max-bytes",
+                        "[workspace-logs] sequence={} {stream} has {bytes} bytes{kept}; for more \
+                         use --sequence, --offset and --max-bytes",
                         entry.sequence
                     ));
                 }

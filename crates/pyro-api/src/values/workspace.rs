@@ -228,6 +228,8 @@ pub struct WorkspaceListItem {
     /// When the VM is stopped unless somebody uses it; 0 when never. Files stay.
     pub expires_at: f64,
     pub time_left_seconds: Option<u64>,
+    /// Why it is stopped; absent while it runs.
+    pub stopped_because: Option<String>,
     pub command_count: u32,
     pub service_count: u32,
     pub running_service_count: u32,

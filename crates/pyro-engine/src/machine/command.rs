@@ -41,6 +41,9 @@ pub(crate) struct Finished {
     pub(crate) end: ExecEnd,
     pub(crate) stdout: KeptOutput,
     pub(crate) stderr: KeptOutput,
+    /// The guest did not end it in time, nor did it say anything more: only the end of the VM is
+    /// the end of the command.
+    pub(crate) runs_on: bool,
 }
 
 /// Runs a command over a stream to the agent. Dropping the future ends the command.
@@ -113,16 +116,18 @@ pub(crate) async fn run(
             () = feed => unreachable!("feeding never ends"),
         }
     };
-    let end = match ended {
-        Ok(end) => end?,
-        // The guest does not even end its command: it is ended with its VM.
-        Err(_) => ExecEnd {
-            exit_code: 124,
-            signal: None,
-            timed_out: true,
-            duration_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-            laps: Vec::new(),
-        },
+    let (end, runs_on) = match ended {
+        Ok(end) => (end?, false),
+        Err(_) => {
+            let end = ExecEnd {
+                exit_code: 124,
+                signal: None,
+                timed_out: true,
+                duration_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+                laps: Vec::new(),
+            };
+            (end, true)
+        }
     };
     for lap in &end.laps {
         step::pass_on(&lap.since(asked_us));
@@ -132,6 +137,7 @@ pub(crate) async fn run(
         end,
         stdout,
         stderr,
+        runs_on,
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use pyro_api::values::{ExecutionMode, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::{CatalogError, Installed, Kernel};
+use pyro_wire::fault::FaultCode;
 use pyro_wire::launch::{AcceleratorChoice, DiskLayer, LaunchSpec, Machine, Process, Qemu};
 use pyro_wire::{PROTOCOL, reached, step};
 
@@ -54,12 +55,10 @@ impl Engine {
         let disk = base.disk(&folder);
         let template = self.template_of(record, base, &disk, caller).await?;
         let spec = self.launch_spec(record, base, disk, template.as_ref())?;
-        let launched = launch(self.config().pyro()?, &folder, &spec, caller)
-            .await
-            .map_err(|error| match error {
-                LaunchError::CallerGone => cancelled(),
-                error => launch_failed(&record.vm_id, error),
-            })?;
+        let launched = match launch(self.config().pyro()?, &folder, &spec, caller).await {
+            Ok(launched) => launched,
+            Err(error) => return Err(self.not_launched(&record.vm_id, template, error)),
+        };
         let running = &launched.running;
         let resumed = match template {
             Some(template) if running.resumed => Some(template),
@@ -113,6 +112,31 @@ impl Engine {
         self.put(record)?;
         reached!("record says started");
         Ok(launched)
+    }
+
+    /// Why a VM did not start. When the guest could neither be resumed nor booted, the layer that the
+    /// template gave it may be at fault, and the next VM is to have another.
+    pub(crate) fn not_launched(
+        &self,
+        id: &str,
+        template: Option<Template>,
+        error: LaunchError,
+    ) -> Error {
+        let LaunchError::Failed { fault } = &error else {
+            return match error {
+                LaunchError::CallerGone => cancelled(),
+                error => launch_failed(id, error),
+            };
+        };
+        let guest_failed = matches!(fault.code, FaultCode::VmmFailed | FaultCode::BootFailed);
+        let mut error = launch_failed(id, error);
+        if let Some(template) = template
+            && guest_failed
+        {
+            self.discard_template(template);
+            error = error.hint("Try again: its template was dropped, and another one is made then");
+        }
+        error
     }
 
     /// The initramfs in the cache; a cache that is another's may lack it, and then the VM has its own.

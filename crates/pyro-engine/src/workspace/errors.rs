@@ -8,6 +8,9 @@ use crate::machine::link::LinkError;
 
 const START_AGAIN: &str = "Its files are kept; the next use starts it again";
 
+const AFTER_AN_END: &str = "What was on its disk is kept, unless it was reset or deleted; what a \
+    command wrote in the last seconds may be missing. The next use starts it again";
+
 pub(crate) fn unknown(reference: &str) -> Error {
     Error::new(
         ErrorCode::UnknownWorkspace,
@@ -52,7 +55,7 @@ pub(crate) fn went_away(id: &str, doing: &str, ended: Option<Ended>) -> Error {
     };
     let hint = match code {
         ErrorCode::NoSpace => "Free space on this host; the next use starts it again",
-        _ => START_AGAIN,
+        _ => AFTER_AN_END,
     };
     Error::new(
         code,

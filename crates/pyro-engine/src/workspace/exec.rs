@@ -1,23 +1,39 @@
 //! A command in a workspace, and its place in the history.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult};
-use pyro_api::{Caller, Error};
+use pyro_api::{Caller, Error, Event};
 
 use super::connect::Connected;
 use super::errors::{refused, unknown, went_away};
 use super::find::last_words;
+use super::lock::Hold;
 use super::log_files::Recorder;
 use crate::engine::Engine;
 use crate::error::host_io;
 use crate::machine::command::{self, CommandError};
-use crate::machine::now;
 use crate::machine::start::cancelled;
+use crate::machine::{end, now};
 use crate::store::Command;
 
+/// How long a VM that went away may take to be gone altogether.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 impl Engine {
+    /// Ends a command with its VM, as the guest does not end it. The next use starts the workspace
+    /// again.
+    async fn stop_stuck(&self, id: &str, caller: &Caller) -> Result<(), Error> {
+        let why = "its guest did not answer any more when the time of a command was over";
+        let _held = self.workspace_folder(id).hold(id, Hold::Exclusive).await?;
+        self.stop_workspace(self.reload_workspace(id)?, why).await?;
+        caller
+            .emit(Event::Note(format!("workspace {id} was stopped: {why}")))
+            .map_err(|_| cancelled())
+    }
+
     pub(crate) async fn exec_in_workspace(
         &self,
         asked: &WorkspaceExec,
@@ -36,23 +52,21 @@ impl Engine {
             .map(Arc::new)
             .map_err(|error| host_io("The output could not be kept", &error))?;
         let listening = caller.clone().with_events(recorder.clone());
-        let finished = command::run(
-            stream,
-            &asked.command,
-            asked.timeout_seconds.get(),
-            &listening,
-        )
-        .await
-        .map_err(|error| match error {
-            CommandError::CallerGone => cancelled(),
-            CommandError::Refused { fault } => refused(
-                format!("The command could not be started in workspace `{id}`"),
-                fault,
-            ),
-            CommandError::VmGone | CommandError::Broken { .. } => {
-                went_away(id, doing, last_words(&self.vm_of(&stored)))
+        let seconds = asked.timeout_seconds.get();
+        let finished = match command::run(stream, &asked.command, seconds, &listening).await {
+            Ok(finished) => finished,
+            Err(CommandError::CallerGone) => return Err(cancelled()),
+            Err(CommandError::Refused { fault }) => {
+                let what = format!("The command could not be started in workspace `{id}`");
+                return Err(refused(what, fault));
             }
-        })?;
+            Err(CommandError::VmGone | CommandError::Broken { .. }) => {
+                let vm = self.vm_of(&stored);
+                // It may still be writing down why.
+                let _ = end::wait_until_gone(&vm, LAST_WORDS).await;
+                return Err(went_away(id, doing, last_words(&vm)));
+            }
+        };
 
         let (stdout, stderr) = (finished.stdout.into_text(), finished.stderr.into_text());
         let kept = self
@@ -77,6 +91,9 @@ impl Engine {
             )?
             .ok_or_else(|| unknown(id).because("it was deleted while the command ran"))?;
         recorder.keep(&folder, kept.reset_count, kept.sequence);
+        if finished.runs_on {
+            self.stop_stuck(id, caller).await?;
+        }
         Ok(WorkspaceExecResult {
             workspace_id: id.clone(),
             environment: record.environment.clone(),

@@ -162,6 +162,7 @@ pub(crate) fn list_item(record: WorkspaceRecord) -> WorkspaceListItem {
         last_activity_at: record.last_activity_at,
         expires_at: record.expires_at,
         time_left_seconds: record.time_left_seconds,
+        stopped_because: record.stopped_because,
         command_count: record.command_count,
         service_count: record.service_count,
         running_service_count: record.running_service_count,

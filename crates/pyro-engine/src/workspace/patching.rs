@@ -1,14 +1,14 @@
 //! Carries a patch out: old contents are read, changes planned on this host, and made in the guest
 //! in one step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use pyro_api::operations::workspace_patch_apply::{PatchEntry, PatchStatus, PatchSummary};
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::Bytes;
 use pyro_wire::fault::FaultCode;
-use pyro_wire::files::{Change, EntryKind, Expected};
+use pyro_wire::files::{Change, EntryKind, Expected, Stamp};
 
 use super::files::{self, Content, FilesError, NewFile, Piece};
 use super::patch::{MAX_FILE, Node, Patch, PatchError, Plan, Status};
@@ -33,16 +33,33 @@ impl Engine {
         let patch = Patch::parse(text.as_bytes()).map_err(|error| unfit(&error))?;
         let mut old = HashMap::new();
         let mut stamps = HashMap::new();
-        for path in patch.reads().map_err(|error| unfit(&error))? {
-            let (node, stamp) = self.node(stored, &path).await?;
+        let reads = patch.reads().map_err(|error| unfit(&error))?;
+        for path in &reads {
+            let (node, stamp) = self.node(stored, path, &reads).await?;
             stamps.insert(path.clone(), stamp);
-            old.insert(path, node);
+            old.insert(path.clone(), node);
         }
         let Plan { changes, notes } = patch
             .plan(|path| old.get(path).cloned().unwrap_or(Node::Missing))
             .map_err(|error| unfit(&error))?;
 
         let mut change = Change::default();
+        // What goes before something else comes; a folder only when it is empty then.
+        let mut remove: BTreeSet<Vec<u8>> = BTreeSet::new();
+        for one in &changes {
+            let gives_way = |folder: &&[u8]| {
+                old.get(*folder) == Some(&Node::Folder)
+                    && changes
+                        .iter()
+                        .any(|other| other.path == **folder && other.after != Node::Missing)
+            };
+            if one.after == Node::Missing
+                && let Some(replaced) = above(&one.path).find(gives_way)
+            {
+                let emptied = above(&one.path).take_while(|folder| folder.len() >= replaced.len());
+                remove.extend(emptied.map(<[u8]>::to_vec));
+            }
+        }
         let mut new = Vec::new();
         let mut applied = Applied {
             entries: Vec::new(),
@@ -60,7 +77,7 @@ impl Engine {
             if let (Some(Node::File { .. }), Node::Link { .. })
             | (Some(Node::Link { .. }), Node::File { .. }) = (old.get(&one.path), &one.after)
             {
-                change.remove.push(Bytes::from(one.path.clone()));
+                remove.insert(one.path.clone());
             }
             let (content, mode) = match one.after {
                 Node::File { content, mode } => (Some(Content::File(content)), mode),
@@ -90,9 +107,10 @@ impl Engine {
                     mode,
                     content,
                 }),
-                None => change.remove.push(Bytes::from(one.path)),
+                None => drop(remove.insert(one.path)),
             }
         }
+        change.remove = remove.into_iter().map(Bytes::from).collect();
         if !applied.entries.is_empty() {
             let line = self.another_line(stored, "change the files").await?;
             let mtime_ns = (now() * 1e9) as i64;
@@ -104,47 +122,63 @@ impl Engine {
         Ok(applied)
     }
 
-    /// What is at a path, and what it looked like when it was read.
+    /// What is at a path (a link is looked at itself), and what it looked like when it was read.
+    /// Below what the patch `reads`, too, nothing is there yet when that is no folder: the patch may
+    /// make it one, and if not, the guest refuses the change.
     async fn node(
         &self,
         stored: &StoredWorkspace,
         path: &[u8],
-    ) -> Result<(Node, Option<pyro_wire::files::Stamp>), FilesError> {
+        reads: &BTreeSet<Vec<u8>>,
+    ) -> Result<(Node, Option<Stamp>), FilesError> {
         let line = self.another_line(stored, "read the files").await?;
-        let path = Bytes::from(path);
-        let Piece { meta, stamp, bytes } =
-            match files::read(line, path.clone(), 0, MAX_FILE as u64 + 1).await {
-                Ok(piece) => piece,
-                Err(FilesError::Refused { fault }) if fault.code == FaultCode::NotFound => {
-                    return Ok((Node::Missing, None));
-                }
-                // It is there and no file: a listing tells what it is.
-                Err(FilesError::Refused { fault }) if fault.code == FaultCode::Refused => {
-                    let line = self.another_line(stored, "read the files").await?;
-                    let mut listed = files::list(line, path.clone(), false).await?;
-                    let own = listed.iter().position(|entry| entry.path == path);
-                    return Ok(match own.map(|index| listed.swap_remove(index)) {
-                        Some(entry) if entry.meta.kind == EntryKind::Symlink => {
-                            let target = entry.meta.target.unwrap_or_default().into_vec();
-                            (Node::Link { target }, Some(entry.stamp))
-                        }
-                        Some(entry) if entry.meta.kind == EntryKind::Special => {
-                            (Node::Special, Some(entry.stamp))
-                        }
-                        _ => (Node::Folder, None),
-                    });
-                }
-                Err(error) => return Err(error),
-            };
-        let node = match bytes.len() {
-            0..=MAX_FILE => Node::File {
-                content: Arc::from(bytes),
-                mode: meta.mode,
-            },
-            _ => Node::TooLarge,
+        let asked = Bytes::from(path);
+        let mut listed = match files::list(line, asked.clone(), false).await {
+            Ok(listed) => listed,
+            Err(FilesError::Refused { fault })
+                if fault.code == FaultCode::NotFound
+                    || (fault.code == FaultCode::BadPath
+                        && above(path).any(|folder| reads.contains(folder))) =>
+            {
+                return Ok((Node::Missing, None));
+            }
+            Err(error) => return Err(error),
         };
-        Ok((node, Some(stamp)))
+        // A folder is told by what is in it.
+        let Some(own) = listed.iter().position(|entry| entry.path == asked) else {
+            return Ok((Node::Folder, None));
+        };
+        let entry = listed.swap_remove(own);
+        match entry.meta.kind {
+            EntryKind::Symlink => {
+                let target = entry.meta.target.unwrap_or_default().into_vec();
+                Ok((Node::Link { target }, Some(entry.stamp)))
+            }
+            EntryKind::Special => Ok((Node::Special, Some(entry.stamp))),
+            EntryKind::Directory => Ok((Node::Folder, None)),
+            EntryKind::File => {
+                let line = self.another_line(stored, "read the files").await?;
+                let Piece { meta, stamp, bytes } =
+                    files::read(line, asked, 0, MAX_FILE as u64 + 1).await?;
+                let node = match bytes.len() {
+                    0..=MAX_FILE => Node::File {
+                        content: Arc::from(bytes),
+                        mode: meta.mode,
+                    },
+                    _ => Node::TooLarge,
+                };
+                Ok((node, Some(stamp)))
+            }
+        }
     }
+}
+
+/// The folders above a path, from the nearest on.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    (0..path.len())
+        .rev()
+        .filter(|at| path[*at] == b'/')
+        .map(|at| &path[..at])
 }
 
 fn unfit(error: &PatchError) -> Error {

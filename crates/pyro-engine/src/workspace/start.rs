@@ -8,10 +8,9 @@ use pyro_wire::{PROTOCOL, step};
 use super::baseline::{Tree, TreeError};
 use super::errors::unknown;
 use crate::engine::Engine;
-use crate::error::{catalog_failed, host_io, launch_failed};
+use crate::error::{catalog_failed, host_io};
 use crate::machine::create::{Base, Image};
-use crate::machine::launch::{LaunchError, launch};
-use crate::machine::start::cancelled;
+use crate::machine::launch::launch;
 use crate::machine::{disk, now};
 use crate::store::StoredWorkspace;
 use crate::template::{Ground, Shape};
@@ -102,12 +101,10 @@ impl Engine {
             remove_when_over: false,
             timings: step::is_heard(),
         };
-        let launched = launch(self.config().pyro()?, &vm, &spec, caller)
-            .await
-            .map_err(|error| match error {
-                LaunchError::CallerGone => cancelled(),
-                error => launch_failed(id, error),
-            })?;
+        let launched = match launch(self.config().pyro()?, &vm, &spec, caller).await {
+            Ok(launched) => launched,
+            Err(error) => return Err(self.not_launched(id, template, error)),
+        };
         let running = launched.running.clone();
         let accelerator_reason = match &template {
             Some(template) if running.resumed => template.facts.accelerator_reason.clone(),

@@ -166,6 +166,11 @@ fn carry_out(
     if request.baseline {
         take_index(places, &area)?;
     }
+    if places.own_disk() {
+        // What was answered outlasts the VM. Nothing can be undone any more, and a disk that fails
+        // now fails for the next change as well.
+        let _ = area.old_things().map(syncfs);
+    }
     let done = ChangeReply::Done {
         entries: staged.entries,
         bytes: staged.bytes,

@@ -29,6 +29,7 @@ pub(super) fn plan(sections: &[Section<'_>], old: &Old<'_>) -> Result<Plan, Patc
     let mut planner = Planner {
         files: Files::new(old),
         last_rename: BTreeMap::new(),
+        emptied: BTreeSet::new(),
         effort: Effort::new(),
         failures: Vec::new(),
         spoiled: BTreeSet::new(),
@@ -38,6 +39,14 @@ pub(super) fn plan(sections: &[Section<'_>], old: &Old<'_>) -> Result<Plan, Patc
         if let Some(moved) = &section.renamed {
             for path in moved.from.readings(section.line)? {
                 planner.last_rename.insert(path, index);
+            }
+        }
+        if let (Some(old), true) = (&section.old, section.deletes()) {
+            for path in old.readings(section.line)? {
+                let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
+                planner
+                    .emptied
+                    .extend(slashes.map(|slash| path[..slash].to_vec()));
             }
         }
     }
@@ -74,6 +83,8 @@ struct Planner<'o> {
     files: Files<'o>,
     /// The last section that renames what is at a path.
     last_rename: BTreeMap<Vec<u8>, usize>,
+    /// Folders below which files are deleted.
+    emptied: BTreeSet<Vec<u8>>,
     effort: Effort,
     failures: Vec<HunkFailure>,
     /// Paths whose hunks failed: what later sections say about them cannot be judged.
@@ -337,6 +348,11 @@ impl Planner<'_> {
         index: usize,
     ) -> Result<(), PatchError> {
         if *there == Node::Missing {
+            return Ok(());
+        }
+        // A folder gives way when the patch takes away what is in it; whether that is all of it the
+        // guest will see.
+        if *there == Node::Folder && made.is_some() && self.emptied.contains(path) {
             return Ok(());
         }
         not_a_file(section, path, there, true)?;

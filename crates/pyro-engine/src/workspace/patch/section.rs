@@ -89,6 +89,11 @@ impl Section<'_> {
 }
 
 impl Section<'_> {
+    /// Says that its file goes.
+    pub(super) fn deletes(&self) -> bool {
+        self.deleted_mode.is_some() || self.new == Some(Label::Absent)
+    }
+
     /// A head without anything that it could be the head of.
     pub(super) fn says_nothing(&self) -> bool {
         self.hunks.is_empty()
