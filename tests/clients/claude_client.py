@@ -10,7 +10,8 @@ CLAUDE = os.environ.get("PYRO_CLIENTS_CLAUDE", "claude")
 QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
-    "ANTHROPIC_API_KEY": "none",
+    # With an API key it would first ask for the settings of an organisation, for 20 seconds.
+    "ANTHROPIC_AUTH_TOKEN": "none",
 }
 
 

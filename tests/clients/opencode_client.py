@@ -44,6 +44,8 @@ def quiet(world):
         "XDG_STATE_HOME": str(world.home / ".local/state"),
         "XDG_CACHE_HOME": str(world.home / ".cache"),
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        # They would be fetched.
+        "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
     }
 
 
