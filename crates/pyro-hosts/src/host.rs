@@ -14,7 +14,7 @@ pub struct Host {
     pub(crate) shape: Shape,
     /// The file of a person; `None` where pyro cannot know it.
     pub(crate) user: Option<UserFile>,
-    /// The file of a project, below its folder; the first that exists, else the first.
+    /// The file of a project, below its folder; the first that exists, else the last.
     pub(crate) project: &'static [&'static str],
     /// It is started from a terminal, whose `PATH` it hands on.
     pub(crate) from_terminal: bool,
@@ -70,7 +70,7 @@ const STDIO: Shape = Shape {
 #[derive(Debug)]
 pub(crate) struct UserFile {
     pub(crate) base: Base,
-    /// The first that exists, else the first.
+    /// The first that exists, else the last: what one says counts more than what later ones say.
     pub(crate) files: &'static [&'static str],
 }
 
@@ -119,9 +119,9 @@ pub const HOSTS: &[Host] = &[
         },
         user: Some(UserFile {
             base: Base::Config("opencode"),
-            files: &["opencode.json", "opencode.jsonc"],
+            files: &["opencode.jsonc", "opencode.json"],
         }),
-        project: &["opencode.json", "opencode.jsonc"],
+        project: &["opencode.jsonc", "opencode.json"],
         from_terminal: true,
         program: Some("opencode"),
         next: "start a new session; `opencode mcp list` shows the connection",

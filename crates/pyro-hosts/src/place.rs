@@ -95,10 +95,10 @@ pub(crate) fn of_scope(
         (Scope::User, None) => return Err(HostError::NoKnownFile { host: host.title }),
         (Scope::User, Some(user)) => (user_folder(host, user.base, around)?, user.files),
     };
-    let first = files.first().copied().unwrap_or_default();
+    let usual = files.last().copied().unwrap_or_default();
     let there = files.iter().find(|name| folder.join(name).exists());
     Ok(Place {
-        file: folder.join(there.copied().unwrap_or(first)),
+        file: folder.join(there.copied().unwrap_or(usual)),
         scope: Some(scope),
     })
 }
@@ -209,7 +209,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut around = around(&[]);
         around.folder = folder.path().into();
-        std::fs::write(folder.path().join("opencode.jsonc"), "{}").unwrap();
+        for name in ["opencode.json", "opencode.jsonc"] {
+            std::fs::write(folder.path().join(name), "{}").unwrap();
+        }
         let place = of_scope(find("opencode").unwrap(), Scope::Project, &around).unwrap();
         assert!(place.file.ends_with("opencode.jsonc"));
         let refused = of_scope(find("claude-desktop").unwrap(), Scope::Project, &around);
