@@ -13,8 +13,8 @@
 //! and permissions that somebody added stay.
 //!
 //! The files are edited, and the hosts' own commands (`claude mcp add`, `codex mcp add`) are not
-//! used: half of the hosts have none, none of them updates an entry, shows beforehand what it will
-//! do, or keeps a backup, and a host that is not installed yet could not be prepared.
+//! used: some of the hosts have none, and those that exist neither show beforehand what they will
+//! do nor keep a backup; and a host that is not installed yet could not be prepared.
 //!
 //! Deliberately absent: how arguments are read and results are printed; operations of the contract;
 //! what the server does once it runs.
