@@ -49,6 +49,31 @@ fn a_cache_of_somebody_else_that_is_readable_works(world: &World) {
     let run = person.pyro_with(&[("PYRO_ENVIRONMENT_CACHE_DIR", &cache)], words);
     let ran = finish(&mut mounts.around(&run));
     assert_eq!(error::none(&ran), "fine\n");
+    // Without a core file: what guards secrets in memory also changes what a process of an ordinary
+    // user may see of itself.
+    let pyro = |words: &[&str]| {
+        let command = person.pyro_with(&[("PYRO_ENVIRONMENT_CACHE_DIR", &cache)], words);
+        error::none(&finish(&mut mounts.around(&command)))
+    };
+    let create = [
+        "workspace",
+        "create",
+        "debian:12",
+        "--mem-mib",
+        "256",
+        "--id-only",
+    ];
+    let id = pyro(&[&create[..], &["--secret", "TOKEN=hunter-2"]].concat());
+    let id = id.trim();
+    let exec = ["workspace", "exec", id, "--secret-env", "TOKEN", "--"];
+    let said = pyro(&[&exec[..], &["echo $TOKEN; rev /run/pyro-secrets/TOKEN"]].concat());
+    assert_eq!(said, "[REDACTED]\n2-retnuh");
+    pyro(&["workspace", "stop", id]);
+    assert_eq!(
+        pyro(&[&exec[..], &["echo $TOKEN"]].concat()),
+        "[REDACTED]\n"
+    );
+    pyro(&["workspace", "delete", id]);
     leftovers::assert_none(&person.state_dir());
     let mode = fs::metadata(person.state_dir())
         .unwrap()

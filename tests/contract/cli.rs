@@ -9,24 +9,18 @@ use serde_json::Value;
 use crate::contract;
 
 /// Commands of the contract that later issues build, by the first word or words of their path.
-const PENDING: &[&str] = &[
-    "demo ollama",
-    "workspace disk",
-    "workspace service",
-    "workspace shell",
-    "workspace snapshot",
-];
+const PENDING: &[&str] = &["demo ollama"];
 
 /// Flags of the contract that later issues build.
-const PENDING_FLAGS: &[(&str, &str)] = &[
-    ("workspace create", "--secret"),
-    ("workspace create", "--secret-file"),
-    ("workspace exec", "--secret-env"),
-];
+const PENDING_FLAGS: &[(&str, &str)] = &[];
 
 /// Flags beyond the contract.
 const OUR_FLAGS: &[(&str, &str)] = &[
+    ("run", "--allow-net"),
+    ("workspace create", "--allow-net"),
     ("workspace diff", "--max-bytes"),
+    ("workspace disk list", "--max-entries"),
+    ("workspace disk read", "--offset"),
     ("workspace export", "--overwrite"),
     ("workspace file list", "--max-entries"),
     ("workspace file read", "--line-count"),
@@ -36,6 +30,7 @@ const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace logs", "--max-bytes"),
     ("workspace logs", "--offset"),
     ("workspace logs", "--sequence"),
+    ("workspace service logs", "--follow"),
 ];
 
 /// Commands beyond the contract.
@@ -48,6 +43,7 @@ const OURS: &[&str] = &[
     "host print-config",
     "host repair",
     "man",
+    "workspace shell attach",
 ];
 
 fn tree() -> BTreeMap<String, Command> {
@@ -144,7 +140,7 @@ fn assert_exclusions(path: &str, command: &Command, wanted: &Value) {
                     .get_arguments()
                     .find(|arg| arg.get_long() == flag.strip_prefix("--"))
                     .unwrap_or_else(|| panic!("`pyro {path}` has no {flag}"));
-                if !matches!(found.get_action(), ArgAction::SetTrue) {
+                if !matches!(found.get_action(), ArgAction::SetTrue | ArgAction::SetFalse) {
                     words.push("x".to_owned());
                 }
             }
@@ -186,7 +182,7 @@ fn flags(command: &Command) -> BTreeSet<String> {
         .filter(|arg| !matches!(arg.get_action(), ArgAction::Help | ArgAction::Version))
         .map(|arg| {
             let name = format!("--{}", arg.get_long().unwrap_or_default());
-            if matches!(arg.get_action(), ArgAction::SetTrue) {
+            if matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::SetFalse) {
                 return format!("{name} switch");
             }
             let default = arg

@@ -11,24 +11,7 @@ use crate::contract;
 use crate::parameters::{OURS, PENDING as PENDING_PARAMETERS};
 
 /// Tools of the contract that later issues build.
-const PENDING: &[&str] = &[
-    "workspace_disk_export",
-    "workspace_disk_list",
-    "workspace_disk_read",
-    "snapshot_create",
-    "snapshot_list",
-    "snapshot_delete",
-    "shell_open",
-    "shell_read",
-    "shell_write",
-    "shell_signal",
-    "shell_close",
-    "service_start",
-    "service_list",
-    "service_status",
-    "service_logs",
-    "service_stop",
-];
+const PENDING: &[&str] = &[];
 
 /// What the whole answer to `tools/list` may weigh in the default profile.
 const LARGEST_LIST: usize = 24 * 1024;

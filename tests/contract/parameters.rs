@@ -12,14 +12,16 @@ use serde_json::{Map, Value};
 use crate::contract;
 
 /// Parameters of the contract that later issues build.
-pub(crate) const PENDING: &[(&str, &str)] = &[
-    ("workspace_create", "secrets"),
-    ("workspace_exec", "secret_env"),
-];
+pub(crate) const PENDING: &[(&str, &str)] = &[];
 
 /// Parameters beyond the contract.
 pub(crate) const OURS: &[(&str, &str)] = &[
+    ("vm_create", "allow_net"),
+    ("vm_run", "allow_net"),
+    ("workspace_create", "allow_net"),
     ("workspace_diff", "max_bytes"),
+    ("workspace_disk_list", "max_entries"),
+    ("workspace_disk_read", "offset"),
     ("workspace_export", "overwrite"),
     ("workspace_file_list", "max_entries"),
     ("workspace_file_read", "line_count"),
@@ -31,8 +33,19 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_logs", "sequence"),
 ];
 
+/// Parameters that the SDK takes together, in one.
+const TOGETHER: &[(&str, &[&str], &str)] = &[(
+    "service_start",
+    &["ready_file", "ready_tcp", "ready_http", "ready_command"],
+    "readiness",
+)];
+
 /// Bounds that differ on purpose.
-const OUR_BOUNDS: &[(&str, &str)] = &[("workspace_create", "ttl_seconds")];
+const OUR_BOUNDS: &[(&str, &str)] = &[
+    ("shell_open", "cols"),
+    ("shell_open", "rows"),
+    ("workspace_create", "ttl_seconds"),
+];
 
 /// An operation with the schema of its arguments.
 struct Declared(Vec<(Names, Value)>);
@@ -109,8 +122,13 @@ fn sdk_methods_take_what_the_contract_says() {
             .iter()
             .filter(|(name, _)| !OURS.contains(&(names.operation, name.as_str())))
             .map(|(name, property)| {
+                let together = TOGETHER.iter().find(|(operation, parts, _)| {
+                    *operation == names.operation && parts.contains(&name.as_str())
+                });
                 (
-                    name.clone(),
+                    together
+                        .map_or(name.as_str(), |(_, _, whole)| whole)
+                        .to_owned(),
                     plain_default(property.get("default")).unwrap_or_default(),
                 )
             })

@@ -13,6 +13,7 @@ mod hosts;
 mod life_cycle;
 mod limits;
 mod mcp;
+mod network;
 mod one_command;
 mod standby;
 mod timings;

@@ -44,7 +44,57 @@ impl<'a> Workspace<'a> {
     /// Calls an operation of workspaces, by its name without `workspace_`.
     pub fn call(&self, operation: &str, mut arguments: Value) -> Result<Value, Value> {
         arguments["workspace_id"] = json!(self.id());
-        self.door.call(&format!("workspace_{operation}"), arguments)
+        let operation = match operation.starts_with("snapshot_") {
+            true => operation.to_owned(),
+            false => format!("workspace_{operation}"),
+        };
+        self.door.call(&operation, arguments)
+    }
+
+    /// Keeps the present state under a name.
+    #[track_caller]
+    pub fn snapshot(&self, name: &str) -> Value {
+        self.done("snapshot_create", json!({ "snapshot_name": name }))["snapshot"].clone()
+    }
+
+    /// Goes back to a state.
+    #[track_caller]
+    pub fn reset_to(&self, name: &str) -> Value {
+        self.done("reset", json!({ "snapshot": name }))
+    }
+
+    #[track_caller]
+    pub fn delete_snapshot(&self, name: &str) {
+        let deleted = self.done("snapshot_delete", json!({ "snapshot_name": name }));
+        assert_eq!(deleted["deleted"], true, "{deleted:#}");
+    }
+
+    /// Calls an operation of shells, by its name without `shell_`.
+    pub fn shell(&self, operation: &str, mut arguments: Value) -> Result<Value, Value> {
+        arguments["workspace_id"] = json!(self.id());
+        self.door.call(&format!("shell_{operation}"), arguments)
+    }
+
+    /// Calls an operation of its services, by its name without `service_`.
+    pub fn service(&self, operation: &str, mut arguments: Value) -> Result<Value, Value> {
+        arguments["workspace_id"] = json!(self.id());
+        self.door.call(&format!("service_{operation}"), arguments)
+    }
+
+    /// Starts a service with these arguments.
+    #[track_caller]
+    pub fn starts(&self, name: &str, command: &str, mut arguments: Value) -> Value {
+        arguments["service_name"] = json!(name);
+        arguments["command"] = json!(command);
+        self.service("start", arguments)
+            .unwrap_or_else(|told| panic!("service {name}: {told:#}"))
+    }
+
+    /// Asks one of these about a service: `status`, `logs`, `stop`.
+    #[track_caller]
+    pub fn of_service(&self, operation: &str, name: &str) -> Value {
+        self.service(operation, json!({ "service_name": name }))
+            .unwrap_or_else(|told| panic!("{operation} of {name}: {told:#}"))
     }
 
     /// The same, where nothing else than success will do.

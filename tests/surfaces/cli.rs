@@ -15,9 +15,25 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("env_inspect", &["env", "inspect"]),
     ("env_prune", &["env", "prune"]),
     ("doctor", &["doctor"]),
+    ("shell_close", &["workspace", "shell", "close"]),
+    ("shell_open", &["workspace", "shell", "open"]),
+    ("shell_read", &["workspace", "shell", "read"]),
+    ("shell_signal", &["workspace", "shell", "signal"]),
+    ("shell_write", &["workspace", "shell", "write"]),
+    ("service_start", &["workspace", "service", "start"]),
+    ("service_list", &["workspace", "service", "list"]),
+    ("service_status", &["workspace", "service", "status"]),
+    ("service_logs", &["workspace", "service", "logs"]),
+    ("service_stop", &["workspace", "service", "stop"]),
     ("workspace_create", &["workspace", "create"]),
+    ("snapshot_create", &["workspace", "snapshot", "create"]),
+    ("snapshot_delete", &["workspace", "snapshot", "delete"]),
+    ("snapshot_list", &["workspace", "snapshot", "list"]),
     ("workspace_delete", &["workspace", "delete"]),
     ("workspace_diff", &["workspace", "diff"]),
+    ("workspace_disk_export", &["workspace", "disk", "export"]),
+    ("workspace_disk_list", &["workspace", "disk", "list"]),
+    ("workspace_disk_read", &["workspace", "disk", "read"]),
     ("workspace_exec", &["workspace", "exec"]),
     ("workspace_export", &["workspace", "export"]),
     ("workspace_file_list", &["workspace", "file", "list"]),
@@ -35,13 +51,23 @@ const COMMANDS: &[(&str, &[&str])] = &[
 ];
 
 /// Arguments that the command line takes by position, in this order.
-const POSITIONAL: &[&str] = &["environment", "workspace_id", "path", "source_path"];
+const POSITIONAL: &[&str] = &[
+    "environment",
+    "workspace_id",
+    "shell_id",
+    "snapshot_name",
+    "service_name",
+    "path",
+    "source_path",
+];
 
 /// Arguments whose flags have other names.
 const FLAGS: &[(&str, &str)] = &[
     ("output_path", "--output"),
     ("labels", "--label"),
+    ("published_ports", "--publish"),
     ("clear_labels", "--clear-label"),
+    ("signal_name", "--signal"),
 ];
 
 impl Surface for CommandLine<'_> {
@@ -54,7 +80,9 @@ impl Surface for CommandLine<'_> {
         words.push("--json".to_owned());
         let arguments = arguments.as_object().expect("arguments are an object");
         for (name, value) in arguments {
-            if name != "command" && !POSITIONAL.contains(&name.as_str()) {
+            if name == "secrets" {
+                words.extend(secrets(value));
+            } else if name != "command" && !POSITIONAL.contains(&name.as_str()) {
                 words.extend(flags(name, value));
             }
         }
@@ -80,11 +108,15 @@ fn flags(name: &str, value: &Value) -> Vec<String> {
         || format!("--{}", name.replace('_', "-")),
         |(_, flag)| (*flag).to_owned(),
     );
+    if name == "published_ports" {
+        return ports(flag, value);
+    }
     let each = |texts: Vec<String>| {
         let pairs = texts.into_iter().map(|text| [flag.clone(), text]);
         pairs.flatten().collect()
     };
     match value {
+        Value::Bool(false) if name == "append_newline" => vec!["--no-newline".to_owned()],
         Value::Bool(true) => vec![flag],
         Value::Bool(false) | Value::Null => Vec::new(),
         Value::Array(values) => each(values.iter().map(text).collect()),
@@ -94,6 +126,32 @@ fn flags(name: &str, value: &Value) -> Vec<String> {
         }
         _ => each(vec![text(value)]),
     }
+}
+
+/// A list of objects elsewhere, two flags here.
+fn secrets(value: &Value) -> Vec<String> {
+    let items = value.as_array().into_iter().flatten();
+    let flags = items.flat_map(|item| {
+        let name = text(&item["name"]);
+        match item.get("file_path") {
+            Some(path) => ["--secret-file".to_owned(), format!("{name}={}", text(path))],
+            None => [
+                "--secret".to_owned(),
+                format!("{name}={}", text(&item["value"])),
+            ],
+        }
+    });
+    flags.collect()
+}
+
+/// `[{"host_port": 8080, "guest_port": 80}]` as `--publish 8080:80`.
+fn ports(flag: String, value: &Value) -> Vec<String> {
+    let one = |port: &Value| match &port["host_port"] {
+        Value::Null => text(&port["guest_port"]),
+        host => format!("{}:{}", text(host), text(&port["guest_port"])),
+    };
+    let ports = value.as_array().into_iter().flatten().map(one);
+    ports.flat_map(|port| [flag.clone(), port]).collect()
 }
 
 fn text(value: &Value) -> String {

@@ -9,6 +9,9 @@ use crate::clock::Trace;
 use crate::files::{Freezer, Places};
 use crate::group::Groups;
 use crate::reaper::Reaper;
+use crate::secrets::Secrets;
+use crate::services::Services;
+use crate::shells::Shells;
 
 /// Where the agent runs, which decides what it may touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,10 @@ pub(crate) struct Agent {
     /// Held by the one change of the workspace that is under way, and while the disk is frozen.
     pub(crate) changes: Arc<tokio::sync::Mutex<()>>,
     pub(crate) freezer: Freezer,
+    pub(crate) services: Services,
+    /// What commands may ask for, and must not be seen to say.
+    pub(crate) secrets: Secrets,
+    pub(crate) shells: Shells,
     stage: watch::Sender<Stage>,
     trace: Mutex<Trace>,
 }
@@ -62,6 +69,9 @@ impl Agent {
             groups: Groups::default(),
             changes: Arc::default(),
             freezer: Freezer::default(),
+            services: Services::default(),
+            secrets: Secrets::default(),
+            shells: Shells::default(),
             stage: watch::Sender::new(stage),
             trace: Mutex::new(trace),
         }

@@ -47,7 +47,7 @@ pub(crate) fn run() -> ! {
     }
     trace.look_whether_asked();
     trace.step("proc, sys, dev");
-    modules::load_all();
+    modules::load_all(network::has_card());
     trace.step("modules");
     protect_from_memory_shortage();
 
@@ -78,6 +78,11 @@ async fn serve_hosts(mut trace: Trace) -> ! {
         console::fatal(error);
     }
     agent.trace().step("pts, shm, cgroup, lo");
+    // Without its network a guest is still of use, and its owner sees this on the console.
+    if let Err(error) = network::raise_card().await {
+        console::report(format_args!("cannot set the network card up: {error}"));
+    }
+    agent.trace().step("card");
 
     let mut channel = Channel::new(port);
     let mut told = true;

@@ -24,7 +24,7 @@ use crate::reaper::Exit;
 use crate::spawn::{Beginning, Program, SpawnError};
 
 pub(crate) const WORKSPACE: &str = "/workspace";
-const SHELL: &str = "/bin/sh";
+pub(crate) const SHELL: &str = "/bin/sh";
 
 /// How much output a command may be ahead of its reader.
 const OUTPUT_PIPE: i32 = 1024 * 1024;
@@ -59,10 +59,15 @@ pub(crate) enum StartError {
         #[from]
         source: io::Error,
     },
+    #[error("{fault}")]
+    Secret {
+        #[from]
+        fault: Fault,
+    },
 }
 
 impl StartError {
-    fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self::Refused {
             message: message.into(),
         }
@@ -79,6 +84,7 @@ impl StartError {
 
     pub(crate) fn fault(&self) -> Fault {
         let code = match self {
+            Self::Secret { fault } => return fault.clone(),
             Self::Folder { source, .. }
                 if matches!(
                     source.kind(),
@@ -101,6 +107,7 @@ pub(crate) fn start<'a>(
 ) -> Result<Running<'a>, StartError> {
     check(request)?;
     let words = words(&request.command)?;
+    let secrets = agent.secrets.environment(&request.secret_env)?;
     let cwd = folder(&agent.place, request.cwd.as_ref());
     let entered = open_folder(&cwd)?;
 
@@ -112,7 +119,7 @@ pub(crate) fn start<'a>(
     } else {
         (None, File::open("/dev/null")?.into())
     };
-    let variables = environment(&agent.place, &cwd, &request.env);
+    let variables = environment(&agent.place, &cwd, request.env.iter().chain(&secrets));
     let standard = [stdin_inside, stdout_inside, stderr_inside];
     let program = Program::new(&words, variables, standard)?;
 
@@ -123,6 +130,7 @@ pub(crate) fn start<'a>(
         cwd: entered.as_raw_fd(),
         entrance: inside.as_ref().map(|group| group.entrance.as_raw_fd()),
         dies_with_us: matches!(agent.place, Place::Host { .. }),
+        terminal: false,
     });
     laps.reached("process started");
     // Our copies of the command's ends, without which we would wait for ourselves.
@@ -155,19 +163,26 @@ fn check(request: &Exec) -> Result<(), StartError> {
         Command::Shell(line) => std::slice::from_ref(line),
         Command::Program(words) => words,
     };
-    let variables = request.env.iter().flat_map(|(name, value)| [name, value]);
+    check_texts(arguments, request.cwd.as_ref(), &request.env)
+}
+
+pub(crate) fn check_texts(
+    arguments: &[Bytes],
+    cwd: Option<&Bytes>,
+    env: &[(Bytes, Bytes)],
+) -> Result<(), StartError> {
+    let variables = env.iter().flat_map(|(name, value)| [name, value]);
     if arguments
         .iter()
         .chain(variables)
-        .chain(&request.cwd)
+        .chain(cwd)
         .any(|text| text.contains(&0))
     {
         return Err(StartError::refused(
             "arguments, variables and folders cannot hold a NUL byte",
         ));
     }
-    if request
-        .env
+    if env
         .iter()
         .any(|(name, _)| name.is_empty() || name.contains(&b'='))
     {
@@ -188,12 +203,12 @@ fn words(command: &Command) -> Result<Vec<OsString>, StartError> {
     }
 }
 
-fn text(bytes: &Bytes) -> OsString {
+pub(crate) fn text(bytes: &Bytes) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }
 
-/// The folder to run in, which a request gives as the guest sees it.
-fn folder(place: &Place, cwd: Option<&Bytes>) -> PathBuf {
+/// The path that a request gives as the guest sees it; relative ones are below `/workspace`.
+pub(crate) fn folder(place: &Place, cwd: Option<&Bytes>) -> PathBuf {
     let wanted = Path::new(WORKSPACE).join(cwd.map(text).unwrap_or_default());
     match place {
         Place::Guest => tidy(wanted),
@@ -209,7 +224,7 @@ fn tidy(path: PathBuf) -> PathBuf {
     path.components().collect()
 }
 
-fn open_folder(cwd: &Path) -> Result<File, StartError> {
+pub(crate) fn open_folder(cwd: &Path) -> Result<File, StartError> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
@@ -221,10 +236,10 @@ fn open_folder(cwd: &Path) -> Result<File, StartError> {
 }
 
 /// Everything that a command sees of the environment.
-fn environment(
+pub(crate) fn environment<'a>(
     place: &Place,
     cwd: &Path,
-    extra: &[(Bytes, Bytes)],
+    extra: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
 ) -> BTreeMap<OsString, OsString> {
     let home = match place {
         Place::Guest => OsStr::new("/root"),
@@ -249,7 +264,8 @@ fn environment(
         ("PWD", cwd.as_os_str()),
     ];
     let own = own.map(|(name, value)| (OsString::from(name), value.to_owned()));
-    let extra = extra.iter().map(|(name, value)| (text(name), text(value)));
+    let extra = extra.into_iter();
+    let extra = extra.map(|(name, value)| (text(name), text(value)));
     own.into_iter().chain(extra).collect()
 }
 
@@ -261,7 +277,7 @@ fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
     Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
 }
 
-fn why_not(program: &OsStr, error: SpawnError) -> StartError {
+pub(crate) fn why_not(program: &OsStr, error: SpawnError) -> StartError {
     let name = String::from_utf8_lossy(program.as_bytes()).into_owned();
     let errno = match error {
         SpawnError::Program(errno) => errno,
@@ -332,6 +348,7 @@ mod tests {
             command: Command::Shell(bytes("true")),
             cwd: None,
             env: vec![(bytes("A=B"), bytes("c"))],
+            secret_env: Vec::new(),
             timeout_ms: None,
             input: false,
             timings: false,

@@ -28,8 +28,40 @@ pub(crate) fn kill_below(ancestor: i32) {
     }
 }
 
+/// The processes below `ancestor` that belong to a session and have not ended.
+pub(crate) fn of_session(ancestor: i32, session: i32) -> Vec<i32> {
+    let stats = stats();
+    let inside = |pid: &i32| {
+        stats
+            .get(pid)
+            .is_some_and(|stat| stat.session == session && !stat.ended)
+    };
+    let parents = stats
+        .iter()
+        .map(|(pid, stat)| (*pid, stat.parent))
+        .collect();
+    below(ancestor, &parents)
+        .into_iter()
+        .filter(inside)
+        .collect()
+}
+
 /// The parent of every process.
 fn parents() -> HashMap<i32, i32> {
+    let stats = stats().into_iter();
+    stats.map(|(pid, stat)| (pid, stat.parent)).collect()
+}
+
+/// What `/proc` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    parent: i32,
+    session: i32,
+    /// Nobody has collected it yet.
+    ended: bool,
+}
+
+fn stats() -> HashMap<i32, Stat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return HashMap::new();
     };
@@ -38,17 +70,22 @@ fn parents() -> HashMap<i32, i32> {
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
             let stat = fs::read(entry.path().join("stat")).ok()?;
-            Some((pid, parent_in(&stat)?))
+            Some((pid, stat_in(&stat)?))
         })
         .collect()
 }
 
-/// The fourth field of a `stat` file. The second is the program's name in parentheses, which may
-/// itself hold anything.
-fn parent_in(stat: &[u8]) -> Option<i32> {
+/// The third, fourth and sixth field of a `stat` file. The second is the program's name in
+/// parentheses, which may itself hold anything.
+fn stat_in(stat: &[u8]) -> Option<Stat> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+    let mut fields = rest.split_ascii_whitespace();
+    Some(Stat {
+        ended: matches!(fields.next()?, "Z" | "X"),
+        parent: fields.next()?.parse().ok()?,
+        session: fields.nth(1)?.parse().ok()?,
+    })
 }
 
 fn below(ancestor: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
@@ -74,9 +111,19 @@ mod tests {
 
     #[test]
     fn a_name_cannot_forge_a_parent() {
-        assert_eq!(parent_in(b"7 (a) R 1 (b) S 42 7 7"), Some(42));
-        assert_eq!(parent_in(b"7 (a"), None);
-        assert_eq!(parent_in(b"7 (a)"), None);
+        let stat = Stat {
+            parent: 42,
+            session: 9,
+            ended: false,
+        };
+        assert_eq!(stat_in(b"7 (a) R 1 (b) S 42 7 9 0"), Some(stat));
+        let ended = Stat {
+            ended: true,
+            ..stat
+        };
+        assert_eq!(stat_in(b"7 (a) Z 42 7 9 0"), Some(ended));
+        assert_eq!(stat_in(b"7 (a"), None);
+        assert_eq!(stat_in(b"7 (a)"), None);
     }
 
     #[test]

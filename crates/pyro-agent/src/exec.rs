@@ -52,7 +52,7 @@ pub(crate) async fn run<P: Peer>(
     let mut laps = Laps::begin(request.timings);
     let running = match command::start(agent, &request, &mut laps) {
         Ok(running) => running,
-        Err(error) => return not_started(&error, to).await,
+        Err(error) => return not_started(agent, &error, to).await,
     };
     let started = ExecEvent::Started { pid: running.pid };
     frame::write_message(to, &started).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn run<P: Peer>(
 
     let group = running.group;
     let limit = request.timeout_ms.map(Duration::from_millis);
-    let mut outputs = Outputs::new(running.stdout, running.stderr);
+    let mut outputs = Outputs::new(running.stdout, running.stderr, &agent.secrets);
     let exited = Notify::new();
     let mut end = {
         let supervised = async {
@@ -90,11 +90,16 @@ pub(crate) async fn run<P: Peer>(
 }
 
 /// Answers for a command that never ran: as a shell would have, where it would have.
-async fn not_started<P: Peer>(error: &StartError, to: &mut Writer<P>) -> Result<(), FrameError> {
+async fn not_started<P: Peer>(
+    agent: &Agent,
+    error: &StartError,
+    to: &mut Writer<P>,
+) -> Result<(), FrameError> {
     let Some(exit_code) = error.exit_code() else {
         return frame::write_message(to, &ExecEvent::Failed(error.fault())).await;
     };
     let words = format!("pyro: {error}\n");
+    let words = agent.secrets.clean(&words);
     frame::write_data(to, Kind::ErrorOutput, words.as_bytes()).await?;
     let end = ExecEnd {
         exit_code,

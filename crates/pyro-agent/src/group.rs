@@ -135,6 +135,44 @@ impl<'a> Group<'a> {
         self.signal(libc::SIGKILL);
     }
 
+    /// Whether nothing of the command is left, as far as can be seen.
+    pub(crate) fn is_empty(&self) -> bool {
+        if let Some(path) = &self.path
+            && let Ok(events) = fs::read_to_string(path.join("cgroup.events"))
+        {
+            return events.lines().any(|line| line == "populated 0");
+        }
+        !self.reaper.is_alive(self.leader) && self.rest().is_empty()
+    }
+
+    /// Sends a signal to what is left of the command after its first process has ended.
+    pub(crate) fn signal_rest(&self, number: i32) {
+        for pid in self.rest() {
+            // SAFETY: `kill` has no memory effects. What ended since is a zombie until its parent
+            // collects it, as a rule us, on this thread.
+            unsafe { libc::kill(pid, number) };
+        }
+    }
+
+    /// Kills what is left of the command after its first process has ended.
+    pub(crate) fn kill_rest(&self) {
+        match &self.path {
+            Some(path) if fs::write(path.join("cgroup.kill"), "1").is_ok() => {}
+            _ => self.signal_rest(libc::SIGKILL),
+        }
+    }
+
+    /// The processes that are left after the first has ended. Where there are no control groups,
+    /// those of its session, which its orphans came to us from.
+    fn rest(&self) -> Vec<i32> {
+        if let Some(path) = &self.path
+            && let Ok(inside) = fs::read_to_string(path.join("cgroup.procs"))
+        {
+            return inside.lines().filter_map(|pid| pid.parse().ok()).collect();
+        }
+        descendants::of_session(std::process::id().cast_signed(), self.leader)
+    }
+
     /// Lets the processes that are left live on.
     pub(crate) fn release(mut self) {
         self.released = true;

@@ -9,9 +9,15 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use pyro_wire::agent::SetUp;
+use pyro_wire::network::GATEWAY_V4;
+
+use crate::network;
 
 const HOSTS: &str = "/etc/hosts";
 const NEW_HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+
+/// The name server of every guest with a network is its router, which asks those of the host.
+const RESOLVER: &str = "/etc/resolv.conf";
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const OWN_BOOT_ID: &str = "/run/.boot_id";
@@ -48,7 +54,11 @@ pub(crate) fn assume(request: &SetUp) -> io::Result<()> {
         &format!("{}\n", request.machine_id),
     )?;
     let hosts = read(Path::new(HOSTS));
-    write(Path::new(HOSTS), &hosts_with(&hosts, name))
+    write(Path::new(HOSTS), &hosts_with(&hosts, name))?;
+    if network::has_card() {
+        write(Path::new(RESOLVER), &format!("nameserver {GATEWAY_V4}\n"))?;
+    }
+    Ok(())
 }
 
 /// Puts a file of ours where programs read the boot id. The kernel makes its own once, so all copies

@@ -1,14 +1,17 @@
-//! Carries a command's output to the asking side as it comes: byte for byte, and no faster than
-//! that side takes it.
+//! Carries a command's output to the asking side as it comes: byte for byte but for the values of
+//! secrets, and no faster than that side takes it.
 
 use std::io;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use pyro_wire::frame::{self, DATA_CHUNK, FrameError, Kind};
+use pyro_wire::redaction::Redactor;
 use tokio::io::AsyncWrite;
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
+
+use crate::secrets::Secrets;
 
 /// Both outputs of a command.
 pub(crate) struct Outputs {
@@ -19,13 +22,15 @@ struct Source {
     /// `None` after its end.
     pipe: Option<pipe::Receiver>,
     kind: Kind,
+    redactor: Redactor,
 }
 
 impl Outputs {
-    pub(crate) fn new(stdout: pipe::Receiver, stderr: pipe::Receiver) -> Self {
+    pub(crate) fn new(stdout: pipe::Receiver, stderr: pipe::Receiver, secrets: &Secrets) -> Self {
         let source = |pipe, kind| Source {
             pipe: Some(pipe),
             kind,
+            redactor: secrets.redactor(),
         };
         Self {
             sources: [
@@ -55,11 +60,12 @@ impl Outputs {
                 () = exited.notified() => {
                     first.forward_rest(&mut buffer, to).await?;
                     second.forward_rest(&mut buffer, to).await?;
-                    return Ok(());
+                    break;
                 }
             }
         }
-        Ok(())
+        first.end(to).await?;
+        second.end(to).await
     }
 
     /// Goes on reading, for nobody, what processes that live on write: closing the pipes would
@@ -101,10 +107,25 @@ impl Source {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Ok(0) | Err(_) => {
                 self.pipe = None;
-                Ok(())
+                self.end(to).await
             }
-            Ok(count) => frame::write_data(to, self.kind, &buffer[..count]).await,
+            Ok(count) => self.send(&buffer[..count], to).await,
         }
+    }
+
+    async fn send(
+        &mut self,
+        bytes: &[u8],
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<(), FrameError> {
+        let clean = self.redactor.push(bytes);
+        frame::write_data(to, self.kind, &clean).await
+    }
+
+    /// Sends what might have become the value of a secret and did not.
+    async fn end(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<(), FrameError> {
+        let rest = self.redactor.finish();
+        frame::write_data(to, self.kind, &rest).await
     }
 
     /// Forwards what is in the pipe right now. A daemon may fill it for ever, so the pipe's size
@@ -131,7 +152,8 @@ impl Source {
                 }
                 Ok(count) => {
                     left -= count;
-                    frame::write_data(to, self.kind, &buffer[..count]).await?;
+                    let clean = self.redactor.push(&buffer[..count]);
+                    frame::write_data(to, self.kind, &clean).await?;
                 }
             }
         }

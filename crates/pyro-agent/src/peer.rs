@@ -31,9 +31,22 @@ pub(crate) struct Reader<P>(Arc<Mutex<P>>);
 
 pub(crate) struct Writer<P>(Arc<Mutex<P>>);
 
+/// Looks at a stream whose halves are in use elsewhere.
+pub(crate) struct Watcher<P>(Arc<Mutex<P>>);
+
+impl<P: Peer> Watcher<P> {
+    pub(crate) fn is_gone(&self) -> bool {
+        lock(&self.0).is_gone()
+    }
+}
+
 impl<P: Peer> Reader<P> {
     pub(crate) fn is_gone(&self) -> bool {
         lock(&self.0).is_gone()
+    }
+
+    pub(crate) fn watcher(&self) -> Watcher<P> {
+        Watcher(Arc::clone(&self.0))
     }
 }
 

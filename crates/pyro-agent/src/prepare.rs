@@ -66,6 +66,7 @@ async fn warm_up(agent: &Agent, command: &Command) {
         command: command.clone(),
         cwd: None,
         env: Vec::new(),
+        secret_env: Vec::new(),
         timeout_ms: None,
         input: false,
         timings: false,
@@ -80,7 +81,7 @@ async fn warm_up(agent: &Agent, command: &Command) {
         exit,
         ..
     } = running;
-    Outputs::new(stdout, stderr).discard();
+    Outputs::new(stdout, stderr, &agent.secrets).discard();
     let _ = timeout(WARM_UP_LIMIT, exit).await;
     // Nothing of it lives on: the group kills as it drops.
     drop(group);

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{exec, files, prepare, setup, shutdown};
+use crate::{dial, exec, files, prepare, secrets, services, setup, shells, shutdown};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -77,6 +77,38 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::Diff(request) => {
             return about_files(agent, files::Request::Diff(request), from, to).await;
         }
+        AgentRequest::Shell(request) => {
+            let served = shells::serve(agent, request, &mut from, &mut to).await;
+            if served.is_ok() {
+                part(from, to).await;
+            }
+            return;
+        }
+        AgentRequest::ServiceStart(request) => {
+            return about_services(agent, services::Request::Start(request), from, to).await;
+        }
+        AgentRequest::ServiceStop(request) => {
+            return about_services(agent, services::Request::Stop(request), from, to).await;
+        }
+        AgentRequest::ServiceList => {
+            return about_services(agent, services::Request::List, from, to).await;
+        }
+        AgentRequest::ServiceLogs(request) => {
+            return about_services(agent, services::Request::Logs(request), from, to).await;
+        }
+        AgentRequest::ServiceWatch(request) => {
+            return about_services(agent, services::Request::Watch(request), from, to).await;
+        }
+        AgentRequest::ServicesEnd => {
+            return about_services(agent, services::Request::End, from, to).await;
+        }
+        AgentRequest::Connect(request) => return dial::serve(agent, &request, from, to).await,
+        AgentRequest::LastUse => Ok(AgentReply::Used {
+            ms_ago: [agent.services.last_use_ms(), agent.shells.last_use_ms()]
+                .into_iter()
+                .flatten()
+                .min(),
+        }),
         AgentRequest::Freeze(request) => {
             let frozen = files::freeze(agent, &request).await;
             frozen.map(|()| AgentReply::Done)
@@ -93,6 +125,9 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::About => Ok(AgentReply::Ready(setup::about())),
         AgentRequest::StepClock(request) => {
             setup::step_clock(agent, request).map(|()| AgentReply::Done)
+        }
+        AgentRequest::InstallSecrets(request) => {
+            secrets::install(agent, request).map(|()| AgentReply::Done)
         }
         AgentRequest::Prepare(request) => {
             let prepared = prepare::prepare(agent, &request).await;
@@ -116,6 +151,20 @@ async fn about_files<P: Peer>(
     mut to: Writer<P>,
 ) {
     if files::serve(agent, request, &mut from, &mut to)
+        .await
+        .is_ok()
+    {
+        part(from, to).await;
+    }
+}
+
+async fn about_services<P: Peer>(
+    agent: &Arc<Agent>,
+    request: services::Request,
+    mut from: Reader<P>,
+    mut to: Writer<P>,
+) {
+    if services::serve(agent, request, &mut from, &mut to)
         .await
         .is_ok()
     {
@@ -211,6 +260,7 @@ mod tests {
             command: Command::Program(vec![b"cat".to_vec().into()]),
             cwd: None,
             env: vec![(b"A".to_vec().into(), b"b".to_vec().into())],
+            secret_env: Vec::new(),
             timeout_ms: Some(2000),
             input: true,
             timings: false,
@@ -336,7 +386,7 @@ mod tests {
                 AgentReply::Failed(fault) => {
                     assert!(!understood && fault.code == FaultCode::Refused)
                 }
-                AgentReply::Done => panic!("prepared a process"),
+                other => panic!("{other:?}"),
             }
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct Beginning {
     pub(crate) entrance: Option<RawFd>,
     /// It ends with this process.
     pub(crate) dies_with_us: bool,
+    /// Its standard input is a terminal, and becomes the terminal of its session.
+    pub(crate) terminal: bool,
 }
 
 /// Why nothing was started.
@@ -187,6 +189,9 @@ impl Child<'_> {
             for (number, fd) in (0..).zip(self.standard) {
                 Errno::result(libc::dup2(fd, number))?;
             }
+            if self.beginning.terminal {
+                Errno::result(libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0))?;
+            }
             // What `std` ignores would stay ignored; every other signal has its default action once
             // the program runs.
             if libc::signal(libc::SIGPIPE, libc::SIG_DFL) == libc::SIG_ERR {
@@ -282,6 +287,7 @@ mod tests {
             cwd: root.as_raw_fd(),
             entrance: None,
             dies_with_us: true,
+            terminal: false,
         });
         drop(program);
         let pid = started?;

@@ -1,6 +1,6 @@
 //! What a front door lends to an operation while it is carried out.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
 /// Where a caller's events go. Called from the engine's tasks, one event at a time.
@@ -38,12 +38,41 @@ pub enum Stream {
     Stderr,
 }
 
+/// The terminal that a person sits at, which an operation may take over.
+pub trait PersonTerminal: Send + Sync {
+    /// Every key and every change of its size goes to `hear` from now on, which may keep whoever
+    /// calls it waiting. The terminal is itself again when the answer is dropped.
+    fn take(&self, hear: Box<dyn Fn(Heard) + Send + Sync>) -> io::Result<Box<dyn TakenTerminal>>;
+}
+
+/// A terminal that was taken over.
+pub trait TakenTerminal: Send + Sync {
+    /// Columns and rows.
+    fn size(&self) -> (u16, u16);
+
+    /// Writes exactly this.
+    fn show(&self, bytes: &[u8]) -> Result<(), Gone>;
+}
+
+/// What comes from a terminal that was taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Typed(Vec<u8>),
+    Resized {
+        cols: u16,
+        rows: u16,
+    },
+    /// The person is gone.
+    Ended,
+}
+
 /// A caller without wishes: hears nothing, gives no input, keeps nothing of the output.
 #[derive(Clone, Default)]
 pub struct Caller {
     events: Option<Arc<dyn EventSink>>,
     input: Arc<Mutex<Option<Box<dyn Read + Send>>>>,
     keep_output: usize,
+    terminal: Option<Arc<dyn PersonTerminal>>,
 }
 
 impl Caller {
@@ -67,6 +96,16 @@ impl Caller {
     pub fn keeping_output(mut self, bytes: usize) -> Self {
         self.keep_output = bytes;
         self
+    }
+
+    /// A person sits there, at this terminal.
+    pub fn with_terminal(mut self, terminal: Arc<dyn PersonTerminal>) -> Self {
+        self.terminal = Some(terminal);
+        self
+    }
+
+    pub fn terminal(&self) -> Option<&dyn PersonTerminal> {
+        self.terminal.as_deref()
     }
 
     pub fn emit(&self, event: Event<'_>) -> Result<(), Gone> {

@@ -95,6 +95,12 @@ pub enum ErrorCode {
     UnknownFile,
     /// There is no such snapshot.
     UnknownSnapshot,
+    /// There is no such shell, or not any more.
+    UnknownShell,
+    /// The shell has ended.
+    ShellEnded,
+    /// The workspace has no such service.
+    UnknownService,
     /// A path leads out of the workspace.
     BadPath,
     /// Something is in the way, or changed meanwhile.

@@ -15,7 +15,7 @@ pub mod operations;
 pub mod report;
 pub mod values;
 
-pub use caller::{Caller, Event, EventSink, Gone, Stream};
+pub use caller::{Caller, Event, EventSink, Gone, Heard, PersonTerminal, Stream, TakenTerminal};
 pub use error::{Error, ErrorCode};
 pub use operation::{Cli, Effect, Handle, JsonFlag, Mcp, Names, Only, Operation, Profile};
 pub use report::{Report, Text};
@@ -68,7 +68,24 @@ operations! {
     workspace_file_read::WorkspaceFileRead,
     workspace_file_write::WorkspaceFileWrite,
     workspace_patch_apply::WorkspacePatchApply,
+    workspace_disk_export::WorkspaceDiskExport,
+    workspace_disk_list::WorkspaceDiskList,
+    workspace_disk_read::WorkspaceDiskRead,
+    snapshot_create::SnapshotCreate,
+    snapshot_list::SnapshotList,
+    snapshot_delete::SnapshotDelete,
     workspace_reset::WorkspaceReset,
+    shell_open::ShellOpen,
+    shell_read::ShellRead,
+    shell_write::ShellWrite,
+    shell_signal::ShellSignalSend,
+    shell_close::ShellClose,
+    shell_attach::ShellAttach,
+    service_start::ServiceStart,
+    service_list::ServiceList,
+    service_status::ServiceStatus,
+    service_logs::ServiceLogs,
+    service_stop::ServiceStop,
     workspace_delete::WorkspaceDelete,
     doctor::Doctor,
     demo::Demo,

@@ -1,13 +1,14 @@
 //! The `pyro` command line: the contract's operations as commands, and the joint of the rooms.
 //!
 //! `tree` walks the list of operations and makes the commands of it; this door names none of
-//! them. `terminal` shows events as they come, `render` shows results and errors. The same binary
+//! them. `persons_terminal` is what a shell takes over; `terminal` shows events as they come, `render` shows results and errors. The same binary
 //! becomes a VM's supervisor when it is started as `pyro shim`, and a server of tools as
 //! `pyro mcp serve`, and tells other programs how to start that one as `pyro host`.
 
 mod documents;
 mod host;
 mod mcp;
+mod persons_terminal;
 mod render;
 mod run;
 mod shim;

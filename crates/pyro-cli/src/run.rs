@@ -20,10 +20,11 @@ use pyro_engine::{Config, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
+use crate::persons_terminal::StandardTerminal;
 use crate::terminal::{Terminal, say};
 use crate::timings::Timings;
 use crate::tree::{Answer, Form, Tree, Typed};
-use crate::{documents, host, mcp, render};
+use crate::{documents, host, mcp, persons_terminal, render};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
 const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
@@ -113,6 +114,9 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
     if !io::stdin().is_terminal() {
         caller = caller.with_input(Box::new(io::stdin()));
     }
+    if let Some(found) = StandardTerminal::found() {
+        caller = caller.with_terminal(found);
+    }
     let mut call = tokio::spawn((typed.ready)(engine, caller));
     tokio::select! {
         answer = &mut call => {
@@ -131,6 +135,8 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
             terminal.settle();
             call.abort();
             let _ = timeout(CLEAR_UP, call).await;
+            // Also where the call hangs in a terminal that takes nothing more.
+            persons_terminal::restore();
             ExitCode::from(128 + number)
         }
     }

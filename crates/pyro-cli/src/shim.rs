@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) const COMMAND: &str = "shim";
 
 const USAGE: &str = "usage: pyro shim FOLDER | pyro shim --template SPEC | \
-     pyro shim --probe QEMU KERNEL INITRAMFS CACHE";
+     pyro shim --network NETWORK | pyro shim --probe QEMU KERNEL INITRAMFS CACHE";
 
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let args: Vec<&Path> = args.iter().map(Path::new).collect();
@@ -26,6 +26,9 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
             }
         }
         [word, spec] if word.as_os_str() == "--template" => pyro_shim::save_template(spec),
+        [word, network] if word.as_os_str() == "--network" => {
+            pyro_shim::network(&network.to_string_lossy())
+        }
         [folder] => pyro_shim::run(folder),
         _ => {
             eprintln!("{USAGE}");

@@ -21,6 +21,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("sync", "Bring later changes of the host in"),
     ("file", "List, read and write files"),
     ("patch", "Change files by unified diffs"),
+    ("shell", "Use interactive shells"),
 ];
 
 /// A result, ready to be shown either way.

@@ -5,10 +5,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use pyro_wire::launch::{DiskFormat, DiskLayer};
+use pyro_wire::shells::Size;
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::workspace::baseline::Tree;
+use crate::shells::ScreenModes;
+use crate::shells::screen;
 use crate::workspace::export::Destination;
+use crate::workspace::layers;
+use crate::workspace::tree::Tree;
 
 /// In memory, where that is possible: a target makes thousands of files in a second.
 const ROOM: &str = "/dev/shm";
@@ -40,6 +44,29 @@ pub fn disk_layer(bytes: &[u8]) {
     walk_disk(bytes, DiskFormat::Qcow2);
 }
 
+/// Reads what a terminal was told, in two parts, on a screen whose size the first bytes say.
+pub fn terminal(bytes: &[u8]) {
+    let [cols, rows, cut, text @ ..] = bytes else {
+        return;
+    };
+    let size = Size {
+        cols: (*cols).into(),
+        rows: (*rows).into(),
+    };
+    let text = String::from_utf8_lossy(text);
+    let middle = text.chars().count() * usize::from(*cut) / 256;
+    let cut = text.char_indices().nth(middle).map_or(0, |(at, _)| at);
+    let (before, part) = text.split_at(cut);
+    let seen = screen::seen(size, before, part);
+    assert!(seen.chars().all(|c| c == '\n' || !c.is_control()));
+    let _ = screen::repaint(size, part);
+    let mut modes = ScreenModes::default();
+    modes.feed(part.as_bytes());
+    let undo = modes.undo();
+    modes.feed(undo.as_bytes());
+    assert_eq!(modes.repeat(), "");
+}
+
 fn walk_disk(bytes: &[u8], format: DiskFormat) {
     let mut file = NamedTempFile::new_in(ROOM).expect("a file");
     file.write_all(bytes).expect("written");
@@ -47,7 +74,9 @@ fn walk_disk(bytes: &[u8], format: DiskFormat) {
         path: Path::to_owned(file.path()),
         format,
     };
-    let Ok(tree) = Tree::disk(&[layer], b"") else {
+    let chain = [layer];
+    let _ = layers::check(&chain);
+    let Ok(tree) = Tree::disk(&chain, b"") else {
         return;
     };
     // A folder that is its own parent has no end.
@@ -63,6 +92,7 @@ fn walk_disk(bytes: &[u8], format: DiskFormat) {
             let _ = tree.stat(&path);
             let _ = tree.read(&path, 64 * 1024);
             let _ = tree.target(&path);
+            let _ = tree.resolve(&path, true);
             folders.push(path);
         }
     }

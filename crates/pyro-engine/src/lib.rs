@@ -4,13 +4,15 @@
 //! `operations/`. What several operations need lives in `machine/` (one VM: its folder, its shim,
 //! a command in it, its end) and `store/` (the records of all);
 //! `workspace/` is what lasts: disks, files and history behind VMs that come and go;
+//! `shells/` are terminals in them, and what a person sees there;
 //! `template/` keeps the frozen guests that VMs start from, `standby` VMs that wait for a command.
 //! An operation never calls another.
 //!
-//! Deliberately absent: terminals, command lines, MCP, and anything that knows which door called;
+//! Deliberately absent: the terminal that pyro itself runs in, command lines, MCP, and anything that knows which door called;
 //! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's).
 
 mod config;
+mod core_dumps;
 mod engine;
 mod environments;
 mod error;
@@ -18,6 +20,7 @@ mod error;
 pub mod fuzzing;
 mod machine;
 mod operations;
+mod shells;
 mod standby;
 mod store;
 mod template;
@@ -26,4 +29,5 @@ mod workspace;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;
+pub use shells::ScreenModes;
 pub use standby::Standby;

@@ -303,6 +303,7 @@ impl Engine {
             ttl_seconds: TtlSeconds::default(),
             at_least_seconds: 0,
             network: false,
+            allow_net: &[],
             allow_host_compat: false,
         };
         let (mut record, base) = self.create_vm(&wanted, &caller).await?;
@@ -320,7 +321,7 @@ impl Engine {
                 .await
                 .map_err(|error| link_failed(&vm_id, &error))?;
             let line = CommandLine::from(line.to_owned());
-            command::run(stream, &line, WARM_UP_SECONDS, &caller)
+            command::run(stream, &line, &[], WARM_UP_SECONDS, &caller)
                 .await
                 .map_err(|error| vm_died(&vm_id, &error))?;
         }
@@ -346,6 +347,7 @@ impl Engine {
         let shape = Shape {
             vcpu_count: record.vcpu_count,
             mem_mib: record.mem_mib,
+            network: record.network_enabled,
         };
         let template = self.template_key(&installed, shape).ok()?;
         Some((installed.rootfs_digest, template))

@@ -136,6 +136,9 @@ fn fitting(name: &str, value: Value, property: &Value) -> Result<Value, Error> {
         "array" => "a list",
         _ => "an object",
     };
+    if property.get("writeOnly") == Some(&Value::Bool(true)) {
+        return Err(Error::invalid(format!("{name} must be {wanted}")));
+    }
     Err(Error::invalid(format!(
         "{name} must be {wanted}, not `{}`",
         shortened(&value)
@@ -146,7 +149,9 @@ fn one_of(name: &str, text: &str, property: &Value) -> Result<(), Error> {
     let Some(Value::Array(words)) = property.get("enum") else {
         return Ok(());
     };
-    if words.iter().any(|word| word == text) {
+    // Whether spaces and capitals matter is for the kind of value itself to say.
+    let alike = |word: &str| word.eq_ignore_ascii_case(text.trim());
+    if words.iter().filter_map(Value::as_str).any(alike) {
         return Ok(());
     }
     let words: Vec<String> = words
@@ -205,6 +210,7 @@ mod tests {
                 "labels": { "type": "object" },
                 "keys": { "type": ["array", "null"] },
                 "mode": { "type": "string", "enum": ["off", "on"] },
+                "secrets": { "type": "array", "writeOnly": true },
             },
             "required": ["id"],
         });
@@ -268,6 +274,11 @@ mod tests {
             (
                 json!({ "id": "a", "labels": "[]" }),
                 "labels must be an object, not `[]`",
+                "",
+            ),
+            (
+                json!({ "id": "a", "secrets": "TOKEN=hunter2" }),
+                "secrets must be a list",
                 "",
             ),
             (

@@ -157,6 +157,7 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
                 command: pyro_wire::agent::Command::Shell(line.as_bytes().to_vec().into()),
                 cwd: None,
                 env: Vec::new(),
+                secret_env: Vec::new(),
                 timeout_ms: None,
                 input: false,
                 timings: false,

@@ -3,26 +3,41 @@
 //! `--process <folder>` it speaks through descriptor 3.
 //!
 //! `STAND_IN=mute` never greets, `STAND_IN=late:<file>` greets only when that file exists (and
-//! makes it otherwise), `STAND_IN=child` leaves a process of its own behind.
+//! makes it otherwise), `STAND_IN=child` leaves a process of its own behind, `STAND_IN=writing` says
+//! for two seconds that a shell has just written something.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyro_wire::agent::{AgentReply, AgentRequest, Command, ExecEnd, ExecEvent, Ready};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, Kind};
+use pyro_wire::service::{ServicePhase, ServiceReply, ServiceState};
 use pyro_wire::session::{self, Stream};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 
 type Any = Box<dyn std::error::Error>;
 
+/// How long it writes, in the mood for that.
+const WRITING: Duration = Duration::from_secs(2);
+
+fn begun() -> Instant {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    *BEGUN.get_or_init(Instant::now)
+}
+
 fn main() -> Result<(), Any> {
+    begun();
     if std::process::id() == 1 {
         init()?;
     }
@@ -95,6 +110,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         AgentRequest::Refresh(_)
         | AgentRequest::Ping
         | AgentRequest::Prepare(_)
+        | AgentRequest::InstallSecrets(_)
         | AgentRequest::StepClock(_) => {
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }
@@ -105,13 +121,64 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
             nix::unistd::sync();
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }
+        AgentRequest::LastUse => {
+            let writing = std::env::var("STAND_IN").is_ok_and(|mood| mood == "writing");
+            let elapsed = begun().elapsed();
+            let ms_ago = match writing {
+                true if elapsed < WRITING => Some(10),
+                true => u64::try_from((elapsed - WRITING).as_millis()).ok(),
+                // As long as the file is there, something runs.
+                false => in_folder("busy").exists().then_some(0),
+            };
+            frame::write_message(&mut stream, &AgentReply::Used { ms_ago }).await?;
+        }
+        AgentRequest::ServicesEnd => {
+            if in_folder("served").exists() {
+                let state = service(7, ServicePhase::Stopped);
+                frame::write_message(&mut stream, &ServiceReply::State(state)).await?;
+                frame::write_data(&mut stream, Kind::Output, b"last words\n").await?;
+                let end = ServiceReply::LogEnd { truncated: true };
+                frame::write_message(&mut stream, &end).await?;
+            }
+            frame::write_message(&mut stream, &ServiceReply::Done).await?;
+        }
+        AgentRequest::ServiceWatch(watch) => {
+            while !in_folder("served").exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let ready = ServiceReply::State(service(watch.instance, ServicePhase::Running));
+            frame::write_message(&mut stream, &ready).await?;
+            while in_folder("served").exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let ended = ServiceReply::State(service(watch.instance, ServicePhase::Exited));
+            frame::write_message(&mut stream, &ended).await?;
+        }
+        AgentRequest::Connect(connect) => {
+            let server = TcpStream::connect((Ipv4Addr::LOCALHOST, connect.port)).await;
+            let Ok(mut server) = server else {
+                let fault = Fault::new(FaultCode::NotFound, "nobody is there");
+                return frame::write_message(&mut stream, &AgentReply::Failed(fault)).await;
+            };
+            frame::write_message(&mut stream, &AgentReply::Done).await?;
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+            return Ok(());
+        }
+        AgentRequest::ServiceStart(_)
+        | AgentRequest::ServiceStop(_)
+        | AgentRequest::ServiceList
+        | AgentRequest::ServiceLogs(_) => {
+            let fault = Fault::new(FaultCode::Refused, "the stand-in has no services");
+            frame::write_message(&mut stream, &ServiceReply::Failed(fault)).await?;
+        }
         AgentRequest::Freeze(_)
         | AgentRequest::Thaw
         | AgentRequest::List(_)
         | AgentRequest::Read(_)
         | AgentRequest::Change(_)
         | AgentRequest::Export(_)
-        | AgentRequest::Diff(_) => {
+        | AgentRequest::Diff(_)
+        | AgentRequest::Shell(_) => {
             let fault = Fault::new(FaultCode::Refused, "the stand-in has no files");
             frame::write_message(&mut stream, &AgentReply::Failed(fault)).await?;
         }
@@ -134,6 +201,25 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
     }
     stream.shutdown().await?;
     Ok(())
+}
+
+/// A file by which a test says how things are.
+fn in_folder(name: &str) -> PathBuf {
+    let folder = std::env::args().nth(2).unwrap_or_else(|| "/".into());
+    PathBuf::from(folder).join(name)
+}
+
+fn service(instance: u64, phase: ServicePhase) -> ServiceState {
+    ServiceState {
+        instance,
+        name: "web".into(),
+        phase,
+        pid: 1,
+        ready: true,
+        exit_code: None,
+        reason: None,
+        ended_ms_ago: (phase != ServicePhase::Running).then_some(0),
+    }
 }
 
 /// `echo` sends input back; `file F` makes F when the asking side goes away; the rest ends things.

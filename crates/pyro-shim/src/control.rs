@@ -3,6 +3,7 @@
 //! A connection only turns bytes into a [`Request`] for the supervisor and its reply into bytes.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge;
+use crate::publish::{self, Ports};
 use crate::usage::{LINES, Usage};
 
 /// How long a client may take to say what it wants.
@@ -40,6 +42,10 @@ pub(crate) enum Request {
     },
     AddLayer {
         layer: DiskLayer,
+        reply: oneshot::Sender<ShimReply>,
+    },
+    MergeLayer {
+        layer: PathBuf,
         reply: oneshot::Sender<ShimReply>,
     },
     Touch {
@@ -66,16 +72,44 @@ pub(crate) enum Request {
 
 /// Everything about the clients that the supervisor needs a hand on.
 pub(crate) struct Clients {
-    tasks: TaskTracker,
     shared: Arc<Shared>,
     over: CancellationToken,
 }
 
-struct Shared {
+/// What every client's task has at hand.
+pub(crate) struct Shared {
     requests: mpsc::Sender<Request>,
     usage: Arc<Usage>,
     /// Cuts every line to the agent.
     cut: CancellationToken,
+    pub(crate) ports: Ports,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Shared {
+    pub(crate) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    pub(crate) fn cut(&self) -> &CancellationToken {
+        &self.cut
+    }
+
+    /// Who opens streams to the agent.
+    pub(crate) async fn opener(&self) -> Result<Opener, Fault> {
+        ask(self, |reply| Request::Agent { reply })
+            .await
+            .unwrap_or_else(|| Err(over()))
+    }
+
+    pub(crate) async fn open(&self) -> Result<Stream, Fault> {
+        let opener = self.opener().await?;
+        let failed = |why: String| Fault::new(FaultCode::GuestDied, why);
+        match timeout(OPENING, opener.open()).await {
+            Ok(opened) => opened.map_err(|error| failed(error.to_string())),
+            Err(_) => Err(failed("the agent accepts no connection".into())),
+        }
+    }
 }
 
 impl Clients {
@@ -83,20 +117,21 @@ impl Clients {
     pub(crate) fn serve(requests: mpsc::Sender<Request>) -> io::Result<Self> {
         let listener = bind()?;
         let clients = Self {
-            tasks: TaskTracker::new(),
             shared: Arc::new(Shared {
                 requests,
                 usage: Usage::new(),
                 cut: CancellationToken::new(),
+                ports: Ports::default(),
+                tasks: TaskTracker::new(),
             }),
             over: CancellationToken::new(),
         };
         let door = Door {
             listener,
-            tasks: clients.tasks.clone(),
             shared: Arc::clone(&clients.shared),
         };
-        clients.tasks.spawn(door.keep(clients.over.clone()));
+        let tasks = &clients.shared.tasks;
+        tasks.spawn(door.keep(clients.over.clone()));
         Ok(clients)
     }
 
@@ -117,8 +152,8 @@ impl Clients {
 
     /// Gives the last replies a moment to be written.
     pub(crate) async fn finish(self, limit: Duration) {
-        self.tasks.close();
-        let _ = timeout(limit, self.tasks.wait()).await;
+        self.shared.tasks.close();
+        let _ = timeout(limit, self.shared.tasks.wait()).await;
     }
 }
 
@@ -136,7 +171,6 @@ fn bind() -> io::Result<UnixListener> {
 
 struct Door {
     listener: UnixListener,
-    tasks: TaskTracker,
     shared: Arc<Shared>,
 }
 
@@ -151,7 +185,7 @@ impl Door {
             if let Ok(()) = client.set_nonblocking(true)
                 && let Ok(client) = UnixStream::from_std(client)
             {
-                welcome(client, &self.tasks, &self.shared);
+                welcome(client, &self.shared);
             }
         }
     }
@@ -159,22 +193,22 @@ impl Door {
     async fn accept(&self) {
         loop {
             match self.listener.accept().await {
-                Ok((client, _)) => welcome(client, &self.tasks, &self.shared),
+                Ok((client, _)) => welcome(client, &self.shared),
                 Err(_) => tokio::time::sleep(REFUSED).await,
             }
         }
     }
 }
 
-fn welcome(client: UnixStream, tasks: &TaskTracker, shared: &Arc<Shared>) {
+fn welcome(client: UnixStream, shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
-    tasks.spawn(async move {
+    shared.tasks.clone().spawn(async move {
         // A client that breaks off hurts only itself.
         let _ = serve(client, &shared).await;
     });
 }
 
-async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError> {
+async fn serve(mut client: UnixStream, shared: &Arc<Shared>) -> Result<(), FrameError> {
     let Ok(request) = timeout(FIRST_WORDS, frame::read_message(&mut client)).await else {
         return Ok(());
     };
@@ -183,12 +217,17 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
         Ok(ShimRequest::AddLayer(layer)) => {
             ask(shared, |reply| Request::AddLayer { layer, reply }).await
         }
+        Ok(ShimRequest::MergeLayer(layer)) => {
+            ask(shared, |reply| Request::MergeLayer { layer, reply }).await
+        }
         Ok(ShimRequest::Touch) => ask(shared, |reply| Request::Touch { reply }).await,
         Ok(ShimRequest::Stop(stop)) => ask(shared, |reply| Request::Stop { stop, reply }).await,
         Ok(ShimRequest::Pause) => ask(shared, |reply| Request::Pause { reply }).await,
         Ok(ShimRequest::HandOut(hand_out)) => {
             ask(shared, |reply| Request::HandOut { hand_out, reply }).await
         }
+        Ok(ShimRequest::Publish(ports)) => Some(publish::publish(shared, &ports).await),
+        Ok(ShimRequest::Unpublish { instance }) => Some(publish::unpublish(shared, instance).await),
         Ok(ShimRequest::Agent) => return line(client, shared).await,
         // A frame of nonsense, or a request of a newer engine.
         Err(FrameError::Io { .. } | FrameError::Ended | FrameError::CutOff) => return Ok(()),
@@ -210,7 +249,7 @@ async fn ask<T>(shared: &Shared, request: impl FnOnce(oneshot::Sender<T>) -> Req
 
 async fn line(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError> {
     let opened = match shared.usage.line() {
-        Some(line) => open(shared).await.map(|stream| (line, stream)),
+        Some(line) => shared.open().await.map(|stream| (line, stream)),
         None => Err(Fault::new(
             FaultCode::Refused,
             format!("{LINES} connections to the guest are open already"),
@@ -225,17 +264,6 @@ async fn line(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError>
     match shared.cut.run_until_cancelled(bridged).await {
         Some(result) => Ok(result?),
         None => Ok(()),
-    }
-}
-
-async fn open(shared: &Shared) -> Result<Stream, Fault> {
-    let opener = ask(shared, |reply| Request::Agent { reply })
-        .await
-        .unwrap_or_else(|| Err(over()))?;
-    let failed = |why: String| Fault::new(FaultCode::GuestDied, why);
-    match timeout(OPENING, opener.open()).await {
-        Ok(opened) => opened.map_err(|error| failed(error.to_string())),
-        Err(_) => Err(failed("the agent accepts no connection".into())),
     }
 }
 

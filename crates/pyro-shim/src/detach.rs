@@ -1,21 +1,35 @@
 //! Makes the process a shim: no terminal, no session, nothing inherited but the three standard
-//! descriptors.
+//! descriptors, and no core file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
+use nix::sys::prctl::set_dumpable;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// Leaves the caller's session and closes what leaked in from it.
 pub(crate) fn detach() {
     close_inherited();
+    dump_no_cores();
     // Fails only for a group leader, which an interactive shell makes of its children; then the
     // ignored signals below have to do, and children leave by themselves.
     let _ = nix::unistd::setsid();
     for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGPIPE] {
         // SAFETY: ignoring a signal installs no handler that could be unsafe.
         let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
+    }
+}
+
+/// What is said to a guest, secrets too, passes through the shim and its VMM, and must not end in a
+/// file when one of them crashes. The limit binds the VMM as well; what it does not bind is a program
+/// that takes cores from a pipe, which gets none of the shim.
+fn dump_no_cores() {
+    // Neither fails with values like these.
+    let _ = set_dumpable(false);
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) {
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, hard);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The guest as the shim sees it: a session with the agent, set up once.
 
 use std::io;
+use std::time::Duration;
 
 use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, Refresh, SetUp, StepClock};
 use pyro_wire::fault::{Fault, FaultCode};
@@ -9,6 +10,7 @@ use pyro_wire::reached;
 use pyro_wire::session::{self, Opener, SessionError};
 use pyro_wire::step;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::backend::Channel;
 use crate::clock::{self, Offset};
@@ -16,6 +18,9 @@ use crate::random;
 
 /// Mixed into the guest's own random source, which under emulation has little to start from.
 const ENTROPY: usize = 128;
+
+/// How long an agent may think about when its guest was in use.
+const LAST_USE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestError {
@@ -174,6 +179,15 @@ pub(crate) async fn refresh(opener: &Opener) -> Result<(), GuestError> {
     ask_done(opener, &AgentRequest::Refresh(refresh)).await
 }
 
+/// How long ago something in the guest was in use that no connection shows. `None`: nothing was, or
+/// the agent does not know.
+pub(crate) async fn last_use(opener: &Opener) -> Option<Duration> {
+    match timeout(LAST_USE, ask(opener, &AgentRequest::LastUse)).await {
+        Ok(Ok(AgentReply::Used { ms_ago })) => ms_ago.map(Duration::from_millis),
+        _ => None,
+    }
+}
+
 /// Asks the agent to put everything acknowledged on the disk.
 pub(crate) async fn shut_down(opener: Opener) -> Result<(), GuestError> {
     ask_done(&opener, &AgentRequest::ShutDown).await
@@ -182,7 +196,7 @@ pub(crate) async fn shut_down(opener: Opener) -> Result<(), GuestError> {
 async fn ask_done(opener: &Opener, request: &AgentRequest) -> Result<(), GuestError> {
     match ask(opener, request).await? {
         AgentReply::Done => Ok(()),
-        AgentReply::Ready(_) => Err(GuestError::Nonsense),
+        AgentReply::Ready(_) | AgentReply::Used { .. } => Err(GuestError::Nonsense),
         AgentReply::Failed(source) => Err(GuestError::Refused { source }),
     }
 }
@@ -190,7 +204,7 @@ async fn ask_done(opener: &Opener, request: &AgentRequest) -> Result<(), GuestEr
 async fn ask_ready(opener: &Opener, request: &AgentRequest) -> Result<Ready, GuestError> {
     match ask(opener, request).await? {
         AgentReply::Ready(ready) => Ok(ready),
-        AgentReply::Done => Err(GuestError::Nonsense),
+        AgentReply::Done | AgentReply::Used { .. } => Err(GuestError::Nonsense),
         AgentReply::Failed(source) => Err(GuestError::Refused { source }),
     }
 }

@@ -12,6 +12,8 @@
 //! | `backend` | how a machine is made: QEMU, or a plain process |
 //! | `guest` | the session with the agent |
 //! | `control`, `bridge` | clients on the control socket |
+//! | `publish` | ports of the host that lead to services in the guest |
+//! | `services` | what a VM that is stopped leaves of its services |
 //! | `events`, `owner` | the engine's pipe, the owner's pipe |
 //! | `usage`, `timer` | who uses the VM and for how long nobody has; the time to live |
 //! | `template`, `holes` | a template instead of a VM |
@@ -36,7 +38,9 @@ mod guest;
 mod holes;
 mod liveness;
 mod owner;
+mod publish;
 mod random;
+mod services;
 mod start;
 mod supervisor;
 mod template;
@@ -67,4 +71,9 @@ pub fn save_template(spec: &Path) -> ExitCode {
 /// booted again; `fresh` asks anew. Blocks for some seconds at worst.
 pub fn probe(binary: &Path, kernel: &Path, initramfs: &Path, cache: &Path, fresh: bool) -> Probe {
     backend::qemu::probe::run(binary, kernel, initramfs, cache, fresh)
+}
+
+/// Serves the network of one guest; this is `pyro shim --network NETWORK`, a child of its VM's shim.
+pub fn network(network: &str) -> ExitCode {
+    pyro_network::run(network)
 }

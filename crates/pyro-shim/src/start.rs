@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::FutureExt;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine};
 use pyro_wire::reached;
@@ -23,8 +24,12 @@ use crate::events::Events;
 use crate::folder;
 use crate::liveness::Liveness;
 use crate::owner;
+use crate::services;
 use crate::supervisor::{State, Supervisor};
 use crate::timer;
+
+/// Descriptors that a shim may have.
+const OPEN_FILES: u64 = 8192;
 
 /// How often the shim of a VM without an owner looks whether its folder is still there.
 const LOOK_FOR_FOLDER: Duration = Duration::from_secs(5);
@@ -33,6 +38,7 @@ const LOOK_FOR_FOLDER: Duration = Duration::from_secs(5);
 pub(crate) fn run(dir: &Path) -> ExitCode {
     let started = Instant::now();
     detach::detach();
+    raise_open_files();
     let Ok(output) = detach::take_output() else {
         return ExitCode::FAILURE;
     };
@@ -55,6 +61,18 @@ pub(crate) fn run(dir: &Path) -> ExitCode {
     code
 }
 
+/// Each connection to a published port takes three descriptors, and a usual limit is 1024 of them. With
+/// less there are fewer connections at one time.
+fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(
+            Resource::RLIMIT_NOFILE,
+            soft.max(hard.min(OPEN_FILES)),
+            hard,
+        );
+    }
+}
+
 /// Everything before the states: what fails here has started nothing.
 async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<ExitCode, Fault> {
     folder::enter(dir)?;
@@ -65,6 +83,7 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
     }
     reached!("folder locked, launch file read");
     folder::unsign();
+    services::forget();
     descendants::adopt();
     let (sender, requests) = mpsc::channel(64);
     watch_the_world(&spec, &sender)

@@ -27,7 +27,7 @@ use pyro_wire::shim::{HandOut, ShimReply, Status, Stop};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::backend::{Death, DeathKind, descendants};
+use crate::backend::{Death, DeathKind, Merging, descendants};
 use crate::boot::Vm;
 use crate::control::{Clients, Request};
 use crate::detach;
@@ -35,6 +35,7 @@ use crate::events::Events;
 use crate::folder;
 use crate::guest;
 use crate::liveness::Liveness;
+use crate::services;
 use crate::start;
 use crate::usage::Usage;
 
@@ -156,7 +157,15 @@ impl<'a> Supervisor<'a> {
                     let why = format!("the agent cannot be reached any more: {why}");
                     return self.lost(vm, why).await;
                 }
-                limit = &mut unused => return State::Stopping(vm, self.idle_for(limit)),
+                limit = &mut unused => {
+                    // What goes on in the guest without a line to it, a service or a shell that writes,
+                    // is asked for only now. What a guest says so costs nobody but whoever runs it.
+                    match guest::last_use(&vm.guest.opener()).await {
+                        Some(ago) if ago < limit => usage.was_used(ago),
+                        _ => return State::Stopping(vm, self.idle_for(limit)),
+                    }
+                    unused = self::unused(&usage, self.idle).boxed_local();
+                }
                 Some(request) = self.requests.recv() => {
                     let request = match request {
                         Request::AddLayer { layer, reply } => {
@@ -165,6 +174,11 @@ impl<'a> Supervisor<'a> {
                                 Ok(()) => continue,
                                 Err(why) => return self.lost(vm, why).await,
                             }
+                        }
+                        Request::MergeLayer { layer, reply } => {
+                            usage.touch();
+                            let _ = reply.send(in_time(vm.machine.merge_layer(&layer)).await);
+                            continue;
                         }
                         Request::Pause { reply } => {
                             let _ = reply.send(in_time(vm.machine.pause()).await);
@@ -220,7 +234,15 @@ impl<'a> Supervisor<'a> {
 
     /// Lets the guest flush, for as long as it may, and then the VMM.
     async fn stopping(&mut self, mut vm: Vm, mut ending: Ending) -> State<'a> {
-        let mut flush = guest::shut_down(vm.guest.opener()).boxed_local();
+        let opener = vm.guest.opener();
+        let keep = !ending.remove;
+        let mut flush = async move {
+            if keep {
+                services::end_and_keep(&opener).await;
+            }
+            guest::shut_down(opener).await
+        }
+        .boxed_local();
         let mut flushed = false;
         while ending.until > Instant::now() {
             tokio::select! {
@@ -326,6 +348,7 @@ impl<'a> Supervisor<'a> {
             Request::Status { .. }
             | Request::Agent { .. }
             | Request::AddLayer { .. }
+            | Request::MergeLayer { .. }
             | Request::Touch { .. }
             | Request::Pause { .. }
             | Request::HandOut { .. } => {
@@ -490,7 +513,7 @@ async fn in_time(work: impl Future<Output = Result<(), Fault>>) -> ShimReply {
 fn serve(vm: &Vm, usage: &Usage, request: Request) {
     match request {
         Request::Status { reply } => {
-            let _ = reply.send(ShimReply::Status(Status {
+            let _ = reply.send(ShimReply::Status(Box::new(Status {
                 running: vm.running.clone(),
                 shim_pid: std::process::id(),
                 vmm_pid: vm.machine.pid(),
@@ -498,7 +521,9 @@ fn serve(vm: &Vm, usage: &Usage, request: Request) {
                 last_activity_ms: usage.last_ms(),
                 disk: vm.machine.disk().to_vec(),
                 standstill: vm.machine.standstill().map(Into::into),
-            }));
+                merging: vm.machine.merging().and_then(Merging::layer),
+                merge_failed: vm.machine.merging().and_then(Merging::failure),
+            })));
         }
         Request::Agent { reply } => {
             // What somebody asks of a guest that stands still waits for nobody knows how long.
@@ -522,6 +547,7 @@ fn refuse(request: Request, code: FaultCode, state: &str) {
     match request {
         Request::Status { reply }
         | Request::AddLayer { reply, .. }
+        | Request::MergeLayer { reply, .. }
         | Request::Touch { reply }
         | Request::Pause { reply }
         | Request::HandOut { reply, .. }
@@ -573,7 +599,7 @@ fn record(end: &Result<Ended, Fault>) -> Ended {
     }
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

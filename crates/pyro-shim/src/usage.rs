@@ -14,20 +14,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::timer;
 
-/// Lines to the agent at one time. A session carries 256 streams and breaks when one more is
+/// Lines to the agent at one time. A session carries 1024 streams and breaks when one more is
 /// opened; a line that ended may occupy its place a little longer.
 pub(crate) const LINES: usize = 192;
+
+/// Connections to published ports at one time; more wait their turn. With the lines they leave some
+/// of the session's 1024 streams to the shim itself.
+pub(crate) const FORWARDS: usize = 768;
 
 /// The shortest time between two looks at a VM that is in use.
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Usage {
     lines: Arc<Semaphore>,
+    forwards: Arc<Semaphore>,
     /// When the last use was, in milliseconds since the host's start.
     last: AtomicU64,
 }
 
-/// A line to the agent. While it is there the VM is in use.
+/// A line to the agent, or a connection to a port of the guest. While it is there the VM is in use.
 pub(crate) struct Line {
     usage: Arc<Usage>,
     _place: OwnedSemaphorePermit,
@@ -37,6 +42,7 @@ impl Usage {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             lines: Arc::new(Semaphore::new(LINES)),
+            forwards: Arc::new(Semaphore::new(FORWARDS)),
             last: AtomicU64::new(now_ms()),
         })
     }
@@ -44,6 +50,15 @@ impl Usage {
     /// A place for one more line, where there is one.
     pub(crate) fn line(self: &Arc<Self>) -> Option<Line> {
         let place = Arc::clone(&self.lines).try_acquire_owned().ok()?;
+        Some(Line {
+            usage: Arc::clone(self),
+            _place: place,
+        })
+    }
+
+    /// A place for one more connection to a port, when there is one.
+    pub(crate) async fn forward(self: &Arc<Self>) -> Option<Line> {
+        let place = Arc::clone(&self.forwards).acquire_owned().await.ok()?;
         Some(Line {
             usage: Arc::clone(self),
             _place: place,
@@ -60,9 +75,16 @@ impl Usage {
         self.last.store(now_ms(), Ordering::Relaxed);
     }
 
+    /// The VM was in use so long ago, as it turns out.
+    pub(crate) fn was_used(&self, ago: Duration) {
+        let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        let at = now_ms().saturating_sub(ago);
+        self.last.fetch_max(at, Ordering::Relaxed);
+    }
+
     /// How long nobody has.
     pub(crate) fn quiet(&self) -> Duration {
-        if self.lines() > 0 {
+        if self.lines() > 0 || self.forwards.available_permits() < FORWARDS {
             return Duration::ZERO;
         }
         Duration::from_millis(now_ms().saturating_sub(self.last.load(Ordering::Relaxed)))
@@ -137,6 +159,18 @@ mod tests {
         usage.touch();
         assert!(usage.idle_for(SHORT).now_or_never().is_none());
         assert!(usage.last_ms() > before);
+    }
+
+    #[tokio::test]
+    async fn use_that_is_heard_of_late_counts_from_when_it_was() {
+        let usage = Usage::new();
+        tokio::time::sleep(SHORT).await;
+        usage.touch_before(SHORT / 3);
+        assert!(usage.quiet() >= SHORT / 3 && usage.quiet() < SHORT);
+        // What is older than what is known already changes nothing.
+        let before = usage.last_ms();
+        usage.touch_before(10 * SHORT);
+        assert!(usage.last_ms().abs_diff(before) <= 1);
     }
 
     #[test]

@@ -72,6 +72,21 @@ fn a_touch_keeps_a_vm_and_questions_do_not() {
 }
 
 #[test]
+fn a_shell_that_writes_keeps_a_vm_and_one_that_is_silent_does_not() {
+    let room = Room::new()
+        .edit(|spec| spec.idle_ms = Some(400))
+        .mood("writing");
+    let begun = Instant::now();
+    let mut shim = room.start();
+    shim.ready();
+    let ended = shim.end();
+    assert_eq!(ended.reason, EndReason::Idle);
+    // It wrote for two seconds, and nobody ever was connected.
+    assert!(begun.elapsed() > Duration::from_secs(2));
+    assert!(shim.exit().success());
+}
+
+#[test]
 fn who_comes_when_the_stop_has_begun_hears_that_it_is_over() {
     let room = Room::new().mood("stubborn");
     let mut shim = room.start();

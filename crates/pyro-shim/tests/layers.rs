@@ -138,6 +138,72 @@ fn a_layer_that_is_refused_changes_nothing() {
     room.stop(0, true);
 }
 
+/// From the middle, and from below the one that is written to; then the VM is killed meanwhile.
+#[test]
+fn layers_are_taken_out_under_a_guest_that_writes() {
+    let room = Room::real();
+    let shim = started(&room);
+    output(&room, WRITER);
+    let mut disk = room.disk();
+    for number in 0..6 {
+        let layer = new_layer(&room, &format!("layer {number}.qcow2"));
+        assert_eq!(room.add_layer(&layer), ShimReply::Done);
+        disk.push(layer);
+        output(
+            &room,
+            &format!("seq {number} 300000 > /root/mark-{number}; sync; sleep 0.3"),
+        );
+    }
+    let marks = "md5sum /root/mark-*";
+    let sums = output(&room, marks);
+    let merge = |layer: &DiskLayer| room.request(&ShimRequest::MergeLayer(layer.path.clone()));
+    for fixed in [
+        &disk[0],
+        disk.last().unwrap(),
+        &new_layer(&room, "other.qcow2"),
+    ] {
+        let ShimReply::Failed(fault) = merge(fixed) else {
+            panic!("{} is on its way out", fixed.path.display());
+        };
+        assert_eq!(fault.code, FaultCode::Refused, "{fault}");
+    }
+    let top = disk.len() - 1;
+    for at in [top - 3, top - 2] {
+        let gone = disk.remove(at);
+        assert_eq!(merge(&gone), ShimReply::Done);
+        eventually(|| room.status().merging.is_none());
+        assert_eq!(room.status().merge_failed, None);
+        assert_eq!(room.status().disk, disk);
+        // Its file is closed, and its space is free.
+        let vmm = room.status().vmm_pid.unwrap();
+        eventually(|| {
+            let open = fs::read_dir(format!("/proc/{vmm}/fd")).unwrap();
+            let mut paths = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+            !paths.any(|path| path == gone.path)
+        });
+        fs::remove_file(&gone.path).unwrap();
+        assert_eq!(output(&room, marks), sums);
+    }
+    // Goes on to be a disk like any other.
+    let layer = new_layer(&room, "layer 6.qcow2");
+    assert_eq!(room.add_layer(&layer), ShimReply::Done);
+    disk.push(layer);
+    let last = &disk[disk.len() - 2];
+    assert_eq!(merge(last), ShimReply::Done);
+    signal(room.status().vmm_pid.unwrap(), Signal::SIGKILL);
+    drop(shim);
+    eventually(|| room::try_connect(room.path()).is_err());
+
+    let room = room.edit_qemu(|qemu| qemu.disk = disk.clone());
+    let mut shim = room.start();
+    shim.ready();
+    assert_eq!(output(&room, marks), sums);
+    let sound = output(&room, "dmesg | grep -ci ext4-fs.error");
+    assert!(sound.starts_with('0'), "{sound}");
+    assert_eq!(room.stop(20_000, false), ShimReply::Stopped);
+    shim.end();
+}
+
 #[test]
 fn a_layer_is_refused_while_the_vm_starts() {
     // One that never comes up by itself: a guest that fails is given up before we may have asked.

@@ -10,7 +10,10 @@
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
 //! Thaw      ▶ reply: AgentReply::Done
+//! InstallSecrets ▶ reply: AgentReply::Done, in a guest that is set up
 //! List, Read, Change, Export, Diff: see [`crate::files`]
+//! Shell: see [`crate::shells`]
+//! Service…, Connect, LastUse: see [`crate::service`]
 //! Exec      ▶ frames Input and ExecControl messages one way,
 //!             frames Output and ErrorOutput the other, then one ExecEvent::Ended
 //! ```
@@ -25,6 +28,9 @@ use serde::{Deserialize, Serialize};
 use crate::Bytes;
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
+use crate::secrets::InstallSecrets;
+use crate::service::{Connect, ServiceLogs, ServiceStart, ServiceStop, ServiceWatch};
+use crate::shells::ShellRequest;
 use crate::step::Lap;
 
 /// The first message on a stream to the agent.
@@ -46,6 +52,16 @@ pub enum AgentRequest {
     Diff(Diff),
     ShutDown,
     Refresh(Refresh),
+    ServiceStart(ServiceStart),
+    ServiceStop(ServiceStop),
+    ServiceList,
+    ServiceLogs(ServiceLogs),
+    ServiceWatch(ServiceWatch),
+    ServicesEnd,
+    Connect(Connect),
+    LastUse,
+    InstallSecrets(InstallSecrets),
+    Shell(ShellRequest),
 }
 
 /// The answer to a request, or to the start of an exec that could not begin.
@@ -54,6 +70,11 @@ pub enum AgentRequest {
 pub enum AgentReply {
     Ready(Ready),
     Done,
+    /// How long ago something in the guest was last in use that no connection shows, such as a
+    /// service (0 while one runs) or a shell that wrote something. Absent when nothing ever was.
+    Used {
+        ms_ago: Option<u64>,
+    },
     Failed(Fault),
 }
 
@@ -141,6 +162,10 @@ pub struct Exec {
     /// Variables beyond the agent's own PATH, HOME, TERM and LANG.
     #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
+    /// Secrets of the guest, each with the variable that shows it to the command. One that the
+    /// guest does not have is refused.
+    #[serde(default)]
+    pub secret_env: Vec<(String, String)>,
     /// After this the whole group is killed and the end says `timed_out`.
     #[serde(default)]
     pub timeout_ms: Option<u64>,

@@ -8,6 +8,7 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 /// The largest body of a frame, in bytes. Longer data is sent as several frames.
 pub const MAX_FRAME: usize = 4 * 1024 * 1024;
@@ -77,9 +78,7 @@ impl Frame {
         if self.kind != Kind::Message {
             return Err(FrameError::NotAMessage);
         }
-        ciborium::from_reader(self.body.as_slice()).map_err(|error| FrameError::BadMessage {
-            reason: error.to_string(),
-        })
+        decode(&self.body)
     }
 }
 
@@ -125,6 +124,50 @@ pub async fn write_message<T: Serialize>(
     write_frame(to, Kind::Message, &body).await
 }
 
+/// Writes one message that holds secrets: no copy of it stays in this process's memory.
+pub async fn write_wiped<T: Serialize>(
+    to: &mut (impl AsyncWrite + Unpin),
+    message: &T,
+) -> Result<(), FrameError> {
+    let body = encode_wiped(message)?;
+    let whole = Zeroizing::new(framed(Kind::Message, &body)?);
+    to.write_all(&whole).await?;
+    to.flush().await?;
+    Ok(())
+}
+
+/// A message as bytes that are overwritten when they are dropped.
+pub fn encode_wiped<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, FrameError> {
+    let mut length = Length(0);
+    write_to(message, &mut length)?;
+    // A buffer that grows leaves its content behind where it was before.
+    let mut body = Zeroizing::new(Vec::with_capacity(length.0));
+    write_to(message, &mut *body)?;
+    within_limit(&body)?;
+    Ok(body)
+}
+
+/// A message from bytes.
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
+    ciborium::from_reader(body).map_err(|error| FrameError::BadMessage {
+        reason: error.to_string(),
+    })
+}
+
+/// Counts what is written to it.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes raw data, as several frames when it is long.
 pub async fn write_data(
     to: &mut (impl AsyncWrite + Unpin),
@@ -139,13 +182,22 @@ pub async fn write_data(
 
 fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     let mut body = Vec::new();
-    ciborium::into_writer(message, &mut body).map_err(|error| FrameError::BadMessage {
-        reason: error.to_string(),
-    })?;
-    if body.len() > MAX_FRAME {
-        return Err(FrameError::TooLarge { length: body.len() });
-    }
+    write_to(message, &mut body)?;
+    within_limit(&body)?;
     Ok(body)
+}
+
+fn write_to<T: Serialize>(message: &T, to: &mut impl io::Write) -> Result<(), FrameError> {
+    ciborium::into_writer(message, to).map_err(|error| FrameError::BadMessage {
+        reason: error.to_string(),
+    })
+}
+
+fn within_limit(body: &[u8]) -> Result<(), FrameError> {
+    match body.len() {
+        0..=MAX_FRAME => Ok(()),
+        length => Err(FrameError::TooLarge { length }),
+    }
 }
 
 async fn write_frame(
@@ -153,16 +205,20 @@ async fn write_frame(
     kind: Kind,
     body: &[u8],
 ) -> Result<(), FrameError> {
+    to.write_all(&framed(kind, body)?).await?;
+    to.flush().await?;
+    Ok(())
+}
+
+/// Header and body in one, for one write: on the guest channel every write is an exit of the guest.
+fn framed(kind: Kind, body: &[u8]) -> Result<Vec<u8>, FrameError> {
     let length =
         u32::try_from(body.len()).map_err(|_| FrameError::TooLarge { length: body.len() })?;
-    // One write for header and body: on the guest channel every write is an exit of the guest.
     let mut whole = Vec::with_capacity(HEADER + body.len());
     whole.extend_from_slice(&length.to_le_bytes());
     whole.push(kind as u8);
     whole.extend_from_slice(body);
-    to.write_all(&whole).await?;
-    to.flush().await?;
-    Ok(())
+    Ok(whole)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+use crate::network::Network;
 use crate::step::Step;
 
 /// File name of the launch file inside the VM's folder.
@@ -67,6 +68,9 @@ pub struct Qemu {
     /// the same disk.
     #[serde(default)]
     pub template: Option<PathBuf>,
+    /// What the guest may reach; without it, it has no network card.
+    #[serde(default)]
+    pub network: Option<Network>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,12 @@
 //! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
 //! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
 //!                                                   [`files`]   list, read, change, export, diff
+//!                                                   [`service`] services, connections to ports
+//!                                                   [`secrets`] what its commands may know
+//!                                                   [`shells`]  open, read, write, attach, close
 //! ```
+//!
+//! [`redaction`] takes secrets out of what comes back.
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
 //! bytes. A VM outlives the pyro that started it, so a newer engine must be able to talk to an
@@ -20,7 +25,12 @@ pub mod fault;
 pub mod files;
 pub mod frame;
 pub mod launch;
+pub mod network;
+pub mod redaction;
+pub mod secrets;
+pub mod service;
 pub mod session;
+pub mod shells;
 pub mod shim;
 pub mod step;
 pub mod template;

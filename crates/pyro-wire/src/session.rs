@@ -16,10 +16,19 @@ use crate::PROTOCOL;
 
 const MAGIC: [u8; 8] = *b"\0pyro\xf1\x7e\n";
 
-/// How many streams one session carries at once. Each may buffer 256 KiB, so this also bounds
-/// what a hostile guest can make the host hold.
-const MAX_STREAMS: usize = 256;
-const MAX_BUFFERED: usize = 128 * 1024 * 1024;
+/// How many streams the host opens at once, at most; whoever opens them counts. A session breaks
+/// when one more is opened. Each may buffer 256 KiB, so this also bounds what a hostile guest can make
+/// the host hold: of the streams that somebody opened and does not read.
+const HOST_STREAMS: usize = 1024;
+
+/// The agent lets go of a stream a little later than the host.
+const AGENT_STREAMS: usize = 2 * HOST_STREAMS;
+
+/// What one stream may buffer from the start.
+const STREAM_WINDOW: usize = 256 * 1024;
+
+/// What streams that somebody reads as fast as data comes may buffer beyond that.
+const SHARED_WINDOW: usize = 64 * 1024 * 1024;
 
 /// One stream of a session. Dropping it tells the other side that nobody listens any more.
 pub type Stream = Compat<yamux::Stream>;
@@ -105,7 +114,8 @@ pub fn host<C>(channel: C) -> (Opener, impl Future<Output = Result<(), SessionEr
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = yamux::Connection::new(channel.compat(), config(), yamux::Mode::Client);
+    let mut connection =
+        yamux::Connection::new(channel.compat(), config(HOST_STREAMS), yamux::Mode::Client);
     let (requests, mut queue) = mpsc::channel::<oneshot::Sender<yamux::Stream>>(16);
     let drive = async move {
         let mut waiting: Option<oneshot::Sender<yamux::Stream>> = None;
@@ -159,7 +169,11 @@ pub struct Acceptor<C> {
 impl<C: AsyncRead + AsyncWrite + Unpin> Acceptor<C> {
     pub fn new(channel: C) -> Self {
         Self {
-            connection: yamux::Connection::new(channel.compat(), config(), yamux::Mode::Server),
+            connection: yamux::Connection::new(
+                channel.compat(),
+                config(AGENT_STREAMS),
+                yamux::Mode::Server,
+            ),
         }
     }
 
@@ -170,10 +184,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Acceptor<C> {
     }
 }
 
-fn config() -> yamux::Config {
+fn config(streams: usize) -> yamux::Config {
     let mut config = yamux::Config::default();
-    config.set_max_num_streams(MAX_STREAMS);
-    config.set_max_connection_receive_window(Some(MAX_BUFFERED));
+    // The one must never be too small for the other, so nothing is set in between.
+    config.set_max_connection_receive_window(None);
+    config.set_max_num_streams(streams);
+    config.set_max_connection_receive_window(Some(streams * STREAM_WINDOW + SHARED_WINDOW));
     config
 }
 

@@ -1,14 +1,34 @@
 //! The shim's control socket: one [`ShimRequest`], one [`ShimReply`], and after
 //! [`ShimReply::Bridged`] the connection is a stream to the agent (see [`crate::agent`]).
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::launch::{DiskLayer, Running};
+use crate::service::ServiceState;
 
 /// File name of the socket inside the VM's folder. Connect to it through the folder's
 /// descriptor (`/proc/self/fd/N/…`), as socket addresses hold only 108 bytes.
 pub const CONTROL_SOCKET: &str = "control.sock";
+
+/// Name of the folder, inside the VM's, with what a VM that was stopped left of its services:
+/// [`SERVICES_INDEX`], and `N.stdout` and `N.stderr` for each instance `N` that wrote something.
+pub const SERVICES_FOLDER: &str = "services";
+
+/// File name of the [`KeptService`]s, as a JSON list; written last.
+pub const SERVICES_INDEX: &str = "index.json";
+
+/// The last state of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptService {
+    pub state: ServiceState,
+    /// When it was asked for its state, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Its log is not whole.
+    pub truncated: bool,
+}
 
 /// File name of the lock that the shim, and its VMM, hold for as long as the VM lives.
 pub const LIVENESS_LOCK: &str = "alive.lock";
@@ -28,6 +48,13 @@ pub enum ShimRequest {
     /// except with [`FaultCode::GuestDied`](crate::fault::FaultCode::GuestDied): then the VM is
     /// over, and the layer belongs to its disk, as it may hold what the guest wrote last.
     AddLayer(DiskLayer),
+    /// Begin to take a layer out of the running VM's root disk: neither the bottom one nor the one
+    /// that is written to. What it holds moves into the layer above it, and the guest goes on
+    /// meanwhile. [`ShimReply::Done`] says that it has begun; [`Status`] tells how far it is.
+    ///
+    /// At each moment both chains, with the layer and without what has moved already, show the
+    /// same: whatever ends the VM in the middle, the disk is right with the layer in it.
+    MergeLayer(PathBuf),
     /// Somebody works with the VM although no connection shows it: its idle time starts anew.
     Touch,
     Stop(Stop),
@@ -35,6 +62,35 @@ pub enum ShimRequest {
     Pause,
     /// Let a VM that stood still go on, for somebody.
     HandOut(HandOut),
+    /// Bind ports of this host, for a service that is about to be started. They are served from when
+    /// it is ready until it has ended, and given up when it does not appear.
+    Publish(Publish),
+    /// Give up the ports of this service.
+    Unpublish {
+        instance: u64,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// The service: see [`ServiceStart`](crate::service::ServiceStart).
+    pub instance: u64,
+    pub ports: Vec<WantedPort>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedPort {
+    /// Any free one when absent.
+    #[serde(default)]
+    pub host_port: Option<u16>,
+    pub guest_port: u16,
+}
+
+/// A port of 127.0.0.1 that leads to one of the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    pub host_port: u16,
+    pub guest_port: u16,
 }
 
 /// What a VM that waited learns when it is taken.
@@ -61,13 +117,15 @@ pub struct Stop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShimReply {
-    Status(Status),
+    Status(Box<Status>),
     Bridged,
     /// What was asked has happened.
     Done,
     /// The VMM has ended, and the folder is removed if that was asked; with `at_once` both are on
     /// their way.
     Stopped,
+    /// In the order in which they were asked for.
+    Published(Vec<Published>),
     Failed(Fault),
 }
 
@@ -89,4 +147,10 @@ pub struct Status {
     /// VM ends.
     #[serde(default)]
     pub standstill: Option<String>,
+    /// The layer that is being taken out of the disk.
+    #[serde(default)]
+    pub merging: Option<PathBuf>,
+    /// Why the last one could not be taken out; it belongs to the disk still.
+    #[serde(default)]
+    pub merge_failed: Option<String>,
 }

@@ -27,6 +27,11 @@ mod on_the_host {
     ];
 }
 
+mod on_vms {
+    use super::*;
+    crate::stories![Vm: a_killed_start_leaves_no_guest_without_its_secrets];
+}
+
 /// How often one thing is interrupted, each time later.
 fn rounds(world: &World) -> u32 {
     match world.backend {
@@ -37,7 +42,7 @@ fn rounds(world: &World) -> u32 {
 
 /// Interrupts a command at moments that are spread over the time that it takes, and looks after
 /// each.
-fn at_many_moments(
+pub(super) fn at_many_moments(
     world: &World,
     mut command: impl FnMut(u32) -> Command,
     mut look: impl FnMut(u32),
@@ -63,7 +68,7 @@ fn at_many_moments(
 }
 
 /// The mark of a killed process goes when it is old enough and somebody looks.
-fn forget_the_killed(world: &World) {
+pub(super) fn forget_the_killed(world: &World) {
     records::age_all(world);
     error::none(&finish(&mut world.pyro(["workspace", "list"])));
 }
@@ -221,6 +226,26 @@ fn a_killed_reset_leaves_a_workspace_that_works(world: &World) {
     });
     workspace.done("reset", json!({}));
     assert_eq!(the_one_round(&workspace), "round 0");
+}
+
+/// A guest that runs, and was not given what belongs into it, is nobody's workspace.
+fn a_killed_start_leaves_no_guest_without_its_secrets(world: &World) {
+    let door = CommandLine(world);
+    let secrets = json!([{ "name": "TOKEN", "value": "hunter-2-hunter" }]);
+    let workspace = Workspace::with(world, &door, json!({ "secrets": secrets }));
+    let start = |_| {
+        workspace.done("stop", json!({}));
+        world.pyro(["workspace", "start", workspace.id()])
+    };
+    at_many_moments(world, start, |round| {
+        let command = "rev /run/pyro-secrets/TOKEN && echo $T";
+        let asked = json!({ "command": command, "secret_env": { "TOKEN": "T" } });
+        let told = workspace.done("exec", asked);
+        assert_eq!(
+            told["stdout"], "retnuh-2-retnuh[REDACTED]\n",
+            "{round}: {told:#}"
+        );
+    });
 }
 
 fn a_killed_delete_leaves_a_workspace_or_none(world: &World) {

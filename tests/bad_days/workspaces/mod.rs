@@ -5,6 +5,7 @@ mod full;
 mod guests;
 mod hands;
 mod kills;
+mod snapshots;
 
 use pyro_tests::World;
 use pyro_tests::leftovers::processes;

@@ -97,12 +97,12 @@ fn a_network_is_refused_before_anything_is_made(world: &World) {
     assert_eq!(ran.code(), 1);
     assert!(
         ran.err()
-            .contains("[error] Guest networks are not built yet\n"),
+            .contains("[error] Commands that run on this host, without a VM, cannot be given"),
         "{}",
         ran.err()
     );
     assert!(
-        ran.err().contains("hint: Leave `--network`"),
+        ran.err().contains("hint: Leave the network off"),
         "{}",
         ran.err()
     );

@@ -4,7 +4,9 @@
 //! has a part in it.
 
 mod archives;
+mod attached;
 mod commands;
+mod disks;
 mod export;
 mod files;
 mod names;
@@ -12,5 +14,9 @@ mod patches;
 mod push;
 mod reset;
 mod review;
+mod secrets;
 mod seeds;
+mod services;
+mod shells;
+mod snapshots;
 mod stops;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 use pyro_api::values::CommandLine;
 
+use super::port::Page;
+
 /// Rounds before those that count: templates and page cache are filled.
 pub(crate) const WARM_UP_ROUNDS: usize = 1;
 
@@ -62,6 +64,16 @@ pub(crate) enum League {
     Seeded,
     /// What changed among very many files.
     Reviewed,
+    /// A command in a workspace that stands on snapshots.
+    DeepExec,
+    /// The same, that reads from the disk.
+    DeepRead,
+    /// Many bytes from outside.
+    Bulk,
+    /// A connection to the outside.
+    Connect,
+    /// An answer over a published port.
+    Port(Page),
 }
 
 /// What a median should not exceed.
@@ -130,8 +142,8 @@ impl Contender {
     /// Turns in each round, all of them counted.
     pub(crate) fn turns(&self) -> usize {
         match self.league {
-            Some(League::Running(_)) => IN_A_ROW,
-            Some(League::Fresh(_) | League::Seeded | League::Reviewed) | None => 1,
+            Some(League::Running(_) | League::DeepExec | League::Port(_)) => IN_A_ROW,
+            Some(_) | None => 1,
         }
     }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use super::contender::{Contender, Errand, League, Turn, Work};
+use super::port;
 use super::process::{self, Process};
 
 /// Set by `scripts/with-docker` when there is no engine.
@@ -50,8 +51,59 @@ impl Docker {
         }
     }
 
+    /// Two containers on the bridge, one of which runs this command and a port: the name of the
+    /// other, and the address of the first.
+    pub(crate) async fn bridged(&self, serve: &[&str], port: u16) -> Result<(String, String)> {
+        let [client, server] = self.bridged_containers();
+        let port = port.to_string();
+        for (name, words) in [
+            (&server, [serve, &[port.as_str()]].concat()),
+            (&client, vec!["sleep", "infinity"]),
+        ] {
+            let mut docker = Command::new("docker");
+            docker.args(["run", "--detach", "--name", name, &self.name]);
+            process::run(docker.args(words)).await?;
+        }
+        let address = "{{.NetworkSettings.IPAddress}}";
+        let address = process::text("docker", &["inspect", "--format", address, &server]).await?;
+        ensure!(!address.trim().is_empty(), "the bridge gave no address");
+        Ok((client, address.trim().to_owned()))
+    }
+
+    fn bridged_containers(&self) -> [String; 2] {
+        ["client", "server"].map(|role| format!("{}-{role}", self.name))
+    }
+
     fn seeded_container(&self) -> String {
         format!("{}-seeded", self.name)
+    }
+
+    /// Starts a container whose server is published; the port on the engine's side.
+    pub(crate) async fn publish(&self) -> Result<u16> {
+        let name = self.published_container();
+        let guest = port::GUEST_PORT.to_string();
+        let publish = format!("127.0.0.1::{guest}");
+        let run = ["run", "--detach", "--publish", &publish, "--name", &name];
+        let mut docker = Command::new("docker");
+        docker
+            .args(run)
+            .args([&self.name, "sh", "-c", port::SERVER]);
+        process::run(&mut docker).await?;
+        let bound = process::text("docker", &["port", &name, &guest]).await?;
+        let first = bound.lines().next().unwrap_or_default();
+        let (_, bound) = first.rsplit_once(':').context("docker port says nothing")?;
+        // It has to write its file first.
+        let ready = format!(
+            "until python3 -c 'import urllib.request as r; \
+             r.urlopen(\"http://127.0.0.1:{guest}/small\")' 2>/dev/null; do sleep 0.1; done"
+        );
+        let wait = ["exec", &name, "sh", "-c", &ready];
+        process::text("docker", &wait).await?;
+        Ok(bound.parse()?)
+    }
+
+    fn published_container(&self) -> String {
+        format!("{}-published", self.name)
     }
 
     async fn import(&self, rootfs: &Path) -> Result<()> {
@@ -90,8 +142,12 @@ impl Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         // Each ends soon when the engine is gone, and its folder with it.
+        let [client, server] = self.bridged_containers();
         for (what, name) in [
+            ("rm", client),
+            ("rm", server),
             ("rm", self.seeded_container()),
+            ("rm", self.published_container()),
             ("rm", self.name.clone()),
             ("rmi", self.name.clone()),
         ] {

@@ -10,7 +10,7 @@ use pyro_api::operations::vm_start::VmStart;
 use pyro_api::values::{MemMib, TtlSeconds, VcpuCount, VmRecord};
 use pyro_api::{Caller, Error, Handle};
 use pyro_engine::Engine;
-use pyro_wire::shim::{ShimReply, ShimRequest, Status};
+use pyro_wire::shim::{ShimReply, ShimRequest};
 
 use super::pyro::ENVIRONMENT;
 use super::shim;
@@ -31,6 +31,7 @@ impl Guest {
             ttl_seconds: TtlSeconds::new(TtlSeconds::MAX.into()).unwrap_or_default(),
             network: false,
             allow_host_compat: false,
+            allow_net: Vec::new(),
         };
         let created: VmRecord = engine.handle(create, &caller).await?;
         let start = VmStart {
@@ -56,12 +57,12 @@ impl Guest {
     /// The processes that keep the VM: shim and QEMU.
     pub(crate) async fn processes(&self) -> Result<Vec<u32>> {
         let reply = shim::ask(&self.folder, &ShimRequest::Status).await?;
-        let ShimReply::Status(Status {
-            shim_pid, vmm_pid, ..
-        }) = reply
-        else {
+        let ShimReply::Status(status) = &reply else {
             bail!("the shim answered something else: {reply:?}");
         };
-        Ok([Some(shim_pid), vmm_pid].into_iter().flatten().collect())
+        Ok([Some(status.shim_pid), status.vmm_pid]
+            .into_iter()
+            .flatten()
+            .collect())
     }
 }

@@ -11,11 +11,13 @@ mod bubblewrap;
 mod contender;
 mod docker;
 mod document;
+mod egress;
 mod guest;
 mod machine;
 mod mcp;
 mod memory;
 mod plain_qemu;
+mod port;
 mod process;
 mod pyro;
 mod review;
@@ -23,7 +25,9 @@ mod rootfs;
 mod scratch;
 mod seed;
 mod seeded;
+mod shell;
 mod shim;
+mod snapshots;
 mod standby;
 mod statistics;
 mod table;
@@ -42,8 +46,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use bubblewrap::Bubblewrap;
 use contender::{Contender, Part, WARM_UP_ROUNDS};
 use docker::Docker;
+use egress::Egress;
 use pyro::{ENVIRONMENT, Pyro};
 use scratch::Scratch;
+use snapshots::Snapshots;
 use table::Row;
 use workspace::Workspace;
 
@@ -133,13 +139,18 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     );
     let reset = Rc::new(Workspace::create(&engine, Some(&project)).await?);
     let used = Rc::new(Workspace::create(&engine, None).await?);
+    let snapshots = Snapshots::prepare(&engine).await?;
+    let networked = Rc::new(Egress::prepare(&engine).await?);
+    let published = Rc::new(port::serve(&engine).await?);
 
     let mut contenders = pyro.contenders();
     contenders.extend(standby::contenders(&config)?);
     contenders.extend(workspace::commands(&pyro, &used));
     contenders.extend(mcp::contenders(&pyro, &used).await?);
+    contenders.push(shell::contender(&used).await?);
     contenders.extend(seeded::contenders(&pyro, docker.as_ref(), &project));
     contenders.push(workspace::reset(&reset));
+    contenders.extend(snapshots.contenders());
     contenders.extend(review::contenders(&reviewed));
     contenders.push(plain_qemu::contender(
         path("kernel_image")?,
@@ -147,7 +158,9 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
         mem_mib.get(),
     ));
     contenders.extend(docker::contenders(docker.as_ref()));
+    contenders.extend(egress::contenders(&networked, docker.as_ref()).await?);
     contenders.extend(bubblewrap.contenders(&rootfs));
+    contenders.extend(port::contenders(&published, docker.as_ref()).await?);
 
     let load = machine::load()?;
     let rows = take_turns(contenders, rounds).await?;
@@ -157,9 +170,11 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     ));
     let times = table::times(&rows);
     drop(rows);
-    for workspace in [reviewed, reset, used] {
+    for workspace in [&*reviewed, &*reset, &*used, &published.0] {
         workspace.delete().await?;
     }
+    snapshots.delete().await?;
+    networked.delete().await?;
     drop(docker);
     let crowds = memory::measure(&engine).await?;
     report(&facts, rounds, mem_mib, &times, &table::memory(&crowds))

@@ -55,6 +55,7 @@ impl RunInStandby {
             ttl_seconds: TtlSeconds::default(),
             network: false,
             allow_host_compat: false,
+            allow_net: Vec::new(),
         };
         let started = Instant::now();
         let result = timeout(HUNG, self.engine.handle(run, &Caller::new()))

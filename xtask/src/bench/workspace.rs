@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use pyro_api::operations::workspace_create::WorkspaceCreate;
 use pyro_api::operations::workspace_delete::WorkspaceDelete;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
-use pyro_api::operations::workspace_reset::{BASELINE, WorkspaceReset};
+use pyro_api::operations::workspace_reset::WorkspaceReset;
 use pyro_api::values::{
-    CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, TimeoutSeconds, VcpuCount,
-    WorkspaceExecResult,
+    AllowNet, BASELINE, CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, SecretEnv,
+    Secrets, TimeoutSeconds, VcpuCount, WorkspaceExecResult,
 };
 use pyro_api::{Caller, Handle};
 use pyro_engine::Engine;
@@ -39,13 +39,33 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) async fn create(engine: &Arc<Engine>, seed: Option<&Path>) -> Result<Self> {
+        Self::make(engine, seed, NetworkPolicy::Off, Vec::new()).await
+    }
+
+    /// An empty one that reaches something.
+    pub(crate) async fn networked(
+        engine: &Arc<Engine>,
+        network_policy: NetworkPolicy,
+        allow_net: Vec<AllowNet>,
+    ) -> Result<Self> {
+        Self::make(engine, None, network_policy, allow_net).await
+    }
+
+    async fn make(
+        engine: &Arc<Engine>,
+        seed: Option<&Path>,
+        network_policy: NetworkPolicy,
+        allow_net: Vec<AllowNet>,
+    ) -> Result<Self> {
         let create = WorkspaceCreate {
+            secrets: Secrets::default(),
             environment: ENVIRONMENT.to_owned(),
             vcpu_count: VcpuCount::default(),
             mem_mib: MemMib::default(),
             ttl_seconds: IdleSeconds::new(IDLE_SECONDS)?,
-            network_policy: NetworkPolicy::default(),
+            network_policy,
             allow_host_compat: false,
+            allow_net,
             seed_path: seed.map(Path::to_owned),
             name: None,
             labels: Labels::default(),
@@ -71,6 +91,7 @@ impl Workspace {
 
     async fn finish(&self, command: CommandLine, limit: Duration) -> Result<WorkspaceExecResult> {
         let exec = WorkspaceExec {
+            secret_env: SecretEnv::default(),
             workspace_id: self.id.clone(),
             command,
             timeout_seconds: TimeoutSeconds::new(limit.as_secs().into())?,

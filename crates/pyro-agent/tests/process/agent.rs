@@ -243,6 +243,7 @@ fn exec(command: Command) -> Exec {
         command,
         cwd: None,
         env: Vec::new(),
+        secret_env: Vec::new(),
         timeout_ms: None,
         input: false,
         timings: false,

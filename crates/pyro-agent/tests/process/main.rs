@@ -12,5 +12,7 @@ mod exports;
 mod files;
 mod groups;
 mod looks;
+mod services;
+mod shells;
 mod starts;
 mod streams;

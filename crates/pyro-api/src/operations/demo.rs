@@ -8,7 +8,7 @@ use crate::{Cli, JsonFlag, Names, Operation};
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Demo {
-    /// Probe the internet from the guest instead (not built yet: refused)
+    /// Probe the internet from the guest instead
     #[arg(long)]
     #[serde(default)]
     pub network: bool,

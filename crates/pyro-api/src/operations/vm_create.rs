@@ -1,8 +1,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::values::{MemMib, TtlSeconds, VcpuCount, VmRecord};
-use crate::{Effect, Mcp, Names, Operation, Profile};
+use crate::values::{AllowNet, MemMib, TtlSeconds, VcpuCount, VmRecord, check_allow_net};
+use crate::{Effect, Error, Mcp, Names, Operation, Profile};
 
 /// Create a one-shot VM without starting it
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -22,7 +22,7 @@ pub struct VmCreate {
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub ttl_seconds: TtlSeconds,
-    /// Let the guest reach the internet (not built yet: refused)
+    /// Let the guest reach the internet, though not this host and the networks near it
     #[arg(long)]
     #[serde(default)]
     pub network: bool,
@@ -30,6 +30,11 @@ pub struct VmCreate {
     #[arg(long)]
     #[serde(default)]
     pub allow_host_compat: bool,
+    /// Reach this too, though it is near this host: an address, block or host name, with a port or
+    /// without, such as `10.1.0.0/16` or `db.corp:5432`; several
+    #[arg(long, value_name = "WHERE")]
+    #[serde(default)]
+    pub allow_net: Vec<AllowNet>,
 }
 
 impl Operation for VmCreate {
@@ -46,4 +51,8 @@ impl Operation for VmCreate {
         )),
         sdk: Some("create_vm"),
     };
+
+    fn check(&self) -> Result<(), Error> {
+        check_allow_net(&self.allow_net, self.network)
+    }
 }

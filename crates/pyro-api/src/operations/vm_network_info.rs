@@ -17,8 +17,25 @@ pub struct NetworkInfo {
     pub vm_id: String,
     pub network_enabled: bool,
     pub outbound_connectivity_expected: bool,
-    /// Why there is no network.
+    /// Why it reaches what it reaches.
     pub reason: String,
+    /// Always `user-mode`: the host has no device for it. Absent without a network, as the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tap_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet_cidr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// What the guest asks for names; it passes questions on to the host's name servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_servers: Option<Vec<String>>,
+    /// What it reaches although it is near the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_net: Option<Vec<String>>,
 }
 
 impl Report for NetworkInfo {

@@ -1,7 +1,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::values::{CommandLine, ExecResult, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount};
+use crate::values::{
+    AllowNet, CommandLine, ExecResult, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount,
+    check_allow_net,
+};
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
 /// Run one command in a fresh VM and delete the VM afterwards
@@ -29,7 +32,7 @@ pub struct VmRun {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ttl_seconds: TtlSeconds,
-    /// Let the guest reach the internet (not built yet: refused)
+    /// Let the guest reach the internet, though not this host and the networks near it
     #[arg(long)]
     #[serde(default)]
     pub network: bool,
@@ -37,6 +40,11 @@ pub struct VmRun {
     #[arg(long)]
     #[serde(default)]
     pub allow_host_compat: bool,
+    /// Reach this too, though it is near this host: an address, block or host name, with a port or
+    /// without, such as `10.1.0.0/16` or `db.corp:5432`; several
+    #[arg(long, value_name = "WHERE")]
+    #[serde(default)]
+    pub allow_net: Vec<AllowNet>,
 }
 
 impl Operation for VmRun {
@@ -49,16 +57,15 @@ impl Operation for VmRun {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "vm_run",
-            "Run in a fresh VM",
-            Profile::VmRun,
-            Effect::Adds,
-        )),
+        mcp: Some(
+            Mcp::new("vm_run", "Run in a fresh VM", Profile::VmRun, Effect::Adds)
+                .only_full(&["allow_net"]),
+        ),
         sdk: Some("run_in_vm"),
     };
 
     fn check(&self) -> Result<(), Error> {
-        self.command.check()
+        self.command.check()?;
+        check_allow_net(&self.allow_net, self.network)
     }
 }

@@ -2,7 +2,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    IdleSeconds, Labels, MemMib, NetworkPolicy, VcpuCount, WorkspaceName, WorkspaceRecord,
+    AllowNet, IdleSeconds, Labels, MemMib, NetworkPolicy, Secrets, VcpuCount, WorkspaceName,
+    WorkspaceRecord, check_allow_net,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile};
 
@@ -32,7 +33,7 @@ pub struct WorkspaceCreate {
     #[serde(default)]
     pub ttl_seconds: IdleSeconds,
     /// What the guest may reach
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
     #[serde(default)]
     pub network_policy: NetworkPolicy,
     /// Where no VM can run, run commands on this host, without isolation
@@ -43,6 +44,11 @@ pub struct WorkspaceCreate {
     #[arg(long)]
     #[serde(default)]
     pub seed_path: Option<PathBuf>,
+    /// Secrets for its commands, each of at most 64 KiB of text. They are kept off its disk and out
+    /// of what its commands are seen to print; `secret_env` gives one to a command
+    #[command(flatten)]
+    #[serde(default)]
+    pub secrets: Secrets,
     /// A name to find it by
     #[arg(long)]
     #[serde(default)]
@@ -51,6 +57,11 @@ pub struct WorkspaceCreate {
     #[command(flatten)]
     #[serde(default)]
     pub labels: Labels,
+    /// Reach this too, though it is near this host: an address, block or host name, with a port or
+    /// without, such as `10.1.0.0/16` or `db.corp:5432`; several
+    #[arg(long, value_name = "WHERE")]
+    #[serde(default)]
+    pub allow_net: Vec<AllowNet>,
 }
 
 impl Operation for WorkspaceCreate {
@@ -73,12 +84,14 @@ impl Operation for WorkspaceCreate {
                 Profile::WorkspaceCore,
                 Effect::Adds,
             )
-            .only_full(&["network_policy"]),
+            .only_full(&["network_policy", "secrets", "allow_net"]),
         ),
         sdk: Some("create_workspace"),
     };
 
     fn check(&self) -> Result<(), Error> {
-        self.ttl_seconds.check()
+        self.ttl_seconds.check()?;
+        self.secrets.check()?;
+        check_allow_net(&self.allow_net, self.network_policy.has_network())
     }
 }

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::values::{CommandLine, TimeoutSeconds, WorkspaceExecResult};
+use crate::values::{CommandLine, SecretEnv, TimeoutSeconds, WorkspaceExecResult};
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
 /// Run a command in a workspace, in `/workspace`
@@ -21,6 +21,11 @@ pub struct WorkspaceExec {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
+    /// Secrets of the workspace that the command gets, by their names, each with the name of the
+    /// variable for it
+    #[command(flatten)]
+    #[serde(default)]
+    pub secret_env: SecretEnv,
 }
 
 impl Operation for WorkspaceExec {
@@ -33,16 +38,20 @@ impl Operation for WorkspaceExec {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "workspace_exec",
-            "Run command",
-            Profile::WorkspaceCore,
-            Effect::Changes,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "workspace_exec",
+                "Run command",
+                Profile::WorkspaceCore,
+                Effect::Changes,
+            )
+            .only_full(&["secret_env"]),
+        ),
         sdk: Some("exec_workspace"),
     };
 
     fn check(&self) -> Result<(), Error> {
-        self.command.check()
+        self.command.check()?;
+        self.secret_env.check()
     }
 }

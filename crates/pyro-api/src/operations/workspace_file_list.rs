@@ -61,6 +61,21 @@ pub struct FileEntry {
     pub modified_at: f64,
 }
 
+impl FileEntry {
+    pub(super) fn report(&self, text: &mut Text) {
+        let target = self.link_target.as_ref();
+        let target = target
+            .map(|target| format!(" -> {}", plain(target)))
+            .unwrap_or_default();
+        text.out(format!(
+            "{} [{}] size={}{target}",
+            plain(&self.path),
+            self.artifact_type,
+            self.size_bytes
+        ));
+    }
+}
+
 impl Report for FileListing {
     fn report(&self, text: &mut Text) {
         text.out(format!(
@@ -69,16 +84,7 @@ impl Report for FileListing {
             yes_no(self.recursive)
         ));
         for entry in &self.entries {
-            let target = entry.link_target.as_ref();
-            let target = target
-                .map(|target| format!(" -> {}", plain(target)))
-                .unwrap_or_default();
-            text.out(format!(
-                "{} [{}] size={}{target}",
-                plain(&entry.path),
-                entry.artifact_type,
-                entry.size_bytes
-            ));
+            entry.report(text);
         }
         if self.truncated {
             text.err(format!(

@@ -1,13 +1,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::WorkspaceRecord;
+use crate::values::{BASELINE, SnapshotKind, WorkspaceRecord};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Bring a workspace back to its first state, or to a snapshot
 ///
-/// A fresh VM on that state of the disk: whatever ran is ended and later changes are gone. Id,
-/// name, labels and command history stay.
+/// A fresh VM on that state of the whole disk: whatever ran is ended and later changes are gone.
+/// Id, name, labels, snapshots and command history stay.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceReset {
@@ -18,9 +18,6 @@ pub struct WorkspaceReset {
     #[serde(default = "baseline")]
     pub snapshot: String,
 }
-
-/// The snapshot that every workspace has: its first state.
-pub const BASELINE: &str = "baseline";
 
 fn baseline() -> String {
     BASELINE.to_owned()
@@ -43,23 +40,14 @@ pub struct ResetSource {
     pub bytes_written: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum SnapshotKind {
-    Baseline,
-    Named,
-}
-
 impl Report for Reset {
     fn report(&self, text: &mut Text) {
         self.workspace.report_as("Reset workspace ID", text);
         let source = &self.workspace_reset;
-        let kind = match source.kind {
-            SnapshotKind::Baseline => "baseline",
-            SnapshotKind::Named => "named",
-        };
-        text.field("Reset source", format!("{} ({kind})", source.snapshot_name));
+        text.field(
+            "Reset source",
+            format!("{} ({})", source.snapshot_name, source.kind),
+        );
         text.field(
             "Reset restore",
             format!(

@@ -145,6 +145,10 @@ bounded! {
     ReadBytes, "max_bytes", 1..=1_048_576, default 65_536
 }
 bounded! {
+    /// How much of a file on a stopped disk is read, in bytes.
+    DiskReadBytes, "max_bytes", 1..=u32::MAX, default 65_536
+}
+bounded! {
     /// How many entries a listing shows.
     MaxEntries, "max_entries", 1..=1_000_000, default 10_000
 }
@@ -156,6 +160,23 @@ bounded! {
     /// How long nobody may use a workspace before its VM is stopped, in seconds; 0 is for ever.
     /// The first minute is not on offer.
     IdleSeconds, "ttl_seconds", 0..=2_592_000, default 600
+}
+
+bounded! {
+    /// Width of a shell's terminal, in columns.
+    ShellCols, "cols", 1..=500, default 120
+}
+bounded! {
+    /// Height of a shell's terminal, in rows.
+    ShellRows, "rows", 1..=500, default 30
+}
+bounded! {
+    /// How much of a shell's output is read, in characters.
+    MaxChars, "max_chars", 1..=u32::MAX, default 65_536
+}
+bounded! {
+    /// How long a shell has to be silent, in milliseconds.
+    WaitForIdleMs, "wait_for_idle_ms", 1..=10_000, default 300
 }
 
 impl IdleSeconds {
@@ -173,6 +194,19 @@ impl IdleSeconds {
             _ => Ok(()),
         }
     }
+}
+
+bounded! {
+    /// How long a service may take to be ready, in seconds.
+    ReadyTimeoutSeconds, "ready_timeout_seconds", 1..=u32::MAX, default 30
+}
+bounded! {
+    /// The longest pause between two looks whether a service is ready, in milliseconds.
+    ReadyIntervalMs, "ready_interval_ms", 1..=u32::MAX, default 500
+}
+bounded! {
+    /// How many lines of a log are shown, from its end.
+    TailLines, "tail_lines", 1..=u32::MAX, default 200
 }
 
 bounded! {

@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 const MAX_CHARS: usize = 120;
-const KEY_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
+pub(super) const KEY_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 
 /// A text that breaks the rule of what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +75,7 @@ impl JsonSchema for WorkspaceName {
     }
 }
 
-/// The key of a label, or the name of a snapshot.
+/// The key of a label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LabelKey(String);
@@ -90,18 +90,7 @@ impl FromStr for LabelKey {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        let given = text.trim();
-        let mut chars = given.chars();
-        let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
-        let rest = chars.all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-        if first && rest && given.len() <= 64 {
-            Ok(Self(given.to_owned()))
-        } else {
-            Err(InvalidText::Pattern {
-                what: "label key",
-                given: given.to_owned(),
-            })
-        }
+        word("label key", text).map(Self)
     }
 }
 
@@ -237,6 +226,19 @@ fn pair(text: &str) -> Result<(LabelKey, String), InvalidText> {
         given: text.to_owned(),
     })?;
     Ok((key.parse()?, line("label value", value)?))
+}
+
+/// One word that can be part of a file's name, trimmed.
+pub(super) fn word(what: &'static str, text: &str) -> Result<String, InvalidText> {
+    let given = text.trim().to_owned();
+    let mut chars = given.chars();
+    let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = chars.all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if first && rest && given.len() <= 64 {
+        Ok(given)
+    } else {
+        Err(InvalidText::Pattern { what, given })
+    }
 }
 
 /// One line, trimmed, of 1 to 120 characters.

@@ -1,26 +1,43 @@
 //! The kinds of value that operations take and return. A rule on one value lives in its parser,
 //! so that it holds on every surface.
 
+pub mod allow_net;
 pub mod bounded;
 pub mod command;
+pub mod detach_keys;
 pub mod environment;
 pub mod exec;
 pub mod label;
 pub mod platform;
+pub mod ports;
+pub mod secret_env;
+pub mod secrets;
+pub mod service;
+pub mod shell;
+pub mod snapshot;
 pub mod text_source;
 pub mod vm;
 pub mod workspace;
 pub mod workspace_exec;
 
+pub use allow_net::{AllowNet, AllowedTo, InvalidAllowNet, check_allow_net};
 pub use bounded::{
-    BenchRounds, IdleSeconds, InvalidValue, MaxEntries, MemMib, PatchBytes, ReadBytes,
-    StandbyCount, TimeoutSeconds, TtlSeconds, VcpuCount,
+    BenchRounds, DiskReadBytes, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib,
+    PatchBytes, ReadBytes, ReadyIntervalMs, ReadyTimeoutSeconds, ShellCols, ShellRows,
+    StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs,
 };
 pub use command::CommandLine;
+pub use detach_keys::DetachKeys;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
 pub use platform::Platform;
+pub use ports::{PortWish, PortWishes, PublishedPort};
+pub use secret_env::SecretEnv;
+pub use secrets::{SecretSource, Secrets};
+pub use service::{Readiness, ReadinessKind, ServiceName, ServiceRecord, ServiceState, StopReason};
+pub use shell::{ShellRecord, ShellSignal, ShellState};
+pub use snapshot::{BASELINE, Snapshot, SnapshotKind, SnapshotName};
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{

@@ -14,18 +14,41 @@ pub const WORKSPACE_PATH: &str = "/workspace";
 
 /// What a workspace may reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(try_from = "String")]
 pub enum NetworkPolicy {
     /// Nothing: the guest has no network device
     #[default]
     #[serde(rename = "off")]
     Off,
-    /// The internet, not this host nor its networks (not built yet: refused)
+    /// The internet, though not this host and the networks near it
     #[serde(rename = "egress")]
     Egress,
-    /// Also services that are reached from this host (not built yet: refused)
+    /// Also services that are reached from this host
     #[serde(rename = "egress+published-ports")]
     #[value(name = "egress+published-ports")]
     EgressPublishedPorts,
+}
+
+impl NetworkPolicy {
+    /// Whether the guest has a network card.
+    pub fn has_network(self) -> bool {
+        self != Self::Off
+    }
+}
+
+impl TryFrom<String> for NetworkPolicy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "off" => Ok(Self::Off),
+            "egress" => Ok(Self::Egress),
+            "egress+published-ports" => Ok(Self::EgressPublishedPorts),
+            _ => Err(format!(
+                "`{text}` is no network policy: it is `off`, `egress` or `egress+published-ports`"
+            )),
+        }
+    }
 }
 
 impl JsonSchema for NetworkPolicy {

@@ -46,10 +46,12 @@ pub(crate) struct Finished {
     pub(crate) runs_on: bool,
 }
 
-/// Runs a command over a stream to the agent. Dropping the future ends the command.
+/// Runs a command over a stream to the agent. `secret_env` names secrets of the guest, each with the
+/// variable that shows it to the command. Dropping the future ends the command.
 pub(crate) async fn run(
     stream: UnixStream,
     command: &CommandLine,
+    secret_env: &[(String, String)],
     timeout_seconds: u32,
     caller: &Caller,
 ) -> Result<Finished, CommandError> {
@@ -66,6 +68,7 @@ pub(crate) async fn run(
         },
         cwd: None,
         env: Vec::new(),
+        secret_env: secret_env.to_vec(),
         timeout_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         input: input.is_some(),
         timings: step::is_heard(),

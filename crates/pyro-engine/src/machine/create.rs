@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use pyro_api::values::{ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
+use pyro_api::values::{AllowNet, ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::Installed;
+use pyro_wire::network::GUEST_V4;
 use pyro_wire::reached;
 
 use super::folder::VmFolder;
-use super::{disk, now};
+use super::{disk, network, now};
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::error::catalog_failed;
@@ -26,6 +27,8 @@ pub(crate) struct Wanted<'a> {
     /// How long it lives at least, whatever the time to live says, in seconds.
     pub(crate) at_least_seconds: u32,
     pub(crate) network: bool,
+    /// What it reaches although it is near the host.
+    pub(crate) allow_net: &'a [AllowNet],
     pub(crate) allow_host_compat: bool,
 }
 
@@ -61,16 +64,11 @@ impl Engine {
         caller: &Caller,
     ) -> Result<(VmRecord, Base), Error> {
         let spec = pyro_catalog::find(wanted.environment).map_err(catalog_failed)?;
-        if wanted.network {
-            return Err(
-                Error::new(ErrorCode::Unsupported, "Guest networks are not built yet").hint(
-                    "Leave `--network` (or `network`) out; the guest then has no network device",
-                ),
-            );
-        }
         // In hand until the record says that the VM stands on it.
         let mut mounted = None;
-        let base = match self.backend(wanted.allow_host_compat)? {
+        let backend = self.backend(wanted.allow_host_compat)?;
+        network::check(backend, wanted.network)?;
+        let base = match backend {
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
                 let installed = self.ensure(spec, caller).await?;
@@ -78,6 +76,7 @@ impl Engine {
                 let shape = Shape {
                     vcpu_count: wanted.vcpu_count.get(),
                     mem_mib: wanted.mem_mib.get(),
+                    network: wanted.network,
                 };
                 mounted = self
                     .template(&installed, shape, Kind::Mounted, caller)
@@ -103,9 +102,9 @@ impl Engine {
             created_at,
             expires_at: created_at + wanted.lives(),
             state: VmState::Created,
-            network_enabled: false,
+            network_enabled: wanted.network,
             allow_host_compat: wanted.allow_host_compat,
-            guest_ip: None,
+            guest_ip: wanted.network.then(|| GUEST_V4.to_string()),
             tap_name: None,
             execution_mode: ExecutionMode::Pending,
             accelerator: None,
@@ -224,8 +223,9 @@ fn metadata(
             "environment_version".to_owned(),
             pyro_catalog::ENVIRONMENT_VERSION.to_owned(),
         ),
-        ("network_enabled".to_owned(), "false".to_owned()),
+        ("network_enabled".to_owned(), wanted.network.to_string()),
     ]);
+    metadata.extend(network::facts(wanted.allow_net));
     if let Base::Image(image) = base {
         metadata.extend(image_facts(image, mounted));
     }

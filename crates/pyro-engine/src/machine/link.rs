@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::launch::DiskLayer;
-use pyro_wire::shim::{CONTROL_SOCKET, HandOut, ShimReply, ShimRequest, Status, Stop};
+use pyro_wire::shim::{
+    CONTROL_SOCKET, HandOut, Publish, Published, ShimReply, ShimRequest, Status, Stop,
+};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -49,7 +52,7 @@ pub(crate) async fn agent(folder: &VmFolder) -> Result<UnixStream, LinkError> {
 /// What the shim knows of its VM.
 pub(crate) async fn status(folder: &VmFolder) -> Result<Status, LinkError> {
     match ask(folder, &ShimRequest::Status, ANSWER).await?.1 {
-        ShimReply::Status(status) => Ok(status),
+        ShimReply::Status(status) => Ok(*status),
         _ => Err(LinkError::Confused),
     }
 }
@@ -70,6 +73,11 @@ pub(crate) async fn add_layer(folder: &VmFolder, layer: DiskLayer) -> Result<(),
     }
 }
 
+/// Begins to take a layer out of the running VM's disk.
+pub(crate) async fn merge_layer(folder: &VmFolder, layer: PathBuf) -> Result<(), LinkError> {
+    done(folder, &ShimRequest::MergeLayer(layer)).await
+}
+
 /// Ends the VM and waits until it is gone.
 pub(crate) async fn stop(folder: &VmFolder, stop: Stop) -> Result<(), LinkError> {
     let patience = ANSWER + Duration::from_millis(stop.grace_ms);
@@ -87,6 +95,23 @@ pub(crate) async fn pause(folder: &VmFolder) -> Result<(), LinkError> {
 /// Lets a VM that stood still go on, until that time, in milliseconds since 1970.
 pub(crate) async fn hand_out(folder: &VmFolder, expires_at_ms: u64) -> Result<(), LinkError> {
     done(folder, &ShimRequest::HandOut(HandOut { expires_at_ms })).await
+}
+
+/// Binds ports of this host for a service that is about to be started.
+pub(crate) async fn publish(
+    folder: &VmFolder,
+    request: Publish,
+) -> Result<Vec<Published>, LinkError> {
+    let wanted = request.ports.len();
+    match ask(folder, &ShimRequest::Publish(request), ANSWER).await?.1 {
+        ShimReply::Published(published) if published.len() == wanted => Ok(published),
+        _ => Err(LinkError::Confused),
+    }
+}
+
+/// Gives up the ports of a service.
+pub(crate) async fn unpublish(folder: &VmFolder, instance: u64) -> Result<(), LinkError> {
+    done(folder, &ShimRequest::Unpublish { instance }).await
 }
 
 async fn done(folder: &VmFolder, request: &ShimRequest) -> Result<(), LinkError> {

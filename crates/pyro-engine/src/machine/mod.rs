@@ -18,6 +18,7 @@ pub(crate) mod folder;
 pub(crate) mod launch;
 pub(crate) mod link;
 pub(crate) mod lookup;
+pub(crate) mod network;
 pub(crate) mod one_shot;
 pub(crate) mod output;
 pub(crate) mod owner;

@@ -110,7 +110,7 @@ impl Engine {
             Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
         };
         reached!("line to the agent open");
-        match command::run(stream, command, timeout.get(), caller).await {
+        match command::run(stream, command, &[], timeout.get(), caller).await {
             Ok(finished) => Ok(finished),
             Err(CommandError::CallerGone) => Err(cancelled()),
             Err(CommandError::Refused { fault }) => Err(command_refused(vm_id, fault)),

@@ -33,6 +33,7 @@ impl Engine {
             ttl_seconds: run.ttl_seconds,
             at_least_seconds: run.timeout_seconds.get().saturating_add(AROUND_THE_COMMAND),
             network: run.network,
+            allow_net: &run.allow_net,
             allow_host_compat: run.allow_host_compat,
         };
         if let Some(record) = self.take_standby(&wanted).await {

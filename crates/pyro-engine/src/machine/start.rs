@@ -7,12 +7,13 @@ use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::{CatalogError, Installed, Kernel};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::launch::{AcceleratorChoice, DiskLayer, LaunchSpec, Machine, Process, Qemu};
+use pyro_wire::network::Network;
 use pyro_wire::{PROTOCOL, reached, step};
 
 use super::create::Base;
 use super::folder::VmFolder;
 use super::launch::{LaunchError, Launched, launch};
-use super::{disk, sweep};
+use super::{disk, network, sweep};
 use crate::config::{Backend, on_path};
 use crate::engine::Engine;
 use crate::error::catalog_failed;
@@ -209,6 +210,7 @@ impl Engine {
     }
 
     /// A machine of QEMU's on a chain of layers, booted or resumed.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the machine")]
     pub(crate) fn qemu_machine(
         &self,
         installed: &Installed,
@@ -216,6 +218,7 @@ impl Engine {
         vcpu_count: u32,
         mem_mib: u32,
         template: Option<&Template>,
+        network: Option<Network>,
         folder: &VmFolder,
     ) -> Result<Qemu, Error> {
         let agent = self.config().agent()?;
@@ -234,6 +237,7 @@ impl Engine {
             mem_mib,
             disk,
             template: template.map(Template::guest),
+            network,
         })
     }
 
@@ -252,6 +256,7 @@ impl Engine {
             shape: Shape {
                 vcpu_count: record.vcpu_count,
                 mem_mib: record.mem_mib,
+                network: record.network_enabled,
             },
             chain: disk,
             // The record of a VM whose start failed half-way says nothing of the guest that had
@@ -277,6 +282,9 @@ impl Engine {
                     record.vcpu_count,
                     record.mem_mib,
                     template,
+                    record
+                        .network_enabled
+                        .then(|| network::of_record(&record.metadata)),
                     &folder,
                 )
                 .map(Machine::Qemu)?,

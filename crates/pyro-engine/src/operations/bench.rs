@@ -92,6 +92,7 @@ async fn run(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<ExecResu
         ttl_seconds: TtlSeconds::default(),
         network: false,
         allow_host_compat: false,
+        allow_net: Vec::new(),
     };
     engine.handle(run, caller).await
 }
@@ -105,6 +106,7 @@ async fn in_running(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<f
         ttl_seconds: TtlSeconds::default(),
         network: false,
         allow_host_compat: false,
+        allow_net: Vec::new(),
     };
     let vm_id = engine.handle(create, caller).await?.vm_id;
     let start = VmStart {

@@ -25,6 +25,7 @@ impl Handle<Demo> for Engine {
             ttl_seconds: Default::default(),
             network: demo.network,
             allow_host_compat: false,
+            allow_net: Vec::new(),
         };
         self.run_once(&run, caller).await
     }

@@ -221,7 +221,7 @@ impl Engine {
             capabilities: Capabilities {
                 supports_vm_boot: works,
                 supports_guest_exec: works,
-                supports_guest_network: false,
+                supports_guest_network: works,
                 reason: issues.first().cloned(),
             },
             catalog_version: pyro_catalog::CATALOG_VERSION.to_owned(),

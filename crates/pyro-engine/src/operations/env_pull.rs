@@ -15,6 +15,7 @@ impl Handle<EnvPull> for Engine {
         let usual = Shape {
             vcpu_count: VcpuCount::default().get(),
             mem_mib: MemMib::default().get(),
+            network: false,
         };
         // The mounted one last: where there is room for one only, it is the one that pays.
         for kind in [Kind::Bare, Kind::Mounted] {

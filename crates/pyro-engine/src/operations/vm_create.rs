@@ -16,6 +16,7 @@ impl Handle<VmCreate> for Engine {
             ttl_seconds: create.ttl_seconds,
             at_least_seconds: 0,
             network: create.network,
+            allow_net: &create.allow_net,
             allow_host_compat: create.allow_host_compat,
         };
         Ok(self.create_vm(&wanted, caller).await?.0)

@@ -1,41 +1,26 @@
-use pyro_api::operations::workspace_reset::{
-    BASELINE, Reset, ResetSource, SnapshotKind, WorkspaceReset,
-};
-use pyro_api::{Caller, Error, ErrorCode, Handle};
+use pyro_api::operations::workspace_reset::{Reset, WorkspaceReset};
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 use crate::workspace::lock::Hold;
+use crate::workspace::snapshots::Target;
 
 impl Handle<WorkspaceReset> for Engine {
     async fn handle(&self, asked: WorkspaceReset, caller: &Caller) -> Result<Reset, Error> {
-        let snapshot = asked.snapshot.trim();
-        let id = self
-            .find_workspace(&asked.workspace_id)?
-            .record
-            .workspace_id;
-        if snapshot != BASELINE {
-            return Err(Error::new(
-                ErrorCode::UnknownSnapshot,
-                format!("Workspace `{id}` has no snapshot `{snapshot}`"),
-            )
-            .hint("`baseline` is its first state"));
-        }
-        let _held = self
-            .workspace_folder(&id)
-            .hold(&id, Hold::Exclusive)
-            .await?;
-        let stored = self.reload_workspace(&id)?;
-        let stored = self.reset_workspace(stored, caller).await?;
-        let seed = stored.record.workspace_seed.clone();
+        let found = self.find_workspace(&asked.workspace_id)?;
+        let id = &found.record.workspace_id;
+        let name = asked.snapshot.trim();
+        // Before anything is waited for.
+        Target::find(&found, name)?;
+        let _held = self.workspace_folder(id).hold(id, Hold::Exclusive).await?;
+        let stored = self.reload_workspace(id)?;
+        let stored = self.settled(stored).await?;
+        let target = Target::find(&stored, name)?;
+        let stored = self.reset_workspace(stored, &target, caller).await?;
+        let workspace_reset = target.source(&stored);
         Ok(Reset {
             workspace: self.shown(stored, false).await,
-            workspace_reset: ResetSource {
-                snapshot_name: BASELINE.to_owned(),
-                kind: SnapshotKind::Baseline,
-                destination: seed.destination,
-                entry_count: seed.entry_count,
-                bytes_written: seed.bytes_written,
-            },
+            workspace_reset,
         })
     }
 }

@@ -6,12 +6,16 @@
 
 mod history;
 mod json;
+mod services;
+#[cfg(test)]
+pub(crate) mod testing;
 mod vms;
 mod workspaces;
 
 pub(crate) use history::Command;
+pub(crate) use services::{KeptLog, StoredService};
 pub(crate) use vms::{Admission, StoredVm};
-pub(crate) use workspaces::StoredWorkspace;
+pub(crate) use workspaces::{StoredSnapshot, StoredWorkspace};
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};

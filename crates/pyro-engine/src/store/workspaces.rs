@@ -1,10 +1,13 @@
 //! Records of workspaces.
 
+use std::collections::BTreeMap;
+
 use pyro_api::values::{VmState, WorkspaceRecord};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::json::Json;
+use super::services::StoredService;
 use super::{Store, StoreError};
 
 /// A workspace's record, with what only the engine needs to know.
@@ -22,6 +25,27 @@ pub(crate) struct StoredWorkspace {
     pub(crate) baseline_layers: usize,
     /// The template whose disk layer lies below them.
     pub(crate) template: Option<String>,
+    /// By name.
+    #[serde(default)]
+    pub(crate) services: BTreeMap<String, StoredService>,
+    /// Its named snapshots, oldest first.
+    #[serde(default)]
+    pub(crate) snapshots: Vec<StoredSnapshot>,
+}
+
+/// A state that was kept under a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredSnapshot {
+    pub(crate) name: String,
+    pub(crate) created_at: f64,
+    pub(crate) entry_count: u64,
+    pub(crate) bytes_written: u64,
+    /// Its disk: layers of the workspace, bottom first, of which no one is written to any more.
+    #[serde(default)]
+    pub(crate) layers: Vec<String>,
+    /// In place of a disk, where commands run on the host: the name of a copy of the files.
+    #[serde(default)]
+    pub(crate) tree: Option<String>,
 }
 
 impl Store {

@@ -11,6 +11,7 @@ use pyro_wire::PROTOCOL;
 use pyro_wire::agent::{Command as GuestCommand, Prepare};
 use pyro_wire::fault::Fault;
 use pyro_wire::launch::Qemu;
+use pyro_wire::network::Network;
 use pyro_wire::template::{TemplateBuilt, TemplateSpec};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
@@ -135,6 +136,7 @@ impl Engine {
                 mem_mib: shape.mem_mib,
                 disk,
                 template: None,
+                network: shape.network.then(Network::default),
             },
             prepare,
             folder: folder.join(GUEST),

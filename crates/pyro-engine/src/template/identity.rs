@@ -57,6 +57,8 @@ pub(crate) struct Identity {
     initramfs: String,
     vcpu_count: u32,
     mem_mib: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    network: bool,
     accelerator: AcceleratorChoice,
     /// Whether KVM works is found out once per start of the host, and so are templates.
     host_boot: String,
@@ -71,6 +73,7 @@ impl Identity {
         Shape {
             vcpu_count: self.vcpu_count,
             mem_mib: self.mem_mib,
+            network: self.network,
         }
     }
 
@@ -118,6 +121,7 @@ impl Engine {
                 .into_owned(),
             vcpu_count: shape.vcpu_count,
             mem_mib: shape.mem_mib,
+            network: shape.network,
             accelerator: self.config().accelerator,
             host_boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
                 .unwrap_or_default()

@@ -45,6 +45,8 @@ const CACHE_FACTS: [&str; 3] = ["environment_install_dir", "kernel_image", "root
 pub(crate) struct Shape {
     pub(crate) vcpu_count: u32,
     pub(crate) mem_mib: u32,
+    /// With a network card.
+    pub(crate) network: bool,
 }
 
 /// What a VM is about to start on.
@@ -131,6 +133,7 @@ impl Engine {
             ("environment", installed.spec.name.to_owned()),
             ("vcpu_count", shape.vcpu_count.to_string()),
             ("mem_mib", shape.mem_mib.to_string()),
+            ("network", shape.network.to_string()),
         ];
         caller
             .emit(Event::Phase {

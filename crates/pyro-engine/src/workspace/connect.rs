@@ -58,14 +58,7 @@ impl Engine {
             let _held = folder.hold(&id, Hold::Exclusive).await?;
             let stored = self.reload_workspace(&id)?;
             if stored.record.state != VmState::Started {
-                caller
-                    .emit(Event::Phase {
-                        scope: "workspace",
-                        phase: "start",
-                        fields: vec![("workspace_id", id.clone())],
-                    })
-                    .map_err(|_| cancelled())?;
-                self.start_workspace(&stored, caller).await?;
+                self.wake_workspace(&stored, caller).await?;
                 started = true;
             }
         }
@@ -73,6 +66,22 @@ impl Engine {
             Some(error) => link_broken(&id, doing, &error),
             None => went_away(&id, doing, None),
         })
+    }
+
+    /// Starts a stopped workspace for something else, and says so. The lock is held exclusively.
+    pub(crate) async fn wake_workspace(
+        &self,
+        stored: &StoredWorkspace,
+        caller: &Caller,
+    ) -> Result<StoredWorkspace, Error> {
+        caller
+            .emit(Event::Phase {
+                scope: "workspace",
+                phase: "start",
+                fields: vec![("workspace_id", stored.record.workspace_id.clone())],
+            })
+            .map_err(|_| cancelled())?;
+        self.start_workspace(stored, caller).await
     }
 
     /// Another line to the same VM.

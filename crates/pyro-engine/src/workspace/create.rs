@@ -5,22 +5,24 @@ use std::time::Duration;
 
 use pyro_api::operations::workspace_create::WorkspaceCreate;
 use pyro_api::values::{
-    ExecutionMode, NetworkPolicy, SeedMode, VmState, WORKSPACE_PATH, WorkspaceRecord, WorkspaceSeed,
+    ExecutionMode, SeedMode, VmState, WORKSPACE_PATH, WorkspaceRecord, WorkspaceSeed,
 };
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_wire::files::Change;
+use pyro_wire::network::GUEST_V4;
 
 use super::errors::{link_broken, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
 use super::lock::Hold;
+use super::secrets::GivenSecrets;
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts, random_hex};
 use crate::machine::start::cancelled;
-use crate::machine::{disk, link, now};
+use crate::machine::{disk, link, network, now};
 use crate::store::StoredWorkspace;
 use crate::template::{Kind, Shape, Template};
 
@@ -35,27 +37,26 @@ impl Engine {
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
-        if asked.network_policy != NetworkPolicy::Off {
-            return Err(
-                Error::new(ErrorCode::Unsupported, "Guest networks are not built yet")
-                    .hint("Leave `--network-policy` (`network_policy`) out"),
-            );
-        }
+        let backend = self.backend(asked.allow_host_compat)?;
+        network::check(backend, asked.network_policy.has_network())?;
         // A seed that cannot be taken is refused before anything is made.
         let seed = match asked.seed_path.clone() {
             None => None,
             Some(path) => Some(Incoming::open(path, caller).await?),
         };
+        let secrets = GivenSecrets::read(&asked.secrets, caller).await?;
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
         let mut mounted = None;
-        let base = match self.backend(asked.allow_host_compat)? {
+        let base = match backend {
+            Backend::Process if !secrets.is_empty() => return Err(no_secrets_on_the_host()),
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
                 let installed = self.ensure(spec, caller).await?;
                 let shape = Shape {
                     vcpu_count: asked.vcpu_count.get(),
                     mem_mib: asked.mem_mib.get(),
+                    network: asked.network_policy.has_network(),
                 };
                 mounted = self
                     .template(&installed, shape, Kind::Mounted, caller)
@@ -71,12 +72,17 @@ impl Engine {
             Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
         })?;
         let stored = StoredWorkspace {
-            record: new_record(id.clone(), asked, &base, mounted.as_ref()),
+            record: WorkspaceRecord {
+                secrets: secrets.public().to_vec(),
+                ..new_record(id.clone(), asked, &base, mounted.as_ref())
+            },
             maker: Some(self.owner()?.id().to_owned()),
             generation: 0,
             layers: Vec::new(),
             baseline_layers: 0,
+            services: BTreeMap::new(),
             template: mounted.as_ref().map(|template| template.name()),
+            snapshots: Vec::new(),
         };
         // The record comes first, and says that it is not finished.
         self.store()?.put_workspace(&stored)?;
@@ -85,7 +91,10 @@ impl Engine {
             engine: self,
             id: Some(id.clone()),
         };
-        match self.make_workspace(stored, &base, seed, caller).await {
+        match self
+            .make_workspace(stored, &base, seed, secrets, caller)
+            .await
+        {
             Ok(stored) => {
                 unfinished.finish();
                 Ok(stored)
@@ -104,6 +113,7 @@ impl Engine {
         mut stored: StoredWorkspace,
         base: &Base,
         seed: Option<Incoming>,
+        secrets: GivenSecrets,
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let id = stored.record.workspace_id.clone();
@@ -123,6 +133,9 @@ impl Engine {
         folder.create().map_err(failed)?;
         folder.mark_as_debris().map_err(failed)?;
         let _held = folder.hold(&id, Hold::Exclusive).await?;
+        self.keep_secrets(&id, &secrets)?;
+        // Whoever starts a VM gets them where every later start does.
+        drop(secrets);
         match base {
             Base::Image(image) => stored
                 .layers
@@ -220,6 +233,15 @@ impl Engine {
     }
 }
 
+fn no_secrets_on_the_host() -> Error {
+    Error::new(
+        ErrorCode::Unsupported,
+        "Commands that run on the host can have no secrets",
+    )
+    .because("without a VM there is no memory of a guest to keep them in")
+    .hint("Leave secrets out, or use a host that runs VMs (`pyro doctor`)")
+}
+
 /// Gives what the disk stands on a second name in the workspace's folder. Where that cannot be done
 /// (a cache on another file system) the workspace depends on the cache.
 fn keep_ground(folder: &WorkspaceFolder, image: &Image) {
@@ -308,6 +330,8 @@ fn new_record(
             asked.network_policy.to_string(),
         ),
     ]);
+    metadata.extend(network::facts(&asked.allow_net));
+    let has_network = asked.network_policy.has_network();
     if let Base::Image(image) = base {
         metadata.extend(image_facts(image, mounted));
     }
@@ -326,9 +350,9 @@ fn new_record(
         expires_at: 0.0,
         state: VmState::Created,
         network_policy: asked.network_policy,
-        network_enabled: false,
+        network_enabled: has_network,
         allow_host_compat: asked.allow_host_compat,
-        guest_ip: None,
+        guest_ip: has_network.then(|| GUEST_V4.to_string()),
         tap_name: None,
         execution_mode: ExecutionMode::Pending,
         workspace_path: WORKSPACE_PATH.to_owned(),

@@ -4,9 +4,9 @@
 use pyro_api::operations::workspace_diff::{DiffEntry, DiffStatus, DiffSummary};
 use pyro_wire::files::{EntryKind, Meta};
 
-use super::baseline::{Tree, TreeError};
 use super::files::Changed;
 use super::text_diff::{MAX_SIDE, Side, text_diff};
+use super::tree::{Tree, TreeError};
 use super::words::{artifact_type, octal};
 
 /// Entries with their patches.

@@ -65,6 +65,25 @@ pub(crate) fn went_away(id: &str, doing: &str, ended: Option<Ended>) -> Error {
     .hint(hint)
 }
 
+/// What the agent answered to a request about a service.
+pub(crate) fn service_refused(what: String, fault: Fault) -> Error {
+    let (code, hint) = match fault.code {
+        FaultCode::NotFound => (
+            ErrorCode::InvalidArgument,
+            "See that its folder exists and that the workspace has the secrets",
+        ),
+        FaultCode::Conflict => (
+            ErrorCode::Conflict,
+            "Stop it first with `pyro workspace service stop` (`service_stop`), or use another name",
+        ),
+        FaultCode::Refused => (ErrorCode::InvalidArgument, "Nothing was started"),
+        _ => (ErrorCode::Internal, "Nothing was started"),
+    };
+    let mut error = Error::new(code, what).because(fault.message);
+    error.causes.extend(fault.detail);
+    error.hint(hint)
+}
+
 /// What the agent answered to a request about files.
 pub(crate) fn refused(what: String, fault: Fault) -> Error {
     let (code, hint) = match fault.code {

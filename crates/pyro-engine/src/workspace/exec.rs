@@ -12,6 +12,7 @@ use super::errors::{refused, unknown, went_away};
 use super::find::last_words;
 use super::lock::Hold;
 use super::log_files::Recorder;
+use super::secrets::check_secret_env;
 use crate::engine::Engine;
 use crate::error::host_io;
 use crate::machine::command::{self, CommandError};
@@ -40,6 +41,13 @@ impl Engine {
         caller: &Caller,
     ) -> Result<WorkspaceExecResult, Error> {
         let doing = "run the command to its end";
+        if !asked.secret_env.is_empty() {
+            // Not worth starting a VM for.
+            check_secret_env(
+                &self.find_workspace(&asked.workspace_id)?,
+                &asked.secret_env,
+            )?;
+        }
         let Connected {
             stored,
             stream,
@@ -48,17 +56,20 @@ impl Engine {
         let record = &stored.record;
         let id = &record.workspace_id;
         let folder = self.workspace_folder(id);
+        let unspoken = self.unspoken(&stored)?;
         let recorder = Recorder::new(&folder, caller.clone())
             .map(Arc::new)
             .map_err(|error| host_io("The output could not be kept", &error))?;
         let listening = caller.clone().with_events(recorder.clone());
         let seconds = asked.timeout_seconds.get();
-        let finished = match command::run(stream, &asked.command, seconds, &listening).await {
+        let secret_env = asked.secret_env.pairs();
+        let run = command::run(stream, &asked.command, secret_env, seconds, &listening);
+        let finished = match run.await {
             Ok(finished) => finished,
             Err(CommandError::CallerGone) => return Err(cancelled()),
             Err(CommandError::Refused { fault }) => {
                 let what = format!("The command could not be started in workspace `{id}`");
-                return Err(refused(what, fault));
+                return Err(unspoken.clean_error(refused(what, fault)));
             }
             Err(CommandError::VmGone | CommandError::Broken { .. }) => {
                 let vm = self.vm_of(&stored);
@@ -76,7 +87,7 @@ impl Engine {
                 Command {
                     reset_count: record.reset_count,
                     sequence: 0,
-                    command: asked.command.to_string(),
+                    command: unspoken.clean(asked.command.to_string()),
                     cwd: WORKSPACE_PATH.to_owned(),
                     exit_code: finished.end.exit_code,
                     signal: finished.end.signal,

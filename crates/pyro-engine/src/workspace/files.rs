@@ -72,7 +72,9 @@ async fn done(mut stream: UnixStream, request: &AgentRequest) -> Result<(), File
     match message(&mut stream).await? {
         AgentReply::Done => Ok(()),
         AgentReply::Failed(fault) => Err(fault.into()),
-        AgentReply::Ready(_) => Err(FilesError::Nonsense("an answer to another question")),
+        AgentReply::Ready(_) | AgentReply::Used { .. } => {
+            Err(FilesError::Nonsense("an answer to another question"))
+        }
     }
 }
 

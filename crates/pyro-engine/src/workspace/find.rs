@@ -7,6 +7,7 @@ use pyro_wire::launch::{END_FILE, EndReason, Ended};
 
 use super::errors::{ambiguous, unknown};
 use super::folder::WorkspaceFolder;
+use super::services::kept::{all_ended, left_by};
 use crate::engine::Engine;
 use crate::error::is_full;
 use crate::machine::folder::VmFolder;
@@ -44,6 +45,7 @@ impl Engine {
         }
         let id = &stored.record.workspace_id;
         let mut event = None;
+        let mut over = None;
         let repaired = self.store()?.change_workspace(id, |stored| {
             // Another process may have started, reset or repaired it meanwhile.
             let folder = self.vm_of(stored);
@@ -53,6 +55,8 @@ impl Engine {
             let (at, why) = last_end(&folder);
             stored.record.state = VmState::Stopped;
             stored.record.stopped_because = Some(why.clone());
+            all_ended(stored, &left_by(&folder), at);
+            over = Some(folder);
             event = Some(LogEvent {
                 at,
                 event: "stopped".to_owned(),
@@ -70,6 +74,9 @@ impl Engine {
             }
             repaired => repaired?,
         };
+        if let Some(folder) = over {
+            self.workspace_folder(id).take_logs(&folder);
+        }
         if let Some(event) = event {
             self.store()?.add_event(id, &event)?;
         }
@@ -83,6 +90,11 @@ impl Engine {
 
     /// The record as callers see it, with what only its running VM knows.
     pub(crate) async fn shown(&self, stored: StoredWorkspace, started: bool) -> WorkspaceRecord {
+        let stored = match self.with_true_services(stored.clone()).await {
+            Ok(stored) => stored,
+            // They can be told, if not written down.
+            Err(_) => stored,
+        };
         let mut record = stored.record.clone();
         record.workspace_started = started;
         record.time_left_seconds = None;
@@ -93,6 +105,10 @@ impl Engine {
         if let Ok(status) = link::status(&self.vm_of(&stored)).await {
             let seen = status.last_activity_ms as f64 / 1000.0;
             record.last_activity_at = record.last_activity_at.max(seen);
+        }
+        if stored.has_running_services() {
+            // Each of them is use.
+            record.last_activity_at = now();
         }
         if record.ttl_seconds > 0 {
             record.expires_at = record.last_activity_at + f64::from(record.ttl_seconds);

@@ -15,6 +15,7 @@ const VM: &str = "vm-";
 const TREE: &str = "tree";
 const BASELINE_TREE: &str = "baseline";
 const NEXT_TREE: &str = "tree.next";
+const TREES: &str = "snapshots";
 
 #[derive(Clone, Debug)]
 pub(crate) struct WorkspaceFolder(PathBuf);
@@ -90,6 +91,10 @@ impl WorkspaceFolder {
         self.0.join("lock")
     }
 
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.0.join("secrets")
+    }
+
     pub(crate) fn disks(&self) -> PathBuf {
         self.0.join("disk")
     }
@@ -141,6 +146,11 @@ impl WorkspaceFolder {
     /// Where a reset makes the next tree, and leaves the last one.
     pub(crate) fn next_tree(&self) -> PathBuf {
         self.0.join(NEXT_TREE)
+    }
+
+    /// Where snapshots are, in place of disks.
+    pub(crate) fn trees(&self) -> PathBuf {
+        self.0.join(TREES)
     }
 
     pub(crate) fn baseline_tree(&self) -> PathBuf {

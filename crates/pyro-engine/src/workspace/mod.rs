@@ -8,7 +8,11 @@
 //!     image.raw        hard links to the image and the template's layer, where the file system
 //!     template/        allows: the cache may lose them, the workspace does not
 //!     vm-<generation>/ the folder of its shim; a reset makes the next generation
+//!     secrets          its secrets, sealed with the key in `<state>/secrets.key`
 //!     output/          what commands wrote, a file for each stream
+//!     tree/, baseline/, snapshots/
+//!                      in place of disks, where commands run on the host
+//!     services/        logs of services that have ended, as far as the agent kept them
 //!     tree/, baseline/ in place of disks, where commands run on the host
 //! ```
 //!
@@ -16,7 +20,7 @@
 //! record names is debris, which the next holder of the lock clears away.
 
 pub(crate) mod archive;
-pub(crate) mod baseline;
+
 pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -28,6 +32,7 @@ pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod folder;
 pub(crate) mod incoming;
+pub(crate) mod layers;
 pub(crate) mod lock;
 pub(crate) mod log_files;
 pub(crate) mod names;
@@ -37,11 +42,16 @@ pub(crate) mod patching;
 pub(crate) mod paths;
 pub(crate) mod read;
 pub(crate) mod reset;
+pub(crate) mod secrets;
 pub(crate) mod seed;
+pub(crate) mod services;
+pub(crate) mod snapshots;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod stopped;
 pub(crate) mod text_diff;
 pub(crate) mod text_input;
 pub(crate) mod tidy;
+pub(crate) mod tree;
 pub(crate) mod words;
 pub(crate) mod write;

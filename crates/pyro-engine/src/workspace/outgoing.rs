@@ -49,7 +49,7 @@ pub(crate) fn receive(
     Ok((received, path))
 }
 
-fn unfit(error: ExportError) -> Error {
+pub(crate) fn unfit(error: ExportError) -> Error {
     let (code, hint) = match &error {
         ExportError::Cancelled => return cancelled(),
         ExportError::NoName { .. } => (

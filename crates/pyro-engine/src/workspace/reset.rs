@@ -1,4 +1,4 @@
-//! Returns a workspace to its baseline: a fresh VM on that state of the disk.
+//! Returns a workspace to its baseline or to a snapshot: a fresh VM on that state of the disk.
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use pyro_api::values::VmState;
@@ -6,6 +6,7 @@ use pyro_api::{Caller, Error};
 
 use super::create::{copy_tree, new_layer};
 use super::errors::unknown;
+use super::snapshots::Target;
 use super::tidy::remove_vm;
 use crate::engine::Engine;
 use crate::error::host_io;
@@ -19,6 +20,7 @@ impl Engine {
     pub(crate) async fn reset_workspace(
         &self,
         stored: StoredWorkspace,
+        target: &Target,
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let id = stored.record.workspace_id.clone();
@@ -31,7 +33,7 @@ impl Engine {
             |error: std::io::Error| host_io(format!("Workspace `{id}` could not be reset"), &error);
         match self.workspace_base(&stored)? {
             Base::Image(image) => {
-                next.layers.truncate(stored.baseline_layers);
+                next.layers = target.layers(&stored);
                 next.layers
                     .push(new_layer(&folder, &image).map_err(failed)?);
             }
@@ -39,7 +41,7 @@ impl Engine {
             Base::HostProcess => {
                 remove_vm(&old).await?;
                 let fresh = folder.next_tree();
-                copy_tree(&folder.baseline_tree(), &fresh).await?;
+                copy_tree(&target.tree(&folder), &fresh).await?;
                 // In one step, so that a kill leaves the one or the other.
                 renameat2(
                     AT_FDCWD,
@@ -74,9 +76,10 @@ impl Engine {
                 record.last_reset_at = Some(now());
                 record.command_count = 0;
                 record.last_command = None;
+                stored.change_services(|services| services.clear());
             })?
             .ok_or_else(|| unknown(&id))?;
-        self.note_event(&id, "reset", "to the baseline".to_owned())?;
+        self.note_event(&id, "reset", target.words())?;
         self.store()?.settle()?;
         // The old VM and its layers.
         self.tidy_workspace(&switched).await?;

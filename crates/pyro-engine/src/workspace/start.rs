@@ -5,13 +5,14 @@ use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::launch::{LaunchSpec, Machine, Process};
 use pyro_wire::{PROTOCOL, step};
 
-use super::baseline::{Tree, TreeError};
 use super::errors::unknown;
+use super::stop::stop_vm;
+use super::tree::{Tree, TreeError};
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
 use crate::machine::create::{Base, Image};
 use crate::machine::launch::launch;
-use crate::machine::{disk, now};
+use crate::machine::{disk, network, now};
 use crate::store::StoredWorkspace;
 use crate::template::{Ground, Shape};
 
@@ -24,6 +25,14 @@ impl Engine {
     ) -> Result<StoredWorkspace, Error> {
         let id = &stored.record.workspace_id;
         self.tidy_workspace(stored).await?;
+        let vm = self.vm_of(stored);
+        if vm.is_alive() {
+            // Whoever started it was killed before it could say so, and maybe before everything
+            // that belongs into the guest was there.
+            stop_vm(id, &vm).await?;
+        }
+        // Whoever noticed that the last VM had ended may have been killed before this.
+        self.workspace_folder(id).take_logs(&vm);
         self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {
@@ -53,6 +62,7 @@ impl Engine {
         let record = &stored.record;
         let id = &record.workspace_id;
         let folder = self.workspace_folder(id);
+        let secrets = self.secrets_for_start(stored, caller)?;
         let vm = folder.vm(stored.generation);
         vm.create()
             .map_err(|error| host_io(format!("Workspace `{id}` could not be started"), &error))?;
@@ -66,6 +76,7 @@ impl Engine {
                     shape: Shape {
                         vcpu_count: record.vcpu_count,
                         mem_mib: record.mem_mib,
+                        network: record.network_enabled,
                     },
                     chain: &chain,
                     untouched: fresh,
@@ -77,6 +88,9 @@ impl Engine {
                     record.vcpu_count,
                     record.mem_mib,
                     template.as_ref(),
+                    record
+                        .network_enabled
+                        .then(|| network::of_record(&record.metadata)),
                     &vm,
                 )?;
                 (Machine::Qemu(machine), template)
@@ -105,6 +119,13 @@ impl Engine {
             Ok(launched) => launched,
             Err(error) => return Err(self.not_launched(id, template, error)),
         };
+        if let Some(secrets) = secrets
+            && let Err(error) = self.install_secrets(id, &vm, secrets).await
+        {
+            // Without them nothing may run in it.
+            let _ = stop_vm(id, &vm).await;
+            return Err(error);
+        }
         let running = launched.running.clone();
         let accelerator_reason = match &template {
             Some(template) if running.resumed => template.facts.accelerator_reason.clone(),
@@ -144,7 +165,7 @@ impl Engine {
     ) -> Result<impl FnOnce() -> Result<Tree, TreeError> + Send + use<>, Error> {
         let folder = self.workspace_folder(&stored.record.workspace_id);
         let base = self.workspace_base(stored)?;
-        let layers = stored.layers.iter().take(stored.baseline_layers);
+        let layers = stored.baseline().iter();
         let layers: Vec<_> = layers.map(|name| folder.layer(name)).collect();
         Ok(move || match base {
             Base::Image(image) => {

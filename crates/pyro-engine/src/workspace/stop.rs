@@ -7,7 +7,9 @@ use pyro_api::values::VmState;
 use pyro_wire::shim::Stop;
 
 use super::errors::{link_broken, unknown};
+use super::services::kept::{all_ended, left_by};
 use crate::engine::Engine;
+use crate::machine::folder::VmFolder;
 use crate::machine::{end, link};
 use crate::store::StoredWorkspace;
 
@@ -26,27 +28,35 @@ impl Engine {
         }
         let id = &stored.record.workspace_id;
         let vm = self.vm_of(&stored);
-        let stop = Stop {
-            grace_ms: GRACE.as_millis() as u64,
-            remove: false,
-            at_once: false,
-        };
-        if let Err(error) = link::stop(&vm, stop).await
-            && vm.is_alive()
-        {
-            return Err(link_broken(id, "stop it", &error));
-        }
-        end::wait_until_gone(&vm, GRACE).await?;
+        stop_vm(id, &vm).await?;
+        let left = left_by(&vm);
         let stored = self
             .store()?
             .change_workspace(id, |stored| {
                 stored.record.state = VmState::Stopped;
                 stored.record.stopped_because = Some(why.to_owned());
                 stored.record.last_activity_at = crate::machine::now();
+                all_ended(stored, &left, crate::machine::now());
             })?
             .ok_or_else(|| unknown(id))?;
+        self.workspace_folder(id).take_logs(&vm);
         self.note_event(id, "stopped", why.to_owned())?;
         self.store()?.settle()?;
         Ok(stored)
     }
+}
+
+/// Lets a guest flush its disk, and ends its VM.
+pub(crate) async fn stop_vm(id: &str, vm: &VmFolder) -> Result<(), Error> {
+    let stop = Stop {
+        grace_ms: GRACE.as_millis() as u64,
+        remove: false,
+        at_once: false,
+    };
+    if let Err(error) = link::stop(vm, stop).await
+        && vm.is_alive()
+    {
+        return Err(link_broken(id, "stop it", &error));
+    }
+    end::wait_until_gone(vm, GRACE).await
 }

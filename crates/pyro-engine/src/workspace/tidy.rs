@@ -21,19 +21,28 @@ impl Engine {
                 remove_vm(&vm).await?;
             }
         }
-        for entry in std::fs::read_dir(folder.disks())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let name = entry.file_name();
-            if !stored.layers.iter().any(|layer| **layer == *name) {
+        self.remove_unneeded(stored);
+        let _ = std::fs::remove_dir_all(folder.next_tree());
+        folder.remove_unknown_logs(stored);
+        super::log_files::remove_abandoned(&folder.outputs());
+        Ok(())
+    }
+
+    /// Removes layers, and copies of files, that no state of the workspace needs. The lock is held
+    /// exclusively.
+    pub(crate) fn remove_unneeded(&self, stored: &StoredWorkspace) {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let entries = |folder| std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for entry in entries(folder.disks()) {
+            if !is_one(entry.file_name(), |name| stored.needs_layer(name)) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        let _ = std::fs::remove_dir_all(folder.next_tree());
-        super::log_files::remove_abandoned(&folder.outputs());
-        Ok(())
+        for entry in entries(folder.trees()) {
+            if !is_one(entry.file_name(), |name| stored.needs_tree(name)) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Removes what is left of workspaces whose making, or whose deletion, was broken off.
@@ -71,6 +80,10 @@ impl Engine {
             )
         })
     }
+}
+
+fn is_one(name: std::ffi::OsString, needed: impl Fn(&str) -> bool) -> bool {
+    name.to_str().is_some_and(needed)
 }
 
 /// Ends a VM whose disk nobody wants, and removes its folder.

@@ -4,6 +4,7 @@
 //! What a backend *is* travels as data ([`About`]). That a machine was resumed and not booted is a
 //! backend's own affair, up to the fallback: it says how long to wait, and what it will do instead.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
@@ -77,6 +78,12 @@ pub(crate) trait Machine {
     /// drops the future cannot know what the disk is, and must end the machine.
     fn add_layer<'a>(&'a mut self, layer: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>>;
 
+    /// Begins to take a layer out of the root disk, with what it holds going to the one above it.
+    fn merge_layer<'a>(&'a mut self, layer: &'a Path) -> LocalBoxFuture<'a, Result<(), Fault>>;
+
+    /// What came of the last [`Machine::merge_layer`], until it has come to a good end.
+    fn merging(&self) -> Option<&Merging>;
+
     /// Resolves when the machine is over and its process has ended. May be dropped and asked
     /// again, but not after it has answered.
     fn ended(&mut self) -> LocalBoxFuture<'_, Death>;
@@ -92,6 +99,29 @@ pub(crate) trait Machine {
 
     /// Pulls the plug. [`Machine::ended`] tells when it has happened.
     fn kill(&mut self);
+}
+
+/// A layer on its way out of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Merging {
+    UnderWay(PathBuf),
+    Failed(String),
+}
+
+impl Merging {
+    pub(crate) fn layer(&self) -> Option<PathBuf> {
+        match self {
+            Self::UnderWay(layer) => Some(layer.clone()),
+            Self::Failed(_) => None,
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Option<String> {
+        match self {
+            Self::UnderWay(_) => None,
+            Self::Failed(why) => Some(why.clone()),
+        }
+    }
 }
 
 /// What a machine is made of.

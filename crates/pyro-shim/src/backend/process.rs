@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
 use std::process::Stdio;
 
 use futures::FutureExt;
@@ -19,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::child::{Pass, describe, spawn};
 use super::descendants::reap_orphans;
-use super::{About, Backend, BootFailure, Death, DeathKind, Launched, Machine, Next};
+use super::{About, Backend, BootFailure, Death, DeathKind, Launched, Machine, Merging, Next};
 use crate::console::{CONSOLE_BYTES, Tail};
 use crate::events::Events;
 
@@ -145,6 +146,15 @@ impl Machine for ProcessMachine {
     fn add_layer<'a>(&'a mut self, _: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>> {
         let words = "commands run on the host itself here: there is no disk to put a layer on";
         async move { Err(Fault::new(FaultCode::Refused, words)) }.boxed_local()
+    }
+
+    fn merge_layer<'a>(&'a mut self, _: &'a Path) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        let words = "commands run on the host itself here: there is no disk to take a layer from";
+        async move { Err(Fault::new(FaultCode::Refused, words)) }.boxed_local()
+    }
+
+    fn merging(&self) -> Option<&Merging> {
+        None
     }
 
     fn ended(&mut self) -> LocalBoxFuture<'_, Death> {

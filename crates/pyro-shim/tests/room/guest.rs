@@ -67,6 +67,7 @@ fn machine(folder: &Path, agent: &Path, base: PathBuf) -> Qemu {
             },
         ],
         template: None,
+        network: None,
     }
 }
 

@@ -177,7 +177,7 @@ impl Room {
 
     pub(crate) fn status(&self) -> Status {
         match self.request(&ShimRequest::Status) {
-            ShimReply::Status(status) => status,
+            ShimReply::Status(status) => *status,
             other => panic!("no status but {other:?}"),
         }
     }
@@ -334,6 +334,7 @@ pub(crate) fn exec(line: &mut UnixStream, command: &str) {
         command: pyro_wire::agent::Command::Shell(command.as_bytes().to_vec().into()),
         cwd: None,
         env: Vec::new(),
+        secret_env: Vec::new(),
         timeout_ms: None,
         input: true,
         timings: false,

@@ -82,9 +82,14 @@ impl Destination {
         Ok(received)
     }
 
+    /// Where to make what is put in place afterwards, for those who unpack nothing.
+    pub(crate) fn content(&self) -> PathBuf {
+        self.staging.path().join(CONTENT)
+    }
+
     /// Puts what was unpacked in place.
     pub(crate) fn commit(mut self) -> Result<PathBuf, ExportError> {
-        let content = self.staging.path().join(CONTENT);
+        let content = self.content();
         let unwritable = |errno: Errno| ExportError::Unwritable {
             path: self.path.clone(),
             source: errno.into(),

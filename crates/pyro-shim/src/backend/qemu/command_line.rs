@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use pyro_wire::network::{GUEST_MAC, MTU, Network};
 use serde_json::json;
 
 use super::disk::{Disk, FIRST_NODE};
@@ -116,6 +117,8 @@ pub(crate) struct Descriptors {
     pub(crate) agent: RawFd,
     pub(crate) console: RawFd,
     pub(crate) monitor: RawFd,
+    /// The guest's network cable, where it has one.
+    pub(crate) cable: Option<RawFd>,
 }
 
 pub(crate) struct CommandLine<'a> {
@@ -126,6 +129,8 @@ pub(crate) struct CommandLine<'a> {
     pub(crate) mem_mib: u32,
     pub(crate) disk: &'a Disk,
     pub(crate) ram: Ram<'a>,
+    /// What the guest may reach.
+    pub(crate) network: Option<&'a Network>,
 }
 
 impl CommandLine<'_> {
@@ -161,6 +166,15 @@ impl CommandLine<'_> {
                 format!(
                     "virtio-blk-pci,disable-legacy=on,drive={FIRST_NODE},werror=stop,rerror=report"
                 ),
+            );
+        }
+        if let Some(cable) = descriptors.cable {
+            line.pair("-netdev", card_end(cable));
+            let mac = GUEST_MAC.map(|byte| format!("{byte:02x}")).join(":");
+            // Nobody boots from it, so it needs no program for that.
+            line.pair(
+                "-device",
+                format!("virtio-net-pci,disable-legacy=on,netdev=cable,mac={mac},host_mtu={MTU},romfile="),
             );
         }
         line.arguments
@@ -202,6 +216,11 @@ fn socket(id: &str, fd: RawFd) -> String {
     format!("socket,id={id},fd={fd}")
 }
 
+/// Frames on a socket, each after its length: what is at the other end is no affair of QEMU's.
+fn card_end(cable: RawFd) -> String {
+    format!("stream,id=cable,server=off,addr.type=fd,addr.str={cable}")
+}
+
 #[derive(Default)]
 struct Line {
     arguments: Vec<OsString>,
@@ -239,13 +258,16 @@ mod tests {
                 mem_mib: 256,
                 disk: &disk,
                 ram,
+                network: None,
             };
             let arguments = line.arguments(&Descriptors {
                 agent: 3,
                 console: 4,
                 monitor: 5,
                 stub: 6,
+                cable: None,
             });
+            assert!(!arguments.iter().any(|word| word == "-netdev"));
             let words = arguments
                 .iter()
                 .map(|word| word.to_string_lossy().into_owned());

@@ -13,9 +13,13 @@ use serde_json::{Value, json};
 
 use super::qmp::{Qmp, QmpError};
 use super::usable;
+use crate::backend::Merging;
 
 /// The node that the guest's disk sits on at the start.
 pub(super) const FIRST_NODE: &str = "disk";
+
+/// The one job of the block layer that there is at a time.
+const MERGE: &str = "merge";
 
 /// How a qcow2 image begins, up to its size.
 const QCOW2_MAGIC: &[u8] = b"QFI\xfb";
@@ -39,6 +43,12 @@ pub(super) enum LayerError {
     NoDisk,
     #[error("the disk layer was not added: {source}")]
     Monitor { source: QmpError },
+    #[error("{layer} is no layer of the disk between its bottom and its top")]
+    NotBetween { layer: String },
+    #[error("a layer is being taken out of the disk already")]
+    Merging,
+    #[error("the disk layer cannot be taken out: {source}")]
+    Merge { source: QmpError },
 }
 
 impl From<LayerError> for Fault {
@@ -46,9 +56,12 @@ impl From<LayerError> for Fault {
         let code = match &error {
             LayerError::Unusable { source } => source.code,
             LayerError::Read { source, .. } => FaultCode::of_io(source),
-            LayerError::Format { .. } | LayerError::Size { .. } | LayerError::NoDisk => {
-                FaultCode::Refused
-            }
+            LayerError::Format { .. }
+            | LayerError::Size { .. }
+            | LayerError::NoDisk
+            | LayerError::NotBetween { .. }
+            | LayerError::Merging => FaultCode::Refused,
+            LayerError::Merge { .. } => FaultCode::VmmFailed,
             LayerError::Monitor {
                 source: QmpError::Refused { reason, .. },
             } if reason.contains("No space left on device") => FaultCode::NoSpace,
@@ -69,18 +82,25 @@ pub(super) struct Disk {
     layers: Vec<DiskLayer>,
     /// The disk is thrown away at the end.
     disposable: bool,
-    /// The node of the top layer.
-    top: String,
+    /// The node of each layer, in the same order.
+    nodes: Vec<String>,
+    merging: Option<Merging>,
     /// How many layers QEMU was asked to open since its start: their nodes are named by it.
     asked: u32,
 }
 
 impl Disk {
     pub(super) fn new(layers: Vec<DiskLayer>, disposable: bool) -> Self {
+        let below = layers.len().saturating_sub(1);
+        let mut nodes: Vec<String> = (0..below)
+            .map(|number| format!("{FIRST_NODE}-below-{number}"))
+            .collect();
+        nodes.push(FIRST_NODE.into());
         Self {
             layers,
             disposable,
-            top: FIRST_NODE.into(),
+            nodes,
+            merging: None,
             asked: 0,
         }
     }
@@ -98,10 +118,10 @@ impl Disk {
     pub(super) fn chain(&self) -> Option<Value> {
         let (top, below) = self.layers.split_last()?;
         let mut backing = Value::Null;
-        for layer in below {
-            backing = self.lower(layer, backing);
+        for (layer, node) in below.iter().zip(&self.nodes) {
+            backing = self.lower(layer, node, backing);
         }
-        Some(self.upper(top, &self.top, backing))
+        Some(self.upper(top, self.top(), backing))
     }
 
     /// Puts an empty layer on top while the guest runs. A refusal leaves everything as it was.
@@ -116,15 +136,74 @@ impl Disk {
         let opened = self.upper(layer, &node, Value::Null);
         qmp.ask("blockdev-add", opened).await.map_err(monitor)?;
         // Waits for what the guest is writing, flushes it, and opens the old top read-only.
-        let both = json!({ "node": self.top, "overlay": node });
+        let both = json!({ "node": self.top(), "overlay": node });
         if let Err(refused) = qmp.ask("blockdev-snapshot", both).await {
             // Closes the layer's file; without an answer QEMU is ending, and closes it too.
             let _ = qmp.ask("blockdev-del", json!({ "node-name": node })).await;
             return Err(monitor(refused));
         }
-        self.top = node;
+        self.nodes.push(node);
         self.layers.push(layer.clone());
         Ok(())
+    }
+
+    /// Begins to copy what a layer holds into the one above it, which may be the one that the
+    /// guest writes to. Whatever was copied already, the upper one shows the same as before, so
+    /// that it does not matter where this is broken off.
+    pub(super) async fn merge(&mut self, layer: &Path, qmp: &mut Qmp) -> Result<(), LayerError> {
+        if let Some(Merging::UnderWay(_)) = self.merging {
+            return Err(LayerError::Merging);
+        }
+        let at = self.layers.iter().position(|known| known.path == layer);
+        let (above, below) = match at {
+            Some(at @ 1..) => (self.nodes.get(at + 1), self.nodes.get(at - 1)),
+            _ => (None, None),
+        };
+        let (Some(above), Some(below)) = (above, below) else {
+            let layer = layer.display().to_string();
+            return Err(LayerError::NotBetween { layer });
+        };
+        let stream = json!({
+            "job-id": MERGE,
+            "device": above,
+            "base-node": below,
+            // Names in headers are for nobody here, and paths of the host are nothing for a file
+            // that may be copied elsewhere.
+            "backing-file": "",
+        });
+        qmp.ask("block-stream", stream)
+            .await
+            .map_err(|source| LayerError::Merge { source })?;
+        self.merging = Some(Merging::UnderWay(layer.to_owned()));
+        Ok(())
+    }
+
+    /// Hears that a job is over. The node that is of no use any more, if there is one.
+    pub(super) fn merged(&mut self, job: &str, error: Option<String>) -> Option<String> {
+        let Some(Merging::UnderWay(layer)) = &self.merging else {
+            return None;
+        };
+        if job != MERGE {
+            return None;
+        }
+        let at = self.layers.iter().position(|known| known.path == *layer);
+        self.merging = error.map(Merging::Failed);
+        match (at, &self.merging) {
+            (Some(at), None) => {
+                self.layers.remove(at);
+                Some(self.nodes.remove(at))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn merging(&self) -> Option<&Merging> {
+        self.merging.as_ref()
+    }
+
+    /// The node of the top layer.
+    fn top(&self) -> &str {
+        self.nodes.last().map_or(FIRST_NODE, String::as_str)
     }
 
     /// What QEMU would not mind, or says in words for experts.
@@ -154,16 +233,15 @@ impl Disk {
     }
 
     fn upper(&self, layer: &DiskLayer, name: &str, backing: Value) -> Value {
-        let mut node = self.lower(layer, backing);
+        let mut node = self.lower(layer, name, backing);
         node["read-only"] = false.into();
-        node["node-name"] = name.into();
         // Deleted files give their space back, and zeroes take none.
         node["discard"] = "unmap".into();
         node["detect-zeroes"] = "unmap".into();
         node
     }
 
-    fn lower(&self, layer: &DiskLayer, backing: Value) -> Value {
+    fn lower(&self, layer: &DiskLayer, name: &str, backing: Value) -> Value {
         let file = json!({
             "driver": "file",
             "filename": layer.path,
@@ -177,6 +255,7 @@ impl Disk {
                 DiskFormat::Raw => "raw",
                 DiskFormat::Qcow2 => "qcow2",
             },
+            "node-name": name,
             "file": file,
             "read-only": true,
             "cache": self.cache(),

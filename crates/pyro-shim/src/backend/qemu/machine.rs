@@ -21,11 +21,12 @@ use tokio::time::{sleep, timeout};
 
 use super::command_line::{CommandLine, Descriptors, Ram};
 use super::disk::Disk;
+use super::network::{self, Outside};
 use super::qmp::{Event, Qmp, QmpError};
 use super::shortage::{Shortage, Step};
 use super::stub;
 use crate::backend::child::{Pass, describe, spawn};
-use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine};
+use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine, Merging};
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
 
 /// Among memory hogs the kernel should rather take a VM than a user's own programs.
@@ -104,11 +105,16 @@ fn spawn_qemu(
     let (monitor, monitor_end) = pair()?;
     let (errors, errors_end) = io::pipe()?;
     let stub = stub::kernel()?;
+    let cable = command_line
+        .network
+        .map(|network| network::plug(network, command_line.ram))
+        .transpose()?;
     let arguments = command_line.arguments(&Descriptors {
         agent: agent_end.as_raw_fd(),
         console: console_end.as_raw_fd(),
         monitor: monitor_end.as_raw_fd(),
         stub: stub.as_raw_fd(),
+        cable: cable.as_ref().map(|cable| cable.end.as_raw_fd()),
     });
     let mut command = Command::new(binary);
     command
@@ -120,6 +126,7 @@ fn spawn_qemu(
     if let Ram::Resumed(_) = command_line.ram {
         pass.push(stub.as_fd());
     }
+    pass.extend(cable.as_ref().map(|cable| cable.end.as_fd()));
     pass.extend(lock.map(AsFd::as_fd));
     let child = spawn(command, &Pass::AsTheyAre(&pass), Signal::SIGKILL)?;
     if let Some(pid) = child.id() {
@@ -132,6 +139,7 @@ fn spawn_qemu(
         qmp: None,
         console: Tail::follow(console, CONSOLE_BYTES),
         errors: Tail::follow(Receiver::from_owned_fd(errors.into())?, ERROR_BYTES),
+        _outside: cable.map(|cable| cable.outside),
         disk: command_line.disk.clone(),
         shortage: None,
         shutdown: None,
@@ -154,6 +162,8 @@ pub(super) struct QemuMachine {
     qmp: Option<Qmp>,
     console: Tail,
     errors: Tail,
+    /// The other end of the guest's network cable; dropping it unplugs the cable.
+    _outside: Option<Outside>,
     disk: Disk,
     /// The guest stands still because the host's disk is full.
     shortage: Option<Shortage>,
@@ -207,6 +217,7 @@ impl QemuMachine {
                 event = event => match event {
                     // The end of the process is waited for like any other; who asks for it may
                     // go away meanwhile and come again, so the reason is kept.
+                    Ok(Event::JobOver { job, error }) => self.merged(&job, error).await,
                     Ok(event) => if let Some(reason) = self.hear(event) {
                         self.verdict.get_or_insert(reason);
                         self.kill();
@@ -249,7 +260,18 @@ impl QemuMachine {
                 DeathKind::Vmm,
                 "the accelerator could not run the guest (internal error)".into(),
             )),
-            Event::Stopped { .. } => None,
+            Event::Stopped { .. } | Event::JobOver { .. } => None,
+        }
+    }
+
+    /// What there is to do when a layer is out of the disk, or stays in it.
+    async fn merged(&mut self, job: &str, error: Option<String>) {
+        if let Some(node) = self.disk.merged(job, error)
+            && let Some(qmp) = &mut self.qmp
+        {
+            // Closes the layer's file. Those that QEMU has had from its start close by themselves,
+            // and their refusal means nothing.
+            let _ = qmp.tell("blockdev-del", json!({ "node-name": node })).await;
         }
     }
 
@@ -367,6 +389,20 @@ impl Machine for QemuMachine {
             }
         }
         .boxed_local()
+    }
+
+    fn merge_layer<'a>(&'a mut self, layer: &'a Path) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        async {
+            match &mut self.qmp {
+                Some(qmp) => Ok(self.disk.merge(layer, qmp).await?),
+                None => Err(Fault::new(FaultCode::GuestDied, "QEMU is ending")),
+            }
+        }
+        .boxed_local()
+    }
+
+    fn merging(&self) -> Option<&Merging> {
+        self.disk.merging()
     }
 
     fn ended(&mut self) -> LocalBoxFuture<'_, Death> {

@@ -24,6 +24,7 @@ mod disk;
 mod machine;
 mod memory;
 mod migration;
+mod network;
 pub(crate) mod probe;
 mod qmp;
 mod resume;
@@ -106,6 +107,7 @@ impl QemuBackend {
             mem_mib: self.spec.mem_mib,
             disk: &self.disk,
             ram,
+            network: self.spec.network.as_ref(),
         }
     }
 

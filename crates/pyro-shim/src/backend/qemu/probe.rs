@@ -248,6 +248,7 @@ async fn try_kernel(asked: &Asked<'_>) -> Result<(), Trouble> {
         mem_mib: 256,
         disk: &Disk::new(Vec::new(), true),
         ram: Ram::Own,
+        network: None,
     };
     let guest = |reason: String| Trouble::Guest {
         reason: format!("{DEVICE} exists but a probe guest did not run: {reason}"),

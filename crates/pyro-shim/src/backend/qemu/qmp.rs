@@ -38,6 +38,8 @@ pub(crate) enum Event {
     WriteFailed { no_space: bool, reason: String },
     /// The guest stands still in this state.
     Stopped { status: String },
+    /// A job of the block layer is over, well or with this error.
+    JobOver { job: String, error: Option<String> },
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -164,6 +166,13 @@ impl Qmp {
         }
     }
 
+    /// Says what needs no answer, with arguments that are as short.
+    pub(crate) async fn tell(&mut self, name: &str, arguments: Value) -> Result<(), QmpError> {
+        let line = json!({ "execute": name, "arguments": arguments });
+        let line = format!("{line}\r\n");
+        Ok(self.commands.write_all(line.as_bytes()).await?)
+    }
+
     async fn send_with(&self, line: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
         let socket: &UnixStream = self.commands.as_ref();
         let fds = [fd.as_raw_fd()];
@@ -199,6 +208,14 @@ fn understand(line: &Line) -> Option<Event> {
         Some("BLOCK_IO_ERROR") if line.data["action"] == "stop" => Some(Event::WriteFailed {
             no_space: line.data["nospace"] == true,
             reason: text(&line.data["reason"]),
+        }),
+        // A job that was cancelled tells what it has not done, too.
+        Some(over @ ("BLOCK_JOB_COMPLETED" | "BLOCK_JOB_CANCELLED")) => Some(Event::JobOver {
+            job: text(&line.data["device"]),
+            error: match line.data["error"].as_str() {
+                Some(error) => Some(error.to_owned()),
+                None => (over == "BLOCK_JOB_CANCELLED").then(|| "it was cancelled".to_owned()),
+            },
         }),
         Some(_) => None,
         None => {

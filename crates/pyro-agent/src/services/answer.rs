@@ -1,0 +1,221 @@
+//! Answers requests about services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::frame::{self, DATA_CHUNK, FrameError, Kind};
+use pyro_wire::service::{
+    STOP_MS, ServiceLogs, ServiceReply, ServiceStart, ServiceState, ServiceStop, ServiceWatch,
+};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::log::{Beginning, Log};
+use super::service::{Service, Wish};
+use super::{Services, supervise};
+use crate::agent::{Agent, Stage};
+use crate::peer::{Peer, Reader, Writer};
+
+/// How much longer than asking it politely the end of a service may take.
+const KILL: Duration = Duration::from_secs(8);
+
+/// How often we look for a service that is to be watched and is not there yet.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(crate) enum Request {
+    Start(ServiceStart),
+    Stop(ServiceStop),
+    List,
+    Logs(ServiceLogs),
+    Watch(ServiceWatch),
+    End,
+}
+
+/// Serves one request. An error means that the asking side is gone.
+pub(crate) async fn serve<P: Peer>(
+    agent: &Arc<Agent>,
+    request: Request,
+    from: &mut Reader<P>,
+    to: &mut Writer<P>,
+) -> Result<(), FrameError> {
+    let services = &agent.services;
+    let answer = match request {
+        Request::Start(request) => tokio::select! {
+            state = start(agent, request) => state.map(ServiceReply::State),
+            // Dropping the start ends what is not ready.
+            () = gone(from) => return Err(FrameError::Ended),
+        },
+        Request::Stop(request) => stop(services, &request).await.map(ServiceReply::State),
+        Request::List => Ok(ServiceReply::States(services.states())),
+        Request::Logs(request) => {
+            let Some(service) = services.find(request.instance) else {
+                return frame::write_message(to, &ServiceReply::Failed(unknown())).await;
+            };
+            let sent = logs(&service, &request, to);
+            return match request.follow {
+                false => sent.await,
+                true => tokio::select! {
+                    sent = sent => sent,
+                    () = gone(from) => Err(FrameError::Ended),
+                },
+            };
+        }
+        Request::Watch(request) => {
+            return tokio::select! {
+                watched = watch(services, &request, to) => watched,
+                () = gone(from) => Err(FrameError::Ended),
+            };
+        }
+        Request::End => return end_all(services, to).await,
+    };
+    let reply = answer.unwrap_or_else(ServiceReply::Failed);
+    frame::write_message(to, &reply).await
+}
+
+/// Resolves when the asking side has gone. It has nothing to say after its request.
+async fn gone<P: Peer>(from: &mut Reader<P>) {
+    let mut nothing = [0; 64];
+    while from.read(&mut nothing).await.is_ok_and(|count| count > 0) {}
+}
+
+fn unknown() -> Fault {
+    Fault::new(FaultCode::NotFound, "the guest knows no such service")
+}
+
+/// Asks a service to end when it is dropped.
+struct Unless<'a>(Option<&'a Service>);
+
+impl Drop for Unless<'_> {
+    fn drop(&mut self) {
+        if let Some(service) = self.0 {
+            service.ask_to_end(Wish::Stop);
+        }
+    }
+}
+
+async fn start(agent: &Arc<Agent>, request: ServiceStart) -> Result<ServiceState, Fault> {
+    if agent.stage() != Stage::Ready {
+        let words = "the guest is not ready for services";
+        return Err(Fault::new(FaultCode::Refused, words));
+    }
+    let service = agent.services.admit(&request)?;
+    let (told, began) = oneshot::channel();
+    let life = supervise::run(Arc::clone(agent), Arc::clone(&service), request, told);
+    tokio::spawn(life);
+    let mut abandoned = Unless(Some(&service));
+    if let Ok(Err(fault)) = began.await {
+        agent.services.forget(service.instance);
+        return Err(fault);
+    }
+    service.settled().await;
+    abandoned.0 = None;
+    Ok(service.state())
+}
+
+async fn stop(services: &Services, request: &ServiceStop) -> Result<ServiceState, Fault> {
+    let service = services.find(request.instance).ok_or_else(unknown)?;
+    service.ask_to_end(Wish::Stop);
+    let limit = Duration::from_millis(STOP_MS) + KILL;
+    let _ = timeout(limit, service.over()).await;
+    Ok(service.state())
+}
+
+async fn logs(
+    service: &Service,
+    request: &ServiceLogs,
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), FrameError> {
+    let [first, second] =
+        [&service.stdout, &service.stderr].map(|log| log.beginning(request.tail_lines));
+    let (mut first_at, mut second_at) = (first.at, second.at);
+    loop {
+        first_at = send(&service.stdout, first_at, Kind::Output, to).await?;
+        second_at = send(&service.stderr, second_at, Kind::ErrorOutput, to).await?;
+        if !request.follow {
+            break;
+        }
+        let more = tokio::select! {
+            more = service.stdout.grown(first_at) => more || service.stderr.grown(second_at).await,
+            more = service.stderr.grown(second_at) => more || service.stdout.grown(first_at).await,
+        };
+        if !more {
+            break;
+        }
+    }
+    let truncated = first.truncated || second.truncated;
+    frame::write_message(to, &ServiceReply::LogEnd { truncated }).await
+}
+
+/// Sends what a log holds behind `at`; says where that ends. What is written meanwhile is not waited
+/// for: a flood would have no end.
+async fn send(
+    log: &Log,
+    mut at: u64,
+    kind: Kind,
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Result<u64, FrameError> {
+    let mut left = pyro_wire::service::LOG_BYTES;
+    while left > 0 {
+        let (bytes, next) = log.read(at, DATA_CHUNK.min(left));
+        if bytes.is_empty() {
+            break;
+        }
+        left -= bytes.len();
+        at = next;
+        frame::write_data(to, kind, &bytes).await?;
+    }
+    Ok(at)
+}
+
+async fn watch(
+    services: &Services,
+    request: &ServiceWatch,
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), FrameError> {
+    let deadline = Instant::now() + Duration::from_millis(request.patience_ms);
+    let service = loop {
+        if let Some(service) = services.find(request.instance) {
+            break service;
+        }
+        if Instant::now() > deadline {
+            return frame::write_message(to, &ServiceReply::Failed(unknown())).await;
+        }
+        sleep(LOOK).await;
+    };
+    service.settled().await;
+    if service.runs() {
+        frame::write_message(to, &ServiceReply::State(service.state())).await?;
+        service.over().await;
+    }
+    frame::write_message(to, &ServiceReply::State(service.state())).await
+}
+
+/// Ends every service and hands out everything that there is to know of them.
+async fn end_all(
+    services: &Services,
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), FrameError> {
+    services.close();
+    let all = services.all();
+    for service in &all {
+        service.ask_to_end(Wish::StopAll);
+    }
+    let deadline = Instant::now() + Duration::from_millis(STOP_MS) + KILL;
+    for service in &all {
+        let _ = timeout_at(deadline, service.over()).await;
+        frame::write_message(to, &ServiceReply::State(service.state())).await?;
+        let mut cut = false;
+        for (log, kind) in [
+            (&service.stdout, Kind::Output),
+            (&service.stderr, Kind::ErrorOutput),
+        ] {
+            let Beginning { at, truncated } = log.beginning(None);
+            cut |= truncated;
+            send(log, at, kind, to).await?;
+        }
+        frame::write_message(to, &ServiceReply::LogEnd { truncated: cut }).await?;
+    }
+    frame::write_message(to, &ServiceReply::Done).await
+}

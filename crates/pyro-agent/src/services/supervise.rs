@@ -1,0 +1,190 @@
+//! The life of one service, from its start to its end.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyro_wire::agent::Exec;
+use pyro_wire::fault::Fault;
+use pyro_wire::service::{STOP_MS, ServiceEnd, ServicePhase, ServiceStart};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::pump::pump;
+use super::ready;
+use super::service::{Service, Wish};
+use crate::agent::Agent;
+use crate::clock::Laps;
+use crate::command::{self, Running};
+use crate::group::Group;
+use crate::reaper::Exit;
+
+/// How long a killed process may take to end. One that hangs in the kernel may never.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the last words of ended processes may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often we look whether the rest of a group has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What a service ends of.
+enum Cause {
+    Exit(Option<Exit>),
+    NotReady,
+    Wish(Wish),
+}
+
+/// Starts a service and stays with it. Says first whether it could be started at all.
+pub(super) async fn run(
+    agent: Arc<Agent>,
+    service: Arc<Service>,
+    request: ServiceStart,
+    told: oneshot::Sender<Result<(), Fault>>,
+) {
+    let exec = Exec {
+        command: request.command.clone(),
+        cwd: request.cwd.clone(),
+        env: request.env.clone(),
+        secret_env: request.secret_env.clone(),
+        timeout_ms: None,
+        input: false,
+        timings: false,
+    };
+    let running = match command::start(&agent, &exec, &mut Laps::begin(false)) {
+        Ok(running) => running,
+        Err(error) => {
+            let Some(exit_code) = error.exit_code() else {
+                let _ = told.send(Err(error.fault()));
+                return;
+            };
+            // As a shell would have said it.
+            service.stderr.push(format!("pyro: {error}\n").as_bytes());
+            let why = ServiceEnd::ProcessExitedBeforeReady;
+            service.ended(ServicePhase::Failed, exit_code, Some(why));
+            let _ = told.send(Ok(()));
+            return;
+        }
+    };
+    let Running {
+        pid,
+        group,
+        stdout,
+        stderr,
+        mut exit,
+        ..
+    } = running;
+    service.begun(pid);
+    let _ = told.send(Ok(()));
+    let pumps = {
+        let [first, second] = [Arc::clone(&service), Arc::clone(&service)];
+        let redactor = || agent.secrets.redactor();
+        [
+            tokio::spawn(pump(stdout, redactor(), move |bytes| {
+                first.stdout.push(bytes)
+            })),
+            tokio::spawn(pump(stderr, redactor(), move |bytes| {
+                second.stderr.push(bytes)
+            })),
+        ]
+    };
+
+    let cause = match until_ready(&agent, &service, &request, &mut exit).await {
+        Some(cause) => cause,
+        None => {
+            service.is_ready_now();
+            tokio::select! {
+                biased;
+                exit = &mut exit => Cause::Exit(exit.ok()),
+                wish = service.asked_to_end() => Cause::Wish(wish),
+            }
+        }
+    };
+    let was_ready = service.state().ready;
+    let (exit, killed) = match cause {
+        Cause::Exit(exit) => {
+            group.kill_rest();
+            (exit, false)
+        }
+        Cause::NotReady | Cause::Wish(_) => end(&group, &mut exit).await,
+    };
+    // Nobody is left who could write.
+    drop(group);
+    read_to_the_end(pumps).await;
+    let exit_code = match exit {
+        Some(Exit::Code(code)) => code,
+        Some(Exit::Signal(number)) => 128 + number,
+        // It was killed, though it has not noticed yet.
+        None => 128 + libc::SIGKILL,
+    };
+    let (phase, reason) = match cause {
+        Cause::Exit(_) if was_ready => (ServicePhase::Exited, None),
+        Cause::Exit(_) => (
+            ServicePhase::Failed,
+            Some(ServiceEnd::ProcessExitedBeforeReady),
+        ),
+        Cause::NotReady => (ServicePhase::Failed, Some(ServiceEnd::ReadinessTimeout)),
+        Cause::Wish(Wish::StopAll) => (ServicePhase::Stopped, Some(ServiceEnd::WorkspaceStopped)),
+        Cause::Wish(Wish::Stop) if killed => (ServicePhase::Stopped, Some(ServiceEnd::Sigkill)),
+        Cause::Wish(Wish::Stop) => (ServicePhase::Stopped, Some(ServiceEnd::Sigterm)),
+    };
+    service.ended(phase, exit_code, reason);
+}
+
+/// Waits until a service can be used. `Some`: it came to something else.
+async fn until_ready(
+    agent: &Agent,
+    service: &Service,
+    request: &ServiceStart,
+    exit: &mut oneshot::Receiver<Exit>,
+) -> Option<Cause> {
+    let readiness = request.readiness.as_ref()?;
+    let ready = pin!(ready::wait(agent, request, readiness));
+    tokio::select! {
+        biased;
+        exit = exit => Some(Cause::Exit(exit.ok())),
+        wish = service.asked_to_end() => Some(Cause::Wish(wish)),
+        // A look that is under way is given up.
+        () = sleep(Duration::from_millis(request.ready_timeout_ms)) => Some(Cause::NotReady),
+        () = ready => None,
+    }
+}
+
+/// Asks a whole group to end, and kills what has not after its time; says how the first process
+/// ended, and whether anything had to be killed.
+async fn end(group: &Group<'_>, exit: &mut oneshot::Receiver<Exit>) -> (Option<Exit>, bool) {
+    let deadline = Instant::now() + Duration::from_millis(STOP_MS);
+    group.signal(libc::SIGTERM);
+    // Stopped processes would not hear it.
+    group.signal(libc::SIGCONT);
+    let ended = timeout_at(deadline, &mut *exit).await;
+    let Ok(ended) = ended else {
+        group.kill();
+        group.kill_rest();
+        return (killed(exit).await, true);
+    };
+    // Those that left the process group have not heard it.
+    group.signal_rest(libc::SIGTERM);
+    while !group.is_empty() {
+        if Instant::now() > deadline {
+            group.kill_rest();
+            return (ended.ok(), true);
+        }
+        sleep(LOOK).await;
+    }
+    (ended.ok(), false)
+}
+
+async fn killed(exit: &mut oneshot::Receiver<Exit>) -> Option<Exit> {
+    timeout(KILL_LIMIT, exit).await.ok().and_then(Result::ok)
+}
+
+async fn read_to_the_end(pumps: [JoinHandle<()>; 2]) {
+    let deadline = Instant::now() + LAST_WORDS;
+    for mut pump in pumps {
+        if timeout_at(deadline, &mut pump).await.is_err() {
+            pump.abort();
+        }
+    }
+}

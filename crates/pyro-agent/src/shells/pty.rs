@@ -1,0 +1,103 @@
+//! A terminal of the kernel: our end of it, which never blocks.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::pty::{posix_openpt, unlockpt};
+use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
+use pyro_wire::shells::Size;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Our end. Dropping it hangs up on whatever still runs in the terminal.
+pub(super) struct Pty(AsyncFd<OwnedFd>);
+
+impl Pty {
+    /// A new terminal, and the end for the program in it.
+    pub(super) fn open(size: Size) -> io::Result<(Self, OwnedFd)> {
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let master = posix_openpt(flags)?;
+        unlockpt(&master)?;
+        let master = OwnedFd::from(master);
+        let how = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        // SAFETY: opens the other end of an open terminal, by descriptor and not by name.
+        let inside =
+            Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, how) })?;
+        // SAFETY: the kernel just made it, for us alone.
+        let inside = unsafe { OwnedFd::from_raw_fd(inside) };
+        let mut settings = tcgetattr(&inside)?;
+        // Erasing takes a whole character.
+        settings.input_flags |= InputFlags::IUTF8;
+        tcsetattr(&inside, SetArg::TCSANOW, &settings)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        // SAFETY: it is open, and owned by what is registered, which never closes it before.
+        let registered = unsafe { AsyncFd::register_with_interest(master, interest) };
+        let pty = Self(registered.map_err(|error| error.into_parts().1)?);
+        pty.resize(size)?;
+        Ok((pty, inside))
+    }
+
+    /// Whoever runs in the foreground hears of it (`SIGWINCH`).
+    pub(super) fn resize(&self, size: Size) -> io::Result<()> {
+        let size = libc::winsize {
+            ws_row: size.rows,
+            ws_col: size.cols,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // SAFETY: the kernel reads this one struct.
+        Errno::result(unsafe { libc::ioctl(self.fd(), libc::TIOCSWINSZ, &size) })?;
+        Ok(())
+    }
+
+    /// The process group that runs in the foreground.
+    pub(super) fn foreground(&self) -> Option<i32> {
+        let mut group: libc::pid_t = 0;
+        // SAFETY: the kernel writes this one number.
+        Errno::result(unsafe { libc::ioctl(self.fd(), libc::TIOCGPGRP, &mut group) }).ok()?;
+        // Neither 0 nor 1 may ever be signalled by what a guest says.
+        (group > 1).then_some(group)
+    }
+
+    pub(super) async fn readable(&self) {
+        if let Ok(mut guard) = self.0.readable().await {
+            guard.retain_ready();
+        }
+    }
+
+    /// What is there now: `None` when there is nothing, 0 when there will never be.
+    pub(super) fn read_now(&self, buffer: &mut [u8]) -> Option<usize> {
+        loop {
+            return match nix::unistd::read(self.0.get_ref(), buffer) {
+                Ok(count) => Some(count),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => {
+                    self.forget_readiness();
+                    None
+                }
+                // The kernel's word for: nobody has the other end open.
+                Err(_) => Some(0),
+            };
+        }
+    }
+
+    fn forget_readiness(&self) {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        if let std::task::Poll::Ready(Ok(mut guard)) = self.0.poll_read_ready(&mut cx) {
+            guard.clear_ready();
+        }
+    }
+
+    /// Writes some of it, as soon as the terminal takes any.
+    pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .async_io(Interest::WRITABLE, |fd| Ok(nix::unistd::write(fd, bytes)?))
+            .await
+    }
+
+    fn fd(&self) -> RawFd {
+        self.0.get_ref().as_raw_fd()
+    }
+}

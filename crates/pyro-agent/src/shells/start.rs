@@ -1,0 +1,86 @@
+//! Starts the program of a shell, with a terminal of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use pyro_wire::shells::ShellOpen;
+use tokio::sync::oneshot;
+
+use super::pty::Pty;
+use crate::agent::{Agent, Place};
+use crate::command::{self, SHELL, StartError};
+use crate::group::Group;
+use crate::reaper::Exit;
+use crate::spawn::{Beginning, Program};
+
+const BASH: &str = "/bin/bash";
+
+/// What makes it a quiet shell: a prompt that can be recognised, no start-up files that change it,
+/// and no history that keeps on the disk what was typed.
+const VARIABLES: [(&str, &str); 4] = [
+    ("PS1", "pyro$ "),
+    ("PROMPT_COMMAND", ""),
+    ("HISTFILE", ""),
+    ("ENV", ""),
+];
+
+/// A shell that runs.
+pub(super) struct Started<'a> {
+    pub(super) pty: Pty,
+    pub(super) leader: i32,
+    pub(super) group: Group<'a>,
+    pub(super) exit: oneshot::Receiver<Exit>,
+    /// Where it began, as the guest sees it.
+    pub(super) cwd: OsString,
+}
+
+pub(super) fn start<'a>(agent: &'a Agent, request: &ShellOpen) -> Result<Started<'a>, StartError> {
+    command::check_texts(&[], request.cwd.as_ref(), &request.env)?;
+    let secrets = agent.secrets.environment(&request.secret_env)?;
+    let cwd = command::folder(&agent.place, request.cwd.as_ref());
+    let entered = command::open_folder(&cwd)?;
+    let (pty, inside) = Pty::open(request.size)?;
+    let standard = [inside.try_clone()?, inside.try_clone()?, inside];
+    let mut variables = command::environment(&agent.place, &cwd, &[]);
+    for (name, value) in VARIABLES {
+        variables.insert(name.into(), value.into());
+    }
+    for (name, value) in request.env.iter().chain(&secrets) {
+        variables.insert(command::text(name), command::text(value));
+    }
+    let words: Vec<OsString> = match Path::new(BASH).exists() {
+        true => [BASH, "--noprofile", "--norc", "-i"].map(Into::into).into(),
+        false => [SHELL, "-i"].map(Into::into).into(),
+    };
+    let program = Program::new(&words, variables, standard)?;
+    let inside = agent.groups.create();
+    let started = program.start(&Beginning {
+        cwd: entered.as_raw_fd(),
+        entrance: inside.as_ref().map(|group| group.entrance.as_raw_fd()),
+        dies_with_us: matches!(agent.place, Place::Host { .. }),
+        terminal: true,
+    });
+    // Our copies of the other end, with which the terminal would never be hung up.
+    drop(program);
+    let leader = match started {
+        Ok(pid) => pid,
+        Err(error) => {
+            if let Some(inside) = inside {
+                agent.groups.clear_away(inside.into_path());
+            }
+            let name = words.first().map(OsString::as_os_str);
+            return Err(command::why_not(name.unwrap_or(OsStr::new(SHELL)), error));
+        }
+    };
+    // No await since the process was started, see `Reaper`.
+    let exit = agent.reaper.watch(leader);
+    let group = Group::new(&agent.groups, agent.reaper.clone(), leader, inside);
+    Ok(Started {
+        pty,
+        leader,
+        group,
+        exit,
+        cwd: cwd.into_os_string(),
+    })
+}

@@ -1,0 +1,75 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{ServiceName, ServiceRecord, TailLines};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+/// Show what a service of a workspace wrote, the newest lines of each stream
+///
+/// Of each stream the newest 1 MiB is kept, also after the service and its VM have ended.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceLogs {
+    /// Its id, a beginning of it, or its name, where no other has the same
+    pub workspace_id: String,
+    /// The service's name
+    pub service_name: ServiceName,
+    /// How many lines of each stream, from the end
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub tail_lines: TailLines,
+    /// Everything that is kept
+    #[arg(long)]
+    #[serde(default)]
+    pub all: bool,
+    /// Go on as the service writes, until it has ended
+    // For a person at a terminal: a tool's answer comes once.
+    #[arg(long)]
+    #[serde(skip)]
+    pub follow: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ServiceLogged {
+    #[serde(flatten)]
+    pub service: ServiceRecord,
+    /// What is not UTF-8 is replaced.
+    pub stdout: String,
+    pub stderr: String,
+    /// Absent with `all`.
+    pub tail_lines: Option<u32>,
+    /// Whether there is, or was, more of either stream.
+    pub truncated: bool,
+}
+
+impl Report for ServiceLogged {
+    fn report(&self, text: &mut Text) {
+        for (stream, to) in [(&self.stdout, &mut text.out), (&self.stderr, &mut text.err)] {
+            to.push_str(stream);
+            if !stream.is_empty() && !stream.ends_with('\n') {
+                to.push('\n');
+            }
+        }
+        self.service.report_as("logs", text);
+    }
+}
+
+impl Operation for ServiceLogs {
+    type Output = ServiceLogged;
+
+    const NAMES: Names = Names {
+        operation: "service_logs",
+        cli: Some(Cli {
+            path: &["workspace", "service", "logs"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "service_logs",
+            "Service logs",
+            Profile::WorkspaceFull,
+            Effect::Reads,
+        )),
+        sdk: Some("logs_service"),
+    };
+}

@@ -1,0 +1,165 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::report::plain;
+use crate::values::{
+    CommandLine, PortWishes, Readiness, ReadinessKind, ReadyIntervalMs, ReadyTimeoutSeconds,
+    SecretEnv, ServiceName, ServiceRecord, ServiceState, StopReason, WORKSPACE_PATH,
+};
+use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+/// Start a service in a workspace: a command that goes on running, such as a web server
+///
+/// Use it in place of `command &`. Returns when the service is ready, or at once with the end of its
+/// log when it dies before that. It runs until `service_stop`, until it exits, or until the VM is
+/// stopped; a name can be used again when its service has ended.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceStart {
+    /// Its id, a beginning of it, or its name, where no other has the same
+    pub workspace_id: String,
+    /// A name for the service: letters, digits, `.`, `_` and `-`
+    pub service_name: ServiceName,
+    /// The command, a line for a login shell
+    #[command(flatten)]
+    pub command: CommandLine,
+    /// The folder to run in, below `/workspace`
+    #[arg(long, default_value = WORKSPACE_PATH)]
+    #[serde(default = "workspace_path")]
+    pub cwd: String,
+    /// Ready when this path below `/workspace` exists
+    #[arg(long)]
+    #[serde(default)]
+    pub ready_file: Option<String>,
+    /// Ready when this HOST:PORT, as seen in the guest, accepts connections
+    #[arg(long)]
+    #[serde(default)]
+    pub ready_tcp: Option<String>,
+    /// Ready when a GET of this http:// address, as seen in the guest, is answered with 200 to 399
+    #[arg(long)]
+    #[serde(default)]
+    pub ready_http: Option<String>,
+    /// Ready when this command, run in the same folder, succeeds
+    #[arg(long)]
+    #[serde(default)]
+    pub ready_command: Option<String>,
+    /// Seconds until a service that is not ready is ended
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub ready_timeout_seconds: ReadyTimeoutSeconds,
+    /// Milliseconds between two looks, at most
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub ready_interval_ms: ReadyIntervalMs,
+    /// Secrets of the workspace for the service: from the secret's name to the variable's
+    #[command(flatten)]
+    #[serde(default)]
+    pub secret_env: SecretEnv,
+    /// Ports of the guest that 127.0.0.1 of this host leads to while the service runs; without
+    /// `host_port` any free one. Needs the network policy `egress+published-ports`
+    #[command(flatten)]
+    #[serde(default)]
+    pub published_ports: PortWishes,
+}
+
+fn workspace_path() -> String {
+    WORKSPACE_PATH.to_owned()
+}
+
+impl ServiceStart {
+    /// What was asked to show that the service is ready.
+    pub fn readiness(&self) -> Result<Option<Readiness>, Error> {
+        let given: Vec<_> = [
+            (ReadinessKind::File, "ready_file", &self.ready_file),
+            (ReadinessKind::Tcp, "ready_tcp", &self.ready_tcp),
+            (ReadinessKind::Http, "ready_http", &self.ready_http),
+            (ReadinessKind::Command, "ready_command", &self.ready_command),
+        ]
+        .into_iter()
+        .filter_map(|(kind, name, value)| Some((kind, name, value.as_ref()?.trim())))
+        .collect();
+        match given.as_slice() {
+            [] => Ok(None),
+            [(_, name, "")] => Err(Error::invalid(format!("{name} is empty"))),
+            [(kind, _, value)] => Ok(Some(Readiness::of(*kind, (*value).to_owned()))),
+            several => {
+                let names: Vec<&str> = several.iter().map(|(_, name, _)| *name).collect();
+                Err(
+                    Error::invalid("Only one sign of readiness can be waited for")
+                        .because(format!("{} are given", names.join(" and ")))
+                        .hint("A `ready_command` can look at several things"),
+                )
+            }
+        }
+    }
+}
+
+/// A service that was started.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ServiceStarted {
+    #[serde(flatten)]
+    pub service: ServiceRecord,
+    /// The end of what it wrote, where it failed.
+    pub log_tail: Option<String>,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+impl Report for ServiceStarted {
+    fn report(&self, text: &mut Text) {
+        if let Some(tail) = &self.log_tail {
+            text.err.push_str(tail);
+            if !tail.is_empty() && !tail.ends_with('\n') {
+                text.err.push('\n');
+            }
+        }
+        self.service.report_as("start", text);
+        if self.service.state != ServiceState::Failed {
+            return;
+        }
+        text.err(format!(
+            "[error] Service `{}` was not ready: {}{}",
+            plain(self.service.service_name.as_str()),
+            match self.service.stop_reason {
+                Some(StopReason::ReadinessTimeout) => "its time was over",
+                _ => "its process ended",
+            },
+            self.service
+                .exit_code
+                .map(|code| format!(" (exit_code={code})"))
+                .unwrap_or_default(),
+        ));
+    }
+
+    /// A service that is not there is a failure for scripts.
+    fn exit_code(&self) -> u8 {
+        u8::from(self.service.state == ServiceState::Failed)
+    }
+}
+
+impl Operation for ServiceStart {
+    type Output = ServiceStarted;
+
+    const NAMES: Names = Names {
+        operation: "service_start",
+        cli: Some(Cli {
+            path: &["workspace", "service", "start"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "service_start",
+            "Start service",
+            Profile::WorkspaceFull,
+            Effect::Changes,
+        )),
+        sdk: Some("start_service"),
+    };
+
+    fn check(&self) -> Result<(), Error> {
+        self.command.check()?;
+        self.readiness()?;
+        self.secret_env.check()?;
+        self.published_ports.check()
+    }
+}

@@ -1,0 +1,48 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{ServiceName, ServiceRecord};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+/// Stop a service of a workspace, with everything that it started
+///
+/// It is asked to end, and killed with what is left of its group after five seconds. One that has ended
+/// stays as it is.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceStop {
+    /// Its id, a beginning of it, or its name, where no other has the same
+    pub workspace_id: String,
+    /// The service's name
+    pub service_name: ServiceName,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ServiceStopped(pub ServiceRecord);
+
+impl Report for ServiceStopped {
+    fn report(&self, text: &mut Text) {
+        self.0.report_as("stop", text);
+    }
+}
+
+impl Operation for ServiceStop {
+    type Output = ServiceStopped;
+
+    const NAMES: Names = Names {
+        operation: "service_stop",
+        cli: Some(Cli {
+            path: &["workspace", "service", "stop"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "service_stop",
+            "Stop service",
+            Profile::WorkspaceFull,
+            Effect::Sets,
+        )),
+        sdk: Some("stop_service"),
+    };
+}

@@ -1,0 +1,86 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{SecretEnv, ShellCols, ShellRecord, ShellRows};
+use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile, Report, Text};
+
+/// Open an interactive shell in a workspace
+///
+/// For what needs a terminal or has to go on between calls: a debugger, a prompt that asks back, a
+/// folder and variables that stay. For everything else `workspace_exec` is simpler. The shell
+/// lives in the workspace until it is closed, and ends when the workspace stops or is reset.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct ShellOpen {
+    /// Its id, a beginning of it, or its name, where no other has the same
+    pub workspace_id: String,
+    /// The folder to begin in, below `/workspace`
+    #[arg(long, default_value = DEFAULT_CWD)]
+    #[serde(default = "default_cwd")]
+    pub cwd: String,
+    /// Width of the terminal, in columns
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub cols: ShellCols,
+    /// Height of the terminal, in rows
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub rows: ShellRows,
+    /// Secrets of the workspace that the shell gets, by their names, each with the name of the
+    /// variable for it
+    #[command(flatten)]
+    #[serde(default)]
+    pub secret_env: SecretEnv,
+}
+
+const DEFAULT_CWD: &str = crate::values::WORKSPACE_PATH;
+
+fn default_cwd() -> String {
+    DEFAULT_CWD.to_owned()
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ShellOpened {
+    #[serde(flatten)]
+    pub shell: ShellRecord,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+impl Report for ShellOpened {
+    fn report(&self, text: &mut Text) {
+        text.out(&self.shell.shell_id);
+        self.shell.report("open", text);
+    }
+
+    fn only(&self) -> Vec<u8> {
+        format!("{}\n", self.shell.shell_id).into_bytes()
+    }
+}
+
+impl Operation for ShellOpen {
+    type Output = ShellOpened;
+
+    const NAMES: Names = Names {
+        operation: "shell_open",
+        cli: Some(Cli {
+            path: &["workspace", "shell", "open"],
+            json: JsonFlag::Offered,
+            only: Some(Only {
+                flag: "id-only",
+                help: "Print the shell's id and nothing else",
+            }),
+        }),
+        mcp: Some(Mcp::new(
+            "shell_open",
+            "Open shell",
+            Profile::WorkspaceFull,
+            Effect::Adds,
+        )),
+        sdk: Some("open_shell"),
+    };
+
+    fn check(&self) -> Result<(), Error> {
+        self.secret_env.check()
+    }
+}

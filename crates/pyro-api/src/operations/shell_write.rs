@@ -1,0 +1,84 @@
+use clap::ArgAction;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::ShellRecord;
+use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+
+/// What is typed at once, in bytes.
+const MOST: usize = 1024 * 1024;
+
+/// Type something into a shell
+///
+/// A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
+/// characters: `\u0003` is Ctrl-C, `\u0004` is Ctrl-D, `\u001b[A` is the arrow up. Read afterwards
+/// what came of it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct ShellWrite {
+    /// Its id, a beginning of it, or its name, where no other has the same
+    pub workspace_id: String,
+    /// The shell's id, or a beginning of it
+    pub shell_id: String,
+    /// What to type
+    #[arg(long, required = true, value_name = "TEXT", allow_hyphen_values = true)]
+    pub input: String,
+    /// Whether a newline follows
+    #[arg(
+        long = "no-newline",
+        action = ArgAction::SetFalse,
+        help = "Do not let a newline follow"
+    )]
+    #[serde(default = "yes")]
+    pub append_newline: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ShellWritten {
+    #[serde(flatten)]
+    pub shell: ShellRecord,
+    /// Characters, the newline not counted.
+    pub input_length: u64,
+    pub append_newline: bool,
+}
+
+impl Report for ShellWritten {
+    fn report(&self, text: &mut Text) {
+        self.shell.report("write", text);
+    }
+}
+
+impl Operation for ShellWrite {
+    type Output = ShellWritten;
+
+    const NAMES: Names = Names {
+        operation: "shell_write",
+        cli: Some(Cli {
+            path: &["workspace", "shell", "write"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "shell_write",
+            "Type into shell",
+            Profile::WorkspaceFull,
+            Effect::Changes,
+        )),
+        sdk: Some("write_shell"),
+    };
+
+    fn check(&self) -> Result<(), Error> {
+        if self.input.len() > MOST {
+            return Err(Error::invalid(format!(
+                "input must have at most {MOST} bytes, not {}",
+                self.input.len()
+            ))
+            .hint("Write it to a file with `workspace_file_write`, or type it in parts"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{BASELINE, ExecutionMode, Snapshot, SnapshotName};
+use crate::{
+    Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text, report::plain,
+};
+
+/// Keep the present state of a workspace under a name
+///
+/// Take one before something risky: `workspace_reset` goes back to it. Of the whole disk, installed
+/// packages too, in milliseconds whatever its size; what runs goes on running and is not part of it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotCreate {
+    /// Its id, a beginning of it, or its name, where no other has the same
+    pub workspace_id: String,
+    /// A name that none of its snapshots has: letters, digits, `.`, `_`, `-`; not `baseline`
+    pub snapshot_name: SnapshotName,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct SnapshotCreated {
+    pub workspace_id: String,
+    pub snapshot: Snapshot,
+    pub execution_mode: ExecutionMode,
+    /// Whether this call had to start the VM first.
+    pub workspace_started: bool,
+}
+
+impl Report for SnapshotCreated {
+    fn report(&self, text: &mut Text) {
+        let snapshot = &self.snapshot;
+        text.out(format!(
+            "[workspace-snapshot-create] workspace_id={} snapshot_name={} kind={} entry_count={} \
+             bytes_written={}",
+            self.workspace_id,
+            plain(&snapshot.snapshot_name),
+            snapshot.kind,
+            snapshot.entry_count,
+            snapshot.bytes_written
+        ));
+    }
+}
+
+impl Operation for SnapshotCreate {
+    type Output = SnapshotCreated;
+
+    const NAMES: Names = Names {
+        operation: "snapshot_create",
+        cli: Some(Cli {
+            path: &["workspace", "snapshot", "create"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "snapshot_create",
+            "Create snapshot",
+            Profile::WorkspaceFull,
+            Effect::Adds,
+        )),
+        sdk: Some("create_snapshot"),
+    };
+
+    fn check(&self) -> Result<(), Error> {
+        if self.snapshot_name.as_str() == BASELINE {
+            return Err(Error::invalid(
+                "Every workspace has its `baseline` already: its first state",
+            )
+            .hint("Give the snapshot another name"));
+        }
+        Ok(())
+    }
+}

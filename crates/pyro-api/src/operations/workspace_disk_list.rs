@@ -1,0 +1,89 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::workspace_file_list::FileEntry;
+use crate::values::{MaxEntries, WORKSPACE_PATH};
+use crate::{
+    Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text,
+    report::{plain, yes_no},
+};
+
+/// List files on the disk of a stopped workspace, without starting it
+///
+/// Any path of the guest, not only `/workspace`. For a workspace that runs use
+/// `workspace_file_list`, or stop it first.
+#[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceDiskList {
+    /// Its id, a beginning of it, or its name, where no other has the same
+    pub workspace_id: String,
+    /// A path in the guest, relative ones below `/workspace`; a file or link lists itself
+    #[arg(default_value = WORKSPACE_PATH)]
+    #[serde(default = "workspace_path")]
+    pub path: String,
+    /// Also what is in the folders below
+    #[arg(long)]
+    #[serde(default)]
+    pub recursive: bool,
+    /// How many entries to show
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub max_entries: MaxEntries,
+}
+
+fn workspace_path() -> String {
+    WORKSPACE_PATH.to_owned()
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct DiskListing {
+    pub workspace_id: String,
+    /// Absolute, as it was asked for.
+    pub path: String,
+    pub recursive: bool,
+    /// Sorted by path.
+    pub entries: Vec<FileEntry>,
+    /// How many entries there are, shown or not.
+    pub total_entries: u64,
+    pub truncated: bool,
+}
+
+impl Report for DiskListing {
+    fn report(&self, text: &mut Text) {
+        text.out(format!(
+            "Workspace disk path: {} (recursive={})",
+            plain(&self.path),
+            yes_no(self.recursive)
+        ));
+        for entry in &self.entries {
+            entry.report(text);
+        }
+        if self.truncated {
+            text.err(format!(
+                "[workspace-disk-list] {} of {} entries shown; for more use --max-entries",
+                self.entries.len(),
+                self.total_entries
+            ));
+        }
+    }
+}
+
+impl Operation for WorkspaceDiskList {
+    type Output = DiskListing;
+
+    const NAMES: Names = Names {
+        operation: "workspace_disk_list",
+        cli: Some(Cli {
+            path: &["workspace", "disk", "list"],
+            json: JsonFlag::Offered,
+            only: None,
+        }),
+        mcp: Some(Mcp::new(
+            "workspace_disk_list",
+            "List files of a stopped disk",
+            Profile::WorkspaceFull,
+            Effect::Reads,
+        )),
+        sdk: Some("list_workspace_disk"),
+    };
+}

@@ -1,0 +1,176 @@
+//! Which secrets a command sees, and by which variables.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::{Arg, ArgAction, ArgMatches};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+use crate::Error;
+
+/// What secrets and variables may be called.
+pub(super) const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_]{0,63}$";
+
+const FLAG: &str = "secret-env";
+
+/// Secrets for a command: in JSON an object from the secret's name to the variable's, on the
+/// command line `--secret-env NAME[=VARIABLE]`, once for each. The rules are in
+/// [`check`](Self::check) and not in the parsers: who mistakes this for the place of a value must
+/// not read it in an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "BTreeMap<String, String>")]
+pub struct SecretEnv(Vec<(String, String)>);
+
+impl SecretEnv {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names of secrets, each with that of its variable.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    /// Refuses names that no secret and no variable can have, and what is there twice.
+    pub fn check(&self) -> Result<(), Error> {
+        let (mut secrets, mut variables) = (BTreeSet::new(), BTreeSet::new());
+        for (secret, variable) in &self.0 {
+            if !is_name(secret) {
+                return Err(Error::invalid("A secret that was asked for has no valid name")
+                    .because(NAME_RULE)
+                    .hint(
+                        "`--secret-env NAME` or `--secret-env NAME=VARIABLE` takes the name of a \
+                         secret, not its value (`secret_env`: {\"NAME\": \"VARIABLE\"})",
+                    ));
+            }
+            if !is_name(variable) {
+                return Err(Error::invalid(format!(
+                    "The secret `{secret}` is wanted in a variable that has no valid name"
+                ))
+                .because(NAME_RULE)
+                .hint("Give the name of a variable, not a value; values are given at create"));
+            }
+            if !secrets.insert(secret) {
+                return Err(Error::invalid(format!(
+                    "The secret `{secret}` is asked for twice"
+                )));
+            }
+            if !variables.insert(variable) {
+                return Err(Error::invalid(format!(
+                    "Two secrets are wanted in the variable `{variable}`"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) const NAME_RULE: &str = "names are letters, digits and `_`, do not begin with a digit, and have at most 64 \
+     characters";
+
+pub(super) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    first && rest && text.len() <= 64
+}
+
+impl From<BTreeMap<String, String>> for SecretEnv {
+    fn from(given: BTreeMap<String, String>) -> Self {
+        Self(given.into_iter().collect())
+    }
+}
+
+impl JsonSchema for SecretEnv {
+    fn schema_name() -> Cow<'static, str> {
+        "SecretEnv".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "default": {},
+            // A door that refuses such a value does not repeat it: it may be that of a secret.
+            "writeOnly": true,
+            "additionalProperties": { "type": "string", "pattern": NAME_PATTERN },
+        })
+    }
+}
+
+impl clap::Args for SecretEnv {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.arg(
+            Arg::new(FLAG)
+                .long(FLAG)
+                .value_name("NAME[=VARIABLE]")
+                .help("A secret for the command, in a variable; may be given many times")
+                .action(ArgAction::Append),
+        )
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for SecretEnv {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = matches.get_many::<String>(FLAG).unwrap_or_default();
+        let pair = |text: &String| {
+            let (secret, variable) = text.split_once('=').unwrap_or((text, text));
+            (secret.trim().to_owned(), variable.trim().to_owned())
+        };
+        Ok(Self(given.map(pair).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+
+    fn typed(words: &[&str]) -> SecretEnv {
+        let command = SecretEnv::augment_args(clap::Command::new("x").no_binary_name(true));
+        let matches = command.try_get_matches_from(words).unwrap();
+        SecretEnv::from_arg_matches(&matches).unwrap()
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let typed = typed(&["--secret-env", "TOKEN", "--secret-env", "KEY=SSH_KEY"]);
+        let told: SecretEnv =
+            serde_json::from_str(r#"{"KEY": "SSH_KEY", "TOKEN": "TOKEN"}"#).unwrap();
+        let sorted = |env: &SecretEnv| env.pairs().iter().cloned().collect::<BTreeMap<_, _>>();
+        assert_eq!(sorted(&typed), sorted(&told));
+        typed.check().unwrap();
+        told.check().unwrap();
+    }
+
+    #[test]
+    fn what_is_refused_is_not_repeated() {
+        for (words, what) in [
+            (&["--secret-env", "TOKEN=hunter-2"][..], "no valid name"),
+            (&["--secret-env", "hunter-2"], "no valid name"),
+            (&["--secret-env", "A", "--secret-env", "A=B"], "twice"),
+            (&["--secret-env", "A=C", "--secret-env", "B=C"], "`C`"),
+            (&["--secret-env", "A="], "no valid name"),
+        ] {
+            let error = typed(words).check().unwrap_err().in_words();
+            assert!(error.contains(what), "{words:?}: {error}");
+            assert!(!error.contains("hunter-2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+use pyro_api::operations::service_status::{ServiceShown, ServiceStatus};
+use pyro_api::{Caller, Error, Handle};
+
+use crate::Engine;
+
+impl Handle<ServiceStatus> for Engine {
+    async fn handle(&self, asked: ServiceStatus, _caller: &Caller) -> Result<ServiceShown, Error> {
+        let found = self.find_service(&asked.workspace_id, &asked.service_name);
+        let (_, service) = found.await?;
+        Ok(ServiceShown(service.record))
+    }
+}

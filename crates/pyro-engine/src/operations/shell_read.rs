@@ -1,0 +1,71 @@
+use std::time::Duration;
+
+use pyro_api::operations::shell_read::{ShellRead, ShellText};
+use pyro_api::values::WaitForIdleMs;
+use pyro_api::{Caller, Error, ErrorCode, Handle, Operation};
+use pyro_wire::shells::{ShellRead as Read, ShellRequest};
+
+use crate::Engine;
+use crate::shells::record::record;
+use crate::shells::screen;
+use crate::shells::talk::{About, nonsense};
+
+/// A shell that never pauses does not keep anybody waiting for ever.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What was on the screen before a part of the output is known from so many characters.
+const BEFORE_CHARS: u64 = 64 * 1024;
+
+impl Handle<ShellRead> for Engine {
+    async fn handle(&self, asked: ShellRead, _caller: &Caller) -> Result<ShellText, Error> {
+        asked.check()?;
+        let about = About {
+            shell: &asked.shell_id,
+            doing: "show its output",
+        };
+        let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, about).await?;
+        let wait_for_idle_ms = asked.wait_for_idle_ms.map(WaitForIdleMs::get);
+        let max_chars = u64::from(asked.max_chars.get());
+        let request = ShellRequest::Read(Read {
+            id: asked.shell_id.clone(),
+            cursor: asked.cursor,
+            max_chars,
+            before_chars: if asked.plain { BEFORE_CHARS } else { 0 },
+            idle_ms: wait_for_idle_ms.map(u64::from),
+            at_most_ms: LONGEST_WAIT.as_millis() as u64,
+        });
+        let wait = match wait_for_idle_ms {
+            Some(_) => LONGEST_WAIT,
+            None => Duration::ZERO,
+        };
+        let reply = self.ask_output(&stored, &mut stream, about, request, wait);
+        let read = reply.await?;
+        let count = read.text.chars().count() as u64;
+        if count > max_chars {
+            return Err(nonsense(&stored, about).because("it sent more than was asked for"));
+        }
+        let shell = record(&stored, &read.shell);
+        let output = match asked.plain {
+            false => read.text,
+            true => {
+                let (size, before, text) = (read.shell.size, read.before, read.text);
+                tokio::task::spawn_blocking(move || screen::seen(size, &before, &text))
+                    .await
+                    .map_err(|error| {
+                        Error::new(ErrorCode::Internal, "The output could not be made plain")
+                            .caused_by(&error)
+                    })?
+            }
+        };
+        Ok(ShellText {
+            shell,
+            cursor: read.cursor,
+            next_cursor: read.cursor.saturating_add(count),
+            output,
+            truncated: read.more,
+            plain: asked.plain,
+            wait_for_idle_ms,
+            lost_chars: read.cursor.saturating_sub(asked.cursor),
+        })
+    }
+}

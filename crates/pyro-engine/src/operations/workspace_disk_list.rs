@@ -1,0 +1,91 @@
+use pyro_api::operations::workspace_disk_list::{DiskListing, WorkspaceDiskList};
+use pyro_api::operations::workspace_file_list::FileEntry;
+use pyro_api::{Caller, Error, Handle};
+use pyro_wire::files::EntryKind;
+
+use crate::Engine;
+use crate::workspace::stopped::DiskPath;
+use crate::workspace::tree::{Stat, Tree, TreeError};
+use crate::workspace::words::{artifact_type, octal};
+
+impl Handle<WorkspaceDiskList> for Engine {
+    async fn handle(
+        &self,
+        asked: WorkspaceDiskList,
+        _caller: &Caller,
+    ) -> Result<DiskListing, Error> {
+        let path = DiskPath::parse(&asked.path)?;
+        let disk = self.stopped_disk(&asked.workspace_id).await?;
+        let what = format!("`{}` could not be listed", path.absolute());
+        let (below, recursive) = (path.below_root(), asked.recursive);
+        let limit = asked.max_entries.get() as usize;
+        let (entries, total) = disk
+            .with_files(&what, move |tree| list(tree, &below, recursive, limit))
+            .await?;
+        Ok(DiskListing {
+            workspace_id: disk.id.clone(),
+            path: path.absolute(),
+            recursive,
+            truncated: total > limit,
+            entries,
+            total_entries: total as u64,
+        })
+    }
+}
+
+/// The first entries, and how many there are.
+fn list(
+    tree: &Tree,
+    path: &[u8],
+    recursive: bool,
+    limit: usize,
+) -> Result<(Vec<FileEntry>, usize), TreeError> {
+    let path = tree.resolve(path, false)?;
+    let stat = tree.stat(&path)?.ok_or_else(|| TreeError::NotFound {
+        name: absolute(&path),
+    })?;
+    let mut found: Vec<(Vec<u8>, Stat)> = Vec::new();
+    match stat.kind {
+        EntryKind::Directory if recursive => {
+            tree.walk(&path, |path, stat| found.push((path.to_vec(), *stat)))?;
+        }
+        EntryKind::Directory => {
+            for entry in tree.list(&path)? {
+                let below = match path.as_slice() {
+                    b"" => entry.name,
+                    path => [path, b"/", &entry.name].concat(),
+                };
+                found.push((below, entry.stat));
+            }
+        }
+        _ => found.push((path, stat)),
+    }
+    // The contract knows no others here.
+    found.retain(|(_, stat)| stat.kind != EntryKind::Special);
+    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let total = found.len();
+    found.truncate(limit);
+    let entries = found
+        .into_iter()
+        .map(|(path, stat)| entry(tree, &path, &stat));
+    Ok((entries.collect::<Result<_, _>>()?, total))
+}
+
+fn entry(tree: &Tree, path: &[u8], stat: &Stat) -> Result<FileEntry, TreeError> {
+    let target = match stat.kind {
+        EntryKind::Symlink => Some(tree.target(path)?),
+        _ => None,
+    };
+    Ok(FileEntry {
+        path: absolute(path),
+        artifact_type: artifact_type(stat.kind),
+        size_bytes: stat.size,
+        link_target: target.map(|target| String::from_utf8_lossy(&target).into_owned()),
+        mode: octal(stat.mode),
+        modified_at: stat.mtime_ns as f64 / 1e9,
+    })
+}
+
+fn absolute(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
+}

@@ -1,0 +1,65 @@
+use pyro_api::operations::workspace_disk_read::{DiskContent, WorkspaceDiskRead};
+use pyro_api::values::OutputEncoding;
+use pyro_api::{Caller, Error, Handle};
+use pyro_wire::files::EntryKind;
+
+use crate::Engine;
+use crate::workspace::stopped::DiskPath;
+use crate::workspace::tree::TreeError;
+
+/// The most that is read at once, whatever was asked for: it is kept in memory.
+const MOST: usize = 64 * 1024 * 1024;
+
+impl Handle<WorkspaceDiskRead> for Engine {
+    async fn handle(
+        &self,
+        asked: WorkspaceDiskRead,
+        _caller: &Caller,
+    ) -> Result<DiskContent, Error> {
+        let path = DiskPath::parse(&asked.path)?;
+        let disk = self.stopped_disk(&asked.workspace_id).await?;
+        let what = format!("`{}` could not be read", path.absolute());
+        let below = path.below_root();
+        let offset = asked.offset;
+        let limit = usize::try_from(asked.max_bytes.get())
+            .unwrap_or(MOST)
+            .min(MOST);
+        let (size_bytes, bytes) = disk
+            .with_files(&what, move |tree| {
+                let path = tree.resolve(&below, true)?;
+                let name = || format!("/{}", String::from_utf8_lossy(&path));
+                let stat = tree.stat(&path)?;
+                match stat {
+                    Some(stat) if stat.kind == EntryKind::File => {
+                        Ok((stat.size, tree.read_from(&path, offset, limit)?))
+                    }
+                    Some(_) => Err(TreeError::WrongKind {
+                        name: name(),
+                        wanted: "a file",
+                    }),
+                    None => Err(TreeError::NotFound { name: name() }),
+                }
+            })
+            .await?;
+        let next_offset = offset.saturating_add(bytes.len() as u64);
+        let (content, content_encoding) = match std::str::from_utf8(&bytes) {
+            Ok(text) => (text.to_owned(), OutputEncoding::Utf8),
+            Err(_) => (
+                String::from_utf8_lossy(&bytes).into_owned(),
+                OutputEncoding::Utf8Replaced,
+            ),
+        };
+        Ok(DiskContent {
+            workspace_id: disk.id.clone(),
+            path: path.absolute(),
+            size_bytes,
+            max_bytes: asked.max_bytes.get(),
+            content,
+            truncated: next_offset < size_bytes,
+            offset,
+            next_offset,
+            content_encoding,
+            bytes,
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! A person's terminal on a shell.
+//!
+//! ```text
+//! terminal taken ▶ what is kept is painted ▶ output to it, keys and sizes from it
+//!                     ▶ detach keys, the person gone ▶ the shell runs on
+//!                     ▶ the shell ends               ▶ its exit code
+//! ```
+//!
+//! The terminal is itself again when this future ends, however it does.
+
+use pyro_api::operations::shell_attach::{ShellAttach, ShellLeft};
+use pyro_api::operations::shell_open::ShellOpen;
+use pyro_api::values::{SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
+use pyro_api::{Caller, Error, Heard, TakenTerminal};
+use pyro_wire::frame::{self, FrameError, Kind};
+use pyro_wire::shells::{
+    AttachControl, AttachEvent, LARGEST_SIDE, Shell, ShellEnd, ShellRequest, Size,
+};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use super::errors::no_terminal;
+use super::keys::{Keys, Typed};
+use super::modes::ScreenModes;
+use super::record::record;
+use super::screen;
+use super::talk::About;
+use crate::engine::Engine;
+use crate::error::host_io;
+
+/// How many pieces of input wait for a guest that does not take them.
+const READ_AHEAD: usize = 16;
+
+/// Empties the screen and begins at its top.
+const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
+
+/// How it came to an end.
+enum Left {
+    Detached,
+    Ended(Option<ShellEnd>),
+}
+
+impl Engine {
+    pub(crate) async fn attach_shell(
+        &self,
+        asked: ShellAttach,
+        caller: &Caller,
+    ) -> Result<ShellLeft, Error> {
+        let terminal = caller.terminal().ok_or_else(no_terminal)?;
+        let (shell_id, is_new) = match asked.shell_id {
+            Some(shell_id) => (shell_id, false),
+            None => {
+                let open = ShellOpen {
+                    workspace_id: asked.workspace_id.clone(),
+                    cwd: WORKSPACE_PATH.to_owned(),
+                    cols: ShellCols::default(),
+                    rows: ShellRows::default(),
+                    secret_env: SecretEnv::default(),
+                };
+                let (_, shell, _) = self.open_shell(&open, caller).await?;
+                (shell.id, true)
+            }
+        };
+        let about = About {
+            shell: &shell_id,
+            doing: "show a shell",
+        };
+        let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, about).await?;
+        let (hear, heard) = mpsc::channel(READ_AHEAD);
+        let hear = move |what| {
+            // Nobody listens any more when this has ended.
+            let _ = hear.blocking_send(what);
+        };
+        let taken = terminal
+            .take(Box::new(hear))
+            .map_err(|error| host_io("The terminal could not be used", &error))?;
+        let request = ShellRequest::Attach {
+            id: shell_id.clone(),
+            size: size_of(taken.size()),
+        };
+        let kept = self.ask_output(&stored, &mut stream, about, request, Duration::ZERO);
+        let kept = kept.await?;
+        let mut shell = kept.shell.clone();
+        if !is_new {
+            paint(taken.as_ref(), &shell, kept.text).await;
+        } else {
+            let _ = taken.show(kept.text.as_bytes());
+        }
+
+        let (mut from_guest, mut to_guest) = stream.into_split();
+        let keys = Keys::new(asked.detach_keys.bytes());
+        let left = tokio::select! {
+            left = show(&mut from_guest, taken.as_ref()) => left,
+            typed = pass_on(heard, &mut to_guest, keys) => typed.map(|()| Left::Detached),
+        };
+        drop(taken);
+        let left = left.map_err(|error| self.shell_broken(&stored, about, &error))?;
+        let detached = match left {
+            Left::Detached => true,
+            Left::Ended(end) => {
+                shell.end = end.or(shell.end);
+                false
+            }
+        };
+        if is_new && !detached {
+            // Nobody but this terminal knew of it.
+            let id = shell.id.clone();
+            let close = self.ask_shell(&asked.workspace_id, about, ShellRequest::Close { id });
+            let _ = close.await;
+        }
+        Ok(ShellLeft {
+            shell: record(&stored, &shell),
+            detached,
+        })
+    }
+}
+
+/// Shows the screen as it is, and switches on what the program in it has switched on.
+async fn paint(taken: &dyn TakenTerminal, shell: &Shell, text: String) {
+    let size = shell.size;
+    let painted = tokio::task::spawn_blocking(move || {
+        let mut modes = ScreenModes::default();
+        modes.feed(text.as_bytes());
+        screen::repaint(size, &text) + &modes.repeat()
+    });
+    let painted = painted.await.unwrap_or_default();
+    // A terminal that is gone shows again, at the next output.
+    let _ = taken.show(CLEAR);
+    let _ = taken.show(painted.as_bytes());
+}
+
+async fn show(
+    from_guest: &mut (impl AsyncRead + Unpin),
+    taken: &dyn TakenTerminal,
+) -> Result<Left, FrameError> {
+    loop {
+        let frame = frame::read(from_guest).await?.ok_or(FrameError::Ended)?;
+        if frame.kind == Kind::Output {
+            if taken.show(&frame.body).is_err() {
+                return Ok(Left::Detached);
+            }
+            continue;
+        }
+        match frame.message()? {
+            AttachEvent::Ended(end) => return Ok(Left::Ended(end)),
+            // The next full repaint of whatever runs there puts the screen right.
+            AttachEvent::Lost(_) => {}
+        }
+    }
+}
+
+/// Ends when the person leaves.
+async fn pass_on(
+    mut heard: mpsc::Receiver<Heard>,
+    to_guest: &mut (impl AsyncWrite + Unpin),
+    mut keys: Keys<'_>,
+) -> Result<(), FrameError> {
+    while let Some(what) = heard.recv().await {
+        match what {
+            Heard::Typed(bytes) => {
+                let Typed { pass, detach } = keys.typed(&bytes);
+                frame::write_data(to_guest, Kind::Input, &pass).await?;
+                if detach {
+                    return Ok(());
+                }
+            }
+            Heard::Resized { cols, rows } => {
+                let resize = AttachControl::Resize(size_of((cols, rows)));
+                frame::write_message(to_guest, &resize).await?;
+            }
+            Heard::Ended => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn size_of((cols, rows): (u16, u16)) -> Size {
+    Size {
+        cols: cols.clamp(1, LARGEST_SIDE),
+        rows: rows.clamp(1, LARGEST_SIDE),
+    }
+}

@@ -1,0 +1,69 @@
+//! What goes wrong with shells, in words.
+
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::fault::{Fault, FaultCode};
+
+const OPEN_ANOTHER: &str = "Open another with `pyro workspace shell open` (`shell_open`)";
+
+/// Every shell ends with its VM.
+pub(crate) fn all_gone(workspace: &str, shell: &str, why: Option<&str>) -> Error {
+    let error = unknown(workspace, shell).because("shells end when their workspace stops");
+    match why {
+        Some(why) => error.because(format!("it is stopped: {why}")),
+        None => error.because("it is stopped"),
+    }
+}
+
+pub(crate) fn unknown(workspace: &str, shell: &str) -> Error {
+    Error::new(
+        ErrorCode::UnknownShell,
+        format!("There is no shell `{shell}` in workspace `{workspace}`"),
+    )
+    .hint(OPEN_ANOTHER)
+}
+
+/// What the agent answered to a request about a shell that was open before.
+pub(crate) fn refused(workspace: &str, shell: &str, doing: &str, fault: Fault) -> Error {
+    let (code, hint) = match fault.code {
+        FaultCode::NotFound => {
+            return unknown(workspace, shell).because(
+                "it was closed, or its workspace was stopped or reset since it was opened",
+            );
+        }
+        FaultCode::Over => (
+            ErrorCode::ShellEnded,
+            "What it wrote can still be read (`shell_read`); then close it (`shell_close`)",
+        ),
+        FaultCode::Conflict => (ErrorCode::InvalidArgument, "Give more of the shell's id"),
+        FaultCode::Refused => (
+            ErrorCode::WrongState,
+            "Look at what it shows (`shell_read`), or interrupt it (`shell_signal`)",
+        ),
+        _ => (ErrorCode::Internal, OPEN_ANOTHER),
+    };
+    let mut error = Error::new(
+        code,
+        format!("Shell `{shell}` of workspace `{workspace}` could not be asked to {doing}"),
+    )
+    .because(fault.message);
+    error.causes.extend(fault.detail);
+    error.hint(hint)
+}
+
+/// A process of the host could do anything that its user can, with every key.
+pub(crate) fn only_in_guests(workspace: &str) -> Error {
+    Error::new(
+        ErrorCode::Unsupported,
+        format!("Workspace `{workspace}` has no interactive shells"),
+    )
+    .because("its commands run on this host and not in a VM")
+    .hint("Create a workspace without `--allow-host-compat`, or use `pyro workspace exec`")
+}
+
+pub(crate) fn no_terminal() -> Error {
+    Error::new(
+        ErrorCode::InvalidArgument,
+        "`shell attach` needs a terminal, and standard input and output are none",
+    )
+    .hint("Programs use `shell open`, `shell write` and `shell read`")
+}

@@ -1,0 +1,15 @@
+//! Interactive shells of workspaces, as this host sees them.
+//!
+//! A shell lives in the guest's agent, which keeps its output as it is. Nothing about shells is
+//! stored here: a VM that ends takes its shells with it, and so no record can say otherwise.
+
+mod attach;
+mod errors;
+mod keys;
+mod modes;
+mod open;
+pub(crate) mod record;
+pub(crate) mod screen;
+pub(crate) mod talk;
+
+pub use modes::ScreenModes;

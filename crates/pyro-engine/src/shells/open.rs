@@ -1,0 +1,81 @@
+//! Opens a shell, in a VM that is started for it when it does not run.
+
+use std::time::Duration;
+
+use pyro_api::operations::shell_open::ShellOpen;
+use pyro_api::values::{ExecutionMode, WORKSPACE_PATH};
+use pyro_api::{Caller, Error, ErrorCode};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::frame;
+use pyro_wire::shells::{Shell, ShellOpen as Open, ShellReply, ShellRequest, Size};
+use tokio::time::timeout;
+
+use super::errors::only_in_guests;
+use super::talk::{About, nonsense};
+use crate::engine::Engine;
+use crate::machine::create::random_hex;
+use crate::store::StoredWorkspace;
+use crate::workspace::connect::Connected;
+use crate::workspace::errors::refused;
+use crate::workspace::paths::GuestPath;
+
+/// How long a guest may take to start one program.
+const ANSWER: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// The shell, and whether its VM had to be started.
+    pub(crate) async fn open_shell(
+        &self,
+        asked: &ShellOpen,
+        caller: &Caller,
+    ) -> Result<(StoredWorkspace, Shell, bool), Error> {
+        let cwd = GuestPath::parse("cwd", &asked.cwd)?;
+        let found = self.find_workspace(&asked.workspace_id)?.record;
+        if found.execution_mode == ExecutionMode::HostCompat {
+            return Err(only_in_guests(&found.workspace_id));
+        }
+        let doing = "open a shell";
+        let Connected {
+            stored,
+            mut stream,
+            started,
+        } = self.connect(&found.workspace_id, doing, caller).await?;
+        let id = random_hex(6).map_err(|error| {
+            Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
+        })?;
+        let side = |length: u32| u16::try_from(length).unwrap_or(u16::MAX);
+        let request = ShellRequest::Open(Open {
+            id: id.clone(),
+            cwd: Some(cwd.bytes()),
+            size: Size {
+                cols: side(asked.cols.get()),
+                rows: side(asked.rows.get()),
+            },
+            env: Vec::new(),
+            secret_env: asked.secret_env.pairs().to_vec(),
+        });
+        let about = About { shell: &id, doing };
+        let exchange = async {
+            frame::write_message(&mut stream, &AgentRequest::Shell(request)).await?;
+            frame::read_message(&mut stream).await
+        };
+        let workspace = &stored.record.workspace_id;
+        let mut shell = match timeout(ANSWER, exchange).await {
+            Ok(Ok(ShellReply::Shell(shell))) if shell.id == id => shell,
+            Ok(Ok(ShellReply::Failed(fault))) => {
+                let what = format!("No shell could be opened in workspace `{workspace}`");
+                return Err(refused(what, fault));
+            }
+            Ok(Err(error)) => return Err(self.shell_broken(&stored, about, &error)),
+            _ => return Err(nonsense(&stored, about)),
+        };
+        self.touch_workspace(workspace)?;
+        // As it was asked for, and not as the guest has it.
+        let absolute = match cwd.relative() {
+            "" => WORKSPACE_PATH.to_owned(),
+            _ => cwd.absolute(),
+        };
+        shell.cwd = absolute.into_bytes().into();
+        Ok((stored, shell, started))
+    }
+}

@@ -1,0 +1,152 @@
+//! Requests about shells, and what comes back. Nothing that a guest says is believed blindly.
+
+use std::time::Duration;
+
+use pyro_api::values::{ExecutionMode, VmState};
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::frame::{self, FrameError};
+use pyro_wire::shells::{Shell, ShellOutput, ShellReply, ShellRequest};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::errors::{all_gone, only_in_guests, refused};
+use crate::engine::Engine;
+use crate::machine::link;
+use crate::store::StoredWorkspace;
+use crate::workspace::errors::{link_broken, went_away};
+use crate::workspace::find::last_words;
+use crate::workspace::lock::Hold;
+
+/// How much longer than it was asked to wait an agent may take. Closing takes up to fifteen
+/// seconds by itself.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// What a request is about, for errors.
+#[derive(Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub(crate) shell: &'a str,
+    /// Completes "could not be asked to …".
+    pub(crate) doing: &'a str,
+}
+
+impl Engine {
+    /// A line to a workspace that runs: for a shell, no VM is started that cannot have it.
+    pub(crate) async fn connect_to_shell(
+        &self,
+        reference: &str,
+        about: About<'_>,
+    ) -> Result<(StoredWorkspace, UnixStream), Error> {
+        let id = self.find_workspace(reference)?.record.workspace_id;
+        let _held = self.workspace_folder(&id).hold(&id, Hold::Shared).await?;
+        let stored = self.reload_workspace(&id)?;
+        let record = &stored.record;
+        if record.execution_mode == ExecutionMode::HostCompat {
+            return Err(only_in_guests(&id));
+        }
+        if record.state != VmState::Started {
+            let why = record.stopped_because.as_deref();
+            return Err(all_gone(&id, about.shell, why));
+        }
+        match link::agent(&self.vm_of(&stored)).await {
+            Ok(stream) => Ok((stored, stream)),
+            Err(error) => {
+                // It may just be stopping for want of use.
+                let now = self.reload_workspace(&id)?;
+                match now.record.state {
+                    VmState::Started => Err(link_broken(&id, about.doing, &error)),
+                    _ => Err(all_gone(
+                        &id,
+                        about.shell,
+                        now.record.stopped_because.as_deref(),
+                    )),
+                }
+            }
+        }
+    }
+
+    /// Asks for something that is answered by what the shell is then.
+    pub(crate) async fn ask_shell(
+        &self,
+        reference: &str,
+        about: About<'_>,
+        request: ShellRequest,
+    ) -> Result<(StoredWorkspace, Shell), Error> {
+        let (stored, mut stream) = self.connect_to_shell(reference, about).await?;
+        let reply = self.ask(&stored, &mut stream, about, request, Duration::ZERO);
+        match reply.await? {
+            ShellReply::Shell(shell) if is_called(&shell, about.shell) => Ok((stored, shell)),
+            _ => Err(nonsense(&stored, about)),
+        }
+    }
+
+    /// Asks for output.
+    pub(crate) async fn ask_output(
+        &self,
+        stored: &StoredWorkspace,
+        stream: &mut UnixStream,
+        about: About<'_>,
+        request: ShellRequest,
+        wait: Duration,
+    ) -> Result<ShellOutput, Error> {
+        match self.ask(stored, stream, about, request, wait).await? {
+            ShellReply::Output(output) if is_called(&output.shell, about.shell) => Ok(output),
+            _ => Err(nonsense(stored, about)),
+        }
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        stored: &StoredWorkspace,
+        stream: &mut UnixStream,
+        about: About<'_>,
+        request: ShellRequest,
+        wait: Duration,
+    ) -> Result<ShellReply, Error> {
+        let id = &stored.record.workspace_id;
+        let exchange = async {
+            frame::write_message(stream, &AgentRequest::Shell(request)).await?;
+            frame::read_message(stream).await
+        };
+        match timeout(wait + ANSWER, exchange).await {
+            Ok(Ok(ShellReply::Failed(fault))) => Err(refused(id, about.shell, about.doing, fault)),
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(self.shell_broken(stored, about, &error)),
+            Err(_) => Err(nonsense(stored, about).because("it gave no answer in time")),
+        }
+    }
+
+    pub(crate) fn shell_broken(
+        &self,
+        stored: &StoredWorkspace,
+        about: About<'_>,
+        error: &FrameError,
+    ) -> Error {
+        match error {
+            FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => went_away(
+                &stored.record.workspace_id,
+                about.doing,
+                last_words(&self.vm_of(stored)),
+            ),
+            other => nonsense(stored, about).because(other),
+        }
+    }
+}
+
+/// Whether it is the shell that was asked for: what is shown as its id may be any text otherwise.
+fn is_called(shell: &Shell, asked: &str) -> bool {
+    let is_id = shell.id.len() == 12
+        && (shell.id.bytes()).all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_id && shell.id.starts_with(asked)
+}
+
+pub(crate) fn nonsense(stored: &StoredWorkspace, about: About<'_>) -> Error {
+    Error::new(
+        ErrorCode::VmDied,
+        format!(
+            "The agent of workspace `{}` could not {}",
+            stored.record.workspace_id, about.doing
+        ),
+    )
+    .hint("`pyro workspace stop`, then use it again: its files are kept")
+}

@@ -1,0 +1,201 @@
+//! The secrets of a workspace on the host: read once at create, kept sealed in its folder, put into
+//! the guest whenever its VM has started and before anything runs there. See `docs/secrets.md`.
+//!
+//! ```text
+//! given ──create──▶ sealed file ──every start──▶ InstallSecrets ▶ guest
+//!                        └──────every command──▶ what to take out of its words
+//! ```
+
+mod given;
+mod key;
+mod sealed;
+
+use std::time::Duration;
+
+use pyro_api::values::{SecretEnv, SecretPublic};
+use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_wire::agent::{AgentReply, AgentRequest};
+use pyro_wire::frame;
+use pyro_wire::redaction::Redaction;
+use pyro_wire::secrets::{InstallSecrets, Secret, SecretValue};
+use tokio::time::timeout;
+
+use super::errors::{link_broken, refused, went_away};
+use super::find::last_words;
+use crate::core_dumps::NoCoreDumps;
+use crate::engine::Engine;
+use crate::machine::folder::VmFolder;
+use crate::machine::link;
+use crate::machine::start::cancelled;
+use crate::store::StoredWorkspace;
+
+pub(crate) use given::GivenSecrets;
+
+/// How long a guest may take to write some files into its memory.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Values in the clear, for as long as something is done with them.
+pub(crate) struct Opened {
+    secrets: Vec<Secret>,
+    _no_cores: NoCoreDumps,
+}
+
+/// What must not be in the words of a workspace's records, results and errors.
+pub(crate) struct Unspoken {
+    redaction: Redaction,
+    _no_cores: Option<NoCoreDumps>,
+}
+
+impl Unspoken {
+    /// The text without values.
+    pub(crate) fn clean(&self, text: String) -> String {
+        match self.redaction.is_empty() {
+            true => text,
+            false => self.redaction.text(&text).into_owned(),
+        }
+    }
+
+    /// The error without values.
+    pub(crate) fn clean_error(&self, mut error: Error) -> Error {
+        error.error = self.clean(error.error);
+        error.causes = error
+            .causes
+            .into_iter()
+            .map(|why| self.clean(why))
+            .collect();
+        error.hint = error.hint.map(|hint| self.clean(hint));
+        error
+    }
+}
+
+impl Engine {
+    /// Seals the secrets of a new workspace, whose folder is there.
+    pub(crate) fn keep_secrets(&self, id: &str, given: &GivenSecrets) -> Result<(), Error> {
+        if given.is_empty() {
+            return Ok(());
+        }
+        let key = key::get_or_make(&self.config().state_dir)?;
+        sealed::write(
+            &self.workspace_folder(id).secrets(),
+            id,
+            &key,
+            given.opened(),
+        )
+    }
+
+    /// What there is to take out of texts about a workspace.
+    pub(crate) fn unspoken(&self, stored: &StoredWorkspace) -> Result<Unspoken, Error> {
+        let opened = self.open_secrets(stored)?;
+        Ok(match opened {
+            None => Unspoken {
+                redaction: Redaction::default(),
+                _no_cores: None,
+            },
+            Some(Opened { secrets, _no_cores }) => Unspoken {
+                redaction: Redaction::of(secrets.iter().map(|secret| secret.value.bytes())),
+                _no_cores: Some(_no_cores),
+            },
+        })
+    }
+
+    /// Opens the sealed file. `None`: there are none, or nobody can read them any more.
+    pub(crate) fn open_secrets(&self, stored: &StoredWorkspace) -> Result<Option<Opened>, Error> {
+        if stored.record.secrets.is_empty() {
+            return Ok(None);
+        }
+        let id = &stored.record.workspace_id;
+        let Some(key) = key::get(&self.config().state_dir)? else {
+            return Ok(None);
+        };
+        sealed::read(&self.workspace_folder(id).secrets(), id, &key)
+    }
+
+    /// What a VM that is about to start must be given. Nobody is kept from the files of a workspace
+    /// whose secrets are lost: it starts without them, and says so.
+    pub(crate) fn secrets_for_start(
+        &self,
+        stored: &StoredWorkspace,
+        caller: &Caller,
+    ) -> Result<Option<Opened>, Error> {
+        let opened = self.open_secrets(stored)?;
+        if opened.is_none() && !stored.record.secrets.is_empty() {
+            let id = &stored.record.workspace_id;
+            let words = "its secrets cannot be read any more, so it runs without them: their file \
+                         or `secrets.key` in the state folder was changed or removed";
+            caller
+                .emit(Event::Note(format!("Workspace `{id}`: {words}")))
+                .map_err(|_| cancelled())?;
+            self.note_event(id, "secrets_lost", words.to_owned())?;
+        }
+        Ok(opened)
+    }
+
+    /// Puts secrets into a guest that has just started.
+    pub(crate) async fn install_secrets(
+        &self,
+        id: &str,
+        vm: &VmFolder,
+        opened: Opened,
+    ) -> Result<(), Error> {
+        let doing = "take its secrets";
+        let mut line = link::agent(vm)
+            .await
+            .map_err(|error| link_broken(id, doing, &error))?;
+        let Opened { secrets, _no_cores } = opened;
+        let request = AgentRequest::InstallSecrets(InstallSecrets { secrets });
+        let exchange = async {
+            frame::write_wiped(&mut line, &request).await?;
+            frame::read_message(&mut line).await
+        };
+        match timeout(ANSWER, exchange).await {
+            Ok(Ok(AgentReply::Done)) => Ok(()),
+            Ok(Ok(AgentReply::Failed(fault))) => Err(refused(
+                format!("The secrets of workspace `{id}` could not be put into its guest"),
+                fault,
+            )),
+            Ok(Ok(AgentReply::Ready(_)) | Err(_)) => Err(went_away(id, doing, last_words(vm))),
+            Err(_) => Err(Error::new(
+                ErrorCode::VmDied,
+                format!("The guest of workspace `{id}` did not {doing}"),
+            )
+            .because(format!("it gave no answer within {} s", ANSWER.as_secs()))
+            .hint("Try again when this host is less busy")),
+        }
+    }
+}
+
+/// Refuses to show a command a secret that the workspace does not have.
+pub(crate) fn check_secret_env(stored: &StoredWorkspace, wanted: &SecretEnv) -> Result<(), Error> {
+    let known = &stored.record.secrets;
+    for (name, _) in wanted.pairs() {
+        if known.iter().any(|secret| secret.name == *name) {
+            continue;
+        }
+        let names: Vec<&str> = known.iter().map(|secret| secret.name.as_str()).collect();
+        return Err(Error::invalid(format!(
+            "Workspace `{}` has no secret `{name}`",
+            stored.record.workspace_id
+        ))
+        .because(match names.is_empty() {
+            true => "it has none".to_owned(),
+            false => format!("it has {}", names.join(", ")),
+        })
+        .hint("Secrets are given when a workspace is created"));
+    }
+    Ok(())
+}
+
+/// A secret as records show it.
+fn public(name: &str, source_kind: &str) -> SecretPublic {
+    SecretPublic {
+        name: name.to_owned(),
+        source_kind: source_kind.to_owned(),
+    }
+}
+
+fn secret(name: &str, value: Vec<u8>) -> Secret {
+    Secret {
+        name: name.to_owned(),
+        value: SecretValue::new(value),
+    }
+}

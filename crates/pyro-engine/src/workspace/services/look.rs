@@ -1,0 +1,175 @@
+//! Records of services, made true by what the agent says.
+
+use pyro_api::values::{ServiceName, ServiceState, StopReason, VmState};
+use pyro_api::{Error, ErrorCode};
+
+use super::agent::{self, AgentError, Log};
+use super::kept::note;
+use crate::engine::Engine;
+use crate::machine::{link, now};
+use crate::store::{KeptLog, StoredService, StoredWorkspace};
+use crate::workspace::errors::{service_refused, went_away};
+use crate::workspace::find::last_words;
+
+/// How long after its record the agent may not know of a service: another process is about to start
+/// it.
+const BEGINNING_SECONDS: f64 = 30.0;
+
+impl Engine {
+    /// The workspace with the records of its services as they are now. Ends that are noticed here are
+    /// written down, and their logs kept. Starts nothing, and fails for no guest that does not answer.
+    pub(crate) async fn with_true_services(
+        &self,
+        stored: StoredWorkspace,
+    ) -> Result<StoredWorkspace, Error> {
+        if stored.record.state != VmState::Started || !stored.has_running_services() {
+            return Ok(stored);
+        }
+        let vm = self.vm_of(&stored);
+        let Ok(line) = link::agent(&vm).await else {
+            return Ok(stored);
+        };
+        let Ok(seen) = agent::list(line).await else {
+            return Ok(stored);
+        };
+        let at = now();
+        let mut logs = Vec::new();
+        let mut news = false;
+        for service in stored.services.values().filter(|one| one.record.runs()) {
+            let found = seen.iter().find(|seen| seen.instance == service.instance);
+            match found {
+                Some(seen) if seen.ended_ms_ago.is_some() => {
+                    let log = self.keep_log_of(&stored, service.instance).await;
+                    logs.push((service.instance, log));
+                    news = true;
+                }
+                Some(seen) => news |= seen.ready != service.record.ready_at.is_some(),
+                None => news |= at - service.record.started_at > BEGINNING_SECONDS,
+            }
+        }
+        if !news {
+            return Ok(stored);
+        }
+        let id = &stored.record.workspace_id;
+        let generation = stored.generation;
+        let changed = self.store()?.change_workspace(id, |stored| {
+            // A reset or a stop came in between.
+            if stored.generation != generation || stored.record.state != VmState::Started {
+                return;
+            }
+            for seen in &seen {
+                let Some(service) = stored.instance(seen.instance) else {
+                    continue;
+                };
+                note(service, seen, at);
+                let log = logs.iter().find(|(instance, _)| *instance == seen.instance);
+                if let Some((_, log)) = log
+                    && service.log == KeptLog::InGuest
+                {
+                    service.log = *log;
+                }
+            }
+            stored.change_services(|services| {
+                for service in services.values_mut() {
+                    let unknown = !seen.iter().any(|seen| seen.instance == service.instance);
+                    if service.record.runs()
+                        && unknown
+                        && at - service.record.started_at > BEGINNING_SECONDS
+                    {
+                        // Its start was broken off before the agent heard of it.
+                        let reason = Some(StopReason::ProcessExitedBeforeReady);
+                        service.end(ServiceState::Failed, reason, at);
+                    }
+                }
+            });
+        })?;
+        Ok(changed.unwrap_or(stored))
+    }
+
+    /// Copies the log of a service that has ended out of the guest; says what there is of it then.
+    pub(crate) async fn keep_log_of(&self, stored: &StoredWorkspace, instance: u64) -> KeptLog {
+        let Ok(line) = link::agent(&self.vm_of(stored)).await else {
+            return KeptLog::InGuest;
+        };
+        let Ok(log) = agent::log(line, instance, None).await else {
+            return KeptLog::InGuest;
+        };
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        match folder.keep_log(instance, &log) {
+            Ok(()) if log.truncated => KeptLog::Cut,
+            Ok(()) => KeptLog::Whole,
+            // The agent has it, for a while.
+            Err(_) => KeptLog::InGuest,
+        }
+    }
+
+    /// The log of a service that does not run, from wherever it is.
+    pub(crate) async fn ended_log(
+        &self,
+        stored: &StoredWorkspace,
+        service: &StoredService,
+    ) -> Result<Log, Error> {
+        let vm = self.vm_of(stored);
+        if service.log == KeptLog::InGuest
+            && let Ok(line) = link::agent(&vm).await
+            && let Ok(log) = agent::log(line, service.instance, None).await
+        {
+            return Ok(log);
+        }
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let mut log = folder.kept_log(&vm, service.instance).map_err(|error| {
+            crate::error::host_io("The log of the service could not be read", &error)
+        })?;
+        log.truncated = service.log == KeptLog::Cut;
+        Ok(log)
+    }
+
+    /// The workspace and its service of that name, as both are now.
+    pub(crate) async fn find_service(
+        &self,
+        reference: &str,
+        name: &ServiceName,
+    ) -> Result<(StoredWorkspace, StoredService), Error> {
+        let stored = self.find_workspace(reference)?;
+        let stored = self.with_true_services(stored).await?;
+        match stored.services.get(name.as_str()) {
+            Some(service) => {
+                let service = service.clone();
+                Ok((stored, service))
+            }
+            None => Err(unknown(&stored, name)),
+        }
+    }
+
+    /// Why a request about a service failed; `doing` completes "ended before it could …".
+    pub(crate) fn service_failed(
+        &self,
+        stored: &StoredWorkspace,
+        what: String,
+        doing: &str,
+        error: AgentError,
+    ) -> Error {
+        let id = &stored.record.workspace_id;
+        match error {
+            AgentError::Refused { fault } => service_refused(what, fault),
+            AgentError::CallerGone => crate::machine::start::cancelled(),
+            AgentError::Broken { .. } => went_away(id, doing, last_words(&self.vm_of(stored))),
+            AgentError::Silent | AgentError::Nonsense => Error::new(ErrorCode::VmDied, what)
+                .because(error)
+                .hint("`pyro workspace stop`, then use it again: its files are kept"),
+        }
+    }
+}
+
+fn unknown(stored: &StoredWorkspace, name: &ServiceName) -> Error {
+    let id = &stored.record.workspace_id;
+    let known: Vec<&str> = stored.services.keys().map(String::as_str).collect();
+    let error = Error::new(
+        ErrorCode::UnknownService,
+        format!("Workspace `{id}` has no service `{name}`"),
+    );
+    match known.is_empty() {
+        true => error.hint("`pyro workspace service start` (`service_start`) starts one"),
+        false => error.because(format!("it has {}", known.join(", "))),
+    }
+}

@@ -1,0 +1,92 @@
+//! Whether a service may publish ports, and what came of it.
+
+use pyro_api::values::{NetworkPolicy, PortWishes, PublishedPort};
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::fault::FaultCode;
+use pyro_wire::shim::{Publish, Published, WantedPort};
+
+use crate::engine::Engine;
+use crate::machine::link::{self, LinkError};
+use crate::store::StoredWorkspace;
+use crate::workspace::errors::link_broken;
+
+/// Refuses ports where the workspace's policy does.
+pub(crate) fn may_publish(stored: &StoredWorkspace, wishes: &PortWishes) -> Result<(), Error> {
+    let record = &stored.record;
+    if wishes.is_empty() || record.network_policy == NetworkPolicy::EgressPublishedPorts {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorCode::Unsupported,
+        format!(
+            "Workspace `{}` may not publish ports",
+            record.workspace_id
+        ),
+    )
+    .because(format!("its network policy is `{}`", record.network_policy))
+    .hint("Create one with `--network-policy egress+published-ports`, or reach the service with `workspace exec`"))
+}
+
+impl Engine {
+    /// Binds the ports for a service that is about to be started. They are given up when it does not
+    /// come, whatever becomes of this process.
+    pub(crate) async fn publish(
+        &self,
+        stored: &StoredWorkspace,
+        instance: u64,
+        wishes: &PortWishes,
+    ) -> Result<Vec<PublishedPort>, Error> {
+        if wishes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ports = wishes.iter().map(|wish| WantedPort {
+            host_port: wish.host_port,
+            guest_port: wish.guest_port,
+        });
+        let request = Publish {
+            instance,
+            ports: ports.collect(),
+        };
+        match link::publish(&self.vm_of(stored), request).await {
+            Ok(published) => Ok(published.into_iter().map(shown).collect()),
+            Err(LinkError::Failed { fault }) => {
+                let (code, hint) = match fault.code {
+                    FaultCode::Conflict => (
+                        ErrorCode::Conflict,
+                        "Give another port of this host, or none for any that is free",
+                    ),
+                    FaultCode::Refused => (
+                        ErrorCode::InvalidArgument,
+                        "Give another port of this host, or none for any that is free",
+                    ),
+                    _ => (ErrorCode::HostIo, "Nothing was started"),
+                };
+                Err(Error::new(
+                    code,
+                    "The service was not started: its ports cannot be published",
+                )
+                .because(fault.message)
+                .hint(hint))
+            }
+            Err(error) => Err(link_broken(
+                &stored.record.workspace_id,
+                "publish ports",
+                &error,
+            )),
+        }
+    }
+
+    /// Gives up the ports of a service. They go with it anyway; this is for whoever looks at once.
+    pub(crate) async fn unpublish(&self, stored: &StoredWorkspace, instance: u64) {
+        let _ = link::unpublish(&self.vm_of(stored), instance).await;
+    }
+}
+
+fn shown(published: Published) -> PublishedPort {
+    PublishedPort {
+        host: "127.0.0.1".to_owned(),
+        host_port: published.host_port,
+        guest_port: published.guest_port,
+        protocol: "tcp".to_owned(),
+    }
+}

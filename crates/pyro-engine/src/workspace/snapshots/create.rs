@@ -1,0 +1,239 @@
+//! Keeps the present state of a workspace.
+
+use std::time::Duration;
+
+use pyro_api::values::VmState;
+use pyro_api::{Caller, Error, ErrorCode};
+
+use super::MOST;
+use crate::engine::Engine;
+use crate::error::{broke, host_io};
+use crate::machine::create::{Base, random_hex};
+use crate::machine::link::{self, LinkError};
+use crate::machine::{disk, now};
+use crate::store::{StoredSnapshot, StoredWorkspace};
+use crate::workspace::create::{copy_tree, new_layer};
+use crate::workspace::errors::{link_broken, unknown};
+use crate::workspace::files;
+use crate::workspace::lock::Hold;
+use crate::workspace::tree::{Count, Tree};
+
+use pyro_api::values::WORKSPACE_PATH;
+use pyro_wire::fault::FaultCode;
+
+/// After this the guest writes again by itself, should this process be killed in between.
+const FREEZE: Duration = Duration::from_secs(5);
+
+const DOING: &str = "keep its state";
+
+/// A snapshot that was made.
+pub(crate) struct Made {
+    pub(crate) stored: StoredWorkspace,
+    pub(crate) snapshot: StoredSnapshot,
+    /// Whether the VM had to be started.
+    pub(crate) started: bool,
+}
+
+/// What a snapshot is of.
+struct Frozen {
+    layers: Vec<String>,
+    tree: Option<String>,
+}
+
+impl Engine {
+    pub(crate) async fn create_snapshot(
+        &self,
+        reference: &str,
+        name: &str,
+        caller: &Caller,
+    ) -> Result<Made, Error> {
+        let found = self.find_workspace(reference)?;
+        // Before a VM is started for nothing.
+        may_be_called(&found, name)?;
+        let id = found.record.workspace_id;
+        let folder = self.workspace_folder(&id);
+        let _held = folder.hold(&id, Hold::Exclusive).await?;
+        let mut stored = self.reload_workspace(&id)?;
+        may_be_called(&stored, name)?;
+        let started = stored.record.state != VmState::Started;
+        if started {
+            stored = self.wake_workspace(&stored, caller).await?;
+        }
+        let what = format!("The state of workspace `{id}` could not be kept");
+        let frozen = match self.workspace_base(&stored)? {
+            Base::Image(image) => {
+                stored = self.settled(stored).await?;
+                let layers = stored.layers.clone();
+                let layer = new_layer(&folder, &image).map_err(|error| host_io(&what, &error))?;
+                stored = self.put_on_top(&stored, layer, &what).await?;
+                Frozen { layers, tree: None }
+            }
+            Base::HostProcess => {
+                let tree = random_hex(6).map_err(|error| host_io(&what, &error))?;
+                std::fs::create_dir_all(folder.trees()).map_err(|error| host_io(&what, &error))?;
+                let line = self.another_line(&stored, DOING).await?;
+                files::freeze(line, FREEZE)
+                    .await
+                    .map_err(|error| self.files_failed(&stored, &what, DOING, error))?;
+                copy_tree(&folder.tree(), &folder.trees().join(&tree)).await?;
+                Frozen {
+                    layers: Vec::new(),
+                    tree: Some(tree),
+                }
+            }
+        };
+        let count = self.count_frozen(&stored, &frozen, &what).await?;
+        let snapshot = StoredSnapshot {
+            name: name.to_owned(),
+            created_at: now(),
+            entry_count: count.entries,
+            bytes_written: count.bytes,
+            layers: frozen.layers,
+            tree: frozen.tree,
+        };
+        let kept = snapshot.clone();
+        let stored = self
+            .store()?
+            .change_workspace(&id, |stored| {
+                stored.snapshots.push(kept);
+                stored.record.last_activity_at = now();
+            })?
+            .ok_or_else(|| unknown(&id))?;
+        self.note_event(&id, "snapshot_created", format!("`{name}`"))?;
+        self.store()?.settle()?;
+        Ok(Made {
+            stored,
+            snapshot,
+            started,
+        })
+    }
+
+    /// Freezes the disk of a running VM where it is, and lets the guest go on in a new layer.
+    async fn put_on_top(
+        &self,
+        stored: &StoredWorkspace,
+        layer: String,
+        what: &str,
+    ) -> Result<StoredWorkspace, Error> {
+        let id = &stored.record.workspace_id;
+        let folder = self.workspace_folder(id);
+        let path = folder.layer(&layer);
+        // It is there for good before anybody writes to it.
+        disk::settle(&path).map_err(|error| host_io(what, &error))?;
+        let store = self.store()?;
+        let added_to = store
+            .change_workspace(id, |stored| stored.layers.push(layer.clone()))?
+            .ok_or_else(|| unknown(id))?;
+        store.settle()?;
+        let added = match self.another_line(stored, DOING).await {
+            Err(error) => Err(Added::NotAsked(error)),
+            Ok(line) => match files::freeze(line, FREEZE).await {
+                Err(error) => Err(Added::NotAsked(
+                    self.files_failed(stored, what, DOING, error),
+                )),
+                Ok(()) => {
+                    let added = link::add_layer(&self.vm_of(stored), disk::layer(&path)).await;
+                    if let Ok(line) = self.another_line(stored, DOING).await {
+                        // Else its deadline thaws it.
+                        let _ = files::thaw(line).await;
+                    }
+                    added.map_err(|error| Added::of(error, id))
+                }
+            },
+        };
+        match added {
+            Ok(()) => Ok(added_to),
+            Err(Added::NotAsked(error)) => {
+                store
+                    .change_workspace(id, |stored| stored.layers.retain(|known| *known != layer))?;
+                let _ = std::fs::remove_file(path);
+                Err(error)
+            }
+            // It may hold what the guest writes now.
+            Err(Added::Unknown(error)) => Err(error),
+        }
+    }
+
+    async fn count_frozen(
+        &self,
+        stored: &StoredWorkspace,
+        frozen: &Frozen,
+        what: &str,
+    ) -> Result<Count, Error> {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let count: Box<dyn FnOnce() -> _ + Send> =
+            match (&frozen.tree, self.workspace_base(stored)?) {
+                (None, Base::Image(image)) => {
+                    let layers: Vec<_> = frozen
+                        .layers
+                        .iter()
+                        .map(|name| folder.layer(name))
+                        .collect();
+                    let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
+                    let below = WORKSPACE_PATH.trim_start_matches('/').as_bytes();
+                    Box::new(move || Tree::disk(&chain, b"")?.count(below))
+                }
+                (tree, _) => {
+                    let tree = folder.trees().join(tree.as_deref().unwrap_or_default());
+                    Box::new(move || Tree::folder(&tree.join(disk::HOST_WORKSPACE))?.count(b""))
+                }
+            };
+        tokio::task::spawn_blocking(count)
+            .await
+            .map_err(|error| broke(&error))?
+            .map_err(|error| {
+                Error::new(ErrorCode::Damaged, what)
+                    .because("what is on its disk makes no file system that could be gone back to")
+                    .caused_by(&error)
+                    .hint("Nothing was changed. `pyro workspace export` still takes files out")
+            })
+    }
+}
+
+/// Why a layer was not added.
+enum Added {
+    /// It is not in use, and never will be.
+    NotAsked(Error),
+    /// Nobody can say whether it is in use.
+    Unknown(Error),
+}
+
+impl Added {
+    fn of(error: LinkError, id: &str) -> Self {
+        let told = link_broken(id, DOING, &error);
+        match error {
+            LinkError::Failed { fault } if fault.code != FaultCode::GuestDied => {
+                let told = match fault.code {
+                    FaultCode::NoSpace => Error::new(
+                        ErrorCode::NoSpace,
+                        format!("The state of workspace `{id}` could not be kept"),
+                    )
+                    .because(fault.message)
+                    .hint("Free space on this host; nothing was changed"),
+                    _ => told,
+                };
+                Self::NotAsked(told)
+            }
+            _ => Self::Unknown(told),
+        }
+    }
+}
+
+fn may_be_called(stored: &StoredWorkspace, name: &str) -> Result<(), Error> {
+    let id = &stored.record.workspace_id;
+    if stored.snapshot(name).is_some() {
+        return Err(Error::new(
+            ErrorCode::Conflict,
+            format!("Workspace `{id}` has a snapshot `{name}` already"),
+        )
+        .hint("Give another name, or delete that one first"));
+    }
+    if stored.snapshots.len() >= MOST {
+        return Err(Error::new(
+            ErrorCode::Conflict,
+            format!("Workspace `{id}` has {MOST} snapshots, and no more are kept"),
+        )
+        .hint("Delete one that is not needed with `pyro workspace snapshot delete`"));
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Forgets a state, and gives back the space that only it took.
+
+use pyro_api::{Caller, Error};
+
+use super::unknown_snapshot;
+use crate::engine::Engine;
+use crate::machine::now;
+use crate::workspace::errors::unknown;
+use crate::workspace::lock::Hold;
+
+impl Engine {
+    /// Returns the id of the workspace.
+    pub(crate) async fn delete_snapshot(
+        &self,
+        reference: &str,
+        name: &str,
+        caller: &Caller,
+    ) -> Result<String, Error> {
+        let id = self.find_workspace(reference)?.record.workspace_id;
+        {
+            let _held = self
+                .workspace_folder(&id)
+                .hold(&id, Hold::Exclusive)
+                .await?;
+            let stored = self.reload_workspace(&id)?;
+            if stored.snapshot(name).is_none() {
+                return Err(unknown_snapshot(&stored, name));
+            }
+            let stored = self
+                .store()?
+                .change_workspace(&id, |stored| {
+                    stored.snapshots.retain(|known| known.name != name);
+                    stored.record.last_activity_at = now();
+                })?
+                .ok_or_else(|| unknown(&id))?;
+            self.note_event(&id, "snapshot_deleted", format!("`{name}`"))?;
+            self.store()?.settle()?;
+            self.remove_unneeded(&stored);
+        }
+        // From here on it is deleted, and what fails is tried again with the next one.
+        if let Err(error) = self.merge_superfluous(&id, caller).await {
+            let why = error.causes.first().unwrap_or(&error.error).clone();
+            let detail = format!("space that `{name}` took is not given back yet: {why}");
+            self.note_event(&id, "snapshot_space", detail)?;
+        }
+        Ok(id)
+    }
+}

@@ -1,0 +1,88 @@
+//! The whole disk as one file of this host.
+
+use std::fs::OpenOptions;
+use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use pyro_api::{Caller, Error};
+use pyro_wire::launch::{DiskFormat, DiskLayer};
+
+use super::{StoppedDisk, scrub, unreadable};
+use crate::error::{broke, host_io};
+use crate::machine::start::cancelled;
+use crate::workspace::export::{Destination, ExportError};
+use crate::workspace::layers::{self, Watch, layers_failed};
+use crate::workspace::outgoing::unfit;
+use crate::workspace::tree::Tree;
+
+impl StoppedDisk {
+    /// Writes the disk to an image at a path where nothing is. Beside the path until it is whole:
+    /// a failure, and a kill, leave nothing that looks like one. Returns its path and its length.
+    pub(crate) async fn export(
+        &self,
+        output_path: PathBuf,
+        caller: &Caller,
+    ) -> Result<(PathBuf, u64), Error> {
+        let (_watching, mut watch) = Watch::new(caller, "copying the disk");
+        let copy = Copy {
+            chain: self.chain.clone(),
+            id: self.id.clone(),
+        };
+        tokio::task::spawn_blocking(move || copy.run(&output_path, &mut watch))
+            .await
+            .map_err(|error| broke(&error))?
+    }
+}
+
+struct Copy {
+    chain: Vec<DiskLayer>,
+    id: String,
+}
+
+impl Copy {
+    fn run(
+        &self,
+        output_path: &Path,
+        watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<(PathBuf, u64), Error> {
+        let what = format!(
+            "The disk of workspace `{}` could not be copied out",
+            self.id
+        );
+        // That it is sound, before anything is made.
+        layers::check(&self.chain).map_err(|error| layers_failed(what.clone(), &error))?;
+        let files = Tree::disk(&self.chain, b"");
+        files.map_err(|error| unreadable(&what, &self.id, &error))?;
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        // An empty folder would be replaced by a folder, and not by a file.
+        if output_path.is_dir() {
+            let path = output_path.to_owned();
+            return Err(unfit(ExportError::Exists { path }));
+        }
+        let destination = Destination::prepare(output_path, home.as_deref(), false);
+        let destination = destination.map_err(unfit)?;
+        let path = destination.content();
+        let image = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| host_io(&what, &error))?;
+        let size = layers::flatten(&self.chain, &image, &path, watch)
+            .map_err(|error| layers_failed(what.clone(), &error))?;
+        let whole = DiskLayer {
+            path: path.clone(),
+            format: DiskFormat::Raw,
+        };
+        let tree = Tree::disk(&[whole], b"");
+        let tree = tree.map_err(|error| unreadable(&what, &self.id, &error))?;
+        scrub::agent_files(&tree, &path, &what)?;
+        image.sync_all().map_err(|error| host_io(&what, &error))?;
+        if watch(size, size).is_break() {
+            return Err(cancelled());
+        }
+        let path = destination.commit().map_err(unfit)?;
+        Ok((path, size))
+    }
+}

@@ -1,0 +1,113 @@
+//! The disk of a workspace whose VM does not run, read without starting it and without root.
+
+mod image;
+mod path;
+mod scrub;
+
+use pyro_api::values::VmState;
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::launch::DiskLayer;
+
+pub(crate) use path::DiskPath;
+
+use super::layers::{self, layers_failed};
+use super::lock::{Held, Hold};
+use super::tree::{Tree, TreeError};
+use crate::engine::Engine;
+use crate::error::broke;
+use crate::machine::create::Base;
+use crate::machine::disk;
+
+/// A disk that nobody writes to for as long as this is there.
+pub(crate) struct StoppedDisk {
+    pub(crate) id: String,
+    chain: Vec<DiskLayer>,
+    /// Whoever wants to start the VM waits for it.
+    _held: Held,
+}
+
+impl Engine {
+    pub(crate) async fn stopped_disk(&self, reference: &str) -> Result<StoppedDisk, Error> {
+        let found = self.find_workspace(reference)?;
+        let id = found.record.workspace_id;
+        let folder = self.workspace_folder(&id);
+        let held = folder.hold(&id, Hold::Shared).await?;
+        let stored = self.reload_workspace(&id)?;
+        let Base::Image(image) = self.workspace_base(&stored)? else {
+            return Err(Error::new(
+                ErrorCode::Unsupported,
+                format!("Workspace `{id}` has no disk"),
+            )
+            .because("its commands run on the host itself (`host_compat`)")
+            .hint("`pyro workspace file list` and `file read` work there"));
+        };
+        // A start whose process was killed has not said so.
+        if stored.record.state != VmState::Stopped || self.vm_of(&stored).is_alive() {
+            return Err(Error::new(
+                ErrorCode::WrongState,
+                format!("Workspace `{id}` runs, and its disk is in use"),
+            )
+            .hint(format!(
+                "Stop it first with `pyro workspace stop {id}` (`workspace_stop`); its files stay"
+            )));
+        }
+        let layers = stored.layers.iter().map(|name| folder.layer(name));
+        Ok(StoppedDisk {
+            id,
+            chain: disk::chain(&image.installed, image.template.as_deref(), layers),
+            _held: held,
+        })
+    }
+}
+
+impl StoppedDisk {
+    /// Does something with the files of the whole disk. `what` is the first line of an error.
+    pub(crate) async fn with_files<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&Tree) -> Result<T, TreeError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let chain = self.chain.clone();
+        let whole = what.to_owned();
+        let work = move || {
+            if let Err(error) = layers::check(&chain) {
+                return Err(Err(layers_failed(whole, &error)));
+            }
+            let tree = Tree::disk(&chain, b"").map_err(Ok)?;
+            work(&tree).map_err(Ok)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| broke(&error))?
+            .map_err(|error| match error {
+                Ok(error) => unreadable(what, &self.id, &error),
+                Err(error) => error,
+            })
+    }
+}
+
+/// Why something on a disk cannot be had.
+pub(crate) fn unreadable(what: &str, id: &str, error: &TreeError) -> Error {
+    let (code, hint) = match error {
+        TreeError::NotFound { .. } | TreeError::WrongKind { .. } | TreeError::Endless { .. } => (
+            ErrorCode::UnknownFile,
+            "`pyro workspace disk list` (`workspace_disk_list`) shows what is there".to_owned(),
+        ),
+        TreeError::NotClean => (
+            ErrorCode::Damaged,
+            format!(
+                "Its VM ended before it could put its disk in order. `pyro workspace start {id}` and \
+                 then `stop` does that"
+            ),
+        ),
+        TreeError::TooLarge { .. } => (
+            ErrorCode::Unsupported,
+            "List a folder below it, or start the workspace and look there".to_owned(),
+        ),
+        _ => (
+            ErrorCode::Damaged,
+            format!("Another state may be sound: `pyro workspace snapshot list {id}`"),
+        ),
+    };
+    Error::new(code, what).caused_by(error).hint(hint)
+}

@@ -1,0 +1,278 @@
+//! The cable: frames on a byte stream, as QEMU's `stream` network device speaks it. A length of four
+//! bytes, most significant first, and then so many bytes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+use crate::limits::{WAITING_BYTES, WAITING_FRAMES};
+
+pub(crate) const LENGTH: usize = 4;
+
+/// No packet is longer; QEMU takes no longer one either.
+const MAX_FRAME: usize = 68 * 1024;
+
+/// Read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Takes a stream apart. What is too long to be a frame is skipped.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    unread: Vec<u8>,
+    begin: usize,
+    /// Bytes of an overlong frame that are still to come.
+    skip: usize,
+}
+
+impl Frames {
+    /// The next whole frame, if there is one.
+    pub(crate) fn next(&mut self) -> Option<&[u8]> {
+        loop {
+            let waiting = self.unread.len() - self.begin;
+            if self.skip > 0 {
+                let now = self.skip.min(waiting);
+                self.begin += now;
+                self.skip -= now;
+                if self.skip > 0 {
+                    return None;
+                }
+                continue;
+            }
+            let rest = &self.unread[self.begin..];
+            let (length, rest) = rest.split_first_chunk::<LENGTH>()?;
+            let length = u32::from_be_bytes(*length) as usize;
+            if length > MAX_FRAME {
+                self.begin += LENGTH;
+                self.skip = length;
+                continue;
+            }
+            if rest.len() < length {
+                return None;
+            }
+            let from = self.begin + LENGTH;
+            self.begin = from + length;
+            return Some(&self.unread[from..from + length]);
+        }
+    }
+
+    /// Where the next bytes of the stream go.
+    pub(crate) fn room(&mut self) -> &mut Vec<u8> {
+        self.unread.drain(..self.begin);
+        self.begin = 0;
+        self.unread.reserve(CHUNK);
+        &mut self.unread
+    }
+}
+
+/// Reads more of the stream; false at its end. May be dropped and asked again.
+pub(crate) async fn read(from: &mut OwnedReadHalf, frames: &mut Frames) -> io::Result<bool> {
+    Ok(from.read_buf(frames.room()).await? > 0)
+}
+
+/// The way back to the guest. Clones lead to the same one.
+#[derive(Clone)]
+pub(crate) struct Cable {
+    frames: mpsc::Sender<Vec<u8>>,
+}
+
+impl Cable {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Vec<u8>>) {
+        let (frames, outgoing) = mpsc::channel(WAITING_FRAMES);
+        (Self { frames }, outgoing)
+    }
+
+    /// Sends a frame, [`LENGTH`] bytes of room at its beginning, when its turn comes.
+    pub(crate) async fn send(&self, frame: Vec<u8>) {
+        // Without anybody to write it the process is ending.
+        let _ = self.frames.send(sealed(frame)).await;
+    }
+
+    /// Sends a frame that may get lost when the cable is busy.
+    pub(crate) fn send_or_lose(&self, frame: Vec<u8>) {
+        let _ = self.frames.try_send(sealed(frame));
+    }
+}
+
+fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
+    let length = u32::try_from(frame.len().saturating_sub(LENGTH)).unwrap_or_default();
+    if let Some(room) = frame.first_chunk_mut::<LENGTH>() {
+        *room = length.to_be_bytes();
+    }
+    frame
+}
+
+/// Writes what was sent, until the guest has gone.
+pub(crate) async fn write(
+    to: OwnedWriteHalf,
+    mut outgoing: mpsc::Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let mut batch = Vec::with_capacity(WAITING_FRAMES);
+    while outgoing.recv_many(&mut batch, WAITING_FRAMES).await > 0 {
+        write_all(&to, &batch).await?;
+        batch.clear();
+    }
+    Ok(())
+}
+
+async fn write_all(to: &OwnedWriteHalf, batch: &[Vec<u8>]) -> io::Result<()> {
+    let mut slices: Vec<io::IoSlice<'_>> = batch.iter().map(|f| io::IoSlice::new(f)).collect();
+    let mut rest = &mut slices[..];
+    while !rest.is_empty() {
+        to.writable().await?;
+        match to.try_write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => io::IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Packets on their way to one flow, counted with those of all others.
+pub(crate) struct Inbox {
+    packets: mpsc::Receiver<Waiting>,
+}
+
+#[derive(Clone)]
+pub(crate) struct InboxSender {
+    packets: mpsc::Sender<Waiting>,
+    budget: Budget,
+}
+
+/// How many bytes wait for all flows together.
+#[derive(Clone, Default)]
+pub(crate) struct Budget(Arc<AtomicUsize>);
+
+struct Waiting {
+    bytes: Vec<u8>,
+    budget: Budget,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.budget
+            .0
+            .fetch_sub(self.bytes.capacity(), Ordering::Relaxed);
+    }
+}
+
+impl Inbox {
+    pub(crate) fn new(packets: usize, budget: &Budget) -> (InboxSender, Self) {
+        let (sender, receiver) = mpsc::channel(packets);
+        let sender = InboxSender {
+            packets: sender,
+            budget: budget.clone(),
+        };
+        (sender, Self { packets: receiver })
+    }
+
+    /// The next packet. `None` when the guest has gone. May be dropped and asked again.
+    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
+        self.packets.recv().await.map(taken)
+    }
+
+    pub(crate) fn next_now(&mut self) -> Option<Vec<u8>> {
+        self.packets.try_recv().ok().map(taken)
+    }
+}
+
+fn taken(mut waiting: Waiting) -> Vec<u8> {
+    waiting
+        .budget
+        .0
+        .fetch_sub(waiting.bytes.capacity(), Ordering::Relaxed);
+    // What is dropped here counts nothing any more.
+    std::mem::take(&mut waiting.bytes)
+}
+
+impl InboxSender {
+    /// Puts a packet into the box, or loses it where there is no room.
+    pub(crate) fn put(&self, packet: &[u8]) {
+        let Ok(place) = self.packets.try_reserve() else {
+            return;
+        };
+        let bytes = packet.to_vec();
+        let size = bytes.capacity();
+        let before = self.budget.0.fetch_add(size, Ordering::Relaxed);
+        let waiting = Waiting {
+            bytes,
+            budget: self.budget.clone(),
+        };
+        if before + size <= WAITING_BYTES {
+            place.send(waiting);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stream(frames: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            bytes.extend((frame.len() as u32).to_be_bytes());
+            bytes.extend(frame);
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_out_whole_however_they_arrive(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+            cuts in prop::collection::vec(1..50usize, 1..200),
+        ) {
+            let bytes = stream(&frames);
+            let mut parser = Frames::default();
+            let (mut found, mut rest) = (Vec::new(), &bytes[..]);
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                parser.room().extend(now);
+                rest = later;
+                while let Some(frame) = parser.next() {
+                    found.push(frame.to_vec());
+                }
+            }
+            prop_assert_eq!(found, frames);
+        }
+    }
+
+    #[test]
+    fn an_overlong_frame_is_skipped() {
+        let frames = [vec![1; 10], vec![2; 300_000], vec![3; 10]];
+        let bytes = stream(&frames);
+        let mut parser = Frames::default();
+        let mut found = Vec::new();
+        for chunk in bytes.chunks(70_000) {
+            parser.room().extend(chunk);
+            while let Some(frame) = parser.next() {
+                found.push(frame.to_vec());
+            }
+        }
+        assert_eq!(found, [frames[0].clone(), frames[2].clone()]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded() {
+        let budget = Budget::default();
+        let (sender, mut inbox) = Inbox::new(4096, &budget);
+        for _ in 0..4096 {
+            sender.put(&[0; 65_536]);
+        }
+        assert_eq!(budget.0.load(Ordering::Relaxed), WAITING_BYTES);
+        assert_eq!(inbox.next().await.map(|packet| packet.len()), Some(65_536));
+        drop(inbox);
+        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,73 @@
+//! The guest's way out: its Ethernet frames become sockets of the host, where the policy lets them.
+//!
+//! ```text
+//! guest ── virtio-net ── QEMU ── socket pair ──▶ cable ──▶ router ─┬─▶ tcp  ── connect() ──▶ outside
+//!                                                                  ├─▶ udp  ── connect() ──▶
+//!                                                                  ├─▶ echo ── ping socket ─▶
+//!                                                                  ├─▶ dns  ── the host's name servers
+//!                                                                  └─▶ neighbours (ARP, NDP)
+//! ```
+//!
+//! This is a process of its own (`pyro shim --network`), a child of the shim. All that a hostile
+//! guest sends is read here and nowhere else: when this process dies, a VM loses its network, and
+//! nothing more. It needs no right of the host beyond opening sockets.
+//!
+//! Whatever leaves goes through [`policy`] first, each time a flow begins, with the addresses that
+//! the host has at that moment. Nothing comes in by itself: a guest listens to nobody outside.
+//!
+//! Not here: published ports, which go through the agent and need no network.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use pyro_wire::network::Network;
+
+mod cable;
+mod dns;
+mod echo;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
+mod icmp;
+mod limits;
+mod neighbours;
+mod packet;
+mod policy;
+mod router;
+mod tcp;
+mod udp;
+
+/// Serves the guest at the other end of standard input until that end is closed; this is
+/// `pyro shim --network NETWORK`, with a [`Network`] as JSON.
+pub fn run(network: &str) -> ExitCode {
+    match serve(network) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the guest's network: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(network: &str) -> io::Result<()> {
+    let network: Network = serde_json::from_str(network)?;
+    let cable = take_cable()?;
+    let limits = limits::set()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let cable = tokio::net::UnixStream::from_std(cable)?;
+        let policy = policy::Policy::new(&network)?;
+        router::run(cable, policy, limits).await
+    })
+}
+
+fn take_cable() -> io::Result<UnixStream> {
+    use std::os::fd::AsFd;
+    let cable: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let cable = UnixStream::from(cable);
+    cable.set_nonblocking(true)?;
+    Ok(cable)
+}

@@ -1,0 +1,296 @@
+//! Published ports, and what a stopped VM leaves of its services; on the `process` backend, with a
+//! stand-in for the agent that connects to servers of this test.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod room;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use pyro_wire::fault::FaultCode;
+use pyro_wire::launch::EndReason;
+use pyro_wire::shim::{
+    KeptService, Publish, Published, SERVICES_FOLDER, SERVICES_INDEX, ShimReply, ShimRequest,
+    WantedPort,
+};
+use room::{Room, eventually};
+
+const INSTANCE: u64 = 7;
+
+/// A server that begins each answer with what it got, and says how long that was at the end.
+fn echo_server() -> u16 {
+    serve(|mut client| {
+        let mut reader = client.try_clone().unwrap();
+        let mut all = 0_u64;
+        let mut buffer = [0; 64 * 1024];
+        while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            all += count as u64;
+            if client.write_all(&buffer[..count]).is_err() {
+                return;
+            }
+        }
+        // The client has no more to say, and still listens.
+        let _ = client.write_all(format!("|{all}").as_bytes());
+    })
+}
+
+fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let serve = Arc::clone(&serve);
+            thread::spawn(move || serve(client.unwrap()));
+        }
+    });
+    port
+}
+
+fn request(host_port: Option<u16>, guest_port: u16) -> ShimRequest {
+    ShimRequest::Publish(Publish {
+        instance: INSTANCE,
+        ports: vec![WantedPort {
+            host_port,
+            guest_port,
+        }],
+    })
+}
+
+fn publish(room: &Room, guest_port: u16) -> u16 {
+    match room.request(&request(None, guest_port)) {
+        ShimReply::Published(ports) => {
+            let [port]: [Published; 1] = ports.try_into().unwrap();
+            assert_eq!(port.guest_port, guest_port);
+            port.host_port
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    stream
+}
+
+/// Says something, ends its half, and hears the rest.
+fn exchange(port: u16, words: &[u8]) -> Vec<u8> {
+    let mut client = connect(port);
+    client.write_all(words).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+fn is_closed(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err()
+}
+
+fn service_begins(room: &Room) {
+    fs::write(room.workspace().join("served"), "").unwrap();
+}
+
+fn service_ends(room: &Room) {
+    fs::remove_file(room.workspace().join("served")).unwrap();
+}
+
+#[test]
+fn connections_of_every_kind_arrive_whole_and_hold_up_no_other() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let port = publish(&room, echo_server());
+    // Who comes before the service is ready waits.
+    let early = thread::spawn(move || exchange(port, b"early"));
+    thread::sleep(Duration::from_millis(100));
+    assert!(!early.is_finished());
+    service_begins(&room);
+    assert_eq!(early.join().unwrap(), b"early|5");
+
+    // Somebody who sends much and never reads.
+    let stop = Arc::new(AtomicBool::new(false));
+    let slow: Vec<_> = (0..4)
+        .map(|_| {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                let mut client = connect(port);
+                client
+                    .set_write_timeout(Some(Duration::from_millis(100)))
+                    .unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = client.write(&[b'x'; 64 * 1024]);
+                }
+            })
+        })
+        .collect();
+    let body: Vec<u8> = (0..20_000_000_u32)
+        .map(|number| (number % 251) as u8)
+        .collect();
+    let answer = exchange_large(port, &body);
+    assert_eq!(answer.len(), body.len() + "|20000000".len());
+    assert!(answer.starts_with(&body) && answer.ends_with(b"|20000000"));
+    assert_eq!(room.status().connections, 0);
+
+    // Thousands, many of them at once.
+    let crowds: Vec<_> = (0..8)
+        .map(|crowd| {
+            thread::spawn(move || {
+                for number in 0..250 {
+                    let words = format!("{crowd}-{number}");
+                    let wanted = format!("{words}|{}", words.len());
+                    assert_eq!(exchange(port, words.as_bytes()), wanted.as_bytes());
+                }
+            })
+        })
+        .collect();
+    for crowd in crowds {
+        crowd.join().unwrap();
+    }
+    // More than are served at one time: the rest waits, and lines to the agent are still there.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard.min(8192)), hard).unwrap();
+    let waiting: Vec<TcpStream> = (0..900).map(|_| connect(port)).collect();
+    drop(room.line());
+    drop(waiting);
+    assert_eq!(exchange(port, b"after"), b"after|5");
+
+    stop.store(true, Ordering::Relaxed);
+    for slow in slow {
+        slow.join().unwrap();
+    }
+    // The ports go with the service, also for those who are connected.
+    let mut connected = connect(port);
+    connected.write_all(b"x").unwrap();
+    connected.read_exact(&mut [0]).unwrap();
+    service_ends(&room);
+    assert_eq!(connected.read(&mut [0; 8]).unwrap_or(0), 0);
+    eventually(|| is_closed(port));
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+}
+
+/// Reads while it writes: no buffer on the way holds everything.
+fn exchange_large(port: u16, body: &[u8]) -> Vec<u8> {
+    let mut client = connect(port);
+    let mut writer = client.try_clone().unwrap();
+    let body = body.to_vec();
+    let writing = thread::spawn(move || {
+        writer.write_all(&body).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    writing.join().unwrap();
+    answer
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_and_nothing_is_bound() {
+    let room = Room::new();
+    let mut shim = room.start();
+    shim.ready();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = (taken.local_addr().unwrap().port(), taken);
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let free_port = free.local_addr().unwrap().port();
+    drop(free);
+    let ports = [free_port, taken.0].map(|port| WantedPort {
+        host_port: Some(port),
+        guest_port: 80,
+    });
+    let reply = room.request(&ShimRequest::Publish(Publish {
+        instance: INSTANCE,
+        ports: ports.into(),
+    }));
+    let ShimReply::Failed(fault) = reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(fault.code, FaultCode::Conflict);
+    assert!(fault.message.contains(&taken.0.to_string()), "{fault}");
+    assert!(is_closed(free_port));
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+}
+
+#[test]
+fn ports_go_when_they_are_given_up_and_with_the_shim_however_it_ends() {
+    let room = Room::new();
+    service_begins(&room);
+    let mut shim = room.start();
+    shim.ready();
+    let server = echo_server();
+    let port = publish(&room, server);
+    assert_eq!(exchange(port, b"a"), b"a|1");
+    let unpublish = ShimRequest::Unpublish { instance: INSTANCE };
+    assert_eq!(room.request(&unpublish), ShimReply::Done);
+    assert!(is_closed(port));
+    assert_eq!(room.request(&unpublish), ShimReply::Done);
+    // The same port can be had again at once.
+    let reply = room.request(&request(Some(port), server));
+    assert!(matches!(reply, ShimReply::Published(_)), "{reply:?}");
+    assert_eq!(exchange(port, b"b"), b"b|1");
+    // A port that nothing answers at is closed to whoever comes.
+    let nobody = publish(&room, 1);
+    assert_eq!(exchange(nobody, b""), b"");
+    room::signal(shim.pid(), Signal::SIGKILL);
+    shim.exit();
+    eventually(|| is_closed(port) && is_closed(nobody));
+}
+
+#[test]
+fn a_connection_and_a_service_are_use_and_their_end_begins_the_time() {
+    let room = Room::new().edit(|spec| spec.idle_ms = Some(400));
+    service_begins(&room);
+    fs::write(room.workspace().join("busy"), "").unwrap();
+    let mut shim = room.start();
+    shim.ready();
+    let port = publish(&room, echo_server());
+    thread::sleep(Duration::from_millis(1500));
+    let mut client = connect(port);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    fs::remove_file(room.workspace().join("busy")).unwrap();
+    thread::sleep(Duration::from_millis(1500));
+    // It is still there.
+    client.write_all(b"y").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    drop(client);
+    let begun = Instant::now();
+    assert_eq!(shim.end().reason, EndReason::Idle);
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    assert!(is_closed(port));
+}
+
+#[test]
+fn a_vm_that_is_stopped_leaves_the_logs_of_its_services() {
+    let room = Room::new();
+    service_begins(&room);
+    let mut shim = room.start();
+    shim.ready();
+    assert_eq!(room.stop(10_000, false), ShimReply::Stopped);
+    let folder = room.path().join(SERVICES_FOLDER);
+    let index = fs::read(folder.join(SERVICES_INDEX)).unwrap();
+    let index: Vec<KeptService> = serde_json::from_slice(&index).unwrap();
+    assert_eq!(index.len(), 1);
+    assert!(index[0].truncated && index[0].state.instance == INSTANCE);
+    let log = folder.join("7.stdout");
+    assert_eq!(fs::read(&log).unwrap(), b"last words\n");
+    let mode = fs::metadata(&log).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // The next VM of the folder has no part in it.
+    let mut shim = room.start();
+    shim.ready();
+    assert!(!folder.exists());
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+}

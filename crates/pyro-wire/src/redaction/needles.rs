@@ -1,0 +1,72 @@
+//! The forms of each value, each as its lens shows it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use zeroize::Zeroizing;
+
+use super::ENCODED_FROM;
+use super::lens::{Lens, View};
+use super::matcher::NeedleSet;
+use crate::secrets::without_line_end;
+
+/// What to look for through each lens.
+#[derive(Default)]
+pub(super) struct Needles {
+    sets: [NeedleSet; 3],
+}
+
+const LENSES: [Lens; 3] = [Lens::AsItIs, Lens::Percent, Lens::Base64];
+
+impl Needles {
+    pub(super) fn of<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Self {
+        let mut needles = Self::default();
+        let [as_it_is, percent, base64] = &mut needles.sets;
+        for value in values {
+            let value = without_line_end(value.as_ref());
+            as_it_is.add(as_seen(value, Lens::AsItIs));
+            if value.len() < ENCODED_FROM {
+                continue;
+            }
+            percent.add(as_seen(value, Lens::Percent));
+            for alignment in 0..3 {
+                base64.add(base64_inside(value, alignment));
+            }
+        }
+        needles
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sets.iter().all(NeedleSet::is_empty)
+    }
+
+    pub(super) fn sets(&self) -> &[NeedleSet; 3] {
+        &self.sets
+    }
+
+    pub(super) fn views(&self) -> [View; 3] {
+        [0, 1, 2].map(|index| View::new(LENSES[index], &self.sets[index]))
+    }
+}
+
+/// What a lens makes of a value that is not encoded.
+fn as_seen(value: &[u8], lens: Lens) -> Zeroizing<Vec<u8>> {
+    let seen = value.iter().copied().filter(|byte| !lens.skips(*byte));
+    Zeroizing::new(seen.map(|byte| lens.letter(byte)).collect())
+}
+
+/// The letters of base64 that depend on the value alone, when it begins so many bytes after a
+/// multiple of three.
+fn base64_inside(value: &[u8], alignment: usize) -> Zeroizing<Vec<u8>> {
+    let mut text = Zeroizing::new(vec![0; alignment]);
+    text.extend_from_slice(value);
+    let encoded = Zeroizing::new(STANDARD_NO_PAD.encode(text.as_slice()));
+    let first = (alignment * 8).div_ceil(6);
+    let end = text.len() * 8 / 6;
+    Zeroizing::new(
+        encoded
+            .as_bytes()
+            .get(first..end)
+            .unwrap_or_default()
+            .to_vec(),
+    )
+}

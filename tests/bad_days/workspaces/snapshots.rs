@@ -1,0 +1,354 @@
+//! Snapshots and stopped disks on bad days: kills of everything in the middle of everything, a
+//! guest that writes hard, damaged layers, and a full disk.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::world::finish;
+use pyro_tests::{Backend, Workspace, World};
+use serde_json::{Value, json};
+
+use super::kills::{at_many_moments, forget_the_killed};
+use crate::error;
+use crate::mounts::Mounts;
+use crate::roles::{self, Role};
+
+crate::stories_of_both_backends![a_killed_pyro_leaves_the_old_state_or_the_new];
+
+mod on_vms {
+    use super::*;
+    crate::stories![Vm:
+        a_killed_machine_leaves_the_old_state_or_the_new,
+        a_snapshot_under_a_guest_that_writes_is_clean_and_whole,
+        a_copy_that_fails_leaves_nothing_and_damage_is_told,
+    ];
+}
+
+fn snapshots(workspace: &Workspace<'_>) -> Vec<String> {
+    let listed = workspace.done("snapshot_list", json!({}));
+    let snapshots = listed["snapshots"].as_array().unwrap().iter();
+    let name = |one: &Value| one["snapshot_name"].as_str().unwrap().to_owned();
+    snapshots
+        .map(name)
+        .filter(|name| name != "baseline")
+        .collect()
+}
+
+/// Each snapshot holds its own name, in a file that is large enough to be in many places.
+fn write_state(workspace: &Workspace<'_>, name: &str) {
+    workspace.output(&format!(
+        "yes {name} | head -n 250000 > file; cp file other; sync"
+    ));
+}
+
+/// The one name that the files hold.
+fn state(workspace: &Workspace<'_>) -> String {
+    let said = workspace.output("cmp file other; sort -u file | head -n 1");
+    said.trim().to_owned()
+}
+
+/// What is listed can be gone back to; some of it, as it takes a VM each.
+fn assert_sound(workspace: &Workspace<'_>) {
+    let all = snapshots(workspace);
+    for name in all.into_iter().step_by(3) {
+        workspace.reset_to(&name);
+        assert_eq!(state(workspace), name);
+    }
+}
+
+/// `kill -9` of the command line in the middle of create, reset and delete.
+fn a_killed_pyro_leaves_the_old_state_or_the_new(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let id = workspace.id();
+    let create = |round: u32| {
+        write_state(&workspace, &format!("s{round}"));
+        let name = format!("s{round}");
+        world.pyro(["workspace", "snapshot", "create", id, &name])
+    };
+    at_many_moments(world, create, |round| {
+        // Whether it was kept or not, the workspace goes on where it was.
+        assert_eq!(state(&workspace), format!("s{round}"));
+    });
+    assert_sound(&workspace);
+    let kept = snapshots(&workspace);
+    assert!(kept.contains(&"s0".to_owned()), "{kept:?}");
+
+    let reset = |round: u32| {
+        write_state(&workspace, &format!("x{round}"));
+        world.pyro(["workspace", "reset", id, "--snapshot", "s0"])
+    };
+    at_many_moments(world, reset, |round| {
+        let now = state(&workspace);
+        assert!(now == "s0" || now == format!("x{round}"), "{now}");
+    });
+    assert_eq!(snapshots(&workspace), kept);
+
+    // As many as are to be deleted, with something of its own in each.
+    workspace.reset_to("s0");
+    for number in 0..rounds(world) {
+        let name = format!("d{number}");
+        write_state(&workspace, &name);
+        workspace.snapshot(&name);
+    }
+    write_state(&workspace, "last");
+    let delete = |round: u32| {
+        let name = format!("d{}", round % rounds(world));
+        world.pyro(["workspace", "snapshot", "delete", id, &name])
+    };
+    at_many_moments(world, delete, |_| assert_eq!(state(&workspace), "last"));
+    assert_sound(&workspace);
+    // What is left goes as well, and is merged with what kills have left over.
+    for name in snapshots(&workspace) {
+        workspace.delete_snapshot(&name);
+    }
+    if world.backend == Backend::Vm {
+        let disks = world.state_dir().join("workspaces").join(id).join("disk");
+        let left = fs::read_dir(disks).unwrap().count();
+        assert_eq!(left, 2, "the baseline and the layer in use");
+    }
+    assert!(!state(&workspace).is_empty());
+    drop(workspace);
+    forget_the_killed(world);
+}
+
+/// As many rounds as there are moments.
+fn rounds(world: &World) -> u32 {
+    match world.backend {
+        Backend::Process => 25,
+        Backend::Vm => 6,
+    }
+}
+
+/// `kill -9` of the shim and of QEMU in the middle of create, delete and reset.
+fn a_killed_machine_leaves_the_old_state_or_the_new(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let id = workspace.id();
+    for name in ["a", "b", "c"] {
+        write_state(&workspace, name);
+        workspace.snapshot(name);
+    }
+    let mut round = 0;
+    for role in [Role::Shim, Role::Machine] {
+        for (words, pause) in [
+            (&["snapshot", "create"][..], 40),
+            (&["snapshot", "delete"], 30),
+            (&["reset", "--snapshot"], 100),
+        ] {
+            round += 1;
+            let name = format!("n{round}");
+            write_state(&workspace, &name);
+            let mut command = vec!["workspace"];
+            command.extend(words);
+            let argument = match words {
+                ["snapshot", "create"] => name.as_str(),
+                ["snapshot", "delete"] => {
+                    workspace.snapshot("middle");
+                    workspace.output("echo above > above; sync");
+                    "middle"
+                }
+                _ => "a",
+            };
+            match words {
+                ["reset", flag] => {
+                    command = vec!["workspace", "reset", id, flag, argument];
+                }
+                _ => command.extend([id, argument]),
+            }
+            let mut child = world
+                .pyro(&command)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(pause));
+            roles::signal(world, role, Signal::SIGKILL);
+            // It comes to an end, whichever.
+            child.wait().unwrap();
+            let now = state(&workspace);
+            match words {
+                ["reset", _] => assert!(now == "a" || now == name, "{now}"),
+                _ => assert_eq!(now, name, "{role:?} {words:?}"),
+            }
+            let left = snapshots(&workspace);
+            if left.contains(&"middle".to_owned()) {
+                workspace.reset_to("middle");
+                assert_eq!(state(&workspace), name);
+                workspace.delete_snapshot("middle");
+            }
+        }
+    }
+    assert_sound(&workspace);
+    drop(workspace);
+    forget_the_killed(world);
+}
+
+/// What a program had on the disk, as far as `fsync` told it, is in every snapshot after that.
+fn a_snapshot_under_a_guest_that_writes_is_clean_and_whole(world: &World) {
+    const WRITER: &str = r#"
+import os, hashlib
+log = open("/workspace/log", "ab", 0)
+number = 0
+while True:
+    number += 1
+    block = hashlib.sha256(str(number).encode()).digest() * 512
+    with open("/workspace/block-%d" % (number % 40), "wb") as file:
+        file.write(number.to_bytes(8, "big") + block)
+        file.flush()
+        os.fsync(file.fileno())
+    log.write(b"%d\n" % number)
+    os.fsync(log.fileno())
+    # Only what is on the disk is said.
+    with open("/dev/shm/said", "w") as said:
+        said.write(str(number))
+"#;
+    const CHECKER: &str = r#"
+import hashlib, glob
+last = max(int(line) for line in open("/workspace/log") if line.strip())
+seen = {}
+for path in glob.glob("/workspace/block-*"):
+    data = open(path, "rb").read()
+    number = int.from_bytes(data[:8], "big")
+    whole = data[8:] == hashlib.sha256(str(number).encode()).digest() * 512
+    # The one that was being written may be torn; all others are whole.
+    if whole: seen[number] = True
+missing = [n for n in range(max(1, last - 38), last + 1) if n not in seen]
+print(last, len(missing))
+"#;
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.write("writer.py", WRITER);
+    workspace.write("checker.py", CHECKER);
+    workspace.output("setsid python3 writer.py > /dev/null 2>&1 & until test -s /dev/shm/said; do sleep 0.1; done");
+    let mut said = Vec::new();
+    for number in 0..4 {
+        let before: u64 = workspace
+            .output("cat /dev/shm/said")
+            .trim()
+            .parse()
+            .unwrap();
+        workspace.snapshot(&format!("s{number}"));
+        said.push(before);
+    }
+    // It never stopped writing.
+    let before: u64 = workspace
+        .output("cat /dev/shm/said")
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(before > said[3]);
+    for (number, before) in said.into_iter().enumerate() {
+        workspace.reset_to(&format!("s{number}"));
+        let told = workspace
+            .output("python3 checker.py; dmesg | grep -ci 'recovery\\|ext4-fs.error'; true");
+        let numbers: Vec<u64> = told
+            .split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect();
+        assert!(numbers[0] >= before, "{numbers:?} after {before}");
+        assert_eq!(numbers[1..], [0, 0], "{numbers:?}");
+    }
+}
+
+/// Copies of a disk: killed, onto a full disk, and of layers that are damaged.
+fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.output("head -c 50M /dev/urandom > noise; mkdir d; echo x > d/file; sync");
+    workspace.snapshot("one");
+    workspace.output("echo y > d/file; sync");
+    workspace.done("stop", json!({}));
+    let parent = world.folder().join("copies");
+    fs::create_dir(&parent).unwrap();
+    let image = parent.join("image");
+    let export = |to: &PathBuf| {
+        let mut export = world.pyro(["workspace", "disk", "export", workspace.id(), "--output"]);
+        export.arg(to);
+        export
+    };
+    let check = || {
+        let checked = finish(
+            Command::new("/usr/sbin/e2fsck")
+                .args(["-f", "-n"])
+                .arg(&image),
+        );
+        assert_eq!(checked.code(), 0, "{}{}", checked.out(), checked.err());
+        fs::remove_file(&image).unwrap();
+    };
+    at_many_moments(
+        world,
+        |_| export(&image),
+        |_| {
+            if image.exists() {
+                check();
+            }
+        },
+    );
+    error::none(&finish(&mut export(&image)));
+    check();
+    assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+
+    // What does not fit leaves nothing, as seen from where it was to be.
+    let small = world.folder().join("small");
+    fs::create_dir(&small).unwrap();
+    let mut script = Command::new("sh");
+    script
+        .args([
+            "-c",
+            "\"$0\" workspace disk export \"$1\" --output \"$2/image\" --json > \"$3\"; \
+             test $? = 1 && test -z \"$(ls -A \"$2\")\"",
+        ])
+        .arg(pyro_tests::world::pyro())
+        .arg(workspace.id())
+        .arg(&small)
+        .arg(world.folder().join("told"))
+        .envs(world.variables());
+    let ran = finish(&mut Mounts::new().tmpfs(&small, "size=40m").around(&script));
+    let told = fs::read_to_string(world.folder().join("told")).unwrap();
+    assert_eq!(ran.code(), 0, "{told}{}", ran.err());
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["code"], "no_space", "{told:#}");
+
+    // A layer that is damaged, in its header, in its tables, and cut off.
+    let disks = world
+        .state_dir()
+        .join("workspaces")
+        .join(workspace.id())
+        .join("disk");
+    let layers = fs::read_dir(&disks)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let layer = layers
+        .max_by_key(|path| fs::metadata(path).unwrap().len())
+        .unwrap();
+    let sound = fs::read(&layer).unwrap();
+    for damage in 0..4 {
+        let mut bytes = sound.clone();
+        match damage {
+            0 => bytes[..64].fill(0xff),
+            1 => bytes[0x28..0x30].fill(0x7f),
+            2 => bytes.truncate(sound.len() / 3),
+            _ => bytes.clear(),
+        }
+        fs::write(&layer, &bytes).unwrap();
+        for (operation, arguments) in [
+            ("disk_list", json!({ "path": "d" })),
+            ("disk_read", json!({ "path": "noise" })),
+            ("disk_export", json!({ "output_path": image })),
+        ] {
+            workspace.refused(operation, arguments, "damaged");
+            assert!(!image.exists());
+        }
+    }
+    fs::write(&layer, &sound).unwrap();
+    // Nothing of that was written to.
+    assert_eq!(workspace.output("cat d/file"), "y\n");
+    assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+    drop(workspace);
+    forget_the_killed(world);
+}

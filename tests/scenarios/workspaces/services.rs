@@ -1,0 +1,497 @@
+//! `service_*`, and ports that lead to services.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pyro_tests::leftovers::processes;
+use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::surfaces::mcp::Tools;
+use pyro_tests::world::{eventually, finish};
+use pyro_tests::{Surface, Workspace, World};
+use serde_json::{Value, json};
+
+crate::stories! { [process] [command_line, library, mcp]: services_are_started_seen_and_stopped }
+crate::stories! { [process, vm] [command_line]: what_becomes_of_services_when_the_machine_ends }
+crate::stories! { [process]:
+    a_start_that_fails_says_why_and_is_a_failure,
+    a_killed_caller_leaves_no_half_started_service,
+    a_log_is_followed_to_its_end,
+    what_cannot_be_is_refused_before_anything_starts,
+}
+crate::stories! { [vm]: ports_lead_into_the_guest_and_go_with_their_service }
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn services_are_started_seen_and_stopped(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    let listed = workspace.service("list", json!({})).unwrap();
+    assert_eq!(
+        (&listed["count"], &listed["services"]),
+        (&json!(0), &json!([]))
+    );
+
+    let web = workspace.starts(
+        "web",
+        "echo begun; echo oops >&2; touch ready; trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done",
+        json!({ "ready_file": "ready" }),
+    );
+    assert_eq!(web["state"], "running");
+    assert_eq!(web["cwd"], "/workspace");
+    assert_eq!(
+        web["readiness"],
+        json!({ "type": "file", "path": "/workspace/ready" })
+    );
+    assert_eq!(web["published_ports"], json!([]));
+    assert!(web["ready_at"].as_f64().unwrap() >= web["started_at"].as_f64().unwrap());
+    assert!(web["pid"].as_u64().unwrap() > 1);
+    for absent in ["ended_at", "exit_code", "stop_reason"] {
+        assert_eq!(web[absent], Value::Null, "{absent}");
+    }
+    workspace.exec("mkdir below");
+    let short = workspace.starts("a.short-1", "pwd; exit 3", json!({ "cwd": "below" }));
+    assert_eq!(
+        (&short["readiness"], &short["cwd"]),
+        (&Value::Null, &json!("/workspace/below"))
+    );
+    eventually("an exit is noticed", LONG, || {
+        workspace.of_service("status", "a.short-1")["state"] == "exited"
+    });
+    let short = workspace.of_service("status", "a.short-1");
+    assert_eq!(
+        (&short["exit_code"], &short["stop_reason"]),
+        (&json!(3), &Value::Null)
+    );
+    assert!(short["ended_at"].as_f64().unwrap() >= short["started_at"].as_f64().unwrap());
+    let listed = workspace.service("list", json!({})).unwrap();
+    assert_eq!(
+        (&listed["count"], &listed["running_count"]),
+        (&json!(2), &json!(1))
+    );
+    let names = listed["services"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|service| &service["service_name"]).collect();
+    assert_eq!(names, ["a.short-1", "web"]);
+    let status = workspace.status();
+    assert_eq!(
+        (&status["service_count"], &status["running_service_count"]),
+        (&json!(2), &json!(1))
+    );
+
+    // One at a time has a name, and it can be used again.
+    let told = workspace.service("start", json!({ "service_name": "web", "command": "true" }));
+    assert_eq!(told.unwrap_err()["code"], "conflict");
+    let logs = workspace.of_service("logs", "web");
+    assert_eq!(
+        (&logs["stdout"], &logs["stderr"]),
+        (&json!("begun\n"), &json!("oops\n"))
+    );
+    assert_eq!(
+        (&logs["tail_lines"], &logs["truncated"]),
+        (&json!(200), &json!(false))
+    );
+    let stopped = workspace.of_service("stop", "web");
+    assert_eq!(
+        (&stopped["state"], &stopped["stop_reason"]),
+        (&json!("stopped"), &json!("sigterm"))
+    );
+    assert_eq!(workspace.of_service("stop", "web"), stopped);
+    let logs = json!({ "service_name": "web", "tail_lines": 1 });
+    let logs = workspace.service("logs", logs).unwrap();
+    assert_eq!(
+        (&logs["stdout"], &logs["truncated"]),
+        (&json!("bye\n"), &json!(true))
+    );
+    let logs = json!({ "service_name": "web", "all": true });
+    let logs = workspace.service("logs", logs).unwrap();
+    assert_eq!(
+        (&logs["stdout"], &logs["tail_lines"]),
+        (&json!("begun\nbye\n"), &Value::Null)
+    );
+    assert_eq!(
+        workspace.starts("web", "exec sleep 1000", json!({}))["state"],
+        "running"
+    );
+    assert_eq!(workspace.of_service("logs", "web")["stdout"], "");
+
+    // Nothing of them is among the files, and nothing of the host's is held.
+    assert_eq!(workspace.changes(), ["added below", "added ready"]);
+    let unknown = workspace.service("status", json!({ "service_name": "nobody" }));
+    assert_eq!(unknown.unwrap_err()["code"], "unknown_service");
+}
+
+fn what_becomes_of_services_when_the_machine_ends(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    let begins = "trap 'echo so long; exit 0' TERM; echo begun > begun; echo begun; while :; do sleep 0.05; done";
+    workspace.starts("polite", begins, json!({ "ready_file": "begun" }));
+    workspace.starts("over", "echo done; exit 5", json!({}));
+    workspace.starts(
+        "noise",
+        "yes 0123456789 | head -n 270000; exec sleep 1000",
+        json!({ "ready_command": "sleep 0.5" }),
+    );
+    // A flood stalls nobody, and is bounded.
+    workspace.starts("flood", "exec yes 0123456789", json!({}));
+    assert_eq!(workspace.output("echo fine"), "fine\n");
+    let stopped = workspace.of_service("stop", "flood");
+    assert_eq!(stopped["state"], "stopped");
+    workspace.done("stop", json!({}));
+    let look = |name: &str| {
+        let status = workspace.of_service("status", name);
+        (
+            status["state"].clone(),
+            status["stop_reason"].clone(),
+            status["exit_code"].clone(),
+        )
+    };
+    let by_the_stop = json!("workspace_stopped");
+    assert_eq!(
+        look("polite"),
+        (json!("stopped"), by_the_stop.clone(), json!(0))
+    );
+    assert_eq!(look("over"), (json!("exited"), Value::Null, json!(5)));
+    let logs = workspace.of_service("logs", "polite");
+    assert_eq!(logs["stdout"], "begun\nso long\n");
+    assert_eq!(workspace.of_service("logs", "over")["stdout"], "done\n");
+    let noise = json!({ "service_name": "noise", "all": true });
+    let noise = workspace.service("logs", noise).unwrap();
+    let kept = noise["stdout"].as_str().unwrap();
+    assert!(noise["truncated"] == true && kept.len() > 500_000 && kept.len() <= 1024 * 1024);
+    assert!(kept.lines().all(|line| line == "0123456789"));
+    // To look at them started nothing.
+    let status = workspace.status();
+    assert_eq!(status["state"], "stopped");
+    assert_eq!(
+        (&status["service_count"], &status["running_service_count"]),
+        (&json!(4), &json!(0))
+    );
+
+    // They stay as they are when it is started again, also by the start of one of them.
+    workspace.exec("rm begun");
+    assert_eq!(
+        look("polite"),
+        (json!("stopped"), by_the_stop.clone(), json!(0))
+    );
+    workspace.done("stop", json!({}));
+    let again = workspace.starts("polite", begins, json!({ "ready_file": "begun" }));
+    assert_eq!(
+        (&again["workspace_started"], &again["state"]),
+        (&json!(true), &json!("running"))
+    );
+    assert_eq!(workspace.of_service("logs", "polite")["stdout"], "begun\n");
+
+    // A crash ends them, too.
+    for process in processes(&world.state_dir()) {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    }
+    eventually("all are gone", LONG, || {
+        processes(&world.state_dir()).is_empty()
+    });
+    let (state, reason, _) = look("polite");
+    assert_eq!((state, reason), (json!("stopped"), by_the_stop));
+    assert_eq!(workspace.of_service("logs", "over")["stdout"], "done\n");
+
+    // After a reset there never were any.
+    workspace.starts("polite", "exec sleep 4343", json!({}));
+    workspace.done("reset", json!({}));
+    let listed = workspace.service("list", json!({})).unwrap();
+    assert_eq!(listed["count"], 0);
+    assert_eq!(workspace.status()["service_count"], 0);
+    assert_eq!(workspace.exec("pgrep -f '[s]leep 4343'")["stdout"], "");
+    let folder = world.state_dir().join("workspaces").join(workspace.id());
+    let logs = fs::read_dir(folder.join("services"));
+    assert_eq!(logs.into_iter().flatten().count(), 0);
+}
+
+fn a_start_that_fails_says_why_and_is_a_failure(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let start = |name: &str, flags: &[&str], command: &str| {
+        let words = ["workspace", "service", "start", workspace.id(), name];
+        finish(world.pyro(words).args(flags).args(["--", command]))
+    };
+    // It dies: the answer does not wait for the time.
+    let died = start(
+        "dies",
+        &["--ready-file", "never", "--ready-timeout-seconds", "1000"],
+        "echo last words >&2; exit 9",
+    );
+    assert_eq!(died.code(), 1);
+    let told = died.err();
+    assert!(
+        told.contains("last words\n") && told.contains("exit_code=9"),
+        "{told}"
+    );
+    assert!(
+        told.contains("service_name=dies state=failed cwd=/workspace execution_mode=host_compat"),
+        "{told}"
+    );
+    let died = workspace.of_service("status", "dies");
+    assert_eq!(
+        (&died["stop_reason"], &died["exit_code"]),
+        (&json!("process_exited_before_ready"), &json!(9))
+    );
+    // A look of ten seconds does not make a second of patience longer.
+    let late = workspace.starts(
+        "late",
+        "echo waits; exec sleep 1000",
+        json!({ "ready_command": "exec sleep 777", "ready_timeout_seconds": 1 }),
+    );
+    assert_eq!(
+        (&late["state"], &late["stop_reason"]),
+        (&json!("failed"), &json!("readiness_timeout"))
+    );
+    assert_eq!(late["log_tail"], "waits\n");
+    assert_eq!(workspace.exec("pgrep -f '[s]leep 777'")["stdout"], "");
+    // Its name is free again.
+    let fine = start("late", &[], "exec sleep 1000");
+    assert_eq!((fine.code(), fine.out().as_str()), (0, ""));
+    let listed = finish(&mut world.pyro(["workspace", "service", "list", workspace.id()]));
+    assert_eq!(
+        listed.out(),
+        "dies [failed] cwd=/workspace\nlate [running] cwd=/workspace\n"
+    );
+}
+
+fn a_killed_caller_leaves_no_half_started_service(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let words = [
+        "workspace",
+        "service",
+        "start",
+        workspace.id(),
+        "half",
+        "--ready-file",
+        "never",
+        "--",
+        "echo up > up; exec sleep 888",
+    ];
+    let mut caller = world.pyro(words).spawn().unwrap();
+    eventually("it runs", LONG, || {
+        workspace.exec("cat up")["stdout"] == "up\n"
+    });
+    let status = workspace.of_service("status", "half");
+    assert_eq!(
+        (&status["state"], &status["ready_at"]),
+        (&json!("running"), &Value::Null)
+    );
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    eventually("it has ended", LONG, || {
+        workspace.of_service("status", "half")["state"] == "stopped"
+    });
+    assert_eq!(workspace.exec("pgrep -f '[s]leep 888'")["stdout"], "");
+}
+
+fn a_log_is_followed_to_its_end(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.starts(
+        "counts",
+        "for n in 1 2 3; do echo $n; echo $n >&2; sleep 0.1; done; exit 4",
+        json!({}),
+    );
+    let follow = || {
+        finish(&mut world.pyro([
+            "workspace",
+            "service",
+            "logs",
+            workspace.id(),
+            "counts",
+            "--follow",
+        ]))
+    };
+    let followed = follow();
+    assert_eq!((followed.code(), followed.out().as_str()), (0, "1\n2\n3\n"));
+    assert!(
+        followed.err().contains("state=exited"),
+        "{}",
+        followed.err()
+    );
+    // Once it has ended there is nothing to wait for.
+    assert_eq!(follow().out(), "1\n2\n3\n");
+}
+
+fn what_cannot_be_is_refused_before_anything_starts(world: &World) {
+    let tools = Tools::new(world);
+    let workspace = Workspace::new(world, &tools);
+    for (arguments, code) in [
+        (
+            json!({ "ready_file": "a", "ready_tcp": "b:1" }),
+            "invalid_argument",
+        ),
+        (json!({ "ready_tcp": "no port" }), "invalid_argument"),
+        (json!({ "ready_http": "https://a" }), "invalid_argument"),
+        (json!({ "ready_file": "/etc/passwd" }), "bad_path"),
+        (json!({ "cwd": "../.." }), "bad_path"),
+        (json!({ "cwd": "not/there" }), "invalid_argument"),
+        (json!({ "ready_timeout_seconds": 0 }), "invalid_argument"),
+        (json!({ "command": " " }), "invalid_argument"),
+        (json!({ "service_name": "a b" }), "invalid_argument"),
+        (
+            json!({ "published_ports": [{ "guest_port": 80 }] }),
+            "unsupported",
+        ),
+        (
+            json!({ "published_ports": [{ "guest_port": 0 }] }),
+            "invalid_argument",
+        ),
+        (
+            json!({ "published_ports": [{ "guest_port": 1, "host_port": 80 }] }),
+            "invalid_argument",
+        ),
+        (
+            json!({ "secret_env": { "NONE": "NONE" } }),
+            "invalid_argument",
+        ),
+    ] {
+        let mut all = json!({ "service_name": "no", "command": "touch started; sleep 1000" });
+        let given = arguments.as_object().unwrap().clone();
+        all.as_object_mut().unwrap().extend(given);
+        let told = workspace.service("start", all).unwrap_err();
+        assert_eq!(told["code"], code, "{arguments}: {told:#}");
+    }
+    assert_eq!(workspace.service("list", json!({})).unwrap()["count"], 0);
+    assert_eq!(workspace.changes(), [""; 0]);
+    // On the host itself there is no network of a guest.
+    let ports = json!({ "network_policy": "egress+published-ports" });
+    let told = Workspace::try_with(world, &tools, ports).unwrap_err();
+    assert_eq!(told["code"], "unsupported", "{told:#}");
+}
+
+/// What a guest's server answers with: what it heard, in the other case, when the asking side has
+/// ended its half.
+const SERVER: &str = r#"
+import socketserver, threading
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        heard = b""
+        while piece := self.request.recv(65536):
+            heard += piece
+        if heard == b"large":
+            self.request.sendall(b"0123456789abcdef" * 65536 * 8)
+        elif heard == b"exit":
+            threading.Thread(target=server.shutdown).start()
+        else:
+            self.request.sendall(heard.swapcase())
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    request_queue_size = 128
+server = Server(("127.0.0.1", 8000), Handler)
+server.serve_forever()
+"#;
+
+fn ports_lead_into_the_guest_and_go_with_their_service(world: &World) {
+    let tools = Tools::new(world);
+    let policy = json!({ "network_policy": "egress+published-ports" });
+    let workspace = Workspace::with(world, &tools, policy);
+    workspace.write("server.py", SERVER);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_port = taken.local_addr().unwrap().port();
+    let start = |ports: Value| {
+        workspace.service(
+            "start",
+            json!({
+                "service_name": "web", "command": "exec python3 server.py",
+                "ready_tcp": "127.0.0.1:8000", "published_ports": ports,
+            }),
+        )
+    };
+    let told = start(json!([{ "guest_port": 8000, "host_port": taken_port }])).unwrap_err();
+    assert_eq!(told["code"], "conflict", "{told:#}");
+    assert!(
+        told["causes"].to_string().contains(&taken_port.to_string()),
+        "{told:#}"
+    );
+    assert_eq!(workspace.service("list", json!({})).unwrap()["count"], 0);
+
+    let web = start(json!([{ "guest_port": 8000 }, { "guest_port": 9 }])).unwrap();
+    assert_eq!(web["state"], "running", "{web:#}");
+    let port = |web: &Value| {
+        u16::try_from(web["published_ports"][0]["host_port"].as_u64().unwrap()).unwrap()
+    };
+    let first = &web["published_ports"][0];
+    assert_eq!(
+        (&first["host"], &first["guest_port"], &first["protocol"]),
+        (&json!("127.0.0.1"), &json!(8000), &json!("tcp"))
+    );
+    let web_port = port(&web);
+    assert_eq!(exchange(web_port, b"Hello"), b"hELLO");
+    // Somebody who takes 8 MiB and does not read, and many others.
+    let mut slow = connect(web_port);
+    slow.write_all(b"large").unwrap();
+    slow.shutdown(Shutdown::Write).unwrap();
+    let crowds: Vec<_> = (0..4)
+        .map(|crowd| {
+            thread::spawn(move || {
+                for number in 0..50 {
+                    let words = format!("a{crowd}b{number}");
+                    assert_eq!(
+                        exchange(web_port, words.as_bytes()),
+                        words.to_uppercase().as_bytes()
+                    );
+                }
+            })
+        })
+        .collect();
+    assert_eq!(workspace.output("echo meanwhile"), "meanwhile\n");
+    for crowd in crowds {
+        crowd.join().unwrap();
+    }
+    let mut large = Vec::new();
+    slow.read_to_end(&mut large).unwrap();
+    assert_eq!(large.len(), 8 << 20);
+    assert!(large.chunks(16).all(|chunk| chunk == b"0123456789abcdef"));
+    // Nothing answers at port 9 of the guest.
+    let nobody = web["published_ports"][1]["host_port"].as_u64().unwrap();
+    assert_eq!(exchange(u16::try_from(nobody).unwrap(), b""), b"");
+
+    // The service ends by itself, and its port with it, without anybody looking.
+    exchange(web_port, b"exit");
+    eventually("the port is closed", LONG, || {
+        TcpStream::connect(("127.0.0.1", web_port)).is_err()
+    });
+    let ended = workspace.of_service("status", "web");
+    assert_eq!(
+        (&ended["state"], &ended["published_ports"]),
+        (&json!("exited"), &json!([]))
+    );
+    // A stop closes it before it answers.
+    let web = start(json!([{ "guest_port": 8000, "host_port": web_port }])).unwrap();
+    assert_eq!(port(&web), web_port);
+    assert_eq!(exchange(web_port, b"again"), b"AGAIN");
+    workspace.of_service("stop", "web");
+    assert!(TcpStream::connect(("127.0.0.1", web_port)).is_err());
+    // And with its machine, however that ends.
+    let web_port = port(&start(json!([{ "guest_port": 8000 }])).unwrap());
+    assert_eq!(exchange(web_port, b"x"), b"X");
+    for process in processes(&world.state_dir()) {
+        if process.command.contains("shim") {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+    }
+    eventually("the port is closed", LONG, || {
+        TcpStream::connect(("127.0.0.1", web_port)).is_err()
+    });
+    assert_eq!(workspace.of_service("status", "web")["state"], "stopped");
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream
+}
+
+/// Says something, ends its half, and hears the rest.
+fn exchange(port: u16, words: &[u8]) -> Vec<u8> {
+    let mut client = connect(port);
+    client.write_all(words).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    let _ = client.read_to_end(&mut answer);
+    answer
+}

@@ -1,0 +1,93 @@
+//! A shell of a workspace that runs: from a word typed to its echo read.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use pyro_api::operations::shell_open::ShellOpen;
+use pyro_api::operations::shell_read::{ShellRead, ShellText};
+use pyro_api::operations::shell_write::ShellWrite;
+use pyro_api::values::{MaxChars, SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
+use pyro_api::{Caller, Handle};
+
+use super::contender::{Contender, Goal, Turn, Work};
+use super::process::HUNG;
+use super::workspace::Workspace;
+
+const PROMPT: &str = "pyro$ ";
+
+pub(crate) async fn contender(workspace: &Rc<Workspace>) -> Result<Contender> {
+    let open = ShellOpen {
+        workspace_id: workspace.id.clone(),
+        cwd: WORKSPACE_PATH.to_owned(),
+        cols: ShellCols::default(),
+        rows: ShellRows::default(),
+        secret_env: SecretEnv::default(),
+    };
+    let opened = workspace.engine.handle(open, &Caller::new()).await?;
+    let mut echo = Echo {
+        workspace: Rc::clone(workspace),
+        shell_id: opened.shell.shell_id,
+        cursor: 0,
+    };
+    echo.read_until(PROMPT).await?;
+    Ok(Contender::new(
+        "engine in process: a word typed into a shell, until its echo is read",
+        echo,
+    )
+    .goal(Some(Goal::Milliseconds(30.0))))
+}
+
+struct Echo {
+    workspace: Rc<Workspace>,
+    shell_id: String,
+    cursor: u64,
+}
+
+impl Echo {
+    async fn write(&self, input: &str, append_newline: bool) -> Result<()> {
+        let write = ShellWrite {
+            workspace_id: self.workspace.id.clone(),
+            shell_id: self.shell_id.clone(),
+            input: input.to_owned(),
+            append_newline,
+        };
+        self.workspace.engine.handle(write, &Caller::new()).await?;
+        Ok(())
+    }
+
+    async fn read_until(&mut self, wanted: &str) -> Result<()> {
+        let begun = Instant::now();
+        let mut seen = String::new();
+        while !seen.contains(wanted) {
+            ensure!(begun.elapsed() < HUNG, "{wanted:?} is not in {seen:?}");
+            let read = ShellRead {
+                workspace_id: self.workspace.id.clone(),
+                shell_id: self.shell_id.clone(),
+                cursor: self.cursor,
+                max_chars: MaxChars::default(),
+                plain: false,
+                wait_for_idle_ms: None,
+            };
+            let text: ShellText = self.workspace.engine.handle(read, &Caller::new()).await?;
+            self.cursor = text.next_cursor;
+            seen.push_str(&text.output);
+        }
+        Ok(())
+    }
+}
+
+impl Work for Echo {
+    fn turn(&mut self) -> Turn<'_> {
+        Box::pin(async {
+            let started = Instant::now();
+            self.write("word", false).await?;
+            self.read_until("word").await?;
+            let took = started.elapsed();
+            // The line is empty again, and the next turn begins with a prompt.
+            self.write("\u{15}", true).await?;
+            self.read_until(PROMPT).await?;
+            Ok(took)
+        })
+    }
+}
