@@ -165,11 +165,11 @@ mod tests {
     async fn use_that_is_heard_of_late_counts_from_when_it_was() {
         let usage = Usage::new();
         tokio::time::sleep(SHORT).await;
-        usage.touch_before(SHORT / 3);
+        usage.was_used(SHORT / 3);
         assert!(usage.quiet() >= SHORT / 3 && usage.quiet() < SHORT);
         // What is older than what is known already changes nothing.
         let before = usage.last_ms();
-        usage.touch_before(10 * SHORT);
+        usage.was_used(10 * SHORT);
         assert!(usage.last_ms().abs_diff(before) <= 1);
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::label::{InvalidText, KEY_PATTERN, key};
+use super::label::{InvalidText, KEY_PATTERN, word};
 
 /// The snapshot that every workspace has: its first state.
 pub const BASELINE: &str = "baseline";

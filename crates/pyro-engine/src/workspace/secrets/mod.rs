@@ -153,7 +153,9 @@ impl Engine {
                 format!("The secrets of workspace `{id}` could not be put into its guest"),
                 fault,
             )),
-            Ok(Ok(AgentReply::Ready(_)) | Err(_)) => Err(went_away(id, doing, last_words(vm))),
+            Ok(Ok(AgentReply::Ready(_) | AgentReply::Used { .. }) | Err(_)) => {
+                Err(went_away(id, doing, last_words(vm)))
+            }
             Err(_) => Err(Error::new(
                 ErrorCode::VmDied,
                 format!("The guest of workspace `{id}` did not {doing}"),
