@@ -184,6 +184,12 @@ class HostIoError(PyroError, RuntimeError):
     code = "host_io"
 
 
+class BadHostConfigError(PyroError, ValueError):
+    """The configuration of a program that starts pyro cannot be understood."""
+
+    code = "bad_host_config"
+
+
 class NewerStateError(PyroError, RuntimeError):
     """The state folder was written by a newer pyro."""
 
@@ -238,6 +244,7 @@ CODES: dict[str, type[PyroError]] = {
     "damaged": DamagedError,
     "no_space": NoSpaceError,
     "host_io": HostIoError,
+    "bad_host_config": BadHostConfigError,
     "newer_state": NewerStateError,
     "unsupported": UnsupportedError,
     "cancelled": CancelledError,

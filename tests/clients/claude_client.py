@@ -1,15 +1,36 @@
-"""Claude Code's list of servers, which connects to each. Needs no account."""
+"""Claude Code: its list of servers, and a whole loop with a scripted model. Needs no account."""
 
+import json
 import os
 
-from world import PYRO
+from hosts import PROMPT, alone, connect, examine, play
 
 CLAUDE = os.environ.get("PYRO_CLIENTS_CLAUDE", "claude")
 
+QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    # With an API key it would first ask for the settings of an organisation, for 20 seconds.
+    "ANTHROPIC_AUTH_TOKEN": "none",
+}
+
 
 def test_connects(world):
-    added = world.run([CLAUDE, "mcp", "add", "pyro", "--", PYRO, "mcp", "serve"])
-    assert added.returncode == 0, added
-    listed = world.run([CLAUDE, "mcp", "list"])
+    (world.home / ".claude.json").write_text(json.dumps({"mcpServers": {}}, indent=2))
+    connected = connect(world, "claude-code")
+    assert connected["outcome"] == "added", connected
+    assert connected["entry"]["command"] == "pyro", connected
+    assert connect(world, "claude-code")["outcome"] == "unchanged"
+    listed = world.run([CLAUDE, "mcp", "list"], **alone(None) | QUIET)
     line = next((line for line in listed.stdout.splitlines() if line.startswith("pyro:")), "")
     assert "Connected" in line, listed
+    # It has rewritten the file meanwhile; the entry is what it was.
+    assert len(json.loads((world.home / ".claude.json").read_text())) > 1
+    assert connect(world, "claude-code")["outcome"] == "unchanged"
+    assert examine(world, "claude-code")["healthy"]
+
+
+def test_plays_a_whole_loop(world):
+    connect(world, "claude-code")
+    command = [CLAUDE, "--print", PROMPT, "--allowedTools", "mcp__pyro", "--model", "scripted"]
+    play(world, command, "messages", ANTHROPIC_BASE_URL="MODEL", **QUIET)

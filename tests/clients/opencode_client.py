@@ -1,18 +1,63 @@
-"""OpenCode's list of servers, which connects to each. Needs no account."""
+"""OpenCode: its list of servers, and a whole loop with a scripted model. Needs no account."""
 
 import json
 import os
 import re
 
-from world import PYRO
+from hosts import PROMPT, alone, connect, examine, plain, play
 
 OPENCODE = os.environ.get("PYRO_CLIENTS_OPENCODE", "opencode")
 
+# Somebody's own file, with comments.
+MINE = """\
+{
+  // Keep this machine quiet.
+  "autoupdate": false,
+  "share": "disabled",
+  "model": "scripted/scripted",
+  "small_model": "scripted/scripted",
+  "provider": {
+    "scripted": {
+      "npm": "@ai-sdk/openai-compatible",
+      "options": { "baseURL": "{env:SCRIPTED_MODEL}/v1", "apiKey": "none" },
+      "models": { "scripted": { "tool_call": true } },
+    },
+  },
+}
+"""
+
+
+def prepare(world):
+    folder = world.home / ".config/opencode"
+    folder.mkdir(parents=True)
+    (folder / "opencode.jsonc").write_text(MINE)
+    connected = connect(world, "opencode")
+    assert connected["outcome"] == "added" and connected["entry"]["command"] == "pyro", connected
+    text = (folder / "opencode.jsonc").read_text()
+    assert text.startswith(MINE[:60]), text
+
+
+def quiet(world):
+    return {
+        "XDG_CONFIG_HOME": str(world.home / ".config"),
+        "XDG_DATA_HOME": str(world.home / ".local/share"),
+        "XDG_STATE_HOME": str(world.home / ".local/state"),
+        "XDG_CACHE_HOME": str(world.home / ".cache"),
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        # They would be fetched.
+        "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
+    }
+
 
 def test_connects(world):
-    config = {"mcp": {"pyro": {"type": "local", "command": [PYRO, "mcp", "serve"]}}}
-    (world.home / "opencode.json").write_text(json.dumps(config))
-    listed = world.run([OPENCODE, "mcp", "list"])
-    words = re.sub(r"\x1b\[[0-9;]*m", "", listed.stdout + listed.stderr)
+    prepare(world)
+    listed = world.run([OPENCODE, "mcp", "list"], **alone(None) | quiet(world))
+    words = plain(listed.stdout + listed.stderr)
     line = next((line for line in words.splitlines() if re.search(r"\bpyro\b", line)), "")
     assert "connected" in line and "disconnected" not in line, listed
+    assert examine(world, "opencode")["healthy"]
+
+
+def test_plays_a_whole_loop(world):
+    prepare(world)
+    play(world, [OPENCODE, "run", PROMPT], "chat_completions", **quiet(world))

@@ -34,7 +34,17 @@ const OUR_FLAGS: &[(&str, &str)] = &[
 ];
 
 /// Commands beyond the contract.
-const OURS: &[&str] = &["bench", "completions", "man", "workspace shell attach"];
+const OURS: &[&str] = &[
+    "bench",
+    "completions",
+    "host",
+    "host connect",
+    "host doctor",
+    "host print-config",
+    "host repair",
+    "man",
+    "workspace shell attach",
+];
 
 fn tree() -> BTreeMap<String, Command> {
     fn walk(prefix: &str, command: &Command, into: &mut BTreeMap<String, Command>) {

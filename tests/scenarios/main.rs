@@ -9,6 +9,7 @@ mod doctor;
 mod ending;
 mod environments;
 mod guest;
+mod hosts;
 mod life_cycle;
 mod limits;
 mod mcp;

@@ -16,9 +16,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-catalog", &[]),
     ("pyro-engine", &["pyro-api", "pyro-wire", "pyro-catalog"]),
     ("pyro-mcp", &["pyro-api"]),
+    ("pyro-hosts", &["pyro-api"]),
     (
         "pyro-cli",
-        &["pyro-api", "pyro-engine", "pyro-mcp", "pyro-shim"],
+        &[
+            "pyro-api",
+            "pyro-engine",
+            "pyro-hosts",
+            "pyro-mcp",
+            "pyro-shim",
+        ],
     ),
     ("pyro-python", &["pyro-api", "pyro-engine", "pyro-mcp"]),
 ];

@@ -137,6 +137,8 @@ pub enum ErrorCode {
     NoSpace,
     /// A file or folder of the host could not be used.
     HostIo,
+    /// The configuration of a program that starts pyro cannot be understood.
+    BadHostConfig,
     /// The state folder was written by a newer pyro.
     NewerState,
     /// Not offered here.

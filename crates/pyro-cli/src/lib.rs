@@ -3,9 +3,10 @@
 //! `tree` walks the list of operations and makes the commands of it; this door names none of
 //! them. `persons_terminal` is what a shell takes over; `terminal` shows events as they come, `render` shows results and errors. The same binary
 //! becomes a VM's supervisor when it is started as `pyro shim`, and a server of tools as
-//! `pyro mcp serve`.
+//! `pyro mcp serve`, and tells other programs how to start that one as `pyro host`.
 
 mod documents;
+mod host;
 mod mcp;
 mod persons_terminal;
 mod render;

@@ -24,7 +24,7 @@ use crate::persons_terminal::StandardTerminal;
 use crate::terminal::{Terminal, say};
 use crate::timings::Timings;
 use crate::tree::{Answer, Form, Tree, Typed};
-use crate::{documents, mcp, persons_terminal, render};
+use crate::{documents, host, mcp, persons_terminal, render};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
 const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
@@ -57,6 +57,9 @@ fn understand(args: Vec<OsString>) -> ExitCode {
     }
     if let Some(served) = mcp::run(&matches) {
         return served;
+    }
+    if let Some(done) = host::run(&matches) {
+        return done;
     }
     match tree.typed(&matches) {
         Some(Ok(typed)) => carry_out(typed),
@@ -175,7 +178,7 @@ fn show(answer: Answer, form: Form) -> ExitCode {
     }
 }
 
-fn not_written(failure: &io::Error) -> Error {
+pub(crate) fn not_written(failure: &io::Error) -> Error {
     let code = match failure.kind() {
         io::ErrorKind::StorageFull => ErrorCode::NoSpace,
         _ => ErrorCode::HostIo,

@@ -9,7 +9,7 @@ use pyro_api::{
     Caller, Error, Handle, HandleAll, JsonFlag, Only, Operation, Report, Text, Visit, visit,
 };
 
-use crate::{documents, mcp};
+use crate::{documents, host, mcp};
 
 /// The identifier of the flag that every command with a JSON answer has.
 const JSON: &str = "json";
@@ -81,6 +81,7 @@ impl<E: HandleAll> Tree<E> {
         tree.command = tree
             .command
             .subcommand(mcp::command())
+            .subcommand(host::command())
             .subcommands(documents::commands());
         tree
     }

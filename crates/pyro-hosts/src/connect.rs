@@ -1,0 +1,204 @@
+//! Writes the entry into the host's file.
+
+use std::path::PathBuf;
+
+use pyro_api::report::plain;
+use pyro_api::{Report, Text};
+use serde::Serialize;
+
+use crate::difference;
+use crate::document::{Document, Spot};
+use crate::entry::{Entry, Field, Fields, switched_off};
+use crate::error::HostError;
+use crate::host::Host;
+use crate::launch;
+use crate::place::{Place, Scope, Surroundings};
+use crate::save;
+use crate::wish::Wish;
+
+/// What was done, or would be.
+#[derive(Clone, Debug, Serialize)]
+pub struct Connected {
+    pub host: &'static str,
+    #[serde(skip)]
+    pub title: &'static str,
+    pub name: String,
+    pub config: PathBuf,
+    pub scope: Option<&'static str>,
+    pub outcome: Outcome,
+    pub dry_run: bool,
+    pub entry: Entry,
+    /// The copy of the file as it was before.
+    pub backup: Option<PathBuf>,
+    /// The lines that the change takes away and adds.
+    pub difference: Vec<String>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+    /// What makes the host notice, and shows that it did.
+    pub next: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// There was no file.
+    Created,
+    /// There was no entry.
+    Added,
+    /// The entry said something else.
+    Updated,
+    /// The entry was somebody else's.
+    Replaced,
+    /// Everything was as it should be; nothing was written.
+    Unchanged,
+}
+
+/// Adds the entry that was asked for, or brings it up to date.
+pub fn connect(
+    host: &'static Host,
+    wish: &Wish,
+    around: &Surroundings,
+) -> Result<Connected, HostError> {
+    let name = wish.name()?;
+    let place = wish.place(host, around)?;
+    let entry = launch::entry(host, wish, place.scope, around)?;
+    write(host, &place, name, entry, wish, false, around)
+}
+
+/// Writes an entry; switches it on again when that is wanted.
+pub(crate) fn write(
+    host: &'static Host,
+    place: &Place,
+    name: &str,
+    entry: Entry,
+    wish: &Wish,
+    switch_on: bool,
+    around: &Surroundings,
+) -> Result<Connected, HostError> {
+    let before = save::read(&place.file)?;
+    let bytes = before.as_deref().unwrap_or_default();
+    let fault = |fault: crate::document::Fault| fault.of(&place.file, host.format);
+    let mut document = Document::parse(bytes, host.format).map_err(fault)?;
+    let spot = Spot::of(host, name);
+    let there = document.fields(spot).map_err(fault)?;
+    let known = there
+        .as_ref()
+        .and_then(|there| Entry::read(there, host.shape));
+    let foreign = there.is_some() && !known.as_ref().is_some_and(Entry::is_pyro);
+    if foreign && !wish.replace {
+        return Err(HostError::NotPyros {
+            file: place.file.clone(),
+            name: name.to_owned(),
+            starts: describe(there.as_ref(), known.as_ref()),
+        });
+    }
+    if foreign {
+        document.clear(spot).map_err(fault)?;
+    }
+    let off = there.as_ref().and_then(switched_off);
+    let mut fields = entry.fields(host.shape);
+    if let (Some((key, on)), true) = (off, switch_on) {
+        fields.push((key, Field::Switch(on)));
+    }
+    document.set(spot, &fields).map_err(fault)?;
+    let after = document.text();
+    let unchanged = before.is_some() && after.as_bytes() == bytes;
+    let outcome = match (&before, &there) {
+        _ if unchanged => Outcome::Unchanged,
+        _ if foreign => Outcome::Replaced,
+        (None, _) => Outcome::Created,
+        (_, None) => Outcome::Added,
+        _ => Outcome::Updated,
+    };
+    let backup = match wish.dry_run || unchanged {
+        true => None,
+        false => save::save(place, before.as_deref(), &after)?,
+    };
+    Ok(Connected {
+        host: host.id,
+        title: host.title,
+        name: name.to_owned(),
+        config: place.file.clone(),
+        scope: place.scope.map(Scope::word),
+        outcome,
+        dry_run: wish.dry_run,
+        notes: notes(host, place, &entry, off.is_some() && !switch_on, around),
+        entry,
+        backup,
+        difference: difference::lines(&String::from_utf8_lossy(bytes), &after),
+        next: host.next,
+    })
+}
+
+/// What an entry that is not pyro's starts, as far as it can be told.
+pub(crate) fn describe(fields: Option<&Fields>, entry: Option<&Entry>) -> String {
+    if let Some(entry) = entry {
+        return entry.line();
+    }
+    match fields.and_then(|fields| fields.get("url")) {
+        Some(Field::Text(url)) => plain(url).into_owned(),
+        _ => "something that pyro cannot read".to_owned(),
+    }
+}
+
+fn notes(
+    host: &'static Host,
+    place: &Place,
+    entry: &Entry,
+    off: bool,
+    around: &Surroundings,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if off {
+        notes.push("the entry is switched off; `pyro host repair` switches it on".to_owned());
+    }
+    for name in launch::left_behind(entry, around) {
+        notes.push(format!(
+            "{name} is set here, and hosts pass on little of their environment: give `--env \
+             {name}` to put it into the entry"
+        ));
+    }
+    if place.scope == Some(Scope::Project) {
+        notes.extend(host.project_note.map(str::to_owned));
+        if entry.command == launch::PYRO && !host.from_terminal {
+            notes.push(
+                "started from a desktop, the host may not find `pyro`; `--scope user` writes its \
+                 whole path"
+                    .to_owned(),
+            );
+        }
+    }
+    notes
+}
+
+impl Report for Connected {
+    fn report(&self, text: &mut Text) {
+        let would = match (self.outcome, self.dry_run) {
+            (Outcome::Unchanged, _) => "Nothing to do: it is there",
+            (Outcome::Created, false) => "Created the file with the entry",
+            (Outcome::Created, true) => "Would create the file with the entry",
+            (Outcome::Added, false) => "Added the entry",
+            (Outcome::Added, true) => "Would add the entry",
+            (Outcome::Updated, false) => "Updated the entry",
+            (Outcome::Updated, true) => "Would update the entry",
+            (Outcome::Replaced, false) => "Replaced the entry of that name",
+            (Outcome::Replaced, true) => "Would replace the entry of that name",
+        };
+        text.out(format!("{would}: {}", self.config.display()));
+        for line in &self.difference {
+            text.out(format!("  {line}"));
+        }
+        text.field("Host", self.title);
+        text.field("Name", &self.name);
+        text.field("Starts", self.entry.line());
+        if let Some(backup) = &self.backup {
+            text.field("Backup", backup.display().to_string());
+        }
+        for note in &self.notes {
+            text.err(format!("[note] {note}"));
+        }
+        if !self.dry_run {
+            text.err(format!("[next] {}", self.next));
+        }
+    }
+}

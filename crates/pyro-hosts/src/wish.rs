@@ -1,0 +1,50 @@
+//! What a person asked for, beyond the host.
+
+use std::path::PathBuf;
+
+use crate::error::HostError;
+use crate::host::Host;
+use crate::place::{self, Place, Scope, Surroundings};
+
+/// Everything that can be chosen; the default is the bare command for the person.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// The name of the entry; `pyro` when nothing is said.
+    pub name: Option<String>,
+    pub scope: Option<Scope>,
+    /// Another file than the host's own.
+    pub config: Option<PathBuf>,
+    /// The value of `--profile` in the entry; the server's default when nothing is said.
+    pub profile: Option<String>,
+    /// What starts pyro, instead of what pyro would choose.
+    pub command: Option<String>,
+    /// `NAME=VALUE`, or `NAME` for the value it has here.
+    pub env: Vec<String>,
+    /// Overwrite an entry of this name that is not pyro's.
+    pub replace: bool,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+}
+
+impl Wish {
+    pub(crate) fn name(&self) -> Result<&str, HostError> {
+        let name = self.name.as_deref().unwrap_or("pyro");
+        let fine = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fine) {
+            return Err(HostError::BadName { name: name.into() });
+        }
+        Ok(name)
+    }
+
+    /// The file that was meant.
+    pub(crate) fn place(
+        &self,
+        host: &'static Host,
+        around: &Surroundings,
+    ) -> Result<Place, HostError> {
+        match &self.config {
+            Some(file) => Ok(place::named(file, around)),
+            None => place::of_scope(host, self.scope.unwrap_or(Scope::User), around),
+        }
+    }
+}

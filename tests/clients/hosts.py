@@ -1,0 +1,108 @@
+"""What the stories of all hosts share: connecting one, and playing a loop with a scripted model."""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripted_model import Model, Script  # noqa: E402
+
+from world import PYRO  # noqa: E402
+
+PROMPT = "Find the sum with a program in a pyro workspace."
+
+# 37 times the sum of the numbers up to 100; no file and no prompt holds it.
+ANSWER = "186850"
+
+PROGRAM = "print(37 * sum(range(101)))\n"
+
+
+def script(world):
+    """Create a workspace, write a file, run it, read what came of it, delete."""
+    at = {"workspace_id": "{id}"}
+    return Script(
+        [
+            {
+                "call": "workspace_create",
+                "arguments": {
+                    "environment": "debian:12",
+                    "name": "loop",
+                    "allow_host_compat": world.on_host,
+                },
+                "expect": "loop",
+                "capture": {"id": r"(?i)workspace[_ ]id\W+([\w-]+)"},
+            },
+            {
+                "call": "workspace_file_write",
+                "arguments": at | {"path": "sum.py", "text": PROGRAM},
+                "expect": "sum.py",
+            },
+            {
+                "call": "workspace_exec",
+                "arguments": at | {"command": "python3 sum.py | tee result"},
+                "expect": ANSWER,
+            },
+            {
+                "call": "workspace_file_read",
+                "arguments": at | {"path": "result"},
+                "expect": ANSWER,
+                "capture": {"answer": r"\b(\d{6})\b"},
+            },
+            {"call": "workspace_delete", "arguments": at, "expect": "(?i)deleted"},
+            {"say": "The sum is {answer}."},
+        ]
+    )
+
+
+def alone(model):
+    """The environment of a host that can reach the model and nothing else."""
+    nowhere = "http://127.0.0.1:9"
+    address = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+    proxies = {name: nowhere for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+    return paths() | address | proxies | {"SCRIPTED_MODEL": model.url if model else nowhere}
+
+
+def paths():
+    """`pyro` on PATH, as people have it."""
+    return {"PATH": f"{Path(PYRO).parent}:{os.environ['PATH']}"}
+
+
+def connect(world, host, *words):
+    """Has pyro write its entry, and tells what it did."""
+    # Hosts pass on little of their own environment.
+    names = [name for name in world.variables() if not name.startswith("PYRO_CLIENTS_")]
+    passed = [f"--env={name}" for name in names]
+    done = world.run([PYRO, "host", "connect", host, "--json", *passed, *words], **paths())
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
+
+
+def examine(world, host, *words):
+    """What `pyro host doctor` says."""
+    done = world.run([PYRO, "host", "doctor", host, "--json", *words], **paths())
+    return json.loads(done.stdout)
+
+
+def play(world, command, protocol, **variables):
+    """Runs a host with a prompt against the model, from the first call to the answer."""
+    with Model(script(world)) as model:
+        filled = [word.replace("MODEL", model.url) for word in command]
+        given = {name: value.replace("MODEL", model.url) for name, value in variables.items()}
+        ran = world.run(filled, **alone(model) | given)
+        assert not model.astray, (model.astray, ran)
+        assert ran.returncode == 0, ran
+        assert f"The sum is {ANSWER}." in plain(ran.stdout), ran
+        spoken = [turn for name, turn in model.turns if turn.tools and name == protocol]
+        # One request for each call, and one for the end.
+        assert len(spoken) >= 6, model.turns
+    left = world.run([PYRO, "workspace", "list", "--json"])
+    assert json.loads(left.stdout)["workspaces"] == [], left
+    return ran
+
+
+def plain(words):
+    """Without colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", words)
