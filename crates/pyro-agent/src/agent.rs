@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pyro_wire::fault::{Fault, FaultCode};
 use tokio::sync::watch;
 
 use crate::clock::Trace;
@@ -79,6 +80,18 @@ impl Agent {
 
     pub(crate) fn stage(&self) -> Stage {
         *self.stage.borrow()
+    }
+
+    /// Refuses what only a guest that is set up, and not yet shutting down, can do.
+    pub(crate) fn ready_for(&self, what: &str) -> Result<(), Fault> {
+        match self.stage() {
+            Stage::Ready => Ok(()),
+            Stage::Closing => Err(Fault::new(FaultCode::Over, "the guest is shutting down")),
+            _ => Err(Fault::new(
+                FaultCode::Refused,
+                format!("the guest is not ready for {what}"),
+            )),
+        }
     }
 
     pub(crate) fn set_stage(&self, stage: Stage) {

@@ -12,7 +12,7 @@ use tokio::io::{copy_bidirectional_with_sizes, join};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::agent::{Agent, Stage};
+use crate::agent::Agent;
 use crate::peer::{self, Peer};
 
 const BUFFER: usize = 64 * 1024;
@@ -55,10 +55,7 @@ pub(crate) async fn serve<P: Peer>(
 }
 
 async fn open(agent: &Agent, port: u16) -> Result<TcpStream, Fault> {
-    if agent.stage() != Stage::Ready {
-        let words = "the guest is not ready for connections";
-        return Err(Fault::new(FaultCode::Refused, words));
-    }
+    agent.ready_for("connections")?;
     let connect = async {
         match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
             Err(_) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await,

@@ -15,12 +15,11 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use pyro_wire::agent::{Exec, ExecEnd, ExecEvent};
-use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError, Kind};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
-use crate::agent::{Agent, Stage};
+use crate::agent::Agent;
 use crate::clock::Laps;
 use crate::command::{self, StartError};
 use crate::group::Group;
@@ -44,8 +43,7 @@ pub(crate) async fn run<P: Peer>(
     from: &mut Reader<P>,
     to: &mut Writer<P>,
 ) -> Result<(), FrameError> {
-    if agent.stage() != Stage::Ready {
-        let fault = Fault::new(FaultCode::Refused, "the guest is not ready for commands");
+    if let Err(fault) = agent.ready_for("commands") {
         return frame::write_message(to, &ExecEvent::Failed(fault)).await;
     }
     let started_at = Instant::now();

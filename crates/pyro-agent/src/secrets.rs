@@ -20,7 +20,7 @@ use pyro_wire::secrets::{
     InstallSecrets, MAX_SECRETS, MAX_TOGETHER, MAX_VALUE, SecretValue, is_name, without_line_end,
 };
 
-use crate::agent::{Agent, Place, Stage, lock};
+use crate::agent::{Agent, Place, lock};
 
 /// Where commands find them, each in a file of its name.
 pub(crate) const FOLDER: &str = "/run/pyro-secrets";
@@ -41,9 +41,7 @@ pub(crate) fn install(agent: &Agent, request: InstallSecrets) -> Result<(), Faul
     if agent.place != Place::Guest {
         return Err(refused("a process of the host keeps no secrets"));
     }
-    if agent.stage() != Stage::Ready {
-        return Err(refused("only a guest that is set up takes secrets"));
-    }
+    agent.ready_for("secrets")?;
     let values = checked(request)?;
     put(Path::new(FOLDER), &values).map_err(|error| {
         Fault::new(

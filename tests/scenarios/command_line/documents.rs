@@ -66,7 +66,7 @@ fn a_demo_that_fails_answers_in_json_too(world: &World) {
     let ran = finish(&mut world.pyro(["demo", "--network"]));
     let told = document(&ran);
     assert_eq!(told["ok"], false);
-    assert_eq!(told["code"], "unsupported");
+    assert_eq!(told["code"], "vm_unavailable");
     assert_eq!(ran.code(), 1);
 }
 

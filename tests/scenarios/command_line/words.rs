@@ -55,7 +55,7 @@ fn flags_stand_on_either_side_and_may_be_short(world: &World) {
         "--allow-host-compat",
         "--json",
     ];
-    let shortened = ["--mem", "256", "--tim=9", "--allow", "--js"];
+    let shortened = ["--mem", "256", "--tim=9", "--allow-h", "--js"];
     for flags in [flags, shortened] {
         for (before, after) in [flags.split_at(0), flags.split_at(3), flags.split_at(5)] {
             let mut pyro = world.pyro(["run"]);

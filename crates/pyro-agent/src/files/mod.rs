@@ -25,7 +25,6 @@ mod read;
 mod status;
 mod walk;
 
-use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::files::{
     Change, ChangeReply, Diff, DiffEvent, Export, ExportEvent, List, ListEvent, Read, ReadEvent,
 };
@@ -35,7 +34,7 @@ pub(crate) use self::change::recover;
 pub(crate) use self::freeze::{Freezer, freeze, thaw};
 pub(crate) use self::places::Places;
 
-use crate::agent::{Agent, Stage};
+use crate::agent::Agent;
 use crate::peer::{Peer, Reader, Writer};
 
 /// How many names of what was left out are given.
@@ -57,11 +56,7 @@ pub(crate) async fn serve<P: Peer>(
     from: &mut Reader<P>,
     to: &mut Writer<P>,
 ) -> Result<(), FrameError> {
-    if agent.stage() != Stage::Ready {
-        let fault = Fault::new(
-            FaultCode::Refused,
-            "the guest is not ready for requests about files",
-        );
+    if let Err(fault) = agent.ready_for("requests about files") {
         // All events about failures look the same.
         return frame::write_message(to, &ChangeReply::Failed(fault)).await;
     }

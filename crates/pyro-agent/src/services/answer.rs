@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::log::{Beginning, Log};
 use super::service::{Service, Wish};
 use super::{Services, supervise};
-use crate::agent::{Agent, Stage};
+use crate::agent::Agent;
 use crate::peer::{Peer, Reader, Writer};
 
 /// How much longer than asking it politely the end of a service may take.
@@ -96,10 +96,7 @@ impl Drop for Unless<'_> {
 }
 
 async fn start(agent: &Arc<Agent>, request: ServiceStart) -> Result<ServiceState, Fault> {
-    if agent.stage() != Stage::Ready {
-        let words = "the guest is not ready for services";
-        return Err(Fault::new(FaultCode::Refused, words));
-    }
+    agent.ready_for("services")?;
     let service = agent.services.admit(&request)?;
     let (told, began) = oneshot::channel();
     let life = supervise::run(Arc::clone(agent), Arc::clone(&service), request, told);

@@ -25,7 +25,7 @@ use pyro_wire::frame::{self, FrameError};
 use pyro_wire::shells::{KEPT, LARGEST_SIDE, ShellOpen, ShellReply, ShellRequest, Size};
 use tokio::sync::oneshot;
 
-use crate::agent::{Agent, Stage, lock};
+use crate::agent::{Agent, lock};
 use crate::clock::uptime;
 use crate::peer::{Peer, Reader, Writer};
 use shell::Shell;
@@ -161,12 +161,7 @@ async fn answer(agent: &Arc<Agent>, request: ShellRequest) -> Result<ShellReply,
 }
 
 async fn open(agent: &Arc<Agent>, request: ShellOpen) -> Result<Arc<Shell>, Fault> {
-    if agent.stage() != Stage::Ready {
-        return Err(Fault::new(
-            FaultCode::Refused,
-            "the guest is not ready for shells",
-        ));
-    }
+    agent.ready_for("shells")?;
     check_size(request.size)?;
     let is_id = request.id.len() == 12
         && (request.id.bytes()).all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

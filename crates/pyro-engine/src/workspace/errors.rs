@@ -102,6 +102,8 @@ pub(crate) fn refused(what: String, fault: Fault) -> Error {
         ),
         FaultCode::GuestIo => (ErrorCode::GuestIo, "Nothing was changed"),
         FaultCode::Refused => (ErrorCode::InvalidArgument, "Nothing was changed"),
+        // Stopped, reset or deleted by somebody else meanwhile.
+        FaultCode::Over => (ErrorCode::VmDied, AFTER_AN_END),
         _ => (ErrorCode::Internal, "Nothing was changed"),
     };
     let mut error = Error::new(code, what).because(fault.message);
