@@ -67,9 +67,13 @@ impl Engine {
             notes: notes.iter().map(ToString::to_string).collect(),
         };
         for one in changes {
-            // What becomes of a folder is the business of what is in it.
+            // What becomes of a folder is the business of what is in it, and what is to be below
+            // a file is that of the file.
+            let is_file =
+                |node: Option<&Node>| matches!(node, Some(Node::File { .. } | Node::Link { .. }));
             if let Some(stamp) = stamps.get(&one.path)
                 && old.get(&one.path) != Some(&Node::Folder)
+                && !above(&one.path).any(|folder| is_file(old.get(folder)))
             {
                 change.expect.push(Expected {
                     path: Bytes::from(one.path.clone()),
