@@ -90,10 +90,14 @@ impl Seat {
     /// Waits for its end, after which the terminal is as it was.
     fn leave(mut self) -> (ExitStatus, String) {
         let mut status = None;
-        eventually("the end", PATIENCE, || {
+        for _ in 0..PATIENCE.as_millis() / 10 {
             status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
+            if status.is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(status.is_some(), "no end: {:?}", self.shown());
         assert_eq!(tcgetattr(&self.line).unwrap(), self.before);
         (status.unwrap(), self.shown())
     }

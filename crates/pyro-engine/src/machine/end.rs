@@ -16,6 +16,9 @@ use crate::error::host_io;
 /// How long a VM may take to be gone once its shim was told.
 const GONE: Duration = Duration::from_secs(10);
 
+/// How long one that does not answer any more may take to be gone altogether.
+pub(crate) const GOING: Duration = Duration::from_secs(3);
+
 impl Engine {
     /// Deletes a VM in whatever state it is.
     pub(crate) async fn end_vm(

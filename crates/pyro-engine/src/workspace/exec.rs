@@ -1,7 +1,6 @@
 //! A command in a workspace, and its place in the history.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult};
@@ -19,9 +18,6 @@ use crate::machine::command::{self, CommandError};
 use crate::machine::start::cancelled;
 use crate::machine::{end, now};
 use crate::store::Command;
-
-/// How long a VM that went away may take to be gone altogether.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl Engine {
     /// Ends a command with its VM, as the guest does not end it. The next use starts the workspace
@@ -74,7 +70,7 @@ impl Engine {
             Err(CommandError::VmGone | CommandError::Broken { .. }) => {
                 let vm = self.vm_of(&stored);
                 // It may still be writing down why.
-                let _ = end::wait_until_gone(&vm, LAST_WORDS).await;
+                let _ = end::wait_until_gone(&vm, end::GOING).await;
                 return Err(went_away(id, doing, last_words(&vm)));
             }
         };

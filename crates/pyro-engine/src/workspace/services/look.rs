@@ -6,7 +6,7 @@ use pyro_api::{Error, ErrorCode};
 use super::agent::{self, AgentError, Log};
 use super::kept::note;
 use crate::engine::Engine;
-use crate::machine::{link, now};
+use crate::machine::{end, link, now};
 use crate::store::{KeptLog, StoredService, StoredWorkspace};
 use crate::workspace::errors::{service_refused, went_away};
 use crate::workspace::find::last_words;
@@ -26,11 +26,14 @@ impl Engine {
             return Ok(stored);
         }
         let vm = self.vm_of(&stored);
-        let Ok(line) = link::agent(&vm).await else {
-            return Ok(stored);
+        let seen = match link::agent(&vm).await {
+            Ok(line) => agent::list(line).await.ok(),
+            Err(_) => None,
         };
-        let Ok(seen) = agent::list(line).await else {
-            return Ok(stored);
+        let Some(seen) = seen else {
+            // It may just be going.
+            let _ = end::wait_until_gone(&vm, end::GOING).await;
+            return self.with_true_state(stored);
         };
         let at = now();
         let mut logs = Vec::new();
