@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::task::{Context, Poll, Waker};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -69,24 +70,25 @@ impl Pty {
 
     /// What is there now: `None` when there is nothing, 0 when there will never be.
     pub(super) fn read_now(&self, buffer: &mut [u8]) -> Option<usize> {
+        // Taken before the look: what comes after it is not to be forgotten with it.
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut known = match self.0.poll_read_ready(&mut cx) {
+            Poll::Ready(Ok(guard)) => Some(guard),
+            _ => None,
+        };
         loop {
             return match nix::unistd::read(self.0.get_ref(), buffer) {
                 Ok(count) => Some(count),
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => {
-                    self.forget_readiness();
+                    if let Some(guard) = &mut known {
+                        guard.clear_ready();
+                    }
                     None
                 }
                 // The kernel's word for: nobody has the other end open.
                 Err(_) => Some(0),
             };
-        }
-    }
-
-    fn forget_readiness(&self) {
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        if let std::task::Poll::Ready(Ok(mut guard)) = self.0.poll_read_ready(&mut cx) {
-            guard.clear_ready();
         }
     }
 
