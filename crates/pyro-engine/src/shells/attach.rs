@@ -17,8 +17,9 @@ use pyro_wire::shells::{
     AttachControl, AttachEvent, LARGEST_SIDE, Shell, ShellEnd, ShellRequest, Size,
 };
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::errors::no_terminal;
 use super::keys::{Keys, Typed};
@@ -31,6 +32,9 @@ use crate::error::host_io;
 
 /// How many pieces of input wait for a guest that does not take them.
 const READ_AHEAD: usize = 16;
+
+/// How long the guest may take for what was typed just before a person left.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// Empties the screen and begins at its top.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
@@ -95,6 +99,13 @@ impl Engine {
             typed = pass_on(heard, &mut to_guest, keys) => typed.map(|()| Left::Detached),
         };
         drop(taken);
+        if matches!(left, Ok(Left::Detached)) {
+            // What was typed last may still be on its way, and would be lost with the line.
+            let _ = to_guest.shutdown().await;
+            let mut nowhere = tokio::io::sink();
+            let rest = tokio::io::copy(&mut from_guest, &mut nowhere);
+            let _ = timeout(PARTING, rest).await;
+        }
         let left = left.map_err(|error| self.shell_broken(&stored, about, &error))?;
         let detached = match left {
             Left::Detached => true,
