@@ -28,6 +28,11 @@ pub(crate) struct Reaper {
     watched: Mutex<HashMap<i32, oneshot::Sender<Exit>>>,
 }
 
+/// Tests share one process, and so their children: whoever waits for some in a test, by a reaper
+/// or otherwise, holds this.
+#[cfg(test)]
+pub(crate) static CHILDREN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 impl Reaper {
     /// Starts collecting, for as long as the runtime lives.
     pub(crate) fn start() -> io::Result<Arc<Self>> {
@@ -43,6 +48,12 @@ impl Reaper {
             }
         });
         Ok(reaper)
+    }
+
+    /// Collects nothing: for tests that start no process.
+    #[cfg(test)]
+    pub(crate) fn idle() -> Arc<Self> {
+        Arc::default()
     }
 
     /// Tells how the process `pid`, which was started just now, ends.

@@ -288,7 +288,7 @@ mod tests {
                 folder: "/nowhere".into(),
             },
         ] {
-            let agent = Agent::new(place, Reaper::start().unwrap(), Trace::default());
+            let agent = Agent::new(place, Reaper::idle(), Trace::default());
             let fault = install(&agent, given(&[("A", "x")])).unwrap_err();
             assert_eq!(fault.code, FaultCode::Refused);
             assert!(agent.secrets.environment(&wanted(&[("A", "A")])).is_err());

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::agent::Place;
     use crate::clock::Trace;
-    use crate::reaper::Reaper;
+    use crate::reaper::{CHILDREN, Reaper};
 
     impl Peer for DuplexStream {
         fn is_gone(&self) -> bool {
@@ -201,11 +201,10 @@ mod tests {
         }
     }
 
-    fn agent(folder: &tempfile::TempDir) -> Arc<Agent> {
+    fn agent(folder: &tempfile::TempDir, reaper: Arc<Reaper>) -> Arc<Agent> {
         // With room beside it for what the agent keeps there.
         let folder = PathBuf::from(folder.path()).join("workspace");
         std::fs::create_dir_all(&folder).unwrap();
-        let reaper = Reaper::start().unwrap();
         Arc::new(Agent::new(Place::Host { folder }, reaper, Trace::default()))
     }
 
@@ -242,7 +241,7 @@ mod tests {
     #[tokio::test]
     async fn random_bytes_are_refused_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let agent = agent(&folder);
+        let agent = agent(&folder, Reaper::idle());
         let mut dice = Dice(1);
         for _ in 0..500 {
             let length = dice.roll(200);
@@ -253,8 +252,9 @@ mod tests {
 
     #[tokio::test]
     async fn damaged_requests_and_frames_do_no_harm() {
+        let _children = CHILDREN.lock().await;
         let folder = tempfile::tempdir().unwrap();
-        let agent = agent(&folder);
+        let agent = agent(&folder, Reaper::start().unwrap());
         let mut sound = Vec::new();
         let request = AgentRequest::Exec(Exec {
             command: Command::Program(vec![b"cat".to_vec().into()]),
@@ -278,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn damaged_requests_about_files_do_no_harm() {
         let folder = tempfile::tempdir().unwrap();
-        let agent = agent(&folder);
+        let agent = agent(&folder, Reaper::idle());
         let path = || b"a/b".to_vec().into();
         let change = Change {
             destination: path(),
@@ -352,7 +352,7 @@ mod tests {
     #[tokio::test]
     async fn nonsense_gets_a_reply_that_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let agent = agent(&folder);
+        let agent = agent(&folder, Reaper::idle());
         let (mut host, guest) = tokio::io::duplex(1024);
         frame::write_message(&mut host, &"dance").await.unwrap();
         let (reply, ()) = tokio::join!(
@@ -368,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_of_the_host_is_never_prepared() {
         let folder = tempfile::tempdir().unwrap();
-        let agent = agent(&folder);
+        let agent = agent(&folder, Reaper::idle());
         for (request, understood) in [
             (AgentRequest::Prepare(Prepare::default()), false),
             (AgentRequest::About, true),

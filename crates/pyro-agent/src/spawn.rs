@@ -271,9 +271,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::reaper::CHILDREN;
 
     /// Runs a program to its end; its status and what it wrote.
     fn run(words: &[&str], variables: &[(&str, &str)]) -> Result<(i32, String), SpawnError> {
+        let _children = CHILDREN.blocking_lock();
         let (mut reader, writer) = io::pipe().unwrap();
         let nothing = || OwnedFd::from(File::open("/dev/null").unwrap());
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();

@@ -311,6 +311,6 @@ async fn a_shutdown_does_not_wait_for_an_archive() {
         .await
         .unwrap();
     let reply: ChangeReply = frame::read_message(&mut stream).await.unwrap();
-    assert!(matches!(reply, ChangeReply::Failed(fault) if fault.code == FaultCode::Refused));
+    assert!(matches!(reply, ChangeReply::Failed(fault) if fault.code == FaultCode::Over));
     drain(&mut stream).await;
 }
