@@ -3,8 +3,8 @@
 A page is a story: its blocks are played from top to bottom in one folder of its own, and what comes
 is compared with what the page shows.
 
-- ```` ```console ````: lines that begin with `$ ` are commands (`> ` goes on with one), the lines
-  below are what they print. Without such lines the output is not compared. A command has to succeed,
+- ```` ```console ````: lines that begin with `$ ` are commands (an unfinished one goes on below,
+  with `> ` or without), the lines after them are what they print. Without such lines the output is not compared. A command has to succeed,
   unless the page shows otherwise: `exit_code=3` or `[error]` in the output, or `$ echo $?` as the
   next command.
 - ```` ```json call ````: calls of MCP tools, `{"tool": …, "arguments": {…}}`, by the server that

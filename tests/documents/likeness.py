@@ -7,10 +7,10 @@ import re
 # What differs from one time to the next.
 PASSING = [
     (re.compile(r"\b[0-9a-f]{12}\b"), "ID"),
-    (re.compile(r"\b(\w+(?:_ms|_at|_left_seconds|_seconds_left))=[\d.]+"), r"\1=N"),
+    (re.compile(r"\b(at|\w+_(?:ms|at|left_seconds))=[\d.]+"), r"\1=N"),
     (re.compile(r"\b([A-Z][\w ]* at): [\d.]+"), r"\1: N"),
     (re.compile(r"\baccelerator=\w+"), "accelerator=ANY"),
-    (re.compile(r"\bin \d+\.\d+ ?s\b"), "in N s"),
+    (re.compile(r"\b(in|after) \d+\.\d+ ?s\b"), r"\1 N s"),
 ]
 
 # What is told only once in the life of a machine's cache.

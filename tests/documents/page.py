@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -77,13 +78,24 @@ def steps(block, name):
             found.append(Step(number, line[2:]))
         elif not found:
             raise PageError(f"{name}:{number}: a console block begins with `$ `")
-        elif not found[-1].shown and (line.startswith("> ") or line == ">"):
-            found[-1].command += "\n" + line[2:]
-        elif not found[-1].shown and found[-1].command.endswith("\\"):
-            found[-1].command += "\n" + line
+        elif not found[-1].shown and _unfinished(found[-1].command):
+            # As it is pasted, or as a terminal shows it.
+            found[-1].command += "\n" + (line[2:] if line[:2] == "> " else line)
         else:
             found[-1].shown.append(line)
     return found
+
+
+def _unfinished(command):
+    """Whether bash would ask for another line."""
+    if command.endswith("\\"):
+        return True
+    looked = subprocess.run(
+        ["bash", "-n"], input=command + "\n", capture_output=True, text=True, timeout=10
+    )
+    return "unexpected end of file" in looked.stderr or "unexpected EOF" in looked.stderr or (
+        "delimited by end-of-file" in looked.stderr
+    )
 
 
 def _comment(lines, at, name):

@@ -43,10 +43,11 @@ class Pages(unittest.TestCase):
         player = self.play(
             "# A page\n\n```console\n$ one=1; cd /\n$ echo $one; pwd >&2\n1\n/\n```\n\n"
             "```console\n$ pyro 3\n[workspace-exec] … exit_code=3 duration_ms=5\n"
-            "$ seq 9\n1\n...\n9\n$ cat <<END\n> a\n> END\na\n$ false\n$ echo $?\n1\n```\n"
+            "$ seq 9\n1\n...\n9\n$ cat <<END\n> a\n> END\na\n"
+            "$ for n in 1 2; do\n>  echo $n\n  echo $n\ndone\n1\n1\n2\n2\n$ false\n$ echo $?\n1\n```\n"
         )
         self.assertEqual(player.problems, [])
-        self.assertEqual(player.counts["commands"], 7)
+        self.assertEqual(player.counts["commands"], 8)
 
     def test_output_that_did_not_come_is_found_by_its_line(self):
         self.assertEqual(self.found("```console\n$ seq 3\n1\n2\n4\n```\n"), [5])

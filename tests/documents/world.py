@@ -20,6 +20,8 @@ class World:
     def __init__(self, pyro):
         self.pyro = Path(pyro).resolve()
         self.problems = []
+        # Variables that a watch adds.
+        self.more = {}
 
     def __enter__(self):
         _sweep()
@@ -57,6 +59,7 @@ class World:
             "LC_ALL": "C.UTF-8",
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_PAGER": "cat",
+            **self.more,
         }
 
     def __exit__(self, kind, _error, _trace):
