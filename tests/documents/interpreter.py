@@ -9,8 +9,8 @@ import subprocess
 
 from .shell import PATIENCE
 
-# Runs in the reader's interpreter: each line names a file to play, and is answered on descriptor 3's
-# number with whether it went well.
+# Runs in the interpreter that has the wheel. Each line asks for a block to be played; the answer, on the
+# descriptor that the first argument names, is its status.
 LOOP = """
 import json, os, sys, traceback
 told, names = int(sys.argv[1]), {"__name__": "__main__"}
@@ -37,10 +37,14 @@ class Interpreter:
         self.files.mkdir()
         self.number = 0
         self.status, theirs = os.pipe()
+        # The programs of Python's calls are those of the wheel.
+        variables = world.variables()
+        for name in ("PYRO_BIN", "PYRO_AGENT"):
+            variables.pop(name, None)
         self.process = subprocess.Popen(
             [python, "-c", LOOP, str(theirs)],
             cwd=world.checkout,
-            env=world.variables(),
+            env=variables,
             stdin=subprocess.PIPE,
             pass_fds=[theirs],
         )

@@ -29,10 +29,10 @@ class Pages(unittest.TestCase):
         self.program.write_text(PROGRAM)
         self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
 
-    def play(self, text):
-        page = Path(self.folder.name, "page.md")
+    def play(self, text, name="page.md"):
+        page = Path(self.folder.name, name)
         page.write_text(text)
-        player = Player(page, "page.md", self.program, sys.executable)
+        player = Player(page, name, self.program, sys.executable)
         player.play()
         return player
 
@@ -86,6 +86,19 @@ class Pages(unittest.TestCase):
         self.assertEqual(mine, [])
         listed = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True).stdout
         self.assertNotIn("sleep 300", [line.split(None, 1)[-1] for line in listed.splitlines()])
+
+
+    def test_the_watch_sees_a_theft(self):
+        """What the hostile repository does outside of a VM is noticed, attempt by attempt."""
+        attack = "```console\n$ cd examples/projects/too-good && python3 -B attempts {}\n```\n"
+        for attempt, sentence in {
+            "credentials": "holds a stolen secret",
+            "network": "listeners of this host heard",
+            "links hooks": "files of the reader have changed",
+        }.items():
+            problems = self.play(attack.format(attempt), "untrusted-inspection.md").problems
+            self.assertTrue(any(sentence in told for _, told in problems), (attempt, problems))
+        self.assertEqual(self.play("words\n", "untrusted-inspection.md").problems, [])
 
 
 class Likeness(unittest.TestCase):
