@@ -51,6 +51,15 @@ pub fn yes_no(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }
 
+/// A moment, of which results hold the seconds since 1970: `2026-11-25T12:32:59Z`.
+pub fn moment(seconds: f64) -> String {
+    // What no calendar holds is told as it is.
+    chrono::DateTime::from_timestamp(seconds as i64, 0).map_or_else(
+        || seconds.to_string(),
+        |time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+    )
+}
+
 /// A name for one line of a terminal, which must not act on it.
 pub fn plain(name: &str) -> Cow<'_, str> {
     escaped(name, char::is_control)
@@ -80,6 +89,12 @@ fn escaped(text: &str, acts: impl Fn(char) -> bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_told_as_a_calendar_does() {
+        assert_eq!(moment(1_795_609_979.9), "2026-11-25T12:32:59Z");
+        assert_eq!(moment(f64::MAX), f64::MAX.to_string());
+    }
 
     #[test]
     fn nothing_acts_on_a_terminal() {
