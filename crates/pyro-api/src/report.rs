@@ -23,6 +23,14 @@ impl Text {
         self.err.push('\n');
     }
 
+    /// What a file holds, as it is, with an end to its last line.
+    pub fn content(&mut self, content: &str) {
+        self.out.push_str(content);
+        if !content.is_empty() && !content.ends_with('\n') {
+            self.out.push('\n');
+        }
+    }
+
     /// A `Key: value` line, left out when there is nothing to say.
     pub fn field(&mut self, key: &str, value: impl AsRef<str>) {
         let value = value.as_ref();
