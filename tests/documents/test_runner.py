@@ -70,6 +70,11 @@ class Pages(unittest.TestCase):
         with self.assertRaises(PageError):
             blocks("<!-- not played: lost -->\nwords\n", "page.md")
 
+    def test_words_that_pyro_does_not_have_are_found(self):
+        good = "```text error\n[error] An installed environment is damaged\n```\n"
+        self.assertEqual(self.found(good), [])
+        self.assertEqual(self.found(good.replace("damaged", "a little damaged")), [2])
+
     def test_commands_in_another_dress_are_refused(self):
         self.assertEqual(self.found("words\n```sh\nmake\n```\n"), [2])
 
