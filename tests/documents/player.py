@@ -7,7 +7,7 @@ import json
 import re
 from contextlib import ExitStack, nullcontext
 
-from . import likeness, page, wording
+from . import likeness, links, page, wording
 from .interpreter import Interpreter
 from .server import CallError, Server
 from .shell import PATIENCE, Shell
@@ -32,6 +32,9 @@ class Player:
 
     def play(self):
         blocks = page.blocks(self.path.read_text(), self.name)
+        self.problems += links.broken(self.path)
+        if self.problems:
+            return False
         with World(self.pyro) as self.world, self._watch() as watch:
             # The programs of the page have ended before the watch and the world look.
             with ExitStack() as self.open:
