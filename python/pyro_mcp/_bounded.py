@@ -24,8 +24,11 @@ def bounded(facts: dict[str, Any], longest: int = LONGEST) -> str:
         keep //= 2
     if len(text) > longest:
         # Too many facts for so little room.
-        left = {name: facts[name] for name in ("ok", "code", "exit_code") if name in facts}
-        text = _written({**left, "left_out": f"the answer has more than {longest} characters"})
+        left: dict[str, Any] = {
+            name: facts[name] for name in ("ok", "code", "exit_code") if name in facts
+        }
+        left["left_out"] = f"the answer has more than {longest} characters"
+        text = _written(left)
     return text
 
 
