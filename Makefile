@@ -3,13 +3,15 @@
 TRIPLE  := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE := target/$(TRIPLE)/release
 PREFIX  ?= $(HOME)/.local
+STORIES := repro-fix-loop cold-start-validation parallel-workspaces untrusted-inspection review-eval
 
-.PHONY: run test test-fast fuzz lint build wheel setup pull generate bench install ci clean
+.PHONY: run test test-fast fuzz lint build wheel setup pull pull-build generate bench install ci clean \
+        $(STORIES:%=smoke-%) smoke-use-cases
 
 run: build                ## run `git --version` in a fresh Debian VM
 	$(RELEASE)/pyro run debian:12 -- git --version
 
-test: wheel pull          ## run every test, real VMs included
+test: wheel pull pull-build ## run every test, real VMs included
 	scripts/test all
 
 test-fast: setup          ## run the tests that need no VM (seconds, once built)
@@ -38,6 +40,15 @@ setup:                    ## install what is missing on this machine
 
 pull: build               ## install the environment that VMs start from
 	$(RELEASE)/pyro env pull debian:12
+
+$(STORIES:%=smoke-%): smoke-%: wheel pull pull-build
+	scripts/documents docs/use-cases/$*.md
+
+smoke-use-cases: wheel pull pull-build  ## play every story of docs/use-cases on real VMs
+	scripts/documents $(STORIES:%=docs/use-cases/%.md)
+
+pull-build: build         ## install the environment with compilers in it
+	$(RELEASE)/pyro env pull debian:12-build
 
 bench: build pull         ## measure next to Docker, Bubblewrap and plain QEMU: make bench BENCH="20 --write"
 	scripts/with-docker cargo xtask bench $(BENCH)

@@ -247,7 +247,7 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
     } else {
         let _ = error.print();
         if error.kind() == ErrorKind::UnknownArgument && takes_a_command(args) {
-            say("hint: Put the command after `--`, as in `pyro run debian:12 -- git --version`");
+            say("hint: Put the command after `--`, as in `… -- git --version`");
         }
     }
     ExitCode::from(USAGE)

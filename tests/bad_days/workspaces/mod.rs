@@ -5,6 +5,8 @@ mod full;
 mod guests;
 mod hands;
 mod kills;
+mod ports;
+mod shells;
 mod snapshots;
 
 use pyro_tests::World;
