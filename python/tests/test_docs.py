@@ -24,6 +24,7 @@ def test_snippets_run(vms):
     (project / "test_sums.py").write_text(TEST)
     # One after the other in one program, as a reader pastes them.
     out = vms.run("\n".join(snippets))
-    for words in ["git version 2.", "+FAIL: test_sum", "apt 2.", "create it first", "'7\\n'"]:
+    told = ["git version 2.", "+FAIL: test_sum", "apt 2.", "create it first", "'7\\n'"]
+    for words in [*told, '"stdout":"42\\n"', "Unknown tool: vm_walk"]:
         assert words in out, words
     assert "AssertionError: 2 != 3" in (vms.folder / "notes.txt").read_text()

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::contract;
 
 /// Commands of the contract that later issues build, by the first word or words of their path.
-const PENDING: &[&str] = &["demo ollama"];
+const PENDING: &[&str] = &[];
 
 /// Flags of the contract that later issues build.
 const PENDING_FLAGS: &[(&str, &str)] = &[];

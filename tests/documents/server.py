@@ -29,7 +29,8 @@ class Server:
             stderr=self.log,
         )
         self.lines = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
         self.number = 0
         client = {"name": "documents", "version": "1"}
         self._request(
@@ -50,6 +51,8 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.reader.join(timeout=5)
+        self.process.stdout.close()
         self.log.close()
 
     def _read(self):

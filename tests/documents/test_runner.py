@@ -16,8 +16,23 @@ from .world import PREFIX
 # Stands for `pyro`: no page here calls more of it than this.
 PROGRAM = """\
 #!/bin/sh
+[ "$1" != mcp ] || exec python3 -c "$SERVER"
 echo "[workspace-exec] workspace_id=0123456789ab exit_code=${1:-0} duration_ms=17"
 exit ${1:-0}
+"""
+
+# Its server: every tool answers with its arguments.
+SERVER = """\
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["method"] == "tools/call":
+        facts = asked["params"]["arguments"]
+        result = {"structuredContent": facts, "isError": "error" in facts}
+    else:
+        result = {}
+    if "id" in asked:
+        print(json.dumps({"id": asked["id"], "result": result}), flush=True)
 """
 
 
@@ -26,7 +41,7 @@ class Pages(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
         self.program = Path(self.folder.name, "pyro")
-        self.program.write_text(PROGRAM)
+        self.program.write_text(PROGRAM.replace("$SERVER", SERVER.replace('"', '\\"')))
         self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
 
     def play(self, text, name="page.md"):
@@ -87,6 +102,19 @@ class Pages(unittest.TestCase):
         self.assertEqual(self.found(good), [])
         self.assertEqual(self.found(good.replace("output\n1", "output\n2")), [10])
         self.assertEqual(self.found("```python\nraise ValueError()\n```\n"), [1])
+
+    def test_answers_of_tools_are_compared(self):
+        call = '```json call\n{"tool": "echo", "arguments": {"a": 1}}\n```\n\n'
+        fails = call.replace('"a": 1', '"error": "no"')
+        answer = '```json answer\n{"a": 1}\n```\n'
+        self.assertEqual(self.found(call + answer + call), [])
+        self.assertEqual(self.found(call + answer.replace("1", "2")), [5])
+        self.assertEqual(self.found(fails + '```json answer\n{"error": "…"}\n```\n'), [])
+        # A failure that the page does not show, in the middle and at the end.
+        self.assertEqual(self.found(fails + call), [5])
+        self.assertEqual(self.found(fails), [1])
+        self.assertEqual(self.found(answer), [1])
+        self.assertEqual(self.found("```json call\n{\n```\n"), [1])
 
     def test_nothing_stays(self):
         self.play("```console\n$ sleep 300 &\n$ touch file\n```\n")

@@ -23,6 +23,14 @@ impl Text {
         self.err.push('\n');
     }
 
+    /// What a file holds, as it is, with an end to its last line.
+    pub fn content(&mut self, content: &str) {
+        self.out.push_str(content);
+        if !content.is_empty() && !content.ends_with('\n') {
+            self.out.push('\n');
+        }
+    }
+
     /// A `Key: value` line, left out when there is nothing to say.
     pub fn field(&mut self, key: &str, value: impl AsRef<str>) {
         let value = value.as_ref();
@@ -49,6 +57,15 @@ pub trait Report {
 /// `yes` or `no`.
 pub fn yes_no(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
+}
+
+/// A moment, of which results hold the seconds since 1970: `2026-11-25T12:32:59Z`.
+pub fn moment(seconds: f64) -> String {
+    // What no calendar holds is told as it is.
+    chrono::DateTime::from_timestamp(seconds as i64, 0).map_or_else(
+        || seconds.to_string(),
+        |time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+    )
 }
 
 /// A name for one line of a terminal, which must not act on it.
@@ -80,6 +97,12 @@ fn escaped(text: &str, acts: impl Fn(char) -> bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_told_as_a_calendar_does() {
+        assert_eq!(moment(1_795_609_979.9), "2026-11-25T12:32:59Z");
+        assert_eq!(moment(f64::MAX), f64::MAX.to_string());
+    }
 
     #[test]
     fn nothing_acts_on_a_terminal() {

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::workspace_file_list::FileEntry;
+use super::workspace_file_list::{FileEntry, report_entries};
 use crate::values::{MaxEntries, WORKSPACE_PATH};
 use crate::{
     Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text,
@@ -55,16 +55,12 @@ impl Report for DiskListing {
             plain(&self.path),
             yes_no(self.recursive)
         ));
-        for entry in &self.entries {
-            entry.report(text);
-        }
-        if self.truncated {
-            text.err(format!(
-                "[workspace-disk-list] {} of {} entries shown; for more use --max-entries",
-                self.entries.len(),
-                self.total_entries
-            ));
-        }
+        report_entries(
+            text,
+            "workspace-disk-list",
+            &self.entries,
+            self.total_entries,
+        );
     }
 }
 

@@ -51,10 +51,7 @@ pub struct DiskContent {
 
 impl Report for DiskContent {
     fn report(&self, text: &mut Text) {
-        text.out.push_str(&self.content);
-        if !self.content.is_empty() && !self.content.ends_with('\n') {
-            text.out.push('\n');
-        }
+        text.content(&self.content);
         text.err(format!(
             "[workspace-disk-read] workspace_id={} path={} size_bytes={} truncated={}",
             self.workspace_id,

@@ -61,8 +61,21 @@ pub struct FileEntry {
     pub modified_at: f64,
 }
 
+/// The entries, and how many more there are.
+pub(super) fn report_entries(text: &mut Text, by: &str, entries: &[FileEntry], total: u64) {
+    for entry in entries {
+        entry.report(text);
+    }
+    let shown = entries.len();
+    if (shown as u64) < total {
+        text.err(format!(
+            "[{by}] {shown} of {total} entries shown; for more use --max-entries"
+        ));
+    }
+}
+
 impl FileEntry {
-    pub(super) fn report(&self, text: &mut Text) {
+    fn report(&self, text: &mut Text) {
         let target = self.link_target.as_ref();
         let target = target
             .map(|target| format!(" -> {}", plain(target)))
@@ -83,16 +96,12 @@ impl Report for FileListing {
             plain(&self.path),
             yes_no(self.recursive)
         ));
-        for entry in &self.entries {
-            entry.report(text);
-        }
-        if self.truncated {
-            text.err(format!(
-                "[workspace-file-list] {} of {} entries shown; for more use --max-entries",
-                self.entries.len(),
-                self.total_entries
-            ));
-        }
+        report_entries(
+            text,
+            "workspace-file-list",
+            &self.entries,
+            self.total_entries,
+        );
     }
 }
 

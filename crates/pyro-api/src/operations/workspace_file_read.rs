@@ -74,10 +74,7 @@ impl Report for FileContent {
                 self.path
             ));
         } else {
-            text.out.push_str(&self.content);
-            if !self.content.is_empty() && !self.content.ends_with('\n') {
-                text.out.push('\n');
-            }
+            text.content(&self.content);
         }
         text.err(format!(
             "[workspace-file-read] workspace_id={} path={} size_bytes={} truncated={}",

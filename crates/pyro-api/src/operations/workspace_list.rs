@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::WorkspaceListItem;
-use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text, report::moment};
 
 /// List the workspaces, the one used last first
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -32,8 +32,11 @@ impl Report for WorkspaceListed {
             if !workspace.labels.is_empty() {
                 words.push(format!("labels={}", workspace.labels.joined(",")));
             }
-            words.push(format!("last_activity_at={}", workspace.last_activity_at));
-            words.push(format!("expires_at={}", workspace.expires_at));
+            words.push(format!(
+                "last_activity_at={}",
+                moment(workspace.last_activity_at)
+            ));
+            words.push(format!("expires_at={}", moment(workspace.expires_at)));
             words.extend(
                 workspace
                     .time_left_seconds

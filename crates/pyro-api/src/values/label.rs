@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 
 use clap::{Arg, ArgAction, ArgMatches};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::word::word;
+
 const MAX_CHARS: usize = 120;
-pub(super) const KEY_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 
 /// A text that breaks the rule of what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,57 +75,9 @@ impl JsonSchema for WorkspaceName {
     }
 }
 
-/// The key of a label.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct LabelKey(String);
-
-impl LabelKey {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for LabelKey {
-    type Err = InvalidText;
-
-    fn from_str(text: &str) -> Result<Self, InvalidText> {
-        word("label key", text).map(Self)
-    }
-}
-
-impl TryFrom<String> for LabelKey {
-    type Error = InvalidText;
-
-    fn try_from(text: String) -> Result<Self, InvalidText> {
-        text.parse()
-    }
-}
-
-impl From<LabelKey> for String {
-    fn from(key: LabelKey) -> Self {
-        key.0
-    }
-}
-
-impl fmt::Display for LabelKey {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(&self.0)
-    }
-}
-
-impl JsonSchema for LabelKey {
-    fn schema_name() -> Cow<'static, str> {
-        "LabelKey".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": KEY_PATTERN })
-    }
+word! {
+    /// The key of a label.
+    LabelKey, "label key"
 }
 
 /// Labels: in JSON an object, on the command line `--label KEY=VALUE`, once for each.
@@ -226,19 +178,6 @@ fn pair(text: &str) -> Result<(LabelKey, String), InvalidText> {
         given: text.to_owned(),
     })?;
     Ok((key.parse()?, line("label value", value)?))
-}
-
-/// One word that can be part of a file's name, trimmed.
-pub(super) fn word(what: &'static str, text: &str) -> Result<String, InvalidText> {
-    let given = text.trim().to_owned();
-    let mut chars = given.chars();
-    let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
-    let rest = chars.all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-    if first && rest && given.len() <= 64 {
-        Ok(given)
-    } else {
-        Err(InvalidText::Pattern { what, given })
-    }
 }
 
 /// One line, trimmed, of 1 to 120 characters.

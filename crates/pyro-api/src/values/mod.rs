@@ -17,6 +17,7 @@ pub mod shell;
 pub mod snapshot;
 pub mod text_source;
 pub mod vm;
+mod word;
 pub mod workspace;
 pub mod workspace_exec;
 

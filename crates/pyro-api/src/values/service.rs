@@ -1,67 +1,17 @@
 //! Services of a workspace: what they are called, how they are seen to be ready, how they appear.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::label::{KEY_PATTERN, word};
-use super::{ExecutionMode, InvalidText, PublishedPort};
+use super::word::word;
+use super::{ExecutionMode, PublishedPort};
 use crate::report::{Text, plain};
 
-/// The name of a service: letters, digits, `.`, `_` and `-`, at most 64.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ServiceName(String);
-
-impl ServiceName {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ServiceName {
-    type Err = InvalidText;
-
-    fn from_str(text: &str) -> Result<Self, InvalidText> {
-        word("service name", text).map(Self)
-    }
-}
-
-impl TryFrom<String> for ServiceName {
-    type Error = InvalidText;
-
-    fn try_from(text: String) -> Result<Self, InvalidText> {
-        text.parse()
-    }
-}
-
-impl From<ServiceName> for String {
-    fn from(name: ServiceName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for ServiceName {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(&self.0)
-    }
-}
-
-impl JsonSchema for ServiceName {
-    fn schema_name() -> Cow<'static, str> {
-        "ServiceName".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": KEY_PATTERN })
-    }
+word! {
+    /// The name of a service: letters, digits, `.`, `_` and `-`, at most 64.
+    ServiceName, "service name"
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{ExecutionMode, Labels, VmState};
-use crate::report::{Report, Text};
+use crate::report::{Report, Text, moment};
 
 /// Where the files of every workspace are in its guest.
 pub const WORKSPACE_PATH: &str = "/workspace";
@@ -180,7 +180,7 @@ impl WorkspaceRecord {
             self.stopped_because.as_deref().unwrap_or_default(),
         );
         text.field("Workspace", &self.workspace_path);
-        text.field("Last activity at", self.last_activity_at.to_string());
+        text.field("Last activity at", moment(self.last_activity_at));
         if let Some(left) = self.time_left_seconds {
             text.field(
                 "Stops when unused for",
