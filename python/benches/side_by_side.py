@@ -76,7 +76,7 @@ def report(contenders, absent, rounds, times, why):
         for who in contenders:
             found = times.get((step, who.name))
             if not found:
-                lines.append(f"| {what} | {who.name} | not measured: {why.get((step, who.name))} ||||")
+                lines.append(f"| {what} | {who.name} | not measured: {why.get((step, who.name))} |||||")
                 continue
             median = statistics.median(found)
             told = ""
@@ -87,7 +87,7 @@ def report(contenders, absent, rounds, times, why):
                 f"| {len(found)} | {told} |"
             )
         if absent:
-            lines.append(f"| {what} | the peer | not measured: {absent} ||||")
+            lines.append(f"| {what} | the peer | not measured: {absent} |||||")
     lines += ["", "| wheel | MiB | goal |", "|---|--:|---|"]
     for who in contenders:
         size = who.wheel.stat().st_size / (1 << 20)

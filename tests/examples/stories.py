@@ -3,7 +3,6 @@
 import os
 
 from story import Story
-from world import PYRO
 
 # What no prompt and no script holds: only the guest knows its kernel.
 ROUND = [
@@ -122,13 +121,5 @@ STORIES = [
         "rust_run.rs",
         [r"before: exit code 1", "after: exit code 0", r"\+    return \("],
         command=[os.environ["PYRO_EXAMPLES_RUST"]],
-    ),
-    Story(
-        "pyro demo ollama",
-        [r"\[call\] vm_run", r"\[result\] exit_code=0 0 2 2", r"\[answer\] " + ROUNDED[0]],
-        ["--base-url", "MODEL/v1", "--model", "scripted"],
-        ROUND,
-        "chat_completions",
-        [PYRO, "demo", "ollama"],
     ),
 ]

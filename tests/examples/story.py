@@ -30,8 +30,7 @@ class Story:
     def play(self, world):
         with Model(Script(self.script)) as model:
             command = self.command or [sys.executable, str(EXAMPLES / self.file)]
-            words = [word.replace("MODEL", model.url) for word in self.words]
-            ran = world.run([*command, *words], **surroundings(model))
+            ran = world.run([*command, *self.words], **surroundings(model))
             assert not model.astray, (model.astray, ran)
             assert ran.returncode == 0, ran
             self.check_output(ran.stdout)
