@@ -11,7 +11,7 @@ from html import escape
 
 import pyte
 
-CELL, LINE, PAD, FONT = 7.8, 17, 12, 13
+CELL, LINE, PAD, FONT = 8, 17, 12, 13
 # Longer silences are cut to this, in seconds.
 LONGEST_PAUSE = 3.0
 REST = 4.0

@@ -60,10 +60,13 @@ fn with(page: &str, name: &str, list: &str) -> String {
 fn commands() -> String {
     let mut table = "| command | arguments and flags |\n|---|---|\n".to_owned();
     for (path, command) in crate::cli::tree() {
-        if command.has_subcommands() {
+        // `pyro demo` is a command and has commands below it.
+        if command.is_subcommand_required_set() {
             continue;
         }
-        let positionals = command.get_positionals().map(|arg| arg.get_id().to_string());
+        let positionals = command
+            .get_positionals()
+            .map(|arg| arg.get_id().to_string());
         let flags = command
             .get_arguments()
             .filter(|arg| !arg.is_positional())
