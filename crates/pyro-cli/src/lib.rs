@@ -3,8 +3,10 @@
 //! `tree` walks the list of operations and makes the commands of it; this door names none of
 //! them. `persons_terminal` is what a shell takes over; `terminal` shows events as they come, `render` shows results and errors. The same binary
 //! becomes a VM's supervisor when it is started as `pyro shim`, and a server of tools as
-//! `pyro mcp serve`, and tells other programs how to start that one as `pyro host`.
+//! `pyro mcp serve`, tells other programs how to start that one as `pyro host`, and lets a local
+//! model use it as `pyro demo ollama`.
 
+mod demo_ollama;
 mod documents;
 mod host;
 mod mcp;

@@ -24,7 +24,7 @@ use crate::persons_terminal::StandardTerminal;
 use crate::terminal::{Terminal, say};
 use crate::timings::Timings;
 use crate::tree::{Answer, Form, Tree, Typed};
-use crate::{documents, host, mcp, persons_terminal, render};
+use crate::{demo_ollama, documents, host, mcp, persons_terminal, render};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
 const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
@@ -60,6 +60,9 @@ fn understand(args: Vec<OsString>) -> ExitCode {
     }
     if let Some(done) = host::run(&matches) {
         return done;
+    }
+    if let Some(played) = demo_ollama::run(&matches) {
+        return played;
     }
     match tree.typed(&matches) {
         Some(Ok(typed)) => carry_out(typed),

@@ -9,7 +9,7 @@ use pyro_api::{
     Caller, Error, Handle, HandleAll, JsonFlag, Only, Operation, Report, Text, Visit, visit,
 };
 
-use crate::{documents, host, mcp};
+use crate::{demo_ollama, documents, host, mcp};
 
 /// The identifier of the flag that every command with a JSON answer has.
 const JSON: &str = "json";
@@ -81,8 +81,7 @@ impl<E: HandleAll> Tree<E> {
             entries: Vec::new(),
         };
         visit(&mut tree);
-        tree.command = tree
-            .command
+        tree.command = demo_ollama::below_demo(tree.command)
             .subcommand(mcp::command())
             .subcommand(host::command())
             .subcommands(documents::commands());

@@ -1,0 +1,117 @@
+//! `pyro demo ollama`: a model on this machine is asked something that it can only know from a VM.
+//!
+//! ```text
+//! question ──▶ model_server ──▶ a call? ──▶ tools of the profile `vm-run` ──▶ its result, and again
+//!                    └────────▶ words? ──▶ the end
+//! ```
+//!
+//! Any server of the Chat Completions protocol does. Every line, errors included, goes to standard
+//! output, as the contract has it for this command.
+
+mod conversation;
+mod model_server;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use pyro_api::{Error, ErrorCode};
+use pyro_engine::{Config, Engine};
+use tokio::time::timeout;
+
+use self::conversation::Conversation;
+use self::model_server::ModelServer;
+use crate::render;
+use crate::run::{CLEAR_UP, told_to_end};
+
+/// The operation whose command this one stands below.
+const GROUP: &str = "demo";
+const OLLAMA: &str = "ollama";
+const BASE_URL: &str = "base-url";
+const MODEL: &str = "model";
+const VERBOSE: &str = "verbose";
+
+const FAILED: u8 = 1;
+
+/// Adds the command below `pyro demo`, which stays a command of its own.
+pub(crate) fn below_demo(root: Command) -> Command {
+    root.mut_subcommand(GROUP, |demo| {
+        demo.subcommand(command())
+            .disable_help_subcommand(true)
+            // A flag of `pyro demo` would have no effect here.
+            .args_conflicts_with_subcommands(true)
+    })
+}
+
+fn command() -> Command {
+    Command::new(OLLAMA)
+        .about("Let a model of a local Ollama run a command in a VM")
+        .arg(
+            Arg::new(BASE_URL)
+                .long(BASE_URL)
+                .value_name("URL")
+                .help("Where a server speaks the Chat Completions protocol over HTTP")
+                .default_value("http://localhost:11434/v1"),
+        )
+        .arg(
+            Arg::new(MODEL)
+                .long(MODEL)
+                .help("The model to ask, which must know how to use tools")
+                .default_value("llama3.2:3b"),
+        )
+        .arg(
+            Arg::new(VERBOSE)
+                .short('v')
+                .long(VERBOSE)
+                .help("Show the question and whole results as well")
+                .action(ArgAction::SetTrue),
+        )
+}
+
+/// Plays the demonstration when that was typed; `None` when it was something else.
+pub(crate) fn run(matches: &ArgMatches) -> Option<ExitCode> {
+    let (GROUP, below) = matches.subcommand()? else {
+        return None;
+    };
+    let (OLLAMA, typed) = below.subcommand()? else {
+        return None;
+    };
+    let server = ModelServer::at(
+        typed.get_one::<String>(BASE_URL)?,
+        typed.get_one::<String>(MODEL)?,
+    );
+    let played = server.and_then(|server| play(server, typed.get_flag(VERBOSE)));
+    Some(played.unwrap_or_else(|error| {
+        // Where nobody can read it, the status must do.
+        let _ = render::bytes(format!("[error] {}", error.in_words()).as_bytes());
+        ExitCode::from(FAILED)
+    }))
+}
+
+fn play(server: ModelServer, verbose: bool) -> Result<ExitCode, Error> {
+    let engine = Arc::new(Engine::new(Config::from_environment()?));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::new(ErrorCode::HostIo, "This host gives pyro no threads").caused_by(&error)
+        })?;
+    let played = runtime.block_on(async {
+        let mut conversation = tokio::spawn(Conversation::new(engine, server, verbose).hold());
+        tokio::select! {
+            ended = &mut conversation => match ended {
+                Ok(outcome) => outcome.map(|()| ExitCode::SUCCESS),
+                Err(broken) => Err(Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken)),
+            },
+            number = told_to_end() => {
+                conversation.abort();
+                let _ = timeout(CLEAR_UP, conversation).await;
+                Ok(ExitCode::from(128 + number))
+            }
+        }
+    });
+    // A thread may still wait for a slow model, whose answer nobody wants any more.
+    runtime.shutdown_background();
+    played
+}
