@@ -5,7 +5,7 @@ RELEASE := target/$(TRIPLE)/release
 PREFIX  ?= $(HOME)/.local
 STORIES := repro-fix-loop cold-start-validation parallel-workspaces untrusted-inspection review-eval
 
-.PHONY: run test test-fast fuzz lint build wheel setup pull pull-build generate bench install ci clean \
+.PHONY: run test test-fast fuzz lint build wheel setup pull pull-build generate cast bench install ci clean \
         $(STORIES:%=smoke-%) smoke-use-cases
 
 run: build                ## run `git --version` in a fresh Debian VM
@@ -31,6 +31,9 @@ build: setup              ## build `pyro` and the guest agent
 
 wheel: build              ## build the Python package into dist/
 	scripts/wheel
+
+cast: build               ## record the walk-through of the README again, on a real VM
+	scripts/walk-through/record
 
 generate: setup           ## write what follows from the declarations
 	cargo xtask python

@@ -15,7 +15,7 @@ const PENDING: &[&str] = &[];
 const PENDING_FLAGS: &[(&str, &str)] = &[];
 
 /// Flags beyond the contract.
-const OUR_FLAGS: &[(&str, &str)] = &[
+pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("run", "--allow-net"),
     ("workspace create", "--allow-net"),
     ("workspace diff", "--max-bytes"),
@@ -34,7 +34,7 @@ const OUR_FLAGS: &[(&str, &str)] = &[
 ];
 
 /// Commands beyond the contract.
-const OURS: &[&str] = &[
+pub(crate) const OURS: &[&str] = &[
     "bench",
     "completions",
     "host",
@@ -46,7 +46,7 @@ const OURS: &[&str] = &[
     "workspace shell attach",
 ];
 
-fn tree() -> BTreeMap<String, Command> {
+pub(crate) fn tree() -> BTreeMap<String, Command> {
     fn walk(prefix: &str, command: &Command, into: &mut BTreeMap<String, Command>) {
         // `pyro help` repeats the whole tree.
         let own = |below: &&Command| below.get_name() != "help";

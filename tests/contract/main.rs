@@ -5,6 +5,7 @@
 
 mod cli;
 mod mcp;
+mod page;
 mod parameters;
 mod results;
 

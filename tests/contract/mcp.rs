@@ -19,13 +19,13 @@ const LARGEST_LIST: usize = 24 * 1024;
 /// Hosts cut longer descriptions.
 const LONGEST_DESCRIPTION: usize = 2 * 1024;
 
-const PROFILES: [(&str, Profile); 3] = [
+pub(crate) const PROFILES: [(&str, Profile); 3] = [
     ("vm-run", Profile::VmRun),
     ("workspace-core", Profile::WorkspaceCore),
     ("workspace-full", Profile::WorkspaceFull),
 ];
 
-fn tools(profile: Profile) -> Vec<Value> {
+pub(crate) fn tools(profile: Profile) -> Vec<Value> {
     pyro_mcp::tools::<Engine>(profile).unwrap()
 }
 

@@ -24,7 +24,8 @@ const NOT_OURS: &[(&str, &str)] = &[
 /// Operations beyond the contract.
 const OURS: &[&str] = &["bench", "shell_attach"];
 
-struct Results(Vec<(Names, Value)>);
+/// The schema of each operation's result.
+pub(crate) struct Results(pub(crate) Vec<(Names, Value)>);
 
 impl Visit<Engine> for Results {
     fn operation<O: Operation>(&mut self)

@@ -13,6 +13,8 @@ is compared with what the page shows.
 - ```` ```python ````: played in one interpreter with `pyro_mcp` in it, where there is one;
   ```` ```text output ```` below is what it prints.
 
+- ```` ```text error ````: a message that is too dear to provoke; pyro's source has to have its words.
+
 `…` (or `...`) stands for any text within a line, and for any lines where it is alone. Ids, times and
 durations are never compared.
 

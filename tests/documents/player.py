@@ -7,13 +7,13 @@ import json
 import re
 from contextlib import ExitStack, nullcontext
 
-from . import likeness, page
+from . import likeness, links, page, wording
 from .interpreter import Interpreter
 from .server import CallError, Server
 from .shell import PATIENCE, Shell
 from .world import World
 
-PLAYED = {"console", "hidden", "json call", "json answer", "python", "text output"}
+PLAYED = {"console", "hidden", "json call", "json answer", "python", "text output", "text error"}
 # Commands, but not in the form that can be played.
 REFUSED = {"sh", "bash", "shell", "shell-session", "zsh"}
 SERVE = re.compile(r"^pyro mcp serve\b[^|;&]*$")
@@ -26,12 +26,15 @@ class Player:
         self.path, self.name = path, name
         self.pyro, self.python = pyro, python
         self.problems, self.left_out = [], []
-        self.counts = {"commands": 0, "calls": 0, "python": 0}
+        self.counts = {"commands": 0, "calls": 0, "python": 0, "wordings": 0}
         self.server = self.interpreter = None
         self.answer = self.printed = None
 
     def play(self):
         blocks = page.blocks(self.path.read_text(), self.name)
+        self.problems += links.broken(self.path)
+        if self.problems:
+            return False
         with World(self.pyro) as self.world, self._watch() as watch:
             # The programs of the page have ended before the watch and the world look.
             with ExitStack() as self.open:
@@ -76,6 +79,8 @@ class Player:
             self._python(block)
         elif block.kind == "text output":
             self._output(block)
+        elif block.kind == "text error":
+            self._wording(block)
         elif block.kind in REFUSED:
             self._wrong(block.line, "commands belong into a `console` block, with `$ ` before each")
 
@@ -189,11 +194,20 @@ class Player:
                 f"did not come: {block.text[differs]}\nthe block printed\n{_quote(self.printed)}",
             )
 
+    def _wording(self, block):
+        self.counts["wordings"] += 1
+        unknown = wording.unknown(block.text)
+        if unknown is not None:
+            self._wrong(block.line + 1 + unknown, f"pyro does not say: {block.text[unknown]}")
+
 
 def _wanted(step, after):
     """The exit status that the page tells of; None where the next command shows it."""
     if after.strip() == "echo $?":
         return None
+    # So does the command itself, which succeeds then.
+    if step.command.rstrip().endswith("echo $?"):
+        return 0
     shown = "\n".join(step.shown)
     told = re.findall(r"\bexit_code=(\d+)", shown)
     if told:

@@ -85,6 +85,15 @@ class Pages(unittest.TestCase):
         with self.assertRaises(PageError):
             blocks("<!-- not played: lost -->\nwords\n", "page.md")
 
+    def test_links_that_lead_nowhere_are_found(self):
+        self.assertEqual(self.found("[a](page.md) [b](page.md#one-two)\n\n# One two\n"), [])
+        self.assertEqual(self.found("[a](gone.md)\n[b](page.md#three)\n"), [1, 2])
+
+    def test_words_that_pyro_does_not_have_are_found(self):
+        good = "```text error\n[error] An installed environment is damaged\n```\n"
+        self.assertEqual(self.found(good), [])
+        self.assertEqual(self.found(good.replace("damaged", "a little damaged")), [2])
+
     def test_commands_in_another_dress_are_refused(self):
         self.assertEqual(self.found("words\n```sh\nmake\n```\n"), [2])
 

@@ -43,6 +43,8 @@ class World:
             ignore=shutil.ignore_patterns("__pycache__"),
         )
         (programs / "pyro").symlink_to(self.pyro)
+        if (ROOT / "dist").is_dir():
+            (self.checkout / "dist").symlink_to(ROOT / "dist")
         return self
 
     def variables(self):
@@ -55,6 +57,7 @@ class World:
             "HOME": str(self.home),
             "PATH": f"{self.folder / 'bin'}:{kept.get('PATH', '/usr/bin:/bin')}",
             "PYRO_STATE_DIR": str(self.state),
+            "PYRO_DOCUMENTS_MODEL": str(ROOT / "tests" / "scripted_model"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "LC_ALL": "C.UTF-8",
             "GIT_CONFIG_GLOBAL": "/dev/null",

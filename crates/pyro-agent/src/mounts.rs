@@ -152,7 +152,8 @@ pub(crate) fn switch_root() -> Result<(), MountError> {
         Some("ext4"),
         // With lazy times, writing to a block that is there already needs no transaction.
         MsFlags::MS_NOATIME | MsFlags::MS_LAZYTIME,
-        None::<&str>,
+        // What is deleted gives its space back to the host, also below a snapshot.
+        Some("discard"),
     )
     .map_err(|source| MountError::new(format!("mount {ROOT_DEVICE}"), source))?;
     enter(NEW_ROOT)?;

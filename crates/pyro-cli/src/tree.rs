@@ -22,6 +22,9 @@ const GROUPS: &[(&str, &str)] = &[
     ("file", "List, read and write files"),
     ("patch", "Change files by unified diffs"),
     ("shell", "Use interactive shells"),
+    ("service", "Keep commands running, and reach their ports"),
+    ("snapshot", "Keep states, and go back to them"),
+    ("disk", "Look at the disk of a stopped workspace"),
 ];
 
 /// A result, ready to be shown either way.

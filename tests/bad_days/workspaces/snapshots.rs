@@ -2,13 +2,14 @@
 //! guest that writes hard, damaged layers, and a full disk.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pyro_tests::surfaces::cli::CommandLine;
-use pyro_tests::world::finish;
+use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Backend, Workspace, World};
 use serde_json::{Value, json};
 
@@ -25,8 +26,11 @@ mod on_vms {
         a_killed_machine_leaves_the_old_state_or_the_new,
         a_snapshot_under_a_guest_that_writes_is_clean_and_whole,
         a_copy_that_fails_leaves_nothing_and_damage_is_told,
+        what_is_deleted_gives_its_space_back,
     ];
 }
+
+const LONG: Duration = Duration::from_secs(60);
 
 fn snapshots(workspace: &Workspace<'_>) -> Vec<String> {
     let listed = workspace.done("snapshot_list", json!({}));
@@ -340,6 +344,8 @@ fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
             ("disk_list", json!({ "path": "d" })),
             ("disk_read", json!({ "path": "noise" })),
             ("disk_export", json!({ "output_path": image })),
+            // No guest is to write on top of what it cannot see.
+            ("start", json!({})),
         ] {
             workspace.refused(operation, arguments, "damaged");
             assert!(!image.exists());
@@ -351,4 +357,37 @@ fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
     assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
     drop(workspace);
     forget_the_killed(world);
+}
+
+/// Files that no state holds any more take no space on the host, also when a snapshot held them.
+fn what_is_deleted_gives_its_space_back(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let disks = world
+        .state_dir()
+        .join("workspaces")
+        .join(workspace.id())
+        .join("disk");
+    let taken = || -> u64 {
+        let layers = fs::read_dir(&disks).unwrap();
+        layers
+            .map(|layer| layer.unwrap().metadata().unwrap().blocks() * 512)
+            .sum()
+    };
+    let begin = taken();
+    let (large, few) = (60 << 20, 10 << 20);
+    let noise = format!("head -c {large} /dev/urandom > noise; sync");
+    workspace.output(&noise);
+    assert!(taken() >= begin + large);
+    // Without a snapshot, as soon as the guest's file system is done with it.
+    workspace.output("rm noise; sync");
+    eventually("the space is given back", LONG, || taken() < begin + few);
+    workspace.output(&noise);
+    workspace.snapshot("with");
+    workspace.output("rm noise; sync");
+    workspace.snapshot("without");
+    assert!(taken() >= begin + large);
+    workspace.delete_snapshot("with");
+    workspace.delete_snapshot("without");
+    eventually("the space is given back", LONG, || taken() < begin + few);
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pyro_tests::world::Running;
 use pyro_tests::{Surface, Workspace, World, surfaces::cli::CommandLine};
 use serde_json::{Value, json};
@@ -17,6 +19,7 @@ crate::stories! { [process] [command_line, library]:
 crate::stories! { [process]:
     output_comes_live_and_byte_for_byte,
     several_at_once_get_numbers_of_their_own,
+    an_interrupted_command_keeps_its_place,
 }
 crate::stories! { [process, vm] [library]: long_output_is_kept_whole_for_later }
 
@@ -164,4 +167,28 @@ fn long_output_is_kept_whole_for_later(world: &World, door: &dyn Surface) {
     let end = piece(30_000_004);
     assert_eq!(end["stdout"], "xxend\n");
     assert_eq!(end["stdout_truncated"], false);
+}
+
+/// Ctrl-C: what the command had written is in the history, and the next has a number of its own.
+fn an_interrupted_command_keeps_its_place(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let line = "echo early; echo oops >&2; exec sleep 1000";
+    let exec = ["workspace", "exec", workspace.id(), "--", line];
+    let running = Running::start(&mut world.pyro(exec));
+    running.await_out("early\n");
+    let pid = i32::try_from(running.child.id()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+    assert_eq!(running.wait().code(), 130);
+    assert_eq!(workspace.exec("echo next")["sequence"], 2);
+    let logs = workspace.done("logs", json!({}));
+    let first = &logs["entries"][0];
+    assert_eq!(
+        (&first["command"], &first["stdout"], &first["stderr"]),
+        (&json!(line), &json!("early\n"), &json!("oops\n"))
+    );
+    assert_eq!(
+        (&first["exit_code"], &first["signal"], &first["timed_out"]),
+        (&json!(137), &json!(9), &json!(false))
+    );
 }

@@ -11,8 +11,8 @@ const MOST: usize = 1024 * 1024;
 /// Type something into a shell
 ///
 /// A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
-/// characters: `\u0003` is Ctrl-C, `\u0004` is Ctrl-D, `\u001b[A` is the arrow up. Read afterwards
-/// what came of it.
+/// characters, in JSON `\u0003` for Ctrl-C, `\u0004` for Ctrl-D, `\u001b[A` for the arrow up (on a
+/// command line `$'\x03'` and so on). Read afterwards what came of it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellWrite {

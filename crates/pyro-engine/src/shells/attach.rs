@@ -98,6 +98,8 @@ impl Engine {
             left = show(&mut from_guest, taken.as_ref()) => left,
             typed = pass_on(heard, &mut to_guest, keys) => typed.map(|()| Left::Detached),
         };
+        // It followed the terminal.
+        shell.size = size_of(taken.size());
         drop(taken);
         if matches!(left, Ok(Left::Detached)) {
             // What was typed last may still be on its way, and would be lost with the line.

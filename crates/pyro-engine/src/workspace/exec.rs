@@ -1,6 +1,7 @@
 //! A command in a workspace, and its place in the history.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult};
@@ -9,6 +10,7 @@ use pyro_api::{Caller, Error, Event};
 use super::connect::Connected;
 use super::errors::{refused, unknown, went_away};
 use super::find::last_words;
+use super::interrupted::Unfinished;
 use super::lock::Hold;
 use super::log_files::Recorder;
 use super::secrets::check_secret_env;
@@ -59,8 +61,33 @@ impl Engine {
         let listening = caller.clone().with_events(recorder.clone());
         let seconds = asked.timeout_seconds.get();
         let secret_env = asked.secret_env.pairs();
-        let run = command::run(stream, &asked.command, secret_env, seconds, &listening);
-        let finished = match run.await {
+        let mut entry = Command {
+            reset_count: record.reset_count,
+            sequence: 0,
+            command: unspoken.clean(asked.command.to_string()),
+            cwd: WORKSPACE_PATH.to_owned(),
+            exit_code: 0,
+            signal: None,
+            timed_out: false,
+            duration_ms: 0,
+            execution_mode: record.execution_mode,
+            recorded_at: 0.0,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+        };
+        let mut unfinished = Unfinished {
+            store: Arc::clone(self.store()?),
+            folder: folder.clone(),
+            workspace_id: id.clone(),
+            recorder: Arc::clone(&recorder),
+            started: Instant::now(),
+            command: Some(entry.clone()),
+        };
+        let run = command::run(stream, &asked.command, secret_env, seconds, &listening).await;
+        if !matches!(run, Err(CommandError::CallerGone)) {
+            unfinished.over();
+        }
+        let finished = match run {
             Ok(finished) => finished,
             Err(CommandError::CallerGone) => return Err(cancelled()),
             Err(CommandError::Refused { fault }) => {
@@ -76,26 +103,16 @@ impl Engine {
         };
 
         let (stdout, stderr) = (finished.stdout.into_text(), finished.stderr.into_text());
+        entry.exit_code = finished.end.exit_code;
+        entry.signal = finished.end.signal;
+        entry.timed_out = finished.end.timed_out;
+        entry.duration_ms = finished.end.duration_ms;
+        entry.recorded_at = now();
+        entry.stdout_bytes = stdout.bytes;
+        entry.stderr_bytes = stderr.bytes;
         let kept = self
             .store()?
-            .record_command(
-                id,
-                Command {
-                    reset_count: record.reset_count,
-                    sequence: 0,
-                    command: unspoken.clean(asked.command.to_string()),
-                    cwd: WORKSPACE_PATH.to_owned(),
-                    exit_code: finished.end.exit_code,
-                    signal: finished.end.signal,
-                    timed_out: finished.end.timed_out,
-                    duration_ms: finished.end.duration_ms,
-                    execution_mode: record.execution_mode,
-                    recorded_at: now(),
-                    stdout_bytes: stdout.bytes,
-                    stderr_bytes: stderr.bytes,
-                },
-                |stored| stored.record.last_activity_at = now(),
-            )?
+            .record_command(id, entry, |stored| stored.record.last_activity_at = now())?
             .ok_or_else(|| unknown(id).because("it was deleted while the command ran"))?;
         recorder.keep(&folder, kept.reset_count, kept.sequence);
         if finished.runs_on {

@@ -50,6 +50,14 @@ impl Recorder {
         })
     }
 
+    /// How many bytes of each stream there are so far: of one that is longer, as many as are kept.
+    pub(crate) fn written(&self) -> [u64; 2] {
+        self.streams.each_ref().map(|recording| {
+            let recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+            recording.written
+        })
+    }
+
     /// Gives the files the names that the command's number leads to.
     pub(crate) fn keep(&self, folder: &WorkspaceFolder, reset_count: u32, sequence: u32) {
         for (recording, stream) in self.streams.iter().zip([Stream::Stdout, Stream::Stderr]) {

@@ -31,6 +31,7 @@ pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod folder;
 pub(crate) mod incoming;
+pub(crate) mod interrupted;
 pub(crate) mod layers;
 pub(crate) mod lock;
 pub(crate) mod log_files;

@@ -2,14 +2,15 @@
 
 use pyro_api::values::{ExecutionMode, VmState, WORKSPACE_PATH};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_wire::launch::{LaunchSpec, Machine, Process};
+use pyro_wire::launch::{DiskLayer, LaunchSpec, Machine, Process};
 use pyro_wire::{PROTOCOL, step};
 
 use super::errors::unknown;
+use super::layers::{self, layers_failed};
 use super::stop::stop_vm;
 use super::tree::{Tree, TreeError};
 use crate::engine::Engine;
-use crate::error::{catalog_failed, host_io};
+use crate::error::{broke, catalog_failed, host_io};
 use crate::machine::create::{Base, Image};
 use crate::machine::launch::launch;
 use crate::machine::{disk, network, now};
@@ -70,6 +71,9 @@ impl Engine {
         let (machine, template) = match &base {
             Base::Image(image) => {
                 let layers = stored.layers.iter().map(|name| folder.layer(name));
+                if !fresh {
+                    whole(id, layers.clone().map(|path| disk::layer(&path)).collect()).await?;
+                }
                 let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
                 let ground = Ground {
                     installed: &image.installed,
@@ -237,4 +241,16 @@ impl Started {
         record.last_activity_at = now();
         record.metadata.extend(self.facts.iter().cloned());
     }
+}
+
+/// Refuses layers whose files are not all there: a guest that runs on them would see zeros, or an
+/// older state, and write on top of that.
+async fn whole(id: &str, own: Vec<DiskLayer>) -> Result<(), Error> {
+    tokio::task::spawn_blocking(move || layers::check(&own))
+        .await
+        .map_err(|error| broke(&error))?
+        .map_err(|error| {
+            let what = format!("Workspace `{id}` could not be started: its disk is damaged");
+            layers_failed(what, &error)
+        })
 }

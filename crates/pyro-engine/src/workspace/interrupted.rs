@@ -1,0 +1,56 @@
+//! The place in the history of a command whose caller went away: what it wrote until then stays.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::folder::WorkspaceFolder;
+use super::log_files::Recorder;
+use crate::machine::now;
+use crate::store::{Command, Store};
+
+/// The agent ends a command whose stream is gone with this.
+const SIGKILL: i32 = 9;
+
+/// A command that runs. When this is dropped before it is over, so was the caller's interest, and
+/// the command is put down as killed.
+pub(crate) struct Unfinished {
+    pub(crate) store: Arc<Store>,
+    pub(crate) folder: WorkspaceFolder,
+    pub(crate) workspace_id: String,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) started: Instant,
+    /// As far as it is known before its end; `None` when that came.
+    pub(crate) command: Option<Command>,
+}
+
+impl Unfinished {
+    /// Somebody else tells how it went.
+    pub(crate) fn over(&mut self) {
+        self.command = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let Some(mut command) = self.command.take() else {
+            return;
+        };
+        let [stdout_bytes, stderr_bytes] = self.recorder.written();
+        command.exit_code = 128 + SIGKILL;
+        command.signal = Some(SIGKILL);
+        command.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        command.recorded_at = now();
+        command.stdout_bytes = stdout_bytes;
+        command.stderr_bytes = stderr_bytes;
+        let kept = self
+            .store
+            .record_command(&self.workspace_id, command, |stored| {
+                stored.record.last_activity_at = now();
+            });
+        // Nobody is left to be told of a failure.
+        if let Ok(Some(kept)) = kept {
+            self.recorder
+                .keep(&self.folder, kept.reset_count, kept.sequence);
+        }
+    }
+}
