@@ -8,9 +8,11 @@
 
 use std::path::Path;
 
-use pyro_api::operations::{
-    WorkspaceCreate, WorkspaceDelete, WorkspaceDiff, WorkspaceExec, WorkspacePatchApply,
-};
+use pyro_api::operations::workspace_create::WorkspaceCreate;
+use pyro_api::operations::workspace_delete::WorkspaceDelete;
+use pyro_api::operations::workspace_diff::WorkspaceDiff;
+use pyro_api::operations::workspace_exec::WorkspaceExec;
+use pyro_api::operations::workspace_patch_apply::WorkspacePatchApply;
 use pyro_api::{Caller, Error, Handle, Operation};
 use pyro_engine::{Config, Engine};
 use serde_json::json;
@@ -66,8 +68,9 @@ where
 {
     let operation: O = serde_json::from_value(fields)?;
     operation.check().map_err(told)?;
-    let result = engine.handle(operation, &Caller::new().keeping_output(1 << 20));
-    Ok(serde_json::to_value(result.await.map_err(told)?)?)
+    let caller = Caller::new().keeping_output(1 << 20);
+    let result = engine.handle(operation, &caller).await.map_err(told)?;
+    Ok(serde_json::to_value(result)?)
 }
 
 /// What failed, why, and how to fix it.
