@@ -887,8 +887,8 @@ class AsyncMethods:
         """Type something into a shell.
 
         A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
-        characters: `\\u0003` is Ctrl-C, `\\u0004` is Ctrl-D, `\\u001b[A` is the arrow up. Read
-        afterwards what came of it.
+        characters, in JSON `\\u0003` for Ctrl-C, `\\u0004` for Ctrl-D, `\\u001b[A` for the
+        arrow up (on a command line `$'\\x03'` and so on). Read afterwards what came of it.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
@@ -1624,8 +1624,8 @@ class AsyncWorkspaceMethods:
         """Type something into a shell.
 
         A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
-        characters: `\\u0003` is Ctrl-C, `\\u0004` is Ctrl-D, `\\u001b[A` is the arrow up. Read
-        afterwards what came of it.
+        characters, in JSON `\\u0003` for Ctrl-C, `\\u0004` for Ctrl-D, `\\u001b[A` for the
+        arrow up (on a command line `$'\\x03'` and so on). Read afterwards what came of it.
 
         Args:
             shell_id: The shell's id, or a beginning of it.

@@ -10,7 +10,8 @@ use super::files::FilesError;
 use super::find::last_words;
 use super::lock::Hold;
 use crate::engine::Engine;
-use crate::machine::link;
+use crate::machine::end;
+use crate::machine::link::{self, LinkError};
 use crate::machine::start::cancelled;
 use crate::store::StoredWorkspace;
 
@@ -41,8 +42,9 @@ impl Engine {
             {
                 let _held = folder.hold(&id, Hold::Shared).await?;
                 let stored = self.reload_workspace(&id)?;
+                let vm = self.vm_of(&stored);
                 if stored.record.state == VmState::Started {
-                    match link::agent(&self.vm_of(&stored)).await {
+                    match link::agent(&vm).await {
                         Ok(stream) => {
                             return Ok(Connected {
                                 stored,
@@ -50,8 +52,15 @@ impl Engine {
                                 started,
                             });
                         }
-                        // It may just be stopping for want of use.
-                        Err(error) => last = Some(error),
+                        // It may just be stopping for want of use, or was killed and has its
+                        // memory still to give back.
+                        Err(error) => {
+                            if matches!(error, LinkError::Connect { .. } | LinkError::Broken { .. })
+                            {
+                                let _ = end::wait_until_gone(&vm, end::GOING).await;
+                            }
+                            last = Some(error);
+                        }
                     }
                 }
             }
