@@ -34,7 +34,16 @@ fn a_guest_that_hurts_itself_is_usable_afterwards(world: &World) {
     let bomb = "bomb() { bomb | bomb & }; bomb; sleep 1000";
     let bombed = workspace.done("exec", json!({ "command": bomb, "timeout_seconds": 5 }));
     assert_ne!(bombed["exit_code"], 0);
-    survives(false);
+    // On a busy host the guest may be too slow to end them, and is ended with them; it says so.
+    let after = workspace.exec("cat file");
+    assert_eq!(after["stdout"], "kept\n", "{after:#}");
+    if after["workspace_started"] == true {
+        let events = workspace.done("logs", json!({}))["events"].to_string();
+        assert!(
+            events.contains("when the time of a command was over"),
+            "{events}"
+        );
+    }
     // Odd files where it looks.
     workspace.output("mknod device c 1 3; mknod disk b 254 0; mkfifo pipe");
     let diff = workspace.done("diff", json!({}));
