@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import subprocess
 
-from .shell import PATIENCE
+from .child import ask, let_go
 
 # Runs in the interpreter that has the wheel. Each line asks for a block to be played; the answer, on the
 # descriptor that the first argument names, is its status.
@@ -55,21 +54,10 @@ class Interpreter:
         self.number += 1
         output = self.files / f"{self.number}.out"
         asked = {"name": name, "source": source, "output": str(output)}
-        try:
-            self.process.stdin.write(json.dumps(asked).encode() + b"\n")
-            self.process.stdin.flush()
-            ready, _, _ = select.select([self.status], [], [], PATIENCE)
-            told = os.read(self.status, 64) if ready else b""
-        except BrokenPipeError:
-            told = b""
+        status = ask(self.process, json.dumps(asked).encode() + b"\n", self.status)
         text = output.read_text(errors="replace") if output.exists() else ""
-        return (int(told) if told.strip() else None), text
+        return status, text
 
     def close(self):
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        let_go(self.process)
         os.close(self.status)

@@ -8,9 +8,10 @@ import re
 from contextlib import ExitStack, nullcontext
 
 from . import likeness, links, page, wording
+from .child import PATIENCE
 from .interpreter import Interpreter
 from .server import CallError, Server
-from .shell import PATIENCE, Shell
+from .shell import Shell
 from .world import World
 
 PLAYED = {"console", "hidden", "json call", "json answer", "python", "text output", "text error"}

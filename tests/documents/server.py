@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import threading
 
-from .shell import PATIENCE
+from .child import PATIENCE, let_go
 
 REVISION = "2025-06-18"
 
@@ -45,12 +45,7 @@ class Server:
         return result["structuredContent"], result.get("isError", False)
 
     def close(self):
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        let_go(self.process)
         self.reader.join(timeout=5)
         self.process.stdout.close()
         self.log.close()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 
-# No command of a page may take longer, in seconds.
-PATIENCE = 180
+from .child import ask
 
 
 class Shell:
@@ -41,15 +39,9 @@ class Shell:
         # shell only: what a command leaves running in the background must not hold it.
         line = f". '{script}' >'{printed}' 2>&1 </dev/null {self.told_on}>&-; told=$?; "
         line += f"echo $told >&{self.told_on}; (exit $told)\n"
-        try:
-            self.bash.stdin.write(line.encode())
-            self.bash.stdin.flush()
-            ready, _, _ = select.select([self.status], [], [], PATIENCE)
-            told = os.read(self.status, 64) if ready else b""
-        except BrokenPipeError:
-            told = b""
+        status = ask(self.bash, line.encode(), self.status)
         output = printed.read_text(errors="replace") if printed.exists() else ""
-        return (int(told) if told.strip() else None), output
+        return status, output
 
     def close(self):
         try:

@@ -23,12 +23,9 @@ impl Text {
         self.err.push('\n');
     }
 
-    /// What a file holds, as it is, with an end to its last line.
+    /// For standard output: what somebody wrote.
     pub fn content(&mut self, content: &str) {
-        self.out.push_str(content);
-        if !content.is_empty() && !content.ends_with('\n') {
-            self.out.push('\n');
-        }
+        push_content(&mut self.out, content);
     }
 
     /// A `Key: value` line, left out when there is nothing to say.
@@ -37,6 +34,14 @@ impl Text {
         if !value.is_empty() {
             self.out(format!("{key}: {value}"));
         }
+    }
+}
+
+/// Adds what somebody wrote, as it is, with an end to its last line.
+pub fn push_content(to: &mut String, content: &str) {
+    to.push_str(content);
+    if !content.is_empty() && !content.ends_with('\n') {
+        to.push('\n');
     }
 }
 

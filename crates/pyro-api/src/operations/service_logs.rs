@@ -1,6 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::report::push_content;
 use crate::values::{ServiceName, ServiceRecord, TailLines};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
@@ -44,12 +45,8 @@ pub struct ServiceLogged {
 
 impl Report for ServiceLogged {
     fn report(&self, text: &mut Text) {
-        for (stream, to) in [(&self.stdout, &mut text.out), (&self.stderr, &mut text.err)] {
-            to.push_str(stream);
-            if !stream.is_empty() && !stream.ends_with('\n') {
-                to.push('\n');
-            }
-        }
+        text.content(&self.stdout);
+        push_content(&mut text.err, &self.stderr);
         self.service.report_as("logs", text);
     }
 }

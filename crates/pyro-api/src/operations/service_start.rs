@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::report::plain;
+use crate::report::{plain, push_content};
 use crate::values::{
     CommandLine, PortWishes, Readiness, ReadinessKind, ReadyIntervalMs, ReadyTimeoutSeconds,
     SecretEnv, ServiceName, ServiceRecord, ServiceState, StopReason, WORKSPACE_PATH,
@@ -108,10 +108,7 @@ pub struct ServiceStarted {
 impl Report for ServiceStarted {
     fn report(&self, text: &mut Text) {
         if let Some(tail) = &self.log_tail {
-            text.err.push_str(tail);
-            if !tail.is_empty() && !tail.ends_with('\n') {
-                text.err.push('\n');
-            }
+            push_content(&mut text.err, tail);
         }
         self.service.report_as("start", text);
         if self.service.state != ServiceState::Failed {

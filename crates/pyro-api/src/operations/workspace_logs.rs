@@ -1,6 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::report::push_content;
 use crate::values::{ExecutionMode, ReadBytes};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
@@ -94,8 +95,8 @@ impl Report for Logged {
                 entry.sequence, entry.exit_code, entry.duration_ms, entry.cwd
             ));
             text.out(format!("$ {}", entry.command));
-            text.out.push_str(&with_newline(&entry.stdout));
-            text.err.push_str(&with_newline(&entry.stderr));
+            text.content(&entry.stdout);
+            push_content(&mut text.err, &entry.stderr);
             let streams = [
                 (
                     "stdout",
@@ -130,14 +131,6 @@ impl Report for Logged {
                 event.at, event.event, event.detail
             ));
         }
-    }
-}
-
-fn with_newline(text: &str) -> String {
-    match text {
-        "" => String::new(),
-        text if text.ends_with('\n') => text.to_owned(),
-        text => format!("{text}\n"),
     }
 }
 
