@@ -73,9 +73,24 @@ pub fn assert_none(state_dir: &Path) {
     }
 }
 
-/// Ends what is left, by id.
-pub fn end_all(state_dir: &Path) {
-    for process in processes(state_dir) {
+/// Ends what is left, by id, and waits until it is gone.
+///
+/// A killed process loses its command line first and its locks last, so that none is found is too
+/// early to look at what it leaves.
+pub fn kill_all(state_dir: &Path) {
+    let all = processes(state_dir);
+    for process in &all {
         let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
     }
+    let deadline = Instant::now() + PATIENCE;
+    while all.iter().any(|process| is_there(process.pid)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A zombie holds nothing any more.
+fn is_there(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
 }

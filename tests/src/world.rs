@@ -100,7 +100,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // A failed test must not leave a VM behind either.
-        leftovers::end_all(&self.state_dir());
+        leftovers::kill_all(&self.state_dir());
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pyro_tests::leftovers::processes;
+use pyro_tests::leftovers::{kill_all, processes};
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::surfaces::mcp::Tools;
 use pyro_tests::world::{eventually, finish};
@@ -184,12 +184,7 @@ fn what_becomes_of_services_when_the_machine_ends(world: &World, door: &dyn Surf
     assert_eq!(workspace.of_service("logs", "polite")["stdout"], "begun\n");
 
     // A crash ends them, too.
-    for process in processes(&world.state_dir()) {
-        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-    }
-    eventually("all are gone", LONG, || {
-        processes(&world.state_dir()).is_empty()
-    });
+    kill_all(&world.state_dir());
     let (state, reason, _) = look("polite");
     assert_eq!((state, reason), (json!("stopped"), by_the_stop));
     assert_eq!(workspace.of_service("logs", "over")["stdout"], "done\n");
@@ -477,7 +472,9 @@ fn ports_lead_into_the_guest_and_go_with_their_service(world: &World) {
     eventually("the port is closed", LONG, || {
         TcpStream::connect(("127.0.0.1", web_port)).is_err()
     });
-    assert_eq!(workspace.of_service("status", "web")["state"], "stopped");
+    eventually("its machine is gone", LONG, || {
+        workspace.of_service("status", "web")["state"] == "stopped"
+    });
 }
 
 fn connect(port: u16) -> TcpStream {

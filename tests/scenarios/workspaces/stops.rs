@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use pyro_tests::leftovers::processes;
+use pyro_tests::leftovers::{kill_all, processes};
 use pyro_tests::surfaces::{cli::CommandLine, engine::Library};
 use pyro_tests::world::eventually;
 use pyro_tests::{Surface, Workspace, World};
@@ -64,14 +62,8 @@ fn a_killed_machine_is_started_again_and_says_so(world: &World) {
     let door = CommandLine(world);
     let workspace = Workspace::new(world, &door);
     workspace.exec("echo kept > file; sync");
-    let all = processes(&world.state_dir());
-    assert!(!all.is_empty());
-    for process in &all {
-        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-    }
-    eventually("all are gone", Duration::from_secs(10), || {
-        processes(&world.state_dir()).is_empty()
-    });
+    assert!(!processes(&world.state_dir()).is_empty());
+    kill_all(&world.state_dir());
     let status = workspace.status();
     assert_eq!(status["state"], "stopped");
     assert!(!status["stopped_because"].as_str().unwrap().is_empty());

@@ -26,7 +26,8 @@ pub(super) struct Identity {
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) size: u64,
-    pub(super) mtime: (i64, i64),
+    pub(super) mtime_ns: i64,
+    pub(super) ctime_ns: i64,
 }
 
 type Reader = ArchiveReader<Box<dyn Read>>;
@@ -69,7 +70,7 @@ pub(super) fn pack<W: Write>(
         return Err(changed());
     }
     let watched = file.try_clone().map_err(SeedError::unusable(path))?;
-    let wanted = index.map(|index| table.wanted(index));
+    let wanted = index.map(|index| table.wanted(index, surveyed.ctime_ns));
     let mut reader = open(file, compression, path)?;
     let mut packed = Packed::default();
     let mut buffer = vec![0; BUFFER];

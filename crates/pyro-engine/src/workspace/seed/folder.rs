@@ -59,7 +59,7 @@ pub(super) fn pack<W: Write>(
     let mut sent_names = FileNames::default();
     let mut buffer = vec![0; BUFFER];
     walk(root, |found| {
-        let same = index.is_some_and(|index| index.has(&found.member));
+        let same = index.is_some_and(|index| index.has(&found.member, changed_ns(&found.stat)));
         let mut member = found.member.clone();
         names.link_if_seen(&mut member, &found.stat);
         packed.whole.add(&member);
@@ -279,12 +279,18 @@ fn member(
         name: path.to_vec(),
         kind,
         mode: kept_mode(stat.st_mode),
-        mtime_ns: stat
-            .st_mtime
-            .saturating_mul(1_000_000_000)
-            .saturating_add(stat.st_mtime_nsec),
+        mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
         size,
     })
+}
+
+/// When its content, name or mode last changed, which nobody can set.
+fn changed_ns(stat: &FileStat) -> i64 {
+    nanoseconds(stat.st_ctime, stat.st_ctime_nsec)
+}
+
+pub(super) fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 pub(super) fn leaves(path: &[u8], target: &[u8]) -> SeedError {

@@ -36,7 +36,12 @@ impl GuestIndex {
     /// Whether the guest has what this member would make of it. A folder's time is not compared,
     /// as it changes with what is written into it. A hard link is compared by the caller, as the
     /// file that it is.
-    pub(super) fn has(&self, member: &Member) -> bool {
+    ///
+    /// `changed_ns` is when the host's file last changed, or the archive it is in. Size and time of
+    /// writing may be those of another content: tools that unpack and copy set times, and two
+    /// writes within one tick of the clock have the same. So what changed
+    /// here after it came to be there counts as different.
+    pub(super) fn has(&self, member: &Member, changed_ns: i64) -> bool {
         let Some(entry) = self.entries.get(&member.name) else {
             return false;
         };
@@ -47,6 +52,7 @@ impl GuestIndex {
                     && same_mode
                     && entry.meta.size == member.size
                     && entry.stamp.mtime_ns == member.mtime_ns
+                    && entry.stamp.ctime_ns > changed_ns
             }
             MemberKind::Folder => entry.meta.kind == EntryKind::Directory && same_mode,
             MemberKind::Symlink { target } => {

@@ -133,7 +133,8 @@ impl Identity {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            mtime: (metadata.mtime(), metadata.mtime_nsec()),
+            mtime_ns: folder::nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: folder::nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }

@@ -95,8 +95,8 @@ impl Table {
     }
 
     /// Names of what is to be sent to a guest. A hard link that the guest lacks needs the file
-    /// that it is a link to, so that is sent with it.
-    pub(super) fn wanted(&self, index: &GuestIndex) -> HashMap<&[u8], &Member> {
+    /// that it is a link to, so that is sent with it. `changed_ns` is when the archive changed.
+    pub(super) fn wanted(&self, index: &GuestIndex, changed_ns: i64) -> HashMap<&[u8], &Member> {
         let mut wanted = HashMap::new();
         for row in self.rows.values() {
             let file = self.file_of(&row.member);
@@ -104,7 +104,7 @@ impl Table {
                 name: row.member.name.clone(),
                 ..file.clone()
             };
-            if index.has(&as_file) {
+            if index.has(&as_file, changed_ns) {
                 continue;
             }
             // The whole chain of links: each names the one before.

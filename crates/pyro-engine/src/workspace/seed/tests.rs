@@ -42,8 +42,12 @@ fn pack(path: &Path, index: Option<&GuestIndex>) -> Result<(Packed, Unpacked), S
     Ok((packed, unpacked))
 }
 
-/// What a guest that unpacked this would list.
+/// What a guest would list that unpacked this after all changes here.
 fn listing(unpacked: &Unpacked) -> GuestIndex {
+    listing_since(unpacked, i64::MAX)
+}
+
+fn listing_since(unpacked: &Unpacked, landed_ns: i64) -> GuestIndex {
     let entries = unpacked.values().map(|(member, _)| {
         let file = match &member.kind {
             MemberKind::HardLink { target } => &unpacked[target].0,
@@ -67,7 +71,7 @@ fn listing(unpacked: &Unpacked) -> GuestIndex {
                 inode: 1,
                 size: file.size,
                 mtime_ns: file.mtime_ns,
-                ctime_ns: 0,
+                ctime_ns: landed_ns,
             },
             unreadable: false,
         }
@@ -336,6 +340,19 @@ fn archives_arrive_whatever_they_are_compressed_with() {
         let index = listing(&unpacked);
         let (packed, _) = pack(&path, Some(&index)).unwrap();
         assert_eq!(packed.changed, Totals::default());
+    }
+}
+
+/// Archives of a build often give all their members one time.
+#[test]
+fn what_changed_here_later_is_sent_whatever_its_time() {
+    let folder = project();
+    let archive = written(&folder, "x.tar", &tar(&[file("a", "1.0"), link("b", "a")]));
+    for (path, files) in [(folder.path(), 6), (&archive, 2)] {
+        let (whole, unpacked) = pack(path, None).unwrap();
+        let (packed, sent) = pack(path, Some(&listing_since(&unpacked, 0))).unwrap();
+        assert_eq!(packed.changed.bytes, whole.changed.bytes);
+        assert_eq!(sent.len(), files);
     }
 }
 
