@@ -19,6 +19,9 @@ PATIENCE = 180
 
 HOST = {"allow_host_compat": True}
 
+# In the background of a script Ctrl-C is ignored, and what is ignored stays so in other programs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class World:
     """A state folder, on host processes or with real VMs."""
