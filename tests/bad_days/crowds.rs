@@ -1,15 +1,13 @@
 //! Many at once.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGKILL;
 use pyro_tests::world::{Running, eventually, finish};
-use pyro_tests::{World, leftovers};
+use pyro_tests::{World, cache, leftovers};
 
-use crate::full_disks::warm_cache;
 use crate::person::{Person, agent};
 use crate::watched::Watched;
 use crate::{error, records};
@@ -76,7 +74,7 @@ fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
         let partial = names.find(|name| name.starts_with(".partial-"));
         partial.is_some_and(|name| platform.join(name).join("build/root/usr").exists())
     };
-    eventually("packages are there", Duration::from_secs(120), is_half_made);
+    eventually("packages are there", Duration::from_secs(300), is_half_made);
     killed.signal(SIGKILL);
     killed.ends_at_once();
     assert!(is_half_made());
@@ -115,15 +113,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// A copy of the tests' cache, which a pull finds sound.
 fn own_cache(world: &World) -> PathBuf {
-    let cache = world.folder().join("cache");
-    std::fs::create_dir(&cache).unwrap();
-    let mut copy = Command::new("cp");
-    copy.args(["--recursive", "--sparse=always", "--reflink=auto"])
-        .args([
-            warm_cache().join("linux-x86_64"),
-            cache.join("linux-x86_64"),
-        ]);
-    error::none(&finish(&mut copy));
+    let cache = cache::copy(world);
     let mut pull = world.pyro(["env", "pull", "debian:12"]);
     error::none(&finish(pull.env("PYRO_ENVIRONMENT_CACHE_DIR", &cache)));
     cache

@@ -1,10 +1,9 @@
 //! Disks that are full, too small, or read-only.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use pyro_tests::world::finish;
-use pyro_tests::{Ran, World};
+use pyro_tests::{Ran, World, cache};
 
 use crate::error;
 use crate::missing::assert_nothing_half_made;
@@ -30,14 +29,6 @@ mod state {
 fn run(world: &World, flags: &[&str], command: &str) -> Command {
     let flags: Vec<&str> = flags.iter().copied().chain(["--mem-mib", "256"]).collect();
     world.run(&flags, [command])
-}
-
-/// The folder of the environments that the other tests use.
-pub(crate) fn warm_cache() -> PathBuf {
-    let listed = finish(&mut World::new(pyro_tests::Backend::Vm).pyro(["env", "list", "--json"]));
-    let environments = listed.json();
-    let first = &environments["environments"][0];
-    first["cache_dir"].as_str().expect("a folder").into()
 }
 
 /// Runs it on a state folder with a mount of its own, and looks from inside what it left there.
@@ -85,7 +76,7 @@ fn a_read_only_cache_without_an_image_is_told(world: &World) {
 fn a_read_only_cache_with_an_image_works(world: &World) {
     // Whatever is made at the first run is there now.
     error::none(&finish(&mut run(world, &[], "true")));
-    let mounts = Mounts::new().read_only(&warm_cache());
+    let mounts = Mounts::new().read_only(&cache::shared());
     let ran = finish(&mut mounts.around(&run(world, &[], "echo fine")));
     assert_eq!(error::none(&ran), "fine\n");
 }
@@ -94,7 +85,7 @@ fn a_read_only_cache_with_an_image_works(world: &World) {
 fn a_read_only_cache_works_for_an_agent_that_it_never_saw(world: &World) {
     let agent = world.folder().join("agent");
     std::fs::copy(crate::person::agent(), &agent).unwrap();
-    let mounts = Mounts::new().read_only(&warm_cache());
+    let mounts = Mounts::new().read_only(&cache::shared());
     let mut run = run(world, &[], "echo fine");
     let ran = finish(&mut mounts.around(run.env("PYRO_AGENT", &agent)));
     assert_eq!(error::none(&ran), "fine\n");

@@ -13,11 +13,10 @@ use nix::unistd::Pid;
 use pyro_tests::leftovers::processes;
 use pyro_tests::surfaces::engine::Library;
 use pyro_tests::world::{Running, eventually, finish};
-use pyro_tests::{Backend, Ran, Surface, World};
+use pyro_tests::{Backend, Ran, Surface, World, cache};
 use serde_json::{Value, json};
 
 use crate::error;
-use crate::full_disks::warm_cache;
 use crate::missing::script;
 use crate::mounts::Mounts;
 use crate::watched::{AT_ONCE, Watched};
@@ -30,7 +29,7 @@ const BOOTS: &str = "[note] the template could not be resumed (";
 /// A world whose cache has the images of the warm one, and no template.
 fn world() -> World {
     let world = World::new(Backend::Vm);
-    let (warm, cache) = (warm_cache(), cache(&world));
+    let (warm, cache) = (cache::shared(), own_cache(&world));
     fs::create_dir(&cache).unwrap();
     std::os::unix::fs::symlink(warm.join("linux-x86_64"), cache.join("linux-x86_64")).unwrap();
     // Whether KVM runs guests here is known already, or found out anew.
@@ -38,7 +37,7 @@ fn world() -> World {
     world.with("PYRO_ENVIRONMENT_CACHE_DIR", cache)
 }
 
-fn cache(world: &World) -> PathBuf {
+fn own_cache(world: &World) -> PathBuf {
     world.folder().join("cache")
 }
 
@@ -63,7 +62,7 @@ fn resumed(ran: &Ran) -> bool {
 
 /// Names of what is on the shelf, beside the locks of builders.
 fn shelf(world: &World) -> Vec<String> {
-    let entries = fs::read_dir(cache(world).join("templates"));
+    let entries = fs::read_dir(own_cache(world).join("templates"));
     let names = entries.into_iter().flatten().map(|entry| entry.unwrap());
     let mut names: Vec<String> = names
         .map(|entry| entry.file_name().into_string().unwrap())
@@ -78,7 +77,7 @@ fn shelf(world: &World) -> Vec<String> {
 fn template(world: &World, kind: &str) -> PathBuf {
     let folders = shelf(world)
         .into_iter()
-        .map(|name| cache(world).join("templates").join(name));
+        .map(|name| own_cache(world).join("templates").join(name));
     let mut found: Vec<PathBuf> = folders
         .filter(|folder| manifest(folder)["identity"]["kind"] == kind)
         .collect();
@@ -195,7 +194,7 @@ fn a_killed_build_leaves_nothing_and_the_next_run_has_its_template() {
     killed.signal(SIGKILL);
     killed.ends_at_once();
     eventually("no process is left", AT_ONCE, || {
-        processes(&cache(&world)).is_empty()
+        processes(&own_cache(&world)).is_empty()
     });
     crate::records::age_all(&world);
     assert!(resumes(&mut run(&world, &["--json"])));
@@ -208,7 +207,7 @@ fn a_run_whose_builder_is_killed_boots() {
     let world = world();
     let run_on = Watched::start(&world, &mut run(&world, &[]));
     wait_for_build(&world);
-    let mut builders = processes(&cache(&world));
+    let mut builders = processes(&own_cache(&world));
     builders.retain(|process| process.command.contains("shim --template"));
     kill(Pid::from_raw(builders[0].pid), SIGKILL).unwrap();
     let ran = run_on.ends_within(Duration::from_secs(120));
@@ -226,7 +225,7 @@ fn a_run_whose_builder_is_killed_boots() {
 fn wait_for_build(world: &World) {
     let begun = || {
         let guests = shelf(world).into_iter().map(|name| {
-            let folder = cache(world).join("templates").join(name);
+            let folder = own_cache(world).join("templates").join(name);
             folder.join("guest/memory")
         });
         guests
@@ -252,7 +251,7 @@ fn builders_at_once_make_one_template() {
 #[test]
 fn a_shelf_without_room_means_a_boot() {
     let world = world();
-    let shelf = cache(&world).join("templates");
+    let shelf = own_cache(&world).join("templates");
     let mounts = Mounts::new().tmpfs(&shelf, "size=32m");
     let look = "find \"$PYRO_ENVIRONMENT_CACHE_DIR/templates\" -type f -size +0 >&2";
     let ran = finish(&mut mounts.then(&run(&world, &[]), look));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 use pyro_tests::world::finish;
-use pyro_tests::{World, leftovers};
+use pyro_tests::{World, cache, leftovers};
 
 use crate::error;
 use crate::missing::assert_nothing_half_made;
@@ -37,7 +37,7 @@ fn shared(world: &World) -> (PathBuf, Mounts) {
     let shown = world.folder().join("shared cache");
     fs::create_dir(&shown).unwrap();
     let mounts = Mounts::new()
-        .cover(&shown, &crate::full_disks::warm_cache())
+        .cover(&shown, &cache::shared())
         .read_only(&shown);
     (shown, mounts)
 }

@@ -3,12 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use pyro_engine::Config;
 use pyro_tests::surfaces::engine::Library;
 use pyro_tests::world::finish;
-use pyro_tests::{Backend, Surface, World};
+use pyro_tests::{Backend, Surface, World, cache};
 use serde_json::{Value, json};
 
 crate::stories! { [vm] [command_line, library]:
@@ -89,14 +87,8 @@ fn environments_are_told_in_words(world: &World) {
 /// A world with a copy of the cache, which it may spoil.
 fn world_with_its_own_cache() -> World {
     let world = World::new(Backend::Vm);
-    let cache = world.folder().join("cache");
-    let shared = Config::from_environment().unwrap().cache_dir;
-    let copied = Command::new("cp")
-        .args(["-a", "--sparse=always", "--reflink=auto"])
-        .args([&shared, &cache])
-        .status();
-    assert!(copied.unwrap().success());
-    world.with("PYRO_ENVIRONMENT_CACHE_DIR", cache)
+    let copy = cache::copy(&world);
+    world.with("PYRO_ENVIRONMENT_CACHE_DIR", copy)
 }
 
 fn platform_folder(world: &World) -> PathBuf {

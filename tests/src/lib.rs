@@ -1,6 +1,7 @@
 //! What scenarios stand on: a world of their own, the doors of pyro behind one trait, and a
 //! check that nothing is left behind.
 
+pub mod cache;
 pub mod leftovers;
 #[path = "../surfaces/mod.rs"]
 pub mod surfaces;
