@@ -55,6 +55,10 @@ fn a_cache_of_somebody_else_that_is_readable_works(world: &World) {
         let command = person.pyro_with(&[("PYRO_ENVIRONMENT_CACHE_DIR", &cache)], words);
         error::none(&finish(&mut mounts.around(&command)))
     };
+    // Works, though worse than it could.
+    let doctor = pyro(&["doctor"]);
+    assert!(doctor.contains("Runtime: PASS\n"), "{doctor}");
+    assert!(doctor.contains("[warn] environment cache: "), "{doctor}");
     let create = [
         "workspace",
         "create",

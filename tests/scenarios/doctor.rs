@@ -1,10 +1,10 @@
 //! `pyro doctor`: what works here, and how to fix what does not.
 
-use std::process::Command;
-
 use pyro_tests::World;
-use pyro_tests::world::{finish, pyro};
+use pyro_tests::world::finish;
 use serde_json::Value;
+
+use crate::no_qemu::without_qemu;
 
 crate::stories! { [vm]:
     a_host_that_can_run_vms_passes,
@@ -74,21 +74,9 @@ fn the_templates_are_counted(world: &World) {
 }
 
 fn without_qemu_it_fails_and_names_the_fix(world: &World) {
-    // `pyro` looks beyond PATH too, so QEMU is covered up, for this one process.
-    let cover = r#"for folder in /usr/local/bin /usr/bin /bin; do
-            qemu=$folder/qemu-system-x86_64
-            if [ -e $qemu ]; then mount --bind /dev/null $qemu; fi
-        done; exec "$0" "$@""#;
     let doctor = |flags: &[&str]| {
-        let mut doctor = Command::new("unshare");
-        doctor
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", cover])
-            .arg(pyro())
-            .arg("doctor")
-            .args(flags)
-            .envs(world.variables())
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        finish(&mut doctor)
+        let arguments = [&["doctor"], flags].concat();
+        finish(&mut without_qemu(world, &arguments))
     };
     let ran = doctor(&[]);
     assert_eq!(ran.code(), 1, "{}{}", ran.out(), ran.err());

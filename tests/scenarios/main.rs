@@ -14,6 +14,7 @@ mod life_cycle;
 mod limits;
 mod mcp;
 mod network;
+mod no_qemu;
 mod one_command;
 mod standby;
 mod timings;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,8 +38,13 @@ impl Connection {
     /// `pyro mcp serve` with more arguments, in a world, nothing said yet.
     pub fn start(world: &World, arguments: &[&str]) -> Self {
         let mut command = world.pyro(["mcp", "serve"]);
+        command.args(arguments);
+        Self::with(command)
+    }
+
+    /// The same for a server that is started in a way of its own.
+    pub fn with(mut command: Command) -> Self {
         let mut child = command
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

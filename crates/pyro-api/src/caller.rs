@@ -1,6 +1,7 @@
 //! What a front door lends to an operation while it is carried out.
 
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// Where a caller's events go. Called from the engine's tasks, one event at a time.
@@ -66,6 +67,20 @@ pub enum Heard {
     Ended,
 }
 
+/// Folders of this host that an operation may read from and write to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Folders {
+    /// Whatever the user of this process may.
+    #[default]
+    All,
+    /// These, and what is below them.
+    Only {
+        folders: Arc<[PathBuf]>,
+        /// The setting that names them, for errors.
+        named_by: &'static str,
+    },
+}
+
 /// A caller without wishes: hears nothing, gives no input, keeps nothing of the output.
 #[derive(Clone, Default)]
 pub struct Caller {
@@ -73,6 +88,8 @@ pub struct Caller {
     input: Arc<Mutex<Option<Box<dyn Read + Send>>>>,
     keep_output: usize,
     terminal: Option<Arc<dyn PersonTerminal>>,
+    model: bool,
+    folders: Folders,
 }
 
 impl Caller {
@@ -102,6 +119,22 @@ impl Caller {
     pub fn with_terminal(mut self, terminal: Arc<dyn PersonTerminal>) -> Self {
         self.terminal = Some(terminal);
         self
+    }
+
+    /// The arguments come from a model, which may be led by what it reads: it gets no more of this
+    /// host than these folders, and nothing that a person did not set up.
+    pub fn for_model(mut self, folders: Folders) -> Self {
+        self.model = true;
+        self.folders = folders;
+        self
+    }
+
+    pub fn is_model(&self) -> bool {
+        self.model
+    }
+
+    pub fn folders(&self) -> &Folders {
+        &self.folders
     }
 
     pub fn terminal(&self) -> Option<&dyn PersonTerminal> {

@@ -15,7 +15,9 @@ pub mod operations;
 pub mod report;
 pub mod values;
 
-pub use caller::{Caller, Event, EventSink, Gone, Heard, PersonTerminal, Stream, TakenTerminal};
+pub use caller::{
+    Caller, Event, EventSink, Folders, Gone, Heard, PersonTerminal, Stream, TakenTerminal,
+};
 pub use error::{Error, ErrorCode};
 pub use operation::{Cli, Effect, Handle, JsonFlag, Mcp, Names, Only, Operation, Profile};
 pub use report::{Report, Text};

@@ -72,6 +72,9 @@ pub struct Mcp {
     /// The field of the output that the contract calls `result` here, where a list is the whole
     /// answer.
     pub list: Option<&'static str>,
+    /// Whether it may reach others than this host: it has a guest do something, and some guests
+    /// have a network.
+    pub open_world: bool,
 }
 
 impl Mcp {
@@ -88,11 +91,17 @@ impl Mcp {
             effect,
             only_full: &[],
             list: None,
+            open_world: false,
         }
     }
 
     pub const fn only_full(mut self, arguments: &'static [&'static str]) -> Self {
         self.only_full = arguments;
+        self
+    }
+
+    pub const fn open_world(mut self) -> Self {
+        self.open_world = true;
         self
     }
 

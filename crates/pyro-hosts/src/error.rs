@@ -37,6 +37,8 @@ pub enum HostError {
     },
     #[error("{} changed while pyro was editing it", .file.display())]
     Changed { file: PathBuf },
+    #[error("{} is not changed", .file.display())]
+    ReadOnly { file: PathBuf },
     #[error("{} cannot be {doing}", .file.display())]
     Io {
         file: PathBuf,
@@ -75,8 +77,8 @@ impl From<HostError> for Error {
             } => Self::new(ErrorCode::BadHostConfig, words)
                 .because(format!("line {line}, column {column}: {why}"))
                 .hint(format!(
-                    "Correct it in an editor; or have `pyro host repair HOST --move-aside` rename \
-                     it to {}.broken and begin a new one",
+                    "Correct it in an editor; or have `pyro host repair` with the same arguments \
+                     and `--move-aside` rename it to {}.broken and begin a new one",
                     file.display()
                 )),
             HostError::Misshapen { ref at, .. } => Self::new(ErrorCode::BadHostConfig, words)
@@ -85,6 +87,12 @@ impl From<HostError> for Error {
             HostError::NotPyros { ref starts, .. } => Self::new(ErrorCode::Conflict, words)
                 .because(format!("it starts `{starts}`"))
                 .hint("Choose another name with `--name`, or give `--replace` to overwrite it"),
+            HostError::ReadOnly { ref file } => Self::new(ErrorCode::HostIo, words)
+                .because("it is read-only")
+                .hint(format!(
+                    "Allow it with `chmod u+w {}`, or paste what `pyro host print-config` prints",
+                    file.display()
+                )),
             HostError::Changed { .. } => Self::new(ErrorCode::Conflict, words)
                 .because("another program wrote it at the same moment; nothing was changed")
                 .hint("Try again"),
@@ -94,7 +102,10 @@ impl From<HostError> for Error {
                 ..
             } => Self::new(code_of(source), words)
                 .because(source)
-                .hint(format!("See who may use {}", file.display())),
+                .hint(match source.kind() {
+                    io::ErrorKind::Other => "Name another file with `--config PATH`".to_owned(),
+                    _ => format!("See who may use {}", file.display()),
+                }),
             HostError::BadName { .. } => {
                 Self::invalid(words).because("hosts take 1 to 64 letters, digits, `-` and `_`")
             }

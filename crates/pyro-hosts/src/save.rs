@@ -56,6 +56,10 @@ pub(crate) fn save(
         .map(|_| fs::metadata(&file))
         .transpose()
         .map_err(fault)?;
+    // It could be replaced all the same, but somebody meant it to stay as it is.
+    if old.as_ref().is_some_and(|old| old.mode() & 0o222 == 0) {
+        return Err(HostError::ReadOnly { file });
+    }
     let mode = match (&old, place.scope) {
         (Some(old), _) => old.mode() & 0o7777,
         // Others work with a project's file; a person's may come to hold keys.
@@ -184,6 +188,18 @@ mod tests {
         };
         save(&shared, None, "{}").unwrap();
         assert_eq!(mode(&shared.file), 0o644);
+    }
+
+    #[test]
+    fn what_is_read_only_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "1").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o444)).unwrap();
+        let refused = save(&place(&file), Some(b"1"), "2");
+        assert!(matches!(refused, Err(HostError::ReadOnly { .. })));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "1");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use pyro_api::{Caller, Error, ErrorCode, HandleAll, Profile};
+use pyro_api::{Error, ErrorCode, Folders, HandleAll, Profile};
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value};
 
-use crate::KEPT_OUTPUT;
 use crate::answer::{Form, refused};
+use crate::model;
 use crate::progress::Watched;
 use crate::tools::Tools;
 
@@ -16,6 +16,7 @@ use crate::tools::Tools;
 pub struct InProcess<E> {
     engine: Arc<E>,
     tools: Tools<E>,
+    folders: Folders,
 }
 
 impl<E: HandleAll> InProcess<E> {
@@ -23,6 +24,7 @@ impl<E: HandleAll> InProcess<E> {
         Self {
             engine,
             tools: Tools::of(profile),
+            folders: model::folders(),
         }
     }
 
@@ -44,9 +46,7 @@ impl<E: HandleAll> InProcess<E> {
         let watched = Arc::new(Watched::default());
         let begun = self.tools.find(name).and_then(|tool| {
             let arguments = tool.arguments.tidy(arguments)?;
-            let caller = Caller::new()
-                .with_events(watched.clone())
-                .keeping_output(KEPT_OUTPUT);
+            let caller = model::caller(&watched, &self.folders);
             Ok((tool.call)(Arc::clone(&self.engine), arguments, caller))
         });
         async move {

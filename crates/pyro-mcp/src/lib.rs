@@ -17,6 +17,7 @@
 mod answer;
 mod arguments;
 mod in_process;
+mod model;
 mod progress;
 mod schema;
 mod server;

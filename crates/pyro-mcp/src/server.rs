@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyro_api::{Caller, Error, ErrorCode, HandleAll, Profile};
+use pyro_api::{Error, ErrorCode, Folders, HandleAll, Profile};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult,
     ErrorData, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
@@ -24,7 +24,7 @@ use crate::answer::{Form, refused};
 use crate::progress::{News, Watched};
 use crate::tools::Tools;
 use crate::transport::Lines;
-use crate::{KEPT_OUTPUT, Stdio, answer};
+use crate::{Stdio, answer, model};
 
 /// What the contract calls this server.
 const NAME: &str = "pyro_mcp";
@@ -88,6 +88,7 @@ pub async fn serve<E: HandleAll>(
     let closing = CancellationToken::new();
     let server = Server {
         tools: Tools::of(settings.profile),
+        folders: model::folders(),
         engine,
         settings,
         closing: closing.clone(),
@@ -119,6 +120,7 @@ struct Server<E> {
     engine: Arc<E>,
     settings: Settings,
     tools: Tools<E>,
+    folders: Folders,
     /// Cancelled when calls are to end.
     closing: CancellationToken,
 }
@@ -156,9 +158,7 @@ impl<E: HandleAll> Server<E> {
     ) -> Result<answer::Answer, Error> {
         let tool = self.tools.find(name)?;
         let arguments = tool.arguments.tidy(given)?;
-        let caller = Caller::new()
-            .with_events(watched.clone())
-            .keeping_output(KEPT_OUTPUT);
+        let caller = model::caller(watched, &self.folders);
         let mut call = (tool.call)(Arc::clone(&self.engine), arguments, caller);
         let token = context.meta.get_progress_token();
         let mut news = News::new(watched);

@@ -97,7 +97,7 @@ impl<E: HandleAll> Visit<E> for Tools<E> {
         let tool = Tool::new(mcp.name, description, input.clone())
             .with_title(mcp.title)
             .with_raw_output_schema(Arc::new(self.output::<O>(mcp.list)))
-            .with_annotations(annotations(mcp.effect));
+            .with_annotations(annotations(mcp.effect, mcp.open_world));
         self.offered.push(Offered {
             tool,
             arguments: Arguments::new(mcp.name, input, left_out),
@@ -106,9 +106,7 @@ impl<E: HandleAll> Visit<E> for Tools<E> {
     }
 }
 
-/// Whatever a tool does happens in pyro's own VMs and at the paths that it is given: a closed
-/// world.
-fn annotations(effect: Effect) -> ToolAnnotations {
+fn annotations(effect: Effect, open_world: bool) -> ToolAnnotations {
     let (reads, destroys, repeats) = match effect {
         Effect::Reads => (true, false, true),
         Effect::Adds => (false, false, false),
@@ -120,7 +118,7 @@ fn annotations(effect: Effect) -> ToolAnnotations {
         .read_only(reads)
         .destructive(destroys)
         .idempotent(repeats)
-        .open_world(false)
+        .open_world(open_world)
 }
 
 fn call<O: Operation, E: Handle<O> + Send + Sync + 'static>(

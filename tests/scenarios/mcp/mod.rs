@@ -5,6 +5,7 @@ mod answers;
 mod calls;
 mod ending;
 mod protocol;
+mod reach;
 
 use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
 use pyro_tests::{Backend, World};

@@ -144,12 +144,15 @@ impl Operation for ServiceStart {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "service_start",
-            "Start service",
-            Profile::WorkspaceFull,
-            Effect::Changes,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "service_start",
+                "Start service",
+                Profile::WorkspaceFull,
+                Effect::Changes,
+            )
+            .open_world(),
+        ),
         sdk: Some("start_service"),
     };
 

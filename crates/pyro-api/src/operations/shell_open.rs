@@ -71,12 +71,15 @@ impl Operation for ShellOpen {
                 help: "Print the shell's id and nothing else",
             }),
         }),
-        mcp: Some(Mcp::new(
-            "shell_open",
-            "Open shell",
-            Profile::WorkspaceFull,
-            Effect::Adds,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "shell_open",
+                "Open shell",
+                Profile::WorkspaceFull,
+                Effect::Adds,
+            )
+            .open_world(),
+        ),
         sdk: Some("open_shell"),
     };
 

@@ -62,12 +62,15 @@ impl Operation for ShellWrite {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "shell_write",
-            "Type into shell",
-            Profile::WorkspaceFull,
-            Effect::Changes,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "shell_write",
+                "Type into shell",
+                Profile::WorkspaceFull,
+                Effect::Changes,
+            )
+            .open_world(),
+        ),
         sdk: Some("write_shell"),
     };
 

@@ -25,12 +25,15 @@ impl Operation for VmExec {
     const NAMES: Names = Names {
         operation: "vm_exec",
         cli: None,
-        mcp: Some(Mcp::new(
-            "vm_exec",
-            "Run and delete VM",
-            Profile::WorkspaceFull,
-            Effect::Changes,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "vm_exec",
+                "Run and delete VM",
+                Profile::WorkspaceFull,
+                Effect::Changes,
+            )
+            .open_world(),
+        ),
         sdk: Some("exec_vm"),
     };
 

@@ -59,6 +59,7 @@ impl Operation for VmRun {
         }),
         mcp: Some(
             Mcp::new("vm_run", "Run in a fresh VM", Profile::VmRun, Effect::Adds)
+                .open_world()
                 .only_full(&["allow_net"]),
         ),
         sdk: Some("run_in_vm"),

@@ -45,6 +45,7 @@ impl Operation for WorkspaceExec {
                 Profile::WorkspaceCore,
                 Effect::Changes,
             )
+            .open_world()
             .only_full(&["secret_env"]),
         ),
         sdk: Some("exec_workspace"),

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::report::push_content;
+use crate::report::{moment, push_content};
 use crate::values::{ExecutionMode, ReadBytes};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
@@ -128,7 +128,9 @@ impl Report for Logged {
         for event in &self.events {
             text.err(format!(
                 "[workspace-event] at={} event={} {}",
-                event.at, event.event, event.detail
+                moment(event.at),
+                event.event,
+                event.detail
             ));
         }
     }

@@ -209,7 +209,7 @@ impl WorkspaceRecord {
         text.field("Command count", self.command_count.to_string());
         text.field("Reset count", self.reset_count.to_string());
         if let Some(at) = self.last_reset_at {
-            text.field("Last reset at", at.to_string());
+            text.field("Last reset at", moment(at));
         }
         text.field(
             "Services",

@@ -66,7 +66,7 @@ impl Engine {
         let spec = pyro_catalog::find(wanted.environment).map_err(catalog_failed)?;
         // In hand until the record says that the VM stands on it.
         let mut mounted = None;
-        let backend = self.backend(wanted.allow_host_compat)?;
+        let backend = self.backend(wanted.allow_host_compat, caller)?;
         network::check(backend, wanted.network)?;
         let base = match backend {
             Backend::Process => Base::HostProcess,

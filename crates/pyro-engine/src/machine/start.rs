@@ -24,12 +24,19 @@ use crate::template::{Ground, Shape, Template};
 
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
+const INSTALL_QEMU: &str = "Install it with `sudo apt-get install qemu-system-x86`";
+
 /// File name of an initramfs that is not in the cache.
 const OWN_INITRAMFS: &str = "initramfs.cpio";
 
 impl Engine {
-    /// Which backend VMs run on here, given what the caller allows.
-    pub(crate) fn backend(&self, allow_host_compat: bool) -> Result<Backend, Error> {
+    /// Which backend VMs run on here, given what the caller allows. A model's word is enough only
+    /// where a person has chosen host processes.
+    pub(crate) fn backend(
+        &self,
+        allow_host_compat: bool,
+        caller: &Caller,
+    ) -> Result<Backend, Error> {
         match self.config().backend {
             Backend::Qemu => Ok(Backend::Qemu),
             Backend::Process if allow_host_compat => Ok(Backend::Process),
@@ -37,8 +44,12 @@ impl Engine {
                 "PYRO_BACKEND asks for host processes",
             )),
             Backend::Auto if on_path(QEMU).is_some() => Ok(Backend::Qemu),
+            Backend::Auto if caller.is_model() => Err(qemu_missing().hint(INSTALL_QEMU)),
             Backend::Auto if allow_host_compat => Ok(Backend::Process),
-            Backend::Auto => Err(qemu_missing()),
+            Backend::Auto => Err(qemu_missing().hint(format!(
+                "{INSTALL_QEMU}. To run the command on this host instead, without isolation, pass \
+                 `--allow-host-compat` (`allow_host_compat=True`)"
+            ))),
         }
     }
 
@@ -223,7 +234,7 @@ impl Engine {
     ) -> Result<Qemu, Error> {
         let agent = self.config().agent()?;
         Ok(Qemu {
-            binary: on_path(QEMU).ok_or_else(qemu_missing)?,
+            binary: on_path(QEMU).ok_or_else(|| qemu_missing().hint(INSTALL_QEMU))?,
             // A frozen guest goes on where it was frozen.
             accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
                 Some("kvm") => AcceleratorChoice::Kvm,
@@ -337,11 +348,6 @@ fn memory_limit_mib(share: f64) -> u64 {
 fn qemu_missing() -> Error {
     Error::new(ErrorCode::VmUnavailable, "This host cannot run VMs yet")
         .because(format!("`{QEMU}` was not found on PATH"))
-        .hint(
-            "Install it with `sudo apt-get install qemu-system-x86`. To run the command on this \
-             host instead, without isolation, pass `--allow-host-compat` \
-             (`allow_host_compat=True`)",
-        )
 }
 
 fn host_compat_not_allowed(cause: &str) -> Error {

@@ -26,7 +26,7 @@ impl Handle<Doctor> for Engine {
             .await;
         self.check_programs(&mut checks);
         check_image_tools(installed.is_some(), &mut checks);
-        self.check_cache(&mut checks);
+        self.check_cache(installed.is_some(), &mut checks);
         self.check_state(&mut checks);
 
         let issues: Vec<String> = checks
@@ -133,13 +133,21 @@ impl Engine {
         }
     }
 
-    fn check_cache(&self, checks: &mut Vec<Check>) {
+    fn check_cache(&self, has_image: bool, checks: &mut Vec<Check>) {
         let catalog = self.catalog();
-        checks.push(writable(
+        let mut cache = writable(
             "environment cache",
             catalog.cache_dir(),
             "PYRO_ENVIRONMENT_CACHE_DIR",
-        ));
+        );
+        // As where several people share what one of them installed.
+        if has_image && cache.outcome == Outcome::Failed {
+            cache.outcome = Outcome::Warning;
+            cache
+                .detail
+                .push_str("; VMs run, but each boots, as no template can be kept");
+        }
+        checks.push(cache);
         checks.push(match catalog.space() {
             Ok(space) if space.free_bytes < LITTLE_SPACE => warning(
                 "disk space",

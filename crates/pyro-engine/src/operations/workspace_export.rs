@@ -11,7 +11,7 @@ use crate::workspace::words::shown_absolute;
 impl Handle<WorkspaceExport> for Engine {
     async fn handle(&self, asked: WorkspaceExport, caller: &Caller) -> Result<Exported, Error> {
         let path = GuestPath::parse("path", &asked.path)?;
-        let destination = outgoing::prepare(asked.output_path, asked.overwrite).await?;
+        let destination = outgoing::prepare(asked.output_path, asked.overwrite, caller).await?;
         let doing = "send the files";
         let Connected {
             stored,

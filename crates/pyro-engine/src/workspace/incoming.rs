@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pyro_api::values::SeedMode;
 use pyro_api::{Caller, Error, ErrorCode, Event};
 
+use super::host_paths::admit;
 use super::seed::{GuestIndex, Packed, SeedError, Source, Survey, Totals};
 use crate::error::broke;
 use crate::machine::start::cancelled;
@@ -23,6 +24,7 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     pub(crate) async fn open(path: PathBuf, caller: &Caller) -> Result<Self, Error> {
+        admit(&path, caller).await?;
         let caller = caller.clone();
         let look = move || {
             let home = std::env::var_os("HOME").map(PathBuf::from);

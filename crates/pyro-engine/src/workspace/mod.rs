@@ -30,6 +30,7 @@ pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod folder;
+pub(crate) mod host_paths;
 pub(crate) mod incoming;
 pub(crate) mod interrupted;
 pub(crate) mod layers;

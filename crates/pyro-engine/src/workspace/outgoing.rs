@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pyro_api::{Caller, Error, ErrorCode, Event};
 
 use super::export::{Destination, ExportError, Received};
+use super::host_paths::admit;
 use crate::error::broke;
 use crate::machine::start::cancelled;
 
@@ -14,7 +15,12 @@ use crate::machine::start::cancelled;
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
 /// Looks at where an export goes, before the guest is asked for anything.
-pub(crate) async fn prepare(path: PathBuf, overwrite: bool) -> Result<Destination, Error> {
+pub(crate) async fn prepare(
+    path: PathBuf,
+    overwrite: bool,
+    caller: &Caller,
+) -> Result<Destination, Error> {
+    admit(&path, caller).await?;
     let look = move || {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         Destination::prepare(&path, home.as_deref(), overwrite)

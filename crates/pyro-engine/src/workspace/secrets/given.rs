@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::{Opened, public, secret};
 use crate::core_dumps::NoCoreDumps;
 use crate::error::{broke, host_io};
+use crate::workspace::host_paths::admit;
 use crate::workspace::names::expand_home;
 
 /// How long a pipe may take to say what it has.
@@ -80,6 +81,9 @@ async fn from_file(name: &str, path: &Path, caller: &Caller) -> Result<Vec<u8>, 
         })?),
         false => None,
     };
+    if input.is_none() {
+        admit(path, caller).await?;
+    }
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let path = expand_home(path, home.as_deref());
     let owned = name.to_owned();

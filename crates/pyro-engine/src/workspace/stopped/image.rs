@@ -12,6 +12,7 @@ use super::{StoppedDisk, scrub, unreadable};
 use crate::error::{broke, host_io};
 use crate::machine::start::cancelled;
 use crate::workspace::export::{Destination, ExportError};
+use crate::workspace::host_paths::admit;
 use crate::workspace::layers::{self, Watch, layers_failed};
 use crate::workspace::outgoing::unfit;
 use crate::workspace::tree::Tree;
@@ -24,6 +25,7 @@ impl StoppedDisk {
         output_path: PathBuf,
         caller: &Caller,
     ) -> Result<(PathBuf, u64), Error> {
+        admit(&output_path, caller).await?;
         let (_watching, mut watch) = Watch::new(caller, "copying the disk");
         let copy = Copy {
             chain: self.chain.clone(),
