@@ -42,7 +42,7 @@ class Methods:
 
         Args:
             environment: The environment to start from, such as `debian:12`.
-            command: The command, a line for a login shell.
+            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
             timeout_seconds: Seconds until the command and everything it started are ended.
@@ -52,8 +52,9 @@ class Methods:
                 near it.
             allow_host_compat: Where no VM can run, run the command on this host, without
                 isolation.
-            allow_net: Reach this too, though it is near this host: an address, block or host
-                name, with a port or without, such as `10.1.0.0/16` or `db.corp:5432`; several.
+            allow_net: Let the guest also reach these, which are near this host: addresses,
+                blocks or host names, with or without a port, such as `10.1.0.0/16` or
+                `db.corp:5432`.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -135,8 +136,9 @@ class Methods:
                 near it.
             allow_host_compat: Where no VM can run, run commands on this host, without
                 isolation.
-            allow_net: Reach this too, though it is near this host: an address, block or host
-                name, with a port or without, such as `10.1.0.0/16` or `db.corp:5432`; several.
+            allow_net: Let the guest also reach these, which are near this host: addresses,
+                blocks or host names, with or without a port, such as `10.1.0.0/16` or
+                `db.corp:5432`.
         """
         arguments: dict[str, Any] = {
             "environment": environment,
@@ -177,7 +179,7 @@ class Methods:
 
         Args:
             vm_id: The VM, as `vm_create` named it.
-            command: The command, a line for a login shell.
+            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             timeout_seconds: Seconds until the command and everything it started are ended.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
@@ -293,8 +295,9 @@ class Methods:
                 to a command.
             name: A name to find it by.
             labels: Labels, as key and value.
-            allow_net: Reach this too, though it is near this host: an address, block or host
-                name, with a port or without, such as `10.1.0.0/16` or `db.corp:5432`; several.
+            allow_net: Let the guest also reach these, which are near this host: addresses,
+                blocks or host names, with or without a port, such as `10.1.0.0/16` or
+                `db.corp:5432`.
         """
         arguments: dict[str, Any] = {
             "environment": environment,
@@ -364,7 +367,7 @@ class Methods:
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
-            command: The command, a line for a login shell.
+            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             timeout_seconds: Seconds until the command and everything it started are ended.
             secret_env: Secrets of the workspace that the command gets, by their names, each
                 with the name of the variable for it.
@@ -973,7 +976,7 @@ class Methods:
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             service_name: A name for the service: letters, digits, `.`, `_` and `-`.
-            command: The command, a line for a login shell.
+            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             cwd: The folder to run in, below `/workspace`.
             readiness: How it shows that it is ready: `type` is `file`, `tcp`, `http` or
                 `command`, and beside it stands `path`, `address`, `url` or `command`.
@@ -1132,8 +1135,9 @@ class Methods:
                 to a command.
             name: A name to find it by.
             labels: Labels, as key and value.
-            allow_net: Reach this too, though it is near this host: an address, block or host
-                name, with a port or without, such as `10.1.0.0/16` or `db.corp:5432`; several.
+            allow_net: Let the guest also reach these, which are near this host: addresses,
+                blocks or host names, with or without a port, such as `10.1.0.0/16` or
+                `db.corp:5432`.
             keep: Whether the workspace stays when the block is left.
         """
         from ._workspace import Workspace
@@ -1200,7 +1204,7 @@ class WorkspaceMethods:
         whole.
 
         Args:
-            command: The command, a line for a login shell.
+            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             timeout_seconds: Seconds until the command and everything it started are ended.
             secret_env: Secrets of the workspace that the command gets, by their names, each
                 with the name of the variable for it.
@@ -1696,7 +1700,7 @@ class WorkspaceMethods:
 
         Args:
             service_name: A name for the service: letters, digits, `.`, `_` and `-`.
-            command: The command, a line for a login shell.
+            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             cwd: The folder to run in, below `/workspace`.
             readiness: How it shows that it is ready: `type` is `file`, `tcp`, `http` or
                 `command`, and beside it stands `path`, `address`, `url` or `command`.

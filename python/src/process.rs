@@ -51,8 +51,11 @@ impl Process {
                     .enable_all()
                     .build()
                     .map_err(|error| {
-                        Error::new(ErrorCode::HostIo, "This host gives pyro no threads")
-                            .caused_by(&error)
+                        Error::new(
+                            ErrorCode::HostIo,
+                            "This host does not let pyro start threads",
+                        )
+                        .caused_by(&error)
                     })?;
                 PROCESS.get_or_init(|| Self {
                     id: process::id(),

@@ -31,17 +31,18 @@ class World:
         fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.home = self.folder / "home"
         self.state = self.folder / "state"
-        # Where a reader would stand: a checkout, with the example projects in it.
+        # Where a reader would stand: a checkout, with what pages use of it.
         self.checkout = self.folder / "checkout"
         programs = self.folder / "bin"
         for folder in (self.home, programs):
             folder.mkdir()
-        shutil.copytree(
-            ROOT / "examples",
-            self.checkout / "examples",
-            symlinks=True,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
+        for part in ("examples", "tests/scripted_model"):
+            shutil.copytree(
+                ROOT / part,
+                self.checkout / part,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
         (programs / "pyro").symlink_to(self.pyro)
         if (ROOT / "dist").is_dir():
             (self.checkout / "dist").symlink_to(ROOT / "dist")
@@ -57,7 +58,6 @@ class World:
             "HOME": str(self.home),
             "PATH": f"{self.folder / 'bin'}:{kept.get('PATH', '/usr/bin:/bin')}",
             "PYRO_STATE_DIR": str(self.state),
-            "PYRO_DOCUMENTS_MODEL": str(ROOT / "tests" / "scripted_model"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "LC_ALL": "C.UTF-8",
             "GIT_CONFIG_GLOBAL": "/dev/null",

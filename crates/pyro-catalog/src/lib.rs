@@ -57,6 +57,7 @@ mod partial;
 mod prune;
 mod pull;
 mod space;
+mod subordinate_ids;
 #[cfg(test)]
 mod testing;
 mod tools;

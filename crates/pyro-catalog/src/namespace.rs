@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::child::{self, Ended};
-use crate::{CatalogError, Silent};
+use crate::{CatalogError, Silent, subordinate_ids};
 
 const USER_FLAGS: [&str; 3] = ["--user", "--map-root-user", "--map-auto"];
 const FLAGS: [&str; 4] = ["--mount", "--pid", "--fork", "--kill-child"];
@@ -69,6 +69,7 @@ pub(crate) fn explain(said: &str) -> CatalogError {
 fn explain_with(said: &str, root: bool, setting: &dyn Fn(&str) -> Option<String>) -> CatalogError {
     let is = |name: &str, value: &str| setting(name).is_some_and(|found| found == value);
     let says = |word: &str| said.contains(word);
+    let ids = subordinate_ids::command_for_this_user();
     let (reason, fix) = if root {
         (
             format!("root may not create namespaces here ({said})"),
@@ -98,7 +99,7 @@ fn explain_with(said: &str, root: bool, setting: &dyn Fn(&str) -> Option<String>
     } else if says("subuid") || says("subgid") || says("no line matching user") {
         (
             format!("this user has no subordinate ids ({said})"),
-            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
+            ids.as_str(),
         )
     } else if says("unrecognized option") {
         (

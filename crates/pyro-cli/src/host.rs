@@ -221,7 +221,7 @@ fn show(answer: &Answer, json: bool) -> ExitCode {
         (false, _) => render::text(&answer.text),
         (true, Ok(document)) => render::document(document.clone()),
         (true, Err(broken)) => {
-            let error = Error::new(pyro_api::ErrorCode::Internal, "The result is no JSON");
+            let error = Error::new(pyro_api::ErrorCode::Internal, "The result is not JSON");
             return fail(&error.because(broken), json);
         }
     };

@@ -92,5 +92,9 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
 }
 
 fn no_threads(error: std::io::Error) -> Error {
-    Error::new(ErrorCode::HostIo, "This host gives pyro no threads").caused_by(&error)
+    Error::new(
+        ErrorCode::HostIo,
+        "This host does not let pyro start threads",
+    )
+    .caused_by(&error)
 }

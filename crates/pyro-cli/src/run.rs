@@ -92,8 +92,11 @@ fn carry_out(typed: Typed<Engine>) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            let error =
-                Error::new(ErrorCode::HostIo, "This host gives pyro no threads").caused_by(&error);
+            let error = Error::new(
+                ErrorCode::HostIo,
+                "This host does not let pyro start threads",
+            )
+            .caused_by(&error);
             return fail(&error, json);
         }
     };

@@ -16,7 +16,7 @@ const JSON: &str = "json";
 
 /// What the commands with subcommands are for.
 const GROUPS: &[(&str, &str)] = &[
-    ("env", "List, install and remove environments"),
+    ("env", "List, install, inspect and prune environments"),
     ("workspace", "Work in VMs whose files last"),
     ("sync", "Bring later changes of the host in"),
     ("file", "List, read and write files"),

@@ -184,7 +184,7 @@ impl Examination {
         };
         let Some(command) = command else {
             let detail = match entry.command.contains('/') {
-                true => format!("{} is no program", plain(&entry.command)),
+                true => format!("{} is not a program", plain(&entry.command)),
                 false => format!("`{}` is not on {}", plain(&entry.command), path.display()),
             };
             return self.ill("command", detail, repair, Finding::NoCommand);

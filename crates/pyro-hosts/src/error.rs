@@ -82,7 +82,7 @@ impl From<HostError> for Error {
                     file.display()
                 )),
             HostError::Misshapen { ref at, .. } => Self::new(ErrorCode::BadHostConfig, words)
-                .because(format!("`{at}` is no table of names and values"))
+                .because(format!("`{at}` is not a table of names and values"))
                 .hint("Correct it in an editor"),
             HostError::NotPyros { ref starts, .. } => Self::new(ErrorCode::Conflict, words)
                 .because(format!("it starts `{starts}`"))

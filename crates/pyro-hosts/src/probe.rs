@@ -156,7 +156,7 @@ impl Server {
             };
             let Ok(message) = serde_json::from_str::<Value>(&line) else {
                 let start: String = line.trim_end().chars().take(80).collect();
-                return Err(format!("its output is no protocol: {start}"));
+                return Err(format!("its output is not MCP: {start}"));
             };
             if message["id"] != id {
                 continue;
@@ -250,7 +250,7 @@ mod tests {
         let Err(Failure::NoGreeting(why)) = shell("echo Welcome; read a; read b") else {
             panic!("it answered")
         };
-        assert!(why.contains("no protocol: Welcome"), "{why}");
+        assert!(why.contains("not MCP: Welcome"), "{why}");
         let Err(Failure::NoTools(why)) = shell(&format!("{HELLO}; read b; exit 1")) else {
             panic!("it answered")
         };

@@ -23,7 +23,7 @@ pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, HostError> {
     match fs::metadata(file) {
         Ok(found) if found.is_file() => fs::read(file).map(Some).map_err(fault),
         // Reading from a pipe would wait for ever.
-        Ok(_) => Err(fault(io::Error::other("it is no file"))),
+        Ok(_) => Err(fault(io::Error::other("it is not a file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(file) {
             Ok(_) => Err(fault(io::Error::other(
                 "it is a link to a file that is gone",

@@ -37,8 +37,8 @@ For a single command use vm_run. For work of several steps: \
 2. workspace_exec runs commands in /workspace; workspace_file_list, workspace_file_read, \
 workspace_file_write and workspace_patch_apply look at files and change them. \
 3. workspace_diff shows all changes since the creation. \
-4. workspace_export copies what was good to this host; nothing else changes files here. \
-5. workspace_reset returns to the first state; workspace_delete removes the workspace. \
+4. workspace_export copies what was good, file by file, to this host; nothing else changes files \
+here. 5. workspace_reset returns to the first state; workspace_delete removes the workspace. \
 Files last between calls, a shell's folder and variables do not. A command that fails is a \
 result with its exit_code; an error has a code and a hint that says how to go on. Long output \
 comes as head and tail; workspace_logs has the whole.";

@@ -134,7 +134,7 @@ impl Lines {
         self.refuse(
             id,
             ErrorCode::INVALID_REQUEST,
-            "this is no message of JSON-RPC 2.0 that MCP knows".into(),
+            "this is not a JSON-RPC 2.0 message that MCP knows".into(),
         );
         None
     }

@@ -124,7 +124,7 @@ fn block(text: &str) -> io::Result<IpNet> {
     text.parse().or_else(|_| address()).map_err(|_| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("`{text}` is no address and no block of addresses"),
+            format!("`{text}` is neither an address nor a block of addresses"),
         )
     })
 }

@@ -463,7 +463,7 @@ impl Ending {
         };
         Self {
             reason: EndReason::Stopped,
-            message: "somebody asked for it".into(),
+            message: "its end was requested".into(),
             remove: stop.remove,
             until: Instant::now() + grace,
             at_once,

@@ -47,7 +47,7 @@ fn layers_are_added_under_a_guest_that_writes() {
         "yes"
     );
     assert_eq!(room.stop(20_000, false), ShimReply::Stopped);
-    assert_eq!(shim.end().message, "somebody asked for it");
+    assert_eq!(shim.end().message, "its end was requested");
     for (layer, content) in disk[1..].iter().zip(&frozen) {
         let path = layer.path.display();
         assert!(fs::read(&layer.path).unwrap() == *content, "{path}");
@@ -96,12 +96,12 @@ fn a_layer_that_is_refused_changes_nothing() {
         (
             file("text", b"text"),
             FaultCode::Refused,
-            "is no qcow2 image",
+            "is not a qcow2 image",
         ),
         (
             layer(room.workspace().join("text"), DiskFormat::Raw),
             FaultCode::Refused,
-            "is no qcow2 image",
+            "is not a qcow2 image",
         ),
         (
             file("damaged", &damaged),

@@ -78,7 +78,9 @@ impl FileError {
             Errno::ENOENT => Self::not_found(path),
             Errno::EXDEV => Self::bad_path(path, "it leads out of the workspace"),
             Errno::ELOOP => Self::bad_path(path, "it leads through a symbolic link"),
-            Errno::ENOTDIR => Self::bad_path(path, "it leads through something that is no folder"),
+            Errno::ENOTDIR => {
+                Self::bad_path(path, "it leads through something that is not a folder")
+            }
             Errno::ENAMETOOLONG => Self::bad_path(path, "it is longer than the system allows"),
             error => Self::io("open", path, error),
         }

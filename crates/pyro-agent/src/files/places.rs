@@ -78,7 +78,7 @@ impl Places {
     pub(crate) fn open_workspace(&self) -> Result<OwnedFd, FileError> {
         open_folder(&self.workspace).map_err(|source| match source.raw_os_error() {
             Some(libc::ENOENT) => FileError::not_found(b""),
-            Some(libc::ENOTDIR | libc::ELOOP) => FileError::bad_path(b"", "it is no folder"),
+            Some(libc::ENOTDIR | libc::ELOOP) => FileError::bad_path(b"", "it is not a folder"),
             _ => FileError::io("open", b"", source),
         })
     }

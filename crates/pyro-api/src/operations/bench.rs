@@ -12,7 +12,7 @@ pub struct Bench {
     #[arg(default_value = "debian:12")]
     #[serde(default = "default_environment")]
     pub environment: String,
-    /// The command, a line for a login shell; `true` when there is none
+    /// The command, a line for `/bin/sh -l`; `true` when there is none
     #[command(flatten)]
     #[serde(default = "default_command")]
     pub command: CommandLine,

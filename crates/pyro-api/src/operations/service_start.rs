@@ -20,7 +20,7 @@ pub struct ServiceStart {
     pub workspace_id: String,
     /// A name for the service: letters, digits, `.`, `_` and `-`
     pub service_name: ServiceName,
-    /// The command, a line for a login shell
+    /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
     #[command(flatten)]
     pub command: CommandLine,
     /// The folder to run in, below `/workspace`

@@ -10,7 +10,7 @@ use crate::{Effect, Error, Mcp, Names, Operation, Profile};
 pub struct VmExec {
     /// The VM, as `vm_create` named it
     pub vm_id: String,
-    /// The command, a line for a login shell
+    /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
     #[command(flatten)]
     pub command: CommandLine,
     /// Seconds until the command and everything it started are ended

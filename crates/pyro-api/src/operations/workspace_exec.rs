@@ -14,7 +14,7 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 pub struct WorkspaceExec {
     /// Its id, a beginning of it, or its name, where no other has the same
     pub workspace_id: String,
-    /// The command, a line for a login shell
+    /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
     #[command(flatten)]
     pub command: CommandLine,
     /// Seconds until the command and everything it started are ended

@@ -29,7 +29,7 @@ pub enum AllowedTo {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` is no address, block of addresses or host name with an optional port, such as \
+    "`{given}` is not an address, block of addresses or host name with an optional port, such as \
      `10.1.0.0/16`, `192.168.1.5:5432`, `[fd00::1]:443` or `db.example.com:5432`"
 )]
 pub struct InvalidAllowNet {

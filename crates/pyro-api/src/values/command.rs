@@ -104,7 +104,7 @@ impl clap::Args for CommandLine {
         command.arg(
             Arg::new(COMMAND_ARGS)
                 .value_name("ARG")
-                .help("The command: one argument is a line for a shell, several are a program and its arguments")
+                .help("The command: one argument is a line for `/bin/sh -l`, several are a program and its arguments")
                 .value_parser(value_parser!(OsString))
                 .num_args(0..)
                 .action(ArgAction::Append)

@@ -95,9 +95,10 @@ impl Secrets {
             match source {
                 SecretSource::Literal(value) => check_length(name, value.as_str().len())?,
                 SecretSource::File(path) if path.as_os_str().is_empty() => {
-                    return Err(
-                        Error::invalid(format!("The secret `{name}` names no file")).hint(FORM)
-                    );
+                    return Err(Error::invalid(format!(
+                        "The secret `{name}` does not name a file"
+                    ))
+                    .hint(FORM));
                 }
                 SecretSource::File(path) => inputs += usize::from(path.as_os_str() == "-"),
             }
@@ -126,7 +127,7 @@ pub fn check_length(name: &str, length: usize) -> Result<(), Error> {
         _ => Err(Error::invalid(format!(
             "The secret `{name}` has more than {MAX_SECRET_BYTES} bytes"
         ))
-        .hint("Larger files come in with `pyro workspace sync push`, where they are no secret")),
+        .hint("Larger files come in with `pyro workspace sync push`, where they are not secret")),
     }
 }
 

@@ -45,7 +45,7 @@ impl TryFrom<String> for NetworkPolicy {
             "egress" => Ok(Self::Egress),
             "egress+published-ports" => Ok(Self::EgressPublishedPorts),
             _ => Err(format!(
-                "`{text}` is no network policy: it is `off`, `egress` or `egress+published-ports`"
+                "`{text}` is not a network policy: those are `off`, `egress` or `egress+published-ports`"
             )),
         }
     }

@@ -95,7 +95,11 @@ fn play(server: ModelServer, verbose: bool) -> Result<ExitCode, Error> {
         .enable_all()
         .build()
         .map_err(|error| {
-            Error::new(ErrorCode::HostIo, "This host gives pyro no threads").caused_by(&error)
+            Error::new(
+                ErrorCode::HostIo,
+                "This host does not let pyro start threads",
+            )
+            .caused_by(&error)
         })?;
     let played = runtime.block_on(async {
         let mut conversation = tokio::spawn(Conversation::new(engine, server, verbose).hold());

@@ -90,7 +90,11 @@ impl Engine {
         };
 
         let vm_id = random_hex(6).map_err(|error| {
-            Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
+            Error::new(
+                ErrorCode::HostIo,
+                "The host does not provide random numbers",
+            )
+            .caused_by(&error)
         })?;
         let created_at = now();
         let record = VmRecord {

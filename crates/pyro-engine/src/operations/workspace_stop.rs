@@ -15,7 +15,7 @@ impl Handle<WorkspaceStop> for Engine {
             .hold(&id, Hold::Exclusive)
             .await?;
         let stored = self.reload_workspace(&id)?;
-        let stored = self.stop_workspace(stored, "somebody stopped it").await?;
+        let stored = self.stop_workspace(stored, "a stop was requested").await?;
         Ok(Stopped(self.shown(stored, false).await))
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn only_in_guests(workspace: &str) -> Error {
 pub(crate) fn no_terminal() -> Error {
     Error::new(
         ErrorCode::InvalidArgument,
-        "`shell attach` needs a terminal, and standard input and output are none",
+        "`shell attach` needs a terminal, and standard input and output are not one",
     )
     .hint("Programs use `shell open`, `shell write` and `shell read`")
 }

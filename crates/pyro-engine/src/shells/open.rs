@@ -41,7 +41,11 @@ impl Engine {
             started,
         } = self.connect(&found.workspace_id, doing, caller).await?;
         let id = random_hex(6).map_err(|error| {
-            Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
+            Error::new(
+                ErrorCode::HostIo,
+                "The host does not provide random numbers",
+            )
+            .caused_by(&error)
         })?;
         let side = |length: u32| u16::try_from(length).unwrap_or(u16::MAX);
         let request = ShellRequest::Open(Open {

@@ -69,7 +69,11 @@ impl Engine {
         };
 
         let id = random_hex(6).map_err(|error| {
-            Error::new(ErrorCode::HostIo, "The host gives no random numbers").caused_by(&error)
+            Error::new(
+                ErrorCode::HostIo,
+                "The host does not provide random numbers",
+            )
+            .caused_by(&error)
         })?;
         let stored = StoredWorkspace {
             record: WorkspaceRecord {
@@ -236,7 +240,7 @@ impl Engine {
 fn no_secrets_on_the_host() -> Error {
     Error::new(
         ErrorCode::Unsupported,
-        "Commands that run on the host can have no secrets",
+        "Commands that run on the host cannot have secrets",
     )
     .because("without a VM there is no memory of a guest to keep them in")
     .hint("Leave secrets out, or use a host that runs VMs (`pyro doctor`)")

@@ -93,7 +93,7 @@ pub(crate) fn refused(what: String, fault: Fault) -> Error {
         ),
         FaultCode::BadPath => (
             ErrorCode::BadPath,
-            "Give a path below `/workspace` whose folders are no links",
+            "Give a path below `/workspace` whose folders are not links",
         ),
         FaultCode::Conflict => (ErrorCode::Conflict, "Look at what is there, then try again"),
         FaultCode::GuestNoSpace => (

@@ -252,7 +252,7 @@ pub(crate) fn archive_of(
         }
         archive.finish().map(drop)
     };
-    write().map_err(|error| crate::error::host_io("The guest took no files", &error))
+    write().map_err(|error| crate::error::host_io("The guest did not take the files", &error))
 }
 
 /// Takes an archive of files out. `unpack` reads it, on a thread of its own.

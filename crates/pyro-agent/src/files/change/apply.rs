@@ -206,5 +206,5 @@ fn not_moved(step: &'static str, path: &[u8], error: Errno) -> FileError {
 }
 
 fn changed(path: &[u8]) -> FileError {
-    FileError::conflict(path, "was changed by somebody else at the same time")
+    FileError::conflict(path, "was changed by something else at the same time")
 }

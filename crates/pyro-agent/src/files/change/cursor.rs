@@ -99,7 +99,7 @@ fn open(folder: BorrowedFd, name: &[u8], missing: Missing) -> nix::Result<OwnedF
 fn not_entered(folder: &[u8], error: Errno) -> FileError {
     match error {
         Errno::ENOTDIR | Errno::ELOOP => {
-            FileError::bad_path(folder, "it is no folder, and no link is followed here")
+            FileError::bad_path(folder, "it is not a folder, and no link is followed here")
         }
         error => FileError::opening(folder, error),
     }

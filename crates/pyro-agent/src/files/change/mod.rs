@@ -102,7 +102,7 @@ fn ended(reply: Option<ChangeReply>) -> ChangeReply {
     reply.unwrap_or_else(|| {
         ChangeReply::Failed(Fault::new(
             FaultCode::GuestIo,
-            "the change has come to no end",
+            "the change has not come to an end",
         ))
     })
 }

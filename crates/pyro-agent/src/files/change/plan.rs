@@ -195,7 +195,7 @@ pub(crate) fn find(tree: &mut Cursor, path: &[u8]) -> Result<Option<FileStat>, F
 fn in_the_way(new: EntryKind, old: EntryKind) -> &'static str {
     match (new, old) {
         (_, EntryKind::Directory) => "is a folder, and something else was to take its place",
-        (EntryKind::Directory, _) => "is no folder, and a folder was to take its place",
+        (EntryKind::Directory, _) => "is not a folder, and a folder was to take its place",
         (_, EntryKind::Symlink) => "is a symbolic link, and a file was to take its place",
         (_, EntryKind::File) => "is a file, and a symbolic link was to take its place",
         (_, EntryKind::Special) => "is a FIFO, a socket or a device, which nothing replaces",

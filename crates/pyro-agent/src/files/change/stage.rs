@@ -96,7 +96,7 @@ impl Stage {
             MemberKind::Folder => self.folder(path, member),
             _ if name.is_empty() => Err(FileError::bad_path(
                 &path,
-                "the archive has no folder there but something else",
+                "the archive has something there that is not a folder",
             )),
             MemberKind::File => self.file(&path, member, archive),
             MemberKind::Symlink => self.symlink(&path, member),
@@ -185,7 +185,7 @@ impl Stage {
             let target = path::shown(&target);
             FileError::bad_path(
                 path,
-                format!("it is another name for {target}, which is no file of the archive"),
+                format!("it is another name for {target}, which is not a file of the archive"),
             )
         };
         let (target_folder, target_name) = self

@@ -196,7 +196,7 @@ impl Tree<'_> {
         reader: &mut ArchiveReader<R>,
     ) -> Result<(), ExportError> {
         let name = relative(&member.name)
-            .map_err(|bad| hostile(&member.name, format!("is no name below it: {bad}")))?;
+            .map_err(|bad| hostile(&member.name, format!("is not a name below it: {bad}")))?;
         if let MemberKind::Special(what) = member.kind {
             self.skip(&name, what);
             return Ok(());
@@ -205,7 +205,7 @@ impl Tree<'_> {
             Ok(()) => self.progress.entries += u64::from(!name.is_empty()),
             Err(Errno::EEXIST) => return Err(hostile(&name, "is there twice")),
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
-                return Err(hostile(&name, "is below something that is no folder"));
+                return Err(hostile(&name, "is below something that is not a folder"));
             }
             // Names that this file system does not take.
             Err(errno @ (Errno::EILSEQ | Errno::ENAMETOOLONG | Errno::EINVAL)) => {
@@ -247,10 +247,13 @@ impl Tree<'_> {
             MemberKind::Symlink { target } => Ok(put_symlink(folder, &last, target, member)),
             MemberKind::HardLink { target } => {
                 let target = relative(target)
-                    .map_err(|bad| hostile(target, format!("is no name to link to: {bad}")))?;
+                    .map_err(|bad| hostile(target, format!("is not a name to link to: {bad}")))?;
                 let linked = link(&mut self.link_folders, &target, folder, &last);
                 if linked == Err(Errno::ENOENT) {
-                    return Err(hostile(name, "is a hard link to no file before it"));
+                    return Err(hostile(
+                        name,
+                        "is a hard link to something that is not a file before it",
+                    ));
                 }
                 Ok(linked)
             }

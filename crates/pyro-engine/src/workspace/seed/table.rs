@@ -55,7 +55,7 @@ impl Table {
                 if let Some(parent) = self.rows.get(above)
                     && parent.member.kind != MemberKind::Folder
                 {
-                    let why = format!("is below `{}`, which is no folder", shown(above));
+                    let why = format!("is below `{}`, which is not a folder", shown(above));
                     return Err(SeedError::refused(name, why));
                 }
                 above = split(above).0;
@@ -67,7 +67,8 @@ impl Table {
                     .is_some_and(|first| first.at < row.at && is_linkable(&first.member.kind));
                 if !fits {
                     let target = shown(target);
-                    let why = format!("is a hard link to `{target}`, which is no file before it");
+                    let why =
+                        format!("is a hard link to `{target}`, which is not a file before it");
                     return Err(SeedError::refused(name, why));
                 }
             }
@@ -149,7 +150,7 @@ pub(super) fn fit(member: Member) -> Result<Option<Member>, SeedError> {
         _ if name.is_empty() => {
             return Err(SeedError::refused(
                 &member.name,
-                "is the root and no folder",
+                "is the root and not a folder",
             ));
         }
         MemberKind::Special(what) => {

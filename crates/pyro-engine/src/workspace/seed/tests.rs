@@ -383,10 +383,10 @@ fn unsafe_archives_are_refused_by_name() {
         (symbolic("l", "/etc"), "outside"),
         (symbolic("dir/l", "../../x"), "outside"),
         (link("h", "../x"), "outside"),
-        (link("h", "nothing"), "no file before it"),
-        (link("h", "dir"), "no file before it"),
+        (link("h", "nothing"), "not a file before it"),
+        (link("h", "dir"), "not a file before it"),
         (file("dir", ""), "both as a folder"),
-        (file("s/below", ""), "no folder"),
+        (file("s/below", ""), "not a folder"),
         (file(".", "x"), "root"),
     ] {
         let name = String::from_utf8(member.0.name.clone()).unwrap();

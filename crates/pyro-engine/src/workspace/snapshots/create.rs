@@ -183,7 +183,7 @@ impl Engine {
             .map_err(|error| broke(&error))?
             .map_err(|error| {
                 Error::new(ErrorCode::Damaged, what)
-                    .because("what is on its disk makes no file system that could be gone back to")
+                    .because("what is on its disk is not a file system that one could go back to")
                     .caused_by(&error)
                     .hint("Nothing was changed. `pyro workspace export` still takes files out")
             })

@@ -31,7 +31,9 @@ pub(super) enum LayerError {
     Unusable { source: Fault },
     #[error("the disk layer {layer} cannot be read: {source}")]
     Read { layer: String, source: io::Error },
-    #[error("{layer} is no qcow2 image, and only one of those lets the disk below shine through")]
+    #[error(
+        "{layer} is not a qcow2 image, and only one of those lets the disk below shine through"
+    )]
     Format { layer: String },
     #[error("the disk layer {layer} has {found} bytes, the disk has {wanted}")]
     Size {
@@ -43,7 +45,7 @@ pub(super) enum LayerError {
     NoDisk,
     #[error("the disk layer was not added: {source}")]
     Monitor { source: QmpError },
-    #[error("{layer} is no layer of the disk between its bottom and its top")]
+    #[error("{layer} is not a layer of the disk between its bottom and its top")]
     NotBetween { layer: String },
     #[error("a layer is being taken out of the disk already")]
     Merging,
