@@ -152,8 +152,9 @@ BOUNDS = "timeout_seconds must be between 1 and 4294967295"
         ({"command": "true", "timeout_seconds": 10**9999}, f"{BOUNDS}, not 0x"),
         ({"command": "true", "timeout_seconds": math.nan}, f"{WHOLE}, not NaN"),
         ({"command": "true", "timeout_seconds": True}, f"{WHOLE}, not `true`"),
-        ({"command": "true", "secret_env": {1: "A"}}, "a dictionary whose keys are no text"),
-        ({"command": "true", "secret_env": {"A": b"A"}}, "secret_env.A must be text, not bytes"),
+        ({"command": "true", "secret_env": {1: "A"}}, "secret_env must be an object, not a dictionary whose keys"),
+        ({"command": "true", "secret_env": {"A": 2**70}}, "A part of secret_env must be text"),
+        ({"command": "true", "secret_env": {"A": b"A"}}, "A part of secret_env must be text, not bytes"),
     ],
 )
 def test_values_of_a_wrong_type_are_refused(workspace, arguments, words):

@@ -36,6 +36,7 @@ impl Arguments {
                 name: name.to_owned(),
                 wanted,
                 about: wanted.get("description").and_then(Value::as_str),
+                secret: wanted.get("writeOnly") == Some(&Value::Bool(true)),
             }),
             None => Err(self.unknown(name)),
         }
@@ -91,6 +92,8 @@ pub struct Place<'s> {
     wanted: &'s Value,
     /// What the argument is for.
     about: Option<&'s str>,
+    /// What was given is not repeated.
+    secret: bool,
 }
 
 impl<'s> Place<'s> {
@@ -100,6 +103,7 @@ impl<'s> Place<'s> {
             name: name.to_owned(),
             wanted: &Value::Null,
             about: None,
+            secret: false,
         }
     }
 
@@ -120,43 +124,58 @@ impl<'s> Place<'s> {
     }
 
     fn part(&self, name: String, wanted: Option<&'s Value>) -> Place<'s> {
-        // Neither the name of a part nor its value may be repeated where either may be secret.
-        if self.is_secret() {
-            return self.clone();
-        }
         Place {
-            name,
+            // The key of a part may be a secret, too.
+            name: match self.secret {
+                true => format!("A part of {}", self.argument()),
+                false => name,
+            },
             wanted: wanted.unwrap_or(&Value::Null),
             about: self.about,
+            secret: self.secret,
         }
     }
 
-    /// Refuses what was given: `shown` in words, such as `` `3` `` or `bytes`.
-    pub fn refuse(&self, shown: &str) -> Error {
+    /// Refuses what was given: `kind` says what it is without repeating it, such as `bytes`.
+    pub fn refuse(&self, kind: &str) -> Error {
         let wanted = match self.kind() {
             "string" => "text",
             "integer" => "a whole number",
             "boolean" => "true or false",
             "array" => "a list",
             "object" => "an object",
-            _ => return Error::invalid(format!("{} cannot be {shown}", self.name)),
+            _ if kind.is_empty() => return Error::invalid(format!("{} cannot be used", self.name)),
+            _ => return Error::invalid(format!("{} cannot be {kind}", self.name)),
         };
-        let error = match self.is_secret() {
-            true => format!("{} must be {wanted}", self.name),
-            false => format!("{} must be {wanted}, not {shown}", self.name),
+        let not = match kind {
+            "" => String::new(),
+            _ => format!(", not {kind}"),
         };
-        let argument = self.name.split(['.', '[']).next().unwrap_or_default();
+        let error = Error::invalid(format!("{} must be {wanted}{not}", self.name));
         match self.about {
-            Some(about) => Error::invalid(error).hint(format!("`{argument}` is for: {about}")),
-            None => Error::invalid(error),
+            Some(about) => error.hint(format!("`{}` is for: {about}", self.argument())),
+            None => error,
         }
+    }
+
+    fn refuse_value(&self, value: &Value) -> Error {
+        match self.secret {
+            true => self.refuse(""),
+            false => self.refuse(&shown(value)),
+        }
+    }
+
+    /// The argument that this is, or is a part of.
+    fn argument(&self) -> &str {
+        let name = self.name.strip_prefix("A part of ").unwrap_or(&self.name);
+        name.split(['.', '[']).next().unwrap_or_default()
     }
 
     /// Refuses a whole number that no type of numbers holds, by its digits.
     pub fn refuse_number(&self, digits: &str) -> Error {
         match self.kind() {
-            "integer" => self.out_of_bounds(digits),
-            _ => self.refuse(&format!("`{}`", shortened(digits))),
+            "integer" if !self.secret => self.out_of_bounds(digits),
+            _ => self.refuse_value(&Value::from(digits)),
         }
     }
 
@@ -167,10 +186,6 @@ impl<'s> Place<'s> {
             Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str).unwrap_or_default(),
             _ => "",
         }
-    }
-
-    fn is_secret(&self) -> bool {
-        self.wanted.get("writeOnly") == Some(&Value::Bool(true))
     }
 
     /// A value in the form that the schema asks for.
@@ -188,11 +203,11 @@ impl<'s> Place<'s> {
                 (None, Some(real)) if real.fract() == 0.0 => {
                     Err(self.out_of_bounds(&format!("{real:e}")))
                 }
-                _ => Err(self.refuse(&shown(&Value::Number(number)))),
+                _ => Err(self.refuse_value(&Value::Number(number))),
             },
             ("integer", Value::String(text)) => match text.trim().parse::<i128>() {
                 Ok(whole) => self.in_bounds(whole),
-                Err(_) => Err(self.refuse(&shown(&Value::String(text)))),
+                Err(_) => Err(self.refuse_value(&Value::String(text))),
             },
             ("boolean", value @ Value::Bool(_)) => Ok(value),
             ("object", Value::Object(fields)) => self.fitting_fields(fields),
@@ -200,14 +215,14 @@ impl<'s> Place<'s> {
             (_, value) => match from_text(kind, &value) {
                 Some(read) if read.is_boolean() => Ok(read),
                 Some(read) => self.fitting(read),
-                None => Err(self.refuse(&shown(&value))),
+                None => Err(self.refuse_value(&value)),
             },
         }
     }
 
     fn fitting_items(&self, items: Vec<Value>) -> Result<Value, Error> {
         // The parser of secrets says what is wrong with one without repeating it.
-        if self.is_secret() {
+        if self.secret {
             return Ok(items.into());
         }
         let items = items.into_iter().enumerate();
@@ -385,6 +400,11 @@ mod tests {
                 },
                 "mode": { "type": "string", "enum": ["off", "on"] },
                 "secrets": { "type": "array", "writeOnly": true },
+                "variables": {
+                    "type": "object",
+                    "writeOnly": true,
+                    "additionalProperties": { "type": "string" },
+                },
             },
             "required": ["id"],
         });
@@ -497,6 +517,11 @@ mod tests {
             (
                 json!({ "id": "a", "secrets": "TOKEN=hunter2" }),
                 "secrets must be a list",
+                "",
+            ),
+            (
+                json!({ "id": "a", "variables": { "hunter2": 7 } }),
+                "A part of variables must be text",
                 "",
             ),
             (
