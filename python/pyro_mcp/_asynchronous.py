@@ -6,6 +6,8 @@ import asyncio
 
 from ._async_methods import AsyncMethods, AsyncWorkspaceMethods
 from ._client import Pyro, VmManager
+from ._given import heard_by, to_attach
+from ._names import methods_of
 from ._workspace import entered, known, note_left
 from .errors import PyroError, UnknownWorkspaceError
 
@@ -60,15 +62,17 @@ class AsyncPyro(AsyncMethods):
         """A workspace that exists already, whose methods leave out the id.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name.
+            workspace_id: Its id, a beginning of it, or its name. The first use looks whether it
+                is there.
         """
-        return AsyncWorkspace(self, workspace_id=workspace_id)
+        return AsyncWorkspace(self, workspace_id=to_attach(workspace_id))
 
     async def _call(
         self, operation: str, arguments: dict[str, Any], on_output: OnOutput | None = None
     ) -> Any:
+        heard = heard_by(on_output)
         engine = self._plain.manager._engine
-        call = engine.start(operation, arguments, output=on_output is not None, bell=True)
+        call = engine.start(operation, arguments, output=heard, bell=True)
         return await answer(call, on_output)
 
 
@@ -129,6 +133,10 @@ class AsyncWorkspace(AsyncWorkspaceMethods):
 
     def __repr__(self) -> str:
         return f"<AsyncWorkspace {self._id or 'not created yet'}>"
+
+
+methods_of("AsyncPyro", AsyncMethods)
+methods_of("AsyncWorkspace", AsyncWorkspaceMethods)
 
 
 async def answer(call: Call, on_output: OnOutput | None = None) -> Any:

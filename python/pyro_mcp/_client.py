@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from ._given import heard_by, to_attach
 from ._methods import Methods
+from ._names import methods_of
 from ._programs import programs
 from ._pyro import Engine
 from ._server import Server
@@ -120,15 +122,20 @@ class Pyro(Methods):
         """A workspace that exists already, whose methods leave out the id.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name.
+            workspace_id: Its id, a beginning of it, or its name. The first use looks whether it
+                is there.
         """
-        return Workspace(self, workspace_id=workspace_id)
+        return Workspace(self, workspace_id=to_attach(workspace_id))
 
     def _call(
         self, operation: str, arguments: dict[str, Any], on_output: OnOutput | None = None
     ) -> Any:
-        call = self._manager._engine.start(operation, arguments, output=on_output is not None)
+        heard = heard_by(on_output)
+        call = self._manager._engine.start(operation, arguments, output=heard)
         return call.wait(on_output)
+
+
+methods_of("Pyro", Methods)
 
 
 def _text(name: str, value: object) -> str | None:
@@ -144,4 +151,8 @@ def _folder(name: str, value: object) -> str | None:
         folder = os.fsdecode(value)  # type: ignore[arg-type]
     except TypeError:
         raise InvalidArgumentError(f"{name} must be a path") from None
+    if not folder.strip():
+        raise InvalidArgumentError(
+            f"{name} is empty", hint=f"Leave {name} out for the usual folder, or give a path"
+        )
     return os.path.abspath(os.path.expanduser(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._methods import WorkspaceMethods
+from ._names import methods_of
 from .errors import PyroError, UnknownWorkspaceError, WrongStateError
 
 TYPE_CHECKING = False
@@ -66,6 +67,9 @@ class Workspace(WorkspaceMethods):
 
     def __repr__(self) -> str:
         return f"<Workspace {self._id or 'not created yet'}>"
+
+
+methods_of("Workspace", WorkspaceMethods)
 
 
 def known(workspace_id: str | None) -> str:

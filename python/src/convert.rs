@@ -2,29 +2,39 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyMapping, PySequence,
+    PySet, PyString,
+};
+use pyro_api::arguments::{Arguments, Place};
 use pyro_api::{Error, ErrorCode};
-use pythonize::{depythonize, pythonize};
-use serde_json::{Map, Value};
+use pythonize::pythonize;
+use serde_json::{Map, Number, Value};
 
-/// Arguments by name. `None` is the same as nothing.
-pub(crate) fn arguments(given: &Bound<'_, PyDict>) -> PyResult<Map<String, Value>> {
+/// Lists and dictionaries in each other that are taken; one may also hold itself.
+const DEEPEST: usize = 16;
+
+/// Arguments by name, in the form of JSON. `None` is the same as nothing.
+pub(crate) fn arguments(
+    given: &Bound<'_, PyDict>,
+    declared: Option<&Arguments>,
+) -> PyResult<Map<String, Value>> {
     let mut arguments = Map::new();
     for (name, value) in given {
         let name: String = name.extract()?;
         if !value.is_none() {
-            let value = argument(&name, &value)?;
+            let declared = declared.and_then(|declared| declared.place(&name).ok());
+            let place = declared.unwrap_or_else(|| Place::undeclared(&name));
+            let value = argument(&place, &value, DEEPEST)?;
             arguments.insert(name, value);
         }
     }
     Ok(arguments)
 }
 
-fn argument(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
-    let refused = |why: String| {
-        let error = Error::invalid(format!("{name} {why}"));
-        raised(value.py(), &error)
-    };
+fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyResult<Value> {
+    let py = value.py();
+    let refused = |shown: &str| raised(py, &place.refuse(shown));
     // Paths are text to the contract.
     let path;
     let mut value = value;
@@ -32,20 +42,78 @@ fn argument(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
         path = value.call_method0("__fspath__")?;
         value = &path;
     }
+    if value.is_none() {
+        return Ok(Value::Null);
+    }
     if let Ok(text) = value.cast::<PyString>() {
         // A name with bytes that are no UTF-8 comes with surrogates in their place.
         return text
             .to_cow()
             .map(|text| Value::String(text.into_owned()))
-            .map_err(|_| refused("is not valid Unicode".to_owned()));
+            .map_err(|_| {
+                let error = Error::invalid(format!("{} is not valid Unicode", place.name()));
+                raised(py, &error)
+            });
     }
-    depythonize(value).map_err(|_| {
-        let kind = value
-            .get_type()
-            .name()
-            .map_or_else(|_| "this".to_owned(), |name| name.to_string());
-        refused(format!("cannot be a {kind}"))
-    })
+    if let Ok(truth) = value.cast::<PyBool>() {
+        return Ok(truth.is_true().into());
+    }
+    if let Ok(number) = value.cast::<PyInt>() {
+        if let Ok(small) = number.extract::<i64>() {
+            return Ok(small.into());
+        }
+        if let Ok(large) = number.extract::<u64>() {
+            return Ok(large.into());
+        }
+        // In sixteens, as Python refuses to write the longest numbers in tens.
+        let digits = number
+            .str()
+            .or_else(|_| number.call_method1("__format__", ("#x",))?.str())?;
+        return Err(raised(py, &place.refuse_number(&digits.to_cow()?)));
+    }
+    if let Ok(real) = value.cast::<PyFloat>() {
+        let number = Number::from_f64(real.value());
+        return number
+            .map(Value::Number)
+            .ok_or_else(|| refused(&real.value().to_string()));
+    }
+    if value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>() {
+        let error = place.refuse("bytes");
+        return Err(raised(
+            py,
+            &error.hint("Pass text, as `value.decode()` makes it"),
+        ));
+    }
+    if deeper == 0 {
+        return Err(refused("lists or dictionaries that deep in each other"));
+    }
+    if let Ok(fields) = value.cast::<PyMapping>() {
+        let mut object = Map::new();
+        for pair in fields.items()?.iter() {
+            let (key, field): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+            let Ok(key) = key.extract::<String>() else {
+                return Err(refused("a dictionary whose keys are no text"));
+            };
+            let field = argument(&place.field(&key), &field, deeper - 1)?;
+            object.insert(key, field);
+        }
+        return Ok(object.into());
+    }
+    if is_a_list(value) {
+        let items = value.try_iter()?.enumerate();
+        return items
+            .map(|(index, item)| argument(&place.item(index), &item?, deeper - 1))
+            .collect();
+    }
+    let kind = value.get_type().name()?;
+    Err(refused(&format!("a value of type `{kind}`")))
+}
+
+/// Sets are taken for lists, too.
+fn is_a_list(value: &Bound<'_, PyAny>) -> bool {
+    value.cast::<PySequence>().is_ok()
+        || value.is_instance_of::<PySet>()
+        || value.is_instance_of::<PyFrozenSet>()
 }
 
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {

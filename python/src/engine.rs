@@ -79,13 +79,16 @@ impl Engine {
     ) -> PyResult<Call> {
         let process = current(py)?;
         let method = method(operation).ok_or_else(|| misuse("there is no such operation"))?;
-        let arguments = arguments(given)?;
+        let declared = method.arguments();
+        let arguments = declared
+            .tidy(arguments(given, Some(declared))?)
+            .map_err(|error| raised(py, &error))?;
         Call::begin(process, output, bell, |sink| {
             let mut caller = Caller::new().keeping_output(KEPT_OUTPUT);
             if let Some(sink) = sink {
                 caller = caller.with_events(sink);
             }
-            method(Arc::clone(&self.engine), arguments, caller)
+            (method.carry_out)(Arc::clone(&self.engine), arguments, caller)
         })
     }
 }

@@ -5,24 +5,37 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use pyro_api::arguments::{self, Arguments};
 use pyro_api::{Caller, Error, ErrorCode, Handle, Operation, Visit, visit};
 use pyro_engine::Engine;
 use serde_json::{Map, Value};
 
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Value, Error>> + Send>>;
-type Method = fn(Arc<Engine>, Map<String, Value>, Caller) -> Answering;
+
+/// How an operation is carried out, and what it takes.
+pub(crate) struct Method {
+    pub(crate) carry_out: fn(Arc<Engine>, Map<String, Value>, Caller) -> Answering,
+    arguments: OnceLock<Arguments>,
+    declared: fn() -> Arguments,
+}
+
+impl Method {
+    pub(crate) fn arguments(&self) -> &Arguments {
+        self.arguments.get_or_init(self.declared)
+    }
+}
 
 struct Methods(HashMap<&'static str, Method>);
 
 /// The method that carries out an operation.
-pub(crate) fn method(operation: &str) -> Option<Method> {
+pub(crate) fn method(operation: &str) -> Option<&'static Method> {
     static METHODS: OnceLock<Methods> = OnceLock::new();
     let methods = METHODS.get_or_init(|| {
         let mut methods = Methods(HashMap::new());
         visit::<Engine>(&mut methods);
         methods
     });
-    methods.0.get(operation).copied()
+    methods.0.get(operation)
 }
 
 impl Visit<Engine> for Methods {
@@ -31,7 +44,12 @@ impl Visit<Engine> for Methods {
         Engine: Handle<O>,
     {
         if O::NAMES.sdk.is_some() {
-            self.0.insert(O::NAMES.operation, carry_out::<O>);
+            let method = Method {
+                carry_out: carry_out::<O>,
+                arguments: OnceLock::new(),
+                declared: || Arguments::of::<O>(O::NAMES.sdk.unwrap_or_default(), &[]),
+            };
+            self.0.insert(O::NAMES.operation, method);
         }
     }
 }
@@ -45,7 +63,7 @@ where
     Engine: Handle<O>,
 {
     Box::pin(async move {
-        let operation: O = read(arguments)?;
+        let operation: O = arguments::read(arguments)?;
         operation.check()?;
         let output = engine.handle(operation, &caller).await?;
         let mut result = serde_json::to_value(&output).map_err(|error| {
@@ -58,20 +76,5 @@ where
             Some(list) => list.take(),
             None => result,
         })
-    })
-}
-
-/// Reads an operation, and says of which argument a value is refused.
-fn read<O: Operation>(arguments: Map<String, Value>) -> Result<O, Error> {
-    serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-        let name = error.path().to_string();
-        let why = error.into_inner().to_string();
-        let named = why.contains(name.split(['.', '[']).next().unwrap_or(&name));
-        match name.as_str() {
-            "." => Error::invalid(why),
-            // The parsers of the declared values say themselves which value they refuse.
-            _ if named => Error::invalid(why),
-            _ => Error::invalid(format!("{name}: {why}")),
-        }
     })
 }

@@ -78,7 +78,7 @@ impl Server {
         bell: bool,
     ) -> PyResult<Call> {
         let process = current(py)?;
-        let arguments = arguments(given)?;
+        let arguments = arguments(given, self.tools.arguments(name))?;
         Call::begin(process, false, bell, |_| self.tools.call(name, arguments))
     }
 

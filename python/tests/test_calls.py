@@ -1,5 +1,6 @@
 """Calls: results, errors, output as it comes, many threads, Ctrl-C."""
 
+import math
 import pickle
 import signal
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import eventually
 
-from pyro_mcp import Pyro, PyroError, VmManager, errors
+from pyro_mcp import AsyncPyro, Pyro, PyroError, VmManager, errors
 
 
 def test_one_command(world, pyro):
@@ -128,26 +129,87 @@ def test_the_host_is_used_only_where_that_is_allowed(world, pyro):
     assert isinstance(caught.value, RuntimeError)
 
 
+WHOLE = "timeout_seconds must be a whole number"
+BOUNDS = "timeout_seconds must be between 1 and 4294967295"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"command": 5}, "command"),
-        ({"command": b"true"}, "command"),
-        ({"command": object()}, "command cannot be a object"),
+        ({"command": 5}, "command must be text, not `5`"),
+        ({"command": b"true"}, "command must be text, not bytes"),
+        ({"command": object()}, "command must be text, not a value of type `object`"),
         ({"command": "\udcff"}, "command is not valid Unicode"),
-        ({"command": ["true"]}, "command"),
-        ({"command": " "}, "command"),
-        ({"command": "true", "timeout_seconds": "soon"}, "timeout_seconds"),
-        ({"command": "true", "timeout_seconds": -1}, "timeout_seconds"),
-        ({"command": "true", "timeout_seconds": 1.5}, "timeout_seconds"),
-        ({"command": "true", "timeout_seconds": 10**30}, "timeout_seconds"),
-        ({"command": "true", "timeout_seconds": True}, "timeout_seconds"),
+        ({"command": ["true"]}, 'command must be text, not `["true"]`'),
+        ({"command": " "}, "No command was given"),
+        ({"command": "echo a\0b"}, "The command holds a NUL byte"),
+        ({"command": None}, "needs the argument `command`"),
+        ({"command": 2**70}, "command must be text, not `1180591620717411303424`"),
+        ({"command": "true", "timeout_seconds": "soon"}, f"{WHOLE}, not `soon`"),
+        ({"command": "true", "timeout_seconds": -1}, f"{BOUNDS}, not -1"),
+        ({"command": "true", "timeout_seconds": 1.5}, f"{WHOLE}, not `1.5`"),
+        ({"command": "true", "timeout_seconds": 2**70}, f"{BOUNDS}, not 1180591620717411303424"),
+        ({"command": "true", "timeout_seconds": 10**9999}, f"{BOUNDS}, not 0x"),
+        ({"command": "true", "timeout_seconds": math.nan}, f"{WHOLE}, not NaN"),
+        ({"command": "true", "timeout_seconds": True}, f"{WHOLE}, not `true`"),
+        ({"command": "true", "secret_env": {1: "A"}}, "secret_env must be an object, not a dictionary whose keys"),
+        ({"command": "true", "secret_env": {"A": 2**70}}, "A part of secret_env must be text"),
+        ({"command": "true", "secret_env": {"A": b"A"}}, "A part of secret_env must be text, not bytes"),
     ],
 )
 def test_values_of_a_wrong_type_are_refused(workspace, arguments, words):
     with pytest.raises(errors.InvalidArgumentError) as caught:
         workspace.exec(**arguments)
-    assert words in str(caught.value)
+    assert words in caught.value.message
+    assert "expected" not in str(caught.value)
+
+
+def test_a_part_of_a_value_is_named(workspace):
+    itself = []
+    itself.append(itself)
+    for ports, words in [
+        (["x"], "published_ports[0] must be an object, not `x`"),
+        ([{"guest_port": 80}, {"guest_port": 0}], "published_ports[1].guest_port must be between 1 and 65535"),
+        ([{"host_port": 8080}], "published_ports[0] needs the field `guest_port`"),
+        (itself, "that deep in each other"),
+    ]:
+        with pytest.raises(errors.InvalidArgumentError) as caught:
+            workspace.start_service("web", command="true", published_ports=ports)
+        assert words in caught.value.message
+
+
+def test_python_and_the_tools_say_the_same(world, pyro):
+    server = pyro.create_server(profile="workspace-full")
+    for wrong in [{"environment": 3}, {"seed_path": 3}, {"labels": {"a": 5}}, {"mem_mib": 2**40}, {"mem_mib": 1e30}]:
+        given = {"environment": "debian:12", **wrong}
+        with pytest.raises(errors.InvalidArgumentError) as caught:
+            pyro.create_workspace(**given)
+        told = server.call("workspace_create", given)["structuredContent"]
+        assert (caught.value.message, caught.value.hint) == (told["error"], told.get("hint"))
+        assert next(iter(wrong)) in caught.value.message
+
+
+def test_nothing_is_started_for_a_command_that_no_guest_takes(world, pyro):
+    with pytest.raises(errors.InvalidArgumentError):
+        pyro.run_in_vm(environment="debian:12", command="a\0b", **world.allowed)
+    assert not (world.state / "pyro.db").exists()
+
+
+def test_what_cannot_be_called_hears_nothing(world, workspace):
+    with pytest.raises(errors.InvalidArgumentError) as caught:
+        workspace.exec(command="touch begun", on_output=3)
+    assert "on_output must be callable, not `3`" in str(caught.value)
+    assert workspace.list_files()["entries"] == []
+
+
+def test_a_workspace_that_is_deleted_under_a_command(world, pyro, workspace):
+    def delete(stream, what):
+        Pyro().delete_workspace(workspace.workspace_id)
+
+    with pytest.raises(errors.VmDiedError) as caught:
+        workspace.exec(command="echo begun; exec sleep 1002", on_output=delete)
+    assert "was deleted" in caught.value.message
+    assert "starts it again" not in caught.value.hint
 
 
 def test_what_python_refuses_itself(workspace, pyro):
@@ -155,8 +217,15 @@ def test_what_python_refuses_itself(workspace, pyro):
         workspace.exec()
     with pytest.raises(TypeError):
         workspace.exec("true")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError) as caught:
         pyro.exec_workspace("x", command="true", timeout=1)
+    if sys.version_info >= (3, 10):
+        assert str(caught.value).startswith("Pyro.exec_workspace()")
+    for nothing in [3, None, "", " "]:
+        with pytest.raises(errors.InvalidArgumentError):
+            pyro.attach(nothing)
+        with pytest.raises(errors.InvalidArgumentError):
+            AsyncPyro().attach(nothing)
 
 
 def test_more_bad_input(world, pyro, tmp_path):
@@ -170,7 +239,14 @@ def test_more_bad_input(world, pyro, tmp_path):
     with pytest.raises(errors.InvalidArgumentError):
         pyro.create_workspace(environment="debian:12", labels={"a": 5}, **world.allowed)
     assert pyro.list_workspaces()["count"] == 0
-    for wrong in [{"backend_name": "docker"}, {"backend_name": 5}, {"base_dir": 5}, {"manager": 5}]:
+    for wrong in [
+        {"backend_name": "docker"},
+        {"backend_name": 5},
+        {"base_dir": 5},
+        {"base_dir": ""},
+        {"cache_dir": b""},
+        {"manager": 5},
+    ]:
         with pytest.raises(errors.InvalidArgumentError):
             Pyro(**wrong)
     with pytest.raises(errors.InvalidArgumentError):

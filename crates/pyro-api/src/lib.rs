@@ -8,11 +8,13 @@
 //! **To add an operation:** a file in `operations/`, a line in the list below, a handler in
 //! `pyro-engine`, a scenario in `tests/`. Nothing else.
 
+pub mod arguments;
 pub mod caller;
 pub mod error;
 pub mod operation;
 pub mod operations;
 pub mod report;
+pub mod schema;
 pub mod values;
 
 pub use caller::{

@@ -239,14 +239,7 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
         return fail(&Error::invalid(invalid.to_string()), json);
     }
     if json {
-        let words = error.render().to_string();
-        let first = words.lines().next().unwrap_or_default();
-        let told = Error::new(
-            ErrorCode::Usage,
-            first.strip_prefix("error: ").unwrap_or(first),
-        )
-        .hint("See the command's `--help`");
-        render::error(&told, json);
+        render::error(&in_one_error(error), json);
     } else {
         let _ = error.print();
         if error.kind() == ErrorKind::UnknownArgument && takes_a_command(args) {
@@ -254,4 +247,43 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
         }
     }
     ExitCode::from(USAGE)
+}
+
+/// What clap writes in paragraphs (what is wrong, tips, the usage), in the form of every other
+/// error.
+fn in_one_error(error: &clap::Error) -> Error {
+    let words = error.render().to_string();
+    let mut paragraphs = words
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|paragraph| !paragraph.is_empty());
+    let first = paragraphs.next().unwrap_or_default();
+    let what = first.strip_prefix("error: ").unwrap_or(&first);
+    let hint: Vec<String> = paragraphs.collect();
+    let told = Error::new(ErrorCode::Usage, what);
+    match hint.is_empty() {
+        true => told.hint("See the command's `--help`"),
+        false => told.hint(hint.join(". ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usage_error_is_told_whole() {
+        let words = ["pyro", "workspace", "disk", "read"];
+        let error = crate::command().try_get_matches_from(words).unwrap_err();
+        let told = in_one_error(&error);
+        assert_eq!(
+            told.error,
+            "the following required arguments were not provided: <WORKSPACE_ID> <PATH>"
+        );
+        let hint = told.hint.unwrap();
+        assert!(
+            hint.starts_with("Usage: pyro workspace disk read <WORKSPACE_ID> <PATH>. For more"),
+            "{hint}"
+        );
+    }
 }

@@ -36,7 +36,10 @@ impl From<StoreError> for Error {
                 format!("Workspace `{id}` cannot be used"),
             )
             .caused_by(&error)
-            .hint("`pyro workspace delete` removes it; its disk layers are in its folder"),
+            .hint(
+                "`pyro workspace delete` (`workspace_delete`) removes it; its disk layers are in its \
+                 folder",
+            ),
             StoreError::Database { path, source } => {
                 let code = match source.sqlite_error_code() {
                     Some(rusqlite::ErrorCode::DiskFull) => ErrorCode::NoSpace,
@@ -74,7 +77,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         } => {
             let hint = match nearest {
                 Some(nearest) => format!("Did you mean `{nearest}`?"),
-                None => "See `pyro env list`".to_owned(),
+                None => "See `pyro env list` (`vm_list_environments`)".to_owned(),
             };
             return Error::new(
                 ErrorCode::UnknownEnvironment,
@@ -245,7 +248,7 @@ pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
     let (code, hint) = match ended.reason {
         EndReason::Expired => (
             ErrorCode::VmExpired,
-            "Give the VM more time with `--ttl-seconds`",
+            "Give the VM more time with `--ttl-seconds` (`ttl_seconds`)",
         ),
         EndReason::NoSpace => (ErrorCode::NoSpace, FREE_SPACE),
         EndReason::GuestOff => (

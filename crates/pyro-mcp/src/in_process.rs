@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use pyro_api::arguments::Arguments;
 use pyro_api::{Error, ErrorCode, Folders, HandleAll, Profile};
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value};
@@ -34,6 +35,11 @@ impl<E: HandleAll> InProcess<E> {
         offered
             .map(|offered| serde_json::to_value(&offered.tool).map_err(not_written))
             .collect()
+    }
+
+    /// What a tool takes, where there is such a tool.
+    pub fn arguments(&self, name: &str) -> Option<&Arguments> {
+        self.tools.find(name).ok().map(|tool| &tool.arguments)
     }
 
     /// What a client would get as the result, refusals included. Dropping the future ends what

@@ -15,11 +15,9 @@
 //! calls, which all lives in the engine's records; what an operation does.
 
 mod answer;
-mod arguments;
 mod in_process;
 mod model;
 mod progress;
-mod schema;
 mod server;
 mod stdio;
 mod tools;

@@ -4,14 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use pyro_api::arguments::{self, Arguments};
+use pyro_api::schema::{self, Schema};
 use pyro_api::{Caller, Effect, Error, Handle, HandleAll, Operation, Profile, Report, Text};
 use pyro_api::{Visit, visit};
 use rmcp::model::{Tool, ToolAnnotations};
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
-use crate::arguments::{self, Arguments};
-use crate::schema::{self, Schema};
 
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
 type Call<E> = fn(Arc<E>, Map<String, Value>, Caller) -> Answering;
@@ -94,13 +94,13 @@ impl<E: HandleAll> Visit<E> for Tools<E> {
             Profile::VmRun | Profile::WorkspaceCore => mcp.only_full,
         };
         let (input, description) = schema::input::<O>(left_out);
-        let tool = Tool::new(mcp.name, description, input.clone())
+        let tool = Tool::new(mcp.name, description, input)
             .with_title(mcp.title)
             .with_raw_output_schema(Arc::new(self.output::<O>(mcp.list)))
             .with_annotations(annotations(mcp.effect, mcp.open_world));
         self.offered.push(Offered {
             tool,
-            arguments: Arguments::new(mcp.name, input, left_out),
+            arguments: Arguments::of::<O>(mcp.name, left_out),
             call: call::<O, E>,
         });
     }

@@ -6,7 +6,8 @@
 //! - A cancelled call is answered at once. rmcp drops the answer, as the specification asks; some
 //!   hosts then wait for ever, and those that do not wait ignore an answer that comes late.
 //! - An array of messages (a batch, revision 2025-03-26) is taken apart and answered one by one.
-//! - A well-formed message that is no request gets its own id back in the error.
+//! - A well-formed message that is no request gets its own id back in the error, and a line that
+//!   is no JSON is answered, too.
 //! - Notifications before the first request are passed over; rmcp would end the session.
 
 use std::collections::{HashSet, VecDeque};
@@ -121,8 +122,12 @@ impl Lines {
                     None
                 }
                 Ok(value) => self.refuse_value(&value),
-                // No message, so nothing to answer; the other SDKs are silent here, too.
-                Err(_) => None,
+                Err(why) => {
+                    // Without an id, as MCP has it where none could be read.
+                    let why = format!("this line is no JSON: {why}");
+                    self.refuse(None, ErrorCode::PARSE_ERROR, why);
+                    None
+                }
             },
         }
     }

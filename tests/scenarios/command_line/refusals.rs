@@ -5,6 +5,7 @@ use pyro_tests::world::finish;
 
 crate::stories! { [process]:
     a_mistyped_command_line_is_a_usage_error,
+    a_usage_error_in_json_names_what_is_missing,
     a_value_out_of_bounds_is_a_refusal,
     a_run_without_a_command_is_refused,
     an_unknown_environment_names_the_nearest,
@@ -40,6 +41,21 @@ fn a_mistyped_command_line_is_a_usage_error(world: &World) {
         ran.json()["error"].as_str().unwrap().contains("lots"),
         "{}",
         ran.out()
+    );
+}
+
+fn a_usage_error_in_json_names_what_is_missing(world: &World) {
+    let ran = finish(&mut world.pyro(["run", "--json"]));
+    assert_eq!(ran.code(), 2);
+    let told = ran.json();
+    assert_eq!(told["code"], "usage");
+    assert!(
+        told["error"].as_str().unwrap().contains("<ENVIRONMENT>"),
+        "{told}"
+    );
+    assert!(
+        told["hint"].as_str().unwrap().contains("Usage: pyro run"),
+        "{told}"
     );
 }
 

@@ -139,6 +139,13 @@ fn nonsense_does_not_end_the_session(world: &World) {
     for nonsense in ["", "what", "{\"jsonrpc\":", "[]", "\u{feff}", "null"] {
         client.send_line(nonsense);
     }
+    // "what", an object without its end, and a mark that JSON does not have.
+    for _ in 0..3 {
+        let told = client.find("that a line is no JSON", |message| {
+            message["error"]["code"] == -32700
+        });
+        assert_eq!(told.get("id"), None, "{told}");
+    }
     client.send(&json!({ "jsonrpc": "1.0", "id": 1, "method": "ping" }));
     assert_eq!(client.answer(1)["error"]["code"], -32600);
     let unknown = client.request(2, "tools/eat", json!({}));

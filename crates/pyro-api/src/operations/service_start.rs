@@ -81,13 +81,16 @@ impl ServiceStart {
         match given.as_slice() {
             [] => Ok(None),
             [(_, name, "")] => Err(Error::invalid(format!("{name} is empty"))),
+            [(_, name, value)] if value.contains('\0') => {
+                Err(Error::invalid(format!("{name} holds a NUL byte")))
+            }
             [(kind, _, value)] => Ok(Some(Readiness::of(*kind, (*value).to_owned()))),
             several => {
                 let names: Vec<&str> = several.iter().map(|(_, name, _)| *name).collect();
                 Err(
                     Error::invalid("Only one sign of readiness can be waited for")
                         .because(format!("{} are given", names.join(" and ")))
-                        .hint("A `ready_command` can look at several things"),
+                        .hint("`--ready-command` (`ready_command`) can look at several things"),
                 )
             }
         }

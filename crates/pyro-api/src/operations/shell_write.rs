@@ -80,7 +80,10 @@ impl Operation for ShellWrite {
                 "input must have at most {MOST} bytes, not {}",
                 self.input.len()
             ))
-            .hint("Write it to a file with `workspace_file_write`, or type it in parts"));
+            .hint(
+                "Write it to a file with `pyro workspace file write` (`workspace_file_write`), or \
+                 type it in parts",
+            ));
         }
         Ok(())
     }

@@ -55,7 +55,10 @@ pub fn check_allow_net(allow: &[AllowNet], has_network: bool) -> Result<(), Erro
         return Err(
             Error::invalid("What a guest without a network may reach makes no difference")
                 .because("`--allow-net` (`allow_net`) was given and the network is off")
-                .hint("Switch it on with `--network-policy egress`, or `--network` in `pyro run`"),
+                .hint(
+                    "Switch it on: `--network` (`network`), or for a workspace \
+                     `--network-policy egress` (`network_policy`)",
+                ),
         );
     }
     if allow.len() > MOST {

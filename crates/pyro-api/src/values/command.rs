@@ -24,15 +24,27 @@ pub enum CommandLine {
 }
 
 impl CommandLine {
-    /// Refuses a command of which nothing would run.
+    /// Refuses a command of which nothing would run, or that no kernel takes.
     pub fn check(&self) -> Result<(), Error> {
         let empty = match self {
             Self::Shell(line) => line.iter().all(u8::is_ascii_whitespace),
             Self::Program(words) => words.first().is_none_or(Vec::is_empty),
         };
         if empty {
-            return Err(Error::invalid("No command was given")
-                .hint("Put the command after `--`, as in `pyro run debian:12 -- git --version`"));
+            return Err(Error::invalid("No command was given").hint(
+                "Give one, such as `git --version`; on the command line it stands after `--`, as \
+                 in `pyro run debian:12 -- git --version`",
+            ));
+        }
+        let words = match self {
+            Self::Shell(line) => std::slice::from_ref(line),
+            Self::Program(words) => words,
+        };
+        if words.iter().any(|word| word.contains(&0)) {
+            return Err(
+                Error::invalid("The command holds a NUL byte, which no command can")
+                    .hint("Write such bytes as an escape, as in `printf 'a\\0b'`"),
+            );
         }
         Ok(())
     }
@@ -156,6 +168,14 @@ mod tests {
             words(&["sh", "-c", "it's $HOME", ""]).to_string(),
             r#"sh -c 'it'"'"'s $HOME' ''"#
         );
+    }
+
+    #[test]
+    fn a_nul_byte_is_refused() {
+        for held in [words(&["a\0b"]), words(&["echo", "a\0"])] {
+            let refused = held.check().unwrap_err();
+            assert!(refused.error.contains("NUL"), "{refused:?}");
+        }
     }
 
     #[test]

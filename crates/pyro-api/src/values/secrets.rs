@@ -127,7 +127,10 @@ pub fn check_length(name: &str, length: usize) -> Result<(), Error> {
         _ => Err(Error::invalid(format!(
             "The secret `{name}` has more than {MAX_SECRET_BYTES} bytes"
         ))
-        .hint("Larger files come in with `pyro workspace sync push`, where they are not secret")),
+        .hint(
+            "Larger files come in with `pyro workspace sync push` (`workspace_sync_push`), where \
+             they are not secret",
+        )),
     }
 }
 

@@ -58,8 +58,8 @@ pub(crate) fn check(backend: Backend, has_network: bool) -> Result<(), Error> {
     )
     .because("they have the host's network, and nothing to restrict it with")
     .hint(
-        "Leave the network off (`--network-policy off`, no `--network`), or run it in a VM: \
-         `pyro doctor` says what is missing for that",
+        "Leave the network off (`--network` or `network`, `--network-policy` or \
+         `network_policy`), or run it in a VM: `pyro doctor` says what is missing for that",
     ))
 }
 

@@ -207,14 +207,14 @@ impl Engine {
         );
         Err(if names.is_empty() {
             error.hint(
-                "Give it less with `--mem-mib`, or raise PYRO_MEMORY_SHARE (a share of the host's \
+                "Give it less with `--mem-mib` (`mem_mib`), or raise PYRO_MEMORY_SHARE (a share of the host's \
                  memory between 0 and 1)",
             )
         } else {
             error
                 .because(format!("running now: {}", names.join(", ")))
                 .hint(
-                    "Wait for them, give the VM less with `--mem-mib`, or raise PYRO_MEMORY_SHARE \
+                    "Wait for them, give the VM less with `--mem-mib` (`mem_mib`), or raise PYRO_MEMORY_SHARE \
                      (a share of the host's memory between 0 and 1)",
                 )
         })

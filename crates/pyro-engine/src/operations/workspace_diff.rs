@@ -32,7 +32,7 @@ impl Handle<WorkspaceDiff> for Engine {
                 Error::new(ErrorCode::Damaged, what)
                     .because("its first state cannot be read from the disk layers on this host")
                     .caused_by(&error)
-                    .hint("`pyro workspace export` still takes its files out")
+                    .hint("`pyro workspace export` (`workspace_export`) still takes its files out")
             })?;
         Ok(Differences {
             workspace_id: id,

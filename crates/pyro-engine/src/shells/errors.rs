@@ -32,12 +32,14 @@ pub(crate) fn refused(workspace: &str, shell: &str, doing: &str, fault: Fault) -
         }
         FaultCode::Over => (
             ErrorCode::ShellEnded,
-            "What it wrote can still be read (`shell_read`); then close it (`shell_close`)",
+            "What it wrote can still be read with `pyro workspace shell read` (`shell_read`); then close \
+             it with `shell close` (`shell_close`)",
         ),
         FaultCode::Conflict => (ErrorCode::InvalidArgument, "Give more of the shell's id"),
         FaultCode::Refused => (
             ErrorCode::WrongState,
-            "Look at what it shows (`shell_read`), or interrupt it (`shell_signal`)",
+            "Look at what it shows with `pyro workspace shell read` (`shell_read`), or interrupt it with \
+             `shell signal` (`shell_signal`)",
         ),
         _ => (ErrorCode::Internal, OPEN_ANOTHER),
     };
@@ -57,7 +59,10 @@ pub(crate) fn only_in_guests(workspace: &str) -> Error {
         format!("Workspace `{workspace}` has no interactive shells"),
     )
     .because("its commands run on this host and not in a VM")
-    .hint("Create a workspace without `--allow-host-compat`, or use `pyro workspace exec`")
+    .hint(
+        "Create a workspace without `--allow-host-compat` (`allow_host_compat`), or use \
+         `pyro workspace exec` (`workspace_exec`)",
+    )
 }
 
 pub(crate) fn no_terminal() -> Error {

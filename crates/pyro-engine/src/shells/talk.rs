@@ -14,7 +14,7 @@ use super::errors::{all_gone, only_in_guests, refused};
 use crate::engine::Engine;
 use crate::machine::link;
 use crate::store::StoredWorkspace;
-use crate::workspace::errors::{link_broken, went_away};
+use crate::workspace::errors::{STOP_IT, link_broken};
 use crate::workspace::find::last_words;
 use crate::workspace::lock::Hold;
 
@@ -123,7 +123,7 @@ impl Engine {
         error: &FrameError,
     ) -> Error {
         match error {
-            FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => went_away(
+            FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => self.went_away(
                 &stored.record.workspace_id,
                 about.doing,
                 last_words(&self.vm_of(stored)),
@@ -148,5 +148,5 @@ pub(crate) fn nonsense(stored: &StoredWorkspace, about: About<'_>) -> Error {
             stored.record.workspace_id, about.doing
         ),
     )
-    .hint("`pyro workspace stop`, then use it again: its files are kept")
+    .hint(STOP_IT)
 }

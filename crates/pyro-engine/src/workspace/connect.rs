@@ -5,7 +5,7 @@ use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_wire::fault::FaultCode;
 use tokio::net::UnixStream;
 
-use super::errors::{link_broken, refused, went_away};
+use super::errors::{STOP_IT, WHAT_IS_THERE, link_broken, refused};
 use super::files::FilesError;
 use super::find::last_words;
 use super::lock::Hold;
@@ -73,7 +73,7 @@ impl Engine {
         }
         Err(match last {
             Some(error) => link_broken(&id, doing, &error),
-            None => went_away(&id, doing, None),
+            None => self.went_away(&id, doing, None),
         })
     }
 
@@ -115,17 +115,21 @@ impl Engine {
     ) -> Error {
         let ended = || {
             let id = &stored.record.workspace_id;
-            went_away(id, doing, last_words(&self.vm_of(stored)))
+            self.went_away(id, doing, last_words(&self.vm_of(stored)))
         };
         match error {
             FilesError::Refused { fault } if fault.code == FaultCode::Over => ended(),
+            // Not of the kind that was asked for.
+            FilesError::Refused { fault } if fault.code == FaultCode::Refused => {
+                refused(what.to_owned(), fault).hint(WHAT_IS_THERE)
+            }
             FilesError::Refused { fault } => refused(what.to_owned(), fault),
             FilesError::Own(error) => error,
             FilesError::Broken { .. } => ended(),
             FilesError::Silent | FilesError::Nonsense(_) => {
                 Error::new(ErrorCode::VmDied, what.to_owned())
                     .because(error)
-                    .hint("`pyro workspace stop`, then use it again: its files are kept")
+                    .hint(STOP_IT)
             }
         }
     }

@@ -4,12 +4,20 @@ use pyro_api::{Error, ErrorCode};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
+use crate::engine::Engine;
 use crate::machine::link::LinkError;
 
 const START_AGAIN: &str = "Its files are kept; the next use starts it again";
 
-const AFTER_AN_END: &str = "What was on its disk is kept, unless it was reset or deleted; what a \
-    command wrote in the last seconds may be missing. The next use starts it again";
+const AFTER_AN_END: &str = "What was on its disk is kept, unless it was reset; what a command \
+    wrote in the last seconds may be missing. The next use starts it again";
+
+pub(crate) const WHAT_IS_THERE: &str =
+    "`pyro workspace file list` (`workspace_file_list`) shows what is there";
+
+/// Of a guest that does not answer as it should.
+pub(crate) const STOP_IT: &str =
+    "Stop it with `pyro workspace stop` (`workspace_stop`) and use it again: its files are kept";
 
 pub(crate) fn unknown(reference: &str) -> Error {
     Error::new(
@@ -38,12 +46,26 @@ pub(crate) fn link_broken(id: &str, doing: &str, error: &LinkError) -> Error {
     .hint(START_AGAIN)
 }
 
-pub(crate) fn went_away(id: &str, doing: &str, ended: Option<Ended>) -> Error {
+impl Engine {
+    /// The VM of a workspace went away under a request; perhaps with the workspace.
+    pub(crate) fn went_away(&self, id: &str, doing: &str, ended: Option<Ended>) -> Error {
+        // A record goes before its VM does.
+        match self.store().and_then(|store| Ok(store.has_workspace(id)?)) {
+            Ok(false) => Error::new(
+                ErrorCode::VmDied,
+                format!("Workspace `{id}` was deleted before it could {doing}"),
+            )
+            .hint("Its files are gone; `pyro workspace create` (`workspace_create`) makes another"),
+            _ => vm_went_away(id, doing, ended),
+        }
+    }
+}
+
+pub(crate) fn vm_went_away(id: &str, doing: &str, ended: Option<Ended>) -> Error {
     let (code, why) = match ended {
         None => (
             ErrorCode::VmDied,
-            "its VM was stopped, reset or deleted meanwhile, or its supervisor was killed"
-                .to_owned(),
+            "its VM was stopped or reset meanwhile, or its supervisor was killed".to_owned(),
         ),
         Some(ended) => (
             match ended.reason {
@@ -87,10 +109,7 @@ pub(crate) fn service_refused(what: String, fault: Fault) -> Error {
 /// What the agent answered to a request about files.
 pub(crate) fn refused(what: String, fault: Fault) -> Error {
     let (code, hint) = match fault.code {
-        FaultCode::NotFound => (
-            ErrorCode::UnknownFile,
-            "`workspace_file_list` shows what is there",
-        ),
+        FaultCode::NotFound => (ErrorCode::UnknownFile, WHAT_IS_THERE),
         FaultCode::BadPath => (
             ErrorCode::BadPath,
             "Give a path below `/workspace` whose folders are not links",

@@ -8,7 +8,7 @@ use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult};
 use pyro_api::{Caller, Error, Event};
 
 use super::connect::Connected;
-use super::errors::{refused, unknown, went_away};
+use super::errors::{refused, unknown};
 use super::find::last_words;
 use super::interrupted::Unfinished;
 use super::lock::Hold;
@@ -98,7 +98,7 @@ impl Engine {
                 let vm = self.vm_of(&stored);
                 // It may still be writing down why.
                 let _ = end::wait_until_gone(&vm, end::GOING).await;
-                return Err(went_away(id, doing, last_words(&vm)));
+                return Err(self.went_away(id, doing, last_words(&vm)));
             }
         };
 

@@ -84,7 +84,8 @@ pub(crate) fn unfit(error: ExportError) -> Error {
         }
         ExportError::Hostile { .. } | ExportError::Archive { .. } => (
             ErrorCode::GuestIo,
-            "Nothing was written. If the guest is not hostile, `pyro workspace stop` and try again",
+            "Nothing was written. If the guest is not hostile, stop it with `pyro workspace stop` \
+             (`workspace_stop`) and try again",
         ),
     };
     Error::new(code, "The files could not be copied out")

@@ -195,7 +195,8 @@ fn unfit(error: &PatchError) -> Error {
     )
     .caused_by(error)
     .hint(
-        "Read the file as it is now (`workspace_file_read`) and make the patch from that, or \
-             write the whole file (`workspace_file_write`)",
+        "Read the file as it is now with `pyro workspace file read` (`workspace_file_read`) and \
+         make the patch from that, or write the whole file with `file write` \
+         (`workspace_file_write`)",
     )
 }

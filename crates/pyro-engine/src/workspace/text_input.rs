@@ -60,7 +60,7 @@ fn read(what: &str, path: &PathBuf, input: Option<Box<dyn Read + Send>>) -> Resu
             "byte {} is not part of a character",
             error.utf8_error().valid_up_to()
         ))
-        .hint("Binary files come in with `pyro workspace sync push`")
+        .hint("Binary files come in with `pyro workspace sync push` (`workspace_sync_push`)")
     })
 }
 
@@ -69,5 +69,8 @@ fn too_long(what: &str) -> Error {
         ErrorCode::InvalidArgument,
         format!("The {what} is longer than {LIMIT} bytes"),
     )
-    .hint("Larger files come in with `pyro workspace sync push`, or are made by a command")
+    .hint(
+        "Larger files come in with `pyro workspace sync push` (`workspace_sync_push`), or are made \
+         by a command",
+    )
 }

@@ -19,7 +19,8 @@ pub(crate) fn layers_failed(what: String, error: &LayersError) -> Error {
         ),
         LayersError::Read { .. } | LayersError::Damaged { .. } => (
             ErrorCode::Damaged,
-            "Nothing was changed. Another snapshot may be sound: `pyro workspace reset --snapshot`",
+            "Nothing was changed. Another snapshot may be sound: `pyro workspace reset --snapshot` \
+             (`workspace_reset`)",
         ),
     };
     Error::new(code, what).caused_by(error).hint(hint)

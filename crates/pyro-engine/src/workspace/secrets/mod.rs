@@ -20,7 +20,7 @@ use pyro_wire::redaction::Redaction;
 use pyro_wire::secrets::{InstallSecrets, Secret, SecretValue};
 use tokio::time::timeout;
 
-use super::errors::{link_broken, refused, went_away};
+use super::errors::{link_broken, refused};
 use super::find::last_words;
 use crate::core_dumps::NoCoreDumps;
 use crate::engine::Engine;
@@ -154,7 +154,7 @@ impl Engine {
                 fault,
             )),
             Ok(Ok(AgentReply::Ready(_) | AgentReply::Used { .. }) | Err(_)) => {
-                Err(went_away(id, doing, last_words(vm)))
+                Err(self.went_away(id, doing, last_words(vm)))
             }
             Err(_) => Err(Error::new(
                 ErrorCode::VmDied,

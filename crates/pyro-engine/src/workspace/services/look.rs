@@ -8,7 +8,7 @@ use super::kept::note;
 use crate::engine::Engine;
 use crate::machine::{end, link, now};
 use crate::store::{KeptLog, StoredService, StoredWorkspace};
-use crate::workspace::errors::{service_refused, went_away};
+use crate::workspace::errors::{STOP_IT, service_refused};
 use crate::workspace::find::last_words;
 
 /// How long after its record the agent may not know of a service: another process is about to start
@@ -156,10 +156,10 @@ impl Engine {
         match error {
             AgentError::Refused { fault } => service_refused(what, fault),
             AgentError::CallerGone => crate::machine::start::cancelled(),
-            AgentError::Broken { .. } => went_away(id, doing, last_words(&self.vm_of(stored))),
+            AgentError::Broken { .. } => self.went_away(id, doing, last_words(&self.vm_of(stored))),
             AgentError::Silent | AgentError::Nonsense => Error::new(ErrorCode::VmDied, what)
                 .because(error)
-                .hint("`pyro workspace stop`, then use it again: its files are kept"),
+                .hint(STOP_IT),
         }
     }
 }

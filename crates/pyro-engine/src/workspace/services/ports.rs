@@ -24,7 +24,10 @@ pub(crate) fn may_publish(stored: &StoredWorkspace, wishes: &PortWishes) -> Resu
         ),
     )
     .because(format!("its network policy is `{}`", record.network_policy))
-    .hint("Create one with `--network-policy egress+published-ports`, or reach the service with `workspace exec`"))
+    .hint(
+        "Create one with `--network-policy egress+published-ports` (`network_policy`), or reach the \
+         service with `pyro workspace exec` (`workspace_exec`)",
+    ))
 }
 
 impl Engine {

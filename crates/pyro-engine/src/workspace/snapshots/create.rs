@@ -185,7 +185,10 @@ impl Engine {
                 Error::new(ErrorCode::Damaged, what)
                     .because("what is on its disk is not a file system that one could go back to")
                     .caused_by(&error)
-                    .hint("Nothing was changed. `pyro workspace export` still takes files out")
+                    .hint(
+                        "Nothing was changed. `pyro workspace export` (`workspace_export`) still \
+                         takes files out",
+                    )
             })
     }
 }
@@ -233,7 +236,10 @@ fn may_be_called(stored: &StoredWorkspace, name: &str) -> Result<(), Error> {
             ErrorCode::Conflict,
             format!("Workspace `{id}` has {MOST} snapshots, and no more are kept"),
         )
-        .hint("Delete one that is not needed with `pyro workspace snapshot delete`"));
+        .hint(
+            "Delete one that is not needed with `pyro workspace snapshot delete` \
+             (`snapshot_delete`)",
+        ));
     }
     Ok(())
 }

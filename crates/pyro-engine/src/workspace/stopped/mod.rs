@@ -39,7 +39,10 @@ impl Engine {
                 format!("Workspace `{id}` has no disk"),
             )
             .because("its commands run on the host itself (`host_compat`)")
-            .hint("`pyro workspace file list` and `file read` work there"));
+            .hint(
+                "`pyro workspace file list` (`workspace_file_list`) and `file read` \
+                 (`workspace_file_read`) work there",
+            ));
         };
         // A start whose process was killed has not said so.
         if stored.record.state != VmState::Stopped || self.vm_of(&stored).is_alive() {
@@ -96,8 +99,8 @@ pub(crate) fn unreadable(what: &str, id: &str, error: &TreeError) -> Error {
         TreeError::NotClean => (
             ErrorCode::Damaged,
             format!(
-                "Its VM ended before it could put its disk in order. `pyro workspace start {id}` and \
-                 then `stop` does that"
+                "Its VM ended before it could put its disk in order. `pyro workspace start {id}` \
+                 (`workspace_start`) and then `stop` (`workspace_stop`) does that"
             ),
         ),
         TreeError::TooLarge { .. } => (
@@ -106,7 +109,9 @@ pub(crate) fn unreadable(what: &str, id: &str, error: &TreeError) -> Error {
         ),
         _ => (
             ErrorCode::Damaged,
-            format!("Another state may be sound: `pyro workspace snapshot list {id}`"),
+            format!(
+                "Another state may be sound: `pyro workspace snapshot list {id}` (`snapshot_list`)"
+            ),
         ),
     };
     Error::new(code, what).caused_by(error).hint(hint)

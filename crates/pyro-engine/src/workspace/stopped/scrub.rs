@@ -58,7 +58,10 @@ pub(super) fn agent_files(tree: &Tree, image: &Path, what: &str) -> Result<(), E
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(ErrorCode::Damaged, what)
             .because("`debugfs` could not take the agent's own files out of the copy")
-            .hint("`pyro workspace export` still takes files out of the started workspace")),
+            .hint(
+                "`pyro workspace export` (`workspace_export`) still takes files out of the started \
+                 workspace",
+            )),
         Err(error) => Err(host_io(what, &error)),
     }
 }

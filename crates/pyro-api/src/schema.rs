@@ -1,20 +1,21 @@
-//! The schemas of a tool: those of its declared types, made flat and small.
+//! The schemas of an operation: those of its declared types, made flat and small.
 //!
 //! A host hands the whole list of tools to its model at the start of every conversation, so each
 //! word here costs. No `$ref`, no titles, no formats, no names of types.
 
-use pyro_api::Operation;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-pub(crate) type Schema = Map<String, Value>;
+use crate::Operation;
+
+pub type Schema = Map<String, Value>;
 
 /// A bound that is only the end of the number type says nothing.
 const LARGEST: [u64; 2] = [u32::MAX as u64, u64::MAX];
 
 /// What an operation takes, without the arguments that are not offered, and its doc comment.
-pub(crate) fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
+pub fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
     let mut schema = root::<O>(SchemaSettings::draft2020_12().for_deserialize());
     let words = match schema.shift_remove("description") {
         Some(Value::String(words)) => paragraphs(&words),
@@ -29,11 +30,23 @@ pub(crate) fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
     (schema, words)
 }
 
+/// The same with every bound, for checking what is given.
+pub(crate) fn checking<O: Operation>(not_offered: &[&str]) -> Schema {
+    let mut schema = root::<O>(SchemaSettings::draft2020_12().for_deserialize());
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.retain(|name, _| !not_offered.contains(&name.as_str()));
+        for property in properties.values_mut() {
+            shrink(property, Words::KeepBounds);
+        }
+    }
+    schema
+}
+
 /// What a tool answers when it succeeds.
 ///
 /// Nothing is required and nothing is forbidden: clients check the facts of an error against this
 /// as well, and there all of these fields are missing.
-pub(crate) fn output<T: JsonSchema>(list: Option<&str>) -> Schema {
+pub fn output<T: JsonSchema>(list: Option<&str>) -> Schema {
     let mut schema = root::<T>(SchemaSettings::draft2020_12().for_serialize());
     let mut properties = match schema.shift_remove("properties") {
         Some(Value::Object(properties)) => properties,
@@ -59,7 +72,7 @@ const WORTH_A_REFERENCE: usize = 8;
 
 /// Says of an answer that holds all that an earlier tool answers with, too, just that, and
 /// describes what is beyond it. Schemas of different tools have no other way to share.
-pub(crate) fn refer(schema: &mut Schema, tool: &str, earlier: &Schema) -> bool {
+pub fn refer(schema: &mut Schema, tool: &str, earlier: &Schema) -> bool {
     let (Some(Value::Object(own)), Some(Value::Object(known))) =
         (schema.get_mut("properties"), earlier.get("properties"))
     else {
@@ -84,7 +97,7 @@ pub(crate) fn refer(schema: &mut Schema, tool: &str, earlier: &Schema) -> bool {
 /// What the contract calls a list that is the whole answer.
 const RESULT: &str = "result";
 
-pub(crate) fn renamed(name: String, list: &str) -> String {
+pub fn renamed(name: String, list: &str) -> String {
     if name == list {
         RESULT.to_owned()
     } else {
@@ -111,6 +124,8 @@ fn root<T: JsonSchema>(settings: SchemaSettings) -> Schema {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Words {
     Keep,
+    /// And bounds that say nothing, too.
+    KeepBounds,
     /// Names of fields speak for themselves, and few hosts show a model what a result looks like.
     Drop,
 }
@@ -118,7 +133,9 @@ enum Words {
 fn shrink(schema: &mut Value, words: Words) {
     let Value::Object(map) = schema else { return };
     map.shift_remove("title");
-    map.shift_remove("format");
+    if words != Words::KeepBounds {
+        map.shift_remove("format");
+    }
     match words {
         Words::Drop => {
             for word in ["description", "default", "required"] {
@@ -128,17 +145,18 @@ fn shrink(schema: &mut Value, words: Words) {
                 map.shift_remove(limit);
             }
         }
-        Words::Keep => {
+        Words::Keep | Words::KeepBounds => {
             if let Some(Value::String(text)) = map.get_mut("description") {
                 *text = paragraphs(text);
                 if text.matches(". ").count() == 0 && text.ends_with('.') {
                     text.pop();
                 }
             }
-            if map
-                .get("maximum")
-                .and_then(Value::as_u64)
-                .is_some_and(|bound| LARGEST.contains(&bound))
+            if words == Words::Keep
+                && map
+                    .get("maximum")
+                    .and_then(Value::as_u64)
+                    .is_some_and(|bound| LARGEST.contains(&bound))
             {
                 map.shift_remove("maximum");
             }
