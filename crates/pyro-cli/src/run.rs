@@ -202,6 +202,8 @@ pub(crate) fn fail(error: &Error, json: bool) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
+const AFTER_DASHES: &str = "Put the command after `--`, as in `… -- git --version`";
+
 /// Whether the typed command is one that runs another, which stands after `--`.
 fn takes_a_command(args: &[OsString]) -> bool {
     let root = crate::command();
@@ -238,12 +240,18 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
     if let Some(invalid) = source.and_then(|source| source.downcast_ref::<InvalidText>()) {
         return fail(&Error::invalid(invalid.to_string()), json);
     }
+    let misplaced = error.kind() == ErrorKind::UnknownArgument && takes_a_command(args);
     if json {
-        render::error(&in_one_error(error), json);
+        let mut told = in_one_error(error);
+        if misplaced {
+            let more = told.hint.unwrap_or_default();
+            told.hint = Some(format!("{AFTER_DASHES}. {more}"));
+        }
+        render::error(&told, json);
     } else {
         let _ = error.print();
-        if error.kind() == ErrorKind::UnknownArgument && takes_a_command(args) {
-            say("hint: Put the command after `--`, as in `… -- git --version`");
+        if misplaced {
+            say(&format!("hint: {AFTER_DASHES}"));
         }
     }
     ExitCode::from(USAGE)

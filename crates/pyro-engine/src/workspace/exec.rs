@@ -6,6 +6,7 @@ use std::time::Instant;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult};
 use pyro_api::{Caller, Error, Event};
+use pyro_wire::fault::FaultCode;
 
 use super::connect::Connected;
 use super::errors::{refused, unknown};
@@ -90,11 +91,14 @@ impl Engine {
         let finished = match run {
             Ok(finished) => finished,
             Err(CommandError::CallerGone) => return Err(cancelled()),
-            Err(CommandError::Refused { fault }) => {
+            // One that shuts down starts no more commands; why, it says elsewhere.
+            Err(CommandError::Refused { fault }) if fault.code != FaultCode::Over => {
                 let what = format!("The command could not be started in workspace `{id}`");
                 return Err(unspoken.clean_error(refused(what, fault)));
             }
-            Err(CommandError::VmGone | CommandError::Broken { .. }) => {
+            Err(
+                CommandError::VmGone | CommandError::Broken { .. } | CommandError::Refused { .. },
+            ) => {
                 let vm = self.vm_of(&stored);
                 // It may still be writing down why.
                 let _ = end::wait_until_gone(&vm, end::GOING).await;
