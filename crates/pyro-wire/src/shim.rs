@@ -101,7 +101,7 @@ pub struct HandOut {
 }
 
 /// Ends the VM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// How long the guest may take to flush its disk; 0 pulls the plug, which is right for a VM
     /// whose disk is thrown away.

@@ -6,7 +6,7 @@ use pyro_api::values::{DeleteReason, VmDeleted};
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::reached;
 use pyro_wire::shim::Stop;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::folder::VmFolder;
 use super::link;
@@ -14,7 +14,10 @@ use crate::engine::Engine;
 use crate::error::host_io;
 
 /// How long a VM may take to be gone once its shim was told.
-const GONE: Duration = Duration::from_secs(10);
+pub(crate) const GONE: Duration = Duration::from_secs(10);
+
+/// After this a shim that could not be told is told again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// How long one that does not answer any more may take to be gone altogether.
 pub(crate) const GOING: Duration = Duration::from_secs(3);
@@ -79,14 +82,32 @@ impl Engine {
                 remove,
                 at_once: false,
             };
-            // A shim that does not answer still ends when its owner's pipe closes, or is ending
-            // already; what counts is that the lock becomes free.
+            // A shim that does not answer still ends when its owner's pipe closes.
             let _ = link::stop(&folder, stop).await;
+            reached!("supervisor told to end the VM");
+            drop(launched);
+            return stop_and_wait(&folder, stop, GONE).await;
         }
-        reached!("supervisor told to end the VM");
-        drop(launched);
-        wait_until_gone(&folder, GONE).await
+        Ok(())
     }
+}
+
+/// Tells a VM to end and waits until neither shim nor VMM hold the folder.
+///
+/// A shim that has just begun holds it before anybody can tell it something, and one that is ending
+/// answers nobody any more: it is told until it has heard, and what counts is that the lock is free.
+pub(crate) async fn stop_and_wait(
+    folder: &VmFolder,
+    stop: Stop,
+    patience: Duration,
+) -> Result<(), Error> {
+    let telling = async {
+        while folder.is_alive() && link::stop(folder, stop).await.is_err() {
+            sleep(AGAIN).await;
+        }
+    };
+    let _ = timeout(patience, telling).await;
+    wait_until_gone(folder, patience).await
 }
 
 /// Waits until neither shim nor VMM hold the folder.

@@ -1,15 +1,13 @@
 //! Clears away what a killed process left of a workspace.
 
-use std::time::Duration;
-
 use pyro_api::Error;
 use pyro_wire::shim::Stop;
 
 use super::folder::WorkspaceFolder;
 use crate::engine::Engine;
+use crate::machine::end;
 use crate::machine::folder::VmFolder;
 use crate::machine::owner::Owner;
-use crate::machine::{end, link};
 use crate::store::StoredWorkspace;
 
 impl Engine {
@@ -94,9 +92,7 @@ pub(crate) async fn remove_vm(vm: &VmFolder) -> Result<(), Error> {
             remove: false,
             at_once: false,
         };
-        // What counts is that the lock becomes free.
-        let _ = link::stop(vm, stop).await;
-        end::wait_until_gone(vm, Duration::from_secs(10)).await?;
+        end::stop_and_wait(vm, stop, end::GONE).await?;
     }
     vm.remove().map_err(|error| {
         crate::error::host_io(
