@@ -25,6 +25,7 @@ lint: setup               ## check formatting, clippy, the arrows between crates
 	cargo clippy --workspace --all-targets --features pyro-shim/real-vms --locked -- --deny warnings
 	cargo xtask arrows
 	cargo xtask python --check
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 
 build: setup              ## build `pyro` and the guest agent
 	cargo build --release --locked --package pyro-cli --package pyro-agent
