@@ -51,7 +51,6 @@ async def main():
         answer = await agent.run(QUESTION)
         print(answer.output)
         told = answer.usage
-    told = told() if callable(told) else told
     print(f"{told.requests} requests, {told.tool_calls} tool calls")
 
 

@@ -6,6 +6,8 @@ of it at once.
     python examples/python_lifecycle.py
 """
 
+import time
+
 from pyro_mcp import Pyro, errors
 
 
@@ -16,7 +18,8 @@ def main():
     print("created:", created["state"])
     print("started:", pyro.start_vm(vm_id)["state"])
     status = pyro.status_vm(vm_id)
-    print(f"it has {status['mem_mib']} MiB and goes at {status['expires_at']}, whatever happens")
+    until = time.strftime("%H:%M:%S", time.localtime(status["expires_at"]))
+    print(f"it has {status['mem_mib']} MiB and goes at {until}, whatever happens")
     result = pyro.exec_vm(vm_id, command="uname -r")
     print("ran:", result["stdout"].strip())
     # One command is a VM's whole life.
