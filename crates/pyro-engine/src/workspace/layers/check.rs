@@ -15,6 +15,9 @@ const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
 /// A first table of a disk of a thousand gigabytes has 2,000 entries.
 const MOST_ENTRIES: u32 = 1024 * 1024;
 
+/// Sizes of clusters that the format knows.
+const LEGAL_CLUSTERS: std::ops::RangeInclusive<u64> = 512..=2 * 1024 * 1024;
+
 /// Fails where a layer speaks of something that its file does not reach to: a file that was cut off
 /// shows zeros there, or what is below, and nothing would be told of it.
 pub(crate) fn check(layers: &[DiskLayer]) -> Result<(), LayersError> {
@@ -59,7 +62,22 @@ fn tables_are_there(path: &Path) -> io::Result<bool> {
     if file.read_exact_at(&mut table, first).is_err() {
         return Ok(false);
     }
-    Ok(table
+    let cluster = 1u64.checked_shl(number(&header[20..24]) as u32);
+    let Some(cluster) = cluster.filter(|cluster| LEGAL_CLUSTERS.contains(cluster)) else {
+        return Ok(false);
+    };
+    let mut places: Vec<u64> = table
         .chunks_exact(8)
-        .all(|entry| number(entry) & PLACE < length))
+        .map(|entry| number(entry) & PLACE)
+        .filter(|place| *place != 0)
+        .collect();
+    let count = places.len();
+    places.sort_unstable();
+    places.dedup();
+    // Tables that are used twice, or lie in each other, make a small file say more than it has room
+    // for, and reading it would have no end.
+    Ok(places.len() == count
+        && places
+            .iter()
+            .all(|place| *place < length && place % cluster == 0))
 }
