@@ -66,6 +66,11 @@ fn tables_are_there(path: &Path) -> io::Result<bool> {
     let Some(cluster) = cluster.filter(|cluster| LEGAL_CLUSTERS.contains(cluster)) else {
         return Ok(false);
     };
+    // A disk that is larger than its tables can say has no end either.
+    let reach = entries.saturating_mul(cluster).saturating_mul(cluster / 8);
+    if number(&header[24..32]) > reach {
+        return Ok(false);
+    }
     let mut places: Vec<u64> = table
         .chunks_exact(8)
         .map(|entry| number(entry) & PLACE)
