@@ -79,7 +79,7 @@ impl Engine {
     ) -> PyResult<Call> {
         let process = current(py)?;
         let method = method(operation).ok_or_else(|| misuse("there is no such operation"))?;
-        let declared = method.arguments();
+        let declared = &method.arguments;
         let arguments = declared
             .tidy(arguments(given, Some(declared))?)
             .map_err(|error| raised(py, &error))?;

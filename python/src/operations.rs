@@ -15,14 +15,7 @@ pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Value, Error>> + 
 /// How an operation is carried out, and what it takes.
 pub(crate) struct Method {
     pub(crate) carry_out: fn(Arc<Engine>, Map<String, Value>, Caller) -> Answering,
-    arguments: OnceLock<Arguments>,
-    declared: fn() -> Arguments,
-}
-
-impl Method {
-    pub(crate) fn arguments(&self) -> &Arguments {
-        self.arguments.get_or_init(self.declared)
-    }
+    pub(crate) arguments: Arguments,
 }
 
 struct Methods(HashMap<&'static str, Method>);
@@ -43,11 +36,10 @@ impl Visit<Engine> for Methods {
     where
         Engine: Handle<O>,
     {
-        if O::NAMES.sdk.is_some() {
+        if let Some(name) = O::NAMES.sdk {
             let method = Method {
                 carry_out: carry_out::<O>,
-                arguments: OnceLock::new(),
-                declared: || Arguments::of::<O>(O::NAMES.sdk.unwrap_or_default(), &[]),
+                arguments: Arguments::of::<O>(name, &[]),
             };
             self.0.insert(O::NAMES.operation, method);
         }

@@ -5,6 +5,8 @@
 //! nothing, no arguments at all), strict where it is not: an unknown name is refused with the
 //! valid ones, as it is more likely a misspelt wish than a superfluous one.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value};
 
 use crate::schema::{self, Schema};
@@ -15,7 +17,9 @@ use crate::{Error, Operation};
 pub struct Arguments {
     /// What the door calls the operation.
     called: &'static str,
-    schema: Schema,
+    /// Made when the first call comes, as most operations are never called.
+    schema: OnceLock<Schema>,
+    declared: fn(&[&str]) -> Schema,
     /// Those of the operation that this door leaves out.
     left_out: &'static [&'static str],
 }
@@ -24,7 +28,8 @@ impl Arguments {
     pub fn of<O: Operation>(called: &'static str, left_out: &'static [&'static str]) -> Self {
         Self {
             called,
-            schema: schema::checking::<O>(left_out),
+            schema: OnceLock::new(),
+            declared: schema::checking::<O>,
             left_out,
         }
     }
@@ -51,7 +56,7 @@ impl Arguments {
                 tidy.insert(name, place.fitting(value)?);
             }
         }
-        match missing(&self.schema, &tidy) {
+        match missing(self.schema(), &tidy) {
             None => Ok(tidy),
             Some(name) => Err(Error::invalid(format!(
                 "`{}` needs the argument `{name}`",
@@ -61,8 +66,12 @@ impl Arguments {
         }
     }
 
+    fn schema(&self) -> &Schema {
+        self.schema.get_or_init(|| (self.declared)(self.left_out))
+    }
+
     fn properties(&self) -> Option<&Schema> {
-        self.schema.get("properties").and_then(Value::as_object)
+        self.schema().get("properties").and_then(Value::as_object)
     }
 
     fn unknown(&self, name: &str) -> Error {
@@ -411,7 +420,8 @@ mod tests {
         match schema {
             Value::Object(schema) => Arguments {
                 called: "tool",
-                schema,
+                schema: schema.into(),
+                declared: |_| Schema::new(),
                 left_out: &["secret"],
             },
             _ => unreachable!(),

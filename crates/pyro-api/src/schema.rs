@@ -16,27 +16,25 @@ const LARGEST: [u64; 2] = [u32::MAX as u64, u64::MAX];
 
 /// What an operation takes, without the arguments that are not offered, and its doc comment.
 pub fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
-    let mut schema = root::<O>(SchemaSettings::draft2020_12().for_deserialize());
+    let mut schema = offered::<O>(not_offered, Words::Keep);
     let words = match schema.shift_remove("description") {
         Some(Value::String(words)) => paragraphs(&words),
         _ => String::new(),
     };
-    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        properties.retain(|name, _| !not_offered.contains(&name.as_str()));
-        for property in properties.values_mut() {
-            shrink(property, Words::Keep);
-        }
-    }
     (schema, words)
 }
 
 /// The same with every bound, for checking what is given.
 pub(crate) fn checking<O: Operation>(not_offered: &[&str]) -> Schema {
+    offered::<O>(not_offered, Words::KeepBounds)
+}
+
+fn offered<O: Operation>(not_offered: &[&str], words: Words) -> Schema {
     let mut schema = root::<O>(SchemaSettings::draft2020_12().for_deserialize());
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.retain(|name, _| !not_offered.contains(&name.as_str()));
         for property in properties.values_mut() {
-            shrink(property, Words::KeepBounds);
+            shrink(property, words);
         }
     }
     schema

@@ -69,7 +69,7 @@ pub(crate) fn explain(said: &str) -> CatalogError {
 fn explain_with(said: &str, root: bool, setting: &dyn Fn(&str) -> Option<String>) -> CatalogError {
     let is = |name: &str, value: &str| setting(name).is_some_and(|found| found == value);
     let says = |word: &str| said.contains(word);
-    let ids = subordinate_ids::command_for_this_user();
+    let ids;
     let (reason, fix) = if root {
         (
             format!("root may not create namespaces here ({said})"),
@@ -97,6 +97,7 @@ fn explain_with(said: &str, root: bool, setting: &dyn Fn(&str) -> Option<String>
             "sudo apt-get install uidmap",
         )
     } else if says("subuid") || says("subgid") || says("no line matching user") {
+        ids = subordinate_ids::command_for_this_user();
         (
             format!("this user has no subordinate ids ({said})"),
             ids.as_str(),

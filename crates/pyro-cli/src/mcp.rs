@@ -8,7 +8,7 @@ use pyro_api::{Error, ErrorCode, Profile};
 use pyro_engine::{Config, Engine, Standby};
 use pyro_mcp::{Ended, Settings, Stdio};
 
-use crate::run::{CLEAR_UP, fail, told_to_end};
+use crate::run::{CLEAR_UP, fail, no_threads, told_to_end};
 
 const MCP: &str = "mcp";
 const SERVE: &str = "serve";
@@ -89,12 +89,4 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
     });
     runtime.shutdown_timeout(CLEAR_UP);
     ended
-}
-
-fn no_threads(error: std::io::Error) -> Error {
-    Error::new(
-        ErrorCode::HostIo,
-        "This host does not let pyro start threads",
-    )
-    .caused_by(&error)
 }

@@ -92,12 +92,7 @@ fn carry_out(typed: Typed<Engine>) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            let error = Error::new(
-                ErrorCode::HostIo,
-                "This host does not let pyro start threads",
-            )
-            .caused_by(&error);
-            return fail(&error, json);
+            return fail(&no_threads(error), json);
         }
     };
     reached("arguments understood");
@@ -200,6 +195,14 @@ pub(crate) fn fail(error: &Error, json: bool) -> ExitCode {
     }
     render::error(error, json);
     ExitCode::from(FAILED)
+}
+
+pub(crate) fn no_threads(error: std::io::Error) -> Error {
+    Error::new(
+        ErrorCode::HostIo,
+        "This host does not let pyro start threads",
+    )
+    .caused_by(&error)
 }
 
 const AFTER_DASHES: &str = "Put the command after `--`, as in `… -- git --version`";

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use self::conversation::Conversation;
 use self::model_server::ModelServer;
 use crate::render;
-use crate::run::{CLEAR_UP, told_to_end};
+use crate::run::{CLEAR_UP, no_threads, told_to_end};
 
 /// The operation whose command this one stands below.
 const GROUP: &str = "demo";
@@ -94,13 +94,7 @@ fn play(server: ModelServer, verbose: bool) -> Result<ExitCode, Error> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| {
-            Error::new(
-                ErrorCode::HostIo,
-                "This host does not let pyro start threads",
-            )
-            .caused_by(&error)
-        })?;
+        .map_err(no_threads)?;
     let played = runtime.block_on(async {
         let mut conversation = tokio::spawn(Conversation::new(engine, server, verbose).hold());
         tokio::select! {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::{Caller, Error, Folders};
 
-use super::names::expand_home;
+use super::names::{expand_home, home};
 use crate::error::broke;
 
 /// Refuses a path outside of the folders that the caller may use. Links are followed first, so
@@ -15,7 +15,7 @@ pub(crate) async fn admit(path: &Path, caller: &Caller) -> Result<(), Error> {
     let Folders::Only { folders, named_by } = caller.folders() else {
         return Ok(());
     };
-    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home = home();
     let named = expand_home(path, home.as_deref());
     let (look, allowed) = (named.clone(), folders.clone());
     let is_inside = tokio::task::spawn_blocking(move || is_inside(&look, &allowed))
@@ -96,36 +96,46 @@ mod tests {
         symlink(at("allowed"), at("in")).unwrap();
         symlink(at("other/new"), at("allowed/dangling")).unwrap();
         let inside = |name: &str| is_inside(&at(name), &[at("allowed"), at("missing")]).ok();
-        for name in [
-            "allowed",
-            "allowed/below",
-            "allowed/new/newer",
-            "in/below",
-            "in/new",
-            "other/../allowed",
-        ] {
-            assert_eq!(inside(name), Some(true), "{name}");
-        }
-        for name in [
-            "",
-            "allowed-not",
-            "other/file",
-            "allowed/out",
-            "allowed/out/file",
-            "allowed/out/new",
-            "allowed/..",
-            "allowed/below/../../other",
-            "missing/file",
-        ] {
-            assert_eq!(inside(name), Some(false), "{name}");
-        }
-        for name in [
-            "allowed/dangling",
-            "allowed/dangling/new",
-            "allowed/new/../../other",
-            "other/file/below",
-        ] {
-            assert_eq!(inside(name), None, "{name}");
+        let told: [(Option<bool>, &[&str]); 3] = [
+            (
+                Some(true),
+                &[
+                    "allowed",
+                    "allowed/below",
+                    "allowed/new/newer",
+                    "in/below",
+                    "in/new",
+                    "other/../allowed",
+                ],
+            ),
+            (
+                Some(false),
+                &[
+                    "",
+                    "allowed-not",
+                    "other/file",
+                    "allowed/out",
+                    "allowed/out/file",
+                    "allowed/out/new",
+                    "allowed/..",
+                    "allowed/below/../../other",
+                    "missing/file",
+                ],
+            ),
+            (
+                None,
+                &[
+                    "allowed/dangling",
+                    "allowed/dangling/new",
+                    "allowed/new/../../other",
+                    "other/file/below",
+                ],
+            ),
+        ];
+        for (told, names) in told {
+            for name in names {
+                assert_eq!(inside(name), told, "{name}");
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use pyro_api::values::SeedMode;
 use pyro_api::{Caller, Error, ErrorCode, Event};
 
 use super::host_paths::admit;
+use super::names::home;
 use super::seed::{GuestIndex, Packed, SeedError, Source, Survey, Totals};
 use crate::error::broke;
 use crate::machine::start::cancelled;
@@ -27,7 +28,7 @@ impl Incoming {
         admit(&path, caller).await?;
         let caller = caller.clone();
         let look = move || {
-            let home = std::env::var_os("HOME").map(PathBuf::from);
+            let home = home();
             let source = Source::open(&path, home.as_deref())?;
             let survey = source.survey(&mut progress(&caller, "looking at", None))?;
             Ok(Self { source, survey })

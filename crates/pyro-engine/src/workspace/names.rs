@@ -98,6 +98,11 @@ pub(crate) fn shown(name: &[u8]) -> String {
     text
 }
 
+/// The folder that `~` stands for.
+pub(crate) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from)
+}
+
 /// Replaces a `~` in front by the home folder, as a shell would have done.
 pub(crate) fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
     match (path.strip_prefix("~"), home) {

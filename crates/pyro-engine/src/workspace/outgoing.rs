@@ -8,6 +8,7 @@ use pyro_api::{Caller, Error, ErrorCode, Event};
 
 use super::export::{Destination, ExportError, Received};
 use super::host_paths::admit;
+use super::names::home;
 use crate::error::broke;
 use crate::machine::start::cancelled;
 
@@ -22,7 +23,7 @@ pub(crate) async fn prepare(
 ) -> Result<Destination, Error> {
     admit(&path, caller).await?;
     let look = move || {
-        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let home = home();
         Destination::prepare(&path, home.as_deref(), overwrite)
     };
     tokio::task::spawn_blocking(look)

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::{Caller, Error, ErrorCode};
 
-use super::host_paths::admit;
 use crate::error::{broke, host_io};
 
 /// What the contract allows, in bytes.
@@ -22,9 +21,6 @@ pub(crate) fn text_input(what: &str, text: String) -> Result<String, Error> {
 /// Reads the text from a file; `-` is the caller's standard input.
 pub(crate) async fn text_file(what: &str, path: &Path, caller: &Caller) -> Result<String, Error> {
     let input = caller.take_input().filter(|_| path == Path::new("-"));
-    if input.is_none() {
-        admit(path, caller).await?;
-    }
     let what = what.to_owned();
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || read(&what, &path, input))

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -18,7 +18,7 @@ use super::{Opened, public, secret};
 use crate::core_dumps::NoCoreDumps;
 use crate::error::{broke, host_io};
 use crate::workspace::host_paths::admit;
-use crate::workspace::names::expand_home;
+use crate::workspace::names::{expand_home, home};
 
 /// How long a pipe may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,7 +84,7 @@ async fn from_file(name: &str, path: &Path, caller: &Caller) -> Result<Vec<u8>, 
     if input.is_none() {
         admit(path, caller).await?;
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home = home();
     let path = expand_home(path, home.as_deref());
     let owned = name.to_owned();
     let reading = tokio::task::spawn_blocking(move || read(&owned, &path, input));

@@ -14,6 +14,7 @@ use crate::machine::start::cancelled;
 use crate::workspace::export::{Destination, ExportError};
 use crate::workspace::host_paths::admit;
 use crate::workspace::layers::{self, Watch, layers_failed};
+use crate::workspace::names::home;
 use crate::workspace::outgoing::unfit;
 use crate::workspace::tree::Tree;
 
@@ -56,7 +57,7 @@ impl Copy {
         layers::check(&self.chain).map_err(|error| layers_failed(what.clone(), &error))?;
         let files = Tree::disk(&self.chain, b"");
         files.map_err(|error| unreadable(&what, &self.id, &error))?;
-        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let home = home();
         // An empty folder would be replaced by a folder, and not by a file.
         if output_path.is_dir() {
             let path = output_path.to_owned();
