@@ -22,3 +22,24 @@ impl<T: DeserializeOwned> FromSql for Json<T> {
             .map_err(|error| FromSqlError::Other(Box::new(error)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::Json;
+
+    /// Times are seconds with a fraction: what is answered from memory and
+    /// what is read back later is the same number.
+    #[test]
+    fn a_time_is_read_back_as_it_was_written() {
+        let connection = Connection::open_in_memory().unwrap();
+        for step in 0..10_000 {
+            let time = 1_795_629_557.529_133 + f64::from(step) * 0.000_123_7;
+            let back: Json<f64> = connection
+                .query_row("SELECT ?1", [Json(time)], |row| row.get(0))
+                .unwrap();
+            assert_eq!(back.0.to_bits(), time.to_bits(), "{time}");
+        }
+    }
+}
