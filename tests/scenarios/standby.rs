@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pyro_api::{Caller, Event, EventSink, Gone};
 use pyro_engine::Templates;
 use pyro_tests::leftovers::processes;
 use pyro_tests::surfaces::engine::{Library, config};
@@ -18,6 +20,7 @@ use serde_json::{Value, json};
 crate::stories! { [vm]:
     a_run_takes_a_vm_that_waited_and_another_takes_its_place,
     a_vm_that_waited_is_a_fresh_guest,
+    the_clocks_of_many_handed_out_at_once_are_right,
     a_vm_that_waits_uses_no_processor,
     a_vm_that_waits_gives_way_when_memory_is_short,
     a_vm_of_another_pyro_is_not_handed_out,
@@ -135,6 +138,51 @@ fn a_vm_that_waited_is_a_fresh_guest(world: &World) {
         (&json!(0), &json!(0))
     );
     assert_eq!(sorted_lines(&result), sorted_lines(&fresh));
+}
+
+/// What a guest says about the time, and when the host heard it.
+#[derive(Default)]
+struct Clocks(Mutex<Vec<i128>>);
+
+impl EventSink for Clocks {
+    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+        let heard = i128::try_from(now_ns()).unwrap();
+        if let Event::Output { bytes, .. } = event {
+            let lines = std::str::from_utf8(bytes).unwrap().lines();
+            let behind = lines.map(|line| heard - line.parse::<i128>().unwrap());
+            self.0.lock().unwrap().extend(behind);
+        }
+        Ok(())
+    }
+}
+
+/// A line takes its time to the host, the fastest of many next to none.
+fn the_clocks_of_many_handed_out_at_once_are_right(world: &World) {
+    const CLOSE: i128 = 100_000_000;
+    let door = Library::new(world);
+    door.keep_standby(4);
+    // Long enough to be seen, should one go on where it stood still.
+    std::thread::sleep(Duration::from_secs(1));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let clocks = Arc::new(Clocks::default());
+                let caller = Caller::new().with_events(Arc::clone(&clocks) as _);
+                let arguments = json!({
+                    "environment": "debian:12",
+                    "command": "for _ in $(seq 20); do date +%s%N; sleep 0.05; done",
+                    "mem_mib": 256,
+                    "timeout_seconds": 120,
+                });
+                let result = door.call_as(caller, "vm_run", arguments).unwrap();
+                assert!(waited(&result), "{result}");
+                let behind = clocks.0.lock().unwrap();
+                assert_eq!(behind.len(), 20);
+                let least = *behind.iter().min().unwrap();
+                assert!(least.abs() < CLOSE, "{behind:?}");
+            });
+        }
+    });
 }
 
 fn sorted_lines(result: &Value) -> Vec<&str> {

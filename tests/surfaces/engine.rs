@@ -23,7 +23,7 @@ const KEPT: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 type Answering = Pin<Box<dyn Future<Output = Result<Value, Value>> + Send>>;
-type Call = fn(Arc<Engine>, Value) -> Answering;
+type Call = fn(Arc<Engine>, Caller, Value) -> Answering;
 
 pub struct Library {
     pub engine: Arc<Engine>,
@@ -94,12 +94,25 @@ pub fn config(world: &World) -> Config {
 
 impl Surface for Library {
     fn call(&self, operation: &str, arguments: Value) -> Result<Value, Value> {
+        self.call_as(Caller::new(), operation, arguments)
+    }
+}
+
+impl Library {
+    /// A call of somebody who listens, for instance.
+    pub fn call_as(
+        &self,
+        caller: Caller,
+        operation: &str,
+        arguments: Value,
+    ) -> Result<Value, Value> {
         let call = self
             .calls
             .get(operation)
             .unwrap_or_else(|| panic!("there is no operation `{operation}`"));
+        let caller = caller.keeping_output(KEPT);
         self.runtime
-            .block_on(call(Arc::clone(&self.engine), arguments))
+            .block_on(call(Arc::clone(&self.engine), caller, arguments))
     }
 }
 
@@ -114,14 +127,13 @@ impl Visit<Engine> for Calls {
     }
 }
 
-fn call<O: Operation>(engine: Arc<Engine>, arguments: Value) -> Answering
+fn call<O: Operation>(engine: Arc<Engine>, caller: Caller, arguments: Value) -> Answering
 where
     Engine: Handle<O>,
 {
     Box::pin(async move {
         let operation: O = serde_json::from_value(arguments)
             .map_err(|error| told(&Error::invalid(error.to_string())))?;
-        let caller = Caller::new().keeping_output(KEPT);
         let output = engine
             .handle(operation, &caller)
             .await

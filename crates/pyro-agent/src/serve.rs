@@ -119,9 +119,7 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         }
         AgentRequest::Ping => Ok(AgentReply::Done),
         AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),
-        AgentRequest::Refresh(request) => {
-            setup::refresh(agent, &request).map(|()| AgentReply::Done)
-        }
+        AgentRequest::Refresh(request) => setup::refresh(agent, &request).map(AgentReply::Ready),
         AgentRequest::About => Ok(AgentReply::Ready(setup::about(agent))),
         AgentRequest::StepClock(request) => {
             setup::step_clock(agent, request).map(|()| AgentReply::Done)

@@ -66,12 +66,13 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
 }
 
 /// Brings a guest that stood still back into the present.
-pub(crate) fn refresh(agent: &Agent, request: &Refresh) -> Result<(), Fault> {
+pub(crate) fn refresh(agent: &Agent, request: &Refresh) -> Result<Ready, Fault> {
     if agent.place != Place::Guest || agent.stage() != Stage::Ready {
         let words = "only a guest that is set up can be brought into the present";
         return Err(Fault::new(FaultCode::Refused, words));
     }
-    renew(&request.entropy, request.unix_time_ns).map_err(|error| error.fault())
+    renew(&request.entropy, request.unix_time_ns).map_err(|error| error.fault())?;
+    Ok(about(agent))
 }
 
 pub(crate) fn about(agent: &Agent) -> Ready {

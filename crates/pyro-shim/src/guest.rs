@@ -106,13 +106,24 @@ impl Guest {
         Ok((guest, ready))
     }
 
+    /// Tells a guest that stood still what time it is, and gives it random numbers of its own.
+    pub(crate) async fn refresh(&self) -> Result<(), GuestError> {
+        let entropy = random::bytes::<ENTROPY>().map_err(|source| GuestError::Random { source })?;
+        let refresh = Refresh {
+            unix_time_ns: clock::now_ns(),
+            entropy: entropy.to_vec(),
+        };
+        let ready = ask_ready(&self.opener, &AgentRequest::Refresh(refresh)).await?;
+        self.correct_clock(&ready).await
+    }
+
     /// Who the agent is.
     pub(crate) async fn about(&self) -> Result<Ready, GuestError> {
         ask_ready(&self.opener, &AgentRequest::About).await
     }
 
-    /// The time that a guest was set up with was old when it arrived, on a crowded host by half a
-    /// second. Mostly the answer shows that it was not that old.
+    /// The time that a guest was told was old when it arrived, on a crowded host by half a second.
+    /// Mostly the answer shows that it was not that old.
     async fn correct_clock(&self, ready: &Ready) -> Result<(), GuestError> {
         let Some(theirs) = ready.unix_time_ns else {
             return Ok(());
@@ -167,16 +178,6 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.session.abort();
     }
-}
-
-/// Tells a guest that stood still what time it is, and gives it random numbers of its own.
-pub(crate) async fn refresh(opener: &Opener) -> Result<(), GuestError> {
-    let entropy = random::bytes::<ENTROPY>().map_err(|source| GuestError::Random { source })?;
-    let refresh = Refresh {
-        unix_time_ns: clock::now_ns(),
-        entropy: entropy.to_vec(),
-    };
-    ask_done(opener, &AgentRequest::Refresh(refresh)).await
 }
 
 /// How long ago something in the guest was in use that no connection shows. `None`: nothing was, or

@@ -228,7 +228,7 @@ impl<'a> Supervisor<'a> {
         start::expire_at(hand_out.expires_at_ms, &self.queue)
             .map_err(|error| Fault::new(FaultCode::of_io(&error), error.to_string()))?;
         vm.machine.go_on().await?;
-        guest::refresh(&vm.guest.opener()).await?;
+        vm.guest.refresh().await?;
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! Prepare   ▶ reply: AgentReply::Done, when everything is on the disk and nothing runs any more
 //! About     ▶ reply: AgentReply::Ready, at any time
 //! StepClock ▶ reply: AgentReply::Done, in a guest that is set up
-//! Refresh   ▶ reply: AgentReply::Done, when clock and random numbers are of now
+//! Refresh   ▶ reply: AgentReply::Ready, when clock and random numbers are of now
 //! Ping      ▶ reply: AgentReply::Done
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
