@@ -13,6 +13,9 @@ use crate::Error;
 /// The identifier of the arguments after `--` on the command line.
 const COMMAND_ARGS: &str = "command_args";
 
+/// The bytes of an argument that Linux still starts a program with; a zero follows it there.
+const LONGEST_WORD: usize = 32 * 4096 - 1;
+
 /// A command. In JSON one string, which a login shell reads. On the command line everything after
 /// `--`: one argument is a line for a login shell, several are a program and its arguments, run
 /// as they are.
@@ -45,6 +48,17 @@ impl CommandLine {
                 Error::invalid("The command holds a NUL byte, which no command can")
                     .hint("Write such bytes as an escape, as in `printf 'a\\0b'`"),
             );
+        }
+        if let Some(word) = words.iter().find(|word| word.len() > LONGEST_WORD) {
+            return Err(Error::invalid(format!(
+                "The command has an argument of {} bytes, and Linux starts none with more than \
+                 {LONGEST_WORD}",
+                word.len()
+            ))
+            .hint(
+                "Write it to a file with `pyro workspace file write` (`workspace_file_write`) and \
+                 run that, as in `sh script.sh`",
+            ));
         }
         Ok(())
     }
@@ -176,6 +190,14 @@ mod tests {
             let refused = held.check().unwrap_err();
             assert!(refused.error.contains("NUL"), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn an_argument_that_no_kernel_takes_is_refused() {
+        let line = |bytes| CommandLine::Shell(vec![b'x'; bytes]);
+        line(LONGEST_WORD).check().unwrap();
+        let refused = line(LONGEST_WORD + 1).check().unwrap_err();
+        assert!(refused.error.contains("131072 bytes"), "{refused:?}");
     }
 
     #[test]
