@@ -17,6 +17,7 @@ mod on_the_host {
     use super::*;
     crate::stories![Process:
         creating_and_deleting_at_once_leaves_nothing,
+        a_list_is_answered_while_others_are_deleted,
         starting_at_once_starts_once,
         a_hundred_stopped_ones_are_listed_and_deleted,
     ];
@@ -112,6 +113,25 @@ fn creating_and_deleting_at_once_leaves_nothing(world: &World) {
     }
 }
 
+/// A list makes the records of those true whose VM is gone, and finds some of them gone as well.
+fn a_list_is_answered_while_others_are_deleted(world: &World) {
+    let door = Library::new(world);
+    let workspace = Workspace::new(world, &door);
+    let copies = copies(world, &workspace);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let door = Library::new(world);
+            // From the other end than the list has begun at.
+            for id in copies.iter().rev() {
+                door.call("workspace_delete", json!({ "workspace_id": id }))
+                    .unwrap();
+            }
+        });
+        while listed(&door).len() > 1 {}
+    });
+    assert_eq!(assert_only_listed(world, &door), [workspace.id()]);
+}
+
 fn starting_at_once_starts_once(world: &World) {
     let door = CommandLine(world);
     let workspace = Workspace::new(world, &door);
@@ -131,22 +151,30 @@ fn starting_at_once_starts_once(world: &World) {
     assert_eq!(started.count(), 1);
 }
 
-fn a_hundred_stopped_ones_are_listed_and_deleted(world: &World) {
-    let door = Library::new(world);
-    let workspace = Workspace::new(world, &door);
-    workspace.done("stop", json!({}));
+/// Ninety-nine others of which everything is told that is told of this one.
+fn copies(world: &World, workspace: &Workspace<'_>) -> Vec<String> {
     let store = database(world);
     let copy = "INSERT INTO workspaces (workspace_id, name, maker, running, mem_mib, record)
         SELECT ?1, ?2, maker, running, mem_mib,
             json_set(record, '$.record.workspace_id', ?1, '$.record.name', ?2)
         FROM workspaces WHERE workspace_id = ?3";
     let folders = world.state_dir().join("workspaces");
-    for number in 0..99 {
+    let numbers = 0..99;
+    let made = numbers.map(|number| {
         let id = format!("{number:012x}");
         let copied = store.execute(copy, (&id, format!("copy {number}"), workspace.id()));
         assert_eq!(copied.unwrap(), 1);
-        std::fs::create_dir(folders.join(id)).unwrap();
-    }
+        std::fs::create_dir(folders.join(&id)).unwrap();
+        id
+    });
+    made.collect()
+}
+
+fn a_hundred_stopped_ones_are_listed_and_deleted(world: &World) {
+    let door = Library::new(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.done("stop", json!({}));
+    copies(world, &workspace);
     assert_eq!(assert_only_listed(world, &door).len(), 100);
     let ran = finish(&mut world.pyro(["workspace", "list"]));
     assert_eq!(ran.out().lines().count(), 100, "{}{}", ran.out(), ran.err());

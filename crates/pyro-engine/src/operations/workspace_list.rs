@@ -16,7 +16,7 @@ impl Handle<WorkspaceList> for Engine {
         // One that is damaged must not hide the others; it shows itself when it is asked for.
         for stored in self.store()?.workspaces()?.into_iter().flatten() {
             if stored.maker.is_none() {
-                found.push(self.with_true_state(stored)?);
+                found.extend(self.with_true_state(stored)?);
             }
         }
         let shown = found.into_iter().map(|stored| self.shown(stored, false));

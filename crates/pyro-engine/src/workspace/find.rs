@@ -33,15 +33,16 @@ impl Engine {
     /// The record as it is now, repaired when its VM has ended without saying so here.
     pub(crate) fn reload_workspace(&self, id: &str) -> Result<StoredWorkspace, Error> {
         let stored = self.store()?.workspace(id)?.ok_or_else(|| unknown(id))?;
-        self.with_true_state(stored)
+        self.with_true_state(stored)?.ok_or_else(|| unknown(id))
     }
 
+    /// The same for a record that was just read. `None`: the workspace was deleted meanwhile.
     pub(crate) fn with_true_state(
         &self,
         stored: StoredWorkspace,
-    ) -> Result<StoredWorkspace, Error> {
+    ) -> Result<Option<StoredWorkspace>, Error> {
         if stored.record.state != VmState::Started || self.vm_of(&stored).is_alive() {
-            return Ok(stored);
+            return Ok(Some(stored));
         }
         let id = &stored.record.workspace_id;
         let mut event = None;
@@ -70,7 +71,7 @@ impl Engine {
                 let mut stored = stored;
                 stored.record.state = VmState::Stopped;
                 stored.record.stopped_because = Some(why);
-                return Ok(stored);
+                return Ok(Some(stored));
             }
             repaired => repaired?,
         };
@@ -80,7 +81,7 @@ impl Engine {
         if let Some(event) = event {
             self.store()?.add_event(id, &event)?;
         }
-        repaired.ok_or_else(|| unknown(id))
+        Ok(repaired)
     }
 
     pub(crate) fn vm_of(&self, stored: &StoredWorkspace) -> VmFolder {

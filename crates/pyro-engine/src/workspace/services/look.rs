@@ -33,7 +33,7 @@ impl Engine {
         let Some(seen) = seen else {
             // It may just be going.
             let _ = end::wait_until_gone(&vm, end::GOING).await;
-            return self.with_true_state(stored);
+            return self.reload_workspace(&stored.record.workspace_id);
         };
         let at = now();
         let mut logs = Vec::new();
