@@ -8,9 +8,10 @@ mod kills;
 mod ports;
 mod shells;
 mod snapshots;
+mod strays;
 
 use pyro_tests::World;
-use pyro_tests::leftovers::processes;
+use pyro_tests::leftovers::{Process, processes};
 use pyro_tests::world::eventually;
 use serde_json::{Value, json};
 
@@ -22,6 +23,17 @@ fn listed(door: &dyn pyro_tests::Surface) -> Vec<String> {
     let workspaces = listed["workspaces"].as_array().expect("workspaces");
     let id = |one: &Value| one["workspace_id"].as_str().expect("an id").to_owned();
     workspaces.iter().map(id).collect()
+}
+
+/// The supervisors of VMs of workspaces.
+fn shims(world: &World) -> Vec<Process> {
+    let mut all = processes(&world.state_dir());
+    let own = format!(
+        "pyro shim {}/",
+        world.state_dir().join("workspaces").display()
+    );
+    all.retain(|process| process.command.contains(&own));
+    all
 }
 
 /// After a list there are the folders of the workspaces that are listed, and no others.

@@ -183,6 +183,7 @@ impl Engine {
         }
         // Some of what is counted may have died without a word.
         sweep::sweep(&self.config().state_dir, self.store()?)?;
+        self.sweep_workspaces().await?;
         // A VM that waits gives way to one that is wanted, and to no other that is to wait.
         let running = loop {
             match admit()? {

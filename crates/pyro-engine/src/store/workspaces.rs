@@ -137,6 +137,15 @@ impl Store {
         })
     }
 
+    /// Whether its memory is counted among what is in use.
+    pub(crate) fn counts_workspace(&self, id: &str) -> Result<bool, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT 1 FROM workspaces WHERE workspace_id = ?1 AND running")?
+                .exists([id])
+        })
+    }
+
     /// Forgets a workspace and its history.
     pub(crate) fn remove_workspace(&self, id: &str) -> Result<bool, StoreError> {
         self.write(|transaction| {

@@ -34,8 +34,13 @@ impl Engine {
         doing: &str,
         caller: &Caller,
     ) -> Result<Connected, Error> {
-        let id = self.find_workspace(reference)?.record.workspace_id;
+        let found = self.find_workspace(reference)?;
+        let id = found.record.workspace_id;
         let folder = self.workspace_folder(&id);
+        if folder.has_other_vms(found.generation) {
+            // Where that fails the next one tries again.
+            let _ = self.end_strays(&id).await;
+        }
         let mut started = false;
         let mut last = None;
         for _ in 0..TRIES {

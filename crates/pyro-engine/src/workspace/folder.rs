@@ -52,9 +52,14 @@ impl WorkspaceFolder {
         fs::remove_file(self.debris())
     }
 
-    /// An empty folder is what a removal that was broken off at its end leaves.
+    /// A folder with nothing in it but perhaps a lock is what a removal that was broken off at its
+    /// end leaves.
     pub(crate) fn is_debris(&self) -> bool {
-        let is_empty = || fs::read_dir(&self.0).is_ok_and(|mut entries| entries.next().is_none());
+        let lock = self.lock();
+        let is_empty = || {
+            fs::read_dir(&self.0)
+                .is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|one| one.path() == lock)))
+        };
         self.debris().exists() || is_empty()
     }
 
@@ -76,7 +81,19 @@ impl WorkspaceFolder {
             })?;
         }
         gone(fs::remove_file(debris))?;
-        gone(fs::remove_dir(&self.0))
+        match gone(fs::remove_dir(&self.0)) {
+            // Whoever waits for the lock has made another one.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                gone(fs::remove_file(self.lock()))?;
+                gone(fs::remove_dir(&self.0))
+            }
+            removed => removed,
+        }
+    }
+
+    /// Whether there are VMs of other generations than this one.
+    pub(crate) fn has_other_vms(&self, generation: u32) -> bool {
+        self.vms().iter().any(|(other, _)| *other != generation)
     }
 
     fn debris(&self) -> PathBuf {
@@ -169,4 +186,26 @@ pub(crate) fn output_name(sequence: u32, stream: Stream) -> String {
 
 fn all(state_dir: &Path) -> PathBuf {
     state_dir.join("workspaces")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_removal_leaves_at_its_end_is_debris_and_nothing_else_is() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = WorkspaceFolder::of(state.path(), "0123456789ab");
+        fs::create_dir_all(folder.path()).unwrap();
+        assert!(folder.is_debris());
+        // Somebody waited for it.
+        fs::write(folder.lock(), "").unwrap();
+        assert!(folder.is_debris());
+        fs::write(folder.secrets(), "").unwrap();
+        assert!(!folder.is_debris());
+        folder.mark_as_debris().unwrap();
+        assert!(folder.is_debris());
+        folder.remove().unwrap();
+        assert!(!folder.path().exists());
+    }
 }

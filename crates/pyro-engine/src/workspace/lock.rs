@@ -67,4 +67,11 @@ impl WorkspaceFolder {
             sleep(LOOK_AGAIN).await;
         }
     }
+
+    /// Holds it exclusively if nobody else holds it, for what can as well be done another time.
+    pub(crate) fn hold_if_free(&self) -> Option<Held> {
+        let file = File::open(self.lock()).ok()?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+        Some(Held(lock))
+    }
 }

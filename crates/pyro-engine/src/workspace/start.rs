@@ -26,14 +26,10 @@ impl Engine {
     ) -> Result<StoredWorkspace, Error> {
         let id = &stored.record.workspace_id;
         self.tidy_workspace(stored).await?;
-        let vm = self.vm_of(stored);
-        if vm.is_alive() {
-            // Whoever started it was killed before it could say so, and maybe before everything
-            // that belongs into the guest was there.
-            stop_vm(id, &vm).await?;
-        }
+        // Maybe not everything that belongs into the guest came to be there.
+        self.end_uncounted(stored).await?;
         // Whoever noticed that the last VM had ended may have been killed before this.
-        self.workspace_folder(id).take_logs(&vm);
+        self.workspace_folder(id).take_logs(&self.vm_of(stored));
         self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {

@@ -23,7 +23,9 @@ impl Engine {
         stored: StoredWorkspace,
         why: &str,
     ) -> Result<StoredWorkspace, Error> {
+        self.tidy_workspace(&stored).await?;
         if stored.record.state != VmState::Started {
+            self.end_uncounted(&stored).await?;
             return Ok(stored);
         }
         let id = &stored.record.workspace_id;

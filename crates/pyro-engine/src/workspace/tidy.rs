@@ -1,9 +1,11 @@
 //! Clears away what a killed process left of a workspace.
 
 use pyro_api::Error;
+use pyro_api::values::VmState;
 use pyro_wire::shim::Stop;
 
 use super::folder::WorkspaceFolder;
+use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::machine::end;
 use crate::machine::folder::VmFolder;
@@ -43,27 +45,75 @@ impl Engine {
         }
     }
 
-    /// Removes what is left of workspaces whose making, or whose deletion, was broken off.
+    /// Removes what is left of workspaces whose making, or whose deletion, was broken off, and ends
+    /// VMs that no record knows. What cannot be cleared away stands in nobody's way: the next one
+    /// tries again.
     pub(crate) async fn sweep_workspaces(&self) -> Result<(), Error> {
         let store = self.store()?;
         let mut known: Vec<String> = Vec::new();
         for (id, maker) in store.unfinished_workspaces()? {
             if Owner::lives(&self.config().state_dir, &maker) {
                 known.push(id);
-            } else {
-                self.remove_remains(&self.workspace_folder(&id)).await?;
+            } else if self
+                .remove_remains(&self.workspace_folder(&id))
+                .await
+                .is_ok()
+            {
                 store.remove_workspace(&id)?;
             }
         }
         for id in WorkspaceFolder::ids(&self.config().state_dir) {
             let folder = self.workspace_folder(&id);
-            // The record comes first when one is made, and goes first when one is deleted.
-            if folder.is_debris() && !known.contains(&id) && !store.has_workspace(&id)? {
-                self.remove_remains(&folder).await?;
+            if known.contains(&id) {
+                continue;
             }
+            let _ = match store.has_workspace(&id)? {
+                true => self.end_strays(&id).await,
+                // The record comes first when one is made, and goes first when one is deleted.
+                false if folder.is_debris() => self.remove_remains(&folder).await,
+                false => Ok(()),
+            };
         }
         Owner::forget_dead(&self.config().state_dir);
         Ok(())
+    }
+
+    /// Ends what runs of a workspace and is not in its record, because a process that started it
+    /// was killed before it could write that down, or before it could end the last one. Whoever
+    /// holds the workspace just now is about to start or end something himself.
+    pub(crate) async fn end_strays(&self, id: &str) -> Result<(), Error> {
+        let folder = self.workspace_folder(id);
+        let Some(_held) = folder.hold_if_free() else {
+            return Ok(());
+        };
+        let store = self.store()?;
+        let Some(stored) = store.workspace(id)? else {
+            return Ok(());
+        };
+        let Some(stored) = self.with_true_state(stored)? else {
+            return Ok(());
+        };
+        if folder.has_other_vms(stored.generation) {
+            self.tidy_workspace(&stored).await?;
+        }
+        if stored.record.state != VmState::Started {
+            self.end_uncounted(&stored).await?;
+            if store.counts_workspace(id)? {
+                // Its start came as far as that.
+                store.change_workspace(id, |_| ())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the VM of a workspace whose record says that it has stopped: whoever started it was
+    /// killed before it could say so. The lock is held exclusively.
+    pub(crate) async fn end_uncounted(&self, stored: &StoredWorkspace) -> Result<(), Error> {
+        let vm = self.vm_of(stored);
+        match vm.is_alive() {
+            true => stop_vm(&stored.record.workspace_id, &vm).await,
+            false => Ok(()),
+        }
     }
 
     /// Ends every VM of a folder and removes it.

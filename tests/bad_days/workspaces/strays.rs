@@ -1,0 +1,118 @@
+//! VMs of a workspace that its record does not know, because pyro was killed before it could write
+//! down that it had started one, or before it could end the last one.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal::SIGKILL;
+use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::world::eventually;
+use pyro_tests::{Backend, Workspace, World};
+use pyro_wire::frame;
+use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest};
+use serde_json::json;
+use tokio::net::UnixStream;
+
+use super::kills::forget_the_killed;
+use super::{assert_only_listed, shims};
+use crate::records::database;
+use crate::watched::{AT_ONCE, Watched};
+
+crate::stories_of_both_backends![
+    a_vm_of_a_reset_that_was_not_written_down_is_ended,
+    a_vm_of_a_start_that_was_not_written_down_is_ended,
+];
+
+/// How long a VM may take to come up on a busy machine without KVM.
+const START: Duration = Duration::from_secs(120);
+
+/// Kills `pyro workspace VERB` when its VM has come up, and nobody could write that down.
+fn killed_unwritten(world: &World, workspace: &Workspace<'_>, verb: &str, generation: u32) {
+    let database = database(world);
+    let counted = "SELECT running FROM workspaces WHERE workspace_id = ?1";
+    let mut command = world.pyro(["workspace", verb, workspace.id()]);
+    let run = Watched::start(world, &mut command);
+    // Which it is from before its VM starts. A look each while would come too late.
+    let deadline = Instant::now() + START;
+    while !database
+        .query_row(counted, [workspace.id()], |row| row.get::<_, bool>(0))
+        .unwrap()
+    {
+        assert!(Instant::now() < deadline, "its memory is not counted");
+    }
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let vm = world
+        .state_dir()
+        .join("workspaces")
+        .join(workspace.id())
+        .join(format!("vm-{generation}"));
+    eventually("the VM is up", START, || is_up(&vm));
+    run.signal(SIGKILL);
+    run.ends_at_once();
+    database.execute_batch("ROLLBACK").unwrap();
+}
+
+/// Whether the supervisor of a VM has told whoever started it that it runs.
+fn is_up(vm: &Path) -> bool {
+    let asked = async {
+        let mut stream = UnixStream::connect(vm.join(CONTROL_SOCKET)).await.ok()?;
+        let request = &ShimRequest::Status;
+        frame::write_message(&mut stream, request).await.ok()?;
+        frame::read_message(&mut stream).await.ok()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    matches!(runtime.block_on(asked), Some(ShimReply::Status(_)))
+}
+
+fn assert_shims(world: &World, count: usize) {
+    eventually(&format!("{count} VMs are left"), AT_ONCE, || {
+        shims(world).len() == count
+    });
+}
+
+fn a_vm_of_a_reset_that_was_not_written_down_is_ended(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::with(world, &door, json!({ "ttl_seconds": 0 }));
+    // Where commands run on the host, the last one ends before the next begins.
+    let left = match world.backend {
+        Backend::Vm => 1,
+        Backend::Process => 0,
+    };
+    for (command, after) in [("list", left), ("exec", 1), ("stop", 0)] {
+        workspace.output("echo kept > file");
+        killed_unwritten(world, &workspace, "reset", 1);
+        assert_eq!(shims(world).len(), left + 1, "{command}");
+        match command {
+            "list" => assert_eq!(assert_only_listed(world, &door), [workspace.id()]),
+            "exec" => assert_eq!(workspace.output("echo on"), "on\n"),
+            _ => assert_eq!(workspace.done("stop", json!({}))["state"], "stopped"),
+        }
+        assert_shims(world, after);
+        if world.backend == Backend::Vm {
+            assert_eq!(workspace.read("file"), "kept\n");
+        }
+    }
+    drop(workspace);
+    forget_the_killed(world);
+}
+
+fn a_vm_of_a_start_that_was_not_written_down_is_ended(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::with(world, &door, json!({ "ttl_seconds": 0 }));
+    for (command, after) in [("list", 0), ("exec", 1), ("stop", 0)] {
+        workspace.done("stop", json!({}));
+        killed_unwritten(world, &workspace, "start", 0);
+        assert_eq!(shims(world).len(), 1);
+        match command {
+            "list" => assert_eq!(assert_only_listed(world, &door), [workspace.id()]),
+            "exec" => assert_eq!(workspace.output("echo on"), "on\n"),
+            _ => assert_eq!(workspace.done("stop", json!({}))["state"], "stopped"),
+        }
+        assert_shims(world, after);
+    }
+    drop(workspace);
+    forget_the_killed(world);
+}
