@@ -1,5 +1,7 @@
 //! The command line as a surface: arguments become flags, `--json` brings the result.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use super::Surface;
@@ -70,8 +72,9 @@ const FLAGS: &[(&str, &str)] = &[
     ("signal_name", "--signal"),
 ];
 
-impl Surface for CommandLine<'_> {
-    fn call(&self, operation: &str, arguments: Value) -> Result<Value, Value> {
+impl CommandLine<'_> {
+    /// The command that an operation is, not started yet.
+    pub fn command(&self, operation: &str, arguments: &Value) -> Command {
         let (_, path) = COMMANDS
             .iter()
             .find(|(name, _)| *name == operation)
@@ -91,7 +94,13 @@ impl Surface for CommandLine<'_> {
         if let Some(command) = arguments.get("command") {
             words.extend(["--".to_owned(), text(command)]);
         }
-        let ran = finish(&mut self.0.pyro(words));
+        self.0.pyro(words)
+    }
+}
+
+impl Surface for CommandLine<'_> {
+    fn call(&self, operation: &str, arguments: Value) -> Result<Value, Value> {
+        let ran = finish(&mut self.command(operation, &arguments));
         let document = ran.json();
         if document["ok"] == false {
             Err(document)

@@ -221,14 +221,22 @@ impl Tools {
     }
 }
 
-impl Surface for Tools {
-    fn call(&self, operation: &str, arguments: Value) -> Result<Value, Value> {
+impl Tools {
+    /// Calls an operation and does not wait; the id of the call.
+    pub fn begin(&self, operation: &str, arguments: Value) -> i64 {
         let tool = self
             .names
             .get(operation)
             .unwrap_or_else(|| panic!("MCP has no `{operation}`"));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let result = self.connection().call(id, tool, arguments);
+        let params = json!({ "name": tool, "arguments": arguments });
+        self.connection().ask(id, "tools/call", params);
+        id
+    }
+
+    /// What came of a call of an operation.
+    pub fn result(&self, operation: &str, id: i64) -> Result<Value, Value> {
+        let result = self.connection().answer(id)["result"].clone();
         let mut facts = result["structuredContent"].clone();
         if let Some(list) = self.lists.get(operation)
             && let Some(fields) = facts.as_object_mut()
@@ -240,6 +248,20 @@ impl Surface for Tools {
             Some(true) => Err(facts),
             _ => Ok(facts),
         }
+    }
+
+    /// `kill -9` of the server.
+    pub fn kill(&self) {
+        let mut connection = self.connection();
+        connection.child.kill().expect("a signal to the server");
+        connection.child.wait().expect("waiting for a child");
+    }
+}
+
+impl Surface for Tools {
+    fn call(&self, operation: &str, arguments: Value) -> Result<Value, Value> {
+        let id = self.begin(operation, arguments);
+        self.result(operation, id)
     }
 }
 

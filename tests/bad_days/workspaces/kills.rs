@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::sys::signal::Signal::SIGKILL;
 use pyro_tests::surfaces::cli::CommandLine;
-use pyro_tests::world::finish;
 use pyro_tests::{Backend, Surface, Workspace, World, tree};
 use serde_json::json;
 
-use super::assert_only_listed;
-use crate::{error, records};
+use super::moments::{Worker, at_many_moments, forget_the_killed};
+use super::{assert_only_listed, shims};
+use crate::error;
+use crate::watched::Watched;
 
-crate::stories_of_both_backends![a_killed_create_leaves_all_or_nothing];
+crate::stories_of_both_backends![
+    a_killed_create_leaves_all_or_nothing,
+    a_killed_reset_leaves_a_workspace_that_works,
+];
 
 mod on_the_host {
     use super::*;
@@ -21,7 +25,6 @@ mod on_the_host {
         a_killed_push_is_made_whole_or_not_at_all,
         a_killed_patch_is_made_whole_or_not_at_all,
         a_killed_export_leaves_nothing_beside_it,
-        a_killed_reset_leaves_a_workspace_that_works,
         a_killed_delete_leaves_a_workspace_or_none,
         a_killed_exec_ends_its_command,
     ];
@@ -30,47 +33,6 @@ mod on_the_host {
 mod on_vms {
     use super::*;
     crate::stories![Vm: a_killed_start_leaves_no_guest_without_its_secrets];
-}
-
-/// How often one thing is interrupted, each time later.
-fn rounds(world: &World) -> u32 {
-    match world.backend {
-        Backend::Process => 24,
-        Backend::Vm => 5,
-    }
-}
-
-/// Interrupts a command at moments that are spread over the time that it takes, and looks after
-/// each.
-pub(super) fn at_many_moments(
-    world: &World,
-    mut command: impl FnMut(u32) -> Command,
-    mut look: impl FnMut(u32),
-) {
-    let started = Instant::now();
-    error::none(&finish(&mut command(0)));
-    let takes = started.elapsed();
-    look(0);
-    let rounds = rounds(world);
-    for round in 1..=rounds {
-        let mut child = command(round)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(takes * round / (rounds + 1));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        look(round);
-    }
-    forget_the_killed(world);
-}
-
-/// The mark of a killed process goes when it is old enough and somebody looks.
-pub(super) fn forget_the_killed(world: &World) {
-    records::age_all(world);
-    error::none(&finish(&mut world.pyro(["workspace", "list"])));
 }
 
 /// The seed or source of a round: each file says which round it is.
@@ -99,15 +61,20 @@ fn the_one_round(workspace: &Workspace<'_>) -> String {
 }
 
 fn a_killed_create_leaves_all_or_nothing(world: &World) {
+    create_is_killed(world, Worker::CommandLine);
+}
+
+pub(super) fn create_is_killed(world: &World, worker: Worker) {
     let door = CommandLine(world);
     let seed = files_of(world, 0);
     let create = |_| {
-        let mut create = world.pyro(["workspace", "create", "debian:12", "--mem-mib", "256"]);
-        if world.backend == Backend::Process {
-            create.arg("--allow-host-compat");
-        }
-        create.arg("--seed-path").arg(&seed);
-        create
+        let arguments = json!({
+            "environment": "debian:12",
+            "mem_mib": 256,
+            "allow_host_compat": world.backend == Backend::Process,
+            "seed_path": seed,
+        });
+        worker.begins(world, "workspace_create", arguments)
     };
     at_many_moments(world, create, |_| {
         for id in assert_only_listed(world, &door) {
@@ -122,12 +89,16 @@ fn a_killed_create_leaves_all_or_nothing(world: &World) {
 }
 
 fn a_killed_push_is_made_whole_or_not_at_all(world: &World) {
+    push_is_killed(world, Worker::CommandLine);
+}
+
+pub(super) fn push_is_killed(world: &World, worker: Worker) {
     let door = CommandLine(world);
     let workspace = Workspace::new(world, &door);
     let push = |round| {
-        let mut push = world.pyro(["workspace", "sync", "push", workspace.id()]);
-        push.arg(files_of(world, round));
-        push
+        let source = files_of(world, round);
+        let arguments = json!({ "workspace_id": workspace.id(), "source_path": source });
+        worker.begins(world, "workspace_sync_push", arguments)
     };
     let mut last = 0;
     at_many_moments(world, push, |round| {
@@ -139,6 +110,10 @@ fn a_killed_push_is_made_whole_or_not_at_all(world: &World) {
 }
 
 fn a_killed_patch_is_made_whole_or_not_at_all(world: &World) {
+    patch_is_killed(world, Worker::CommandLine);
+}
+
+pub(super) fn patch_is_killed(world: &World, worker: Worker) {
     let door = CommandLine(world);
     let workspace = Workspace::new(world, &door);
     workspace.exec("for i in $(seq 0 199); do echo 'round x' > file-$i; done");
@@ -151,17 +126,8 @@ fn a_killed_patch_is_made_whole_or_not_at_all(world: &World) {
                 last.borrow()
             );
         }
-        let file = world.folder().join(format!("patch-{round}"));
-        fs::write(&file, text).unwrap();
-        let mut patch = world.pyro([
-            "workspace",
-            "patch",
-            "apply",
-            workspace.id(),
-            "--patch-file",
-        ]);
-        patch.arg(file);
-        patch
+        let arguments = json!({ "workspace_id": workspace.id(), "patch": text });
+        worker.begins(world, "workspace_patch_apply", arguments)
     };
     at_many_moments(world, patch, |round| {
         let said = the_one_round(&workspace);
@@ -174,6 +140,10 @@ fn a_killed_patch_is_made_whole_or_not_at_all(world: &World) {
 }
 
 fn a_killed_export_leaves_nothing_beside_it(world: &World) {
+    export_is_killed(world, Worker::CommandLine);
+}
+
+pub(super) fn export_is_killed(world: &World, worker: Worker) {
     let door = CommandLine(world);
     let seed = files_of(world, 0);
     let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
@@ -181,15 +151,12 @@ fn a_killed_export_leaves_nothing_beside_it(world: &World) {
     fs::create_dir(&parent).unwrap();
     let out = parent.join("out");
     let export = |_| {
-        let mut export = world.pyro([
-            "workspace",
-            "export",
-            workspace.id(),
-            "/workspace",
-            "--output",
-        ]);
-        export.arg(&out);
-        export
+        let arguments = json!({
+            "workspace_id": workspace.id(),
+            "path": "/workspace",
+            "output_path": out,
+        });
+        worker.begins(world, "workspace_export", arguments)
     };
     at_many_moments(world, export, |_| {
         if out.exists() {
@@ -208,6 +175,10 @@ fn a_killed_export_leaves_nothing_beside_it(world: &World) {
 }
 
 fn a_killed_reset_leaves_a_workspace_that_works(world: &World) {
+    reset_is_killed(world, Worker::CommandLine);
+}
+
+pub(super) fn reset_is_killed(world: &World, worker: Worker) {
     let door = CommandLine(world);
     let seed = files_of(world, 0);
     let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
@@ -216,13 +187,15 @@ fn a_killed_reset_leaves_a_workspace_that_works(world: &World) {
             "for file in *; do echo 'round {}' > $file; done",
             round + 1
         ));
-        world.pyro(["workspace", "reset", workspace.id()])
+        let arguments = json!({ "workspace_id": workspace.id() });
+        worker.begins(world, "workspace_reset", arguments)
     };
     at_many_moments(world, reset, |round| {
         let said = the_one_round(&workspace);
         let expected = [format!("round {}", round + 1), "round 0".to_owned()];
         assert!(expected.contains(&said), "{said} after {round}");
         assert_eq!(workspace.changes().is_empty(), said == "round 0");
+        assert_eq!(shims(world).len(), 1, "after {round}");
     });
     workspace.done("reset", json!({}));
     assert_eq!(the_one_round(&workspace), "round 0");
@@ -275,8 +248,8 @@ fn a_killed_exec_ends_its_command(world: &World) {
     let workspace = Workspace::new(world, &door);
     let script = "echo $$ > pid; echo at work; exec sleep 1000";
     let command = world.pyro(["workspace", "exec", workspace.id(), "--", script]);
-    let exec = crate::watched::Watched::running(world, command);
-    exec.signal(nix::sys::signal::Signal::SIGKILL);
+    let exec = Watched::running(world, command);
+    exec.signal(SIGKILL);
     exec.ends_at_once();
     pyro_tests::world::eventually("its command is gone", Duration::from_secs(10), || {
         workspace.exec("kill -0 $(cat pid)")["exit_code"] != 0

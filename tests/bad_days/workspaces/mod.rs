@@ -5,14 +5,16 @@ mod full;
 mod guests;
 mod hands;
 mod kills;
+mod moments;
 mod ports;
+mod servers;
 mod shells;
 mod snapshots;
 mod strays;
 
-use pyro_tests::World;
 use pyro_tests::leftovers::{Process, processes};
 use pyro_tests::world::eventually;
+use pyro_tests::World;
 use serde_json::{Value, json};
 
 use crate::watched::AT_ONCE;

@@ -10,7 +10,7 @@ use pyro_tests::world::eventually;
 use pyro_tests::{Workspace, World};
 use serde_json::json;
 
-use super::kills::{at_many_moments, forget_the_killed};
+use super::moments::{at_many_moments, forget_the_killed};
 use crate::roles::{self, Role};
 
 crate::stories![Vm: a_port_is_published_whole_or_not_at_all];

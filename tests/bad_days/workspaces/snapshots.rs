@@ -13,7 +13,7 @@ use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Backend, Workspace, World};
 use serde_json::{Value, json};
 
-use super::kills::{at_many_moments, forget_the_killed};
+use super::moments::{at_many_moments, forget_the_killed};
 use crate::error;
 use crate::mounts::Mounts;
 use crate::roles::{self, Role};

@@ -13,7 +13,7 @@ use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest};
 use serde_json::json;
 use tokio::net::UnixStream;
 
-use super::kills::forget_the_killed;
+use super::moments::forget_the_killed;
 use super::{assert_only_listed, shims};
 use crate::records::database;
 use crate::watched::{AT_ONCE, Watched};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
 use pyro_tests::world::eventually;
-use pyro_tests::{World, leftovers};
+use pyro_tests::{Backend, World, leftovers};
 use serde_json::{Value, json};
 
 use super::{ask, await_news, command, vm_run};
@@ -13,6 +13,7 @@ crate::stories! { [process, vm]:
     a_client_hears_what_its_call_does,
     a_call_blocks_no_other,
     a_call_that_is_taken_back_ends_at_once_with_all_it_started,
+    a_command_that_is_taken_back_leaves_its_workspace_and_its_place_in_the_history,
 }
 
 crate::stories! { [process]:
@@ -120,4 +121,50 @@ fn a_call_that_is_taken_back_ends_at_once_with_all_it_started(world: &World) {
         .into_iter()
         .filter(|message| message["id"] == 1);
     assert_eq!(answers.count(), 0);
+}
+
+fn a_command_that_is_taken_back_leaves_its_workspace_and_its_place_in_the_history(world: &World) {
+    let full = ["--profile", "workspace-full"];
+    let mut client = Connection::initialized(world, &full, NEWEST_WITH_INITIALIZE);
+    let create = json!({
+        "environment": "debian:12",
+        "mem_mib": 256,
+        "allow_host_compat": world.backend == Backend::Process,
+    });
+    let created = client.call(1, "workspace_create", create);
+    let id = created["structuredContent"]["workspace_id"].clone();
+    assert!(id.is_string(), "{created:#}");
+    let exec = |line: &str| json!({ "workspace_id": id, "command": line, "timeout_seconds": 1000 });
+    let line = "trap '' INT TERM HUP; echo $$ > pids; \
+        setsid sh -c 'echo $$ >> pids; echo here; exec sleep 1000' & sleep 1000";
+    client.ask(
+        2,
+        "tools/call",
+        json!({ "name": "workspace_exec", "arguments": exec(line), "_meta": { "progressToken": 2 } }),
+    );
+    await_news(&mut client, 2, "here");
+    take_back(&mut client, 2);
+    let since = Instant::now();
+    let answer = client.answer(2);
+    assert_eq!(answer["error"]["code"], -32800, "{answer}");
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    // Its shell, and what that started in a session of its own.
+    let mut next = 2;
+    eventually("its processes are gone", SOON * 4, || {
+        next += 1;
+        let look = "for pid in $(cat pids); do kill -0 $pid && exit; done 2> /dev/null; false";
+        let look = client.call(next, "workspace_exec", exec(look))["structuredContent"].clone();
+        assert_eq!(look["workspace_started"], false, "{look:#}");
+        look["exit_code"] != 0
+    });
+    let logs = client.call(100, "workspace_logs", json!({ "workspace_id": id }));
+    let entry = &logs["structuredContent"]["entries"][0];
+    assert_eq!(entry["command"], line, "{logs:#}");
+    assert_eq!(entry["stdout"], "here\n", "{logs:#}");
+    assert_eq!(
+        (&entry["signal"], &entry["exit_code"]),
+        (&json!(9), &json!(137)),
+        "{logs:#}"
+    );
+    client.call(101, "workspace_delete", json!({ "workspace_id": id }));
 }
