@@ -10,13 +10,15 @@ use pyro_tests::{Backend, Surface, Workspace, World, tree};
 use serde_json::json;
 
 use super::moments::{Worker, at_many_moments, forget_the_killed};
-use super::{assert_only_listed, shims};
+use super::{assert_died_with_its_vm, assert_only_listed, shims};
 use crate::error;
+use crate::roles::{self, Role};
 use crate::watched::Watched;
 
 crate::stories_of_both_backends![
     a_killed_create_leaves_all_or_nothing,
     a_killed_reset_leaves_a_workspace_that_works,
+    a_command_whose_vm_is_killed_stays_in_the_history,
 ];
 
 mod on_the_host {
@@ -240,6 +242,24 @@ fn a_killed_delete_leaves_a_workspace_or_none(world: &World) {
         }
         assert_only_listed(world, &door);
     });
+}
+
+/// Of all commands it is the one that may explain the end.
+fn a_command_whose_vm_is_killed_stays_in_the_history(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let line = "echo at work; echo and in trouble >&2; exec sleep 1000";
+    for role in [Role::Machine, Role::Shim] {
+        let exec = world.pyro(["workspace", "exec", workspace.id(), "--", line]);
+        let exec = Watched::running_until(world, exec, "and in trouble");
+        roles::signal(world, role, SIGKILL);
+        error::tells(
+            &exec.ends_at_once(),
+            &["ended before it could", "hint: ", "`pyro workspace logs`"],
+        );
+        assert_died_with_its_vm(&workspace, line, "at work\n");
+        assert_eq!(workspace.output("echo on"), "on\n");
+    }
 }
 
 /// The workspace goes on, the command that nobody waits for does not.

@@ -14,7 +14,7 @@ mod strays;
 
 use pyro_tests::leftovers::{Process, processes};
 use pyro_tests::world::eventually;
-use pyro_tests::World;
+use pyro_tests::{Workspace, World};
 use serde_json::{Value, json};
 
 use crate::watched::AT_ONCE;
@@ -25,6 +25,23 @@ fn listed(door: &dyn pyro_tests::Surface) -> Vec<String> {
     let workspaces = listed["workspaces"].as_array().expect("workspaces");
     let id = |one: &Value| one["workspace_id"].as_str().expect("an id").to_owned();
     workspaces.iter().map(id).collect()
+}
+
+/// The last command in the history is one that was killed with its VM; what it wrote until then is
+/// there.
+#[track_caller]
+fn assert_died_with_its_vm(workspace: &Workspace<'_>, command: &str, wrote: &str) {
+    let logs = workspace.done("logs", json!({ "last": 1 }));
+    let entry = &logs["entries"][0];
+    assert_eq!(
+        (&entry["command"], &entry["stdout"], &entry["signal"]),
+        (&json!(command), &json!(wrote), &json!(9)),
+        "{logs:#}"
+    );
+    assert_eq!(entry["exit_code"], 137, "{logs:#}");
+    let sequence = json!({ "sequence": entry["sequence"] });
+    let alone = workspace.done("logs", sequence);
+    assert_eq!(alone["entries"][0]["stdout"], wrote, "{alone:#}");
 }
 
 /// The supervisors of VMs of workspaces.

@@ -85,7 +85,7 @@ impl Engine {
             command: Some(entry.clone()),
         };
         let run = command::run(stream, &asked.command, secret_env, seconds, &listening).await;
-        if !matches!(run, Err(CommandError::CallerGone)) {
+        if matches!(run, Ok(_) | Err(CommandError::Refused { .. })) {
             unfinished.over();
         }
         let finished = match run {
@@ -102,7 +102,11 @@ impl Engine {
                 let vm = self.vm_of(&stored);
                 // It may still be writing down why.
                 let _ = end::wait_until_gone(&vm, end::GOING).await;
-                return Err(self.went_away(id, doing, last_words(&vm)));
+                let told = self.went_away(id, doing, last_words(&vm));
+                return Err(match unfinished.put_down() {
+                    true => with_its_output(told),
+                    false => told,
+                });
             }
         };
 
@@ -145,4 +149,12 @@ impl Engine {
             workspace_started: started,
         })
     }
+}
+
+/// A command may tell more of the death of its VM than the VM could.
+fn with_its_output(told: Error) -> Error {
+    let hint = told.hint.clone().unwrap_or_default();
+    told.hint(format!(
+        "{hint}. `pyro workspace logs` (`workspace_logs`) shows what the command wrote until then"
+    ))
 }

@@ -1,4 +1,5 @@
-//! The place in the history of a command whose caller went away: what it wrote until then stays.
+//! The place in the history of a command that came to no end of its own, because its caller or its
+//! VM went away: what it wrote until then stays.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +9,7 @@ use super::log_files::Recorder;
 use crate::machine::now;
 use crate::store::{Command, Store};
 
-/// The agent ends a command whose stream is gone with this.
+/// The agent ends a command whose stream is gone with this; the end of a VM is no milder.
 const SIGKILL: i32 = 9;
 
 /// A command that runs. When this is dropped before it is over, so was the caller's interest, and
@@ -28,12 +29,11 @@ impl Unfinished {
     pub(crate) fn over(&mut self) {
         self.command = None;
     }
-}
 
-impl Drop for Unfinished {
-    fn drop(&mut self) {
+    /// Puts the command down as killed. Whether it is in the history now.
+    pub(crate) fn put_down(&mut self) -> bool {
         let Some(mut command) = self.command.take() else {
-            return;
+            return false;
         };
         let [stdout_bytes, stderr_bytes] = self.recorder.written();
         command.exit_code = 128 + SIGKILL;
@@ -47,10 +47,16 @@ impl Drop for Unfinished {
             .record_command(&self.workspace_id, command, |stored| {
                 stored.record.last_activity_at = now();
             });
+        let Ok(Some(kept)) = kept else { return false };
+        self.recorder
+            .keep(&self.folder, kept.reset_count, kept.sequence);
+        true
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
         // Nobody is left to be told of a failure.
-        if let Ok(Some(kept)) = kept {
-            self.recorder
-                .keep(&self.folder, kept.reset_count, kept.sequence);
-        }
+        self.put_down();
     }
 }
