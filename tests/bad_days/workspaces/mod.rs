@@ -1,5 +1,6 @@
 //! Workspaces on bad days. Each story deletes what it made; then nothing of it may be left.
 
+mod baselines;
 mod crowds;
 mod full;
 mod guests;
@@ -11,6 +12,7 @@ mod servers;
 mod shells;
 mod snapshots;
 mod strays;
+mod supervisor;
 
 use pyro_tests::leftovers::{Process, processes};
 use pyro_tests::world::eventually;

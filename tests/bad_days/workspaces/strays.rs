@@ -8,13 +8,11 @@ use nix::sys::signal::Signal::SIGKILL;
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::world::eventually;
 use pyro_tests::{Backend, Workspace, World};
-use pyro_wire::frame;
-use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest};
+use pyro_wire::shim::{ShimReply, ShimRequest};
 use serde_json::json;
-use tokio::net::UnixStream;
 
 use super::moments::forget_the_killed;
-use super::{assert_only_listed, shims};
+use super::{assert_only_listed, shims, supervisor};
 use crate::records::database;
 use crate::watched::{AT_ONCE, Watched};
 
@@ -54,17 +52,8 @@ fn killed_unwritten(world: &World, workspace: &Workspace<'_>, verb: &str, genera
 
 /// Whether the supervisor of a VM has told whoever started it that it runs.
 fn is_up(vm: &Path) -> bool {
-    let asked = async {
-        let mut stream = UnixStream::connect(vm.join(CONTROL_SOCKET)).await.ok()?;
-        let request = &ShimRequest::Status;
-        frame::write_message(&mut stream, request).await.ok()?;
-        frame::read_message(&mut stream).await.ok()
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    matches!(runtime.block_on(asked), Some(ShimReply::Status(_)))
+    let asked = supervisor::asks(vm, &ShimRequest::Status);
+    matches!(supervisor::waits(asked), Some((_, ShimReply::Status(_))))
 }
 
 fn assert_shims(world: &World, count: usize) {

@@ -17,9 +17,10 @@ use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
 use super::lock::Hold;
 use super::secrets::GivenSecrets;
+use super::tree::TreeError;
 use crate::config::Backend;
 use crate::engine::Engine;
-use crate::error::{catalog_failed, host_io};
+use crate::error::{broke, catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts, random_hex};
 use crate::machine::start::cancelled;
 use crate::machine::{disk, link, network, now};
@@ -28,6 +29,9 @@ use crate::template::{Kind, Shape, Template};
 
 /// After this the guest writes again by itself, should this process be killed in between.
 const FREEZE: Duration = Duration::from_secs(10);
+
+/// How often a guest is frozen for its baseline.
+const TRIES: u32 = 3;
 
 impl Engine {
     /// Makes a workspace. On failure, and when the future is dropped, nothing of it is left.
@@ -207,22 +211,59 @@ impl Engine {
         base: &Base,
         folder: &WorkspaceFolder,
     ) -> Result<(), Error> {
+        if let Base::Image(image) = base {
+            keep_ground(folder, image);
+        }
+        let what = format!(
+            "The first state of workspace `{}` could not be kept",
+            stored.record.workspace_id
+        );
+        for _ in 0..TRIES {
+            self.freeze_once(stored, base, folder, &what).await?;
+            let open = self.baseline_of(stored)?;
+            let opened = tokio::task::spawn_blocking(move || open().map(drop))
+                .await
+                .map_err(|error| broke(&error))?;
+            match opened {
+                Ok(()) => return Ok(()),
+                // The guest went on before it had another layer to write to. What it wrote since
+                // is in that one, and both together are as good.
+                Err(TreeError::NotClean) => {}
+                Err(error) => {
+                    return Err(Error::new(ErrorCode::Damaged, what)
+                        .caused_by(&error)
+                        .hint("Nothing was made. Try again"));
+                }
+            }
+        }
+        Err(Error::new(ErrorCode::HostIo, what)
+            .because(format!(
+                "its guest stands still for {} s at most, and {TRIES} times this host took longer",
+                FREEZE.as_secs()
+            ))
+            .hint("Nothing was made. Try again when this host has less to do"))
+    }
+
+    async fn freeze_once(
+        &self,
+        stored: &mut StoredWorkspace,
+        base: &Base,
+        folder: &WorkspaceFolder,
+        what: &str,
+    ) -> Result<(), Error> {
         let id = stored.record.workspace_id.clone();
         let doing = "keep its first state";
-        let what = format!("The first state of workspace `{id}` could not be kept");
-        let failed = |error: std::io::Error| host_io(what.clone(), &error);
         stored.baseline_layers = stored.layers.len();
         let layer = match base {
             Base::Image(image) => {
-                keep_ground(folder, image);
-                Some(new_layer(folder, image).map_err(failed)?)
+                Some(new_layer(folder, image).map_err(|error| host_io(what, &error))?)
             }
             Base::HostProcess => None,
         };
         let line = self.another_line(stored, doing).await?;
         files::freeze(line, FREEZE)
             .await
-            .map_err(|error| self.files_failed(stored, &what, doing, error))?;
+            .map_err(|error| self.files_failed(stored, what, doing, error))?;
         let Some(layer) = layer else {
             return copy_tree(&folder.tree(), &folder.baseline_tree()).await;
         };
@@ -230,7 +271,7 @@ impl Engine {
         let line = self.another_line(stored, doing).await?;
         files::thaw(line)
             .await
-            .map_err(|error| self.files_failed(stored, &what, doing, error))?;
+            .map_err(|error| self.files_failed(stored, what, doing, error))?;
         added.map_err(|error| link_broken(&id, doing, &error))?;
         stored.layers.push(layer);
         Ok(())
