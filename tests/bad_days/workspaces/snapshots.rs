@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use pyro_tests::surfaces::cli::CommandLine;
@@ -17,6 +17,7 @@ use super::moments::{at_many_moments, forget_the_killed};
 use crate::error;
 use crate::mounts::Mounts;
 use crate::roles::{self, Role};
+use crate::watched::Watched;
 
 crate::stories_of_both_backends![a_killed_pyro_leaves_the_old_state_or_the_new];
 
@@ -27,6 +28,7 @@ mod on_vms {
         a_snapshot_under_a_guest_that_writes_is_clean_and_whole,
         a_copy_that_fails_leaves_nothing_and_damage_is_told,
         what_is_deleted_gives_its_space_back,
+        a_state_that_is_not_in_use_is_merged_while_others_work,
     ];
 }
 
@@ -390,4 +392,73 @@ fn what_is_deleted_gives_its_space_back(world: &World) {
     workspace.delete_snapshot("with");
     workspace.delete_snapshot("without");
     eventually("the space is given back", LONG, || taken() < begin + few);
+}
+
+/// Whoever merges stands still in the middle of it, and is killed there at the end.
+fn a_state_that_is_not_in_use_is_merged_while_others_work(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let id = workspace.id();
+    let noise = |name: &str| {
+        workspace.output(&format!(
+            "head -c 40M /dev/urandom > {name}; echo {name} > file; sync"
+        ));
+        workspace.snapshot(name);
+    };
+    for name in ["a", "b", "c", "d"] {
+        noise(name);
+    }
+    let sums = workspace.output("sha256sum a b c d");
+    workspace.reset_to("baseline");
+    let folder = world.state_dir().join("workspaces").join(id);
+    let merging = || {
+        let mut entries = fs::read_dir(&folder).unwrap().map(Result::unwrap);
+        let place = entries.find(|one| one.file_name().to_string_lossy().starts_with("merging-"));
+        place.map(|one| one.path())
+    };
+    let stands_in_the_middle = |name: &str| {
+        let mut delete = world.pyro(["workspace", "snapshot", "delete", id, name]);
+        let delete = Watched::start(world, &mut delete);
+        let is_begun = || {
+            let layers = merging().and_then(|place| fs::read_dir(place).ok());
+            layers.into_iter().flatten().flatten().any(|layer| {
+                let layer = layer.metadata();
+                layer.is_ok_and(|layer| layer.blocks() * 512 > 1 << 20)
+            })
+        };
+        let deadline = Instant::now() + LONG;
+        while !is_begun() {
+            assert!(Instant::now() < deadline, "nothing is merged");
+        }
+        delete.signal(Signal::SIGSTOP);
+        assert!(merging().is_some(), "it was over before it stood still");
+        // None of this waits, and none of it clears away what is being made.
+        assert_eq!(workspace.output("echo on"), "on\n");
+        workspace.snapshot("meanwhile");
+        workspace.reset_to("meanwhile");
+        workspace.delete_snapshot("meanwhile");
+        assert!(merging().is_some(), "what it makes was cleared away");
+        delete
+    };
+    let delete = stands_in_the_middle("a");
+    delete.signal(Signal::SIGCONT);
+    error::none(&delete.ends_within(LONG));
+    assert_eq!(merging(), None);
+    let delete = stands_in_the_middle("b");
+    delete.signal(Signal::SIGKILL);
+    delete.ends_at_once();
+    // What it made is left over, until somebody tidies up.
+    assert!(merging().is_some());
+    workspace.snapshot("last");
+    workspace.delete_snapshot("last");
+    assert_eq!(merging(), None);
+    for name in ["c", "d"] {
+        workspace.reset_to(name);
+        assert_eq!(workspace.read("file"), format!("{name}\n"));
+        let check = "sha256sum $(cat list) 2>&1";
+        workspace.write("list", &"a b c d"[..if name == "c" { 5 } else { 7 }]);
+        assert!(sums.starts_with(&workspace.output(check)), "{name}");
+    }
+    drop(workspace);
+    forget_the_killed(world);
 }

@@ -2,7 +2,6 @@ use pyro_api::operations::workspace_reset::{Reset, WorkspaceReset};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
-use crate::workspace::lock::Hold;
 use crate::workspace::snapshots::Target;
 
 impl Handle<WorkspaceReset> for Engine {
@@ -12,9 +11,7 @@ impl Handle<WorkspaceReset> for Engine {
         let name = asked.snapshot.trim();
         // Before anything is waited for.
         Target::find(&found, name)?;
-        let _held = self.workspace_folder(id).hold(id, Hold::Exclusive).await?;
-        let stored = self.reload_workspace(id)?;
-        let stored = self.settled(stored).await?;
+        let (_held, stored) = self.hold_settled(id).await?;
         let target = Target::find(&stored, name)?;
         let stored = self.reset_workspace(stored, &target, caller).await?;
         let workspace_reset = target.source(&stored);

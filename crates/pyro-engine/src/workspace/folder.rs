@@ -16,6 +16,7 @@ const TREE: &str = "tree";
 const BASELINE_TREE: &str = "baseline";
 const NEXT_TREE: &str = "tree.next";
 const TREES: &str = "snapshots";
+const MERGING: &str = "merging-";
 
 #[derive(Clone, Debug)]
 pub(crate) struct WorkspaceFolder(PathBuf);
@@ -118,6 +119,20 @@ impl WorkspaceFolder {
 
     pub(crate) fn layer(&self, name: &str) -> PathBuf {
         self.disks().join(name)
+    }
+
+    /// Where a layer is made that is to be called so.
+    pub(crate) fn merging(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{MERGING}{name}"))
+    }
+
+    /// Every place there is where a layer is made, or was.
+    pub(crate) fn all_merging(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(MERGING))
+            .map(|entry| entry.path())
+            .collect()
     }
 
     /// Another name of the environment's image, so that it stays whatever happens to the cache.

@@ -5,6 +5,7 @@
 //!     lock             held exclusively while the VM is started, stopped, reset or deleted, and
 //!                      shared by whoever connects to it
 //!     disk/            its own layers, above the environment's image and the template's layer
+//!     merging-<layer>/ where a layer is made of two, locked by whoever makes it
 //!     image.raw        hard links to the image and the template's layer, where the file system
 //!     template/        allows: the cache may lose them, the workspace does not
 //!     vm-<generation>/ the folder of its shim; a reset makes the next generation

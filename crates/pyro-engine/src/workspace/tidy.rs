@@ -5,6 +5,7 @@ use pyro_api::values::VmState;
 use pyro_wire::shim::Stop;
 
 use super::folder::WorkspaceFolder;
+use super::snapshots::workbench::remove_abandoned;
 use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::machine::end;
@@ -32,6 +33,7 @@ impl Engine {
     /// exclusively.
     pub(crate) fn remove_unneeded(&self, stored: &StoredWorkspace) {
         let folder = self.workspace_folder(&stored.record.workspace_id);
+        remove_abandoned(&folder);
         let entries = |folder| std::fs::read_dir(folder).into_iter().flatten().flatten();
         for entry in entries(folder.disks()) {
             if !is_one(entry.file_name(), |name| stored.needs_layer(name)) {

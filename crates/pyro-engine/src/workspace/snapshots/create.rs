@@ -15,7 +15,6 @@ use crate::store::{StoredSnapshot, StoredWorkspace};
 use crate::workspace::create::{copy_tree, new_layer};
 use crate::workspace::errors::{link_broken, unknown};
 use crate::workspace::files;
-use crate::workspace::lock::Hold;
 use crate::workspace::tree::{Count, Tree};
 
 use pyro_api::values::WORKSPACE_PATH;
@@ -52,8 +51,7 @@ impl Engine {
         may_be_called(&found, name)?;
         let id = found.record.workspace_id;
         let folder = self.workspace_folder(&id);
-        let _held = folder.hold(&id, Hold::Exclusive).await?;
-        let mut stored = self.reload_workspace(&id)?;
+        let (_held, mut stored) = self.hold_settled(&id).await?;
         may_be_called(&stored, name)?;
         let started = stored.record.state != VmState::Started;
         if started {
@@ -62,7 +60,6 @@ impl Engine {
         let what = format!("The state of workspace `{id}` could not be kept");
         let frozen = match self.workspace_base(&stored)? {
             Base::Image(image) => {
-                stored = self.settled(stored).await?;
                 let layers = stored.layers.clone();
                 let layer = new_layer(&folder, &image).map_err(|error| host_io(&what, &error))?;
                 stored = self.put_on_top(&stored, layer, &what).await?;

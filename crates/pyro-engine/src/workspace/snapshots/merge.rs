@@ -1,7 +1,8 @@
 //! Makes one layer of two, where nobody needs the lower one by itself.
 //!
 //! In the disk of a running VM the shim does it: what the lower layer holds moves into the upper
-//! one. Elsewhere a third layer is made of both, and takes their place in the record.
+//! one. Elsewhere a third layer is made of both, and takes their place in the record. Neither keeps
+//! others from the workspace, except for a third layer in place of the one that a VM would write to.
 
 use std::time::Duration;
 
@@ -10,14 +11,14 @@ use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::shim::Status;
 use tokio::time::{Instant, sleep};
 
+use super::workbench::Workbench;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
-use crate::machine::create::random_hex;
 use crate::machine::{disk, link};
 use crate::store::StoredWorkspace;
 use crate::workspace::errors::{link_broken, unknown};
 use crate::workspace::layers::{self, Watch, layers_failed};
-use crate::workspace::lock::Hold;
+use crate::workspace::lock::{Held, Hold};
 
 /// How long a VM may take to move what a layer holds: a full disk, from a slow one to a slow one.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -29,28 +30,26 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 const DOING: &str = "put layers of its disk together";
 
-/// What the next step of a merge is.
+/// What can be merged next.
 enum Next {
-    /// The VM moves something.
-    Wait,
-    /// There is nothing more to be done.
-    Over,
+    /// The VM has begun to move something.
+    Moving,
+    /// Two layers that no VM has for a disk.
+    Apart { lower: String, upper: String },
 }
 
 impl Engine {
-    /// Merges what can be merged. While a VM moves data, others may use the workspace.
+    /// Merges what can be merged. Others may use the workspace meanwhile, if it runs.
     pub(crate) async fn merge_superfluous(&self, id: &str, caller: &Caller) -> Result<(), Error> {
-        let folder = self.workspace_folder(id);
         loop {
-            let held = folder.hold(id, Hold::Exclusive).await?;
-            let stored = self.reload_workspace(id)?;
-            let stored = self.settled(stored).await?;
+            let (held, stored) = self.hold_settled(id).await?;
             self.remove_unneeded(&stored);
-            let next = self.merge_one(&stored, caller).await?;
-            drop(held);
-            match next {
-                Some(Next::Wait) => {
-                    let status = self.wait_for_merge(&stored, PATIENCE).await?;
+            match self.next_merge(&stored).await? {
+                None => return Ok(()),
+                Some(Next::Moving) => {
+                    drop(held);
+                    let deadline = Instant::now() + PATIENCE;
+                    let status = self.wait_for_merge(&stored, deadline).await?;
                     if let Some(why) = status.and_then(|status| status.merge_failed) {
                         return Err(Error::new(
                             ErrorCode::HostIo,
@@ -61,22 +60,40 @@ impl Engine {
                         .because(why));
                     }
                 }
-                Some(Next::Over) => return Ok(()),
-                None => {}
+                Some(Next::Apart { lower, upper }) => {
+                    self.merge_apart(held, &stored, lower, upper, caller)
+                        .await?;
+                }
             }
         }
     }
 
-    /// The record with what a running VM has for a disk; waits for moves that are under way. The
-    /// lock is held exclusively.
-    pub(crate) async fn settled(&self, stored: StoredWorkspace) -> Result<StoredWorkspace, Error> {
-        if stored.record.state != VmState::Started {
-            return Ok(stored);
+    /// Holds a workspace exclusively, at a moment at which its VM moves nothing, and gives the
+    /// record with what that VM has for a disk. While one moves, others may hold it.
+    pub(crate) async fn hold_settled(&self, id: &str) -> Result<(Held, StoredWorkspace), Error> {
+        let folder = self.workspace_folder(id);
+        let deadline = Instant::now() + OTHERS;
+        loop {
+            let held = folder.hold(id, Hold::Exclusive).await?;
+            let stored = self.reload_workspace(id)?;
+            if stored.record.state != VmState::Started {
+                self.end_uncounted(&stored).await?;
+                return Ok((held, stored));
+            }
+            let Some(status) = self.disk_status(&stored).await? else {
+                return Ok((held, stored));
+            };
+            if status.merging.is_none() {
+                return Ok((held, self.adopted(stored, &status)?));
+            }
+            drop(held);
+            self.wait_for_merge(&stored, deadline).await?;
         }
-        let Some(status) = self.wait_for_merge(&stored, OTHERS).await? else {
-            return Ok(stored);
-        };
-        let actual = self.own_layers(&stored, &status);
+    }
+
+    /// The record with what a running VM has for a disk. The lock is held exclusively.
+    fn adopted(&self, stored: StoredWorkspace, status: &Status) -> Result<StoredWorkspace, Error> {
+        let actual = self.own_layers(&stored, status);
         if !stored.clone().adopt(&actual) {
             return Ok(stored);
         }
@@ -91,11 +108,7 @@ impl Engine {
         Ok(stored)
     }
 
-    async fn merge_one(
-        &self,
-        stored: &StoredWorkspace,
-        caller: &Caller,
-    ) -> Result<Option<Next>, Error> {
+    async fn next_merge(&self, stored: &StoredWorkspace) -> Result<Option<Next>, Error> {
         let id = &stored.record.workspace_id;
         let folder = self.workspace_folder(id);
         let actual = match stored.record.state {
@@ -106,9 +119,8 @@ impl Engine {
             _ => None,
         };
         for (lower, upper) in stored.superfluous() {
-            let in_use = stored.layers.contains(&lower);
             match &actual {
-                Some(actual) if in_use => {
+                Some(actual) if stored.layers.contains(&lower) => {
                     // One that was not added yet, by somebody who was killed in the middle.
                     if !actual.contains(&lower) || !actual.contains(&upper) {
                         continue;
@@ -116,46 +128,55 @@ impl Engine {
                     link::merge_layer(&self.vm_of(stored), folder.layer(&lower))
                         .await
                         .map_err(|error| link_broken(id, DOING, &error))?;
-                    return Ok(Some(Next::Wait));
+                    return Ok(Some(Next::Moving));
                 }
-                _ => {
-                    self.merge_apart(stored, &lower, &upper, caller).await?;
-                    return Ok(None);
-                }
+                _ => return Ok(Some(Next::Apart { lower, upper })),
             }
         }
-        Ok(Some(Next::Over))
+        Ok(None)
     }
 
-    /// Makes one layer of two that no VM writes to.
+    /// Makes one layer of two that no VM writes to, if nothing comes between.
     async fn merge_apart(
         &self,
+        held: Held,
         stored: &StoredWorkspace,
-        lower: &str,
-        upper: &str,
+        lower: String,
+        upper: String,
         caller: &Caller,
     ) -> Result<(), Error> {
         let id = &stored.record.workspace_id;
         let folder = self.workspace_folder(id);
         let what = format!("Layers of the disk of workspace `{id}` could not be put together");
-        let random = random_hex(6).map_err(|error| host_io(&what, &error))?;
-        let merged = format!("{random}.qcow2");
-        let path = folder.layer(&merged);
-        let (below, above) = (folder.layer(lower), folder.layer(upper));
+        let failed = |error: std::io::Error| host_io(&what, &error);
+        let bench = Workbench::new(&folder).map_err(failed)?;
+        // A VM that is started writes to the last layer of its disk, and to no other: those stay as
+        // they are for as long as they are needed.
+        let held = (stored.layers.last() == Some(&upper)).then_some(held);
+        let (below, above) = (folder.layer(&lower), folder.layer(&upper));
         let (_watching, mut watch) = Watch::new(caller, "giving space back");
-        let to = path.clone();
+        let to = bench.path();
         let done = tokio::task::spawn_blocking(move || {
             layers::merge(&disk::layer(&below), &disk::layer(&above), &to, &mut watch)
         })
         .await
         .map_err(|error| broke(&error))?;
-        if let Err(error) = done {
-            let _ = std::fs::remove_file(&path);
-            return Err(layers_failed(what, &error));
+        let _held = match held {
+            Some(held) => held,
+            None => folder.hold(id, Hold::Exclusive).await?,
+        };
+        let now = self.reload_workspace(id)?;
+        let in_use = now.record.state == VmState::Started && now.layers.contains(&lower);
+        let pair = (lower, upper);
+        if in_use || !now.superfluous().contains(&pair) {
+            // Somebody went back to it, deleted it, or was faster.
+            return Ok(());
         }
+        done.map_err(|error| layers_failed(what.clone(), &error))?;
+        let merged = bench.hand_over(&folder).map_err(failed)?;
         let store = self.store()?;
         let stored = store
-            .change_workspace(id, |stored| stored.replace(lower, upper, &merged))?
+            .change_workspace(id, |stored| stored.replace(&pair.0, &pair.1, &merged))?
             .ok_or_else(|| unknown(id))?;
         store.settle()?;
         self.remove_unneeded(&stored);
@@ -167,10 +188,9 @@ impl Engine {
     async fn wait_for_merge(
         &self,
         stored: &StoredWorkspace,
-        patience: Duration,
+        deadline: Instant,
     ) -> Result<Option<Status>, Error> {
         let id = &stored.record.workspace_id;
-        let deadline = Instant::now() + patience;
         loop {
             let Some(status) = self.disk_status(stored).await? else {
                 return Ok(None);

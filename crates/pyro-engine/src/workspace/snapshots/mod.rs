@@ -17,6 +17,7 @@ pub(crate) mod chains;
 mod create;
 mod delete;
 mod merge;
+pub(crate) mod workbench;
 
 use std::path::PathBuf;
 

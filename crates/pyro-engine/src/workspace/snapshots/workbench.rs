@@ -1,0 +1,68 @@
+//! A place for a layer that is being made while others may use, and tidy up, the workspace.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::machine::create::random_hex;
+use crate::machine::disk;
+use crate::workspace::folder::WorkspaceFolder;
+
+/// Is held for as long as this lives, so that nobody takes it for debris, and goes with it.
+pub(super) struct Workbench {
+    place: PathBuf,
+    /// What the layer is to be called.
+    name: String,
+    _held: Flock<File>,
+}
+
+impl Workbench {
+    /// To be made while the workspace is held exclusively: whoever holds it next may tidy up.
+    pub(super) fn new(folder: &WorkspaceFolder) -> io::Result<Self> {
+        let name = format!("{}.qcow2", random_hex(6)?);
+        let place = folder.merging(&name);
+        DirBuilder::new().mode(0o700).create(&place)?;
+        let held = Flock::lock(File::open(&place)?, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| errno)?;
+        Ok(Self {
+            place,
+            name,
+            _held: held,
+        })
+    }
+
+    /// Where the layer is made.
+    pub(super) fn path(&self) -> PathBuf {
+        self.place.join(&self.name)
+    }
+
+    /// Puts the layer where a disk can have it, for good; returns its name.
+    pub(super) fn hand_over(self, folder: &WorkspaceFolder) -> io::Result<String> {
+        let path = folder.layer(&self.name);
+        fs::rename(self.path(), &path)?;
+        disk::settle(&path)?;
+        Ok(self.name.clone())
+    }
+}
+
+impl Drop for Workbench {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.place);
+    }
+}
+
+/// Removes what a killed process was making.
+pub(crate) fn remove_abandoned(folder: &WorkspaceFolder) {
+    for place in folder.all_merging() {
+        if is_abandoned(&place) {
+            let _ = fs::remove_dir_all(place);
+        }
+    }
+}
+
+fn is_abandoned(place: &Path) -> bool {
+    File::open(place).is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok())
+}
