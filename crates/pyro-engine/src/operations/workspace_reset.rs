@@ -19,7 +19,7 @@ impl Handle<WorkspaceReset> for Engine {
         let stored = self.reset_workspace(stored, &target, caller).await?;
         let workspace_reset = target.source(&stored);
         Ok(Reset {
-            workspace: self.shown(stored, false).await,
+            workspace: self.shown(stored, false, caller).await,
             workspace_reset,
         })
     }

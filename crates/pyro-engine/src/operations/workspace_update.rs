@@ -10,7 +10,7 @@ impl Handle<WorkspaceUpdate> for Engine {
     async fn handle(
         &self,
         asked: WorkspaceUpdate,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         asked.check()?;
         let found = self.find_workspace(&asked.workspace_id)?;
@@ -43,6 +43,6 @@ impl Handle<WorkspaceUpdate> for Engine {
         }
         // Somebody cares for it, so its time starts anew; one that is stopped has none.
         let _ = link::touch(&self.vm_of(&stored)).await;
-        Ok(self.shown(stored, false).await)
+        Ok(self.shown(stored, false, caller).await)
     }
 }

@@ -14,6 +14,7 @@ use super::find::last_words;
 use super::interrupted::Unfinished;
 use super::lock::Hold;
 use super::log_files::Recorder;
+use crate::answers;
 use crate::engine::Engine;
 use crate::error::host_io;
 use crate::machine::command::{self, CommandError};
@@ -125,7 +126,7 @@ impl Engine {
             workspace_id: id.clone(),
             environment: record.environment.clone(),
             environment_version: record.environment_version.clone(),
-            command: kept.command,
+            command: answers::words(caller, kept.command),
             stdout: stdout.text,
             stderr: stderr.text,
             exit_code: kept.exit_code,

@@ -17,6 +17,7 @@ use super::agent;
 use super::kept::{note, tail};
 use super::ports::may_publish;
 use super::readiness::understood;
+use crate::answers;
 use crate::engine::Engine;
 use crate::error::host_io;
 use crate::machine::create::random_hex;
@@ -185,7 +186,7 @@ impl Engine {
             false => None,
         };
         Ok(ServiceStarted {
-            service: service.record.clone(),
+            service: answers::service(caller, service.record.clone()),
             log_tail,
             workspace_started: started,
         })
