@@ -1031,14 +1031,18 @@ class AsyncMethods:
     async def list_services(
         self,
         workspace_id: str,
+        *,
+        skip: int = 0,
     ) -> results.ServicesListed:
         """List the services of a workspace, running or ended.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
+            "skip": skip,
         }
         result: results.ServicesListed = await self._call("service_list", arguments)
         return result
@@ -1773,10 +1777,19 @@ class AsyncWorkspaceMethods:
             published_ports=published_ports,
         )
 
-    async def list_services(self) -> results.ServicesListed:
-        """List the services of a workspace, running or ended."""
+    async def list_services(
+        self,
+        *,
+        skip: int = 0,
+    ) -> results.ServicesListed:
+        """List the services of a workspace, running or ended.
+
+        Args:
+            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
+        """
         return await self._pyro.list_services(
             self.workspace_id,
+            skip=skip,
         )
 
     async def status_service(

@@ -1031,14 +1031,18 @@ class Methods:
     def list_services(
         self,
         workspace_id: str,
+        *,
+        skip: int = 0,
     ) -> results.ServicesListed:
         """List the services of a workspace, running or ended.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
+            "skip": skip,
         }
         result: results.ServicesListed = self._call("service_list", arguments)
         return result
@@ -1772,10 +1776,19 @@ class WorkspaceMethods:
             published_ports=published_ports,
         )
 
-    def list_services(self) -> results.ServicesListed:
-        """List the services of a workspace, running or ended."""
+    def list_services(
+        self,
+        *,
+        skip: int = 0,
+    ) -> results.ServicesListed:
+        """List the services of a workspace, running or ended.
+
+        Args:
+            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
+        """
         return self._pyro.list_services(
             self.workspace_id,
+            skip=skip,
         )
 
     def status_service(

@@ -701,7 +701,13 @@ class ServiceStartedReadiness(_ServiceStartedReadinessSometimes):
 
 class ServicesListed(TypedDict):
     workspace_id: str
+    # How many are shown here.
     count: int
+    # How many there are.
+    total: int
+    # With what `skip` those begin that are behind them.
+    next_skip: int | None
+    # How many of all of them run.
     running_count: int
     # By name.
     services: list[ServicesListedServices]

@@ -35,6 +35,7 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace logs", "--offset"),
     ("workspace logs", "--sequence"),
     ("workspace logs", "--skip"),
+    ("workspace service list", "--skip"),
     ("workspace service logs", "--follow"),
     ("workspace service logs", "--max-bytes"),
     ("workspace service logs", "--skip-lines"),

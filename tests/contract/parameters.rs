@@ -16,6 +16,7 @@ pub(crate) const PENDING: &[(&str, &str)] = &[];
 
 /// Parameters beyond the contract.
 pub(crate) const OURS: &[(&str, &str)] = &[
+    ("service_list", "skip"),
     ("service_logs", "max_bytes"),
     ("service_logs", "skip_lines"),
     ("vm_create", "allow_net"),

@@ -122,7 +122,9 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     names_do_not_hold_it(&workspace, &word, &values);
 
     // Nothing of them is where others look.
-    workspace.exec("echo kept > file; cp -r /run/pyro-secrets /dev/shm/copy");
+    let mark = random();
+    workspace.exec(&format!("echo {mark} > file"));
+    workspace.exec("cp -r /run/pyro-secrets /dev/shm/copy");
     assert_eq!(workspace.changes(), ["added file"]);
     let exported = world.folder().join("exported");
     workspace.done("export", json!({ "path": ".", "output_path": exported }));
@@ -135,15 +137,18 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     // They come back with every start.
     workspace.done("stop", json!({}));
     let read = workspace.done("disk_read", json!({ "path": "file" }));
-    assert_eq!(read["content"], "kept\n");
-    let disk = world.folder().join("disk");
+    assert_eq!(read["content"], format!("{mark}\n"));
+    let outside = tempfile::tempdir().unwrap();
+    let disk = outside.path().join("disk");
     workspace.done("disk_export", json!({ "output_path": disk }));
+    assert!(holds(&disk, &[mark]), "the disk cannot be searched");
+    let all: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
+    assert!(!holds(&disk, &all));
     // What was kept of the service that ran until the stop.
     let log = workspace.of_service("logs", "web");
     assert_eq!(log["stop_reason"], "workspace_stopped", "{log:#}");
     assert_said_without_values(&log, &values);
     assert_nowhere(world, &stamp, &values);
-    std::fs::remove_file(disk).unwrap();
     let again = exec("python3 -c 'import os; print(os.environ[\"T\"][::-1])'");
     assert_eq!(again["stdout"], format!("{}\n", reversed(&token)));
     assert_eq!(again["workspace_started"], true);
@@ -265,6 +270,14 @@ fn names_do_not_hold_it(workspace: &Workspace<'_>, word: &str, values: &[&str]) 
         let told = told.unwrap_err();
         assert_eq!(told["code"], "invalid_argument", "{told:#}");
         assert_hidden(&told.to_string(), values);
+    }
+    // Nor does the answer repeat what there is not.
+    for told in [
+        workspace.call("snapshot_delete", json!({ "snapshot_name": name })),
+        workspace.call("reset", json!({ "snapshot": name })),
+        workspace.service("status", json!({ "service_name": name })),
+    ] {
+        assert_hidden(&told.unwrap_err().to_string(), values);
     }
 }
 
@@ -403,6 +416,19 @@ fn assert_no_process_shows(world: &World, values: &[&str]) {
             assert_eq!(soft, Some("0"), "{} may dump a core", process.command);
         }
     }
+}
+
+/// Whether any of these is in the data of an image, which is nearly all holes.
+fn holds(image: &Path, all: &[String]) -> bool {
+    let patterns = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&patterns, all.join("\n")).unwrap();
+    let search = r#"tar --sparse -cf - "$1" 2>/dev/null | LC_ALL=C grep -qaF -f "$2""#;
+    let found = Command::new("sh")
+        .args(["-c", search, "sh"])
+        .args([image, patterns.path()])
+        .status()
+        .unwrap();
+    found.success()
 }
 
 /// No file that pyro has written since the stamp, caches and what was exported included, holds a

@@ -11,7 +11,7 @@ impl Handle<WorkspaceReset> for Engine {
         let id = &found.record.workspace_id;
         let name = asked.snapshot.trim();
         // Before anything is waited for.
-        Target::find(&found, name)?;
+        Target::find(&found, name).map_err(|error| self.unspoken_error(&found, error))?;
         let _held = self.workspace_folder(id).hold(id, Hold::Exclusive).await?;
         let stored = self.reload_workspace(id)?;
         let stored = self.settled(stored).await?;

@@ -140,7 +140,7 @@ impl Engine {
                 let service = service.clone();
                 Ok((stored, service))
             }
-            None => Err(unknown(&stored, name)),
+            None => Err(self.unspoken_error(&stored, unknown(&stored, name))),
         }
     }
 
