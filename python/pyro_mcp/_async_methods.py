@@ -315,9 +315,20 @@ class AsyncMethods:
         result: results.WorkspaceRecord = await self._call("workspace_create", arguments)
         return result
 
-    async def list_workspaces(self) -> results.WorkspaceListed:
-        """List the workspaces, the one used last first."""
-        arguments: dict[str, Any] = {}
+    async def list_workspaces(
+        self,
+        *,
+        skip: int = 0,
+    ) -> results.WorkspaceListed:
+        """List the workspaces, the one used last first.
+
+        Args:
+            skip: How many workspaces to leave out first; a model gets as many as fit into 32
+                KiB.
+        """
+        arguments: dict[str, Any] = {
+            "skip": skip,
+        }
         result: results.WorkspaceListed = await self._call("workspace_list", arguments)
         return result
 
@@ -461,6 +472,7 @@ class AsyncMethods:
         *,
         sequence: int | None = None,
         last: int | None = None,
+        skip: int = 0,
         offset: int = 0,
         max_bytes: int | None = None,
     ) -> results.Logged:
@@ -473,14 +485,17 @@ class AsyncMethods:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             sequence: Only this command.
             last: Only this many of the newest commands.
+            skip: How many of the newest to leave out, events included; a model gets what fits
+                into 32 KiB.
             offset: Where in the output to begin, in bytes.
-            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence`, else
-                4096.
+            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
+                model: 24576), else 4096.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "sequence": sequence,
             "last": last,
+            "skip": skip,
             "offset": offset,
             "max_bytes": max_bytes,
         }
@@ -518,7 +533,8 @@ class AsyncMethods:
         self,
         workspace_id: str,
         *,
-        max_bytes: int = 1048576,
+        max_bytes: int | None = None,
+        skip: int = 0,
     ) -> results.Differences:
         """Show what changed in `/workspace` since the workspace was created.
 
@@ -528,12 +544,14 @@ class AsyncMethods:
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
-            max_bytes: How many bytes of diffs to show; the list of changed files is always
-                whole.
+            max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
+                entries.
+            skip: How many changed files to leave out first.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "max_bytes": max_bytes,
+            "skip": skip,
         }
         result: results.Differences = await self._call("workspace_diff", arguments)
         return result
@@ -544,7 +562,8 @@ class AsyncMethods:
         *,
         path: str = "/workspace",
         recursive: bool = False,
-        max_entries: int = 10000,
+        max_entries: int | None = None,
+        skip: int = 0,
     ) -> results.FileListing:
         """List files of a workspace.
 
@@ -552,13 +571,16 @@ class AsyncMethods:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show.
+            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+                KiB.
+            skip: How many entries to leave out first.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "recursive": recursive,
             "max_entries": max_entries,
+            "skip": skip,
         }
         result: results.FileListing = await self._call("workspace_file_list", arguments)
         return result
@@ -673,7 +695,8 @@ class AsyncMethods:
         *,
         path: str = "/workspace",
         recursive: bool = False,
-        max_entries: int = 10000,
+        max_entries: int | None = None,
+        skip: int = 0,
     ) -> results.DiskListing:
         """List files on the disk of a stopped workspace, without starting it.
 
@@ -685,13 +708,16 @@ class AsyncMethods:
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show.
+            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+                KiB.
+            skip: How many entries to leave out first.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "recursive": recursive,
             "max_entries": max_entries,
+            "skip": skip,
         }
         result: results.DiskListing = await self._call("workspace_disk_list", arguments)
         return result
@@ -1005,14 +1031,18 @@ class AsyncMethods:
     async def list_services(
         self,
         workspace_id: str,
+        *,
+        skip: int = 0,
     ) -> results.ServicesListed:
         """List the services of a workspace, running or ended.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
+            "skip": skip,
         }
         result: results.ServicesListed = await self._call("service_list", arguments)
         return result
@@ -1042,6 +1072,8 @@ class AsyncMethods:
         *,
         tail_lines: int = 200,
         all: bool = False,
+        skip_lines: int = 0,
+        max_bytes: int | None = None,
     ) -> results.ServiceLogged:
         """Show what a service of a workspace wrote, the newest lines of each stream.
 
@@ -1052,12 +1084,17 @@ class AsyncMethods:
             service_name: The service's name.
             tail_lines: How many lines of each stream, from the end.
             all: Everything that is kept.
+            skip_lines: How many of the newest lines of each stream to leave out.
+            max_bytes: How much of each stream to show, in bytes: whole lines from the end; for
+                a model 32768.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "service_name": service_name,
             "tail_lines": tail_lines,
             "all": all,
+            "skip_lines": skip_lines,
+            "max_bytes": max_bytes,
         }
         result: results.ServiceLogged = await self._call("service_logs", arguments)
         return result
@@ -1267,6 +1304,7 @@ class AsyncWorkspaceMethods:
         *,
         sequence: int | None = None,
         last: int | None = None,
+        skip: int = 0,
         offset: int = 0,
         max_bytes: int | None = None,
     ) -> results.Logged:
@@ -1278,14 +1316,17 @@ class AsyncWorkspaceMethods:
         Args:
             sequence: Only this command.
             last: Only this many of the newest commands.
+            skip: How many of the newest to leave out, events included; a model gets what fits
+                into 32 KiB.
             offset: Where in the output to begin, in bytes.
-            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence`, else
-                4096.
+            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
+                model: 24576), else 4096.
         """
         return await self._pyro.logs_workspace(
             self.workspace_id,
             sequence=sequence,
             last=last,
+            skip=skip,
             offset=offset,
             max_bytes=max_bytes,
         )
@@ -1316,7 +1357,8 @@ class AsyncWorkspaceMethods:
     async def diff(
         self,
         *,
-        max_bytes: int = 1048576,
+        max_bytes: int | None = None,
+        skip: int = 0,
     ) -> results.Differences:
         """Show what changed in `/workspace` since the workspace was created.
 
@@ -1325,12 +1367,14 @@ class AsyncWorkspaceMethods:
         `workspace_patch_apply`.
 
         Args:
-            max_bytes: How many bytes of diffs to show; the list of changed files is always
-                whole.
+            max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
+                entries.
+            skip: How many changed files to leave out first.
         """
         return await self._pyro.diff_workspace(
             self.workspace_id,
             max_bytes=max_bytes,
+            skip=skip,
         )
 
     async def list_files(
@@ -1338,20 +1382,24 @@ class AsyncWorkspaceMethods:
         *,
         path: str = "/workspace",
         recursive: bool = False,
-        max_entries: int = 10000,
+        max_entries: int | None = None,
+        skip: int = 0,
     ) -> results.FileListing:
         """List files of a workspace.
 
         Args:
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show.
+            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+                KiB.
+            skip: How many entries to leave out first.
         """
         return await self._pyro.list_workspace_files(
             self.workspace_id,
             path=path,
             recursive=recursive,
             max_entries=max_entries,
+            skip=skip,
         )
 
     async def read_file(
@@ -1447,7 +1495,8 @@ class AsyncWorkspaceMethods:
         *,
         path: str = "/workspace",
         recursive: bool = False,
-        max_entries: int = 10000,
+        max_entries: int | None = None,
+        skip: int = 0,
     ) -> results.DiskListing:
         """List files on the disk of a stopped workspace, without starting it.
 
@@ -1458,13 +1507,16 @@ class AsyncWorkspaceMethods:
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show.
+            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+                KiB.
+            skip: How many entries to leave out first.
         """
         return await self._pyro.list_workspace_disk(
             self.workspace_id,
             path=path,
             recursive=recursive,
             max_entries=max_entries,
+            skip=skip,
         )
 
     async def read_disk(
@@ -1725,10 +1777,19 @@ class AsyncWorkspaceMethods:
             published_ports=published_ports,
         )
 
-    async def list_services(self) -> results.ServicesListed:
-        """List the services of a workspace, running or ended."""
+    async def list_services(
+        self,
+        *,
+        skip: int = 0,
+    ) -> results.ServicesListed:
+        """List the services of a workspace, running or ended.
+
+        Args:
+            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
+        """
         return await self._pyro.list_services(
             self.workspace_id,
+            skip=skip,
         )
 
     async def status_service(
@@ -1751,6 +1812,8 @@ class AsyncWorkspaceMethods:
         *,
         tail_lines: int = 200,
         all: bool = False,
+        skip_lines: int = 0,
+        max_bytes: int | None = None,
     ) -> results.ServiceLogged:
         """Show what a service of a workspace wrote, the newest lines of each stream.
 
@@ -1760,12 +1823,17 @@ class AsyncWorkspaceMethods:
             service_name: The service's name.
             tail_lines: How many lines of each stream, from the end.
             all: Everything that is kept.
+            skip_lines: How many of the newest lines of each stream to leave out.
+            max_bytes: How much of each stream to show, in bytes: whole lines from the end; for
+                a model 32768.
         """
         return await self._pyro.logs_service(
             self.workspace_id,
             service_name,
             tail_lines=tail_lines,
             all=all,
+            skip_lines=skip_lines,
+            max_bytes=max_bytes,
         )
 
     async def stop_service(

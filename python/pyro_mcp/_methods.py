@@ -315,9 +315,20 @@ class Methods:
         result: results.WorkspaceRecord = self._call("workspace_create", arguments)
         return result
 
-    def list_workspaces(self) -> results.WorkspaceListed:
-        """List the workspaces, the one used last first."""
-        arguments: dict[str, Any] = {}
+    def list_workspaces(
+        self,
+        *,
+        skip: int = 0,
+    ) -> results.WorkspaceListed:
+        """List the workspaces, the one used last first.
+
+        Args:
+            skip: How many workspaces to leave out first; a model gets as many as fit into 32
+                KiB.
+        """
+        arguments: dict[str, Any] = {
+            "skip": skip,
+        }
         result: results.WorkspaceListed = self._call("workspace_list", arguments)
         return result
 
@@ -461,6 +472,7 @@ class Methods:
         *,
         sequence: int | None = None,
         last: int | None = None,
+        skip: int = 0,
         offset: int = 0,
         max_bytes: int | None = None,
     ) -> results.Logged:
@@ -473,14 +485,17 @@ class Methods:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             sequence: Only this command.
             last: Only this many of the newest commands.
+            skip: How many of the newest to leave out, events included; a model gets what fits
+                into 32 KiB.
             offset: Where in the output to begin, in bytes.
-            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence`, else
-                4096.
+            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
+                model: 24576), else 4096.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "sequence": sequence,
             "last": last,
+            "skip": skip,
             "offset": offset,
             "max_bytes": max_bytes,
         }
@@ -518,7 +533,8 @@ class Methods:
         self,
         workspace_id: str,
         *,
-        max_bytes: int = 1048576,
+        max_bytes: int | None = None,
+        skip: int = 0,
     ) -> results.Differences:
         """Show what changed in `/workspace` since the workspace was created.
 
@@ -528,12 +544,14 @@ class Methods:
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
-            max_bytes: How many bytes of diffs to show; the list of changed files is always
-                whole.
+            max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
+                entries.
+            skip: How many changed files to leave out first.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "max_bytes": max_bytes,
+            "skip": skip,
         }
         result: results.Differences = self._call("workspace_diff", arguments)
         return result
@@ -544,7 +562,8 @@ class Methods:
         *,
         path: str = "/workspace",
         recursive: bool = False,
-        max_entries: int = 10000,
+        max_entries: int | None = None,
+        skip: int = 0,
     ) -> results.FileListing:
         """List files of a workspace.
 
@@ -552,13 +571,16 @@ class Methods:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show.
+            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+                KiB.
+            skip: How many entries to leave out first.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "recursive": recursive,
             "max_entries": max_entries,
+            "skip": skip,
         }
         result: results.FileListing = self._call("workspace_file_list", arguments)
         return result
@@ -673,7 +695,8 @@ class Methods:
         *,
         path: str = "/workspace",
         recursive: bool = False,
-        max_entries: int = 10000,
+        max_entries: int | None = None,
+        skip: int = 0,
     ) -> results.DiskListing:
         """List files on the disk of a stopped workspace, without starting it.
 
@@ -685,13 +708,16 @@ class Methods:
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show.
+            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+                KiB.
+            skip: How many entries to leave out first.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "recursive": recursive,
             "max_entries": max_entries,
+            "skip": skip,
         }
         result: results.DiskListing = self._call("workspace_disk_list", arguments)
         return result
@@ -1005,14 +1031,18 @@ class Methods:
     def list_services(
         self,
         workspace_id: str,
+        *,
+        skip: int = 0,
     ) -> results.ServicesListed:
         """List the services of a workspace, running or ended.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
+            "skip": skip,
         }
         result: results.ServicesListed = self._call("service_list", arguments)
         return result
@@ -1042,6 +1072,8 @@ class Methods:
         *,
         tail_lines: int = 200,
         all: bool = False,
+        skip_lines: int = 0,
+        max_bytes: int | None = None,
     ) -> results.ServiceLogged:
         """Show what a service of a workspace wrote, the newest lines of each stream.
 
@@ -1052,12 +1084,17 @@ class Methods:
             service_name: The service's name.
             tail_lines: How many lines of each stream, from the end.
             all: Everything that is kept.
+            skip_lines: How many of the newest lines of each stream to leave out.
+            max_bytes: How much of each stream to show, in bytes: whole lines from the end; for
+                a model 32768.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "service_name": service_name,
             "tail_lines": tail_lines,
             "all": all,
+            "skip_lines": skip_lines,
+            "max_bytes": max_bytes,
         }
         result: results.ServiceLogged = self._call("service_logs", arguments)
         return result
@@ -1266,6 +1303,7 @@ class WorkspaceMethods:
         *,
         sequence: int | None = None,
         last: int | None = None,
+        skip: int = 0,
         offset: int = 0,
         max_bytes: int | None = None,
     ) -> results.Logged:
@@ -1277,14 +1315,17 @@ class WorkspaceMethods:
         Args:
             sequence: Only this command.
             last: Only this many of the newest commands.
+            skip: How many of the newest to leave out, events included; a model gets what fits
+                into 32 KiB.
             offset: Where in the output to begin, in bytes.
-            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence`, else
-                4096.
+            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
+                model: 24576), else 4096.
         """
         return self._pyro.logs_workspace(
             self.workspace_id,
             sequence=sequence,
             last=last,
+            skip=skip,
             offset=offset,
             max_bytes=max_bytes,
         )
@@ -1315,7 +1356,8 @@ class WorkspaceMethods:
     def diff(
         self,
         *,
-        max_bytes: int = 1048576,
+        max_bytes: int | None = None,
+        skip: int = 0,
     ) -> results.Differences:
         """Show what changed in `/workspace` since the workspace was created.
 
@@ -1324,12 +1366,14 @@ class WorkspaceMethods:
         `workspace_patch_apply`.
 
         Args:
-            max_bytes: How many bytes of diffs to show; the list of changed files is always
-                whole.
+            max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
+                entries.
+            skip: How many changed files to leave out first.
         """
         return self._pyro.diff_workspace(
             self.workspace_id,
             max_bytes=max_bytes,
+            skip=skip,
         )
 
     def list_files(
@@ -1337,20 +1381,24 @@ class WorkspaceMethods:
         *,
         path: str = "/workspace",
         recursive: bool = False,
-        max_entries: int = 10000,
+        max_entries: int | None = None,
+        skip: int = 0,
     ) -> results.FileListing:
         """List files of a workspace.
 
         Args:
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show.
+            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+                KiB.
+            skip: How many entries to leave out first.
         """
         return self._pyro.list_workspace_files(
             self.workspace_id,
             path=path,
             recursive=recursive,
             max_entries=max_entries,
+            skip=skip,
         )
 
     def read_file(
@@ -1446,7 +1494,8 @@ class WorkspaceMethods:
         *,
         path: str = "/workspace",
         recursive: bool = False,
-        max_entries: int = 10000,
+        max_entries: int | None = None,
+        skip: int = 0,
     ) -> results.DiskListing:
         """List files on the disk of a stopped workspace, without starting it.
 
@@ -1457,13 +1506,16 @@ class WorkspaceMethods:
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show.
+            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+                KiB.
+            skip: How many entries to leave out first.
         """
         return self._pyro.list_workspace_disk(
             self.workspace_id,
             path=path,
             recursive=recursive,
             max_entries=max_entries,
+            skip=skip,
         )
 
     def read_disk(
@@ -1724,10 +1776,19 @@ class WorkspaceMethods:
             published_ports=published_ports,
         )
 
-    def list_services(self) -> results.ServicesListed:
-        """List the services of a workspace, running or ended."""
+    def list_services(
+        self,
+        *,
+        skip: int = 0,
+    ) -> results.ServicesListed:
+        """List the services of a workspace, running or ended.
+
+        Args:
+            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
+        """
         return self._pyro.list_services(
             self.workspace_id,
+            skip=skip,
         )
 
     def status_service(
@@ -1750,6 +1811,8 @@ class WorkspaceMethods:
         *,
         tail_lines: int = 200,
         all: bool = False,
+        skip_lines: int = 0,
+        max_bytes: int | None = None,
     ) -> results.ServiceLogged:
         """Show what a service of a workspace wrote, the newest lines of each stream.
 
@@ -1759,12 +1822,17 @@ class WorkspaceMethods:
             service_name: The service's name.
             tail_lines: How many lines of each stream, from the end.
             all: Everything that is kept.
+            skip_lines: How many of the newest lines of each stream to leave out.
+            max_bytes: How much of each stream to show, in bytes: whole lines from the end; for
+                a model 32768.
         """
         return self._pyro.logs_service(
             self.workspace_id,
             service_name,
             tail_lines=tail_lines,
             all=all,
+            skip_lines=skip_lines,
+            max_bytes=max_bytes,
         )
 
     def stop_service(

@@ -9,13 +9,16 @@ from typing import Any, Literal, TypedDict
 class Differences(TypedDict):
     workspace_id: str
     changed: bool
+    # Of all that changed, shown or not.
     summary: DifferencesSummary
     # Sorted by path.
     entries: list[DifferencesEntries]
     # The text patches of the entries, one after the other.
     patch: str
-    # Whether `max_bytes` left text patches out.
+    # Whether text patches were left out: of these entries, or of those behind them.
     patch_truncated: bool
+    # With what `skip` the entries begin that are behind these.
+    next_skip: int | None
     # Sockets, devices and FIFOs, which are not compared.
     skipped: list[str]
     # Whether this call had to start the VM first.
@@ -28,7 +31,8 @@ class DifferencesEntries(TypedDict):
     status: Literal["added", "modified", "deleted", "type_changed"]
     # What it is now; for what was deleted, what it was.
     artifact_type: Literal["file", "directory", "symlink", "special"]
-    # A unified diff, where both sides are text and it was not left out.
+    # A unified diff, where both sides are text and it was not left out; a model finds it in `patch`
+    # alone.
     text_patch: str | None
     # Why there is no text patch: `binary`, `too_large`, `limit` (of this call) or `not_a_file`.
     no_patch_because: str | None
@@ -40,6 +44,8 @@ class DifferencesEntries(TypedDict):
 
 
 class DifferencesSummary(TypedDict):
+    """Of all that changed, shown or not."""
+
     total: int
     added: int
     modified: int
@@ -86,7 +92,10 @@ class DiskListing(TypedDict):
     entries: list[DiskListingEntries]
     # How many entries there are, shown or not.
     total_entries: int
+    # Whether there are more behind what is shown.
     truncated: bool
+    # With what `skip` those begin.
+    next_skip: int | None
 
 
 class DiskListingEntries(TypedDict):
@@ -226,7 +235,10 @@ class FileListing(TypedDict):
     entries: list[FileListingEntries]
     # How many entries there are, shown or not.
     total_entries: int
+    # Whether there are more behind what is shown.
     truncated: bool
+    # With what `skip` those begin.
+    next_skip: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
     # Whether this call had to start the VM first.
     workspace_started: bool
@@ -268,6 +280,8 @@ class Logged(TypedDict):
     entries: list[LoggedEntries]
     # What happened to the workspace itself, oldest first: stops, starts, resets, and why.
     events: list[LoggedEvents]
+    # With what `skip` those begin that are older than all of these.
+    next_skip: int | None
 
 
 class LoggedEntries(TypedDict):
@@ -297,6 +311,8 @@ class LoggedEntries(TypedDict):
     # Whether there is more behind what is shown.
     stdout_truncated: bool
     stderr_truncated: bool
+    # With what `offset` the rest of what was kept can be read.
+    next_offset: int | None
     # How many resets came before it.
     reset_count: int
 
@@ -553,6 +569,8 @@ class ServiceLogged(TypedDict):
     tail_lines: int | None
     # Whether there is, or was, more of either stream.
     truncated: bool
+    # With what `skip_lines` older lines can be read; absent when no older ones are kept.
+    next_skip_lines: int | None
 
 
 class ServiceLoggedPublishedPorts(TypedDict):
@@ -683,7 +701,13 @@ class ServiceStartedReadiness(_ServiceStartedReadinessSometimes):
 
 class ServicesListed(TypedDict):
     workspace_id: str
+    # How many are shown here.
     count: int
+    # How many there are.
+    total: int
+    # With what `skip` those begin that are behind them.
+    next_skip: int | None
+    # How many of all of them run.
     running_count: int
     # By name.
     services: list[ServicesListedServices]
@@ -988,7 +1012,12 @@ class WorkspaceExecResult(TypedDict):
 
 
 class WorkspaceListed(TypedDict):
+    # How many are shown here.
     count: int
+    # How many there are.
+    total: int
+    # With what `skip` those begin that are behind them.
+    next_skip: int | None
     # The one used last comes first.
     workspaces: list[WorkspaceListedWorkspaces]
 

@@ -16,21 +16,29 @@ pub(crate) const PENDING: &[(&str, &str)] = &[];
 
 /// Parameters beyond the contract.
 pub(crate) const OURS: &[(&str, &str)] = &[
+    ("service_list", "skip"),
+    ("service_logs", "max_bytes"),
+    ("service_logs", "skip_lines"),
     ("vm_create", "allow_net"),
     ("vm_run", "allow_net"),
     ("workspace_create", "allow_net"),
     ("workspace_diff", "max_bytes"),
+    ("workspace_diff", "skip"),
     ("workspace_disk_list", "max_entries"),
+    ("workspace_disk_list", "skip"),
     ("workspace_disk_read", "offset"),
     ("workspace_export", "overwrite"),
     ("workspace_file_list", "max_entries"),
+    ("workspace_file_list", "skip"),
     ("workspace_file_read", "line_count"),
     ("workspace_file_read", "offset"),
     ("workspace_file_read", "start_line"),
+    ("workspace_list", "skip"),
     ("workspace_logs", "last"),
     ("workspace_logs", "max_bytes"),
     ("workspace_logs", "offset"),
     ("workspace_logs", "sequence"),
+    ("workspace_logs", "skip"),
 ];
 
 /// Parameters that the SDK takes together, in one.

@@ -109,6 +109,16 @@ impl Secrets {
         lock(&self.0).redaction.text(text).into_owned()
     }
 
+    /// Holds these, for tests of what is done with them.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, secrets: &[(&str, &str)]) {
+        let value = |(name, value): &(&str, &str)| {
+            let value = SecretValue::new(value.as_bytes().to_vec());
+            ((*name).to_owned(), value)
+        };
+        self.set(secrets.iter().map(value).collect());
+    }
+
     fn set(&self, values: BTreeMap<String, SecretValue>) {
         *lock(&self.0) = Installed {
             redaction: Redaction::of(values.values().map(SecretValue::bytes)),

@@ -6,11 +6,13 @@
 //! `workspace/` is what lasts: disks, files and history behind VMs that come and go;
 //! `shells/` are terminals in them, and what a person sees there;
 //! `template/` keeps the frozen guests that VMs start from, `standby` VMs that wait for a command.
+//! `answers` is how much of it one answer holds.
 //! An operation never calls another.
 //!
 //! Deliberately absent: the terminal that pyro itself runs in, command lines, MCP, and anything that knows which door called;
 //! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's).
 
+mod answers;
 mod config;
 mod core_dumps;
 mod engine;

@@ -41,7 +41,8 @@ workspace_file_write and workspace_patch_apply look at files and change them. \
 here. 5. workspace_reset returns to the first state; workspace_delete removes the workspace. \
 Files last between calls, a shell's folder and variables do not. A command that fails is a \
 result with its exit_code; an error has a code and a hint that says how to go on. Long output \
-comes as head and tail; workspace_logs has the whole.";
+comes as head and tail; workspace_logs has the whole. An answer with next_skip goes on with that \
+as skip.";
 
 const INSTRUCTIONS_VM_RUN: &str = "\
 pyro runs commands in Linux virtual machines that are isolated from this host. vm_run starts a \

@@ -2,6 +2,7 @@
 //! that every door plays.
 
 mod answers;
+mod bounds;
 mod calls;
 mod ending;
 mod protocol;

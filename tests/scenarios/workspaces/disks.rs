@@ -110,6 +110,12 @@ fn a_stopped_disk_is_listed_read_and_copied(world: &World) {
         json!({ "path": "/usr", "recursive": true, "max_entries": 3 }),
     );
     assert_eq!((paths(&few).len(), &few["truncated"]), (3, &json!(true)));
+    let next = json!({
+        "path": "/usr", "recursive": true, "max_entries": 1, "skip": few["next_skip"],
+    });
+    let next = workspace.done("disk_list", next);
+    assert_eq!(next["next_skip"], 4);
+    assert!(paths(&next)[0] > paths(&few)[2], "{next:#}");
 
     let read = |path: &str| workspace.done("disk_read", json!({ "path": path }));
     assert_eq!(read("file")["content"], "second\n");

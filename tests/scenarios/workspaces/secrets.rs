@@ -2,26 +2,32 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use pyro_tests::leftovers::processes;
+use pyro_tests::world::{eventually, finish, finish_with_input};
 use pyro_tests::{Surface, Workspace, World};
-use serde_json::json;
+use serde_json::{Value, json};
 
 crate::stories! { [vm] [command_line, mcp]: commands_know_a_secret_and_nothing_else_holds_it }
+crate::stories! { [vm]: a_secret_comes_from_standard_input }
 crate::stories! { [process] [command_line, library, mcp]: a_refused_secret_leaves_nothing }
 
 /// A value that nobody has used before, with letters that encodings change.
 fn fresh(what: &str) -> String {
+    format!("{what}/{}+?\u{e4}=\"{what}", random())
+}
+
+fn random() -> String {
     let mut random = [0; 12];
     std::io::Read::read_exact(
         &mut std::fs::File::open("/dev/urandom").unwrap(),
         &mut random,
     )
     .unwrap();
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{what}/{random}+?\u{e4}=\"{what}")
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn reversed(text: &str) -> String {
@@ -48,6 +54,8 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     let stamp = world.folder().join("stamp");
     std::fs::write(&stamp, "").unwrap();
     let (token, key) = (fresh("token"), fresh("key"));
+    // One that could be a name.
+    let word = random();
     let key_file = world.folder().join("key file");
     std::fs::write(&key_file, format!("{key}\n")).unwrap();
     let workspace = Workspace::with(
@@ -56,6 +64,7 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
         json!({ "secrets": [
             { "name": "TOKEN", "value": token },
             { "name": "KEY", "file_path": key_file },
+            { "name": "WORD", "value": word },
         ] }),
     );
     // It was copied, and is of no use any more.
@@ -63,9 +72,10 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     let public = json!([
         { "name": "KEY", "source_kind": "file" },
         { "name": "TOKEN", "source_kind": "literal" },
+        { "name": "WORD", "source_kind": "literal" },
     ]);
     assert_eq!(workspace.created["secrets"], public);
-    let values = [token.as_str(), key.as_str()];
+    let values = [token.as_str(), key.as_str(), word.as_str()];
 
     // Before anything else the files, as they were given.
     assert_eq!(
@@ -73,7 +83,7 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
             "cd /run/pyro-secrets && stat -f -c %T . && stat -c '%a %u %n' . * && wc -c < KEY"
         ),
         format!(
-            "tmpfs\n700 0 .\n400 0 KEY\n400 0 TOKEN\n{}\n",
+            "tmpfs\n700 0 .\n400 0 KEY\n400 0 TOKEN\n400 0 WORD\n{}\n",
             key.len() + 1
         )
     );
@@ -107,11 +117,18 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     let refusal = workspace.refused("exec", unknown, "invalid_argument");
     assert!(refusal.to_string().contains("KEY, TOKEN"), "{refusal:#}");
 
+    services_keep_it(&workspace, &token, &values);
+    shells_keep_it(&workspace, &values);
+    names_do_not_hold_it(&workspace, &word, &values);
+
     // Nothing of them is where others look.
-    workspace.exec("echo kept > file; cp -r /run/pyro-secrets /dev/shm/copy");
+    let mark = random();
+    workspace.exec(&format!("echo {mark} > file"));
+    workspace.exec("cp -r /run/pyro-secrets /dev/shm/copy");
     assert_eq!(workspace.changes(), ["added file"]);
     let exported = world.folder().join("exported");
     workspace.done("export", json!({ "path": ".", "output_path": exported }));
+    workspace.snapshot("kept");
     assert_hidden(&workspace.done("logs", json!({})).to_string(), &values);
     assert_hidden(&workspace.status().to_string(), &values);
     assert_no_process_shows(world, &values);
@@ -119,6 +136,18 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
 
     // They come back with every start.
     workspace.done("stop", json!({}));
+    let read = workspace.done("disk_read", json!({ "path": "file" }));
+    assert_eq!(read["content"], format!("{mark}\n"));
+    let outside = tempfile::tempdir().unwrap();
+    let disk = outside.path().join("disk");
+    workspace.done("disk_export", json!({ "output_path": disk }));
+    assert!(holds(&disk, &[mark]), "the disk cannot be searched");
+    let all: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
+    assert!(!holds(&disk, &all));
+    // What was kept of the service that ran until the stop.
+    let log = workspace.of_service("logs", "web");
+    assert_eq!(log["stop_reason"], "workspace_stopped", "{log:#}");
+    assert_said_without_values(&log, &values);
     assert_nowhere(world, &stamp, &values);
     let again = exec("python3 -c 'import os; print(os.environ[\"T\"][::-1])'");
     assert_eq!(again["stdout"], format!("{}\n", reversed(&token)));
@@ -141,6 +170,150 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     workspace.refused("exec", known, "invalid_argument");
     let events = workspace.done("logs", json!({}))["events"].to_string();
     assert!(events.contains("secrets_lost"), "{events}");
+}
+
+/// Neither its record nor its log tells what a service was started with, or says.
+fn services_keep_it(workspace: &Workspace<'_>, token: &str, values: &[&str]) {
+    let says = format!(
+        "echo \"$T\"; printf x%s \"$T\" | base64 -w0; echo; echo '{token}' >&2; touch up; \
+         exec sleep 1000"
+    );
+    let asked = json!({ "secret_env": { "TOKEN": "T" }, "ready_command": format!("test -e up && : '{token}'") });
+    let refused = |arguments: Value| {
+        let mut arguments = arguments;
+        arguments["service_name"] = json!("bad");
+        arguments["command"] = json!("true");
+        let told = workspace.service("start", arguments).unwrap_err();
+        assert_hidden(&told.to_string(), values);
+        assert_eq!(told["code"], "invalid_argument", "{told:#}");
+    };
+    refused(json!({ "secret_env": { "OTHER": "O" } }));
+    // A folder that is not there.
+    refused(json!({ "cwd": token }));
+    refused(json!({ "ready_http": format!("https://{token}") }));
+
+    let started = workspace.starts("web", &says, asked.clone());
+    assert_eq!(started["state"], "running", "{started:#}");
+    assert_eq!(started["command"], says.replace(token, "[REDACTED]"));
+    assert_eq!(
+        started["readiness"]["command"],
+        "test -e up && : '[REDACTED]'"
+    );
+    assert_hidden(&started.to_string(), values);
+    assert_said_without_values(&workspace.of_service("logs", "web"), values);
+    assert_hidden(&workspace.of_service("status", "web").to_string(), values);
+    let all = workspace.service("list", json!({})).unwrap();
+    assert_hidden(&all.to_string(), values);
+
+    // One that cannot be started says so.
+    let failed = workspace.starts(
+        "bad",
+        &format!("'/{token}'"),
+        json!({ "ready_file": "none" }),
+    );
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+    assert!(
+        failed["log_tail"].as_str().unwrap().contains("/[REDACTED]"),
+        "{failed:#}"
+    );
+    assert_hidden(&failed.to_string(), values);
+    workspace.output("rm up");
+}
+
+/// What the service of `services_keep_it` has in its log.
+#[track_caller]
+fn assert_said_without_values(log: &Value, values: &[&str]) {
+    let out = log["stdout"].as_str().unwrap();
+    let encoded = out.strip_prefix("[REDACTED]\n");
+    assert!(
+        encoded.is_some_and(|line| line.contains("[REDACTED]")),
+        "{log:#}"
+    );
+    assert_eq!(log["stderr"], "[REDACTED]\n", "{log:#}");
+    assert_hidden(&log.to_string(), values);
+}
+
+fn shells_keep_it(workspace: &Workspace<'_>, values: &[&str]) {
+    let unknown = json!({ "secret_env": { "OTHER": "O" } });
+    let told = workspace.shell("open", unknown).unwrap_err();
+    assert_eq!(told["code"], "invalid_argument", "{told:#}");
+    let told = workspace
+        .shell("open", json!({ "cwd": values[0] }))
+        .unwrap_err();
+    assert_hidden(&told.to_string(), values);
+
+    let opened = workspace.shell("open", json!({ "secret_env": { "TOKEN": "T" } }));
+    let id = opened.unwrap()["shell_id"].clone();
+    let line =
+        "printf '<%s>\\n' \"$T\"; printf 'x%s' \"$T\" | base64 -w0; echo; printf 'the %s\\n' end";
+    let written = workspace.shell("write", json!({ "shell_id": id, "input": line }));
+    assert_hidden(&written.unwrap().to_string(), values);
+    let mut shown = String::new();
+    eventually("the shell has shown it", Duration::from_secs(60), || {
+        let read = json!({ "shell_id": id, "wait_for_idle_ms": 100 });
+        shown = workspace.shell("read", read).unwrap()["output"].to_string();
+        shown.contains("the end")
+    });
+    assert!(shown.contains("<[REDACTED]>"), "{shown}");
+    assert_hidden(&shown, values);
+}
+
+/// Things are found by their names, so none may be what nobody is to see.
+fn names_do_not_hold_it(workspace: &Workspace<'_>, word: &str, values: &[&str]) {
+    let name = format!("a-{word}");
+    for told in [
+        workspace.call("snapshot_create", json!({ "snapshot_name": name })),
+        workspace.service("start", json!({ "service_name": name, "command": "true" })),
+        workspace.call("update", json!({ "name": name })),
+        workspace.call("update", json!({ "labels": { "of": name } })),
+    ] {
+        let told = told.unwrap_err();
+        assert_eq!(told["code"], "invalid_argument", "{told:#}");
+        assert_hidden(&told.to_string(), values);
+    }
+    // Nor does the answer repeat what there is not.
+    for told in [
+        workspace.call("snapshot_delete", json!({ "snapshot_name": name })),
+        workspace.call("reset", json!({ "snapshot": name })),
+        workspace.service("status", json!({ "service_name": name })),
+    ] {
+        assert_hidden(&told.unwrap_err().to_string(), values);
+    }
+}
+
+fn a_secret_comes_from_standard_input(world: &World) {
+    let stamp = world.folder().join("stamp");
+    std::fs::write(&stamp, "").unwrap();
+    let token = fresh("token");
+    let mut create = world.pyro([
+        "workspace",
+        "create",
+        "debian:12",
+        "--name",
+        "piped",
+        "--mem-mib",
+        "256",
+        "--json",
+        "--secret-file",
+        "TOKEN=-",
+    ]);
+    let created = finish_with_input(&mut create, format!("{token}\n").into()).json();
+    let public = json!([{ "name": "TOKEN", "source_kind": "file" }]);
+    assert_eq!(created["secrets"], public, "{created:#}");
+    let show = r#"python3 -c 'import os; print(os.environ["T"][::-1], os.environ["T"])'"#;
+    let shown = finish(&mut world.pyro([
+        "workspace",
+        "exec",
+        "piped",
+        "--secret-env",
+        "TOKEN=T",
+        "--",
+        show,
+    ]));
+    assert_eq!(shown.out(), format!("{} [REDACTED]\n", reversed(&token)));
+    assert_nowhere(world, &stamp, &[&token]);
+    let deleted = finish(&mut world.pyro(["workspace", "delete", "piped"]));
+    assert_eq!(deleted.code(), 0);
 }
 
 fn a_refused_secret_leaves_nothing(world: &World, door: &dyn Surface) {
@@ -172,6 +345,17 @@ fn a_refused_secret_leaves_nothing(world: &World, door: &dyn Surface) {
             Workspace::try_with(world, door, json!({ "secrets": [sound, bad] })).unwrap_err();
         assert_eq!(told["code"], "host_io", "{told:#}");
         assert!(told.to_string().contains("BAD"), "{told:#}");
+    }
+    // A name would be kept as it is.
+    for named in [
+        json!({ "name": "my hunter-2" }),
+        json!({ "labels": { "of": "hunter-2" } }),
+    ] {
+        let mut arguments = named;
+        arguments["secrets"] = json!([sound]);
+        let told = Workspace::try_with(world, door, arguments).unwrap_err();
+        assert_eq!(told["code"], "invalid_argument", "{told:#}");
+        assert!(!told.to_string().contains("hunter"), "{told:#}");
     }
     // There is no guest here whose memory could keep one.
     let told = Workspace::try_with(world, door, json!({ "secrets": [sound] })).unwrap_err();
@@ -232,6 +416,19 @@ fn assert_no_process_shows(world: &World, values: &[&str]) {
             assert_eq!(soft, Some("0"), "{} may dump a core", process.command);
         }
     }
+}
+
+/// Whether any of these is in the data of an image, which is nearly all holes.
+fn holds(image: &Path, all: &[String]) -> bool {
+    let patterns = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&patterns, all.join("\n")).unwrap();
+    let search = r#"tar --sparse -cf - "$1" 2>/dev/null | LC_ALL=C grep -qaF -f "$2""#;
+    let found = Command::new("sh")
+        .args(["-c", search, "sh"])
+        .args([image, patterns.path()])
+        .status()
+        .unwrap();
+    found.success()
 }
 
 /// No file that pyro has written since the stamp, caches and what was exported included, holds a

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use pyro_api::operations::workspace_diff::WorkspaceDiff;
-use pyro_api::values::PatchBytes;
 use pyro_api::{Caller, Handle};
 use tokio::time::timeout;
 
@@ -65,7 +64,8 @@ impl Work for Diff {
 async fn diff(workspace: &Workspace) -> Result<Duration> {
     let diff = WorkspaceDiff {
         workspace_id: workspace.id.clone(),
-        max_bytes: PatchBytes::default(),
+        max_bytes: None,
+        skip: 0,
     };
     let started = Instant::now();
     let differences = workspace.engine.handle(diff, &Caller::new()).await?;

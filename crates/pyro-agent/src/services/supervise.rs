@@ -60,7 +60,8 @@ pub(super) async fn run(
                 return;
             };
             // As a shell would have said it.
-            service.stderr.push(format!("pyro: {error}\n").as_bytes());
+            let words = agent.secrets.clean(&format!("pyro: {error}\n"));
+            service.stderr.push(words.as_bytes());
             let why = ServiceEnd::ProcessExitedBeforeReady;
             service.ended(ServicePhase::Failed, exit_code, Some(why));
             let _ = told.send(Ok(()));
@@ -186,5 +187,42 @@ async fn read_to_the_end(pumps: [JoinHandle<()>; 2]) {
         if timeout_at(deadline, &mut pump).await.is_err() {
             pump.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pyro_wire::agent::Command;
+
+    use super::*;
+    use crate::agent::Place;
+    use crate::clock::Trace;
+    use crate::reaper::Reaper;
+
+    #[tokio::test]
+    async fn the_name_of_a_program_that_is_not_there_tells_no_secret() {
+        let place = Place::Host {
+            folder: std::env::temp_dir(),
+        };
+        let agent = Arc::new(Agent::new(place, Reaper::idle(), Trace::default()));
+        agent.secrets.hold(&[("TOKEN", "hunter-2")]);
+        let service = Arc::new(Service::new("web".into(), 1));
+        let request = ServiceStart {
+            name: "web".into(),
+            instance: 1,
+            command: Command::Program(vec![b"/none/hunter-2".to_vec().into()]),
+            cwd: None,
+            env: Vec::new(),
+            secret_env: Vec::new(),
+            readiness: None,
+            ready_timeout_ms: 1000,
+            ready_interval_ms: 10,
+        };
+        let (told, began) = oneshot::channel();
+        run(agent, Arc::clone(&service), request, told).await;
+        assert_eq!(began.await.unwrap(), Ok(()));
+        let (log, _) = service.stderr.read(0, usize::MAX);
+        let log = String::from_utf8(log).unwrap();
+        assert_eq!(log, "pyro: /none/[REDACTED]: command not found\n");
     }
 }

@@ -1,6 +1,5 @@
 //! One shell: its terminal, what it wrote, and its end.
 
-use std::os::unix::ffi::OsStringExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -95,7 +94,11 @@ pub(super) async fn live(
     let (close, closing) = mpsc::channel(1);
     let shell = Arc::new(Shell {
         id: request.id,
-        cwd: cwd.into_vec().into(),
+        cwd: agent
+            .secrets
+            .clean(&cwd.to_string_lossy())
+            .into_bytes()
+            .into(),
         started_ms: now_ms(),
         leader,
         pty,

@@ -206,6 +206,16 @@ async fn one_that_dies_or_is_never_ready_says_so_and_leaves_nothing() {
     request.cwd = Some(b"no/such/folder".to_vec().into());
     let reply = ask(&agent, AgentRequest::ServiceStart(request)).await;
     assert!(matches!(reply, ServiceReply::Failed(fault) if fault.code == FaultCode::NotFound));
+    // A process of the host has no secrets to show it.
+    let mut request = service(3, "touch shown", None);
+    request.secret_env = vec![("TOKEN".into(), "T".into())];
+    let reply = ask(&agent, AgentRequest::ServiceStart(request)).await;
+    assert!(
+        matches!(&reply, ServiceReply::Failed(fault) if fault.code == FaultCode::Refused
+            && fault.message.contains("no secret `TOKEN`")),
+        "{reply:?}"
+    );
+    assert!(!agent.folder.path().join("shown").exists());
     let mut request = service(4, "", never());
     request.command = Command::Program(vec![b"no-such-program".to_vec().into()]);
     let missing = start(&agent, request).await;

@@ -433,6 +433,13 @@ async fn what_cannot_be_opened_is_refused() {
         ),
         (
             ShellOpen {
+                secret_env: vec![("TOKEN".into(), "T".into())],
+                ..good.clone()
+            },
+            FaultCode::Refused,
+        ),
+        (
+            ShellOpen {
                 id: "../../etc".into(),
                 ..good.clone()
             },

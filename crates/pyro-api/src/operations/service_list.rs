@@ -11,12 +11,22 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 pub struct ServiceList {
     /// Its id, a beginning of it, or its name, where no other has the same
     pub workspace_id: String,
+    /// How many services to leave out first; a model gets as many as fit into 32 KiB
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub skip: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ServicesListed {
     pub workspace_id: String,
+    /// How many are shown here.
     pub count: usize,
+    /// How many there are.
+    pub total: usize,
+    /// With what `skip` those begin that are behind them.
+    pub next_skip: Option<u64>,
+    /// How many of all of them run.
     pub running_count: usize,
     /// By name.
     pub services: Vec<ServiceRecord>,
@@ -24,7 +34,7 @@ pub struct ServicesListed {
 
 impl Report for ServicesListed {
     fn report(&self, text: &mut Text) {
-        if self.services.is_empty() {
+        if self.total == 0 {
             text.out("No services.");
         }
         for service in &self.services {
@@ -37,6 +47,12 @@ impl Report for ServicesListed {
                 service.service_name,
                 service.state,
                 plain(&service.cwd)
+            ));
+        }
+        if let Some(next) = self.next_skip {
+            text.err(format!(
+                "[workspace-service-list] {} of {} services shown; go on with --skip {next}",
+                self.count, self.total
             ));
         }
     }

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::push_content;
-use crate::values::{ServiceName, ServiceRecord, TailLines};
+use crate::values::{ReadBytes, ServiceName, ServiceRecord, TailLines};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Show what a service of a workspace wrote, the newest lines of each stream
@@ -23,6 +23,14 @@ pub struct ServiceLogs {
     #[arg(long)]
     #[serde(default)]
     pub all: bool,
+    /// How many of the newest lines of each stream to leave out
+    #[arg(long, default_value_t, conflicts_with = "follow")]
+    #[serde(default)]
+    pub skip_lines: u64,
+    /// How much of each stream to show, in bytes: whole lines from the end; for a model 32768
+    #[arg(long)]
+    #[serde(default)]
+    pub max_bytes: Option<ReadBytes>,
     /// Go on as the service writes, until it has ended
     // For a person at a terminal: a tool's answer comes once.
     #[arg(long)]
@@ -41,6 +49,8 @@ pub struct ServiceLogged {
     pub tail_lines: Option<u32>,
     /// Whether there is, or was, more of either stream.
     pub truncated: bool,
+    /// With what `skip_lines` older lines can be read; absent when no older ones are kept.
+    pub next_skip_lines: Option<u64>,
 }
 
 impl Report for ServiceLogged {
@@ -48,6 +58,11 @@ impl Report for ServiceLogged {
         text.content(&self.stdout);
         push_content(&mut text.err, &self.stderr);
         self.service.report_as("logs", text);
+        if let Some(next) = self.next_skip_lines {
+            text.err(format!(
+                "[workspace-service-logs] for older lines go on with --skip-lines {next}"
+            ));
+        }
     }
 }
 

@@ -14,23 +14,30 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text,
 pub struct WorkspaceDiff {
     /// Its id, a beginning of it, or its name, where no other has the same
     pub workspace_id: String,
-    /// How many bytes of diffs to show; the list of changed files is always whole
+    /// How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of entries
+    #[arg(long)]
+    #[serde(default)]
+    pub max_bytes: Option<PatchBytes>,
+    /// How many changed files to leave out first
     #[arg(long, default_value_t)]
     #[serde(default)]
-    pub max_bytes: PatchBytes,
+    pub skip: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Differences {
     pub workspace_id: String,
     pub changed: bool,
+    /// Of all that changed, shown or not.
     pub summary: DiffSummary,
     /// Sorted by path.
     pub entries: Vec<DiffEntry>,
     /// The text patches of the entries, one after the other.
     pub patch: String,
-    /// Whether `max_bytes` left text patches out.
+    /// Whether text patches were left out: of these entries, or of those behind them.
     pub patch_truncated: bool,
+    /// With what `skip` the entries begin that are behind these.
+    pub next_skip: Option<u64>,
     /// Sockets, devices and FIFOs, which are not compared.
     pub skipped: Vec<String>,
     /// Whether this call had to start the VM first.
@@ -67,7 +74,8 @@ pub struct DiffEntry {
     pub status: DiffStatus,
     /// What it is now; for what was deleted, what it was.
     pub artifact_type: ArtifactType,
-    /// A unified diff, where both sides are text and it was not left out.
+    /// A unified diff, where both sides are text and it was not left out; a model finds it in `patch`
+    /// alone.
     pub text_patch: Option<String>,
     /// Why there is no text patch: `binary`, `too_large`, `limit` (of this call) or `not_a_file`.
     pub no_patch_because: Option<String>,
@@ -108,6 +116,13 @@ impl Report for Differences {
                     plain(&entry.path)
                 ));
             }
+        }
+        if let Some(next) = self.next_skip {
+            text.err(format!(
+                "[workspace-diff] {} of {} changed files shown; go on with --skip {next}",
+                self.entries.len(),
+                summary.total
+            ));
         }
     }
 

@@ -25,10 +25,14 @@ pub struct WorkspaceDiskList {
     #[arg(long)]
     #[serde(default)]
     pub recursive: bool,
-    /// How many entries to show
+    /// How many entries to show; 10000, or for a model as many as fit into 32 KiB
+    #[arg(long)]
+    #[serde(default)]
+    pub max_entries: Option<MaxEntries>,
+    /// How many entries to leave out first
     #[arg(long, default_value_t)]
     #[serde(default)]
-    pub max_entries: MaxEntries,
+    pub skip: u64,
 }
 
 fn workspace_path() -> String {
@@ -45,7 +49,10 @@ pub struct DiskListing {
     pub entries: Vec<FileEntry>,
     /// How many entries there are, shown or not.
     pub total_entries: u64,
+    /// Whether there are more behind what is shown.
     pub truncated: bool,
+    /// With what `skip` those begin.
+    pub next_skip: Option<u64>,
 }
 
 impl Report for DiskListing {
@@ -60,6 +67,7 @@ impl Report for DiskListing {
             "workspace-disk-list",
             &self.entries,
             self.total_entries,
+            self.next_skip,
         );
     }
 }

@@ -21,10 +21,14 @@ pub struct WorkspaceFileList {
     #[arg(long)]
     #[serde(default)]
     pub recursive: bool,
-    /// How many entries to show
+    /// How many entries to show; 10000, or for a model as many as fit into 32 KiB
+    #[arg(long)]
+    #[serde(default)]
+    pub max_entries: Option<MaxEntries>,
+    /// How many entries to leave out first
     #[arg(long, default_value_t)]
     #[serde(default)]
-    pub max_entries: MaxEntries,
+    pub skip: u64,
 }
 
 fn workspace_path() -> String {
@@ -40,7 +44,10 @@ pub struct FileListing {
     pub entries: Vec<FileEntry>,
     /// How many entries there are, shown or not.
     pub total_entries: u64,
+    /// Whether there are more behind what is shown.
     pub truncated: bool,
+    /// With what `skip` those begin.
+    pub next_skip: Option<u64>,
     pub execution_mode: ExecutionMode,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
@@ -61,15 +68,22 @@ pub struct FileEntry {
     pub modified_at: f64,
 }
 
-/// The entries, and how many more there are.
-pub(super) fn report_entries(text: &mut Text, by: &str, entries: &[FileEntry], total: u64) {
+/// The entries, and where to go on.
+pub(super) fn report_entries(
+    text: &mut Text,
+    by: &str,
+    entries: &[FileEntry],
+    total: u64,
+    next_skip: Option<u64>,
+) {
     for entry in entries {
         entry.report(text);
     }
-    let shown = entries.len();
-    if (shown as u64) < total {
+    if let Some(next) = next_skip {
+        let shown = entries.len();
         text.err(format!(
-            "[{by}] {shown} of {total} entries shown; for more use --max-entries"
+            "[{by}] {shown} of {total} entries shown; for more use --max-entries, or go on with \
+             --skip {next}"
         ));
     }
 }
@@ -101,6 +115,7 @@ impl Report for FileListing {
             "workspace-file-list",
             &self.entries,
             self.total_entries,
+            self.next_skip,
         );
     }
 }

@@ -7,18 +7,28 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text,
 /// List the workspaces, the one used last first
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
-pub struct WorkspaceList {}
+pub struct WorkspaceList {
+    /// How many workspaces to leave out first; a model gets as many as fit into 32 KiB
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub skip: u64,
+}
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct WorkspaceListed {
+    /// How many are shown here.
     pub count: usize,
+    /// How many there are.
+    pub total: usize,
+    /// With what `skip` those begin that are behind them.
+    pub next_skip: Option<u64>,
     /// The one used last comes first.
     pub workspaces: Vec<WorkspaceListItem>,
 }
 
 impl Report for WorkspaceListed {
     fn report(&self, text: &mut Text) {
-        if self.workspaces.is_empty() {
+        if self.total == 0 {
             text.out("No workspaces.");
         }
         for workspace in &self.workspaces {
@@ -54,6 +64,12 @@ impl Report for WorkspaceListed {
                 workspace.running_service_count, workspace.service_count
             ));
             text.out(words.join(" "));
+        }
+        if let Some(next) = self.next_skip {
+            text.err(format!(
+                "[workspace-list] {} of {} workspaces shown; go on with --skip {next}",
+                self.count, self.total
+            ));
         }
     }
 }

@@ -22,11 +22,15 @@ pub struct WorkspaceLogs {
     #[arg(long)]
     #[serde(default)]
     pub last: Option<u32>,
+    /// How many of the newest to leave out, events included; a model gets what fits into 32 KiB
+    #[arg(long, default_value_t)]
+    #[serde(default)]
+    pub skip: u64,
     /// Where in the output to begin, in bytes
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub offset: u64,
-    /// How much of each stream to show, in bytes; 65536 with `sequence`, else 4096
+    /// How much of each stream to show, in bytes; 65536 with `sequence` (a model: 24576), else 4096
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<ReadBytes>,
@@ -43,6 +47,8 @@ pub struct Logged {
     pub entries: Vec<LogEntry>,
     /// What happened to the workspace itself, oldest first: stops, starts, resets, and why.
     pub events: Vec<LogEvent>,
+    /// With what `skip` those begin that are older than all of these.
+    pub next_skip: Option<u64>,
 }
 
 /// A command that has ended.
@@ -73,6 +79,8 @@ pub struct LogEntry {
     /// Whether there is more behind what is shown.
     pub stdout_truncated: bool,
     pub stderr_truncated: bool,
+    /// With what `offset` the rest of what was kept can be read.
+    pub next_offset: Option<u64>,
     /// How many resets came before it.
     pub reset_count: u32,
 }
@@ -117,9 +125,15 @@ impl Report for Logged {
                         true => format!(", of which the first {kept} are kept"),
                         false => String::new(),
                     };
+                    let more = match entry.next_offset {
+                        Some(next) => format!(
+                            "; for more use --sequence {} --offset {next}, and --max-bytes",
+                            entry.sequence
+                        ),
+                        None => String::new(),
+                    };
                     text.err(format!(
-                        "[workspace-logs] sequence={} {stream} has {bytes} bytes{kept}; for more \
-                         use --sequence, --offset and --max-bytes",
+                        "[workspace-logs] sequence={} {stream} has {bytes} bytes{kept}{more}",
                         entry.sequence
                     ));
                 }
@@ -131,6 +145,12 @@ impl Report for Logged {
                 moment(event.at),
                 event.event,
                 event.detail
+            ));
+        }
+        if let Some(next) = self.next_skip {
+            text.err(format!(
+                "[workspace-logs] {} of {} commands shown; for older ones go on with --skip {next}",
+                self.count, self.total
             ));
         }
     }

@@ -8,6 +8,7 @@ use pyro_wire::reached;
 use super::command::{self, CommandError};
 use super::link;
 use super::start::cancelled;
+use crate::answers;
 use crate::engine::Engine;
 use crate::error::{command_refused, link_failed, vm_died};
 use crate::standby::STANDBY;
@@ -73,7 +74,7 @@ impl Engine {
             vm_id: record.vm_id.clone(),
             environment: record.environment.clone(),
             environment_version: record.environment_version.clone(),
-            command: command.to_string(),
+            command: answers::words(caller, command.to_string()),
             stdout: stdout.text,
             stderr: stderr.text,
             exit_code: finished.end.exit_code,

@@ -2,11 +2,12 @@ use pyro_api::operations::service_status::{ServiceShown, ServiceStatus};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::answers;
 
 impl Handle<ServiceStatus> for Engine {
-    async fn handle(&self, asked: ServiceStatus, _caller: &Caller) -> Result<ServiceShown, Error> {
+    async fn handle(&self, asked: ServiceStatus, caller: &Caller) -> Result<ServiceShown, Error> {
         let found = self.find_service(&asked.workspace_id, &asked.service_name);
         let (_, service) = found.await?;
-        Ok(ServiceShown(service.record))
+        Ok(ServiceShown(answers::service(caller, service.record)))
     }
 }

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use pyro_api::operations::shell_read::{ShellRead, ShellText};
-use pyro_api::values::WaitForIdleMs;
+use pyro_api::values::{MaxChars, WaitForIdleMs};
 use pyro_api::{Caller, Error, ErrorCode, Handle, Operation};
 use pyro_wire::shells::{ShellRead as Read, ShellRequest};
 
 use crate::Engine;
+use crate::answers;
 use crate::shells::record::record;
 use crate::shells::screen;
 use crate::shells::talk::{About, nonsense};
@@ -17,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const BEFORE_CHARS: u64 = 64 * 1024;
 
 impl Handle<ShellRead> for Engine {
-    async fn handle(&self, asked: ShellRead, _caller: &Caller) -> Result<ShellText, Error> {
+    async fn handle(&self, asked: ShellRead, caller: &Caller) -> Result<ShellText, Error> {
         asked.check()?;
         let about = About {
             shell: &asked.shell_id,
@@ -39,11 +40,15 @@ impl Handle<ShellRead> for Engine {
             None => Duration::ZERO,
         };
         let reply = self.ask_output(&stored, &mut stream, about, request, wait);
-        let read = reply.await?;
-        let count = read.text.chars().count() as u64;
-        if count > max_chars {
+        let mut read = reply.await?;
+        if read.text.chars().count() as u64 > max_chars {
             return Err(nonsense(&stored, about).because("it sent more than was asked for"));
         }
+        if caller.is_model() && asked.max_chars == MaxChars::default() {
+            // So many characters may be four times as many bytes.
+            read.more |= answers::cut(&mut read.text, asked.max_chars.get() as usize);
+        }
+        let count = read.text.chars().count() as u64;
         let shell = record(&stored, &read.shell);
         let output = match asked.plain {
             false => read.text,

@@ -12,6 +12,6 @@ impl Handle<WorkspaceCreate> for Engine {
     ) -> Result<WorkspaceRecord, Error> {
         asked.check()?;
         let stored = self.create_workspace(&asked, caller).await?;
-        Ok(self.shown(stored, false).await)
+        Ok(self.shown(stored, false, caller).await)
     }
 }

@@ -2,8 +2,10 @@ use pyro_api::operations::workspace_diff::{Differences, WorkspaceDiff};
 use pyro_api::{Caller, Error, ErrorCode, Handle};
 
 use crate::Engine;
+use crate::answers;
 use crate::error::broke;
 use crate::workspace::connect::Connected;
+use crate::workspace::differences::Part;
 use crate::workspace::text_diff::MAX_SIDE;
 use crate::workspace::words::shown_absolute;
 use crate::workspace::{differences, files};
@@ -23,8 +25,8 @@ impl Handle<WorkspaceDiff> for Engine {
             .map_err(|error| self.files_failed(&stored, &what, doing, error))?;
         self.touch_workspace(&id)?;
         let read = self.baseline_of(&stored)?;
-        let max_bytes = asked.max_bytes.get() as usize;
-        let compare = move || differences::compare(changed, &read()?, max_bytes);
+        let part = Part::of(&asked, caller);
+        let compare = move || differences::compare(changed, &read()?, part);
         let compared = tokio::task::spawn_blocking(compare)
             .await
             .map_err(|error| broke(&error))?
@@ -36,12 +38,16 @@ impl Handle<WorkspaceDiff> for Engine {
             })?;
         Ok(Differences {
             workspace_id: id,
-            changed: !compared.entries.is_empty(),
+            changed: compared.summary.total > 0,
             summary: compared.summary,
             entries: compared.entries,
             patch: compared.patch,
             patch_truncated: compared.truncated,
-            skipped: skipped.iter().map(|name| shown_absolute(name)).collect(),
+            next_skip: compared.next_skip,
+            skipped: answers::names(
+                caller,
+                skipped.iter().map(|name| shown_absolute(name)).collect(),
+            ),
             workspace_started: started,
         })
     }

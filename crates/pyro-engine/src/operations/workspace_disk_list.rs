@@ -1,9 +1,11 @@
 use pyro_api::operations::workspace_disk_list::{DiskListing, WorkspaceDiskList};
 use pyro_api::operations::workspace_file_list::FileEntry;
+use pyro_api::values::MaxEntries;
 use pyro_api::{Caller, Error, Handle};
 use pyro_wire::files::EntryKind;
 
 use crate::Engine;
+use crate::answers::Part;
 use crate::workspace::stopped::DiskPath;
 use crate::workspace::tree::{Stat, Tree, TreeError};
 use crate::workspace::words::{artifact_type, octal};
@@ -12,34 +14,40 @@ impl Handle<WorkspaceDiskList> for Engine {
     async fn handle(
         &self,
         asked: WorkspaceDiskList,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<DiskListing, Error> {
         let path = DiskPath::parse(&asked.path)?;
         let disk = self.stopped_disk(&asked.workspace_id).await?;
         let what = format!("`{}` could not be listed", path.absolute());
         let (below, recursive) = (path.below_root(), asked.recursive);
-        let limit = asked.max_entries.get() as usize;
-        let (entries, total) = disk
-            .with_files(&what, move |tree| list(tree, &below, recursive, limit))
+        let part = Part::of(
+            caller,
+            asked.skip,
+            asked.max_entries.map(MaxEntries::get),
+            MaxEntries::default().get(),
+        );
+        let (total, entries, next_skip) = disk
+            .with_files(&what, move |tree| list(tree, &below, recursive, part))
             .await?;
         Ok(DiskListing {
             workspace_id: disk.id.clone(),
             path: path.absolute(),
             recursive,
-            truncated: total > limit,
+            truncated: next_skip.is_some(),
             entries,
             total_entries: total as u64,
+            next_skip,
         })
     }
 }
 
-/// The first entries, and how many there are.
+/// How many entries there are, a part of them, and where the next one begins.
 fn list(
     tree: &Tree,
     path: &[u8],
     recursive: bool,
-    limit: usize,
-) -> Result<(Vec<FileEntry>, usize), TreeError> {
+    part: Part,
+) -> Result<(usize, Vec<FileEntry>, Option<u64>), TreeError> {
     let path = tree.resolve(path, false)?;
     let stat = tree.stat(&path)?.ok_or_else(|| TreeError::NotFound {
         name: absolute(&path),
@@ -64,11 +72,11 @@ fn list(
     found.retain(|(_, stat)| stat.kind != EntryKind::Special);
     found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let total = found.len();
-    found.truncate(limit);
     let entries = found
         .into_iter()
         .map(|(path, stat)| entry(tree, &path, &stat));
-    Ok((entries.collect::<Result<_, _>>()?, total))
+    let (shown, next_skip) = part.take(entries)?;
+    Ok((total, shown, next_skip))
 }
 
 fn entry(tree: &Tree, path: &[u8], stat: &Stat) -> Result<FileEntry, TreeError> {

@@ -4,26 +4,29 @@ use pyro_api::{Caller, Error, Handle};
 use pyro_wire::files::EntryKind;
 
 use crate::Engine;
+use crate::answers;
 use crate::workspace::stopped::DiskPath;
 use crate::workspace::tree::TreeError;
 
 /// The most that is read at once, whatever was asked for: it is kept in memory.
-const MOST: usize = 64 * 1024 * 1024;
+const MOST: u32 = 64 * 1024 * 1024;
 
 impl Handle<WorkspaceDiskRead> for Engine {
     async fn handle(
         &self,
         asked: WorkspaceDiskRead,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<DiskContent, Error> {
         let path = DiskPath::parse(&asked.path)?;
         let disk = self.stopped_disk(&asked.workspace_id).await?;
         let what = format!("`{}` could not be read", path.absolute());
         let below = path.below_root();
         let offset = asked.offset;
-        let limit = usize::try_from(asked.max_bytes.get())
-            .unwrap_or(MOST)
-            .min(MOST);
+        let most = match caller.is_model() {
+            true => answers::FILE,
+            false => MOST,
+        };
+        let limit = asked.max_bytes.get().min(most) as usize;
         let (size_bytes, bytes) = disk
             .with_files(&what, move |tree| {
                 let path = tree.resolve(&below, true)?;

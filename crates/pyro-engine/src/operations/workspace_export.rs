@@ -2,6 +2,7 @@ use pyro_api::operations::workspace_export::{Exported, WorkspaceExport};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::answers;
 use crate::workspace::connect::Connected;
 use crate::workspace::files;
 use crate::workspace::outgoing;
@@ -40,7 +41,10 @@ impl Handle<WorkspaceExport> for Engine {
             entry_count: received.entries,
             bytes_written: received.bytes,
             execution_mode: stored.record.execution_mode,
-            skipped: received.skipped.into_iter().chain(special).collect(),
+            skipped: answers::names(
+                caller,
+                received.skipped.into_iter().chain(special).collect(),
+            ),
             workspace_started: started,
         })
     }

@@ -1,7 +1,9 @@
 use pyro_api::operations::workspace_file_list::{FileEntry, FileListing, WorkspaceFileList};
+use pyro_api::values::MaxEntries;
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::answers::Part;
 use crate::workspace::connect::Connected;
 use crate::workspace::files;
 use crate::workspace::paths::GuestPath;
@@ -27,29 +29,35 @@ impl Handle<WorkspaceFileList> for Engine {
                 self.files_failed(&stored, &what, doing, error)
             })?;
         self.touch_workspace(&stored.record.workspace_id)?;
-        let total_entries = entries.len() as u64;
-        let limit = asked.max_entries.get() as usize;
+        let total = entries.len();
+        let part = Part::of(
+            caller,
+            asked.skip,
+            asked.max_entries.map(MaxEntries::get),
+            MaxEntries::default().get(),
+        );
+        let entries = entries.into_iter().map(|entry| {
+            Ok::<_, Error>(FileEntry {
+                path: shown_absolute(&entry.path),
+                artifact_type: artifact_type(entry.meta.kind),
+                size_bytes: entry.meta.size,
+                link_target: entry
+                    .meta
+                    .target
+                    .map(|target| String::from_utf8_lossy(&target).into_owned()),
+                mode: octal(entry.meta.mode),
+                modified_at: entry.stamp.mtime_ns as f64 / 1e9,
+            })
+        });
+        let (entries, next_skip) = part.take(entries)?;
         Ok(FileListing {
             workspace_id: stored.record.workspace_id,
             path: path.absolute(),
             recursive: asked.recursive,
-            truncated: entries.len() > limit,
-            entries: entries
-                .into_iter()
-                .take(limit)
-                .map(|entry| FileEntry {
-                    path: shown_absolute(&entry.path),
-                    artifact_type: artifact_type(entry.meta.kind),
-                    size_bytes: entry.meta.size,
-                    link_target: entry
-                        .meta
-                        .target
-                        .map(|target| String::from_utf8_lossy(&target).into_owned()),
-                    mode: octal(entry.meta.mode),
-                    modified_at: entry.stamp.mtime_ns as f64 / 1e9,
-                })
-                .collect(),
-            total_entries,
+            truncated: next_skip.is_some(),
+            entries,
+            total_entries: total as u64,
+            next_skip,
             execution_mode: stored.record.execution_mode,
             workspace_started: started,
         })

@@ -3,13 +3,14 @@ use pyro_api::operations::workspace_list::{WorkspaceList, WorkspaceListed};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::answers::Part;
 use crate::workspace::find::list_item;
 
 impl Handle<WorkspaceList> for Engine {
     async fn handle(
         &self,
-        _asked: WorkspaceList,
-        _caller: &Caller,
+        asked: WorkspaceList,
+        caller: &Caller,
     ) -> Result<WorkspaceListed, Error> {
         self.sweep_workspaces().await?;
         let mut found = Vec::new();
@@ -19,7 +20,9 @@ impl Handle<WorkspaceList> for Engine {
                 found.extend(self.with_true_state(stored)?);
             }
         }
-        let shown = found.into_iter().map(|stored| self.shown(stored, false));
+        let shown = found
+            .into_iter()
+            .map(|stored| self.shown(stored, false, caller));
         let mut records = join_all(shown).await;
         records.sort_by(|one, other| {
             other
@@ -28,9 +31,15 @@ impl Handle<WorkspaceList> for Engine {
                 .then(other.created_at.total_cmp(&one.created_at))
                 .then(one.workspace_id.cmp(&other.workspace_id))
         });
-        let workspaces: Vec<_> = records.into_iter().map(list_item).collect();
+        let total = records.len();
+        let items = records
+            .into_iter()
+            .map(|record| Ok::<_, Error>(list_item(record)));
+        let (workspaces, next_skip) = Part::of(caller, asked.skip, None, u32::MAX).take(items)?;
         Ok(WorkspaceListed {
             count: workspaces.len(),
+            total,
+            next_skip,
             workspaces,
         })
     }

@@ -3,6 +3,7 @@ use pyro_api::values::PatchText;
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::answers::{self, Room};
 use crate::workspace::connect::Connected;
 use crate::workspace::text_input::{text_file, text_input};
 
@@ -24,15 +25,20 @@ impl Handle<WorkspacePatchApply> for Engine {
             let what = "The patch was not applied; nothing was changed";
             self.files_failed(&stored, what, doing, error)
         })?;
+        let mut room = Room::of(caller);
         self.touch_workspace(&stored.record.workspace_id)?;
         Ok(Patched {
             workspace_id: stored.record.workspace_id,
             changed: applied.summary.total > 0,
             summary: applied.summary,
-            entries: applied.entries,
-            patch,
+            entries: applied
+                .entries
+                .into_iter()
+                .take_while(|entry| room.takes(entry))
+                .collect(),
+            patch: answers::words(caller, patch),
             execution_mode: stored.record.execution_mode,
-            notes: applied.notes,
+            notes: answers::names(caller, applied.notes),
             workspace_started: started,
         })
     }

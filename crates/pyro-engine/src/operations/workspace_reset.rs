@@ -10,13 +10,13 @@ impl Handle<WorkspaceReset> for Engine {
         let id = &found.record.workspace_id;
         let name = asked.snapshot.trim();
         // Before anything is waited for.
-        Target::find(&found, name)?;
+        Target::find(&found, name).map_err(|error| self.unspoken_error(&found, error))?;
         let (_held, stored) = self.hold_settled(id).await?;
         let target = Target::find(&stored, name)?;
         let stored = self.reset_workspace(stored, &target, caller).await?;
         let workspace_reset = target.source(&stored);
         Ok(Reset {
-            workspace: self.shown(stored, false).await,
+            workspace: self.shown(stored, false, caller).await,
             workspace_reset,
         })
     }

@@ -10,7 +10,8 @@ impl Handle<WorkspaceStart> for Engine {
             .await?;
         self.touch_workspace(&connected.stored.record.workspace_id)?;
         Ok(Started(
-            self.shown(connected.stored, connected.started).await,
+            self.shown(connected.stored, connected.started, caller)
+                .await,
         ))
     }
 }

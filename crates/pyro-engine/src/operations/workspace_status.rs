@@ -8,9 +8,9 @@ impl Handle<WorkspaceStatus> for Engine {
     async fn handle(
         &self,
         asked: WorkspaceStatus,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         let stored = self.find_workspace(&asked.workspace_id)?;
-        Ok(self.shown(stored, false).await)
+        Ok(self.shown(stored, false, caller).await)
     }
 }

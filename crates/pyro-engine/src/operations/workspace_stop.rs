@@ -5,7 +5,7 @@ use crate::Engine;
 use crate::workspace::lock::Hold;
 
 impl Handle<WorkspaceStop> for Engine {
-    async fn handle(&self, asked: WorkspaceStop, _caller: &Caller) -> Result<Stopped, Error> {
+    async fn handle(&self, asked: WorkspaceStop, caller: &Caller) -> Result<Stopped, Error> {
         let id = self
             .find_workspace(&asked.workspace_id)?
             .record
@@ -16,6 +16,6 @@ impl Handle<WorkspaceStop> for Engine {
             .await?;
         let stored = self.reload_workspace(&id)?;
         let stored = self.stop_workspace(stored, "a stop was requested").await?;
-        Ok(Stopped(self.shown(stored, false).await))
+        Ok(Stopped(self.shown(stored, false, caller).await))
     }
 }

@@ -1,5 +1,5 @@
 use pyro_api::operations::workspace_update::WorkspaceUpdate;
-use pyro_api::values::WorkspaceRecord;
+use pyro_api::values::{WorkspaceName, WorkspaceRecord};
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
@@ -10,13 +10,13 @@ impl Handle<WorkspaceUpdate> for Engine {
     async fn handle(
         &self,
         asked: WorkspaceUpdate,
-        _caller: &Caller,
+        caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         asked.check()?;
-        let id = self
-            .find_workspace(&asked.workspace_id)?
-            .record
-            .workspace_id;
+        let found = self.find_workspace(&asked.workspace_id)?;
+        let name = asked.name.as_ref().map(WorkspaceName::as_str);
+        self.unspoken(&found)?.check_names(name, &asked.labels)?;
+        let id = found.record.workspace_id;
         let mut effect = false;
         let changed = self.store()?.change_workspace(&id, |stored| {
             let record = &mut stored.record;
@@ -43,6 +43,6 @@ impl Handle<WorkspaceUpdate> for Engine {
         }
         // Somebody cares for it, so its time starts anew; one that is stopped has none.
         let _ = link::touch(&self.vm_of(&stored)).await;
-        Ok(self.shown(stored, false).await)
+        Ok(self.shown(stored, false, caller).await)
     }
 }

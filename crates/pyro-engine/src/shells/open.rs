@@ -29,8 +29,12 @@ impl Engine {
         asked: &ShellOpen,
         caller: &Caller,
     ) -> Result<(StoredWorkspace, Shell, bool), Error> {
-        let cwd = GuestPath::parse("cwd", &asked.cwd)?;
-        let found = self.find_workspace(&asked.workspace_id)?.record;
+        let found = self.find_workspace(&asked.workspace_id)?;
+        let unspoken = self.unspoken(&found)?;
+        let cwd =
+            GuestPath::parse("cwd", &asked.cwd).map_err(|error| unspoken.clean_error(error))?;
+        self.check_secret_env(&found, &asked.secret_env)?;
+        let found = found.record;
         if found.execution_mode == ExecutionMode::HostCompat {
             return Err(only_in_guests(&found.workspace_id));
         }
@@ -68,7 +72,7 @@ impl Engine {
             Ok(Ok(ShellReply::Shell(shell))) if shell.id == id => shell,
             Ok(Ok(ShellReply::Failed(fault))) => {
                 let what = format!("No shell could be opened in workspace `{workspace}`");
-                return Err(refused(what, fault));
+                return Err(unspoken.clean_error(refused(what, fault)));
             }
             Ok(Err(error)) => return Err(self.shell_broken(&stored, about, &error)),
             _ => return Err(nonsense(&stored, about)),
@@ -79,7 +83,7 @@ impl Engine {
             "" => WORKSPACE_PATH.to_owned(),
             _ => cwd.absolute(),
         };
-        shell.cwd = absolute.into_bytes().into();
+        shell.cwd = unspoken.clean(absolute).into_bytes().into();
         Ok((stored, shell, started))
     }
 }

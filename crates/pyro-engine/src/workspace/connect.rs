@@ -122,7 +122,7 @@ impl Engine {
             let id = &stored.record.workspace_id;
             self.went_away(id, doing, last_words(&self.vm_of(stored)))
         };
-        match error {
+        let error = match error {
             FilesError::Refused { fault } if fault.code == FaultCode::Over => ended(),
             // Not of the kind that was asked for.
             FilesError::Refused { fault } if fault.code == FaultCode::Refused => {
@@ -136,6 +136,7 @@ impl Engine {
                     .because(error)
                     .hint(STOP_IT)
             }
-        }
+        };
+        self.unspoken_error(stored, error)
     }
 }

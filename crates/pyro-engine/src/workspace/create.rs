@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyro_api::operations::workspace_create::WorkspaceCreate;
 use pyro_api::values::{
-    ExecutionMode, SeedMode, VmState, WORKSPACE_PATH, WorkspaceRecord, WorkspaceSeed,
+    ExecutionMode, SeedMode, VmState, WORKSPACE_PATH, WorkspaceName, WorkspaceRecord, WorkspaceSeed,
 };
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_wire::files::Change;
@@ -49,6 +49,8 @@ impl Engine {
             Some(path) => Some(Incoming::open(path, caller).await?),
         };
         let secrets = GivenSecrets::read(&asked.secrets, caller).await?;
+        let name = asked.name.as_ref().map(WorkspaceName::as_str);
+        secrets.unspoken().check_names(name, &asked.labels)?;
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
         let mut mounted = None;
@@ -142,6 +144,8 @@ impl Engine {
         folder.mark_as_debris().map_err(failed)?;
         let _held = folder.hold(&id, Hold::Exclusive).await?;
         self.keep_secrets(&id, &secrets)?;
+        let seed_path =
+            (seed.as_ref()).map(|seed| secrets.unspoken().clean(seed.path().display().to_string()));
         // Whoever starts a VM gets them where every later start does.
         drop(secrets);
         match base {
@@ -169,7 +173,7 @@ impl Engine {
             phase("seed")?;
             stored.record.workspace_seed = WorkspaceSeed {
                 mode: seed.mode(),
-                seed_path: Some(seed.path().display().to_string()),
+                seed_path,
                 destination: WORKSPACE_PATH.to_owned(),
                 entry_count: seed.totals().entries,
                 bytes_written: seed.totals().bytes,

@@ -1,13 +1,16 @@
 //! What the guest says that changed, beside what the baseline on this host holds: entries and
 //! patches.
 
-use pyro_api::operations::workspace_diff::{DiffEntry, DiffStatus, DiffSummary};
+use pyro_api::Caller;
+use pyro_api::operations::workspace_diff::{DiffEntry, DiffStatus, DiffSummary, WorkspaceDiff};
+use pyro_api::values::PatchBytes;
 use pyro_wire::files::{EntryKind, Meta};
 
 use super::files::Changed;
 use super::text_diff::{MAX_SIDE, Side, text_diff};
 use super::tree::{Tree, TreeError};
 use super::words::{artifact_type, octal};
+use crate::answers::{PATCHES, Room};
 
 /// Entries with their patches.
 pub(crate) struct Compared {
@@ -15,39 +18,100 @@ pub(crate) struct Compared {
     pub(crate) summary: DiffSummary,
     pub(crate) patch: String,
     pub(crate) truncated: bool,
+    /// With what `skip` the next part begins.
+    pub(crate) next_skip: Option<u64>,
 }
 
-/// Makes entries of what changed. Patches are left out once they have `max_bytes` together. Blocks.
+/// Which of the entries are wanted.
+pub(crate) struct Part {
+    skip: u64,
+    /// How many bytes their patches have together.
+    max_bytes: usize,
+    room: Room,
+    /// Ends before the first patch that has no place any more, where others are shown without theirs;
+    /// and shows each patch once.
+    for_model: bool,
+}
+
+impl Part {
+    pub(crate) fn of(asked: &WorkspaceDiff, caller: &Caller) -> Self {
+        let for_model = caller.is_model();
+        let max_bytes = match asked.max_bytes {
+            Some(bytes) => bytes.get() as usize,
+            None if for_model => PATCHES,
+            None => PatchBytes::default().get() as usize,
+        };
+        Self {
+            skip: asked.skip,
+            max_bytes,
+            room: Room::of(caller),
+            for_model,
+        }
+    }
+}
+
+/// Makes entries of what changed. Blocks.
 pub(crate) fn compare(
     changed: Vec<Changed>,
     baseline: &Tree,
-    max_bytes: usize,
+    mut part: Part,
 ) -> Result<Compared, TreeError> {
     let mut compared = Compared {
         entries: Vec::new(),
         summary: DiffSummary::default(),
         patch: String::new(),
         truncated: false,
+        next_skip: None,
     };
     for one in changed {
-        let Some(mut entry) = entry_of(&one) else {
+        let Some(entry) = entry_of(&one) else {
             continue;
         };
-        match patch_of(&one, baseline)? {
-            Ok(patch) if compared.patch.len() + patch.len() <= max_bytes => {
-                compared.patch.push_str(&patch);
-                entry.text_patch = Some(patch);
+        let patch = patch_of(&one, baseline)?;
+        let (status, at) = (entry.status, compared.summary.total);
+        let mut patched = patch.is_ok();
+        if compared.next_skip.is_none() && at >= part.skip {
+            match compared.show(entry, &patch, &mut part) {
+                Some(shown) => patched = shown.no_patch_because.is_none(),
+                None => compared.next_skip = Some(at),
             }
-            Ok(_) => {
-                compared.truncated = true;
-                entry.no_patch_because = Some("limit".to_owned());
-            }
-            Err(why) => entry.no_patch_because = Some(why.to_owned()),
         }
-        compared.summary.count(&entry);
-        compared.entries.push(entry);
+        compared.truncated |= compared.next_skip.is_some() && patched;
+        compared.summary.count(status, patched);
     }
     Ok(compared)
+}
+
+impl Compared {
+    /// Takes the next entry in. `None`: this part ends before it.
+    fn show(
+        &mut self,
+        mut entry: DiffEntry,
+        patch: &Result<String, &'static str>,
+        part: &mut Part,
+    ) -> Option<&DiffEntry> {
+        let room = part.max_bytes - self.patch.len();
+        let mut shown = "";
+        match patch {
+            Ok(patch) if patch.len() <= room => {
+                entry.text_patch = (!part.for_model).then(|| patch.clone());
+                shown = patch;
+            }
+            // It has its place in the next part.
+            Ok(patch) if part.for_model && patch.len() <= part.max_bytes => return None,
+            Ok(_) => {
+                entry.no_patch_because = Some("limit".to_owned());
+                self.truncated = true;
+            }
+            Err(why) => entry.no_patch_because = Some((*why).to_owned()),
+        }
+        if !part.room.takes(&entry) {
+            return None;
+        }
+        self.patch.push_str(shown);
+        self.entries.push(entry);
+        self.entries.last()
+    }
 }
 
 fn entry_of(changed: &Changed) -> Option<DiffEntry> {
@@ -126,21 +190,21 @@ fn patch_of(changed: &Changed, baseline: &Tree) -> Result<Result<String, &'stati
 }
 
 trait Count {
-    fn count(&mut self, entry: &DiffEntry);
+    fn count(&mut self, status: DiffStatus, patched: bool);
 }
 
 impl Count for DiffSummary {
-    fn count(&mut self, entry: &DiffEntry) {
+    fn count(&mut self, status: DiffStatus, patched: bool) {
         self.total += 1;
-        *match entry.status {
+        *match status {
             DiffStatus::Added => &mut self.added,
             DiffStatus::Modified => &mut self.modified,
             DiffStatus::Deleted => &mut self.deleted,
             DiffStatus::TypeChanged => &mut self.type_changed,
         } += 1;
-        *match entry.text_patch {
-            Some(_) => &mut self.text_patched,
-            None => &mut self.non_text,
+        *match patched {
+            true => &mut self.text_patched,
+            false => &mut self.non_text,
         } += 1;
     }
 }

@@ -14,7 +14,7 @@ use super::find::last_words;
 use super::interrupted::Unfinished;
 use super::lock::Hold;
 use super::log_files::Recorder;
-use super::secrets::check_secret_env;
+use crate::answers;
 use crate::engine::Engine;
 use crate::error::host_io;
 use crate::machine::command::{self, CommandError};
@@ -42,7 +42,7 @@ impl Engine {
         let doing = "run the command to its end";
         if !asked.secret_env.is_empty() {
             // Not worth starting a VM for.
-            check_secret_env(
+            self.check_secret_env(
                 &self.find_workspace(&asked.workspace_id)?,
                 &asked.secret_env,
             )?;
@@ -65,7 +65,7 @@ impl Engine {
         let mut entry = Command {
             reset_count: record.reset_count,
             sequence: 0,
-            command: unspoken.clean(asked.command.to_string()),
+            command: unspoken.clean_command(&asked.command),
             cwd: WORKSPACE_PATH.to_owned(),
             exit_code: 0,
             signal: None,
@@ -130,7 +130,7 @@ impl Engine {
             workspace_id: id.clone(),
             environment: record.environment.clone(),
             environment_version: record.environment_version.clone(),
-            command: kept.command,
+            command: answers::words(caller, kept.command),
             stdout: stdout.text,
             stderr: stderr.text,
             exit_code: kept.exit_code,

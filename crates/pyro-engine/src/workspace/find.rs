@@ -2,12 +2,13 @@
 
 use pyro_api::operations::workspace_logs::LogEvent;
 use pyro_api::values::{VmState, WorkspaceListItem, WorkspaceRecord};
-use pyro_api::{Error, ErrorCode};
+use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::launch::{END_FILE, EndReason, Ended};
 
 use super::errors::{ambiguous, unknown};
 use super::folder::WorkspaceFolder;
 use super::services::kept::{all_ended, left_by};
+use crate::answers;
 use crate::engine::Engine;
 use crate::error::is_full;
 use crate::machine::folder::VmFolder;
@@ -90,7 +91,12 @@ impl Engine {
     }
 
     /// The record as callers see it, with what only its running VM knows.
-    pub(crate) async fn shown(&self, stored: StoredWorkspace, started: bool) -> WorkspaceRecord {
+    pub(crate) async fn shown(
+        &self,
+        stored: StoredWorkspace,
+        started: bool,
+        caller: &Caller,
+    ) -> WorkspaceRecord {
         let stored = match self.with_true_services(stored.clone()).await {
             Ok(stored) => stored,
             // They can be told, if not written down.
@@ -98,6 +104,9 @@ impl Engine {
         };
         let mut record = stored.record.clone();
         record.workspace_started = started;
+        if let Some(last) = &mut record.last_command {
+            last.command = answers::words(caller, std::mem::take(&mut last.command));
+        }
         record.time_left_seconds = None;
         record.expires_at = 0.0;
         if record.state != VmState::Started {

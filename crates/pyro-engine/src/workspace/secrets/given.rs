@@ -14,7 +14,7 @@ use pyro_wire::secrets::{MAX_TOGETHER, Secret};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{Opened, public, secret};
+use super::{Opened, Unspoken, public, secret};
 use crate::core_dumps::NoCoreDumps;
 use crate::error::{broke, host_io};
 use crate::workspace::host_paths::admit;
@@ -63,6 +63,11 @@ impl GivenSecrets {
 
     pub(crate) fn public(&self) -> &[SecretPublic] {
         &self.public
+    }
+
+    /// What there is to take out of texts about the workspace.
+    pub(crate) fn unspoken(&self) -> Unspoken {
+        Unspoken::of(Some(&self.opened))
     }
 
     pub(super) fn opened(&self) -> &[Secret] {

@@ -9,6 +9,7 @@
 mod given;
 mod key;
 mod sealed;
+mod unspoken;
 
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use pyro_api::values::{SecretEnv, SecretPublic};
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_wire::agent::{AgentReply, AgentRequest};
 use pyro_wire::frame;
-use pyro_wire::redaction::Redaction;
 use pyro_wire::secrets::{InstallSecrets, Secret, SecretValue};
 use tokio::time::timeout;
 
@@ -30,6 +30,7 @@ use crate::machine::start::cancelled;
 use crate::store::StoredWorkspace;
 
 pub(crate) use given::GivenSecrets;
+pub(crate) use unspoken::Unspoken;
 
 /// How long a guest may take to write some files into its memory.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -38,34 +39,6 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub(crate) struct Opened {
     secrets: Vec<Secret>,
     _no_cores: NoCoreDumps,
-}
-
-/// What must not be in the words of a workspace's records, results and errors.
-pub(crate) struct Unspoken {
-    redaction: Redaction,
-    _no_cores: Option<NoCoreDumps>,
-}
-
-impl Unspoken {
-    /// The text without values.
-    pub(crate) fn clean(&self, text: String) -> String {
-        match self.redaction.is_empty() {
-            true => text,
-            false => self.redaction.text(&text).into_owned(),
-        }
-    }
-
-    /// The error without values.
-    pub(crate) fn clean_error(&self, mut error: Error) -> Error {
-        error.error = self.clean(error.error);
-        error.causes = error
-            .causes
-            .into_iter()
-            .map(|why| self.clean(why))
-            .collect();
-        error.hint = error.hint.map(|hint| self.clean(hint));
-        error
-    }
 }
 
 impl Engine {
@@ -81,21 +54,6 @@ impl Engine {
             &key,
             given.opened(),
         )
-    }
-
-    /// What there is to take out of texts about a workspace.
-    pub(crate) fn unspoken(&self, stored: &StoredWorkspace) -> Result<Unspoken, Error> {
-        let opened = self.open_secrets(stored)?;
-        Ok(match opened {
-            None => Unspoken {
-                redaction: Redaction::default(),
-                _no_cores: None,
-            },
-            Some(Opened { secrets, _no_cores }) => Unspoken {
-                redaction: Redaction::of(secrets.iter().map(|secret| secret.value.bytes())),
-                _no_cores: Some(_no_cores),
-            },
-        })
     }
 
     /// Opens the sealed file. `None`: there are none, or nobody can read them any more.
@@ -128,6 +86,31 @@ impl Engine {
             self.note_event(id, "secrets_lost", words.to_owned())?;
         }
         Ok(opened)
+    }
+
+    /// Refuses to show a command a secret that the workspace does not have. Asked before a VM is
+    /// started for nothing.
+    pub(crate) fn check_secret_env(
+        &self,
+        stored: &StoredWorkspace,
+        wanted: &SecretEnv,
+    ) -> Result<(), Error> {
+        let known = &stored.record.secrets;
+        let unknown = |(name, _): &&(String, String)| known.iter().all(|one| one.name != *name);
+        let Some((name, _)) = wanted.pairs().iter().find(unknown) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = known.iter().map(|secret| secret.name.as_str()).collect();
+        let error = Error::invalid(format!(
+            "Workspace `{}` has no secret `{name}`",
+            stored.record.workspace_id
+        ))
+        .because(match names.is_empty() {
+            true => "it has none".to_owned(),
+            false => format!("it has {}", names.join(", ")),
+        })
+        .hint("Secrets are given when a workspace is created");
+        Err(self.unspoken_error(stored, error))
     }
 
     /// Puts secrets into a guest that has just started.
@@ -164,27 +147,6 @@ impl Engine {
             .hint("Try again when this host is less busy")),
         }
     }
-}
-
-/// Refuses to show a command a secret that the workspace does not have.
-pub(crate) fn check_secret_env(stored: &StoredWorkspace, wanted: &SecretEnv) -> Result<(), Error> {
-    let known = &stored.record.secrets;
-    for (name, _) in wanted.pairs() {
-        if known.iter().any(|secret| secret.name == *name) {
-            continue;
-        }
-        let names: Vec<&str> = known.iter().map(|secret| secret.name.as_str()).collect();
-        return Err(Error::invalid(format!(
-            "Workspace `{}` has no secret `{name}`",
-            stored.record.workspace_id
-        ))
-        .because(match names.is_empty() {
-            true => "it has none".to_owned(),
-            false => format!("it has {}", names.join(", ")),
-        })
-        .hint("Secrets are given when a workspace is created"));
-    }
-    Ok(())
 }
 
 /// A secret as records show it.

@@ -218,6 +218,24 @@ pub(crate) fn tail(bytes: &[u8], lines: Option<u64>) -> (&[u8], bool) {
     (bytes, false)
 }
 
+/// What comes before the last so many lines.
+pub(crate) fn without_newest(bytes: &[u8], lines: u64) -> &[u8] {
+    if lines == 0 {
+        return bytes;
+    }
+    let (newest, _) = tail(bytes, Some(lines));
+    &bytes[..bytes.len() - newest.len()]
+}
+
+/// How many lines there are, the last one finished or not.
+pub(crate) fn count(bytes: &[u8]) -> u64 {
+    let body = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    match bytes {
+        b"" => 0,
+        _ => 1 + body.iter().filter(|byte| **byte == b'\n').count() as u64,
+    }
+}
+
 /// The last whole lines that have no more than so many bytes together.
 pub(crate) fn bounded(bytes: &[u8], most: usize) -> (&[u8], bool) {
     if bytes.len() <= most {
@@ -243,6 +261,14 @@ mod tests {
         assert_eq!(tail(b"a\nb", Some(1)), (&b"b"[..], true));
         assert_eq!(tail(b"", Some(1)), (&b""[..], false));
         assert_eq!(tail(b"\n\n", Some(1)), (&b"\n"[..], true));
+        assert_eq!(without_newest(log, 0), log);
+        assert_eq!(without_newest(log, 1), b"one\ntwo\n");
+        assert_eq!(without_newest(log, 3), b"");
+        assert_eq!(without_newest(log, 9), b"");
+        assert_eq!(
+            [b"" as &[u8], b"\n", b"a", b"a\nb", log].map(count),
+            [0, 1, 1, 2, 3]
+        );
         assert_eq!(bounded(log, 8), (&b"three\n"[..], true));
         assert_eq!(bounded(log, 3), (&b"ee\n"[..], true));
         assert_eq!(bounded(log, 100), (&log[..], false));

@@ -5,7 +5,8 @@ use pyro_api::{Caller, Error, Event, Stream};
 use pyro_wire::frame::Kind;
 
 use super::agent::{self, AgentError, Log};
-use super::kept::{bounded, tail};
+use super::kept::{bounded, count, tail, without_newest};
+use crate::answers;
 use crate::engine::Engine;
 use crate::machine::link;
 use crate::store::{StoredService, StoredWorkspace};
@@ -21,6 +22,7 @@ impl Engine {
         self.touch_workspace(&stored.record.workspace_id)?;
         let lines = (!asked.all).then(|| u64::from(asked.tail_lines.get()));
         let mut truncated = false;
+        let mut next_skip_lines = None;
         let mut shown = [String::new(), String::new()];
         let mut record = service.record.clone();
         if asked.follow && service.record.runs() {
@@ -29,28 +31,39 @@ impl Engine {
                 record = service.record;
             }
         } else {
-            let log = self.log_now(&stored, &service, lines).await?;
+            // One more, as it tells whether there are older ones.
+            let needed =
+                lines.map(|lines| lines.saturating_add(asked.skip_lines).saturating_add(1));
+            let log = self.log_now(&stored, &service, needed).await?;
             truncated |= log.truncated;
-            let most = match caller.keep_output() {
-                0 => usize::MAX,
+            let most = match (asked.max_bytes, caller.keep_output()) {
+                (Some(most), _) => most.get() as usize,
+                (None, 0) => usize::MAX,
                 // For both streams, as with commands.
-                most => most,
+                (None, most) => most,
             };
             for (text, bytes) in shown.iter_mut().zip([&log.stdout, &log.stderr]) {
-                let (bytes, cut) = tail(bytes, lines);
-                truncated |= cut;
-                let (bytes, cut) = bounded(bytes, most);
-                truncated |= cut;
+                let bytes = without_newest(bytes, asked.skip_lines);
+                let (bytes, too_many) = tail(bytes, lines);
+                let (bytes, too_long) = bounded(bytes, most);
+                if too_many || too_long {
+                    truncated = true;
+                    // Where one stream has longer lines than the other, that one sets the pace.
+                    let next = asked.skip_lines.saturating_add(count(bytes));
+                    next_skip_lines =
+                        Some(next_skip_lines.map_or(next, |other: u64| other.min(next)));
+                }
                 *text = String::from_utf8_lossy(bytes).into_owned();
             }
         }
         let [stdout, stderr] = shown;
         Ok(ServiceLogged {
-            service: record,
+            service: answers::service(caller, record),
             stdout,
             stderr,
             tail_lines: (!asked.all).then(|| asked.tail_lines.get()),
             truncated,
+            next_skip_lines,
         })
     }
 

@@ -140,7 +140,7 @@ impl Engine {
                 let service = service.clone();
                 Ok((stored, service))
             }
-            None => Err(unknown(&stored, name)),
+            None => Err(self.unspoken_error(&stored, unknown(&stored, name))),
         }
     }
 
@@ -153,14 +153,15 @@ impl Engine {
         error: AgentError,
     ) -> Error {
         let id = &stored.record.workspace_id;
-        match error {
+        let error = match error {
             AgentError::Refused { fault } => service_refused(what, fault),
             AgentError::CallerGone => crate::machine::start::cancelled(),
             AgentError::Broken { .. } => self.went_away(id, doing, last_words(&self.vm_of(stored))),
             AgentError::Silent | AgentError::Nonsense => Error::new(ErrorCode::VmDied, what)
                 .because(error)
                 .hint(STOP_IT),
-        }
+        };
+        self.unspoken_error(stored, error)
     }
 }
 

@@ -17,6 +17,7 @@ use super::agent;
 use super::kept::{note, tail};
 use super::ports::may_publish;
 use super::readiness::understood;
+use crate::answers;
 use crate::engine::Engine;
 use crate::error::host_io;
 use crate::machine::create::random_hex;
@@ -38,13 +39,15 @@ impl Engine {
     ) -> Result<ServiceStarted, Error> {
         let name = asked.service_name.as_str();
         let doing = "start the service";
-        let cwd = GuestPath::parse("folder", &asked.cwd)?;
-        let (readiness, wanted) = understood(asked.readiness()?)?;
         // Nothing is started for what is refused.
-        may_publish(
-            &self.find_workspace(&asked.workspace_id)?,
-            &asked.published_ports,
-        )?;
+        let found = self.find_workspace(&asked.workspace_id)?;
+        let unspoken = self.unspoken(&found)?;
+        let silent = |error| unspoken.clean_error(error);
+        unspoken.check_name("service's name", name)?;
+        let cwd = GuestPath::parse("folder", &asked.cwd).map_err(silent)?;
+        let (readiness, wanted) = asked.readiness().and_then(understood).map_err(silent)?;
+        may_publish(&found, &asked.published_ports)?;
+        self.check_secret_env(&found, &asked.secret_env)?;
         let Connected {
             stored,
             stream,
@@ -76,14 +79,14 @@ impl Engine {
                 workspace_id: id.clone(),
                 service_name: asked.service_name.clone(),
                 state: ServiceState::Running,
-                command: asked.command.to_string(),
-                cwd: cwd.absolute(),
+                command: unspoken.clean_command(&asked.command),
+                cwd: unspoken.clean(cwd.absolute()),
                 started_at: now(),
                 ended_at: None,
                 exit_code: None,
                 pid: None,
                 execution_mode: stored.record.execution_mode,
-                readiness,
+                readiness: readiness.map(|readiness| unspoken.clean_readiness(readiness)),
                 ready_at: None,
                 stop_reason: None,
                 published_ports,
@@ -183,7 +186,7 @@ impl Engine {
             false => None,
         };
         Ok(ServiceStarted {
-            service: service.record.clone(),
+            service: answers::service(caller, service.record.clone()),
             log_tail,
             workspace_started: started,
         })

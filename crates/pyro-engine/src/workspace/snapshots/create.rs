@@ -49,6 +49,7 @@ impl Engine {
         let found = self.find_workspace(reference)?;
         // Before a VM is started for nothing.
         may_be_called(&found, name)?;
+        self.unspoken(&found)?.check_name("snapshot's name", name)?;
         let id = found.record.workspace_id;
         let folder = self.workspace_folder(&id);
         let (_held, mut stored) = self.hold_settled(&id).await?;

@@ -1,0 +1,169 @@
+//! What must not be in the words of a workspace's records, results and errors.
+
+use pyro_api::values::{CommandLine, Labels, Readiness};
+use pyro_api::{Error, ErrorCode};
+use pyro_wire::redaction::Redaction;
+
+use super::Opened;
+use crate::core_dumps::NoCoreDumps;
+use crate::engine::Engine;
+use crate::store::StoredWorkspace;
+
+/// The values of a workspace's secrets, as what to take out.
+pub(crate) struct Unspoken {
+    redaction: Redaction,
+    _no_cores: Option<NoCoreDumps>,
+}
+
+impl Unspoken {
+    pub(super) fn of(opened: Option<&Opened>) -> Self {
+        let values = opened.map(|opened| &opened.secrets).into_iter().flatten();
+        Self {
+            redaction: Redaction::of(values.map(|secret| secret.value.bytes())),
+            _no_cores: opened.map(|_| NoCoreDumps::begin()),
+        }
+    }
+
+    /// The text without values.
+    pub(crate) fn clean(&self, text: String) -> String {
+        match self.redaction.is_empty() {
+            true => text,
+            false => self.redaction.text(&text).into_owned(),
+        }
+    }
+
+    /// The command as it is shown, without values. Only for eyes: what runs is the one that was
+    /// given.
+    pub(crate) fn clean_command(&self, command: &CommandLine) -> String {
+        let command = match command {
+            // Quoting would take a value with a quote in it apart.
+            CommandLine::Program(words) if !self.redaction.is_empty() => {
+                let clean = |word: &Vec<u8>| {
+                    self.clean(String::from_utf8_lossy(word).into_owned())
+                        .into_bytes()
+                };
+                &CommandLine::Program(words.iter().map(clean).collect())
+            }
+            command => command,
+        };
+        self.clean(command.to_string())
+    }
+
+    /// What a service is looked at for, as it is shown.
+    pub(crate) fn clean_readiness(&self, readiness: Readiness) -> Readiness {
+        let clean = |text: Option<String>| text.map(|text| self.clean(text));
+        Readiness {
+            kind: readiness.kind,
+            path: clean(readiness.path),
+            address: clean(readiness.address),
+            url: clean(readiness.url),
+            command: clean(readiness.command),
+        }
+    }
+
+    /// The error without values.
+    pub(crate) fn clean_error(&self, mut error: Error) -> Error {
+        error.error = self.clean(error.error);
+        error.causes = error
+            .causes
+            .into_iter()
+            .map(|why| self.clean(why))
+            .collect();
+        error.hint = error.hint.map(|hint| self.clean(hint));
+        error
+    }
+
+    /// Refuses a workspace's name or labels that hold a value.
+    pub(crate) fn check_names(&self, name: Option<&str>, labels: &Labels) -> Result<(), Error> {
+        if let Some(name) = name {
+            self.check_name("workspace's name", name)?;
+        }
+        labels.iter().try_for_each(|(key, value)| {
+            self.check_name("label", key.as_str())?;
+            self.check_name("label", value)
+        })
+    }
+
+    /// Refuses a name that holds a value. Names are kept as they are, as things are found by them.
+    pub(crate) fn check_name(&self, what: &str, name: &str) -> Result<(), Error> {
+        if self.redaction.is_empty() || self.redaction.text(name) == name {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::InvalidArgument,
+            format!("The {what} holds the value of a secret of the workspace"),
+        )
+        .because("it would be kept and shown as it is")
+        .hint("Choose another"))
+    }
+}
+
+impl Engine {
+    /// What there is to take out of texts about a workspace.
+    pub(crate) fn unspoken(&self, stored: &StoredWorkspace) -> Result<Unspoken, Error> {
+        Ok(Unspoken::of(self.open_secrets(stored)?.as_ref()))
+    }
+
+    /// An error about a workspace, without values; where they cannot be told, why that is instead.
+    pub(crate) fn unspoken_error(&self, stored: &StoredWorkspace, error: Error) -> Error {
+        match self.unspoken(stored) {
+            Ok(unspoken) => unspoken.clean_error(error),
+            Err(error) => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pyro_api::values::ReadinessKind;
+
+    use super::*;
+
+    fn unspoken() -> Unspoken {
+        Unspoken {
+            redaction: Redaction::of(["it's \"so\" & so"]),
+            _no_cores: None,
+        }
+    }
+
+    fn program(words: &[&str]) -> CommandLine {
+        CommandLine::Program(words.iter().map(|word| word.as_bytes().to_vec()).collect())
+    }
+
+    #[test]
+    fn a_command_is_shown_without_values_however_it_is_quoted() {
+        let shown = |command| unspoken().clean_command(&command);
+        assert_eq!(
+            shown(program(&["login", "--password=it's \"so\" & so", "a b"])),
+            "login '--password=[REDACTED]' 'a b'"
+        );
+        // As words of their own they are what one would type.
+        let split = CommandLine::Shell(b"echo it's \"so\" & so".to_vec());
+        assert_eq!(shown(split), "echo [REDACTED]");
+        let none = Unspoken::of(None);
+        assert_eq!(
+            none.clean_command(&program(&["a", "it's"])),
+            "a 'it'\"'\"'s'"
+        );
+    }
+
+    #[test]
+    fn what_a_service_is_looked_at_for_is_shown_without_values() {
+        let url = "http://localhost/?key=it%27s%20%22so%22%20%26%20so";
+        let shown = unspoken().clean_readiness(Readiness::of(ReadinessKind::Http, url.into()));
+        let wanted = Readiness::of(
+            ReadinessKind::Http,
+            "http://localhost/?key=[REDACTED]".into(),
+        );
+        assert_eq!(shown, wanted);
+    }
+
+    #[test]
+    fn a_name_that_holds_a_value_is_refused_without_repeating_it() {
+        let named = |name| unspoken().check_name("name", name);
+        assert!(named("it's so").is_ok());
+        let refused = named("x it's \"so\" & so").unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidArgument);
+        assert!(!format!("{refused:?}").contains("so\\\""), "{refused:?}");
+    }
+}
