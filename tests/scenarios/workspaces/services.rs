@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use nix::unistd::Pid;
 use pyro_tests::leftovers::{kill_all, processes};
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::surfaces::mcp::Tools;
-use pyro_tests::world::{eventually, finish};
+use pyro_tests::world::{Running, eventually, finish};
 use pyro_tests::{Surface, Workspace, World};
 use serde_json::{Value, json};
 
@@ -21,6 +22,7 @@ crate::stories! { [process]:
     a_start_that_fails_says_why_and_is_a_failure,
     a_killed_caller_leaves_no_half_started_service,
     a_log_is_followed_to_its_end,
+    a_log_that_is_followed_slowly_says_what_is_missing,
     what_cannot_be_is_refused_before_anything_starts,
 }
 crate::stories! { [vm]: ports_lead_into_the_guest_and_go_with_their_service }
@@ -285,30 +287,78 @@ fn a_killed_caller_leaves_no_half_started_service(world: &World) {
 fn a_log_is_followed_to_its_end(world: &World) {
     let door = CommandLine(world);
     let workspace = Workspace::new(world, &door);
-    workspace.starts(
-        "counts",
-        "for n in 1 2 3; do echo $n; echo $n >&2; sleep 0.1; done; exit 4",
-        json!({}),
-    );
-    let follow = || {
-        finish(&mut world.pyro([
-            "workspace",
-            "service",
-            "logs",
-            workspace.id(),
-            "counts",
-            "--follow",
-        ]))
-    };
-    let followed = follow();
+    let counts =
+        "for n in 1 2 3; do echo $n; until test -e after-$n; do sleep 0.01; done; done; exit 4";
+    workspace.starts("counts", counts, json!({}));
+    let followed = Running::start(&mut follow(world, &workspace, "counts"));
+    // Each line is there before the next one is written.
+    followed.await_out("1\n");
+    workspace.write("after-1", "");
+    followed.await_out("1\n2\n");
+    workspace.write("after-2", "");
+    followed.await_out("1\n2\n3\n");
+    workspace.write("after-3", "");
+    let followed = followed.wait();
     assert_eq!((followed.code(), followed.out().as_str()), (0, "1\n2\n3\n"));
+    let told = followed.err();
     assert!(
-        followed.err().contains("state=exited"),
-        "{}",
-        followed.err()
+        told.contains("state=exited") && !told.contains("left out"),
+        "{told}"
     );
     // Once it has ended there is nothing to wait for.
-    assert_eq!(follow().out(), "1\n2\n3\n");
+    assert_eq!(
+        finish(&mut follow(world, &workspace, "counts")).out(),
+        "1\n2\n3\n"
+    );
+}
+
+fn a_log_that_is_followed_slowly_says_what_is_missing(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let flood =
+        "echo begun; until test -e go; do sleep 0.01; done; seq 1000000 2999999; touch done";
+    workspace.starts("flood", flood, json!({}));
+    let mut pyro = follow(world, &workspace, "flood")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = pyro.stdout.take().unwrap();
+    let mut begun = [0; 6];
+    stdout.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"begun\n");
+    // Nothing is read until everything is written.
+    workspace.output("touch go; until test -e done; do sleep 0.01; done");
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    let told = finish_reading(pyro);
+    let missing: u64 = told
+        .lines()
+        .filter_map(|line| {
+            let bytes = line.strip_prefix("[note] ")?;
+            let bytes = bytes.strip_suffix(
+                " bytes are left out here: `flood` wrote them faster than they were read",
+            )?;
+            Some(bytes.parse::<u64>().unwrap())
+        })
+        .sum();
+    assert!(missing > 0, "{told}");
+    assert_eq!(rest.len() as u64 + missing, 2_000_000 * 8, "{told}");
+    assert!(rest.ends_with(b"\n2999998\n2999999\n"));
+}
+
+/// What a command that goes well has said on standard error.
+fn finish_reading(command: std::process::Child) -> String {
+    let ended = command.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{:?}", ended.status);
+    String::from_utf8(ended.stderr).unwrap()
+}
+
+fn follow(world: &World, workspace: &Workspace<'_>, service: &str) -> Command {
+    let words = ["workspace", "service", "logs", workspace.id(), service];
+    let mut follow = world.pyro(words);
+    follow.arg("--follow");
+    follow
 }
 
 fn what_cannot_be_is_refused_before_anything_starts(world: &World) {
