@@ -1,5 +1,6 @@
 //! Workspaces on bad days. Each story deletes what it made; then nothing of it may be left.
 
+mod clocks;
 mod crowds;
 mod full;
 mod guests;
