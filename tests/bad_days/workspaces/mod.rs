@@ -7,6 +7,7 @@ mod guests;
 mod hands;
 mod kills;
 mod ports;
+mod resets;
 mod shells;
 mod snapshots;
 
