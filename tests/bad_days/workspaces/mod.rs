@@ -8,6 +8,7 @@ mod hands;
 mod kills;
 mod ports;
 mod resets;
+mod seeds;
 mod shells;
 mod snapshots;
 
