@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGKILL;
 use pyro_tests::world::{Running, eventually, finish};
-use pyro_tests::{World, cache, leftovers};
+use pyro_tests::{Ran, World, cache, leftovers};
 
 use crate::person::{Person, agent};
 use crate::watched::Watched;
@@ -84,10 +84,12 @@ fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
     for pull in &pulls {
         error::none(pull);
     }
-    let waited = pulls
+    let (waited, built): (Vec<_>, Vec<_>) = pulls
         .iter()
-        .filter(|pull| pull.err().contains("another pyro is pulling"));
-    assert_eq!(waited.count(), 1);
+        .map(Ran::err)
+        .partition(|told| told.contains("another pyro is pulling"));
+    assert_eq!((waited.len(), built.len()), (1, 1));
+    assert_tells_each_step(&built[0]);
     let (partial, whole): (Vec<_>, Vec<_>) = names(&platform)
         .into_iter()
         .filter(|name| !name.starts_with(".lock-"))
@@ -101,6 +103,34 @@ fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
     let mut run = person.pyro(["run", "debian:12-base", "--mem-mib", "256", "--", "id -u"]);
     assert_eq!(error::none(&finish(&mut run)), "0\n");
     leftovers::assert_none(&person.state_dir());
+}
+
+/// How far a pull is, by steps that are always the same.
+fn assert_tells_each_step(told: &str) {
+    let mut shares = Vec::new();
+    let mut words = String::new();
+    for line in told
+        .lines()
+        .filter_map(|line| line.strip_prefix("[progress] "))
+    {
+        if let Some((share, said)) = line.split_once(" % ") {
+            shares.push(share.parse::<u32>().unwrap());
+            words += said;
+        }
+    }
+    assert!(shares.is_sorted(), "{told}");
+    assert!(
+        shares[0] <= 2 && (90..=100).contains(shares.last().unwrap()),
+        "{told}"
+    );
+    for step in [
+        "downloading packages",
+        "installing packages",
+        "downloading the kernel",
+        "writing the disk image",
+    ] {
+        assert!(words.contains(step), "{step}: {told}");
+    }
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use pyro_tests::World;
 use pyro_tests::world::finish;
 
+use crate::memory::peak_mib;
 use crate::roles::{self, Role};
 use crate::watched::{AT_ONCE, Watched};
 use crate::{error, records};
@@ -72,20 +73,6 @@ fn daemons_that_hold_the_output_do_not_hold_the_call(world: &World) {
     assert_eq!(ran.out().lines().next(), Some("done"));
 }
 
-/// The most memory that a process ever had, in MiB.
-fn peak_mib(pid: Pid) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .expect("a peak");
-    let kib = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|number| number.parse::<u64>().ok());
-    kib.expect("a number") / 1024
-}
-
 fn a_flood_to_a_slow_reader_stays_in_the_guest(world: &World) {
     let flags = ["--timeout-seconds", "600"];
     let mut command = in_guest(world, &flags, "exec cat /dev/zero");
@@ -101,7 +88,8 @@ fn a_flood_to_a_slow_reader_stays_in_the_guest(world: &World) {
         read_some(&mut stdout);
         std::thread::sleep(Duration::from_millis(200));
     }
-    let peaks = (peak_mib(pid), peak_mib(shim));
+    let peak = |pid| peak_mib(pid).expect("a living process");
+    let peaks = (peak(pid), peak(shim));
     // A reader that has seen enough ends it all.
     drop(stdout);
     let mut status = None;

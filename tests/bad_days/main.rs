@@ -16,6 +16,7 @@ mod users;
 mod workspaces;
 
 mod error;
+mod memory;
 mod mounts;
 mod person;
 mod records;

@@ -16,6 +16,7 @@ crate::stories![Vm:
     without_qemu_the_host_is_used_only_when_asked,
     without_qemu_doctor_says_what_to_install,
     without_mmdebstrap_a_pull_names_its_package,
+    without_a_mirror_a_pull_says_what_it_could_not_reach,
     without_an_agent_pyro_says_where_it_looked,
     an_agent_that_needs_a_loader_is_refused,
     an_agent_that_is_no_program_is_refused,
@@ -46,14 +47,23 @@ fn run(world: &World, flags: &[&str]) -> Command {
 
 /// A run whose QEMU is a script.
 fn with_qemu(world: &World, flags: &[&str], lines: &str) -> Command {
+    let mut run = run(world, flags);
+    broken_qemu(world, lines, &mut run);
+    run
+}
+
+/// Gives a command a script for QEMU.
+pub(crate) fn broken_qemu<'a>(
+    world: &World,
+    lines: &str,
+    command: &'a mut Command,
+) -> &'a mut Command {
     let folder = script(world, "qemu-system-x86_64", lines);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = folder.parent().map(Path::to_owned).into_iter();
     let path = std::env::join_paths(folders.chain(std::env::split_paths(&path))).unwrap();
-    let mut run = run(world, flags);
     // Nothing about this QEMU is to be remembered in the cache.
-    run.env("PATH", path).env("PYRO_ACCELERATOR", "tcg");
-    run
+    command.env("PATH", path).env("PYRO_ACCELERATOR", "tcg")
 }
 
 fn without_qemu(world: &World) -> Mounts {
@@ -112,6 +122,21 @@ fn without_mmdebstrap_a_pull_names_its_package(world: &World) {
         let said = ran.out();
         assert!(said.contains("apt-get install mmdebstrap"), "{said}");
     }
+    assert_nothing_half_made(&cache);
+}
+
+fn without_a_mirror_a_pull_says_what_it_could_not_reach(world: &World) {
+    let cache = world.folder().join("cache");
+    // Free, so that nobody answers there.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let mut pull = world.pyro(["env", "pull", "debian:12-base", "--json"]);
+    pull.env("PYRO_ENVIRONMENT_CACHE_DIR", &cache)
+        .env("PYRO_DEBIAN_MIRROR", format!("http://{nobody}/debian"));
+    let ran = finish(&mut pull);
+    error::has_code(&ran, "pull_failed");
+    assert!(ran.out().contains(&nobody.to_string()), "{}", ran.out());
     assert_nothing_half_made(&cache);
 }
 

@@ -3,12 +3,14 @@
 
 pub mod cache;
 pub mod leftovers;
+mod played;
 #[path = "../surfaces/mod.rs"]
 pub mod surfaces;
 pub mod tree;
 mod workspace;
 pub mod world;
 
+pub use played::played;
 pub use surfaces::Surface;
 pub use workspace::Workspace;
 pub use world::{Backend, Ran, World};

@@ -137,8 +137,9 @@ fn is_abandoned(path: &Path) -> bool {
     let age = path
         .metadata()
         .and_then(|metadata| metadata.modified())
-        .map(|time| time.elapsed());
-    name.starts_with(".tmp-") && matches!(age, Ok(Ok(age)) if age.as_secs() > 60)
+        // A clock that was set back shows times ahead.
+        .map(|made| made.elapsed().unwrap_or_else(|ahead| ahead.duration()));
+    name.starts_with(".tmp-") && age.is_ok_and(|age| age.as_secs() > 60)
 }
 
 /// The guest has no loader before its root disk is mounted.
@@ -228,10 +229,24 @@ impl Archive {
 mod tests {
     use std::collections::BTreeMap;
     use std::io::Read;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::testing::{Rig, program, rig};
     use crate::{Silent, find};
+
+    #[test]
+    fn what_somebody_writes_is_told_from_debris_whatever_the_clock_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".tmp-1");
+        let file = fs::File::create(&path).unwrap();
+        let now = SystemTime::now();
+        let day = Duration::from_secs(86_400);
+        for (time, abandoned) in [(now, false), (now - day, true), (now + day, true)] {
+            file.set_modified(time).unwrap();
+            assert_eq!(is_abandoned(&path), abandoned, "{time:?}");
+        }
+    }
 
     fn kernel_and_agent(rig: &Rig) -> (Kernel, PathBuf) {
         let spec = find("debian:12").unwrap();

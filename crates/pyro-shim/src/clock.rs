@@ -42,6 +42,10 @@ impl Offset {
     pub(crate) fn learn(&mut self, asked: u64, theirs: u64, heard: u64) {
         self.at_least = self.at_least.max(ahead(theirs, heard));
         self.at_most = self.at_most.min(ahead(theirs, asked));
+        if self.at_least.saturating_sub(self.at_most) > NARROW_NS {
+            // No difference is all of that: one of the clocks was set meanwhile.
+            *self = Self::default();
+        }
     }
 
     pub(crate) fn is_known(self) -> bool {
@@ -76,6 +80,28 @@ mod tests {
         offset.learn(2000 * MS, 2700 * MS, 3005 * MS);
         assert!(offset.is_known());
         assert_eq!(offset.correction_ns(), 300 * 1_000_000);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_meanwhile_is_asked_anew() {
+        const MS: u64 = 1_000_000;
+        const DAY: u64 = 86_400_000 * MS;
+        // The host's, back by a day: within an exchange, and between two.
+        for heard in [10 * MS, DAY + 40 * MS] {
+            let mut offset = Offset::default();
+            offset.learn(DAY, DAY + 5 * MS, heard);
+            offset.learn(20 * MS, DAY + 15 * MS, 30 * MS);
+            offset.learn(40 * MS, DAY + 35 * MS, 50 * MS);
+            assert!(offset.is_known());
+            let error = offset.correction_ns() + DAY.cast_signed();
+            assert!(error.abs() <= 20_000_000, "{error}");
+        }
+        // And on by a day.
+        let mut offset = Offset::default();
+        offset.learn(0, 5 * MS, DAY + 10 * MS);
+        offset.learn(DAY + 20 * MS, 15 * MS, DAY + 30 * MS);
+        assert!(offset.is_known());
+        assert!((offset.correction_ns() - DAY.cast_signed()).abs() <= 20_000_000);
     }
 
     #[test]

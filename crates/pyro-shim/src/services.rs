@@ -61,6 +61,8 @@ async fn hear(opener: &Opener, kept: &mut Vec<KeptService>) -> Option<()> {
                             truncated: false,
                         });
                     }
+                    // Said once more by the end of the log.
+                    ServiceReply::LogLost(_) => {}
                     ServiceReply::LogEnd { truncated } => kept.last_mut()?.truncated = truncated,
                     _ => return None,
                 }

@@ -93,7 +93,11 @@ impl Usage {
     /// When somebody last did, in milliseconds since 1970 by the clock as it is now.
     pub(crate) fn last_ms(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let last = now.unwrap_or_default().saturating_sub(self.quiet());
+        self.last_ms_by(now.unwrap_or_default())
+    }
+
+    fn last_ms_by(&self, wall_clock: Duration) -> u64 {
+        let last = wall_clock.saturating_sub(self.quiet());
         u64::try_from(last.as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -171,6 +175,19 @@ mod tests {
         let before = usage.last_ms();
         usage.was_used(10 * SHORT);
         assert!(usage.last_ms().abs_diff(before) <= 1);
+    }
+
+    #[tokio::test]
+    async fn a_wall_clock_that_is_set_moves_the_last_use_along() {
+        let usage = Usage::new();
+        tokio::time::sleep(SHORT).await;
+        let day = Duration::from_secs(86_400);
+        for now in [10 * day, 11 * day, 9 * day] {
+            let ago = now.as_millis() as u64 - usage.last_ms_by(now);
+            assert!(ago >= SHORT.as_millis() as u64 && ago < 60_000, "{ago}");
+        }
+        // Before 1970 there is nothing.
+        assert_eq!(usage.last_ms_by(Duration::ZERO), 0);
     }
 
     #[test]

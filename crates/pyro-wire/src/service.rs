@@ -4,7 +4,8 @@
 //! ServiceStart ▶ ServiceReply::State, when the service is ready, or has ended before that
 //! ServiceStop  ▶ ServiceReply::State, when its whole group is gone
 //! ServiceList  ▶ ServiceReply::States
-//! ServiceLogs  ▶ frames Output and ErrorOutput, then ServiceReply::LogEnd
+//! ServiceLogs  ▶ frames Output and ErrorOutput, where something is missing between them
+//!                ServiceReply::LogLost, then ServiceReply::LogEnd
 //! ServiceWatch ▶ ServiceReply::State when it is ready, and again when it has ended
 //! ServicesEnd  ▶ for each service that there was: ServiceReply::State, its frames Output and
 //!                ErrorOutput, ServiceReply::LogEnd; at last ServiceReply::Done. None runs any more,
@@ -103,6 +104,8 @@ pub struct Connect {
 pub enum ServiceReply {
     State(ServiceState),
     States(Vec<ServiceState>),
+    /// So many bytes of a stream were written and forgotten before they could be sent.
+    LogLost(u64),
     LogEnd {
         /// There was more than what was sent.
         truncated: bool,

@@ -1,6 +1,7 @@
 //! Workspaces on bad days. Each story deletes what it made; then nothing of it may be left.
 
 mod baselines;
+mod clocks;
 mod crowds;
 mod full;
 mod guests;
@@ -8,6 +9,8 @@ mod hands;
 mod kills;
 mod moments;
 mod ports;
+mod resets;
+mod seeds;
 mod servers;
 mod shells;
 mod snapshots;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
 use pyro_tests::world::eventually;
-use pyro_tests::{Backend, World, leftovers};
+use pyro_tests::{Backend, World, cache, leftovers};
 use serde_json::{Value, json};
 
 use super::{ask, await_news, command, vm_run};
@@ -19,6 +19,12 @@ crate::stories! { [process, vm]:
 crate::stories! { [process]:
     without_a_token_nothing_is_told,
     news_are_short_and_not_too_many,
+    a_client_hears_how_far_its_seed_is,
+}
+
+crate::stories! { [vm]:
+    a_client_hears_that_its_environment_is_checked,
+    a_guest_hears_nothing_of_the_protocol,
 }
 
 /// Much less than the calls that it is compared with take.
@@ -56,6 +62,85 @@ fn without_a_token_nothing_is_told(world: &World) {
     let mut client = vm_run(world);
     client.call(1, "vm_run", command(world, "echo first; sleep 1"));
     assert_eq!(client.rest(), Vec::<Value>::new());
+}
+
+/// All news of a call, to its answer.
+fn news_of(client: &mut Connection, id: i64) -> (Vec<String>, Value) {
+    let answer = client.answer(id);
+    let rest = client.rest();
+    let news = rest
+        .iter()
+        .filter(|message| message["params"]["progressToken"] == id);
+    let words = news.map(|message| message["params"]["message"].as_str().unwrap().to_owned());
+    (words.collect(), answer["result"].clone())
+}
+
+/// The shares that news with these words begin with.
+fn shares(news: &[String], words: &str) -> Vec<u32> {
+    let shares = news.iter().filter_map(|said| {
+        let (share, rest) = said.split_once(" % ")?;
+        rest.contains(words).then(|| share.parse().unwrap())
+    });
+    shares.collect()
+}
+
+fn a_client_hears_how_far_its_seed_is(world: &World) {
+    let seed = world.folder().join("seed");
+    std::fs::create_dir(&seed).unwrap();
+    let file = std::fs::File::create(seed.join("large")).unwrap();
+    file.set_len(600 << 20).unwrap();
+    let mut client = Connection::initialized(world, &[], NEWEST_WITH_INITIALIZE);
+    let arguments =
+        json!({ "environment": "debian:12", "seed_path": seed, "allow_host_compat": true });
+    client.ask(
+        7,
+        "tools/call",
+        json!({
+            "name": "workspace_create", "arguments": arguments, "_meta": { "progressToken": 7 },
+        }),
+    );
+    let (news, result) = news_of(&mut client, 7);
+    let id = &result["structuredContent"]["workspace_id"];
+    assert!(id.is_string(), "{result:#}");
+    let shares = shares(&news, "copying in");
+    assert!(shares.len() > 1 && shares.is_sorted(), "{news:?}");
+    client.call(8, "workspace_delete", json!({ "workspace_id": id }));
+}
+
+fn a_client_hears_that_its_environment_is_checked(_: &World) {
+    // What was copied is checked before it is used.
+    let world = World::new(Backend::Vm);
+    let copy = cache::copy(&world);
+    let world = world.with("PYRO_ENVIRONMENT_CACHE_DIR", copy);
+    let mut client = vm_run(&world);
+    ask(&mut client, 3, &command(&world, "echo ready"));
+    let (news, result) = news_of(&mut client, 3);
+    assert_eq!(
+        result["structuredContent"]["stdout"], "ready\n",
+        "{result:#}"
+    );
+    assert_eq!(shares(&news, "checking debian:12"), [0], "{news:?}");
+    drop(client);
+    world.assert_empty();
+}
+
+/// Its console is not the server's standard input.
+fn a_guest_hears_nothing_of_the_protocol(world: &World) {
+    let mut client = vm_run(world);
+    ask(
+        &mut client,
+        1,
+        &command(world, "echo listens; timeout 2 cat /dev/ttyS0 | wc -c"),
+    );
+    await_news(&mut client, 1, "listens");
+    for id in 2..50 {
+        assert_eq!(client.request(id, "ping", json!({}))["result"], json!({}));
+    }
+    let answer = client.answer(1);
+    assert_eq!(
+        answer["result"]["structuredContent"]["stdout"], "listens\n0\n",
+        "{answer}"
+    );
 }
 
 fn news_are_short_and_not_too_many(world: &World) {

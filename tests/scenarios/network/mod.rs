@@ -6,5 +6,6 @@
 
 mod denials;
 mod lab;
+mod neighbours;
 mod registries;
 mod rules;

@@ -16,6 +16,7 @@ crate::stories! { [process] [command_line, library]:
     signals_and_statuses_are_the_commands_own,
     the_history_is_read_in_pieces,
 }
+crate::stories! { [process, vm] [mcp]: a_command_whose_output_is_no_text_runs_once }
 crate::stories! { [process]:
     output_comes_live_and_byte_for_byte,
     several_at_once_get_numbers_of_their_own,
@@ -67,6 +68,23 @@ fn a_timeout_keeps_what_was_written(world: &World, door: &dyn Surface) {
     let logs = workspace.done("logs", json!({ "sequence": 1 }));
     assert_eq!(logs["entries"][0]["timed_out"], true);
     assert_eq!(logs["entries"][0]["stdout"], "early\n");
+}
+
+fn a_command_whose_output_is_no_text_runs_once(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    let result =
+        workspace.exec(r"echo once >> count; printf '\377\376'; printf '\300' >&2; exit 4");
+    assert_eq!(
+        (&result["exit_code"], &result["stdout_encoding"]),
+        (&json!(4), &json!("utf-8-replaced")),
+        "{result:#}"
+    );
+    assert_eq!(workspace.output("cat count"), "once\n");
+    // Nor are names a reason to fail.
+    workspace.exec(r#"touch "$(printf 'name \377')""#);
+    let listed = workspace.done("file_list", json!({}))["entries"].to_string();
+    assert!(listed.contains("/workspace/name \u{fffd}"), "{listed}");
+    assert_eq!(workspace.changes().len(), 2);
 }
 
 fn signals_and_statuses_are_the_commands_own(world: &World, door: &dyn Surface) {

@@ -11,6 +11,7 @@ mod export;
 mod files;
 mod names;
 mod patches;
+mod ports;
 mod push;
 mod reset;
 mod review;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::json;
 
@@ -12,6 +13,7 @@ crate::stories! { [process] [command_line, library]:
     nothing_is_deleted_and_files_are_replaced,
     what_is_in_the_way_leaves_everything_as_it_was,
 }
+crate::stories! { [process]: a_push_that_is_refused_leaves_no_copy_on_the_host }
 
 fn only_what_differs_travels(world: &World, door: &dyn Surface) {
     let seed = tree::plant_all_kinds(&world.folder().join("seed"));
@@ -92,4 +94,22 @@ fn what_is_in_the_way_leaves_everything_as_it_was(world: &World, door: &dyn Surf
         workspace.output("cat a-file; ls"),
         "old\na-file\nz-folder\n"
     );
+}
+
+fn a_push_that_is_refused_leaves_no_copy_on_the_host(world: &World) {
+    let world = World::new(world.backend);
+    let temporary = world.folder().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let world = world.with("TMPDIR", &temporary);
+    let door = CommandLine(&world);
+    let workspace = Workspace::new(&world, &door);
+    let source = tree::plant(&world.folder().join("source"), &[("file", "new\n")]);
+    let push = |dest: &str| json!({ "source_path": source, "dest": dest });
+    workspace.refused("sync_push", push("/etc"), "bad_path");
+    workspace.exec("echo old > taken");
+    workspace.refused("sync_push", push("taken"), "conflict");
+    workspace.done("sync_push", push("fits"));
+    drop(workspace);
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    world.assert_empty();
 }

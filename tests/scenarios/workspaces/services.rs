@@ -1,17 +1,14 @@
-//! `service_*`, and ports that lead to services.
+//! `service_*`.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::thread;
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use pyro_tests::leftovers::{kill_all, processes};
+use pyro_tests::leftovers::kill_all;
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::surfaces::mcp::Tools;
-use pyro_tests::world::{eventually, finish};
+use pyro_tests::world::{Running, eventually, finish};
 use pyro_tests::{Surface, Workspace, World};
 use serde_json::{Value, json};
 
@@ -21,9 +18,9 @@ crate::stories! { [process]:
     a_start_that_fails_says_why_and_is_a_failure,
     a_killed_caller_leaves_no_half_started_service,
     a_log_is_followed_to_its_end,
+    a_log_that_is_followed_slowly_says_what_is_missing,
     what_cannot_be_is_refused_before_anything_starts,
 }
-crate::stories! { [vm]: ports_lead_into_the_guest_and_go_with_their_service }
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -285,30 +282,78 @@ fn a_killed_caller_leaves_no_half_started_service(world: &World) {
 fn a_log_is_followed_to_its_end(world: &World) {
     let door = CommandLine(world);
     let workspace = Workspace::new(world, &door);
-    workspace.starts(
-        "counts",
-        "for n in 1 2 3; do echo $n; echo $n >&2; sleep 0.1; done; exit 4",
-        json!({}),
-    );
-    let follow = || {
-        finish(&mut world.pyro([
-            "workspace",
-            "service",
-            "logs",
-            workspace.id(),
-            "counts",
-            "--follow",
-        ]))
-    };
-    let followed = follow();
+    let counts =
+        "for n in 1 2 3; do echo $n; until test -e after-$n; do sleep 0.01; done; done; exit 4";
+    workspace.starts("counts", counts, json!({}));
+    let followed = Running::start(&mut follow(world, &workspace, "counts"));
+    // Each line is there before the next one is written.
+    followed.await_out("1\n");
+    workspace.write("after-1", "");
+    followed.await_out("1\n2\n");
+    workspace.write("after-2", "");
+    followed.await_out("1\n2\n3\n");
+    workspace.write("after-3", "");
+    let followed = followed.wait();
     assert_eq!((followed.code(), followed.out().as_str()), (0, "1\n2\n3\n"));
+    let told = followed.err();
     assert!(
-        followed.err().contains("state=exited"),
-        "{}",
-        followed.err()
+        told.contains("state=exited") && !told.contains("left out"),
+        "{told}"
     );
     // Once it has ended there is nothing to wait for.
-    assert_eq!(follow().out(), "1\n2\n3\n");
+    assert_eq!(
+        finish(&mut follow(world, &workspace, "counts")).out(),
+        "1\n2\n3\n"
+    );
+}
+
+fn a_log_that_is_followed_slowly_says_what_is_missing(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let flood =
+        "echo begun; until test -e go; do sleep 0.01; done; seq 1000000 2999999; touch done";
+    workspace.starts("flood", flood, json!({}));
+    let mut pyro = follow(world, &workspace, "flood")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = pyro.stdout.take().unwrap();
+    let mut begun = [0; 6];
+    stdout.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"begun\n");
+    // Nothing is read until everything is written.
+    workspace.output("touch go; until test -e done; do sleep 0.01; done");
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    let told = finish_reading(pyro);
+    let missing: u64 = told
+        .lines()
+        .filter_map(|line| {
+            let bytes = line.strip_prefix("[note] ")?;
+            let bytes = bytes.strip_suffix(
+                " bytes are left out here: `flood` wrote them faster than they were read",
+            )?;
+            Some(bytes.parse::<u64>().unwrap())
+        })
+        .sum();
+    assert!(missing > 0, "{told}");
+    assert_eq!(rest.len() as u64 + missing, 2_000_000 * 8, "{told}");
+    assert!(rest.ends_with(b"\n2999998\n2999999\n"));
+}
+
+/// What a command that goes well has said on standard error.
+fn finish_reading(command: std::process::Child) -> String {
+    let ended = command.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{:?}", ended.status);
+    String::from_utf8(ended.stderr).unwrap()
+}
+
+fn follow(world: &World, workspace: &Workspace<'_>, service: &str) -> Command {
+    let words = ["workspace", "service", "logs", workspace.id(), service];
+    let mut follow = world.pyro(words);
+    follow.arg("--follow");
+    follow
 }
 
 fn what_cannot_be_is_refused_before_anything_starts(world: &World) {
@@ -356,139 +401,4 @@ fn what_cannot_be_is_refused_before_anything_starts(world: &World) {
     let ports = json!({ "network_policy": "egress+published-ports" });
     let told = Workspace::try_with(world, &tools, ports).unwrap_err();
     assert_eq!(told["code"], "unsupported", "{told:#}");
-}
-
-/// What a guest's server answers with: what it heard, in the other case, when the asking side has
-/// ended its half.
-const SERVER: &str = r#"
-import socketserver, threading
-class Handler(socketserver.BaseRequestHandler):
-    def handle(self):
-        heard = b""
-        while piece := self.request.recv(65536):
-            heard += piece
-        if heard == b"large":
-            self.request.sendall(b"0123456789abcdef" * 65536 * 8)
-        elif heard == b"exit":
-            threading.Thread(target=server.shutdown).start()
-        else:
-            self.request.sendall(heard.swapcase())
-class Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    request_queue_size = 128
-server = Server(("127.0.0.1", 8000), Handler)
-server.serve_forever()
-"#;
-
-fn ports_lead_into_the_guest_and_go_with_their_service(world: &World) {
-    let tools = Tools::new(world);
-    let policy = json!({ "network_policy": "egress+published-ports" });
-    let workspace = Workspace::with(world, &tools, policy);
-    workspace.write("server.py", SERVER);
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken_port = taken.local_addr().unwrap().port();
-    let start = |ports: Value| {
-        workspace.service(
-            "start",
-            json!({
-                "service_name": "web", "command": "exec python3 server.py",
-                "ready_tcp": "127.0.0.1:8000", "published_ports": ports,
-            }),
-        )
-    };
-    let told = start(json!([{ "guest_port": 8000, "host_port": taken_port }])).unwrap_err();
-    assert_eq!(told["code"], "conflict", "{told:#}");
-    assert!(
-        told["causes"].to_string().contains(&taken_port.to_string()),
-        "{told:#}"
-    );
-    assert_eq!(workspace.service("list", json!({})).unwrap()["count"], 0);
-
-    let web = start(json!([{ "guest_port": 8000 }, { "guest_port": 9 }])).unwrap();
-    assert_eq!(web["state"], "running", "{web:#}");
-    let port = |web: &Value| {
-        u16::try_from(web["published_ports"][0]["host_port"].as_u64().unwrap()).unwrap()
-    };
-    let first = &web["published_ports"][0];
-    assert_eq!(
-        (&first["host"], &first["guest_port"], &first["protocol"]),
-        (&json!("127.0.0.1"), &json!(8000), &json!("tcp"))
-    );
-    let web_port = port(&web);
-    assert_eq!(exchange(web_port, b"Hello"), b"hELLO");
-    // Somebody who takes 8 MiB and does not read, and many others.
-    let mut slow = connect(web_port);
-    slow.write_all(b"large").unwrap();
-    slow.shutdown(Shutdown::Write).unwrap();
-    let crowds: Vec<_> = (0..4)
-        .map(|crowd| {
-            thread::spawn(move || {
-                for number in 0..50 {
-                    let words = format!("a{crowd}b{number}");
-                    assert_eq!(
-                        exchange(web_port, words.as_bytes()),
-                        words.to_uppercase().as_bytes()
-                    );
-                }
-            })
-        })
-        .collect();
-    assert_eq!(workspace.output("echo meanwhile"), "meanwhile\n");
-    for crowd in crowds {
-        crowd.join().unwrap();
-    }
-    let mut large = Vec::new();
-    slow.read_to_end(&mut large).unwrap();
-    assert_eq!(large.len(), 8 << 20);
-    assert!(large.chunks(16).all(|chunk| chunk == b"0123456789abcdef"));
-    // Nothing answers at port 9 of the guest.
-    let nobody = web["published_ports"][1]["host_port"].as_u64().unwrap();
-    assert_eq!(exchange(u16::try_from(nobody).unwrap(), b""), b"");
-
-    // The service ends by itself, and its port with it, without anybody looking.
-    exchange(web_port, b"exit");
-    eventually("the port is closed", LONG, || {
-        TcpStream::connect(("127.0.0.1", web_port)).is_err()
-    });
-    let ended = workspace.of_service("status", "web");
-    assert_eq!(
-        (&ended["state"], &ended["published_ports"]),
-        (&json!("exited"), &json!([]))
-    );
-    // A stop closes it before it answers.
-    let web = start(json!([{ "guest_port": 8000, "host_port": web_port }])).unwrap();
-    assert_eq!(port(&web), web_port);
-    assert_eq!(exchange(web_port, b"again"), b"AGAIN");
-    workspace.of_service("stop", "web");
-    assert!(TcpStream::connect(("127.0.0.1", web_port)).is_err());
-    // And with its machine, however that ends.
-    let web_port = port(&start(json!([{ "guest_port": 8000 }])).unwrap());
-    assert_eq!(exchange(web_port, b"x"), b"X");
-    for process in processes(&world.state_dir()) {
-        if process.command.contains("shim") {
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-        }
-    }
-    eventually("the port is closed", LONG, || {
-        TcpStream::connect(("127.0.0.1", web_port)).is_err()
-    });
-    eventually("its machine is gone", LONG, || {
-        workspace.of_service("status", "web")["state"] == "stopped"
-    });
-}
-
-fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    stream
-}
-
-/// Says something, ends its half, and hears the rest.
-fn exchange(port: u16, words: &[u8]) -> Vec<u8> {
-    let mut client = connect(port);
-    client.write_all(words).unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    let mut answer = Vec::new();
-    let _ = client.read_to_end(&mut answer);
-    answer
 }

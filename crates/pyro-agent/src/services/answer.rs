@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::log::{Beginning, Log};
+use super::log::{Beginning, Log, Piece};
 use super::service::{Service, Wish};
 use super::{Services, supervise};
 use crate::agent::Agent;
@@ -126,10 +126,15 @@ async fn logs(
 ) -> Result<(), FrameError> {
     let [first, second] =
         [&service.stdout, &service.stderr].map(|log| log.beginning(request.tail_lines));
+    let mut truncated = first.truncated || second.truncated;
     let (mut first_at, mut second_at) = (first.at, second.at);
     loop {
-        first_at = send(&service.stdout, first_at, Kind::Output, to).await?;
-        second_at = send(&service.stderr, second_at, Kind::ErrorOutput, to).await?;
+        for (log, at, kind) in [
+            (&service.stdout, &mut first_at, Kind::Output),
+            (&service.stderr, &mut second_at, Kind::ErrorOutput),
+        ] {
+            truncated |= send(log, at, kind, to).await?;
+        }
         if !request.follow {
             break;
         }
@@ -141,29 +146,33 @@ async fn logs(
             break;
         }
     }
-    let truncated = first.truncated || second.truncated;
     frame::write_message(to, &ServiceReply::LogEnd { truncated }).await
 }
 
-/// Sends what a log holds behind `at`; says where that ends. What is written meanwhile is not waited
-/// for: a flood would have no end.
+/// Sends what a log holds behind `at`, and moves that; says whether some of it was gone already. What
+/// is written meanwhile is not waited for: a flood would have no end.
 async fn send(
     log: &Log,
-    mut at: u64,
+    at: &mut u64,
     kind: Kind,
     to: &mut (impl AsyncWrite + Unpin),
-) -> Result<u64, FrameError> {
+) -> Result<bool, FrameError> {
     let mut left = pyro_wire::service::LOG_BYTES;
+    let mut cut = false;
     while left > 0 {
-        let (bytes, next) = log.read(at, DATA_CHUNK.min(left));
+        let Piece { lost, bytes, next } = log.read(*at, DATA_CHUNK.min(left));
+        *at = next;
+        if lost > 0 {
+            cut = true;
+            frame::write_message(to, &ServiceReply::LogLost(lost)).await?;
+        }
         if bytes.is_empty() {
             break;
         }
         left -= bytes.len();
-        at = next;
         frame::write_data(to, kind, &bytes).await?;
     }
-    Ok(at)
+    Ok(cut)
 }
 
 async fn watch(
@@ -208,9 +217,8 @@ async fn end_all(
             (&service.stdout, Kind::Output),
             (&service.stderr, Kind::ErrorOutput),
         ] {
-            let Beginning { at, truncated } = log.beginning(None);
-            cut |= truncated;
-            send(log, at, kind, to).await?;
+            let Beginning { mut at, truncated } = log.beginning(None);
+            cut |= truncated | send(log, &mut at, kind, to).await?;
         }
         frame::write_message(to, &ServiceReply::LogEnd { truncated: cut }).await?;
     }

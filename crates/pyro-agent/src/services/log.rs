@@ -28,6 +28,17 @@ struct End {
     closed: bool,
 }
 
+/// A part of a log that could be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// How much before it is gone, unread.
+    pub(super) lost: u64,
+    /// Nothing: that is all for now.
+    pub(super) bytes: Vec<u8>,
+    /// Where the next one begins.
+    pub(super) next: u64,
+}
+
 /// Where to begin to read, and whether something lies before that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Beginning {
@@ -68,14 +79,20 @@ impl Log {
         }
     }
 
-    /// What lies behind `at`, at most so much, and where the next piece begins. Nothing: that is all
-    /// for now.
-    pub(super) fn read(&self, at: u64, most: usize) -> (Vec<u8>, u64) {
+    /// What lies behind `at`, at most so much. When that is gone already, it goes on with a whole line.
+    pub(super) fn read(&self, at: u64, most: usize) -> Piece {
         let kept = lock(&self.kept);
-        let skip = usize::try_from(at.saturating_sub(kept.start)).unwrap_or(usize::MAX);
+        let from = match at < kept.start {
+            true => kept.start + kept.first_whole_line() as u64,
+            false => at,
+        };
+        let skip = usize::try_from(from - kept.start).unwrap_or(usize::MAX);
         let bytes: Vec<u8> = kept.bytes.iter().skip(skip).take(most).copied().collect();
-        let next = at.max(kept.start) + bytes.len() as u64;
-        (bytes, next)
+        Piece {
+            lost: from - at,
+            next: from + bytes.len() as u64,
+            bytes,
+        }
     }
 
     /// Resolves when there is something behind `at`; says `false` when nothing more will come.
@@ -100,7 +117,10 @@ impl Kept {
             return 0;
         }
         let newline = self.bytes.iter().position(|byte| *byte == b'\n');
-        newline.map_or(0, |at| at + 1)
+        match newline {
+            Some(at) if at + 1 < self.bytes.len() => at + 1,
+            _ => 0,
+        }
     }
 
     fn last_lines(&self, lines: u64) -> usize {
@@ -124,8 +144,8 @@ mod tests {
 
     fn tail(log: &Log, lines: Option<u64>) -> (String, bool) {
         let Beginning { at, truncated } = log.beginning(lines);
-        let (bytes, _) = log.read(at, usize::MAX);
-        (String::from_utf8(bytes).unwrap(), truncated)
+        let piece = log.read(at, usize::MAX);
+        (String::from_utf8(piece.bytes).unwrap(), truncated)
     }
 
     #[test]
@@ -165,14 +185,22 @@ mod tests {
     async fn a_reader_that_falls_behind_goes_on_with_what_there_is() {
         let log = Log::default();
         log.push(b"begin");
-        let (bytes, next) = log.read(0, 100);
-        assert_eq!((bytes.as_slice(), next), (&b"begin"[..], 5));
+        let read = |at, most| {
+            let Piece { lost, bytes, next } = log.read(at, most);
+            (lost, String::from_utf8(bytes).unwrap(), next)
+        };
+        assert_eq!(read(0, 100), (0, "begin".into(), 5));
         log.push(&vec![b'z'; 2 * LOG_BYTES]);
-        assert!(log.grown(next).await);
-        let (bytes, next) = log.read(next, 10);
-        assert_eq!(bytes, [b'z'; 10]);
-        assert_eq!(next, LOG_BYTES as u64 + 5 + 10);
+        assert!(log.grown(5).await);
+        let most = LOG_BYTES as u64;
+        assert_eq!(read(5, 3), (most, "zzz".into(), most + 8));
+        // Where there are lines, with a whole one; a line that fills everything is shown as it is.
+        log.push(b"\nwhole\n");
+        assert_eq!(read(5, 3), (2 * most + 1, "who".into(), 2 * most + 9));
+        log.push(&vec![b'z'; LOG_BYTES - 1]);
+        log.push(b"\n");
+        assert_eq!(read(5, 3).1, "zzz");
         log.close();
-        assert!(!log.grown(2 * LOG_BYTES as u64 + 5).await);
+        assert!(!log.grown(3 * most + 12).await);
     }
 }

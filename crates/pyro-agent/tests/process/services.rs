@@ -92,13 +92,14 @@ async fn read_log(stream: &mut Stream) -> (String, String, bool) {
         match frame.kind {
             Kind::Output => out.extend(frame.body),
             Kind::ErrorOutput => err.extend(frame.body),
-            _ => {
-                let ServiceReply::LogEnd { truncated } = frame.message().unwrap() else {
-                    panic!("no end of the log");
-                };
-                let text = |bytes| String::from_utf8(bytes).unwrap();
-                return (text(out), text(err), truncated);
-            }
+            _ => match frame.message().unwrap() {
+                ServiceReply::LogLost(_) => {}
+                ServiceReply::LogEnd { truncated } => {
+                    let text = |bytes| String::from_utf8(bytes).unwrap();
+                    return (text(out), text(err), truncated);
+                }
+                other => panic!("{other:?}"),
+            },
         }
     }
 }
@@ -347,6 +348,48 @@ async fn a_flood_is_bounded_and_stalls_nobody() {
         (ended.phase, ended.exit_code),
         (ServicePhase::Exited, Some(7))
     );
+    agent.hang_up().await;
+}
+
+#[tokio::test]
+async fn a_slow_follower_is_told_how_much_it_missed() {
+    let agent = Agent::start().await;
+    let line = "echo begun; until test -e go; do sleep 0.01; done; seq 1000000 2999999; touch done";
+    start(&agent, service(1, line, None)).await;
+    let request = ServiceLogs {
+        instance: 1,
+        tail_lines: None,
+        follow: true,
+    };
+    let mut followed = open(&agent, &AgentRequest::ServiceLogs(request)).await;
+    let first = timeout(LIMIT, frame::read(&mut followed)).await;
+    assert_eq!(first.unwrap().unwrap().unwrap().body, b"begun\n");
+    // Nothing is read until everything is written.
+    let wait = "touch go; until test -e done; do sleep 0.01; done; echo written";
+    assert_eq!(agent.sh(wait).await.output, b"written\n");
+    let (mut heard, mut lost, mut after_gap) = (0, 0, None);
+    let truncated = loop {
+        let frame = timeout(LIMIT, frame::read(&mut followed)).await;
+        let frame = frame.unwrap().unwrap().unwrap();
+        match frame.kind {
+            Kind::Output => {
+                heard += frame.body.len() as u64;
+                if lost > 0 {
+                    after_gap.get_or_insert(frame.body);
+                }
+            }
+            _ => match frame.message().unwrap() {
+                ServiceReply::LogLost(bytes) => lost += bytes,
+                ServiceReply::LogEnd { truncated } => break truncated,
+                other => panic!("{other:?}"),
+            },
+        }
+    };
+    assert!(truncated && lost > 0, "{lost}");
+    assert_eq!(heard + lost, 2_000_000 * 8);
+    // It goes on with a whole line.
+    let after_gap = after_gap.unwrap();
+    assert_eq!((after_gap[7], after_gap[15]), (b'\n', b'\n'));
     agent.hang_up().await;
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use pyro_api::Error;
@@ -14,6 +15,9 @@ use crate::error::state_unusable;
 
 /// How a mark begins that is not locked yet.
 const NEW: &str = ".new-";
+
+/// How long an engine may take to lock its mark and to name it.
+const NAMING: Duration = Duration::from_secs(10);
 
 pub(crate) struct Owner {
     id: String,
@@ -69,11 +73,13 @@ impl Owner {
             let is_new = path
                 .file_name()
                 .is_some_and(|name| name.to_string_lossy().starts_with(NEW));
-            // One without its name may not be locked yet.
+            // One without its name may not be locked yet. A clock that was set back shows times ahead.
             let settled = || {
                 fs::metadata(&path)
                     .and_then(|metadata| metadata.modified())
-                    .is_ok_and(|made| made.elapsed().is_ok_and(|age| age.as_secs() > 10))
+                    .is_ok_and(|made| {
+                        made.elapsed().unwrap_or_else(|ahead| ahead.duration()) > NAMING
+                    })
             };
             if (!is_new || settled()) && !is_locked(&path) {
                 let _ = fs::remove_file(path);
@@ -97,4 +103,31 @@ fn is_locked(path: &Path) -> bool {
         return false;
     };
     Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn marks_of_the_dead_go_whatever_the_clock_does() {
+        let state = tempfile::tempdir().unwrap();
+        let living = Owner::register(state.path()).unwrap();
+        let day = Duration::from_secs(86_400);
+        let now = SystemTime::now();
+        let times = [now, now + NAMING / 2, now - day, now + day];
+        let unnamed = times.map(|time| {
+            let path = folder(state.path()).join(format!("{NEW}{}", random_hex(16).unwrap()));
+            File::create(&path).unwrap().set_modified(time).unwrap();
+            path
+        });
+        Owner::forget_dead(state.path());
+        assert_eq!(
+            unnamed.map(|path| path.exists()),
+            [true, true, false, false]
+        );
+        assert!(Owner::lives(state.path(), living.id()));
+    }
 }

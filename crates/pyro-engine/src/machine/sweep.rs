@@ -9,11 +9,13 @@ use std::time::Duration;
 use pyro_api::Error;
 
 use super::folder::VmFolder;
+use super::lookup::is_over;
 use super::now;
 use super::owner::Owner;
 use crate::store::{Store, StoreError};
 
-/// The age below which a folder without a record is left alone.
+/// The age below which a folder without a record is left alone. One from the near future counts like
+/// one of the near past: the clock was set back by a little.
 const YOUNG: Duration = Duration::from_secs(60);
 
 /// Repairs the store and the folders of the VMs; returns the ids of VMs whose time is over and
@@ -33,7 +35,7 @@ pub(crate) fn sweep(state_dir: &Path, store: &Store) -> Result<Vec<String>, Erro
         };
         let vm_id = record.record.vm_id.clone();
         let folder = VmFolder::of(state_dir, &vm_id);
-        let over = record.record.expires_at <= now();
+        let over = is_over(&record.record, now());
         let abandoned = !Owner::lives(state_dir, &record.owner);
         if (over || abandoned) && !folder.is_alive() {
             if folder.remove().is_ok() && store.remove_vm(&vm_id)? && over {
@@ -57,5 +59,30 @@ pub(crate) fn sweep(state_dir: &Path, store: &Store) -> Result<Vec<String>, Erro
 fn is_young(folder: &VmFolder) -> bool {
     std::fs::metadata(folder.path())
         .and_then(|metadata| metadata.modified())
-        .is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age < YOUNG))
+        .is_ok_and(|made| made.elapsed().unwrap_or_else(|ahead| ahead.duration()) < YOUNG)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_of_this_moment_is_young_whatever_the_clock_does() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = VmFolder::of(state.path(), "0123456789ab");
+        std::fs::create_dir_all(folder.path()).unwrap();
+        let made = |time: SystemTime| {
+            let opened = File::open(folder.path()).unwrap();
+            opened.set_modified(time).unwrap();
+            is_young(&folder)
+        };
+        let day = Duration::from_secs(86_400);
+        let now = SystemTime::now();
+        assert!(made(now) && made(now - YOUNG / 2) && made(now + YOUNG / 2));
+        // Debris, and not for as long as the clock was set back by.
+        assert!(!made(now - day) && !made(now + day));
+    }
 }

@@ -4,6 +4,7 @@ use pyro_wire::fault::FaultCode;
 use pyro_wire::files::Change;
 
 use crate::Engine;
+use crate::machine::now;
 use crate::workspace::connect::Connected;
 use crate::workspace::files::{self, FilesError};
 use crate::workspace::incoming::Incoming;
@@ -30,7 +31,8 @@ impl Handle<WorkspaceSyncPush> for Engine {
             Err(FilesError::Refused { fault }) if fault.code == FaultCode::NotFound => Vec::new(),
             Err(error) => return Err(failed(error)),
         };
-        let index = GuestIndex::new(there, dest.relative().as_bytes());
+        let now_ns = (now() * 1e9) as i64;
+        let index = GuestIndex::new(there, dest.relative().as_bytes(), now_ns);
         let line = self.another_line(&stored, doing).await?;
         let change = Change {
             destination: dest.bytes(),

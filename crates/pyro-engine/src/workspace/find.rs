@@ -112,17 +112,17 @@ impl Engine {
         if record.state != VmState::Started {
             return record;
         }
-        if let Ok(status) = link::status(&self.vm_of(&stored)).await {
-            let seen = status.last_activity_ms as f64 / 1000.0;
-            record.last_activity_at = record.last_activity_at.max(seen);
-        }
-        if stored.has_running_services() {
+        let status = link::status(&self.vm_of(&stored)).await;
+        let seen = status.map(|status| status.last_activity_ms as f64 / 1000.0);
+        let now = now();
+        record.last_activity_at = match stored.has_running_services() {
             // Each of them is use.
-            record.last_activity_at = now();
-        }
+            true => now,
+            false => last_activity(record.last_activity_at, seen.ok(), now),
+        };
         if record.ttl_seconds > 0 {
             record.expires_at = record.last_activity_at + f64::from(record.ttl_seconds);
-            record.time_left_seconds = Some((record.expires_at - now()).max(0.0).round() as u64);
+            record.time_left_seconds = Some((record.expires_at - now).max(0.0).round() as u64);
         }
         record
     }
@@ -145,6 +145,16 @@ impl Engine {
             },
         )?;
         Ok(())
+    }
+}
+
+/// When somebody last used a workspace: what its record says, or its VM, which counts by a clock that
+/// nobody sets. A record that is ahead of the time was written before the host's clock was set back.
+fn last_activity(recorded: f64, seen: Option<f64>, now: f64) -> f64 {
+    match seen {
+        Some(seen) if recorded > now => seen.min(now),
+        Some(seen) => recorded.max(seen).min(now),
+        None => recorded.min(now),
     }
 }
 
@@ -192,5 +202,28 @@ pub(crate) fn list_item(record: WorkspaceRecord) -> WorkspaceListItem {
         command_count: record.command_count,
         service_count: record.service_count,
         running_service_count: record.running_service_count,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: f64 = 86_400.0;
+
+    #[test]
+    fn a_clock_that_was_set_promises_no_time_that_there_is_not() {
+        let now = 1_000_000.0;
+        // The later of both, while no clock was set.
+        assert_eq!(last_activity(now - 50.0, Some(now - 20.0), now), now - 20.0);
+        assert_eq!(last_activity(now - 5.0, Some(now - 20.0), now), now - 5.0);
+        // Set back by a day since the record was written, and on by a day.
+        assert_eq!(last_activity(now + DAY, Some(now - 20.0), now), now - 20.0);
+        assert_eq!(last_activity(now - DAY, Some(now - 20.0), now), now - 20.0);
+        // Of a VM that does not answer, no more than can be known.
+        assert_eq!(last_activity(now + DAY, None, now), now);
+        assert_eq!(last_activity(now - DAY, None, now), now - DAY);
+        // The clock was set between the VM's answer and the look at it.
+        assert_eq!(last_activity(now - 50.0, Some(now + DAY), now), now);
     }
 }

@@ -33,6 +33,17 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 /// Longer than anything here takes on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Says why a test is not played, and fails where all of them must be.
+#[track_caller]
+pub(crate) fn not_played(why: &str) {
+    let must = std::env::var_os("PYRO_TESTS_PLAY_ALL").is_some_and(|value| !value.is_empty());
+    assert!(
+        !must,
+        "not played although PYRO_TESTS_PLAY_ALL is set: {why}"
+    );
+    eprintln!("NOT PLAYED: {why}");
+}
+
 pub(crate) struct Room {
     outer: tempfile::TempDir,
     folder: PathBuf,

@@ -7,6 +7,9 @@ use pyro_wire::files::{Entry, EntryKind};
 use super::kept_mode;
 use crate::workspace::archive::{Member, MemberKind};
 
+/// How far a guest's clock may be ahead of this host's when nobody has set it.
+const CLOCKS_APART_NS: i64 = 1_000_000_000;
+
 /// Entries of a folder of the guest by their names below it.
 #[derive(Default)]
 pub(crate) struct GuestIndex {
@@ -14,9 +17,15 @@ pub(crate) struct GuestIndex {
 }
 
 impl GuestIndex {
-    /// From a recursive listing. `destination` is the folder that the source goes to, as the
-    /// listing names it; what is elsewhere is left out.
-    pub(crate) fn new(entries: impl IntoIterator<Item = Entry>, destination: &[u8]) -> Self {
+    /// From a recursive listing, which was made now. `destination` is the folder that the source goes
+    /// to, as the listing names it; what is elsewhere is left out, and so is what came to be there at a
+    /// time that is still to come: a guest whose clock was set on says nothing about before and after.
+    pub(crate) fn new(
+        entries: impl IntoIterator<Item = Entry>,
+        destination: &[u8],
+        now_ns: i64,
+    ) -> Self {
+        let latest_ns = now_ns.saturating_add(CLOCKS_APART_NS);
         let below = |entry: Entry| {
             let name = match destination {
                 b"" => entry.path.to_vec(),
@@ -29,7 +38,11 @@ impl GuestIndex {
             Some((name, entry))
         };
         Self {
-            entries: entries.into_iter().filter_map(below).collect(),
+            entries: entries
+                .into_iter()
+                .filter(|entry| entry.stamp.ctime_ns <= latest_ns)
+                .filter_map(below)
+                .collect(),
         }
     }
 

@@ -48,6 +48,10 @@ fn listing(unpacked: &Unpacked) -> GuestIndex {
 }
 
 fn listing_since(unpacked: &Unpacked, landed_ns: i64) -> GuestIndex {
+    listing_at(unpacked, landed_ns, i64::MAX)
+}
+
+fn listing_at(unpacked: &Unpacked, landed_ns: i64, now_ns: i64) -> GuestIndex {
     let entries = unpacked.values().map(|(member, _)| {
         let file = match &member.kind {
             MemberKind::HardLink { target } => &unpacked[target].0,
@@ -76,7 +80,7 @@ fn listing_since(unpacked: &Unpacked, landed_ns: i64) -> GuestIndex {
             unreadable: false,
         }
     });
-    GuestIndex::new(entries, b"to")
+    GuestIndex::new(entries, b"to", now_ns)
 }
 
 fn refusal(result: Result<(Packed, Unpacked), SeedError>) -> (String, String) {
@@ -167,6 +171,23 @@ fn only_what_differs_is_sent() {
     assert_eq!(sent[&b"third.sh"[..]].0.kind, MemberKind::File);
     assert_eq!(packed.changed.bytes, 13 + 3 + 700_000);
     assert_eq!(packed.whole.entries, 11);
+}
+
+#[test]
+fn a_guest_whose_clock_is_ahead_is_not_believed_to_have_anything() {
+    let folder = project();
+    let (_, unpacked) = pack(folder.path(), None).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now_ns = now.unwrap().as_nanos() as i64;
+    let (second, day) = (1_000_000_000, 86_400_000_000_000);
+    let sent = |landed_ns: i64| {
+        let index = listing_at(&unpacked, landed_ns, now_ns);
+        let (packed, _) = pack(folder.path(), Some(&index)).unwrap();
+        packed.changed.entries
+    };
+    assert_eq!(sent(now_ns + day), 9);
+    // As far as clocks are apart that nobody sets.
+    assert_eq!(sent(now_ns + second / 2), 0);
 }
 
 #[test]

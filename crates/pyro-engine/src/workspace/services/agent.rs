@@ -42,6 +42,13 @@ impl From<FrameError> for AgentError {
     }
 }
 
+/// What comes of a log.
+pub(crate) enum Piece<'a> {
+    Bytes(Kind, &'a [u8]),
+    /// So much was written and forgotten before it could be sent.
+    Lost(u64),
+}
+
 /// Both streams of a log, or what was asked for of it.
 #[derive(Default)]
 pub(crate) struct Log {
@@ -90,10 +97,12 @@ pub(crate) async fn log(
         tail_lines,
         follow: false,
     };
-    let heard = hear(stream, request, |kind, bytes| {
-        let stream = match kind {
-            Kind::Output => &mut log.stdout,
-            _ => &mut log.stderr,
+    let heard = hear(stream, request, |piece| {
+        let (stream, bytes) = match piece {
+            Piece::Bytes(Kind::Output, bytes) => (&mut log.stdout, bytes),
+            Piece::Bytes(_, bytes) => (&mut log.stderr, bytes),
+            // The end says so, too.
+            Piece::Lost(_) => return Ok(()),
         };
         if stream.len() + bytes.len() > LOG_BYTES {
             return Err(AgentError::Nonsense);
@@ -108,12 +117,12 @@ pub(crate) async fn log(
     Ok(log)
 }
 
-/// Hands a log on as it comes until its service has ended; says whether more came before.
+/// Hands a log on as it comes until its service has ended; says whether there was more.
 pub(crate) async fn follow(
     stream: UnixStream,
     instance: u64,
     tail_lines: Option<u64>,
-    take: impl FnMut(Kind, &[u8]) -> Result<(), AgentError>,
+    take: impl FnMut(Piece<'_>) -> Result<(), AgentError>,
 ) -> Result<bool, AgentError> {
     let request = ServiceLogs {
         instance,
@@ -126,21 +135,20 @@ pub(crate) async fn follow(
 async fn hear(
     mut stream: UnixStream,
     request: ServiceLogs,
-    mut take: impl FnMut(Kind, &[u8]) -> Result<(), AgentError>,
+    mut take: impl FnMut(Piece<'_>) -> Result<(), AgentError>,
 ) -> Result<bool, AgentError> {
     frame::write_message(&mut stream, &AgentRequest::ServiceLogs(request)).await?;
     loop {
         let frame = frame::read(&mut stream).await?.ok_or(FrameError::Ended)?;
         match frame.kind {
-            Kind::Output | Kind::ErrorOutput => take(frame.kind, &frame.body)?,
+            Kind::Output | Kind::ErrorOutput => take(Piece::Bytes(frame.kind, &frame.body))?,
             Kind::Input => return Err(AgentError::Nonsense),
-            Kind::Message => {
-                return match frame.message()? {
-                    ServiceReply::LogEnd { truncated } => Ok(truncated),
-                    ServiceReply::Failed(fault) => Err(AgentError::Refused { fault }),
-                    _ => Err(AgentError::Nonsense),
-                };
-            }
+            Kind::Message => match frame.message()? {
+                ServiceReply::LogLost(bytes) => take(Piece::Lost(bytes))?,
+                ServiceReply::LogEnd { truncated } => return Ok(truncated),
+                ServiceReply::Failed(fault) => return Err(AgentError::Refused { fault }),
+                _ => return Err(AgentError::Nonsense),
+            },
         }
     }
 }

@@ -4,7 +4,7 @@ use pyro_api::operations::service_logs::{ServiceLogged, ServiceLogs};
 use pyro_api::{Caller, Error, Event, Stream};
 use pyro_wire::frame::Kind;
 
-use super::agent::{self, AgentError, Log};
+use super::agent::{self, AgentError, Log, Piece};
 use super::kept::{bounded, count, tail, without_newest};
 use crate::answers;
 use crate::engine::Engine;
@@ -98,19 +98,26 @@ impl Engine {
     ) -> Result<bool, Error> {
         let doing = "follow the log";
         let line = self.another_line(stored, doing).await?;
-        let followed = agent::follow(line, service.instance, lines, |kind, bytes| {
-            let stream = match kind {
-                Kind::Output => Stream::Stdout,
-                _ => Stream::Stderr,
+        let followed = agent::follow(line, service.instance, lines, |piece| {
+            let event = match piece {
+                Piece::Bytes(kind, bytes) => Event::Output {
+                    stream: match kind {
+                        Kind::Output => Stream::Stdout,
+                        _ => Stream::Stderr,
+                    },
+                    bytes,
+                },
+                Piece::Lost(bytes) => Event::Note(format!(
+                    "{bytes} bytes are left out here: `{}` wrote them faster than they were read",
+                    service.record.service_name
+                )),
             };
-            caller
-                .emit(Event::Output { stream, bytes })
-                .map_err(|_| AgentError::CallerGone)
+            caller.emit(event).map_err(|_| AgentError::CallerGone)
         });
         match followed.await {
             Ok(truncated) => Ok(truncated),
-            // Its VM has ended, and the service with it.
-            Err(AgentError::Broken { .. }) => Ok(false),
+            // Its VM has ended, and with it the service and what was not sent yet.
+            Err(AgentError::Broken { .. }) => Ok(true),
             Err(error) => {
                 let what = "The log of the service could not be followed".to_owned();
                 Err(self.service_failed(stored, what, doing, error))

@@ -15,6 +15,12 @@ use crate::workspace::find::last_words;
 /// it.
 const BEGINNING_SECONDS: f64 = 30.0;
 
+/// Whether a service that the agent does not know may be about to start. One whose start lies far ahead
+/// was begun before the clock was set back, and would block its name until then.
+fn may_begin(started_at: f64, now: f64) -> bool {
+    (now - started_at).abs() <= BEGINNING_SECONDS
+}
+
 impl Engine {
     /// The workspace with the records of its services as they are now. Ends that are noticed here are
     /// written down, and their logs kept. Starts nothing, and fails for no guest that does not answer.
@@ -47,7 +53,7 @@ impl Engine {
                     news = true;
                 }
                 Some(seen) => news |= seen.ready != service.record.ready_at.is_some(),
-                None => news |= at - service.record.started_at > BEGINNING_SECONDS,
+                None => news |= !may_begin(service.record.started_at, at),
             }
         }
         if !news {
@@ -75,9 +81,7 @@ impl Engine {
             stored.change_services(|services| {
                 for service in services.values_mut() {
                     let unknown = !seen.iter().any(|seen| seen.instance == service.instance);
-                    if service.record.runs()
-                        && unknown
-                        && at - service.record.started_at > BEGINNING_SECONDS
+                    if service.record.runs() && unknown && !may_begin(service.record.started_at, at)
                     {
                         // Its start was broken off before the agent heard of it.
                         let reason = Some(StopReason::ProcessExitedBeforeReady);
@@ -175,5 +179,22 @@ fn unknown(stored: &StoredWorkspace, name: &ServiceName) -> Error {
     match known.is_empty() {
         true => error.hint("`pyro workspace service start` (`service_start`) starts one"),
         false => error.because(format!("it has {}", known.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_was_broken_off_blocks_no_name_whatever_the_clock_does() {
+        let now = 1_000_000.0;
+        // A step of a second is no reason to give up what is about to start.
+        for step in [0.0, 5.0, 29.0, -1.0] {
+            assert!(may_begin(now - step, now), "{step}");
+        }
+        for step in [31.0, 86_400.0, -86_400.0] {
+            assert!(!may_begin(now - step, now), "{step}");
+        }
     }
 }

@@ -1,0 +1,94 @@
+//! Two guests on one host: each has its network for itself.
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
+
+use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::{Workspace, World, played};
+use serde_json::json;
+
+use super::denials::PROHIBITED;
+use super::lab::{HOST, Lab};
+
+crate::stories! { [vm]: a_guest_reaches_no_other_guest }
+
+/// Greets at every port that it is given, and says at which.
+const GREETER: &str = r#"
+import selectors, socket, sys
+chooser = selectors.DefaultSelector()
+for port in sys.argv[1:]:
+    server = socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True)
+    chooser.register(server, selectors.EVENT_READ, port)
+open("ready", "w").close()
+while True:
+    for key, _ in chooser.select():
+        client, _ = key.fileobj.accept()
+        client.sendall(b"hello")
+        client.close()
+        print(key.data, flush=True)
+"#;
+
+/// What is its own in every guest: nobody listens there in this one.
+const OWN: [&str; 4] = ["127.0.0.1", "192.0.0.2", "::1", "fd70:7972:6f00::2"];
+
+/// Its gateway, which may be asked for the host's loopback.
+const GATEWAY: [&str; 2] = ["192.0.0.1", "fd70:7972:6f00::1"];
+
+fn a_guest_reaches_no_other_guest(world: &World) {
+    let lab = Lab::enter(world.folder());
+    let Some(_lab) = played(lab, "only root can make a network for this test") else {
+        return;
+    };
+    let seed = world.folder().join("seed");
+    fs::create_dir(&seed).unwrap();
+    fs::write(seed.join("look.py"), include_str!("look.py")).unwrap();
+    fs::write(seed.join("greet.py"), GREETER).unwrap();
+    let door = CommandLine(world);
+    let with = |policy: &str| {
+        Workspace::with(
+            world,
+            &door,
+            json!({ "network_policy": policy, "seed_path": seed }),
+        )
+    };
+    let (guest, other) = (with("egress"), with("egress+published-ports"));
+    let greeter = other.starts(
+        "greeter",
+        "exec python3 greet.py 8000 9000",
+        json!({ "ready_file": "ready", "published_ports": [{ "guest_port": 8000 }] }),
+    );
+    let published = greeter["published_ports"][0]["host_port"].as_u64().unwrap();
+    let ask_as_the_host = || {
+        let port = u16::try_from(published).unwrap();
+        let mut greeting = String::new();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.read_to_string(&mut greeting).unwrap();
+        greeting
+    };
+    assert_eq!(ask_as_the_host(), "hello");
+
+    let addresses: Vec<&str> = OWN.into_iter().chain(GATEWAY).chain(HOST).collect();
+    let tried = guest.output(&format!(
+        "for address in {}; do for port in {published} 8000 9000; do
+            echo $address $(python3 look.py tcp $address $port)
+        done; done",
+        addresses.join(" ")
+    ));
+    assert_eq!(tried.lines().count(), 3 * addresses.len(), "{tried}");
+    for line in tried.lines() {
+        let (address, answer) = line.split_once(' ').unwrap();
+        let answer = answer.trim_matches('"');
+        match OWN.contains(&address) {
+            true => assert_eq!(answer, "ECONNREFUSED", "{tried}"),
+            false => assert!(PROHIBITED.contains(&answer), "{tried}"),
+        }
+    }
+    // Only the host was heard, before and after.
+    assert_eq!(ask_as_the_host(), "hello");
+    other.of_service("stop", "greeter");
+    assert_eq!(
+        other.of_service("logs", "greeter")["stdout"],
+        "8000\n8000\n"
+    );
+}
