@@ -74,14 +74,14 @@ def test_answers_are_bounded(world):
     command = "echo begin; seq 100000; echo end; seq 100000 >&2; exit 3"
     arguments = {"environment": "debian:12", "command": command, "allow_host_compat": True}
     for limit in [30_000, 4_000, 1_500]:
-        text = tools.answer("vm_run", arguments, max_chars=limit)
+        text = tools.answer("vm_run", arguments, longest=limit)
         facts = json.loads(text)
         assert len(text) <= limit
         assert facts["exit_code"] == 3
         assert facts["stdout"].startswith("begin\n1\n") and facts["stdout"].endswith("\nend\n")
         assert "left out" in facts["stdout"]
     assert len(tools.answer("vm_run", arguments)) <= 32_768
-    assert both(tools, "vm_run", arguments, max_chars=2_000)["exit_code"] == 3
+    assert both(tools, "vm_run", arguments, longest=2_000)["exit_code"] == 3
 
 
 def test_what_is_too_much_loses_its_middle():
