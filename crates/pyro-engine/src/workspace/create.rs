@@ -38,7 +38,7 @@ impl Engine {
     ) -> Result<StoredWorkspace, Error> {
         let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
         let backend = self.backend(asked.allow_host_compat, caller)?;
-        network::check(backend, asked.network_policy.has_network())?;
+        network::check(backend, asked.network_policy.has_network(), caller)?;
         // A seed that cannot be taken is refused before anything is made.
         let seed = match asked.seed_path.clone() {
             None => None,

@@ -44,6 +44,7 @@ impl Engine {
         may_publish(
             &self.find_workspace(&asked.workspace_id)?,
             &asked.published_ports,
+            caller,
         )?;
         let Connected {
             stored,
