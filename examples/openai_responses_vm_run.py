@@ -2,7 +2,7 @@
 
 Choose this when your agent uses OpenAI's models directly and each command stands for itself.
 
-    OPENAI_API_KEY=… python examples/openai_responses_vm_run.py
+    OPENAI_API_KEY=… python examples/openai_responses_vm_run.py [--stream]
 """
 
 import argparse
@@ -22,6 +22,7 @@ ROUNDS = 12
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--model", default=os.environ.get("OPENAI_MODEL", "gpt-5-mini"))
+    options.add_argument("--stream", action="store_true", help="print words as they come")
     given = options.parse_args()
 
     client = OpenAI()
@@ -29,15 +30,16 @@ def main():
     news = QUESTION
     previous = None
     for _ in range(ROUNDS):
-        response = client.responses.create(
-            model=given.model,
-            input=news,
-            tools=tools.openai_responses(),
-            previous_response_id=previous,
-        )
+        request = {
+            "model": given.model,
+            "input": news,
+            "tools": tools.openai_responses(),
+            "previous_response_id": previous,
+        }
+        response = streamed(client, request) if given.stream else client.responses.create(**request)
         calls = [item for item in response.output if item.type == "function_call"]
         if not calls:
-            print(response.output_text)
+            print("" if given.stream else response.output_text)
             return
         news = []
         for call in calls:
@@ -46,6 +48,15 @@ def main():
             news.append({"type": "function_call_output", "call_id": call.call_id, "output": output})
         previous = response.id
     raise SystemExit(f"the model gave no answer within {ROUNDS} rounds")
+
+
+def streamed(client, request):
+    """The same response, whose words are printed as they come."""
+    with client.responses.stream(**request) as stream:
+        for event in stream:
+            if event.type == "response.output_text.delta":
+                print(event.delta, end="", flush=True)
+        return stream.get_final_response()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from ._async_methods import AsyncMethods, AsyncWorkspaceMethods
 from ._client import Pyro, VmManager
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Callable
 
     from ._async_methods import OnOutput
     from ._pyro import Call
@@ -71,9 +72,9 @@ class AsyncPyro(AsyncMethods):
         self, operation: str, arguments: dict[str, Any], on_output: OnOutput | None = None
     ) -> Any:
         heard = heard_by(on_output)
-        engine = self._plain.manager._engine
-        call = engine.start(operation, arguments, output=heard, bell=True)
-        return await answer(call, on_output)
+        manager = self._plain.manager
+        call = manager._engine.start(operation, arguments, output=heard, bell=True)
+        return await answer(call, on_output, partial(manager._take_back, operation))
 
 
 class AsyncWorkspace(AsyncWorkspaceMethods):
@@ -114,22 +115,27 @@ class AsyncWorkspace(AsyncWorkspaceMethods):
         if self._create is None or self._keep:
             return
         workspace_id, self._id = self.workspace_id, None
-        try:
-            call = self._pyro._call("workspace_delete", {"workspace_id": workspace_id})
-            deleting = asyncio.ensure_future(call)
+        call = self._pyro._call("workspace_delete", {"workspace_id": workspace_id})
+        deleting = asyncio.ensure_future(call)
+        cancelled: asyncio.CancelledError | None = None
+        while not deleting.done():
             try:
-                await asyncio.shield(deleting)
-            except asyncio.CancelledError:
+                await asyncio.wait([deleting])
+            except asyncio.CancelledError as why:
                 # Cancelled meanwhile; that is no reason to leave it behind.
-                await deleting
-                raise
+                cancelled = why
+        try:
+            deleting.result()
         except UnknownWorkspaceError:
             pass  # Deleted in the block.
-        except PyroError as failed:
+        except (PyroError, asyncio.CancelledError) as failed:
             # What went wrong in the block matters more.
-            if error is None:
+            more = cancelled or error
+            if more is None:
                 raise
-            note_left(error, workspace_id, failed)
+            note_left(more, workspace_id, failed)
+        if cancelled is not None:
+            raise cancelled
 
     def __repr__(self) -> str:
         return f"<AsyncWorkspace {self._id or 'not created yet'}>"
@@ -139,8 +145,15 @@ methods_of("AsyncPyro", AsyncMethods)
 methods_of("AsyncWorkspace", AsyncWorkspaceMethods)
 
 
-async def answer(call: Call, on_output: OnOutput | None = None) -> Any:
-    """Waits for a call without holding up the event loop."""
+async def answer(
+    call: Call,
+    on_output: OnOutput | None = None,
+    take_back: Callable[[Any], None] | None = None,
+) -> Any:
+    """Waits for a call without holding up the event loop.
+
+    `take_back` is for a result that had come when the call was cancelled. It may wait.
+    """
     loop = asyncio.get_running_loop()
     rung = asyncio.Event()
     bell = call.fileno()
@@ -169,4 +182,11 @@ async def answer(call: Call, on_output: OnOutput | None = None) -> Any:
         loop.remove_reader(bell)
         if not done:
             # Off the loop, as what the call had started is cleared away first.
-            await asyncio.shield(loop.run_in_executor(None, call.cancel))
+            await asyncio.shield(loop.run_in_executor(None, ended, call, take_back))
+
+
+def ended(call: Call, take_back: Callable[[Any], None] | None) -> None:
+    """Ends a call."""
+    late = call.cancel()
+    if take_back is not None:
+        take_back(late)

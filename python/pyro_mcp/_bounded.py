@@ -33,7 +33,9 @@ def bounded(facts: dict[str, Any], longest: int = LONGEST) -> str:
 
 
 def _written(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # Half of a pair of surrogates, which no encoding can carry, as JSON writes it.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _shortened(value: Any, keep: int) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 
+from ._error import PyroError
 from ._given import heard_by, to_attach
 from ._methods import Methods
 from ._names import methods_of
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
 
     from . import results
     from ._methods import OnOutput
+
+
+# What makes something that lasts, by what it is deleted, and what its id is called.
+_MAKES = {
+    "vm_create": ("vm_delete", "vm_id"),
+    "workspace_create": ("workspace_delete", "workspace_id"),
+}
 
 
 class VmManager:
@@ -64,6 +73,17 @@ class VmManager:
     ) -> dict[str, Any]:
         """Delete a workspace; the reason comes back in the result."""
         return self._delete("workspace_delete", {"workspace_id": workspace_id}, reason)
+
+    def _take_back(self, operation: str, made: dict[str, Any] | None) -> None:
+        """Deletes what a call made that came to its end when it was to be given up: nobody knows
+        of it."""
+        if made is not None and operation in _MAKES:
+            delete, name = _MAKES[operation]
+            try:
+                self._engine.start(delete, {name: made[name]}).wait()
+            except PyroError as failed:
+                note = f"{name} {made[name]} could not be deleted: {failed}"
+                warnings.warn(note, RuntimeWarning, stacklevel=2)
 
     def _delete(self, operation: str, arguments: dict[str, Any], reason: str) -> dict[str, Any]:
         result: dict[str, Any] = self._engine.start(operation, arguments).wait()
@@ -132,7 +152,11 @@ class Pyro(Methods):
     ) -> Any:
         heard = heard_by(on_output)
         call = self._manager._engine.start(operation, arguments, output=heard)
-        return call.wait(on_output)
+        try:
+            return call.wait(on_output)
+        except BaseException:
+            self._manager._take_back(operation, call.cancel())
+            raise
 
 
 methods_of("Pyro", Methods)

@@ -52,9 +52,8 @@ class Methods:
                 near it.
             allow_host_compat: Where no VM can run, run the command on this host, without
                 isolation.
-            allow_net: Let the guest also reach these, which are near this host: addresses,
-                blocks or host names, with or without a port, such as `10.1.0.0/16` or
-                `db.corp:5432`.
+            allow_net: Also allow these addresses, blocks or host names near this host, with or
+                without a port, such as `10.1.0.0/16` or `db.corp:5432`.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -136,9 +135,8 @@ class Methods:
                 near it.
             allow_host_compat: Where no VM can run, run commands on this host, without
                 isolation.
-            allow_net: Let the guest also reach these, which are near this host: addresses,
-                blocks or host names, with or without a port, such as `10.1.0.0/16` or
-                `db.corp:5432`.
+            allow_net: Also allow these addresses, blocks or host names near this host, with or
+                without a port, such as `10.1.0.0/16` or `db.corp:5432`.
         """
         arguments: dict[str, Any] = {
             "environment": environment,
@@ -295,9 +293,8 @@ class Methods:
                 to a command.
             name: A name to find it by.
             labels: Labels, as key and value.
-            allow_net: Let the guest also reach these, which are near this host: addresses,
-                blocks or host names, with or without a port, such as `10.1.0.0/16` or
-                `db.corp:5432`.
+            allow_net: Also allow these addresses, blocks or host names near this host, with or
+                without a port, such as `10.1.0.0/16` or `db.corp:5432`.
         """
         arguments: dict[str, Any] = {
             "environment": environment,
@@ -1172,9 +1169,8 @@ class Methods:
                 to a command.
             name: A name to find it by.
             labels: Labels, as key and value.
-            allow_net: Let the guest also reach these, which are near this host: addresses,
-                blocks or host names, with or without a port, such as `10.1.0.0/16` or
-                `db.corp:5432`.
+            allow_net: Also allow these addresses, blocks or host names near this host, with or
+                without a port, such as `10.1.0.0/16` or `db.corp:5432`.
             keep: Whether the workspace stays when the block is left.
         """
         from ._workspace import Workspace

@@ -36,8 +36,9 @@ def _first(name: str, variable: str, folders: list[str]) -> str:
     raise ToolMissingError(
         f"The program `{name}` was not found",
         causes=[f"{variable} is not set", *(f"there is no {place}" for place in places)],
-        hint=f"Install the package again with `pip install --force-reinstall pyro-mcp`, or set "
-        f"{variable} to the path of `{name}`",
+        # By its file: the name alone is another program's on PyPI.
+        hint="Install the wheel again (`pip install --force-reinstall pyro_mcp-….whl`; in a checkout "
+        f"`make wheel` builds it into dist/), or set {variable} to the path of `{name}`",
     )
 
 

@@ -38,17 +38,15 @@ class Server:
         """Serve on standard input and output until the client goes away."""
         if transport != "stdio":
             raise InvalidArgumentError(f"transport must be `stdio`, not `{transport}`")
-        import sys
-
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        self._server.serve()
+        _flush()
+        self._server.serve().wait()
 
     async def run_stdio_async(self) -> None:
-        """`run` on a thread, for a program with an event loop."""
-        import asyncio
+        """`run` for a program with an event loop. Cancelling it ends the server."""
+        from ._asynchronous import answer
 
-        await asyncio.get_running_loop().run_in_executor(None, self.run)
+        _flush()
+        await answer(self._server.serve(bell=True))
 
     async def list_tools(self) -> list[Fields]:
         """The tools as a client gets them: `name`, `description`, `inputSchema` and so on."""
@@ -89,6 +87,14 @@ def create_server(
     from ._client import Pyro
 
     return Pyro(manager).create_server(profile=profile)
+
+
+def _flush() -> None:
+    """Lets go of what was printed before standard output is the protocol's."""
+    import sys
+
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _name(name: object) -> str:

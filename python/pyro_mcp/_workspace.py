@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from ._methods import WorkspaceMethods
 from ._names import methods_of
 from .errors import PyroError, UnknownWorkspaceError, WrongStateError
@@ -56,14 +58,25 @@ class Workspace(WorkspaceMethods):
             return
         workspace_id, self._id = self.workspace_id, None
         try:
-            self._pyro._call("workspace_delete", {"workspace_id": workspace_id})
-        except UnknownWorkspaceError:
-            pass  # Deleted in the block.
+            self._delete(workspace_id)
         except PyroError as failed:
             # What went wrong in the block matters more.
             if error is None:
                 raise
             note_left(error, workspace_id, failed)
+        except BaseException as interrupt:
+            # Ctrl-C meanwhile; that is no reason to leave it behind.
+            try:
+                self._delete(workspace_id)
+            except BaseException as failed:
+                note_left(interrupt, workspace_id, failed)
+            raise
+
+    def _delete(self, workspace_id: str) -> None:
+        try:
+            self._pyro._call("workspace_delete", {"workspace_id": workspace_id})
+        except UnknownWorkspaceError:
+            pass  # Deleted in the block.
 
     def __repr__(self) -> str:
         return f"<Workspace {self._id or 'not created yet'}>"
@@ -89,7 +102,12 @@ def entered() -> PyroError:
     )
 
 
-def note_left(error: BaseException, workspace_id: str, failed: PyroError) -> None:
-    note = f"workspace {workspace_id} could not be deleted: {failed}"
+def note_left(error: BaseException, workspace_id: str, failed: BaseException) -> None:
+    """Says with an error that goes on its way which workspace is left, and why."""
+    why = str(failed) or type(failed).__name__
+    note = f"workspace {workspace_id} could not be deleted: {why}"
     if hasattr(error, "add_note"):
         error.add_note(note)
+    else:
+        # Python before 3.11.
+        warnings.warn(note, RuntimeWarning, stacklevel=3)

@@ -75,9 +75,8 @@ class ToolDefinition:
     def answer(
         self,
         arguments: str | dict[str, Any] | None = None,
+        longest: int = LONGEST,
         /,
-        *,
-        max_chars: int = LONGEST,
         **named: Any,
     ) -> str:
         """Call the tool, and return its facts as JSON text for a model: bounded, and never an
@@ -85,21 +84,21 @@ class ToolDefinition:
 
         Args:
             arguments: By name, as a dictionary or as the JSON text that models answer with.
-            max_chars: Texts and lists are shortened in the middle until the answer fits.
+            longest: How many characters the answer may have. Texts and lists are shortened in the
+                middle until it fits. By position only, as every name is an argument of the tool's.
             **named: More arguments.
         """
         try:
             facts = self(arguments, **named)
         except PyroError as error:
             facts = _refusal(error)
-        return bounded(facts, max_chars)
+        return bounded(facts, longest)
 
     async def aanswer(
         self,
         arguments: str | dict[str, Any] | None = None,
+        longest: int = LONGEST,
         /,
-        *,
-        max_chars: int = LONGEST,
         **named: Any,
     ) -> str:
         """The same, to be awaited."""
@@ -107,7 +106,7 @@ class ToolDefinition:
             facts = await self.acall(arguments, **named)
         except PyroError as error:
             facts = _refusal(error)
-        return bounded(facts, max_chars)
+        return bounded(facts, longest)
 
     def openai_responses(self) -> dict[str, Any]:
         """The tool as a request of the OpenAI Responses API has it."""
@@ -161,29 +160,29 @@ class ToolDefinitions(List[ToolDefinition]):
         name: str,
         arguments: str | dict[str, Any] | None = None,
         *,
-        max_chars: int = LONGEST,
+        longest: int = LONGEST,
     ) -> str:
         """Call the tool that a model named, and return its answer as text (see
         `ToolDefinition.answer`). A name that no tool has is answered, too."""
         try:
             tool = self._find(name)
         except PyroError as error:
-            return bounded(_refusal(error), max_chars)
-        return tool.answer(arguments, max_chars=max_chars)
+            return bounded(_refusal(error), longest)
+        return tool.answer(arguments, longest)
 
     async def aanswer(
         self,
         name: str,
         arguments: str | dict[str, Any] | None = None,
         *,
-        max_chars: int = LONGEST,
+        longest: int = LONGEST,
     ) -> str:
         """The same, to be awaited."""
         try:
             tool = self._find(name)
         except PyroError as error:
-            return bounded(_refusal(error), max_chars)
-        return await tool.aanswer(arguments, max_chars=max_chars)
+            return bounded(_refusal(error), longest)
+        return await tool.aanswer(arguments, longest)
 
     def _find(self, name: str) -> ToolDefinition:
         for tool in self:
@@ -223,6 +222,8 @@ def _read(arguments: str | dict[str, Any] | None, named: dict[str, Any]) -> dict
             arguments = json.loads(arguments or "{}")
         except ValueError as why:
             raise InvalidArgumentError("the arguments are not JSON", causes=[str(why)]) from None
+        except RecursionError:
+            raise InvalidArgumentError("the arguments are lists or objects too deep in each other") from None
     if arguments is not None and not isinstance(arguments, dict):
         raise InvalidArgumentError("the arguments must be an object")
     return {**(arguments or {}), **named}

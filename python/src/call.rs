@@ -8,17 +8,18 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use pyro_api::{Error, ErrorCode, Event, EventSink, Gone, Stream};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, block_in_place};
 
 use crate::convert::{misuse, raised, to_python};
-use crate::process::{Process, await_end};
+use crate::process::{CLEAR_UP, Process};
 
 /// Pieces of output that wait for the callback; then the command waits.
 const WAITING: usize = 64;
@@ -82,6 +83,10 @@ pub(crate) struct Call {
     messages: Mutex<Option<Receiver<Message>>>,
     bell: Option<Arc<EventFd>>,
     task: AbortHandle,
+    /// Tells the call to end, where it takes its leave by itself. Others are dropped.
+    leave: Mutex<Option<oneshot::Sender<()>>>,
+    /// The result that came when nobody waited for it any more.
+    late: Mutex<Option<Value>>,
 }
 
 impl Call {
@@ -116,7 +121,15 @@ impl Call {
             messages: Mutex::new(Some(messages)),
             bell,
             task,
+            leave: Mutex::default(),
+            late: Mutex::default(),
         })
+    }
+
+    /// The same call, which is told when it is to end.
+    pub(crate) fn told_by(self, leave: oneshot::Sender<()>) -> Self {
+        *self.leave.lock().unwrap_or_else(PoisonError::into_inner) = Some(leave);
+        self
     }
 
     /// The next message; none when it is time to look for signals.
@@ -141,11 +154,37 @@ impl Call {
         Error::new(ErrorCode::Internal, "pyro broke")
     }
 
-    /// Drops the call and gives it time to clear up.
-    fn end(&self, py: Python<'_>) {
-        drop(self.receiver().take());
+    /// Ends the call and gives it time to clear up. Whatever it says meanwhile is taken, so that it
+    /// never waits to say it.
+    fn end(&self, py: Python<'_>, messages: &Mutex<Receiver<Message>>) {
+        let leave = self
+            .leave
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match leave {
+            Some(leave) => drop(leave.send(())),
+            None => self.task.abort(),
+        }
+        let late = py.detach(|| {
+            let messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = Instant::now() + CLEAR_UP;
+            let mut late = None;
+            loop {
+                let over = self.task.is_finished() || Instant::now() >= until;
+                while let Ok(message) = messages.try_recv() {
+                    if let Message::Done(Ok(result)) = message {
+                        late = Some(result);
+                    }
+                }
+                if over {
+                    return late;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
         self.task.abort();
-        py.detach(|| await_end(std::slice::from_ref(&self.task)));
+        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = late;
     }
 
     fn receiver(&self) -> std::sync::MutexGuard<'_, Option<Receiver<Message>>> {
@@ -181,8 +220,7 @@ impl Call {
                 },
             };
             if let Err(raised) = heard {
-                drop(receiver);
-                self.end(py);
+                self.end(py, &receiver);
                 return Err(raised);
             }
         }
@@ -230,9 +268,18 @@ impl Call {
             .ok_or_else(|| misuse("this call has no bell"))
     }
 
-    /// Ends the call and whatever it had started.
-    fn cancel(&self, py: Python<'_>) {
-        self.end(py);
+    /// Ends the call and whatever it had started. Where it had come to its end before that, its
+    /// result is returned, as it was nobody's yet.
+    fn cancel<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if let Some(messages) = self.receiver().take() {
+            self.end(py, &Mutex::new(messages));
+        }
+        let late = self
+            .late
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        late.map(|result| to_python(py, &result)).transpose()
     }
 }
 

@@ -21,7 +21,13 @@ pub(crate) fn arguments(
 ) -> PyResult<Map<String, Value>> {
     let mut arguments = Map::new();
     for (name, value) in given {
-        let name: String = name.extract()?;
+        let name: String = name.extract().map_err(|_| {
+            let py = name.py();
+            raised(
+                py,
+                &Error::invalid("the name of an argument is not valid Unicode"),
+            )
+        })?;
         if !value.is_none() {
             let declared = declared.and_then(|declared| declared.place(&name).ok());
             let place = declared.unwrap_or_else(|| Place::undeclared(&name));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyro_api::{Caller, Error};
-use pyro_engine::{Backend, Config};
+use pyro_engine::{Backend, Config, Standby};
 
 use crate::call::Call;
 use crate::convert::{arguments, misuse, raised};
@@ -15,6 +15,9 @@ use crate::process::current;
 
 /// How much of each output stream a result holds, in bytes, head and tail together.
 const KEPT_OUTPUT: usize = 1024 * 1024;
+
+/// The environment of VMs that are kept waiting for `vm_run`, where `PYRO_STANDBY` asks for some.
+const USUAL: &str = "debian:12";
 
 /// Carries out operations by name.
 #[pyclass(frozen, module = "pyro_mcp._pyro")]
@@ -61,9 +64,15 @@ impl Engine {
             Ok(config)
         };
         let config = config().map_err(|error| raised(py, &error))?;
-        Ok(Self {
-            engine: current(py)?.engine(config),
-        })
+        let process = current(py)?;
+        let standby = Standby::usual(USUAL, config.standby);
+        let engine = process.engine(config);
+        if standby.count > 0 {
+            let _runtime = process.handle().enter();
+            let kept = engine.keep_standby(standby);
+            kept.map_err(|error| raised(py, &error))?;
+        }
+        Ok(Self { engine })
     }
 
     /// Begins an operation. With `output` a callback is told what a command prints; with `bell`

@@ -23,7 +23,7 @@ use crate::convert::raised;
 const WORKERS: usize = 4;
 
 /// How long dropped calls may take to clear up.
-const CLEAR_UP: Duration = Duration::from_secs(5);
+pub(crate) const CLEAR_UP: Duration = Duration::from_secs(5);
 
 pub(crate) struct Process {
     id: u32,
@@ -154,7 +154,7 @@ pub(crate) fn shutdown(py: Python<'_>) {
 }
 
 /// Waits until dropped calls have cleared up, within reason.
-pub(crate) fn await_end(calls: &[AbortHandle]) {
+fn await_end(calls: &[AbortHandle]) {
     let until = Instant::now() + CLEAR_UP;
     while Instant::now() < until && !calls.iter().all(AbortHandle::is_finished) {
         thread::sleep(Duration::from_millis(1));

@@ -4,31 +4,23 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::ValueEnum;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use pyro_api::{Error, Profile};
-use pyro_engine::Standby;
+use pyro_api::{Error, ErrorCode, Profile};
 use pyro_mcp::{InProcess, Settings, Stdio};
+use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use crate::call::Call;
 use crate::convert::{arguments, raised, to_python};
 use crate::engine::Engine;
 use crate::process::current;
 
-/// The environment of VMs that are kept waiting for `vm_run`, where `PYRO_STANDBY` asks for some.
-const USUAL: &str = "debian:12";
-
 /// Set to anything: tell of every call on standard error.
 const LOG: &str = "PYRO_MCP_LOG";
-
-/// How soon a signal is answered.
-const ATTENTIVE: Duration = Duration::from_millis(20);
 
 /// The tools of one profile.
 #[pyclass(frozen, module = "pyro_mcp._pyro")]
@@ -82,61 +74,31 @@ impl Server {
         Call::begin(process, false, bell, |_| self.tools.call(name, arguments))
     }
 
-    /// Serves on standard input and output until the client goes away or a signal's handler
-    /// raises an exception.
-    fn serve(&self, py: Python<'_>) -> PyResult<()> {
+    /// Begins to serve on standard input and output, until the client goes away or the call is
+    /// cancelled. The streams are the process's again when the call is over.
+    #[pyo3(signature = (*, bell=false))]
+    fn serve(&self, py: Python<'_>, bell: bool) -> PyResult<Call> {
         let process = current(py)?;
-        let _streams = Streams::keep()?;
+        let streams = Streams::keep()?;
         let stdio = Stdio::take()?;
         let settings = Settings {
             profile: self.profile,
             version: env!("CARGO_PKG_VERSION"),
             log: std::env::var_os(LOG).is_some(),
         };
-        let standby = Standby::usual(USUAL, self.engine.config().standby);
-        let (end, told) = oneshot::channel::<()>();
         let engine = Arc::clone(&self.engine);
-        let mut served = process.handle().spawn(async move {
-            if standby.count > 0 {
-                engine.keep_standby(standby)?;
-            }
+        let (leave, told) = oneshot::channel::<()>();
+        let call = Call::begin(process, false, bell, |_| async move {
+            let _streams = streams;
             let told = async {
                 let _ = told.await;
             };
             let ended = pyro_mcp::serve(engine, settings, stdio, told).await;
-            ended.map(drop).map_err(|error| {
-                Error::new(pyro_api::ErrorCode::HostIo, "pyro cannot serve here").caused_by(&error)
+            ended.map(|_| Value::Null).map_err(|error| {
+                Error::new(ErrorCode::HostIo, "pyro cannot serve here").caused_by(&error)
             })
-        });
-        let mut end = Some(end);
-        let mut raising = None;
-        loop {
-            let over = py.detach(|| {
-                let wait = async { timeout(ATTENTIVE, &mut served).await };
-                process.handle().block_on(wait)
-            });
-            match over {
-                Ok(Ok(outcome)) => {
-                    return match raising {
-                        Some(exception) => Err(exception),
-                        None => outcome.map_err(|error| raised(py, &error)),
-                    };
-                }
-                Ok(Err(broken)) => {
-                    let error =
-                        Error::new(pyro_api::ErrorCode::Internal, "pyro broke").caused_by(&broken);
-                    return Err(raised(py, &error));
-                }
-                Err(_) => {
-                    if let Err(exception) = py.check_signals() {
-                        raising = Some(exception);
-                        if let Some(end) = end.take() {
-                            let _ = end.send(());
-                        }
-                    }
-                }
-            }
-        }
+        })?;
+        Ok(call.told_by(leave))
     }
 }
 

@@ -69,3 +69,43 @@ def test_an_exception_in_a_block_deletes_the_workspace(world):
         assert (await pyro.list_workspaces())["count"] == 0
 
     asyncio.run(story())
+
+
+def test_a_workspace_that_was_made_too_late_is_deleted(world, pyro):
+    """The engine was done before the cancelled task could know."""
+
+    async def story():
+        entering = asyncio.create_task(
+            AsyncPyro().workspace(environment="debian:12", **world.allowed).__aenter__()
+        )
+        await asyncio.sleep(0)
+        # Holds up the event loop until the workspace is there, and of use.
+        eventually(lambda: pyro.list_workspaces()["count"] == 1)
+        (made,) = pyro.list_workspaces()["workspaces"]
+        assert pyro.exec_workspace(made["workspace_id"], command="true")["exit_code"] == 0
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert pyro.list_workspaces()["count"] == 0
+
+    asyncio.run(story())
+
+
+def test_a_block_that_is_cancelled_while_it_deletes_its_workspace_deletes_it(world, pyro):
+    async def story():
+        entered = asyncio.Event()
+
+        async def block():
+            async with AsyncPyro().workspace(environment="debian:12", **world.allowed):
+                entered.set()
+
+        leaving = asyncio.create_task(block())
+        await entered.wait()
+        for _ in range(3):
+            leaving.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert pyro.list_workspaces()["count"] == 0
+
+    asyncio.run(story())

@@ -5,13 +5,15 @@ import pickle
 import signal
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import eventually
 
-from pyro_mcp import AsyncPyro, Pyro, PyroError, VmManager, errors
+from pyro_mcp import AsyncPyro, Pyro, PyroError, VmManager, Workspace, errors
+from pyro_mcp._workspace import note_left
 
 
 def test_one_command(world, pyro):
@@ -357,3 +359,44 @@ def test_readiness_in_one_dictionary():
     for wrong in ["tcp", {}, {"type": "udp"}, {"type": "tcp"}, {"type": "tcp", "url": "x"}]:
         with pytest.raises(errors.InvalidArgumentError):
             ready_fields(wrong)
+
+
+class Interrupted:
+    """A `Pyro` whose deletions Ctrl-C breaks off, so many times."""
+
+    def __init__(self, pyro, times):
+        self.pyro = pyro
+        self.times = times
+
+    def _call(self, operation, arguments):
+        if operation == "workspace_delete" and self.times > 0:
+            self.times -= 1
+            raise KeyboardInterrupt
+        return self.pyro._call(operation, arguments)
+
+
+def test_ctrl_c_while_a_block_deletes_its_workspace(world, pyro):
+    create = {"environment": "debian:12", **world.allowed}
+    with pytest.raises(KeyboardInterrupt):
+        with Workspace(Interrupted(pyro, 1), create=create):
+            pass
+    assert pyro.list_workspaces()["count"] == 0
+    with pytest.raises(KeyboardInterrupt) as caught, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with Workspace(Interrupted(pyro, 2), create=create) as workspace:
+            left = workspace.workspace_id
+    said = [*getattr(caught.value, "__notes__", []), *(str(one.message) for one in warned)]
+    assert [f"workspace {left} could not be deleted: KeyboardInterrupt"] == said
+    pyro.delete_workspace(left)
+
+
+def test_where_an_error_takes_no_note_a_workspace_that_is_left_is_warned_of():
+    class Old(Exception):
+        """As before Python 3.11."""
+
+        @property
+        def add_note(self):
+            raise AttributeError
+
+    with pytest.warns(RuntimeWarning, match="workspace 5f could not be deleted: no room"):
+        note_left(Old(), "5f", errors.HostIoError("no room"))

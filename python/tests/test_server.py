@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 
 import pytest
@@ -140,6 +141,44 @@ def test_serving_ends_with_the_client_and_with_ctrl_c(world):
         process.send_signal(2)
         _, err = process.communicate(timeout=60)
         assert process.returncode != 0 and "KeyboardInterrupt" in err
+
+
+SERVES = """
+    import asyncio, signal
+    from pyro_mcp import create_server
+
+    async def story():
+        serving = asyncio.create_task(create_server().run_stdio_async())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, serving.cancel)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            print("back", flush=True)
+            raise
+
+    asyncio.run(story())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
+def test_a_task_that_serves_ends_when_it_is_cancelled(world, number):
+    """By itself, and by Ctrl-C; the client's end stays open."""
+    with world.start(SERVES) as process:
+        process.stdin.write('{"jsonrpc":"2.0","id":1,"method":"ping"}\n')
+        process.stdin.flush()
+        assert '"id":1' in process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(60) != 0
+        # Standard output is the program's own again.
+        assert process.stdout.read() == "back\n"
+        assert ("KeyboardInterrupt" in process.stderr.read()) == (number == signal.SIGINT)
+
+
+def test_a_task_that_serves_ends_with_the_client(world):
+    program = "import asyncio; from pyro_mcp import create_server; asyncio.run(create_server().run_stdio_async()); print('back')"
+    with world.start(program) as process:
+        out, err = process.communicate("", timeout=60)
+        assert (process.returncode, out) == (0, "back\n"), err
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -43,7 +43,7 @@ def both(tools, name, arguments, **more):
         tools.answer(name, arguments, **more),
         asyncio.run(tools.aanswer(name, arguments, **more)),
     ]
-    facts = [json.loads(answer) for answer in answers]
+    facts = [json.loads(answer.encode()) for answer in answers]
     assert facts[0].get("stdout") == facts[1].get("stdout")
     assert facts[0].get("error") == facts[1].get("error")
     return facts[0]
@@ -57,7 +57,13 @@ def test_what_goes_wrong_is_an_answer(world):
         ("workspace_exec", "[1]", "invalid_argument", "must be an object"),
         ("workspace_exec", '{"command": "true"}', "invalid_argument", "workspace_id"),
         ("workspace_exec", {"workspace_id": 5, "command": ["a"]}, "invalid_argument", ""),
+        ("workspace_exec", "[" * 100_000, "invalid_argument", "deep"),
+        ("workspace_exec", '{"command": ' + "[" * 20 + "]" * 20 + "}", "invalid_argument", "deep"),
+        ("workspace_exec", '{"\\ud800": 1}', "invalid_argument", "not valid Unicode"),
+        ("workspace_exec", '{"command": "\\ud800"}', "invalid_argument", "not valid Unicode"),
+        ("workspace_create", '{"labels": {"\\ud800": "a"}}', "invalid_argument", "labels"),
         ("workspace_remove", "{}", "unsupported", "workspace_remove"),
+        ("\ud800", "{}", "unsupported", "Unknown tool"),
         ("", None, "unsupported", ""),
     ]:
         facts = both(tools, name, arguments)
@@ -74,14 +80,14 @@ def test_answers_are_bounded(world):
     command = "echo begin; seq 100000; echo end; seq 100000 >&2; exit 3"
     arguments = {"environment": "debian:12", "command": command, "allow_host_compat": True}
     for limit in [30_000, 4_000, 1_500]:
-        text = tools.answer("vm_run", arguments, max_chars=limit)
+        text = tools.answer("vm_run", arguments, longest=limit)
         facts = json.loads(text)
         assert len(text) <= limit
         assert facts["exit_code"] == 3
         assert facts["stdout"].startswith("begin\n1\n") and facts["stdout"].endswith("\nend\n")
         assert "left out" in facts["stdout"]
     assert len(tools.answer("vm_run", arguments)) <= 32_768
-    assert both(tools, "vm_run", arguments, max_chars=2_000)["exit_code"] == 3
+    assert both(tools, "vm_run", arguments, longest=2_000)["exit_code"] == 3
 
 
 def test_what_is_too_much_loses_its_middle():

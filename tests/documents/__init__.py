@@ -8,7 +8,7 @@ is compared with what the page shows.
   unless the page shows otherwise: `exit_code=3` or `[error]` in the output, or `$ echo $?` as the
   next command.
 - ```` ```json call ````: calls of MCP tools, `{"tool": …, "arguments": {…}}`, by the server that
-  the last `$ pyro mcp serve …` of the page names. ```` ```json answer ```` below holds the facts
+  the last `$ pyro mcp serve …` of the page names, with the settings (`NAME=VALUE`) before it. ```` ```json answer ```` below holds the facts
   that must be in the answer of the last one; a call without it has to succeed.
 - ```` ```python ````: played in one interpreter with `pyro_mcp` in it, where there is one;
   ```` ```text output ```` below is what it prints.

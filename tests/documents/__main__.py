@@ -14,7 +14,7 @@ from .player import Player
 from .world import ROOT
 
 # What is played when no page is named.
-PAGES = ["*.md", "docs/*.md", "docs/*/*.md", "examples/*.md", "python/README.md"]
+PAGES = ["*.md", "docs/*.md", "docs/*/*.md", "examples/*.md", "examples/projects/*/README.md", "python/README.md"]
 
 
 def main(names):

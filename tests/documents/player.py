@@ -17,7 +17,7 @@ from .world import World
 PLAYED = {"console", "hidden", "json call", "json answer", "python", "text output", "text error"}
 # Commands, but not in the form that can be played.
 REFUSED = {"sh", "bash", "shell", "shell-session", "zsh"}
-SERVE = re.compile(r"^pyro mcp serve\b[^|;&]*$")
+SERVE = re.compile(r"^(\w+=\S* )*pyro mcp serve\b[^|;&]*$")
 
 
 class Player:

@@ -20,10 +20,13 @@ class CallError(Exception):
 class Server:
     def __init__(self, world, command):
         self.log = open(world.folder / "server.log", "ab")
+        words = shlex.split(command)
+        pyro = words.index("pyro")
+        settings = dict(word.split("=", 1) for word in words[:pyro])
         self.process = subprocess.Popen(
-            [world.pyro, *shlex.split(command)[1:]],
+            [world.pyro, *words[pyro + 1 :]],
             cwd=world.checkout,
-            env=world.variables(),
+            env=world.variables() | settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -81,7 +81,7 @@ def streaming_or_not(file, script, prints, protocol):
 
 
 STORIES = [
-    Story("openai_responses_vm_run.py", ["vm_run", *ROUNDED], [], ROUND, "responses"),
+    *streaming_or_not("openai_responses_vm_run.py", ROUND, ["vm_run", *ROUNDED], "responses"),
     *streaming_or_not("openai_responses_workspace_core.py", MEND, MENDING, "responses"),
     *streaming_or_not("anthropic_messages_workspace_core.py", MEND, MENDING, "messages"),
     *streaming_or_not("chat_completions_vm_run.py", ROUND, ["vm_run", *ROUNDED], "chat_completions"),

@@ -81,6 +81,16 @@ pub enum Folders {
     },
 }
 
+/// Whether guests may be given a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Networks {
+    /// Those that ask for one.
+    #[default]
+    Allowed,
+    /// None, by this setting and its value, for errors.
+    Forbidden { by: String },
+}
+
 /// A caller without wishes: hears nothing, gives no input, keeps nothing of the output.
 #[derive(Clone, Default)]
 pub struct Caller {
@@ -90,6 +100,7 @@ pub struct Caller {
     terminal: Option<Arc<dyn PersonTerminal>>,
     model: bool,
     folders: Folders,
+    networks: Networks,
 }
 
 impl Caller {
@@ -122,10 +133,12 @@ impl Caller {
     }
 
     /// The arguments come from a model, which may be led by what it reads: it gets no more of this
-    /// host than these folders, and nothing that a person did not set up.
-    pub fn for_model(mut self, folders: Folders) -> Self {
+    /// host than these folders, no network that is forbidden, and nothing that a person did not set
+    /// up.
+    pub fn for_model(mut self, folders: Folders, networks: Networks) -> Self {
         self.model = true;
         self.folders = folders;
+        self.networks = networks;
         self
     }
 
@@ -135,6 +148,10 @@ impl Caller {
 
     pub fn folders(&self) -> &Folders {
         &self.folders
+    }
+
+    pub fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     pub fn terminal(&self) -> Option<&dyn PersonTerminal> {

@@ -18,7 +18,7 @@ pub mod schema;
 pub mod values;
 
 pub use caller::{
-    Caller, Event, EventSink, Folders, Gone, Heard, PersonTerminal, Stream, TakenTerminal,
+    Caller, Event, EventSink, Folders, Gone, Heard, Networks, PersonTerminal, Stream, TakenTerminal,
 };
 pub use error::{Error, ErrorCode};
 pub use operation::{Cli, Effect, Handle, JsonFlag, Mcp, Names, Only, Operation, Profile};

@@ -67,6 +67,7 @@ impl Engine {
         if let Ok(launched) = self.launched.try_lock() {
             launched.values().for_each(Launched::leave_to_parent);
         }
+        self.standbys.leave_to_parent();
         link::leave_to_parent();
     }
 

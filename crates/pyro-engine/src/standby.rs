@@ -126,6 +126,14 @@ impl Standbys {
         ids.collect()
     }
 
+    /// See [`Engine::leave_to_parent`].
+    pub(crate) fn leave_to_parent(&self) {
+        if let Ok(inner) = self.inner.try_lock() {
+            let waiting = inner.waiting.iter();
+            waiting.for_each(|vm| vm.launched.leave_to_parent());
+        }
+    }
+
     fn take(&self, fits: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
         let mut inner = self.inner();
         let at = inner.waiting.iter().position(fits)?;

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use pyro_api::arguments::Arguments;
-use pyro_api::{Error, ErrorCode, Folders, HandleAll, Profile};
+use pyro_api::{Error, ErrorCode, HandleAll, Profile};
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value};
 
 use crate::answer::{Form, refused};
-use crate::model;
+use crate::model::Reach;
 use crate::progress::Watched;
 use crate::tools::Tools;
 
@@ -17,7 +17,7 @@ use crate::tools::Tools;
 pub struct InProcess<E> {
     engine: Arc<E>,
     tools: Tools<E>,
-    folders: Folders,
+    reach: Reach,
 }
 
 impl<E: HandleAll> InProcess<E> {
@@ -25,7 +25,7 @@ impl<E: HandleAll> InProcess<E> {
         Self {
             engine,
             tools: Tools::of(profile),
-            folders: model::folders(),
+            reach: Reach::from_environment(),
         }
     }
 
@@ -52,7 +52,7 @@ impl<E: HandleAll> InProcess<E> {
         let watched = Arc::new(Watched::default());
         let begun = self.tools.find(name).and_then(|tool| {
             let arguments = tool.arguments.tidy(arguments)?;
-            let caller = model::caller(&watched, &self.folders);
+            let caller = self.reach.caller(&watched);
             Ok((tool.call)(Arc::clone(&self.engine), arguments, caller))
         });
         async move {

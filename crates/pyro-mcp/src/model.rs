@@ -1,9 +1,10 @@
-//! The caller behind every tool: a model, with what it may reach of this host.
+//! The caller behind every tool: a model, with what it may reach of this host and beyond.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyro_api::{Caller, Folders};
+use pyro_api::{Caller, Folders, Networks};
 
 use crate::KEPT_OUTPUT;
 use crate::progress::Watched;
@@ -12,9 +13,39 @@ use crate::progress::Watched;
 /// all that the server's user may use.
 const FOLDERS: &str = "PYRO_MCP_FOLDERS";
 
+/// `off`: no guest gets a network, and no port of one is published. Unset: `on`.
+const NETWORK: &str = "PYRO_MCP_NETWORK";
+
+/// What a person lets a model reach.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    folders: Folders,
+    networks: Networks,
+}
+
+impl Reach {
+    pub(crate) fn from_environment() -> Self {
+        Self {
+            folders: folders(variable(FOLDERS)),
+            networks: networks(variable(NETWORK)),
+        }
+    }
+
+    pub(crate) fn caller(&self, watched: &Arc<Watched>) -> Caller {
+        Caller::new()
+            .with_events(Arc::clone(watched) as _)
+            .keeping_output(KEPT_OUTPUT)
+            .for_model(self.folders.clone(), self.networks.clone())
+    }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// A relative folder is below the server's working folder.
-pub(crate) fn folders() -> Folders {
-    let Some(named) = std::env::var_os(FOLDERS).filter(|named| !named.is_empty()) else {
+fn folders(named: Option<OsString>) -> Folders {
+    let Some(named) = named else {
         return Folders::All;
     };
     let folders: Vec<PathBuf> = std::env::split_paths(&named)
@@ -26,9 +57,30 @@ pub(crate) fn folders() -> Folders {
     }
 }
 
-pub(crate) fn caller(watched: &Arc<Watched>, folders: &Folders) -> Caller {
-    Caller::new()
-        .with_events(Arc::clone(watched) as _)
-        .keeping_output(KEPT_OUTPUT)
-        .for_model(folders.clone())
+/// Who writes something here wants to forbid: a word that is misspelt does so, too, and the errors
+/// show it.
+fn networks(said: Option<OsString>) -> Networks {
+    match said {
+        Some(said) if said != "on" => Networks::Forbidden {
+            by: format!("{NETWORK}={}", said.to_string_lossy()),
+        },
+        _ => Networks::Allowed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_on_and_silence_allow_networks() {
+        for said in [None, Some("on")] {
+            assert_eq!(networks(said.map(OsString::from)), Networks::Allowed);
+        }
+        for said in ["off", "of", "0", "false", "On"] {
+            let forbidden = networks(Some(said.into()));
+            let by = format!("PYRO_MCP_NETWORK={said}");
+            assert_eq!(forbidden, Networks::Forbidden { by });
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyro_api::{Error, ErrorCode, Folders, HandleAll, Profile};
+use pyro_api::{Error, ErrorCode, HandleAll, Profile};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult,
     ErrorData, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
@@ -21,10 +21,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Form, refused};
+use crate::model::Reach;
 use crate::progress::{News, Watched};
 use crate::tools::Tools;
 use crate::transport::Lines;
-use crate::{Stdio, answer, model};
+use crate::{Stdio, answer};
 
 /// What the contract calls this server.
 const NAME: &str = "pyro_mcp";
@@ -89,7 +90,7 @@ pub async fn serve<E: HandleAll>(
     let closing = CancellationToken::new();
     let server = Server {
         tools: Tools::of(settings.profile),
-        folders: model::folders(),
+        reach: Reach::from_environment(),
         engine,
         settings,
         closing: closing.clone(),
@@ -121,7 +122,7 @@ struct Server<E> {
     engine: Arc<E>,
     settings: Settings,
     tools: Tools<E>,
-    folders: Folders,
+    reach: Reach,
     /// Cancelled when calls are to end.
     closing: CancellationToken,
 }
@@ -159,7 +160,7 @@ impl<E: HandleAll> Server<E> {
     ) -> Result<answer::Answer, Error> {
         let tool = self.tools.find(name)?;
         let arguments = tool.arguments.tidy(given)?;
-        let caller = model::caller(watched, &self.folders);
+        let caller = self.reach.caller(watched);
         let mut call = (tool.call)(Arc::clone(&self.engine), arguments, caller);
         let token = context.meta.get_progress_token();
         let mut news = News::new(watched);

@@ -1,10 +1,12 @@
-//! What a model may have of this host: the folders that a person named, and no execution on it.
+//! What a model may have of this host and beyond: the folders that a person named, networks where they
+//! are not forbidden, and no execution on this host.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
+use pyro_tests::world::finish;
 use pyro_tests::{Workspace, World};
 use serde_json::{Value, json};
 
@@ -12,6 +14,7 @@ use crate::no_qemu::without_qemu;
 
 crate::stories! { [process]:
     arguments_name_paths_of_the_given_folders_only,
+    networks_can_be_forbidden_to_models,
     a_model_cannot_choose_the_host_where_no_vm_runs,
 }
 
@@ -87,6 +90,57 @@ fn arguments_name_paths_of_the_given_folders_only(world: &World) {
     let door = CommandLine(&world);
     let own = Workspace::with(&world, &door, json!({ "seed_path": at("private") }));
     assert_eq!(own.output("cat file"), "private");
+}
+
+fn networks_can_be_forbidden_to_models(world: &World) {
+    let asks = |client: &mut Connection| -> Vec<Value> {
+        let host = json!({ "environment": "debian:12", "allow_host_compat": true });
+        let workspace = client.call(1, "workspace_create", host);
+        let id = &workspace["structuredContent"]["workspace_id"];
+        let asked = [
+            ("vm_run", json!({ "network": true, "command": "true" })),
+            ("vm_create", json!({ "network": true })),
+            ("workspace_create", json!({ "network_policy": "egress" })),
+            (
+                "workspace_create",
+                json!({ "network_policy": "egress+published-ports", "allow_net": ["10.0.0.1"] }),
+            ),
+        ];
+        let mut answers: Vec<Value> = asked
+            .into_iter()
+            .map(|(tool, mut asked)| {
+                asked["environment"] = json!("debian:12");
+                asked["allow_host_compat"] = json!(true);
+                client.call(1, tool, asked)
+            })
+            .collect();
+        let publish = json!({
+            "workspace_id": id, "service_name": "web", "command": "exec sleep 1000",
+            "published_ports": [{ "guest_port": 80 }],
+        });
+        answers.push(client.call(1, "service_start", publish));
+        client.call(1, "workspace_delete", json!({ "workspace_id": id }));
+        answers
+    };
+    for (setting, is_forbidden) in [("off", true), ("none", true), ("on", false)] {
+        let world = World::new(world.backend).with("PYRO_MCP_NETWORK", setting);
+        let mut client = connect(&world);
+        let plain = json!({ "environment": "debian:12", "command": "echo out", "network": false,
+                            "allow_host_compat": true });
+        let ran = client.call(1, "vm_run", plain);
+        assert_eq!(ran["structuredContent"]["stdout"], "out\n", "{ran}");
+        for answer in asks(&mut client) {
+            // On this host, without a VM, no command gets a network of its own either.
+            let told = &answer["structuredContent"];
+            assert_eq!(told["code"], "unsupported", "{answer}");
+            let by = format!("PYRO_MCP_NETWORK={setting} forbids");
+            assert_eq!(told.to_string().contains(&by), is_forbidden, "{answer}");
+        }
+        drop(client);
+        let listed = finish(&mut world.pyro(["workspace", "list", "--json"])).json();
+        assert_eq!(listed["count"], 0, "{listed}");
+        world.assert_empty();
+    }
 }
 
 fn a_model_cannot_choose_the_host_where_no_vm_runs(world: &World) {

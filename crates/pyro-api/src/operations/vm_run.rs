@@ -40,8 +40,8 @@ pub struct VmRun {
     #[arg(long)]
     #[serde(default)]
     pub allow_host_compat: bool,
-    /// Let the guest also reach these, which are near this host: addresses, blocks or host names,
-    /// with or without a port, such as `10.1.0.0/16` or `db.corp:5432`
+    /// Also allow these addresses, blocks or host names near this host, with or without a port, such
+    /// as `10.1.0.0/16` or `db.corp:5432`
     #[arg(long, value_name = "WHERE")]
     #[serde(default)]
     pub allow_net: Vec<AllowNet>,

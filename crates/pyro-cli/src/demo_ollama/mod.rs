@@ -1,4 +1,4 @@
-//! `pyro demo ollama`: a model on this machine is asked something that it can only know from a VM.
+//! `pyro demo ollama`: a model on this machine is asked a question that it can answer only by running a VM.
 //!
 //! ```text
 //! question ──▶ model_server ──▶ a call? ──▶ tools of the profile `vm-run` ──▶ its result, and again

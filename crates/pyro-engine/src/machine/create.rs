@@ -67,7 +67,7 @@ impl Engine {
         // In hand until the record says that the VM stands on it.
         let mut mounted = None;
         let backend = self.backend(wanted.allow_host_compat, caller)?;
-        network::check(backend, wanted.network)?;
+        network::check(backend, wanted.network, caller)?;
         let base = match backend {
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use pyro_api::values::{AllowNet, AllowedTo};
-use pyro_api::{Error, ErrorCode};
+use pyro_api::{Caller, Error, ErrorCode, Networks};
 use pyro_wire::network::{Destination, Exception, Network};
 
 use crate::config::Backend;
@@ -47,9 +47,14 @@ fn exception(allow: AllowNet) -> Exception {
     }
 }
 
-/// A command on this host has the host's own network, and nothing could keep it from that.
-pub(crate) fn check(backend: Backend, has_network: bool) -> Result<(), Error> {
-    if !has_network || backend != Backend::Process {
+/// Refuses a network where a person forbade it, and for a command on this host, which has the host's
+/// own network: nothing could keep it from that.
+pub(crate) fn check(backend: Backend, has_network: bool, caller: &Caller) -> Result<(), Error> {
+    if !has_network {
+        return Ok(());
+    }
+    allowed("Guests may not be given a network here", caller)?;
+    if backend != Backend::Process {
         return Ok(());
     }
     Err(Error::new(
@@ -61,6 +66,19 @@ pub(crate) fn check(backend: Backend, has_network: bool) -> Result<(), Error> {
         "Leave the network off (`--network` or `network`, `--network-policy` or \
          `network_policy`), or run it in a VM: `pyro doctor` says what is missing for that",
     ))
+}
+
+/// Whether the caller may have anything to do with networks; `what` is what it may not.
+pub(crate) fn allowed(what: &str, caller: &Caller) -> Result<(), Error> {
+    let Networks::Forbidden { by } = caller.networks() else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorCode::Unsupported, what)
+        .because(format!("{by} forbids it to models"))
+        .hint(
+            "Go on without a network. Who set this server up can allow networks by leaving that \
+             setting out",
+        ))
 }
 
 #[cfg(test)]

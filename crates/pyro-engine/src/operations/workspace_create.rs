@@ -11,7 +11,6 @@ impl Handle<WorkspaceCreate> for Engine {
         caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         asked.check()?;
-        let stored = self.create_workspace(&asked, caller).await?;
-        Ok(self.shown(stored, false, caller).await)
+        self.create_workspace(&asked, caller).await
     }
 }

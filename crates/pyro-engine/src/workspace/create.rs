@@ -39,10 +39,10 @@ impl Engine {
         &self,
         asked: &WorkspaceCreate,
         caller: &Caller,
-    ) -> Result<StoredWorkspace, Error> {
+    ) -> Result<WorkspaceRecord, Error> {
         let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
         let backend = self.backend(asked.allow_host_compat, caller)?;
-        network::check(backend, asked.network_policy.has_network())?;
+        network::check(backend, asked.network_policy.has_network(), caller)?;
         // A seed that cannot be taken is refused before anything is made.
         let seed = match asked.seed_path.clone() {
             None => None,
@@ -106,8 +106,10 @@ impl Engine {
             .await
         {
             Ok(stored) => {
+                // Nobody could know of one whose maker went away before this.
+                let record = self.shown(stored, false, caller).await;
                 unfinished.finish();
-                Ok(stored)
+                Ok(record)
             }
             Err(error) => {
                 unfinished.finish();

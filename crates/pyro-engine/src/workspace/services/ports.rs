@@ -1,19 +1,28 @@
 //! Whether a service may publish ports, and what came of it.
 
 use pyro_api::values::{NetworkPolicy, PortWishes, PublishedPort};
-use pyro_api::{Error, ErrorCode};
+use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::shim::{Publish, Published, WantedPort};
 
 use crate::engine::Engine;
 use crate::machine::link::{self, LinkError};
+use crate::machine::network;
 use crate::store::StoredWorkspace;
 use crate::workspace::errors::link_broken;
 
-/// Refuses ports where the workspace's policy does.
-pub(crate) fn may_publish(stored: &StoredWorkspace, wishes: &PortWishes) -> Result<(), Error> {
+/// Refuses ports where a person forbade them, or the workspace's policy does.
+pub(crate) fn may_publish(
+    stored: &StoredWorkspace,
+    wishes: &PortWishes,
+    caller: &Caller,
+) -> Result<(), Error> {
+    if wishes.is_empty() {
+        return Ok(());
+    }
+    network::allowed("Ports may not be published here", caller)?;
     let record = &stored.record;
-    if wishes.is_empty() || record.network_policy == NetworkPolicy::EgressPublishedPorts {
+    if record.network_policy == NetworkPolicy::EgressPublishedPorts {
         return Ok(());
     }
     Err(Error::new(

@@ -46,7 +46,7 @@ impl Engine {
         unspoken.check_name("service's name", name)?;
         let cwd = GuestPath::parse("folder", &asked.cwd).map_err(silent)?;
         let (readiness, wanted) = asked.readiness().and_then(understood).map_err(silent)?;
-        may_publish(&found, &asked.published_ports)?;
+        may_publish(&found, &asked.published_ports, caller)?;
         self.check_secret_env(&found, &asked.secret_env)?;
         let Connected {
             stored,
