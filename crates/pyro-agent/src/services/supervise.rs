@@ -221,7 +221,7 @@ mod tests {
         let (told, began) = oneshot::channel();
         run(agent, Arc::clone(&service), request, told).await;
         assert_eq!(began.await.unwrap(), Ok(()));
-        let (log, _) = service.stderr.read(0, usize::MAX);
+        let log = service.stderr.read(0, usize::MAX).bytes;
         let log = String::from_utf8(log).unwrap();
         assert_eq!(log, "pyro: /none/[REDACTED]: command not found\n");
     }
