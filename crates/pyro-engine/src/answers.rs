@@ -178,12 +178,12 @@ pub(crate) fn names(caller: &Caller, mut names: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use pyro_api::Folders;
+    use pyro_api::{Folders, Networks};
 
     use super::*;
 
     fn model() -> Caller {
-        Caller::new().for_model(Folders::All)
+        Caller::new().for_model(Folders::All, Networks::Allowed)
     }
 
     #[test]
