@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyro_tests::leftovers::{kill_all, processes};
 use pyro_tests::surfaces::{cli::CommandLine, engine::Library};
 use pyro_tests::world::eventually;
-use pyro_tests::{Surface, Workspace, World};
+use pyro_tests::{Backend, Surface, Workspace, World};
 use serde_json::{Value, json};
 
 crate::stories! { [process, vm] [library]: what_was_acknowledged_outlasts_a_stop }
@@ -19,7 +19,10 @@ crate::stories! { [process] [command_line, library]: every_use_starts_a_stopped_
 fn what_was_acknowledged_outlasts_a_stop(world: &World, door: &dyn Surface) {
     let workspace = Workspace::new(world, door);
     workspace.write("written", "by write\n");
-    workspace.exec("echo by exec > exec; echo root > /tmp/on-the-root-disk-$$; nohup sleep 1000 >/dev/null 2>&1 &");
+    workspace.exec("echo by exec > exec; nohup sleep 1000 >/dev/null 2>&1 &");
+    if world.backend == Backend::Vm {
+        workspace.exec("echo by root > /usr/local/elsewhere");
+    }
     let stopped = workspace.done("stop", json!({}));
     assert_eq!(stopped["state"], "stopped");
     assert_ne!(stopped["stopped_because"], Value::Null);
@@ -34,6 +37,10 @@ fn what_was_acknowledged_outlasts_a_stop(world: &World, door: &dyn Surface) {
     let result = workspace.exec("cat written exec");
     assert_eq!(result["stdout"], "by write\nby exec\n");
     assert_eq!(result["workspace_started"], false);
+    if world.backend == Backend::Vm {
+        let result = workspace.exec("cat /usr/local/elsewhere");
+        assert_eq!(result["stdout"], "by root\n");
+    }
     assert_eq!(workspace.changes(), ["added exec", "added written"]);
 }
 
