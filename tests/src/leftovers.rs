@@ -88,11 +88,18 @@ pub fn kill_all(state_dir: &Path) {
     }
 }
 
-/// A zombie holds nothing any more.
+/// A zombie holds nothing any more, once all of its threads are one: they share what is open, and the
+/// first may have ended before the others.
 fn is_there(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| !"ZX".contains(state))
+    fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .any(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            state.is_some_and(|state| !"ZX".contains(state))
+        })
 }
