@@ -44,6 +44,7 @@ pub(super) fn plug(network: &Network, ram: Ram<'_>) -> io::Result<Cable> {
 }
 
 fn serve(network: &Network, cable: UnixStream) -> io::Result<Outside> {
+    let spare = cable.try_clone()?;
     let mut command = Command::new(THIS_PROGRAM);
     command
         .args(["shim", "--network"])
@@ -57,9 +58,19 @@ fn serve(network: &Network, cable: UnixStream) -> io::Result<Outside> {
             && !status.success()
         {
             eprintln!("the guest's network {}", describe(status));
+            let _ = swallow(spare).await;
         }
     });
     Ok(Outside::Served { watch })
+}
+
+/// Throws away what the guest sends. QEMU 7.2 was seen to crash when the other end of the cable was
+/// closed under a sending guest, so it stays open.
+async fn swallow(end: UnixStream) -> io::Result<()> {
+    end.set_nonblocking(true)?;
+    let mut end = tokio::net::UnixStream::from_std(end)?;
+    tokio::io::copy(&mut end, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 impl Drop for Outside {
