@@ -27,7 +27,9 @@ pub(crate) mod run_once;
 pub(crate) mod start;
 pub(crate) mod sweep;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1970.
 pub(crate) fn now() -> f64 {
@@ -35,4 +37,11 @@ pub(crate) fn now() -> f64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs_f64()
+}
+
+/// How far the last change of a file or folder is from now. A clock that was set back shows times
+/// ahead; those of the near future count like those of the near past.
+fn age(path: &Path) -> io::Result<Duration> {
+    let changed = path.metadata()?.modified()?;
+    Ok(changed.elapsed().unwrap_or_else(|ahead| ahead.duration()))
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use pyro_api::Error;
 
+use super::age;
 use super::create::random_hex;
 use crate::error::state_unusable;
 
@@ -73,14 +74,8 @@ impl Owner {
             let is_new = path
                 .file_name()
                 .is_some_and(|name| name.to_string_lossy().starts_with(NEW));
-            // One without its name may not be locked yet. A clock that was set back shows times ahead.
-            let settled = || {
-                fs::metadata(&path)
-                    .and_then(|metadata| metadata.modified())
-                    .is_ok_and(|made| {
-                        made.elapsed().unwrap_or_else(|ahead| ahead.duration()) > NAMING
-                    })
-            };
+            // One without its name may not be locked yet.
+            let settled = || age(&path).is_ok_and(|age| age > NAMING);
             if (!is_new || settled()) && !is_locked(&path) {
                 let _ = fs::remove_file(path);
             }

@@ -10,12 +10,11 @@ use pyro_api::Error;
 
 use super::folder::VmFolder;
 use super::lookup::is_over;
-use super::now;
 use super::owner::Owner;
+use super::{age, now};
 use crate::store::{Store, StoreError};
 
-/// The age below which a folder without a record is left alone. One from the near future counts like
-/// one of the near past: the clock was set back by a little.
+/// The age below which a folder without a record is left alone.
 const YOUNG: Duration = Duration::from_secs(60);
 
 /// Repairs the store and the folders of the VMs; returns the ids of VMs whose time is over and
@@ -57,9 +56,7 @@ pub(crate) fn sweep(state_dir: &Path, store: &Store) -> Result<Vec<String>, Erro
 }
 
 fn is_young(folder: &VmFolder) -> bool {
-    std::fs::metadata(folder.path())
-        .and_then(|metadata| metadata.modified())
-        .is_ok_and(|made| made.elapsed().unwrap_or_else(|ahead| ahead.duration()) < YOUNG)
+    age(folder.path()).is_ok_and(|age| age < YOUNG)
 }
 
 #[cfg(test)]
