@@ -3,7 +3,7 @@
 //! begins.
 
 use pyro_api::Caller;
-use pyro_api::values::{Readiness, ServiceRecord};
+use pyro_api::values::ServiceRecord;
 use serde::Serialize;
 
 use crate::machine::output::KeptOutput;
@@ -151,17 +151,10 @@ pub(crate) fn service_of_many(caller: &Caller, record: ServiceRecord) -> Service
 }
 
 fn with_words(record: ServiceRecord, shown: impl Fn(String) -> String) -> ServiceRecord {
-    let readiness = record.readiness.map(|readiness| Readiness {
-        kind: readiness.kind,
-        path: readiness.path.map(&shown),
-        address: readiness.address.map(&shown),
-        url: readiness.url.map(&shown),
-        command: readiness.command.map(&shown),
-    });
     ServiceRecord {
         command: shown(record.command),
         cwd: shown(record.cwd),
-        readiness,
+        readiness: record.readiness.map(|one| one.reworded(&shown)),
         ..record
     }
 }

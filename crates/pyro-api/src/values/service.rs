@@ -76,6 +76,17 @@ pub enum ReadinessKind {
 }
 
 impl Readiness {
+    /// The same with what it is looked for by in other words.
+    pub fn reworded(self, word: impl Fn(String) -> String) -> Self {
+        Self {
+            kind: self.kind,
+            path: self.path.map(&word),
+            address: self.address.map(&word),
+            url: self.url.map(&word),
+            command: self.command.map(&word),
+        }
+    }
+
     pub fn of(kind: ReadinessKind, what: String) -> Self {
         let mut readiness = Self {
             kind,

@@ -51,14 +51,7 @@ impl Unspoken {
 
     /// What a service is looked at for, as it is shown.
     pub(crate) fn clean_readiness(&self, readiness: Readiness) -> Readiness {
-        let clean = |text: Option<String>| text.map(|text| self.clean(text));
-        Readiness {
-            kind: readiness.kind,
-            path: clean(readiness.path),
-            address: clean(readiness.address),
-            url: clean(readiness.url),
-            command: clean(readiness.command),
-        }
+        readiness.reworded(|text| self.clean(text))
     }
 
     /// The error without values.
