@@ -36,6 +36,8 @@ class Methods:
         network: bool = False,
         allow_host_compat: bool = False,
         allow_net: list[str] | None = None,
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
         on_output: OnOutput | None = None,
     ) -> results.ExecResult:
         """Run one command in a fresh VM and delete the VM afterwards.
@@ -54,6 +56,8 @@ class Methods:
                 isolation.
             allow_net: Also allow these addresses, blocks or host names near this host, with or
                 without a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            env: Variables for the command, from name to value.
+            cwd: The folder to run in; a relative one is below `/workspace`.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -67,6 +71,8 @@ class Methods:
             "network": network,
             "allow_host_compat": allow_host_compat,
             "allow_net": allow_net,
+            "env": env,
+            "cwd": cwd,
         }
         result: results.ExecResult = self._call("vm_run", arguments, on_output)
         return result
@@ -171,6 +177,8 @@ class Methods:
         *,
         command: str,
         timeout_seconds: int = 30,
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
         on_output: OnOutput | None = None,
     ) -> results.ExecResult:
         """Run one command in a started VM and delete the VM afterwards.
@@ -179,6 +187,8 @@ class Methods:
             vm_id: The VM, as `vm_create` named it.
             command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             timeout_seconds: Seconds until the command and everything it started are ended.
+            env: Variables for the command, from name to value.
+            cwd: The folder to run in; a relative one is below `/workspace`.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -186,6 +196,8 @@ class Methods:
             "vm_id": vm_id,
             "command": command,
             "timeout_seconds": timeout_seconds,
+            "env": env,
+            "cwd": cwd,
         }
         result: results.ExecResult = self._call("vm_exec", arguments, on_output)
         return result
@@ -341,7 +353,7 @@ class Methods:
         """Change the name and the labels of a workspace.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             name: The new name.
             clear_name: Take the name away.
             labels: Labels to set, as key and value; others stay.
@@ -361,24 +373,38 @@ class Methods:
         self,
         workspace_id: str,
         *,
-        command: str,
+        command: str | None = None,
         timeout_seconds: int = 30,
         secret_env: dict[str, str] | None = None,
+        wait_seconds: int | None = None,
+        background: bool = False,
+        stdin: str | None = None,
+        stop: int | None = None,
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
         on_output: OnOutput | None = None,
     ) -> results.WorkspaceExecResult:
         """Run a command in a workspace, in `/workspace`.
 
-        Each command has its own shell: folders and variables do not carry over, files do. When
-        the time is over, the command and everything it started are ended and what it printed so
-        far is returned. Long output comes as its beginning and end; `workspace_logs` has the
-        whole.
+        Each command has its own shell: folders and variables do not carry over, files do. Long
+        output comes as its beginning and end; `workspace_logs` has the whole.
+
+        For long work raise `timeout_seconds` and give `wait_seconds`: after an answer with
+        `running: true` the command goes on, and `workspace_logs` follows it.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
-            timeout_seconds: Seconds until the command and everything it started are ended.
+            timeout_seconds: Seconds until the command and all that it started are ended; what
+                it printed comes back.
             secret_env: Secrets of the workspace that the command gets, by their names, each
                 with the name of the variable for it.
+            wait_seconds: Answer after so long at the latest; the command goes on.
+            background: Answer at once; the command goes on.
+            stdin: Text for its standard input.
+            stop: End the running command of this `sequence`; takes no command.
+            env: Variables, from name to value.
+            cwd: The folder to run in; below `/workspace` if relative.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -387,6 +413,12 @@ class Methods:
             "command": command,
             "timeout_seconds": timeout_seconds,
             "secret_env": secret_env,
+            "wait_seconds": wait_seconds,
+            "background": background,
+            "stdin": stdin,
+            "stop": stop,
+            "env": env,
+            "cwd": cwd,
         }
         result: results.WorkspaceExecResult = self._call("workspace_exec", arguments, on_output)
         return result
@@ -404,7 +436,7 @@ class Methods:
         at all. Only what differs travels.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
             dest: Where it goes: a folder below `/workspace`, made when it is missing.
         """
@@ -423,7 +455,7 @@ class Methods:
         """Tell the state of a workspace: whether it runs, why it stopped, its last command.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -438,7 +470,7 @@ class Methods:
         """Stop a workspace: memory and processes go, files stay.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -455,7 +487,7 @@ class Methods:
         Seldom needed: every use of its files or commands starts it.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -472,14 +504,17 @@ class Methods:
         skip: int = 0,
         offset: int = 0,
         max_bytes: int | None = None,
+        stderr_offset: int | None = None,
+        wait_seconds: int | None = None,
     ) -> results.Logged:
         """Show the commands that ran in a workspace, with their output.
 
         Without `sequence` the newest commands, each with the beginning of its output. With it
-        one command, from `offset` on: so the whole of a long output can be read piece by piece.
+        one command, from `offset` on: so long output is read piece by piece, and a running
+        command followed.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             sequence: Only this command.
             last: Only this many of the newest commands.
             skip: How many of the newest to leave out, events included; a model gets what fits
@@ -487,6 +522,8 @@ class Methods:
             offset: Where in the output to begin, in bytes.
             max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
                 model: 24576), else 4096.
+            stderr_offset: Where in stderr to begin, if not at `offset`.
+            wait_seconds: Wait so long for more output of the command, or its end.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -495,6 +532,8 @@ class Methods:
             "skip": skip,
             "offset": offset,
             "max_bytes": max_bytes,
+            "stderr_offset": stderr_offset,
+            "wait_seconds": wait_seconds,
         }
         result: results.Logged = self._call("workspace_logs", arguments)
         return result
@@ -512,7 +551,7 @@ class Methods:
         Writes nothing outside of `output_path`, and follows no link of the guest.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             path: What to copy: a path below `/workspace`.
             output_path: Where it goes on this host: a path where nothing is yet.
             overwrite: Replace what is at the output path.
@@ -540,7 +579,7 @@ class Methods:
         `workspace_patch_apply`.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
                 entries.
             skip: How many changed files to leave out first.
@@ -565,7 +604,7 @@ class Methods:
         """List files of a workspace.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
             max_entries: How many entries to show; 10000, or for a model as many as fit into 32
@@ -598,7 +637,7 @@ class Methods:
         `start_line` and `line_count`. A binary file is recognised and not shown as text.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             path: A path below `/workspace`.
             max_bytes: How much to read, in bytes, 1 to 1048576.
             offset: Where to begin, in bytes.
@@ -629,7 +668,7 @@ class Methods:
         change a part of a file use `workspace_patch_apply`.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             path: A path below `/workspace`.
             text: The new content, at most 1048576 bytes.
         """
@@ -654,7 +693,7 @@ class Methods:
         the file.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             patch: The unified diff, at most 1048576 bytes.
         """
         arguments: dict[str, Any] = {
@@ -676,7 +715,7 @@ class Methods:
         files use `workspace_export`.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             output_path: Where it goes on this host: a path where nothing is yet.
         """
         arguments: dict[str, Any] = {
@@ -701,7 +740,7 @@ class Methods:
         `workspace_file_list`, or stop it first.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
@@ -733,7 +772,7 @@ class Methods:
         that runs use `workspace_file_read`, or stop it first.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             path: A path in the guest, relative ones below `/workspace`.
             max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
             offset: Where to begin, in bytes.
@@ -759,7 +798,7 @@ class Methods:
         is not part of it.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             snapshot_name: A name that none of its snapshots has: letters, digits, `.`, `_`,
                 `-`; not `baseline`.
         """
@@ -779,7 +818,7 @@ class Methods:
         The first is always `baseline`, its first state; then the newest come first.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -798,7 +837,7 @@ class Methods:
         needed takes no space any more.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             snapshot_name: Any of its snapshots but `baseline`.
         """
         arguments: dict[str, Any] = {
@@ -820,7 +859,7 @@ class Methods:
         gone. Id, name, labels, snapshots and command history stay.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             snapshot: `baseline`, or the name of a snapshot.
         """
         arguments: dict[str, Any] = {
@@ -838,6 +877,7 @@ class Methods:
         cols: int = 120,
         rows: int = 30,
         secret_env: dict[str, str] | None = None,
+        env: dict[str, str] | None = None,
     ) -> results.ShellOpened:
         """Open an interactive shell in a workspace.
 
@@ -847,12 +887,13 @@ class Methods:
         or is reset.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             cwd: The folder to begin in, below `/workspace`.
             cols: Width of the terminal, in columns.
             rows: Height of the terminal, in rows.
             secret_env: Secrets of the workspace that the shell gets, by their names, each with
                 the name of the variable for it.
+            env: Variables for the shell, from name to value.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -860,6 +901,7 @@ class Methods:
             "cols": cols,
             "rows": rows,
             "secret_env": secret_env,
+            "env": env,
         }
         result: results.ShellOpened = self._call("shell_open", arguments)
         return result
@@ -883,7 +925,7 @@ class Methods:
         prints.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             shell_id: The shell's id, or a beginning of it.
             cursor: The first character to read, counted from 0.
             max_chars: How much to read, in characters as the shell wrote them.
@@ -917,7 +959,7 @@ class Methods:
         arrow up (on a command line `$'\\x03'` and so on). Read afterwards what came of it.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             shell_id: The shell's id, or a beginning of it.
             input: What to type.
             append_newline: Whether a newline follows.
@@ -944,7 +986,7 @@ class Methods:
         nothing runs in the foreground the shell gets the signal. HUP reaches both.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             shell_id: The shell's id, or a beginning of it.
             signal_name: HUP, INT, TERM or KILL.
         """
@@ -967,7 +1009,7 @@ class Methods:
         only what a command took care to leave running in the background lives on.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             shell_id: The shell's id, or a beginning of it.
         """
         arguments: dict[str, Any] = {
@@ -988,6 +1030,7 @@ class Methods:
         ready_timeout_seconds: int = 30,
         ready_interval_ms: int = 500,
         secret_env: dict[str, str] | None = None,
+        env: dict[str, str] | None = None,
         published_ports: list[dict[str, Any]] | None = None,
     ) -> results.ServiceStarted:
         """Start a service in a workspace: a command that goes on running, such as a web server.
@@ -997,7 +1040,7 @@ class Methods:
         or until the VM is stopped; a name can be used again when its service has ended.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             service_name: A name for the service: letters, digits, `.`, `_` and `-`.
             command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             cwd: The folder to run in, below `/workspace`.
@@ -1007,6 +1050,7 @@ class Methods:
             ready_interval_ms: Milliseconds between two looks, at most.
             secret_env: Secrets of the workspace for the service: from the secret's name to the
                 variable's.
+            env: Variables for the service, from name to value.
             published_ports: Ports of the guest that 127.0.0.1 of this host leads to while the
                 service runs; without `host_port` any free one. Needs the network policy
                 `egress+published-ports`.
@@ -1019,6 +1063,7 @@ class Methods:
             "ready_timeout_seconds": ready_timeout_seconds,
             "ready_interval_ms": ready_interval_ms,
             "secret_env": secret_env,
+            "env": env,
             "published_ports": published_ports,
             **ready_fields(readiness),
         }
@@ -1034,7 +1079,7 @@ class Methods:
         """List the services of a workspace, running or ended.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
         """
         arguments: dict[str, Any] = {
@@ -1052,7 +1097,7 @@ class Methods:
         """Show whether a service of a workspace runs, is ready, or how it ended.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             service_name: The service's name.
         """
         arguments: dict[str, Any] = {
@@ -1077,7 +1122,7 @@ class Methods:
         Of each stream the newest 1 MiB is kept, also after the service and its VM have ended.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             service_name: The service's name.
             tail_lines: How many lines of each stream, from the end.
             all: Everything that is kept.
@@ -1107,7 +1152,7 @@ class Methods:
         that has ended stays as it is.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
             service_name: The service's name.
         """
         arguments: dict[str, Any] = {
@@ -1124,7 +1169,7 @@ class Methods:
         """Delete a workspace with all its files and its history.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name, where no other has the same.
+            workspace_id: Its id or its name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1224,23 +1269,37 @@ class WorkspaceMethods:
     def exec(
         self,
         *,
-        command: str,
+        command: str | None = None,
         timeout_seconds: int = 30,
         secret_env: dict[str, str] | None = None,
+        wait_seconds: int | None = None,
+        background: bool = False,
+        stdin: str | None = None,
+        stop: int | None = None,
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
         on_output: OnOutput | None = None,
     ) -> results.WorkspaceExecResult:
         """Run a command in a workspace, in `/workspace`.
 
-        Each command has its own shell: folders and variables do not carry over, files do. When
-        the time is over, the command and everything it started are ended and what it printed so
-        far is returned. Long output comes as its beginning and end; `workspace_logs` has the
-        whole.
+        Each command has its own shell: folders and variables do not carry over, files do. Long
+        output comes as its beginning and end; `workspace_logs` has the whole.
+
+        For long work raise `timeout_seconds` and give `wait_seconds`: after an answer with
+        `running: true` the command goes on, and `workspace_logs` follows it.
 
         Args:
             command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
-            timeout_seconds: Seconds until the command and everything it started are ended.
+            timeout_seconds: Seconds until the command and all that it started are ended; what
+                it printed comes back.
             secret_env: Secrets of the workspace that the command gets, by their names, each
                 with the name of the variable for it.
+            wait_seconds: Answer after so long at the latest; the command goes on.
+            background: Answer at once; the command goes on.
+            stdin: Text for its standard input.
+            stop: End the running command of this `sequence`; takes no command.
+            env: Variables, from name to value.
+            cwd: The folder to run in; below `/workspace` if relative.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -1249,6 +1308,12 @@ class WorkspaceMethods:
             command=command,
             timeout_seconds=timeout_seconds,
             secret_env=secret_env,
+            wait_seconds=wait_seconds,
+            background=background,
+            stdin=stdin,
+            stop=stop,
+            env=env,
+            cwd=cwd,
             on_output=on_output,
         )
 
@@ -1302,11 +1367,14 @@ class WorkspaceMethods:
         skip: int = 0,
         offset: int = 0,
         max_bytes: int | None = None,
+        stderr_offset: int | None = None,
+        wait_seconds: int | None = None,
     ) -> results.Logged:
         """Show the commands that ran in a workspace, with their output.
 
         Without `sequence` the newest commands, each with the beginning of its output. With it
-        one command, from `offset` on: so the whole of a long output can be read piece by piece.
+        one command, from `offset` on: so long output is read piece by piece, and a running
+        command followed.
 
         Args:
             sequence: Only this command.
@@ -1316,6 +1384,8 @@ class WorkspaceMethods:
             offset: Where in the output to begin, in bytes.
             max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
                 model: 24576), else 4096.
+            stderr_offset: Where in stderr to begin, if not at `offset`.
+            wait_seconds: Wait so long for more output of the command, or its end.
         """
         return self._pyro.logs_workspace(
             self.workspace_id,
@@ -1324,6 +1394,8 @@ class WorkspaceMethods:
             skip=skip,
             offset=offset,
             max_bytes=max_bytes,
+            stderr_offset=stderr_offset,
+            wait_seconds=wait_seconds,
         )
 
     def export(
@@ -1608,6 +1680,7 @@ class WorkspaceMethods:
         cols: int = 120,
         rows: int = 30,
         secret_env: dict[str, str] | None = None,
+        env: dict[str, str] | None = None,
     ) -> results.ShellOpened:
         """Open an interactive shell in a workspace.
 
@@ -1622,6 +1695,7 @@ class WorkspaceMethods:
             rows: Height of the terminal, in rows.
             secret_env: Secrets of the workspace that the shell gets, by their names, each with
                 the name of the variable for it.
+            env: Variables for the shell, from name to value.
         """
         return self._pyro.open_shell(
             self.workspace_id,
@@ -1629,6 +1703,7 @@ class WorkspaceMethods:
             cols=cols,
             rows=rows,
             secret_env=secret_env,
+            env=env,
         )
 
     def read_shell(
@@ -1738,6 +1813,7 @@ class WorkspaceMethods:
         ready_timeout_seconds: int = 30,
         ready_interval_ms: int = 500,
         secret_env: dict[str, str] | None = None,
+        env: dict[str, str] | None = None,
         published_ports: list[dict[str, Any]] | None = None,
     ) -> results.ServiceStarted:
         """Start a service in a workspace: a command that goes on running, such as a web server.
@@ -1756,6 +1832,7 @@ class WorkspaceMethods:
             ready_interval_ms: Milliseconds between two looks, at most.
             secret_env: Secrets of the workspace for the service: from the secret's name to the
                 variable's.
+            env: Variables for the service, from name to value.
             published_ports: Ports of the guest that 127.0.0.1 of this host leads to while the
                 service runs; without `host_port` any free one. Needs the network policy
                 `egress+published-ports`.
@@ -1769,6 +1846,7 @@ class WorkspaceMethods:
             ready_timeout_seconds=ready_timeout_seconds,
             ready_interval_ms=ready_interval_ms,
             secret_env=secret_env,
+            env=env,
             published_ports=published_ports,
         )
 

@@ -285,13 +285,14 @@ class Logged(TypedDict):
 
 
 class LoggedEntries(TypedDict):
-    """A command that has ended."""
+    """A command that has ended, or goes on without whoever started it."""
 
     # Counts from 1, and again after a reset.
     sequence: int
     command: str
     cwd: str
-    exit_code: int
+    # Null while it runs.
+    exit_code: int | None
     duration_ms: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
     stdout_file: str
@@ -313,8 +314,14 @@ class LoggedEntries(TypedDict):
     stderr_truncated: bool
     # With what `offset` the rest of what was kept can be read.
     next_offset: int | None
+    # The same for standard error, where that is another.
+    next_stderr_offset: int | None
     # How many resets came before it.
     reset_count: int
+    # Whether it still runs.
+    running: bool
+    # Why it ended, where that was neither its own doing nor its time.
+    ended_because: str | None
 
 
 class LoggedEvents(TypedDict):
@@ -484,6 +491,8 @@ class Reset(TypedDict):
     command_count: int
     # The newest command of a workspace.
     last_command: ResetLastCommand | None
+    # Those that go on without whoever started them.
+    running_commands: list[ResetRunningCommands]
     reset_count: int
     last_reset_at: float | None
     service_count: int
@@ -509,6 +518,14 @@ class ResetLastCommand(TypedDict):
     exit_code: int
     duration_ms: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+
+
+class ResetRunningCommands(TypedDict):
+    """A command that goes on without whoever started it."""
+
+    sequence: int
+    command: str
+    started_at: float
 
 
 class ResetSecrets(TypedDict):
@@ -987,8 +1004,8 @@ class WorkspaceExecResult(TypedDict):
     # Standard output; head and tail with a mark between them when it was too long to keep.
     stdout: str
     stderr: str
-    # The command's exit status; 128 + N after signal N, 124 after a timeout.
-    exit_code: int
+    # The command's exit status; 128 + N after signal N, 124 after a timeout. Null while it runs.
+    exit_code: int | None
     # Time from the start of the command to its end, in milliseconds.
     duration_ms: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -1009,6 +1026,12 @@ class WorkspaceExecResult(TypedDict):
     stderr_encoding: Literal["utf-8", "utf-8-replaced"]
     # Whether this call had to start the VM first.
     workspace_started: bool
+    # Whether the command still runs.
+    running: bool
+    # Why it ended, where that was neither its own doing nor its time.
+    ended_because: str | None
+    # How to go on with a command that runs.
+    next: str | None
 
 
 class WorkspaceListed(TypedDict):
@@ -1074,6 +1097,8 @@ class WorkspaceRecord(TypedDict):
     command_count: int
     # The newest command of a workspace.
     last_command: WorkspaceRecordLastCommand | None
+    # Those that go on without whoever started them.
+    running_commands: list[WorkspaceRecordRunningCommands]
     reset_count: int
     last_reset_at: float | None
     service_count: int
@@ -1098,6 +1123,14 @@ class WorkspaceRecordLastCommand(TypedDict):
     exit_code: int
     duration_ms: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+
+
+class WorkspaceRecordRunningCommands(TypedDict):
+    """A command that goes on without whoever started it."""
+
+    sequence: int
+    command: str
+    started_at: float
 
 
 class WorkspaceRecordSecrets(TypedDict):

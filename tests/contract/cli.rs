@@ -17,12 +17,20 @@ const PENDING_FLAGS: &[(&str, &str)] = &[];
 /// Flags beyond the contract.
 pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("run", "--allow-net"),
+    ("run", "--cwd"),
+    ("run", "--env"),
     ("workspace create", "--allow-net"),
     ("workspace diff", "--max-bytes"),
     ("workspace diff", "--skip"),
     ("workspace disk list", "--max-entries"),
     ("workspace disk list", "--skip"),
     ("workspace disk read", "--offset"),
+    ("workspace exec", "--background"),
+    ("workspace exec", "--cwd"),
+    ("workspace exec", "--env"),
+    ("workspace exec", "--stdin"),
+    ("workspace exec", "--stop"),
+    ("workspace exec", "--wait-seconds"),
     ("workspace export", "--overwrite"),
     ("workspace file list", "--max-entries"),
     ("workspace file list", "--skip"),
@@ -35,10 +43,14 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace logs", "--offset"),
     ("workspace logs", "--sequence"),
     ("workspace logs", "--skip"),
+    ("workspace logs", "--stderr-offset"),
+    ("workspace logs", "--wait-seconds"),
     ("workspace service list", "--skip"),
     ("workspace service logs", "--follow"),
     ("workspace service logs", "--max-bytes"),
     ("workspace service logs", "--skip-lines"),
+    ("workspace service start", "--env"),
+    ("workspace shell open", "--env"),
 ];
 
 /// Commands beyond the contract.

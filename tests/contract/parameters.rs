@@ -19,14 +19,26 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("service_list", "skip"),
     ("service_logs", "max_bytes"),
     ("service_logs", "skip_lines"),
+    ("service_start", "env"),
+    ("shell_open", "env"),
     ("vm_create", "allow_net"),
+    ("vm_exec", "cwd"),
+    ("vm_exec", "env"),
     ("vm_run", "allow_net"),
+    ("vm_run", "cwd"),
+    ("vm_run", "env"),
     ("workspace_create", "allow_net"),
     ("workspace_diff", "max_bytes"),
     ("workspace_diff", "skip"),
     ("workspace_disk_list", "max_entries"),
     ("workspace_disk_list", "skip"),
     ("workspace_disk_read", "offset"),
+    ("workspace_exec", "background"),
+    ("workspace_exec", "cwd"),
+    ("workspace_exec", "env"),
+    ("workspace_exec", "stdin"),
+    ("workspace_exec", "stop"),
+    ("workspace_exec", "wait_seconds"),
     ("workspace_export", "overwrite"),
     ("workspace_file_list", "max_entries"),
     ("workspace_file_list", "skip"),
@@ -39,6 +51,8 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_logs", "offset"),
     ("workspace_logs", "sequence"),
     ("workspace_logs", "skip"),
+    ("workspace_logs", "stderr_offset"),
+    ("workspace_logs", "wait_seconds"),
 ];
 
 /// Parameters that the SDK takes together, in one.
@@ -47,6 +61,10 @@ const TOGETHER: &[(&str, &[&str], &str)] = &[(
     &["ready_file", "ready_tcp", "ready_http", "ready_command"],
     "readiness",
 )];
+
+/// What the contract requires and a parameter of ours can take the place of: `stop` ends a command and
+/// takes none.
+const INSTEAD: &[(&str, &str)] = &[("workspace_exec", "command")];
 
 /// Bounds that differ on purpose.
 const OUR_BOUNDS: &[(&str, &str)] = &[
@@ -189,7 +207,7 @@ fn arguments(tool: &str, schema: &Value) -> Vec<String> {
             in_words(
                 name,
                 kind.unwrap_or("?"),
-                required.contains(&name.as_str()),
+                required.contains(&name.as_str()) || INSTEAD.contains(&(tool, name)),
                 property.get("default"),
                 bounds,
             )

@@ -6,6 +6,8 @@
 //!   ▼                      ▼                    ▼                   ▼
 //! Failed, or           rest of the output   whole group killed,  whole group killed
 //! 127 and 126          Ended                rest, Ended (124)    (by dropping the group)
+//!
+//! asked to end: whole group ended, rest of the output, Ended
 //! ```
 //!
 //! After a normal end, background processes of the command live on.
@@ -14,7 +16,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{Exec, ExecEnd, ExecEvent};
+use pyro_wire::agent::{Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
@@ -22,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use crate::agent::Agent;
 use crate::clock::Laps;
 use crate::command::{self, StartError};
+use crate::ending;
 use crate::group::Group;
 use crate::input;
 use crate::output::Outputs;
@@ -59,10 +62,10 @@ pub(crate) async fn run<P: Peer>(
     let group = running.group;
     let limit = request.timeout_ms.map(Duration::from_millis);
     let mut outputs = Outputs::new(running.stdout, running.stderr, &agent.secrets);
-    let exited = Notify::new();
+    let (exited, asked) = (Notify::new(), Notify::new());
     let mut end = {
         let supervised = async {
-            let end = supervise(running.exit, &group, limit, started_at).await;
+            let end = supervise(running.exit, &group, limit, &asked, started_at).await;
             exited.notify_one();
             laps.reached("ended");
             end
@@ -71,7 +74,11 @@ pub(crate) async fn run<P: Peer>(
             let (end, forwarded) = tokio::join!(supervised, outputs.forward(to, &exited));
             forwarded.map(|()| end)
         };
-        let watched = input::follow(from, running.stdin, |number| group.signal(number));
+        let watched = input::follow(from, running.stdin, |control| match control {
+            ExecControl::Signal(number) => group.signal(number),
+            ExecControl::End => asked.notify_one(),
+            ExecControl::InputEnd => {}
+        });
         let (finished, watched) = (pin!(finished), pin!(watched));
         tokio::select! {
             biased;
@@ -109,16 +116,18 @@ async fn not_started<P: Peer>(
     frame::write_message(to, &ExecEvent::Ended(end)).await
 }
 
-/// Waits for the process, but not beyond its time.
+/// Waits for the process, but not beyond its time, nor longer than it is wanted.
 async fn supervise(
     mut exit: oneshot::Receiver<Exit>,
     group: &Group<'_>,
     limit: Option<Duration>,
+    asked: &Notify,
     started_at: Instant,
 ) -> ExecEnd {
     let (exit, timed_out) = tokio::select! {
         biased;
         exit = &mut exit => (exit.ok(), false),
+        () = asked.notified() => (ending::end(group, &mut exit).await.0, false),
         () = wait(limit) => {
             group.kill();
             (timeout(KILL_LIMIT, exit).await.ok().and_then(Result::ok), true)

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use pyro_wire::agent::ExecControl;
-use pyro_wire::frame::{self, Frame, Kind};
+use pyro_wire::frame::{self, Kind};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
@@ -20,11 +20,12 @@ const READ_AHEAD: usize = 16;
 /// How often we look for the asking side while it must wait to be read.
 const STALLED: Duration = Duration::from_millis(250);
 
-/// Carries input and signals to a command. Ends when the asking side is gone.
+/// Carries input to a command, and hands on what else is wanted of it. Ends when the asking side is
+/// gone.
 pub(crate) async fn follow<P: Peer>(
     from: &mut Reader<P>,
     stdin: Option<pipe::Sender>,
-    signal: impl Fn(i32),
+    control: impl Fn(ExecControl),
 ) {
     let (queue, chunks) = mpsc::channel(READ_AHEAD);
     let mut queue = stdin.is_some().then_some(queue);
@@ -39,10 +40,11 @@ pub(crate) async fn follow<P: Peer>(
                         return;
                     }
                 }
-                Kind::Message => match control(&frame) {
-                    Some(ExecControl::InputEnd) => queue = None,
-                    Some(ExecControl::Signal(number)) => signal(number),
-                    None => {}
+                // A message of a newer host that says something unknown is passed over.
+                Kind::Message => match frame.message() {
+                    Ok(ExecControl::InputEnd) => queue = None,
+                    Ok(other) => control(other),
+                    Err(_) => {}
                 },
                 // Nobody sends output to a command.
                 Kind::Output | Kind::ErrorOutput => {}
@@ -60,11 +62,6 @@ pub(crate) async fn follow<P: Peer>(
         () = read => {}
         () = feed => {}
     }
-}
-
-/// A message of a newer host that says something unknown is passed over.
-fn control(frame: &Frame) -> Option<ExecControl> {
-    frame.message().ok()
 }
 
 /// Queues a chunk, however long that takes; says `false` when the asking side is gone.

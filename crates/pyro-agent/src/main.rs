@@ -23,6 +23,7 @@ mod command;
 mod console;
 mod descendants;
 mod dial;
+mod ending;
 mod exec;
 mod files;
 mod group;

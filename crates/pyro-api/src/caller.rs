@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// Where a caller's events go. Called from the engine's tasks, one event at a time.
 pub trait EventSink: Send + Sync {
@@ -101,6 +102,7 @@ pub struct Caller {
     model: bool,
     folders: Folders,
     networks: Networks,
+    answer_by: Option<Instant>,
 }
 
 impl Caller {
@@ -140,6 +142,16 @@ impl Caller {
         self.folders = folders;
         self.networks = networks;
         self
+    }
+
+    /// An answer after that reaches nobody any more.
+    pub fn answering_by(mut self, moment: Option<Instant>) -> Self {
+        self.answer_by = moment;
+        self
+    }
+
+    pub fn answer_by(&self) -> Option<Instant> {
+        self.answer_by
     }
 
     pub fn is_model(&self) -> bool {

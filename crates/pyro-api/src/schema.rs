@@ -11,7 +11,7 @@ use crate::Operation;
 
 pub type Schema = Map<String, Value>;
 
-/// A bound that is only the end of the number type says nothing.
+/// A bound that is only the end of the number type says nothing; nor does a count that begins at 0.
 const LARGEST: [u64; 2] = [u32::MAX as u64, u64::MAX];
 
 /// What an operation takes, without the arguments that are not offered, and its doc comment.
@@ -150,13 +150,17 @@ fn shrink(schema: &mut Value, words: Words) {
                     text.pop();
                 }
             }
-            if words == Words::Keep
-                && map
-                    .get("maximum")
-                    .and_then(Value::as_u64)
-                    .is_some_and(|bound| LARGEST.contains(&bound))
-            {
-                map.shift_remove("maximum");
+            if words == Words::Keep {
+                let bound = |name| map.get(name).and_then(Value::as_u64);
+                let (least, most) = (bound("minimum"), bound("maximum"));
+                if most.is_some_and(|bound| LARGEST.contains(&bound)) {
+                    map.shift_remove("maximum");
+                }
+                if least == Some(0) {
+                    map.shift_remove("minimum");
+                }
+                // For the doors, not for those who ask.
+                map.shift_remove("writeOnly");
             }
             if map.get("default").is_some_and(Value::is_null) {
                 map.shift_remove("default");
@@ -169,6 +173,14 @@ fn shrink(schema: &mut Value, words: Words) {
         map.shift_remove("enum");
     }
     or_null(map, words);
+    let may_be_null = |kind: &Value| {
+        kind.as_array()
+            .is_some_and(|kinds| kinds.contains(&json!("null")))
+    };
+    if words == Words::Drop && map.get("type").is_some_and(may_be_null) {
+        // What may be missing altogether is not spelt out.
+        map.shift_remove("properties");
+    }
     for below in ["items", "additionalProperties"] {
         if let Some(below) = map.get_mut(below) {
             shrink(below, words);
@@ -225,10 +237,6 @@ fn or_null(map: &mut Schema, words: Words) {
     let Some(Value::String(kind)) = real.get("type").cloned() else {
         return;
     };
-    if words == Words::Drop {
-        // What may be missing altogether is not spelt out.
-        real.shift_remove("properties");
-    }
     real.insert("type".into(), json!([kind, "null"]));
     if let Some(Value::Array(words)) = real.get_mut("enum") {
         words.push(Value::Null);

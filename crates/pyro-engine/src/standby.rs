@@ -18,7 +18,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use pyro_api::values::{CommandLine, DeleteReason, MemMib, TtlSeconds, VcpuCount, VmRecord};
+use pyro_api::values::{
+    CommandLine, DeleteReason, EnvVars, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount, VmRecord,
+};
 use pyro_api::{Caller, Error};
 use pyro_wire::reached;
 use tokio::sync::Notify;
@@ -26,10 +28,11 @@ use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
 use crate::error::{catalog_failed, link_failed, vm_died};
+use crate::machine::command::{self, Order};
 use crate::machine::create::Wanted;
 use crate::machine::launch::Launched;
 use crate::machine::one_shot::Abandoned;
-use crate::machine::{command, link, now};
+use crate::machine::{link, now};
 use crate::store::StoredVm;
 use crate::template::Shape;
 
@@ -49,9 +52,6 @@ const NEVER: f64 = 253_402_300_799.0;
 /// What a VM does before it waits: enough for QEMU to have translated what starting a program, a
 /// shell and a pipe between them takes. Leaves no file and no process.
 const WARM_UP: [&str; 3] = ["true", "true", "echo | cat >/dev/null"];
-
-/// How long one of these may take.
-const WARM_UP_SECONDS: u32 = 30;
 
 /// How often the keeper looks after its VMs unasked, for those that died or became stale.
 const LOOK: Duration = Duration::from_secs(30);
@@ -324,12 +324,14 @@ impl Engine {
             .insert(STANDBY.to_owned(), WAITING.to_owned());
         let launched = self.start_vm(&mut record, &base, &caller).await?;
         let folder = self.folder(&vm_id);
+        let env = EnvVars::default();
         for line in WARM_UP {
             let stream = link::agent(&folder)
                 .await
                 .map_err(|error| link_failed(&vm_id, &error))?;
             let line = CommandLine::from(line.to_owned());
-            command::run(stream, &line, &[], WARM_UP_SECONDS, &caller)
+            let order = Order::of(&line, None, &env, TimeoutSeconds::default())?;
+            command::run(stream, &order, &caller)
                 .await
                 .map_err(|error| vm_died(&vm_id, &error))?;
         }

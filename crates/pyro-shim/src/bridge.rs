@@ -46,7 +46,7 @@ fn reset(client: &TcpStream) -> io::Result<impl Future<Output = ()> + use<>> {
 
 /// Resolves when the client closed its end. Reading cannot tell that from a mere half-close, and
 /// with back-pressure nobody reads; the kernel reports it (`EPOLLHUP`) to whoever watches.
-fn closed(client: &UnixStream) -> io::Result<impl Future<Output = ()> + use<>> {
+pub(crate) fn closed(client: &UnixStream) -> io::Result<impl Future<Output = ()> + use<>> {
     let watched = client.as_fd().try_clone_to_owned()?;
     // Urgent data, which a unix socket never has, is the interest that leaves only the hang-up.
     let watched = watch(watched, Interest::PRIORITY)?;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge;
+use crate::jobs::{self, Jobs};
 use crate::publish::{self, Ports};
 use crate::usage::{LINES, Usage};
 
@@ -83,6 +84,7 @@ pub(crate) struct Shared {
     /// Cuts every line to the agent.
     cut: CancellationToken,
     pub(crate) ports: Ports,
+    pub(crate) jobs: Jobs,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -100,6 +102,11 @@ impl Shared {
         ask(self, |reply| Request::Agent { reply })
             .await
             .unwrap_or_else(|| Err(over()))
+    }
+
+    /// Has the VM ended, as its guest does not do what it is told.
+    pub(crate) async fn ask_for_the_end(&self) {
+        let _ = self.requests.send(Request::Terminate).await;
     }
 
     pub(crate) async fn open(&self) -> Result<Stream, Fault> {
@@ -122,6 +129,7 @@ impl Clients {
                 usage: Usage::new(),
                 cut: CancellationToken::new(),
                 ports: Ports::default(),
+                jobs: Jobs::default(),
                 tasks: TaskTracker::new(),
             }),
             over: CancellationToken::new(),
@@ -137,6 +145,10 @@ impl Clients {
 
     pub(crate) fn usage(&self) -> &Arc<Usage> {
         &self.shared.usage
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// Closes every line to the agent at once: it is gone.
@@ -229,6 +241,9 @@ async fn serve(mut client: UnixStream, shared: &Arc<Shared>) -> Result<(), Frame
         Ok(ShimRequest::Publish(ports)) => Some(publish::publish(shared, &ports).await),
         Ok(ShimRequest::Unpublish { instance }) => Some(publish::unpublish(shared, instance).await),
         Ok(ShimRequest::Agent) => return line(client, shared).await,
+        Ok(ShimRequest::JobStart(request)) => return jobs::start(client, shared, request).await,
+        Ok(ShimRequest::JobWait(request)) => return jobs::wait(client, shared, request).await,
+        Ok(ShimRequest::JobStop { job }) => Some(jobs::stop(shared, job).await),
         // A frame of nonsense, or a request of a newer engine.
         Err(FrameError::Io { .. } | FrameError::Ended | FrameError::CutOff) => return Ok(()),
         Err(error) => {

@@ -13,6 +13,7 @@
 //! | `guest` | the session with the agent |
 //! | `control`, `bridge` | clients on the control socket |
 //! | `publish` | ports of the host that lead to services in the guest |
+//! | `jobs` | commands that go on without their callers |
 //! | `services` | what a VM that is stopped leaves of its services |
 //! | `events`, `owner` | the engine's pipe, the owner's pipe |
 //! | `usage`, `timer` | who uses the VM and for how long nobody has; the time to live |
@@ -36,6 +37,7 @@ mod events;
 mod folder;
 mod guest;
 mod holes;
+mod jobs;
 mod liveness;
 mod owner;
 mod publish;

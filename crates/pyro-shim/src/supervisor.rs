@@ -236,9 +236,10 @@ impl<'a> Supervisor<'a> {
     async fn stopping(&mut self, mut vm: Vm, mut ending: Ending) -> State<'a> {
         let opener = vm.guest.opener();
         let keep = !ending.remove;
+        let clients = self.clients.shared();
         let mut flush = async move {
             if keep {
-                services::end_and_keep(&opener).await;
+                tokio::join!(clients.jobs.end_all(), services::end_and_keep(&opener));
             }
             guest::shut_down(opener).await
         }

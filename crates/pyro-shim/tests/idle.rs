@@ -9,8 +9,10 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use pyro_wire::agent::{Command, Exec};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::Frame;
+use pyro_wire::jobs::{JobCause, JobEnd, JobStart, JobState, JobWait, end_file};
 use pyro_wire::launch::{DiskFormat, DiskLayer, EndReason};
 use pyro_wire::shim::{ShimReply, ShimRequest, Stop};
 use room::{Room, eventually, hear, lock_is_free, say};
@@ -84,6 +86,54 @@ fn a_shell_that_writes_keeps_a_vm_and_one_that_is_silent_does_not() {
     // It wrote for two seconds, and nobody ever was connected.
     assert!(begun.elapsed() > Duration::from_secs(2));
     assert!(shim.exit().success());
+}
+
+#[test]
+fn a_job_keeps_a_vm_and_ends_with_its_holder() {
+    let room = Room::new().edit(|spec| spec.idle_ms = Some(400));
+    let mut shim = room.start();
+    shim.ready();
+    let outputs = tempfile::tempdir().unwrap();
+    let gone = outputs.path().join("gone");
+    let start = |job| JobStart {
+        job,
+        exec: Exec {
+            command: Command::Shell(format!("file {}", gone.display()).into_bytes().into()),
+            cwd: None,
+            env: Vec::new(),
+            secret_env: Vec::new(),
+            timeout_ms: None,
+            input: false,
+            timings: false,
+        },
+        input: Default::default(),
+        folder: outputs.path().to_owned(),
+        most_bytes: 1024,
+    };
+    let mut holder = room.connect();
+    say(&mut holder, &ShimRequest::JobStart(start(7)));
+    assert_eq!(hear(&mut holder).map(reply), Some(ShimReply::Done));
+    // Its number is taken.
+    let ShimReply::Failed(again) = room.request(&ShimRequest::JobStart(start(7))) else {
+        panic!("two jobs of one number");
+    };
+    assert_eq!(again.code, FaultCode::Refused);
+    let wait = ShimRequest::JobWait(JobWait {
+        job: 7,
+        seen: [0; 2],
+        patience_ms: 1000,
+    });
+    // Longer than the VM may be unused.
+    let ShimReply::Job(state) = room.request(&wait) else {
+        panic!("no such job");
+    };
+    assert_eq!(*state, JobState::default());
+    drop(holder);
+    assert_eq!(shim.end().reason, EndReason::Idle);
+    let end = std::fs::read(outputs.path().join(end_file(7))).unwrap();
+    let end: JobEnd = serde_json::from_slice(&end).unwrap();
+    assert_eq!((end.cause, end.exec.exit_code), (JobCause::HolderGone, 137));
+    assert!(gone.exists());
 }
 
 #[test]

@@ -196,6 +196,9 @@ pub enum ExecControl {
     InputEnd,
     /// Send this signal to the command's process group.
     Signal(i32),
+    /// End the command and everything that it started: ask first, kill after
+    /// [`STOP_MS`](crate::service::STOP_MS).
+    End,
 }
 
 /// What the agent tells of a running command, beside its output.

@@ -5,6 +5,7 @@
 //! engine ──template file──▶ shim                    [`template`] how to save a frozen guest
 //! engine ◀──event pipe─── shim                      [`launch`]  ready, failed, ended
 //! engine ──unix socket──▶ shim                      [`shim`]    status, stop, a line to the agent
+//!                                                   [`jobs`]    commands that outlive their callers
 //! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
 //! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
 //!                                                   [`files`]   list, read, change, export, diff
@@ -24,6 +25,7 @@ pub mod agent;
 pub mod fault;
 pub mod files;
 pub mod frame;
+pub mod jobs;
 pub mod launch;
 pub mod network;
 pub mod redaction;

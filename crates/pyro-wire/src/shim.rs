@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+use crate::jobs::{JobStart, JobState, JobWait};
 use crate::launch::{DiskLayer, Running};
 use crate::service::ServiceState;
 
@@ -69,6 +70,13 @@ pub enum ShimRequest {
     Unpublish {
         instance: u64,
     },
+    /// See [`crate::jobs`].
+    JobStart(JobStart),
+    JobWait(JobWait),
+    /// End a job and everything that it started, and answer when that has happened.
+    JobStop {
+        job: u64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +134,7 @@ pub enum ShimReply {
     Stopped,
     /// In the order in which they were asked for.
     Published(Vec<Published>),
+    Job(Box<JobState>),
     Failed(Fault),
 }
 

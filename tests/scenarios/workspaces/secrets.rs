@@ -15,6 +15,8 @@ crate::stories! { [vm] [command_line, mcp]: commands_know_a_secret_and_nothing_e
 crate::stories! { [vm]: a_secret_comes_from_standard_input }
 crate::stories! { [process] [command_line, library, mcp]: a_refused_secret_leaves_nothing }
 
+const LONG: Duration = Duration::from_secs(60);
+
 /// A value that nobody has used before, with letters that encodings change.
 fn fresh(what: &str) -> String {
     format!("{what}/{}+?\u{e4}=\"{what}", random())
@@ -118,6 +120,7 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     assert!(refusal.to_string().contains("KEY, TOKEN"), "{refusal:#}");
 
     services_keep_it(&workspace, &token, &values);
+    jobs_keep_it(&workspace, &token, &values);
     shells_keep_it(&workspace, &values);
     names_do_not_hold_it(&workspace, &word, &values);
 
@@ -170,6 +173,30 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     workspace.refused("exec", known, "invalid_argument");
     let events = workspace.done("logs", json!({}))["events"].to_string();
     assert!(events.contains("secrets_lost"), "{events}");
+}
+
+/// A command that goes on, also with a value where it does not belong.
+fn jobs_keep_it(workspace: &Workspace<'_>, token: &str, values: &[&str]) {
+    let arguments = json!({
+        "command": format!("echo \"$T\"; echo \"$PLAIN\" '{token}' >&2; sleep 1000"),
+        "background": true,
+        "timeout_seconds": 600,
+        "secret_env": { "TOKEN": "T" },
+        "env": { "PLAIN": token },
+    });
+    let begun = workspace.done("exec", arguments);
+    assert_hidden(&begun.to_string(), values);
+    assert_hidden(&workspace.status().to_string(), values);
+    let sequence = &begun["sequence"];
+    eventually("it has written", LONG, || {
+        let logs = workspace.done("logs", json!({ "sequence": sequence }));
+        assert_hidden(&logs.to_string(), values);
+        let entry = &logs["entries"][0];
+        entry["stdout"] == "[REDACTED]\n" && entry["stderr"] == "[REDACTED] [REDACTED]\n"
+    });
+    let stopped = workspace.done("exec", json!({ "stop": sequence }));
+    assert_hidden(&stopped.to_string(), values);
+    assert_eq!(stopped["stdout"], "[REDACTED]\n");
 }
 
 /// Neither its record nor its log tells what a service was started with, or says.

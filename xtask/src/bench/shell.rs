@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use pyro_api::operations::shell_open::ShellOpen;
 use pyro_api::operations::shell_read::{ShellRead, ShellText};
 use pyro_api::operations::shell_write::ShellWrite;
-use pyro_api::values::{MaxChars, SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
+use pyro_api::values::{EnvVars, MaxChars, SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
 use pyro_api::{Caller, Handle};
 
 use super::contender::{Contender, Goal, Turn, Work};
@@ -23,6 +23,7 @@ pub(crate) async fn contender(workspace: &Rc<Workspace>) -> Result<Contender> {
         cols: ShellCols::default(),
         rows: ShellRows::default(),
         secret_env: SecretEnv::default(),
+        env: EnvVars::default(),
     };
     let opened = workspace.engine.handle(open, &Caller::new()).await?;
     let mut echo = Echo {

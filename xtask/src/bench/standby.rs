@@ -49,6 +49,8 @@ impl RunInStandby {
         let run = VmRun {
             environment: ENVIRONMENT.to_owned(),
             command: self.errand.as_typed(),
+            env: Default::default(),
+            cwd: None,
             vcpu_count: VcpuCount::default(),
             mem_mib: MemMib::default(),
             timeout_seconds: TimeoutSeconds::default(),

@@ -11,8 +11,8 @@ use pyro_api::operations::workspace_delete::WorkspaceDelete;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::operations::workspace_reset::WorkspaceReset;
 use pyro_api::values::{
-    AllowNet, BASELINE, CommandLine, IdleSeconds, Labels, MemMib, NetworkPolicy, SecretEnv,
-    Secrets, TimeoutSeconds, VcpuCount, WorkspaceExecResult,
+    AllowNet, BASELINE, CommandLine, EnvVars, IdleSeconds, Labels, MemMib, NetworkPolicy,
+    SecretEnv, Secrets, TimeoutSeconds, VcpuCount, WorkspaceExecResult,
 };
 use pyro_api::{Caller, Handle};
 use pyro_engine::Engine;
@@ -92,13 +92,22 @@ impl Workspace {
     async fn finish(&self, command: CommandLine, limit: Duration) -> Result<WorkspaceExecResult> {
         let exec = WorkspaceExec {
             secret_env: SecretEnv::default(),
+            wait_seconds: None,
+            background: false,
+            stdin: None,
+            stop: None,
+            env: EnvVars::default(),
+            cwd: None,
             workspace_id: self.id.clone(),
             command,
             timeout_seconds: TimeoutSeconds::new(limit.as_secs().into())?,
         };
         let caller = Caller::new().keeping_output(KEPT_OUTPUT);
         let result: WorkspaceExecResult = self.engine.handle(exec, &caller).await?;
-        ensure!(result.exit_code == 0, "the command failed: {result:?}");
+        ensure!(
+            result.exit_code == Some(0),
+            "the command failed: {result:?}"
+        );
         // It would be timed as what it is not.
         ensure!(!result.workspace_started, "the VM did not run any more");
         Ok(result)

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use pyro_wire::agent::Exec;
 use pyro_wire::fault::Fault;
-use pyro_wire::service::{STOP_MS, ServiceEnd, ServicePhase, ServiceStart};
+use pyro_wire::service::{ServiceEnd, ServicePhase, ServiceStart};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::pump::pump;
 use super::ready;
@@ -17,17 +17,11 @@ use super::service::{Service, Wish};
 use crate::agent::Agent;
 use crate::clock::Laps;
 use crate::command::{self, Running};
-use crate::group::Group;
+use crate::ending::end;
 use crate::reaper::Exit;
-
-/// How long a killed process may take to end. One that hangs in the kernel may never.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the last words of ended processes may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// How often we look whether the rest of a group has ended.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// What a service ends of.
 enum Cause {
@@ -150,35 +144,6 @@ async fn until_ready(
         () = sleep(Duration::from_millis(request.ready_timeout_ms)) => Some(Cause::NotReady),
         () = ready => None,
     }
-}
-
-/// Asks a whole group to end, and kills what has not after its time; says how the first process
-/// ended, and whether anything had to be killed.
-async fn end(group: &Group<'_>, exit: &mut oneshot::Receiver<Exit>) -> (Option<Exit>, bool) {
-    let deadline = Instant::now() + Duration::from_millis(STOP_MS);
-    group.signal(libc::SIGTERM);
-    // Stopped processes would not hear it.
-    group.signal(libc::SIGCONT);
-    let ended = timeout_at(deadline, &mut *exit).await;
-    let Ok(ended) = ended else {
-        group.kill();
-        group.kill_rest();
-        return (killed(exit).await, true);
-    };
-    // Those that left the process group have not heard it.
-    group.signal_rest(libc::SIGTERM);
-    while !group.is_empty() {
-        if Instant::now() > deadline {
-            group.kill_rest();
-            return (ended.ok(), true);
-        }
-        sleep(LOOK).await;
-    }
-    (ended.ok(), false)
-}
-
-async fn killed(exit: &mut oneshot::Receiver<Exit>) -> Option<Exit> {
-    timeout(KILL_LIMIT, exit).await.ok().and_then(Result::ok)
 }
 
 async fn read_to_the_end(pumps: [JoinHandle<()>; 2]) {

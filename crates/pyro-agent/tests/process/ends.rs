@@ -49,6 +49,33 @@ async fn a_signal_can_be_sent() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_asked_to_end_ends_with_all_that_it_started() {
+    let agent = Agent::start().await;
+    let line = "sleep 1000 & echo $!; trap 'echo asked; exit 7' TERM; echo ready; wait";
+    let mut running = agent.begin(shell(line)).await;
+    running.started().await;
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"ready\n") {
+        let frame = pyro_wire::frame::read(&mut running.stream).await.unwrap();
+        seen.extend(frame.unwrap().body);
+    }
+    let left: i32 = String::from_utf8_lossy(&seen)
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    running.control(&ExecControl::End).await;
+    let outcome = running.finish().await.unwrap();
+    assert_eq!(
+        (outcome.text().as_str(), outcome.end.exit_code),
+        ("asked\n", 7)
+    );
+    let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), None);
+    assert_eq!(gone, Err(nix::errno::Errno::ESRCH));
+}
+
+#[tokio::test]
 async fn a_signal_overtakes_input_that_nobody_reads() {
     let agent = Agent::start().await;
     let mut request = program(&["sleep", "1000"]);

@@ -3,8 +3,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{plain, push_content};
 use crate::values::{
-    CommandLine, PortWishes, Readiness, ReadinessKind, ReadyIntervalMs, ReadyTimeoutSeconds,
-    SecretEnv, ServiceName, ServiceRecord, ServiceState, StopReason, WORKSPACE_PATH,
+    CommandLine, EnvVars, PortWishes, Readiness, ReadinessKind, ReadyIntervalMs,
+    ReadyTimeoutSeconds, SecretEnv, ServiceName, ServiceRecord, ServiceState, StopReason,
+    WORKSPACE_PATH,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
@@ -16,7 +17,7 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceStart {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// A name for the service: letters, digits, `.`, `_` and `-`
     pub service_name: ServiceName,
@@ -55,6 +56,10 @@ pub struct ServiceStart {
     #[command(flatten)]
     #[serde(default)]
     pub secret_env: SecretEnv,
+    /// Variables for the service, from name to value
+    #[command(flatten)]
+    #[serde(default)]
+    pub env: EnvVars,
     /// Ports of the guest that 127.0.0.1 of this host leads to while the service runs; without
     /// `host_port` any free one. Needs the network policy `egress+published-ports`
     #[command(flatten)]
@@ -163,6 +168,7 @@ impl Operation for ServiceStart {
         self.command.check()?;
         self.readiness()?;
         self.secret_env.check()?;
+        self.env.check(&self.secret_env)?;
         self.published_ports.check()
     }
 }

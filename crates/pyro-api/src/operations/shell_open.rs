@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{SecretEnv, ShellCols, ShellRecord, ShellRows};
+use crate::values::{EnvVars, SecretEnv, ShellCols, ShellRecord, ShellRows};
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile, Report, Text};
 
 /// Open an interactive shell in a workspace
@@ -12,7 +12,7 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile, 
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellOpen {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// The folder to begin in, below `/workspace`
     #[arg(long, default_value = DEFAULT_CWD)]
@@ -31,6 +31,10 @@ pub struct ShellOpen {
     #[command(flatten)]
     #[serde(default)]
     pub secret_env: SecretEnv,
+    /// Variables for the shell, from name to value
+    #[command(flatten)]
+    #[serde(default)]
+    pub env: EnvVars,
 }
 
 const DEFAULT_CWD: &str = crate::values::WORKSPACE_PATH;
@@ -84,6 +88,7 @@ impl Operation for ShellOpen {
     };
 
     fn check(&self) -> Result<(), Error> {
-        self.secret_env.check()
+        self.secret_env.check()?;
+        self.env.check(&self.secret_env)
     }
 }

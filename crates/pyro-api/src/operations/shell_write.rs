@@ -16,7 +16,7 @@ const MOST: usize = 1024 * 1024;
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellWrite {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// The shell's id, or a beginning of it
     pub shell_id: String,

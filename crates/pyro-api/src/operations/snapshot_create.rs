@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotCreate {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// A name that none of its snapshots has: letters, digits, `.`, `_`, `-`; not `baseline`
     pub snapshot_name: SnapshotName,

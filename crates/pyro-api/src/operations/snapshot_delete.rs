@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotDelete {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// Any of its snapshots but `baseline`
     pub snapshot_name: SnapshotName,

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::values::{CommandLine, ExecResult, TimeoutSeconds};
+use crate::values::{CommandLine, EnvVars, ExecResult, SecretEnv, TimeoutSeconds};
 use crate::{Effect, Error, Mcp, Names, Operation, Profile};
 
 /// Run one command in a started VM and delete the VM afterwards
@@ -17,6 +17,14 @@ pub struct VmExec {
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
+    /// Variables for the command, from name to value
+    #[command(flatten)]
+    #[serde(default)]
+    pub env: EnvVars,
+    /// The folder to run in; a relative one is below `/workspace`
+    #[arg(long)]
+    #[serde(default)]
+    pub cwd: Option<String>,
 }
 
 impl Operation for VmExec {
@@ -38,6 +46,7 @@ impl Operation for VmExec {
     };
 
     fn check(&self) -> Result<(), Error> {
-        self.command.check()
+        self.command.check()?;
+        self.env.check(&SecretEnv::default())
     }
 }

@@ -2,8 +2,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    AllowNet, CommandLine, ExecResult, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount,
-    check_allow_net,
+    AllowNet, CommandLine, EnvVars, ExecResult, MemMib, SecretEnv, TimeoutSeconds, TtlSeconds,
+    VcpuCount, check_allow_net,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
@@ -45,6 +45,14 @@ pub struct VmRun {
     #[arg(long, value_name = "WHERE")]
     #[serde(default)]
     pub allow_net: Vec<AllowNet>,
+    /// Variables for the command, from name to value
+    #[command(flatten)]
+    #[serde(default)]
+    pub env: EnvVars,
+    /// The folder to run in; a relative one is below `/workspace`
+    #[arg(long)]
+    #[serde(default)]
+    pub cwd: Option<String>,
 }
 
 impl Operation for VmRun {
@@ -60,13 +68,14 @@ impl Operation for VmRun {
         mcp: Some(
             Mcp::new("vm_run", "Run in a fresh VM", Profile::VmRun, Effect::Adds)
                 .open_world()
-                .only_full(&["allow_net"]),
+                .only_full(&["allow_net", "env", "cwd"]),
         ),
         sdk: Some("run_in_vm"),
     };
 
     fn check(&self) -> Result<(), Error> {
         self.command.check()?;
+        self.env.check(&SecretEnv::default())?;
         check_allow_net(&self.allow_net, self.network)
     }
 }

@@ -12,7 +12,7 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text,
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiskExport {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// Where it goes on this host: a path where nothing is yet
     #[arg(long = "output", value_name = "PATH")]

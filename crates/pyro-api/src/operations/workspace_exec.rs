@@ -1,23 +1,32 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::values::{CommandLine, SecretEnv, TimeoutSeconds, WorkspaceExecResult};
+use crate::values::{
+    CommandLine, EnvVars, SecretEnv, TimeoutSeconds, WaitSeconds, WorkspaceExecResult,
+};
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
+
+/// How much a command can be given to read, in bytes.
+const LONGEST_STDIN: usize = 1024 * 1024;
 
 /// Run a command in a workspace, in `/workspace`
 ///
-/// Each command has its own shell: folders and variables do not carry over, files do. When the
-/// time is over, the command and everything it started are ended and what it printed so far is
-/// returned. Long output comes as its beginning and end; `workspace_logs` has the whole.
+/// Each command has its own shell: folders and variables do not carry over, files do. Long output
+/// comes as its beginning and end; `workspace_logs` has the whole.
+///
+/// For long work raise `timeout_seconds` and give `wait_seconds`: after an answer with `running:
+/// true` the command goes on, and `workspace_logs` follows it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceExec {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
     #[command(flatten)]
+    #[serde(default)]
+    #[schemars(skip_serializing_if = "CommandLine::is_none")]
     pub command: CommandLine,
-    /// Seconds until the command and everything it started are ended
+    /// Seconds until the command and all that it started are ended; what it printed comes back
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
@@ -26,6 +35,30 @@ pub struct WorkspaceExec {
     #[command(flatten)]
     #[serde(default)]
     pub secret_env: SecretEnv,
+    /// Answer after so long at the latest; the command goes on
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub wait_seconds: Option<WaitSeconds>,
+    /// Answer at once; the command goes on
+    #[arg(long)]
+    #[serde(default)]
+    pub background: bool,
+    /// Text for its standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[serde(default)]
+    pub stdin: Option<String>,
+    /// End the running command of this `sequence`; takes no command
+    #[arg(long, value_name = "SEQUENCE")]
+    #[serde(default)]
+    pub stop: Option<u32>,
+    /// Variables, from name to value
+    #[command(flatten)]
+    #[serde(default)]
+    pub env: EnvVars,
+    /// The folder to run in; below `/workspace` if relative
+    #[arg(long)]
+    #[serde(default)]
+    pub cwd: Option<String>,
 }
 
 impl Operation for WorkspaceExec {
@@ -52,7 +85,43 @@ impl Operation for WorkspaceExec {
     };
 
     fn check(&self) -> Result<(), Error> {
+        if let Some(sequence) = self.stop {
+            let other = [
+                ("a command", !self.command.is_none()),
+                ("`background`", self.background),
+                ("`stdin`", self.stdin.is_some()),
+                ("`env`", !self.env.is_empty()),
+                ("`cwd`", self.cwd.is_some()),
+                ("`secret_env`", !self.secret_env.is_empty()),
+            ];
+            return match other.into_iter().find(|(_, given)| *given) {
+                None => Ok(()),
+                Some((what, _)) => Err(Error::invalid(format!(
+                    "`stop` ends command {sequence} and takes no other, but {what} is given"
+                ))
+                .hint("Stop the one first, and run the other then")),
+            };
+        }
         self.command.check()?;
-        self.secret_env.check()
+        if self.background && self.wait_seconds.is_some() {
+            return Err(Error::invalid(
+                "`background` answers at once, so there is nothing for `wait_seconds` to wait for",
+            )
+            .hint("Give one of the two"));
+        }
+        if let Some(text) = &self.stdin
+            && text.len() > LONGEST_STDIN
+        {
+            return Err(Error::invalid(format!(
+                "`stdin` has {} bytes, and a command can be given {LONGEST_STDIN}",
+                text.len()
+            ))
+            .hint(
+                "Write it to a file with `pyro workspace file write` (`workspace_file_write`), and \
+                 have the command read that",
+            ));
+        }
+        self.secret_env.check()?;
+        self.env.check(&self.secret_env)
     }
 }

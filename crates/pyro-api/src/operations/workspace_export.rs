@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceExport {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// What to copy: a path below `/workspace`
     pub path: String,

@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceFileList {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// A path below `/workspace`; a file or link lists itself
     #[arg(default_value = WORKSPACE_PATH)]

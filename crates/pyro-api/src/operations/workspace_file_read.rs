@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceFileRead {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// A path below `/workspace`
     pub path: String,

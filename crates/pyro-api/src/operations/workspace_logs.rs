@@ -1,18 +1,18 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::report::{moment, push_content};
-use crate::values::{ExecutionMode, ReadBytes};
-use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+use crate::report::{moment, plain, push_content};
+use crate::values::{ExecutionMode, ReadBytes, WaitSeconds};
+use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Show the commands that ran in a workspace, with their output
 ///
 /// Without `sequence` the newest commands, each with the beginning of its output. With it one
-/// command, from `offset` on: so the whole of a long output can be read piece by piece.
+/// command, from `offset` on: so long output is read piece by piece, and a running command followed.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceLogs {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// Only this command
     #[arg(long)]
@@ -34,6 +34,14 @@ pub struct WorkspaceLogs {
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<ReadBytes>,
+    /// Where in stderr to begin, if not at `offset`
+    #[arg(long)]
+    #[serde(default)]
+    pub stderr_offset: Option<u64>,
+    /// Wait so long for more output of the command, or its end
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub wait_seconds: Option<WaitSeconds>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -51,7 +59,7 @@ pub struct Logged {
     pub next_skip: Option<u64>,
 }
 
-/// A command that has ended.
+/// A command that has ended, or goes on without whoever started it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct LogEntry {
@@ -59,7 +67,8 @@ pub struct LogEntry {
     pub sequence: u32,
     pub command: String,
     pub cwd: String,
-    pub exit_code: i32,
+    /// Null while it runs.
+    pub exit_code: Option<i32>,
     pub duration_ms: u64,
     pub execution_mode: ExecutionMode,
     pub stdout_file: String,
@@ -81,8 +90,14 @@ pub struct LogEntry {
     pub stderr_truncated: bool,
     /// With what `offset` the rest of what was kept can be read.
     pub next_offset: Option<u64>,
+    /// The same for standard error, where that is another.
+    pub next_stderr_offset: Option<u64>,
     /// How many resets came before it.
     pub reset_count: u32,
+    /// Whether it still runs.
+    pub running: bool,
+    /// Why it ended, where that was neither its own doing nor its time.
+    pub ended_because: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -98,13 +113,35 @@ pub struct LogEvent {
 impl Report for Logged {
     fn report(&self, text: &mut Text) {
         for entry in &self.entries {
+            let state = match entry.exit_code {
+                Some(code) => format!("exit_code={code}"),
+                None => "running=true".to_owned(),
+            };
             text.out(format!(
-                "#{} exit_code={} duration_ms={} cwd={}",
-                entry.sequence, entry.exit_code, entry.duration_ms, entry.cwd
+                "#{} {state} duration_ms={} cwd={}",
+                entry.sequence, entry.duration_ms, entry.cwd
             ));
             text.out(format!("$ {}", entry.command));
             text.content(&entry.stdout);
             push_content(&mut text.err, &entry.stderr);
+            if let Some(why) = &entry.ended_because {
+                text.err(format!(
+                    "[workspace-logs] sequence={} ended: {}",
+                    entry.sequence,
+                    plain(why)
+                ));
+            }
+            if entry.running {
+                text.err(format!(
+                    "[workspace-logs] sequence={} still runs; for more use --sequence {} \
+                     --offset {} --stderr-offset {} --wait-seconds 60",
+                    entry.sequence,
+                    entry.sequence,
+                    entry.next_offset.unwrap_or_default(),
+                    entry.next_stderr_offset.unwrap_or_default(),
+                ));
+                continue;
+            }
             let streams = [
                 (
                     "stdout",
@@ -174,4 +211,14 @@ impl Operation for WorkspaceLogs {
         )),
         sdk: Some("logs_workspace"),
     };
+
+    fn check(&self) -> Result<(), Error> {
+        match (self.wait_seconds, self.sequence) {
+            (Some(_), None) => Err(Error::invalid(
+                "`wait_seconds` waits for one command, and no `sequence` says which",
+            )
+            .hint("`workspace_status` (`pyro workspace status`) lists those that run")),
+            _ => Ok(()),
+        }
+    }
 }

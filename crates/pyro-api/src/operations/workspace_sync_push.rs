@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceSyncPush {
-    /// Its id, a beginning of it, or its name, where no other has the same
+    /// Its id or its name
     pub workspace_id: String,
     /// A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host
     pub source_path: PathBuf,

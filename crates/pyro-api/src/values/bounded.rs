@@ -136,6 +136,10 @@ bounded! {
     TimeoutSeconds, "timeout_seconds", 1..=u32::MAX, default 30
 }
 bounded! {
+    /// How long a call waits for a command that goes on behind it, in seconds.
+    WaitSeconds, "wait_seconds", 0..=u32::MAX, default 0
+}
+bounded! {
     /// How long a one-shot VM lives, in seconds.
     TtlSeconds, "ttl_seconds", 60..=3600, default 600
 }

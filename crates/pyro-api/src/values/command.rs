@@ -27,6 +27,11 @@ pub enum CommandLine {
 }
 
 impl CommandLine {
+    /// Whether nothing was given at all.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Refuses a command of which nothing would run, or that no kernel takes.
     pub fn check(&self) -> Result<(), Error> {
         let empty = match self {
@@ -68,6 +73,13 @@ impl CommandLine {
             1 => Self::Shell(words.remove(0)),
             _ => Self::Program(words),
         }
+    }
+}
+
+/// None.
+impl Default for CommandLine {
+    fn default() -> Self {
+        Self::Program(Vec::new())
     }
 }
 

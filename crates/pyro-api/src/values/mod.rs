@@ -5,6 +5,7 @@ pub mod allow_net;
 pub mod bounded;
 pub mod command;
 pub mod detach_keys;
+pub mod env_vars;
 pub mod environment;
 pub mod exec;
 pub mod label;
@@ -25,10 +26,11 @@ pub use allow_net::{AllowNet, AllowedTo, InvalidAllowNet, check_allow_net};
 pub use bounded::{
     BenchRounds, DiskReadBytes, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib,
     PatchBytes, ReadBytes, ReadyIntervalMs, ReadyTimeoutSeconds, ShellCols, ShellRows,
-    StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs,
+    StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs, WaitSeconds,
 };
 pub use command::CommandLine;
 pub use detach_keys::DetachKeys;
+pub use env_vars::EnvVars;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
@@ -42,7 +44,7 @@ pub use snapshot::{BASELINE, Snapshot, SnapshotKind, SnapshotName};
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{
-    ArtifactType, LastCommand, NetworkPolicy, SecretPublic, SeedMode, WORKSPACE_PATH,
-    WorkspaceListItem, WorkspaceRecord, WorkspaceSeed,
+    ArtifactType, LastCommand, NetworkPolicy, RunningCommand, SecretPublic, SeedMode,
+    WORKSPACE_PATH, WorkspaceListItem, WorkspaceRecord, WorkspaceSeed,
 };
 pub use workspace_exec::WorkspaceExecResult;

@@ -121,6 +121,15 @@ pub struct LastCommand {
     pub execution_mode: ExecutionMode,
 }
 
+/// A command that goes on without whoever started it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct RunningCommand {
+    pub sequence: u32,
+    pub command: String,
+    pub started_at: f64,
+}
+
 /// A workspace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceRecord {
@@ -152,6 +161,9 @@ pub struct WorkspaceRecord {
     /// Commands since the last reset.
     pub command_count: u32,
     pub last_command: Option<LastCommand>,
+    /// Those that go on without whoever started them.
+    #[serde(default)]
+    pub running_commands: Vec<RunningCommand>,
     pub reset_count: u32,
     pub last_reset_at: Option<f64>,
     pub service_count: u32,
@@ -218,6 +230,12 @@ impl WorkspaceRecord {
                 self.running_service_count, self.service_count
             ),
         );
+        for running in &self.running_commands {
+            text.field(
+                "Running command",
+                format!("#{} {}", running.sequence, running.command),
+            );
+        }
         if let Some(last) = &self.last_command {
             text.field(
                 "Last command",

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{ExecutionMode, OutputEncoding};
-use crate::report::{Report, Text};
+use crate::report::{Report, Text, plain};
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct WorkspaceExecResult {
@@ -15,8 +15,8 @@ pub struct WorkspaceExecResult {
     /// Standard output; head and tail with a mark between them when it was too long to keep.
     pub stdout: String,
     pub stderr: String,
-    /// The command's exit status; 128 + N after signal N, 124 after a timeout.
-    pub exit_code: i32,
+    /// The command's exit status; 128 + N after signal N, 124 after a timeout. Null while it runs.
+    pub exit_code: Option<i32>,
     /// Time from the start of the command to its end, in milliseconds.
     pub duration_ms: u64,
     pub execution_mode: ExecutionMode,
@@ -37,6 +37,15 @@ pub struct WorkspaceExecResult {
     pub stderr_encoding: OutputEncoding,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
+    /// Whether the command still runs.
+    pub running: bool,
+    /// Why it ended, where that was neither its own doing nor its time.
+    pub ended_because: Option<String>,
+    /// How to go on with a command that runs.
+    pub next: Option<String>,
+    /// Its end is what the call was for.
+    #[serde(skip)]
+    pub stopped: bool,
 }
 
 impl Report for WorkspaceExecResult {
@@ -48,20 +57,33 @@ impl Report for WorkspaceExecResult {
                 self.duration_ms as f64 / 1000.0
             ));
         }
+        if let Some(why) = &self.ended_because {
+            text.err(format!("[workspace-exec] ended: {}", plain(why)));
+        }
+        let state = match self.exit_code {
+            Some(code) => format!("exit_code={code}"),
+            None => "running=true".to_owned(),
+        };
         text.err(format!(
-            "[workspace-exec] workspace_id={} sequence={} cwd={} execution_mode={} exit_code={} \
+            "[workspace-exec] workspace_id={} sequence={} cwd={} execution_mode={} {state} \
              duration_ms={}",
             self.workspace_id,
             self.sequence,
-            self.cwd,
+            plain(&self.cwd),
             self.execution_mode,
-            self.exit_code,
             self.duration_ms
         ));
+        if let Some(next) = &self.next {
+            text.err(format!("[workspace-exec] {next}"));
+        }
     }
 
     fn exit_code(&self) -> u8 {
+        if self.stopped {
+            return 0;
+        }
         // The agent keeps statuses within a byte; anything else would be its fault, not success.
-        u8::try_from(self.exit_code).unwrap_or(255)
+        self.exit_code
+            .map_or(0, |code| u8::try_from(code).unwrap_or(255))
     }
 }

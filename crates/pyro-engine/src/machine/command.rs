@@ -3,18 +3,19 @@
 use std::io::Read;
 use std::time::Duration;
 
-use pyro_api::values::CommandLine;
-use pyro_api::{Caller, Event, Stream};
+use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
+use pyro_api::{Caller, Error, Event, Stream};
 use pyro_wire::agent::{AgentRequest, Command, Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError, Kind};
-use pyro_wire::{reached, step};
+use pyro_wire::{Bytes, reached, step};
 use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::output::KeptOutput;
+use crate::workspace::paths::RunFolder;
 
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
 /// before it takes the guest for lost.
@@ -46,33 +47,77 @@ pub(crate) struct Finished {
     pub(crate) runs_on: bool,
 }
 
-/// Runs a command over a stream to the agent. `secret_env` names secrets of the guest, each with the
-/// variable that shows it to the command. Dropping the future ends the command.
+/// A command, and how it is to be run.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) command: &'a CommandLine,
+    pub(crate) folder: RunFolder,
+    pub(crate) env: &'a EnvVars,
+    /// Secrets of the guest, each with the variable that shows it to the command.
+    pub(crate) secret_env: &'a [(String, String)],
+    pub(crate) timeout: TimeoutSeconds,
+}
+
+impl<'a> Order<'a> {
+    /// Refuses a folder that there cannot be.
+    pub(crate) fn of(
+        command: &'a CommandLine,
+        cwd: Option<&str>,
+        env: &'a EnvVars,
+        timeout: TimeoutSeconds,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            command,
+            folder: RunFolder::parse(cwd)?,
+            env,
+            secret_env: &[],
+            timeout,
+        })
+    }
+
+    /// As the agent takes it.
+    pub(crate) fn exec(&self, input: bool) -> Exec {
+        Exec {
+            command: asked(self.command),
+            cwd: self.folder.bytes(),
+            env: variables(self.env),
+            secret_env: self.secret_env.to_vec(),
+            timeout_ms: Some(u64::from(self.timeout.get()) * 1000),
+            input,
+            timings: step::is_heard(),
+        }
+    }
+}
+
+/// A command as the agent takes it.
+pub(crate) fn asked(command: &CommandLine) -> Command {
+    match command {
+        CommandLine::Shell(line) => Command::Shell(line.clone().into()),
+        CommandLine::Program(words) => {
+            Command::Program(words.iter().cloned().map(Into::into).collect())
+        }
+    }
+}
+
+/// Variables as the agent takes them.
+pub(crate) fn variables(env: &EnvVars) -> Vec<(Bytes, Bytes)> {
+    let bytes = |text: &str| Bytes::from(text.as_bytes());
+    env.pairs()
+        .map(|(name, value)| (bytes(name), bytes(value)))
+        .collect()
+}
+
+/// Runs a command over a stream to the agent. Dropping the future ends the command.
 pub(crate) async fn run(
     stream: UnixStream,
-    command: &CommandLine,
-    secret_env: &[(String, String)],
-    timeout_seconds: u32,
+    order: &Order<'_>,
     caller: &Caller,
 ) -> Result<Finished, CommandError> {
     let broken = |source| CommandError::Broken { source };
     let (mut from_guest, mut to_guest) = stream.into_split();
     let input = caller.take_input();
-    let time = Duration::from_secs(timeout_seconds.into());
-    let exec = AgentRequest::Exec(Exec {
-        command: match command {
-            CommandLine::Shell(line) => Command::Shell(line.clone().into()),
-            CommandLine::Program(words) => {
-                Command::Program(words.iter().cloned().map(Into::into).collect())
-            }
-        },
-        cwd: None,
-        env: Vec::new(),
-        secret_env: secret_env.to_vec(),
-        timeout_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-        input: input.is_some(),
-        timings: step::is_heard(),
-    });
+    let time = Duration::from_secs(order.timeout.get().into());
+    let exec = AgentRequest::Exec(order.exec(input.is_some()));
     let asked_us = step::now_us();
     frame::write_message(&mut to_guest, &exec)
         .await

@@ -15,7 +15,7 @@ use super::folder::VmFolder;
 use super::{disk, network, now};
 use crate::config::Backend;
 use crate::engine::Engine;
-use crate::error::catalog_failed;
+use crate::error::{catalog_failed, host_io};
 use crate::template::{Kind, Shape, Template};
 
 /// What a new VM is to be.
@@ -255,6 +255,13 @@ pub(crate) fn image_facts(image: &Image, mounted: Option<&Template>) -> Vec<(Str
         .chain(mounted.map(|template| (TEMPLATE, template.name())))
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
+}
+
+/// A number that nothing else has: 52 bits, which every JSON reader keeps apart.
+pub(crate) fn random_number() -> Result<u64, Error> {
+    let hex = random_hex(7)
+        .map_err(|error| host_io("This host's random source cannot be read", &error))?;
+    Ok(u64::from_str_radix(&hex, 16).unwrap_or_default() >> 4)
 }
 
 /// Random bytes of the host, as lower-case hex digits.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::socket::{UnixAddr, getpeername};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError};
+use pyro_wire::jobs::{JobControl, JobStart, JobState, JobWait};
 use pyro_wire::launch::DiskLayer;
 use pyro_wire::shim::{
     CONTROL_SOCKET, HandOut, Publish, Published, ShimReply, ShimRequest, Status, Stop,
@@ -20,6 +21,10 @@ use super::folder::VmFolder;
 
 /// How long a shim may take to answer anything but a stop.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long the guest may take to start a command, and to end one.
+const JOB_START: Duration = Duration::from_secs(40);
+const JOB_STOP: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
@@ -113,6 +118,57 @@ pub(crate) async fn publish(
 /// Gives up the ports of a service.
 pub(crate) async fn unpublish(folder: &VmFolder, instance: u64) -> Result<(), LinkError> {
     done(folder, &ShimRequest::Unpublish { instance }).await
+}
+
+/// Has the shim start a command of its own, for as long as the connection is there or until it is
+/// let go.
+pub(crate) async fn job_start(
+    folder: &VmFolder,
+    request: JobStart,
+) -> Result<UnixStream, LinkError> {
+    let request = ShimRequest::JobStart(request);
+    match ask(folder, &request, JOB_START).await? {
+        (stream, ShimReply::Done) => Ok(stream),
+        _ => Err(LinkError::Confused),
+    }
+}
+
+/// Lets the shim have a command for good.
+pub(crate) async fn job_let_go(mut held: UnixStream) -> Result<(), LinkError> {
+    let broken = |source| LinkError::Broken { source };
+    let exchange = async {
+        frame::write_message(&mut held, &JobControl::LetGo).await?;
+        frame::read_message(&mut held).await
+    };
+    match timeout(ANSWER, exchange).await {
+        Ok(Ok(ShimReply::Done)) => Ok(()),
+        Ok(Ok(_)) => Err(LinkError::Confused),
+        Ok(Err(source)) => Err(broken(source)),
+        Err(_) => Err(LinkError::Silent),
+    }
+}
+
+/// Waits for news of a command that is the shim's.
+pub(crate) async fn job_wait(folder: &VmFolder, request: JobWait) -> Result<JobState, LinkError> {
+    let patience = Duration::from_millis(request.patience_ms).saturating_add(ANSWER);
+    match ask(folder, &ShimRequest::JobWait(request), patience)
+        .await?
+        .1
+    {
+        ShimReply::Job(state) => Ok(*state),
+        _ => Err(LinkError::Confused),
+    }
+}
+
+/// Ends a command that is the shim's, and waits for that.
+pub(crate) async fn job_stop(folder: &VmFolder, job: u64) -> Result<JobState, LinkError> {
+    match ask(folder, &ShimRequest::JobStop { job }, JOB_STOP)
+        .await?
+        .1
+    {
+        ShimReply::Job(state) => Ok(*state),
+        _ => Err(LinkError::Confused),
+    }
 }
 
 async fn done(folder: &VmFolder, request: &ShimRequest) -> Result<(), LinkError> {

@@ -1,11 +1,11 @@
 //! A command in a started VM, after which the VM is deleted, whatever happened.
 
-use pyro_api::values::{CommandLine, DeleteReason, ExecResult, TimeoutSeconds, VmRecord};
+use pyro_api::values::{DeleteReason, ExecResult, VmRecord};
 use pyro_api::{Caller, Error};
 
 use pyro_wire::reached;
 
-use super::command::{self, CommandError};
+use super::command::{self, CommandError, Order};
 use super::link;
 use super::start::cancelled;
 use crate::answers;
@@ -55,11 +55,10 @@ impl Engine {
     pub(crate) async fn exec_and_end(
         &self,
         record: &VmRecord,
-        command: &CommandLine,
-        timeout: TimeoutSeconds,
+        order: &Order<'_>,
         caller: &Caller,
     ) -> Result<ExecResult, Error> {
-        let finished = self.exec(record, command, timeout, caller).await;
+        let finished = self.exec(record, order, caller).await;
         let cleanup = match &finished {
             Ok(_) => DeleteReason::PostExecCleanup,
             Err(_) => DeleteReason::RunVmErrorCleanup,
@@ -74,7 +73,7 @@ impl Engine {
             vm_id: record.vm_id.clone(),
             environment: record.environment.clone(),
             environment_version: record.environment_version.clone(),
-            command: answers::words(caller, command.to_string()),
+            command: answers::words(caller, order.command.to_string()),
             stdout: stdout.text,
             stderr: stderr.text,
             exit_code: finished.end.exit_code,
@@ -101,8 +100,7 @@ impl Engine {
     async fn exec(
         &self,
         record: &VmRecord,
-        command: &CommandLine,
-        timeout: TimeoutSeconds,
+        order: &Order<'_>,
         caller: &Caller,
     ) -> Result<command::Finished, Error> {
         let vm_id = &record.vm_id;
@@ -111,7 +109,7 @@ impl Engine {
             Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
         };
         reached!("line to the agent open");
-        match command::run(stream, command, &[], timeout.get(), caller).await {
+        match command::run(stream, order, caller).await {
             Ok(finished) => Ok(finished),
             Err(CommandError::CallerGone) => Err(cancelled()),
             Err(CommandError::Refused { fault }) => Err(command_refused(vm_id, fault)),

@@ -41,6 +41,14 @@ impl KeptOutput {
         self.tail.extend(rest);
     }
 
+    /// So much was written that is not here to be kept.
+    pub(crate) fn pass_over(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.total += bytes;
+            self.tail.clear();
+        }
+    }
+
     pub(crate) fn into_text(self) -> KeptText {
         let left_out = self.total - (self.head.len() + self.tail.len()) as u64;
         let tail: Vec<u8> = self.tail.into();
@@ -77,7 +85,7 @@ fn decode(bytes: &[u8]) -> (String, bool) {
     }
 }
 
-fn without_partial_end(bytes: &[u8]) -> &[u8] {
+pub(crate) fn without_partial_end(bytes: &[u8]) -> &[u8] {
     match std::str::from_utf8(bytes) {
         // `error_len` is absent when the bytes end in the middle of a character.
         Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
@@ -126,6 +134,17 @@ mod tests {
         let binary = kept(64, &[b"ok \xff"]);
         assert_eq!(binary.encoding, OutputEncoding::Utf8Replaced);
         assert_eq!(binary.text, "ok \u{fffd}");
+    }
+
+    #[test]
+    fn what_is_passed_over_is_a_gap() {
+        let mut output = KeptOutput::new(8);
+        output.push(b"abcdefg");
+        output.pass_over(100);
+        output.push(b"yz");
+        let text = output.into_text();
+        assert_eq!(text.text, "abcd\n[… 103 bytes left out …]\nyz");
+        assert_eq!((text.bytes, text.truncated), (109, true));
     }
 
     #[test]

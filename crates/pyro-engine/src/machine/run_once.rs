@@ -4,6 +4,7 @@ use pyro_api::operations::vm_run::VmRun;
 use pyro_api::values::{DeleteReason, ExecResult};
 use pyro_api::{Caller, Error, Event};
 
+use super::command::Order;
 use super::create::Wanted;
 use super::one_shot::Abandoned;
 use super::start::cancelled;
@@ -25,6 +26,12 @@ impl Engine {
                 })
                 .map_err(|_| cancelled())
         };
+        let order = Order::of(
+            &run.command,
+            run.cwd.as_deref(),
+            &run.env,
+            run.timeout_seconds,
+        )?;
         phase("create", "environment", &run.environment)?;
         let wanted = Wanted {
             environment: &run.environment,
@@ -41,9 +48,7 @@ impl Engine {
             let _filled = LookLater(self);
             let abandoned = Abandoned::guard(self, &record.vm_id);
             phase("execute", "vm_id", &record.vm_id)?;
-            let result = self
-                .exec_and_end(&record, &run.command, run.timeout_seconds, caller)
-                .await;
+            let result = self.exec_and_end(&record, &order, caller).await;
             abandoned.disarm();
             return result;
         }
@@ -63,9 +68,7 @@ impl Engine {
             }
         };
         phase("execute", "vm_id", &vm_id)?;
-        let result = self
-            .exec_and_end(&record, &run.command, run.timeout_seconds, caller)
-            .await;
+        let result = self.exec_and_end(&record, &order, caller).await;
         abandoned.disarm();
         // It found none that waited; perhaps one can be made now.
         self.standbys().look();

@@ -86,6 +86,8 @@ async fn run(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<ExecResu
     let run = VmRun {
         environment: bench.environment.clone(),
         command: bench.line(),
+        env: Default::default(),
+        cwd: None,
         vcpu_count: VcpuCount::default(),
         mem_mib: MemMib::default(),
         timeout_seconds: TimeoutSeconds::default(),
@@ -116,6 +118,8 @@ async fn in_running(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<f
     let exec = VmExec {
         vm_id,
         command: bench.line(),
+        env: Default::default(),
+        cwd: None,
         timeout_seconds: TimeoutSeconds::default(),
     };
     Ok(timed(engine.handle(exec, caller)).await?.0)

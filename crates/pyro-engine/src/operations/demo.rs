@@ -19,6 +19,8 @@ impl Handle<Demo> for Engine {
         let run = VmRun {
             environment: "debian:12".to_owned(),
             command: command.to_owned().into(),
+            env: Default::default(),
+            cwd: None,
             vcpu_count: Default::default(),
             mem_mib: Default::default(),
             timeout_seconds: Default::default(),

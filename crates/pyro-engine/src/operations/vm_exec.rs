@@ -3,11 +3,18 @@ use pyro_api::values::{ExecResult, VmState};
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
+use crate::machine::command::Order;
 use crate::machine::one_shot::Abandoned;
 
 impl Handle<VmExec> for Engine {
     async fn handle(&self, exec: VmExec, caller: &Caller) -> Result<ExecResult, Error> {
         exec.check()?;
+        let order = Order::of(
+            &exec.command,
+            exec.cwd.as_deref(),
+            &exec.env,
+            exec.timeout_seconds,
+        )?;
         let record = self.vm(&exec.vm_id).await?.record;
         if record.state != VmState::Started {
             return Err(crate::error::wrong_state(
@@ -17,9 +24,7 @@ impl Handle<VmExec> for Engine {
             ));
         }
         let abandoned = Abandoned::guard(self, &record.vm_id);
-        let result = self
-            .exec_and_end(&record, &exec.command, exec.timeout_seconds, caller)
-            .await;
+        let result = self.exec_and_end(&record, &order, caller).await;
         abandoned.disarm();
         result
     }

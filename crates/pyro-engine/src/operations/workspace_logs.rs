@@ -1,12 +1,18 @@
+use std::time::{Duration, Instant};
+
 use pyro_api::operations::workspace_logs::{LogEntry, LogEvent, Logged, WorkspaceLogs};
 use pyro_api::values::ReadBytes;
-use pyro_api::{Caller, Error, Handle, Stream};
+use pyro_api::{Caller, Error, Handle, Operation, Stream};
 
 use crate::Engine;
 use crate::answers::{self, Room};
 use crate::error::host_io;
-use crate::store::Command;
+use crate::machine::now;
+use crate::machine::output::without_partial_end;
+use crate::store::{Command, StoredWorkspace};
+use crate::workspace::errors::unknown_command;
 use crate::workspace::folder::{WorkspaceFolder, output_name};
+use crate::workspace::jobs::follow::{self, Stand};
 use crate::workspace::log_files;
 
 /// How much of each stream is shown when one command is asked for, and when many are.
@@ -16,11 +22,14 @@ const OF_MANY: u32 = 4096;
 
 impl Handle<WorkspaceLogs> for Engine {
     async fn handle(&self, asked: WorkspaceLogs, caller: &Caller) -> Result<Logged, Error> {
-        let id = self
-            .find_workspace(&asked.workspace_id)?
-            .record
-            .workspace_id;
+        asked.check()?;
+        let stored = self.find_workspace(&asked.workspace_id)?;
+        let id = stored.record.workspace_id.clone();
         let folder = self.workspace_folder(&id);
+        if self.wait_for_news(&stored, &asked, caller).await? {
+            // It may have ended.
+            self.reload_workspace(&id)?;
+        }
         let mut commands = self.store()?.commands(&id)?;
         let total = commands.len();
         let mut events = self.store()?.events(&id)?;
@@ -29,11 +38,7 @@ impl Handle<WorkspaceLogs> for Engine {
             commands.retain(|command| command.sequence == sequence);
             commands.drain(..commands.len().saturating_sub(1));
             if commands.is_empty() {
-                return Err(
-                    Error::invalid(format!("Workspace `{id}` has no command {sequence}"))
-                        .because(format!("{total} commands have ended in it"))
-                        .hint("Leave `sequence` out to see them all"),
-                );
+                return Err(unknown_command(&id, sequence, total));
             }
             if caller.is_model() {
                 events.clear();
@@ -49,6 +54,34 @@ impl Handle<WorkspaceLogs> for Engine {
             next_skip: part.next_skip,
             workspace_id: id,
         })
+    }
+}
+
+impl Engine {
+    /// Waits for a command that runs, as long as was asked; says whether there was one.
+    async fn wait_for_news(
+        &self,
+        stored: &StoredWorkspace,
+        asked: &WorkspaceLogs,
+        caller: &Caller,
+    ) -> Result<bool, Error> {
+        let (Some(sequence), Some(wait)) = (asked.sequence, asked.wait_seconds) else {
+            return Ok(false);
+        };
+        let Some(job) = stored.jobs.iter().rfind(|job| job.sequence == sequence) else {
+            return Ok(false);
+        };
+        let until = Instant::now() + Duration::from_secs(wait.get().into());
+        let until = caller.answer_by().map_or(until, |by| by.min(until));
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let seen = [asked.offset, asked.stderr_offset.unwrap_or(asked.offset)];
+        // Behind what is kept there is nothing to see.
+        let seen = seen.map(|at| if at >= log_files::CAP { u64::MAX } else { at });
+        let vm = folder.vm(job.generation);
+        if let Stand::Lost = follow::wait(&vm, &folder, job.job, seen, Some(until)).await {
+            self.end_job(stored, job, None)?;
+        }
+        Ok(true)
     }
 }
 
@@ -110,7 +143,7 @@ fn part(
                 continue;
             }
             Happened::Command(command) => {
-                let mut entry = entry(folder, *command, asked.offset, each.into())?;
+                let mut entry = entry(folder, *command, asked, each.into())?;
                 entry.command = match asked.sequence {
                     Some(_) => answers::at_most(caller, entry.command, each as usize),
                     None => answers::words_of_many(caller, entry.command),
@@ -142,40 +175,69 @@ fn part(
 fn entry(
     folder: &WorkspaceFolder,
     command: Command,
-    offset: u64,
+    asked: &WorkspaceLogs,
     length: u64,
 ) -> Result<LogEntry, Error> {
-    let read = |stream| {
-        let path = folder.output(command.reset_count, command.sequence, stream);
-        log_files::read(&path, offset, length)
-            .map_err(|error| host_io("The output of a command could not be read", &error))
+    let offset = asked.offset;
+    let stderr_offset = asked.stderr_offset.unwrap_or(offset);
+    // Whoever goes on from where a stream ended for now has a place in each.
+    let by_stream = command.running || asked.stderr_offset.is_some();
+    let read = |stream, offset| {
+        let path = folder.output_of(&command, stream);
+        let (mut bytes, kept) = log_files::read(&path, offset, length)
+            .map_err(|error| host_io("The output of a command could not be read", &error))?;
+        let whole = without_partial_end(&bytes).len();
+        // A character that is cut comes with the next part, unless there is nothing else of it.
+        if by_stream && whole > 0 && (command.running || bytes.len() as u64 == length) {
+            bytes.truncate(whole);
+        }
+        Ok::<_, Error>((bytes, kept))
     };
-    let (stdout, stdout_kept_bytes) = read(Stream::Stdout)?;
-    let (stderr, stderr_kept_bytes) = read(Stream::Stderr)?;
-    let end = offset.saturating_add(length);
-    let next_offset = (end < stdout_kept_bytes.max(stderr_kept_bytes)).then_some(end);
-    let more = |shown: &[u8], bytes: u64| offset.saturating_add(shown.len() as u64) < bytes;
+    let (stdout, stdout_kept_bytes) = read(Stream::Stdout, offset)?;
+    let (stderr, stderr_kept_bytes) = read(Stream::Stderr, stderr_offset)?;
+    let after = |offset: u64, shown: &[u8]| offset.saturating_add(shown.len() as u64);
+    let ends = [after(offset, &stdout), after(stderr_offset, &stderr)];
+    let (next_offset, next_stderr_offset) = if by_stream {
+        let rest = ends[0] < stdout_kept_bytes || ends[1] < stderr_kept_bytes;
+        let next = |end| (command.running || rest).then_some(end);
+        (next(ends[0]), next(ends[1]))
+    } else {
+        let end = offset.saturating_add(length);
+        let rest = end < stdout_kept_bytes.max(stderr_kept_bytes);
+        (rest.then_some(end), None)
+    };
+    let [stdout_bytes, stderr_bytes] = match command.running {
+        true => [stdout_kept_bytes, stderr_kept_bytes],
+        false => [command.stdout_bytes, command.stderr_bytes],
+    };
+    let duration_ms = match command.running {
+        true => ((now() - command.recorded_at).max(0.0) * 1000.0) as u64,
+        false => command.duration_ms,
+    };
     Ok(LogEntry {
         sequence: command.sequence,
         cwd: command.cwd,
-        exit_code: command.exit_code,
-        duration_ms: command.duration_ms,
+        exit_code: (!command.running).then_some(command.exit_code),
+        duration_ms,
         execution_mode: command.execution_mode,
         stdout_file: output_name(command.sequence, Stream::Stdout),
         stderr_file: output_name(command.sequence, Stream::Stderr),
         recorded_at: command.recorded_at,
-        stdout_truncated: more(&stdout, command.stdout_bytes),
-        stderr_truncated: more(&stderr, command.stderr_bytes),
+        stdout_truncated: ends[0] < stdout_bytes,
+        stderr_truncated: ends[1] < stderr_bytes,
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
         timed_out: command.timed_out,
         signal: command.signal,
-        stdout_bytes: command.stdout_bytes,
-        stderr_bytes: command.stderr_bytes,
+        stdout_bytes,
+        stderr_bytes,
         stdout_kept_bytes,
         stderr_kept_bytes,
         next_offset,
+        next_stderr_offset,
         reset_count: command.reset_count,
+        running: command.running,
+        ended_because: command.ended_because,
         command: command.command,
     })
 }

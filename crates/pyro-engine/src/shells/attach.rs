@@ -10,7 +10,7 @@
 
 use pyro_api::operations::shell_attach::{ShellAttach, ShellLeft};
 use pyro_api::operations::shell_open::ShellOpen;
-use pyro_api::values::{SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
+use pyro_api::values::{EnvVars, SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
 use pyro_api::{Caller, Error, Heard, TakenTerminal};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::shells::{
@@ -61,6 +61,7 @@ impl Engine {
                     cols: ShellCols::default(),
                     rows: ShellRows::default(),
                     secret_env: SecretEnv::default(),
+                    env: EnvVars::default(),
                 };
                 let (_, shell, _) = self.open_shell(&open, caller).await?;
                 (shell.id, true)

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::errors::only_in_guests;
 use super::talk::{About, nonsense};
 use crate::engine::Engine;
+use crate::machine::command::variables;
 use crate::machine::create::random_hex;
 use crate::store::StoredWorkspace;
 use crate::workspace::connect::Connected;
@@ -59,7 +60,7 @@ impl Engine {
                 cols: side(asked.cols.get()),
                 rows: side(asked.rows.get()),
             },
-            env: Vec::new(),
+            env: variables(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
         });
         let about = About { shell: &id, doing };

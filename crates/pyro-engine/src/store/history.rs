@@ -2,7 +2,7 @@
 
 use pyro_api::operations::workspace_logs::LogEvent;
 use pyro_api::values::{ExecutionMode, LastCommand};
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::json::Json;
 use super::workspaces::{StoredWorkspace, change_in};
 use super::{Store, StoreError};
 
-/// A command that has ended. Its output lies in files named after its numbers.
+/// A command. Its output lies in files named after its numbers, or after its job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Command {
     /// How many resets came before it.
@@ -27,6 +27,42 @@ pub(crate) struct Command {
     pub(crate) recorded_at: f64,
     pub(crate) stdout_bytes: u64,
     pub(crate) stderr_bytes: u64,
+    /// What its shim knew it by, where that was its caller.
+    #[serde(default)]
+    pub(crate) job: Option<u64>,
+    /// It goes on, and how it ends is still to be written here. It was recorded when it began.
+    #[serde(default)]
+    pub(crate) running: bool,
+    /// Why it ended, where that was neither its own doing nor its time.
+    #[serde(default)]
+    pub(crate) ended_because: Option<String>,
+}
+
+impl Command {
+    pub(super) fn as_last(&self) -> LastCommand {
+        LastCommand {
+            sequence: self.sequence,
+            command: self.command.clone(),
+            cwd: self.cwd.clone(),
+            exit_code: self.exit_code,
+            duration_ms: self.duration_ms,
+            execution_mode: self.execution_mode,
+        }
+    }
+}
+
+/// The number of the next command that ran after so many resets.
+pub(super) fn next_sequence(
+    transaction: &Transaction<'_>,
+    id: &str,
+    reset_count: u32,
+) -> rusqlite::Result<u32> {
+    transaction.query_row(
+        "SELECT coalesce(max(sequence), 0) + 1 FROM commands
+         WHERE workspace_id = ?1 AND reset_count = ?2",
+        params![id, reset_count],
+        |row| row.get(0),
+    )
 }
 
 impl Store {
@@ -39,26 +75,14 @@ impl Store {
         change: impl FnOnce(&mut StoredWorkspace),
     ) -> Result<Option<Command>, StoreError> {
         self.write(|transaction| {
-            command.sequence = transaction.query_row(
-                "SELECT coalesce(max(sequence), 0) + 1 FROM commands
-                 WHERE workspace_id = ?1 AND reset_count = ?2",
-                params![id, command.reset_count],
-                |row| row.get(0),
-            )?;
+            command.sequence = next_sequence(transaction, id, command.reset_count)?;
             let changed = change_in(transaction, id, |workspace| {
                 change(workspace);
                 let record = &mut workspace.record;
                 // A command that a reset overtook belongs to the time before.
                 if command.reset_count == record.reset_count {
                     record.command_count = command.sequence;
-                    record.last_command = Some(LastCommand {
-                        sequence: command.sequence,
-                        command: command.command.clone(),
-                        cwd: command.cwd.clone(),
-                        exit_code: command.exit_code,
-                        duration_ms: command.duration_ms,
-                        execution_mode: command.execution_mode,
-                    });
+                    record.last_command = Some(command.as_last());
                 }
             })?;
             if changed.is_none() {

@@ -5,6 +5,7 @@
 //! records that say otherwise.
 
 mod history;
+mod jobs;
 mod json;
 mod services;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod vms;
 mod workspaces;
 
 pub(crate) use history::Command;
+pub(crate) use jobs::StoredJob;
 pub(crate) use services::{KeptLog, StoredService};
 pub(crate) use vms::{Admission, StoredVm};
 pub(crate) use workspaces::{StoredSnapshot, StoredWorkspace};

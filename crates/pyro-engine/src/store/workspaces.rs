@@ -6,6 +6,7 @@ use pyro_api::values::{VmState, WorkspaceRecord};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
+use super::jobs::StoredJob;
 use super::json::Json;
 use super::services::StoredService;
 use super::{Store, StoreError};
@@ -28,6 +29,9 @@ pub(crate) struct StoredWorkspace {
     /// By name.
     #[serde(default)]
     pub(crate) services: BTreeMap<String, StoredService>,
+    /// Commands that go on without whoever started them, oldest first.
+    #[serde(default)]
+    pub(crate) jobs: Vec<StoredJob>,
     /// Its named snapshots, oldest first.
     #[serde(default)]
     pub(crate) snapshots: Vec<StoredSnapshot>,

@@ -91,6 +91,7 @@ impl Engine {
             layers: Vec::new(),
             baseline_layers: 0,
             services: BTreeMap::new(),
+            jobs: Vec::new(),
             template: mounted.as_ref().map(|template| template.name()),
             snapshots: Vec::new(),
         };
@@ -417,6 +418,7 @@ fn new_record(
         secrets: Vec::new(),
         command_count: 0,
         last_command: None,
+        running_commands: Vec::new(),
         reset_count: 0,
         last_reset_at: None,
         service_count: 0,

@@ -46,6 +46,13 @@ pub(crate) fn link_broken(id: &str, doing: &str, error: &LinkError) -> Error {
     .hint(START_AGAIN)
 }
 
+/// Of a history with so many commands.
+pub(crate) fn unknown_command(id: &str, sequence: u32, total: usize) -> Error {
+    Error::invalid(format!("Workspace `{id}` has no command {sequence}"))
+        .because(format!("{total} commands are in its history"))
+        .hint("`pyro workspace logs` (`workspace_logs`) without `sequence` shows them all")
+}
+
 impl Engine {
     /// The VM of a workspace went away under a request; perhaps with the workspace.
     pub(crate) fn went_away(&self, id: &str, doing: &str, ended: Option<Ended>) -> Error {

@@ -1,26 +1,82 @@
 //! A command in a workspace, and its place in the history.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyro_api::operations::workspace_exec::WorkspaceExec;
-use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult};
+use pyro_api::values::WorkspaceExecResult;
 use pyro_api::{Caller, Error, Event};
-use pyro_wire::fault::FaultCode;
+use pyro_wire::fault::{Fault, FaultCode};
 
 use super::connect::Connected;
 use super::errors::{refused, unknown};
 use super::find::last_words;
-use super::interrupted::Unfinished;
+use super::interrupted::{Unfinished, Written};
 use super::lock::Hold;
 use super::log_files::Recorder;
+use super::secrets::unspoken::Unspoken;
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::host_io;
-use crate::machine::command::{self, CommandError};
+use crate::machine::command::{self, CommandError, Order};
+use crate::machine::output::KeptText;
 use crate::machine::start::cancelled;
 use crate::machine::{end, now};
-use crate::store::Command;
+use crate::store::{Command, StoredWorkspace};
+
+/// Completes "could not be reached to …".
+pub(super) const DOING: &str = "run the command to its end";
+
+/// What a call takes beyond its command: a command whose own time ends so much before an answer is due
+/// needs nobody to go on with it.
+const AROUND_THE_COMMAND: Duration = Duration::from_secs(2);
+
+/// A command that is about to be started.
+pub(super) struct Begun<'a> {
+    pub(super) stored: StoredWorkspace,
+    /// Whether the VM had to be started.
+    pub(super) started: bool,
+    pub(super) order: Order<'a>,
+    pub(super) stdin: Option<&'a str>,
+    pub(super) unspoken: Unspoken,
+    /// As far as its place in the history is known.
+    pub(super) entry: Command,
+    pub(super) caller: &'a Caller,
+}
+
+/// Whose command it is.
+enum Manner {
+    /// The caller's, to its end.
+    Callers,
+    /// The caller's; from this moment on that of the VM's supervisor.
+    CallersUntil(Instant),
+    /// The supervisor's; the caller waits for it until this moment.
+    Supervisors(Instant),
+}
+
+impl Manner {
+    fn of(asked: &WorkspaceExec, caller: &Caller) -> Self {
+        let now = Instant::now();
+        let wait = match asked.background {
+            true => Some(0),
+            false => asked.wait_seconds.map(|wait| wait.get()),
+        };
+        match (wait, caller.answer_by()) {
+            (Some(wait), by) => {
+                let until = now + Duration::from_secs(wait.into());
+                Self::Supervisors(by.map_or(until, |by| by.min(until)))
+            }
+            (None, Some(by)) => {
+                let time = Duration::from_secs(asked.timeout_seconds.get().into());
+                match time + AROUND_THE_COMMAND > by.saturating_duration_since(now) {
+                    true => Self::CallersUntil(by),
+                    false => Self::Callers,
+                }
+            }
+            (None, None) => Self::Callers,
+        }
+    }
+}
 
 impl Engine {
     /// Ends a command with its VM, as the guest does not end it. The next use starts the workspace
@@ -39,34 +95,34 @@ impl Engine {
         asked: &WorkspaceExec,
         caller: &Caller,
     ) -> Result<WorkspaceExecResult, Error> {
-        let doing = "run the command to its end";
-        if !asked.secret_env.is_empty() {
-            // Not worth starting a VM for.
-            self.check_secret_env(
-                &self.find_workspace(&asked.workspace_id)?,
-                &asked.secret_env,
-            )?;
+        if let Some(sequence) = asked.stop {
+            return self
+                .stop_command(&asked.workspace_id, sequence, caller)
+                .await;
         }
+        // Not worth starting a VM for what is refused.
+        let found = self.find_workspace(&asked.workspace_id)?;
+        self.check_secret_env(&found, &asked.secret_env)?;
+        let order = Order::of(
+            &asked.command,
+            asked.cwd.as_deref(),
+            &asked.env,
+            asked.timeout_seconds,
+        );
+        let mut order = order.map_err(|error| self.unspoken_error(&found, error))?;
+        order.secret_env = asked.secret_env.pairs();
         let Connected {
             stored,
             stream,
             started,
-        } = self.connect(&asked.workspace_id, doing, caller).await?;
-        let record = &stored.record;
-        let id = &record.workspace_id;
-        let folder = self.workspace_folder(id);
+        } = self.connect(&asked.workspace_id, DOING, caller).await?;
         let unspoken = self.unspoken(&stored)?;
-        let recorder = Recorder::new(&folder, caller.clone())
-            .map(Arc::new)
-            .map_err(|error| host_io("The output could not be kept", &error))?;
-        let listening = caller.clone().with_events(recorder.clone());
-        let seconds = asked.timeout_seconds.get();
-        let secret_env = asked.secret_env.pairs();
-        let mut entry = Command {
+        let record = &stored.record;
+        let entry = Command {
             reset_count: record.reset_count,
             sequence: 0,
             command: unspoken.clean_command(&asked.command),
-            cwd: WORKSPACE_PATH.to_owned(),
+            cwd: unspoken.clean(order.folder.absolute()),
             exit_code: 0,
             signal: None,
             timed_out: false,
@@ -75,16 +131,51 @@ impl Engine {
             recorded_at: 0.0,
             stdout_bytes: 0,
             stderr_bytes: 0,
+            job: None,
+            running: false,
+            ended_because: None,
         };
+        let begun = Begun {
+            stored,
+            started,
+            order,
+            stdin: asked.stdin.as_deref(),
+            unspoken,
+            entry,
+            caller,
+        };
+        match Manner::of(asked, caller) {
+            Manner::Callers => self.exec_to_its_end(begun, stream).await,
+            Manner::Supervisors(until) => self.exec_as_job(begun, until).await,
+            Manner::CallersUntil(until) => self.exec_until(begun, stream, until).await,
+        }
+    }
+
+    pub(super) async fn exec_to_its_end(
+        &self,
+        begun: Begun<'_>,
+        stream: tokio::net::UnixStream,
+    ) -> Result<WorkspaceExecResult, Error> {
+        let Begun { stored, caller, .. } = &begun;
+        let id = &stored.record.workspace_id;
+        let folder = self.workspace_folder(id);
+        let recorder = Recorder::new(&folder, (*caller).clone())
+            .map(Arc::new)
+            .map_err(|error| host_io("The output could not be kept", &error))?;
+        let mut listening = (*caller).clone().with_events(recorder.clone());
+        if let Some(text) = begun.stdin {
+            listening = listening.with_input(Box::new(std::io::Cursor::new(text.to_owned())));
+        }
+        let mut entry = begun.entry.clone();
         let mut unfinished = Unfinished {
             store: Arc::clone(self.store()?),
             folder: folder.clone(),
             workspace_id: id.clone(),
-            recorder: Arc::clone(&recorder),
+            written: Written::Recorded(Arc::clone(&recorder)),
             started: Instant::now(),
             command: Some(entry.clone()),
         };
-        let run = command::run(stream, &asked.command, secret_env, seconds, &listening).await;
+        let run = command::run(stream, &begun.order, &listening).await;
         if matches!(run, Ok(_) | Err(CommandError::Refused { .. })) {
             unfinished.over();
         }
@@ -93,66 +184,104 @@ impl Engine {
             Err(CommandError::CallerGone) => return Err(cancelled()),
             // One that shuts down starts no more commands; why, it says elsewhere.
             Err(CommandError::Refused { fault }) if fault.code != FaultCode::Over => {
-                let what = format!("The command could not be started in workspace `{id}`");
-                return Err(unspoken.clean_error(refused(what, fault)));
+                return Err(begun.not_started(fault));
             }
             Err(
                 CommandError::VmGone | CommandError::Broken { .. } | CommandError::Refused { .. },
             ) => {
-                let vm = self.vm_of(&stored);
-                // It may still be writing down why.
-                let _ = end::wait_until_gone(&vm, end::GOING).await;
-                let told = self.went_away(id, doing, last_words(&vm));
-                return Err(match unfinished.put_down() {
-                    true => with_its_output(told),
-                    false => told,
-                });
+                return Err(self.went_away_under(stored, &mut unfinished).await);
             }
         };
 
-        let (stdout, stderr) = (finished.stdout.into_text(), finished.stderr.into_text());
+        let texts = [finished.stdout, finished.stderr].map(|kept| kept.into_text());
         entry.exit_code = finished.end.exit_code;
         entry.signal = finished.end.signal;
         entry.timed_out = finished.end.timed_out;
         entry.duration_ms = finished.end.duration_ms;
         entry.recorded_at = now();
-        entry.stdout_bytes = stdout.bytes;
-        entry.stderr_bytes = stderr.bytes;
-        let kept = self
-            .store()?
-            .record_command(id, entry, |stored| stored.record.last_activity_at = now())?
-            .ok_or_else(|| unknown(id).because("it was deleted while the command ran"))?;
+        [entry.stdout_bytes, entry.stderr_bytes] = texts.each_ref().map(|text| text.bytes);
+        let kept = self.record_ended(id, entry)?;
         recorder.keep(&folder, kept.reset_count, kept.sequence);
         if finished.runs_on {
             self.stop_stuck(id, caller).await?;
         }
-        Ok(WorkspaceExecResult {
-            workspace_id: id.clone(),
-            environment: record.environment.clone(),
-            environment_version: record.environment_version.clone(),
-            command: answers::words(caller, kept.command),
-            stdout: stdout.text,
-            stderr: stderr.text,
-            exit_code: kept.exit_code,
-            duration_ms: kept.duration_ms,
-            execution_mode: kept.execution_mode,
-            sequence: kept.sequence,
-            cwd: kept.cwd,
-            signal: kept.signal,
-            timed_out: kept.timed_out,
-            stdout_bytes: stdout.bytes,
-            stderr_bytes: stderr.bytes,
-            stdout_truncated: stdout.truncated,
-            stderr_truncated: stderr.truncated,
-            stdout_encoding: stdout.encoding,
-            stderr_encoding: stderr.encoding,
-            workspace_started: started,
-        })
+        Ok(begun.result(kept, texts))
+    }
+
+    /// Puts a command that has ended into the history.
+    pub(super) fn record_ended(&self, id: &str, entry: Command) -> Result<Command, Error> {
+        self.store()?
+            .record_command(id, entry, |stored| stored.record.last_activity_at = now())?
+            .ok_or_else(|| unknown(id).because("it was deleted while the command ran"))
+    }
+
+    /// Why a command came to no end of its own, when its VM has gone. It may still be writing down why.
+    pub(super) async fn went_away_under(
+        &self,
+        stored: &StoredWorkspace,
+        unfinished: &mut Unfinished,
+    ) -> Error {
+        let vm = self.vm_of(stored);
+        let _ = end::wait_until_gone(&vm, end::GOING).await;
+        let told = self.went_away(&stored.record.workspace_id, DOING, last_words(&vm));
+        match unfinished.put_down() {
+            true => with_its_output(told),
+            false => told,
+        }
+    }
+}
+
+impl Begun<'_> {
+    pub(super) fn not_started(&self, fault: Fault) -> Error {
+        let id = &self.stored.record.workspace_id;
+        let what = format!("The command could not be started in workspace `{id}`");
+        self.unspoken.clean_error(refused(what, fault))
+    }
+
+    pub(super) fn result(&self, command: Command, texts: [KeptText; 2]) -> WorkspaceExecResult {
+        result(&self.stored, command, texts, self.started, self.caller)
+    }
+}
+
+/// What is told of a command.
+pub(super) fn result(
+    stored: &StoredWorkspace,
+    command: Command,
+    [stdout, stderr]: [KeptText; 2],
+    started: bool,
+    caller: &Caller,
+) -> WorkspaceExecResult {
+    let record = &stored.record;
+    WorkspaceExecResult {
+        workspace_id: record.workspace_id.clone(),
+        environment: record.environment.clone(),
+        environment_version: record.environment_version.clone(),
+        command: answers::words(caller, command.command),
+        stdout: stdout.text,
+        stderr: stderr.text,
+        exit_code: (!command.running).then_some(command.exit_code),
+        duration_ms: command.duration_ms,
+        execution_mode: command.execution_mode,
+        sequence: command.sequence,
+        cwd: command.cwd,
+        signal: command.signal,
+        timed_out: command.timed_out,
+        stdout_bytes: stdout.bytes,
+        stderr_bytes: stderr.bytes,
+        stdout_truncated: stdout.truncated,
+        stderr_truncated: stderr.truncated,
+        stdout_encoding: stdout.encoding,
+        stderr_encoding: stderr.encoding,
+        workspace_started: started,
+        running: command.running,
+        ended_because: command.ended_because,
+        next: None,
+        stopped: false,
     }
 }
 
 /// A command may tell more of the death of its VM than the VM could.
-fn with_its_output(told: Error) -> Error {
+pub(super) fn with_its_output(told: Error) -> Error {
     let hint = told.hint.clone().unwrap_or_default();
     told.hint(format!(
         "{hint}. `pyro workspace logs` (`workspace_logs`) shows what the command wrote until then"

@@ -43,7 +43,7 @@ impl Engine {
         stored: StoredWorkspace,
     ) -> Result<Option<StoredWorkspace>, Error> {
         if stored.record.state != VmState::Started || self.vm_of(&stored).is_alive() {
-            return Ok(Some(stored));
+            return self.with_true_jobs(stored).map(Some);
         }
         let id = &stored.record.workspace_id;
         let mut event = None;
@@ -82,7 +82,9 @@ impl Engine {
         if let Some(event) = event {
             self.store()?.add_event(id, &event)?;
         }
-        Ok(repaired)
+        repaired
+            .map(|repaired| self.with_true_jobs(repaired))
+            .transpose()
     }
 
     pub(crate) fn vm_of(&self, stored: &StoredWorkspace) -> VmFolder {
@@ -159,7 +161,7 @@ fn last_activity(recorded: f64, seen: Option<f64>, now: f64) -> f64 {
 }
 
 /// When and why a VM ended.
-fn last_end(folder: &VmFolder) -> (f64, String) {
+pub(crate) fn last_end(folder: &VmFolder) -> (f64, String) {
     match last_words(folder) {
         Some(ended) => (ended.at_ms as f64 / 1000.0, ended.message),
         None => (

@@ -12,13 +12,20 @@ use crate::store::{Command, Store};
 /// The agent ends a command whose stream is gone with this; the end of a VM is no milder.
 const SIGKILL: i32 = 9;
 
+/// Where that is.
+pub(crate) enum Written {
+    Recorded(Arc<Recorder>),
+    /// The files of this job, which stay where they are.
+    Job(u64),
+}
+
 /// A command that runs. When this is dropped before it is over, so was the caller's interest, and
 /// the command is put down as killed.
 pub(crate) struct Unfinished {
     pub(crate) store: Arc<Store>,
     pub(crate) folder: WorkspaceFolder,
     pub(crate) workspace_id: String,
-    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) written: Written,
     pub(crate) started: Instant,
     /// As far as it is known before its end; `None` when that came.
     pub(crate) command: Option<Command>,
@@ -35,7 +42,10 @@ impl Unfinished {
         let Some(mut command) = self.command.take() else {
             return false;
         };
-        let [stdout_bytes, stderr_bytes] = self.recorder.written();
+        let [stdout_bytes, stderr_bytes] = match &self.written {
+            Written::Recorded(recorder) => recorder.written(),
+            Written::Job(job) => self.folder.job_bytes(*job),
+        };
         command.exit_code = 128 + SIGKILL;
         command.signal = Some(SIGKILL);
         command.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -48,8 +58,9 @@ impl Unfinished {
                 stored.record.last_activity_at = now();
             });
         let Ok(Some(kept)) = kept else { return false };
-        self.recorder
-            .keep(&self.folder, kept.reset_count, kept.sequence);
+        if let Written::Recorded(recorder) = &self.written {
+            recorder.keep(&self.folder, kept.reset_count, kept.sequence);
+        }
         true
     }
 }

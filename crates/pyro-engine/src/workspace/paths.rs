@@ -1,5 +1,7 @@
 //! Paths as callers give them, made relative to `/workspace`.
 
+use std::path::Path;
+
 use pyro_api::values::WORKSPACE_PATH;
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::Bytes;
@@ -61,6 +63,48 @@ impl GuestPath {
     }
 }
 
+/// A folder of the guest for a command to run in: anywhere, as commands may go anywhere. A relative one
+/// is below `/workspace`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RunFolder(Option<Place>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Below(GuestPath),
+    Anywhere(String),
+}
+
+impl RunFolder {
+    pub(crate) fn parse(given: Option<&str>) -> Result<Self, Error> {
+        let Some(given) = given else {
+            return Ok(Self::default());
+        };
+        let trimmed = given.trim();
+        let below = Path::new(trimmed).starts_with(WORKSPACE_PATH);
+        if below || !trimmed.starts_with('/') || trimmed.contains('\0') {
+            return GuestPath::parse("cwd", given).map(|path| Self(Some(Place::Below(path))));
+        }
+        Ok(Self(Some(Place::Anywhere(trimmed.to_owned()))))
+    }
+
+    /// For the agent, whose own default is `/workspace`.
+    pub(crate) fn bytes(&self) -> Option<Bytes> {
+        self.0.as_ref().map(|place| match place {
+            Place::Below(path) => path.bytes(),
+            Place::Anywhere(path) => Bytes::from(path.as_bytes()),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn absolute(&self) -> String {
+        match &self.0 {
+            None => WORKSPACE_PATH.to_owned(),
+            Some(Place::Below(path)) => path.absolute(),
+            Some(Place::Anywhere(path)) => path.clone(),
+        }
+    }
+}
+
 /// The absolute path of something below `/workspace`.
 pub(crate) fn absolute(relative: &str) -> String {
     match relative {
@@ -72,6 +116,24 @@ pub(crate) fn absolute(relative: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_runs_below_the_workspace_or_anywhere() {
+        for (given, wanted) in [
+            (None, "/workspace"),
+            (Some("a/b"), "/workspace/a/b"),
+            (Some("/workspace/a/"), "/workspace/a"),
+            (Some(" /etc "), "/etc"),
+            (Some("/workspacex"), "/workspacex"),
+            (Some("/"), "/"),
+        ] {
+            assert_eq!(RunFolder::parse(given).unwrap().absolute(), wanted);
+        }
+        for refused in ["", "../etc", "/workspace/../etc", "a\0", "/etc\0"] {
+            let error = RunFolder::parse(Some(refused)).unwrap_err();
+            assert_eq!(error.code, ErrorCode::BadPath, "{refused:?}");
+        }
+    }
 
     #[test]
     fn paths_are_taken_by_the_rules_of_the_contract() {

@@ -83,6 +83,6 @@ impl Engine {
         self.store()?.settle()?;
         // The old VM and its layers.
         self.tidy_workspace(&switched).await?;
-        Ok(switched)
+        self.with_true_jobs(switched)
     }
 }

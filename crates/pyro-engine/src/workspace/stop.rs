@@ -43,6 +43,7 @@ impl Engine {
             .ok_or_else(|| unknown(id))?;
         self.workspace_folder(id).take_logs(&vm);
         self.note_event(id, "stopped", why.to_owned())?;
+        let stored = self.with_true_jobs(stored)?;
         self.store()?.settle()?;
         Ok(stored)
     }

@@ -9,7 +9,7 @@
 mod given;
 mod key;
 mod sealed;
-mod unspoken;
+pub(crate) mod unspoken;
 
 use std::time::Duration;
 

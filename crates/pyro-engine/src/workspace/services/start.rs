@@ -8,9 +8,8 @@
 //! agent, which has ended what was not ready; and the ports go with the service.
 
 use pyro_api::operations::service_start::{ServiceStart, ServiceStarted};
-use pyro_api::values::{CommandLine, ServiceRecord, ServiceState};
+use pyro_api::values::{ServiceRecord, ServiceState};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_wire::agent::Command;
 use pyro_wire::service::ServiceStart as Request;
 
 use super::agent;
@@ -19,8 +18,8 @@ use super::ports::may_publish;
 use super::readiness::understood;
 use crate::answers;
 use crate::engine::Engine;
-use crate::error::host_io;
-use crate::machine::create::random_hex;
+use crate::machine::command::{self, variables};
+use crate::machine::create::random_number;
 use crate::machine::now;
 use crate::store::{KeptLog, StoredService};
 use crate::workspace::connect::Connected;
@@ -70,7 +69,7 @@ impl Engine {
             return Err(runs_already());
         }
 
-        let instance = new_instance()?;
+        let instance = random_number()?;
         let published_ports = self
             .publish(&stored, instance, &asked.published_ports)
             .await?;
@@ -113,14 +112,9 @@ impl Engine {
         let request = Request {
             name: name.to_owned(),
             instance,
-            command: match &asked.command {
-                CommandLine::Shell(line) => Command::Shell(line.clone().into()),
-                CommandLine::Program(words) => {
-                    Command::Program(words.iter().cloned().map(Into::into).collect())
-                }
-            },
+            command: command::asked(&asked.command),
             cwd: Some(cwd.bytes()),
-            env: Vec::new(),
+            env: variables(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
             readiness: wanted,
             ready_timeout_ms: u64::from(asked.ready_timeout_seconds.get()) * 1000,
@@ -191,13 +185,6 @@ impl Engine {
             workspace_started: started,
         })
     }
-}
-
-fn new_instance() -> Result<u64, Error> {
-    // 52 bits, which every JSON reader keeps apart.
-    let hex = random_hex(7)
-        .map_err(|error| host_io("This host's random source cannot be read", &error))?;
-    Ok(u64::from_str_radix(&hex, 16).unwrap_or_default() >> 4)
 }
 
 /// The end of both streams, errors last.

@@ -1,0 +1,136 @@
+//! The files of jobs in a workspace's folder.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use nix::fcntl::{Flock, FlockArg};
+use pyro_api::Stream;
+use pyro_wire::jobs::{JOB_FILES, JobEnd, end_file, output_files};
+
+use crate::store::Command;
+use crate::workspace::folder::WorkspaceFolder;
+
+/// What the shim writes of an end, tails included, as JSON.
+const END_BYTES: u64 = 1024 * 1024;
+
+/// How much is read at once.
+const PIECE: u64 = 256 * 1024;
+
+impl WorkspaceFolder {
+    pub(crate) fn job_output(&self, job: u64, stream: Stream) -> PathBuf {
+        let [stdout, stderr] = output_files(job);
+        self.outputs().join(match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        })
+    }
+
+    /// Where the output of a command is, or will be.
+    pub(crate) fn output_of(&self, command: &Command, stream: Stream) -> PathBuf {
+        match command.job {
+            Some(job) => self.job_output(job, stream),
+            None => self.output(command.reset_count, command.sequence, stream),
+        }
+    }
+
+    /// How much of each stream of a job was kept.
+    pub(crate) fn job_bytes(&self, job: u64) -> [u64; 2] {
+        [Stream::Stdout, Stream::Stderr].map(|stream| {
+            fs::metadata(self.job_output(job, stream)).map_or(0, |metadata| metadata.len())
+        })
+    }
+
+    /// How a job ended, as its shim wrote it down. `None`: it did not.
+    pub(crate) fn job_end(&self, job: u64) -> Option<JobEnd> {
+        let mut text = Vec::new();
+        File::open(self.outputs().join(end_file(job)))
+            .and_then(|file| file.take(END_BYTES).read_to_end(&mut text))
+            .ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Keeps the files of a job that no record names yet.
+    pub(crate) fn keep_job(&self, job: u64) -> io::Result<KeptJob> {
+        let path = self.hold_of(job);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| io::Error::from(errno))?;
+        Ok(KeptJob { path, _lock: lock })
+    }
+
+    fn hold_of(&self, job: u64) -> PathBuf {
+        self.outputs().join(format!("{JOB_FILES}{job}.hold"))
+    }
+
+    /// Removes the files of jobs that are in no history: whoever held them was killed.
+    pub(crate) fn remove_unknown_jobs(&self, commands: &[Command]) {
+        let known: BTreeSet<u64> = commands.iter().filter_map(|command| command.job).collect();
+        let entries = || fs::read_dir(self.outputs()).into_iter().flatten().flatten();
+        let number = |name: &str| -> Option<u64> {
+            let (number, _) = name.strip_prefix(JOB_FILES)?.split_once('.')?;
+            number.parse().ok()
+        };
+        for entry in entries() {
+            let name = entry.file_name();
+            let Some(job) = name.to_str().and_then(number) else {
+                continue;
+            };
+            let hold = self.hold_of(job);
+            if known.contains(&job) && entry.path() != hold {
+                continue;
+            }
+            let held = File::open(hold)
+                .is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err());
+            if !held {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// Dropping it leaves the files of a job to its record.
+pub(crate) struct KeptJob {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Drop for KeptJob {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Hands on what a file holds behind `at`, and moves that.
+pub(crate) fn read_on<E>(
+    path: &std::path::Path,
+    at: &mut u64,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<io::Result<()>, E> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        // Nothing was written yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
+        Err(error) => return Ok(Err(error)),
+    };
+    if let Err(error) = file.seek(SeekFrom::Start(*at)) {
+        return Ok(Err(error));
+    }
+    loop {
+        let mut piece = Vec::new();
+        match file.by_ref().take(PIECE).read_to_end(&mut piece) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(count) => {
+                *at += count as u64;
+                take(&piece)?;
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}

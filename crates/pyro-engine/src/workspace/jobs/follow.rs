@@ -1,0 +1,149 @@
+//! Follows a job through its files, as far as somebody waits.
+
+use std::time::{Duration, Instant};
+
+use pyro_api::{Gone, Stream};
+use pyro_wire::fault::FaultCode;
+use pyro_wire::jobs::{JobEnd, JobState, JobWait};
+
+use super::files::read_on;
+use crate::machine::end;
+use crate::machine::folder::VmFolder;
+use crate::machine::link::{self, LinkError};
+use crate::machine::output::KeptOutput;
+use crate::workspace::folder::WorkspaceFolder;
+
+/// How a job stands after a wait.
+#[derive(Debug)]
+pub(crate) enum Stand {
+    Running {
+        written: [u64; 2],
+    },
+    Ended(Box<JobEnd>),
+    /// Its VM has gone, and it with that.
+    Lost,
+}
+
+/// Waits until a job has written more than was seen of it, until it has ended, or until the moment.
+pub(crate) async fn wait(
+    vm: &VmFolder,
+    folder: &WorkspaceFolder,
+    job: u64,
+    seen: [u64; 2],
+    until: Option<Instant>,
+) -> Stand {
+    let patience = until.map_or(Duration::MAX, |until| {
+        until.saturating_duration_since(Instant::now())
+    });
+    let request = JobWait {
+        job,
+        seen,
+        patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+    };
+    let unknown = match link::job_wait(vm, request).await {
+        Ok(JobState { end: Some(end), .. }) => return Stand::Ended(Box::new(end)),
+        Ok(JobState { written, .. }) => return Stand::Running { written },
+        Err(LinkError::Failed { fault }) => fault.code == FaultCode::NotFound,
+        Err(_) => false,
+    };
+    // It has ended, its VM is about to, or both.
+    if let Some(end) = folder.job_end(job) {
+        return Stand::Ended(Box::new(end));
+    }
+    if !unknown {
+        let _ = end::wait_until_gone(vm, end::GOING).await;
+    }
+    let alive = vm.is_alive();
+    match folder.job_end(job) {
+        Some(end) => Stand::Ended(Box::new(end)),
+        // Nobody could be asked; who waits asks again.
+        None if alive && !unknown => Stand::Running { written: seen },
+        None => Stand::Lost,
+    }
+}
+
+/// Follows a job from its beginning.
+pub(crate) struct Follow<'a> {
+    vm: &'a VmFolder,
+    folder: &'a WorkspaceFolder,
+    job: u64,
+    read: [u64; 2],
+    written: [u64; 2],
+    /// Standard output and standard error.
+    pub(crate) kept: [KeptOutput; 2],
+}
+
+impl<'a> Follow<'a> {
+    pub(crate) fn new(
+        vm: &'a VmFolder,
+        folder: &'a WorkspaceFolder,
+        job: u64,
+        keep_output: usize,
+    ) -> Self {
+        Self {
+            vm,
+            folder,
+            job,
+            read: [0; 2],
+            written: [0; 2],
+            kept: [KeptOutput::new(keep_output), KeptOutput::new(keep_output)],
+        }
+    }
+
+    /// Until the job has ended, or until the moment; `hear` gets what it writes.
+    pub(crate) async fn until(
+        &mut self,
+        moment: Option<Instant>,
+        mut hear: impl FnMut(Stream, &[u8]) -> Result<(), Gone>,
+    ) -> Result<Stand, Gone> {
+        loop {
+            let stand = wait(self.vm, self.folder, self.job, self.written, moment).await;
+            self.take_what_is_there(&mut hear)?;
+            match &stand {
+                Stand::Running { written } => {
+                    self.written = *written;
+                    if moment.is_some_and(|moment| moment <= Instant::now()) {
+                        self.count(*written, None);
+                        return Ok(stand);
+                    }
+                }
+                Stand::Ended(end) => {
+                    let end = end.clone();
+                    self.count(end.written, Some(&end));
+                    return Ok(stand);
+                }
+                Stand::Lost => return Ok(stand),
+            }
+        }
+    }
+
+    fn take_what_is_there(
+        &mut self,
+        hear: &mut impl FnMut(Stream, &[u8]) -> Result<(), Gone>,
+    ) -> Result<(), Gone> {
+        for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+            let path = self.folder.job_output(self.job, stream);
+            let kept = &mut self.kept[index];
+            // A file that cannot be read shows again when the history is asked for.
+            let _ = read_on(&path, &mut self.read[index], |bytes| {
+                kept.push(bytes);
+                hear(stream, bytes)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Counts what was written and is in no file, and takes the end of it where that is known.
+    fn count(&mut self, written: [u64; 2], end: Option<&JobEnd>) {
+        for (index, kept) in self.kept.iter_mut().enumerate() {
+            let beyond = written[index].saturating_sub(self.read[index]);
+            let tail = end.map_or(&[][..], |end| &end.tails[index]);
+            let wanted = usize::try_from(beyond)
+                .unwrap_or(usize::MAX)
+                .min(tail.len());
+            let tail = &tail[tail.len() - wanted..];
+            kept.pass_over(beyond - tail.len() as u64);
+            kept.push(tail);
+        }
+    }
+}

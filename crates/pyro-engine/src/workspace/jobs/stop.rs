@@ -1,0 +1,80 @@
+//! Ends a job that runs.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use pyro_api::values::WorkspaceExecResult;
+use pyro_api::{Caller, Error, ErrorCode, Stream};
+use pyro_wire::jobs::JobState;
+
+use super::files::read_on;
+use super::follow::{self, Stand};
+use crate::engine::Engine;
+use crate::machine::link;
+use crate::machine::output::KeptOutput;
+use crate::workspace::errors::{STOP_IT, unknown_command};
+use crate::workspace::exec::result;
+
+impl Engine {
+    /// Ends a command that goes on, and tells of it as of one that was waited for. One that has ended
+    /// already is told of as well: whoever wanted its end has it.
+    pub(in crate::workspace) async fn stop_command(
+        &self,
+        reference: &str,
+        sequence: u32,
+        caller: &Caller,
+    ) -> Result<WorkspaceExecResult, Error> {
+        let mut stored = self.find_workspace(reference)?;
+        let id = stored.record.workspace_id.clone();
+        let folder = self.workspace_folder(&id);
+        let running = stored.jobs.iter().rfind(|job| job.sequence == sequence);
+        if let Some(job) = running.cloned() {
+            let vm = folder.vm(job.generation);
+            stored = match link::job_stop(&vm, job.job).await {
+                Ok(JobState { end: Some(end), .. }) => {
+                    self.end_job(&stored, &job, Some(&end))?.unwrap_or(stored)
+                }
+                // It has ended meanwhile, or its VM is about to.
+                _ => {
+                    let now = Some(Instant::now());
+                    let stand = follow::wait(&vm, &folder, job.job, [u64::MAX; 2], now).await;
+                    if let Stand::Lost = stand {
+                        self.end_job(&stored, &job, None)?;
+                    }
+                    self.reload_workspace(&id)?
+                }
+            };
+        }
+        let history = self.store()?.commands(&id)?;
+        let total = history.len();
+        let found = history.into_iter().rfind(|one| one.sequence == sequence);
+        let command = found.ok_or_else(|| unknown_command(&id, sequence, total))?;
+        if command.running {
+            return Err(Error::new(
+                ErrorCode::VmDied,
+                format!("Command {sequence} of workspace `{id}` could not be ended"),
+            )
+            .because("its guest gave no answer in time")
+            .hint(STOP_IT));
+        }
+        let texts = [
+            (Stream::Stdout, command.stdout_bytes),
+            (Stream::Stderr, command.stderr_bytes),
+        ]
+        .map(|(stream, bytes)| {
+            let mut kept = KeptOutput::new(caller.keep_output());
+            let mut read = 0;
+            let path = folder.output_of(&command, stream);
+            let _ = read_on(&path, &mut read, |bytes| {
+                kept.push(bytes);
+                Ok::<_, Infallible>(())
+            });
+            kept.pass_over(bytes.saturating_sub(read));
+            kept.into_text()
+        });
+        Ok(WorkspaceExecResult {
+            stopped: true,
+            ..result(&stored, command, texts, false, caller)
+        })
+    }
+}
