@@ -15,6 +15,7 @@
 //! calls, which all lives in the engine's records; what an operation does.
 
 mod answer;
+mod hosts;
 mod in_process;
 mod model;
 mod progress;

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use pyro_api::{Caller, Folders, Networks};
 
 use crate::KEPT_OUTPUT;
+use crate::hosts::AnswerWithin;
 use crate::progress::Watched;
 
 /// The folders of this host that arguments of a model may name, separated as in `PATH`; unset:
@@ -21,6 +23,7 @@ const NETWORK: &str = "PYRO_MCP_NETWORK";
 pub(crate) struct Reach {
     folders: Folders,
     networks: Networks,
+    answer_within: AnswerWithin,
 }
 
 impl Reach {
@@ -28,7 +31,15 @@ impl Reach {
         Self {
             folders: folders(variable(FOLDERS)),
             networks: networks(variable(NETWORK)),
+            answer_within: AnswerWithin::from_environment(),
         }
+    }
+
+    /// Behind a client that waits no longer than clients of its name do.
+    pub(crate) fn remote_caller(&self, watched: &Arc<Watched>, client: Option<&str>) -> Caller {
+        let within = self.answer_within.of(client);
+        let by = within.and_then(|within| Instant::now().checked_add(within));
+        self.caller(watched).answering_by(by)
     }
 
     pub(crate) fn caller(&self, watched: &Arc<Watched>) -> Caller {

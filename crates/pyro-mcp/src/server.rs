@@ -35,12 +35,13 @@ const INSTRUCTIONS: &str = "\
 pyro runs commands in Linux virtual machines that are isolated from this host. \
 For a single command use vm_run. For work of several steps: \
 1. workspace_create, with seed_path to copy a project folder in; keep the workspace_id. \
-2. workspace_exec runs commands in /workspace; workspace_file_list, workspace_file_read, \
-workspace_file_write and workspace_patch_apply look at files and change them. \
+2. workspace_exec runs commands in /workspace; workspace_file_list, _read, _write and \
+workspace_patch_apply look at files and change them. \
 3. workspace_diff shows all changes since the creation. \
 4. workspace_export copies what was good, file by file, to this host; nothing else changes files \
 here. 5. workspace_reset returns to the first state; workspace_delete removes the workspace. \
-Files last between calls, a shell's folder and variables do not. A command that fails is a \
+Files last between calls, a shell's folder and variables do not. A command that takes long is \
+answered with running true and goes on: workspace_logs follows it. A command that fails is a \
 result with its exit_code; an error has a code and a hint that says how to go on. Long output \
 comes as head and tail; workspace_logs has the whole. An answer with next_skip goes on with that \
 as skip.";
@@ -50,8 +51,8 @@ pyro runs commands in Linux virtual machines that are isolated from this host. v
 fresh VM, runs one command line in it and deletes the VM: nothing lasts between calls. A command \
 that fails is a result with its exit_code; an error has a code and a hint that says how to go on.";
 
-/// How long calls go on when the client has closed its end: enough to answer the last questions
-/// of one that does not wait, too short for an orphan to matter.
+/// How long calls go on when the client has closed its end: enough to do whole what was nearly done,
+/// too short for an orphan to matter.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long the end may take, clearing up included.
@@ -79,7 +80,8 @@ pub enum Ended {
 }
 
 /// Serves until the client goes away, or until it is told to end. Calls that are still going on
-/// are dropped then, which ends what they had started.
+/// are dropped then, which ends what they had started; a client that has gone is not answered. What
+/// it only asked about, such as the list of tools, still is: it may have said all in one piece.
 pub async fn serve<E: HandleAll>(
     engine: Arc<E>,
     settings: Settings,
@@ -104,7 +106,6 @@ pub async fn serve<E: HandleAll>(
     let ended = tokio::select! {
         () = &mut served => return Ok(Ended::ByClient),
         () = gone.cancelled() => {
-            // Whatever can be answered at once still is.
             if timeout(GRACE, &mut served).await.is_ok() {
                 return Ok(Ended::ByClient);
             }
@@ -160,7 +161,8 @@ impl<E: HandleAll> Server<E> {
     ) -> Result<answer::Answer, Error> {
         let tool = self.tools.find(name)?;
         let arguments = tool.arguments.tidy(given)?;
-        let caller = self.reach.caller(watched);
+        let client = context.client_info().map(|client| client.name);
+        let caller = self.reach.remote_caller(watched, client.as_deref());
         let mut call = (tool.call)(Arc::clone(&self.engine), arguments, caller);
         let token = context.meta.get_progress_token();
         let mut news = News::new(watched);

@@ -9,6 +9,8 @@
 //! - A well-formed message that is no request gets its own id back in the error, and a line that
 //!   is no JSON is answered, too.
 //! - Notifications before the first request are passed over; rmcp would end the session.
+//! - When the input has ended nothing is said of calls any more: clients that do not cancel what they
+//!   gave up fail at an answer that comes while they leave.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, BufRead, BufReader, Write};
@@ -50,6 +52,8 @@ pub(crate) struct Lines {
     /// Calls that have no answer yet.
     calls: HashSet<RequestId>,
     opened: bool,
+    /// The client says nothing any more.
+    ended: bool,
     /// Cancelled here when the client has gone.
     gone: CancellationToken,
 }
@@ -86,6 +90,7 @@ impl Lines {
             taken_apart: VecDeque::new(),
             calls: HashSet::new(),
             opened: false,
+            ended: false,
             gone,
         })
     }
@@ -186,18 +191,17 @@ impl Transport<RoleServer> for Lines {
         &mut self,
         message: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        match &message {
-            JsonRpcMessage::Response(response) => {
-                self.calls.remove(&response.id);
-            }
+        let of_a_call = match &message {
+            JsonRpcMessage::Response(response) => self.calls.remove(&response.id),
             JsonRpcMessage::Error(error) => {
-                if let Some(id) = &error.id {
-                    self.calls.remove(id);
-                }
+                error.id.as_ref().is_some_and(|id| self.calls.remove(id))
             }
-            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => {}
-        }
-        std::future::ready(self.put(&message))
+            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => true,
+        };
+        std::future::ready(match of_a_call && self.ended {
+            true => Ok(()),
+            false => self.put(&message),
+        })
     }
 
     // Dropped and called again whenever rmcp has something else to do: nothing is kept on the
@@ -211,7 +215,10 @@ impl Transport<RoleServer> for Lines {
                 }
             } else {
                 let line = tokio::select! {
-                    line = self.incoming.recv() => line,
+                    line = self.incoming.recv() => {
+                        self.ended |= line.is_none();
+                        line
+                    }
                     () = self.gone.cancelled() => None,
                 };
                 match line {

@@ -5,6 +5,7 @@ mod answers;
 mod bounds;
 mod calls;
 mod ending;
+mod patience;
 mod protocol;
 mod reach;
 

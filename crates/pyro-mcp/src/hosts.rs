@@ -1,0 +1,109 @@
+//! How long the hosts that are known wait for an answer, and when one must be given so that it
+//! arrives. All of this is data of this file.
+//!
+//! A host is known by the name that its client gives in `initialize`. None says how long it waits.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// Seconds after which a call that can go on by itself is answered; `off`: when it has ended. For
+/// hosts whose limit somebody has changed.
+const ANSWER_WITHIN: &str = "PYRO_MCP_ANSWER_WITHIN";
+
+/// The names that clients give, and how many seconds they wait by default. `None`: as long as it
+/// takes.
+const HOSTS: &[(&str, Option<u64>)] = &[
+    // Claude Code 2.1.330: `MCP_TOOL_TIMEOUT`, by default more than a day.
+    ("claude-code", None),
+    // Codex 0.169: `tool_timeout_sec`.
+    ("codex-mcp-client", Some(300)),
+    // OpenCode 1.18.33: `timeout`. News extend it, but nobody has said how far.
+    ("opencode", Some(60)),
+    // What the official Python client calls itself unless it is told otherwise. By itself it waits for
+    // ever, but the OpenAI Agents SDK 0.24, which does not tell it, has it wait for 5 s; progress does
+    // not extend that. A command that is lost costs more than an answer that comes early.
+    ("mcp", Some(5)),
+];
+
+/// What the official TypeScript client waits by default, which is in most hosts.
+const UNKNOWN: Option<u64> = Some(60);
+
+/// When calls are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerWithin {
+    /// As the host has it.
+    HostsLimit,
+    Told(Option<Duration>),
+}
+
+impl AnswerWithin {
+    pub(crate) fn from_environment() -> Self {
+        Self::said(std::env::var_os(ANSWER_WITHIN))
+    }
+
+    /// A word that is misspelt changes nothing.
+    fn said(said: Option<OsString>) -> Self {
+        match said
+            .as_deref()
+            .and_then(|said| said.to_str())
+            .map(str::trim)
+        {
+            Some("off") => Self::Told(None),
+            Some(seconds) => match seconds.parse::<f64>() {
+                Ok(seconds) if seconds > 0.0 => {
+                    Self::Told(Duration::try_from_secs_f64(seconds).ok())
+                }
+                _ => Self::HostsLimit,
+            },
+            None => Self::HostsLimit,
+        }
+    }
+
+    /// How long a call may take, with this client. `None`: as long as it takes.
+    pub(crate) fn of(self, client: Option<&str>) -> Option<Duration> {
+        match self {
+            Self::Told(time) => time,
+            Self::HostsLimit => limit(client).map(|seconds| {
+                let seconds = Duration::from_secs(seconds);
+                // What the way there and back may take, on a busy host most of all.
+                let margin = (seconds / 10).clamp(Duration::from_secs(1), Duration::from_secs(10));
+                seconds - margin
+            }),
+        }
+    }
+}
+
+fn limit(client: Option<&str>) -> Option<u64> {
+    let known = client.and_then(|client| HOSTS.iter().find(|(name, _)| *name == client));
+    known.map_or(UNKNOWN, |(_, limit)| *limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_comes_before_the_limit_of_its_host() {
+        let within = |client| {
+            AnswerWithin::HostsLimit
+                .of(client)
+                .map(|time| time.as_secs())
+        };
+        assert_eq!(within(Some("mcp")), Some(4));
+        assert_eq!(within(Some("opencode")), Some(54));
+        assert_eq!(within(Some("codex-mcp-client")), Some(290));
+        assert_eq!(within(Some("claude-code")), None);
+        assert_eq!(within(Some("something new")), Some(54));
+        assert_eq!(within(None), Some(54));
+    }
+
+    #[test]
+    fn what_a_person_says_goes_before_what_is_known() {
+        let of = |said: &str| AnswerWithin::said(Some(said.into())).of(Some("mcp"));
+        assert_eq!(of("off"), None);
+        assert_eq!(of(" 2.5 "), Some(Duration::from_millis(2500)));
+        for nonsense in ["", "0", "-1", "five", "nan", "Off"] {
+            assert_eq!(of(nonsense), Some(Duration::from_secs(4)), "{nonsense:?}");
+        }
+    }
+}
