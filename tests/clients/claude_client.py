@@ -3,7 +3,7 @@
 import json
 import os
 
-from hosts import PROMPT, alone, connect, examine, play
+from hosts import ANSWERS, HOST_WAITS, PROMPT, alone, connect, examine, long_script, play
 
 CLAUDE = os.environ.get("PYRO_CLIENTS_CLAUDE", "claude")
 
@@ -34,3 +34,10 @@ def test_plays_a_whole_loop(world):
     connect(world, "claude-code")
     command = [CLAUDE, "--print", PROMPT, "--allowedTools", "mcp__pyro", "--model", "scripted"]
     play(world, command, "messages", ANTHROPIC_BASE_URL="MODEL", **QUIET)
+
+
+def test_plays_a_command_that_outlasts_its_patience(world):
+    connect(world, "claude-code", ANSWERS)
+    command = [CLAUDE, "--print", PROMPT, "--allowedTools", "mcp__pyro", "--model", "scripted"]
+    waits = {"MCP_TOOL_TIMEOUT": str(HOST_WAITS * 1000)}
+    play(world, command, "messages", long_script, ANTHROPIC_BASE_URL="MODEL", **waits, **QUIET)

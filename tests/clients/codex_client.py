@@ -4,7 +4,7 @@ import json
 import os
 import tomllib
 
-from hosts import PROMPT, alone, connect, examine, play
+from hosts import ANSWERS, HOST_WAITS, PROMPT, alone, connect, examine, long_script, play
 
 CODEX = os.environ.get("PYRO_CLIENTS_CODEX", "codex")
 
@@ -23,11 +23,11 @@ request_max_retries = 0
 """
 
 
-def prepare(world, text):
+def prepare(world, text, *words):
     folder = world.home / ".codex"
     folder.mkdir(exist_ok=True)
     (folder / "config.toml").write_text(text)
-    connected = connect(world, "codex")
+    connected = connect(world, "codex", *words)
     assert connected["outcome"] == "added" and connected["entry"]["command"] == "pyro", connected
     assert (folder / "config.toml").read_text().startswith(text)
 
@@ -45,10 +45,18 @@ def test_connects(world):
     assert written["mcp_servers"]["pyro"]["args"] == ["mcp", "serve"], written
 
 
+# Where the model is, is known only when it is played. Nobody is there to approve of a call.
+GIVEN = ["-c", 'model_providers.scripted.base_url="MODEL/v1"']
+GIVEN += ["-c", 'mcp_servers.pyro.default_tools_approval_mode="approve"']
+GIVEN += ["--skip-git-repo-check"]
+
+
 def test_plays_a_whole_loop(world):
     prepare(world, MINE)
-    # Where the model is, is known only now. Nobody is there to approve of a call.
-    given = ["-c", 'model_providers.scripted.base_url="MODEL/v1"']
-    given += ["-c", 'mcp_servers.pyro.default_tools_approval_mode="approve"']
-    given += ["--skip-git-repo-check"]
-    play(world, [CODEX, "exec", *given, PROMPT], "responses")
+    play(world, [CODEX, "exec", *GIVEN, PROMPT], "responses")
+
+
+def test_plays_a_command_that_outlasts_its_patience(world):
+    prepare(world, MINE, ANSWERS)
+    waits = ["-c", f"mcp_servers.pyro.tool_timeout_sec={HOST_WAITS}"]
+    play(world, [CODEX, "exec", *waits, *GIVEN, PROMPT], "responses", long_script)

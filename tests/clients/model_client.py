@@ -157,6 +157,18 @@ def test_plays_a_script(_world, name):
             assert not model.astray
 
 
+def test_makes_a_call_again_until_it_is_enough(_world):
+    steps = [{"call": "look", "until": "done", "expect": "done"}, {"say": "Over."}]
+    with Model(Script(steps)) as model:
+        client = Messages()
+        turn = lambda: client.read(*ask(model, client.path, client.request(["look"])))  # noqa: E731
+        for result in ("not yet", "nor now", "done"):
+            assert turn() == ("look", {})
+            client.result(result)
+        assert turn() == (None, "Over.")
+        assert not model.astray
+
+
 def test_says_where_it_went_astray(_world):
     with Model(Script(STEPS)) as model:
         client = ChatCompletions()

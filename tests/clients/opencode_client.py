@@ -4,7 +4,17 @@ import json
 import os
 import re
 
-from hosts import PROMPT, alone, connect, examine, plain, play
+from hosts import (
+    ANSWERS,
+    HOST_WAITS,
+    PROMPT,
+    alone,
+    connect,
+    examine,
+    long_script,
+    plain,
+    play,
+)
 
 OPENCODE = os.environ.get("PYRO_CLIENTS_OPENCODE", "opencode")
 
@@ -27,11 +37,11 @@ MINE = """\
 """
 
 
-def prepare(world):
+def prepare(world, *words):
     folder = world.home / ".config/opencode"
     folder.mkdir(parents=True)
     (folder / "opencode.jsonc").write_text(MINE)
-    connected = connect(world, "opencode")
+    connected = connect(world, "opencode", *words)
     assert connected["outcome"] == "added" and connected["entry"]["command"] == "pyro", connected
     text = (folder / "opencode.jsonc").read_text()
     assert text.startswith(MINE[:60]), text
@@ -61,3 +71,13 @@ def test_connects(world):
 def test_plays_a_whole_loop(world):
     prepare(world)
     play(world, [OPENCODE, "run", PROMPT], "chat_completions", **quiet(world))
+
+
+def test_plays_a_command_that_outlasts_its_patience(world):
+    prepare(world, ANSWERS)
+    file = world.home / ".config/opencode/opencode.jsonc"
+    entry = re.compile(r'"pyro":\s*\{')
+    text, changed = entry.subn(f'"pyro": {{ "timeout": {HOST_WAITS * 1000},', file.read_text())
+    assert changed == 1, text
+    file.write_text(text)
+    play(world, [OPENCODE, "run", PROMPT], "chat_completions", long_script, **quiet(world))

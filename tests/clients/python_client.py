@@ -9,6 +9,8 @@ import mcp.client.session
 from mcp import Client, StdioServerParameters
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, KNOWN_PROTOCOL_VERSIONS
 
+from hosts import HOST_WAITS, LONG
+
 from world import PYRO, cases
 
 CORE = [
@@ -57,17 +59,18 @@ RUN_TESTS = "python3 -B -m unittest -v"
 
 
 @asynccontextmanager
-async def connected(world, version, *arguments):
+async def connected(world, version, *arguments, waits=240, within="off"):
     """A client that speaks one revision, with a server of its own."""
+    patience = {"PYRO_MCP_ANSWER_WITHIN": within}
     server = StdioServerParameters(
-        command=PYRO, args=["mcp", "serve", *arguments], env=world.variables()
+        command=PYRO, args=["mcp", "serve", *arguments], env=world.variables() | patience
     )
     mode = version
     if version in HANDSHAKE_PROTOCOL_VERSIONS:
         mode = "legacy"
         # The client offers its newest; an older one offered the newest that it knew.
         mcp.client.session.LATEST_HANDSHAKE_VERSION = version
-    async with Client(server, mode=mode, read_timeout_seconds=240) as client:
+    async with Client(server, mode=mode, read_timeout_seconds=waits) as client:
         assert client.protocol_version == version, client.protocol_version
         yield client
 
@@ -241,5 +244,30 @@ def test_news_and_taking_back(world, version):
                 await asyncio.sleep(0.05)
             assert not world.processes(), heard
             assert (await client.list_tools()).tools
+
+    asyncio.run(story())
+
+
+def test_follows_a_command_that_outlasts_its_patience(world):
+    async def story():
+        newest = KNOWN_PROTOCOL_VERSIONS[-1]
+        # As the OpenAI Agents SDK has it wait for 5 s, by the same name.
+        async with connected(world, newest, waits=HOST_WAITS, within="3") as client:
+            tools = Tools(client, newest)
+            created = await tools.call(
+                "workspace_create", environment="debian:12", allow_host_compat=world.on_host
+            )
+            at = {"workspace_id": created["workspace_id"]}
+            begun = await tools.call("workspace_exec", command=LONG, timeout_seconds=120, **at)
+            assert begun["running"] and begun["stdout"] == "begun\n", begun
+            where = {"sequence": begun["sequence"], "offset": begun["stdout_bytes"]}
+            seen, running = "", True
+            while running:
+                logs = await tools.call("workspace_logs", wait_seconds=600, **where, **at)
+                entry = logs["entries"][0]
+                seen, running = seen + entry["stdout"], entry["running"]
+                where["offset"] = entry["next_offset"]
+            assert (seen, entry["exit_code"]) == ("186850\n", 0), entry
+            await tools.call("workspace_delete", **at)
 
     asyncio.run(story())

@@ -5,11 +5,12 @@ have a result in it tells which step is next.
 
 A step is a call or the end:
 
-    {"call": tool, "arguments": {…}, "expect": pattern, "capture": {name: pattern}}
+    {"call": tool, "arguments": {…}, "expect": pattern, "capture": {name: pattern}, "until": pattern}
     {"say": text}
 
 `expect` must be found in the result of the call. `capture` takes the first group of a pattern out
-of the result; `{name}` in later arguments and texts stands for it.
+of the result; `{name}` in later arguments and texts stands for it. With `until` the same call is made
+again as long as its result does not have that.
 """
 
 import re
@@ -57,6 +58,10 @@ SEARCHES = {
 }
 
 
+# Calls that are made again, as a step has `until`.
+MOST_ATTEMPTS = 50
+
+
 def call_id(step, before=""):
     return f"call_scripted_{before}{step}"
 
@@ -77,10 +82,16 @@ class Script:
         for number, step in enumerate(self.steps):
             if "say" in step:
                 return Reply(text=filled(step["say"], known))
-            result = turn.results.get(call_id(number))
+            identifier = call_id(number)
+            result = turn.results.get(identifier)
+            for attempt in range(1, MOST_ATTEMPTS):
+                if result is None or re.search(step.get("until", ""), result):
+                    break
+                identifier = call_id(number, f"again_{attempt}_")
+                result = turn.results.get(identifier)
             if result is None:
                 arguments = filled(step.get("arguments", {}), known)
-                return self.call(turn, number, step["call"], arguments)
+                return self.call(turn, number, identifier, step["call"], arguments)
             expected = filled(step.get("expect", ""), known)
             if not re.search(expected, result):
                 raise Astray(f"step {number} ({step['call']}): no {expected!r} in {result!r}")
@@ -92,10 +103,10 @@ class Script:
         return Reply(text="The script is over.")
 
     @staticmethod
-    def call(turn, number, wanted, arguments):
+    def call(turn, number, identifier, wanted, arguments):
         for tool in turn.tools:
             if tool.is_called(wanted):
-                return Reply(tool=tool, arguments=arguments, call_id=call_id(number))
+                return Reply(tool=tool, arguments=arguments, call_id=identifier)
         search = call_id(number, "search_")
         for tool in turn.tools:
             if tool.name in SEARCHES and search not in turn.results:
