@@ -162,6 +162,12 @@ class ExecResult(TypedDict):
     signal: int | None
     # Whether the command was ended because its time was over.
     timed_out: bool
+    # Whether the guest's memory was used up and its kernel killed a process of the command.
+    oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do about how it ended, where there is something to do.
+    advice: str | None
     # How many bytes the command wrote, kept or not.
     stdout_bytes: int
     stderr_bytes: int
@@ -301,6 +307,8 @@ class LoggedEntries(TypedDict):
     stdout: str
     stderr: str
     timed_out: bool
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     signal: int | None
     # How much the command wrote.
     stdout_bytes: int
@@ -560,6 +568,8 @@ class ServiceLogged(TypedDict):
     # Absent while it is not ready.
     ready_at: float | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     # While it runs.
     published_ports: list[ServiceLoggedPublishedPorts]
     # What is not UTF-8 is replaced.
@@ -618,6 +628,8 @@ class ServiceRecord(TypedDict):
     # Absent while it is not ready.
     ready_at: float | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     # While it runs.
     published_ports: list[ServiceRecordPublishedPorts]
 
@@ -667,6 +679,8 @@ class ServiceStarted(TypedDict):
     # Absent while it is not ready.
     ready_at: float | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     # While it runs.
     published_ports: list[ServiceStartedPublishedPorts]
     # The end of what it wrote, where it failed.
@@ -734,6 +748,8 @@ class ServicesListedServices(TypedDict):
     # Absent while it is not ready.
     ready_at: float | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     # While it runs.
     published_ports: list[ServicesListedServicesPublishedPorts]
 
@@ -778,6 +794,8 @@ class ShellClosed(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -800,6 +818,8 @@ class ShellOpened(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -823,6 +843,8 @@ class ShellSignalled(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -845,6 +867,8 @@ class ShellText(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -877,6 +901,8 @@ class ShellWritten(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -999,6 +1025,12 @@ class WorkspaceExecResult(TypedDict):
     signal: int | None
     # Whether the command was ended because its time was over.
     timed_out: bool
+    # Whether the guest's memory was used up and its kernel killed a process of the command.
+    oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do about how it ended, where there is something to do.
+    advice: str | None
     # How many bytes the command wrote, kept or not.
     stdout_bytes: int
     stderr_bytes: int

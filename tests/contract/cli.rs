@@ -17,6 +17,9 @@ const PENDING_FLAGS: &[(&str, &str)] = &[];
 /// Flags beyond the contract.
 pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("run", "--allow-net"),
+    ("run", "--interactive"),
+    ("run", "--tty"),
+    ("run", "--no-tty"),
     ("workspace create", "--allow-net"),
     ("workspace diff", "--max-bytes"),
     ("workspace diff", "--skip"),

@@ -42,7 +42,8 @@ pub(crate) async fn follow<P: Peer>(
                 Kind::Message => match control(&frame) {
                     Some(ExecControl::InputEnd) => queue = None,
                     Some(ExecControl::Signal(number)) => signal(number),
-                    None => {}
+                    // A command without a terminal has no size.
+                    Some(ExecControl::Resize(_)) | None => {}
                 },
                 // Nobody sends output to a command.
                 Kind::Output | Kind::ErrorOutput => {}

@@ -9,6 +9,7 @@ mod commands;
 mod disks;
 mod export;
 mod files;
+mod memory;
 mod names;
 mod patches;
 mod ports;

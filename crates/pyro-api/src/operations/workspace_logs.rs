@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{moment, push_content};
-use crate::values::{ExecutionMode, ReadBytes};
+use crate::values::{ExecutionMode, ReadBytes, report_oom_kill};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Show the commands that ran in a workspace, with their output
@@ -69,6 +69,8 @@ pub struct LogEntry {
     pub stdout: String,
     pub stderr: String,
     pub timed_out: bool,
+    /// Whether the guest's kernel killed a process of it because memory ran out.
+    pub oom_killed: bool,
     pub signal: Option<i32>,
     /// How much the command wrote.
     pub stdout_bytes: u64,
@@ -103,6 +105,7 @@ impl Report for Logged {
                 entry.sequence, entry.exit_code, entry.duration_ms, entry.cwd
             ));
             text.out(format!("$ {}", entry.command));
+            report_oom_kill("workspace-logs", entry.oom_killed, None, text);
             text.content(&entry.stdout);
             push_content(&mut text.err, &entry.stderr);
             let streams = [

@@ -18,7 +18,7 @@ use super::output::KeptOutput;
 
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
 /// before it takes the guest for lost.
-const GUEST_GRACE: Duration = Duration::from_secs(15);
+pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -60,18 +60,8 @@ pub(crate) async fn run(
     let input = caller.take_input();
     let time = Duration::from_secs(timeout_seconds.into());
     let exec = AgentRequest::Exec(Exec {
-        command: match command {
-            CommandLine::Shell(line) => Command::Shell(line.clone().into()),
-            CommandLine::Program(words) => {
-                Command::Program(words.iter().cloned().map(Into::into).collect())
-            }
-        },
-        cwd: None,
-        env: Vec::new(),
-        secret_env: secret_env.to_vec(),
-        timeout_ms: Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         input: input.is_some(),
-        timings: step::is_heard(),
+        ..asked(command, secret_env, Some(time))
     });
     let asked_us = step::now_us();
     frame::write_message(&mut to_guest, &exec)
@@ -121,16 +111,7 @@ pub(crate) async fn run(
     };
     let (end, runs_on) = match ended {
         Ok(end) => (end?, false),
-        Err(_) => {
-            let end = ExecEnd {
-                exit_code: 124,
-                signal: None,
-                timed_out: true,
-                duration_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-                laps: Vec::new(),
-            };
-            (end, true)
-        }
+        Err(_) => (out_of_time(time), true),
     };
     for lap in &end.laps {
         step::pass_on(&lap.since(asked_us));
@@ -144,7 +125,41 @@ pub(crate) async fn run(
     })
 }
 
-fn vm_gone(error: FrameError) -> CommandError {
+/// What the agent is asked for, without input.
+pub(crate) fn asked(
+    command: &CommandLine,
+    secret_env: &[(String, String)],
+    limit: Option<Duration>,
+) -> Exec {
+    Exec {
+        command: match command {
+            CommandLine::Shell(line) => Command::Shell(line.clone().into()),
+            CommandLine::Program(words) => {
+                Command::Program(words.iter().cloned().map(Into::into).collect())
+            }
+        },
+        cwd: None,
+        env: Vec::new(),
+        secret_env: secret_env.to_vec(),
+        timeout_ms: limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+        input: false,
+        timings: step::is_heard(),
+    }
+}
+
+/// The end of a command that the guest did not end in its time.
+pub(crate) fn out_of_time(time: Duration) -> ExecEnd {
+    ExecEnd {
+        exit_code: 124,
+        signal: None,
+        timed_out: true,
+        oom_killed: false,
+        duration_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        laps: Vec::new(),
+    }
+}
+
+pub(crate) fn vm_gone(error: FrameError) -> CommandError {
     match error {
         FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => CommandError::VmGone,
         source => CommandError::Broken { source },

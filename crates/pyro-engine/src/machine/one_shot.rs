@@ -1,16 +1,23 @@
 //! A command in a started VM, after which the VM is deleted, whatever happened.
 
-use pyro_api::values::{CommandLine, DeleteReason, ExecResult, TimeoutSeconds, VmRecord};
-use pyro_api::{Caller, Error};
+use std::time::Duration;
+
+use pyro_api::values::{
+    CommandLine, DeleteReason, ExecResult, TimeoutSeconds, VmRecord, more_memory,
+};
+use pyro_api::{Caller, Error, PersonTerminal};
 
 use pyro_wire::reached;
+use tokio::sync::mpsc;
 
+use super::at_terminal;
 use super::command::{self, CommandError};
 use super::link;
 use super::start::cancelled;
 use crate::answers;
 use crate::engine::Engine;
-use crate::error::{command_refused, link_failed, vm_died};
+use crate::error::{command_refused, host_io, link_failed, vm_died};
+use crate::shells::attach::READ_AHEAD;
 use crate::standby::STANDBY;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
@@ -50,16 +57,25 @@ impl Drop for Abandoned<'_> {
     }
 }
 
+/// What a VM is there for.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) command: &'a CommandLine,
+    /// None where a person sees how long it takes.
+    pub(crate) limit: Option<TimeoutSeconds>,
+    /// What the command gets as its terminal.
+    pub(crate) terminal: Option<&'a dyn PersonTerminal>,
+}
+
 impl Engine {
     /// Runs the command and deletes the VM.
     pub(crate) async fn exec_and_end(
         &self,
         record: &VmRecord,
-        command: &CommandLine,
-        timeout: TimeoutSeconds,
+        job: Job<'_>,
         caller: &Caller,
     ) -> Result<ExecResult, Error> {
-        let finished = self.exec(record, command, timeout, caller).await;
+        let finished = self.exec(record, job, caller).await;
         let cleanup = match &finished {
             Ok(_) => DeleteReason::PostExecCleanup,
             Err(_) => DeleteReason::RunVmErrorCleanup,
@@ -74,7 +90,7 @@ impl Engine {
             vm_id: record.vm_id.clone(),
             environment: record.environment.clone(),
             environment_version: record.environment_version.clone(),
-            command: answers::words(caller, command.to_string()),
+            command: answers::words(caller, job.command.to_string()),
             stdout: stdout.text,
             stderr: stderr.text,
             exit_code: finished.end.exit_code,
@@ -83,6 +99,9 @@ impl Engine {
             cleanup: deleted,
             signal: finished.end.signal,
             timed_out: finished.end.timed_out,
+            oom_killed: finished.end.oom_killed,
+            mem_mib: record.mem_mib,
+            advice: (finished.end.oom_killed).then(|| more_memory(record.mem_mib)),
             stdout_bytes: stdout.bytes,
             stderr_bytes: stderr.bytes,
             stdout_truncated: stdout.truncated,
@@ -101,8 +120,7 @@ impl Engine {
     async fn exec(
         &self,
         record: &VmRecord,
-        command: &CommandLine,
-        timeout: TimeoutSeconds,
+        job: Job<'_>,
         caller: &Caller,
     ) -> Result<command::Finished, Error> {
         let vm_id = &record.vm_id;
@@ -111,7 +129,28 @@ impl Engine {
             Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
         };
         reached!("line to the agent open");
-        match command::run(stream, command, &[], timeout.get(), caller).await {
+        let ran = match job.terminal {
+            Some(terminal) => {
+                let (hear, heard) = mpsc::channel(READ_AHEAD);
+                let hear = move |what| {
+                    // Nobody listens any more when the command has ended.
+                    let _ = hear.blocking_send(what);
+                };
+                let taken = terminal
+                    .take(Box::new(hear))
+                    .map_err(|error| host_io("The terminal could not be used", &error))?;
+                let limit = job
+                    .limit
+                    .map(|limit| Duration::from_secs(limit.get().into()));
+                let keep = caller.keep_output();
+                at_terminal::run(stream, job.command, limit, taken, heard, keep).await
+            }
+            None => {
+                let seconds = job.limit.map_or(u32::MAX, TimeoutSeconds::get);
+                command::run(stream, job.command, &[], seconds, caller).await
+            }
+        };
+        match ran {
             Ok(finished) => Ok(finished),
             Err(CommandError::CallerGone) => Err(cancelled()),
             Err(CommandError::Refused { fault }) => Err(command_refused(vm_id, fault)),

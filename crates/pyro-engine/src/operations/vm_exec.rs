@@ -3,7 +3,7 @@ use pyro_api::values::{ExecResult, VmState};
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
-use crate::machine::one_shot::Abandoned;
+use crate::machine::one_shot::{Abandoned, Job};
 
 impl Handle<VmExec> for Engine {
     async fn handle(&self, exec: VmExec, caller: &Caller) -> Result<ExecResult, Error> {
@@ -16,10 +16,13 @@ impl Handle<VmExec> for Engine {
                 "started",
             ));
         }
+        let job = Job {
+            command: &exec.command,
+            limit: Some(exec.timeout_seconds),
+            terminal: None,
+        };
         let abandoned = Abandoned::guard(self, &record.vm_id);
-        let result = self
-            .exec_and_end(&record, &exec.command, exec.timeout_seconds, caller)
-            .await;
+        let result = self.exec_and_end(&record, job, caller).await;
         abandoned.disarm();
         result
     }

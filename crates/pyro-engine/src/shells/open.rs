@@ -27,6 +27,7 @@ impl Engine {
     pub(crate) async fn open_shell(
         &self,
         asked: &ShellOpen,
+        for_person: bool,
         caller: &Caller,
     ) -> Result<(StoredWorkspace, Shell, bool), Error> {
         let found = self.find_workspace(&asked.workspace_id)?;
@@ -59,6 +60,7 @@ impl Engine {
                 cols: side(asked.cols.get()),
                 rows: side(asked.rows.get()),
             },
+            for_person,
             env: Vec::new(),
             secret_env: asked.secret_env.pairs().to_vec(),
         });

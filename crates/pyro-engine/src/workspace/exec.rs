@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pyro_api::operations::workspace_exec::WorkspaceExec;
-use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult};
+use pyro_api::values::{WORKSPACE_PATH, WorkspaceExecResult, more_memory};
 use pyro_api::{Caller, Error, Event};
 use pyro_wire::fault::FaultCode;
 
@@ -70,6 +70,7 @@ impl Engine {
             exit_code: 0,
             signal: None,
             timed_out: false,
+            oom_killed: false,
             duration_ms: 0,
             execution_mode: record.execution_mode,
             recorded_at: 0.0,
@@ -114,6 +115,7 @@ impl Engine {
         entry.exit_code = finished.end.exit_code;
         entry.signal = finished.end.signal;
         entry.timed_out = finished.end.timed_out;
+        entry.oom_killed = finished.end.oom_killed;
         entry.duration_ms = finished.end.duration_ms;
         entry.recorded_at = now();
         entry.stdout_bytes = stdout.bytes;
@@ -140,6 +142,9 @@ impl Engine {
             cwd: kept.cwd,
             signal: kept.signal,
             timed_out: kept.timed_out,
+            oom_killed: kept.oom_killed,
+            mem_mib: record.mem_mib,
+            advice: kept.oom_killed.then(|| more_memory(record.mem_mib)),
             stdout_bytes: stdout.bytes,
             stderr_bytes: stderr.bytes,
             stdout_truncated: stdout.truncated,
