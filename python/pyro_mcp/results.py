@@ -162,6 +162,12 @@ class ExecResult(TypedDict):
     signal: int | None
     # Whether the command was ended because its time was over.
     timed_out: bool
+    # Whether the guest's memory was used up and its kernel killed a process of the command.
+    oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do about how it ended, where there is something to do.
+    advice: str | None
     # How many bytes the command wrote, kept or not.
     stdout_bytes: int
     stderr_bytes: int
@@ -302,6 +308,8 @@ class LoggedEntries(TypedDict):
     stdout: str
     stderr: str
     timed_out: bool
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     signal: int | None
     # How much the command wrote.
     stdout_bytes: int
@@ -577,6 +585,8 @@ class ServiceLogged(TypedDict):
     # Absent while it is not ready.
     ready_at: float | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     # While it runs.
     published_ports: list[ServiceLoggedPublishedPorts]
     # What is not UTF-8 is replaced.
@@ -635,6 +645,8 @@ class ServiceRecord(TypedDict):
     # Absent while it is not ready.
     ready_at: float | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     # While it runs.
     published_ports: list[ServiceRecordPublishedPorts]
 
@@ -684,6 +696,8 @@ class ServiceStarted(TypedDict):
     # Absent while it is not ready.
     ready_at: float | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     # While it runs.
     published_ports: list[ServiceStartedPublishedPorts]
     # The end of what it wrote, where it failed.
@@ -751,6 +765,8 @@ class ServicesListedServices(TypedDict):
     # Absent while it is not ready.
     ready_at: float | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
+    # Whether the guest's kernel killed a process of it because memory ran out.
+    oom_killed: bool
     # While it runs.
     published_ports: list[ServicesListedServicesPublishedPorts]
 
@@ -795,6 +811,8 @@ class ShellClosed(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -817,6 +835,8 @@ class ShellOpened(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -840,6 +860,8 @@ class ShellSignalled(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -862,6 +884,8 @@ class ShellText(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -894,6 +918,8 @@ class ShellWritten(TypedDict):
     ended_at: float | None
     # The shell's exit status; 128 + N after signal N. Absent while it runs.
     exit_code: int | None
+    # Whether the guest's kernel killed a process in it because memory ran out.
+    oom_killed: bool
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -1016,6 +1042,12 @@ class WorkspaceExecResult(TypedDict):
     signal: int | None
     # Whether the command was ended because its time was over.
     timed_out: bool
+    # Whether the guest's memory was used up and its kernel killed a process of the command.
+    oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do about how it ended, where there is something to do.
+    advice: str | None
     # How many bytes the command wrote, kept or not.
     stdout_bytes: int
     stderr_bytes: int

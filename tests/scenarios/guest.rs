@@ -26,7 +26,7 @@ fn run(world: &World, command: &str) -> Ran {
 
 /// Prints as JSON what the guest is like.
 const LOOK_AROUND: &str = r#"exec python3 -c '
-import json, os, shutil, socket, subprocess, time
+import json, os, resource, shutil, socket, subprocess, time
 json.dump({
     "clock": time.time(),
     "kernel": os.uname().release,
@@ -38,7 +38,16 @@ json.dump({
     "own_address": socket.gethostbyname(socket.gethostname()),
     "mounts": [line.split()[:3] for line in open("/proc/mounts")],
     "devices": os.listdir("/sys/class/net"),
-    "tools": [tool for tool in ("git", "python3", "curl") if shutil.which(tool)],
+    "missing": [tool for tool in (
+        "git", "python3", "pip", "curl", "less", "xz", "bzip2", "unzip", "patch", "file", "ssh",
+        "rsync", "gpg", "sudo", "ps", "ip",
+    ) if not shutil.which(tool)],
+    "pip_of_a_venv": __import__("ensurepip").version(),
+    "limits": {name: int(open("/proc/sys/" + name).read()) for name in (
+        "fs/inotify/max_user_watches", "fs/inotify/max_user_instances", "fs/file-max",
+        "vm/max_map_count", "kernel/pid_max",
+    )},
+    "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
     "written": subprocess.run("echo x > file && cat file", shell=True).returncode,
 }, open("/dev/stderr", "w"))
 '"#;
@@ -59,7 +68,19 @@ fn a_guest_is_a_small_debian_of_its_own(world: &World) {
     assert_eq!(guest["cwd"], "/workspace");
     assert_eq!(guest["written"], 0);
     assert_eq!(guest["devices"], json!(["lo"]));
-    assert_eq!(guest["tools"], json!(["git", "python3", "curl"]));
+    assert_eq!(guest["missing"], json!([]));
+    assert_ne!(guest["pip_of_a_venv"], json!(""));
+    for (name, least) in [
+        ("fs/inotify/max_user_watches", 524_288),
+        ("fs/inotify/max_user_instances", 1024),
+        ("fs/file-max", 1_000_000),
+        ("vm/max_map_count", 262_144),
+        ("kernel/pid_max", 4_194_304),
+    ] {
+        let limit = guest["limits"][name].as_u64().unwrap();
+        assert!(limit >= least, "{name}: {limit}");
+    }
+    assert_eq!(guest["open_files"], json!([65_536, 524_288]));
     let name = format!("pyro-{}", result["vm_id"].as_str().unwrap());
     assert_eq!(guest["hostname"], name);
     let address = guest["own_address"].as_str().unwrap();
@@ -202,4 +223,8 @@ fn memory_and_disk_run_out_for_the_guest_alone(world: &World) {
         ran.err()
     );
     assert_eq!(ran.code(), 0);
+    // The command went on without it; it is told all the same.
+    let told = "[run] out of memory: the guest's kernel killed a process of the command\n\
+                hint: The guest's 256 MiB of memory were used up: ";
+    assert!(ran.err().contains(told), "{}", ran.err());
 }

@@ -8,7 +8,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, setrlimit};
 use pyro_wire::agent::WAITING;
 use pyro_wire::session;
 
@@ -18,14 +17,10 @@ use crate::clock::Trace;
 use crate::mounts::MountError;
 use crate::port::Port;
 use crate::reaper::Reaper;
-use crate::{console, modules, mounts, network, serve};
+use crate::{console, limits, modules, mounts, network, serve};
 
 /// How long the port may take to appear after the modules are loaded.
 const PORT_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Open files of a command. The kernel's own limits are from another time; far above this,
-/// programs that walk over all possible descriptors become slow.
-const OPEN_FILES: (u64, u64) = (65_536, 524_288);
 
 #[derive(Debug, thiserror::Error)]
 enum BootError {
@@ -77,7 +72,7 @@ async fn serve_hosts(mut trace: Trace) -> ! {
     if let Err(error) = furnish(&agent) {
         console::fatal(error);
     }
-    agent.trace().step("pts, shm, cgroup, lo");
+    agent.trace().step("pts, shm, cgroup, lo, limits");
     // Without its network a guest is still of use, and its owner sees this on the console.
     if let Err(error) = network::raise_card().await {
         console::report(format_args!("cannot set the network card up: {error}"));
@@ -128,10 +123,7 @@ fn furnish(agent: &Agent) -> Result<(), BootError> {
         .enable()
         .map_err(step("create the control group"))?;
     network::raise_loopback().map_err(step("raise lo"))?;
-    let (soft, hard) = OPEN_FILES;
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
-        .map_err(io::Error::from)
-        .map_err(step("raise the limit of open files"))
+    limits::raise().map_err(step("raise the limit of open files"))
 }
 
 /// The agent must be the last thing that the kernel kills when memory runs out.

@@ -158,7 +158,7 @@ pub(crate) fn start<'a>(
 }
 
 /// Refuses what the kernel cannot take or would take for something else.
-fn check(request: &Exec) -> Result<(), StartError> {
+pub(crate) fn check(request: &Exec) -> Result<(), StartError> {
     let arguments = match &request.command {
         Command::Shell(line) => std::slice::from_ref(line),
         Command::Program(words) => words,
@@ -193,7 +193,7 @@ pub(crate) fn check_texts(
     Ok(())
 }
 
-fn words(command: &Command) -> Result<Vec<OsString>, StartError> {
+pub(crate) fn words(command: &Command) -> Result<Vec<OsString>, StartError> {
     match command {
         Command::Shell(line) => Ok(vec![SHELL.into(), "-lc".into(), text(line)]),
         Command::Program(words) if words.is_empty() => {

@@ -77,7 +77,8 @@ pub(crate) async fn run<P: Peer>(
         let watched = input::follow(from, running.stdin, |control| match control {
             ExecControl::Signal(number) => group.signal(number),
             ExecControl::End => asked.notify_one(),
-            ExecControl::InputEnd => {}
+            // A command without a terminal has no size.
+            ExecControl::InputEnd | ExecControl::Resize(_) => {}
         });
         let (finished, watched) = (pin!(finished), pin!(watched));
         tokio::select! {
@@ -87,6 +88,7 @@ pub(crate) async fn run<P: Peer>(
             () = watched => return Err(FrameError::Ended),
         }
     };
+    end.oom_killed = group.memory_events().oom_killed();
     group.release();
     outputs.discard();
     laps.reached("output read, group gone");
@@ -95,7 +97,7 @@ pub(crate) async fn run<P: Peer>(
 }
 
 /// Answers for a command that never ran: as a shell would have, where it would have.
-async fn not_started<P: Peer>(
+pub(crate) async fn not_started<P: Peer>(
     agent: &Agent,
     error: &StartError,
     to: &mut Writer<P>,
@@ -110,6 +112,7 @@ async fn not_started<P: Peer>(
         exit_code,
         signal: None,
         timed_out: false,
+        oom_killed: false,
         duration_ms: 0,
         laps: Vec::new(),
     };
@@ -117,7 +120,7 @@ async fn not_started<P: Peer>(
 }
 
 /// Waits for the process, but not beyond its time, nor longer than it is wanted.
-async fn supervise(
+pub(crate) async fn supervise(
     mut exit: oneshot::Receiver<Exit>,
     group: &Group<'_>,
     limit: Option<Duration>,
@@ -143,6 +146,7 @@ async fn supervise(
         exit_code: if timed_out { TIMED_OUT } else { exit_code },
         signal,
         timed_out,
+        oom_killed: false,
         duration_ms: u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX),
         laps: Vec::new(),
     }

@@ -37,10 +37,13 @@ impl Groups {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => *lock(&self.root) = Some(ROOT.into()),
         }
-        // So that one command of a thousand processes leaves the agent, and every other command, as
-        // much of the processors as it takes itself. A kernel that cannot runs commands all the same.
-        for above in [TOP, ROOT] {
-            let _ = fs::write(Path::new(above).join("cgroup.subtree_control"), "+cpu");
+        // With `cpu` one command of a thousand processes leaves the agent, and every other command,
+        // as much of the processors as it takes itself. With `memory` the kernel tells of which
+        // command it killed a process. One that has neither runs commands all the same.
+        for controller in ["+cpu", "+memory"] {
+            for above in [TOP, ROOT] {
+                let _ = fs::write(Path::new(above).join("cgroup.subtree_control"), controller);
+            }
         }
         Ok(())
     }
@@ -89,6 +92,24 @@ impl ControlGroup {
     }
 }
 
+/// What the kernel has counted about the memory of one command, for as long as its group is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemoryEvents(Option<PathBuf>);
+
+impl MemoryEvents {
+    /// Whether the kernel has killed a process of the command because memory ran out. Not known,
+    /// and so never claimed, where there are no control groups.
+    pub(crate) fn oom_killed(&self) -> bool {
+        let Some(path) = &self.0 else { return false };
+        fs::read_to_string(path.join("memory.events")).is_ok_and(|events| tells_of_a_kill(&events))
+    }
+}
+
+fn tells_of_a_kill(events: &str) -> bool {
+    let mut counts = events.lines().filter_map(|line| line.split_once(' '));
+    counts.any(|(name, count)| name == "oom_kill" && count.trim() != "0")
+}
+
 /// The processes of a running command. Dropping it kills them all, unless it was released.
 pub(crate) struct Group<'a> {
     groups: &'a Groups,
@@ -113,6 +134,10 @@ impl<'a> Group<'a> {
             path: inside.map(ControlGroup::into_path),
             released: false,
         }
+    }
+
+    pub(crate) fn memory_events(&self) -> MemoryEvents {
+        MemoryEvents(self.path.clone())
     }
 
     /// Sends a signal to the command's process group.
@@ -224,6 +249,23 @@ mod tests {
         fs::create_dir(top.join("c")).unwrap();
         assert!(remove(&top, DEPTH));
         assert!(remove(&top, DEPTH));
+    }
+
+    #[test]
+    fn only_a_kill_for_want_of_memory_is_told_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let events = MemoryEvents(Some(folder.path().to_owned()));
+        assert!(!events.oom_killed(), "the kernel counts nothing");
+        let file = folder.path().join("memory.events");
+        fs::write(
+            &file,
+            "low 0\nhigh 3\nmax 7\noom 2\noom_kill 0\noom_group_kill 1\n",
+        )
+        .unwrap();
+        assert!(!events.oom_killed());
+        fs::write(&file, "low 0\nhigh 0\nmax 0\noom 0\noom_kill 12\n").unwrap();
+        assert!(events.oom_killed());
+        assert!(!MemoryEvents::default().oom_killed());
     }
 
     #[test]

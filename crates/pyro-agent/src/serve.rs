@@ -13,7 +13,9 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
-use crate::{dial, exec, files, prepare, secrets, services, setup, shells, shutdown};
+use crate::{
+    dial, exec, exec_at_terminal, files, prepare, secrets, services, setup, shells, shutdown,
+};
 
 /// How long an asking side may take to end its stream after the last answer.
 const PARTING: Duration = Duration::from_secs(5);
@@ -58,6 +60,13 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
     let answered = match request {
         AgentRequest::Exec(request) => {
             if exec::run(agent, request, &mut from, &mut to).await.is_ok() {
+                part(from, to).await;
+            }
+            return;
+        }
+        AgentRequest::ExecAtTerminal(request) => {
+            let run = exec_at_terminal::run(agent, request, &mut from, &mut to);
+            if run.await.is_ok() {
                 part(from, to).await;
             }
             return;

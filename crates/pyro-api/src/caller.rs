@@ -42,6 +42,9 @@ pub enum Stream {
 
 /// The terminal that a person sits at, which an operation may take over.
 pub trait PersonTerminal: Send + Sync {
+    /// Whether standard error is shown there too, and does not go elsewhere.
+    fn shows_errors(&self) -> bool;
+
     /// Every key and every change of its size goes to `hear` from now on, which may keep whoever
     /// calls it waiting. The terminal is itself again when the answer is dropped.
     fn take(&self, hear: Box<dyn Fn(Heard) + Send + Sync>) -> io::Result<Box<dyn TakenTerminal>>;

@@ -5,9 +5,7 @@ use crate::CatalogError;
 /// What the images run on.
 pub const PLATFORM: &str = "linux-x86_64";
 /// Version of this list.
-pub const CATALOG_VERSION: &str = "4.0.0";
-/// Version of each environment in it; part of the install directory's name.
-pub const ENVIRONMENT_VERSION: &str = "4.0.0";
+pub const CATALOG_VERSION: &str = "4.1.0";
 pub const DISTRIBUTION: &str = "debian";
 pub const DISTRIBUTION_VERSION: &str = "12";
 /// The versions of pyro that can use these environments.
@@ -17,19 +15,22 @@ pub const COMPATIBILITY: &str = ">=4.0.0,<5.0.0";
 #[derive(Debug, PartialEq, Eq)]
 pub struct EnvironmentSpec {
     pub name: &'static str,
+    /// Raised when what goes into it changes. It is part of the name of the install directory, so an
+    /// older image stays beside it for as long as a workspace stands on that.
+    pub version: &'static str,
     pub description: &'static str,
     /// What to tell users about its contents; not the whole list.
     pub default_packages: &'static [&'static str],
     /// What the build asks for beyond Debian's minimal base.
     pub(crate) include: &'static [&'static str],
-    /// The most room that a build was seen to need (306, 571 and 1317 MiB), and some more.
+    /// The most room that a build was seen to need (306, 671 and 1758 MiB), and some more.
     pub(crate) build_bytes: u64,
 }
 
 impl EnvironmentSpec {
     /// Its directory in the cache.
     pub(crate) fn dir_name(&self) -> String {
-        format!("{}-{ENVIRONMENT_VERSION}", self.subject())
+        format!("{}-{}", self.subject(), self.version)
     }
 
     /// Its name where a colon would be in the way: lock files, partial directories.
@@ -44,27 +45,43 @@ const MIB: u64 = 1024 * 1024;
 static ENVIRONMENTS: [EnvironmentSpec; 3] = [
     EnvironmentSpec {
         name: "debian:12",
+        version: "4.1.0",
         description: "Debian 12 with git, Python and curl for general agent work.",
         default_packages: &[
             "bash",
             "coreutils",
             "git",
             "python3",
+            "pip",
+            "venv",
             "curl",
             "ca-certificates",
         ],
         include: &[
+            "bzip2",
             "ca-certificates",
             "curl",
+            "file",
             "git",
+            "gpg",
             "iproute2",
+            "less",
+            "openssh-client",
+            "patch",
             "procps",
             "python3",
+            "python3-pip",
+            "python3-venv",
+            "rsync",
+            "sudo",
+            "unzip",
+            "xz-utils",
         ],
-        build_bytes: 800 * MIB,
+        build_bytes: 900 * MIB,
     },
     EnvironmentSpec {
         name: "debian:12-base",
+        version: "4.0.0",
         description: "Minimal Debian 12: a shell, the core tools and apt.",
         default_packages: &["bash", "coreutils", "ca-certificates"],
         include: &["ca-certificates"],
@@ -72,12 +89,15 @@ static ENVIRONMENTS: [EnvironmentSpec; 3] = [
     },
     EnvironmentSpec {
         name: "debian:12-build",
+        version: "4.1.0",
         description: "Debian 12 with git, Python, Node, compilers and build tools.",
         default_packages: &[
             "bash",
             "coreutils",
             "git",
             "python3",
+            "pip",
+            "venv",
             "curl",
             "ca-certificates",
             "gcc",
@@ -86,23 +106,37 @@ static ENVIRONMENTS: [EnvironmentSpec; 3] = [
             "cmake",
             "pkg-config",
             "nodejs",
+            "npm",
         ],
         include: &[
+            "bzip2",
             "ca-certificates",
             "cmake",
             "curl",
+            "file",
             "g++",
             "gcc",
             "git",
+            "gpg",
             "iproute2",
+            "less",
             "libc6-dev",
             "make",
             "nodejs",
+            "npm",
+            "openssh-client",
+            "patch",
             "pkg-config",
             "procps",
             "python3",
+            "python3-pip",
+            "python3-venv",
+            "rsync",
+            "sudo",
+            "unzip",
+            "xz-utils",
         ],
-        build_bytes: 1800 * MIB,
+        build_bytes: 2300 * MIB,
     },
 ];
 

@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::Stamp;
 use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest};
-use crate::{
-    Catalog, CatalogError, ENVIRONMENT_VERSION, EnvironmentSpec, Kernel, Silent, Watch, digest,
-    kernel,
-};
+use crate::{Catalog, CatalogError, EnvironmentSpec, Kernel, Silent, Watch, digest, kernel};
 
 pub(crate) const ROOTFS_FILE: &str = "rootfs.ext4";
 
@@ -106,10 +103,10 @@ impl Catalog {
     fn read_manifest(&self, spec: &EnvironmentSpec) -> Result<EnvironmentManifest, CatalogError> {
         let path = self.install_dir(spec).join(ENVIRONMENT_FILE);
         let manifest: EnvironmentManifest = manifest::read(&path)?;
-        if manifest.name != spec.name || manifest.version != ENVIRONMENT_VERSION {
+        if manifest.name != spec.name || manifest.version != spec.version {
             return Err(CatalogError::damaged(
                 &path,
-                format!("{} {ENVIRONMENT_VERSION}", spec.name),
+                format!("{} {}", spec.name, spec.version),
                 format!("{} {}", manifest.name, manifest.version),
             ));
         }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! <cache>/linux-x86_64/
-//!     debian_12-4.0.0/            rootfs.ext4  environment.json  packages.txt
+//!     debian_12-4.1.0/            rootfs.ext4  environment.json  packages.txt
 //!     kernel-6.1.0-56-cloud-amd64-1f2e3d4c/   vmlinuz  modules/{*.ko,order}  kernel.json
 //!     initramfs/                  <key>.cpio  <stamp>.json
 //!     .lock-debian_12             held while somebody pulls
@@ -65,8 +65,8 @@ mod watch;
 
 pub use catalog::Catalog;
 pub use environments::{
-    CATALOG_VERSION, COMPATIBILITY, DISTRIBUTION, DISTRIBUTION_VERSION, ENVIRONMENT_VERSION,
-    EnvironmentSpec, PLATFORM, environments, find,
+    CATALOG_VERSION, COMPATIBILITY, DISTRIBUTION, DISTRIBUTION_VERSION, EnvironmentSpec, PLATFORM,
+    environments, find,
 };
 pub use error::CatalogError;
 pub use initramfs::write_initramfs;

@@ -199,7 +199,7 @@ mod tests {
             ".partial-debian_12-1-0",
             ".partial-debian_11-1-0",
             "debian_12-1.0.0",
-            "debian_12-build-4.0.0",
+            "debian_12-build-4.1.0",
             "something-else",
             "kernel-5.10.0-1-deadbeef",
         ] {
@@ -216,7 +216,7 @@ mod tests {
                 ".partial-debian_12-1-0",
                 "debian_12-1.0.0",
                 "debian_12-base-4.0.0",
-                "debian_12-build-4.0.0",
+                "debian_12-build-4.1.0",
                 "kernel-5.10.0-1-deadbeef",
                 "something-else",
             ]
@@ -239,7 +239,7 @@ mod tests {
             .unwrap();
         for name in [
             ".partial-debian_12-build-1-0",
-            "debian_12-build-4.0.0",
+            "debian_12-build-4.1.0",
             "debian_12-1.0.0",
             "kernel-6.1.0-1-12345678",
             "gone",

@@ -13,8 +13,8 @@ use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest, SCHEMA};
 use crate::partial::{self, Partial};
 use crate::watch::say;
 use crate::{
-    CATALOG_VERSION, Catalog, CatalogError, ENVIRONMENT_VERSION, EnvironmentSpec, Installed,
-    PLATFORM, Phase, Step, Watch, space,
+    CATALOG_VERSION, Catalog, CatalogError, EnvironmentSpec, Installed, PLATFORM, Phase, Step,
+    Watch, space,
 };
 
 /// Less than this left after a failure means that the failure was a full disk, whatever the
@@ -173,7 +173,7 @@ impl Catalog {
             schema_version: SCHEMA,
             catalog_version: CATALOG_VERSION.to_owned(),
             name: spec.name.to_owned(),
-            version: ENVIRONMENT_VERSION.to_owned(),
+            version: spec.version.to_owned(),
             platform: PLATFORM.to_owned(),
             source: built.source,
             rootfs_digest,

@@ -28,6 +28,8 @@ static RESTORE: Mutex<Option<Restore>> = Mutex::new(None);
 struct Restore {
     settings: Termios,
     modes: ScreenModes,
+    /// Something stands on the last line, which what pyro says next must not follow.
+    unfinished: bool,
 }
 
 /// Standard input and output, when both are a terminal.
@@ -41,6 +43,10 @@ impl StandardTerminal {
 }
 
 impl PersonTerminal for StandardTerminal {
+    fn shows_errors(&self) -> bool {
+        io::stderr().is_terminal()
+    }
+
     fn take(&self, hear: Box<dyn Fn(Heard) + Send + Sync>) -> io::Result<Box<dyn TakenTerminal>> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -57,6 +63,7 @@ impl PersonTerminal for StandardTerminal {
         *lock() = Some(Restore {
             settings,
             modes: ScreenModes::default(),
+            unfinished: false,
         });
         // From here on every way out gives it back.
         let (woken, wake) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
@@ -95,6 +102,9 @@ impl TakenTerminal for Taken {
     fn show(&self, bytes: &[u8]) -> Result<(), Gone> {
         if let Some(restore) = lock().as_mut() {
             restore.modes.feed(bytes);
+            restore.unfinished = bytes
+                .last()
+                .map_or(restore.unfinished, |last| *last != b'\n');
         }
         let mut stdout = io::stdout().lock();
         stdout
@@ -125,14 +135,21 @@ pub(crate) fn restore() {
         Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
         Err(std::sync::TryLockError::WouldBlock) => return,
     };
-    let Some(Restore { settings, modes }) = taken else {
+    let Some(Restore {
+        settings,
+        modes,
+        unfinished,
+    }) = taken
+    else {
         return;
     };
     // Past the lock of `Stdout` too: it may be held by who panics.
     let _ = nix::unistd::write(io::stdout().as_fd(), modes.undo().as_bytes());
     // What was typed for the shell and did not get there is not for whoever comes next.
     let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &settings);
-    let _ = nix::unistd::write(io::stdout().as_fd(), b"\r\n");
+    if unfinished {
+        let _ = nix::unistd::write(io::stdout().as_fd(), b"\r\n");
+    }
 }
 
 /// Tells keys and sizes, until the terminal is given back. It has a thread of its own: a terminal

@@ -26,7 +26,7 @@ impl Engine {
         };
         Environment {
             name: spec.name.to_owned(),
-            version: pyro_catalog::ENVIRONMENT_VERSION.to_owned(),
+            version: spec.version.to_owned(),
             description: spec.description.to_owned(),
             default_packages: spec
                 .default_packages
@@ -136,4 +136,10 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// The version that an environment has in the catalog of today.
+pub(crate) fn version(environment: &str) -> Option<String> {
+    let spec = pyro_catalog::find(environment).ok()?;
+    Some(spec.version.to_owned())
 }

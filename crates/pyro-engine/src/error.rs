@@ -300,7 +300,7 @@ fn from_fault(what: String, fault: Fault) -> Error {
         }
         FaultCode::NoSpace => (ErrorCode::NoSpace, Some(FREE_SPACE)),
         FaultCode::HostIo => (ErrorCode::HostIo, None),
-        FaultCode::Refused | FaultCode::NotFound | FaultCode::BadPath => {
+        FaultCode::Refused | FaultCode::NotFound | FaultCode::BadPath | FaultCode::LineTooLong => {
             (ErrorCode::InvalidArgument, None)
         }
         FaultCode::Conflict => (ErrorCode::Conflict, None),

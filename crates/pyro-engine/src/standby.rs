@@ -330,7 +330,7 @@ impl Engine {
                 .await
                 .map_err(|error| link_failed(&vm_id, &error))?;
             let line = CommandLine::from(line.to_owned());
-            let order = Order::of(&line, None, &env, TimeoutSeconds::default())?;
+            let order = Order::of(&line, None, &env, Some(TimeoutSeconds::default()))?;
             command::run(stream, &order, &caller)
                 .await
                 .map_err(|error| vm_died(&vm_id, &error))?;

@@ -178,8 +178,12 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         | AgentRequest::Change(_)
         | AgentRequest::Export(_)
         | AgentRequest::Diff(_)
+        | AgentRequest::ExecAtTerminal(_)
         | AgentRequest::Shell(_) => {
-            let fault = Fault::new(FaultCode::Refused, "the stand-in has no files");
+            let fault = Fault::new(
+                FaultCode::Refused,
+                "the stand-in has neither files nor terminals",
+            );
             frame::write_message(&mut stream, &AgentReply::Failed(fault)).await?;
         }
         AgentRequest::Exec(exec) => {
@@ -190,6 +194,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
             };
             let exit_code = act(&command, &mut stream).await?;
             let end = ExecEnd {
+                oom_killed: false,
                 exit_code,
                 signal: None,
                 timed_out: false,
@@ -211,6 +216,7 @@ fn in_folder(name: &str) -> PathBuf {
 
 fn service(instance: u64, phase: ServicePhase) -> ServiceState {
     ServiceState {
+        oom_killed: false,
         instance,
         name: "web".into(),
         phase,

@@ -305,6 +305,7 @@ impl GivenUp {
             exit_code: if timed_out { 124 } else { 128 + SIGKILL },
             signal: (!timed_out).then_some(SIGKILL),
             timed_out,
+            oom_killed: false,
             duration_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
             laps: Vec::new(),
         }

@@ -14,6 +14,7 @@
 //! List, Read, Change, Export, Diff: see [`crate::files`]
 //! Shell: see [`crate::shells`]
 //! Service…, Connect, LastUse: see [`crate::service`]
+//! ExecAtTerminal ▶ as Exec, with everything that the command writes in frames Output
 //! Exec      ▶ frames Input and ExecControl messages one way,
 //!             frames Output and ErrorOutput the other, then one ExecEvent::Ended
 //! ```
@@ -30,7 +31,7 @@ use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
 use crate::secrets::InstallSecrets;
 use crate::service::{Connect, ServiceLogs, ServiceStart, ServiceStop, ServiceWatch};
-use crate::shells::ShellRequest;
+use crate::shells::{ShellRequest, Size};
 use crate::step::Lap;
 
 /// The first message on a stream to the agent.
@@ -43,6 +44,7 @@ pub enum AgentRequest {
     StepClock(StepClock),
     Ping,
     Exec(Exec),
+    ExecAtTerminal(ExecAtTerminal),
     Freeze(Freeze),
     Thaw,
     List(List),
@@ -178,6 +180,14 @@ pub struct Exec {
     pub timings: bool,
 }
 
+/// A command to run at a terminal of its own. What it reads is what is typed there, so
+/// [`Exec::input`] means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecAtTerminal {
+    pub exec: Exec,
+    pub size: Size,
+}
+
 /// How the command was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -199,6 +209,8 @@ pub enum ExecControl {
     /// End the command and everything that it started: ask first, kill after
     /// [`STOP_MS`](crate::service::STOP_MS).
     End,
+    /// Its terminal has this size from now on.
+    Resize(Size),
 }
 
 /// What the agent tells of a running command, beside its output.
@@ -224,6 +236,9 @@ pub struct ExecEnd {
     pub signal: Option<i32>,
     #[serde(default)]
     pub timed_out: bool,
+    /// Whether the guest's kernel killed a process of it because memory ran out.
+    #[serde(default)]
+    pub oom_killed: bool,
     pub duration_ms: u64,
     /// The steps of the command, where they were asked for.
     #[serde(default)]

@@ -75,6 +75,8 @@ pub enum FaultCode {
     GuestNoSpace,
     /// The guest's kernel or file system refused.
     GuestIo,
+    /// A line is longer than the terminal that it was typed into takes.
+    LineTooLong,
     /// A code of a newer version.
     #[serde(other)]
     Unknown,

@@ -129,6 +129,9 @@ pub struct ServiceState {
     /// Why it ended, where it did not just exit.
     #[serde(default)]
     pub reason: Option<ServiceEnd>,
+    /// Whether the guest's kernel killed a process of it because memory ran out.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// How long ago it ended; absent while it runs.
     #[serde(default)]
     pub ended_ms_ago: Option<u64>,

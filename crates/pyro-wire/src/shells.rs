@@ -60,6 +60,9 @@ pub struct ShellOpen {
     #[serde(default)]
     pub cwd: Option<Bytes>,
     pub size: Size,
+    /// A person sits at it from the start. For all others a tab is a tab and `!` is a letter.
+    #[serde(default)]
+    pub for_person: bool,
     /// Variables beyond the agent's own.
     #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
@@ -107,6 +110,9 @@ pub struct Shell {
     pub size: Size,
     /// Milliseconds since 1970, by the guest's clock.
     pub started_ms: u64,
+    /// Whether the guest's kernel killed a process in it because memory ran out.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// How its first program ended, when it has.
     #[serde(default)]
     pub end: Option<ShellEnd>,

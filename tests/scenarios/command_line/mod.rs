@@ -4,4 +4,5 @@ mod documents;
 mod refusals;
 mod result_lines;
 mod streams;
+mod terminals;
 mod words;

@@ -10,6 +10,7 @@ mod disks;
 mod export;
 mod files;
 mod jobs;
+mod memory;
 mod names;
 mod patches;
 mod ports;

@@ -149,6 +149,27 @@ fn a_shell_is_opened_worked_in_and_closed(world: &World, door: &dyn Surface) {
     shell.type_line("echo $key$key");
     shell.see("qq\n");
 
+    // What is typed is taken letter by letter: a tab completes nothing, a `!` is one.
+    shell.type_line("cat > typed <<'E'\n\tif a:\n\t\tgo\te\nE");
+    shell.type_line("python3 -c 'print(repr(open(\"typed\").read()), \"wow!there\")'");
+    shell.see("'\\tif a:\\n\\t\\tgo\\te\\n' wow!there\n");
+    shell.type_line("rm typed; echo \"a!b\"; bash --norc");
+    shell.see("\na!b\n");
+    shell.type_line("echo \"c!d\"; exit");
+    shell.see("\nc!d\n");
+    // A line that the terminal would cut is refused, with a way that works.
+    shell.type_line("echo now; cat > long");
+    shell.see("\nnow\n");
+    let long = json!({ "input": "x".repeat(5000) });
+    let refused = shell.call("write", long).unwrap_err();
+    assert_eq!(refused["code"], "invalid_argument", "{refused:#}");
+    let hint = refused["hint"].as_str().unwrap();
+    assert!(hint.contains("workspace_file_write"), "{hint}");
+    shell.call("signal", json!({})).unwrap();
+    shell.see("pyro$ ");
+    shell.type_line("wc -c < long; rm long");
+    shell.see("\n0\n");
+
     // Another shell is another world; the end of one is told.
     let mut other = Shell::open(&workspace, json!({}));
     other.type_line("echo [$A]; pwd; exit 3");

@@ -47,6 +47,7 @@ impl RunInStandby {
     async fn run(&self) -> Result<Duration> {
         self.until_one_waits().await?;
         let run = VmRun {
+            terminal: Default::default(),
             environment: ENVIRONMENT.to_owned(),
             command: self.errand.as_typed(),
             env: Default::default(),

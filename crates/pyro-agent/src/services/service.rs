@@ -1,5 +1,6 @@
 //! One service: its state, its logs, and the wish that it should end.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use pyro_wire::service::{ServiceEnd, ServicePhase, ServiceState};
@@ -7,12 +8,15 @@ use tokio::sync::watch;
 
 use super::log::Log;
 use super::millis;
+use crate::group::MemoryEvents;
 
 pub(super) struct Service {
     pub(super) name: String,
     pub(super) instance: u64,
     pub(super) stdout: Log,
     pub(super) stderr: Log,
+    /// Once it has begun.
+    memory: OnceLock<MemoryEvents>,
     status: watch::Sender<Status>,
     /// Why it should end, once somebody wants that.
     wish: watch::Sender<Option<Wish>>,
@@ -25,6 +29,7 @@ struct Status {
     ready: bool,
     exit_code: Option<i32>,
     reason: Option<ServiceEnd>,
+    oom_killed: bool,
     ended_at: Option<Instant>,
 }
 
@@ -43,24 +48,38 @@ impl Service {
             instance,
             stdout: Log::default(),
             stderr: Log::default(),
+            memory: OnceLock::new(),
             status: watch::Sender::new(Status {
                 phase: ServicePhase::Running,
                 pid: 0,
                 ready: false,
                 exit_code: None,
                 reason: None,
+                oom_killed: false,
                 ended_at: None,
             }),
             wish: watch::Sender::new(None),
         }
     }
 
-    pub(super) fn begun(&self, pid: u32) {
+    pub(super) fn begun(&self, pid: u32, memory: MemoryEvents) {
+        let _ = self.memory.set(memory);
         self.status.send_modify(|status| status.pid = pid);
     }
 
     pub(super) fn is_ready_now(&self) {
         self.status.send_modify(|status| status.ready = true);
+    }
+
+    /// Its processes are gone, and soon their group. What the kernel counted of them stays.
+    pub(super) fn note_memory(&self) {
+        let oom_killed = self.oom_killed();
+        self.status
+            .send_modify(|status| status.oom_killed |= oom_killed);
+    }
+
+    fn oom_killed(&self) -> bool {
+        self.memory.get().is_some_and(MemoryEvents::oom_killed)
     }
 
     /// It is over, and its logs are whole.
@@ -93,6 +112,7 @@ impl Service {
             ready: status.ready,
             exit_code: status.exit_code,
             reason: status.reason,
+            oom_killed: status.oom_killed || self.oom_killed(),
             ended_ms_ago: status.ended_at.map(|at| millis(at.elapsed())),
         }
     }

@@ -70,7 +70,7 @@ pub(super) async fn run(
         mut exit,
         ..
     } = running;
-    service.begun(pid);
+    service.begun(pid, group.memory_events());
     let _ = told.send(Ok(()));
     let pumps = {
         let [first, second] = [Arc::clone(&service), Arc::clone(&service)];
@@ -104,6 +104,7 @@ pub(super) async fn run(
         }
         Cause::NotReady | Cause::Wish(_) => end(&group, &mut exit).await,
     };
+    service.note_memory();
     // Nobody is left who could write.
     drop(group);
     read_to_the_end(pumps).await;

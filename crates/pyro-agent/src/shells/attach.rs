@@ -4,7 +4,7 @@ use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::shells::{AttachControl, AttachEvent, ShellOutput, ShellReply};
 
 use super::check_size;
-use super::shell::Shell;
+use super::shell::{LongLines, Shell};
 use crate::peer::{Peer, Reader, Writer};
 
 /// What is sent at once.
@@ -61,8 +61,9 @@ async fn follow<P: Peer>(shell: &Shell, from: &mut Reader<P>) {
     // After a frame that cannot be read nothing that follows can be trusted either.
     while let Ok(Some(frame)) = frame::read(from).await {
         match frame.kind {
-            // What a program does not read in time is lost, as it is on every terminal.
-            Kind::Input => drop(shell.write(&frame.body).await),
+            // What a program does not read in time is lost, as it is on every terminal; as is what a
+            // line has too much.
+            Kind::Input => drop(shell.write(&frame.body, LongLines::Cut).await),
             Kind::Message => {
                 if let Ok(AttachControl::Resize(size)) = frame.message()
                     && check_size(size).is_ok()

@@ -11,6 +11,7 @@
 
 mod attach;
 mod decoder;
+mod lines;
 mod pty;
 mod ring;
 mod shell;
@@ -28,7 +29,10 @@ use tokio::sync::oneshot;
 use crate::agent::{Agent, lock};
 use crate::clock::uptime;
 use crate::peer::{Peer, Reader, Writer};
-use shell::Shell;
+pub(crate) use pty::Pty;
+pub(crate) use start::{OnTerminal, start_on_terminal};
+
+use shell::{LongLines, Shell};
 
 /// Shells at one time.
 const MOST: usize = 256;
@@ -139,7 +143,7 @@ async fn answer(agent: &Arc<Agent>, request: ShellRequest) -> Result<ShellReply,
         }
         ShellRequest::Write { id, input } => {
             let shell = find(&id)?;
-            shell.write(&input).await?;
+            shell.write(&input, LongLines::Refused).await?;
             shell
         }
         ShellRequest::Signal { id, number } => {
@@ -183,7 +187,7 @@ fn attachable(agent: &Agent, id: &str, size: Size) -> Result<Arc<Shell>, Fault> 
     Ok(shell)
 }
 
-fn check_size(size: Size) -> Result<(), Fault> {
+pub(crate) fn check_size(size: Size) -> Result<(), Fault> {
     let sides = 1..=LARGEST_SIDE;
     match sides.contains(&size.cols) && sides.contains(&size.rows) {
         true => Ok(()),

@@ -7,27 +7,22 @@ use std::task::{Context, Poll, Waker};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::pty::{posix_openpt, unlockpt};
-use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
+use nix::sys::termios::{InputFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use pyro_wire::shells::Size;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Our end. Dropping it hangs up on whatever still runs in the terminal.
-pub(super) struct Pty(AsyncFd<OwnedFd>);
+pub(crate) struct Pty(AsyncFd<OwnedFd>);
 
 impl Pty {
     /// A new terminal, and the end for the program in it.
-    pub(super) fn open(size: Size) -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn open(size: Size) -> io::Result<(Self, OwnedFd)> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let master = posix_openpt(flags)?;
         unlockpt(&master)?;
         let master = OwnedFd::from(master);
-        let how = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-        // SAFETY: opens the other end of an open terminal, by descriptor and not by name.
-        let inside =
-            Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, how) })?;
-        // SAFETY: the kernel just made it, for us alone.
-        let inside = unsafe { OwnedFd::from_raw_fd(inside) };
+        let inside = other_end(master.as_raw_fd())?;
         let mut settings = tcgetattr(&inside)?;
         // Erasing takes a whole character.
         settings.input_flags |= InputFlags::IUTF8;
@@ -41,7 +36,7 @@ impl Pty {
     }
 
     /// Whoever runs in the foreground hears of it (`SIGWINCH`).
-    pub(super) fn resize(&self, size: Size) -> io::Result<()> {
+    pub(crate) fn resize(&self, size: Size) -> io::Result<()> {
         let size = libc::winsize {
             ws_row: size.rows,
             ws_col: size.cols,
@@ -53,8 +48,23 @@ impl Pty {
         Ok(())
     }
 
+    /// How the program inside has set it.
+    pub(crate) fn settings(&self) -> io::Result<Termios> {
+        Ok(tcgetattr(self.0.get_ref())?)
+    }
+
+    /// How much of what was written nobody inside has read yet. Where whole lines are handed over,
+    /// one without an end does not count.
+    pub(crate) fn unread(&self) -> io::Result<usize> {
+        let inside = other_end(self.fd())?;
+        let mut count: libc::c_int = 0;
+        // SAFETY: the kernel writes this one number.
+        Errno::result(unsafe { libc::ioctl(inside.as_raw_fd(), libc::FIONREAD, &mut count) })?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     /// The process group that runs in the foreground.
-    pub(super) fn foreground(&self) -> Option<i32> {
+    pub(crate) fn foreground(&self) -> Option<i32> {
         let mut group: libc::pid_t = 0;
         // SAFETY: the kernel writes this one number.
         Errno::result(unsafe { libc::ioctl(self.fd(), libc::TIOCGPGRP, &mut group) }).ok()?;
@@ -62,14 +72,14 @@ impl Pty {
         (group > 1).then_some(group)
     }
 
-    pub(super) async fn readable(&self) {
+    pub(crate) async fn readable(&self) {
         if let Ok(mut guard) = self.0.readable().await {
             guard.retain_ready();
         }
     }
 
     /// What is there now: `None` when there is nothing, 0 when there will never be.
-    pub(super) fn read_now(&self, buffer: &mut [u8]) -> Option<usize> {
+    pub(crate) fn read_now(&self, buffer: &mut [u8]) -> Option<usize> {
         // Taken before the look: what comes after it is not to be forgotten with it.
         let mut cx = Context::from_waker(Waker::noop());
         let mut known = match self.0.poll_read_ready(&mut cx) {
@@ -93,7 +103,7 @@ impl Pty {
     }
 
     /// Writes some of it, as soon as the terminal takes any.
-    pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0
             .async_io(Interest::WRITABLE, |fd| Ok(nix::unistd::write(fd, bytes)?))
             .await
@@ -102,4 +112,13 @@ impl Pty {
     fn fd(&self) -> RawFd {
         self.0.get_ref().as_raw_fd()
     }
+}
+
+/// The end of a terminal for what runs in it.
+fn other_end(master: RawFd) -> io::Result<OwnedFd> {
+    let how = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: opens the other end of an open terminal, by descriptor and not by name.
+    let inside = Errno::result(unsafe { libc::ioctl(master, libc::TIOCGPTPEER, how) })?;
+    // SAFETY: the kernel just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(inside) })
 }

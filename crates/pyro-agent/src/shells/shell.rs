@@ -1,8 +1,10 @@
 //! One shell: its terminal, what it wrote, and its end.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::termios::Termios;
 use pyro_wire::Bytes;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::redaction::Redactor;
@@ -13,11 +15,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Shared;
 use super::decoder::Decoder;
+use super::lines::{self, LONGEST_LINE};
 use super::pty::Pty;
 use super::ring::{Piece, Ring};
-use super::start::{Started, start};
+use super::start::{OnTerminal, Started, start};
 use crate::agent::{Agent, lock};
-use crate::group::Group;
+use crate::group::{Group, MemoryEvents};
 use crate::reaper::{Exit, Reaper};
 
 /// How long a shell may take to end when it is hung up on, and then when it is killed.
@@ -26,6 +29,12 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a program may not read at all before what is typed for it is refused.
 const INPUT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A long line is typed in parts of so many bytes. How often we look whether one was read, and how
+/// long a program may take after that to change the terminal for what it starts.
+const PART: usize = 3072;
+const LOOK: Duration = Duration::from_millis(5);
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// A shell that writes more than is kept and that nobody reads is read only so often. It waits for
 /// us meanwhile, and does not use up the guest's processor.
@@ -53,15 +62,32 @@ pub(super) struct Shell {
     leader: i32,
     pty: Pty,
     reaper: Arc<Reaper>,
+    memory: MemoryEvents,
     shared: Arc<Shared>,
     state: Mutex<State>,
     /// Told whenever there is more output, and at the end.
     changed: watch::Sender<()>,
     /// Held by the one who types.
-    typing: tokio::sync::Mutex<()>,
+    typing: tokio::sync::Mutex<Typing>,
     /// Asks for the end.
     close: mpsc::Sender<()>,
     closed: watch::Sender<bool>,
+}
+
+/// What was typed last.
+#[derive(Default)]
+struct Typing {
+    /// How long the line is that has begun, where whole lines are handed over.
+    begun: usize,
+}
+
+/// What becomes of a line that is longer than the terminal keeps of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LongLines {
+    /// It is not typed, and whoever typed it is told.
+    Refused,
+    /// The kernel drops what is too much, as it does for everybody at a terminal.
+    Cut,
 }
 
 struct State {
@@ -71,6 +97,7 @@ struct State {
     decoder: Decoder,
     /// Up to where somebody has read.
     seen: u64,
+    oom_killed: bool,
     end: Option<ShellEnd>,
 }
 
@@ -80,17 +107,17 @@ pub(super) async fn live(
     request: ShellOpen,
     told: oneshot::Sender<Result<Arc<Shell>, Fault>>,
 ) {
-    let Started {
-        pty,
-        leader,
-        group,
-        exit,
-        cwd,
-    } = match start(&agent, &request) {
+    let Started { program, cwd } = match start(&agent, &request) {
         Ok(started) => started,
         // Nobody waits any more: nobody can be told.
         Err(error) => return drop(told.send(Err(error.fault()))),
     };
+    let OnTerminal {
+        pty,
+        leader,
+        group,
+        exit,
+    } = program;
     let (close, closing) = mpsc::channel(1);
     let shell = Arc::new(Shell {
         id: request.id,
@@ -103,6 +130,7 @@ pub(super) async fn live(
         leader,
         pty,
         reaper: Arc::clone(&agent.reaper),
+        memory: group.memory_events(),
         shared: Arc::clone(&agent.shells.shared),
         state: Mutex::new(State {
             size: request.size,
@@ -110,6 +138,7 @@ pub(super) async fn live(
             redactor: agent.secrets.redactor(),
             decoder: Decoder::default(),
             seen: 0,
+            oom_killed: false,
             end: None,
         }),
         changed: watch::Sender::new(()),
@@ -142,6 +171,7 @@ impl Shell {
             cwd: self.cwd.clone(),
             size: state.size,
             started_ms: self.started_ms,
+            oom_killed: state.oom_killed || self.memory.oom_killed(),
             end: state.end,
         }
     }
@@ -204,34 +234,132 @@ impl Shell {
         }
     }
 
-    pub(super) async fn write(&self, input: &[u8]) -> Result<(), Fault> {
+    pub(super) async fn write(&self, input: &[u8], long: LongLines) -> Result<(), Fault> {
         self.must_run()?;
+        let whole = input.len();
+        let Ok(mut typing) = timeout(INPUT_LIMIT, self.typing.lock()).await else {
+            return Err(stuck(0, whole));
+        };
         let mut rest = input;
-        let stuck = |rest: &[u8]| {
-            let words = format!(
-                "the program in the shell took {} of {} bytes and reads no more",
-                input.len() - rest.len(),
-                input.len()
-            );
-            Fault::new(FaultCode::Refused, words)
-        };
-        let Ok(_turn) = timeout(INPUT_LIMIT, self.typing.lock()).await else {
-            return Err(stuck(rest));
-        };
+        if long == LongLines::Refused {
+            while let Some(at) = self.long_line(&typing, rest)? {
+                let (before, line) = rest.split_at(at.start);
+                self.put(&mut typing, before, whole - rest.len(), whole)
+                    .await?;
+                rest = line;
+                let (line, after) = line.split_at(at.len());
+                self.put_long_line(&mut typing, line, whole - rest.len(), whole)
+                    .await?;
+                rest = after;
+            }
+        }
+        self.put(&mut typing, rest, whole - rest.len(), whole).await
+    }
+
+    /// Where in the input a line is that a terminal which hands over whole lines would cut.
+    fn long_line(&self, typing: &Typing, input: &[u8]) -> Result<Option<Range<usize>>, Fault> {
+        let settings = self.settings()?;
+        let (mut begun, mut start) = (typing.begun, 0);
+        for line in lines::lines(input, &settings) {
+            if begun + lines::kept_of(line, &settings) > LONGEST_LINE {
+                return Ok(Some(start..start + line.len()));
+            }
+            begun = 0;
+            start += line.len();
+        }
+        Ok(None)
+    }
+
+    /// Types a line in parts, as long as the program takes them one by one.
+    async fn put_long_line(
+        &self,
+        typing: &mut Typing,
+        line: &[u8],
+        before: usize,
+        whole: usize,
+    ) -> Result<(), Fault> {
+        let mut done = 0;
+        for part in line.chunks(PART) {
+            let settle = if done == 0 { SETTLE } else { Duration::ZERO };
+            let length = typing.begun + lines::kept_of(&line[done..], &self.settings()?);
+            if self.takes_lines(settle, before + done, whole).await? && length > LONGEST_LINE {
+                let words = format!(
+                    "what runs in it reads whole lines, and of one with {} bytes the terminal would \
+                     keep the first {LONGEST_LINE}; {} of {whole} bytes were typed",
+                    length + done,
+                    before + done,
+                );
+                return Err(Fault::new(FaultCode::LineTooLong, words));
+            }
+            self.put(typing, part, before + done, whole).await?;
+            done += part.len();
+        }
+        Ok(())
+    }
+
+    /// Whether what runs in the terminal wants whole lines, once it has read what was typed before.
+    async fn takes_lines(
+        &self,
+        settle: Duration,
+        done: usize,
+        whole: usize,
+    ) -> Result<bool, Fault> {
+        let deadline = Instant::now() + INPUT_LIMIT;
+        let mut settled = Instant::now() + settle;
+        loop {
+            if lines::hands_over_lines(&self.settings()?) {
+                return Ok(true);
+            }
+            match self.pty.unread() {
+                // A shell that has read a command changes the terminal before it starts it.
+                Ok(0) if Instant::now() >= settled => return Ok(false),
+                Ok(0) => {}
+                _ => settled = Instant::now() + settle,
+            }
+            if Instant::now() > deadline {
+                return Err(stuck(done, whole));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Types this, of which so much of the whole was typed before.
+    async fn put(
+        &self,
+        typing: &mut Typing,
+        mut rest: &[u8],
+        before: usize,
+        whole: usize,
+    ) -> Result<(), Fault> {
+        let length = rest.len();
         while !rest.is_empty() {
+            let settings = self.settings()?;
             match timeout(INPUT_LIMIT, self.pty.write(rest)).await {
-                Ok(Ok(count)) => rest = &rest[count.min(rest.len())..],
-                Ok(Err(_)) => {
-                    self.must_run()?;
-                    return Err(Fault::new(
-                        FaultCode::Refused,
-                        "the shell's terminal was hung up",
-                    ));
+                Ok(Ok(count)) => {
+                    let (done, more) = rest.split_at(count.min(rest.len()));
+                    typing.begun = match lines::hands_over_lines(&settings) {
+                        true => lines::begun_after(typing.begun, done, &settings),
+                        false => 0,
+                    };
+                    rest = more;
                 }
-                Err(_) => return Err(stuck(rest)),
+                Ok(Err(_)) => return Err(self.hung_up()),
+                Err(_) => return Err(stuck(before + length - rest.len(), whole)),
             }
         }
         Ok(())
+    }
+
+    fn settings(&self) -> Result<Termios, Fault> {
+        self.pty.settings().map_err(|_| self.hung_up())
+    }
+
+    fn hung_up(&self) -> Fault {
+        let words = "the shell's terminal was hung up";
+        match self.must_run() {
+            Ok(()) => Fault::new(FaultCode::Refused, words),
+            Err(fault) => fault,
+        }
     }
 
     /// Signals what runs in the foreground, as keys of a terminal would. Hanging up also reaches
@@ -288,16 +416,23 @@ impl Shell {
     ) {
         tokio::select! {
             exit = &mut exit => {
+                self.note_memory();
                 // What it left running in the background lives on, as with every command.
                 group.release();
                 self.ended(exit.ok());
                 let _ = closing.recv().await;
             }
             _ = closing.recv() => {
+                self.note_memory();
                 let exit = self.hang_up(group, exit).await;
                 self.ended(exit);
             }
         }
+    }
+
+    /// What the kernel counted of the group stays when that is gone.
+    fn note_memory(&self) {
+        lock(&self.state).oom_killed |= self.memory.oom_killed();
     }
 
     async fn hang_up(&self, group: Group<'_>, mut exit: oneshot::Receiver<Exit>) -> Option<Exit> {
@@ -417,6 +552,11 @@ impl Shell {
         let state = lock(&self.state);
         state.ring.start() > state.seen
     }
+}
+
+fn stuck(done: usize, whole: usize) -> Fault {
+    let words = format!("the program in the shell took {done} of {whole} bytes and reads no more");
+    Fault::new(FaultCode::Refused, words)
 }
 
 fn now_ms() -> u64 {

@@ -47,6 +47,7 @@ async fn open(agent: &Agent, id: &str) -> Shell {
         id: id.into(),
         cwd: None,
         size: SIZE,
+        for_person: false,
         env: vec![(b"EXTRA".to_vec().into(), b"more".to_vec().into())],
         secret_env: Vec::new(),
     };
@@ -403,6 +404,7 @@ async fn what_cannot_be_opened_is_refused() {
         id: ID.into(),
         cwd: None,
         size: SIZE,
+        for_person: false,
         env: Vec::new(),
         secret_env: Vec::new(),
     };
@@ -452,4 +454,76 @@ async fn what_cannot_be_opened_is_refused() {
     let again = ShellRequest::Open(good);
     assert_eq!(refused(ask(&agent, again).await), FaultCode::Refused);
     await_text(&agent, ID, "pyro$ ").await;
+}
+
+/// What `wc -c` has counted in a shell.
+async fn counted(agent: &Agent, file: &str, wanted: usize) {
+    type_line(agent, ID, &format!("echo is $(wc -c < {file}).")).await;
+    await_text(agent, ID, &format!("is {wanted}.")).await;
+}
+
+#[tokio::test]
+async fn a_line_that_the_terminal_would_cut_is_refused() {
+    let agent = Agent::start().await;
+    open(&agent, ID).await;
+    await_text(&agent, ID, "pyro$ ").await;
+
+    // Up to its limit a line comes through whole, and one may follow another.
+    type_line(&agent, ID, "cat > kept; echo en''ded").await;
+    let longest = "a".repeat(4095);
+    for _ in 0..3 {
+        shell(type_line(&agent, ID, &longest).await);
+    }
+    // One that is too long is refused before anything of it is typed, in parts as well.
+    assert_eq!(
+        refused(type_line(&agent, ID, &"b".repeat(4096)).await),
+        FaultCode::LineTooLong
+    );
+    let typed = |input: String| {
+        ask(
+            &agent,
+            ShellRequest::Write {
+                id: ID.into(),
+                input: input.into_bytes().into(),
+            },
+        )
+    };
+    shell(typed("c".repeat(3000)).await);
+    assert_eq!(
+        refused(typed("c".repeat(1096)).await),
+        FaultCode::LineTooLong
+    );
+    shell(typed("\n\x04".into()).await);
+    await_text(&agent, ID, "\nended").await;
+    counted(&agent, "kept", 3 * 4096 + 3001).await;
+
+    // The shell itself edits lines of any length.
+    let word = "d".repeat(20_000);
+    shell(type_line(&agent, ID, &format!("echo {word} > long")).await);
+    counted(&agent, "long", 20_001).await;
+    // Also where a program comes first that reads whole lines.
+    let refusal = refused(typed(format!("cat > cut\n{word}\n")).await);
+    assert_eq!(refusal, FaultCode::LineTooLong);
+}
+
+#[tokio::test]
+async fn an_exclamation_mark_is_a_letter_unless_a_person_sits_there() {
+    let agent = Agent::start().await;
+    open(&agent, ID).await;
+    type_line(&agent, ID, "echo \"a!b\" $((1 + 1))").await;
+    let text = await_text(&agent, ID, "a!b 2").await;
+    assert!(!text.contains("event not found"), "{text}");
+
+    let other = "ba9876543210";
+    let request = ShellOpen {
+        id: other.into(),
+        cwd: None,
+        size: SIZE,
+        for_person: true,
+        env: Vec::new(),
+        secret_env: Vec::new(),
+    };
+    shell(ask(&agent, ShellRequest::Open(request)).await);
+    type_line(&agent, other, "echo \"a!b\" $((1 + 1))").await;
+    await_text(&agent, other, "event not found").await;
 }

@@ -63,6 +63,7 @@ impl Report for ShellText {
                 self.lost_chars
             ));
         }
+        self.shell.report_memory("read", text);
         let wait = match self.wait_for_idle_ms {
             Some(wait) => wait.to_string(),
             None => "None".to_owned(),

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{moment, plain, push_content};
-use crate::values::{ExecutionMode, ReadBytes, WaitSeconds};
+use crate::values::{ExecutionMode, ReadBytes, WaitSeconds, report_oom_kill};
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Show the commands that ran in a workspace, with their output
@@ -78,6 +78,8 @@ pub struct LogEntry {
     pub stdout: String,
     pub stderr: String,
     pub timed_out: bool,
+    /// Whether the guest's kernel killed a process of it because memory ran out.
+    pub oom_killed: bool,
     pub signal: Option<i32>,
     /// How much the command wrote.
     pub stdout_bytes: u64,
@@ -122,6 +124,7 @@ impl Report for Logged {
                 entry.sequence, entry.duration_ms, entry.cwd
             ));
             text.out(format!("$ {}", entry.command));
+            report_oom_kill("workspace-logs", entry.oom_killed, None, text);
             text.content(&entry.stdout);
             push_content(&mut text.err, &entry.stderr);
             if let Some(why) = &entry.ended_because {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{ExecutionMode, VmDeleted};
+use super::{ExecutionMode, VmDeleted, report_oom_kill};
 use crate::report::{Report, Text};
 
 /// How the bytes of an output stream became text.
@@ -37,6 +37,12 @@ pub struct ExecResult {
     pub signal: Option<i32>,
     /// Whether the command was ended because its time was over.
     pub timed_out: bool,
+    /// Whether the guest's memory was used up and its kernel killed a process of the command.
+    pub oom_killed: bool,
+    /// The memory of the guest, in MiB.
+    pub mem_mib: u32,
+    /// What to do about how it ended, where there is something to do.
+    pub advice: Option<String>,
     /// How many bytes the command wrote, kept or not.
     pub stdout_bytes: u64,
     pub stderr_bytes: u64,
@@ -67,6 +73,7 @@ impl Report for ExecResult {
                 self.duration_ms as f64 / 1000.0
             ));
         }
+        report_oom_kill("run", self.oom_killed, self.advice.as_deref(), text);
         text.err(format!(
             "[run] environment={} execution_mode={} exit_code={} duration_ms={} accelerator={}",
             self.environment,

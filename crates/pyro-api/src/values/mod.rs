@@ -2,6 +2,7 @@
 //! so that it holds on every surface.
 
 pub mod allow_net;
+pub mod at_terminal;
 pub mod bounded;
 pub mod command;
 pub mod detach_keys;
@@ -9,6 +10,7 @@ pub mod env_vars;
 pub mod environment;
 pub mod exec;
 pub mod label;
+mod memory;
 pub mod platform;
 pub mod ports;
 pub mod secret_env;
@@ -23,6 +25,7 @@ pub mod workspace;
 pub mod workspace_exec;
 
 pub use allow_net::{AllowNet, AllowedTo, InvalidAllowNet, check_allow_net};
+pub use at_terminal::AtTerminal;
 pub use bounded::{
     BenchRounds, DiskReadBytes, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib,
     PatchBytes, ReadBytes, ReadyIntervalMs, ReadyTimeoutSeconds, ShellCols, ShellRows,
@@ -34,6 +37,8 @@ pub use env_vars::EnvVars;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
 pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
+pub use memory::more_memory;
+pub(crate) use memory::report_oom_kill;
 pub use platform::Platform;
 pub use ports::{PortWish, PortWishes, PublishedPort};
 pub use secret_env::SecretEnv;

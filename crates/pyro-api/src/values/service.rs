@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::word::word;
-use super::{ExecutionMode, PublishedPort};
+use super::{ExecutionMode, PublishedPort, report_oom_kill};
 use crate::report::{Text, plain};
 
 word! {
@@ -127,6 +127,9 @@ pub struct ServiceRecord {
     /// Absent while it is not ready.
     pub ready_at: Option<f64>,
     pub stop_reason: Option<StopReason>,
+    /// Whether the guest's kernel killed a process of it because memory ran out.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// While it runs.
     pub published_ports: Vec<PublishedPort>,
 }
@@ -149,6 +152,12 @@ impl ServiceRecord {
         if !self.published_ports.is_empty() {
             line.push_str(&format!(" published_ports={}", self.ports()));
         }
+        report_oom_kill(
+            &format!("workspace-service-{did}"),
+            self.oom_killed,
+            None,
+            text,
+        );
         text.err(line);
     }
 

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
-use super::{ExecutionMode, InvalidValue};
+use super::{ExecutionMode, InvalidValue, report_oom_kill};
 use crate::report::{Text, plain};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -41,6 +41,8 @@ pub struct ShellRecord {
     pub ended_at: Option<f64>,
     /// The shell's exit status; 128 + N after signal N. Absent while it runs.
     pub exit_code: Option<i32>,
+    /// Whether the guest's kernel killed a process in it because memory ran out.
+    pub oom_killed: bool,
     /// The signal that ended it, if one did.
     pub ended_by_signal: Option<i32>,
     pub execution_mode: ExecutionMode,
@@ -55,7 +57,14 @@ impl ShellRecord {
         )
     }
 
+    /// Says that memory ran out in it, where it did.
+    pub(crate) fn report_memory(&self, verb: &str, text: &mut Text) {
+        let scope = format!("workspace-shell-{verb}");
+        report_oom_kill(&scope, self.oom_killed, None, text);
+    }
+
     pub(crate) fn report(&self, verb: &str, text: &mut Text) {
+        self.report_memory(verb, text);
         text.err(format!(
             "{} cwd={} cols={} rows={} execution_mode={}",
             self.line(verb),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{ExecutionMode, OutputEncoding};
+use super::{ExecutionMode, OutputEncoding, report_oom_kill};
 use crate::report::{Report, Text, plain};
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -27,6 +27,12 @@ pub struct WorkspaceExecResult {
     pub signal: Option<i32>,
     /// Whether the command was ended because its time was over.
     pub timed_out: bool,
+    /// Whether the guest's memory was used up and its kernel killed a process of the command.
+    pub oom_killed: bool,
+    /// The memory of the guest, in MiB.
+    pub mem_mib: u32,
+    /// What to do about how it ended, where there is something to do.
+    pub advice: Option<String>,
     /// How many bytes the command wrote, kept or not.
     pub stdout_bytes: u64,
     pub stderr_bytes: u64,
@@ -64,6 +70,12 @@ impl Report for WorkspaceExecResult {
             Some(code) => format!("exit_code={code}"),
             None => "running=true".to_owned(),
         };
+        report_oom_kill(
+            "workspace-exec",
+            self.oom_killed,
+            self.advice.as_deref(),
+            text,
+        );
         text.err(format!(
             "[workspace-exec] workspace_id={} sequence={} cwd={} execution_mode={} {state} \
              duration_ms={}",

@@ -33,7 +33,7 @@ fn what_was_pulled_is_found_and_not_built_again() {
     let pulled = rig.catalog.pull(spec(), &Silent).unwrap();
     assert_eq!(
         pulled.install_dir,
-        rig.catalog.cache_dir().join("linux-x86_64/debian_12-4.0.0")
+        rig.catalog.cache_dir().join("linux-x86_64/debian_12-4.1.0")
     );
     assert_eq!(pulled.virtual_size, 1 << 30);
     assert_eq!(pulled.source, "made-up://here");

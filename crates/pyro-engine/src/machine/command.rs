@@ -19,7 +19,7 @@ use crate::workspace::paths::RunFolder;
 
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
 /// before it takes the guest for lost.
-const GUEST_GRACE: Duration = Duration::from_secs(15);
+pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -55,7 +55,8 @@ pub(crate) struct Order<'a> {
     pub(crate) env: &'a EnvVars,
     /// Secrets of the guest, each with the variable that shows it to the command.
     pub(crate) secret_env: &'a [(String, String)],
-    pub(crate) timeout: TimeoutSeconds,
+    /// None where a person sees how long it takes.
+    pub(crate) timeout: Option<TimeoutSeconds>,
 }
 
 impl<'a> Order<'a> {
@@ -64,7 +65,7 @@ impl<'a> Order<'a> {
         command: &'a CommandLine,
         cwd: Option<&str>,
         env: &'a EnvVars,
-        timeout: TimeoutSeconds,
+        timeout: Option<TimeoutSeconds>,
     ) -> Result<Self, Error> {
         Ok(Self {
             command,
@@ -75,6 +76,12 @@ impl<'a> Order<'a> {
         })
     }
 
+    /// How long the command may take.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.timeout
+            .map(|limit| Duration::from_secs(limit.get().into()))
+    }
+
     /// As the agent takes it.
     pub(crate) fn exec(&self, input: bool) -> Exec {
         Exec {
@@ -82,7 +89,7 @@ impl<'a> Order<'a> {
             cwd: self.folder.bytes(),
             env: variables(self.env),
             secret_env: self.secret_env.to_vec(),
-            timeout_ms: Some(u64::from(self.timeout.get()) * 1000),
+            timeout_ms: self.timeout.map(|limit| u64::from(limit.get()) * 1000),
             input,
             timings: step::is_heard(),
         }
@@ -116,7 +123,7 @@ pub(crate) async fn run(
     let broken = |source| CommandError::Broken { source };
     let (mut from_guest, mut to_guest) = stream.into_split();
     let input = caller.take_input();
-    let time = Duration::from_secs(order.timeout.get().into());
+    let time = order.limit().unwrap_or(Duration::MAX);
     let exec = AgentRequest::Exec(order.exec(input.is_some()));
     let asked_us = step::now_us();
     frame::write_message(&mut to_guest, &exec)
@@ -166,16 +173,7 @@ pub(crate) async fn run(
     };
     let (end, runs_on) = match ended {
         Ok(end) => (end?, false),
-        Err(_) => {
-            let end = ExecEnd {
-                exit_code: 124,
-                signal: None,
-                timed_out: true,
-                duration_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-                laps: Vec::new(),
-            };
-            (end, true)
-        }
+        Err(_) => (out_of_time(time), true),
     };
     for lap in &end.laps {
         step::pass_on(&lap.since(asked_us));
@@ -189,7 +187,19 @@ pub(crate) async fn run(
     })
 }
 
-fn vm_gone(error: FrameError) -> CommandError {
+/// The end of a command that the guest did not end in its time.
+pub(crate) fn out_of_time(time: Duration) -> ExecEnd {
+    ExecEnd {
+        exit_code: 124,
+        signal: None,
+        timed_out: true,
+        oom_killed: false,
+        duration_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        laps: Vec::new(),
+    }
+}
+
+pub(crate) fn vm_gone(error: FrameError) -> CommandError {
     match error {
         FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => CommandError::VmGone,
         source => CommandError::Broken { source },

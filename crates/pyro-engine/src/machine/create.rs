@@ -15,6 +15,7 @@ use super::folder::VmFolder;
 use super::{disk, network, now};
 use crate::config::Backend;
 use crate::engine::Engine;
+use crate::environments::version;
 use crate::error::{catalog_failed, host_io};
 use crate::template::{Kind, Shape, Template};
 
@@ -99,7 +100,7 @@ impl Engine {
         let created_at = now();
         let record = VmRecord {
             environment: wanted.environment.to_owned(),
-            environment_version: Some(pyro_catalog::ENVIRONMENT_VERSION.to_owned()),
+            environment_version: version(wanted.environment),
             vcpu_count: wanted.vcpu_count.get(),
             mem_mib: wanted.mem_mib.get(),
             ttl_seconds: wanted.ttl_seconds.get(),
@@ -223,12 +224,10 @@ fn metadata(
             "allow_host_compat".to_owned(),
             wanted.allow_host_compat.to_string(),
         ),
-        (
-            "environment_version".to_owned(),
-            pyro_catalog::ENVIRONMENT_VERSION.to_owned(),
-        ),
         ("network_enabled".to_owned(), wanted.network.to_string()),
     ]);
+    let version = version(wanted.environment);
+    metadata.extend(version.map(|version| ("environment_version".to_owned(), version)));
     metadata.extend(network::facts(wanted.allow_net));
     if let Base::Image(image) = base {
         metadata.extend(image_facts(image, mounted));

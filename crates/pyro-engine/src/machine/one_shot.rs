@@ -1,16 +1,19 @@
 //! A command in a started VM, after which the VM is deleted, whatever happened.
 
-use pyro_api::values::{DeleteReason, ExecResult, VmRecord};
-use pyro_api::{Caller, Error};
+use pyro_api::values::{DeleteReason, ExecResult, VmRecord, more_memory};
+use pyro_api::{Caller, Error, PersonTerminal};
 
 use pyro_wire::reached;
+use tokio::sync::mpsc;
 
+use super::at_terminal;
 use super::command::{self, CommandError, Order};
 use super::link;
 use super::start::cancelled;
 use crate::answers;
 use crate::engine::Engine;
-use crate::error::{command_refused, link_failed, vm_died};
+use crate::error::{command_refused, host_io, link_failed, vm_died};
+use crate::shells::attach::READ_AHEAD;
 use crate::standby::STANDBY;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
@@ -51,14 +54,15 @@ impl Drop for Abandoned<'_> {
 }
 
 impl Engine {
-    /// Runs the command and deletes the VM.
+    /// Runs the command, at a terminal where there is one, and deletes the VM.
     pub(crate) async fn exec_and_end(
         &self,
         record: &VmRecord,
         order: &Order<'_>,
+        terminal: Option<&dyn PersonTerminal>,
         caller: &Caller,
     ) -> Result<ExecResult, Error> {
-        let finished = self.exec(record, order, caller).await;
+        let finished = self.exec(record, order, terminal, caller).await;
         let cleanup = match &finished {
             Ok(_) => DeleteReason::PostExecCleanup,
             Err(_) => DeleteReason::RunVmErrorCleanup,
@@ -82,6 +86,9 @@ impl Engine {
             cleanup: deleted,
             signal: finished.end.signal,
             timed_out: finished.end.timed_out,
+            oom_killed: finished.end.oom_killed,
+            mem_mib: record.mem_mib,
+            advice: (finished.end.oom_killed).then(|| more_memory(record.mem_mib)),
             stdout_bytes: stdout.bytes,
             stderr_bytes: stderr.bytes,
             stdout_truncated: stdout.truncated,
@@ -101,6 +108,7 @@ impl Engine {
         &self,
         record: &VmRecord,
         order: &Order<'_>,
+        terminal: Option<&dyn PersonTerminal>,
         caller: &Caller,
     ) -> Result<command::Finished, Error> {
         let vm_id = &record.vm_id;
@@ -109,7 +117,21 @@ impl Engine {
             Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
         };
         reached!("line to the agent open");
-        match command::run(stream, order, caller).await {
+        let ran = match terminal {
+            Some(terminal) => {
+                let (hear, heard) = mpsc::channel(READ_AHEAD);
+                let hear = move |what| {
+                    // Nobody listens any more when the command has ended.
+                    let _ = hear.blocking_send(what);
+                };
+                let taken = terminal
+                    .take(Box::new(hear))
+                    .map_err(|error| host_io("The terminal could not be used", &error))?;
+                at_terminal::run(stream, order, taken, heard, caller.keep_output()).await
+            }
+            None => command::run(stream, order, caller).await,
+        };
+        match ran {
             Ok(finished) => Ok(finished),
             Err(CommandError::CallerGone) => Err(cancelled()),
             Err(CommandError::Refused { fault }) => Err(command_refused(vm_id, fault)),

@@ -14,6 +14,9 @@ use crate::engine::Engine;
 /// What a VM needs beyond its command's timeout to start and to be deleted, in seconds.
 const AROUND_THE_COMMAND: u32 = 120;
 
+/// How long a VM lives whose command has no timeout, in seconds: longer than anybody sits there.
+const WITH_A_PERSON: u32 = 30 * 24 * 60 * 60;
+
 impl Engine {
     pub(crate) async fn run_once(&self, run: &VmRun, caller: &Caller) -> Result<ExecResult, Error> {
         let phase = |phase, key, value: &str| {
@@ -26,19 +29,22 @@ impl Engine {
                 })
                 .map_err(|_| cancelled())
         };
-        let order = Order::of(
-            &run.command,
-            run.cwd.as_deref(),
-            &run.env,
-            run.timeout_seconds,
-        )?;
+        let terminal = run.terminal.wanted(caller)?;
+        let limit = match terminal {
+            // Whoever sits there sees how long it takes, and ends it; the VM ends with them.
+            Some(_) if !run.terminal.timeout_is_given() => None,
+            _ => Some(run.timeout_seconds),
+        };
+        let order = Order::of(&run.command, run.cwd.as_deref(), &run.env, limit)?;
         phase("create", "environment", &run.environment)?;
         let wanted = Wanted {
             environment: &run.environment,
             vcpu_count: run.vcpu_count,
             mem_mib: run.mem_mib,
             ttl_seconds: run.ttl_seconds,
-            at_least_seconds: run.timeout_seconds.get().saturating_add(AROUND_THE_COMMAND),
+            at_least_seconds: limit.map_or(WITH_A_PERSON, |limit| {
+                limit.get().saturating_add(AROUND_THE_COMMAND)
+            }),
             network: run.network,
             allow_net: &run.allow_net,
             allow_host_compat: run.allow_host_compat,
@@ -48,7 +54,7 @@ impl Engine {
             let _filled = LookLater(self);
             let abandoned = Abandoned::guard(self, &record.vm_id);
             phase("execute", "vm_id", &record.vm_id)?;
-            let result = self.exec_and_end(&record, &order, caller).await;
+            let result = self.exec_and_end(&record, &order, terminal, caller).await;
             abandoned.disarm();
             return result;
         }
@@ -68,7 +74,7 @@ impl Engine {
             }
         };
         phase("execute", "vm_id", &vm_id)?;
-        let result = self.exec_and_end(&record, &order, caller).await;
+        let result = self.exec_and_end(&record, &order, terminal, caller).await;
         abandoned.disarm();
         // It found none that waited; perhaps one can be made now.
         self.standbys().look();

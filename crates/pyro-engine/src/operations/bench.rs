@@ -84,6 +84,7 @@ async fn timed<T>(work: impl Future<Output = Result<T, Error>>) -> Result<(f64, 
 
 async fn run(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<ExecResult, Error> {
     let run = VmRun {
+        terminal: Default::default(),
         environment: bench.environment.clone(),
         command: bench.line(),
         env: Default::default(),

@@ -17,6 +17,7 @@ impl Handle<Demo> for Engine {
             "git --version"
         };
         let run = VmRun {
+            terminal: Default::default(),
             environment: "debian:12".to_owned(),
             command: command.to_owned().into(),
             env: Default::default(),

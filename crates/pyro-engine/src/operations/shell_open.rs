@@ -7,7 +7,7 @@ use crate::shells::record::record;
 impl Handle<ShellOpen> for Engine {
     async fn handle(&self, asked: ShellOpen, caller: &Caller) -> Result<ShellOpened, Error> {
         asked.check()?;
-        let (stored, shell, workspace_started) = self.open_shell(&asked, caller).await?;
+        let (stored, shell, workspace_started) = self.open_shell(&asked, false, caller).await?;
         Ok(ShellOpened {
             shell: record(&stored, &shell),
             workspace_started,

@@ -13,7 +13,7 @@ impl Handle<VmExec> for Engine {
             &exec.command,
             exec.cwd.as_deref(),
             &exec.env,
-            exec.timeout_seconds,
+            Some(exec.timeout_seconds),
         )?;
         let record = self.vm(&exec.vm_id).await?.record;
         if record.state != VmState::Started {
@@ -24,7 +24,7 @@ impl Handle<VmExec> for Engine {
             ));
         }
         let abandoned = Abandoned::guard(self, &record.vm_id);
-        let result = self.exec_and_end(&record, &order, caller).await;
+        let result = self.exec_and_end(&record, &order, None, caller).await;
         abandoned.disarm();
         result
     }

@@ -228,6 +228,7 @@ fn entry(
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
         timed_out: command.timed_out,
+        oom_killed: command.oom_killed,
         signal: command.signal,
         stdout_bytes,
         stderr_bytes,

@@ -16,6 +16,7 @@ use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::shells::{
     AttachControl, AttachEvent, LARGEST_SIDE, Shell, ShellEnd, ShellRequest, Size,
 };
+use serde::Serialize;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -31,7 +32,7 @@ use crate::engine::Engine;
 use crate::error::host_io;
 
 /// How many pieces of input wait for a guest that does not take them.
-const READ_AHEAD: usize = 16;
+pub(crate) const READ_AHEAD: usize = 16;
 
 /// How long the guest may take for what was typed just before a person left.
 const PARTING: Duration = Duration::from_secs(2);
@@ -63,7 +64,7 @@ impl Engine {
                     secret_env: SecretEnv::default(),
                     env: EnvVars::default(),
                 };
-                let (_, shell, _) = self.open_shell(&open, caller).await?;
+                let (_, shell, _) = self.open_shell(&open, true, caller).await?;
                 (shell.id, true)
             }
         };
@@ -97,7 +98,7 @@ impl Engine {
         let keys = Keys::new(asked.detach_keys.bytes());
         let left = tokio::select! {
             left = show(&mut from_guest, taken.as_ref()) => left,
-            typed = pass_on(heard, &mut to_guest, keys) => typed.map(|()| Left::Detached),
+            typed = pass_on(heard, &mut to_guest, keys, AttachControl::Resize) => typed.map(|()| Left::Detached),
         };
         // It followed the terminal.
         shell.size = size_of(taken.size());
@@ -165,10 +166,11 @@ async fn show(
 }
 
 /// Ends when the person leaves.
-async fn pass_on(
+pub(crate) async fn pass_on<Control: Serialize>(
     mut heard: mpsc::Receiver<Heard>,
     to_guest: &mut (impl AsyncWrite + Unpin),
     mut keys: Keys<'_>,
+    resize: impl Fn(Size) -> Control,
 ) -> Result<(), FrameError> {
     while let Some(what) = heard.recv().await {
         match what {
@@ -180,8 +182,8 @@ async fn pass_on(
                 }
             }
             Heard::Resized { cols, rows } => {
-                let resize = AttachControl::Resize(size_of((cols, rows)));
-                frame::write_message(to_guest, &resize).await?;
+                let control = resize(size_of((cols, rows)));
+                frame::write_message(to_guest, &control).await?;
             }
             Heard::Ended => return Ok(()),
         }
@@ -189,7 +191,7 @@ async fn pass_on(
     Ok(())
 }
 
-fn size_of((cols, rows): (u16, u16)) -> Size {
+pub(crate) fn size_of((cols, rows): (u16, u16)) -> Size {
     Size {
         cols: cols.clamp(1, LARGEST_SIDE),
         rows: rows.clamp(1, LARGEST_SIDE),

@@ -36,6 +36,11 @@ pub(crate) fn refused(workspace: &str, shell: &str, doing: &str, fault: Fault) -
              it with `shell close` (`shell_close`)",
         ),
         FaultCode::Conflict => (ErrorCode::InvalidArgument, "Give more of the shell's id"),
+        FaultCode::LineTooLong => (
+            ErrorCode::InvalidArgument,
+            "Write it with `pyro workspace file write` (`workspace_file_write`) to a file for the \
+             program to read, or type it in shorter lines",
+        ),
         FaultCode::Refused => (
             ErrorCode::WrongState,
             "Look at what it shows with `pyro workspace shell read` (`shell_read`), or interrupt it with \

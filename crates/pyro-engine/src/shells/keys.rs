@@ -2,24 +2,24 @@
 
 /// What was typed, as far as it is known what it means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Typed {
+pub(crate) struct Typed {
     /// For the shell.
-    pub(super) pass: Vec<u8>,
-    pub(super) detach: bool,
+    pub(crate) pass: Vec<u8>,
+    pub(crate) detach: bool,
 }
 
-pub(super) struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     detach: &'a [u8],
     /// How many of them were typed last. The shell does not see those before it is sure.
     matched: usize,
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(detach: &'a [u8]) -> Self {
+    pub(crate) fn new(detach: &'a [u8]) -> Self {
         Self { detach, matched: 0 }
     }
 
-    pub(super) fn typed(&mut self, bytes: &[u8]) -> Typed {
+    pub(crate) fn typed(&mut self, bytes: &[u8]) -> Typed {
         let mut pass = Vec::with_capacity(bytes.len());
         for byte in bytes {
             // Where it is no match, a shorter beginning of the keys may be.

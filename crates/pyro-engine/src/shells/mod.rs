@@ -3,9 +3,9 @@
 //! A shell lives in the guest's agent, which keeps its output as it is. Nothing about shells is
 //! stored here: a VM that ends takes its shells with it, and so no record can say otherwise.
 
-mod attach;
+pub(crate) mod attach;
 mod errors;
-mod keys;
+pub(crate) mod keys;
 mod modes;
 mod open;
 pub(crate) mod record;

@@ -28,6 +28,7 @@ impl Engine {
     pub(crate) async fn open_shell(
         &self,
         asked: &ShellOpen,
+        for_person: bool,
         caller: &Caller,
     ) -> Result<(StoredWorkspace, Shell, bool), Error> {
         let found = self.find_workspace(&asked.workspace_id)?;
@@ -60,6 +61,7 @@ impl Engine {
                 cols: side(asked.cols.get()),
                 rows: side(asked.rows.get()),
             },
+            for_person,
             env: variables(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
         });

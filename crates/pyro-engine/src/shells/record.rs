@@ -19,6 +19,7 @@ pub(crate) fn record(stored: &StoredWorkspace, shell: &Shell) -> ShellRecord {
         started_at: seconds(shell.started_ms),
         ended_at: shell.end.map(|end| seconds(end.at_ms)),
         exit_code: shell.end.map(|end| end.exit_code),
+        oom_killed: shell.oom_killed,
         ended_by_signal: shell.end.and_then(|end| end.signal),
         execution_mode: stored.record.execution_mode,
     }

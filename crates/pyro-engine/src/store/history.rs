@@ -22,6 +22,8 @@ pub(crate) struct Command {
     pub(crate) exit_code: i32,
     pub(crate) signal: Option<i32>,
     pub(crate) timed_out: bool,
+    #[serde(default)]
+    pub(crate) oom_killed: bool,
     pub(crate) duration_ms: u64,
     pub(crate) execution_mode: ExecutionMode,
     pub(crate) recorded_at: f64,

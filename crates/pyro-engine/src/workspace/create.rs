@@ -20,6 +20,7 @@ use super::secrets::GivenSecrets;
 use super::tree::TreeError;
 use crate::config::Backend;
 use crate::engine::Engine;
+use crate::environments::version;
 use crate::error::{broke, catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts, random_hex};
 use crate::machine::start::cancelled;
@@ -393,7 +394,7 @@ fn new_record(
         name: asked.name.clone().map(String::from),
         labels: asked.labels.clone(),
         environment: asked.environment.clone(),
-        environment_version: Some(pyro_catalog::ENVIRONMENT_VERSION.to_owned()),
+        environment_version: version(&asked.environment),
         vcpu_count: asked.vcpu_count.get(),
         mem_mib: asked.mem_mib.get(),
         ttl_seconds: asked.ttl_seconds.get(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyro_api::operations::workspace_exec::WorkspaceExec;
-use pyro_api::values::WorkspaceExecResult;
+use pyro_api::values::{WorkspaceExecResult, more_memory};
 use pyro_api::{Caller, Error, Event};
 use pyro_wire::fault::{Fault, FaultCode};
 
@@ -107,7 +107,7 @@ impl Engine {
             &asked.command,
             asked.cwd.as_deref(),
             &asked.env,
-            asked.timeout_seconds,
+            Some(asked.timeout_seconds),
         );
         let mut order = order.map_err(|error| self.unspoken_error(&found, error))?;
         order.secret_env = asked.secret_env.pairs();
@@ -126,6 +126,7 @@ impl Engine {
             exit_code: 0,
             signal: None,
             timed_out: false,
+            oom_killed: false,
             duration_ms: 0,
             execution_mode: record.execution_mode,
             recorded_at: 0.0,
@@ -197,6 +198,7 @@ impl Engine {
         entry.exit_code = finished.end.exit_code;
         entry.signal = finished.end.signal;
         entry.timed_out = finished.end.timed_out;
+        entry.oom_killed = finished.end.oom_killed;
         entry.duration_ms = finished.end.duration_ms;
         entry.recorded_at = now();
         [entry.stdout_bytes, entry.stderr_bytes] = texts.each_ref().map(|text| text.bytes);
@@ -266,6 +268,9 @@ pub(super) fn result(
         cwd: command.cwd,
         signal: command.signal,
         timed_out: command.timed_out,
+        oom_killed: command.oom_killed,
+        mem_mib: record.mem_mib,
+        advice: (command.oom_killed).then(|| more_memory(record.mem_mib)),
         stdout_bytes: stdout.bytes,
         stderr_bytes: stderr.bytes,
         stdout_truncated: stdout.truncated,

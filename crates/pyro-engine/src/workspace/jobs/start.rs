@@ -208,7 +208,7 @@ impl Begun<'_> {
         let id = &self.stored.record.workspace_id;
         let sequence = command.sequence;
         command.duration_ms = ((now() - command.recorded_at).max(0.0) * 1000.0) as u64;
-        let time = self.order.timeout;
+        let time = self.order.limit().unwrap_or_default().as_secs();
         let next = match self.caller.is_model() {
             true => format!(
                 "The command goes on. Call workspace_logs with sequence={sequence} \

@@ -68,6 +68,7 @@ pub(crate) fn note(service: &mut StoredService, seen: &Seen, at: f64) {
     if seen.ready && service.record.ready_at.is_none() {
         service.record.ready_at = Some(at);
     }
+    service.record.oom_killed |= seen.oom_killed;
     let state = match seen.phase {
         ServicePhase::Running => return,
         ServicePhase::Exited => ServiceState::Exited,

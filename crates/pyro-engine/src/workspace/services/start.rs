@@ -88,6 +88,7 @@ impl Engine {
                 readiness: readiness.map(|readiness| unspoken.clean_readiness(readiness)),
                 ready_at: None,
                 stop_reason: None,
+                oom_killed: false,
                 published_ports,
             },
             instance,

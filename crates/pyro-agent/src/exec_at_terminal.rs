@@ -1,0 +1,163 @@
+//! Runs one command for one stream, at a terminal of its own.
+//!
+//! As [`exec`], but what the command writes comes as one stream, and what is typed goes to it
+//! through the terminal, which makes signals of some of it. Unlike a shell it belongs to its stream:
+//! nothing of what it writes is lost when that is slow, and it ends with it.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use pyro_wire::agent::{ExecAtTerminal, ExecControl, ExecEvent};
+use pyro_wire::frame::{self, FrameError, Kind};
+use pyro_wire::redaction::Redactor;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use crate::agent::Agent;
+use crate::command::{self, StartError};
+use crate::exec::{not_started, supervise};
+use crate::group::Group;
+use crate::peer::{Peer, Reader, Writer};
+use crate::shells::{OnTerminal, Pty, check_size, start_on_terminal};
+
+/// What is read of the terminal before others have their turn.
+const BUFFER: usize = 16 * 1024;
+
+/// How much may still be in the terminal when the command has ended. What lives on may fill it for
+/// ever.
+const REST: usize = 256 * 1024;
+
+/// What a program does not read for so long is lost, as it is at every terminal.
+const INPUT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs a command to its end and tells the asking side all about it.
+///
+/// Dropping this kills the command and everything that it started.
+pub(crate) async fn run<P: Peer>(
+    agent: &Agent,
+    request: ExecAtTerminal,
+    from: &mut Reader<P>,
+    to: &mut Writer<P>,
+) -> Result<(), FrameError> {
+    let may_run = agent.ready_for("commands");
+    if let Err(fault) = may_run.and_then(|()| check_size(request.size)) {
+        return frame::write_message(to, &ExecEvent::Failed(fault)).await;
+    }
+    let started_at = Instant::now();
+    let OnTerminal {
+        pty,
+        leader,
+        group,
+        exit,
+    } = match start(agent, &request) {
+        Ok(running) => running,
+        Err(error) => return not_started(agent, &error, to).await,
+    };
+    let started = ExecEvent::Started {
+        pid: leader.cast_unsigned(),
+    };
+    frame::write_message(to, &started).await?;
+
+    let limit = request.exec.timeout_ms.map(Duration::from_millis);
+    let redactor = agent.secrets.redactor();
+    let (exited, asked) = (Notify::new(), Notify::new());
+    let mut end = {
+        let supervised = async {
+            let end = supervise(exit, &group, limit, &asked, started_at).await;
+            exited.notify_one();
+            end
+        };
+        let finished = async {
+            let (end, forwarded) = tokio::join!(supervised, forward(&pty, redactor, to, &exited));
+            forwarded.map(|()| end)
+        };
+        let (finished, watched) = (pin!(finished), pin!(follow(&pty, &group, from)));
+        tokio::select! {
+            biased;
+            end = finished => end?,
+            // The group kills as it drops.
+            () = watched => return Err(FrameError::Ended),
+        }
+    };
+    end.oom_killed = group.memory_events().oom_killed();
+    // What it left running lives on, unless it minds that the terminal is hung up.
+    group.release();
+    frame::write_message(to, &ExecEvent::Ended(end)).await
+}
+
+fn start<'a>(agent: &'a Agent, request: &ExecAtTerminal) -> Result<OnTerminal<'a>, StartError> {
+    let ExecAtTerminal { exec, size } = request;
+    command::check(exec)?;
+    let words = command::words(&exec.command)?;
+    let secrets = agent.secrets.environment(&exec.secret_env)?;
+    let cwd = command::folder(&agent.place, exec.cwd.as_ref());
+    let entered = command::open_folder(&cwd)?;
+    let variables = command::environment(&agent.place, &cwd, exec.env.iter().chain(&secrets));
+    start_on_terminal(agent, &words, variables, &entered, *size)
+}
+
+/// Forwards what the terminal shows until nobody has it open any more, or until `exited` is
+/// notified and what was in it by then is read.
+async fn forward<P: Peer>(
+    pty: &Pty,
+    mut redactor: Redactor,
+    to: &mut Writer<P>,
+    exited: &Notify,
+) -> Result<(), FrameError> {
+    let mut buffer = vec![0; BUFFER];
+    let mut left = None;
+    while left != Some(0) {
+        if left.is_none() {
+            tokio::select! {
+                () = pty.readable() => {}
+                () = exited.notified() => left = Some(REST),
+            }
+        }
+        match pty.read_now(&mut buffer) {
+            Some(count @ 1..) => {
+                let clean = redactor.push(&buffer[..count]);
+                frame::write_data(to, Kind::Output, &clean).await?;
+                left = left.map(|left| left.saturating_sub(count));
+                yield_now().await;
+            }
+            Some(0) => break,
+            None if left.is_some() => break,
+            None => {}
+        }
+    }
+    let rest = redactor.finish();
+    frame::write_data(to, Kind::Output, &rest).await
+}
+
+/// Carries to the terminal what is typed and how large it is. Ends when the asking side is gone.
+async fn follow<P: Peer>(pty: &Pty, group: &Group<'_>, from: &mut Reader<P>) {
+    // After a frame that cannot be read nothing that follows can be trusted either.
+    while let Ok(Some(frame)) = frame::read(from).await {
+        match frame.kind {
+            Kind::Input => {
+                let _ = timeout(INPUT_LIMIT, type_all(pty, &frame.body)).await;
+            }
+            Kind::Message => match frame.message() {
+                Ok(ExecControl::Resize(size)) if check_size(size).is_ok() => {
+                    let _ = pty.resize(size);
+                }
+                Ok(ExecControl::Signal(number)) => group.signal(number),
+                // A person who leaves hangs up.
+                Ok(ExecControl::InputEnd) => group.signal(libc::SIGHUP),
+                _ => {}
+            },
+            // Nobody sends output to a command.
+            Kind::Output | Kind::ErrorOutput => {}
+        }
+    }
+}
+
+async fn type_all(pty: &Pty, mut rest: &[u8]) {
+    while !rest.is_empty() {
+        match pty.write(rest).await {
+            Ok(count) => rest = &rest[count.min(rest.len())..],
+            Err(_) => return,
+        }
+    }
+}

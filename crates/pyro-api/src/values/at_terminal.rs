@@ -1,0 +1,99 @@
+//! Whether a command gets the terminal that a person sits at.
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::{Caller, Error, PersonTerminal};
+
+const INTERACTIVE: &str = "interactive";
+const TTY: &str = "tty";
+const NO_TTY: &str = "no_tty";
+const JSON: &str = "json";
+const TIMEOUT: &str = "timeout_seconds";
+
+/// What was typed on a command line about its terminal. On every other surface nothing is, and a
+/// command has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtTerminal {
+    wish: Wish,
+    /// How long the command may take was typed too, and so is meant.
+    timeout_is_given: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wish {
+    #[default]
+    Never,
+    /// Where there is one, and all output goes to it.
+    WherePossible,
+    Always,
+}
+
+impl AtTerminal {
+    /// The terminal that the command is to have.
+    pub fn wanted<'a>(&self, caller: &'a Caller) -> Result<Option<&'a dyn PersonTerminal>, Error> {
+        let terminal = caller.terminal();
+        match self.wish {
+            Wish::Never => Ok(None),
+            Wish::WherePossible => Ok(terminal.filter(|terminal| terminal.shows_errors())),
+            Wish::Always if terminal.is_some() => Ok(terminal),
+            Wish::Always => Err(Error::invalid(
+                "`--tty` needs a terminal, and standard input and output are not one",
+            )
+            .hint("Leave it out: the command reads standard input in any case")),
+        }
+    }
+
+    pub fn timeout_is_given(&self) -> bool {
+        self.timeout_is_given
+    }
+}
+
+impl clap::Args for AtTerminal {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let flag = |id: &'static str, short| Arg::new(id).short(short).action(ArgAction::SetTrue);
+        command
+            .arg(
+                flag(INTERACTIVE, 'i')
+                    .long("interactive")
+                    .help("Accepted for habit: the command reads standard input in any case"),
+            )
+            .arg(
+                flag(TTY, 't')
+                    .long("tty")
+                    .conflicts_with(JSON)
+                    .help("Insist on a terminal for the command, which it has in any case at one"),
+            )
+            .arg(
+                flag(NO_TTY, 'T')
+                    .long("no-tty")
+                    .conflicts_with(TTY)
+                    .help("Give the command no terminal, also at one"),
+            )
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for AtTerminal {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let is_set = |id| matches!(matches.try_get_one::<bool>(id), Ok(Some(true)));
+        let wish = match (is_set(TTY), is_set(NO_TTY) || is_set(JSON)) {
+            (true, _) => Wish::Always,
+            (false, true) => Wish::Never,
+            (false, false) => Wish::WherePossible,
+        };
+        let source = matches.value_source(TIMEOUT);
+        Ok(Self {
+            wish,
+            timeout_is_given: source == Some(ValueSource::CommandLine),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! One command in a running VM, at the terminal that a person sits at.
+//!
+//! The terminal is itself again when this future ends, however it does.
+
+use std::time::Duration;
+
+use pyro_api::TakenTerminal;
+use pyro_wire::agent::{AgentRequest, ExecAtTerminal, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::frame::{self, Kind};
+use tokio::io::AsyncRead;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::command::{CommandError, Finished, GUEST_GRACE, Order, out_of_time, vm_gone};
+use super::output::KeptOutput;
+use crate::shells::attach::{pass_on, size_of};
+use crate::shells::keys::Keys;
+
+/// Typed one after the other they end the command: Ctrl-], which few programs use, three times.
+const LEAVE: &[u8] = b"\x1d\x1d\x1d";
+
+/// The signal that ends what does not end otherwise.
+const SIGKILL: i32 = 9;
+
+/// Runs a command over a stream to the agent. Dropping the future ends the command.
+pub(crate) async fn run(
+    stream: UnixStream,
+    order: &Order<'_>,
+    taken: Box<dyn TakenTerminal>,
+    heard: mpsc::Receiver<pyro_api::Heard>,
+    kept_bytes: usize,
+) -> Result<Finished, CommandError> {
+    let broken = |source| CommandError::Broken { source };
+    let begun = Instant::now();
+    let (mut from_guest, mut to_guest) = stream.into_split();
+    let request = AgentRequest::ExecAtTerminal(ExecAtTerminal {
+        exec: order.exec(false),
+        size: size_of(taken.size()),
+    });
+    frame::write_message(&mut to_guest, &request)
+        .await
+        .map_err(broken)?;
+
+    let mut stdout = KeptOutput::new(kept_bytes);
+    let wait = (order.limit()).map_or(Duration::MAX, |limit| limit.saturating_add(GUEST_GRACE));
+    let keys = Keys::new(LEAVE);
+    let (end, runs_on) = tokio::select! {
+        ended = timeout(wait, show(&mut from_guest, taken.as_ref(), &mut stdout)) => match ended {
+            Ok(end) => (end?, false),
+            Err(_) => (out_of_time(wait), true),
+        },
+        typed = pass_on(heard, &mut to_guest, keys, ExecControl::Resize) => {
+            typed.map_err(vm_gone)?;
+            (left_behind(begun.elapsed()), true)
+        }
+    };
+    drop(taken);
+    Ok(Finished {
+        end,
+        stdout,
+        stderr: KeptOutput::new(0),
+        runs_on,
+    })
+}
+
+/// Shows what the command writes until it ends.
+async fn show(
+    from_guest: &mut (impl AsyncRead + Unpin),
+    taken: &dyn TakenTerminal,
+    kept: &mut KeptOutput,
+) -> Result<ExecEnd, CommandError> {
+    let broken = |source| CommandError::Broken { source };
+    loop {
+        let frame = frame::read(from_guest)
+            .await
+            .map_err(vm_gone)?
+            .ok_or(CommandError::VmGone)?;
+        if frame.kind == Kind::Output {
+            kept.push(&frame.body);
+            taken
+                .show(&frame.body)
+                .map_err(|_| CommandError::CallerGone)?;
+            continue;
+        }
+        match frame.message().map_err(broken)? {
+            ExecEvent::Started { .. } => {}
+            ExecEvent::Ended(end) => return Ok(end),
+            ExecEvent::Failed(fault) => return Err(CommandError::Refused { fault }),
+        }
+    }
+}
+
+/// The end of a command whose person has gone, and which its VM will not outlive.
+fn left_behind(after: Duration) -> ExecEnd {
+    ExecEnd {
+        exit_code: 128 + SIGKILL,
+        signal: Some(SIGKILL),
+        timed_out: false,
+        oom_killed: false,
+        duration_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+        laps: Vec::new(),
+    }
+}
