@@ -1,31 +1,42 @@
-//! Folders in which a version control system keeps its own state. A text patch of what is in them
-//! can only break the repository: its files belong together, and most of them are no text.
+//! What belongs to a version control system and not to the project that it keeps.
 
-/// Whether the path, relative to `/workspace`, is such a folder or lies in one, however deep.
-/// `.git` may be a file: in a worktree and in a submodule.
+/// The folders in which such systems keep their own: objects, references, hooks, settings.
+const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
+
+/// Whether a path below `/workspace` is such a folder, lies in one, or is the file that stands for
+/// one in a worktree or submodule of git. Letters of either case count, as they do to git and to
+/// the file systems of other hosts.
 pub(crate) fn in_repository_folder(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/')
-        .any(|part| matches!(part, b".git" | b".hg" | b".svn" | b".jj"))
+        .any(|part| NAMES.iter().any(|name| part.eq_ignore_ascii_case(name)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::in_repository_folder;
 
     #[test]
-    fn only_whole_names_count() {
-        for path in [
+    fn a_repository_is_found_at_any_depth_and_nothing_that_is_only_called_alike() {
+        for inside in [
             ".git",
             ".git/HEAD",
-            "a/b/.git/hooks/x",
-            ".hg/x",
-            "x/.svn",
-            ".jj",
+            "sub/.git/hooks/post-checkout",
+            "a/.hg/hgrc",
+            ".svn/wc.db",
+            ".jj/repo",
+            ".GIT/config",
         ] {
-            assert!(in_repository_folder(path.as_bytes()), "{path}");
+            assert!(in_repository_folder(inside.as_bytes()), "{inside}");
         }
-        for path in ["", "git", ".gitignore", ".github/x", "x.git/y", "a/.git2/x"] {
-            assert!(!in_repository_folder(path.as_bytes()), "{path}");
+        for outside in [
+            "",
+            "git",
+            ".github/x",
+            ".gitignore",
+            "x.git/HEAD",
+            "a/.gitmodules",
+        ] {
+            assert!(!in_repository_folder(outside.as_bytes()), "{outside}");
         }
     }
 }

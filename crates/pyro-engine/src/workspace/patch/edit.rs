@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::error::HunkReason;
 use super::indent::Reindent;
 use super::nearest::nearest;
-use super::place::{Effort, Found, Leniency, Level, Searched, TooHard, Wanted, is_telling};
+use super::place::{
+    Effort, Found, Leniency, Level, PLACES_TOLD, Searched, TooHard, Wanted, is_telling,
+};
 use super::section::{Hunk, Line, LineKind};
 use super::text::{Text, shown, without_cr};
 
@@ -92,7 +94,7 @@ impl Draft {
         effort: &mut Effort,
     ) -> Result<Applied, HunkError> {
         if hunk.only_adds() {
-            return self.append(hunk);
+            return self.append(hunk, effort);
         }
         let mut ambiguous = None;
         loop {
@@ -107,16 +109,21 @@ impl Draft {
             self.carry_out();
         }
         Err(HunkError::Reason(match ambiguous {
-            Some(places) => HunkReason::Ambiguous {
-                places: places.iter().map(|place| place + 1).collect(),
-            },
+            Some(places) => ambiguity(hunk, &places),
             None => self.why_not(hunk, effort),
         }))
     }
 
-    /// Lines without any around them have a place only in an empty file.
-    fn append(&mut self, hunk: &Hunk<'_>) -> Result<Applied, HunkError> {
-        if self.file.text().len() > 0 || !self.edits.is_empty() {
+    /// Lines without any around them have a place in an empty file, and where `*** Begin Patch` says
+    /// more: behind an anchor, or at the end.
+    fn append(&mut self, hunk: &Hunk<'_>, effort: &mut Effort) -> Result<Applied, HunkError> {
+        let is_empty = self.file.text().len() == 0 && self.edits.is_empty();
+        let anchors = hunk.anchors.as_deref().unwrap_or_default();
+        let start = if is_empty {
+            0
+        } else if hunk.at_end {
+            self.file.text().len()
+        } else if anchors.is_empty() {
             let for_empty = hunk
                 .range
                 .is_some_and(|range| range.old_start == 0 && range.old_count == 0);
@@ -126,11 +133,26 @@ impl Draft {
                 },
                 false => HunkReason::NoContext,
             }));
-        }
+        } else {
+            let lines = self.file.headed(anchors, effort)?;
+            let [line] = lines.as_slice() else {
+                return Err(HunkError::Reason(match lines.is_empty() {
+                    true => HunkReason::NoAnchor {
+                        anchor: anchors.last().map(|line| shown(line)).unwrap_or_default(),
+                    },
+                    false => ambiguity(hunk, &lines),
+                }));
+            };
+            line + 1
+        };
         let fit = Fit {
             lines: &hunk.lines,
-            start: 0,
-            level: Level::Exact,
+            start,
+            level: if is_empty {
+                Level::Exact
+            } else {
+                Level::LineEnds
+            },
             leniency: None,
         };
         Ok(self.note(hunk, fit))
@@ -138,6 +160,24 @@ impl Draft {
 
     /// The first way in which the hunk fits, or the places between which nothing decides.
     fn place<'h, 't>(
+        &mut self,
+        hunk: &'h Hunk<'t>,
+        effort: &mut Effort,
+    ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, TooHard> {
+        let mut found = self.place_anywhere(hunk, effort)?;
+        if let (Ok(fit), Some(anchors)) = (&mut found, &hunk.anchors)
+            && fit.leniency.is_none()
+            && !anchors.is_empty()
+        {
+            // The anchor may come again as the hunk's own first line.
+            let behind = self.file.behind(anchors, effort)?;
+            let is_behind = behind.is_some_and(|line| fit.start + 1 >= line);
+            fit.leniency = (!is_behind).then_some(Leniency::Anchor);
+        }
+        Ok(found)
+    }
+
+    fn place_anywhere<'h, 't>(
         &mut self,
         hunk: &'h Hunk<'t>,
         effort: &mut Effort,
@@ -203,19 +243,32 @@ impl Draft {
             let shift = self.carried_out + self.drift + left_out as isize;
             range.old_start as isize - 1 + shift
         });
+        let from = match &hunk.anchors {
+            Some(anchors) if !anchors.is_empty() => self.file.behind(anchors, effort)?,
+            _ => None,
+        };
         let wanted = Wanted {
             lines: &old,
             stated,
             after: self.last,
-            heading: hunk.heading,
+            headings: hunk.headings(),
+            from: from.map(|line| line.saturating_sub(1)),
             at_end: hunk.lines.iter().any(|line| line.unended),
             single,
         };
         let edits = &self.edits;
         let length = old.len();
-        self.file.find(level, wanted, effort, |start| {
-            is_free(edits, start, start + length)
-        })
+        let free = |start| is_free(edits, start, start + length);
+        if hunk.at_end {
+            let at_end = Wanted {
+                at_end: true,
+                ..wanted
+            };
+            if let Found::At(start) = self.file.find(level, at_end, effort, free)? {
+                return Ok(Found::At(start));
+            }
+        }
+        self.file.find(level, wanted, effort, free)
     }
 
     /// Puts the hunk's changes among the edits.
@@ -352,7 +405,8 @@ impl Draft {
                 lines: &new,
                 stated: None,
                 after: None,
-                heading: b"",
+                headings: &[],
+                from: None,
                 at_end: false,
                 single: true,
             };
@@ -369,6 +423,18 @@ impl Draft {
             nearest: nearest(self.file.text(), &old),
             file_lines: self.file.text().len(),
         }
+    }
+}
+
+/// Places are counted from 0.
+fn ambiguity(hunk: &Hunk<'_>, places: &[usize]) -> HunkReason {
+    HunkReason::Ambiguous {
+        places: places
+            .iter()
+            .take(PLACES_TOLD)
+            .map(|place| place + 1)
+            .collect(),
+        numbered: hunk.anchors.is_none(),
     }
 }
 

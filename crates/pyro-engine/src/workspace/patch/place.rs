@@ -21,7 +21,7 @@ const INDEX_COST: u64 = 8;
 /// A fit away from the stated line is taken when the next one is so many times further.
 const CLEARLY_NEARER: usize = 4;
 /// Told of when a hunk fits in many places.
-const PLACES_TOLD: usize = 8;
+pub(super) const PLACES_TOLD: usize = 8;
 /// How far above a hunk its heading is looked for.
 const HEADING_REACH: usize = 2_000;
 
@@ -36,6 +36,8 @@ pub(crate) enum Leniency {
     LessContext,
     /// White space within lines, and how far they are indented.
     Indentation,
+    /// Not behind its anchor, but nowhere else.
+    Anchor,
 }
 
 /// How much two lines may differ and count as one.
@@ -96,7 +98,10 @@ pub(super) struct Wanted<'h> {
     pub(super) stated: Option<isize>,
     /// Hunks come in order.
     pub(super) after: Option<usize>,
-    pub(super) heading: &'h [u8],
+    /// Lines above that tell places apart, from the outermost on.
+    pub(super) headings: &'h [&'h [u8]],
+    /// Takes nothing above this, when there is something below.
+    pub(super) from: Option<usize>,
     pub(super) at_end: bool,
     /// Takes nothing but a single fit.
     pub(super) single: bool,
@@ -238,6 +243,11 @@ impl Searched {
         {
             places.retain(|place| *place > after);
         }
+        if let Some(from) = wanted.from
+            && places.iter().any(|place| *place >= from)
+        {
+            places.retain(|place| *place >= from);
+        }
         match places.as_slice() {
             [] => return Found::Nowhere,
             [only] => return Found::At(*only),
@@ -254,7 +264,7 @@ impl Searched {
             }
             let mut under = places
                 .iter()
-                .filter(|place| self.is_under(**place, wanted.heading));
+                .filter(|place| self.is_under(**place, wanted.headings));
             if let (Some(place), None) = (under.next(), under.next()) {
                 return Found::At(*place);
             }
@@ -263,25 +273,76 @@ impl Searched {
         Found::Ambiguous(places)
     }
 
-    /// Whether the heading (the line that begins a function, as a rule) is the one above a place.
-    fn is_under(&self, place: usize, heading: &[u8]) -> bool {
-        if heading.is_empty() {
-            return false;
+    /// The line behind the first in which these headings come, in order.
+    pub(super) fn behind(
+        &self,
+        headings: &[&[u8]],
+        effort: &mut Effort,
+    ) -> Result<Option<usize>, TooHard> {
+        effort.spend(self.text.len())?;
+        let mut line = 0;
+        for heading in headings {
+            let rest = (line..self.text.len()).find(|at| self.is_headed(*at, heading));
+            let Some(found) = rest else {
+                return Ok(None);
+            };
+            line = found + 1;
         }
-        let lines = (place.saturating_sub(HEADING_REACH)..place).rev();
+        Ok(Some(line))
+    }
+
+    /// The lines that are so headed.
+    pub(super) fn headed(
+        &self,
+        headings: &[&[u8]],
+        effort: &mut Effort,
+    ) -> Result<Vec<usize>, TooHard> {
+        effort.spend(self.text.len())?;
+        let Some((own, outer)) = headings.split_last() else {
+            return Ok(Vec::new());
+        };
+        let mut lines: Vec<usize> = (0..self.text.len())
+            .filter(|line| self.is_headed(*line, own))
+            .collect();
+        if lines.len() > 1 && lines.iter().any(|line| self.is_under(*line, outer)) {
+            lines.retain(|line| self.is_under(*line, outer));
+        }
+        // The whole line, where only its beginning is more than one.
+        let whole = |line: &usize| self.text.line(*line).trim_ascii() == *own;
+        if lines.len() > 1 && lines.iter().any(whole) {
+            lines.retain(whole);
+        }
+        Ok(lines)
+    }
+
+    fn is_headed(&self, line: usize, heading: &[u8]) -> bool {
+        self.text.line(line).trim_ascii().starts_with(heading)
+    }
+
+    /// Whether the headings (lines that begin a function, as a rule) are those above a place.
+    fn is_under(&self, place: usize, headings: &[&[u8]]) -> bool {
+        let mut place = Some(place);
+        for heading in headings.iter().rev() {
+            place = place.and_then(|place| self.heading_above(place, heading));
+        }
+        place.is_some() && !headings.is_empty()
+    }
+
+    fn heading_above(&self, place: usize, heading: &[u8]) -> Option<usize> {
         let mut least = usize::MAX;
-        for line in lines.map(|line| self.text.line(line)) {
+        for at in (place.saturating_sub(HEADING_REACH)..place).rev() {
+            let line = self.text.line(at);
             let words = line.trim_ascii();
             if words.is_empty() || words == b"{" {
                 continue;
             }
             let depth = super::text::indentation(line).len();
             if words.starts_with(heading) {
-                return depth < least;
+                return (depth < least).then_some(at);
             }
             least = least.min(depth);
         }
-        false
+        None
     }
 }
 
