@@ -164,22 +164,29 @@ impl Draft {
         hunk: &'h Hunk<'t>,
         effort: &mut Effort,
     ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, TooHard> {
-        let mut found = self.place_anywhere(hunk, effort)?;
-        if let (Ok(fit), Some(anchors)) = (&mut found, &hunk.anchors)
+        let anchors = hunk.anchors.as_deref().unwrap_or_default();
+        let behind = match anchors {
+            [] => Some(0),
+            anchors => self.file.behind(anchors, effort)?,
+        };
+        // The anchor may come again as the hunk's own first line.
+        let from = behind.map(|line| line.saturating_sub(1));
+        let mut found = self.place_from(hunk, from.unwrap_or(0), effort)?;
+        if let Ok(fit) = &mut found
             && fit.leniency.is_none()
             && !anchors.is_empty()
         {
-            // The anchor may come again as the hunk's own first line.
-            let behind = self.file.behind(anchors, effort)?;
-            let is_behind = behind.is_some_and(|line| fit.start + 1 >= line);
+            let is_behind = from.is_some_and(|from| fit.start >= from);
             fit.leniency = (!is_behind).then_some(Leniency::Anchor);
         }
         Ok(found)
     }
 
-    fn place_anywhere<'h, 't>(
+    /// Rather from a line on than above it.
+    fn place_from<'h, 't>(
         &mut self,
         hunk: &'h Hunk<'t>,
+        from: usize,
         effort: &mut Effort,
     ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, TooHard> {
         let all = hunk.lines.as_slice();
@@ -189,7 +196,7 @@ impl Draft {
             (Level::TrailingSpace, Some(Leniency::TrailingSpace)),
         ];
         for (level, leniency) in steps {
-            match self.find(hunk, all, 0, level, false, effort)? {
+            match self.find(hunk, all, 0, from, (level, false), effort)? {
                 Found::At(start) => {
                     return Ok(Ok(Fit {
                         lines: all,
@@ -205,7 +212,7 @@ impl Draft {
         for (front, back) in less_context(all) {
             let lines = &all[front..all.len() - back];
             let level = Level::TrailingSpace;
-            if let Found::At(start) = self.find(hunk, lines, front, level, true, effort)? {
+            if let Found::At(start) = self.find(hunk, lines, front, from, (level, true), effort)? {
                 return Ok(Ok(Fit {
                     lines,
                     start,
@@ -216,7 +223,7 @@ impl Draft {
         }
         let level = Level::Spaces;
         if is_telling(&old_lines(all))
-            && let Found::At(start) = self.find(hunk, all, 0, level, true, effort)?
+            && let Found::At(start) = self.find(hunk, all, 0, from, (level, true), effort)?
             && self.reindented(all, start).is_some()
         {
             return Ok(Ok(Fit {
@@ -234,8 +241,8 @@ impl Draft {
         hunk: &Hunk<'_>,
         lines: &[Line<'_>],
         left_out: usize,
-        level: Level,
-        single: bool,
+        from: usize,
+        (level, single): (Level, bool),
         effort: &mut Effort,
     ) -> Result<Found, TooHard> {
         let old = old_lines(lines);
@@ -243,16 +250,12 @@ impl Draft {
             let shift = self.carried_out + self.drift + left_out as isize;
             range.old_start as isize - 1 + shift
         });
-        let from = match &hunk.anchors {
-            Some(anchors) if !anchors.is_empty() => self.file.behind(anchors, effort)?,
-            _ => None,
-        };
         let wanted = Wanted {
             lines: &old,
             stated,
             after: self.last,
             headings: hunk.headings(),
-            from: from.map(|line| line.saturating_sub(1)),
+            from,
             at_end: hunk.lines.iter().any(|line| line.unended),
             single,
         };
@@ -406,7 +409,7 @@ impl Draft {
                 stated: None,
                 after: None,
                 headings: &[],
-                from: None,
+                from: 0,
                 at_end: false,
                 single: true,
             };

@@ -16,7 +16,7 @@ use super::text::{Text, is_blank, without_cr};
 /// Units of work for all searches of one patch: below a second, and far above what real patches
 /// need. Without a bound a file of equal lines would take minutes.
 const EFFORT: u64 = 100_000_000;
-/// Cost of a line in an index, next to one comparison.
+/// Cost of a line that is trimmed or hashed, next to one comparison.
 const INDEX_COST: u64 = 8;
 /// A fit away from the stated line is taken when the next one is so many times further.
 const CLEARLY_NEARER: usize = 4;
@@ -101,7 +101,7 @@ pub(super) struct Wanted<'h> {
     /// Lines above that tell places apart, from the outermost on.
     pub(super) headings: &'h [&'h [u8]],
     /// Takes nothing above this, when there is something below.
-    pub(super) from: Option<usize>,
+    pub(super) from: usize,
     pub(super) at_end: bool,
     /// Takes nothing but a single fit.
     pub(super) single: bool,
@@ -173,7 +173,7 @@ impl Searched {
         }
         let mut places = self.places(level, wanted.lines, effort)?;
         places.retain(|place| allowed(*place));
-        Ok(self.choose(places, wanted))
+        self.choose(places, wanted, effort)
     }
 
     fn fits(&self, level: Level, lines: &[&[u8]], start: usize) -> bool {
@@ -237,20 +237,23 @@ impl Searched {
         Ok(&self.indexes[last].1)
     }
 
-    fn choose(&self, mut places: Vec<usize>, wanted: Wanted<'_>) -> Found {
+    fn choose(
+        &self,
+        mut places: Vec<usize>,
+        wanted: Wanted<'_>,
+        effort: &mut Effort,
+    ) -> Result<Found, TooHard> {
         if let Some(after) = wanted.after
             && places.iter().any(|place| *place > after)
         {
             places.retain(|place| *place > after);
         }
-        if let Some(from) = wanted.from
-            && places.iter().any(|place| *place >= from)
-        {
-            places.retain(|place| *place >= from);
+        if places.iter().any(|place| *place >= wanted.from) {
+            places.retain(|place| *place >= wanted.from);
         }
         match places.as_slice() {
-            [] => return Found::Nowhere,
-            [only] => return Found::At(*only),
+            [] => return Ok(Found::Nowhere),
+            [only] => return Ok(Found::At(*only)),
             _ => {}
         }
         if !wanted.single {
@@ -259,18 +262,15 @@ impl Searched {
                 let mut near = places.clone();
                 near.sort_by_key(distance);
                 if distance(&near[1]) >= CLEARLY_NEARER * distance(&near[0]).max(1) {
-                    return Found::At(near[0]);
+                    return Ok(Found::At(near[0]));
                 }
             }
-            let mut under = places
-                .iter()
-                .filter(|place| self.is_under(**place, wanted.headings));
-            if let (Some(place), None) = (under.next(), under.next()) {
-                return Found::At(*place);
+            if let [place] = self.under(&places, wanted.headings, effort)?.as_slice() {
+                return Ok(Found::At(*place));
             }
         }
         places.truncate(PLACES_TOLD);
-        Found::Ambiguous(places)
+        Ok(Found::Ambiguous(places))
     }
 
     /// The line behind the first in which these headings come, in order.
@@ -279,7 +279,7 @@ impl Searched {
         headings: &[&[u8]],
         effort: &mut Effort,
     ) -> Result<Option<usize>, TooHard> {
-        effort.spend(self.text.len())?;
+        effort.spend(self.text.len() * INDEX_COST as usize)?;
         let mut line = 0;
         for heading in headings {
             let rest = (line..self.text.len()).find(|at| self.is_headed(*at, heading));
@@ -297,15 +297,18 @@ impl Searched {
         headings: &[&[u8]],
         effort: &mut Effort,
     ) -> Result<Vec<usize>, TooHard> {
-        effort.spend(self.text.len())?;
+        effort.spend(self.text.len() * INDEX_COST as usize)?;
         let Some((own, outer)) = headings.split_last() else {
             return Ok(Vec::new());
         };
         let mut lines: Vec<usize> = (0..self.text.len())
             .filter(|line| self.is_headed(*line, own))
             .collect();
-        if lines.len() > 1 && lines.iter().any(|line| self.is_under(*line, outer)) {
-            lines.retain(|line| self.is_under(*line, outer));
+        if lines.len() > 1 {
+            let under = self.under(&lines, outer, effort)?;
+            if !under.is_empty() {
+                lines = under;
+            }
         }
         // The whole line, where only its beginning is more than one.
         let whole = |line: &usize| self.text.line(*line).trim_ascii() == *own;
@@ -319,18 +322,39 @@ impl Searched {
         self.text.line(line).trim_ascii().starts_with(heading)
     }
 
-    /// Whether the headings (lines that begin a function, as a rule) are those above a place.
-    fn is_under(&self, place: usize, headings: &[&[u8]]) -> bool {
-        let mut place = Some(place);
-        for heading in headings.iter().rev() {
-            place = place.and_then(|place| self.heading_above(place, heading));
+    /// Those of the places above which the headings are (lines that begin a function, as a rule).
+    fn under(
+        &self,
+        places: &[usize],
+        headings: &[&[u8]],
+        effort: &mut Effort,
+    ) -> Result<Vec<usize>, TooHard> {
+        let mut under = Vec::new();
+        if headings.is_empty() {
+            return Ok(under);
         }
-        place.is_some() && !headings.is_empty()
+        for place in places {
+            let mut above = Some(*place);
+            for heading in headings.iter().rev() {
+                above = match above {
+                    Some(place) => self.heading_above(place, heading, effort)?,
+                    None => break,
+                };
+            }
+            under.extend(above.map(|_| *place));
+        }
+        Ok(under)
     }
 
-    fn heading_above(&self, place: usize, heading: &[u8]) -> Option<usize> {
+    fn heading_above(
+        &self,
+        place: usize,
+        heading: &[u8],
+        effort: &mut Effort,
+    ) -> Result<Option<usize>, TooHard> {
         let mut least = usize::MAX;
         for at in (place.saturating_sub(HEADING_REACH)..place).rev() {
+            effort.spend(INDEX_COST as usize)?;
             let line = self.text.line(at);
             let words = line.trim_ascii();
             if words.is_empty() || words == b"{" {
@@ -338,11 +362,15 @@ impl Searched {
             }
             let depth = super::text::indentation(line).len();
             if words.starts_with(heading) {
-                return (depth < least).then_some(at);
+                return Ok((depth < least).then_some(at));
             }
             least = least.min(depth);
+            // What is as far out as a line can be has no heading further out.
+            if least == 0 {
+                return Ok(None);
+            }
         }
-        None
+        Ok(None)
     }
 }
 

@@ -195,16 +195,12 @@ fn searches_end() {
 
     let names = format!("diff --git {}\n", "a ".repeat(500_000));
     assert!(refusal(&[("x", "a\n")], &names).contains("no file names can be read"));
-    let names = format!("diff --git {}\n", "a/ ".repeat(180)).repeat(1_500);
+    let names = format!("diff --git {}\n", "a/ ".repeat(180)).repeat(100);
     refusal(&[("x", "a\n")], &names);
-    let anchored = format!("@@ a\n-{}a\n+c\n", "a\n a\n ".repeat(10));
-    let anchored = anchored.repeat(5_000);
-    let many = format!("*** Begin Patch\n*** Update File: x\n{anchored}*** End Patch\n");
-    let error = refusal(&[("x", &equal)], &many);
-    assert!(
-        error.contains("fits equally well") || error.contains("too much work"),
-        "{error}"
-    );
+    let deep = " a\n".repeat(100_000);
+    let headed = "--- a/x\n+++ b/x\n@@ heading\n- a\n+ c\n";
+    let error = refusal(&[("x", &deep)], headed);
+    assert!(error.contains("too much work"), "{error}");
 
     let blank = format!("--- a/x\n+++ b/x\n@@\n-a\n{}+b\n", "\n".repeat(900_000));
     assert!(refusal(&[("x", "a\n")], &blank).contains("does not fit"));
