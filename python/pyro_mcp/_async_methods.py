@@ -647,15 +647,15 @@ class AsyncMethods:
         *,
         patch: str,
     ) -> results.Patched:
-        """Apply a unified diff to the files of a workspace, all of it or nothing.
+        """Apply a patch to the files of a workspace, all of it or nothing.
 
-        Takes plain diffs and those of git: new, deleted and renamed files, modes. Paths are
-        relative to `/workspace`. When a part does not fit, the error shows the nearest text of
-        the file.
+        Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and
+        the form from `*** Begin Patch` to `*** End Patch`. Paths are relative to `/workspace`.
+        When a part does not fit, the error shows the nearest text of the file.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
-            patch: The unified diff, at most 1048576 bytes.
+            patch: The patch, at most 1048576 bytes.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1454,14 +1454,14 @@ class AsyncWorkspaceMethods:
         *,
         patch: str,
     ) -> results.Patched:
-        """Apply a unified diff to the files of a workspace, all of it or nothing.
+        """Apply a patch to the files of a workspace, all of it or nothing.
 
-        Takes plain diffs and those of git: new, deleted and renamed files, modes. Paths are
-        relative to `/workspace`. When a part does not fit, the error shows the nearest text of
-        the file.
+        Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and
+        the form from `*** Begin Patch` to `*** End Patch`. Paths are relative to `/workspace`.
+        When a part does not fit, the error shows the nearest text of the file.
 
         Args:
-            patch: The unified diff, at most 1048576 bytes.
+            patch: The patch, at most 1048576 bytes.
         """
         return await self._pyro.apply_workspace_patch(
             self.workspace_id,
