@@ -17,8 +17,10 @@ crate::stories! { [process] [command_line, library]:
 
 fn a_patch_of_git_is_applied(world: &World, door: &dyn Surface) {
     let workspace = Workspace::new(world, door);
-    workspace.exec("printf 'one\\ntwo\\nthree\\n' > edit; echo bye > gone; echo same > old-name; \
-         printf '\\0\\1\\2' > image");
+    workspace.exec(
+        "printf 'one\\ntwo\\nthree\\n' > edit; echo bye > gone; echo same > old-name; \
+         printf '\\0\\1\\2' > image",
+    );
     let patch = "\
 diff --git a/edit b/edit
 --- a/edit
