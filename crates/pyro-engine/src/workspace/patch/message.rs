@@ -41,8 +41,8 @@ pub(super) fn pass(lines: &mut Lines<'_>) {
 pub(super) fn blank_boundaries(lines: &mut [&[u8]]) {
     const NAME: &[u8] = b"boundary=\"";
     let mut boundary: Option<&[u8]> = None;
-    for at in 0..lines.len() {
-        let line = lines[at];
+    for passed in lines {
+        let line = *passed;
         if line.starts_with(b"Content-Type: multipart/")
             && let Some(start) = line.windows(NAME.len()).position(|part| part == NAME)
         {
@@ -61,7 +61,7 @@ pub(super) fn blank_boundaries(lines: &mut [&[u8]]) {
             )
         });
         if is_boundary {
-            lines[at] = b"";
+            *passed = b"";
         }
     }
 }
