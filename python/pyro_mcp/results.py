@@ -366,13 +366,15 @@ class NetworkInfo(_NetworkInfoSometimes):
 class Patched(TypedDict):
     workspace_id: str
     changed: bool
+    # The form that the patch was recognised by.
+    format: Literal["unified", "begin_patch"]
     summary: PatchedSummary
     # Sorted by path.
     entries: list[PatchedEntries]
-    # The patch, as it was given.
+    # The patch, as it was given; what is not UTF-8 is replaced.
     patch: str
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
-    # Where the patch was taken although it did not fit exactly: moved hunks, ignored spaces.
+    # Where the patch was not taken exactly: moved hunks, ignored spaces, what was left out.
     notes: list[str]
     # Whether this call had to start the VM first.
     workspace_started: bool

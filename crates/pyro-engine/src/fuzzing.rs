@@ -12,6 +12,7 @@ use crate::shells::ScreenModes;
 use crate::shells::screen;
 use crate::workspace::export::Destination;
 use crate::workspace::layers;
+use crate::workspace::patch::{Node, Patch};
 use crate::workspace::tree::Tree;
 
 /// In memory, where that is possible: a target makes thousands of files in a second.
@@ -42,6 +43,41 @@ pub fn disk_image(bytes: &[u8]) {
 /// Looks at everything on a qcow2 layer.
 pub fn disk_layer(bytes: &[u8]) {
     walk_disk(bytes, DiskFormat::Qcow2);
+}
+
+/// Applies a patch, whatever its form, to some small files.
+pub fn patch(bytes: &[u8]) {
+    let Ok(patch) = Patch::parse(bytes) else {
+        return;
+    };
+    let Ok(reads) = patch.reads() else {
+        return;
+    };
+    let file = |content: &[u8]| Node::File {
+        content: content.into(),
+        mode: 0o644,
+    };
+    let old = |path: &[u8]| {
+        assert!(reads.contains(path), "{} was not read", path.escape_ascii());
+        match path {
+            b"x" => file(b"class A:\n  def f():\n    one\n    two\n"),
+            b"y" => file(b"one\r\ntwo\r\nthree"),
+            b"bin" => file(b"\0\x01\x02"),
+            b"link" => Node::Link {
+                target: b"x".to_vec(),
+            },
+            _ => Node::Missing,
+        }
+    };
+    match patch.plan(old) {
+        Ok(plan) => {
+            for change in plan.changes {
+                let mut parts = change.path.split(|byte| *byte == b'/');
+                assert!(parts.all(|part| !matches!(part, b"" | b"." | b".." | b".git")));
+            }
+        }
+        Err(error) => assert!(error.to_string().len() < 100_000),
+    }
 }
 
 /// Reads what a terminal was told, in two parts, on a screen whose size the first bytes say.

@@ -4,6 +4,10 @@ use pyro_tests::{Surface, Workspace, World};
 use serde_json::json;
 
 crate::stories! { [process, vm] [library]: a_patch_of_git_is_applied }
+crate::stories! { [process] [command_line, library, mcp]:
+    a_patch_in_the_form_of_codex_is_applied,
+    a_patch_leaves_a_repository_s_own_folder_alone,
+}
 crate::stories! { [process] [command_line, library]:
     a_patch_that_does_not_fit_changes_nothing_and_says_where,
     a_patch_that_leaves_is_refused,
@@ -13,7 +17,10 @@ crate::stories! { [process] [command_line, library]:
 
 fn a_patch_of_git_is_applied(world: &World, door: &dyn Surface) {
     let workspace = Workspace::new(world, door);
-    workspace.exec("printf 'one\\ntwo\\nthree\\n' > edit; echo bye > gone; echo same > old-name");
+    workspace.exec(
+        "printf 'one\\ntwo\\nthree\\n' > edit; echo bye > gone; echo same > old-name; \
+         printf '\\0\\1\\2' > image",
+    );
     let patch = "\
 diff --git a/edit b/edit
 --- a/edit
@@ -40,6 +47,22 @@ diff --git a/old-name b/new-name
 similarity index 100%
 rename from old-name
 rename to new-name
+diff --git a/image b/image
+index 8352675d67aed6625ece79af41c27fdb4ee2e867..1592e5c60f1a460928916dc5681fee1a9bd10868 100644
+GIT binary patch
+literal 3
+Kc${NkWCj2L2ml2D
+
+literal 3
+Kc${NkWC8#H2LJ>B
+
+diff --git i/w/added w/w/added
+new file mode 100644
+index 0000000..8ba3a16
+--- /dev/null
++++ w/w/added
+@@ -0,0 +1 @@
++n
 ";
     let applied = workspace.done("patch_apply", json!({ "patch": patch }));
     assert_eq!(applied["changed"], true);
@@ -69,9 +92,52 @@ rename to new-name
         "{applied:#}"
     );
     assert_eq!(
-        workspace.output("ls; cat edit new-name; ./deep/new.sh"),
-        "deep\nedit\nnew-name\none\nTWO\nthree\nsame\nnew\n"
+        workspace.output("ls; cat edit new-name w/added; ./deep/new.sh; od -An -tx1 image"),
+        "deep\nedit\nimage\nnew-name\nw\none\nTWO\nthree\nsame\nn\nnew\n 00 01 03\n"
     );
+    assert_eq!(applied["format"], "unified");
+}
+
+fn a_patch_in_the_form_of_codex_is_applied(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.exec("printf 'one\\ntwo\\n' > old; chmod 750 old; echo bye > gone; echo 1 > kept");
+    let head = "*** Begin Patch\n";
+    let patch = format!(
+        "{head}*** Update File: old\n*** Move to: deep/new\n@@ one\n-two\n+TWO\n*** Add File: \
+         made\n+m\n*** Delete File: gone\n*** End Patch\n"
+    );
+    let applied = workspace.done("patch_apply", json!({ "patch": patch }));
+    assert_eq!(applied["format"], "begin_patch");
+    assert_eq!(applied["summary"]["total"], 4);
+    assert_eq!(
+        workspace.output("ls; cat deep/new made; stat -c %a deep/new"),
+        "deep\nkept\nmade\none\nTWO\nm\n750\n"
+    );
+    for (body, words) in [
+        ("*** Add File: kept\n+2\n", "kept, which is there already"),
+        ("*** Update File: kept\n@@\n-2\n+3\n", "does not fit"),
+    ] {
+        let patch = format!("{head}*** Delete File: made\n{body}*** End Patch\n");
+        let told = workspace.refused("patch_apply", json!({ "patch": patch }), "patch_failed");
+        assert!(told.to_string().contains(words), "{told:#}");
+    }
+    let block = "kept\n<<<<<<< SEARCH\n1\n=======\n2\n>>>>>>> REPLACE\n";
+    let told = workspace.refused("patch_apply", json!({ "patch": block }), "patch_failed");
+    assert!(told.to_string().contains("*** Begin Patch"), "{told:#}");
+    assert_eq!(workspace.output("cat kept made"), "1\nm\n");
+}
+
+fn a_patch_leaves_a_repository_s_own_folder_alone(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.exec("mkdir -p lib/.git; echo ref > lib/.git/HEAD; echo a > x");
+    let patch = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n\
+                 --- a/lib/.git/HEAD\n+++ b/lib/.git/HEAD\n@@ -1 +1 @@\n-ref\n+other\n";
+    let told = workspace.refused("patch_apply", json!({ "patch": patch }), "patch_failed");
+    let words = told.to_string();
+    for word in ["lib/.git/HEAD", "git commit", "workspace_exec"] {
+        assert!(words.contains(word), "no `{word}` in {told:#}");
+    }
+    assert_eq!(workspace.output("cat lib/.git/HEAD x"), "ref\na\n");
 }
 
 fn a_patch_that_does_not_fit_changes_nothing_and_says_where(world: &World, door: &dyn Surface) {

@@ -4,16 +4,17 @@ use serde::{Deserialize, Serialize};
 use crate::values::{ExecutionMode, PatchText};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Apply a unified diff to the files of a workspace, all of it or nothing
+/// Apply a patch to the files of a workspace, all of it or nothing
 ///
-/// Takes plain diffs and those of git: new, deleted and renamed files, modes. Paths are relative
-/// to `/workspace`. When a part does not fit, the error shows the nearest text of the file.
+/// Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and the form
+/// from `*** Begin Patch` to `*** End Patch`. Paths are relative to `/workspace`. When a part does
+/// not fit, the error shows the nearest text of the file.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspacePatchApply {
     /// Its id or its name
     pub workspace_id: String,
-    /// The unified diff, at most 1048576 bytes
+    /// The patch, at most 1048576 bytes
     #[command(flatten)]
     pub patch: PatchText,
 }
@@ -22,16 +23,26 @@ pub struct WorkspacePatchApply {
 pub struct Patched {
     pub workspace_id: String,
     pub changed: bool,
+    pub format: PatchFormat,
     pub summary: PatchSummary,
     /// Sorted by path.
     pub entries: Vec<PatchEntry>,
-    /// The patch, as it was given.
+    /// The patch, as it was given; what is not UTF-8 is replaced.
     pub patch: String,
     pub execution_mode: ExecutionMode,
-    /// Where the patch was taken although it did not fit exactly: moved hunks, ignored spaces.
+    /// Where the patch was not taken exactly: moved hunks, ignored spaces, what was left out.
     pub notes: Vec<String>,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
+}
+
+/// The form that the patch was recognised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum PatchFormat {
+    Unified,
+    BeginPatch,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]

@@ -97,6 +97,6 @@ text_source! {
     FileText, "text", "text-file", "text"
 }
 text_source! {
-    /// A unified diff.
+    /// A patch, in one of the forms that `workspace_patch_apply` takes.
     PatchText, "patch", "patch-file", "patch"
 }

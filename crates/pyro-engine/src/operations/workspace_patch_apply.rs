@@ -5,17 +5,21 @@ use pyro_api::{Caller, Error, Handle};
 use crate::Engine;
 use crate::answers::{self, Room};
 use crate::workspace::connect::Connected;
-use crate::workspace::text_input::{text_file, text_input};
+use crate::workspace::patch::MAX_PATCH;
+use crate::workspace::text_input::{file_bytes, text_input};
 
 impl Handle<WorkspacePatchApply> for Engine {
     async fn handle(&self, asked: WorkspacePatchApply, caller: &Caller) -> Result<Patched, Error> {
         let patch = match asked.patch {
-            PatchText::Inline(text) => text_input("patch", text)?,
-            PatchText::File(file) => text_file("patch", &file, caller).await?,
+            PatchText::Inline(text) => text_input("patch", text)?.into_bytes(),
+            // A patch of files in other encodings is in those encodings, too.
+            PatchText::File(file) => file_bytes("patch", &file, MAX_PATCH as u64, caller).await?,
         };
-        if patch.trim().is_empty() {
-            return Err(Error::invalid("The patch is empty")
-                .hint("Give a unified diff, as `git diff` writes it"));
+        if patch.trim_ascii().is_empty() {
+            return Err(Error::invalid("The patch is empty").hint(
+                "Give a unified diff, as `git diff` writes it, or a patch from `*** Begin Patch` \
+                 to `*** End Patch`",
+            ));
         }
         let doing = "apply the patch";
         let Connected {
@@ -36,7 +40,8 @@ impl Handle<WorkspacePatchApply> for Engine {
                 .into_iter()
                 .take_while(|entry| room.takes(entry))
                 .collect(),
-            patch: answers::words(caller, patch),
+            format: applied.format,
+            patch: answers::words(caller, String::from_utf8_lossy(&patch).into_owned()),
             execution_mode: stored.record.execution_mode,
             notes: answers::names(caller, applied.notes),
             workspace_started: started,

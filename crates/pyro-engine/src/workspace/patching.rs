@@ -4,14 +4,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use pyro_api::operations::workspace_patch_apply::{PatchEntry, PatchStatus, PatchSummary};
+use pyro_api::operations::workspace_patch_apply::{
+    PatchEntry, PatchFormat, PatchStatus, PatchSummary,
+};
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::Bytes;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::files::{Change, EntryKind, Expected, Stamp};
 
 use super::files::{self, Content, FilesError, NewFile, Piece};
-use super::patch::{MAX_FILE, Node, Patch, PatchError, Plan, Status};
+use super::patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status};
 use super::words::shown_absolute;
 use crate::engine::Engine;
 use crate::machine::now;
@@ -19,6 +21,7 @@ use crate::store::StoredWorkspace;
 
 /// What a patch did.
 pub(crate) struct Applied {
+    pub(crate) format: PatchFormat,
     pub(crate) entries: Vec<PatchEntry>,
     pub(crate) summary: PatchSummary,
     pub(crate) notes: Vec<String>,
@@ -28,9 +31,9 @@ impl Engine {
     pub(crate) async fn apply_patch(
         &self,
         stored: &StoredWorkspace,
-        text: &str,
+        text: &[u8],
     ) -> Result<Applied, FilesError> {
-        let patch = Patch::parse(text.as_bytes()).map_err(|error| unfit(&error))?;
+        let patch = Patch::parse(text).map_err(|error| unfit(&error))?;
         let mut old = HashMap::new();
         let mut stamps = HashMap::new();
         let reads = patch.reads().map_err(|error| unfit(&error))?;
@@ -62,6 +65,10 @@ impl Engine {
         }
         let mut new = Vec::new();
         let mut applied = Applied {
+            format: match patch.format {
+                Format::Unified => PatchFormat::Unified,
+                Format::BeginPatch => PatchFormat::BeginPatch,
+            },
             entries: Vec::new(),
             summary: PatchSummary::default(),
             notes: notes.iter().map(ToString::to_string).collect(),
@@ -189,14 +196,33 @@ fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn unfit(error: &PatchError) -> Error {
+    let hint = match error {
+        PatchError::Repository { .. } => {
+            "Run the repository's own commands in the workspace with `pyro workspace exec` \
+             (`workspace_exec`)"
+        }
+        PatchError::Binary { .. } => {
+            "Make the patch with `git diff --binary`, or bring the file in with `pyro workspace \
+             sync push` (`workspace_sync_push`)"
+        }
+        PatchError::BinaryWrong { .. } => {
+            "Make the patch from the file as it is now, or bring the new file in with `pyro \
+             workspace sync push` (`workspace_sync_push`)"
+        }
+        PatchError::NoSections | PatchError::Mixed { .. } | PatchError::SearchReplace { .. } => {
+            "Give a unified diff, as `git diff` writes it, or a patch from `*** Begin Patch` to \
+             `*** End Patch`"
+        }
+        _ => {
+            "Read the file as it is now with `pyro workspace file read` (`workspace_file_read`) \
+             and make the patch from that, or write the whole file with `file write` \
+             (`workspace_file_write`)"
+        }
+    };
     Error::new(
         ErrorCode::PatchFailed,
         "The patch was not applied; nothing was changed",
     )
     .caused_by(error)
-    .hint(
-        "Read the file as it is now with `pyro workspace file read` (`workspace_file_read`) and \
-         make the patch from that, or write the whole file with `file write` \
-         (`workspace_file_write`)",
-    )
+    .hint(hint)
 }

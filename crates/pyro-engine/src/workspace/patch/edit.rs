@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::error::HunkReason;
 use super::indent::Reindent;
 use super::nearest::nearest;
-use super::place::{Effort, Found, Leniency, Level, Searched, TooHard, Wanted, is_telling};
+use super::place::{
+    Effort, Found, Leniency, Level, PLACES_TOLD, Searched, TooHard, Wanted, is_telling,
+};
 use super::section::{Hunk, Line, LineKind};
 use super::text::{Text, shown, without_cr};
 
@@ -92,7 +94,7 @@ impl Draft {
         effort: &mut Effort,
     ) -> Result<Applied, HunkError> {
         if hunk.only_adds() {
-            return self.append(hunk);
+            return self.append(hunk, effort);
         }
         let mut ambiguous = None;
         loop {
@@ -107,16 +109,21 @@ impl Draft {
             self.carry_out();
         }
         Err(HunkError::Reason(match ambiguous {
-            Some(places) => HunkReason::Ambiguous {
-                places: places.iter().map(|place| place + 1).collect(),
-            },
+            Some(places) => ambiguity(hunk, &places),
             None => self.why_not(hunk, effort),
         }))
     }
 
-    /// Lines without any around them have a place only in an empty file.
-    fn append(&mut self, hunk: &Hunk<'_>) -> Result<Applied, HunkError> {
-        if self.file.text().len() > 0 || !self.edits.is_empty() {
+    /// Lines without any around them have a place in an empty file, and where `*** Begin Patch` says
+    /// more: behind an anchor, or at the end.
+    fn append(&mut self, hunk: &Hunk<'_>, effort: &mut Effort) -> Result<Applied, HunkError> {
+        let is_empty = self.file.text().len() == 0 && self.edits.is_empty();
+        let anchors = hunk.anchors.as_deref().unwrap_or_default();
+        let start = if is_empty {
+            0
+        } else if hunk.at_end {
+            self.file.text().len()
+        } else if anchors.is_empty() {
             let for_empty = hunk
                 .range
                 .is_some_and(|range| range.old_start == 0 && range.old_count == 0);
@@ -126,11 +133,26 @@ impl Draft {
                 },
                 false => HunkReason::NoContext,
             }));
-        }
+        } else {
+            let lines = self.file.headed(anchors, effort)?;
+            let [line] = lines.as_slice() else {
+                return Err(HunkError::Reason(match lines.is_empty() {
+                    true => HunkReason::NoAnchor {
+                        anchor: anchors.last().map(|line| shown(line)).unwrap_or_default(),
+                    },
+                    false => ambiguity(hunk, &lines),
+                }));
+            };
+            line + 1
+        };
         let fit = Fit {
             lines: &hunk.lines,
-            start: 0,
-            level: Level::Exact,
+            start,
+            level: if is_empty {
+                Level::Exact
+            } else {
+                Level::LineEnds
+            },
             leniency: None,
         };
         Ok(self.note(hunk, fit))
@@ -142,6 +164,31 @@ impl Draft {
         hunk: &'h Hunk<'t>,
         effort: &mut Effort,
     ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, TooHard> {
+        let anchors = hunk.anchors.as_deref().unwrap_or_default();
+        let behind = match anchors {
+            [] => Some(0),
+            anchors => self.file.behind(anchors, effort)?,
+        };
+        // The anchor may come again as the hunk's own first line.
+        let from = behind.map(|line| line.saturating_sub(1));
+        let mut found = self.place_from(hunk, from.unwrap_or(0), effort)?;
+        if let Ok(fit) = &mut found
+            && fit.leniency.is_none()
+            && !anchors.is_empty()
+        {
+            let is_behind = from.is_some_and(|from| fit.start >= from);
+            fit.leniency = (!is_behind).then_some(Leniency::Anchor);
+        }
+        Ok(found)
+    }
+
+    /// Rather from a line on than above it.
+    fn place_from<'h, 't>(
+        &mut self,
+        hunk: &'h Hunk<'t>,
+        from: usize,
+        effort: &mut Effort,
+    ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, TooHard> {
         let all = hunk.lines.as_slice();
         let steps = [
             (Level::Exact, None),
@@ -149,7 +196,7 @@ impl Draft {
             (Level::TrailingSpace, Some(Leniency::TrailingSpace)),
         ];
         for (level, leniency) in steps {
-            match self.find(hunk, all, 0, level, false, effort)? {
+            match self.find(hunk, all, 0, from, (level, false), effort)? {
                 Found::At(start) => {
                     return Ok(Ok(Fit {
                         lines: all,
@@ -165,7 +212,7 @@ impl Draft {
         for (front, back) in less_context(all) {
             let lines = &all[front..all.len() - back];
             let level = Level::TrailingSpace;
-            if let Found::At(start) = self.find(hunk, lines, front, level, true, effort)? {
+            if let Found::At(start) = self.find(hunk, lines, front, from, (level, true), effort)? {
                 return Ok(Ok(Fit {
                     lines,
                     start,
@@ -176,7 +223,7 @@ impl Draft {
         }
         let level = Level::Spaces;
         if is_telling(&old_lines(all))
-            && let Found::At(start) = self.find(hunk, all, 0, level, true, effort)?
+            && let Found::At(start) = self.find(hunk, all, 0, from, (level, true), effort)?
             && self.reindented(all, start).is_some()
         {
             return Ok(Ok(Fit {
@@ -194,8 +241,8 @@ impl Draft {
         hunk: &Hunk<'_>,
         lines: &[Line<'_>],
         left_out: usize,
-        level: Level,
-        single: bool,
+        from: usize,
+        (level, single): (Level, bool),
         effort: &mut Effort,
     ) -> Result<Found, TooHard> {
         let old = old_lines(lines);
@@ -207,15 +254,24 @@ impl Draft {
             lines: &old,
             stated,
             after: self.last,
-            heading: hunk.heading,
+            headings: hunk.headings(),
+            from,
             at_end: hunk.lines.iter().any(|line| line.unended),
             single,
         };
         let edits = &self.edits;
         let length = old.len();
-        self.file.find(level, wanted, effort, |start| {
-            is_free(edits, start, start + length)
-        })
+        let free = |start| is_free(edits, start, start + length);
+        if hunk.at_end {
+            let at_end = Wanted {
+                at_end: true,
+                ..wanted
+            };
+            if let Found::At(start) = self.file.find(level, at_end, effort, free)? {
+                return Ok(Found::At(start));
+            }
+        }
+        self.file.find(level, wanted, effort, free)
     }
 
     /// Puts the hunk's changes among the edits.
@@ -352,7 +408,8 @@ impl Draft {
                 lines: &new,
                 stated: None,
                 after: None,
-                heading: b"",
+                headings: &[],
+                from: 0,
                 at_end: false,
                 single: true,
             };
@@ -369,6 +426,18 @@ impl Draft {
             nearest: nearest(self.file.text(), &old),
             file_lines: self.file.text().len(),
         }
+    }
+}
+
+/// Places are counted from 0.
+fn ambiguity(hunk: &Hunk<'_>, places: &[usize]) -> HunkReason {
+    HunkReason::Ambiguous {
+        places: places
+            .iter()
+            .take(PLACES_TOLD)
+            .map(|place| place + 1)
+            .collect(),
+        numbered: hunk.anchors.is_none(),
     }
 }
 

@@ -13,13 +13,26 @@ const SHOWN_LINES: usize = 12;
 pub(crate) enum PatchError {
     #[error("the patch has {size} bytes, more than the {MAX_PATCH} allowed")]
     TooLong { size: usize },
-    #[error("the text holds no `--- ` and `+++ ` lines and no `diff --git` line")]
+    #[error(
+        "the text holds no `--- ` and `+++ ` lines, no `diff --git` line and no `*** Begin Patch`"
+    )]
     NoSections,
     #[error(
-        "line {line} is in the format of `apply_patch`; unified diffs name a file with `--- a/PATH` \
-         and `+++ b/PATH`, and begin each hunk with `@@`"
+        "line {line} belongs to a patch that begins with `*** Begin Patch`, but stands outside of \
+         one; a text is that form from `*** Begin Patch` to `*** End Patch`, or a unified diff"
     )]
-    OtherFormat { line: usize },
+    Mixed { line: usize },
+    #[error(
+        "line {line} begins a SEARCH/REPLACE block; accepted are unified diffs (`--- a/PATH`, \
+         `+++ b/PATH`, hunks that begin with `@@`) and the form from `*** Begin Patch` to `*** End \
+         Patch`"
+    )]
+    SearchReplace { line: usize },
+    #[error(
+        "line {line} of the patch: `{label}` belongs to a repository and not to its files; change it \
+         with commands in the workspace, such as `git commit` or `git config`"
+    )]
+    Repository { line: usize, label: String },
     #[error("line {line} of the patch: {problem}")]
     Syntax { line: usize, problem: &'static str },
     #[error("line {line} of the patch: the path `{label}` is refused: {problem}")]
@@ -28,8 +41,16 @@ pub(crate) enum PatchError {
         label: String,
         problem: &'static str,
     },
-    #[error("line {line} of the patch: `{name}` is binary; write such files whole")]
+    #[error(
+        "line {line} of the patch: `{name}` is binary, and what is in it was left out of the patch"
+    )]
     Binary { line: usize, name: String },
+    #[error("line {line} of the patch: the binary part for {path} does not fit: {problem}")]
+    BinaryWrong {
+        line: usize,
+        path: String,
+        problem: &'static str,
+    },
     #[error("line {line} of the patch: `{label}` may mean {}", either(.readings))]
     Ambiguous {
         line: usize,
@@ -71,6 +92,11 @@ pub(crate) enum PatchError {
         left: usize,
         first: String,
     },
+    #[error(
+        "line {line} of the patch deletes {path} by its head alone, but it is not empty; show all \
+         its lines as deleted, or delete it with a command"
+    )]
+    NotShown { line: usize, path: String },
     #[error("{path} cannot be a file while {below} is below it")]
     Nested { path: String, below: String },
     #[error("{path} is larger than {MAX_FILE} bytes, or would be")]
@@ -112,7 +138,13 @@ pub(crate) enum HunkReason {
         file_lines: usize,
     },
     /// The lines, counted from 1, where it fits equally well.
-    Ambiguous { places: Vec<usize> },
+    Ambiguous {
+        places: Vec<usize>,
+        /// Whether a line number would tell them apart.
+        numbered: bool,
+    },
+    /// The line that it is to follow is not there.
+    NoAnchor { anchor: String },
     /// The text that it would make is there already.
     Applied { line: usize },
     /// It adds lines and says nothing of what is around them.
@@ -154,14 +186,20 @@ impl fmt::Display for HunkFailure {
                     None => write!(to, "\nNothing in its {file_lines} lines is like that."),
                 }
             }
-            HunkReason::Ambiguous { places } => {
+            HunkReason::Ambiguous { places, numbered } => {
                 let places: Vec<String> = places.iter().map(usize::to_string).collect();
+                let apart = match numbered {
+                    true => "the right line number after `@@ -`",
+                    false => "the line of its function or class after `@@`",
+                };
                 write!(
                     to,
-                    "fits equally well at lines {}. Give the right line number after `@@ -`, or \
-                     more lines of context",
+                    "fits equally well at lines {}. Give {apart}, or more lines of context",
                     places.join(", ")
                 )
+            }
+            HunkReason::NoAnchor { anchor } => {
+                write!(to, "is to follow the line `{anchor}`, which is not there")
             }
             HunkReason::Applied { line } => write!(
                 to,

@@ -1,7 +1,9 @@
 //! The head of a section: which files, which modes, and what happens to them besides hunks.
 
 use super::PatchError;
-use super::label::{Label, Style, same_file};
+use super::absent::says_absent;
+use super::binary::{self, ObjectIds};
+use super::label::{Label, Style, common_path};
 use super::parse::Lines;
 use super::section::{Move, Section};
 use super::text::{shown, without_cr};
@@ -48,7 +50,8 @@ pub(super) fn surely_has_names(lines: &Lines<'_>) -> bool {
     };
     match (name(0), name(1)) {
         (Some(old), Some(new)) => {
-            same_file(&old, &new) || lines.ahead(2).is_some_and(|line| line.starts_with(b"@@"))
+            common_path(&old, &new).is_some()
+                || lines.ahead(2).is_some_and(|line| line.starts_with(b"@@"))
         }
         _ => true,
     }
@@ -75,7 +78,11 @@ pub(super) fn read<'t>(lines: &mut Lines<'t>) -> Result<Section<'t>, PatchError>
             read_names(lines, &mut section)?;
             break;
         }
-        if line == b"GIT binary patch" || line.starts_with(b"Binary files ") {
+        if without_cr(line) == b"GIT binary patch" {
+            section.binary = Some(binary::read(lines)?);
+            break;
+        }
+        if line.starts_with(b"Binary files ") {
             let name = section.new.as_ref().or(section.old.as_ref());
             return Err(PatchError::Binary {
                 line: line_number,
@@ -106,6 +113,7 @@ pub(super) fn read<'t>(lines: &mut Lines<'t>) -> Result<Section<'t>, PatchError>
         } else if let Some(name) = after(b"copy to ") {
             moved[3] = Some(verbatim(name, line_number)?);
         } else if let Some(index) = after(b"index ") {
+            section.ids = ObjectIds::read(index);
             let mode = index.rsplit(|byte| *byte == b' ').next();
             section.index_mode = mode.and_then(|mode| read_mode(mode, line_number).ok());
         } else if after(b"similarity index ").is_none() && after(b"dissimilarity index ").is_none()
@@ -127,29 +135,38 @@ pub(super) fn read<'t>(lines: &mut Lines<'t>) -> Result<Section<'t>, PatchError>
 }
 
 fn read_names(lines: &mut Lines<'_>, section: &mut Section<'_>) -> Result<(), PatchError> {
-    for sign in [b"--- ", b"+++ "] {
+    let mut read = |sign: &[u8]| {
         let number = lines.number();
         let line = lines.peek().unwrap_or_default();
-        let name = line.strip_prefix(sign).unwrap_or_default();
-        let mut label = Label::read(without_cr(name), number)?;
+        let name = without_cr(line.strip_prefix(sign).unwrap_or_default());
+        let mut label = Label::read(name, number)?;
         if !section.git {
             label = label.or_absent();
         }
-        match sign {
-            b"--- " => section.old = Some(label),
-            _ => section.new = Some(label),
-        }
         lines.advance();
+        Ok::<_, PatchError>((label, says_absent(name)))
+    };
+    let (mut old, old_absent) = read(b"--- ")?;
+    let (mut new, new_absent) = read(b"+++ ")?;
+    if (&old, &new) == (&Label::Absent, &Label::Absent) {
+        return Err(PatchError::Syntax {
+            line: section.line,
+            problem: "both sides are /dev/null",
+        });
     }
-    if let (Some(old), Some(new)) = (&mut section.old, &mut section.new) {
-        if (&*old, &*new) == (&Label::Absent, &Label::Absent) {
-            return Err(PatchError::Syntax {
-                line: section.line,
-                problem: "both sides are /dev/null",
-            });
+    let learnt = match (&section.old, &section.new) {
+        (Some(from_git), Some(to_git)) => {
+            let learnt = old.learn(from_git);
+            new.learn(to_git) && learnt
         }
-        Label::pair(old, new);
+        _ => false,
+    };
+    if !learnt {
+        Label::pair(&mut old, &mut new);
     }
+    section.old = Some(old);
+    section.new = Some(new);
+    section.perhaps_absent = [old_absent, new_absent];
     Ok(())
 }
 

@@ -26,10 +26,8 @@ pub(super) fn read_all<'t>(
         check_absent_side(section, section.line, &body)?;
         section.hunks.push(Hunk {
             line: section.line,
-            header: b"",
-            range: None,
-            heading: b"",
             lines: body,
+            ..Hunk::default()
         });
     }
     loop {
@@ -99,12 +97,13 @@ fn read<'t>(lines: &mut Lines<'t>, git: bool) -> Result<(Hunk<'t>, bool), PatchE
         range,
         heading,
         lines: body,
+        ..Hunk::default()
     };
     Ok((hunk, by_signs))
 }
 
 /// `@@ -1,2 +1,3 @@ heading`, or what is left of it.
-fn read_header(line: &[u8]) -> (Option<HunkRange>, &[u8]) {
+pub(super) fn read_header(line: &[u8]) -> (Option<HunkRange>, &[u8]) {
     let rest = line[2..].trim_ascii();
     let numbers = || {
         let rest = rest.strip_prefix(b"-")?;
@@ -274,7 +273,7 @@ fn by_sign<'t>(lines: &mut Lines<'t>) -> Result<Vec<Line<'t>>, PatchError> {
 }
 
 /// A line of a hunk. Editors and models drop the space of an empty line.
-fn signed(line: &[u8]) -> Option<Line<'_>> {
+pub(super) fn signed(line: &[u8]) -> Option<Line<'_>> {
     let (kind, text) = match line {
         [] | [b'\r'] => (LineKind::Context, line),
         [b' ', text @ ..] => (LineKind::Context, text),

@@ -2,11 +2,14 @@
 
 use super::PatchError;
 use super::text::shown;
+use crate::workspace::repository_folder::in_repository_folder;
 
 const WORKSPACE: &[u8] = b"/workspace/";
 /// Linux takes no longer path and no longer name.
 const LONGEST_PATH: usize = 4095;
 const LONGEST_NAME: usize = 255;
+/// In a line of git's with two names.
+const MOST_SPACES: usize = 200;
 /// What git puts before names, with `diff.mnemonicPrefix` and without.
 const PREFIXES: &[u8] = b"abciow12";
 
@@ -20,14 +23,17 @@ pub(super) enum Label {
     },
 }
 
-/// What is known about an `a/` or `b/` in front.
+/// What is known about what stands before the path in a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// Certainly a prefix: the two sides have one each and are otherwise alike.
-    Prefixed,
-    /// Perhaps one.
+    /// Certainly so many bytes: git's own line or both sides say so.
+    Known(usize),
+    /// So many bytes, as two folders were compared: both names are alike behind that. Doubtful where
+    /// the whole name is there as well.
+    Folder(usize),
+    /// Perhaps an `a/` or `b/`.
     Loose,
-    /// Not one, unless only that makes sense.
+    /// Nothing, unless only `a/` or `b/` makes sense.
     Verbatim,
 }
 
@@ -76,23 +82,43 @@ impl Label {
                     raw: new,
                     style: other,
                 },
-            ) if is_pair(old, new) => {
-                *style = Style::Prefixed;
-                *other = Style::Prefixed;
+            ) => {
+                without_words(old, new);
+                if old == new {
+                    return;
+                }
+                if let Some(path) = common_path(old, new) {
+                    let ends = [old.len() - path, new.len() - path];
+                    let usual = is_prefix(&old[..ends[0]]) && is_prefix(&new[..ends[1]]);
+                    let styles = ends.map(|end| match usual {
+                        true => Style::Known(end),
+                        false => Style::Folder(end),
+                    });
+                    [*style, *other] = styles;
+                } else if old.starts_with(b"a/") && new.starts_with(b"b/") {
+                    *style = Style::Known(2);
+                    *other = Style::Known(2);
+                }
             }
             (Self::Name { raw, style }, Self::Absent) if raw.starts_with(b"a/") => {
-                *style = Style::Prefixed;
+                *style = Style::Known(2);
             }
             (Self::Absent, Self::Name { raw, style }) if raw.starts_with(b"b/") => {
-                *style = Style::Prefixed;
+                *style = Style::Known(2);
             }
             _ => {}
         }
     }
 
-    /// The names on the line that begins with `diff --git`. Names with spaces make it ambiguous,
-    /// but where no other line names the files, both are the same.
+    /// The names on the line that begins with `diff --git`, which say what git put before them,
+    /// whatever its settings: nothing, where both are the same. Names with spaces make the line
+    /// ambiguous; then both are alike, as others follow on lines of their own.
     pub(super) fn git_pair(text: &[u8]) -> Option<(Self, Self)> {
+        // The search takes the longer, the more spaces and bytes there are.
+        let spaces = text.iter().filter(|byte| **byte == b' ').count();
+        if text.len() > 4 * LONGEST_PATH || spaces > MOST_SPACES {
+            return None;
+        }
         let (old, new) = if text.starts_with(b"\"") {
             let (old, rest) = unquote(text)?;
             let rest = rest.strip_prefix(b" ")?;
@@ -106,17 +132,79 @@ impl Label {
         } else {
             let splits = || (0..text.len()).filter(|at| text[*at] == b' ');
             let halves = |at: usize| (&text[..at], &text[at + 1..]);
-            let alike = splits().map(halves).find(|(old, new)| same_file(old, new));
+            let alike = splits()
+                .map(halves)
+                .filter_map(|(old, new)| Some((common_path(old, new)?, (old, new))))
+                .max_by_key(|(length, _)| *length);
             let only = || match splits().count() {
                 1 => splits().map(halves).next(),
                 _ => None,
             };
-            let (old, new) = alike.or_else(only)?;
+            let (old, new) = alike.map(|(_, halves)| halves).or_else(only)?;
             (old.to_vec(), new.to_vec())
         };
-        let (mut old, mut new) = (Self::name(old, Style::Loose), Self::name(new, Style::Loose));
-        Self::pair(&mut old, &mut new);
-        Some((old, new))
+        let styles = match common_path(&old, &new) {
+            _ if old == new => [Style::Verbatim; 2],
+            Some(path) => [old.len(), new.len()].map(|length| Style::Known(length - path)),
+            None if old.starts_with(b"a/") && new.starts_with(b"b/") => [Style::Known(2); 2],
+            None => [Style::Loose; 2],
+        };
+        Some((Self::name(old, styles[0]), Self::name(new, styles[1])))
+    }
+
+    /// Takes over what git's own line said of the same name, or of the same path with something
+    /// else before it. False when it says nothing about this.
+    pub(super) fn learn(&mut self, from_git: &Self) -> bool {
+        let (
+            Self::Name { raw, style },
+            Self::Name {
+                raw: known,
+                style: known_style,
+            },
+        ) = (self, from_git)
+        else {
+            return true;
+        };
+        if raw == known {
+            *style = *known_style;
+            return true;
+        }
+        let Style::Known(end) = *known_style else {
+            return false;
+        };
+        let path = &known[end..];
+        let own = raw.len().saturating_sub(path.len());
+        if raw.ends_with(path) && (own == 0 || raw[own - 1] == b'/') {
+            *style = Style::Known(own);
+            return true;
+        }
+        false
+    }
+
+    /// What stands before the path, where that is certain.
+    pub(super) fn prefix(&self) -> Option<&[u8]> {
+        match self {
+            Self::Name {
+                raw,
+                style: Style::Known(end) | Style::Folder(end),
+            } => Some(&raw[..*end]),
+            _ => None,
+        }
+    }
+
+    /// Takes a longer prefix, which the rest of the patch has.
+    pub(super) fn take_prefix(&mut self, prefix: &[u8]) {
+        let known = self.prefix().map_or(0, <[u8]>::len);
+        if let Self::Name { raw, style } = self
+            && prefix.len() > known
+            && raw.len() > prefix.len()
+            && raw.starts_with(prefix)
+        {
+            *style = match is_prefix(prefix) {
+                true => Style::Known(prefix.len()),
+                false => Style::Folder(prefix.len()),
+            };
+        }
     }
 
     /// The paths that the name may mean, likeliest first.
@@ -124,17 +212,13 @@ impl Label {
         let Self::Name { raw, style } = self else {
             return Ok(Vec::new());
         };
-        let prefixes = match style {
-            Style::Prefixed => PREFIXES,
-            Style::Loose | Style::Verbatim => b"ab",
+        let stripped = match raw.as_slice() {
+            [b'a' | b'b', b'/', rest @ ..] => Some(rest),
+            _ => None,
         };
-        let stripped = raw
-            .split_first_chunk::<2>()
-            .filter(|(head, _)| head[1] == b'/' && prefixes.contains(&head[0]))
-            .map(|(_, rest)| rest);
         let spoken = match (style, stripped) {
+            (Style::Known(end) | Style::Folder(end), _) => vec![&raw[*end..]],
             (_, None) => vec![raw.as_slice()],
-            (Style::Prefixed, Some(rest)) => vec![rest],
             (Style::Loose, Some(rest)) => vec![rest, raw.as_slice()],
             (Style::Verbatim, Some(rest)) => vec![raw.as_slice(), rest],
         };
@@ -154,6 +238,18 @@ impl Label {
         Ok(paths)
     }
 
+    /// The whole name of a file in one of two folders that were compared, which makes it doubtful
+    /// when it is there.
+    pub(super) fn whole(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Name {
+                raw,
+                style: Style::Folder(end),
+            } if *end > 0 => clean(raw, raw, 0).ok(),
+            _ => None,
+        }
+    }
+
     /// A folder that, when it is there, makes a reading doubtful.
     pub(super) fn folder_of_prefix(&self) -> Option<Vec<u8>> {
         let Self::Name { raw, style } = self else {
@@ -161,15 +257,22 @@ impl Label {
         };
         match style {
             Style::Loose if raw.starts_with(b"a/") => Some(b"a".to_vec()),
+            Style::Folder(end) => clean(raw[..*end].strip_suffix(b"/")?, raw, 0).ok(),
             _ if is_workspace(raw) => Some(b"workspace".to_vec()),
             _ => None,
         }
     }
 
-    /// Whether its first two readings are one with and one without what may be a prefix.
+    /// Whether a new file of this name may belong into the folder of its prefix, when that is there.
     pub(super) fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Name { raw, style: Style::Loose }
-            if raw.starts_with(b"a/") || raw.starts_with(b"b/"))
+        match self {
+            Self::Name { raw, style } => match style {
+                Style::Loose => raw.starts_with(b"a/") || raw.starts_with(b"b/"),
+                Style::Folder(_) => true,
+                Style::Known(_) | Style::Verbatim => false,
+            },
+            Self::Absent => false,
+        }
     }
 
     /// For messages.
@@ -190,24 +293,34 @@ fn is_workspace(raw: &[u8]) -> bool {
     rest.starts_with(&WORKSPACE[1..])
 }
 
-/// Whether two labels name one file, whatever stands before it.
-pub(super) fn same_file(old: &[u8], new: &[u8]) -> bool {
-    !old.is_empty() && (old == new || is_pair(old, new) && old[2..] == new[2..])
+/// How long the path is in which two names end, from the front of a part on.
+pub(super) fn common_path(old: &[u8], new: &[u8]) -> Option<usize> {
+    let alike = std::iter::zip(old.iter().rev(), new.iter().rev());
+    let longest = alike.take_while(|(old, new)| old == new).count();
+    let begins =
+        |name: &[u8], length: usize| name.len() == length || name[name.len() - length - 1] == b'/';
+    (1..=longest)
+        .rev()
+        .find(|length| begins(old, *length) && begins(new, *length))
 }
 
-/// Whether both have a prefix: the two of git, even where a rename makes the rest differ, or two
-/// different ones before the same name.
-fn is_pair(old: &[u8], new: &[u8]) -> bool {
-    match (old, new) {
-        ([b'a', b'/', old @ ..], [b'b', b'/', new @ ..]) => !old.is_empty() && !new.is_empty(),
-        ([old, b'/', old_rest @ ..], [new, b'/', new_rest @ ..]) => {
-            old != new
-                && old_rest == new_rest
-                && !old_rest.is_empty()
-                && PREFIXES.contains(old)
-                && PREFIXES.contains(new)
-        }
+/// Whether this is what git, hg and models put before names.
+fn is_prefix(prefix: &[u8]) -> bool {
+    match prefix {
+        [] => true,
+        [letter, b'/'] => PREFIXES.contains(letter),
         _ => false,
+    }
+}
+
+/// isort says behind both names which is which.
+fn without_words(old: &mut Vec<u8>, new: &mut Vec<u8>) {
+    if let (Some(before), Some(after)) = (old.strip_suffix(b":before"), new.strip_suffix(b":after"))
+        && before == after
+    {
+        let length = before.len();
+        old.truncate(length);
+        new.truncate(length);
     }
 }
 
@@ -303,6 +416,12 @@ fn clean(name: &[u8], label: &[u8], line: usize) -> Result<Vec<u8>, PatchError> 
     }
     if path.len() > LONGEST_PATH {
         return Err(refused("it is too long"));
+    }
+    if in_repository_folder(&path) {
+        return Err(PatchError::Repository {
+            line,
+            label: shown(label),
+        });
     }
     Ok(path)
 }

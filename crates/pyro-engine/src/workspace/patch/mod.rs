@@ -1,4 +1,5 @@
-//! Unified diffs as people, git and models write them: understood, and turned into file changes.
+//! Patches as people, tools and models write them: understood, and turned into file changes.
+//! They are unified diffs in many dialects, or of the form that begins with `*** Begin Patch`.
 //!
 //! ```text
 //! Patch::parse(text)   what the text says: sections, one for each file, with their hunks
@@ -13,6 +14,9 @@
 //! header, take the nearest of several places that fit without a word, and say nothing about what
 //! is there instead; mpatch knows only UTF-8.
 
+mod absent;
+mod begin_patch;
+mod binary;
 mod content;
 mod edit;
 mod error;
@@ -21,12 +25,14 @@ mod header;
 mod hunk;
 mod indent;
 mod label;
+mod message;
 mod mode;
 mod nearest;
 mod parse;
 mod place;
 mod plan;
 mod section;
+mod subversion;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -50,7 +56,15 @@ const MAX_RESULT: usize = 128 * 1024 * 1024;
 /// A patch that was understood.
 #[derive(Debug)]
 pub(crate) struct Patch<'t> {
+    pub(crate) format: Format,
     sections: Vec<Section<'t>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Unified,
+    /// From `*** Begin Patch` to `*** End Patch`.
+    BeginPatch,
 }
 
 /// What is at a path before or after a patch. Paths are relative to `/workspace`.
@@ -98,27 +112,40 @@ pub(crate) enum Status {
     Deleted,
 }
 
-/// A hunk that did not fit exactly where it said.
+/// What was not done just as it was written.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Note {
-    pub(crate) path: Vec<u8>,
-    /// Counted from 1.
-    pub(crate) hunk: usize,
-    /// The first line of the file that the hunk speaks of, counted from 1.
-    pub(crate) line: usize,
-    pub(crate) leniency: Leniency,
+pub(crate) enum Note {
+    /// A hunk that did not fit exactly where it said.
+    Hunk {
+        path: Vec<u8>,
+        /// Counted from 1.
+        hunk: usize,
+        /// The first line of the file that the hunk speaks of, counted from 1.
+        line: usize,
+        leniency: Leniency,
+    },
+    /// Properties of Subversion, which no file has here.
+    Properties { path: Vec<u8>, names: Vec<String> },
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = error::told(&self.path);
-        write!(
-            to,
-            "{path}: hunk {} taken at line {}, ",
-            self.hunk, self.line
-        )?;
-        match self.leniency {
-            Leniency::Offset(lines) if lines < 0 => {
+        let (path, hunk, line, leniency) = match self {
+            Self::Hunk {
+                path,
+                hunk,
+                line,
+                leniency,
+            } => (path, hunk, line, leniency),
+            Self::Properties { path, names } => {
+                let (path, names) = (error::told(path), names.join(", "));
+                return write!(to, "{path}: Subversion's properties were left out: {names}");
+            }
+        };
+        let path = error::told(path);
+        write!(to, "{path}: hunk {hunk} taken at line {line}, ")?;
+        match leniency {
+            Leniency::Offset(lines) if *lines < 0 => {
                 write!(to, "{} lines above the stated one", lines.unsigned_abs())
             }
             Leniency::Offset(lines) => write!(to, "{lines} lines below the stated one"),
@@ -126,6 +153,7 @@ impl fmt::Display for Note {
             Leniency::TrailingSpace => write!(to, "white space at line ends aside"),
             Leniency::LessContext => write!(to, "although its outer lines of context differ"),
             Leniency::Indentation => write!(to, "white space aside, indented as the file is"),
+            Leniency::Anchor => write!(to, "where alone it fits, which is not behind its anchor"),
         }
     }
 }
@@ -136,8 +164,8 @@ impl<'t> Patch<'t> {
         if text.len() > MAX_PATCH {
             return Err(PatchError::TooLong { size: text.len() });
         }
-        let sections = parse::sections(text)?;
-        Ok(Self { sections })
+        let (format, sections) = parse::sections(text)?;
+        Ok(Self { format, sections })
     }
 
     /// Every path that [`plan`](Self::plan) may ask about. Some are only other readings of a name

@@ -1,8 +1,8 @@
 //! Modes as git writes them. Git knows only whether a file is a program; the other bits stay the
 //! file's own. Modes that git would not write are pyro's, and exact.
 
-const FILE: u32 = 0o100_644;
-const PROGRAM: u32 = 0o100_755;
+pub(super) const FILE: u32 = 0o100_644;
+pub(super) const PROGRAM: u32 = 0o100_755;
 const KIND: u32 = 0o170_000;
 const LINK: u32 = 0o120_000;
 const BITS: u32 = 0o7777;

@@ -1,21 +1,42 @@
 //! From the text of a patch to its sections. What stands around the sections (prose, Markdown
 //! fences, a mail's head and foot) is passed over, but never a line that could be part of a hunk.
 
-use super::PatchError;
+use super::begin_patch;
 use super::header;
 use super::hunk;
+use super::label::Label;
+use super::message;
 use super::section::Section;
-use super::text::{is_blank, without_cr};
+use super::subversion;
+use super::text::{is_blank, shown, without_cr};
+use super::{Format, PatchError};
 
-pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, PatchError> {
+pub(super) fn sections(text: &[u8]) -> Result<(Format, Vec<Section<'_>>), PatchError> {
     let mut lines = Lines::new(text);
     let mut sections: Vec<Section<'_>> = Vec::new();
     // After a hunk without right numbers, or a head without hunks, a line with a sign may be lost.
     let mut guarded = false;
     while let Some(line) = lines.peek() {
+        if sections.is_empty() && begin_patch::begins(line) {
+            return Ok((Format::BeginPatch, begin_patch::sections(&mut lines)?));
+        }
+        if message::begins(line) {
+            message::pass(&mut lines);
+            guarded = false;
+            continue;
+        }
+        if subversion::begins(line) {
+            subversion::read_properties(&mut lines, sections.last_mut());
+            guarded = false;
+            continue;
+        }
         if header::begins(&lines) {
             let mut section = header::read(&mut lines)?;
-            guarded = hunk::read_all(&mut lines, &mut section)?;
+            guarded = match section.binary {
+                Some(_) => false,
+                None => hunk::read_all(&mut lines, &mut section)?,
+            };
+            section.settle();
             sections.push(section);
             continue;
         }
@@ -44,13 +65,51 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, PatchError> {
             });
         }
     }
-    Ok(sections)
+    share_prefixes(&mut sections);
+    Ok((Format::Unified, sections))
+}
+
+/// Where only one side is there, what stands before its name is seen from the rest of the patch.
+fn share_prefixes(sections: &mut [Section<'_>]) {
+    let mut known: Option<[Vec<u8>; 2]> = None;
+    for section in sections.iter().filter(|section| !section.is_one_sided()) {
+        let prefix = |label: &Option<Label>| {
+            label
+                .as_ref()
+                .and_then(Label::prefix)
+                .unwrap_or_default()
+                .to_vec()
+        };
+        let both = [prefix(&section.old), prefix(&section.new)];
+        if known.as_ref().is_some_and(|known| *known != both) {
+            return;
+        }
+        known = Some(both);
+    }
+    let Some([old, new]) = known else {
+        return;
+    };
+    for section in sections {
+        if section.is_one_sided() {
+            if let Some(label) = &mut section.old {
+                label.take_prefix(&old);
+            }
+            if let Some(label) = &mut section.new {
+                label.take_prefix(&new);
+            }
+        }
+    }
 }
 
 /// A line outside of sections that must not be passed over.
 fn hint_of_more(lines: &Lines<'_>, line: &[u8], guarded: bool) -> Option<PatchError> {
-    if line.starts_with(b"*** Begin Patch") || line.starts_with(b"*** Update File:") {
-        return Some(PatchError::OtherFormat {
+    if begin_patch::is_of_it(line) {
+        return Some(PatchError::Mixed {
+            line: lines.number(),
+        });
+    }
+    if line.starts_with(b"<<<<<<< SEARCH") {
+        return Some(PatchError::SearchReplace {
             line: lines.number(),
         });
     }
@@ -60,10 +119,10 @@ fn hint_of_more(lines: &Lines<'_>, line: &[u8], guarded: bool) -> Option<PatchEr
             "a combined diff of a merge; only diffs of two sides can be applied",
         ));
     }
-    if line.starts_with(b"Binary files ") && line.ends_with(b" differ") {
+    if let Some(name) = binary_left_out(line) {
         return Some(PatchError::Binary {
             line: lines.number(),
-            name: super::text::shown(&line[b"Binary files ".len()..line.len() - b" differ".len()]),
+            name: shown(name),
         });
     }
     let label = |line: &[u8], sign: &[u8]| {
@@ -88,6 +147,17 @@ fn hint_of_more(lines: &Lines<'_>, line: &[u8], guarded: bool) -> Option<PatchEr
         ));
     }
     None
+}
+
+/// What GNU diff, hg and Subversion write in place of what is no text; what they say of it.
+fn binary_left_out(line: &[u8]) -> Option<&[u8]> {
+    let between = |start: &[u8], end: &[u8]| line.strip_prefix(start)?.strip_suffix(end);
+    between(b"Binary files ", b" differ")
+        .or_else(|| between(b"Binary file ", b" has changed"))
+        .or_else(|| {
+            between(b"", b"")
+                .filter(|line| line == b"Cannot display: file marked as a binary type.")
+        })
 }
 
 fn syntax(lines: &Lines<'_>, problem: &'static str) -> PatchError {
@@ -126,6 +196,7 @@ impl<'t> Lines<'t> {
                 *line = without_cr(line);
             }
         }
+        message::blank_boundaries(&mut lines);
         Self { lines, at: 0 }
     }
 

@@ -16,12 +16,12 @@ use super::text::{Text, is_blank, without_cr};
 /// Units of work for all searches of one patch: below a second, and far above what real patches
 /// need. Without a bound a file of equal lines would take minutes.
 const EFFORT: u64 = 100_000_000;
-/// Cost of a line in an index, next to one comparison.
+/// Cost of a line that is trimmed or hashed, next to one comparison.
 const INDEX_COST: u64 = 8;
 /// A fit away from the stated line is taken when the next one is so many times further.
 const CLEARLY_NEARER: usize = 4;
 /// Told of when a hunk fits in many places.
-const PLACES_TOLD: usize = 8;
+pub(super) const PLACES_TOLD: usize = 8;
 /// How far above a hunk its heading is looked for.
 const HEADING_REACH: usize = 2_000;
 
@@ -36,6 +36,8 @@ pub(crate) enum Leniency {
     LessContext,
     /// White space within lines, and how far they are indented.
     Indentation,
+    /// Not behind its anchor, but nowhere else.
+    Anchor,
 }
 
 /// How much two lines may differ and count as one.
@@ -96,7 +98,10 @@ pub(super) struct Wanted<'h> {
     pub(super) stated: Option<isize>,
     /// Hunks come in order.
     pub(super) after: Option<usize>,
-    pub(super) heading: &'h [u8],
+    /// Lines above that tell places apart, from the outermost on.
+    pub(super) headings: &'h [&'h [u8]],
+    /// Takes nothing above this, when there is something below.
+    pub(super) from: usize,
     pub(super) at_end: bool,
     /// Takes nothing but a single fit.
     pub(super) single: bool,
@@ -168,7 +173,7 @@ impl Searched {
         }
         let mut places = self.places(level, wanted.lines, effort)?;
         places.retain(|place| allowed(*place));
-        Ok(self.choose(places, wanted))
+        self.choose(places, wanted, effort)
     }
 
     fn fits(&self, level: Level, lines: &[&[u8]], start: usize) -> bool {
@@ -232,15 +237,23 @@ impl Searched {
         Ok(&self.indexes[last].1)
     }
 
-    fn choose(&self, mut places: Vec<usize>, wanted: Wanted<'_>) -> Found {
+    fn choose(
+        &self,
+        mut places: Vec<usize>,
+        wanted: Wanted<'_>,
+        effort: &mut Effort,
+    ) -> Result<Found, TooHard> {
         if let Some(after) = wanted.after
             && places.iter().any(|place| *place > after)
         {
             places.retain(|place| *place > after);
         }
+        if places.iter().any(|place| *place >= wanted.from) {
+            places.retain(|place| *place >= wanted.from);
+        }
         match places.as_slice() {
-            [] => return Found::Nowhere,
-            [only] => return Found::At(*only),
+            [] => return Ok(Found::Nowhere),
+            [only] => return Ok(Found::At(*only)),
             _ => {}
         }
         if !wanted.single {
@@ -249,39 +262,115 @@ impl Searched {
                 let mut near = places.clone();
                 near.sort_by_key(distance);
                 if distance(&near[1]) >= CLEARLY_NEARER * distance(&near[0]).max(1) {
-                    return Found::At(near[0]);
+                    return Ok(Found::At(near[0]));
                 }
             }
-            let mut under = places
-                .iter()
-                .filter(|place| self.is_under(**place, wanted.heading));
-            if let (Some(place), None) = (under.next(), under.next()) {
-                return Found::At(*place);
+            if let [place] = self.under(&places, wanted.headings, effort)?.as_slice() {
+                return Ok(Found::At(*place));
             }
         }
         places.truncate(PLACES_TOLD);
-        Found::Ambiguous(places)
+        Ok(Found::Ambiguous(places))
     }
 
-    /// Whether the heading (the line that begins a function, as a rule) is the one above a place.
-    fn is_under(&self, place: usize, heading: &[u8]) -> bool {
-        if heading.is_empty() {
-            return false;
+    /// The line behind the first in which these headings come, in order.
+    pub(super) fn behind(
+        &self,
+        headings: &[&[u8]],
+        effort: &mut Effort,
+    ) -> Result<Option<usize>, TooHard> {
+        effort.spend(self.text.len() * INDEX_COST as usize)?;
+        let mut line = 0;
+        for heading in headings {
+            let rest = (line..self.text.len()).find(|at| self.is_headed(*at, heading));
+            let Some(found) = rest else {
+                return Ok(None);
+            };
+            line = found + 1;
         }
-        let lines = (place.saturating_sub(HEADING_REACH)..place).rev();
+        Ok(Some(line))
+    }
+
+    /// The lines that are so headed.
+    pub(super) fn headed(
+        &self,
+        headings: &[&[u8]],
+        effort: &mut Effort,
+    ) -> Result<Vec<usize>, TooHard> {
+        effort.spend(self.text.len() * INDEX_COST as usize)?;
+        let Some((own, outer)) = headings.split_last() else {
+            return Ok(Vec::new());
+        };
+        let mut lines: Vec<usize> = (0..self.text.len())
+            .filter(|line| self.is_headed(*line, own))
+            .collect();
+        if lines.len() > 1 {
+            let under = self.under(&lines, outer, effort)?;
+            if !under.is_empty() {
+                lines = under;
+            }
+        }
+        // The whole line, where only its beginning is more than one.
+        let whole = |line: &usize| self.text.line(*line).trim_ascii() == *own;
+        if lines.len() > 1 && lines.iter().any(whole) {
+            lines.retain(whole);
+        }
+        Ok(lines)
+    }
+
+    fn is_headed(&self, line: usize, heading: &[u8]) -> bool {
+        self.text.line(line).trim_ascii().starts_with(heading)
+    }
+
+    /// Those of the places above which the headings are (lines that begin a function, as a rule).
+    fn under(
+        &self,
+        places: &[usize],
+        headings: &[&[u8]],
+        effort: &mut Effort,
+    ) -> Result<Vec<usize>, TooHard> {
+        let mut under = Vec::new();
+        if headings.is_empty() {
+            return Ok(under);
+        }
+        for place in places {
+            let mut above = Some(*place);
+            for heading in headings.iter().rev() {
+                above = match above {
+                    Some(place) => self.heading_above(place, heading, effort)?,
+                    None => break,
+                };
+            }
+            under.extend(above.map(|_| *place));
+        }
+        Ok(under)
+    }
+
+    fn heading_above(
+        &self,
+        place: usize,
+        heading: &[u8],
+        effort: &mut Effort,
+    ) -> Result<Option<usize>, TooHard> {
         let mut least = usize::MAX;
-        for line in lines.map(|line| self.text.line(line)) {
+        for at in (place.saturating_sub(HEADING_REACH)..place).rev() {
+            effort.spend(INDEX_COST as usize)?;
+            let line = self.text.line(at);
             let words = line.trim_ascii();
             if words.is_empty() || words == b"{" {
                 continue;
             }
             let depth = super::text::indentation(line).len();
             if words.starts_with(heading) {
-                return depth < least;
+                return Ok((depth < least).then_some(at));
             }
             least = least.min(depth);
+            // What is as far out as a line can be has no heading further out.
+            if least == 0 {
+                return Ok(None);
+            }
         }
-        false
+        Ok(None)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::binary::Wrong;
 use super::content::{content_of, link, made, not_a_file};
 use super::edit::{Draft, HunkError};
 use super::error::{HunkFailure, told};
@@ -94,6 +95,9 @@ struct Planner<'o> {
 
 impl Planner<'_> {
     fn section(&mut self, section: &Section<'_>, index: usize) -> Result<(), PatchError> {
+        if !section.properties.is_empty() && self.only_properties(section)? {
+            return Ok(());
+        }
         if let Some(moved) = &section.renamed {
             return self.rename(section, moved, index);
         }
@@ -119,6 +123,19 @@ impl Planner<'_> {
         }
     }
 
+    /// Tells of properties; true when the section says nothing else.
+    fn only_properties(&mut self, section: &Section<'_>) -> Result<bool, PatchError> {
+        let label = section.new.as_ref().or(section.old.as_ref());
+        let readings = label
+            .map(|label| label.readings(section.line))
+            .transpose()?;
+        if let Some(path) = readings.and_then(|paths| paths.into_iter().next()) {
+            let names = section.properties.iter().map(|name| shown(name)).collect();
+            self.notes.push(Note::Properties { path, names });
+        }
+        Ok(!section.has_content() && section.new_mode.is_none() && !section.is_one_sided())
+    }
+
     fn create(
         &mut self,
         section: &Section<'_>,
@@ -139,7 +156,7 @@ impl Planner<'_> {
         } else {
             let mode = match &there {
                 Node::File { content, mode } if content.is_empty() => *mode,
-                _ => mode::of_new(section.created_mode),
+                _ => mode::of_new(section.created_mode.or(section.new_mode)),
             };
             Node::File {
                 content: content.into(),
@@ -148,7 +165,7 @@ impl Planner<'_> {
         };
         // Who made an empty file first may well fill it with a patch that makes it.
         let is_empty = matches!(&there, Node::File { content, .. } if content.is_empty());
-        if !is_empty {
+        if !is_empty || section.outright {
             self.make_room(section, &path, &there, Some(&node), index)?;
         }
         self.files.put(path, node)
@@ -159,8 +176,8 @@ impl Planner<'_> {
         if self.spoiled.contains(&path) {
             return Ok(());
         }
-        let (content, _) = self.content(section, &path, true)?;
-        if !section.hunks.is_empty() {
+        let (content, mode) = self.content(section, &path, true)?;
+        if section.has_content() {
             let Some(left) = self.patched(section, &path, content)? else {
                 return Ok(());
             };
@@ -171,6 +188,15 @@ impl Planner<'_> {
                     path: told(&path),
                     left: left.len(),
                     first: shown(left.line(0)),
+                });
+            }
+        } else if !section.outright {
+            // Nothing tells that this is what was to be deleted.
+            let is_named = mode.is_none() && section.deleted_mode.is_some_and(mode::is_link);
+            if !content.is_empty() && !is_named {
+                return Err(PatchError::NotShown {
+                    line: section.line,
+                    path: told(&path),
                 });
             }
         }
@@ -189,7 +215,16 @@ impl Planner<'_> {
         let mut readings = old.readings(line)?;
         let first = readings.first().cloned();
         readings.retain(|path| of_new.contains(path));
-        let path = if readings.is_empty() {
+        let wholes = [old.whole(), new.whole()];
+        let is_there = |path: &Vec<u8>| self.files.node(path) != Node::Missing;
+        let path = if let [_, Some(whole)] = &wholes
+            && is_there(whole)
+            && !readings.iter().any(is_there)
+            && !wholes[0].as_ref().is_some_and(is_there)
+        {
+            // Only the second of the two names is there, as it stands.
+            whole.clone()
+        } else if readings.is_empty() {
             // `x.orig` and `x`: what is named second is meant, when only that is there.
             match (self.existing(section, old), self.existing(section, new)) {
                 (Err(PatchError::Missing { .. }), Ok(path)) => path,
@@ -207,7 +242,8 @@ impl Planner<'_> {
                     .is_some_and(|range| range.old_start == 0 && range.old_count == 0)
             });
             let doubtful = old.is_doubtful() && first.as_ref() == readings.first();
-            match self.pick(section, old, readings, doubtful) {
+            let wholes = wholes.into_iter().flatten().collect();
+            match self.pick(section, old, readings, wholes, doubtful) {
                 Err(PatchError::Missing { .. })
                     if is_new_file && section.hunks.iter().all(|hunk| hunk.only_adds()) =>
                 {
@@ -304,7 +340,7 @@ impl Planner<'_> {
             let there = self.files.node(&to);
             self.make_room(section, &to, &there, None, index)?;
         }
-        let node = if section.hunks.is_empty() && section.new_mode.is_none() {
+        let node = if !section.has_content() && section.new_mode.is_none() {
             not_a_file(section, &from, &node, true)?;
             node
         } else {
@@ -397,15 +433,18 @@ impl Planner<'_> {
 
     fn existing(&self, section: &Section<'_>, label: &Label) -> Result<Vec<u8>, PatchError> {
         let readings = label.readings(section.line)?;
-        self.pick(section, label, readings, label.is_doubtful())
+        let wholes = label.whole().into_iter().collect();
+        let doubtful = label.is_doubtful() && readings.len() > 1;
+        self.pick(section, label, readings, wholes, doubtful)
     }
 
-    /// The reading that is there.
+    /// The reading that is there, unless a whole name is there as well.
     fn pick(
         &self,
         section: &Section<'_>,
         label: &Label,
         mut readings: Vec<Vec<u8>>,
+        wholes: Vec<Vec<u8>>,
         doubtful: bool,
     ) -> Result<Vec<u8>, PatchError> {
         let line = section.line;
@@ -419,8 +458,24 @@ impl Planner<'_> {
             });
         }
         if let Some(at) = readings.iter().position(is_there) {
-            return Ok(readings.swap_remove(at));
+            let path = readings.swap_remove(at);
+            let also: Vec<_> = wholes
+                .iter()
+                .filter(|whole| **whole != path && is_there(whole))
+                .collect();
+            return match also.is_empty() {
+                true => Ok(path),
+                false => Err(PatchError::Ambiguous {
+                    line,
+                    label: label.shown(),
+                    readings: std::iter::once(&path)
+                        .chain(also)
+                        .map(|path| told(path))
+                        .collect(),
+                }),
+            };
         }
+        readings.extend(wholes);
         match readings.iter().find(|path| self.files.is_gone(path)) {
             Some(gone) => Err(PatchError::Gone {
                 line,
@@ -444,8 +499,11 @@ impl Planner<'_> {
             .into_iter()
             .flatten()
             .any(mode::is_link);
-        let linked = speaks_of_links || (deletes && section.hunks.is_empty());
-        content_of(section, path, self.files.node(path), linked)
+        let node = self.files.node(path);
+        // hg says nothing of links, but shows their whole target.
+        let shows_target = matches!(&node, Node::Link { target } if section.shows_whole(target));
+        let linked = speaks_of_links || shows_target || (deletes && !section.has_content());
+        content_of(section, path, node, linked)
     }
 
     /// Applies the hunks. `None` when some fail, which is noted then.
@@ -455,22 +513,42 @@ impl Planner<'_> {
         path: &[u8],
         content: Vec<u8>,
     ) -> Result<Option<Vec<u8>>, PatchError> {
-        if section.hunks.is_empty() {
+        if !section.has_content() {
             return Ok(Some(content));
         }
         let too_hard = || PatchError::TooHard { path: told(path) };
         // Taking a file apart costs as well; a patch may name one again and again.
         self.effort.spend(content.len()).map_err(|_| too_hard())?;
+        if let Some(binary) = &section.binary {
+            let ids = section.ids.as_ref();
+            let problem = match binary.apply(&content, ids, &mut self.effort) {
+                Ok(content) => return Ok(Some(content)),
+                Err(Wrong::TooHard) => return Err(too_hard()),
+                Err(Wrong::Damaged(problem)) => problem,
+                Err(Wrong::OtherFile) => "the file is not the one that the patch was made from",
+                Err(Wrong::Unknown) => {
+                    "neither an `index` line nor the way back tells which file it was made from; \
+                     make it with `git diff --binary`"
+                }
+            };
+            return Err(PatchError::BinaryWrong {
+                line: section.line,
+                path: told(path),
+                problem,
+            });
+        }
         let mut draft = Draft::new(content);
         let mut fits = true;
         for (index, hunk) in section.hunks.iter().enumerate() {
             match draft.apply(hunk, &mut self.effort) {
-                Ok(applied) => self.notes.extend(applied.leniency.map(|leniency| Note {
-                    path: path.to_vec(),
-                    hunk: index + 1,
-                    line: applied.line,
-                    leniency,
-                })),
+                Ok(applied) => self
+                    .notes
+                    .extend(applied.leniency.map(|leniency| Note::Hunk {
+                        path: path.to_vec(),
+                        hunk: index + 1,
+                        line: applied.line,
+                        leniency,
+                    })),
                 Err(HunkError::TooHard) => return Err(too_hard()),
                 Err(HunkError::Reason(reason)) => {
                     fits = false;

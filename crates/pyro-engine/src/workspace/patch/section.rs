@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::PatchError;
+use super::binary::{Binary, ObjectIds};
 use super::label::Label;
 
 /// All that is said about one file.
@@ -23,7 +24,15 @@ pub(super) struct Section<'t> {
     pub(super) new_mode: Option<u32>,
     /// The mode on an `index` line, where both sides have the same.
     pub(super) index_mode: Option<u32>,
+    pub(super) ids: Option<ObjectIds>,
+    /// Old and new: no file is there, if the hunk's numbers say so, too.
+    pub(super) perhaps_absent: [bool; 2],
+    /// Of `*** Begin Patch`: a deletion is of the whole file, and what is added is not there.
+    pub(super) outright: bool,
+    /// Properties that Subversion keeps beside a file, which are left out.
+    pub(super) properties: Vec<&'t [u8]>,
     pub(super) hunks: Vec<Hunk<'t>>,
+    pub(super) binary: Option<Binary>,
 }
 
 /// The names of a rename or a copy; git writes them without prefixes.
@@ -33,7 +42,7 @@ pub(super) struct Move {
     pub(super) to: Label,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Hunk<'t> {
     /// Of the patch, counted from 1.
     pub(super) line: usize,
@@ -42,6 +51,10 @@ pub(super) struct Hunk<'t> {
     pub(super) range: Option<HunkRange>,
     /// What stands behind the numbers: a function's name, as a rule.
     pub(super) heading: &'t [u8],
+    /// Of `*** Begin Patch`: lines of the file, in this order, behind which it is.
+    pub(super) anchors: Option<Vec<&'t [u8]>>,
+    /// Rather at the end of the file than elsewhere.
+    pub(super) at_end: bool,
     pub(super) lines: Vec<Line<'t>>,
 }
 
@@ -79,9 +92,8 @@ impl Section<'_> {
             .chain(self.new.iter());
         for label in labels {
             let readings = label.readings(self.line)?;
-            if let Some(folder) = label.folder_of_prefix() {
-                paths.insert(folder);
-            }
+            paths.extend(label.folder_of_prefix());
+            paths.extend(label.whole());
             paths.extend(readings);
         }
         Ok(())
@@ -94,9 +106,53 @@ impl Section<'_> {
         self.deleted_mode.is_some() || self.new == Some(Label::Absent)
     }
 
+    pub(super) fn has_content(&self) -> bool {
+        !self.hunks.is_empty() || self.binary.is_some()
+    }
+
+    /// Whether it says, in whatever way, that only one side is there.
+    pub(super) fn is_one_sided(&self) -> bool {
+        self.created_mode.is_some()
+            || self.deleted_mode.is_some()
+            || [&self.old, &self.new]
+                .map(Option::as_ref)
+                .contains(&Some(&Label::Absent))
+    }
+
+    /// Makes a side that is said to be absent so, when the numbers agree.
+    pub(super) fn settle(&mut self) {
+        let [hunk] = self.hunks.as_slice() else {
+            return;
+        };
+        let Some(range) = hunk.range else {
+            return;
+        };
+        if self.perhaps_absent[0] && range.old_count == 0 {
+            self.old = Some(Label::Absent);
+        } else if self.perhaps_absent[1] && range.new_count == 0 {
+            self.new = Some(Label::Absent);
+        }
+    }
+
+    /// Whether all that it takes away is this one line, without an end.
+    pub(super) fn shows_whole(&self, line: &[u8]) -> bool {
+        let [hunk] = self.hunks.as_slice() else {
+            return false;
+        };
+        let mut old = hunk
+            .lines
+            .iter()
+            .filter(|line| line.kind != LineKind::Added);
+        let first = old.next();
+        first.is_some_and(|old| old.kind == LineKind::Removed && old.unended && old.text == line)
+            && old.next().is_none()
+            && hunk.lines.iter().all(|line| line.unended)
+    }
+
     /// A head without anything that it could be the head of.
     pub(super) fn says_nothing(&self) -> bool {
-        self.hunks.is_empty()
+        !self.has_content()
+            && self.properties.is_empty()
             && self.renamed.is_none()
             && self.copied.is_none()
             && self.created_mode.is_none()
@@ -107,7 +163,16 @@ impl Section<'_> {
     }
 }
 
-impl Hunk<'_> {
+impl<'t> Hunk<'t> {
+    /// Lines above it that tell places apart, from the outermost on.
+    pub(super) fn headings(&self) -> &[&'t [u8]] {
+        match &self.anchors {
+            Some(anchors) => anchors,
+            None if self.heading.is_empty() => &[],
+            None => std::slice::from_ref(&self.heading),
+        }
+    }
+
     pub(super) fn only_adds(&self) -> bool {
         self.lines.iter().all(|line| line.kind == LineKind::Added)
     }

@@ -203,9 +203,9 @@ fn files_are_made_and_deleted() {
             "--- a/x\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n",
             None,
         ),
-        (Some("a\n"), "--- a/x\n+++ /dev/null\n", None),
+        (Some(""), "--- a/x\n+++ /dev/null\n", None),
         (
-            Some("a\n"),
+            Some(""),
             "diff --git a/x b/x\ndeleted file mode 100644\n",
             None,
         ),
@@ -270,7 +270,7 @@ fn two_files_change_places() {
 fn later_sections_see_what_earlier_ones_did() {
     let patch = "--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n one\n-two\n+TWO\n three\n\
                  --- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n one\n-TWO\n+2\n three\n\
-                 --- a/x\n+++ /dev/null\n\
+                 --- a/x\n+++ /dev/null\n@@\n-one\n-2\n-three\n\
                  --- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+new\n";
     assert_patched(&[("x", OLD)], patch, &[("x", "new\n")]);
 }
@@ -331,7 +331,11 @@ fn links_are_made_changed_and_deleted() {
     let changed = format!("diff --git a/l b/l\nindex 1..2 120000\n{body}");
     let plan = planned(&tree, changed.as_bytes()).unwrap();
     assert_eq!(plan.changes[0].after, link("y"));
-    let error = planned(&tree, body.as_bytes()).unwrap_err().to_string();
+    // hg shows the whole target, and says nothing of a link.
+    let plan = planned(&tree, body.as_bytes()).unwrap();
+    assert_eq!(plan.changes[0].after, link("y"));
+    let other = body.replacen("-x", "-the text of x", 1);
+    let error = planned(&tree, other.as_bytes()).unwrap_err().to_string();
     assert!(
         error.contains("/workspace/l is a symbolic link to x; patch that file"),
         "{error}"
@@ -352,7 +356,8 @@ fn files_need_not_be_utf8() {
 
 #[test]
 fn changes_come_by_path_each_once() {
-    let patch = "--- /dev/null\n+++ b/z\n+1\n--- /dev/null\n+++ b/m\n+1\n--- a/k\n+++ /dev/null\n";
+    let patch =
+        "--- /dev/null\n+++ b/z\n+1\n--- /dev/null\n+++ b/m\n+1\n--- a/k\n+++ /dev/null\n@@\n-1\n";
     let plan = planned(&tree(&[("k", "1\n")]), patch.as_bytes()).unwrap();
     let paths: Vec<_> = plan
         .changes

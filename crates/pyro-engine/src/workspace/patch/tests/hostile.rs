@@ -68,7 +68,35 @@ const PIECES: &[&str] = &[
     "\r",
     " one\r",
     "-two \r",
+    "*** Begin Patch",
     "*** End Patch",
+    "*** Add File: new",
+    "*** Delete File: x",
+    "*** Update File: x",
+    "*** Move to: y",
+    "*** End of File",
+    "@@ one",
+    "@@ @@",
+    "GIT binary patch",
+    "literal 3",
+    "delta 7",
+    "literal 0",
+    "Kc${NkWCj2L2ml2D",
+    "HcmV?d00001",
+    "index 8352675d67aed6625ece79af41c27fdb4ee2e867..1592e5c60f1a460928916dc5681fee1a9bd10868",
+    "--- old/x\t1970-01-01 00:00:00 +0000",
+    "+++ new/x\t(nonexistent)",
+    "diff --git i/x w/x",
+    "diff --git one two/x one two/x",
+    "Property changes on: x",
+    "Added: svn:executable",
+    "+++ b/.git/x",
+    "From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001",
+    "# HG changeset patch",
+    "---",
+    "Content-Type: multipart/mixed; boundary=\"--x\"",
+    "----x",
+    "<<<<<<< SEARCH",
     "\u{0}",
     "@@ -999999999999,1 +1 @@",
 ];
@@ -81,14 +109,19 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.join(&b'\n'))
 }
 
-/// A good patch with bytes changed, lost and doubled.
+/// Good patches with bytes changed, lost and doubled.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    const GOOD: &str = "diff --git a/x b/y\nrename from x\nrename to y\n--- a/x\n+++ b/y\n\
+    const UNIFIED: &str = "diff --git a/x b/y\nrename from x\nrename to y\n--- a/x\n+++ b/y\n\
         @@ -1,3 +1,4 @@ one\n one\n-two\n+2\n+2.5\n three\n--- /dev/null\n+++ b/z\n@@ -0,0 +1 @@\n+z\n\
         \\ No newline at end of file\n";
+    const BEGIN: &str = "*** Begin Patch\n*** Add File: n\n+1\n*** Update File: x\n*** Move to: y\n\
+        @@ one\n-two\n+2\n three\n*** End of File\n*** Delete File: sub/x\n*** End Patch\n";
+    const BINARY: &str = "diff --git a/bin b/bin\nGIT binary patch\nliteral 3\nKc${NkWCj2L2ml2D\n\n\
+        literal 3\nKc${NkWC8#H2LJ>B\n\n";
+    let good = select([UNIFIED, BEGIN, BINARY].as_slice());
     let damage = (any::<Index>(), any::<Index>(), any::<u8>(), 0..3_u8);
-    proptest::collection::vec(damage, 0..8).prop_map(|damages| {
-        let mut text = GOOD.as_bytes().to_vec();
+    (good, proptest::collection::vec(damage, 0..8)).prop_map(|(good, damages)| {
+        let mut text = good.as_bytes().to_vec();
         for (at, end, byte, kind) in damages {
             let at = at.index(text.len());
             let end = (at + end.index(20)).min(text.len());
@@ -110,13 +143,14 @@ proptest! {
     fn any_text_is_taken_or_refused(text in prop_oneof![text(), damaged()], crlf in any::<bool>()) {
         let old = if crlf { "one\r\ntwo\r\nthree" } else { "one\ntwo\nthree\n" };
         let mut before = tree(&[("x", old), ("sub/x", "1\n")]);
+        before.insert(b"bin".to_vec(), file(b"\0\x01\x02"));
         before.insert(b"l".to_vec(), Node::Link { target: b"x".to_vec() });
         match planned(&before, &text) {
             Ok(plan) => {
                 for change in &plan.changes {
                     let path = &change.path;
                     prop_assert!(!path.is_empty() && path[0] != b'/' && !path.contains(&0));
-                    prop_assert!(path.split(|byte| *byte == b'/').all(|part| !matches!(part, b"" | b"." | b"..")));
+                    prop_assert!(path.split(|byte| *byte == b'/').all(|part| !matches!(part, b"" | b"." | b".." | b".git")));
                     prop_assert_ne!(before.get(path).unwrap_or(&Node::Missing), &change.after);
                 }
                 prop_assert!(plan.changes.is_sorted_by(|a, b| a.path < b.path));
@@ -158,6 +192,15 @@ fn searches_end() {
 
     let heads = "--- a/x\n+++ b/x\n".repeat(60_000);
     assert!(refusal(&[("x", "a\n")], &heads).contains("no hunk"));
+
+    let names = format!("diff --git {}\n", "a ".repeat(500_000));
+    assert!(refusal(&[("x", "a\n")], &names).contains("no file names can be read"));
+    let names = format!("diff --git {}\n", "a/ ".repeat(180)).repeat(100);
+    refusal(&[("x", "a\n")], &names);
+    let deep = " a\n".repeat(100_000);
+    let headed = "--- a/x\n+++ b/x\n@@ heading\n- a\n+ c\n";
+    let error = refusal(&[("x", &deep)], headed);
+    assert!(error.contains("too much work"), "{error}");
 
     let blank = format!("--- a/x\n+++ b/x\n@@\n-a\n{}+b\n", "\n".repeat(900_000));
     assert!(refusal(&[("x", "a\n")], &blank).contains("does not fit"));

@@ -1,6 +1,10 @@
 //! Patches as they come, hostile ones, and the way from a text diff back to the file.
 
+mod begin_patch;
+mod binary;
 mod forms;
+mod from_git;
+mod from_tools;
 mod hostile;
 mod places;
 mod refused;
@@ -79,6 +83,47 @@ pub(super) fn assert_patched(files: &[(&str, &str)], patch: &str, wanted: &[(&st
         .map(|(a, b)| (a.as_str(), b.as_str()))
         .collect();
     assert_eq!(patched, wanted);
+}
+
+/// The files and links below a folder, without git's own.
+pub(super) fn read_tree(folder: &std::path::Path) -> Tree {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
+
+    let mut tree = Tree::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(inside) = folders.pop() {
+        for entry in std::fs::read_dir(&inside).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = path.symlink_metadata().unwrap();
+            let name = path.strip_prefix(folder).unwrap().as_os_str();
+            if name == ".git" {
+                continue;
+            }
+            let node = if meta.is_dir() {
+                folders.push(path.clone());
+                Node::Folder
+            } else if meta.is_symlink() {
+                let target = std::fs::read_link(&path).unwrap();
+                Node::Link {
+                    target: target.as_os_str().as_bytes().to_vec(),
+                }
+            } else {
+                Node::File {
+                    content: std::fs::read(&path).unwrap().into(),
+                    mode: meta.permissions().mode() & 0o777,
+                }
+            };
+            tree.insert(name.as_bytes().to_vec(), node);
+        }
+    }
+    tree
+}
+
+/// Only what is no folder: patches do not speak of those.
+pub(super) fn without_folders(mut tree: Tree) -> Tree {
+    tree.retain(|_, node| *node != Node::Folder);
+    tree
 }
 
 fn words(bytes: &[u8]) -> String {

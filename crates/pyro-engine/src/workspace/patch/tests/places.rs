@@ -12,7 +12,11 @@ fn functions(names: &[&str]) -> String {
 
 fn notes(file: &str, patch: &str) -> Vec<Leniency> {
     let plan = planned(&tree(&[("x", file)]), patch.as_bytes()).unwrap();
-    plan.notes.iter().map(|note| note.leniency).collect()
+    let leniency = |note: &Note| match note {
+        Note::Hunk { leniency, .. } => *leniency,
+        Note::Properties { .. } => panic!("{note}"),
+    };
+    plan.notes.iter().map(leniency).collect()
 }
 
 #[test]

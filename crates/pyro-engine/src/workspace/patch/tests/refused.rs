@@ -29,9 +29,37 @@ fn paths_outside_are_refused() {
 }
 
 #[test]
-fn git_s_own_folder_is_the_user_s() {
-    let patch = "--- /dev/null\n+++ b/.git/info/exclude\n@@ -0,0 +1 @@\n+x\n";
-    assert_patched(&[], patch, &[(".git/info/exclude", "x\n")]);
+fn a_repository_s_own_folder_is_left_alone() {
+    for name in [
+        ".git/info/exclude",
+        "lib/.git/config",
+        ".git",
+        ".hg/hgrc",
+        "x/.svn/wc.db",
+        ".jj/repo",
+        "/workspace/.git/HEAD",
+    ] {
+        for patch in [
+            format!("--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-a\n+b\n"),
+            format!("--- {name}\n+++ {name}\n@@ -1 +1 @@\n-a\n+b\n"),
+            format!("--- old/{name}\n+++ new/{name}\n@@ -1 +1 @@\n-a\n+b\n"),
+            format!("--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n+b\n"),
+            format!("diff --git a/{name} b/{name}\nold mode 100644\nnew mode 100755\n"),
+            format!("rename from x\nrename to {name}\n"),
+            format!("copy from {name}\ncopy to y\n"),
+            format!("*** Begin Patch\n*** Delete File: {name}\n*** End Patch\n"),
+            format!("*** Begin Patch\n*** Update File: x\n*** Move to: {name}\n*** End Patch\n"),
+        ] {
+            let error = refusal(&[("x", "a\n")], &patch);
+            assert!(
+                error.contains("belongs to a repository"),
+                "{patch}\n{error}"
+            );
+            assert!(error.contains("`git commit`"), "{error}");
+        }
+    }
+    let patch = "--- /dev/null\n+++ b/.gitignore\n@@ -0,0 +1 @@\n+x\n";
+    assert_patched(&[], patch, &[(".gitignore", "x\n")]);
 }
 
 #[test]
@@ -40,9 +68,14 @@ fn each_fault_has_its_words() {
     for (patch, words) in [
         ("", "holds no `--- `"),
         ("just words\n", "holds no `--- `"),
+        ("*** Update File: x\n@@\n-a\n+b\n", "outside of one"),
         (
-            "*** Begin Patch\n*** Update File: x\n@@\n-a\n+b\n",
-            "format of `apply_patch`",
+            "--- a/x\n+++ b/x\n@@\n-a\n+b\n*** Begin Patch\n*** Delete File: y\n*** End Patch\n",
+            "outside of one",
+        ),
+        (
+            "x\n<<<<<<< SEARCH\na\n=======\nb\n>>>>>>> REPLACE\n",
+            "begins a SEARCH/REPLACE block; accepted are unified diffs",
         ),
         ("@@ -1 +1 @@\n-a\n+b\n", "a hunk comes before"),
         (
@@ -71,8 +104,21 @@ fn each_fault_has_its_words() {
             "may be part of the patch above",
         ),
         (
-            "diff --git a/x b/x\nGIT binary patch\nliteral 1\n",
+            "diff --git a/x b/x\nGIT binary patch\nwords\n",
+            "`literal SIZE` or `delta SIZE` must follow",
+        ),
+        ("diff -r 1 x\nBinary file x has changed\n", "is binary"),
+        (
+            "Index: x\nCannot display: file marked as a binary type.\n",
             "is binary",
+        ),
+        (
+            "diff --git a/x b/x\ndeleted file mode 100644\nindex 1..0\n",
+            "deletes /workspace/x by its head alone",
+        ),
+        (
+            "--- a/x\n+++ /dev/null\n",
+            "deletes /workspace/x by its head alone",
         ),
         (
             "diff --git a/x b/x\nBinary files a/x and b/x differ\n",
@@ -121,11 +167,11 @@ fn each_fault_has_its_words() {
         ),
         ("rename from z\nrename to w\n", "there is no /workspace/z"),
         (
-            "--- a/x\n+++ /dev/null\n--- a/x\n+++ b/x\n@@\n-a\n+b\n",
+            "--- a/x\n+++ /dev/null\n@@\n-a\n--- a/x\n+++ b/x\n@@\n-a\n+b\n",
             "was deleted or renamed earlier",
         ),
         (
-            "--- a/x\n+++ /dev/null\n--- a/x\n+++ /dev/null\n",
+            "--- a/x\n+++ /dev/null\n@@\n-a\n--- a/x\n+++ /dev/null\n@@\n-a\n",
             "was deleted or renamed earlier",
         ),
         (
