@@ -43,6 +43,7 @@ pub(crate) mod patch;
 pub(crate) mod patching;
 pub(crate) mod paths;
 pub(crate) mod read;
+pub(crate) mod repository_folder;
 pub(crate) mod reset;
 pub(crate) mod secrets;
 pub(crate) mod seed;

@@ -1,0 +1,35 @@
+//! What belongs to a version control system and not to the project that it keeps.
+
+/// The folders in which such systems keep their own: objects, references, hooks, settings.
+const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
+
+/// Whether a path below `/workspace` is such a folder, lies in one, or is the file that stands for
+/// one in a worktree or submodule of git. Letters of either case count, as they do to git and to
+/// the file systems of other hosts.
+pub(crate) fn in_repository_folder(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/')
+        .any(|part| NAMES.iter().any(|name| part.eq_ignore_ascii_case(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_repository_folder;
+
+    #[test]
+    fn a_repository_is_found_at_any_depth_and_nothing_that_is_only_called_alike() {
+        for inside in [
+            ".git",
+            ".git/HEAD",
+            "sub/.git/hooks/post-checkout",
+            "a/.hg/hgrc",
+            ".svn/wc.db",
+            ".jj/repo",
+            ".GIT/config",
+        ] {
+            assert!(in_repository_folder(inside.as_bytes()), "{inside}");
+        }
+        for outside in ["", "git", ".github/x", ".gitignore", "x.git/HEAD", "a/.gitmodules"] {
+            assert!(!in_repository_folder(outside.as_bytes()), "{outside}");
+        }
+    }
+}
