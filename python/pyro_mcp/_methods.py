@@ -532,23 +532,32 @@ class Methods:
         *,
         max_bytes: int | None = None,
         skip: int = 0,
+        binary: bool = False,
+        prefix: str | None = None,
+        commits: str | None = None,
     ) -> results.Differences:
         """Show what changed in `/workspace` since the workspace was created.
 
-        Names every file that was added, modified, deleted or changed its type, with a unified
-        diff where both sides are text. The diff applies with `git apply`, `patch -p1` and
-        `workspace_patch_apply`.
+        Names every file that changed, with a unified diff where both sides are text, and counts
+        new commits. The diff applies with `git apply`, `patch -p1` and `workspace_patch_apply`.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
-            max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
-                entries.
-            skip: How many changed files to leave out first.
+            max_bytes: How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB
+                of entries.
+            skip: How many changed files (or commits) to leave out first.
+            binary: Write what is no text, too, as git's binary sections.
+            prefix: What to put before each name of the diff; unless told, the seed's folder in
+                its repository (for a model nothing).
+            commits: Show this folder's new commits instead, for `git am`.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "max_bytes": max_bytes,
             "skip": skip,
+            "binary": binary,
+            "prefix": prefix,
+            "commits": commits,
         }
         result: results.Differences = self._call("workspace_diff", arguments)
         return result
@@ -1354,22 +1363,31 @@ class WorkspaceMethods:
         *,
         max_bytes: int | None = None,
         skip: int = 0,
+        binary: bool = False,
+        prefix: str | None = None,
+        commits: str | None = None,
     ) -> results.Differences:
         """Show what changed in `/workspace` since the workspace was created.
 
-        Names every file that was added, modified, deleted or changed its type, with a unified
-        diff where both sides are text. The diff applies with `git apply`, `patch -p1` and
-        `workspace_patch_apply`.
+        Names every file that changed, with a unified diff where both sides are text, and counts
+        new commits. The diff applies with `git apply`, `patch -p1` and `workspace_patch_apply`.
 
         Args:
-            max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
-                entries.
-            skip: How many changed files to leave out first.
+            max_bytes: How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB
+                of entries.
+            skip: How many changed files (or commits) to leave out first.
+            binary: Write what is no text, too, as git's binary sections.
+            prefix: What to put before each name of the diff; unless told, the seed's folder in
+                its repository (for a model nothing).
+            commits: Show this folder's new commits instead, for `git am`.
         """
         return self._pyro.diff_workspace(
             self.workspace_id,
             max_bytes=max_bytes,
             skip=skip,
+            binary=binary,
+            prefix=prefix,
+            commits=commits,
         )
 
     def list_files(

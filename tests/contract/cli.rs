@@ -18,7 +18,10 @@ const PENDING_FLAGS: &[(&str, &str)] = &[];
 pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("run", "--allow-net"),
     ("workspace create", "--allow-net"),
+    ("workspace diff", "--binary"),
+    ("workspace diff", "--commits"),
     ("workspace diff", "--max-bytes"),
+    ("workspace diff", "--prefix"),
     ("workspace diff", "--skip"),
     ("workspace disk list", "--max-entries"),
     ("workspace disk list", "--skip"),

@@ -28,7 +28,14 @@ mod tests {
         ] {
             assert!(in_repository_folder(inside.as_bytes()), "{inside}");
         }
-        for outside in ["", "git", ".github/x", ".gitignore", "x.git/HEAD", "a/.gitmodules"] {
+        for outside in [
+            "",
+            "git",
+            ".github/x",
+            ".gitignore",
+            "x.git/HEAD",
+            "a/.gitmodules",
+        ] {
             assert!(!in_repository_folder(outside.as_bytes()), "{outside}");
         }
     }
