@@ -13,16 +13,44 @@ class Differences(TypedDict):
     summary: DifferencesSummary
     # Sorted by path.
     entries: list[DifferencesEntries]
-    # The text patches of the entries, one after the other.
+    # The text patches of the entries, one after the other; with `commits` their mailbox.
     patch: str
-    # Whether text patches were left out: of these entries, or of those behind them.
+    # Whether what belongs in it was left out for its size, here or behind `next_skip`.
     patch_truncated: bool
-    # With what `skip` the entries begin that are behind these.
+    # Whether it holds every change that such a patch can hold: nothing was too large, binary or
+    # skipped. Folders and what lies in a repository's own folder are in none.
+    patch_complete: bool
+    # Of each repository in which some were made since the workspace was.
+    commits: list[DifferencesCommits]
+    # With what `skip` the entries (or commits) begin that are behind these.
     next_skip: int | None
     # Sockets, devices and FIFOs, which are not compared.
     skipped: list[str]
     # Whether this call had to start the VM first.
     workspace_started: bool
+
+
+class DifferencesCommits(TypedDict):
+    """Commits that no branch had when the workspace was made."""
+
+    # The repository's folder below `/workspace`, which is `.` itself.
+    repository: str
+    # How many `HEAD` has, merges aside.
+    count: int
+    # How many merges it has, which are in no mailbox.
+    merges: int
+    # How many other branches have.
+    elsewhere: int
+    # The branch; null for a detached `HEAD`.
+    branch: str | None
+    # The newest commit of the beginning that they stand on; null where there is none.
+    base: str | None
+    # Whether `HEAD` has lost commits that it had at the beginning (reset, amend, rebase).
+    rewritten: bool
+    # First lines, the newest ten, newest first.
+    subjects: list[str]
+    # Why nothing of this is known.
+    unknown_because: str | None
 
 
 class DifferencesEntries(TypedDict):
@@ -34,8 +62,11 @@ class DifferencesEntries(TypedDict):
     # A unified diff, where both sides are text and it was not left out; a model finds it in `patch`
     # alone.
     text_patch: str | None
-    # Why there is no text patch: `binary`, `too_large`, `limit` (of this call) or `not_a_file`.
+    # Why there is no text patch: `binary`, `too_large`, `limit` (of this call), `not_a_file`,
+    # `repository` (in a repository's own folder) or `mode` (nothing that git tells changed).
     no_patch_because: str | None
+    # Whether its text is not UTF-8; U+FFFD stands for those bytes.
+    not_utf8: bool
     # Permission bits in octal, where they changed.
     old_mode: str | None
     new_mode: str | None

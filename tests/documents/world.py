@@ -43,6 +43,8 @@ class World:
                 symlinks=True,
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
+        # A reader's checkout is a repository, and git takes names from its root.
+        subprocess.run(["git", "init", "--quiet", self.checkout], check=True)
         (programs / "pyro").symlink_to(self.pyro)
         if (ROOT / "dist").is_dir():
             (self.checkout / "dist").symlink_to(ROOT / "dist")

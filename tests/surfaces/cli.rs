@@ -133,7 +133,7 @@ fn flags(name: &str, value: &Value) -> Vec<String> {
             let pair = |(key, value)| format!("{key}={}", text(value));
             each(values.iter().map(pair).collect())
         }
-        _ => each(vec![text(value)]),
+        _ => vec![format!("{flag}={}", text(value))],
     }
 }
 

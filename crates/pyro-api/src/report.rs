@@ -7,6 +7,8 @@ use std::borrow::Cow;
 pub struct Text {
     /// For standard output: what was asked for.
     pub out: String,
+    /// For standard output, behind those lines: bytes that are not touched.
+    pub bytes: Vec<u8>,
     /// For standard error: how it went.
     pub err: String,
 }

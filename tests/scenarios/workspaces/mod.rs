@@ -6,6 +6,7 @@
 mod archives;
 mod attached;
 mod commands;
+mod commits;
 mod disks;
 mod export;
 mod files;

@@ -1,12 +1,15 @@
 //! `workspace_diff`: what changed since the beginning.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use pyro_tests::world::finish;
 use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::{Value, json};
+
+use super::commits::{git, repository};
 
 crate::stories! { [process, vm] [library]:
     every_kind_of_change_is_told_and_its_patch_makes_the_same_tree,
@@ -15,6 +18,11 @@ crate::stories! { [process] [command_line, library]:
     the_text_is_bounded_and_the_list_is_not,
     what_is_no_file_is_named_and_not_compared,
     a_diff_applies_to_another_workspace,
+    what_a_patch_cannot_hold_is_told,
+    a_folder_of_a_repository_has_a_diff_for_the_repository,
+}
+crate::stories! { [process] [command_line]:
+    text_of_another_encoding_is_exact,
 }
 
 const SEED: &[(&str, &str)] = &[
@@ -154,4 +162,124 @@ fn a_diff_applies_to_another_workspace(world: &World, door: &dyn Surface) {
     let diff = one.done("diff", json!({}));
     other.done("patch_apply", json!({ "patch": diff["patch"] }));
     assert_eq!(other.done("diff", json!({}))["patch"], diff["patch"]);
+}
+
+/// Empty files, modes that git does not tell apart, folders that become files, and bytes.
+fn what_a_patch_cannot_hold_is_told(world: &World, door: &dyn Surface) {
+    let [seed, for_git, for_patch] = ["seed", "git", "gnu"].map(|name| {
+        let files = [
+            ("edit", "one\n"),
+            ("group", "x\n"),
+            ("empty", ""),
+            ("bytes", "\0\n"),
+            ("turns/keep", "x\n"),
+        ];
+        let folder = tree::plant(&world.folder().join(name), &files);
+        fs::set_permissions(folder.join("group"), fs::Permissions::from_mode(0o664)).unwrap();
+        folder
+    });
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    workspace.output(
+        "chmod 644 group; chmod 600 edit; echo two > edit; rm empty; printf '\\000\\001' > bytes; \
+         mkdir gap; : > fresh",
+    );
+    let diff = workspace.done("diff", json!({}));
+    assert_eq!(entry(&diff, "group")["no_patch_because"], "mode");
+    assert_eq!(entry(&diff, "group")["old_mode"], "0664");
+    assert_eq!(entry(&diff, "gap")["no_patch_because"], "not_a_file");
+    assert_eq!(entry(&diff, "bytes")["no_patch_because"], "binary");
+    assert_eq!(diff["patch_complete"], false);
+    assert!(!diff["patch"].as_str().unwrap().contains("group"));
+    let export = |name: &str| {
+        let out = world.folder().join(name);
+        workspace.done("export", json!({ "path": ".", "output_path": out }));
+        out
+    };
+
+    // GNU patch takes all but the bytes, and so does another workspace.
+    let out = export("first");
+    let text = world.folder().join("text.patch");
+    fs::write(&text, diff["patch"].as_str().unwrap()).unwrap();
+    let mut patch = Command::new("patch");
+    patch.args(["-p1", "--silent", "-i", "../text.patch"]);
+    let ran = finish(patch.current_dir(&for_patch));
+    assert_eq!(ran.code(), 0, "{}", ran.err());
+    fs::copy(out.join("bytes"), for_patch.join("bytes")).unwrap();
+    assert_eq!(files(&for_patch), files(&out));
+    let other = Workspace::with(world, door, json!({ "seed_path": seed }));
+    other.done("patch_apply", json!({ "patch": diff["patch"] }));
+    assert!(other.call("file_read", json!({ "path": "empty" })).is_err());
+    assert_eq!(other.read("fresh"), "");
+
+    // And git everything, also a file in the place of a folder.
+    workspace.exec("rm -r turns; echo file > turns");
+    let whole = workspace.done("diff", json!({ "binary": true }));
+    assert_eq!(whole["patch_complete"], true);
+    apply(&for_git, whole["patch"].as_str().unwrap());
+    assert_eq!(files(&for_git), files(&export("second")));
+}
+
+fn a_folder_of_a_repository_has_a_diff_for_the_repository(world: &World, door: &dyn Surface) {
+    let files = [("top", "top\n"), ("services/my api/app", "one\n")];
+    let root = repository(&world.folder().join("root"), &files);
+    let seed = root.join("services/my api");
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let change = "echo two > app; echo new > new";
+    workspace.exec(change);
+    let diff = workspace.done("diff", json!({}));
+    assert!(
+        diff["patch"]
+            .as_str()
+            .unwrap()
+            .contains("b/services/my api/app")
+    );
+    assert_eq!(diff["entries"][0]["path"], "app");
+    let file = world.folder().join("x.diff");
+    fs::write(&file, diff["patch"].as_str().unwrap()).unwrap();
+    for folder in [&root, &seed] {
+        git(folder, &["apply", file.to_str().unwrap()]);
+        assert_eq!(fs::read_to_string(seed.join("app")).unwrap(), "two\n");
+        assert_eq!(fs::read_to_string(seed.join("new")).unwrap(), "new\n");
+        git(&root, &["checkout", "--quiet", "."]);
+        git(&root, &["clean", "--quiet", "--force", "-d"]);
+    }
+    let other = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let applied = other.done("patch_apply", json!({ "patch": diff["patch"] }));
+    assert!(
+        applied["notes"][0].as_str().unwrap().contains("root"),
+        "{applied:#}"
+    );
+    assert_eq!(other.read("app"), "two\n");
+    assert_eq!(other.read("new"), "new\n");
+    let plain = workspace.done("diff", json!({ "prefix": "" }));
+    assert!(
+        plain["patch"]
+            .as_str()
+            .unwrap()
+            .starts_with("diff --git a/app b/app")
+    );
+    workspace.refused("diff", json!({ "prefix": "../x" }), "invalid_argument");
+}
+
+fn text_of_another_encoding_is_exact(world: &World, door: &dyn Surface) {
+    let seed = tree::plant(&world.folder().join("seed"), &[]);
+    fs::write(seed.join("latin"), b"caf\xe9\n").unwrap();
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    workspace.exec("printf 'th\\351\\n' > latin");
+    let diff = workspace.done("diff", json!({}));
+    assert_eq!(entry(&diff, "latin")["not_utf8"], true);
+    let ran = finish(&mut world.pyro(["workspace", "diff", workspace.id()]));
+    let text = &ran.stdout;
+    assert!(
+        text.windows(9).any(|part| part == b"-caf\xe9\n+th"),
+        "{}",
+        ran.out()
+    );
+    let file = world.folder().join("latin.patch");
+    fs::write(&file, text).unwrap();
+    let mut git = Command::new("git");
+    git.arg("apply").arg(&file).current_dir(&seed);
+    git.env("GIT_CEILING_DIRECTORIES", world.folder());
+    assert_eq!(finish(&mut git).code(), 0);
+    assert_eq!(fs::read(seed.join("latin")).unwrap(), b"th\xe9\n");
 }

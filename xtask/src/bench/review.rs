@@ -66,6 +66,9 @@ async fn diff(workspace: &Workspace) -> Result<Duration> {
         workspace_id: workspace.id.clone(),
         max_bytes: None,
         skip: 0,
+        binary: false,
+        prefix: None,
+        commits: None,
     };
     let started = Instant::now();
     let differences = workspace.engine.handle(diff, &Caller::new()).await?;

@@ -1,27 +1,41 @@
+mod report;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::{ArtifactType, PatchBytes};
-use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text, report::plain};
+use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, report::plain};
 
 /// Show what changed in `/workspace` since the workspace was created
 ///
-/// Names every file that was added, modified, deleted or changed its type, with a unified diff
-/// where both sides are text. The diff applies with `git apply`, `patch -p1` and
-/// `workspace_patch_apply`.
+/// Names every file that changed, with a unified diff where both sides are text, and counts new
+/// commits. The diff applies with `git apply`, `patch -p1` and `workspace_patch_apply`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiff {
     /// Its id or its name
     pub workspace_id: String,
-    /// How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of entries
+    /// How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB of entries
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<PatchBytes>,
-    /// How many changed files to leave out first
+    /// How many changed files (or commits) to leave out first
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
+    /// Write what is no text, too, as git's binary sections
+    #[arg(long)]
+    #[serde(default)]
+    pub binary: bool,
+    /// What to put before each name of the diff; unless told, the seed's folder in its repository
+    /// (for a model nothing)
+    #[arg(long)]
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Show this folder's new commits instead, for `git am`
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
+    #[serde(default)]
+    pub commits: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -32,16 +46,54 @@ pub struct Differences {
     pub summary: DiffSummary,
     /// Sorted by path.
     pub entries: Vec<DiffEntry>,
-    /// The text patches of the entries, one after the other.
+    /// The text patches of the entries, one after the other; with `commits` their mailbox.
     pub patch: String,
-    /// Whether text patches were left out: of these entries, or of those behind them.
+    /// Whether what belongs in it was left out for its size, here or behind `next_skip`.
     pub patch_truncated: bool,
-    /// With what `skip` the entries begin that are behind these.
+    /// Whether it holds every change that such a patch can hold: nothing was too large, binary or
+    /// skipped. Folders and what lies in a repository's own folder are in none.
+    pub patch_complete: bool,
+    /// Of each repository in which some were made since the workspace was.
+    pub commits: Vec<CommitsMade>,
+    /// With what `skip` the entries (or commits) begin that are behind these.
     pub next_skip: Option<u64>,
     /// Sockets, devices and FIFOs, which are not compared.
     pub skipped: Vec<String>,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
+    /// The bytes of `patch`, for the command line.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
+    /// What stands before each name in it, for the command line.
+    #[serde(skip)]
+    pub prefix: String,
+    /// Whether it is a mailbox, for the command line.
+    #[serde(skip)]
+    pub is_mailbox: bool,
+}
+
+/// Commits that no branch had when the workspace was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct CommitsMade {
+    /// The repository's folder below `/workspace`, which is `.` itself.
+    pub repository: String,
+    /// How many `HEAD` has, merges aside.
+    pub count: u64,
+    /// How many merges it has, which are in no mailbox.
+    pub merges: u64,
+    /// How many other branches have.
+    pub elsewhere: u64,
+    /// The branch; null for a detached `HEAD`.
+    pub branch: Option<String>,
+    /// The newest commit of the beginning that they stand on; null where there is none.
+    pub base: Option<String>,
+    /// Whether `HEAD` has lost commits that it had at the beginning (reset, amend, rebase).
+    pub rewritten: bool,
+    /// First lines, the newest ten, newest first.
+    pub subjects: Vec<String>,
+    /// Why nothing of this is known.
+    pub unknown_because: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -77,58 +129,16 @@ pub struct DiffEntry {
     /// A unified diff, where both sides are text and it was not left out; a model finds it in `patch`
     /// alone.
     pub text_patch: Option<String>,
-    /// Why there is no text patch: `binary`, `too_large`, `limit` (of this call) or `not_a_file`.
+    /// Why there is no text patch: `binary`, `too_large`, `limit` (of this call), `not_a_file`,
+    /// `repository` (in a repository's own folder) or `mode` (nothing that git tells changed).
     pub no_patch_because: Option<String>,
+    /// Whether its text is not UTF-8; U+FFFD stands for those bytes.
+    pub not_utf8: bool,
     /// Permission bits in octal, where they changed.
     pub old_mode: Option<String>,
     pub new_mode: Option<String>,
     pub old_size_bytes: Option<u64>,
     pub new_size_bytes: Option<u64>,
-}
-
-impl Report for Differences {
-    fn report(&self, text: &mut Text) {
-        for skipped in &self.skipped {
-            text.err(format!("[workspace-diff] not compared: {skipped}"));
-        }
-        if !self.changed {
-            text.out("No workspace changes.");
-            return;
-        }
-        let summary = &self.summary;
-        text.out(format!(
-            "[workspace-diff] workspace_id={} total={} added={} modified={} deleted={} \
-             type_changed={} text_patched={} non_text={}",
-            self.workspace_id,
-            summary.total,
-            summary.added,
-            summary.modified,
-            summary.deleted,
-            summary.type_changed,
-            summary.text_patched,
-            summary.non_text
-        ));
-        text.out.push_str(&self.patch);
-        for entry in &self.entries {
-            if let Some(why) = &entry.no_patch_because {
-                text.err(format!(
-                    "[workspace-diff] no text diff ({why}): {}",
-                    plain(&entry.path)
-                ));
-            }
-        }
-        if let Some(next) = self.next_skip {
-            text.err(format!(
-                "[workspace-diff] {} of {} changed files shown; go on with --skip {next}",
-                self.entries.len(),
-                summary.total
-            ));
-        }
-    }
-
-    fn only(&self) -> Vec<u8> {
-        self.patch.clone().into_bytes()
-    }
 }
 
 impl Operation for WorkspaceDiff {
@@ -141,12 +151,28 @@ impl Operation for WorkspaceDiff {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "workspace_diff",
-            "Show changes",
-            Profile::WorkspaceCore,
-            Effect::Reads,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "workspace_diff",
+                "Show changes",
+                Profile::WorkspaceCore,
+                Effect::Reads,
+            )
+            .only_full(&["binary", "prefix"]),
+        ),
         sdk: Some("diff_workspace"),
     };
+
+    fn check(&self) -> Result<(), Error> {
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        let odd = |part: &str| matches!(part, "." | "..") || part.contains(char::is_control);
+        if prefix.starts_with('/') || prefix.len() > 4096 || prefix.split('/').any(odd) {
+            return Err(Error::invalid(format!(
+                "`{}` cannot stand before the names of a diff",
+                plain(prefix)
+            ))
+            .hint("Give a folder as in `services/api`, below the root of a repository"));
+        }
+        Ok(())
+    }
 }

@@ -158,7 +158,7 @@ bounded! {
 }
 bounded! {
     /// How much text of patches a diff shows, in bytes.
-    PatchBytes, "max_bytes", 1..=67_108_864, default 1_048_576
+    PatchBytes, "max_bytes", 1..=67_108_864, default 67_108_864
 }
 bounded! {
     /// How long nobody may use a workspace before its VM is stopped, in seconds; 0 is for ever.

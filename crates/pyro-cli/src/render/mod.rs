@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 /// Prints a result for people.
 pub(crate) fn text(text: &Text) -> io::Result<()> {
     bytes(text.out.as_bytes())?;
+    bytes(&text.bytes)?;
     // Nobody has to read how it went.
     let _ = io::stderr().lock().write_all(text.err.as_bytes());
     Ok(())

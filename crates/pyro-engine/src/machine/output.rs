@@ -49,6 +49,13 @@ impl KeptOutput {
         }
     }
 
+    /// All of it; `None` where a part was left out.
+    pub(crate) fn into_bytes(self) -> Option<Vec<u8>> {
+        let mut bytes = self.head;
+        bytes.extend(self.tail);
+        (bytes.len() as u64 == self.total).then_some(bytes)
+    }
+
     pub(crate) fn into_text(self) -> KeptText {
         let left_out = self.total - (self.head.len() + self.tail.len()) as u64;
         let tail: Vec<u8> = self.tail.into();

@@ -1,17 +1,26 @@
-use pyro_api::operations::workspace_diff::{Differences, WorkspaceDiff};
-use pyro_api::{Caller, Error, ErrorCode, Handle};
+use pyro_api::operations::workspace_diff::{CommitsMade, Differences, WorkspaceDiff};
+use pyro_api::{Caller, Error, ErrorCode, Handle, Operation};
+use tokio::sync::mpsc;
 
 use crate::Engine;
 use crate::answers;
 use crate::error::broke;
+use crate::store::StoredWorkspace;
+use crate::workspace::commits::{self, Beginning, Mails, Place};
 use crate::workspace::connect::Connected;
-use crate::workspace::differences::Part;
+use crate::workspace::differences::{Part, max_bytes};
+use crate::workspace::repository_prefix::SEED_IN_REPOSITORY;
 use crate::workspace::text_diff::MAX_SIDE;
+use crate::workspace::tree::TreeError;
 use crate::workspace::words::shown_absolute;
 use crate::workspace::{differences, files};
 
+/// How many differences wait to be looked at.
+const AHEAD: usize = 4;
+
 impl Handle<WorkspaceDiff> for Engine {
     async fn handle(&self, asked: WorkspaceDiff, caller: &Caller) -> Result<Differences, Error> {
+        asked.check()?;
         let doing = "compare its files";
         let Connected {
             stored,
@@ -20,35 +29,137 @@ impl Handle<WorkspaceDiff> for Engine {
         } = self.connect(&asked.workspace_id, doing, caller).await?;
         let id = stored.record.workspace_id.clone();
         let what = format!("The changes of workspace `{id}` could not be found out");
-        let (changed, skipped) = files::diff(stream, MAX_SIDE as u64)
+        let prefix = prefix(&asked, &stored, caller);
+        let part = match asked.commits {
+            Some(_) => Part::nothing(),
+            None => Part::of(&asked, prefix.clone(), caller),
+        };
+        let read = self.baseline_of(&stored)?;
+        let (to, mut from) = mpsc::channel(AHEAD);
+        let compare = move || {
+            let tree = read()?;
+            let changed = std::iter::from_fn(|| from.blocking_recv());
+            let compared = differences::compare(changed, &tree, part)?;
+            let beginnings = compared.places.iter().map(|place| {
+                let beginning = Beginning::read(&tree, &place.folder)?;
+                Ok((place.clone(), beginning))
+            });
+            let beginnings = beginnings.collect::<Result<Vec<_>, TreeError>>()?;
+            Ok::<_, TreeError>((compared, beginnings))
+        };
+        let comparing = tokio::task::spawn_blocking(compare);
+        let skipped = files::diff(stream, MAX_SIDE as u64, to)
             .await
             .map_err(|error| self.files_failed(&stored, &what, doing, error))?;
-        self.touch_workspace(&id)?;
-        let read = self.baseline_of(&stored)?;
-        let part = Part::of(&asked, caller);
-        let compare = move || differences::compare(changed, &read()?, part);
-        let compared = tokio::task::spawn_blocking(compare)
-            .await
-            .map_err(|error| broke(&error))?
-            .map_err(|error| {
-                Error::new(ErrorCode::Damaged, what)
+        let (compared, beginnings) =
+            comparing
+                .await
+                .map_err(|error| broke(&error))?
+                .map_err(|error| {
+                    Error::new(ErrorCode::Damaged, what)
                     .because("its first state cannot be read from the disk layers on this host")
                     .caused_by(&error)
                     .hint("`pyro workspace export` (`workspace_export`) still takes its files out")
-            })?;
+                })?;
+        let mut made = Vec::new();
+        // The first part tells of them.
+        if asked.commits.is_some() || asked.skip == 0 {
+            for (place, beginning) in &beginnings {
+                made.push(self.commits_made(&stored, place, beginning).await?);
+            }
+        }
+        let shown = match &asked.commits {
+            Some(folder) => {
+                let place = commits::chosen(&made, folder)?;
+                self.mails(&asked, &stored, &beginnings, place, caller)
+                    .await?
+            }
+            None => Shown {
+                bytes: compared.patch,
+                truncated: compared.truncated,
+                complete: compared.complete,
+                next_skip: compared.next_skip,
+                prefix,
+            },
+        };
+        self.touch_workspace(&id)?;
         Ok(Differences {
             workspace_id: id,
             changed: compared.summary.total > 0,
             summary: compared.summary,
             entries: compared.entries,
-            patch: compared.patch,
-            patch_truncated: compared.truncated,
-            next_skip: compared.next_skip,
+            patch: String::from_utf8_lossy(&shown.bytes).into_owned(),
+            patch_truncated: shown.truncated,
+            patch_complete: shown.complete,
+            commits: made.into_iter().filter(tells_something).collect(),
+            next_skip: shown.next_skip,
             skipped: answers::names(
                 caller,
                 skipped.iter().map(|name| shown_absolute(name)).collect(),
             ),
             workspace_started: started,
+            bytes: shown.bytes,
+            prefix: shown.prefix,
+            is_mailbox: asked.commits.is_some(),
         })
     }
+}
+
+/// What is to be applied, and how much of it this is.
+struct Shown {
+    bytes: Vec<u8>,
+    truncated: bool,
+    complete: bool,
+    next_skip: Option<u64>,
+    prefix: String,
+}
+
+impl Engine {
+    /// The commits of one repository.
+    async fn mails(
+        &self,
+        asked: &WorkspaceDiff,
+        stored: &StoredWorkspace,
+        beginnings: &[(Place, Beginning)],
+        chosen: Option<&CommitsMade>,
+        caller: &Caller,
+    ) -> Result<Shown, Error> {
+        let place = chosen.and_then(|chosen| {
+            let mut places = beginnings.iter();
+            places.find(|(place, _)| place.name() == chosen.repository)
+        });
+        let Mails { bytes, next_skip } = match place {
+            Some((place, beginning)) => {
+                let room = max_bytes(asked, caller);
+                self.mailbox(stored, place, beginning, asked.skip, room)
+                    .await?
+            }
+            None => Mails::default(),
+        };
+        Ok(Shown {
+            bytes,
+            truncated: next_skip.is_some(),
+            complete: asked.skip == 0 && next_skip.is_none(),
+            next_skip,
+            prefix: String::new(),
+        })
+    }
+}
+
+/// What names of a patch begin with. A model reads them as it does all others, from `/workspace` on.
+fn prefix(asked: &WorkspaceDiff, stored: &StoredWorkspace, caller: &Caller) -> String {
+    let of_seed = stored.record.metadata.get(SEED_IN_REPOSITORY);
+    let remembered = of_seed.filter(|_| !caller.is_model());
+    let prefix = asked.prefix.as_ref().or(remembered);
+    let prefix = prefix.map_or("", String::as_str);
+    match prefix.trim_matches('/') {
+        "" => String::new(),
+        folder => format!("{folder}/"),
+    }
+}
+
+fn tells_something(made: &CommitsMade) -> bool {
+    made.count + made.merges + made.elsewhere > 0
+        || made.rewritten
+        || made.unknown_because.is_some()
 }

@@ -16,6 +16,7 @@ use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
 use super::lock::Hold;
+use super::repository_prefix::{SEED_IN_REPOSITORY, folder_in_repository};
 use super::secrets::GivenSecrets;
 use super::tree::TreeError;
 use crate::config::Backend;
@@ -150,6 +151,14 @@ impl Engine {
         self.keep_secrets(&id, &secrets)?;
         let seed_path =
             (seed.as_ref()).map(|seed| secrets.unspoken().clean(seed.path().display().to_string()));
+        let seed_folder = (seed.as_ref())
+            .filter(|seed| seed.mode() == SeedMode::Directory)
+            .and_then(|seed| folder_in_repository(seed.path()));
+        if let Some(folder) = seed_folder {
+            let folder = secrets.unspoken().clean(folder);
+            let metadata = &mut stored.record.metadata;
+            metadata.insert(SEED_IN_REPOSITORY.to_owned(), folder);
+        }
         // Whoever starts a VM gets them where every later start does.
         drop(secrets);
         match base {

@@ -1,13 +1,18 @@
 //! What the guest says that changed, beside what the baseline on this host holds: entries and
 //! patches.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use pyro_api::Caller;
 use pyro_api::operations::workspace_diff::{DiffEntry, DiffStatus, DiffSummary, WorkspaceDiff};
 use pyro_api::values::PatchBytes;
 use pyro_wire::files::{EntryKind, Meta};
 
+use super::commits::{MOST_PLACES, Place};
 use super::files::Changed;
-use super::text_diff::{MAX_SIDE, Side, text_diff};
+use super::repository_folder::in_repository_folder;
+use super::text_diff::{MAX_SIDE, Side, any_diff, text_diff};
 use super::tree::{Tree, TreeError};
 use super::words::{artifact_type, octal};
 use crate::answers::{PATCHES, Room};
@@ -16,13 +21,17 @@ use crate::answers::{PATCHES, Room};
 pub(crate) struct Compared {
     pub(crate) entries: Vec<DiffEntry>,
     pub(crate) summary: DiffSummary,
-    pub(crate) patch: String,
+    pub(crate) patch: Vec<u8>,
     pub(crate) truncated: bool,
+    /// Whether the patch holds all that one can hold.
+    pub(crate) complete: bool,
     /// With what `skip` the next part begins.
     pub(crate) next_skip: Option<u64>,
+    /// Repositories that got objects.
+    pub(crate) places: BTreeSet<Place>,
 }
 
-/// Which of the entries are wanted.
+/// Which of the entries are wanted, and how.
 pub(crate) struct Part {
     skip: u64,
     /// How many bytes their patches have together.
@@ -31,43 +40,70 @@ pub(crate) struct Part {
     /// Ends before the first patch that has no place any more, where others are shown without theirs;
     /// and shows each patch once.
     for_model: bool,
+    /// Whether what is no text has a patch, too.
+    binary: bool,
+    /// What stands before each name of a patch.
+    prefix: String,
 }
 
 impl Part {
-    pub(crate) fn of(asked: &WorkspaceDiff, caller: &Caller) -> Self {
-        let for_model = caller.is_model();
-        let max_bytes = match asked.max_bytes {
-            Some(bytes) => bytes.get() as usize,
-            None if for_model => PATCHES,
-            None => PatchBytes::default().get() as usize,
-        };
+    pub(crate) fn of(asked: &WorkspaceDiff, prefix: String, caller: &Caller) -> Self {
         Self {
             skip: asked.skip,
-            max_bytes,
+            max_bytes: max_bytes(asked, caller),
             room: Room::of(caller),
-            for_model,
+            for_model: caller.is_model(),
+            binary: asked.binary,
+            prefix,
         }
+    }
+
+    /// None of the entries: only what all of them are is wanted.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            skip: u64::MAX,
+            max_bytes: 0,
+            room: Room::endless(),
+            for_model: false,
+            binary: false,
+            prefix: String::new(),
+        }
+    }
+}
+
+/// How much of a patch, or of a mailbox, is wanted.
+pub(crate) fn max_bytes(asked: &WorkspaceDiff, caller: &Caller) -> usize {
+    match asked.max_bytes {
+        Some(bytes) => bytes.get() as usize,
+        None if caller.is_model() => PATCHES,
+        None => PatchBytes::default().get() as usize,
     }
 }
 
 /// Makes entries of what changed. Blocks.
 pub(crate) fn compare(
-    changed: Vec<Changed>,
+    changed: impl Iterator<Item = Changed>,
     baseline: &Tree,
     mut part: Part,
 ) -> Result<Compared, TreeError> {
     let mut compared = Compared {
         entries: Vec::new(),
         summary: DiffSummary::default(),
-        patch: String::new(),
+        patch: Vec::new(),
         truncated: false,
+        complete: part.skip == 0,
         next_skip: None,
+        places: BTreeSet::new(),
     };
     for one in changed {
+        if compared.places.len() < MOST_PLACES {
+            compared.places.extend(Place::of_object(&one.entry.path));
+        }
         let Some(entry) = entry_of(&one) else {
             continue;
         };
-        let patch = patch_of(&one, baseline)?;
+        let patch = patch_of(&one, baseline, &part)?;
+        compared.complete &= !matches!(patch, Err("binary" | "too_large"));
         let (status, at) = (entry.status, compared.summary.total);
         let mut patched = patch.is_ok();
         if compared.next_skip.is_none() && at >= part.skip {
@@ -79,6 +115,7 @@ pub(crate) fn compare(
         compared.truncated |= compared.next_skip.is_some() && patched;
         compared.summary.count(status, patched);
     }
+    compared.complete &= !compared.truncated;
     Ok(compared)
 }
 
@@ -87,14 +124,16 @@ impl Compared {
     fn show(
         &mut self,
         mut entry: DiffEntry,
-        patch: &Result<String, &'static str>,
+        patch: &Result<Vec<u8>, &'static str>,
         part: &mut Part,
     ) -> Option<&DiffEntry> {
         let room = part.max_bytes - self.patch.len();
-        let mut shown = "";
+        let mut shown = &[][..];
         match patch {
             Ok(patch) if patch.len() <= room => {
-                entry.text_patch = (!part.for_model).then(|| patch.clone());
+                let text = String::from_utf8_lossy(patch);
+                entry.not_utf8 = matches!(text, Cow::Owned(_));
+                entry.text_patch = (!part.for_model).then(|| text.into_owned());
                 shown = patch;
             }
             // It has its place in the next part.
@@ -108,7 +147,7 @@ impl Compared {
         if !part.room.takes(&entry) {
             return None;
         }
-        self.patch.push_str(shown);
+        self.patch.extend_from_slice(shown);
         self.entries.push(entry);
         self.entries.last()
     }
@@ -139,6 +178,7 @@ fn entry_of(changed: &Changed) -> Option<DiffEntry> {
         artifact_type: artifact_type(after.as_ref().or(before.as_ref())?.kind),
         text_patch: None,
         no_patch_because: None,
+        not_utf8: false,
         old_mode: modes.0,
         new_mode: modes.1,
         old_size_bytes: size(before),
@@ -147,28 +187,40 @@ fn entry_of(changed: &Changed) -> Option<DiffEntry> {
 }
 
 /// The patch, or in a word why there is none.
-fn patch_of(changed: &Changed, baseline: &Tree) -> Result<Result<String, &'static str>, TreeError> {
+fn patch_of(
+    changed: &Changed,
+    baseline: &Tree,
+    part: &Part,
+) -> Result<Result<Vec<u8>, &'static str>, TreeError> {
     let entry = &changed.entry;
-    let metas = [&entry.before, &entry.after];
-    let kinds = metas.map(|meta| meta.as_ref().map(|meta| meta.kind));
-    let has_patch =
-        |kind: Option<EntryKind>| matches!(kind, None | Some(EntryKind::File | EntryKind::Symlink));
-    if !kinds.into_iter().all(has_patch) {
+    if in_repository_folder(&entry.path) {
+        return Ok(Err("repository"));
+    }
+    // No patch has folders: what takes the place of an empty one is new, and what gives way to one
+    // is gone.
+    let told = |meta: &'_ Option<Meta>| {
+        let meta = meta.as_ref();
+        meta.filter(|meta| matches!(meta.kind, EntryKind::File | EntryKind::Symlink))
+            .cloned()
+    };
+    let metas = [told(&entry.before), told(&entry.after)];
+    if metas.iter().all(Option::is_none) {
         return Ok(Err("not_a_file"));
     }
     let too_large = |meta: &Option<Meta>| {
         let size = meta.as_ref().map_or(0, |meta| meta.size);
         size > MAX_SIDE as u64
     };
-    if metas.into_iter().any(too_large) {
+    if metas.iter().any(too_large) {
         return Ok(Err("too_large"));
     }
-    let old = match kinds[0] {
+    let [before, after] = &metas;
+    let old = match before.as_ref().map(|meta| meta.kind) {
         Some(EntryKind::File) => baseline.read(&entry.path, MAX_SIDE)?,
         Some(EntryKind::Symlink) => baseline.target(&entry.path)?,
         _ => Vec::new(),
     };
-    let new = match &entry.after {
+    let new = match after {
         // A file whose mode alone differs comes without its content.
         Some(meta) if meta.kind == EntryKind::File => match &changed.content {
             Some(content) => content.as_slice(),
@@ -185,8 +237,16 @@ fn patch_of(changed: &Changed, baseline: &Tree) -> Result<Result<String, &'stati
             mode: meta.mode,
         },
     };
-    let (before, after) = (side(&entry.before, &old), side(&entry.after, new));
-    Ok(text_diff(&entry.path, before, after).ok_or("binary"))
+    let path = [part.prefix.as_bytes(), &entry.path].concat();
+    let (before, after) = (side(before, &old), side(after, new));
+    let patch = match part.binary {
+        true => any_diff(&path, before, after).ok_or("too_large"),
+        false => text_diff(&path, before, after).ok_or("binary"),
+    };
+    Ok(match patch {
+        Ok(patch) if patch.is_empty() => Err("mode"),
+        patch => patch,
+    })
 }
 
 trait Count {

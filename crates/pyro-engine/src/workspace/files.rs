@@ -15,6 +15,7 @@ use pyro_wire::files::{
 use pyro_wire::frame::{self, Frame, FrameError, Kind};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::archive::{ArchiveWriter, ChunkReader, ChunkWriter, Member, MemberKind};
@@ -305,14 +306,16 @@ pub(crate) struct Changed {
     pub(crate) content: Option<Vec<u8>>,
 }
 
+/// Sends each difference as it comes, so that no more of them are held than whoever takes them is
+/// behind. Says what was left out.
 pub(crate) async fn diff(
     mut stream: UnixStream,
     content_limit: u64,
-) -> Result<(Vec<Changed>, Vec<Bytes>), FilesError> {
+    each: mpsc::Sender<Changed>,
+) -> Result<Vec<Bytes>, FilesError> {
     let request = AgentRequest::Diff(Diff { content_limit });
     frame::write_message(&mut stream, &request).await?;
-    let mut changed = Vec::new();
-    loop {
+    for _ in 0..MOST_ENTRIES {
         match message(&mut stream).await? {
             DiffEvent::Entry(entry) => {
                 let content = if entry.content {
@@ -320,16 +323,17 @@ pub(crate) async fn diff(
                 } else {
                     None
                 };
-                changed.push(Changed { entry, content });
+                if each.send(Changed { entry, content }).await.is_err() {
+                    // Whoever takes them had enough of it, and says why.
+                    return Ok(Vec::new());
+                }
             }
-            DiffEvent::End { skipped } => return Ok((changed, skipped)),
+            DiffEvent::End { skipped } => return Ok(skipped),
             DiffEvent::Failed(fault) => return Err(fault.into()),
             DiffEvent::ContentEnd => return Err(FilesError::Nonsense("an end of nothing")),
         }
-        if changed.len() > MOST_ENTRIES {
-            return Err(FilesError::Nonsense("too many files to be true"));
-        }
     }
+    Err(FilesError::Nonsense("too many files to be true"))
 }
 
 async fn content(stream: &mut UnixStream, limit: u64) -> Result<Vec<u8>, FilesError> {

@@ -21,6 +21,7 @@
 
 pub(crate) mod archive;
 
+pub(crate) mod commits;
 pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -45,6 +46,7 @@ pub(crate) mod patching;
 pub(crate) mod paths;
 pub(crate) mod read;
 pub(crate) mod repository_folder;
+pub(crate) mod repository_prefix;
 pub(crate) mod reset;
 pub(crate) mod secrets;
 pub(crate) mod seed;

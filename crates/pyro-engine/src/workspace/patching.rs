@@ -14,6 +14,7 @@ use pyro_wire::files::{Change, EntryKind, Expected, Stamp};
 
 use super::files::{self, Content, FilesError, NewFile, Piece};
 use super::patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status};
+use super::repository_prefix::{SEED_IN_REPOSITORY, below_folder};
 use super::words::shown_absolute;
 use crate::engine::Engine;
 use crate::machine::now;
@@ -33,6 +34,8 @@ impl Engine {
         stored: &StoredWorkspace,
         text: &[u8],
     ) -> Result<Applied, FilesError> {
+        let below_seed = self.patch_below_seed(stored, text).await?;
+        let text = below_seed.as_deref().unwrap_or(text);
         let patch = Patch::parse(text).map_err(|error| unfit(&error))?;
         let mut old = HashMap::new();
         let mut stamps = HashMap::new();
@@ -125,6 +128,13 @@ impl Engine {
             }
         }
         change.remove = remove.into_iter().map(Bytes::from).collect();
+        if below_seed.is_some() {
+            applied.notes.push(
+                "names were taken from the root of the seed's repository, as `workspace diff` and \
+                 git write them"
+                    .to_owned(),
+            );
+        }
         if !applied.entries.is_empty() {
             let line = self.another_line(stored, "change the files").await?;
             let mtime_ns = (now() * 1e9) as i64;
@@ -134,6 +144,24 @@ impl Engine {
             .await?;
         }
         Ok(applied)
+    }
+
+    /// A patch whose names begin at the root of the seed's repository, with names from `/workspace`
+    /// on. `None`: it is none, or `/workspace` has a folder of that name, too.
+    async fn patch_below_seed(
+        &self,
+        stored: &StoredWorkspace,
+        text: &[u8],
+    ) -> Result<Option<Vec<u8>>, FilesError> {
+        let Some(folder) = stored.record.metadata.get(SEED_IN_REPOSITORY) else {
+            return Ok(None);
+        };
+        let Some(below) = below_folder(text, folder) else {
+            return Ok(None);
+        };
+        let nothing = BTreeSet::new();
+        let (node, _) = self.node(stored, folder.as_bytes(), &nothing).await?;
+        Ok((node == Node::Missing).then_some(below))
     }
 
     /// What is at a path (a link is looked at itself), and what it looked like when it was read.

@@ -22,7 +22,7 @@ pub(super) struct Change {
     pub(super) new: Range<usize>,
 }
 
-pub(super) fn changes(old: &[&str], new: &[&str]) -> Vec<Change> {
+pub(super) fn changes(old: &[&[u8]], new: &[&[u8]]) -> Vec<Change> {
     let mut found = Found {
         old,
         new,
@@ -46,8 +46,8 @@ pub(super) fn changes(old: &[&str], new: &[&str]) -> Vec<Change> {
 }
 
 struct Found<'l> {
-    old: &'l [&'l str],
-    new: &'l [&'l str],
+    old: &'l [&'l [u8]],
+    new: &'l [&'l [u8]],
     /// Lines that may still be compared.
     left: usize,
     changes: Vec<Change>,
@@ -63,7 +63,7 @@ impl Found<'_> {
     /// The stretch without what is equal at its front and back.
     fn trimmed(&self, old: Range<usize>, new: Range<usize>) -> Change {
         let (old_lines, new_lines) = (&self.old[old.clone()], &self.new[new.clone()]);
-        let same = |(a, b): &(&&str, &&str)| a == b;
+        let same = |(a, b): &(&&[u8], &&[u8])| a == b;
         let front = old_lines.iter().zip(new_lines).take_while(same).count();
         let back = old_lines[front..]
             .iter()
@@ -102,14 +102,14 @@ impl Found<'_> {
 }
 
 /// The lines that each side has once, as many as stand in the same order on both.
-fn anchors(old: &[&str], new: &[&str], within: &Change) -> Vec<(usize, usize)> {
+fn anchors(old: &[&[u8]], new: &[&[u8]], within: &Change) -> Vec<(usize, usize)> {
     #[derive(Default)]
     struct Seen {
         old: Option<usize>,
         new: Option<usize>,
         again: bool,
     }
-    let mut seen: HashMap<&str, Seen> = HashMap::new();
+    let mut seen: HashMap<&[u8], Seen> = HashMap::new();
     for line in within.old.clone() {
         let seen = seen.entry(old[line]).or_default();
         seen.again |= seen.old.replace(line).is_some();

@@ -1,14 +1,21 @@
 //! The difference of two files as a unified diff that applies again, by pyro and by git: three
 //! lines of context, git's heads for modes, links, new and deleted files, and for odd names.
 //!
-//! Not every mode is one of git's two. Others are written as they are; git reads them as the
-//! nearer of its two, pyro takes them exactly.
+//! Text is what has no NUL, whatever its encoding, and is written byte for byte. What is no text may
+//! be written as a binary section of git's.
+//!
+//! Not every mode is one of git's two. Where a patch gives a file a mode, that is written as it is;
+//! git reads it as the nearer of its two, pyro takes it exactly. A change between two that are one
+//! to git is not written, as git refuses a patch that tells nothing else.
 
+mod binary;
 mod changes;
+#[cfg(test)]
+mod others;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write;
+use std::io::Write;
 use std::ops::Range;
 
 use changes::{Change, changes};
@@ -34,40 +41,73 @@ pub(crate) enum Side<'c> {
     },
 }
 
-/// The unified diff of a path below `/workspace`; empty when nothing differs, and `None` when the
-/// content that differs is no text (UTF-8 without NUL) or too long.
-pub(crate) fn text_diff(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<String> {
+/// The unified diff of a path, with its prefix if it has one; empty when nothing differs that a patch can tell, and `None` when the
+/// content that differs is no text or too long.
+pub(crate) fn text_diff(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<Vec<u8>> {
+    in_kinds(path, before, after, Binary::LeftOut)
+}
+
+/// The same, where what is no text is a binary section. `None`: it is too long.
+pub(crate) fn any_diff(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<Vec<u8>> {
+    in_kinds(path, before, after, Binary::Section)
+}
+
+/// What becomes of content that is no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binary {
+    LeftOut,
+    Section,
+}
+
+fn in_kinds(path: &[u8], before: Side<'_>, after: Side<'_>, binary: Binary) -> Option<Vec<u8>> {
     match (before, after) {
         // As in git: what becomes something else goes first.
         (Side::File { .. }, Side::Link { .. }) | (Side::Link { .. }, Side::File { .. }) => {
-            let gone = one_kind(path, before, Side::Absent)?;
-            let made = one_kind(path, Side::Absent, after)?;
-            Some(gone + &made)
+            let mut both = one_kind(path, before, Side::Absent, binary)?;
+            both.extend(one_kind(path, Side::Absent, after, binary)?);
+            Some(both)
         }
-        _ => one_kind(path, before, after),
+        _ => one_kind(path, before, after, binary),
     }
 }
 
-fn one_kind(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<String> {
-    if before == after {
-        return Some(String::new());
+fn one_kind(path: &[u8], before: Side<'_>, after: Side<'_>, binary: Binary) -> Option<Vec<u8>> {
+    let (old, new) = (before.content(), after.content());
+    if old == new && before.mode().map(git_mode) == after.mode().map(git_mode) {
+        return Some(Vec::new());
     }
     let (old_name, new_name) = (quoted(b"a/", path), quoted(b"b/", path));
     let mut text = format!("diff --git {old_name} {new_name}\n");
     match (before.mode(), after.mode()) {
         (None, Some(new)) => text.push_str(&format!("new file mode {new:o}\n")),
-        (Some(old), None) => text.push_str(&format!("deleted file mode {old:o}\n")),
+        (Some(old), None) => text.push_str(&format!("deleted file mode {:o}\n", git_mode(old))),
         // A link's is told even though it never changes, as its content is no file's.
-        (Some(old), Some(new)) if old != new || old == LINK => {
+        (Some(old), Some(new)) if git_mode(old) != git_mode(new) || old == LINK => {
             text.push_str(&format!("old mode {old:o}\nnew mode {new:o}\n"));
         }
         _ => {}
     }
-    let (old, new) = (before.content(), after.content());
     if old == new {
+        // GNU patch takes the word of nothing else for it that a file comes or goes without lines.
+        match (before, after) {
+            (Side::Absent, _) => text.push_str("index 0000000..e69de29\n"),
+            (_, Side::Absent) => text.push_str("index e69de29..0000000\n"),
+            _ => {}
+        }
+        return Some(text.into_bytes());
+    }
+    if old.len().max(new.len()) > MAX_SIDE {
+        return None;
+    }
+    if !(is_text(old) && is_text(new)) {
+        if binary == Binary::LeftOut {
+            return None;
+        }
+        let mut text = text.into_bytes();
+        let content = |side: Side<'_>, content| (side != Side::Absent).then_some(content);
+        binary::write_section(&mut text, content(before, old), content(after, new));
         return Some(text);
     }
-    let (old, new) = (as_text(old)?, as_text(new)?);
     let end = if path.iter().any(u8::is_ascii_whitespace) && !old_name.starts_with('"') {
         // Where a name ends that has spaces in it.
         "\t"
@@ -82,8 +122,18 @@ fn one_kind(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<String> {
         Side::Absent => text.push_str("+++ /dev/null\n"),
         _ => text.push_str(&format!("+++ {new_name}{end}\n")),
     }
+    let mut text = text.into_bytes();
     write_hunks(&mut text, old, new);
     Some(text)
+}
+
+/// Of all modes git knows three: of a file, of one that may be executed, and of a link.
+pub(crate) fn git_mode(mode: u32) -> u32 {
+    match mode {
+        LINK => LINK,
+        mode if mode & 0o100 != 0 => FILE | 0o755,
+        _ => FILE | 0o644,
+    }
 }
 
 impl<'c> Side<'c> {
@@ -104,11 +154,10 @@ impl<'c> Side<'c> {
     }
 }
 
-fn as_text(content: &[u8]) -> Option<&str> {
-    if content.len() > MAX_SIDE || content.contains(&0) {
-        return None;
-    }
-    std::str::from_utf8(content).ok()
+/// As git has it, but for all of the content and not the first 8,000 bytes alone. UTF-16 is none, to
+/// git and here.
+fn is_text(content: &[u8]) -> bool {
+    !content.contains(&0)
 }
 
 /// The name with its prefix, in quotes when it has to be, as git writes it.
@@ -141,9 +190,10 @@ struct Group {
     changes: Vec<Change>,
 }
 
-fn write_hunks(text: &mut String, old: &str, new: &str) {
-    let old: Vec<&str> = old.split_inclusive('\n').collect();
-    let new: Vec<&str> = new.split_inclusive('\n').collect();
+fn write_hunks(text: &mut Vec<u8>, old: &[u8], new: &[u8]) {
+    let is_end = |byte: &u8| *byte == b'\n';
+    let old: Vec<&[u8]> = old.split_inclusive(is_end).collect();
+    let new: Vec<&[u8]> = new.split_inclusive(is_end).collect();
     for group in groups(changes(&old, &new)) {
         write_group(text, &group, &old, &new);
     }
@@ -169,7 +219,7 @@ fn groups(changes: Vec<Change>) -> Vec<Group> {
     groups
 }
 
-fn write_group(text: &mut String, group: &Group, old: &[&str], new: &[&str]) {
+fn write_group(text: &mut Vec<u8>, group: &Group, old: &[&[u8]], new: &[&[u8]]) {
     let (Some(first), Some(last)) = (group.changes.first(), group.changes.last()) else {
         return;
     };
@@ -177,7 +227,7 @@ fn write_group(text: &mut String, group: &Group, old: &[&str], new: &[&str]) {
     let after = (old.len() - last.old.end).min(CONTEXT);
     let old_range = first.old.start - before..last.old.end + after;
     let new_range = first.new.start - before..last.new.end + after;
-    // Writing to a String cannot fail.
+    // Writing to a Vec cannot fail.
     let _ = writeln!(
         text,
         "@@ -{} +{} @@",
@@ -186,12 +236,12 @@ fn write_group(text: &mut String, group: &Group, old: &[&str], new: &[&str]) {
     );
     let mut at = old_range.start;
     for change in &group.changes {
-        write_lines(text, ' ', old, at..change.old.start);
-        write_lines(text, '-', old, change.old.clone());
-        write_lines(text, '+', new, change.new.clone());
+        write_lines(text, b' ', old, at..change.old.start);
+        write_lines(text, b'-', old, change.old.clone());
+        write_lines(text, b'+', new, change.new.clone());
         at = change.old.end;
     }
-    write_lines(text, ' ', old, at..old_range.end);
+    write_lines(text, b' ', old, at..old_range.end);
 }
 
 /// `start,count`: from 1, or the line before where there are none.
@@ -203,12 +253,12 @@ fn numbers(lines: &Range<usize>) -> String {
     }
 }
 
-fn write_lines(text: &mut String, sign: char, lines: &[&str], range: Range<usize>) {
+fn write_lines(text: &mut Vec<u8>, sign: u8, lines: &[&[u8]], range: Range<usize>) {
     for line in &lines[range] {
         text.push(sign);
-        text.push_str(line);
-        if !line.ends_with('\n') {
-            text.push_str("\n\\ No newline at end of file\n");
+        text.extend_from_slice(line);
+        if !line.ends_with(b"\n") {
+            text.extend_from_slice(b"\n\\ No newline at end of file\n");
         }
     }
 }

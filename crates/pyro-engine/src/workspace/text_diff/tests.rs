@@ -10,12 +10,16 @@ fn file(content: &str) -> Side<'_> {
     }
 }
 
+fn words(path: &[u8], before: Side<'_>, after: Side<'_>) -> String {
+    String::from_utf8(text_diff(path, before, after).unwrap()).unwrap()
+}
+
 #[test]
 fn a_change_has_three_lines_of_context() {
     let old: String = (1..=20).map(|line| format!("{line}\n")).collect();
     let new = old.replace("\n5\n", "\nfive\n").replace("\n20\n", "\n20");
     assert_eq!(
-        text_diff(b"src/x", file(&old), file(&new)).unwrap(),
+        words(b"src/x", file(&old), file(&new)),
         "diff --git a/src/x b/src/x\n--- a/src/x\n+++ b/src/x\n\
          @@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n\
          @@ -17,4 +17,4 @@\n 17\n 18\n 19\n-20\n+20\n\\ No newline at end of file\n"
@@ -40,7 +44,12 @@ fn each_kind_of_change_has_its_head() {
         (
             Side::Absent,
             file(""),
-            "diff --git a/x b/x\nnew file mode 100644\n",
+            "diff --git a/x b/x\nnew file mode 100644\nindex 0000000..e69de29\n",
+        ),
+        (
+            file(""),
+            Side::Absent,
+            "diff --git a/x b/x\ndeleted file mode 100644\nindex e69de29..0000000\n",
         ),
         (file("a\n"), Side::Absent, gone),
         (
@@ -50,7 +59,7 @@ fn each_kind_of_change_has_its_head() {
         ),
         (file("a\n"), link, &format!("{gone}{linked}")),
     ] {
-        assert_eq!(text_diff(b"x", before, after).unwrap(), wanted);
+        assert_eq!(words(b"x", before, after), wanted);
     }
 }
 
@@ -72,7 +81,7 @@ fn odd_names_are_quoted_as_git_does() {
             "diff --git \"a/\\033[\" \"b/\\033[\"\n--- \"a/\\033[\"\n",
         ),
     ] {
-        let text = text_diff(path, file("a\n"), file("b\n")).unwrap();
+        let text = words(path, file("a\n"), file("b\n"));
         assert!(text.starts_with(head), "{text}");
     }
 }
@@ -82,7 +91,6 @@ fn what_is_no_text_has_no_diff() {
     let long = "a\n".repeat(MAX_SIDE / 2 + 1);
     for (before, after) in [
         (b"a\0".as_slice(), b"b".as_slice()),
-        (b"a", b"\xff"),
         (b"a", long.as_bytes()),
     ] {
         let side = |content| Side::File {
@@ -97,6 +105,63 @@ fn what_is_no_text_has_no_diff() {
         };
         assert!(text_diff(b"x", side(after), program).is_some());
     }
+}
+
+#[test]
+fn a_mode_is_told_where_git_knows_the_difference() {
+    let mode = |mode| Side::File {
+        content: b"a\n",
+        mode,
+    };
+    let edited = Side::File {
+        content: b"b\n",
+        mode: 0o600,
+    };
+    for (before, after, head) in [
+        (mode(0o664), mode(0o644), ""),
+        (mode(0o755), mode(0o4755), ""),
+        (mode(0o700), mode(0o775), ""),
+        (
+            mode(0o664),
+            mode(0o775),
+            "diff --git a/x b/x\nold mode 100664\nnew mode 100775\n",
+        ),
+        (
+            mode(0o640),
+            Side::Absent,
+            "diff --git a/x b/x\ndeleted file mode 100644\n--- a/x\n",
+        ),
+        (
+            Side::Absent,
+            mode(0o600),
+            "diff --git a/x b/x\nnew file mode 100600\n--- /dev/null\n",
+        ),
+        (
+            mode(0o644),
+            edited,
+            "diff --git a/x b/x\n--- a/x\n+++ b/x\n",
+        ),
+    ] {
+        let text = words(b"x", before, after);
+        assert!(
+            text.starts_with(head) && text.is_empty() == head.is_empty(),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn text_of_every_encoding_is_written_byte_for_byte() {
+    let side = |content| Side::File {
+        content,
+        mode: 0o644,
+    };
+    let latin = text_diff(b"x", side(b"caf\xe9\n"), side(b"th\xe9\n")).unwrap();
+    assert!(latin.ends_with(b"@@ -1 +1 @@\n-caf\xe9\n+th\xe9\n"));
+    // Shift-JIS, whose second bytes may be a backslash.
+    let japanese = text_diff(b"x", side(b""), side(b"\x83\x5c\n")).unwrap();
+    assert!(japanese.ends_with(b"@@ -0,0 +1 @@\n+\x83\x5c\n"));
+    assert_eq!(text_diff(b"x", side(b""), side(b"\xff\xfea\0\n\0")), None);
 }
 
 /// What takes imara-diff alone most of an hour; the test ends as the work is bounded.
@@ -114,7 +179,7 @@ fn a_diff_of_few_different_lines_ends() {
             .collect()
     };
     let (old, new) = (text(1), text(2));
-    let text = text_diff(b"x", file(&old), file(&new)).unwrap();
+    let text = words(b"x", file(&old), file(&new));
     assert!(text.len() <= old.len() + new.len() + 3_000_000);
 }
 
@@ -147,8 +212,8 @@ proptest! {
     /// Long enough to be cut into stretches.
     #[test]
     fn changes_lead_from_old_to_new((old, new) in sides()) {
-        let old: Vec<&str> = old.iter().map(String::as_str).collect();
-        let new: Vec<&str> = new.iter().map(String::as_str).collect();
+        let old: Vec<&[u8]> = old.iter().map(String::as_bytes).collect();
+        let new: Vec<&[u8]> = new.iter().map(String::as_bytes).collect();
         let (mut old_at, mut new_at) = (0, 0);
         for change in changes(&old, &new) {
             prop_assert!(old_at <= change.old.start);

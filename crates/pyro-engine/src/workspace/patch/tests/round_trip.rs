@@ -164,7 +164,23 @@ fn side(node: &Node) -> Side<'_> {
 }
 
 fn diff_of(path: &str, old: &Node, new: &Node) -> String {
-    text_diff(path.as_bytes(), side(old), side(new)).expect("both sides are text")
+    let text = text_diff(path.as_bytes(), side(old), side(new)).expect("both sides are text");
+    String::from_utf8(text).expect("all of it is UTF-8 here")
+}
+
+/// What the file is when a mode that is one to git stays.
+fn as_told(old: &Node, new: &Node) -> Node {
+    match (old, new) {
+        (Node::File { mode, .. }, Node::File { content, mode: new })
+            if mode & 0o100 == new & 0o100 =>
+        {
+            Node::File {
+                content: content.clone(),
+                mode: *mode,
+            }
+        }
+        _ => new.clone(),
+    }
 }
 
 proptest! {
@@ -180,6 +196,7 @@ proptest! {
         let path = path.trim_start_matches('/');
         let (old, new) = nodes(&shape, &texts, modes);
         let patch = diff_of(path, &old, &new);
+        let new = as_told(&old, &new);
         prop_assert_eq!(patch.is_empty(), old == new);
         if patch.is_empty() {
             return Ok(());
@@ -207,7 +224,7 @@ proptest! {
     fn git_applies_what_pyro_writes(
         shape in shape(),
         texts in texts(),
-        modes in (select(vec![0o644, 0o755]), select(vec![0o644, 0o755])),
+        modes in (select(vec![0o644, 0o664, 0o755]), select(vec![0o644, 0o600, 0o755, 0o775])),
         path in select(PATHS),
     ) {
         let path = path.trim_start_matches('/');
@@ -229,7 +246,18 @@ proptest! {
         }
         let said = git_apply(folder.path(), &patch);
         prop_assert!(said.is_empty(), "{}\n{}", said, patch);
-        prop_assert_eq!(there(&at), new, "{}", patch);
+        prop_assert_eq!(as_git(there(&at)), as_git(new), "{}", patch);
+    }
+}
+
+/// With the mode that git has for it.
+fn as_git(node: Node) -> Node {
+    match node {
+        Node::File { content, mode } => Node::File {
+            content,
+            mode: mode & 0o100,
+        },
+        other => other,
     }
 }
 

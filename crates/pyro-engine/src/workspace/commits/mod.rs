@@ -1,0 +1,189 @@
+//! Commits made in a guest: counted for whoever reviews, and taken out as a mailbox.
+//!
+//! The guest's git reads the guest's repositories, as what lies in one makes git run commands. What
+//! it prints is data to this host, which only cuts it where one mail ends.
+
+mod beginning;
+mod place;
+mod said;
+
+use pyro_api::operations::workspace_diff::CommitsMade;
+use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
+use pyro_api::{Caller, Error, ErrorCode};
+
+pub(crate) use beginning::Beginning;
+pub(crate) use place::Place;
+pub(crate) use said::Mails;
+
+use super::paths::GuestPath;
+use crate::engine::Engine;
+use crate::machine::command::{self, CommandError, Order};
+use crate::machine::output::KeptOutput;
+use crate::store::StoredWorkspace;
+
+const ASK: &str = include_str!("ask.sh");
+const MADE: &str = include_str!("made.sh");
+const MAILBOX: &str = include_str!("mailbox.sh");
+
+/// Repositories whose commits are told.
+pub(crate) const MOST_PLACES: usize = 16;
+/// How long git may think, under emulation.
+const SECONDS: u32 = 300;
+/// How much is read of what counts commits.
+const FACTS: usize = 64 * 1024;
+/// The names of the commits in front of a mailbox, and a little to see where a mail ends.
+const BESIDE_MAILS: usize = 16 * 1024 * 1024;
+const BEHIND_MAIL: usize = 256;
+
+/// What a script wrote.
+struct Wrote {
+    out: Vec<u8>,
+    err: Vec<u8>,
+}
+
+impl Engine {
+    /// What was committed in a repository that changed.
+    pub(crate) async fn commits_made(
+        &self,
+        stored: &StoredWorkspace,
+        place: &Place,
+        beginning: &Beginning,
+    ) -> Result<CommitsMade, Error> {
+        let made = match beginning.unknown_because {
+            Some(why) => said::unknown(why.to_owned()),
+            None => {
+                let head = beginning.head.clone().unwrap_or_default();
+                let wrote = self
+                    .ask_git(stored, MADE, place, vec![head], beginning, FACTS)
+                    .await?;
+                match wrote {
+                    Ok(wrote) => said::made(&wrote.out),
+                    Err(why) => said::unknown(why),
+                }
+            }
+        };
+        Ok(CommitsMade {
+            repository: place.name(),
+            ..made
+        })
+    }
+
+    /// The commits of a repository as mails, as many as have room.
+    pub(crate) async fn mailbox(
+        &self,
+        stored: &StoredWorkspace,
+        place: &Place,
+        beginning: &Beginning,
+        skip: u64,
+        room: usize,
+    ) -> Result<Mails, Error> {
+        let failed = |why: String| {
+            let name = place.name();
+            Error::new(
+                ErrorCode::GuestIo,
+                format!("The commits of `{name}` could not be printed"),
+            )
+            .because(why)
+            .hint(
+                "`pyro workspace exec` (`workspace_exec`) runs `git bundle create` in the guest, \
+                 and `export` takes the bundle out",
+            )
+        };
+        let bytes = room + BEHIND_MAIL;
+        let arguments = vec![skip.to_string(), bytes.to_string()];
+        let wrote = self
+            .ask_git(
+                stored,
+                MAILBOX,
+                place,
+                arguments,
+                beginning,
+                bytes + BESIDE_MAILS,
+            )
+            .await?
+            .map_err(failed)?;
+        let said = String::from_utf8_lossy(&wrote.err);
+        let is_whole = said.lines().any(|line| line == "status 0");
+        let mails = said::mails(&wrote.out, skip, room, is_whole);
+        let broken_off = !is_whole && wrote.out.len() < bytes;
+        match mails {
+            Some(mails) if !broken_off => Ok(mails),
+            _ => Err(failed(match said.lines().next() {
+                Some(first) => format!("git in the guest said: {first}"),
+                None => "git in the guest gave no whole answer".to_owned(),
+            })),
+        }
+    }
+
+    /// Runs a script in the guest, which gets the repository and what it held. `Err` inside: why
+    /// that came to nothing.
+    async fn ask_git(
+        &self,
+        stored: &StoredWorkspace,
+        script: &str,
+        place: &Place,
+        arguments: Vec<String>,
+        beginning: &Beginning,
+        limit: usize,
+    ) -> Result<Result<Wrote, String>, Error> {
+        let script = [ASK, script].concat();
+        let mut words: Vec<Vec<u8>> = ["sh", "-c", &script, "sh"]
+            .map(|word| word.as_bytes().to_vec())
+            .to_vec();
+        words.push([b"./", place.folder.as_slice()].concat());
+        let rest = arguments.iter().chain(&beginning.tips);
+        words.extend(rest.map(|word| word.as_bytes().to_vec()));
+        let line = self.another_line(stored, "ask its git").await?;
+        // Both ends of what is kept are the beginning.
+        let caller = Caller::new().keeping_output(2 * limit);
+        let (command, env) = (CommandLine::Program(words), EnvVars::default());
+        let time = TimeoutSeconds::new(SECONDS.into()).ok();
+        let order = Order::of(&command, None, &env, time)?;
+        let run = command::run(line, &order, &caller).await;
+        let finished = match run {
+            Ok(finished) => finished,
+            Err(CommandError::Refused { fault }) => return Ok(Err(fault.message)),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if finished.end.timed_out {
+            return Ok(Err(format!("git in the guest took more than {SECONDS} s")));
+        }
+        let whole = |kept: KeptOutput| kept.into_bytes().unwrap_or_default();
+        Ok(Ok(Wrote {
+            out: whole(finished.stdout),
+            err: whole(finished.stderr),
+        }))
+    }
+}
+
+/// The repository whose folder this is; `None`: no repository has new commits.
+pub(crate) fn chosen<'m>(
+    made: &'m [CommitsMade],
+    folder: &str,
+) -> Result<Option<&'m CommitsMade>, Error> {
+    let path = GuestPath::parse("repository", folder)?;
+    let name = match path.relative() {
+        "" => ".",
+        relative => relative,
+    };
+    let Some(found) = made.iter().find(|made| made.repository == name) else {
+        let others: Vec<&str> = made.iter().map(|made| made.repository.as_str()).collect();
+        return match others.is_empty() {
+            true => Ok(None),
+            false => Err(Error::new(
+                ErrorCode::UnknownFile,
+                format!("No commits were made in a repository `{folder}`"),
+            )
+            .hint(format!("They were made in: {}", others.join(", ")))),
+        };
+    };
+    match &found.unknown_because {
+        Some(why) => Err(Error::new(
+            ErrorCode::ToolMissing,
+            format!("The commits of `{folder}` cannot be printed"),
+        )
+        .because(why)
+        .hint("Install git in the guest, or take the repository's `.git` out with `export`")),
+        None => Ok(Some(found)),
+    }
+}

@@ -1,0 +1,246 @@
+//! Commits made in a guest: not in the patch, told, and taken with `git am`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::surfaces::mcp::Tools;
+use pyro_tests::world::{Backend, finish};
+use pyro_tests::{Surface, Workspace, World, tree};
+use serde_json::{Value, json};
+
+crate::stories! { [process, vm] [library]:
+    a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am,
+}
+crate::stories! { [process]:
+    a_long_mailbox_comes_in_parts,
+}
+crate::stories! { [process] [command_line]:
+    what_was_committed_is_counted_whatever_became_of_history,
+}
+
+/// Runs git on this host, and gives what it prints.
+#[track_caller]
+pub(super) fn git(folder: &Path, arguments: &[&str]) -> String {
+    let ran = finish(
+        Command::new("git")
+            .args(["-c", "user.name=a", "-c", "user.email=a@example.org"])
+            .args(arguments)
+            .current_dir(folder)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null"),
+    );
+    assert_eq!(ran.code(), 0, "git {arguments:?}: {}", ran.err());
+    ran.out()
+}
+
+/// A repository with one commit.
+pub(super) fn repository(folder: &Path, files: &[(&str, &str)]) -> PathBuf {
+    let folder = tree::plant(folder, files);
+    git(&folder, &["init", "--quiet", "--initial-branch=main"]);
+    git(&folder, &["add", "--all"]);
+    git(&folder, &["commit", "--quiet", "--message=first"]);
+    folder
+}
+
+/// What the commits below do in a guest, whose git knows no one.
+const AS_SOMEBODY: &str = "export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@example.org \
+    GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@example.org HOME=/nowhere; ";
+
+#[track_caller]
+fn in_guest(workspace: &Workspace<'_>, command: &str) -> String {
+    workspace.output(&format!("{AS_SOMEBODY}set -e; {command}"))
+}
+
+fn made<'a>(diff: &'a Value, repository: &str) -> &'a Value {
+    let made = diff["commits"].as_array().unwrap();
+    let found = made.iter().find(|made| made["repository"] == repository);
+    found.unwrap_or_else(|| panic!("no {repository} in {diff:#}"))
+}
+
+#[track_caller]
+fn am(folder: &Path, mailbox: &str) {
+    let file = folder.with_extension("mbox");
+    fs::write(&file, mailbox).unwrap();
+    git(folder, &["am", "--quiet", file.to_str().unwrap()]);
+}
+
+fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, door: &dyn Surface) {
+    let files = [("file", "one\n"), ("gone", "bye\n")];
+    let seed = repository(&world.folder().join("seed"), &files);
+    let nested = repository(&seed.join("libs/nested"), &[("inner", "a\n")]);
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    in_guest(
+        &workspace,
+        "echo two > file; printf '\\000\\001' > bytes; git add file bytes; \
+         git commit -qm 'change the file'; git rm -q gone; git commit -qm 'remove another'; \
+         echo '#!/bin/sh' > .git/hooks/post-checkout; git config alias.log '!false'; \
+         cd libs/nested; echo b > inner; git commit -qam 'an inner one'",
+    );
+    let diff = workspace.done("diff", json!({ "binary": true }));
+    let patch = diff["patch"].as_str().unwrap();
+    assert!(!patch.contains(".git/"), "{patch}");
+    assert_eq!(diff["patch_complete"], true);
+    let why = |path: &str| {
+        let entries = diff["entries"].as_array().unwrap();
+        let found = entries.iter().find(|entry| entry["path"] == path);
+        found.unwrap_or_else(|| panic!("no {path}"))["no_patch_because"].clone()
+    };
+    for path in [
+        ".git/hooks/post-checkout",
+        ".git/config",
+        ".git/refs/heads/main",
+        "libs/nested/.git/refs/heads/main",
+    ] {
+        assert_eq!(why(path), "repository");
+    }
+    let own = made(&diff, ".");
+    assert_eq!((&own["count"], &own["branch"]), (&json!(2), &json!("main")));
+    assert_eq!(own["base"], git(&seed, &["rev-parse", "HEAD"]).trim());
+    assert_eq!(
+        own["subjects"],
+        json!(["remove another", "change the file"])
+    );
+    assert_eq!(own["rewritten"], false);
+    assert_eq!(made(&diff, "libs/nested")["count"], 1);
+
+    // The patch, into a copy of the repository, which stays one.
+    let copy = world.folder().join("copy");
+    git(world.folder(), &["clone", "--quiet", "seed", "copy"]);
+    repository(&copy.join("libs/nested"), &[("inner", "a\n")]);
+    fs::write(world.folder().join("x.diff"), patch).unwrap();
+    git(&copy, &["apply", "../x.diff"]);
+    assert_eq!(fs::read_to_string(copy.join("file")).unwrap(), "two\n");
+    assert_eq!(git(&copy, &["log", "--format=%s"]), "first\n");
+
+    // The commits, where each belongs.
+    let asked = json!({ "commits": "libs" });
+    let told = workspace.refused("diff", asked, "unknown_file");
+    assert!(told["hint"].as_str().unwrap().contains("libs/nested"));
+    for (repository, folder) in [(".", &seed), ("libs/nested", &nested)] {
+        let mailbox = workspace.done("diff", json!({ "commits": repository }));
+        assert_eq!(mailbox["patch_complete"], true);
+        am(folder, mailbox["patch"].as_str().unwrap());
+    }
+    assert_eq!(
+        git(&seed, &["log", "--format=%s"]),
+        "remove another\nchange the file\nfirst\n"
+    );
+    assert_eq!(fs::read(seed.join("bytes")).unwrap(), b"\0\x01");
+    assert!(!seed.join("gone").exists());
+    assert_eq!(fs::read_to_string(nested.join("inner")).unwrap(), "b\n");
+
+    if world.backend == Backend::Vm {
+        workspace.exec("rm -f $(command -v git)");
+        let diff = workspace.done("diff", json!({}));
+        let why = made(&diff, ".")["unknown_because"].as_str().unwrap();
+        assert!(why.contains("no git"), "{why}");
+        workspace.refused("diff", json!({ "commits": "." }), "tool_missing");
+    }
+}
+
+fn a_long_mailbox_comes_in_parts(world: &World) {
+    let door = Tools::new(world);
+    let seed = repository(&world.folder().join("seed"), &[("file", "one\n")]);
+    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    // One says what looks like the head of a mail, one changes nothing.
+    in_guest(
+        &workspace,
+        "for i in 1 2 3 4; do seq $i 3000 > file-$i; git add .; git commit -qm \"commit $i\"; done; \
+         git commit -qm empty --allow-empty; echo x > file; \
+         git commit -qam 'last' -m \"From $(git rev-parse HEAD~3) Mon Sep 17 00:00:00 2001\"",
+    );
+    let mut mailbox = String::new();
+    let (mut skip, mut parts) = (json!(0), 0);
+    while !skip.is_null() {
+        let part = workspace.done("diff", json!({ "commits": ".", "skip": skip }));
+        assert!(part.to_string().len() < 64 * 1024);
+        mailbox += part["patch"].as_str().unwrap();
+        assert_ne!(part["next_skip"], skip);
+        skip = part["next_skip"].clone();
+        parts += 1;
+    }
+    assert!(parts > 1, "it fits into one answer");
+    let mut whole = world.pyro(["workspace", "diff", "--commits", workspace.id()]);
+    let whole = finish(&mut whole);
+    assert!(whole.out() == mailbox, "the parts make another whole");
+    assert!(
+        whole.err().contains("commits made in . (main): 6"),
+        "{}",
+        whole.err()
+    );
+    am(&seed, &mailbox);
+    let subjects = git(&seed, &["log", "--format=%s"]);
+    assert_eq!(
+        subjects,
+        "last\ncommit 4\ncommit 3\ncommit 2\ncommit 1\nfirst\n"
+    );
+    // A commit that is too long by itself is told, and comes when so much is asked for.
+    let person = CommandLine(world);
+    let asked = |bytes: u64| {
+        let id = workspace.id();
+        let asked = json!({ "workspace_id": id, "commits": ".", "skip": 1, "max_bytes": bytes });
+        person.call("workspace_diff", asked).unwrap()
+    };
+    let short = asked(100);
+    assert_eq!(
+        (&short["patch"], &short["next_skip"]),
+        (&json!(""), &json!(1))
+    );
+    assert_eq!(asked(40_000)["next_skip"], 3);
+}
+
+/// Nothing before, a branch beside, a detached `HEAD`, an amended commit.
+fn what_was_committed_is_counted_whatever_became_of_history(world: &World, door: &dyn Surface) {
+    let empty = Workspace::new(world, door);
+    in_guest(
+        &empty,
+        "git init -q -b trunk; echo a > a; git add a; git commit -qm root",
+    );
+    let diff = empty.done("diff", json!({}));
+    let own = made(&diff, ".");
+    assert_eq!((&own["count"], &own["base"]), (&json!(1), &Value::Null));
+    let mailbox = empty.done("diff", json!({ "commits": "." }));
+    let host = tree::plant(&world.folder().join("host"), &[]);
+    git(&host, &["init", "--quiet"]);
+    am(&host, mailbox["patch"].as_str().unwrap());
+    assert_eq!(fs::read_to_string(host.join("a")).unwrap(), "a\n");
+
+    let seed = repository(&world.folder().join("seed"), &[("file", "one\n")]);
+    git(&seed, &["branch", "beside"]);
+    fs::write(seed.join("file"), "two\n").unwrap();
+    git(&seed, &["commit", "--quiet", "--all", "--message=second"]);
+    git(&seed, &["pack-refs", "--all"]);
+    let [first, second] = ["HEAD~1", "HEAD"].map(|name| git(&seed, &["rev-parse", name]));
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    in_guest(
+        &workspace,
+        "git checkout -q beside; echo b > b; git add b; git commit -qm 'on beside'; \
+         git checkout -q --detach main; echo c > c; git add c; git commit -qm 'on nothing'",
+    );
+    let diff = workspace.done("diff", json!({}));
+    let own = made(&diff, ".");
+    assert_eq!((&own["count"], &own["elsewhere"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&own["branch"], &own["rewritten"]),
+        (&Value::Null, &json!(false))
+    );
+    assert_eq!(own["base"], second.trim());
+
+    in_guest(
+        &workspace,
+        "git branch -D -q beside; git checkout -q main; git reset -q --hard HEAD~1; \
+         echo three > file; git commit -qam 'instead of the second'; git checkout -q -b other; \
+         echo d > d; git add d; git commit -qm d; git checkout -q main; \
+         git merge -q --no-ff -m 'a merge' other",
+    );
+    let diff = workspace.done("diff", json!({}));
+    let own = made(&diff, ".");
+    assert_eq!((&own["count"], &own["merges"]), (&json!(2), &json!(1)));
+    assert_eq!(own["rewritten"], true);
+    assert_eq!(own["base"], first.trim());
+    let mailbox = workspace.done("diff", json!({ "commits": "." }));
+    git(&seed, &["checkout", "--quiet", "-b", "there", first.trim()]);
+    am(&seed, mailbox["patch"].as_str().unwrap());
+    assert_eq!(fs::read_to_string(seed.join("file")).unwrap(), "three\n");
+}
