@@ -4,6 +4,7 @@
 pub mod allow_net;
 pub mod bounded;
 pub mod command;
+pub mod content_encoding;
 pub mod detach_keys;
 pub mod environment;
 pub mod exec;
@@ -28,6 +29,7 @@ pub use bounded::{
     StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs,
 };
 pub use command::CommandLine;
+pub use content_encoding::ContentEncoding;
 pub use detach_keys::DetachKeys;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
