@@ -16,6 +16,7 @@ mod mcp;
 mod network;
 mod no_qemu;
 mod one_command;
+mod removal;
 mod standby;
 mod timings;
 mod workspaces;
