@@ -568,7 +568,7 @@ class Methods:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+            max_entries: How many entries to show; all, or for a model as many as fit into 32
                 KiB.
             skip: How many entries to leave out first.
         """
@@ -591,11 +591,13 @@ class Methods:
         offset: int = 0,
         start_line: int | None = None,
         line_count: int | None = None,
+        encoding: Literal["utf-8", "base64"] | None = None,
     ) -> results.FileContent:
         """Read a file of a workspace.
 
         Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
-        `start_line` and `line_count`. A binary file is recognised and not shown as text.
+        `start_line` and `line_count`. A binary file is recognised and not shown as text;
+        `encoding` shows it in base64.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
@@ -604,6 +606,7 @@ class Methods:
             offset: Where to begin, in bytes.
             start_line: The first line to read, counted from 1; instead of `offset`.
             line_count: How many lines to read.
+            encoding: How `content` is given: as text, or in base64 for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -612,6 +615,7 @@ class Methods:
             "offset": offset,
             "start_line": start_line,
             "line_count": line_count,
+            "encoding": encoding,
         }
         result: results.FileContent = self._call("workspace_file_read", arguments)
         return result
@@ -621,22 +625,25 @@ class Methods:
         workspace_id: str,
         path: str,
         *,
-        text: str,
+        text: str | bytes,
+        encoding: Literal["utf-8", "base64"] | None = None,
     ) -> results.FileWritten:
-        """Write a whole text file in a workspace.
+        """Write a whole file in a workspace.
 
-        Makes missing folders, replaces the file in one step and keeps its permissions. To
-        change a part of a file use `workspace_patch_apply`.
+        Makes missing folders. A file that is there keeps its permissions, owner and links, and
+        is changed in one step. To change a part of a file use `workspace_patch_apply`.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
-            path: A path below `/workspace`.
+            path: A path below `/workspace`; a link is followed as long as it stays there.
             text: The new content, at most 1048576 bytes.
+            encoding: What the text is: the content itself, or base64 of it for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "text": text,
+            "encoding": encoding,
         }
         result: results.FileWritten = self._call("workspace_file_write", arguments)
         return result
@@ -705,7 +712,7 @@ class Methods:
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+            max_entries: How many entries to show; all, or for a model as many as fit into 32
                 KiB.
             skip: How many entries to leave out first.
         """
@@ -726,6 +733,7 @@ class Methods:
         *,
         max_bytes: int = 65536,
         offset: int = 0,
+        encoding: Literal["utf-8", "base64"] | None = None,
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 
@@ -737,12 +745,14 @@ class Methods:
             path: A path in the guest, relative ones below `/workspace`.
             max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
             offset: Where to begin, in bytes.
+            encoding: How `content` is given: as text, or in base64 for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "max_bytes": max_bytes,
             "offset": offset,
+            "encoding": encoding,
         }
         result: results.DiskContent = self._call("workspace_disk_read", arguments)
         return result
@@ -1385,7 +1395,7 @@ class WorkspaceMethods:
         Args:
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+            max_entries: How many entries to show; all, or for a model as many as fit into 32
                 KiB.
             skip: How many entries to leave out first.
         """
@@ -1405,11 +1415,13 @@ class WorkspaceMethods:
         offset: int = 0,
         start_line: int | None = None,
         line_count: int | None = None,
+        encoding: Literal["utf-8", "base64"] | None = None,
     ) -> results.FileContent:
         """Read a file of a workspace.
 
         Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
-        `start_line` and `line_count`. A binary file is recognised and not shown as text.
+        `start_line` and `line_count`. A binary file is recognised and not shown as text;
+        `encoding` shows it in base64.
 
         Args:
             path: A path below `/workspace`.
@@ -1417,6 +1429,7 @@ class WorkspaceMethods:
             offset: Where to begin, in bytes.
             start_line: The first line to read, counted from 1; instead of `offset`.
             line_count: How many lines to read.
+            encoding: How `content` is given: as text, or in base64 for a binary file.
         """
         return self._pyro.read_workspace_file(
             self.workspace_id,
@@ -1425,27 +1438,31 @@ class WorkspaceMethods:
             offset=offset,
             start_line=start_line,
             line_count=line_count,
+            encoding=encoding,
         )
 
     def write_file(
         self,
         path: str,
         *,
-        text: str,
+        text: str | bytes,
+        encoding: Literal["utf-8", "base64"] | None = None,
     ) -> results.FileWritten:
-        """Write a whole text file in a workspace.
+        """Write a whole file in a workspace.
 
-        Makes missing folders, replaces the file in one step and keeps its permissions. To
-        change a part of a file use `workspace_patch_apply`.
+        Makes missing folders. A file that is there keeps its permissions, owner and links, and
+        is changed in one step. To change a part of a file use `workspace_patch_apply`.
 
         Args:
-            path: A path below `/workspace`.
+            path: A path below `/workspace`; a link is followed as long as it stays there.
             text: The new content, at most 1048576 bytes.
+            encoding: What the text is: the content itself, or base64 of it for a binary file.
         """
         return self._pyro.write_workspace_file(
             self.workspace_id,
             path,
             text=text,
+            encoding=encoding,
         )
 
     def apply_patch(
@@ -1502,7 +1519,7 @@ class WorkspaceMethods:
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+            max_entries: How many entries to show; all, or for a model as many as fit into 32
                 KiB.
             skip: How many entries to leave out first.
         """
@@ -1520,6 +1537,7 @@ class WorkspaceMethods:
         *,
         max_bytes: int = 65536,
         offset: int = 0,
+        encoding: Literal["utf-8", "base64"] | None = None,
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 
@@ -1530,12 +1548,14 @@ class WorkspaceMethods:
             path: A path in the guest, relative ones below `/workspace`.
             max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
             offset: Where to begin, in bytes.
+            encoding: How `content` is given: as text, or in base64 for a binary file.
         """
         return self._pyro.read_workspace_disk(
             self.workspace_id,
             path,
             max_bytes=max_bytes,
             offset=offset,
+            encoding=encoding,
         )
 
     def create_snapshot(

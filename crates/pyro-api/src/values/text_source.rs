@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 macro_rules! text_source {
     ($(#[$doc:meta])* $type:ident, $flag:literal, $file_flag:literal, $what:literal,
-     $file_what:literal) => {
+     $file_what:literal, $schema:tt) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
         #[serde(from = "String")]
@@ -34,7 +34,7 @@ macro_rules! text_source {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string" })
+                json_schema!($schema)
             }
         }
 
@@ -95,9 +95,12 @@ macro_rules! text_source {
 
 text_source! {
     /// The new content of a file.
-    FileText, "text", "text-file", "text", "content, be it text or not"
+    FileText, "text", "text-file", "text", "content, be it text or not",
+    // For doors whose callers have bytes at hand.
+    { "type": "string", "contentMediaType": "application/octet-stream" }
 }
 text_source! {
     /// A unified diff.
-    PatchText, "patch", "patch-file", "patch", "patch"
+    PatchText, "patch", "patch-file", "patch", "patch",
+    { "type": "string" }
 }
