@@ -591,7 +591,7 @@ class AsyncMethods:
         offset: int = 0,
         start_line: int | None = None,
         line_count: int | None = None,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileContent:
         """Read a file of a workspace.
 
@@ -626,7 +626,7 @@ class AsyncMethods:
         path: str,
         *,
         text: str | bytes,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
@@ -733,7 +733,7 @@ class AsyncMethods:
         *,
         max_bytes: int = 65536,
         offset: int = 0,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 
@@ -1416,7 +1416,7 @@ class AsyncWorkspaceMethods:
         offset: int = 0,
         start_line: int | None = None,
         line_count: int | None = None,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileContent:
         """Read a file of a workspace.
 
@@ -1447,7 +1447,7 @@ class AsyncWorkspaceMethods:
         path: str,
         *,
         text: str | bytes,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
@@ -1538,7 +1538,7 @@ class AsyncWorkspaceMethods:
         *,
         max_bytes: int = 65536,
         offset: int = 0,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 

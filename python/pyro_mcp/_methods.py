@@ -591,7 +591,7 @@ class Methods:
         offset: int = 0,
         start_line: int | None = None,
         line_count: int | None = None,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileContent:
         """Read a file of a workspace.
 
@@ -626,7 +626,7 @@ class Methods:
         path: str,
         *,
         text: str | bytes,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
@@ -733,7 +733,7 @@ class Methods:
         *,
         max_bytes: int = 65536,
         offset: int = 0,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 
@@ -1415,7 +1415,7 @@ class WorkspaceMethods:
         offset: int = 0,
         start_line: int | None = None,
         line_count: int | None = None,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileContent:
         """Read a file of a workspace.
 
@@ -1446,7 +1446,7 @@ class WorkspaceMethods:
         path: str,
         *,
         text: str | bytes,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
@@ -1537,7 +1537,7 @@ class WorkspaceMethods:
         *,
         max_bytes: int = 65536,
         offset: int = 0,
-        encoding: Literal["utf-8", "base64"] | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 

@@ -95,7 +95,7 @@ impl Trees {
                 let (from, name) = self.new.enter_around(path, Missing::Fail)?;
                 let new = open(from, name, OFlag::O_RDONLY)
                     .map_err(|error| not_moved("read", path, error))?;
-                let Some(file) = self.to_write(path, *inode, *ctime_ns)? else {
+                let Some(file) = self.open_unchanged(path, *inode, *ctime_ns)? else {
                     return Err(changed(path));
                 };
                 self.written.insert(*number);
@@ -106,7 +106,7 @@ impl Trees {
     }
 
     /// The file at a path, if it is this inode and nobody has changed it since.
-    fn to_write(
+    fn open_unchanged(
         &mut self,
         path: &[u8],
         inode: u64,
@@ -233,7 +233,7 @@ impl Trees {
             } => {
                 if !self.written.contains(number)
                     || !is_at(&mut self.workspace, path, *inode)?
-                    || self.to_write(path, *inode, *ctime_ns)?.is_some()
+                    || self.open_unchanged(path, *inode, *ctime_ns)?.is_some()
                 {
                     return Ok(());
                 }
