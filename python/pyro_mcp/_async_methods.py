@@ -630,8 +630,8 @@ class AsyncMethods:
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
-        Makes missing folders. A file that is there keeps its permissions, owner and links, and
-        is changed in one step. To change a part of a file use `workspace_patch_apply`.
+        Makes missing folders. A file that is there keeps its permissions, owner and hard links.
+        To change a part of a file use `workspace_patch_apply`.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
@@ -1451,8 +1451,8 @@ class AsyncWorkspaceMethods:
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
-        Makes missing folders. A file that is there keeps its permissions, owner and links, and
-        is changed in one step. To change a part of a file use `workspace_patch_apply`.
+        Makes missing folders. A file that is there keeps its permissions, owner and hard links.
+        To change a part of a file use `workspace_patch_apply`.
 
         Args:
             path: A path below `/workspace`; a link is followed as long as it stays there.

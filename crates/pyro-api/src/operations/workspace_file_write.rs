@@ -6,8 +6,8 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 
 /// Write a whole file in a workspace
 ///
-/// Makes missing folders. A file that is there keeps its permissions, owner and links, and is
-/// changed in one step. To change a part of a file use `workspace_patch_apply`.
+/// Makes missing folders. A file that is there keeps its permissions, owner and hard links. To
+/// change a part of a file use `workspace_patch_apply`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceFileWrite {
