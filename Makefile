@@ -5,7 +5,7 @@ RELEASE := target/$(TRIPLE)/release
 PREFIX  ?= $(HOME)/.local
 STORIES := repro-fix-loop cold-start-validation parallel-workspaces untrusted-inspection review-eval
 
-.PHONY: run test test-fast fuzz lint build wheel setup pull pull-build generate cast bench install ci clean \
+.PHONY: run test test-fast fuzz lint build wheel setup pull pull-build generate cast bench install uninstall ci clean \
         $(STORIES:%=smoke-%) smoke-use-cases
 
 run: build                ## run `git --version` in a fresh Debian VM
@@ -61,6 +61,9 @@ install: build            ## install `pyro` into PREFIX (~/.local)
 	install -d "$(PREFIX)/bin"
 	install -m 755 $(RELEASE)/pyro $(RELEASE)/pyro-agent "$(PREFIX)/bin"
 	@command -v pyro >/dev/null || echo 'Add it to your PATH:  export PATH="$(PREFIX)/bin:$$PATH"'
+
+uninstall:                ## remove what `make install` put there; docs/install.md has the rest
+	rm -f "$(PREFIX)/bin/pyro" "$(PREFIX)/bin/pyro-agent"
 
 ci: lint test             ## what CI runs
 

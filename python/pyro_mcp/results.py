@@ -93,7 +93,7 @@ class DiskContent(TypedDict):
     # Of the whole file.
     size_bytes: int
     max_bytes: int
-    # What is not UTF-8 is replaced.
+    # As text: what is not UTF-8 is replaced.
     content: str
     # Whether there is more behind what is shown.
     truncated: bool
@@ -101,7 +101,7 @@ class DiskContent(TypedDict):
     offset: int
     # Where to go on reading.
     next_offset: int
-    content_encoding: Literal["utf-8", "utf-8-replaced"]
+    content_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
 
 
 class DiskExported(TypedDict):
@@ -205,8 +205,8 @@ class ExecResult(TypedDict):
     # Whether the middle of the text was left out.
     stdout_truncated: bool
     stderr_truncated: bool
-    stdout_encoding: Literal["utf-8", "utf-8-replaced"]
-    stderr_encoding: Literal["utf-8", "utf-8-replaced"]
+    stdout_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
+    stderr_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     # `kvm`, `tcg` (emulation), or `none` (host process).
     accelerator: str
     # Why this accelerator was taken.
@@ -244,7 +244,7 @@ class FileContent(TypedDict):
     # Of the whole file.
     size_bytes: int
     max_bytes: int
-    # Empty when the file is binary; else what is not UTF-8 is replaced.
+    # As text: empty when the file is binary; else what is not UTF-8 is replaced.
     content: str
     # Whether there is more behind what is shown.
     truncated: bool
@@ -257,7 +257,7 @@ class FileContent(TypedDict):
     start_line: int | None
     # Whether there are NUL bytes in what was read.
     binary: bool
-    content_encoding: Literal["utf-8", "utf-8-replaced"]
+    content_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     # Permission bits in octal.
     mode: str
     # Whether this call had to start the VM first.
@@ -500,7 +500,12 @@ class Reaped(TypedDict):
     count: int
 
 
-class Reset(TypedDict):
+class _ResetSometimes(TypedDict, total=False):
+    # What the caller should know about what was just done.
+    notes: list[str]
+
+
+class Reset(_ResetSometimes):
     """A workspace."""
 
     # Twelve lower-case hex digits.
@@ -1087,8 +1092,8 @@ class WorkspaceExecResult(TypedDict):
     # Whether the middle of the text was left out; `workspace_logs` has it.
     stdout_truncated: bool
     stderr_truncated: bool
-    stdout_encoding: Literal["utf-8", "utf-8-replaced"]
-    stderr_encoding: Literal["utf-8", "utf-8-replaced"]
+    stdout_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
+    stderr_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     # Whether this call had to start the VM first.
     workspace_started: bool
     # Whether the command still runs.
@@ -1130,7 +1135,12 @@ class WorkspaceListedWorkspaces(TypedDict):
     running_service_count: int
 
 
-class WorkspaceRecord(TypedDict):
+class _WorkspaceRecordSometimes(TypedDict, total=False):
+    # What the caller should know about what was just done.
+    notes: list[str]
+
+
+class WorkspaceRecord(_WorkspaceRecordSometimes):
     """A workspace."""
 
     # Twelve lower-case hex digits.

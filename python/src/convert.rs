@@ -1,5 +1,7 @@
 //! Python's values from and to those of the contract.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -11,6 +13,10 @@ use pyro_api::{Error, ErrorCode};
 use pythonize::pythonize;
 use serde_json::{Map, Number, Value};
 
+/// The argument that says how bytes travel as text, and what it says then.
+const ENCODING: &str = "encoding";
+const BASE64: &str = "base64";
+
 /// Lists and dictionaries in each other that are taken; one may also hold itself.
 const DEEPEST: usize = 16;
 
@@ -20,6 +26,7 @@ pub(crate) fn arguments(
     declared: Option<&Arguments>,
 ) -> PyResult<Map<String, Value>> {
     let mut arguments = Map::new();
+    let mut in_bytes = None;
     for (name, value) in given {
         let name: String = name.extract().map_err(|_| {
             let py = name.py();
@@ -31,11 +38,30 @@ pub(crate) fn arguments(
         if !value.is_none() {
             let declared = declared.and_then(|declared| declared.place(&name).ok());
             let place = declared.unwrap_or_else(|| Place::undeclared(&name));
+            if place.takes_bytes() && is_bytes(&value) {
+                in_bytes = Some((name, value.extract::<Vec<u8>>()?));
+                continue;
+            }
             let value = argument(&place, &value, DEEPEST)?;
             arguments.insert(name, value);
         }
     }
+    if let Some((name, bytes)) = in_bytes {
+        // What `base64.b64encode` returns is bytes as well.
+        let text = match arguments.get(ENCODING) {
+            Some(Value::String(given)) if given == BASE64 => {
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            _ => BASE64_STANDARD.encode(bytes),
+        };
+        arguments.insert(name, text.into());
+        arguments.insert(ENCODING.to_owned(), BASE64.into());
+    }
     Ok(arguments)
+}
+
+fn is_bytes(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
 }
 
 fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyResult<Value> {
@@ -83,7 +109,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyRes
             .map(Value::Number)
             .ok_or_else(|| refused(&real.value().to_string()));
     }
-    if value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>() {
+    if is_bytes(value) {
         let error = place.refuse("bytes");
         return Err(raised(
             py,

@@ -1,5 +1,6 @@
 """Calls: results, errors, output as it comes, many threads, Ctrl-C."""
 
+import base64
 import math
 import pickle
 import signal
@@ -43,6 +44,16 @@ def test_a_workspace_from_its_seed_to_its_export(world, pyro, tmp_path):
     assert pyro.exec_workspace("fix", command="python3 main.py")["stdout"] == "one\n"
     pyro.write_workspace_file(workspace_id, "main.py", text="print('two')\n")
     assert pyro.read_workspace_file(workspace_id, "main.py")["content"] == "print('two')\n"
+    for content in (b"a\0\xff", bytearray(b"a\0\xff")):
+        assert pyro.write_workspace_file(workspace_id, "bytes", text=content)["size_bytes"] == 3
+    read = pyro.read_workspace_file(workspace_id, "bytes", encoding="base64")
+    assert base64.b64decode(read["content"]) == b"a\0\xff"
+    encoded = base64.b64encode(b"encoded")
+    pyro.write_workspace_file(workspace_id, "bytes", text=encoded, encoding="base64")
+    assert pyro.read_workspace_file(workspace_id, "bytes")["content"] == "encoded"
+    with pytest.raises(errors.InvalidArgumentError, match="path must be text, not bytes"):
+        pyro.write_workspace_file(workspace_id, b"bytes", text="x")
+    pyro.exec_workspace("fix", command="rm bytes")
     assert "+print('two')" in pyro.diff_workspace(workspace_id)["patch"]
     pyro.export_workspace(workspace_id, "main.py", output_path=tmp_path / "out.py")
     assert (tmp_path / "out.py").read_text() == "print('two')\n"

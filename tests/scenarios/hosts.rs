@@ -1,11 +1,13 @@
 //! `pyro host`, and what a host does with the entry.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use pyro_tests::tree::look;
 use pyro_tests::world::{finish, pyro};
 use pyro_tests::{Backend, World};
 use serde_json::{Value, json};
@@ -18,6 +20,8 @@ crate::stories! { [process]:
     nothing_is_written_when_nothing_may_be,
     a_project_has_an_entry_of_its_own,
     a_program_of_a_project_is_not_started,
+    what_was_connected_can_be_taken_out_without_a_trace,
+    what_is_taken_out_is_said_and_the_rest_stays,
 }
 
 crate::stories! { [process, vm]: a_bare_environment_is_enough }
@@ -315,4 +319,112 @@ fn a_bare_environment_is_enough(world: &World) {
     assert_eq!(answer(3)["result"]["structuredContent"]["stdout"], "here\n");
     drop(input);
     assert!(server.wait().unwrap().success());
+}
+
+/// All that is in a folder, with what the files say.
+fn everything(folder: &Path) -> Vec<(OsString, u32, Vec<u8>)> {
+    let found = look(folder).into_iter();
+    found
+        .map(|(name, kept)| (name, kept.mode, kept.content))
+        .collect()
+}
+
+fn what_was_connected_can_be_taken_out_without_a_trace(world: &World) {
+    let home = Home::new(world);
+    // Some have a configuration before, some get one.
+    for (file, text) in [
+        (
+            ".codex/config.toml",
+            "# mine\nmodel = \"x\"\n\n[tui]\nb = 1\n",
+        ),
+        (".claude.json", "{\n  \"theme\": \"dark\"\n}\n"),
+        (
+            ".config/opencode/opencode.jsonc",
+            "// mine\n{\n  \"a\": 1,\n}\n",
+        ),
+    ] {
+        let file = home.home.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    fs::create_dir_all(home.home.join(".config/Code/User/snippets")).unwrap();
+    let before = everything(&home.home);
+    let nothing = home.done(&["disconnect", "--all", "--purge"]);
+    assert_eq!(nothing["removed"], json!([]), "{nothing}");
+    let hosts = || {
+        EXAMPLES
+            .iter()
+            .map(|(host, _)| *host)
+            .filter(|host| *host != "generic")
+    };
+    for host in hosts() {
+        home.done(&["connect", host]);
+        home.done(&["connect", host, "--profile", "vm-run", "--name", "another"]);
+    }
+    let would = home.done(&["disconnect", "--all", "--purge", "--dry-run"]);
+    let done = home.done(&["disconnect", "--all", "--purge"]);
+    for told in [&would, &done] {
+        let removed = told["removed"].as_array().unwrap();
+        assert_eq!(removed.len(), hosts().count(), "{told}");
+        assert!(
+            removed
+                .iter()
+                .all(|one| one["names"] == json!(["pyro", "another"])),
+            "{told}"
+        );
+    }
+    assert_eq!(everything(&home.home), before);
+    // Twice is as good as once.
+    assert_eq!(home.done(&["disconnect", "--all"])["removed"], json!([]));
+}
+
+fn what_is_taken_out_is_said_and_the_rest_stays(world: &World) {
+    let home = Home::new(world);
+    let file = home.home.join(".claude.json");
+    let other = "{\"mcpServers\": {\"pyro\": {\"command\": \"uvx\", \"args\": []}}}\n";
+    fs::write(&file, other).unwrap();
+    // Of that name, but somebody else's.
+    let kept = home.done(&["disconnect", "claude-code"]);
+    assert!(
+        kept["notes"][0].as_str().unwrap().contains("starts `uvx`"),
+        "{kept}"
+    );
+    let refused = home.refused(&["disconnect", "claude-code", "--name", "pyro"]);
+    assert_eq!(refused["code"], "conflict");
+    home.done(&["connect", "claude-code", "--name", "vm"]);
+    home.done(&["connect", "claude-code", "--name", "vm2"]);
+    home.done(&["disconnect", "claude-code", "--name", "vm2"]);
+    let said = finish(&mut home.host(&["disconnect", "claude-code"]));
+    assert_eq!(said.code(), 0, "{said:?}");
+    for words in [
+        "Removed the entry from",
+        ".claude.json",
+        "\"vm\"",
+        "Name: vm",
+        "Backup:",
+    ] {
+        assert!(said.out().contains(words), "{words}: {said:?}");
+    }
+    assert!(said.err().contains("--purge"), "{said:?}");
+    let left: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(left, serde_json::from_str::<Value>(other).unwrap());
+    assert!(home.home.join(".claude.json.pyro-backup").exists());
+    home.done(&["disconnect", "claude-code", "--purge"]);
+    assert!(!home.home.join(".claude.json.pyro-backup").exists());
+    // One file that cannot be understood keeps no other from it.
+    fs::write(&file, "{").unwrap();
+    assert_eq!(
+        home.refused(&["disconnect", "claude-code"])["code"],
+        "bad_host_config"
+    );
+    home.done(&["connect", "codex"]);
+    let (done, code) = home.document(&["disconnect", "--all"]);
+    assert_eq!(code, 1, "{done}");
+    assert_eq!(done["removed"][0]["host"], "codex", "{done}");
+    assert!(
+        done["failed"][0].as_str().unwrap().contains(".claude.json"),
+        "{done}"
+    );
+    let usage = finish(&mut home.host(&["disconnect"]));
+    assert_eq!(usage.code(), 2, "{usage:?}");
 }

@@ -17,6 +17,7 @@ mod network;
 mod no_qemu;
 mod one_command;
 mod seat;
+mod removal;
 mod standby;
 mod timings;
 mod workspaces;

@@ -21,6 +21,7 @@ use crate::agent::{Agent, Place};
 use crate::clock::Laps;
 use crate::group::Group;
 use crate::reaper::Exit;
+use crate::shell_words;
 use crate::spawn::{Beginning, Program, SpawnError};
 
 pub(crate) const WORKSPACE: &str = "/workspace";
@@ -50,8 +51,9 @@ pub(crate) enum StartError {
     Refused { message: String },
     #[error("the folder {cwd} cannot be entered: {source}")]
     Folder { cwd: String, source: io::Error },
-    #[error("{name}: command not found")]
-    NotFound { name: String },
+    /// With what to do about it, on a line of its own.
+    #[error("{name}: command not found{hint}")]
+    NotFound { name: String, hint: String },
     #[error("{name}: cannot be executed: {source}")]
     NotExecutable { name: String, source: io::Error },
     #[error("cannot start a process: {source}")]
@@ -141,7 +143,11 @@ pub(crate) fn start<'a>(
             if let Some(inside) = inside {
                 agent.groups.clear_away(inside.into_path());
             }
-            return Err(why_not(&words[0], error));
+            let mut error = why_not(&words[0], error);
+            if let StartError::NotFound { hint, .. } = &mut error {
+                *hint = shell_words::hint(&words);
+            }
+            return Err(error);
         }
     };
     // No await since the process was started, see `Reaper`.
@@ -293,7 +299,10 @@ pub(crate) fn why_not(program: &OsStr, error: SpawnError) -> StartError {
         }
     };
     match errno {
-        Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound { name },
+        Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound {
+            name,
+            hint: String::new(),
+        },
         Errno::E2BIG => StartError::refused(
             "arguments and variables together are larger than the kernel allows",
         ),

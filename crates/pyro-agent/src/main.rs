@@ -44,6 +44,7 @@ mod secrets;
 mod serve;
 mod services;
 mod setup;
+mod shell_words;
 mod shells;
 mod shutdown;
 mod spawn;

@@ -120,6 +120,11 @@ impl<'s> Place<'s> {
         &self.name
     }
 
+    /// Whether bytes may be given here, in base64 when `encoding` says so.
+    pub fn takes_bytes(&self) -> bool {
+        self.wanted.get("contentMediaType").is_some()
+    }
+
     /// An entry of this list.
     pub fn item(&self, index: usize) -> Place<'s> {
         self.part(format!("{}[{index}]", self.name), self.wanted.get("items"))

@@ -75,6 +75,14 @@ pub fn moment(seconds: f64) -> String {
     )
 }
 
+/// A moment that may never come, for which results hold 0.
+pub fn moment_or_never(seconds: f64) -> String {
+    match seconds > 0.0 {
+        true => moment(seconds),
+        false => "never".to_owned(),
+    }
+}
+
 /// A name for one line of a terminal, which must not act on it.
 pub fn plain(name: &str) -> Cow<'_, str> {
     escaped(name, char::is_control)
@@ -109,6 +117,8 @@ mod tests {
     fn moments_are_told_as_a_calendar_does() {
         assert_eq!(moment(1_795_609_979.9), "2026-11-25T12:32:59Z");
         assert_eq!(moment(f64::MAX), f64::MAX.to_string());
+        assert_eq!(moment_or_never(1.0), "1970-01-01T00:00:01Z");
+        assert_eq!(moment_or_never(0.0), "never");
     }
 
     #[test]

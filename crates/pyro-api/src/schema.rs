@@ -133,6 +133,7 @@ fn shrink(schema: &mut Value, words: Words) {
     map.shift_remove("title");
     if words != Words::KeepBounds {
         map.shift_remove("format");
+        map.shift_remove("contentMediaType");
     }
     match words {
         Words::Drop => {

@@ -17,6 +17,7 @@ use crate::run::{fail, not_written};
 const GROUP: &str = "host";
 const CONNECT: &str = "connect";
 const PRINT_CONFIG: &str = "print-config";
+const DISCONNECT: &str = "disconnect";
 const DOCTOR: &str = "doctor";
 const REPAIR: &str = "repair";
 
@@ -29,6 +30,8 @@ const COMMAND: &str = "command";
 const ENV: &str = "env";
 const REPLACE: &str = "replace";
 const DRY_RUN: &str = "dry-run";
+const ALL: &str = "all";
+const PURGE: &str = "purge";
 const MOVE_ASIDE: &str = "move-aside";
 const JSON: &str = "json";
 
@@ -47,6 +50,29 @@ pub(crate) fn command() -> Command {
             .args(change()),
         )
         .subcommand(verb(PRINT_CONFIG, "Print pyro's entry for a host, to be pasted").args(entry()))
+        .subcommand(
+            verb(
+                DISCONNECT,
+                "Remove what starts pyro from the configuration of a host, or of all",
+            )
+            .mut_arg(HOST, |host| {
+                host.required(false)
+                    .required_unless_present(ALL)
+                    .help("The program that starts pyro")
+            })
+            .mut_arg(NAME, |name| {
+                name.help("Only the entry of this name [default: each that starts pyro]")
+            })
+            .mut_arg(CONFIG, |config| config.conflicts_with(ALL))
+            .args([
+                switch(ALL, "Of every host that pyro knows").conflicts_with(HOST),
+                switch(
+                    PURGE,
+                    "Also remove the copies of configurations that pyro has kept, and keep none",
+                ),
+                switch(DRY_RUN, "Say what would be done, and do nothing"),
+            ]),
+        )
         .subcommand(verb(
             DOCTOR,
             "Check that a host's entry is there, starts, and offers its tools",
@@ -145,11 +171,20 @@ pub(crate) fn run(matches: &ArgMatches) -> Option<ExitCode> {
         return None;
     };
     let (verb, matches) = below.subcommand()?;
-    let host = pyro_hosts::find(matches.get_one::<String>(HOST)?)?;
+    let host = matches
+        .get_one::<String>(HOST)
+        .and_then(|host| pyro_hosts::find(host));
     let json = matches.get_flag(JSON);
     let done = Surroundings::of_process().and_then(|around| {
         let wish = wish(matches);
-        carry_out(verb, host, &wish, matches, &around)
+        match host {
+            Some(host) => carry_out(verb, host, &wish, matches, &around),
+            // One verb takes none, and then it takes them all.
+            None => {
+                let purge = matches.get_flag(PURGE);
+                pyro_hosts::disconnect_all(&wish, purge, &around).map(|done| Answer::of(&done))
+            }
+        }
     });
     Some(match done {
         Ok(answer) => show(&answer, json),
@@ -185,6 +220,10 @@ fn carry_out(
     Ok(match verb {
         CONNECT => Answer::of(&pyro_hosts::connect(host, wish, around)?),
         PRINT_CONFIG => Answer::of(&pyro_hosts::print_config(host, wish, around)?),
+        DISCONNECT => {
+            let purge = matches.get_flag(PURGE);
+            Answer::of(&pyro_hosts::disconnect(host, wish, purge, around)?)
+        }
         REPAIR => {
             let aside = matches.get_flag(MOVE_ASIDE);
             Answer::of(&pyro_hosts::repair(host, wish, aside, around)?)

@@ -12,8 +12,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pyro_api::report::tame;
 use pyro_api::{Event, EventSink, Gone, Stream};
 
-/// How often a plain progress line may appear when its words stay the same.
+/// How often a plain progress line may appear when it is about the same.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// How much more must be done for one before that.
+const PLAIN_PART: f32 = 0.1;
 
 pub(crate) struct Terminal {
     /// In JSON mode standard output belongs to the document, and nothing else is said.
@@ -28,8 +31,41 @@ struct State {
     unfinished: bool,
     /// Why output could not be written, when it was not that its reader had gone.
     failure: Option<io::Error>,
-    last: String,
-    said: Option<Instant>,
+    pace: Pace,
+}
+
+/// When the next plain line of progress is worth one: where no terminal takes the last one away,
+/// each stays.
+#[derive(Default)]
+struct Pace {
+    /// What the last line was about, how far that was, and when it was said.
+    last: Option<(String, f32, Instant)>,
+}
+
+impl Pace {
+    /// Something new that has begun, another tenth of it, or a while later.
+    fn is_due(&mut self, message: &str, fraction: Option<f32>, now: Instant) -> bool {
+        let subject = subject(message);
+        let fraction = fraction.unwrap_or_default();
+        let due = self.last.as_ref().is_none_or(|(last, done, said)| {
+            *last != subject
+                || fraction - done >= PLAIN_PART
+                || now.saturating_duration_since(*said) >= PLAIN_EVERY
+        });
+        if due {
+            self.last = Some((subject, fraction, now));
+        }
+        due
+    }
+}
+
+/// What a message is about: its words, without the numbers that go up in it.
+fn subject(message: &str) -> String {
+    message
+        .split_whitespace()
+        .filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 impl Terminal {
@@ -95,14 +131,12 @@ impl State {
             bar.set_message(message);
             return;
         }
-        let due = self.said.is_none_or(|said| said.elapsed() >= PLAIN_EVERY);
-        if self.last != message || due {
+        let now = Instant::now();
+        if self.pace.is_due(&message, fraction, now) {
             let percent = fraction.map_or_else(String::new, |fraction| {
                 format!(" {:.0} %", fraction.clamp(0.0, 1.0) * 100.0)
             });
             say(&format!("[progress]{percent} {message}"));
-            self.last = message;
-            self.said = Some(Instant::now());
         }
     }
 
@@ -159,4 +193,38 @@ fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
 /// A line for whoever reads standard error; nobody has to.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", tame(line));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_lines_come_by_tenths_and_after_a_while() {
+        let begin = Instant::now();
+        let mut pace = Pace::default();
+        let mut said = Vec::new();
+        // Four times a second for a minute and a half: a fraction that grows, then none.
+        for tick in 0..360_u32 {
+            let now = begin + Duration::from_millis(250) * tick;
+            let (message, fraction) = match tick {
+                0..200 => (
+                    format!("copying in {tick} entries, 3 MiB"),
+                    Some(tick as f32 / 200.0),
+                ),
+                _ => (format!("copying out {tick} entries"), None),
+            };
+            if pace.is_due(&message, fraction, now) {
+                said.push(message);
+            }
+        }
+        let (counted, other): (Vec<_>, Vec<_>) = said
+            .into_iter()
+            .partition(|message| message.contains(" in "));
+        assert_eq!(counted.len(), 10, "{counted:?}");
+        assert_eq!(other.len(), 4, "{other:?}");
+        assert!(pace.is_due("debian:12: hashing", Some(0.9), begin));
+        assert!(!pace.is_due("debian:12: hashing", Some(0.9), begin));
+        assert!(pace.is_due("debian:12: writing", Some(0.9), begin));
+    }
 }

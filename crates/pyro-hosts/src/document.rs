@@ -106,6 +106,30 @@ impl Document {
         }
     }
 
+    /// What the servers are called.
+    pub(crate) fn names(&self, servers: &'static [&'static str]) -> Result<Vec<String>, Fault> {
+        match self {
+            Self::Json(json) => json.names(servers),
+            Self::Toml(toml) => toml.names(servers),
+        }
+    }
+
+    /// Takes the entry out, and the table of servers when it held no other.
+    pub(crate) fn remove(&mut self, spot: Spot<'_>) -> Result<(), Fault> {
+        match self {
+            Self::Json(json) => json.remove(spot),
+            Self::Toml(toml) => toml.remove(spot),
+        }
+    }
+
+    /// Whether it says nothing, not even to people.
+    pub(crate) fn is_void(&self) -> bool {
+        match self {
+            Self::Json(json) => json.is_void(),
+            Self::Toml(toml) => toml.text().trim().is_empty(),
+        }
+    }
+
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Json(json) => json.text(),

@@ -35,6 +35,12 @@ pub enum HostError {
         name: String,
         starts: String,
     },
+    #[error("{} has an entry called `{name}` that is not pyro's", .file.display())]
+    NotToRemove {
+        file: PathBuf,
+        name: String,
+        starts: String,
+    },
     #[error("{} changed while pyro was editing it", .file.display())]
     Changed { file: PathBuf },
     #[error("{} is not changed", .file.display())]
@@ -87,6 +93,9 @@ impl From<HostError> for Error {
             HostError::NotPyros { ref starts, .. } => Self::new(ErrorCode::Conflict, words)
                 .because(format!("it starts `{starts}`"))
                 .hint("Choose another name with `--name`, or give `--replace` to overwrite it"),
+            HostError::NotToRemove { ref starts, .. } => Self::new(ErrorCode::Conflict, words)
+                .because(format!("it starts `{starts}`"))
+                .hint("Take it out in an editor if it is to go"),
             HostError::ReadOnly { ref file } => Self::new(ErrorCode::HostIo, words)
                 .because("it is read-only")
                 .hint(format!(

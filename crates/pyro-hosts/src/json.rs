@@ -127,6 +127,66 @@ impl Json {
         Ok(())
     }
 
+    pub(crate) fn names(&self, servers: &'static [&'static str]) -> Result<Vec<String>, Fault> {
+        let Some(table) = self.servers(servers)? else {
+            return Ok(Vec::new());
+        };
+        let mut names: Vec<String> = Vec::new();
+        for name in table
+            .properties()
+            .iter()
+            .filter_map(CstObjectProp::decoded_name)
+        {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn servers(&self, servers: &'static [&'static str]) -> Result<Option<CstObject>, Fault> {
+        let spot = Spot { servers, name: "" };
+        let Some(mut object) = self.top()? else {
+            return Ok(None);
+        };
+        for (depth, key) in servers.iter().copied().enumerate() {
+            match below(&object, key, || spot.words(depth + 1))? {
+                Some(found) => object = found,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(object))
+    }
+
+    pub(crate) fn remove(&mut self, spot: Spot<'_>) -> Result<(), Fault> {
+        let Some(table) = self.servers(spot.servers)? else {
+            return Ok(());
+        };
+        // All of that name, or an earlier one would count from now on.
+        while let Some(property) = last(&table, spot.name) {
+            property.remove();
+        }
+        let (Some(top), [key]) = (self.top()?, spot.servers) else {
+            return Ok(());
+        };
+        if is_bare(&table)
+            && let Some(property) = last(&top, key)
+        {
+            property.remove();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is in it, and nothing around it.
+    pub(crate) fn is_void(&self) -> bool {
+        let around = self.root.children();
+        let nothing = match self.root.value() {
+            None => true,
+            Some(value) => value.as_object().is_some_and(|top| is_bare(&top)),
+        };
+        nothing && !around.iter().any(CstNode::is_comment)
+    }
+
     pub(crate) fn text(&self) -> String {
         let mut text = self.root.to_string();
         if self.was_empty && !text.ends_with('\n') {
@@ -137,6 +197,11 @@ impl Json {
         }
         text
     }
+}
+
+/// Whether a table holds neither values nor comments.
+fn is_bare(table: &CstObject) -> bool {
+    table.properties().is_empty() && !table.children().iter().any(CstNode::is_comment)
 }
 
 /// Where the first comment outside of the value is: the parser looks for them inside only.
@@ -340,6 +405,50 @@ mod tests {
         assert_eq!(after(&changed, Format::Jsonc, &fields).unwrap(), changed);
     }
 
+    fn without(text: &str, format: Format) -> Json {
+        let mut json = Json::parse(text, format).unwrap();
+        json.remove(SPOT).unwrap();
+        assert_eq!(json.fields(SPOT), Ok(None));
+        json
+    }
+
+    #[test]
+    fn what_was_added_goes_and_leaves_nothing() {
+        for text in [
+            "{\n  \"a\": 1\n}\n",
+            "{\n  \"mcpServers\": {\n    \"b\": {}\n  }\n}",
+            "// mine\n{\n\t\"zeta\": 1, // last\n\t\"mcpServers\": {\n\t\t/* two */ \"other\": { \"command\": \
+             \"x\" },\n\t},\n\t\"alpha\": [ 1,2 ],\n}\n",
+            "\u{feff}{\r\n  \"a\": 1\r\n}\r\n",
+        ] {
+            let added = after(text, Format::Jsonc, &entry()).unwrap();
+            let json = without(&added, Format::Jsonc);
+            assert_eq!(json.text(), text);
+            assert!(!json.is_void());
+        }
+        for nothing in ["", "{}", "{\"mcpServers\": {}}", "{\n}\n"] {
+            let added = after(nothing, Format::Json, &entry()).unwrap();
+            let json = without(&added, Format::Json);
+            assert!(json.is_void(), "{}", json.text());
+        }
+    }
+
+    #[test]
+    fn an_entry_goes_with_all_of_its_name_and_comments_stay() {
+        let text = "{\n  \"mcpServers\": {\n    // first\n    \"pyro\": { \"command\": \"x\" },\n    \
+                    // second\n    \"b\": {}, // beside\n    \"pyro\": {}\n  }\n}\n";
+        let left = without(text, Format::Jsonc).text();
+        for stays in ["// first", "// second", "\"b\": {}", "// beside"] {
+            assert!(left.contains(stays), "{left}");
+        }
+        assert!(!left.contains("pyro"), "{left}");
+        let text =
+            "{\n  // servers\n  \"mcpServers\": {\n    \"pyro\": {}\n    // none yet\n  }\n}\n";
+        let json = without(text, Format::Jsonc);
+        assert!(json.text().contains("// none yet"), "{}", json.text());
+        assert!(!json.is_void());
+    }
+
     #[test]
     fn line_ends_and_the_mark_of_an_editor_stay() {
         let changed = after("\u{feff}{\r\n  \"a\": 1\r\n}\r\n", Format::Json, &entry()).unwrap();
@@ -434,6 +543,24 @@ mod tests {
                 document["mcpServers"] = json!({});
             }
             prop_assert_eq!(after, document);
+        }
+
+        #[test]
+        fn whatever_else_is_there_stays_when_an_entry_goes(document in documents()) {
+            prop_assume!(document["mcpServers"].is_object());
+            let before = {
+                let mut before = document.clone();
+                before["mcpServers"].as_object_mut().unwrap().remove("pyro");
+                if before["mcpServers"] == json!({}) {
+                    before.as_object_mut().unwrap().remove("mcpServers");
+                }
+                before
+            };
+            let mut json = Json::parse(&document.to_string(), Format::Json).unwrap();
+            prop_assume!(json.set(SPOT, &entry()).is_ok());
+            json.remove(SPOT).unwrap();
+            let left: Value = serde_json::from_str(&json.text()).unwrap();
+            prop_assert_eq!(left, before);
         }
 
         #[test]

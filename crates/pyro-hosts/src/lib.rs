@@ -7,6 +7,7 @@
 //!
 //! connect: all of it    doctor: looks, and starts what the entry says (probe)
 //! print_config: no file    repair: doctor, then connect where that helps
+//! disconnect: the way back, in all files of a host or of all hosts
 //! ```
 //!
 //! It changes nothing but pyro's own entry, and inside of it only what starts the server: timeouts
@@ -21,6 +22,7 @@
 
 mod connect;
 mod difference;
+mod disconnect;
 mod doctor;
 mod document;
 mod entry;
@@ -37,6 +39,7 @@ mod toml;
 mod wish;
 
 pub use connect::{Connected, Outcome, connect};
+pub use disconnect::{Disconnected, Removed, disconnect, disconnect_all};
 pub use doctor::{Examination, doctor};
 pub use entry::{Entry, Field};
 pub use error::HostError;

@@ -103,6 +103,52 @@ pub(crate) fn of_scope(
     })
 }
 
+/// All files of a scope that are there; the one that would be written, when none is.
+pub(crate) fn all_of_scope(
+    host: &'static Host,
+    scope: Scope,
+    around: &Surroundings,
+) -> Result<Vec<Place>, HostError> {
+    let first = of_scope(host, scope, around)?;
+    let files = match (scope, &host.user) {
+        (Scope::User, Some(user)) => user.files,
+        _ => host.project,
+    };
+    // Which of them counts may have changed since pyro wrote to one.
+    let folder = match (scope, &host.user) {
+        (Scope::User, Some(user)) => user_folder(host, user.base, around)?,
+        _ => around.folder.clone(),
+    };
+    let there = files.iter().map(|name| folder.join(name));
+    let mut places: Vec<Place> = there
+        .filter(|file| file.exists() && *file != first.file)
+        .map(|file| Place {
+            file,
+            scope: Some(scope),
+        })
+        .collect();
+    places.insert(0, first);
+    Ok(places)
+}
+
+/// How many folders around a file are there for nothing else than this host.
+pub(crate) fn own_folders(host: &'static Host, place: &Place, around: &Surroundings) -> usize {
+    let parts = |path: &str| Path::new(path).components().count();
+    match (place.scope, &host.user) {
+        (Some(Scope::User), Some(user)) => match user.base {
+            Base::Home(below) | Base::Config(below) => parts(below),
+            // A folder that somebody chose may be there for more.
+            Base::Variable(name, _) if around.variable(name).is_some() => 0,
+            Base::Variable(_, below) => parts(below),
+        },
+        (Some(Scope::Project), _) => {
+            let below = place.file.strip_prefix(&around.folder);
+            below.map_or(0, |below| below.components().count().saturating_sub(1))
+        }
+        _ => 0,
+    }
+}
+
 /// A file that was named.
 pub(crate) fn named(file: &Path, around: &Surroundings) -> Place {
     Place {

@@ -10,6 +10,9 @@ use tempfile::NamedTempFile;
 use crate::error::HostError;
 use crate::place::{Place, Scope};
 
+/// What the name of a copy ends in.
+const BACKUP: &str = "pyro-backup";
+
 /// More copies than these are not made.
 const COPIES: u32 = 1000;
 
@@ -89,6 +92,56 @@ pub(crate) fn save(
     Ok(backup)
 }
 
+/// Removes a file that says nothing more.
+pub(crate) fn remove(place: &Place, before: &[u8]) -> Result<(), HostError> {
+    let fault = |source| HostError::Io {
+        file: place.file.clone(),
+        doing: "removed",
+        source,
+    };
+    let about = fs::metadata(&place.file).map_err(fault)?;
+    if about.mode() & 0o222 == 0 {
+        return Err(HostError::ReadOnly {
+            file: place.file.clone(),
+        });
+    }
+    if read(&place.file)?.as_deref() != Some(before) {
+        return Err(HostError::Changed {
+            file: place.file.clone(),
+        });
+    }
+    fs::remove_file(&place.file).map_err(fault)
+}
+
+/// Removes so many folders around a file, as far as they are empty.
+pub(crate) fn tidy_around(file: &Path, folders: usize) {
+    for folder in file.ancestors().skip(1).take(folders) {
+        // One with anything in it stays, and those around it.
+        if fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
+}
+
+/// The copies of a file that were kept beside it.
+pub(crate) fn backups(file: &Path) -> Vec<PathBuf> {
+    // Beside the file itself, where that is a link.
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    (1..=COPIES)
+        .map(|number| beside(&file, BACKUP, number))
+        .filter(|copy| copy.is_file())
+        .collect()
+}
+
+/// Removes a copy.
+pub(crate) fn forget(copy: &Path) -> Result<(), HostError> {
+    fs::remove_file(copy).map_err(|source| HostError::Io {
+        file: copy.to_owned(),
+        doing: "removed",
+        source,
+    })
+}
+
 /// Gives a file another name, which is returned.
 pub(crate) fn move_aside(file: &Path) -> Result<PathBuf, HostError> {
     let fault = |source| HostError::Io {
@@ -115,7 +168,7 @@ fn copy(file: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::
     let folder = file.parent().unwrap_or(Path::new("/"));
     let mut written = write(folder, bytes, mode, owner)?;
     for number in 1..=COPIES {
-        let backup = beside(file, "pyro-backup", number);
+        let backup = beside(file, BACKUP, number);
         match written.persist_noclobber(&backup) {
             Ok(_) => return Ok(backup),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
+use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
 
 use crate::document::{Fault, Spot, position};
 use crate::entry::{Field, Fields};
@@ -82,6 +82,79 @@ impl Toml {
         Ok(())
     }
 
+    pub(crate) fn names(&self, servers: &'static [&'static str]) -> Result<Vec<String>, Fault> {
+        let spot = Spot { servers, name: "" };
+        let mut table: &dyn TableLike = self.document.as_table();
+        for (depth, key) in servers.iter().copied().enumerate() {
+            let Some(item) = table.get(key) else {
+                return Ok(Vec::new());
+            };
+            table = item.as_table_like().ok_or_else(|| Fault::Misshapen {
+                at: spot.words(depth + 1),
+            })?;
+        }
+        Ok(table.iter().map(|(name, _)| name.to_owned()).collect())
+    }
+
+    pub(crate) fn remove(&mut self, spot: Spot<'_>) -> Result<(), Fault> {
+        if self.fields(spot)?.is_none() {
+            return Ok(());
+        }
+        let mut table: &mut dyn TableLike = self.document.as_table_mut();
+        for (depth, key) in spot.servers.iter().copied().enumerate() {
+            let below = table.get_mut(key).and_then(Item::as_table_like_mut);
+            table = below.ok_or_else(|| Fault::Misshapen {
+                at: spot.words(depth + 1),
+            })?;
+        }
+        let key = table.key(spot.name).map(|key| key.leaf_decor().clone());
+        let next = {
+            let mut behind = table.iter().skip_while(|(name, _)| *name != spot.name);
+            behind.nth(1).map(|(name, _)| name.to_owned())
+        };
+        // What stands above it may be about anything, and stays.
+        let gone = match table.remove(spot.name) {
+            Some(Item::Table(gone)) if !gone.is_dotted() => gone,
+            _ => {
+                let above = text_of(key.as_ref().and_then(Decor::prefix));
+                if !above.contains('#') {
+                    return Ok(());
+                }
+                if let Some(mut next) = next.and_then(|next| table.key_mut(&next)) {
+                    let own = text_of(next.leaf_decor().prefix());
+                    next.leaf_decor_mut().set_prefix(format!("{above}{own}"));
+                    return Ok(());
+                }
+                self.put_last(&above);
+                return Ok(());
+            }
+        };
+        // The line ends of another system come back with the whole text.
+        let above = text_of(gone.decor().prefix()).replace("\r\n", "\n");
+        let place = gone.position();
+        // One empty line was there for the entry.
+        let above = match above.strip_suffix('\n') {
+            Some(less) if less.is_empty() || less.ends_with('\n') => less.to_owned(),
+            _ => above,
+        };
+        if above.is_empty() {
+            return Ok(());
+        }
+        let document = self.document.as_table_mut();
+        let next = place.and_then(|place| next_head(document, place));
+        let given = next.is_some_and(|next| put_above(document, next, &above));
+        if !given {
+            self.put_last(&above);
+        }
+        Ok(())
+    }
+
+    fn put_last(&mut self, text: &str) {
+        let own = self.document.trailing().as_str().unwrap_or_default();
+        let all = format!("{text}{own}");
+        self.document.set_trailing(all);
+    }
+
     /// An entry that is known to be there.
     fn entry(&mut self, spot: Spot<'_>) -> Result<&mut dyn TableLike, Fault> {
         let mut table: &mut dyn TableLike = self.document.as_table_mut();
@@ -145,6 +218,49 @@ impl Toml {
             false => text,
         }
     }
+}
+
+/// What stands before something.
+fn text_of(decor: Option<&RawString>) -> String {
+    decor
+        .and_then(RawString::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Where the head of a table comes next behind a place in the document.
+fn next_head(table: &Table, place: isize) -> Option<isize> {
+    let heads = table.iter().flat_map(|(_, item)| match item {
+        Item::Table(below) => vec![head(below), next_head(below, place)],
+        Item::ArrayOfTables(several) => several
+            .iter()
+            .flat_map(|below| [head(below), next_head(below, place)])
+            .collect(),
+        _ => Vec::new(),
+    });
+    heads.flatten().filter(|at| *at > place).min()
+}
+
+/// Where the head of a table is, if it has one.
+fn head(table: &Table) -> Option<isize> {
+    let shown = !table.is_implicit() && !table.is_dotted();
+    table.position().filter(|_| shown)
+}
+
+/// Puts a text above the head at this place; says whether it is there.
+fn put_above(table: &mut Table, place: isize, text: &str) -> bool {
+    if head(table) == Some(place) {
+        let own = text_of(table.decor().prefix());
+        table.decor_mut().set_prefix(format!("{text}{own}"));
+        return true;
+    }
+    table.iter_mut().any(|(_, item)| match item {
+        Item::Table(below) => put_above(below, place, text),
+        Item::ArrayOfTables(several) => several
+            .iter_mut()
+            .any(|below| put_above(below, place, text)),
+        _ => false,
+    })
 }
 
 /// The comments to put before a table that comes last, as whole lines.
@@ -302,6 +418,58 @@ mod tests {
                 table.to_string()
             });
             assert_eq!(before, after, "{changed}");
+        }
+    }
+
+    fn without(text: &str) -> String {
+        let mut toml = Toml::parse(text).unwrap();
+        toml.remove(SPOT).unwrap();
+        assert_eq!(toml.fields(SPOT), Ok(None));
+        toml.text()
+    }
+
+    #[test]
+    fn what_was_added_goes_and_leaves_nothing() {
+        for text in [
+            "",
+            "model = \"x\" # mine\n",
+            "# top\nmodel = 'x'\n\n[mcp_servers.other]\ncommand = \"y\"\n\n# the end\n",
+            "model = \"x\"\n[projects.\"/a b\"]\ntrust_level = \"trusted\"\n# [commented]\n# out = 1\n",
+            "[mcp_servers.other]\ncommand = \"y\"\n\n[tui]\ntheme = 1\n\n# the end\n",
+            "mcp_servers = { other = { command = \"y\" } }\n",
+            "a = 1\r\n[mcp_servers.other]\r\ncommand = \"y\"\r\n",
+            "mcp_servers.other.command = \"y\"\n",
+        ] {
+            assert_eq!(without(&after(text, &entry()).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn an_entry_goes_with_all_that_is_in_it_and_nothing_else() {
+        for (text, left) in [
+            (
+                "a = 1\n\n# about servers\n\n[mcp_servers.pyro]\n# inside\ncommand = \"pyro\" # beside\n\
+                 [mcp_servers.pyro.env]\nA = \"1\"\n\n# about tui\n[tui]\nb = 2\n[tui.deep]\nc = 3\n# end\n",
+                "a = 1\n\n# about servers\n\n# about tui\n[tui]\nb = 2\n[tui.deep]\nc = 3\n# end\n",
+            ),
+            (
+                "[tui]\nb = 2\n# why\n[mcp_servers.pyro]\ncommand = \"pyro\"\n[tui.deep]\nc = 3\n",
+                "[tui]\nb = 2\n# why\n[tui.deep]\nc = 3\n",
+            ),
+            (
+                "mcp_servers.pyro.command = \"y\" # why\nmodel = \"x\"\n",
+                "model = \"x\"\n",
+            ),
+            (
+                "[mcp_servers]\n# why\npyro = { command = \"y\" }\n# b\nb = { command = \"x\" }\n",
+                "[mcp_servers]\n# why\n# b\nb = { command = \"x\" }\n",
+            ),
+            (
+                "[mcp_servers]\n# why\npyro = { command = \"y\" }\n",
+                "[mcp_servers]\n# why\n",
+            ),
+        ] {
+            assert_eq!(without(text), left, "{text}");
         }
     }
 

@@ -6,6 +6,9 @@ use crate::error::HostError;
 use crate::host::Host;
 use crate::place::{self, Place, Scope, Surroundings};
 
+/// What an entry is called when nothing is said.
+pub(crate) const USUAL_NAME: &str = "pyro";
+
 /// Everything that can be chosen; the default is the bare command for the person.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
@@ -28,7 +31,7 @@ pub struct Wish {
 
 impl Wish {
     pub(crate) fn name(&self) -> Result<&str, HostError> {
-        let name = self.name.as_deref().unwrap_or("pyro");
+        let name = self.name.as_deref().unwrap_or(USUAL_NAME);
         let fine = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
         if name.is_empty() || name.len() > 64 || !name.chars().all(fine) {
             return Err(HostError::BadName { name: name.into() });

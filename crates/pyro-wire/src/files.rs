@@ -111,6 +111,14 @@ pub struct Change {
     /// A file that takes the place of another gets that one's mode, not the archive's.
     #[serde(default)]
     pub keep_modes: bool,
+    /// A file that is there gets another content and stays the file that it is: with its owner, its
+    /// extended attributes and all its names.
+    #[serde(default)]
+    pub edit: bool,
+    /// A file of the archive goes where the links on its path lead, as long as that is below
+    /// `/workspace`; and so it is with what is expected. Otherwise nothing goes through a link.
+    #[serde(default)]
+    pub follow: bool,
     /// Afterwards `/workspace` as it is becomes the baseline of every [`Diff`].
     #[serde(default)]
     pub baseline: bool,

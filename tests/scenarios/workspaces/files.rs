@@ -1,16 +1,18 @@
 //! `workspace_file_list`, `workspace_file_read`, `workspace_file_write`.
 
-use pyro_tests::{Surface, Workspace, World};
+use pyro_tests::{Backend, Surface, Workspace, World};
 use serde_json::{Value, json};
 
 crate::stories! { [process, vm] [library]: a_file_is_written_listed_and_read }
 crate::stories! { [process] [command_line, library]:
     a_file_is_read_in_pieces_and_lines,
-    a_binary_file_is_recognised,
     a_write_makes_folders_and_keeps_the_mode,
     links_that_leave_are_not_followed,
     odd_files_are_listed_and_not_read,
 }
+crate::stories! { [process] [command_line, library, mcp]: a_binary_file_goes_both_ways }
+crate::stories! { [process, vm] [mcp]: a_file_keeps_what_belongs_to_it }
+crate::stories! { [process] [command_line, library]: a_long_list_is_whole }
 crate::stories! { [process]: the_content_alone_is_written_byte_for_byte }
 
 fn a_file_is_written_listed_and_read(world: &World, door: &dyn Surface) {
@@ -109,9 +111,9 @@ fn a_file_is_read_in_pieces_and_lines(world: &World, door: &dyn Surface) {
     );
 }
 
-fn a_binary_file_is_recognised(world: &World, door: &dyn Surface) {
+fn a_binary_file_goes_both_ways(world: &World, door: &dyn Surface) {
     let workspace = Workspace::new(world, door);
-    workspace.exec(r"printf 'a\000b' > binary; printf 'a\377b' > latin");
+    workspace.exec(r"printf 'a\000b\377' > binary; printf 'a\377b' > latin");
     let binary = workspace.done("file_read", json!({ "path": "binary" }));
     assert_eq!(
         (&binary["binary"], &binary["content"]),
@@ -120,6 +122,109 @@ fn a_binary_file_is_recognised(world: &World, door: &dyn Surface) {
     let latin = workspace.done("file_read", json!({ "path": "latin" }));
     assert_eq!(latin["content"], "a\u{fffd}b");
     assert_eq!(latin["content_encoding"], "utf-8-replaced");
+    for path in ["binary", "latin", "empty"] {
+        workspace.exec("touch empty");
+        let read = workspace.done("file_read", json!({ "path": path, "encoding": "base64" }));
+        assert_eq!(read["content_encoding"], "base64", "{read:#}");
+        let written = workspace.done(
+            "file_write",
+            json!({
+                "path": "copy",
+                "text": read["content"],
+                "encoding": read["content_encoding"],
+            }),
+        );
+        assert_eq!(written["bytes_written"], read["size_bytes"]);
+        assert_eq!(
+            workspace.output(&format!("cmp copy {path} && echo same")),
+            "same\n"
+        );
+    }
+    // In pieces, which are put together by whoever reads them.
+    let piece = json!({ "path": "binary", "offset": 1, "max_bytes": 2, "encoding": "base64" });
+    let piece = workspace.done("file_read", piece);
+    assert_eq!(
+        (&piece["content"], &piece["next_offset"]),
+        (&json!("AGI="), &json!(3))
+    );
+    let bad = json!({ "path": "copy", "text": "no base64!", "encoding": "base64" });
+    workspace.refused("file_write", bad, "invalid_argument");
+}
+
+fn a_file_keeps_what_belongs_to_it(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    // Who is not root, as on a host, has no file of somebody else's to give.
+    let owner = match world.backend {
+        Backend::Vm => "chown 33:34 one named",
+        Backend::Process => "true",
+    };
+    let set = |name: &str| format!("os.setxattr(\"{name}\", \"user.note\", b\"kept\")");
+    let attributes = format!("python3 -c 'import os; {}; {}'", set("one"), set("named"));
+    let attributes = match world.backend {
+        Backend::Vm => attributes.as_str(),
+        Backend::Process => "true",
+    };
+    workspace.output(&format!(
+        "mkdir d && printf 'old\\n' | tee one > named && chmod 640 one && chmod 751 named \
+         && ln named d/other && {owner} && {attributes} && ln -s one link && ln -s /workspace/d folder"
+    ));
+    let about = || {
+        let attributes = "python3 -c 'import os; print([os.getxattr(name, \"user.note\") for name in \
+                          (\"one\", \"named\")])'";
+        let more = match world.backend {
+            Backend::Vm => attributes,
+            Backend::Process => "true",
+        };
+        workspace.output(&format!(
+            "stat -c '%n %a %u %g %h' one named d/other; stat -c %i named; {more}"
+        ))
+    };
+    let before = about();
+    let written = |path: &str| {
+        let done = workspace.done("file_write", json!({ "path": path, "text": "new\n" }));
+        assert_eq!(done["created"], false, "{done:#}");
+    };
+    written("link");
+    written("named");
+    assert_eq!(about(), before);
+    assert_eq!(
+        workspace.output("cat one d/other; readlink link"),
+        "new\nnew\none\n"
+    );
+    let patch = "--- a/one\n+++ b/one\n@@ -1 +1 @@\n-new\n+patched\n\
+                 --- a/d/other\n+++ b/d/other\n@@ -1 +1 @@\n-new\n+patched\n";
+    workspace.done("patch_apply", json!({ "patch": patch }));
+    assert_eq!(about(), before);
+    assert_eq!(workspace.output("cat one named"), "patched\npatched\n");
+    // What fails changes none of them, whichever was written by then.
+    let patch = "--- a/named\n+++ b/named\n@@ -1 +1 @@\n-patched\n+again\n\
+                 --- /dev/null\n+++ b/link/new\n@@ -0,0 +1 @@\n+x\n";
+    assert!(
+        workspace
+            .call("patch_apply", json!({ "patch": patch }))
+            .is_err()
+    );
+    assert_eq!(about(), before);
+    assert_eq!(workspace.read("named"), "patched\n");
+    // A link to a folder by its whole name is one that stays inside, in a guest.
+    if world.backend == Backend::Vm {
+        workspace.write("folder/made", "here\n");
+        assert_eq!(workspace.output("cat d/made"), "here\n");
+        assert_eq!(workspace.read("folder/made"), "here\n");
+    }
+}
+
+fn a_long_list_is_whole(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    workspace.output("mkdir many && cd many && seq 10100 | xargs touch");
+    let listed = workspace.done("file_list", json!({ "path": "many" }));
+    assert_eq!(listed["entries"].as_array().unwrap().len(), 10_100);
+    assert_eq!(
+        (&listed["truncated"], &listed["next_skip"]),
+        (&json!(false), &Value::Null)
+    );
+    let part = json!({ "path": "many", "max_entries": 10, "skip": 10_000 });
+    assert_eq!(workspace.done("file_list", part)["next_skip"], 10_010);
 }
 
 fn the_content_alone_is_written_byte_for_byte(world: &World) {
@@ -157,9 +262,12 @@ fn the_content_alone_is_written_byte_for_byte(world: &World) {
         "--text-file",
         "-",
     ]);
-    let ran = pyro_tests::world::finish_with_input(&mut write, b"not \xff text".to_vec());
-    assert_eq!(ran.json()["code"], "invalid_argument", "{}", ran.out());
-    assert_eq!(workspace.read("in"), "from stdin");
+    let ran = pyro_tests::world::finish_with_input(&mut write, b"not \xff\0 text".to_vec());
+    assert_eq!(ran.json()["bytes_written"], 11, "{}", ran.out());
+    assert_eq!(
+        workspace.output("od -An -c in"),
+        "   n   o   t     377  \\0       t   e   x   t\n"
+    );
 }
 
 fn a_write_makes_folders_and_keeps_the_mode(world: &World, door: &dyn Surface) {

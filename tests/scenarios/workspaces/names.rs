@@ -62,13 +62,28 @@ fn a_workspace_is_called_by_id_beginning_or_name(world: &World, door: &dyn Surfa
     for reference in [one.id(), &one.id()[..8], "shared"] {
         assert_eq!(status(reference).unwrap(), one.id());
     }
+    assert_eq!(one.created["notes"], Value::Null);
     let other = Workspace::with(world, door, json!({ "name": "shared" }));
+    let note = other.created["notes"][0].as_str().unwrap();
+    assert!(
+        note.contains(&format!("also what {} is called", one.id())),
+        "{note}"
+    );
     let told = status("shared").unwrap_err();
     assert_eq!(told["code"], "ambiguous_workspace", "{told:#}");
     for id in [one.id(), other.id()] {
         assert!(told["causes"].to_string().contains(id), "{told:#}");
     }
     assert_eq!(status(other.id()).unwrap(), other.id());
+    let renamed = other.done("update", json!({ "name": "another" }));
+    assert_eq!(renamed["notes"], Value::Null);
+    assert_eq!(status("shared").unwrap(), one.id());
+    let renamed = other.done("update", json!({ "name": "shared" }));
+    assert!(
+        renamed["notes"][0].as_str().unwrap().contains(one.id()),
+        "{renamed:#}"
+    );
+    assert_eq!(other.status()["notes"], Value::Null);
 }
 
 fn the_list_begins_with_the_one_used_last(world: &World, door: &dyn Surface) {

@@ -323,10 +323,20 @@ fn a_secret_comes_from_standard_input(world: &World) {
         "--json",
         "--secret-file",
         "TOKEN=-",
+        "--secret",
+        "SHORT=q!z",
     ]);
     let created = finish_with_input(&mut create, format!("{token}\n").into()).json();
-    let public = json!([{ "name": "TOKEN", "source_kind": "file" }]);
+    let public = json!([
+        { "name": "SHORT", "source_kind": "literal" },
+        { "name": "TOKEN", "source_kind": "file" },
+    ]);
     assert_eq!(created["secrets"], public, "{created:#}");
+    let note = created["notes"][0].as_str().unwrap();
+    assert!(
+        note.starts_with("the secret `SHORT` is shorter than 8"),
+        "{created:#}"
+    );
     let show = r#"python3 -c 'import os; print(os.environ["T"][::-1], os.environ["T"])'"#;
     let shown = finish(&mut world.pyro([
         "workspace",

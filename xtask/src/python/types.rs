@@ -20,6 +20,10 @@ from typing import Any, Literal, TypedDict
 /// The type of a parameter, without its default.
 pub(crate) fn of_parameter(parameter: &Parameter) -> String {
     let kind = of_input(&parameter.schema);
+    let kind = match parameter.schema.get("contentMediaType") {
+        Some(_) => kind.replacen("str", "str | bytes", 1),
+        None => kind,
+    };
     // Files of this host may come as `pathlib.Path`.
     let kind = match parameter.name.ends_with("_path") {
         true => kind.replacen("str", "str | os.PathLike[str]", 1),

@@ -27,7 +27,8 @@ pub(crate) fn list(
 ) -> Result<(), FileError> {
     let base = path::tidy(&request.path)?;
     let workspace = places.open_workspace()?;
-    let itself = open_inside(&workspace, &base, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let there = places.links()?.follow_around(&base)?;
+    let itself = open_inside(&workspace, &there, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let about = fstat(&itself).map_err(|error| FileError::io("look at", &base, error))?;
     let mut batch = Batch::new(answers);
     if status::kind_of(&about) == EntryKind::Directory {

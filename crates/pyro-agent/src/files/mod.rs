@@ -9,6 +9,7 @@
 //! are bytes. What is no file, folder or link is never opened: it may block, or do something.
 
 mod archive;
+mod attributes;
 mod change;
 mod diff;
 mod error;
@@ -18,6 +19,7 @@ mod freeze;
 mod hash;
 mod index;
 mod job;
+mod links;
 mod list;
 mod path;
 mod places;

@@ -71,14 +71,21 @@ pub(crate) fn shown(path: &[u8]) -> String {
     } else if !path.is_empty() {
         shown.clear();
     }
-    for character in String::from_utf8_lossy(path).chars() {
+    shown.push_str(&on_one_line(path));
+    shown
+}
+
+/// Bytes of any kind for people.
+pub(crate) fn on_one_line(bytes: &[u8]) -> String {
+    let mut line = String::new();
+    for character in String::from_utf8_lossy(bytes).chars() {
         if character.is_control() {
-            shown.extend(character.escape_default());
+            line.extend(character.escape_default());
         } else {
-            shown.push(character);
+            line.push(character);
         }
     }
-    shown
+    line
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use crate::agent::Place;
 use crate::command::WORKSPACE;
 use crate::files::error::FileError;
+use crate::files::links::Links;
 
 const GUEST_STATE: &str = "/var/lib/pyro";
 
@@ -91,6 +92,11 @@ impl Places {
             }
             _ => self.open_workspace(),
         }
+    }
+
+    /// What follows links that stay in the workspace.
+    pub(crate) fn links(&self) -> Result<Links, FileError> {
+        Ok(Links::new(self.open_workspace()?, self.workspace.clone()))
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn read(
     request: &Read,
     answers: &Answers<ReadEvent>,
 ) -> Result<(), FileError> {
-    let path = path::tidy(&request.path)?;
+    let path = places.links()?.follow(&path::tidy(&request.path)?)?;
     let workspace = places.open_workspace()?;
     // A look first: opening a device may already do something.
     let itself = open_inside(&workspace, &path, OFlag::O_PATH)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use pyro_wire::agent::{AgentReply, AgentRequest, Freeze};
 use pyro_wire::files::{Change, Expected};
@@ -137,6 +137,106 @@ async fn what_is_there_stays_unless_it_is_replaced() {
             "dir/script 755 \"new\"",
         ]
     );
+}
+
+#[tokio::test]
+async fn an_edited_file_stays_the_file_that_it_is() {
+    let agent = Agent::start().await;
+    let at = |path: &str| agent.folder.path().join(path);
+    fs::create_dir(at("again")).unwrap();
+    for (name, mode) in [("one", 0o640), ("two", 0o751)] {
+        fs::write(at(name), "what was there before").unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::hard_link(at("two"), at("again/two")).unwrap();
+    let inode = at("two").metadata().unwrap().ino();
+    let edit = |keep_modes| Change {
+        edit: true,
+        keep_modes,
+        ..change()
+    };
+    let archive = Tar::new().file("one", "new").file("two", "new").end();
+    agent.change(edit(true), &archive).await.unwrap();
+    let after = |one, two| {
+        [
+            "again/ 755".to_owned(),
+            format!("again/two {two} \"new\""),
+            format!("one {one} \"new\""),
+            format!("two {two} \"new\""),
+        ]
+    };
+    assert_eq!(tree(&agent.folder.path()), after(640, 751));
+    assert_eq!(at("two").metadata().unwrap().ino(), inode);
+    // Where the archive has a mode to say, as a patch does, it is the archive's.
+    agent.change(edit(false), &archive).await.unwrap();
+    assert_eq!(tree(&agent.folder.path()), after(644, 644));
+    // What is not edited is another file, whatever was there.
+    agent.change(change(), &archive).await.unwrap();
+    agent.settle().await;
+    assert_ne!(at("two").metadata().unwrap().ino(), inode);
+    assert_eq!(at("again/two").metadata().unwrap().nlink(), 1);
+}
+
+#[tokio::test]
+async fn links_that_stay_inside_are_written_through_where_that_is_asked_for() {
+    let agent = Agent::start().await;
+    let at = |path: &str| agent.folder.path().join(path);
+    fs::create_dir(at("folder")).unwrap();
+    fs::write(at("folder/file"), "old").unwrap();
+    let absolute = at("folder/file");
+    for (link, target) in [
+        ("link", "folder/file"),
+        ("absolute", absolute.to_str().unwrap()),
+        ("other", "folder"),
+        ("dangling", "made/here"),
+        ("out", "../out"),
+    ] {
+        symlink(target, at(link)).unwrap();
+    }
+    let follow = |expect: &[&str]| Change {
+        follow: true,
+        edit: true,
+        expect: (expect.iter())
+            .map(|path| Expected {
+                path: bytes(path),
+                stamp: None,
+            })
+            .collect(),
+        ..change()
+    };
+    let content = |path: &str| fs::read_to_string(at(path)).unwrap();
+    for (path, leads_to) in [
+        ("link", "folder/file"),
+        ("absolute", "folder/file"),
+        ("other/file", "folder/file"),
+        ("other/new", "folder/new"),
+        ("dangling", "made/here"),
+    ] {
+        let archive = Tar::new().file(path, path).end();
+        agent.change(follow(&[]), &archive).await.unwrap();
+        assert_eq!(content(leads_to), path);
+        let (_, read) = agent.read(path, 0, 100).await.unwrap();
+        assert_eq!(read, path.as_bytes());
+    }
+    for link in ["link", "absolute", "other", "dangling"] {
+        assert!(at(link).is_symlink(), "{link}");
+    }
+    // What is expected is looked for at the same place.
+    let archive = Tar::new().file("dangling", "again").end();
+    let fault = agent.change(follow(&["dangling"]), &archive).await;
+    assert!(fault.unwrap_err().message.contains("is there now"));
+    let before = tree(&agent.folder.path());
+    for (path, why) in [
+        ("out", "out is a link to ../out"),
+        ("out/file", "out is a link to ../out"),
+        ("other", "is a folder"),
+        ("link/file", "not a folder"),
+    ] {
+        let archive = Tar::new().file(path, "x").end();
+        let fault = agent.change(follow(&[]), &archive).await.unwrap_err();
+        assert!(fault.message.contains(why), "{path}: {fault}");
+        assert_eq!(tree(&agent.folder.path()), before);
+    }
 }
 
 #[tokio::test]

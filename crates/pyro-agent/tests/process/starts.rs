@@ -27,6 +27,16 @@ async fn a_missing_program_is_127() {
 }
 
 #[tokio::test]
+async fn a_word_of_shells_is_told_from_a_program() {
+    let agent = Agent::start().await;
+    let outcome = agent.run(program(&["cd", "/tmp"])).await;
+    assert_eq!(outcome.end.exit_code, 127);
+    let words = String::from_utf8(outcome.errors).unwrap();
+    let hint = "pyro: cd: command not found\nhint: `cd` is a word of shells";
+    assert!(words.starts_with(hint) && words.ends_with('\n'), "{words}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_executed_is_126() {
     let agent = Agent::start().await;
     let plain = agent.folder.path().join("plain");

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{DiskReadBytes, OutputEncoding};
+use crate::values::{ContentEncoding, DiskReadBytes, OutputEncoding};
 use crate::{
     Cli, Effect, JsonFlag, Mcp, Names, Only, Operation, Profile, Report, Text, report::yes_no,
 };
@@ -25,6 +25,10 @@ pub struct WorkspaceDiskRead {
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub offset: u64,
+    /// How `content` is given: as text, or in base64 for a binary file
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub encoding: ContentEncoding,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -35,7 +39,7 @@ pub struct DiskContent {
     /// Of the whole file.
     pub size_bytes: u64,
     pub max_bytes: u32,
-    /// What is not UTF-8 is replaced.
+    /// As text: what is not UTF-8 is replaced.
     pub content: String,
     /// Whether there is more behind what is shown.
     pub truncated: bool,

@@ -21,7 +21,7 @@ pub struct WorkspaceFileList {
     #[arg(long)]
     #[serde(default)]
     pub recursive: bool,
-    /// How many entries to show; 10000, or for a model as many as fit into 32 KiB
+    /// How many entries to show; all, or for a model as many as fit into 32 KiB
     #[arg(long)]
     #[serde(default)]
     pub max_entries: Option<MaxEntries>,

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{ExecutionMode, OutputEncoding, ReadBytes};
+use crate::values::{ContentEncoding, ExecutionMode, OutputEncoding, ReadBytes};
 use crate::{
     Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile, Report, Text,
     report::yes_no,
@@ -10,7 +10,8 @@ use crate::{
 /// Read a file of a workspace
 ///
 /// Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
-/// `start_line` and `line_count`. A binary file is recognised and not shown as text.
+/// `start_line` and `line_count`. A binary file is recognised and not shown as text; `encoding`
+/// shows it in base64.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceFileRead {
@@ -34,6 +35,10 @@ pub struct WorkspaceFileRead {
     #[arg(long)]
     #[serde(default)]
     pub line_count: Option<u64>,
+    /// How `content` is given: as text, or in base64 for a binary file
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub encoding: ContentEncoding,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -43,7 +48,7 @@ pub struct FileContent {
     /// Of the whole file.
     pub size_bytes: u64,
     pub max_bytes: u32,
-    /// Empty when the file is binary; else what is not UTF-8 is replaced.
+    /// As text: empty when the file is binary; else what is not UTF-8 is replaced.
     pub content: String,
     /// Whether there is more behind what is shown.
     pub truncated: bool,
@@ -68,7 +73,7 @@ pub struct FileContent {
 
 impl Report for FileContent {
     fn report(&self, text: &mut Text) {
-        if self.binary {
+        if self.binary && self.content_encoding != OutputEncoding::Base64 {
             text.err(format!(
                 "[workspace-file-read] {} is binary; `--content-only` writes its bytes",
                 self.path

@@ -1,23 +1,27 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{ExecutionMode, FileText};
+use crate::values::{ContentEncoding, ExecutionMode, FileText};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Write a whole text file in a workspace
+/// Write a whole file in a workspace
 ///
-/// Makes missing folders, replaces the file in one step and keeps its permissions. To change a
-/// part of a file use `workspace_patch_apply`.
+/// Makes missing folders. A file that is there keeps its permissions, owner and hard links. To
+/// change a part of a file use `workspace_patch_apply`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceFileWrite {
     /// Its id or its name
     pub workspace_id: String,
-    /// A path below `/workspace`
+    /// A path below `/workspace`; a link is followed as long as it stays there
     pub path: String,
     /// The new content, at most 1048576 bytes
     #[command(flatten)]
     pub text: FileText,
+    /// What the text is: the content itself, or base64 of it for a binary file
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub encoding: ContentEncoding,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]

@@ -2,7 +2,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::WorkspaceListItem;
-use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text, report::moment};
+use crate::{
+    Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text,
+    report::{moment, moment_or_never},
+};
 
 /// List the workspaces, the one used last first
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -46,7 +49,10 @@ impl Report for WorkspaceListed {
                 "last_activity_at={}",
                 moment(workspace.last_activity_at)
             ));
-            words.push(format!("expires_at={}", moment(workspace.expires_at)));
+            words.push(format!(
+                "expires_at={}",
+                moment_or_never(workspace.expires_at)
+            ));
             words.extend(
                 workspace
                     .time_left_seconds

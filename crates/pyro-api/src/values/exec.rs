@@ -15,6 +15,9 @@ pub enum OutputEncoding {
     /// What is not UTF-8 was replaced by U+FFFD.
     #[serde(rename = "utf-8-replaced")]
     Utf8Replaced,
+    /// The text is the bytes in base64, as that was asked for.
+    #[serde(rename = "base64")]
+    Base64,
 }
 
 /// What a command did.

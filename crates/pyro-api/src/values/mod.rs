@@ -5,6 +5,7 @@ pub mod allow_net;
 pub mod at_terminal;
 pub mod bounded;
 pub mod command;
+pub mod content_encoding;
 pub mod detach_keys;
 pub mod env_vars;
 pub mod environment;
@@ -32,6 +33,7 @@ pub use bounded::{
     StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs, WaitSeconds,
 };
 pub use command::CommandLine;
+pub use content_encoding::ContentEncoding;
 pub use detach_keys::DetachKeys;
 pub use env_vars::EnvVars;
 pub use environment::Environment;

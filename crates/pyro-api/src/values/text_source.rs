@@ -8,7 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 macro_rules! text_source {
-    ($(#[$doc:meta])* $type:ident, $flag:literal, $file_flag:literal, $what:literal) => {
+    ($(#[$doc:meta])* $type:ident, $flag:literal, $file_flag:literal, $what:literal,
+     $file_what:literal, $schema:tt) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
         #[serde(from = "String")]
@@ -33,7 +34,7 @@ macro_rules! text_source {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string" })
+                json_schema!($schema)
             }
         }
 
@@ -54,7 +55,7 @@ macro_rules! text_source {
                             .value_parser(value_parser!(PathBuf))
                             .help(concat!(
                                 "A file of this host that holds the ",
-                                $what,
+                                $file_what,
                                 "; `-` is standard input"
                             )),
                     )
@@ -94,9 +95,12 @@ macro_rules! text_source {
 
 text_source! {
     /// The new content of a file.
-    FileText, "text", "text-file", "text"
+    FileText, "text", "text-file", "text", "content, be it text or not",
+    // For doors whose callers have bytes at hand.
+    { "type": "string", "contentMediaType": "application/octet-stream" }
 }
 text_source! {
     /// A patch, in one of the forms that `workspace_patch_apply` takes.
-    PatchText, "patch", "patch-file", "patch"
+    PatchText, "patch", "patch-file", "patch", "patch",
+    { "type": "string" }
 }

@@ -177,6 +177,9 @@ pub struct WorkspaceRecord {
     pub stopped_because: Option<String>,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
+    /// What the caller should know about what was just done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl WorkspaceRecord {
@@ -241,6 +244,9 @@ impl WorkspaceRecord {
                 "Last command",
                 format!("{} (exit_code={})", last.command, last.exit_code),
             );
+        }
+        for note in &self.notes {
+            text.err(format!("[note] {note}"));
         }
     }
 }

@@ -24,7 +24,7 @@ impl Handle<WorkspaceDiskList> for Engine {
             caller,
             asked.skip,
             asked.max_entries.map(MaxEntries::get),
-            MaxEntries::default().get(),
+            u32::MAX,
         );
         let (total, entries, next_skip) = disk
             .with_files(&what, move |tree| list(tree, &below, recursive, part))

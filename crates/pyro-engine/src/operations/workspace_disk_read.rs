@@ -1,5 +1,7 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use pyro_api::operations::workspace_disk_read::{DiskContent, WorkspaceDiskRead};
-use pyro_api::values::OutputEncoding;
+use pyro_api::values::{ContentEncoding, OutputEncoding};
 use pyro_api::{Caller, Error, Handle};
 use pyro_wire::files::EntryKind;
 
@@ -46,6 +48,9 @@ impl Handle<WorkspaceDiskRead> for Engine {
             .await?;
         let next_offset = offset.saturating_add(bytes.len() as u64);
         let (content, content_encoding) = match std::str::from_utf8(&bytes) {
+            _ if asked.encoding == ContentEncoding::Base64 => {
+                (BASE64_STANDARD.encode(&bytes), OutputEncoding::Base64)
+            }
             Ok(text) => (text.to_owned(), OutputEncoding::Utf8),
             Err(_) => (
                 String::from_utf8_lossy(&bytes).into_owned(),

@@ -34,7 +34,7 @@ impl Handle<WorkspaceFileList> for Engine {
             caller,
             asked.skip,
             asked.max_entries.map(MaxEntries::get),
-            MaxEntries::default().get(),
+            u32::MAX,
         );
         let entries = entries.into_iter().map(|entry| {
             Ok::<_, Error>(FileEntry {

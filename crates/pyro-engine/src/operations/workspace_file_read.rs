@@ -1,5 +1,7 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use pyro_api::operations::workspace_file_read::{FileContent, WorkspaceFileRead};
-use pyro_api::values::OutputEncoding;
+use pyro_api::values::{ContentEncoding, OutputEncoding};
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
@@ -36,7 +38,9 @@ impl Handle<WorkspaceFileRead> for Engine {
         self.touch_workspace(&stored.record.workspace_id)?;
         let next_offset = found.offset + found.bytes.len() as u64;
         let binary = found.bytes.contains(&0);
+        let in_base64 = asked.encoding == ContentEncoding::Base64;
         let (content, exact) = match std::str::from_utf8(&found.bytes) {
+            _ if in_base64 => (BASE64_STANDARD.encode(&found.bytes), false),
             _ if binary => (String::new(), false),
             Ok(text) => (text.to_owned(), true),
             // A character that the end of the piece cuts is not the file's fault.
@@ -64,10 +68,10 @@ impl Handle<WorkspaceFileRead> for Engine {
             next_offset,
             start_line: asked.start_line,
             binary,
-            content_encoding: if exact {
-                OutputEncoding::Utf8
-            } else {
-                OutputEncoding::Utf8Replaced
+            content_encoding: match exact {
+                _ if in_base64 => OutputEncoding::Base64,
+                true => OutputEncoding::Utf8,
+                false => OutputEncoding::Utf8Replaced,
             },
             mode: octal(found.meta.mode),
             workspace_started: started,

@@ -1,11 +1,10 @@
 use pyro_api::operations::workspace_file_write::{FileWritten, WorkspaceFileWrite};
-use pyro_api::values::FileText;
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 use crate::workspace::connect::Connected;
 use crate::workspace::paths::GuestPath;
-use crate::workspace::text_input::{text_file, text_input};
+use crate::workspace::text_input::content;
 use crate::workspace::write::write_file;
 
 impl Handle<WorkspaceFileWrite> for Engine {
@@ -15,19 +14,16 @@ impl Handle<WorkspaceFileWrite> for Engine {
         caller: &Caller,
     ) -> Result<FileWritten, Error> {
         let path = GuestPath::parse("path", &asked.path)?;
-        let text = match asked.text {
-            FileText::Inline(text) => text_input("text", text)?,
-            FileText::File(file) => text_file("text", &file, caller).await?,
-        };
+        let content = content(asked.text, asked.encoding, caller).await?;
         let doing = "write the file";
         let Connected {
             stored,
             stream,
             started,
         } = self.connect(&asked.workspace_id, doing, caller).await?;
-        let bytes = text.len() as u64;
+        let bytes = content.len() as u64;
         let line = self.another_line(&stored, doing).await?;
-        let created = write_file(stream, line, &path, text)
+        let created = write_file(stream, line, &path, content)
             .await
             .map_err(|error| {
                 let what = format!("`{}` could not be written", path.absolute());

@@ -43,6 +43,10 @@ impl Handle<WorkspaceUpdate> for Engine {
         }
         // Somebody cares for it, so its time starts anew; one that is stopped has none.
         let _ = link::touch(&self.vm_of(&stored)).await;
-        Ok(self.shown(stored, false, caller).await)
+        let mut record = self.shown(stored, false, caller).await;
+        if asked.name.is_some() {
+            record.notes.extend(self.namesakes(&record)?);
+        }
+        Ok(record)
     }
 }

@@ -53,6 +53,7 @@ impl Engine {
         let secrets = GivenSecrets::read(&asked.secrets, caller).await?;
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
         secrets.unspoken().check_names(name, &asked.labels)?;
+        let too_short = secrets.too_short();
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
         let mut mounted = None;
@@ -110,8 +111,10 @@ impl Engine {
         {
             Ok(stored) => {
                 // Nobody could know of one whose maker went away before this.
-                let record = self.shown(stored, false, caller).await;
+                let mut record = self.shown(stored, false, caller).await;
                 unfinished.finish();
+                record.notes.extend(too_short);
+                record.notes.extend(self.namesakes(&record)?);
                 Ok(record)
             }
             Err(error) => {
@@ -437,5 +440,6 @@ fn new_record(
         time_left_seconds: None,
         stopped_because: None,
         workspace_started: false,
+        notes: Vec::new(),
     }
 }

@@ -33,7 +33,10 @@ pub(crate) fn ambiguous(reference: &str, ids: &[String]) -> Error {
         format!("`{reference}` may be any of {} workspaces", ids.len()),
     )
     .because(ids.join(", "))
-    .hint("Give the id, or enough of it")
+    .hint(
+        "Give the id, or enough of it; `pyro workspace update ID --name NAME` (`workspace_update`) \
+         gives one of them another name",
+    )
 }
 
 /// The VM did not answer, or went away, while it was asked for something.

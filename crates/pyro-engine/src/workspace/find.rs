@@ -31,6 +31,22 @@ impl Engine {
         }
     }
 
+    /// What to say about a workspace that has just got its name, when that is not its own.
+    pub(crate) fn namesakes(&self, record: &WorkspaceRecord) -> Result<Option<String>, Error> {
+        let Some(name) = &record.name else {
+            return Ok(None);
+        };
+        let mut others = self.store()?.workspaces_called(name)?;
+        others.retain(|id| *id != record.workspace_id);
+        Ok((!others.is_empty()).then(|| {
+            format!(
+                "`{name}` is also what {} is called, so the name finds neither any more: use the \
+                 id, or give one of them another name (`pyro workspace update`, `workspace_update`)",
+                others.join(", ")
+            )
+        }))
+    }
+
     /// The record as it is now, repaired when its VM has ended without saying so here.
     pub(crate) fn reload_workspace(&self, id: &str) -> Result<StoredWorkspace, Error> {
         let stored = self.store()?.workspace(id)?.ok_or_else(|| unknown(id))?;

@@ -49,7 +49,10 @@ impl Engine {
             .plan(|path| old.get(path).cloned().unwrap_or(Node::Missing))
             .map_err(|error| unfit(&error))?;
 
-        let mut change = Change::default();
+        let mut change = Change {
+            edit: true,
+            ..Change::default()
+        };
         // What goes before something else comes; a folder only when it is empty then.
         let mut remove: BTreeSet<Vec<u8>> = BTreeSet::new();
         for one in &changes {

@@ -17,7 +17,7 @@ pub(crate) async fn write_file(
     look: UnixStream,
     line: UnixStream,
     path: &GuestPath,
-    text: String,
+    content: Vec<u8>,
 ) -> Result<bool, FilesError> {
     let existed = match files::read(look, path.bytes(), 0, 0).await {
         Ok(piece) => piece.meta.kind == EntryKind::File,
@@ -30,6 +30,8 @@ pub(crate) async fn write_file(
     };
     let change = Change {
         keep_modes: true,
+        edit: true,
+        follow: true,
         // Nobody else's new file is written over unseen.
         expect: match existed {
             true => Vec::new(),
@@ -43,7 +45,7 @@ pub(crate) async fn write_file(
     let file = NewFile {
         name: path.relative().into(),
         mode: NEW_FILE,
-        content: Content::File(text.into_bytes().into()),
+        content: Content::File(content.into()),
     };
     let mtime_ns = (now() * 1e9) as i64;
     files::change(line, change, move |to| {

@@ -3,7 +3,8 @@
 //! It is a net for accidents (`set -x`, a stack trace, `env`), not a wall: whoever runs commands in
 //! the guest can write a value in a form that is not known here. Known are, for each value,
 //!
-//! - the value itself, also where a terminal wrote `\r\n` for its `\n`,
+//! - the value itself, also where a terminal wrote `\r\n` for its `\n`; and of one with several
+//!   lines each line of [`ENCODED_FROM`] bytes or more,
 //! - and when it has [`ENCODED_FROM`] bytes or more: base64, standard or URL alphabet, at any
 //!   alignment, also broken into lines; and percent-encoding, whichever characters it encodes.
 //!

@@ -9,6 +9,10 @@ use super::lens::{Lens, View};
 use super::matcher::NeedleSet;
 use crate::secrets::without_line_end;
 
+/// How many lines of one value are looked for by themselves: each costs its share of every byte
+/// that is printed.
+const LINES: usize = 256;
+
 /// What to look for through each lens.
 #[derive(Default)]
 pub(super) struct Needles {
@@ -31,6 +35,9 @@ impl Needles {
             for alignment in 0..3 {
                 base64.add(base64_inside(value, alignment));
             }
+            for line in lines(value) {
+                as_it_is.add(as_seen(line, Lens::AsItIs));
+            }
         }
         needles
     }
@@ -46,6 +53,19 @@ impl Needles {
     pub(super) fn views(&self) -> [View; 3] {
         [0, 1, 2].map(|index| View::new(LENSES[index], &self.sets[index]))
     }
+}
+
+/// The lines of a value that has several, as a program may print one of them: those that are long
+/// enough to mean something, and not what stands around every key.
+fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let several = value.contains(&b'\n').then_some(value);
+    let lines = several
+        .into_iter()
+        .flat_map(|value| value.split(|byte| *byte == b'\n'));
+    lines
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| line.len() >= ENCODED_FROM && !line.starts_with(b"-----"))
+        .take(LINES)
 }
 
 /// What a lens makes of a value that is not encoded.

@@ -63,6 +63,20 @@ fn a_line_end_at_the_end_and_those_of_terminals_do_not_count() {
 }
 
 #[test]
+fn the_lines_of_a_value_go_one_by_one_too() {
+    let key = "-----BEGIN KEY-----\nMIIEvQIBADAN\r\n  BgkqhkiG9w0B\nshort\n-----END KEY-----\n";
+    assert_eq!(clean(&[key], format!("<{key}>")), "<[REDACTED]\n>");
+    assert_eq!(
+        clean(
+            &[key],
+            "at BgkqhkiG9w0B, MIIEvQIBADAN: short\n-----BEGIN KEY-----"
+        ),
+        "at [REDACTED], [REDACTED]: short\n-----BEGIN KEY-----"
+    );
+    assert_eq!(clean(&["one line only"], "one line"), "one line");
+}
+
+#[test]
 fn percent_encoding_goes_whichever_characters_it_encodes() {
     for encoded in [
         "s3cr3t-%2F%2Bt0ken%3F%3D%C3%A4%26x",

@@ -1,10 +1,12 @@
 //! Does the steps of a change, and undoes them.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
-use nix::fcntl::{RenameFlags, renameat2};
-use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, mkdirat, utimensat};
+use nix::fcntl::{OFlag, RenameFlags, openat, renameat2};
+use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, fstat, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -14,13 +16,16 @@ use crate::files::change::journal::Step;
 use crate::files::change::plan;
 use crate::files::change::stage::{FolderMeta, time};
 use crate::files::error::FileError;
-use crate::files::status;
+use crate::files::{attributes, status};
 
 /// The three trees that steps move things between.
 pub(crate) struct Trees {
     pub(crate) workspace: Cursor,
     pub(crate) new: Cursor,
-    old: Cursor,
+    pub(crate) old: Cursor,
+    /// The numbers of the files that were written into. Others may be written by somebody else,
+    /// who is not to lose that when the change is undone.
+    written: BTreeSet<u64>,
 }
 
 impl Trees {
@@ -29,7 +34,25 @@ impl Trees {
             workspace: Cursor::new(workspace),
             new: Cursor::new(area.new_tree()?),
             old: Cursor::new(area.old_things()?),
+            written: BTreeSet::new(),
         })
+    }
+
+    /// The same after a crash, when nobody knows any more how far these steps have come.
+    pub(crate) fn left(
+        area: &Area,
+        workspace: std::os::fd::OwnedFd,
+        steps: &[Step],
+    ) -> Result<Self, FileError> {
+        let mut trees = Self::open(area, workspace)?;
+        trees.written = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Overwrite { number, .. } => Some(*number),
+                _ => None,
+            })
+            .collect();
+        Ok(trees)
     }
 
     /// Does a step, or fails without having done it.
@@ -63,7 +86,38 @@ impl Trees {
                 Ok(())
             }
             Step::Replace { path, .. } => self.exchange(path),
+            Step::Overwrite {
+                path,
+                inode,
+                ctime_ns,
+                number,
+            } => {
+                let (from, name) = self.new.enter_around(path, Missing::Fail)?;
+                let new = open(from, name, OFlag::O_RDONLY)
+                    .map_err(|error| not_moved("read", path, error))?;
+                let Some(file) = self.open_unchanged(path, *inode, *ctime_ns)? else {
+                    return Err(changed(path));
+                };
+                self.written.insert(*number);
+                attributes::rewrite(&new, &file)
+                    .map_err(|source| FileError::io("write", path, source))
+            }
         }
+    }
+
+    /// The file at a path, if it is this inode and nobody has changed it since.
+    fn open_unchanged(
+        &mut self,
+        path: &[u8],
+        inode: u64,
+        ctime_ns: i64,
+    ) -> Result<Option<File>, FileError> {
+        let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+        let file =
+            open(folder, name, OFlag::O_WRONLY).map_err(|error| not_moved("write", path, error))?;
+        let about = fstat(&file).map_err(|error| not_moved("look at", path, error))?;
+        let same = about.st_ino == inode && status::stamp(&about).ctime_ns == ctime_ns;
+        Ok(same.then_some(file))
     }
 
     fn exchange(&mut self, path: &[u8]) -> Result<(), FileError> {
@@ -171,8 +225,39 @@ impl Trees {
                 true => self.exchange(path),
                 false => Ok(()),
             },
+            Step::Overwrite {
+                path,
+                inode,
+                ctime_ns,
+                number,
+            } => {
+                if !self.written.contains(number)
+                    || !is_at(&mut self.workspace, path, *inode)?
+                    || self.open_unchanged(path, *inode, *ctime_ns)?.is_some()
+                {
+                    return Ok(());
+                }
+                let failed = |error| not_moved("write back", path, error);
+                let number = number.to_string();
+                let old =
+                    open(self.old.root(), number.as_bytes(), OFlag::O_RDONLY).map_err(failed)?;
+                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                let file = open(folder, name, OFlag::O_WRONLY).map_err(failed)?;
+                attributes::rewrite(&old, &file)
+                    .map_err(|source| FileError::io("write back", path, source))
+            }
         }
     }
+}
+
+/// Opens a file, but not through a link, nor a pipe that somebody would have to be at the end of.
+pub(super) fn open(
+    folder: impl std::os::fd::AsFd,
+    name: &[u8],
+    access: OFlag,
+) -> nix::Result<File> {
+    let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    openat(folder, name, flags, Mode::empty()).map(File::from)
 }
 
 /// Whether a step has brought its inode to where it belongs.
@@ -205,6 +290,6 @@ fn not_moved(step: &'static str, path: &[u8], error: Errno) -> FileError {
     }
 }
 
-fn changed(path: &[u8]) -> FileError {
+pub(super) fn changed(path: &[u8]) -> FileError {
     FileError::conflict(path, "was changed by something else at the same time")
 }

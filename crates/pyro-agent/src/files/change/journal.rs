@@ -30,6 +30,15 @@ pub(crate) enum Step {
     Move { path: Bytes, inode: u64 },
     /// Exchanges this inode with the file or the link that is there, in one instant.
     Replace { path: Bytes, inode: u64 },
+    /// Writes into this inode, which has other names too. What it holds is in the area's `old`, by
+    /// number, whole before the journal is; as long as the inode has this `ctime_ns`, nothing was
+    /// written.
+    Overwrite {
+        path: Bytes,
+        inode: u64,
+        ctime_ns: i64,
+        number: u64,
+    },
 }
 
 pub(crate) fn write(path: &Path, steps: &[Step]) -> Result<(), FileError> {

@@ -12,6 +12,13 @@
 //!
 //! One change at a time. The steps are done while commands run: a path that is replaced is never
 //! missing for them, but they may see the first paths changed before the last.
+//!
+//! **A file that is edited stays the file that it is** ([`Change::edit`]): owner, mode, extended
+//! attributes and all its names. One with a single name is exchanged like any other, for a file that
+//! was given all of these, so that nobody ever reads half of it; only its inode is another. One
+//! with several names has to be written in place, as nobody knows where the others are, and a
+//! reader may see it half written. What it held is put aside before the journal says so, and is
+//! written back when the change does not come to its end. (Editors do the same.)
 
 mod apply;
 mod area;
@@ -44,6 +51,7 @@ use crate::files::change::cursor::Cursor;
 use crate::files::change::input::{AHEAD, Input, Piece};
 use crate::files::change::plan::Planner;
 use crate::files::error::FileError;
+use crate::files::links::Links;
 use crate::files::places::Places;
 use crate::files::{index, path, status};
 use crate::peer::{Peer, Reader, Writer};
@@ -137,10 +145,12 @@ fn carry_out(
 
     let archive = Archive::new(input);
     let new = area.new_tree()?;
-    let mut staged = stage::stage(archive, new, destination, request.baseline)?;
+    let links = request.follow.then(|| places.links()).transpose()?;
+    let links = links.as_ref();
+    let mut staged = stage::stage(archive, new, destination, request.baseline, links)?;
 
     let mut trees = Trees::open(&area, places.make_workspace()?)?;
-    let planner = Planner::new(&mut trees.new, &mut trees.workspace, request.keep_modes);
+    let planner = Planner::new(&mut trees, request);
     let (steps, removed) = planner.plan(&remove, &staged.folders)?;
     journal::write(&area.journal(), &steps)?;
     if places.own_disk() {
@@ -148,7 +158,7 @@ fn carry_out(
             .map_err(|error| FileError::at("write", "what was unpacked to the disk", error))?;
     }
 
-    let mut done = check(&request.expect, &mut trees.workspace);
+    let mut done = check(&request.expect, links, &mut trees.workspace);
     if done.is_ok() {
         done = steps
             .iter()
@@ -196,9 +206,14 @@ fn same_disk(places: &Places, area: &Area) -> Result<(), FileError> {
 }
 
 /// Whether everything is as the asking side believes.
-fn check(expected: &[Expected], workspace: &mut Cursor) -> Result<(), FileError> {
+fn check(
+    expected: &[Expected],
+    links: Option<&Links>,
+    workspace: &mut Cursor,
+) -> Result<(), FileError> {
     for Expected { path, stamp } in expected {
         let path = path::tidy(path)?;
+        let path = links.map_or(Ok(path.clone()), |links| links.follow(&path))?;
         let found = plan::find(workspace, &path)?.map(|status| status::stamp(&status));
         if found != *stamp {
             let why = match (stamp, found) {
@@ -233,7 +248,7 @@ pub(crate) fn recover(places: &Places) -> Result<(), FileError> {
         .map_err(|source| FileError::at("read", "the journal of a change", source))?;
     match steps {
         Some(steps) => {
-            let mut trees = Trees::open(&area, places.make_workspace()?)?;
+            let mut trees = Trees::left(&area, places.make_workspace()?, &steps)?;
             undo(&mut area, &mut trees, &steps)?;
         }
         None if area.index().exists() => take_index(places, &area)?,
@@ -291,6 +306,9 @@ mod tests {
             fs::write(workspace.join(file), "old").unwrap();
         }
         symlink("old", workspace.join("link")).unwrap();
+        fs::write(workspace.join("named"), "old and long").unwrap();
+        fs::set_permissions(workspace.join("named"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::hard_link(workspace.join("named"), workspace.join("stays/named too")).unwrap();
         fs::set_permissions(workspace.join("goes"), fs::Permissions::from_mode(0o710)).unwrap();
         let places = Places::of(&Place::Host { folder: workspace });
         let area = Area::make(&places).unwrap();
@@ -303,6 +321,7 @@ mod tests {
             "stays/added",
             "fresh/inner/file",
             "becomes/file",
+            "named",
         ] {
             fs::write(new.join(file), "new").unwrap();
         }
@@ -322,7 +341,11 @@ mod tests {
         ];
         let remove = remove.map(|path| path.as_bytes().to_vec());
         let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
-        let planner = Planner::new(&mut trees.new, &mut trees.workspace, false);
+        let request = Change {
+            edit: true,
+            ..Change::default()
+        };
+        let planner = Planner::new(&mut trees, &request);
         let (steps, removed) = planner.plan(&remove, &folders).unwrap();
         assert_eq!(removed, 5);
         journal::write(&area.journal(), &steps).unwrap();
@@ -356,6 +379,23 @@ mod tests {
             }
             after += 1;
         }
+    }
+
+    #[test]
+    fn what_others_wrote_into_a_file_with_several_names_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let (places, area, steps, _) = prepared(home.path());
+        let named = home.path().join("workspace/named");
+        // Within one tick of the clock a change cannot be told from none.
+        let before = fs::metadata(&named).unwrap();
+        while fs::metadata(&named).unwrap().ctime_nsec() == before.ctime_nsec() {
+            fs::write(&named, "theirs").unwrap();
+        }
+        let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+        let failed = steps.iter().filter(|step| trees.apply(step).is_err());
+        assert_eq!(failed.count(), 1);
+        trees.undo(&steps).unwrap();
+        assert_eq!(fs::read_to_string(&named).unwrap(), "theirs");
     }
 
     #[test]

@@ -3,9 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat};
-use pyro_wire::files::EntryKind;
+use std::fs::File;
+use std::os::fd::BorrowedFd;
 
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat};
+use pyro_wire::files::{Change, EntryKind};
+
+use crate::files::attributes;
+use crate::files::change::apply::{Trees, changed, open};
 use crate::files::change::cursor::{Cursor, Missing};
 use crate::files::change::journal::Step;
 use crate::files::change::stage::FolderMeta;
@@ -16,7 +22,10 @@ pub(crate) struct Planner<'a> {
     /// What was unpacked, and the workspace.
     pub(crate) new: &'a mut Cursor,
     pub(crate) workspace: &'a mut Cursor,
-    pub(crate) keep_modes: bool,
+    /// Where what is written over is kept, by number.
+    old: BorrowedFd<'a>,
+    keep_modes: bool,
+    edit: bool,
     removed: BTreeSet<Vec<u8>>,
     /// Folders that something is done to or in, with their mode and time.
     touched: BTreeMap<Vec<u8>, (u32, i64)>,
@@ -25,11 +34,13 @@ pub(crate) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(crate) fn new(new: &'a mut Cursor, workspace: &'a mut Cursor, keep_modes: bool) -> Self {
+    pub(crate) fn new(trees: &'a mut Trees, request: &Change) -> Self {
         Self {
-            new,
-            workspace,
-            keep_modes,
+            new: &mut trees.new,
+            workspace: &mut trees.workspace,
+            old: trees.old.root(),
+            keep_modes: request.keep_modes,
+            edit: request.edit,
             removed: BTreeSet::new(),
             touched: BTreeMap::new(),
             steps: Vec::new(),
@@ -123,6 +134,9 @@ impl<'a> Planner<'a> {
         match (status::kind_of(&new), status::kind_of(&old)) {
             (EntryKind::Directory, EntryKind::Directory) => return self.merge(&path),
             (EntryKind::File, EntryKind::File) => {
+                if self.edit {
+                    return self.rewrite(path, &new, &old);
+                }
                 if self.keep_modes && status::permissions(&old) != status::permissions(&new) {
                     let mode = Mode::from_bits_truncate(status::permissions(&old));
                     fchmodat(folder, name, mode, FchmodatFlags::FollowSymlink)
@@ -142,6 +156,44 @@ impl<'a> Planner<'a> {
         self.steps.push(Step::Replace {
             path: path.into(),
             inode: new.st_ino,
+        });
+        Ok(())
+    }
+
+    /// Plans for a file that gets another content and stays what it is. One with a single name is
+    /// replaced, by a file that was given all that belongs to this one; see the module.
+    fn rewrite(&mut self, path: Vec<u8>, new: &FileStat, old: &FileStat) -> Result<(), FileError> {
+        let failed = |error| FileError::io("read", &path, error);
+        let (folder, name) = self.workspace.enter_around(&path, Missing::Fail)?;
+        let was = open(folder, name, OFlag::O_RDONLY).map_err(failed)?;
+        let found = fstat(&was).map_err(failed)?;
+        if status::stamp(&found) != status::stamp(old) {
+            return Err(changed(&path));
+        }
+        let (folder, name) = self.new.enter_around(&path, Missing::Fail)?;
+        let becomes = open(folder, name, OFlag::O_RDONLY).map_err(failed)?;
+        let mode = status::permissions(if self.keep_modes { old } else { new });
+        attributes::give(&was, &becomes, mode)
+            .map_err(|error| FileError::io("keep what belongs to", &path, error))?;
+        if old.st_nlink <= 1 {
+            self.touch_around(&path)?;
+            let path = path.into();
+            let inode = new.st_ino;
+            self.steps.push(Step::Replace { path, inode });
+            return Ok(());
+        }
+        let number = self.steps.len() as u64;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let owner_only = Mode::from_bits_truncate(0o600);
+        openat(self.old, number.to_string().as_str(), flags, owner_only)
+            .map_err(std::io::Error::from)
+            .and_then(|kept| attributes::rewrite(&was, &File::from(kept)))
+            .map_err(|source| FileError::io("put aside", &path, source))?;
+        self.steps.push(Step::Overwrite {
+            path: path.into(),
+            inode: old.st_ino,
+            ctime_ns: status::stamp(old).ctime_ns,
+            number,
         });
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::files::archive::read::{Archive, Member, MemberKind};
 use crate::files::change::cursor::{Cursor, Missing};
 use crate::files::error::FileError;
 use crate::files::hash::{Hash, Hasher};
+use crate::files::links::Links;
 use crate::files::{path, status};
 
 /// What was unpacked.
@@ -47,12 +48,14 @@ pub(crate) struct Known {
     pub(crate) hash: Hash,
 }
 
-struct Stage {
+struct Stage<'a> {
     tree: Cursor,
     /// A second one, for the targets of hard links.
     targets: Cursor,
     destination: Vec<u8>,
     hashing: bool,
+    /// What takes a file to where links lead.
+    links: Option<&'a Links>,
     /// The modes that a new file does not get by itself.
     masked: u32,
     staged: Staged,
@@ -64,6 +67,7 @@ pub(crate) fn stage(
     tree: OwnedFd,
     destination: Vec<u8>,
     hashing: bool,
+    links: Option<&Links>,
 ) -> Result<Staged, FileError> {
     let again = tree
         .try_clone()
@@ -73,6 +77,7 @@ pub(crate) fn stage(
         targets: Cursor::new(again),
         destination,
         hashing,
+        links,
         masked: umask(),
         staged: Staged::default(),
     };
@@ -84,7 +89,7 @@ pub(crate) fn stage(
     Ok(stage.staged)
 }
 
-impl Stage {
+impl Stage<'_> {
     fn unpack(
         &mut self,
         member: &Member,
@@ -98,7 +103,15 @@ impl Stage {
                 &path,
                 "the archive has something there that is not a folder",
             )),
-            MemberKind::File => self.file(&path, member, archive),
+            MemberKind::File => {
+                let path = self
+                    .links
+                    .map_or(Ok(path.clone()), |links| links.follow(&path))?;
+                if path.is_empty() {
+                    return Err(FileError::conflict(&path, "is a folder"));
+                }
+                self.file(&path, member, archive)
+            }
             MemberKind::Symlink => self.symlink(&path, member),
             MemberKind::HardLink => self.hard_link(&path, member),
         }

@@ -10,7 +10,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use pyro_api::values::secrets::{MAX_SECRET_BYTES, check_length};
 use pyro_api::values::{SecretPublic, SecretSource, Secrets};
 use pyro_api::{Caller, Error};
-use pyro_wire::secrets::{MAX_TOGETHER, Secret};
+use pyro_wire::redaction::{ENCODED_FROM, REDACTED};
+use pyro_wire::secrets::{MAX_TOGETHER, Secret, without_line_end};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -63,6 +64,28 @@ impl GivenSecrets {
 
     pub(crate) fn public(&self) -> &[SecretPublic] {
         &self.public
+    }
+
+    /// What to say of values that are so short, or so common, that taking them out spoils what is
+    /// shown. None of them is repeated.
+    pub(crate) fn too_short(&self) -> Option<String> {
+        let is_short = |secret: &&Secret| {
+            let value = without_line_end(secret.value.bytes());
+            value.trim_ascii().len() < ENCODED_FROM
+        };
+        let short = self.opened.secrets.iter().filter(is_short);
+        let names: Vec<String> = short.map(|secret| format!("`{}`", secret.name)).collect();
+        let subject = match names.as_slice() {
+            [] => return None,
+            [_] => "the secret {} is",
+            _ => "the secrets {} are",
+        };
+        Some(format!(
+            "{} shorter than {ENCODED_FROM} characters: wherever commands print the same characters, \
+             be they part of something else, {REDACTED} stands in their place, and other forms of \
+             them (base64) are not taken out",
+            subject.replace("{}", &names.join(", "))
+        ))
     }
 
     /// What there is to take out of texts about the workspace.
@@ -204,6 +227,26 @@ mod tests {
         // Nobody gives a second input.
         let gone = GivenSecrets::read(&asked, &Caller::new()).await;
         assert!(gone.is_err());
+    }
+
+    #[tokio::test]
+    async fn values_that_would_spoil_the_output_are_named_and_not_repeated() {
+        let told = async |secrets: Value| {
+            let given = GivenSecrets::read(&asked(secrets), &Caller::new()).await;
+            given.unwrap().too_short()
+        };
+        let long = json!({ "name": "LONG", "value": "long enough" });
+        assert_eq!(told(json!([long])).await, None);
+        let one = told(json!([{ "name": "LETTER", "value": "q" }, long])).await;
+        let one = one.unwrap();
+        assert!(one.starts_with("the secret `LETTER` is shorter"), "{one}");
+        let several = told(json!([
+            { "name": "B", "value": "\n\n\n\n\n\n\n\n\n" },
+            { "name": "A", "value": "qqqqqqq\n" },
+        ]));
+        let several = several.await.unwrap();
+        assert!(several.starts_with("the secrets `A`, `B` are"), "{several}");
+        assert!(!several.contains('q'));
     }
 
     #[tokio::test]

@@ -1,0 +1,89 @@
+//! Words that only a shell understands, where a program was asked for: what to say when there is
+//! no such program.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+/// What shells do themselves, and for which there is no program.
+const BUILTINS: &[&str] = &[
+    ".", ":", "alias", "bg", "builtin", "case", "cd", "command", "declare", "dirs", "eval", "exec",
+    "exit", "export", "fg", "for", "function", "getopts", "hash", "history", "if", "jobs", "let",
+    "local", "popd", "pushd", "read", "readonly", "return", "set", "shift", "shopt", "source",
+    "times", "trap", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait",
+    "while", "{", "[[", "!",
+];
+
+/// What stands between commands.
+const BETWEEN: &[&str] = &[
+    "&&", "||", "|", "|&", ";", "&", "<", ">", ">>", "2>", "2>>", "2>&1", "&>", "<<", "<<<",
+];
+
+/// A line to follow "command not found": why, and how to fix it. Nothing, when no shell would have
+/// helped.
+pub(crate) fn hint(words: &[OsString]) -> String {
+    why(words).map_or_else(String::new, |why| {
+        format!(
+            "\nhint: {why}, and several arguments are run as a program, without a shell: give the \
+             whole line as one, as in -- 'cd /tmp && ls'"
+        )
+    })
+}
+
+fn why(words: &[OsString]) -> Option<String> {
+    let [first, _, ..] = words else { return None };
+    let known =
+        |word: &OsString, of: &[&str]| of.iter().any(|one| word.as_bytes() == one.as_bytes());
+    let shown = String::from_utf8_lossy(first.as_bytes());
+    Some(if known(first, BUILTINS) {
+        format!("`{shown}` is a word of shells")
+    } else if is_assignment(first.as_bytes()) {
+        format!("`{shown}` sets a variable in shells only")
+    } else if first.as_bytes().iter().any(u8::is_ascii_whitespace) {
+        format!("`{shown}` is one word here")
+    } else {
+        let between = words.iter().find(|word| known(word, BETWEEN))?;
+        format!("`{}` is a word of shells", between.display())
+    })
+}
+
+/// `NAME=…`
+fn is_assignment(word: &[u8]) -> bool {
+    let Some(equals) = word.iter().position(|byte| *byte == b'=') else {
+        return false;
+    };
+    let (name, _) = word.split_at(equals);
+    let fine = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    !name.is_empty() && name.iter().all(fine) && !name[0].is_ascii_digit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_a_shell_are_told_from_programs() {
+        let hint = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(Into::into).collect();
+            hint(&words)
+        };
+        for (words, why) in [
+            (&["cd", "/tmp"][..], "`cd` is a word of shells"),
+            (&["cd", "/tmp", "&&", "ls"], "`cd` is a word of shells"),
+            (&["nosuch", "a", "&&", "ls"], "`&&` is a word of shells"),
+            (&["A_1=x", "make"], "`A_1=x` sets a variable"),
+            (&["ls -l", "/tmp"], "`ls -l` is one word here"),
+        ] {
+            let told = hint(words);
+            assert!(told.contains(why), "{words:?}: {told}");
+        }
+        for words in [
+            &["nosuch", "a"][..],
+            &["cd"],
+            &["./a=b", "x"],
+            &["1=x", "y"],
+            &["nosuch", "a&&b"],
+        ] {
+            assert_eq!(hint(words), "", "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Takes the entry out of the files of hosts.
+//!
+//! Everything else stays as its owner wrote it. What only pyro can have made goes with the entry: a
+//! table of servers without servers, a file without anything in it, its folder.
+
+use std::path::PathBuf;
+
+use pyro_api::{Report, Text};
+use serde::Serialize;
+
+use crate::connect::describe;
+use crate::difference;
+use crate::document::{Document, Fault, Spot};
+use crate::entry::Entry;
+use crate::error::HostError;
+use crate::host::Host;
+use crate::place::{self, Place, Scope, Surroundings};
+use crate::save;
+use crate::wish::Wish;
+
+/// What was done, or would be.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Disconnected {
+    pub dry_run: bool,
+    /// The entries that went. None is an answer, too.
+    pub removed: Vec<Removed>,
+    /// The copies of files that went.
+    pub purged: Vec<PathBuf>,
+    /// The files that were looked into.
+    pub looked: Vec<PathBuf>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+    /// The files that could not be changed, when there are others.
+    pub failed: Vec<String>,
+}
+
+/// What went out of one file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Removed {
+    pub host: &'static str,
+    #[serde(skip)]
+    pub title: &'static str,
+    pub names: Vec<String>,
+    pub config: PathBuf,
+    pub scope: Option<&'static str>,
+    /// Whether nothing else was in the file, which went with them.
+    pub file_removed: bool,
+    /// The copy of the file as it was before.
+    pub backup: Option<PathBuf>,
+    /// The lines that the change takes away and adds.
+    pub difference: Vec<String>,
+}
+
+/// Removes what starts pyro, or the one entry that was named, from the configuration of a host.
+pub fn disconnect(
+    host: &'static Host,
+    wish: &Wish,
+    purge: bool,
+    around: &Surroundings,
+) -> Result<Disconnected, HostError> {
+    let mut done = Disconnected {
+        dry_run: wish.dry_run,
+        ..Disconnected::default()
+    };
+    for place in places(host, wish, around)? {
+        done.take_from(host, &place, wish, purge, around)?;
+    }
+    Ok(done)
+}
+
+/// The same for every host that pyro knows a file of. One that cannot be changed keeps no other
+/// from it.
+pub fn disconnect_all(
+    wish: &Wish,
+    purge: bool,
+    around: &Surroundings,
+) -> Result<Disconnected, HostError> {
+    let mut done = Disconnected {
+        dry_run: wish.dry_run,
+        ..Disconnected::default()
+    };
+    for host in crate::HOSTS {
+        let places = match places(host, wish, around) {
+            Err(HostError::NoKnownFile { .. } | HostError::NoProjectScope { .. }) => continue,
+            places => places?,
+        };
+        for place in places {
+            if let Err(error) = done.take_from(host, &place, wish, purge, around) {
+                done.failed.push(pyro_api::Error::from(error).in_words());
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn places(
+    host: &'static Host,
+    wish: &Wish,
+    around: &Surroundings,
+) -> Result<Vec<Place>, HostError> {
+    match &wish.config {
+        Some(file) => Ok(vec![place::named(file, around)]),
+        None => place::all_of_scope(host, wish.scope.unwrap_or(Scope::User), around),
+    }
+}
+
+impl Disconnected {
+    fn take_from(
+        &mut self,
+        host: &'static Host,
+        place: &Place,
+        wish: &Wish,
+        purge: bool,
+        around: &Surroundings,
+    ) -> Result<(), HostError> {
+        self.looked.push(place.file.clone());
+        if let Some(before) = save::read(&place.file)? {
+            self.change(host, place, &before, wish, purge)?;
+        }
+        let copies = save::backups(&place.file);
+        let gone = !place.file.exists() && !place.file.is_symlink();
+        let purged = purge && !copies.is_empty();
+        if purge {
+            for copy in copies {
+                if !wish.dry_run {
+                    save::forget(&copy)?;
+                }
+                self.purged.push(copy);
+            }
+        } else if !copies.is_empty() && !wish.dry_run {
+            self.notes.push(format!(
+                "earlier versions are kept as {}; `--purge` removes them",
+                shown(&copies)
+            ));
+        }
+        let ours = self.removed.iter().any(|one| one.config == place.file) || purged;
+        if gone && ours && !wish.dry_run {
+            save::tidy_around(&place.file, place::own_folders(host, place, around));
+        }
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        host: &'static Host,
+        place: &Place,
+        before: &[u8],
+        wish: &Wish,
+        purge: bool,
+    ) -> Result<(), HostError> {
+        let fault = |fault: Fault| fault.of(&place.file, host.format);
+        let mut document = Document::parse(before, host.format).map_err(fault)?;
+        let names = match &wish.name {
+            Some(_) => vec![wish.name()?.to_owned()],
+            None => document.names(host.servers).map_err(fault)?,
+        };
+        let mut removed = Vec::new();
+        for name in names {
+            let spot = Spot::of(host, &name);
+            let fields = match document.fields(spot) {
+                // Something of another shape is nobody's entry that could be meant.
+                Err(Fault::Misshapen { .. }) if wish.name.is_none() => continue,
+                fields => fields.map_err(fault)?,
+            };
+            let Some(fields) = fields else { continue };
+            let entry = Entry::read(&fields, host.shape);
+            if entry.as_ref().is_some_and(Entry::is_pyro) {
+                document.remove(spot).map_err(fault)?;
+                removed.push(name);
+            } else if wish.name.is_some() {
+                return Err(HostError::NotToRemove {
+                    file: place.file.clone(),
+                    name,
+                    starts: describe(Some(&fields), entry.as_ref()),
+                });
+            } else if name == crate::wish::USUAL_NAME {
+                self.notes.push(format!(
+                    "`{name}` in {} starts `{}`, which is not pyro's, and stays",
+                    place.file.display(),
+                    describe(Some(&fields), entry.as_ref())
+                ));
+            }
+        }
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let after = document.text();
+        let link = place.file.is_symlink();
+        let file_removed = document.is_void() && !link;
+        let difference = difference::lines(&String::from_utf8_lossy(before), &after);
+        let mut backup = None;
+        if !wish.dry_run {
+            match file_removed {
+                true => save::remove(place, before)?,
+                false => backup = save::save(place, Some(before), &after)?,
+            }
+            if purge {
+                // It goes with the others.
+                backup = None;
+            }
+        }
+        self.removed.push(Removed {
+            host: host.id,
+            title: host.title,
+            names: removed,
+            config: place.file.clone(),
+            scope: place.scope.map(Scope::word),
+            file_removed,
+            backup,
+            difference,
+        });
+        Ok(())
+    }
+}
+
+fn shown(files: &[PathBuf]) -> String {
+    let files = files.iter().map(|file| file.display().to_string());
+    files.collect::<Vec<_>>().join(", ")
+}
+
+impl Report for Disconnected {
+    fn report(&self, text: &mut Text) {
+        for one in &self.removed {
+            let did = match (self.dry_run, one.file_removed) {
+                (false, false) => "Removed the entry from",
+                (false, true) => "Removed the file, which held nothing else:",
+                (true, false) => "Would remove the entry from",
+                (true, true) => "Would remove the file, which holds nothing else:",
+            };
+            text.out(format!("{did} {}", one.config.display()));
+            for line in &one.difference {
+                text.out(format!("  {line}"));
+            }
+            text.field("Host", one.title);
+            text.field("Name", one.names.join(", "));
+            if let Some(backup) = &one.backup {
+                text.field("Backup", backup.display().to_string());
+            }
+        }
+        if self.removed.is_empty() && self.failed.is_empty() {
+            text.out(format!(
+                "Nothing to do: no entry starts pyro in {}",
+                shown(&self.looked)
+            ));
+        }
+        let did = if self.dry_run {
+            "Would remove"
+        } else {
+            "Removed"
+        };
+        for copy in &self.purged {
+            text.out(format!("{did} the copy {}", copy.display()));
+        }
+        for note in &self.notes {
+            text.err(format!("[note] {note}"));
+        }
+        for error in &self.failed {
+            text.err(format!("[error] {}", error.trim_end()));
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        u8::from(!self.failed.is_empty())
+    }
+}
