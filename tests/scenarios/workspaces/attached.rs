@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ crate::stories! { [vm]: a_person_comes_leaves_and_comes_back }
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A terminal with a person at it, and `pyro` in it.
-struct Seat {
+pub(super) struct Seat {
     keys: File,
     /// The other end, to see how the terminal is set.
     line: OwnedFd,
@@ -32,6 +32,12 @@ struct Seat {
 
 impl Seat {
     fn attach(world: &World, arguments: &[&str]) -> Self {
+        let mut command = world.pyro(["workspace", "shell", "attach"]);
+        command.args(arguments);
+        Self::take(command)
+    }
+
+    pub(super) fn take(mut command: Command) -> Self {
         let size = Winsize {
             ws_row: 20,
             ws_col: 70,
@@ -41,8 +47,6 @@ impl Seat {
         let pty = openpty(&size, None).unwrap();
         let before = tcgetattr(&pty.slave).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        let mut command = world.pyro(["workspace", "shell", "attach"]);
-        command.args(arguments);
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
         let shown = Arc::new(Mutex::new(String::new()));
         let (seen, mut from) = (
@@ -65,7 +69,7 @@ impl Seat {
         }
     }
 
-    fn type_keys(&mut self, keys: &str) {
+    pub(super) fn type_keys(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
@@ -73,7 +77,7 @@ impl Seat {
         self.shown.lock().unwrap().clone()
     }
 
-    fn see(&self, wanted: &str) {
+    pub(super) fn see(&self, wanted: &str) {
         eventually(wanted, PATIENCE, || self.shown().contains(wanted));
     }
 
@@ -88,7 +92,7 @@ impl Seat {
     }
 
     /// Waits for its end, after which the terminal is as it was.
-    fn leave(mut self) -> (ExitStatus, String) {
+    pub(super) fn leave(mut self) -> (ExitStatus, String) {
         let mut status = None;
         for _ in 0..PATIENCE.as_millis() / 10 {
             status = self.child.try_wait().unwrap();

@@ -21,3 +21,4 @@ mod services;
 mod shells;
 mod snapshots;
 mod stops;
+mod tried;

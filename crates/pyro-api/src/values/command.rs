@@ -27,6 +27,11 @@ pub enum CommandLine {
 }
 
 impl CommandLine {
+    /// Whether there is nothing after `--`, nor a `--`.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Program(words) if words.is_empty())
+    }
+
     /// Refuses a command of which nothing would run, or that no kernel takes.
     pub fn check(&self) -> Result<(), Error> {
         let empty = match self {
@@ -90,7 +95,7 @@ impl std::fmt::Display for CommandLine {
 }
 
 /// POSIX quoting of one word.
-fn quoted(word: &str) -> Cow<'_, str> {
+pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         Cow::Borrowed(word)

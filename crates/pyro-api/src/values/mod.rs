@@ -28,6 +28,7 @@ pub use bounded::{
     StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs,
 };
 pub use command::CommandLine;
+pub(crate) use command::quoted;
 pub use detach_keys::DetachKeys;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
