@@ -3,9 +3,10 @@
 #
 # Expected: `git apply` of a patch that `git diff` has just written changes the file, or fails.
 # Seen: in another folder of the same repository it changes nothing, prints nothing and ends with 0; so do
-# `--check`, `--index` and `--3way` (`--reject` and `-v` at least say "Skipped patch"). It reads a git patch's names from the repository's root and
-# leaves out what is not below the folder it stands in, which may be everything. Of the same change without
-# the `diff --git` line it reads the names from the folder, and fails loudly for want of the file.
+# `--check`, `--index` and `--3way` (`--reject` and `-v` at least say "Skipped patch"). It reads a git patch's
+# names from the repository's root and leaves out what is not below the folder it stands in, which may be
+# everything. Of the same change without the `diff --git` line it reads the names from the folder, and fails
+# loudly for want of the file.
 set -euo pipefail
 
 folder=$(mktemp -d)
