@@ -5,19 +5,19 @@ RELEASE := target/$(TRIPLE)/release
 PREFIX  ?= $(HOME)/.local
 STORIES := repro-fix-loop cold-start-validation parallel-workspaces untrusted-inspection review-eval
 
-.PHONY: run test test-fast fuzz lint build wheel setup pull pull-build generate cast bench install uninstall ci clean \
+.PHONY: run test test-fast fuzz lint build wheel setup setup-wheel setup-fuzz setup-tests pull pull-build generate cast bench install uninstall ci clean \
         $(STORIES:%=smoke-%) smoke-use-cases
 
 run: build                ## run `git --version` in a fresh Debian VM
 	$(RELEASE)/pyro run debian:12 -- git --version
 
-test: wheel pull pull-build ## run every test, real VMs included
+test: setup-tests wheel pull pull-build ## run every test, real VMs included
 	scripts/test all
 
 test-fast: setup          ## run the tests that need no VM (seconds, once built)
 	scripts/test fast
 
-fuzz: setup               ## feed the parsers of guests' bytes with damaged input, a minute each
+fuzz: setup-fuzz          ## feed the parsers of guests' bytes with damaged input, a minute each
 	scripts/fuzz 60
 
 lint: setup               ## check formatting, clippy, the arrows between crates and generated files
@@ -30,7 +30,7 @@ lint: setup               ## check formatting, clippy, the arrows between crates
 build: setup              ## build `pyro` and the guest agent
 	cargo build --release --locked --package pyro-cli --package pyro-agent
 
-wheel: build              ## build the Python package into dist/
+wheel: setup-wheel build  ## build the Python package into dist/
 	scripts/wheel
 
 cast: build               ## record the walk-through of the README again, on a real VM
@@ -41,6 +41,9 @@ generate: setup           ## write what follows from the declarations
 
 setup:                    ## install what is missing on this machine
 	@scripts/setup
+
+setup-wheel setup-fuzz setup-tests: setup-%:
+	@scripts/setup $*
 
 pull: build               ## install the environment that VMs start from
 	$(RELEASE)/pyro env pull debian:12

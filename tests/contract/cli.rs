@@ -73,6 +73,7 @@ pub(crate) const OURS: &[&str] = &[
     "host print-config",
     "host repair",
     "man",
+    "try",
     "workspace shell attach",
 ];
 

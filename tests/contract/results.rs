@@ -22,7 +22,7 @@ const NOT_OURS: &[(&str, &str)] = &[
 ];
 
 /// Operations beyond the contract.
-const OURS: &[&str] = &["bench", "shell_attach"];
+const OURS: &[&str] = &["bench", "shell_attach", "try_out"];
 
 /// The schema of each operation's result.
 pub(crate) struct Results(pub(crate) Vec<(Names, Value)>);

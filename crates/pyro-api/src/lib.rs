@@ -93,6 +93,7 @@ operations! {
     workspace_delete::WorkspaceDelete,
     doctor::Doctor,
     demo::Demo,
+    try_out::TryOut,
     bench::Bench,
 }
 

@@ -24,3 +24,4 @@ mod services;
 mod shells;
 mod snapshots;
 mod stops;
+mod tried;

@@ -20,6 +20,7 @@ pub mod shell_write;
 pub mod snapshot_create;
 pub mod snapshot_delete;
 pub mod snapshot_list;
+pub mod try_out;
 pub mod vm_create;
 pub mod vm_delete;
 pub mod vm_exec;

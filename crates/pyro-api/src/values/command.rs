@@ -102,7 +102,7 @@ impl std::fmt::Display for CommandLine {
 }
 
 /// POSIX quoting of one word.
-fn quoted(word: &str) -> Cow<'_, str> {
+pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         Cow::Borrowed(word)

@@ -34,6 +34,7 @@ pub use bounded::{
 };
 pub use command::CommandLine;
 pub use content_encoding::ContentEncoding;
+pub(crate) use command::quoted;
 pub use detach_keys::DetachKeys;
 pub use env_vars::EnvVars;
 pub use environment::Environment;

@@ -20,6 +20,7 @@ mod shell_write;
 mod snapshot_create;
 mod snapshot_delete;
 mod snapshot_list;
+mod try_out;
 mod vm_create;
 mod vm_delete;
 mod vm_exec;

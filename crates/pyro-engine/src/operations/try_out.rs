@@ -1,0 +1,74 @@
+use pyro_api::operations::shell_attach::ShellAttach;
+use pyro_api::operations::try_out::{TriedOut, TryOut};
+use pyro_api::operations::workspace_create::WorkspaceCreate;
+use pyro_api::operations::workspace_diff::WorkspaceDiff;
+use pyro_api::operations::workspace_exec::WorkspaceExec;
+use pyro_api::values::NetworkPolicy;
+use pyro_api::{Caller, Error, ErrorCode, Event, Handle, Operation};
+use serde_json::{Value, json};
+
+use crate::Engine;
+
+impl Handle<TryOut> for Engine {
+    async fn handle(&self, asked: TryOut, caller: &Caller) -> Result<TriedOut, Error> {
+        asked.check()?;
+        let wants_shell = asked.command.is_none();
+        if wants_shell && caller.terminal().is_none() {
+            return Err(no_shell());
+        }
+        let mut create: WorkspaceCreate = given(json!({ "environment": asked.environment }))?;
+        create.seed_path = Some(asked.path.clone());
+        if asked.network {
+            create.network_policy = NetworkPolicy::Egress;
+        }
+        let made = self.create_workspace(&create, caller).await?;
+        let id = made.workspace_id;
+        // Whoever is interrupted from here on knows where the copy is.
+        let _ = caller.emit(Event::Note(format!(
+            "a copy of `{}` is in /workspace of workspace {id}",
+            asked.path.display()
+        )));
+        let (mut command, mut shell) = (None, None);
+        if wants_shell {
+            let _ = caller.emit(Event::Note(
+                "`exit` ends this shell, and tells what changed".to_owned(),
+            ));
+            let attach: ShellAttach = given(json!({ "workspace_id": id }))?;
+            shell = Some(self.attach_shell(attach, caller).await?);
+        } else {
+            let mut exec: WorkspaceExec = given(json!({ "workspace_id": id, "command": "" }))?;
+            exec.command = asked.command;
+            exec.timeout_seconds = asked.timeout_seconds;
+            command = Some(self.exec_in_workspace(&exec, caller).await?);
+        }
+        let diff: WorkspaceDiff = given(json!({ "workspace_id": id }))?;
+        let changes = self.handle(diff, caller).await?;
+        let is_left = shell.as_ref().is_some_and(|shell| shell.detached);
+        let deleted = !changes.changed && !is_left;
+        if deleted {
+            self.delete_workspace(&id).await?;
+        }
+        Ok(TriedOut {
+            workspace_id: id,
+            path: asked.path.to_string_lossy().into_owned(),
+            command,
+            shell,
+            changes,
+            deleted,
+        })
+    }
+}
+
+/// An operation with these arguments; the others are as for whoever leaves them out.
+fn given<O: Operation>(arguments: Value) -> Result<O, Error> {
+    serde_json::from_value(arguments)
+        .map_err(|error| Error::new(ErrorCode::Internal, "pyro broke").caused_by(&error))
+}
+
+fn no_shell() -> Error {
+    Error::new(
+        ErrorCode::InvalidArgument,
+        "A shell needs a terminal, and standard input and output are not one",
+    )
+    .hint("Give a command after `--`, as in `pyro try . -- make test`")
+}

@@ -1,0 +1,102 @@
+//! `pyro try`: something is tried on a copy of a project.
+
+use std::fs;
+
+use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::world::finish;
+use pyro_tests::{Surface, World, tree};
+use serde_json::json;
+
+use crate::seat::Seat;
+
+crate::stories! { [vm]:
+    a_copy_is_kept_when_files_of_it_changed,
+    a_person_tries_something_out,
+}
+
+fn workspaces(world: &World) -> u64 {
+    let listed = CommandLine(world)
+        .call("workspace_list", json!({}))
+        .unwrap();
+    listed["count"].as_u64().unwrap()
+}
+
+fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
+    let project = tree::plant(
+        &world.folder().join("project"),
+        &[("a", "1\n"), ("b c", "1\n")],
+    );
+    let planted = tree::look(&project);
+    let run = |arguments: &[&str]| {
+        let mut pyro = world.pyro(["try"]);
+        finish(pyro.args(arguments).current_dir(&project))
+    };
+
+    // Nothing to type into, and nothing was made.
+    let ran = run(&[]);
+    assert_eq!(ran.code(), 1);
+    assert!(ran.err().contains("-- make test"), "{}", ran.err());
+    let ran = run(&["--", ""]);
+    assert!(ran.err().contains("No command"), "{}", ran.err());
+    assert_eq!(workspaces(world), 0);
+
+    // The command's own status, and nothing else on standard output.
+    let ran = run(&["--", "cat a; exit 3"]);
+    assert_eq!((ran.code(), ran.out()), (3, "1\n".to_owned()));
+    assert!(ran.err().contains("the copy is deleted"), "{}", ran.err());
+    assert_eq!(workspaces(world), 0);
+
+    let ran = run(&[
+        ".",
+        "--",
+        "sh",
+        "-c",
+        "echo 2 > 'b c'; rm a; mkdir d; touch d/n",
+    ]);
+    assert_eq!((ran.code(), ran.out()), (0, String::new()));
+    for said in [
+        "total=3 added=1 modified=1 deleted=1",
+        "deleted: a\n",
+        "modified: b c\n",
+        "added: d/n\n",
+    ] {
+        assert!(ran.err().contains(said), "{said} in {}", ran.err());
+    }
+    assert_eq!(workspaces(world), 1);
+    assert_eq!(tree::look(&project), planted);
+
+    // What is told can be typed as it stands.
+    let told = |what: &str| {
+        let line = format!("[try] {what}:");
+        let err = ran.err();
+        let line = err.lines().find_map(|told| told.strip_prefix(&line));
+        line.unwrap().trim().to_owned()
+    };
+    for what in ["look", "take", "delete"] {
+        let line = told(what).replacen("pyro", pyro_tests::world::pyro().to_str().unwrap(), 1);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]).envs(world.variables());
+        let ran = finish(shell.current_dir(&project));
+        assert_eq!(ran.code(), 0, "{line}: {}", ran.err());
+    }
+    assert_eq!(fs::read_to_string(project.join("b c")).unwrap(), "2\n");
+    assert_eq!(workspaces(world), 0);
+}
+
+fn a_person_tries_something_out(world: &World) {
+    let project = tree::plant(&world.folder().join("project"), &[("file", "1\n")]);
+    let mut pyro = world.pyro(["try"]);
+    pyro.arg(&project);
+    let mut seat = Seat::at(pyro);
+    seat.see("pyro$ ");
+    seat.type_keys("cat file; uname -n; echo 2 > file\r");
+    seat.see("1\r\n");
+    seat.type_keys("exit 4\r");
+    let (status, shown) = seat.leave();
+    assert_eq!(status.code(), Some(4), "{shown:?}");
+    assert!(shown.contains("modified: file"), "{shown:?}");
+    assert_eq!(fs::read_to_string(project.join("file")).unwrap(), "1\n");
+    let id = shown.split("workspace delete ").nth(1).unwrap();
+    let gone = finish(&mut world.pyro(["workspace", "delete", id.trim()]));
+    assert_eq!(gone.code(), 0, "{}", gone.err());
+}
