@@ -10,7 +10,8 @@
 //! ServicesEnd  ▶ for each service that there was: ServiceReply::State, its frames Output and
 //!                ErrorOutput, ServiceReply::LogEnd; at last ServiceReply::Done. None runs any more,
 //!                and none can be started
-//! Connect      ▶ AgentReply::Done, and then the stream is the connection, both ways
+//! Connect      ▶ ConnectReply::Trying, where it takes a while; ConnectReply::Connected, and then the
+//!                stream is the connection, both ways
 //! LastUse      ▶ AgentReply::Used
 //! ```
 //!
@@ -93,10 +94,20 @@ pub struct ServiceWatch {
     pub patience_ms: u64,
 }
 
-/// Opens a connection to a port of the guest's loopback, IPv4 before IPv6.
+/// Opens a connection to a port of the guest's loopback, IPv4 before IPv6. A server whose queue is
+/// full is tried for as long as the guest's kernel does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {
     pub port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectReply {
+    /// The server has not answered yet. It may take its time, and the agent lives.
+    Trying,
+    Connected,
+    Failed(Fault),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,8 +9,8 @@ use pyro_wire::agent::{AgentReply, AgentRequest, Command};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::service::{
-    Connect, LOG_BYTES, Readiness, ServiceEnd, ServiceLogs, ServicePhase, ServiceReply,
-    ServiceStart, ServiceState, ServiceStop, ServiceWatch,
+    Connect, ConnectReply, LOG_BYTES, Readiness, ServiceEnd, ServiceLogs, ServicePhase,
+    ServiceReply, ServiceStart, ServiceState, ServiceStop, ServiceWatch,
 };
 use pyro_wire::session::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -407,8 +407,8 @@ async fn a_port_is_connected_to_both_ways_and_a_dead_one_is_refused() {
         client.write_all(heard.to_uppercase().as_bytes()).unwrap();
     });
     let mut stream = open(&agent, &AgentRequest::Connect(Connect { port })).await;
-    let reply: AgentReply = frame::read_message(&mut stream).await.unwrap();
-    assert_eq!(reply, AgentReply::Done);
+    let reply: ConnectReply = frame::read_message(&mut stream).await.unwrap();
+    assert_eq!(reply, ConnectReply::Connected);
     stream.write_all(b"hello").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
