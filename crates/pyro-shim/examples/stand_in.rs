@@ -217,6 +217,7 @@ fn service(instance: u64, phase: ServicePhase) -> ServiceState {
         phase,
         pid: 1,
         ready: true,
+        not_ready: None,
         exit_code: None,
         reason: None,
         ended_ms_ago: (phase != ServicePhase::Running).then_some(0),

@@ -134,6 +134,9 @@ pub struct ServiceState {
     /// Its first process; 0 when there never was one.
     pub pid: u32,
     pub ready: bool,
+    /// What the last look for its readiness saw instead.
+    #[serde(default)]
+    pub not_ready: Option<String>,
     /// The exit status, 128 + N after signal N; absent while it runs.
     #[serde(default)]
     pub exit_code: Option<i32>,

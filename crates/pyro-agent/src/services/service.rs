@@ -23,6 +23,7 @@ struct Status {
     phase: ServicePhase,
     pid: u32,
     ready: bool,
+    not_ready: Option<String>,
     exit_code: Option<i32>,
     reason: Option<ServiceEnd>,
     ended_at: Option<Instant>,
@@ -47,6 +48,7 @@ impl Service {
                 phase: ServicePhase::Running,
                 pid: 0,
                 ready: false,
+                not_ready: None,
                 exit_code: None,
                 reason: None,
                 ended_at: None,
@@ -60,7 +62,16 @@ impl Service {
     }
 
     pub(super) fn is_ready_now(&self) {
-        self.status.send_modify(|status| status.ready = true);
+        self.status.send_modify(|status| {
+            status.ready = true;
+            status.not_ready = None;
+        });
+    }
+
+    /// What the last look for its readiness saw instead.
+    pub(super) fn is_not_ready_yet(&self, why: String) {
+        self.status
+            .send_modify(|status| status.not_ready = Some(why));
     }
 
     /// It is over, and its logs are whole.
@@ -91,6 +102,7 @@ impl Service {
             phase: status.phase,
             pid: status.pid,
             ready: status.ready,
+            not_ready: status.not_ready.clone(),
             exit_code: status.exit_code,
             reason: status.reason,
             ended_ms_ago: status.ended_at.map(|at| millis(at.elapsed())),

@@ -88,6 +88,7 @@ impl Engine {
                 execution_mode: stored.record.execution_mode,
                 readiness: readiness.map(|readiness| unspoken.clean_readiness(readiness)),
                 ready_at: None,
+                not_ready: None,
                 stop_reason: None,
                 published_ports,
             },
