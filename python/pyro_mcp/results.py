@@ -559,6 +559,8 @@ class ServiceLogged(TypedDict):
     readiness: ServiceLoggedReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
+    # What the last look for its readiness saw instead, where it is not ready or never was.
+    not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # While it runs.
     published_ports: list[ServiceLoggedPublishedPorts]
@@ -617,6 +619,8 @@ class ServiceRecord(TypedDict):
     readiness: ServiceRecordReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
+    # What the last look for its readiness saw instead, where it is not ready or never was.
+    not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # While it runs.
     published_ports: list[ServiceRecordPublishedPorts]
@@ -666,6 +670,8 @@ class ServiceStarted(TypedDict):
     readiness: ServiceStartedReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
+    # What the last look for its readiness saw instead, where it is not ready or never was.
+    not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # While it runs.
     published_ports: list[ServiceStartedPublishedPorts]
@@ -733,6 +739,8 @@ class ServicesListedServices(TypedDict):
     readiness: ServicesListedServicesReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
+    # What the last look for its readiness saw instead, where it is not ready or never was.
+    not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # While it runs.
     published_ports: list[ServicesListedServicesPublishedPorts]

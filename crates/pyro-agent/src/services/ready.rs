@@ -48,6 +48,7 @@ pub(super) async fn wait(
         Readiness::Command(_) => longest,
         _ => longest.min(FIRST_PAUSE),
     };
+    service.is_not_ready_yet("the first look has not ended".into());
     while let Err(why) = look(agent, request, readiness).await {
         service.is_not_ready_yet(agent.secrets.clean(&why));
         sleep(pause).await;
