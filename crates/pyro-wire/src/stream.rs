@@ -191,3 +191,129 @@ impl AsyncWrite for Stream {
         self.poll_flush(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::session::{self, Acceptor, Opener, SessionError};
+
+    /// A session: who opens streams, and what comes of them on the other side.
+    fn session() -> (Opener, mpsc::UnboundedReceiver<Stream>) {
+        let (host, agent) = tokio::io::duplex(64 * 1024);
+        let (opener, drive) = session::host(host);
+        tokio::spawn(drive);
+        let (sender, streams) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut acceptor = Acceptor::new(agent);
+            while let Some(stream) = acceptor.next().await {
+                let _ = sender.send(stream);
+            }
+        });
+        (opener, streams)
+    }
+
+    async fn pair() -> (Stream, Stream, impl Sized) {
+        let (opener, mut streams) = session();
+        let mut ours = opener.open().await.unwrap();
+        ours.write_all(b"?").await.unwrap();
+        ours.flush().await.unwrap();
+        let mut theirs = streams.recv().await.unwrap();
+        assert_eq!(theirs.read_u8().await.unwrap(), b'?');
+        (ours, theirs, (opener, streams))
+    }
+
+    #[tokio::test]
+    async fn an_end_is_no_reset_and_a_reset_is_no_end() {
+        for ended in [false, true] {
+            let (mut ours, mut theirs, _session) = pair().await;
+            ours.write_all(b"words").await.unwrap();
+            ours.flush().await.unwrap();
+            if ended {
+                ours.shutdown().await.unwrap();
+                // The other direction goes on.
+                theirs.write_all(b"more").await.unwrap();
+                theirs.flush().await.unwrap();
+                ours.read_exact(&mut [0; 4]).await.unwrap();
+            }
+            drop(ours);
+            let mut heard = Vec::new();
+            let end = theirs.read_to_end(&mut heard).await;
+            assert_eq!((heard.as_slice(), end.is_ok()), (&b"words"[..], ended));
+            poll_fn(|cx| match ended {
+                true => theirs.poll_gone(cx),
+                false => Poll::Ready(()),
+            })
+            .await;
+            assert!(theirs.is_gone() && theirs.write_all(b"x").await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn one_stream_too_many_is_refused_and_the_session_goes_on() {
+        let (opener, mut streams) = session();
+        let mut open = Vec::new();
+        let refused = loop {
+            match opener.open().await {
+                Ok(stream) => open.push(stream),
+                Err(error) => break error,
+            }
+            // The multiplexer waits for an answer to the first 256.
+            let ours = open.last_mut().unwrap();
+            ours.write_all(b"?").await.unwrap();
+            ours.flush().await.unwrap();
+            let mut theirs = streams.recv().await.unwrap();
+            theirs.write_all(b"!").await.unwrap();
+            theirs.flush().await.unwrap();
+            ours.read_exact(&mut [0]).await.unwrap();
+        };
+        assert!(matches!(refused, SessionError::Full), "{refused}");
+        drop(open);
+        for _ in 0..5000 {
+            let mut stream = opener.open().await.unwrap();
+            stream.write_all(b"?").await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+        let mut last = None;
+        while let Ok(stream) = streams.try_recv() {
+            last = Some(stream);
+        }
+        assert!(last.is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_arrive_as_sent_however_they_are_cut(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40_000), 0..12),
+            room in 1..20_000usize,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let sent = pieces.concat();
+            let heard = runtime.block_on(async move {
+                let (mut ours, mut theirs, session) = pair().await;
+                let writing = tokio::spawn(async move {
+                    for piece in pieces {
+                        ours.write_all(&piece).await.unwrap();
+                    }
+                    ours.shutdown().await.unwrap();
+                    ours
+                });
+                let (mut heard, mut buffer) = (Vec::new(), vec![0; room]);
+                loop {
+                    match theirs.read(&mut buffer).await.unwrap() {
+                        0 => break,
+                        count => heard.extend_from_slice(&buffer[..count]),
+                    }
+                }
+                drop((writing.await.unwrap(), session));
+                heard
+            });
+            prop_assert!(heard == sent);
+        }
+    }
+}
