@@ -622,6 +622,8 @@ class ServiceLogged(TypedDict):
     readiness: ServiceLoggedReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
+    # What the last look for its readiness saw instead, where it is not ready or never was.
+    not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool
@@ -682,6 +684,8 @@ class ServiceRecord(TypedDict):
     readiness: ServiceRecordReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
+    # What the last look for its readiness saw instead, where it is not ready or never was.
+    not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool
@@ -733,6 +737,8 @@ class ServiceStarted(TypedDict):
     readiness: ServiceStartedReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
+    # What the last look for its readiness saw instead, where it is not ready or never was.
+    not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool
@@ -802,6 +808,8 @@ class ServicesListedServices(TypedDict):
     readiness: ServicesListedServicesReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
+    # What the last look for its readiness saw instead, where it is not ready or never was.
+    not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool

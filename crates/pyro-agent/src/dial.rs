@@ -4,73 +4,80 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use pyro_wire::agent::AgentReply;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::frame;
-use pyro_wire::service::Connect;
-use tokio::io::{copy_bidirectional_with_sizes, join};
+use pyro_wire::frame::{self, FrameError};
+use pyro_wire::service::{Connect, ConnectReply};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::agent::Agent;
-use crate::peer::{self, Peer};
-
-const BUFFER: usize = 64 * 1024;
+use crate::peer::{self, Peer, Reader, Writer};
 
 /// The loopback answers at once, unless a server's queue is full.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const AT_ONCE: Duration = Duration::from_millis(200);
 
-/// How often we look whether the asking side is gone for good, which nothing shows while a server
-/// neither reads nor writes.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Carries bytes both ways until both have ended, or either side is gone.
+/// Carries bytes both ways until both have ended, or either side is gone. `Some`: it never came to
+/// that, and the asking side has been told.
 pub(crate) async fn serve<P: Peer>(
     agent: &Agent,
     request: &Connect,
-    from: peer::Reader<P>,
-    mut to: peer::Writer<P>,
-) {
-    let mut server = match open(agent, request.port).await {
-        Ok(server) => server,
-        Err(fault) => {
-            let _ = frame::write_message(&mut to, &AgentReply::Failed(fault)).await;
-            return;
+    mut from: Reader<P>,
+    mut to: Writer<P>,
+) -> Option<(Reader<P>, Writer<P>)> {
+    let opened = {
+        let opening = open(agent, request.port, &mut to);
+        tokio::select! {
+            opened = opening => opened.ok()?,
+            // It has nothing to say before it is connected.
+            _ = from.read_u8() => return None,
         }
     };
-    if frame::write_message(&mut to, &AgentReply::Done)
-        .await
-        .is_err()
-    {
-        return;
-    }
-    let gone = from.watcher();
-    let mut client = join(from, to);
-    let carried = copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER);
-    tokio::select! {
-        // An error of either side ends both, by dropping them.
-        _ = carried => {}
-        () = async { while !gone.is_gone() { sleep(LOOK).await } } => {}
+    match opened {
+        Ok(server) => {
+            let reply = ConnectReply::Connected;
+            frame::write_message(&mut to, &reply).await.ok()?;
+            peer::whole(from, to)?.carry(server).await;
+            None
+        }
+        Err(fault) => {
+            let reply = ConnectReply::Failed(fault);
+            frame::write_message(&mut to, &reply).await.ok()?;
+            Some((from, to))
+        }
     }
 }
 
-async fn open(agent: &Agent, port: u16) -> Result<TcpStream, Fault> {
-    agent.ready_for("connections")?;
-    let connect = async {
-        match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
-            Err(_) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await,
-            connected => connected,
+/// Connects, and says so when that takes a while. An error means that the asking side is gone.
+async fn open<P: Peer>(
+    agent: &Agent,
+    port: u16,
+    to: &mut Writer<P>,
+) -> Result<Result<TcpStream, Fault>, FrameError> {
+    if let Err(fault) = agent.ready_for("connections") {
+        return Ok(Err(fault));
+    }
+    let connecting = connect(port);
+    tokio::pin!(connecting);
+    let connected = tokio::select! {
+        connected = &mut connecting => connected,
+        () = sleep(AT_ONCE) => {
+            frame::write_message(to, &ConnectReply::Trying).await?;
+            connecting.await
         }
     };
-    let connected = match timeout(CONNECT_LIMIT, connect).await {
-        Ok(connected) => connected,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    };
-    let server = connected.map_err(|error| {
+    Ok(connected.map_err(|error| {
         let words = format!("nothing answers at port {port} of the guest: {error}");
         Fault::new(FaultCode::NotFound, words)
-    })?;
-    // Small pieces have waited for company on the other side, if they had to.
-    let _ = server.set_nodelay(true);
-    Ok(server)
+    }))
+}
+
+/// As patient as the kernel, which tries for about two minutes.
+async fn connect(port: u16) -> io::Result<TcpStream> {
+    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+        // Somebody is there.
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(error),
+        Err(_) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await,
+        connected => connected,
+    }
 }

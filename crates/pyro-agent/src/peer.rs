@@ -2,22 +2,31 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use pyro_wire::connection::Connection;
 use pyro_wire::session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::agent::lock;
 
 /// A stream that can tell that its other side is gone before all of its data was read.
 pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn is_gone(&self) -> bool;
+
+    /// Becomes a connection to a server.
+    fn carry(self, server: TcpStream) -> impl Future<Output = ()> + Send;
 }
 
 impl Peer for session::Stream {
     fn is_gone(&self) -> bool {
-        self.get_ref().is_closed()
+        session::Stream::is_gone(self)
+    }
+
+    async fn carry(self, server: TcpStream) {
+        Connection::of(server).carry(self).await;
     }
 }
 
@@ -27,26 +36,20 @@ pub(crate) fn split<P: Peer>(peer: P) -> (Reader<P>, Writer<P>) {
     (Reader(Arc::clone(&shared)), Writer(shared))
 }
 
+/// The stream again, of its two halves.
+pub(crate) fn whole<P>(from: Reader<P>, to: Writer<P>) -> Option<P> {
+    drop(to);
+    let peer = Arc::into_inner(from.0)?;
+    Some(peer.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
 pub(crate) struct Reader<P>(Arc<Mutex<P>>);
 
 pub(crate) struct Writer<P>(Arc<Mutex<P>>);
 
-/// Looks at a stream whose halves are in use elsewhere.
-pub(crate) struct Watcher<P>(Arc<Mutex<P>>);
-
-impl<P: Peer> Watcher<P> {
-    pub(crate) fn is_gone(&self) -> bool {
-        lock(&self.0).is_gone()
-    }
-}
-
 impl<P: Peer> Reader<P> {
     pub(crate) fn is_gone(&self) -> bool {
         lock(&self.0).is_gone()
-    }
-
-    pub(crate) fn watcher(&self) -> Watcher<P> {
-        Watcher(Arc::clone(&self.0))
     }
 }
 

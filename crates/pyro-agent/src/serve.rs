@@ -111,7 +111,12 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::ServicesEnd => {
             return about_services(agent, services::Request::End, from, to).await;
         }
-        AgentRequest::Connect(request) => return dial::serve(agent, &request, from, to).await,
+        AgentRequest::Connect(request) => {
+            if let Some((from, to)) = dial::serve(agent, &request, from, to).await {
+                part(from, to).await;
+            }
+            return;
+        }
         AgentRequest::LastUse => Ok(AgentReply::Used {
             ms_ago: [agent.services.last_use_ms(), agent.shells.last_use_ms()]
                 .into_iter()
@@ -206,6 +211,8 @@ mod tests {
         fn is_gone(&self) -> bool {
             false
         }
+
+        async fn carry(self, _server: tokio::net::TcpStream) {}
     }
 
     fn agent(folder: &tempfile::TempDir, reaper: Arc<Reaper>) -> Arc<Agent> {

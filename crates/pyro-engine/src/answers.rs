@@ -155,6 +155,7 @@ fn with_words(record: ServiceRecord, shown: impl Fn(String) -> String) -> Servic
         command: shown(record.command),
         cwd: shown(record.cwd),
         readiness: record.readiness.map(|one| one.reworded(&shown)),
+        not_ready: record.not_ready.map(&shown),
         ..record
     }
 }

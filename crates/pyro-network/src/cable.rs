@@ -97,7 +97,7 @@ impl Cable {
     }
 }
 
-fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
+pub(crate) fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
     let length = u32::try_from(frame.len().saturating_sub(LENGTH)).unwrap_or_default();
     if let Some(room) = frame.first_chunk_mut::<LENGTH>() {
         *room = length.to_be_bytes();

@@ -1,6 +1,7 @@
 //! How much of the host one guest's network may take, whatever the guest does.
 
 use std::io;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -39,9 +40,19 @@ const BUFFERS: [(usize, usize, usize); 3] = [
     (usize::MAX, 4 << 10, 4 << 10),
 ];
 
+/// How often a guest that has no more to say is asked whether it is still there to listen. Its kernel
+/// forgets a connection that its program has closed after a minute.
+const PROBE: Duration = Duration::from_secs(30);
+
+/// How long nothing must have come for such a guest, before its connection makes room for another one
+/// where all places are taken.
+const QUIET: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) tcp: usize,
+    pub(crate) probe: Duration,
+    pub(crate) quiet: Duration,
 }
 
 /// Takes as many descriptors as the host allows, and no more memory than is right.
@@ -63,6 +74,8 @@ pub(crate) fn set() -> io::Result<Limits> {
     let left = usize::try_from(files.saturating_sub(others)).unwrap_or(usize::MAX);
     Ok(Limits {
         tcp: left.clamp(16, TCP),
+        probe: PROBE,
+        quiet: QUIET,
     })
 }
 

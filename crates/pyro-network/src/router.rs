@@ -17,7 +17,7 @@ use crate::dns::Dns;
 use crate::limits::{ECHO, Limits, UDP, buffers};
 use crate::packet::{Content, Frame, Packet, Segment, datagram, understand};
 use crate::policy::Policy;
-use crate::tcp::{Surroundings, is_name_server};
+use crate::tcp::{Leaving, Surroundings, Terms, is_name_server};
 use crate::{echo, neighbours, tcp, udp};
 
 /// Serves the guest until its end of the cable is closed.
@@ -87,6 +87,7 @@ struct Flow {
     number: u64,
     /// When it was used last, counted in packets.
     used: u64,
+    leaving: Leaving,
     task: tokio::task::AbortHandle,
 }
 
@@ -173,15 +174,19 @@ impl Flows {
         if let Some(flow) = self.tcp.get(&key) {
             return flow.inbox.put(packet.bytes);
         }
-        let is_full = self.tcp.len() >= self.limits.tcp;
         match kind {
             Segment::Reset => {}
-            Segment::Begin if !is_full && is_host(to.ip()) => {
+            Segment::Begin if is_host(to.ip()) && self.has_room() => {
                 let begin = packet.bytes.to_vec();
                 let around = self.around.clone();
-                let buffers = buffers(self.tcp.len());
-                self.begin(key, tcp::INBOX, |inbox| {
-                    tcp::run(begin, to, inbox, buffers, around)
+                let terms = Terms {
+                    buffers: buffers(self.tcp.len()),
+                    probe: self.limits.probe,
+                    leaving: Leaving::default(),
+                };
+                let leaving = terms.leaving.clone();
+                self.begin(key, tcp::INBOX, leaving, |inbox| {
+                    tcp::run(begin, to, inbox, terms, around)
                 });
             }
             Segment::Begin | Segment::Other => {
@@ -190,6 +195,26 @@ impl Flows {
                 }
             }
         }
+    }
+
+    /// Whether there is a place for one more connection. Those that the guest has closed, and that
+    /// nothing has come for since a while, give theirs.
+    fn has_room(&mut self) -> bool {
+        if self.tcp.len() < self.limits.tcp {
+            return true;
+        }
+        let leaving = self.tcp.iter();
+        let leaving = leaving.filter_map(|(key, flow)| Some((flow.leaving.since()?, *key)));
+        let Some((since, key)) = leaving.min_by_key(|(since, _)| *since) else {
+            return false;
+        };
+        if since.elapsed() < self.limits.quiet {
+            return false;
+        }
+        if let Some(flow) = self.tcp.remove(&key) {
+            flow.task.abort();
+        }
+        true
     }
 
     /// Gives a packet to its flow, which is begun when it is the first one.
@@ -202,7 +227,7 @@ impl Flows {
     ) {
         if !self.table(&key).contains_key(&key) {
             self.make_room(&key);
-            self.begin(key, room, serve);
+            self.begin(key, room, Leaving::default(), serve);
         }
         self.count += 1;
         let used = self.count;
@@ -235,6 +260,7 @@ impl Flows {
         &mut self,
         key: Key,
         room: usize,
+        leaving: Leaving,
         serve: impl FnOnce(Inbox) -> F,
     ) {
         self.count += 1;
@@ -249,6 +275,7 @@ impl Flows {
             inbox: sender,
             number,
             used: number,
+            leaving,
             task: task.abort_handle(),
         };
         self.table(&key).insert(key, flow);
@@ -280,4 +307,187 @@ pub(crate) fn is_host(address: IpAddr) -> bool {
         IpAddr::V6(_) => false,
     };
     !is_everybody && !address.is_multicast() && !address.is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use pyro_wire::network::{
+        Destination, Exception, GATEWAY_MAC, GATEWAY_V4, GUEST_MAC, GUEST_V4, Network,
+    };
+    use smoltcp::iface::{SocketHandle, SocketSet};
+    use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// How long a guest that hears nothing may sleep.
+    const TURN: Duration = Duration::from_millis(5);
+
+    /// A kernel at the guest's end of a cable, with the router at the other one.
+    struct Guest {
+        stack: tcp::Stack,
+        sockets: SocketSet<'static>,
+        cable: UnixStream,
+        frames: Frames,
+        port: u16,
+        /// Packets.
+        heard: usize,
+    }
+
+    impl Guest {
+        fn start(limits: Limits) -> Self {
+            let (cable, theirs) = UnixStream::pair().unwrap();
+            let network = Network {
+                allow: vec![Exception {
+                    to: Destination::Block("127.0.0.1/32".into()),
+                    port: None,
+                }],
+            };
+            tokio::spawn(run(theirs, Policy::new(&network).unwrap(), limits));
+            Self {
+                stack: tcp::Stack::new(GUEST_V4.into()).unwrap(),
+                sockets: SocketSet::new(Vec::new()),
+                cable,
+                frames: Frames::default(),
+                port: 1024,
+                heard: 0,
+            }
+        }
+
+        fn connect(&mut self, port: u16) -> SocketHandle {
+            let buffer = || SocketBuffer::new(vec![0; 4096]);
+            let mut socket = Socket::new(buffer(), buffer());
+            self.port += 1;
+            let to = (GATEWAY_V4, port).into();
+            self.stack.connect(&mut socket, to, self.port);
+            self.sockets.add(socket)
+        }
+
+        fn socket(&mut self, handle: SocketHandle) -> &mut Socket<'static> {
+            self.sockets.get_mut(handle)
+        }
+
+        /// Lives until something is so.
+        async fn until(&mut self, is_so: impl Fn(&mut Self) -> bool) {
+            let until = async {
+                let mut packets = Vec::new();
+                loop {
+                    let frames = self.stack.turn(packets, &mut self.sockets);
+                    for mut frame in frames {
+                        // It was made for the other direction.
+                        let addresses = [GATEWAY_MAC, GUEST_MAC].concat();
+                        frame[cable::LENGTH..][..12].copy_from_slice(&addresses);
+                        let frame = cable::sealed(frame);
+                        self.cable.write_all(&frame).await.unwrap();
+                    }
+                    if is_so(self) {
+                        return;
+                    }
+                    let _ = timeout(TURN, self.cable.readable()).await;
+                    let _ = self.cable.try_read_buf(self.frames.room());
+                    packets = Vec::new();
+                    while let Some(frame) = self.frames.next() {
+                        packets.push(frame[14..].to_vec());
+                    }
+                    self.heard += packets.len();
+                }
+            };
+            timeout(LIMIT, until).await.unwrap();
+        }
+
+        async fn state(&mut self, handle: SocketHandle, wanted: State) {
+            self.until(|guest| guest.socket(handle).state() == wanted)
+                .await;
+        }
+    }
+
+    fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    fn end_of(host: &TcpStream) -> io::Result<usize> {
+        use std::io::Read;
+        host.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut host = host;
+        host.read(&mut [0; 8])
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_closed_is_told_to_a_host_that_did_not() {
+        let limits = Limits {
+            tcp: 16,
+            probe: Duration::from_millis(20),
+            quiet: LIMIT,
+        };
+        let (listener, port) = listener();
+        let mut guest = Guest::start(limits);
+        let leaves = guest.connect(port);
+        guest.state(leaves, State::Established).await;
+        let (host, _) = listener.accept().unwrap();
+        guest.socket(leaves).close();
+        guest.state(leaves, State::FinWait2).await;
+        assert_eq!(end_of(&host).unwrap(), 0);
+        // It is still asked, and answers, for as long as its kernel knows of it.
+        let until = guest.heard + 3;
+        guest.until(|guest| guest.heard >= until).await;
+        assert_eq!(guest.socket(leaves).state(), State::FinWait2);
+        guest.sockets.remove(leaves);
+        guest.until(|_| host.take_error().unwrap().is_some()).await;
+    }
+
+    #[tokio::test]
+    async fn connections_that_the_guest_has_left_make_room_and_others_do_not() {
+        let limits = Limits {
+            tcp: 2,
+            probe: LIMIT,
+            quiet: Duration::ZERO,
+        };
+        let (listener, port) = listener();
+        let mut guest = Guest::start(limits);
+        let stays = guest.connect(port);
+        let leaves = guest.connect(port);
+        for one in [stays, leaves] {
+            guest.state(one, State::Established).await;
+        }
+        let hosts = [listener.accept().unwrap(), listener.accept().unwrap()];
+        let full = guest.connect(port);
+        guest.state(full, State::Closed).await;
+        guest.socket(leaves).close();
+        guest.state(leaves, State::FinWait2).await;
+        let later = guest.connect(port);
+        guest.state(later, State::Established).await;
+        assert_eq!(guest.socket(stays).state(), State::Established);
+        drop(hosts);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_breaks_off_after_its_end_is_told_to_the_guest() {
+        let limits = Limits {
+            tcp: 16,
+            probe: LIMIT,
+            quiet: LIMIT,
+        };
+        let (listener, port) = listener();
+        let mut guest = Guest::start(limits);
+        let one = guest.connect(port);
+        guest.state(one, State::Established).await;
+        let (host, _) = listener.accept().unwrap();
+        host.shutdown(std::net::Shutdown::Write).unwrap();
+        guest.state(one, State::CloseWait).await;
+        let linger = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        nix::sys::socket::setsockopt(&host, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+        drop(host);
+        guest.state(one, State::Closed).await;
+    }
 }

@@ -11,21 +11,27 @@
 //! Each connection has a TCP/IP stack for itself (smoltcp), so that what one of them does costs the
 //! others nothing, however many there are; and each waits for its two ends by itself, so that a slow
 //! reader on one end slows its own other end and nobody else.
+//!
+//! A guest that closes looks like one that has no more to say and goes on listening. So it is asked
+//! every now and then, and its kernel answers with a reset where nobody listens any more. The host
+//! outside is asked by keep-alive.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
+use pyro_wire::connection::keep_alive;
 use pyro_wire::network::MTU;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpListenEndpoint};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -58,12 +64,35 @@ pub(crate) struct Surroundings {
     pub(crate) dns: Dns,
 }
 
+/// Since when nothing has moved on a connection of which the guest has closed its side.
+#[derive(Clone, Default)]
+pub(crate) struct Leaving(Arc<Mutex<Option<Instant>>>);
+
+impl Leaving {
+    fn set(&self, since: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(since);
+    }
+
+    pub(crate) fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much of this process a connection may take.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    /// Bytes from the guest, bytes to the guest.
+    pub(crate) buffers: (usize, usize),
+    pub(crate) probe: Duration,
+    pub(crate) leaving: Leaving,
+}
+
 /// Serves one connection to its end. `begin` is the packet that it began with.
 pub(crate) async fn run(
     begin: Vec<u8>,
     to: SocketAddr,
     mut inbox: Inbox,
-    buffers: (usize, usize),
+    terms: Terms,
     around: Surroundings,
 ) {
     let outside = tokio::select! {
@@ -74,7 +103,7 @@ pub(crate) async fn run(
         Ok(outside) => outside,
         Err(why) => return tell(&begin, why, &around.cable),
     };
-    let Some(mut connection) = Connection::new(to.ip(), to.port(), buffers, outside) else {
+    let Some(mut connection) = Connection::new(to.ip(), to.port(), terms, outside) else {
         return;
     };
     connection.wire.incoming.push_back(begin);
@@ -108,6 +137,24 @@ impl Stack {
         let mut wire = Wire::default();
         let interface = interface(address, &mut wire)?;
         Some(Self(wire, interface))
+    }
+
+    /// Takes packets in, and gives the frames that it answers or has to send besides.
+    #[cfg(test)]
+    pub(crate) fn turn(
+        &mut self,
+        packets: Vec<Vec<u8>>,
+        sockets: &mut SocketSet<'_>,
+    ) -> Vec<Vec<u8>> {
+        let Self(wire, interface) = self;
+        wire.incoming.extend(packets);
+        interface.poll(now(Instant::now()), wire, sockets);
+        std::mem::take(&mut wire.outgoing)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn connect(&mut self, socket: &mut Socket<'_>, to: SocketAddr, from: u16) {
+        socket.connect(self.1.context(), to, from).unwrap();
     }
 
     /// Takes a packet in, and throws away what it answers.
@@ -144,6 +191,7 @@ async fn reach(to: SocketAddr, around: &Surroundings) -> Result<Outside, Failed>
         Ok(Ok(stream)) => {
             // The guest's own stack has thought about how to cut its bytes already.
             let _ = stream.set_nodelay(true);
+            let _ = keep_alive(&stream);
             Ok(Outside::Host(stream))
         }
         Ok(Err(error)) => Err(match error.kind() {
@@ -197,6 +245,8 @@ struct Connection {
     sockets: SocketSet<'static>,
     socket: SocketHandle,
     outside: Outside,
+    probe: Duration,
+    leaving: Leaving,
     /// The host will send no more.
     host_done: bool,
     /// The host was told that the guest will send no more.
@@ -213,14 +263,10 @@ enum Moved {
 }
 
 impl Connection {
-    fn new(
-        address: IpAddr,
-        port: u16,
-        (from_guest, to_guest): (usize, usize),
-        outside: Outside,
-    ) -> Option<Self> {
+    fn new(address: IpAddr, port: u16, terms: Terms, outside: Outside) -> Option<Self> {
         let mut wire = Wire::default();
         let interface = interface(address, &mut wire)?;
+        let (from_guest, to_guest) = terms.buffers;
         let buffer = |size| SocketBuffer::new(vec![0; size]);
         let mut socket = Socket::new(buffer(from_guest), buffer(to_guest));
         socket.set_nagle_enabled(false);
@@ -238,6 +284,8 @@ impl Connection {
             sockets,
             socket,
             outside,
+            probe: terms.probe,
+            leaving: terms.leaving,
             host_done: false,
             guest_done: false,
             began: Instant::now(),
@@ -307,7 +355,11 @@ impl Connection {
                     // The guest has gone.
                     None => return,
                 },
-                () = self.outside.ready(wants_input, wants_output) => {}
+                broken = self.outside.ready(wants_input, wants_output, self.host_done) => {
+                    if broken {
+                        self.socket().abort();
+                    }
+                }
                 () = at(next) => {}
                 () = at(ceremony_until) => {
                     self.socket().abort();
@@ -351,6 +403,8 @@ impl Connection {
         if finished && !self.guest_done {
             self.guest_done = true;
             self.outside.end();
+            self.leaving.set(Instant::now());
+            socket.set_keep_alive(Some(self.probe.into()));
         }
         while !self.host_done && socket.can_send() {
             let read = socket.send(|room| match self.outside.try_read(room) {
@@ -367,6 +421,9 @@ impl Connection {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 _ => return Moved::Broken,
             }
+        }
+        if self.guest_done && matches!(moved, Moved::Some) {
+            self.leaving.set(Instant::now());
         }
         moved
     }
@@ -404,18 +461,24 @@ impl Outside {
         let _ = shutdown(socket, Shutdown::Write);
     }
 
-    async fn ready(&self, input: bool, output: bool) {
-        let interest = match (input, output) {
-            (true, true) => tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE,
-            (true, false) => tokio::io::Interest::READABLE,
-            (false, true) => tokio::io::Interest::WRITABLE,
-            (false, false) => return std::future::pending().await,
+    /// Resolves when there may be something to do; says whether the host has broken off. Where there is
+    /// still something to read, reading tells that, after what came before.
+    async fn ready(&self, input: bool, output: bool, all_read: bool) -> bool {
+        let wanted = [
+            (input, Interest::READABLE),
+            (output, Interest::WRITABLE),
+            (all_read, Interest::ERROR),
+        ];
+        let wanted = wanted.into_iter().filter(|(wanted, _)| *wanted);
+        let Some(interest) = wanted.map(|(_, one)| one).reduce(Interest::add) else {
+            return std::future::pending().await;
         };
-        // What is wrong, if something is, the next attempt tells.
-        let _ = match self {
+        let ready = match self {
             Self::Host(stream) => stream.ready(interest).await,
             Self::Dns(stream) => stream.ready(interest).await,
         };
+        // What else is wrong, if something is, the next attempt tells.
+        all_read && ready.is_ok_and(|ready| ready.is_error())
     }
 }
 

@@ -18,9 +18,10 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use pyro_wire::agent::{AgentReply, AgentRequest, Command, ExecEnd, ExecEvent, Ready};
+use pyro_wire::connection::Connection;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, Kind};
-use pyro_wire::service::{ServicePhase, ServiceReply, ServiceState};
+use pyro_wire::service::{ConnectReply, ServicePhase, ServiceReply, ServiceState};
 use pyro_wire::session::{self, Stream};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -156,12 +157,12 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         }
         AgentRequest::Connect(connect) => {
             let server = TcpStream::connect((Ipv4Addr::LOCALHOST, connect.port)).await;
-            let Ok(mut server) = server else {
+            let Ok(server) = server else {
                 let fault = Fault::new(FaultCode::NotFound, "nobody is there");
-                return frame::write_message(&mut stream, &AgentReply::Failed(fault)).await;
+                return frame::write_message(&mut stream, &ConnectReply::Failed(fault)).await;
             };
-            frame::write_message(&mut stream, &AgentReply::Done).await?;
-            let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+            frame::write_message(&mut stream, &ConnectReply::Connected).await?;
+            Connection::of(server).carry(stream).await;
             return Ok(());
         }
         AgentRequest::ServiceStart(_)
@@ -222,6 +223,7 @@ fn service(instance: u64, phase: ServicePhase) -> ServiceState {
         phase,
         pid: 1,
         ready: true,
+        not_ready: None,
         exit_code: None,
         reason: None,
         ended_ms_ago: (phase != ServicePhase::Running).then_some(0),

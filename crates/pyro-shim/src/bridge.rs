@@ -1,11 +1,11 @@
-//! A client's line to the agent, or to a port of the guest: bytes both ways, until one side is done.
+//! A client's line to the agent: bytes both ways, until one side is done.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use pyro_wire::session::Stream;
 use tokio::io::{Interest, copy_bidirectional_with_sizes};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::descriptor::watch;
 
@@ -23,25 +23,6 @@ pub(crate) async fn run(mut client: UnixStream, mut stream: Stream) -> io::Resul
         copied = copied => copied.map(drop),
         () = closed => Ok(()),
     }
-}
-
-/// The same for a connection over TCP, of which only a reset tells that the client is gone: whoever
-/// closes one looks no different from whoever has no more to say, until something is sent there.
-pub(crate) async fn forward(mut client: TcpStream, mut stream: Stream) -> io::Result<()> {
-    let reset = reset(&client)?;
-    let copied = copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER);
-    tokio::select! {
-        copied = copied => copied.map(drop),
-        () = reset => Ok(()),
-    }
-}
-
-fn reset(client: &TcpStream) -> io::Result<impl Future<Output = ()> + use<>> {
-    let watched = client.as_fd().try_clone_to_owned()?;
-    let watched = watch(watched, Interest::ERROR)?;
-    Ok(async move {
-        let _ = watched.ready(Interest::ERROR).await;
-    })
 }
 
 /// Resolves when the client closed its end. Reading cannot tell that from a mere half-close, and

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::bridge;
 use crate::jobs::{self, Jobs};
 use crate::publish::{self, Ports};
-use crate::usage::{LINES, Usage};
+use crate::usage::Usage;
 
 /// How long a client may take to say what it wants.
 const FIRST_WORDS: Duration = Duration::from_secs(5);
@@ -121,12 +121,13 @@ impl Shared {
 
 impl Clients {
     /// Makes the socket in the current folder, in place of a stale one, and serves it.
-    pub(crate) fn serve(requests: mpsc::Sender<Request>) -> io::Result<Self> {
+    /// All of them together take no more than so many descriptors.
+    pub(crate) fn serve(requests: mpsc::Sender<Request>, files: u64) -> io::Result<Self> {
         let listener = bind()?;
         let clients = Self {
             shared: Arc::new(Shared {
                 requests,
-                usage: Usage::new(),
+                usage: Usage::new(files),
                 cut: CancellationToken::new(),
                 ports: Ports::default(),
                 jobs: Jobs::default(),
@@ -267,7 +268,10 @@ async fn line(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError>
         Some(line) => shared.open().await.map(|stream| (line, stream)),
         None => Err(Fault::new(
             FaultCode::Refused,
-            format!("{LINES} connections to the guest are open already"),
+            format!(
+                "{} connections to the guest are open already",
+                shared.usage.most_lines()
+            ),
         )),
     };
     let (_line, stream) = match opened {

@@ -6,7 +6,7 @@
 //!                     └── service not there, or ended before ──────────────────────────▶ given up
 //! ```
 //!
-//! Who connects too early waits. Each connection has a stream to the agent of its own, with a window
+//! Who connects too early waits, and so does for a while who finds every place taken. Each connection has a stream to the agent of its own, with a window
 //! of its own, so that a slow one holds up no other. Only 127.0.0.1 is ever bound.
 
 use std::collections::HashMap;
@@ -15,17 +15,19 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyro_wire::agent::{AgentReply, AgentRequest};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::connection::Connection;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame;
-use pyro_wire::service::{Connect, ServicePhase, ServiceReply, ServiceState, ServiceWatch};
+use pyro_wire::service::{
+    Connect, ConnectReply, ServicePhase, ServiceReply, ServiceState, ServiceWatch,
+};
 use pyro_wire::session::Stream;
 use pyro_wire::shim::{Publish, Published, ShimReply, WantedPort};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::bridge;
 use crate::control::Shared;
 use crate::usage::Line;
 
@@ -37,6 +39,16 @@ const APPEARANCE: Duration = Duration::from_secs(30);
 
 /// How long the guest may take to answer for a port.
 const ANSWER: Duration = Duration::from_secs(15);
+
+/// How long a service that the guest is reaching for may take: a little longer than the guest tries.
+const TRYING: Duration = Duration::from_secs(150);
+
+/// How long connections wait for a place when all are taken. When none has come free for so long, who
+/// comes is refused until one does: those that have a place may keep it for ever.
+const TURN: Duration = Duration::from_secs(10);
+
+/// How long what a service said last may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How many connections may wait for their turn.
 const QUEUE: u32 = 4096;
@@ -70,6 +82,7 @@ async fn try_publish(shared: &Arc<Shared>, request: &Publish) -> Result<Vec<Publ
     // A VM that is not there, or about to go, gets none.
     shared.opener().await?;
     let over = shared.cut().child_token();
+    let cut = shared.cut().child_token();
     let mut listeners = Vec::new();
     let mut published = Vec::new();
     for wanted in &request.ports {
@@ -89,14 +102,16 @@ async fn try_publish(shared: &Arc<Shared>, request: &Publish) -> Result<Vec<Publ
     }
     let keeper = Arc::clone(shared);
     shared.tasks.spawn(async move {
-        let service = serve(&keeper, instance, listeners, &over);
+        let service = serve(&keeper, instance, listeners, &cut);
         let _ = over.run_until_cancelled(service).await;
-        // Also every connection.
         over.cancel();
         keeper
             .ports
             .table()
             .retain(|_, token| !token.is_cancelled());
+        // Connections end with their service by themselves, but for those that it does not have.
+        let _ = cut.run_until_cancelled(sleep(LAST_WORDS)).await;
+        cut.cancel();
     });
     Ok(published)
 }
@@ -145,7 +160,7 @@ async fn serve(
     shared: &Arc<Shared>,
     instance: u64,
     listeners: Vec<(TcpListener, u16)>,
-    over: &CancellationToken,
+    cut: &CancellationToken,
 ) {
     let Ok(mut watch) = watch(shared, instance).await else {
         return;
@@ -160,7 +175,7 @@ async fn serve(
     };
     let accepting = listeners
         .iter()
-        .map(|(listener, port)| accept(shared, listener, *port, over));
+        .map(|(listener, port)| accept(shared, listener, *port, cut));
     tokio::select! {
         _ = futures::future::join_all(accepting) => {}
         // It has ended, or the guest has.
@@ -191,37 +206,55 @@ async fn accept(
     shared: &Arc<Shared>,
     listener: &TcpListener,
     guest_port: u16,
-    over: &CancellationToken,
+    cut: &CancellationToken,
 ) {
+    let mut patience = TURN;
     loop {
         let Ok((client, _)) = listener.accept().await else {
             sleep(REFUSED).await;
             continue;
         };
-        // Those beyond the limit wait in the queue of the system.
-        let Some(place) = shared.usage().forward().await else {
+        let client = Connection::of(client);
+        // Those behind wait in the queue of the system.
+        let Ok(place) = timeout(patience, shared.usage().forward()).await else {
+            patience = Duration::ZERO;
+            continue;
+        };
+        patience = TURN;
+        let Some(place) = place else {
             return;
         };
-        let (shared, over) = (Arc::clone(shared), over.clone());
+        let (shared, cut) = (Arc::clone(shared), cut.clone());
         shared.tasks.clone().spawn(async move {
             let carried = carry(&shared, client, guest_port, place);
-            let _ = over.run_until_cancelled(carried).await;
+            let _ = cut.run_until_cancelled(carried).await;
         });
     }
 }
 
-async fn carry(shared: &Shared, client: TcpStream, guest_port: u16, _place: Line) -> Option<()> {
-    // Small pieces have waited for company on the client's side, if they had to.
-    let _ = client.set_nodelay(true);
-    let mut stream = shared.open().await.ok()?;
-    let request = AgentRequest::Connect(Connect { port: guest_port });
-    let opened = async {
-        frame::write_message(&mut stream, &request).await?;
-        frame::read_message::<AgentReply>(&mut stream).await
+async fn carry(shared: &Shared, client: Connection, guest_port: u16, _place: Line) {
+    let stream = tokio::select! {
+        stream = reach(shared, guest_port) => stream,
+        () = client.broken() => None,
     };
-    match timeout(ANSWER, opened).await {
-        Ok(Ok(AgentReply::Done)) => bridge::forward(client, stream).await.ok(),
-        // Nothing listens there: the client sees its connection closed.
-        _ => None,
+    // Where nothing listens, the client sees its connection reset.
+    if let Some(stream) = stream {
+        client.carry(stream).await;
+    }
+}
+
+async fn reach(shared: &Shared, port: u16) -> Option<Stream> {
+    let mut stream = shared.open().await.ok()?;
+    let request = AgentRequest::Connect(Connect { port });
+    let asking = frame::write_message(&mut stream, &request);
+    timeout(ANSWER, asking).await.ok()?.ok()?;
+    let mut patience = ANSWER;
+    loop {
+        let reply = frame::read_message(&mut stream);
+        match timeout(patience, reply).await.ok()?.ok()? {
+            ConnectReply::Trying => patience = TRYING,
+            ConnectReply::Connected => return Some(stream),
+            ConnectReply::Failed(_) => return None,
+        }
     }
 }

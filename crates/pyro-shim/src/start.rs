@@ -38,7 +38,7 @@ const LOOK_FOR_FOLDER: Duration = Duration::from_secs(5);
 pub(crate) fn run(dir: &Path) -> ExitCode {
     let started = Instant::now();
     detach::detach();
-    raise_open_files();
+    let files = raise_open_files();
     let Ok(output) = detach::take_output() else {
         return ExitCode::FAILURE;
     };
@@ -47,7 +47,7 @@ pub(crate) fn run(dir: &Path) -> ExitCode {
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(supervise(dir, started, &events)),
+        Ok(runtime) => runtime.block_on(supervise(dir, started, files, &events)),
         Err(error) => Err(host_io("the runtime could not be started", error)),
     };
     let code = match outcome {
@@ -61,20 +61,26 @@ pub(crate) fn run(dir: &Path) -> ExitCode {
     code
 }
 
-/// Each connection to a published port takes three descriptors, and a usual limit is 1024 of them. With
-/// less there are fewer connections at one time.
-fn raise_open_files() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(
-            Resource::RLIMIT_NOFILE,
-            soft.max(hard.min(OPEN_FILES)),
-            hard,
-        );
+/// Raises the limit of descriptors, and says what it is. A usual one is 1024, and the busiest VM has
+/// more; with less there are fewer connections at one time.
+fn raise_open_files() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 0;
+    };
+    let wanted = soft.max(hard.min(OPEN_FILES));
+    match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
+        Ok(()) => wanted,
+        Err(_) => soft,
     }
 }
 
 /// Everything before the states: what fails here has started nothing.
-async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<ExitCode, Fault> {
+async fn supervise(
+    dir: &Path,
+    started: Instant,
+    files: u64,
+    events: &Events,
+) -> Result<ExitCode, Fault> {
     folder::enter(dir)?;
     let lock = Liveness::take()?;
     let spec = folder::read_spec()?;
@@ -88,7 +94,7 @@ async fn supervise(dir: &Path, started: Instant, events: &Events) -> Result<Exit
     let (sender, requests) = mpsc::channel(64);
     watch_the_world(&spec, &sender)
         .map_err(|error| host_io("the shim could not set up its signals and timers", error))?;
-    let clients = Clients::serve(sender.clone())
+    let clients = Clients::serve(sender.clone(), files)
         .map_err(|error| host_io("the control socket could not be made", error))?;
 
     let backend: Box<dyn Backend> = match spec.machine.clone() {

@@ -14,22 +14,48 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::timer;
 
-/// Lines to the agent at one time. A session carries 1024 streams and breaks when one more is
-/// opened; a line that ended may occupy its place a little longer.
-pub(crate) const LINES: usize = 192;
+/// Lines to the agent at one time, each of which takes two descriptors.
+const LINES: usize = 192;
 
 /// Connections to published ports at one time; more wait their turn. With the lines they leave some
 /// of the session's 1024 streams to the shim itself.
-pub(crate) const FORWARDS: usize = 768;
+const FORWARDS: usize = 768;
+
+/// Fewer of either are of no use.
+const FEWEST: usize = 16;
+
+/// Descriptors for everything else: the guest's channel, the sockets that are listened at, files.
+const OTHERS: u64 = 128;
 
 /// The shortest time between two looks at a VM that is in use.
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Usage {
+    places: Places,
     lines: Arc<Semaphore>,
     forwards: Arc<Semaphore>,
     /// When the last use was, in milliseconds since the host's start.
     last: AtomicU64,
+}
+
+/// How many lines and connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Places {
+    lines: usize,
+    forwards: usize,
+}
+
+impl Places {
+    /// As many as fit into so many descriptors: what finds no place is refused, or waits, and the VM
+    /// never lacks what it needs itself.
+    fn within(files: u64) -> Self {
+        let left = usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
+        let lines = (left / 4).clamp(FEWEST, LINES);
+        Self {
+            lines,
+            forwards: left.saturating_sub(2 * lines).clamp(FEWEST, FORWARDS),
+        }
+    }
 }
 
 /// A line to the agent, or a connection to a port of the guest. While it is there the VM is in use.
@@ -39,10 +65,13 @@ pub(crate) struct Line {
 }
 
 impl Usage {
-    pub(crate) fn new() -> Arc<Self> {
+    /// For a process that may have so many descriptors.
+    pub(crate) fn new(files: u64) -> Arc<Self> {
+        let places = Places::within(files);
         Arc::new(Self {
-            lines: Arc::new(Semaphore::new(LINES)),
-            forwards: Arc::new(Semaphore::new(FORWARDS)),
+            places,
+            lines: Arc::new(Semaphore::new(places.lines)),
+            forwards: Arc::new(Semaphore::new(places.forwards)),
             last: AtomicU64::new(now_ms()),
         })
     }
@@ -65,9 +94,14 @@ impl Usage {
         })
     }
 
+    /// How many lines there may be.
+    pub(crate) fn most_lines(&self) -> usize {
+        self.places.lines
+    }
+
     /// Lines that are open right now.
     pub(crate) fn lines(&self) -> u32 {
-        u32::try_from(LINES - self.lines.available_permits()).unwrap_or(u32::MAX)
+        u32::try_from(self.places.lines - self.lines.available_permits()).unwrap_or(u32::MAX)
     }
 
     /// Somebody works with the VM.
@@ -84,7 +118,7 @@ impl Usage {
 
     /// How long nobody has.
     pub(crate) fn quiet(&self) -> Duration {
-        if self.lines() > 0 || self.forwards.available_permits() < FORWARDS {
+        if self.lines() > 0 || self.forwards.available_permits() < self.places.forwards {
             return Duration::ZERO;
         }
         Duration::from_millis(now_ms().saturating_sub(self.last.load(Ordering::Relaxed)))
@@ -141,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_use_for_as_long_as_it_is_there() {
-        let usage = Usage::new();
+        let usage = Usage::new(8192);
         let line = usage.line().unwrap();
         assert_eq!((usage.lines(), usage.quiet()), (1, Duration::ZERO));
         let idle = usage.idle_for(SHORT);
@@ -156,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_touch_begins_the_time_anew() {
-        let usage = Usage::new();
+        let usage = Usage::new(8192);
         tokio::time::sleep(SHORT).await;
         assert!(usage.idle_for(SHORT).now_or_never().is_some());
         let before = usage.last_ms();
@@ -167,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn use_that_is_heard_of_late_counts_from_when_it_was() {
-        let usage = Usage::new();
+        let usage = Usage::new(8192);
         tokio::time::sleep(SHORT).await;
         usage.was_used(SHORT / 3);
         assert!(usage.quiet() >= SHORT / 3 && usage.quiet() < SHORT);
@@ -179,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wall_clock_that_is_set_moves_the_last_use_along() {
-        let usage = Usage::new();
+        let usage = Usage::new(8192);
         tokio::time::sleep(SHORT).await;
         let day = Duration::from_secs(86_400);
         for now in [10 * day, 11 * day, 9 * day] {
@@ -191,8 +225,27 @@ mod tests {
     }
 
     #[test]
+    fn few_descriptors_are_few_places() {
+        let of = |files| {
+            let Places { lines, forwards } = Places::within(files);
+            (lines, forwards)
+        };
+        assert_eq!(of(8192), (LINES, FORWARDS));
+        assert_eq!(of(1024), (LINES, 512));
+        assert_eq!(of(256), (32, 64));
+        assert_eq!(of(0), (FEWEST, FEWEST));
+        for files in 256..10_000 {
+            let (lines, forwards) = of(files);
+            assert!(
+                OTHERS + 2 * lines as u64 + forwards as u64 <= files,
+                "{files}"
+            );
+        }
+    }
+
+    #[test]
     fn places_are_limited_and_given_back() {
-        let usage = Usage::new();
+        let usage = Usage::new(8192);
         let mut lines: Vec<Line> = (0..LINES).map(|_| usage.line().unwrap()).collect();
         assert!(usage.line().is_none());
         lines.pop();
@@ -201,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_endless_time_is_no_time() {
-        let usage = Usage::new();
+        let usage = Usage::new(8192);
         let never = usage.idle_for(Duration::from_millis(u64::MAX));
         assert!(tokio::time::timeout(SHORT, never).await.is_err());
     }

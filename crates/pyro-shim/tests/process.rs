@@ -414,8 +414,8 @@ fn an_agent_that_is_not_there_is_named() {
 fn launch_files_that_cannot_be_used_are_told_apart() {
     let room = Room::new();
     for (text, code, words) in [
-        ("{\"protocol\": 1, ", FaultCode::Protocol, "is damaged"),
-        ("{\"protocol\": 1}", FaultCode::Protocol, "is damaged"),
+        ("{\"protocol\": 2, ", FaultCode::Protocol, "is damaged"),
+        ("{\"protocol\": 2}", FaultCode::Protocol, "is damaged"),
         ("{\"protocol\": 99}", FaultCode::Protocol, "has protocol 99"),
     ] {
         fs::write(room.path().join("launch.json"), text).unwrap();

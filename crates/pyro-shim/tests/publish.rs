@@ -6,16 +6,17 @@
 mod room;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::launch::EndReason;
 use pyro_wire::shim::{
@@ -196,6 +197,180 @@ fn exchange_large(port: u16, body: &[u8]) -> Vec<u8> {
     answer
 }
 
+/// Closes a connection with a reset.
+fn break_off(stream: TcpStream) {
+    let linger = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&stream, sockopt::Linger, &linger).unwrap();
+}
+
+/// A server that sends events for as long as it can, to a client that has no more to say; how many it
+/// serves right now.
+fn event_server() -> (u16, Arc<AtomicUsize>) {
+    let served = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&served);
+    let port = serve(move |mut client| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        while client.write_all(b"data: x\n\n").is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        counted.fetch_sub(1, Ordering::Relaxed);
+    });
+    (port, served)
+}
+
+#[test]
+fn clients_that_leave_are_noticed_and_never_pile_up() {
+    let room = Room::new();
+    service_begins(&room);
+    let mut shim = room.start();
+    shim.ready();
+    let (server, served) = event_server();
+    let port = publish(&room, server);
+    // More than a session has streams for, on either side.
+    let crowds: Vec<_> = (0..4)
+        .map(|_| {
+            thread::spawn(move || {
+                for _ in 0..1250 {
+                    let mut client = connect(port);
+                    client.read_exact(&mut [0; 8]).unwrap();
+                }
+            })
+        })
+        .collect();
+    for crowd in crowds {
+        crowd.join().unwrap();
+    }
+    eventually(|| served.load(Ordering::Relaxed) == 0);
+    assert_eq!(
+        exchange(publish(&room, echo_server()), b"after"),
+        b"after|5"
+    );
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+}
+
+#[test]
+fn each_end_of_a_connection_hears_how_the_other_one_ended() {
+    let room = Room::new();
+    service_begins(&room);
+    let mut shim = room.start();
+    shim.ready();
+
+    // A client that breaks off, after an end of what it says and without one.
+    let (told, heard) = mpsc::channel();
+    let port = publish(
+        &room,
+        serve(move |mut client| {
+            client.write_all(b"?").unwrap();
+            let mut words = Vec::new();
+            let read = client.read_to_end(&mut words);
+            let end = match read {
+                Ok(_) => loop {
+                    // Reading shows nothing any more; the client is still there.
+                    if let Err(error) = client.write_all(b"x") {
+                        break error.kind();
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                },
+                Err(error) => error.kind(),
+            };
+            told.send((words, end)).unwrap();
+        }),
+    );
+    let mut client = connect(port);
+    client.read_exact(&mut [0]).unwrap();
+    client.write_all(b"half").unwrap();
+    break_off(client);
+    assert_eq!(
+        heard.recv().unwrap(),
+        (b"half".to_vec(), ErrorKind::ConnectionReset)
+    );
+    let mut client = connect(port);
+    client.write_all(b"whole").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    client.read_exact(&mut [0; 2]).unwrap();
+    drop(client);
+    let (words, end) = heard.recv().unwrap();
+    assert_eq!(words, b"whole");
+    assert!(
+        matches!(end, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        "{end}"
+    );
+
+    // A server that breaks off: what it said comes, and no end.
+    let port = publish(
+        &room,
+        serve(|mut client| {
+            client.write_all(b"part of it").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+            break_off(client);
+        }),
+    );
+    let mut client = connect(port);
+    client.read_exact(&mut [0; 10]).unwrap();
+    client.write_all(b"x").unwrap();
+    let end = client.read(&mut [0]).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+
+    // A server that closes first, and one that does so with something unread.
+    for (length, unread) in [(3_000_000, &b""[..]), (50_000, b"never read")] {
+        let answer = vec![7; length];
+        let begins = usize::from(!unread.is_empty());
+        let port = publish(
+            &room,
+            serve(move |mut client| {
+                client.read_exact(&mut [0][..begins]).unwrap();
+                client.write_all(&answer).unwrap();
+            }),
+        );
+        let mut client = connect(port);
+        client.write_all(unread).unwrap();
+        let mut heard = Vec::new();
+        let end = client.read_to_end(&mut heard);
+        assert_eq!(heard.len(), length);
+        assert_eq!(end.is_ok(), unread.is_empty(), "{end:?}");
+        // It is not there any more, and a client that goes on hears of that.
+        let goes_on = (0..1000).any(|_| {
+            thread::sleep(Duration::from_millis(5));
+            client.write_all(b"x").is_err()
+        });
+        assert!(goes_on);
+    }
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+}
+
+#[test]
+fn a_crowd_that_finds_no_descriptor_is_refused_and_later_ones_are_served() {
+    let room = Room::new();
+    service_begins(&room);
+    let mut shim = room.start_with_files(200);
+    shim.ready();
+    let (server, served) = event_server();
+    let port = publish(&room, server);
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(8192), hard).unwrap();
+    let mut crowd: Vec<_> = (0..3000).map(|_| connect(port)).collect();
+    // Some have a place for as long as they like, and the rest is told that there is none.
+    let refused = crowd.split_off(200);
+    for mut client in refused {
+        let end = client.read(&mut [0]).unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    }
+    assert!(served.load(Ordering::Relaxed) > 0);
+    // The VM has what it needs.
+    drop(room.line());
+    assert_eq!(room.status().connections, 0);
+    drop(crowd);
+    eventually(|| served.load(Ordering::Relaxed) == 0);
+    assert_eq!(
+        exchange(publish(&room, echo_server()), b"later"),
+        b"later|5"
+    );
+    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+}
+
 #[test]
 fn a_port_that_is_taken_is_told_and_nothing_is_bound() {
     let room = Room::new();
@@ -240,9 +415,10 @@ fn ports_go_when_they_are_given_up_and_with_the_shim_however_it_ends() {
     let reply = room.request(&request(Some(port), server));
     assert!(matches!(reply, ShimReply::Published(_)), "{reply:?}");
     assert_eq!(exchange(port, b"b"), b"b|1");
-    // A port that nothing answers at is closed to whoever comes.
+    // A port that nothing answers at is refused, as far as that can be after the system has accepted.
     let nobody = publish(&room, 1);
-    assert_eq!(exchange(nobody, b""), b"");
+    let refused = connect(nobody).read(&mut [0]);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionReset);
     room::signal(shim.pid(), Signal::SIGKILL);
     shim.exit();
     eventually(|| is_closed(port) && is_closed(nobody));

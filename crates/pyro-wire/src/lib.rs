@@ -17,11 +17,13 @@
 //! [`redaction`] takes secrets out of what comes back.
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
-//! bytes. A VM outlives the pyro that started it, so a newer engine must be able to talk to an
+//! bytes. On one that leads to a port of the guest a TCP [`connection`] travels after the first
+//! messages. A VM outlives the pyro that started it, so a newer engine must be able to talk to an
 //! older shim and agent: add fields with defaults, never change the meaning of one, and raise
 //! [`PROTOCOL`] when that cannot be kept.
 
 pub mod agent;
+pub mod connection;
 pub mod fault;
 pub mod files;
 pub mod frame;
@@ -35,10 +37,11 @@ pub mod session;
 pub mod shells;
 pub mod shim;
 pub mod step;
+mod stream;
 pub mod template;
 
 /// The version of everything in this crate, exchanged in every greeting.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Bytes that are not necessarily UTF-8: arguments, paths and variables of a guest.
 pub type Bytes = serde_bytes::ByteBuf;

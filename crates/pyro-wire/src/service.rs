@@ -10,7 +10,8 @@
 //! ServicesEnd  ▶ for each service that there was: ServiceReply::State, its frames Output and
 //!                ErrorOutput, ServiceReply::LogEnd; at last ServiceReply::Done. None runs any more,
 //!                and none can be started
-//! Connect      ▶ AgentReply::Done, and then the stream is the connection, both ways
+//! Connect      ▶ ConnectReply::Trying, where it takes a while; ConnectReply::Connected, and then the
+//!                stream is the connection, both ways
 //! LastUse      ▶ AgentReply::Used
 //! ```
 //!
@@ -93,10 +94,20 @@ pub struct ServiceWatch {
     pub patience_ms: u64,
 }
 
-/// Opens a connection to a port of the guest's loopback, IPv4 before IPv6.
+/// Opens a connection to a port of the guest's loopback, IPv4 before IPv6. A server whose queue is
+/// full is tried for as long as the guest's kernel does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {
     pub port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectReply {
+    /// The server has not answered yet. It may take its time, and the agent lives.
+    Trying,
+    Connected,
+    Failed(Fault),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +134,9 @@ pub struct ServiceState {
     /// Its first process; 0 when there never was one.
     pub pid: u32,
     pub ready: bool,
+    /// What the last look for its readiness saw instead.
+    #[serde(default)]
+    pub not_ready: Option<String>,
     /// The exit status, 128 + N after signal N; absent while it runs.
     #[serde(default)]
     pub exit_code: Option<i32>,

@@ -6,32 +6,36 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use crate::PROTOCOL;
+pub use crate::stream::Stream;
 
 const MAGIC: [u8; 8] = *b"\0pyro\xf1\x7e\n";
 
-/// How many streams the host opens at once, at most; whoever opens them counts. A session breaks
-/// when one more is opened. Each may buffer 256 KiB, so this also bounds what a hostile guest can make
-/// the host hold: of the streams that somebody opened and does not read.
+/// How many streams the host has at once, at most; one more is refused. Each may buffer 256 KiB, so
+/// this also bounds what a hostile guest can make the host hold: of the streams that somebody opened
+/// and does not read.
 const HOST_STREAMS: usize = 1024;
 
-/// The agent lets go of a stream a little later than the host.
-const AGENT_STREAMS: usize = 2 * HOST_STREAMS;
+/// How many more the multiplexer may know. It breaks the session when there is one too many, and
+/// forgets a stream that was dropped only when it has written what comes before, which a guest that
+/// stands still does not take. Of those it begins no more than 256 that the guest has not answered.
+const LINGERING: usize = 512;
+
+/// A guest forgets a stream when what it ran for it has been ended, which may take a moment each.
+const AGENT_STREAMS: usize = 64 * HOST_STREAMS;
 
 /// What one stream may buffer from the start.
 const STREAM_WINDOW: usize = 256 * 1024;
 
 /// What streams that somebody reads as fast as data comes may buffer beyond that.
 const SHARED_WINDOW: usize = 64 * 1024 * 1024;
-
-/// One stream of a session. Dropping it tells the other side that nobody listens any more.
-pub type Stream = Compat<yamux::Stream>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -42,6 +46,8 @@ pub enum SessionError {
     },
     #[error("the other side speaks protocol {theirs}, this side {PROTOCOL}")]
     Version { theirs: u32 },
+    #[error("{HOST_STREAMS} streams to the guest are open already")]
+    Full,
     #[error("the session is over")]
     Over,
 }
@@ -95,16 +101,21 @@ async fn await_greeting(channel: &mut (impl AsyncRead + Unpin)) -> Result<(), Se
 #[derive(Clone)]
 pub struct Opener {
     requests: mpsc::Sender<oneshot::Sender<yamux::Stream>>,
+    places: Arc<Semaphore>,
 }
 
 impl Opener {
+    /// One more stream, where there is a place for it. May be dropped while it waits.
     pub async fn open(&self) -> Result<Stream, SessionError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| SessionError::Full)?;
         let (reply, stream) = oneshot::channel();
         self.requests
             .send(reply)
             .await
             .map_err(|_| SessionError::Over)?;
-        Ok(stream.await.map_err(|_| SessionError::Over)?.compat())
+        let stream = stream.await.map_err(|_| SessionError::Over)?;
+        Ok(Stream::new(stream, Some(place)))
     }
 }
 
@@ -114,14 +125,15 @@ pub fn host<C>(channel: C) -> (Opener, impl Future<Output = Result<(), SessionEr
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection =
-        yamux::Connection::new(channel.compat(), config(HOST_STREAMS), yamux::Mode::Client);
+    let config = config(HOST_STREAMS + LINGERING);
+    let mut connection = yamux::Connection::new(channel.compat(), config, yamux::Mode::Client);
     let (requests, mut queue) = mpsc::channel::<oneshot::Sender<yamux::Stream>>(16);
     let drive = async move {
         let mut waiting: Option<oneshot::Sender<yamux::Stream>> = None;
         poll_fn(|cx| drive_host(&mut connection, &mut queue, &mut waiting, cx)).await
     };
-    (Opener { requests }, drive)
+    let places = Arc::new(Semaphore::new(HOST_STREAMS));
+    (Opener { requests, places }, drive)
 }
 
 fn drive_host<C>(
@@ -141,14 +153,7 @@ where
                 Poll::Pending => {}
             }
         }
-        if waiting.is_some()
-            && let Poll::Ready(opened) = connection.poll_new_outbound(cx)
-        {
-            let stream = opened.map_err(io::Error::other)?;
-            if let Some(reply) = waiting.take() {
-                // Whoever asked may have gone; the stream is then reset by its drop.
-                let _ = reply.send(stream);
-            }
+        if open_waiting(connection, waiting, cx)?.is_ready() {
             continue;
         }
         return match connection.poll_next_inbound(cx) {
@@ -156,9 +161,40 @@ where
             Poll::Ready(Some(Ok(_stream))) => continue,
             Poll::Ready(Some(Err(error))) => Poll::Ready(Err(io::Error::other(error).into())),
             Poll::Ready(None) => Poll::Ready(Err(SessionError::Over)),
-            Poll::Pending => Poll::Pending,
+            // Streams may have gone meanwhile that were in the way of another, which is told to nobody.
+            Poll::Pending => match open_waiting(connection, waiting, cx)? {
+                Poll::Ready(()) => continue,
+                Poll::Pending => Poll::Pending,
+            },
         };
     }
+}
+
+/// Opens the stream that somebody waits for, if somebody does and the multiplexer lets us.
+fn open_waiting<C>(
+    connection: &mut yamux::Connection<Compat<C>>,
+    waiting: &mut Option<oneshot::Sender<yamux::Stream>>,
+    cx: &mut Context<'_>,
+) -> Result<Poll<()>, SessionError>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    if waiting.as_ref().is_some_and(oneshot::Sender::is_closed) {
+        *waiting = None;
+        return Ok(Poll::Ready(()));
+    }
+    if waiting.is_none() {
+        return Ok(Poll::Pending);
+    }
+    let Poll::Ready(opened) = connection.poll_new_outbound(cx) else {
+        return Ok(Poll::Pending);
+    };
+    let stream = opened.map_err(io::Error::other)?;
+    if let Some(reply) = waiting.take() {
+        // Whoever asked may have gone; the stream is then reset by its drop.
+        let _ = reply.send(stream);
+    }
+    Ok(Poll::Ready(()))
 }
 
 /// The agent's side of a session after [`answer`]: `next` yields streams and drives the session.
@@ -180,7 +216,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Acceptor<C> {
     /// The next stream; `None` when the session is over. All streams stall unless this is polled.
     pub async fn next(&mut self) -> Option<Stream> {
         let next = poll_fn(|cx| self.connection.poll_next_inbound(cx)).await;
-        Some(next?.ok()?.compat())
+        Some(Stream::new(next?.ok()?, None))
     }
 }
 

@@ -21,9 +21,9 @@ struct Address {
     path: String,
 }
 
-/// The status of the last answer. `None`: there is no server, or what it says is not HTTP.
-pub(super) async fn status(url: &str) -> Option<u16> {
-    let mut address = parse(url)?;
+/// The status of the last answer, or why there is none.
+pub(super) async fn status(url: &str) -> Result<u16, String> {
+    let mut address = parse(url).ok_or("this is no http:// address")?;
     for _ in 0..=REDIRECTS {
         let (status, location) = ask(&address).await?;
         let elsewhere = match (status, location) {
@@ -33,29 +33,31 @@ pub(super) async fn status(url: &str) -> Option<u16> {
         match elsewhere {
             Some(next) => address = next,
             // Also where it leads to what we cannot speak, such as TLS: it did answer.
-            None => return Some(status),
+            None => return Ok(status),
         }
     }
-    None
+    Err(format!("it was redirected more than {REDIRECTS} times"))
 }
 
-async fn ask(address: &Address) -> Option<(u16, Option<String>)> {
+async fn ask(address: &Address) -> Result<(u16, Option<String>), String> {
     let Address { host, port, path } = address;
     let mut stream = ready::connect(host, *port).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: pyro\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).await.ok()?;
+    let broken = |error: std::io::Error| format!("the connection broke: {}", ready::words(&error));
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 2048];
     loop {
-        let count = stream.read(&mut buffer).await.ok()?;
+        let count = stream.read(&mut buffer).await.map_err(broken)?;
         answer.extend_from_slice(&buffer[..count]);
         match head(&answer) {
-            Head::Whole(status, location) => return Some((status, location)),
+            Head::Whole(status, location) => return Ok((status, location)),
             Head::Part if count > 0 && answer.len() < HEAD => {}
-            Head::Part | Head::Nonsense => return None,
+            Head::Part if count == 0 => return Err("it closed the connection unanswered".into()),
+            Head::Part | Head::Nonsense => return Err("what it answers is not HTTP".into()),
         }
     }
 }
@@ -198,11 +200,18 @@ mod tests {
             }
         });
         let of = async |path: &str| status(&format!("http://127.0.0.1:{port}{path}")).await;
-        assert_eq!(of("/there").await, Some(200));
-        assert_eq!(of("/moved").await, Some(200));
-        assert_eq!(of("/secure").await, Some(301));
-        assert_eq!(of("/nothing").await, Some(404));
-        assert_eq!(of("/round").await, None);
-        assert_eq!(status("http://127.0.0.1:1/").await, None);
+        assert_eq!(of("/there").await, Ok(200));
+        assert_eq!(of("/moved").await, Ok(200));
+        assert_eq!(of("/secure").await, Ok(301));
+        assert_eq!(of("/nothing").await, Ok(404));
+        let words = |words: &str| Err(words.to_owned());
+        assert_eq!(
+            of("/round").await,
+            words("it was redirected more than 10 times")
+        );
+        assert_eq!(
+            status("http://127.0.0.1:1/").await,
+            words("127.0.0.1 port 1: connection refused")
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Looks whether a service can be used: at once, then soon, then every so often.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pyro_wire::agent::{Command, Exec};
@@ -9,10 +11,11 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::http;
-use crate::agent::Agent;
+use super::pump::pump;
+use super::service::Service;
+use crate::agent::{Agent, lock};
 use crate::clock::Laps;
 use crate::command::{self, Running};
-use crate::output::Outputs;
 use crate::reaper::Exit;
 
 /// How long one look may take.
@@ -24,41 +27,73 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 /// half a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How much of what a command writes to its standard error is told.
+const SAID: usize = 400;
+
+/// How long the last words of a command that has ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 const HOSTS: &str = "/etc/hosts";
 
-/// Resolves when the service is ready. Dropping it ends a look that is under way.
-pub(super) async fn wait(agent: &Agent, request: &ServiceStart, readiness: &Readiness) {
+/// Resolves when the service is ready. Dropping it ends a look that is under way. What each look saw
+/// is told to the service.
+pub(super) async fn wait(
+    agent: &Agent,
+    service: &Service,
+    request: &ServiceStart,
+    readiness: &Readiness,
+) {
     let longest = Duration::from_millis(request.ready_interval_ms.max(1));
     let mut pause = match readiness {
         Readiness::Command(_) => longest,
         _ => longest.min(FIRST_PAUSE),
     };
-    while !look(agent, request, readiness).await {
+    service.is_not_ready_yet("the first look has not ended".into());
+    while let Err(why) = look(agent, request, readiness).await {
+        service.is_not_ready_yet(agent.secrets.clean(&why));
         sleep(pause).await;
         pause = (2 * pause).min(longest);
     }
 }
 
-async fn look(agent: &Agent, request: &ServiceStart, readiness: &Readiness) -> bool {
+/// Whether it is ready, or why not.
+async fn look(agent: &Agent, request: &ServiceStart, readiness: &Readiness) -> Result<(), String> {
     match readiness {
-        Readiness::File(path) => command::folder(&agent.place, Some(path)).exists(),
+        Readiness::File(path) => match command::folder(&agent.place, Some(path)).try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("there is no such file".into()),
+            Err(error) => Err(words(&error)),
+        },
         Readiness::Tcp { host, port } => {
-            let connected = timeout(CONNECT_LIMIT, connect(host, *port)).await;
-            matches!(connected, Ok(Some(_)))
+            in_time(CONNECT_LIMIT, connect(host, *port)).await.map(drop)
         }
-        Readiness::Http(url) => {
-            let answered = timeout(HTTP_LIMIT, http::status(url)).await;
-            matches!(answered, Ok(Some(200..=399)))
-        }
+        Readiness::Http(url) => match in_time(HTTP_LIMIT, http::status(url)).await? {
+            200..=399 => Ok(()),
+            status => Err(format!("it answered with status {status}")),
+        },
         Readiness::Command(command) => {
-            let succeeded = timeout(COMMAND_LIMIT, succeeds(agent, request, command)).await;
-            succeeded.unwrap_or(false)
+            in_time(COMMAND_LIMIT, succeeds(agent, request, command)).await
         }
     }
 }
 
+async fn in_time<T>(
+    limit: Duration,
+    look: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let late = |_| format!("no answer within {} s", limit.as_secs());
+    timeout(limit, look).await.map_err(late)?
+}
+
+/// What went wrong, without the number of the error.
+pub(super) fn words(error: &io::Error) -> String {
+    let words = error.to_string();
+    let end = words.find(" (os error").unwrap_or(words.len());
+    words[..end].to_lowercase()
+}
+
 /// Runs a command as the service itself runs; nothing of it lives on.
-async fn succeeds(agent: &Agent, request: &ServiceStart, command: &Command) -> bool {
+async fn succeeds(agent: &Agent, request: &ServiceStart, command: &Command) -> Result<(), String> {
     let exec = Exec {
         command: command.clone(),
         cwd: request.cwd.clone(),
@@ -68,28 +103,51 @@ async fn succeeds(agent: &Agent, request: &ServiceStart, command: &Command) -> b
         input: false,
         timings: false,
     };
-    let Ok(running) = command::start(agent, &exec, &mut Laps::begin(false)) else {
-        return false;
-    };
+    let running = command::start(agent, &exec, &mut Laps::begin(false));
     let Running {
-        group: _group,
+        group,
         stdout,
         stderr,
         exit,
         ..
-    } = running;
-    Outputs::new(stdout, stderr, &agent.secrets).discard();
-    matches!(exit.await, Ok(Exit::Code(0)))
+    } = running.map_err(|error| error.to_string())?;
+    tokio::spawn(pump(stdout, agent.secrets.redactor(), |_| {}));
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&said);
+    let mut hearing = tokio::spawn(pump(stderr, agent.secrets.redactor(), move |bytes| {
+        let mut heard = lock(&heard);
+        heard.extend_from_slice(bytes);
+        let surplus = heard.len().saturating_sub(SAID);
+        heard.drain(..surplus);
+    }));
+    let ended = exit.await;
+    drop(group);
+    let how = match ended {
+        Ok(Exit::Code(0)) => return Ok(()),
+        Ok(Exit::Code(code)) => format!("the command ended with status {code}"),
+        Ok(Exit::Signal(number)) => format!("the command was ended by signal {number}"),
+        Err(_) => "the command was lost".into(),
+    };
+    let _ = timeout(LAST_WORDS, &mut hearing).await;
+    let said = lock(&said);
+    let said = String::from_utf8_lossy(&said);
+    match said.trim() {
+        "" => Err(how),
+        said => Err(format!("{how}: {said}")),
+    }
 }
 
 /// A connection to the first address of a host that takes one.
-pub(super) async fn connect(host: &str, port: u16) -> Option<TcpStream> {
-    for address in addresses(host, &std::fs::read_to_string(HOSTS).unwrap_or_default()) {
-        if let Ok(stream) = TcpStream::connect(SocketAddr::new(address, port)).await {
-            return Some(stream);
+pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+    let addresses = addresses(host, &std::fs::read_to_string(HOSTS).unwrap_or_default());
+    let mut why = format!("`{host}` is no address, and not in {HOSTS} of the guest");
+    for address in addresses {
+        match TcpStream::connect(SocketAddr::new(address, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => why = format!("{address} port {port}: {}", words(&error)),
         }
     }
-    None
+    Err(why)
 }
 
 /// What a host's name means. A static binary has no name service to ask beyond this file, and a

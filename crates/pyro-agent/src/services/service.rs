@@ -27,6 +27,7 @@ struct Status {
     phase: ServicePhase,
     pid: u32,
     ready: bool,
+    not_ready: Option<String>,
     exit_code: Option<i32>,
     reason: Option<ServiceEnd>,
     oom_killed: bool,
@@ -53,6 +54,7 @@ impl Service {
                 phase: ServicePhase::Running,
                 pid: 0,
                 ready: false,
+                not_ready: None,
                 exit_code: None,
                 reason: None,
                 oom_killed: false,
@@ -68,7 +70,16 @@ impl Service {
     }
 
     pub(super) fn is_ready_now(&self) {
-        self.status.send_modify(|status| status.ready = true);
+        self.status.send_modify(|status| {
+            status.ready = true;
+            status.not_ready = None;
+        });
+    }
+
+    /// What the last look for its readiness saw instead.
+    pub(super) fn is_not_ready_yet(&self, why: String) {
+        self.status
+            .send_modify(|status| status.not_ready = Some(why));
     }
 
     /// Its processes are gone, and soon their group. What the kernel counted of them stays.
@@ -110,6 +121,7 @@ impl Service {
             phase: status.phase,
             pid: status.pid,
             ready: status.ready,
+            not_ready: status.not_ready.clone(),
             exit_code: status.exit_code,
             reason: status.reason,
             oom_killed: status.oom_killed || self.oom_killed(),

@@ -136,7 +136,7 @@ async fn until_ready(
     exit: &mut oneshot::Receiver<Exit>,
 ) -> Option<Cause> {
     let readiness = request.readiness.as_ref()?;
-    let ready = pin!(ready::wait(agent, request, readiness));
+    let ready = pin!(ready::wait(agent, service, request, readiness));
     tokio::select! {
         biased;
         exit = exit => Some(Cause::Exit(exit.ok())),

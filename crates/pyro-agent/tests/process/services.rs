@@ -9,8 +9,8 @@ use pyro_wire::agent::{AgentReply, AgentRequest, Command};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::service::{
-    Connect, LOG_BYTES, Readiness, ServiceEnd, ServiceLogs, ServicePhase, ServiceReply,
-    ServiceStart, ServiceState, ServiceStop, ServiceWatch,
+    Connect, ConnectReply, LOG_BYTES, Readiness, ServiceEnd, ServiceLogs, ServicePhase,
+    ServiceReply, ServiceStart, ServiceState, ServiceStop, ServiceWatch,
 };
 use pyro_wire::session::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -394,6 +394,84 @@ async fn a_slow_follower_is_told_how_much_it_missed() {
 }
 
 #[tokio::test]
+async fn why_a_service_was_not_ready_is_told() {
+    let agent = Agent::start().await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let _ = client.read(&mut [0; 1024]);
+            let _ = client.write_all(b"HTTP/1.1 503 Busy\r\n\r\n");
+        }
+    });
+    let tcp = |host: &str| Readiness::Tcp {
+        host: host.into(),
+        port: 1,
+    };
+    let command = "echo nothing; echo no lamp is lit >&2; exit 3";
+    for (instance, (readiness, why)) in (1..).zip([
+        (
+            Readiness::Http(format!("http://127.0.0.1:{port}/")),
+            "it answered with status 503",
+        ),
+        (tcp("127.0.0.1"), "127.0.0.1 port 1: connection refused"),
+        (
+            tcp("nowhere"),
+            "`nowhere` is no address, and not in /etc/hosts of the guest",
+        ),
+        (
+            Readiness::File(b"none".to_vec().into()),
+            "there is no such file",
+        ),
+        (
+            Readiness::Command(shell(command)),
+            "the command ended with status 3: no lamp is lit",
+        ),
+    ]) {
+        let mut request = service(instance, "exec sleep 1000", Some(readiness));
+        request.ready_timeout_ms = 1500;
+        let failed = start(&agent, request).await;
+        assert_eq!(failed.reason, Some(ServiceEnd::ReadinessTimeout));
+        assert_eq!(failed.not_ready.as_deref(), Some(why));
+    }
+    agent.hang_up().await;
+}
+
+#[tokio::test]
+async fn a_server_whose_queue_is_full_is_tried_until_it_takes_more() {
+    let agent = Agent::start().await;
+    let server = tokio::net::TcpSocket::new_v4().unwrap();
+    server.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let listener = server.listen(0).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect = AgentRequest::Connect(Connect { port });
+    let reply = async |stream: &mut Stream| -> ConnectReply {
+        let reply = timeout(LIMIT, frame::read_message(stream)).await;
+        reply.unwrap().unwrap()
+    };
+    let mut streams = Vec::new();
+    let mut waits = loop {
+        let mut stream = open(&agent, &connect).await;
+        match reply(&mut stream).await {
+            ConnectReply::Connected => streams.push(stream),
+            ConnectReply::Trying => break stream,
+            ConnectReply::Failed(fault) => panic!("{fault}"),
+        }
+    };
+    // One that gives up is forgotten.
+    let mut leaves = open(&agent, &connect).await;
+    assert_eq!(reply(&mut leaves).await, ConnectReply::Trying);
+    drop(leaves);
+    for _ in &streams {
+        drop(listener.accept().await.unwrap());
+    }
+    assert_eq!(reply(&mut waits).await, ConnectReply::Connected);
+    agent.hang_up().await;
+}
+
+#[tokio::test]
 async fn a_port_is_connected_to_both_ways_and_a_dead_one_is_refused() {
     let agent = Agent::start().await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -407,8 +485,8 @@ async fn a_port_is_connected_to_both_ways_and_a_dead_one_is_refused() {
         client.write_all(heard.to_uppercase().as_bytes()).unwrap();
     });
     let mut stream = open(&agent, &AgentRequest::Connect(Connect { port })).await;
-    let reply: AgentReply = frame::read_message(&mut stream).await.unwrap();
-    assert_eq!(reply, AgentReply::Done);
+    let reply: ConnectReply = frame::read_message(&mut stream).await.unwrap();
+    assert_eq!(reply, ConnectReply::Connected);
     stream.write_all(b"hello").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
@@ -420,6 +498,7 @@ async fn a_port_is_connected_to_both_ways_and_a_dead_one_is_refused() {
     server.join().unwrap();
 
     let reply = agent.ask(&AgentRequest::Connect(Connect { port })).await;
+    // Failures read the same, whatever was asked for.
     assert!(matches!(reply, AgentReply::Failed(fault) if fault.code == FaultCode::NotFound));
     agent.hang_up().await;
 }

@@ -123,12 +123,17 @@ impl Report for ServiceStarted {
             return;
         }
         text.err(format!(
-            "[error] Service `{}` was not ready: {}{}",
+            "[error] Service `{}` was not ready: {}{}{}",
             plain(self.service.service_name.as_str()),
             match self.service.stop_reason {
                 Some(StopReason::ReadinessTimeout) => "its time was over",
                 _ => "its process ended",
             },
+            self.service
+                .not_ready
+                .as_ref()
+                .map(|why| format!("; at the last look: {}", plain(why)))
+                .unwrap_or_default(),
             self.service
                 .exit_code
                 .map(|code| format!(" (exit_code={code})"))

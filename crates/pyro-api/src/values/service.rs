@@ -126,6 +126,8 @@ pub struct ServiceRecord {
     pub readiness: Option<Readiness>,
     /// Absent while it is not ready.
     pub ready_at: Option<f64>,
+    /// What the last look for its readiness saw instead, where it is not ready or never was.
+    pub not_ready: Option<String>,
     pub stop_reason: Option<StopReason>,
     /// Whether the guest's kernel killed a process of it because memory ran out.
     #[serde(default)]
@@ -159,6 +161,12 @@ impl ServiceRecord {
             text,
         );
         text.err(line);
+        if self.ready_at.is_none()
+            && did != "start"
+            && let Some(why) = &self.not_ready
+        {
+            text.err(format!("Not ready at the last look: {}", plain(why)));
+        }
     }
 
     /// `127.0.0.1:8080->80/tcp,…`

@@ -22,6 +22,9 @@ use crate::workspace::folder::WorkspaceFolder;
 /// An index is some hundred bytes for each of some dozen services.
 const INDEX_BYTES: u64 = 1024 * 1024;
 
+/// Characters of what was seen of a service that was not ready.
+const NOT_READY: usize = 600;
+
 /// What a VM that has ended left of its services. Empty when it had none, or went without a word.
 pub(crate) fn left_by(vm: &VmFolder) -> Vec<KeptService> {
     let path = vm.join(SERVICES_FOLDER).join(SERVICES_INDEX);
@@ -69,6 +72,10 @@ pub(crate) fn note(service: &mut StoredService, seen: &Seen, at: f64) {
         service.record.ready_at = Some(at);
     }
     service.record.oom_killed |= seen.oom_killed;
+    service.record.not_ready = match seen.ready {
+        true => None,
+        false => seen.not_ready.as_deref().map(without_end),
+    };
     let state = match seen.phase {
         ServicePhase::Running => return,
         ServicePhase::Exited => ServiceState::Exited,
@@ -89,6 +96,11 @@ pub(crate) fn note(service: &mut StoredService, seen: &Seen, at: f64) {
     let ago = seen.ended_ms_ago.unwrap_or_default() as f64 / 1000.0;
     service.end(state, reason, (at - ago).min(now()));
     service.record.exit_code = seen.exit_code;
+}
+
+/// As much of a guest's words as a record keeps.
+fn without_end(words: &str) -> String {
+    words.chars().take(NOT_READY).collect()
 }
 
 impl WorkspaceFolder {

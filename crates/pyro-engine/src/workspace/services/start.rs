@@ -87,6 +87,7 @@ impl Engine {
                 execution_mode: stored.record.execution_mode,
                 readiness: readiness.map(|readiness| unspoken.clean_readiness(readiness)),
                 ready_at: None,
+                not_ready: None,
                 stop_reason: None,
                 oom_killed: false,
                 published_ports,
