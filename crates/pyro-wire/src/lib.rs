@@ -13,7 +13,7 @@
 //!                                                   [`shells`]  open, read, write, attach, close
 //! ```
 //!
-//! [`redaction`] takes secrets out of what comes back.
+//! [`redaction`] takes secrets out of what comes back; [`sparse`] is how archives of files keep holes.
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
 //! bytes. A VM outlives the pyro that started it, so a newer engine must be able to talk to an
@@ -32,6 +32,7 @@ pub mod service;
 pub mod session;
 pub mod shells;
 pub mod shim;
+pub mod sparse;
 pub mod step;
 pub mod template;
 
