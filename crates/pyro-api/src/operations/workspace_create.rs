@@ -44,6 +44,15 @@ pub struct WorkspaceCreate {
     #[arg(long)]
     #[serde(default)]
     pub seed_path: Option<PathBuf>,
+    /// Leave out of the seed, and of later pushes, what matches a pattern, as in a `.gitignore`. A
+    /// `.pyroignore` in the source always counts
+    #[arg(long, value_name = "PATTERN")]
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Leave out what git ignores in the source, here and in later pushes
+    #[arg(long)]
+    #[serde(default)]
+    pub gitignore: bool,
     /// Secrets for its commands, each of at most 64 KiB of text. They are kept off its disk and out
     /// of what its commands are seen to print; `secret_env` gives one to a command
     #[command(flatten)]

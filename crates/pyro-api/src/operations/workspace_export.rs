@@ -16,10 +16,11 @@ pub struct WorkspaceExport {
     pub workspace_id: String,
     /// What to copy: a path below `/workspace`
     pub path: String,
-    /// Where it goes on this host: a path where nothing is yet
+    /// Where it goes on this host: a path where nothing is yet; a file goes into a folder that is
+    /// there, under its own name
     #[arg(long = "output", value_name = "PATH")]
     pub output_path: PathBuf,
-    /// Replace what is at the output path
+    /// Replace what is there: a file by a file, a folder as a whole by a folder
     #[arg(long)]
     #[serde(default)]
     pub overwrite: bool,
@@ -38,6 +39,8 @@ pub struct Exported {
     pub execution_mode: ExecutionMode,
     /// What could not be copied, with the reason: sockets, devices, names this host refuses.
     pub skipped: Vec<String>,
+    /// What came out otherwise than one may think.
+    pub notes: Vec<String>,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
 }
@@ -46,6 +49,9 @@ impl Report for Exported {
     fn report(&self, text: &mut Text) {
         for skipped in &self.skipped {
             text.err(format!("[workspace-export] skipped {skipped}"));
+        }
+        for note in &self.notes {
+            text.err(format!("[workspace-export] {note}"));
         }
         text.out(format!(
             "[workspace-export] workspace_id={} workspace_path={} output_path={} artifact_type={} \

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{ExecutionMode, SeedMode, WORKSPACE_PATH};
+use crate::values::{ExecutionMode, LeftOut, SeedMode, WORKSPACE_PATH};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 use std::path::PathBuf;
@@ -21,6 +21,15 @@ pub struct WorkspaceSyncPush {
     #[arg(long, default_value = WORKSPACE_PATH)]
     #[serde(default = "workspace_path")]
     pub dest: String,
+    /// Also leave out what matches a pattern, as in a `.gitignore`; `!PATTERN` brings it back. Later
+    /// pushes leave it out, too
+    #[arg(long, value_name = "PATTERN")]
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Whether to leave out what git ignores in the source; as before unless told
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(default)]
+    pub gitignore: Option<bool>,
 }
 
 fn workspace_path() -> String {
@@ -50,11 +59,20 @@ pub struct WorkspaceSync {
     /// How many of the entries differed and travelled.
     pub changed_count: u64,
     pub changed_bytes: u64,
+    pub left_out: LeftOut,
+    /// What came along otherwise than one may think.
+    pub notes: Vec<String>,
 }
 
 impl Report for Pushed {
     fn report(&self, text: &mut Text) {
         let sync = &self.workspace_sync;
+        if sync.left_out.entry_count > 0 {
+            text.err(format!("[workspace-sync] left out {}", sync.left_out));
+        }
+        for note in &sync.notes {
+            text.err(format!("[workspace-sync] {note}"));
+        }
         text.out(format!(
             "[workspace-sync] workspace_id={} mode={} source={} destination={} entry_count={} \
              bytes_written={} changed_count={} execution_mode={}",

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::json::Json;
 use super::services::StoredService;
 use super::{Store, StoreError};
+use crate::workspace::incoming::Selection;
 
 /// A workspace's record, with what only the engine needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub(crate) struct StoredWorkspace {
     /// Its named snapshots, oldest first.
     #[serde(default)]
     pub(crate) snapshots: Vec<StoredSnapshot>,
+    /// What of its sources is left out.
+    #[serde(default)]
+    pub(crate) selection: Selection,
 }
 
 /// A state that was kept under a name.
