@@ -266,6 +266,8 @@ class AsyncMethods:
         network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
         allow_host_compat: bool = False,
         seed_path: str | os.PathLike[str] | None = None,
+        exclude: list[str] | None = None,
+        gitignore: bool = False,
         secrets: list[dict[str, Any]] | None = None,
         name: str | None = None,
         labels: dict[str, str] | None = None,
@@ -288,6 +290,9 @@ class AsyncMethods:
                 isolation.
             seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
+            exclude: Leave out of the seed, and of later pushes, what matches a pattern, as in a
+                `.gitignore`. A `.pyroignore` in the source always counts.
+            gitignore: Leave out what git ignores in the source, here and in later pushes.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -304,6 +309,8 @@ class AsyncMethods:
             "network_policy": network_policy,
             "allow_host_compat": allow_host_compat,
             "seed_path": seed_path,
+            "exclude": exclude,
+            "gitignore": gitignore,
             "secrets": secrets,
             "name": name,
             "labels": labels,
@@ -397,6 +404,8 @@ class AsyncMethods:
         source_path: str | os.PathLike[str],
         *,
         dest: str = "/workspace",
+        exclude: list[str] | None = None,
+        gitignore: bool | None = None,
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
@@ -407,11 +416,17 @@ class AsyncMethods:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
             dest: Where it goes: a folder below `/workspace`, made when it is missing.
+            exclude: Also leave out what matches a pattern, as in a `.gitignore`; `!PATTERN`
+                brings it back. Later pushes leave it out, too.
+            gitignore: Whether to leave out what git ignores in the source; as before unless
+                told.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "source_path": source_path,
             "dest": dest,
+            "exclude": exclude,
+            "gitignore": gitignore,
         }
         result: results.Pushed = await self._call("workspace_sync_push", arguments)
         return result
@@ -514,8 +529,9 @@ class AsyncMethods:
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a path where nothing is yet.
-            overwrite: Replace what is at the output path.
+            output_path: Where it goes on this host: a path where nothing is yet; a file goes
+                into a folder that is there, under its own name.
+            overwrite: Replace what is there: a file by a file, a folder as a whole by a folder.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1142,6 +1158,8 @@ class AsyncMethods:
         network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
         allow_host_compat: bool = False,
         seed_path: str | os.PathLike[str] | None = None,
+        exclude: list[str] | None = None,
+        gitignore: bool = False,
         secrets: list[dict[str, Any]] | None = None,
         name: str | None = None,
         labels: dict[str, str] | None = None,
@@ -1165,6 +1183,9 @@ class AsyncMethods:
                 isolation.
             seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
+            exclude: Leave out of the seed, and of later pushes, what matches a pattern, as in a
+                `.gitignore`. A `.pyroignore` in the source always counts.
+            gitignore: Leave out what git ignores in the source, here and in later pushes.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -1184,6 +1205,8 @@ class AsyncMethods:
             "network_policy": network_policy,
             "allow_host_compat": allow_host_compat,
             "seed_path": seed_path,
+            "exclude": exclude,
+            "gitignore": gitignore,
             "secrets": secrets,
             "name": name,
             "labels": labels,
@@ -1258,6 +1281,8 @@ class AsyncWorkspaceMethods:
         source_path: str | os.PathLike[str],
         *,
         dest: str = "/workspace",
+        exclude: list[str] | None = None,
+        gitignore: bool | None = None,
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
@@ -1267,11 +1292,17 @@ class AsyncWorkspaceMethods:
         Args:
             source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
             dest: Where it goes: a folder below `/workspace`, made when it is missing.
+            exclude: Also leave out what matches a pattern, as in a `.gitignore`; `!PATTERN`
+                brings it back. Later pushes leave it out, too.
+            gitignore: Whether to leave out what git ignores in the source; as before unless
+                told.
         """
         return await self._pyro.push_workspace_sync(
             self.workspace_id,
             source_path,
             dest=dest,
+            exclude=exclude,
+            gitignore=gitignore,
         )
 
     async def status(self) -> results.WorkspaceRecord:
@@ -1340,8 +1371,9 @@ class AsyncWorkspaceMethods:
 
         Args:
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a path where nothing is yet.
-            overwrite: Replace what is at the output path.
+            output_path: Where it goes on this host: a path where nothing is yet; a file goes
+                into a folder that is there, under its own name.
+            overwrite: Replace what is there: a file by a file, a folder as a whole by a folder.
         """
         return await self._pyro.export_workspace(
             self.workspace_id,

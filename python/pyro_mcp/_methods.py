@@ -266,6 +266,8 @@ class Methods:
         network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
         allow_host_compat: bool = False,
         seed_path: str | os.PathLike[str] | None = None,
+        exclude: list[str] | None = None,
+        gitignore: bool = False,
         secrets: list[dict[str, Any]] | None = None,
         name: str | None = None,
         labels: dict[str, str] | None = None,
@@ -288,6 +290,9 @@ class Methods:
                 isolation.
             seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
+            exclude: Leave out of the seed, and of later pushes, what matches a pattern, as in a
+                `.gitignore`. A `.pyroignore` in the source always counts.
+            gitignore: Leave out what git ignores in the source, here and in later pushes.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -304,6 +309,8 @@ class Methods:
             "network_policy": network_policy,
             "allow_host_compat": allow_host_compat,
             "seed_path": seed_path,
+            "exclude": exclude,
+            "gitignore": gitignore,
             "secrets": secrets,
             "name": name,
             "labels": labels,
@@ -397,6 +404,8 @@ class Methods:
         source_path: str | os.PathLike[str],
         *,
         dest: str = "/workspace",
+        exclude: list[str] | None = None,
+        gitignore: bool | None = None,
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
@@ -407,11 +416,17 @@ class Methods:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
             dest: Where it goes: a folder below `/workspace`, made when it is missing.
+            exclude: Also leave out what matches a pattern, as in a `.gitignore`; `!PATTERN`
+                brings it back. Later pushes leave it out, too.
+            gitignore: Whether to leave out what git ignores in the source; as before unless
+                told.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "source_path": source_path,
             "dest": dest,
+            "exclude": exclude,
+            "gitignore": gitignore,
         }
         result: results.Pushed = self._call("workspace_sync_push", arguments)
         return result
@@ -514,8 +529,9 @@ class Methods:
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a path where nothing is yet.
-            overwrite: Replace what is at the output path.
+            output_path: Where it goes on this host: a path where nothing is yet; a file goes
+                into a folder that is there, under its own name.
+            overwrite: Replace what is there: a file by a file, a folder as a whole by a folder.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1142,6 +1158,8 @@ class Methods:
         network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
         allow_host_compat: bool = False,
         seed_path: str | os.PathLike[str] | None = None,
+        exclude: list[str] | None = None,
+        gitignore: bool = False,
         secrets: list[dict[str, Any]] | None = None,
         name: str | None = None,
         labels: dict[str, str] | None = None,
@@ -1164,6 +1182,9 @@ class Methods:
                 isolation.
             seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
+            exclude: Leave out of the seed, and of later pushes, what matches a pattern, as in a
+                `.gitignore`. A `.pyroignore` in the source always counts.
+            gitignore: Leave out what git ignores in the source, here and in later pushes.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -1183,6 +1204,8 @@ class Methods:
             "network_policy": network_policy,
             "allow_host_compat": allow_host_compat,
             "seed_path": seed_path,
+            "exclude": exclude,
+            "gitignore": gitignore,
             "secrets": secrets,
             "name": name,
             "labels": labels,
@@ -1257,6 +1280,8 @@ class WorkspaceMethods:
         source_path: str | os.PathLike[str],
         *,
         dest: str = "/workspace",
+        exclude: list[str] | None = None,
+        gitignore: bool | None = None,
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
@@ -1266,11 +1291,17 @@ class WorkspaceMethods:
         Args:
             source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
             dest: Where it goes: a folder below `/workspace`, made when it is missing.
+            exclude: Also leave out what matches a pattern, as in a `.gitignore`; `!PATTERN`
+                brings it back. Later pushes leave it out, too.
+            gitignore: Whether to leave out what git ignores in the source; as before unless
+                told.
         """
         return self._pyro.push_workspace_sync(
             self.workspace_id,
             source_path,
             dest=dest,
+            exclude=exclude,
+            gitignore=gitignore,
         )
 
     def status(self) -> results.WorkspaceRecord:
@@ -1339,8 +1370,9 @@ class WorkspaceMethods:
 
         Args:
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a path where nothing is yet.
-            overwrite: Replace what is at the output path.
+            output_path: Where it goes on this host: a path where nothing is yet; a file goes
+                into a folder that is there, under its own name.
+            overwrite: Replace what is there: a file by a file, a folder as a whole by a folder.
         """
         return self._pyro.export_workspace(
             self.workspace_id,

@@ -18,6 +18,8 @@ const PENDING_FLAGS: &[(&str, &str)] = &[];
 pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("run", "--allow-net"),
     ("workspace create", "--allow-net"),
+    ("workspace create", "--exclude"),
+    ("workspace create", "--gitignore"),
     ("workspace diff", "--max-bytes"),
     ("workspace diff", "--skip"),
     ("workspace disk list", "--max-entries"),
@@ -39,6 +41,8 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace service logs", "--follow"),
     ("workspace service logs", "--max-bytes"),
     ("workspace service logs", "--skip-lines"),
+    ("workspace sync push", "--exclude"),
+    ("workspace sync push", "--gitignore"),
 ];
 
 /// Commands beyond the contract.

@@ -22,6 +22,8 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("vm_create", "allow_net"),
     ("vm_run", "allow_net"),
     ("workspace_create", "allow_net"),
+    ("workspace_create", "exclude"),
+    ("workspace_create", "gitignore"),
     ("workspace_diff", "max_bytes"),
     ("workspace_diff", "skip"),
     ("workspace_disk_list", "max_entries"),
@@ -39,6 +41,8 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_logs", "offset"),
     ("workspace_logs", "sequence"),
     ("workspace_logs", "skip"),
+    ("workspace_sync_push", "exclude"),
+    ("workspace_sync_push", "gitignore"),
 ];
 
 /// Parameters that the SDK takes together, in one.

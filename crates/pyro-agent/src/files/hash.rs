@@ -15,26 +15,77 @@ pub(crate) type Hash = u64;
 
 const CHUNK: usize = 64 * 1024;
 
+/// Takes contents in pieces of 64 KiB. How many of them in a row are nothing but zeros is hashed in
+/// their place, so that a hole costs nothing, however large it is, and equals the zeros it reads as.
 #[derive(Default)]
-pub(crate) struct Hasher(Xxh64);
+pub(crate) struct Hasher {
+    hash: Xxh64,
+    /// How much of the current piece was taken.
+    at: usize,
+    /// Whether some of that is no zero.
+    filled: bool,
+    /// Whole pieces of zeros that were not hashed yet.
+    zero_pieces: u64,
+}
 
 impl Hasher {
-    pub(crate) fn update(&mut self, data: &[u8]) {
-        self.0.update(data);
+    pub(crate) fn update(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            let (part, rest) = data.split_at(data.len().min(CHUNK - self.at));
+            data = rest;
+            if !self.filled && part.iter().any(|&byte| byte != 0) {
+                self.hash_zeros();
+                self.filled = true;
+            }
+            if self.filled {
+                self.hash.update(part);
+            }
+            self.advance(part.len());
+        }
     }
 
     /// Takes what a hole of this length reads as.
     pub(crate) fn zeros(&mut self, mut count: u64) {
         const ZEROS: [u8; CHUNK] = [0; CHUNK];
         while count > 0 {
-            let some = usize::try_from(count).map_or(CHUNK, |count| count.min(CHUNK));
-            self.0.update(&ZEROS[..some]);
-            count -= some as u64;
+            if self.at == 0 && count >= CHUNK as u64 {
+                self.zero_pieces += count / CHUNK as u64;
+                count %= CHUNK as u64;
+                continue;
+            }
+            let room = CHUNK - self.at;
+            let part = usize::try_from(count).map_or(room, |count| count.min(room));
+            if self.filled {
+                self.hash.update(&ZEROS[..part]);
+            }
+            self.advance(part);
+            count -= part as u64;
         }
     }
 
-    pub(crate) fn finish(&self) -> Hash {
-        self.0.digest()
+    fn advance(&mut self, taken: usize) {
+        self.at += taken;
+        if self.at == CHUNK {
+            self.zero_pieces += u64::from(!self.filled);
+            (self.at, self.filled) = (0, false);
+        }
+    }
+
+    /// Hashes the zeros that were taken since the last other byte.
+    fn hash_zeros(&mut self) {
+        const ZEROS: [u8; CHUNK] = [0; CHUNK];
+        if self.zero_pieces > 0 {
+            self.hash.update(&self.zero_pieces.to_le_bytes());
+            self.zero_pieces = 0;
+        }
+        self.hash.update(&ZEROS[..self.at]);
+    }
+
+    pub(crate) fn finish(mut self) -> Hash {
+        if !self.filled {
+            self.hash_zeros();
+        }
+        self.hash.digest()
     }
 }
 
@@ -86,11 +137,43 @@ mod tests {
         dense.write_all_at(&all, 0).unwrap();
         sparse.set_len(all.len() as u64).unwrap();
         assert_eq!(of_file(&sparse).unwrap(), of_file(&dense).unwrap());
+        let zeros = of_file(&sparse).unwrap();
+        sparse.set_len(all.len() as u64 - 1).unwrap();
+        assert_ne!(of_file(&sparse).unwrap(), zeros);
+        sparse.set_len(all.len() as u64).unwrap();
         for at in [1024 * 1024, 2 * 1024 * 1024 + 77] {
             all[at] = 1;
             sparse.write_all_at(b"\x01", at as u64).unwrap();
         }
         dense.write_all_at(&all, 0).unwrap();
         assert_eq!(of_file(&sparse).unwrap(), of_file(&dense).unwrap());
+    }
+
+    #[test]
+    fn how_contents_come_does_not_matter() {
+        let mut content = vec![0; 5 * CHUNK + 9];
+        for at in [3, 2 * CHUNK - 1, 4 * CHUNK, 5 * CHUNK + 2] {
+            content[at] = 1;
+        }
+        let whole = |sizes: &[usize]| {
+            let mut hasher = Hasher::default();
+            let mut rest = content.as_slice();
+            for size in sizes.iter().cycle() {
+                let (part, left) = rest.split_at(rest.len().min(*size));
+                match part.iter().all(|&byte| byte == 0) {
+                    true => hasher.zeros(part.len() as u64),
+                    false => hasher.update(part),
+                }
+                rest = left;
+                if rest.is_empty() {
+                    return hasher.finish();
+                }
+            }
+            unreachable!()
+        };
+        let expected = whole(&[usize::MAX]);
+        for sizes in [&[1][..], &[7, 100_000], &[CHUNK], &[CHUNK - 1, 3 * CHUNK]] {
+            assert_eq!(whole(sizes), expected, "{sizes:?}");
+        }
     }
 }

@@ -27,8 +27,7 @@ pub struct WorkspaceCreate {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub mem_mib: MemMib,
-    /// Seconds without use after which the VM is stopped, 60 to 2592000, 0 for never. Files stay,
-    /// and the next use starts it again
+    /// Seconds without use until the VM is stopped, 60 to 2592000, 0 for never. Files stay
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ttl_seconds: IdleSeconds,
@@ -44,12 +43,11 @@ pub struct WorkspaceCreate {
     #[arg(long)]
     #[serde(default)]
     pub seed_path: Option<PathBuf>,
-    /// Leave out of the seed, and of later pushes, what matches a pattern, as in a `.gitignore`. A
-    /// `.pyroignore` in the source always counts
+    /// Patterns of what to leave out, as in `.gitignore`; of pushes, too
     #[arg(long, value_name = "PATTERN")]
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Leave out what git ignores in the source, here and in later pushes
+    /// Leave out what git ignores; of pushes, too
     #[arg(long)]
     #[serde(default)]
     pub gitignore: bool,

@@ -16,11 +16,10 @@ pub struct WorkspaceExport {
     pub workspace_id: String,
     /// What to copy: a path below `/workspace`
     pub path: String,
-    /// Where it goes on this host: a path where nothing is yet; a file goes into a folder that is
-    /// there, under its own name
+    /// Where it goes on this host: a new path, or for a file a folder
     #[arg(long = "output", value_name = "PATH")]
     pub output_path: PathBuf,
-    /// Replace what is there: a file by a file, a folder as a whole by a folder
+    /// Replace a file by a file, or a whole folder by a folder
     #[arg(long)]
     #[serde(default)]
     pub overwrite: bool,
@@ -37,10 +36,9 @@ pub struct Exported {
     pub entry_count: u64,
     pub bytes_written: u64,
     pub execution_mode: ExecutionMode,
-    /// What could not be copied, with the reason: sockets, devices, names this host refuses.
+    /// What could not be copied, with the reason: sockets, devices, names this host refuses, bits of
+    /// modes.
     pub skipped: Vec<String>,
-    /// What came out otherwise than one may think.
-    pub notes: Vec<String>,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
 }
@@ -49,9 +47,6 @@ impl Report for Exported {
     fn report(&self, text: &mut Text) {
         for skipped in &self.skipped {
             text.err(format!("[workspace-export] skipped {skipped}"));
-        }
-        for note in &self.notes {
-            text.err(format!("[workspace-export] {note}"));
         }
         text.out(format!(
             "[workspace-export] workspace_id={} workspace_path={} output_path={} artifact_type={} \

@@ -8,21 +8,20 @@ use std::path::PathBuf;
 
 /// Copy a folder or archive of this host into a workspace
 ///
-/// Files that are there already are replaced, nothing is deleted, and it happens all or not at
-/// all. Only what differs travels.
+/// Replaces files that are there, deletes nothing, all or not at all. Only what differs travels.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceSyncPush {
     /// Its id, a beginning of it, or its name, where no other has the same
     pub workspace_id: String,
-    /// A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host
+    /// A folder or archive of this host, as for a seed
     pub source_path: PathBuf,
-    /// Where it goes: a folder below `/workspace`, made when it is missing
+    /// A folder below `/workspace`, made when it is missing
     #[arg(long, default_value = WORKSPACE_PATH)]
     #[serde(default = "workspace_path")]
     pub dest: String,
-    /// Also leave out what matches a pattern, as in a `.gitignore`; `!PATTERN` brings it back. Later
-    /// pushes leave it out, too
+    /// More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings back. Later pushes
+    /// remember them
     #[arg(long, value_name = "PATTERN")]
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -98,12 +97,15 @@ impl Operation for WorkspaceSyncPush {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "workspace_sync_push",
-            "Copy host files in",
-            Profile::WorkspaceCore,
-            Effect::Changes,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "workspace_sync_push",
+                "Copy host files in",
+                Profile::WorkspaceCore,
+                Effect::Changes,
+            )
+            .only_full(&["exclude", "gitignore"]),
+        ),
         sdk: Some("push_workspace_sync"),
     };
 }

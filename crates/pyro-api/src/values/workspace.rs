@@ -115,7 +115,9 @@ pub struct LeftOut {
     /// The first of them; one that ends in a slash is a folder with all in it.
     pub paths: Vec<String>,
     /// Patterns that counted, remembered ones included.
+    #[schemars(skip)]
     pub exclude: Vec<String>,
+    #[schemars(skip)]
     pub gitignore: bool,
 }
 

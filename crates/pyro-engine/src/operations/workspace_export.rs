@@ -41,6 +41,7 @@ impl Handle<WorkspaceExport> for Engine {
             let line = move |name: Bytes| format!("{}: {why}", shown_absolute(&name));
             names.into_iter().map(line)
         });
+        let bits = received.lost_bits.told(LOST_BIT, LOST_BITS);
         Ok(Exported {
             workspace_id: stored.record.workspace_id,
             workspace_path: path.absolute(),
@@ -49,12 +50,13 @@ impl Handle<WorkspaceExport> for Engine {
             entry_count: received.entries,
             bytes_written: received.bytes,
             execution_mode: stored.record.execution_mode,
-            skipped: answers::names(caller, received.skipped.into_iter().chain(unsent).collect()),
-            notes: received
-                .lost_bits
-                .told(LOST_BIT, LOST_BITS)
-                .into_iter()
-                .collect(),
+            skipped: answers::names(
+                caller,
+                (received.skipped.into_iter())
+                    .chain(unsent)
+                    .chain(bits)
+                    .collect(),
+            ),
             workspace_started: started,
         })
     }
