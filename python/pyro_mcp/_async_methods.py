@@ -283,16 +283,15 @@ class AsyncMethods:
             environment: The environment to start from, such as `debian:12`.
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
-            ttl_seconds: Seconds without use after which the VM is stopped, 60 to 2592000, 0 for
-                never. Files stay, and the next use starts it again.
+            ttl_seconds: Seconds without use until the VM is stopped, 60 to 2592000, 0 for
+                never. Files stay.
             network_policy: What the guest may reach.
             allow_host_compat: Where no VM can run, run commands on this host, without
                 isolation.
             seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
-            exclude: Leave out of the seed, and of later pushes, what matches a pattern, as in a
-                `.gitignore`. A `.pyroignore` in the source always counts.
-            gitignore: Leave out what git ignores in the source, here and in later pushes.
+            exclude: Patterns of what to leave out, as in `.gitignore`; of pushes, too.
+            gitignore: Leave out what git ignores; of pushes, too.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -409,15 +408,15 @@ class AsyncMethods:
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
-        Files that are there already are replaced, nothing is deleted, and it happens all or not
-        at all. Only what differs travels.
+        Replaces files that are there, deletes nothing, all or not at all. Only what differs
+        travels.
 
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
-            source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
-            dest: Where it goes: a folder below `/workspace`, made when it is missing.
-            exclude: Also leave out what matches a pattern, as in a `.gitignore`; `!PATTERN`
-                brings it back. Later pushes leave it out, too.
+            source_path: A folder or archive of this host, as for a seed.
+            dest: A folder below `/workspace`, made when it is missing.
+            exclude: More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings
+                back. Later pushes remember them.
             gitignore: Whether to leave out what git ignores in the source; as before unless
                 told.
         """
@@ -529,9 +528,8 @@ class AsyncMethods:
         Args:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a path where nothing is yet; a file goes
-                into a folder that is there, under its own name.
-            overwrite: Replace what is there: a file by a file, a folder as a whole by a folder.
+            output_path: Where it goes on this host: a new path, or for a file a folder.
+            overwrite: Replace a file by a file, or a whole folder by a folder.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1176,16 +1174,15 @@ class AsyncMethods:
             environment: The environment to start from, such as `debian:12`.
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
-            ttl_seconds: Seconds without use after which the VM is stopped, 60 to 2592000, 0 for
-                never. Files stay, and the next use starts it again.
+            ttl_seconds: Seconds without use until the VM is stopped, 60 to 2592000, 0 for
+                never. Files stay.
             network_policy: What the guest may reach.
             allow_host_compat: Where no VM can run, run commands on this host, without
                 isolation.
             seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
-            exclude: Leave out of the seed, and of later pushes, what matches a pattern, as in a
-                `.gitignore`. A `.pyroignore` in the source always counts.
-            gitignore: Leave out what git ignores in the source, here and in later pushes.
+            exclude: Patterns of what to leave out, as in `.gitignore`; of pushes, too.
+            gitignore: Leave out what git ignores; of pushes, too.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -1286,14 +1283,14 @@ class AsyncWorkspaceMethods:
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
-        Files that are there already are replaced, nothing is deleted, and it happens all or not
-        at all. Only what differs travels.
+        Replaces files that are there, deletes nothing, all or not at all. Only what differs
+        travels.
 
         Args:
-            source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
-            dest: Where it goes: a folder below `/workspace`, made when it is missing.
-            exclude: Also leave out what matches a pattern, as in a `.gitignore`; `!PATTERN`
-                brings it back. Later pushes leave it out, too.
+            source_path: A folder or archive of this host, as for a seed.
+            dest: A folder below `/workspace`, made when it is missing.
+            exclude: More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings
+                back. Later pushes remember them.
             gitignore: Whether to leave out what git ignores in the source; as before unless
                 told.
         """
@@ -1371,9 +1368,8 @@ class AsyncWorkspaceMethods:
 
         Args:
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a path where nothing is yet; a file goes
-                into a folder that is there, under its own name.
-            overwrite: Replace what is there: a file by a file, a folder as a whole by a folder.
+            output_path: Where it goes on this host: a new path, or for a file a folder.
+            overwrite: Replace a file by a file, or a whole folder by a folder.
         """
         return await self._pyro.export_workspace(
             self.workspace_id,

@@ -195,10 +195,9 @@ class Exported(TypedDict):
     entry_count: int
     bytes_written: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
-    # What could not be copied, with the reason: sockets, devices, names this host refuses.
+    # What could not be copied, with the reason: sockets, devices, names this host refuses, bits of
+    # modes.
     skipped: list[str]
-    # What came out otherwise than one may think.
-    notes: list[str]
     # Whether this call had to start the VM first.
     workspace_started: bool
 
@@ -459,9 +458,6 @@ class PushedWorkspaceSyncLeftOut(TypedDict):
     bytes: int
     # The first of them; one that ends in a slash is a folder with all in it.
     paths: list[str]
-    # Patterns that counted, remembered ones included.
-    exclude: list[str]
-    gitignore: bool
 
 
 class Reaped(TypedDict):
@@ -570,9 +566,6 @@ class ResetWorkspaceSeedLeftOut(TypedDict):
     bytes: int
     # The first of them; one that ends in a slash is a folder with all in it.
     paths: list[str]
-    # Patterns that counted, remembered ones included.
-    exclude: list[str]
-    gitignore: bool
 
 
 class ServiceLogged(TypedDict):
@@ -1168,6 +1161,3 @@ class WorkspaceRecordWorkspaceSeedLeftOut(TypedDict):
     bytes: int
     # The first of them; one that ends in a slash is a folder with all in it.
     paths: list[str]
-    # Patterns that counted, remembered ones included.
-    exclude: list[str]
-    gitignore: bool

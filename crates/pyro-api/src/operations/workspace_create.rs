@@ -39,15 +39,15 @@ pub struct WorkspaceCreate {
     #[arg(long)]
     #[serde(default)]
     pub allow_host_compat: bool,
-    /// A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin with
+    /// A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin with
     #[arg(long)]
     #[serde(default)]
     pub seed_path: Option<PathBuf>,
-    /// Patterns of what to leave out, as in `.gitignore`; of pushes, too
+    /// What to leave out, as in `.gitignore`; of pushes, too
     #[arg(long, value_name = "PATTERN")]
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Leave out what git ignores; of pushes, too
+    /// Leave out what git ignores
     #[arg(long)]
     #[serde(default)]
     pub gitignore: bool,

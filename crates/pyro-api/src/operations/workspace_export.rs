@@ -19,7 +19,7 @@ pub struct WorkspaceExport {
     /// Where it goes on this host: a new path, or for a file a folder
     #[arg(long = "output", value_name = "PATH")]
     pub output_path: PathBuf,
-    /// Replace a file by a file, or a whole folder by a folder
+    /// Replace a file by a file, a folder by a folder
     #[arg(long)]
     #[serde(default)]
     pub overwrite: bool,

@@ -3,6 +3,8 @@
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::mkdirat;
 use pyro_api::Folders;
 
 use super::*;
@@ -134,6 +136,24 @@ fn what_patterns_name_is_left_out_and_told() {
     assert_eq!(names(&unpacked), ["c"]);
     let (left_out, _) = notes.told();
     assert_eq!((left_out.entry_count, left_out.bytes), (3, 4));
+}
+
+#[test]
+fn a_path_that_no_system_call_takes_is_refused_by_name_unless_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "n".repeat(250);
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    let mut inner = fcntl::open(folder.path(), flags, Mode::empty()).unwrap();
+    for _ in 0..17 {
+        mkdirat(&inner, long.as_str(), Mode::S_IRWXU).unwrap();
+        inner = fcntl::openat(&inner, long.as_str(), flags, Mode::empty()).unwrap();
+    }
+    let (_, why) = refusal(pack(folder.path(), None));
+    assert!(why.contains("longer than Linux allows"), "{why}");
+    let source = limited(folder.path(), &["nnn*"], false);
+    let (packed, _, notes) = pack_source(&source, None).unwrap();
+    assert_eq!(packed.whole.entries, 0);
+    assert_eq!(notes.told().0.entry_count, 17);
 }
 
 pub(super) fn git(folder: &Path, words: &[&str]) -> String {
