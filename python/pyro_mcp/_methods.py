@@ -288,10 +288,10 @@ class Methods:
             network_policy: What the guest may reach.
             allow_host_compat: Where no VM can run, run commands on this host, without
                 isolation.
-            seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
+            seed_path: A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
-            exclude: Patterns of what to leave out, as in `.gitignore`; of pushes, too.
-            gitignore: Leave out what git ignores; of pushes, too.
+            exclude: What to leave out, as in `.gitignore`; of pushes, too.
+            gitignore: Leave out what git ignores.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -529,7 +529,7 @@ class Methods:
             workspace_id: Its id, a beginning of it, or its name, where no other has the same.
             path: What to copy: a path below `/workspace`.
             output_path: Where it goes on this host: a new path, or for a file a folder.
-            overwrite: Replace a file by a file, or a whole folder by a folder.
+            overwrite: Replace a file by a file, a folder by a folder.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1178,10 +1178,10 @@ class Methods:
             network_policy: What the guest may reach.
             allow_host_compat: Where no VM can run, run commands on this host, without
                 isolation.
-            seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
+            seed_path: A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
-            exclude: Patterns of what to leave out, as in `.gitignore`; of pushes, too.
-            gitignore: Leave out what git ignores; of pushes, too.
+            exclude: What to leave out, as in `.gitignore`; of pushes, too.
+            gitignore: Leave out what git ignores.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -1368,7 +1368,7 @@ class WorkspaceMethods:
         Args:
             path: What to copy: a path below `/workspace`.
             output_path: Where it goes on this host: a new path, or for a file a folder.
-            overwrite: Replace a file by a file, or a whole folder by a folder.
+            overwrite: Replace a file by a file, a folder by a folder.
         """
         return self._pyro.export_workspace(
             self.workspace_id,

@@ -15,6 +15,8 @@ pub(crate) type Hash = u64;
 
 const CHUNK: usize = 64 * 1024;
 
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
+
 /// Takes contents in pieces of 64 KiB. How many of them in a row are nothing but zeros is hashed in
 /// their place, so that a hole costs nothing, however large it is, and equals the zeros it reads as.
 #[derive(Default)]
@@ -46,7 +48,6 @@ impl Hasher {
 
     /// Takes what a hole of this length reads as.
     pub(crate) fn zeros(&mut self, mut count: u64) {
-        const ZEROS: [u8; CHUNK] = [0; CHUNK];
         while count > 0 {
             if self.at == 0 && count >= CHUNK as u64 {
                 self.zero_pieces += count / CHUNK as u64;
@@ -73,7 +74,6 @@ impl Hasher {
 
     /// Hashes the zeros that were taken since the last other byte.
     fn hash_zeros(&mut self) {
-        const ZEROS: [u8; CHUNK] = [0; CHUNK];
         if self.zero_pieces > 0 {
             self.hash.update(&self.zero_pieces.to_le_bytes());
             self.zero_pieces = 0;

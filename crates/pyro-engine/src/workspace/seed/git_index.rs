@@ -103,7 +103,7 @@ mod tests {
             bytes.extend_from_slice(shared);
             bytes.extend_from_slice(name);
             bytes.push(0);
-            while version < 4 && (bytes.len() - begin) % 8 != 0 {
+            while version < 4 && !(bytes.len() - begin).is_multiple_of(8) {
                 bytes.push(0);
             }
         }
