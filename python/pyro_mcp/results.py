@@ -232,7 +232,8 @@ class Exported(TypedDict):
     entry_count: int
     bytes_written: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
-    # What could not be copied, with the reason: sockets, devices, names this host refuses.
+    # What could not be copied, with the reason: sockets, devices, names this host refuses, bits of
+    # modes.
     skipped: list[str]
     # Whether this call had to start the VM first.
     workspace_started: bool
@@ -491,6 +492,20 @@ class PushedWorkspaceSync(TypedDict):
     # How many of the entries differed and travelled.
     changed_count: int
     changed_bytes: int
+    # What of a source was left out.
+    left_out: PushedWorkspaceSyncLeftOut
+    # What came along otherwise than one may think.
+    notes: list[str]
+
+
+class PushedWorkspaceSyncLeftOut(TypedDict):
+    """What of a source was left out."""
+
+    # With all that is in folders.
+    entry_count: int
+    bytes: int
+    # The first of them; one that ends in a slash is a folder with all in it.
+    paths: list[str]
 
 
 class Reaped(TypedDict):
@@ -600,6 +615,20 @@ class ResetWorkspaceSeed(TypedDict):
     entry_count: int
     # Bytes of the regular files.
     bytes_written: int
+    # What of a source was left out.
+    left_out: ResetWorkspaceSeedLeftOut
+    # What came along otherwise than one may think.
+    notes: list[str]
+
+
+class ResetWorkspaceSeedLeftOut(TypedDict):
+    """What of a source was left out."""
+
+    # With all that is in folders.
+    entry_count: int
+    bytes: int
+    # The first of them; one that ends in a slash is a folder with all in it.
+    paths: list[str]
 
 
 class ServiceLogged(TypedDict):
@@ -1234,3 +1263,17 @@ class WorkspaceRecordWorkspaceSeed(TypedDict):
     entry_count: int
     # Bytes of the regular files.
     bytes_written: int
+    # What of a source was left out.
+    left_out: WorkspaceRecordWorkspaceSeedLeftOut
+    # What came along otherwise than one may think.
+    notes: list[str]
+
+
+class WorkspaceRecordWorkspaceSeedLeftOut(TypedDict):
+    """What of a source was left out."""
+
+    # With all that is in folders.
+    entry_count: int
+    bytes: int
+    # The first of them; one that ends in a slash is a folder with all in it.
+    paths: list[str]

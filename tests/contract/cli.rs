@@ -23,6 +23,8 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("run", "--tty"),
     ("run", "--no-tty"),
     ("workspace create", "--allow-net"),
+    ("workspace create", "--exclude"),
+    ("workspace create", "--gitignore"),
     ("workspace diff", "--binary"),
     ("workspace diff", "--commits"),
     ("workspace diff", "--max-bytes"),
@@ -60,6 +62,8 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace service logs", "--skip-lines"),
     ("workspace service start", "--env"),
     ("workspace shell open", "--env"),
+    ("workspace sync push", "--exclude"),
+    ("workspace sync push", "--gitignore"),
 ];
 
 /// Commands beyond the contract.

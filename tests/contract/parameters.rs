@@ -28,6 +28,8 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("vm_run", "cwd"),
     ("vm_run", "env"),
     ("workspace_create", "allow_net"),
+    ("workspace_create", "exclude"),
+    ("workspace_create", "gitignore"),
     ("workspace_diff", "binary"),
     ("workspace_diff", "commits"),
     ("workspace_diff", "max_bytes"),
@@ -59,6 +61,8 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_logs", "skip"),
     ("workspace_logs", "stderr_offset"),
     ("workspace_logs", "wait_seconds"),
+    ("workspace_sync_push", "exclude"),
+    ("workspace_sync_push", "gitignore"),
 ];
 
 /// Parameters that the SDK takes together, in one.

@@ -158,6 +158,9 @@ pub enum ExportEvent {
     /// (the first thousand of them).
     End {
         skipped: Vec<Bytes>,
+        /// Folders that lie deeper than the agent goes, with all that is in them (the first thousand).
+        #[serde(default)]
+        too_deep: Vec<Bytes>,
     },
     Failed(Fault),
 }

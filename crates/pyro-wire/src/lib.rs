@@ -14,7 +14,7 @@
 //!                                                   [`shells`]  open, read, write, attach, close
 //! ```
 //!
-//! [`redaction`] takes secrets out of what comes back.
+//! [`redaction`] takes secrets out of what comes back; [`sparse`] is how archives of files keep holes.
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
 //! bytes. On one that leads to a port of the guest a TCP [`connection`] travels after the first
@@ -36,6 +36,7 @@ pub mod service;
 pub mod session;
 pub mod shells;
 pub mod shim;
+pub mod sparse;
 pub mod step;
 mod stream;
 pub mod template;

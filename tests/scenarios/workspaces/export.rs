@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::json;
@@ -58,6 +59,16 @@ fn what_is_there_is_replaced_only_on_demand(world: &World, door: &dyn Surface) {
     fs::create_dir(&empty).unwrap();
     workspace.done("export", json!({ "path": "dir", "output_path": empty }));
     assert!(empty.join("file").exists());
+    // As with `cp`: a file goes into a folder, and neither replaces the other.
+    let file = |to: &Path, overwrite: bool| json!({ "path": "dir/file", "output_path": to, "overwrite": overwrite });
+    tree::plant(&out, &[(".git/HEAD", ""), ("file", "mine")]);
+    workspace.refused("export", file(&out, false), "conflict");
+    let exported = workspace.done("export", file(&out, true));
+    assert_eq!(exported["output_path"], json!(out.join("file")));
+    assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "new\n");
+    assert!(out.join(".git/HEAD").exists());
+    let over = json!({ "path": "dir", "output_path": out.join("file"), "overwrite": true });
+    workspace.refused("export", over, "conflict");
     // Nothing that was set aside or half-made lies beside them.
     let beside: Vec<_> = fs::read_dir(world.folder())
         .unwrap()

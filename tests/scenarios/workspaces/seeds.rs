@@ -1,7 +1,9 @@
 //! `workspace_create`: the first files.
 
-use std::os::unix::fs::symlink;
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::{Value, json};
@@ -12,8 +14,10 @@ crate::stories! { [process, vm] [command_line]:
 crate::stories! { [process] [command_line, library]:
     a_workspace_without_a_seed_is_empty,
     a_seed_that_cannot_be_taken_is_refused_by_name,
-    a_link_that_stays_inside_is_fine_and_one_that_leaves_is_not,
+    links_that_leave_are_kept_and_told,
+    what_is_left_out_is_told_and_remembered,
 }
+crate::stories! { [vm] [command_line, mcp]: a_worktree_is_a_repository_in_the_guest }
 crate::stories! { [process]: an_id_alone_is_printed_for_scripts }
 
 /// What a seed path was refused for; nothing may be there afterwards.
@@ -70,12 +74,125 @@ fn a_seed_that_cannot_be_taken_is_refused_by_name(world: &World, door: &dyn Surf
     assert!(refused(world, door, &seed.join("missing")).contains("missing"));
 }
 
-fn a_link_that_stays_inside_is_fine_and_one_that_leaves_is_not(world: &World, door: &dyn Surface) {
+fn links_that_leave_are_kept_and_told(world: &World, door: &dyn Surface) {
     let seed = tree::plant(&world.folder().join("seed"), &[("deep/er/file", "")]);
     symlink("../../deep/er/file", seed.join("deep/er/stays")).unwrap();
-    drop(Workspace::with(world, door, json!({ "seed_path": seed })));
     symlink("../../../etc/passwd", seed.join("deep/er/leaves")).unwrap();
-    assert!(refused(world, door, &seed).contains("deep/er/leaves"));
+    symlink(seed.join("deep"), seed.join("own")).unwrap();
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let notes = &workspace.created["workspace_seed"]["notes"];
+    assert_eq!(notes.as_array().map(Vec::len), Some(1), "{notes:#}");
+    let note = notes[0].as_str().unwrap();
+    assert!(note.starts_with("2 links lead out of the source"), "{note}");
+    assert!(
+        note.contains("`deep/er/leaves` -> `../../../etc/passwd`"),
+        "{note}"
+    );
+    assert_eq!(
+        workspace.output("readlink deep/er/leaves"),
+        "../../../etc/passwd\n"
+    );
+    assert_eq!(workspace.changes(), [""; 0]);
+    let pushed = workspace.done("sync_push", json!({ "source_path": seed }));
+    assert_eq!(&pushed["workspace_sync"]["notes"], notes);
+    assert_eq!(pushed["workspace_sync"]["changed_count"], 0, "{pushed:#}");
+}
+
+fn what_is_left_out_is_told_and_remembered(world: &World, door: &dyn Surface) {
+    let files = [
+        (".pyroignore", "data/\n"),
+        (".gitignore", "*.log\n"),
+        ("data/huge", "12345"),
+        ("node_modules/a/b", "123"),
+        ("a.log", "1"),
+        ("main.py", ""),
+    ];
+    let seed = tree::plant(&world.folder().join("seed"), &files);
+    let arguments = json!({ "seed_path": seed, "exclude": ["node_modules/"] });
+    let workspace = Workspace::with(world, door, arguments);
+    let told = &workspace.created["workspace_seed"];
+    assert_eq!(told["entry_count"], 4, "{told:#}");
+    let left_out = &told["left_out"];
+    assert_eq!(
+        (&left_out["entry_count"], &left_out["bytes"]),
+        (&json!(5), &json!(8))
+    );
+    assert_eq!(left_out["exclude"], json!(["node_modules/"]));
+    assert_eq!(
+        left_out["paths"].as_array().map(Vec::len),
+        Some(2),
+        "{left_out:#}"
+    );
+
+    let push = |mut arguments: Value| {
+        arguments["source_path"] = json!(seed);
+        workspace.done("sync_push", arguments)["workspace_sync"]["left_out"].clone()
+    };
+    assert_eq!(push(json!({})), *left_out);
+    let more = push(json!({ "exclude": ["!a.log", "main.py"], "gitignore": true }));
+    assert_eq!(more["entry_count"], 6, "{more:#}");
+    assert_eq!(more["gitignore"], true);
+    assert_eq!(push(json!({ "exclude": ["main.py"] }))["entry_count"], 6);
+    let all = push(json!({ "exclude": ["!node_modules/"] }));
+    assert_eq!(all["entry_count"], 3, "{all:#}");
+    assert_eq!(workspace.output("cat node_modules/a/b"), "123");
+    let bad = json!({ "source_path": seed, "exclude": ["[z-a]"] });
+    workspace.refused("sync_push", bad, "invalid_argument");
+}
+
+/// A worktree of a project with a virtual environment and a disk image, as parallel agents have it.
+fn a_worktree_is_a_repository_in_the_guest(world: &World, door: &dyn Surface) {
+    let folder = world.folder();
+    let main = tree::plant(
+        &folder.join("main"),
+        &[("main.py", "print(1)\n"), (".gitignore", ".venv/\n")],
+    );
+    let git = |words: &[&str]| {
+        let ran = Command::new("git")
+            .args(["-c", "user.name=n", "-c", "user.email=e@x", "-C"])
+            .arg(&main)
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{words:?}: {ran:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "first"]);
+    git(&["worktree", "add", "-q", "-b", "task", "../task"]);
+    let seed = folder.join("task");
+    tree::plant(&seed, &[(".venv/bin/activate", "")]);
+    symlink("/usr/bin/python3", seed.join(".venv/bin/python3")).unwrap();
+    let disk = fs::File::create(seed.join("disk.img")).unwrap();
+    disk.set_len(3 << 30).unwrap();
+    disk.write_all_at(b"block", 1 << 30).unwrap();
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let notes = workspace.created["workspace_seed"]["notes"].to_string();
+    assert!(notes.contains("folder of its own"), "{notes}");
+    assert!(notes.contains(".venv/bin/python3"), "{notes}");
+    assert_eq!(workspace.changes(), [""; 0]);
+    // What takes 3 GiB as zeros takes a few blocks on both sides.
+    assert_eq!(workspace.output("du -k disk.img | cut -f1"), "4\n");
+    workspace.exec("touch disk.img");
+    assert_eq!(workspace.changes(), [""; 0]);
+    let shown = workspace.output(
+        "git status --short && git log --format=%s && git branch --show-current && \
+         .venv/bin/python3 main.py",
+    );
+    assert_eq!(shown, "?? disk.img\nfirst\ntask\n1\n");
+    let out = folder.join("out.img");
+    workspace.done("export", json!({ "path": "disk.img", "output_path": out }));
+    let metadata = fs::metadata(&out).unwrap();
+    assert_eq!(metadata.len(), 3 << 30);
+    assert!(metadata.blocks() < 2048, "{metadata:?}");
+    assert_eq!(
+        workspace.output(
+            "echo 2 > two && git add two && \
+             git -c user.name=g -c user.email=g@x commit -qm second && git log --format=%s"
+        ),
+        "second\nfirst\n"
+    );
+    assert!(workspace.changes().contains(&"added two".to_owned()));
 }
 
 fn an_id_alone_is_printed_for_scripts(world: &World) {

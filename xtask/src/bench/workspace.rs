@@ -67,6 +67,8 @@ impl Workspace {
             allow_host_compat: false,
             allow_net,
             seed_path: seed.map(Path::to_owned),
+            exclude: Vec::new(),
+            gitignore: false,
             name: None,
             labels: Labels::default(),
         };

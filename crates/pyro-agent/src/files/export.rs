@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, fstat};
 use pyro_wire::files::{EntryKind, Export, ExportEvent, Stamp};
 use pyro_wire::frame::DATA_CHUNK;
+use pyro_wire::sparse::{self, Part};
 
 use crate::files::archive::read::{Member, MemberKind};
 use crate::files::archive::write::{self, Writer};
@@ -38,6 +40,7 @@ pub(crate) fn export(
         writer: Writer::default(),
         links: HashMap::new(),
         skipped: Vec::new(),
+        too_deep: Vec::new(),
         answers,
     };
     match status::kind_of(&about) {
@@ -48,6 +51,13 @@ pub(crate) fn export(
             let mut walk = Walk::new(folder, Order::Tree)
                 .map_err(|error| FileError::io("read", &base, error))?;
             while let Some(found) = walk.next()? {
+                // One such folder is no reason to keep the rest.
+                if found.closed == Some(Errno::ELOOP) {
+                    if packing.too_deep.len() < SKIPPED {
+                        packing.too_deep.push(path::join(&base, found.path));
+                    }
+                    continue;
+                }
                 found.whole(&base)?;
                 packing.pack(&found)?;
             }
@@ -73,6 +83,7 @@ pub(crate) fn export(
     packing.send()?;
     answers.event(ExportEvent::End {
         skipped: packing.skipped.into_iter().map(Into::into).collect(),
+        too_deep: packing.too_deep.into_iter().map(Into::into).collect(),
     })
 }
 
@@ -82,6 +93,7 @@ struct Packing<'a> {
     /// The first name of each file that has several.
     links: HashMap<(u64, Stamp), Vec<u8>>,
     skipped: Vec<Vec<u8>>,
+    too_deep: Vec<Vec<u8>>,
     answers: &'a Answers<ExportEvent>,
 }
 
@@ -123,12 +135,33 @@ impl Packing<'_> {
                 self.links.insert(key, name.to_vec());
             }
         }
-        self.header(&about, name, MemberKind::File, b"")?;
-        self.content(name, file, status::size(&about))
+        let size = status::size(&about);
+        let parts = sparse::parts_of(file, size, about.st_blocks)
+            .map_err(|source| self.failed("read", name, source))?;
+        let member = member(&about, name, MemberKind::File, b"");
+        let stored = match &parts {
+            Some(parts) => self.writer.sparse(&member, parts),
+            None => {
+                self.writer.header(&member);
+                size
+            }
+        };
+        self.send_full()?;
+        let whole = [Part {
+            offset: 0,
+            length: size,
+        }];
+        for part in parts.as_deref().unwrap_or(&whole) {
+            self.content(name, file, *part)?;
+        }
+        self.writer.content(write::pad(stored));
+        self.send_full()
     }
 
-    fn content(&mut self, name: &[u8], file: &File, size: u64) -> Result<(), FileError> {
-        let mut left = size;
+    fn content(&mut self, name: &[u8], mut file: &File, part: Part) -> Result<(), FileError> {
+        file.seek(SeekFrom::Start(part.offset))
+            .map_err(|source| self.failed("read", name, source))?;
+        let mut left = part.length;
         // It may become shorter, and then longer again: what is missing once is missing for good.
         let mut ended = false;
         while left > 0 {
@@ -138,7 +171,7 @@ impl Packing<'_> {
             if !ended {
                 count = self
                     .writer
-                    .read_from(&mut &*file, space)
+                    .read_from(&mut file, space)
                     .map_err(|source| self.failed("read", name, source))?;
                 ended = count < space;
             }
@@ -146,8 +179,7 @@ impl Packing<'_> {
             left -= space as u64;
             self.send_full()?;
         }
-        self.writer.content(write::pad(size));
-        self.send_full()
+        Ok(())
     }
 
     fn header(
@@ -157,17 +189,7 @@ impl Packing<'_> {
         kind: MemberKind,
         link: &[u8],
     ) -> Result<(), FileError> {
-        self.writer.header(&Member {
-            name: name.to_vec(),
-            kind,
-            mode: status::permissions(about),
-            mtime_ns: status::mtime_ns(about),
-            size: match kind {
-                MemberKind::File => status::size(about),
-                MemberKind::Folder | MemberKind::Symlink | MemberKind::HardLink => 0,
-            },
-            link: link.to_vec(),
-        });
+        self.writer.header(&member(about, name, kind, link));
         self.send_full()
     }
 
@@ -193,5 +215,19 @@ impl Packing<'_> {
             name => path::join(self.base, name),
         };
         FileError::io(step, &path, source)
+    }
+}
+
+fn member(about: &FileStat, name: &[u8], kind: MemberKind, link: &[u8]) -> Member {
+    Member {
+        name: name.to_vec(),
+        kind,
+        mode: status::permissions(about),
+        mtime_ns: status::mtime_ns(about),
+        size: match kind {
+            MemberKind::File => status::size(about),
+            MemberKind::Folder | MemberKind::Symlink | MemberKind::HardLink => 0,
+        },
+        link: link.to_vec(),
     }
 }

@@ -360,7 +360,7 @@ impl Reader {
         let mut hash = [0; size_of::<Hash>()];
         let file = hashing.inner.get_mut();
         file.read_exact(&mut hash).map_err(not_readable)?;
-        let sound = Hash::from_le_bytes(hash) == hashing.hasher.finish();
+        let sound = Hash::from_le_bytes(hash) == std::mem::take(&mut hashing.hasher).finish();
         if count != self.count || more > 0 || !sound {
             return Err(damaged());
         }

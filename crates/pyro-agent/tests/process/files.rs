@@ -141,7 +141,7 @@ impl Agent {
                 continue;
             }
             match frame.message().unwrap() {
-                ExportEvent::End { skipped } => return Ok((archive, skipped)),
+                ExportEvent::End { skipped, .. } => return Ok((archive, skipped)),
                 ExportEvent::Failed(fault) => return Err(fault),
             }
         }

@@ -27,8 +27,7 @@ pub struct WorkspaceCreate {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub mem_mib: MemMib,
-    /// Seconds without use after which the VM is stopped, 60 to 2592000, 0 for never. Files stay,
-    /// and the next use starts it again
+    /// Seconds without use until the VM is stopped, 60 to 2592000, 0 for never. Files stay
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ttl_seconds: IdleSeconds,
@@ -40,10 +39,18 @@ pub struct WorkspaceCreate {
     #[arg(long)]
     #[serde(default)]
     pub allow_host_compat: bool,
-    /// A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin with
+    /// A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin with
     #[arg(long)]
     #[serde(default)]
     pub seed_path: Option<PathBuf>,
+    /// What to leave out, as in `.gitignore`; of pushes, too
+    #[arg(long, value_name = "PATTERN")]
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Leave out what git ignores
+    #[arg(long)]
+    #[serde(default)]
+    pub gitignore: bool,
     /// Secrets for its commands, each of at most 64 KiB of text. They are kept off its disk and out
     /// of what its commands are seen to print; `secret_env` gives one to a command
     #[command(flatten)]

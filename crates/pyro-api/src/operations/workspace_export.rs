@@ -16,10 +16,10 @@ pub struct WorkspaceExport {
     pub workspace_id: String,
     /// What to copy: a path below `/workspace`
     pub path: String,
-    /// Where it goes on this host: a path where nothing is yet
+    /// Where it goes on this host: a new path, or for a file a folder
     #[arg(long = "output", value_name = "PATH")]
     pub output_path: PathBuf,
-    /// Replace what is at the output path
+    /// Replace a file by a file, a folder by a folder
     #[arg(long)]
     #[serde(default)]
     pub overwrite: bool,
@@ -36,7 +36,8 @@ pub struct Exported {
     pub entry_count: u64,
     pub bytes_written: u64,
     pub execution_mode: ExecutionMode,
-    /// What could not be copied, with the reason: sockets, devices, names this host refuses.
+    /// What could not be copied, with the reason: sockets, devices, names this host refuses, bits of
+    /// modes.
     pub skipped: Vec<String>,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,

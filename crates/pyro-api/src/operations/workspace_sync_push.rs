@@ -1,26 +1,34 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{ExecutionMode, SeedMode, WORKSPACE_PATH};
+use crate::values::{ExecutionMode, LeftOut, SeedMode, WORKSPACE_PATH};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 use std::path::PathBuf;
 
 /// Copy a folder or archive of this host into a workspace
 ///
-/// Files that are there already are replaced, nothing is deleted, and it happens all or not at
-/// all. Only what differs travels.
+/// Replaces files that are there, deletes nothing, all or not at all. Only what differs travels.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceSyncPush {
     /// Its id or its name
     pub workspace_id: String,
-    /// A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host
+    /// A folder or archive of this host, as for a seed
     pub source_path: PathBuf,
-    /// Where it goes: a folder below `/workspace`, made when it is missing
+    /// A folder below `/workspace`, made when it is missing
     #[arg(long, default_value = WORKSPACE_PATH)]
     #[serde(default = "workspace_path")]
     pub dest: String,
+    /// More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings back. Later pushes
+    /// remember them
+    #[arg(long, value_name = "PATTERN")]
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Whether to leave out what git ignores in the source; as before unless told
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(default)]
+    pub gitignore: Option<bool>,
 }
 
 fn workspace_path() -> String {
@@ -50,11 +58,20 @@ pub struct WorkspaceSync {
     /// How many of the entries differed and travelled.
     pub changed_count: u64,
     pub changed_bytes: u64,
+    pub left_out: LeftOut,
+    /// What came along otherwise than one may think.
+    pub notes: Vec<String>,
 }
 
 impl Report for Pushed {
     fn report(&self, text: &mut Text) {
         let sync = &self.workspace_sync;
+        if sync.left_out.entry_count > 0 {
+            text.err(format!("[workspace-sync] left out {}", sync.left_out));
+        }
+        for note in &sync.notes {
+            text.err(format!("[workspace-sync] {note}"));
+        }
         text.out(format!(
             "[workspace-sync] workspace_id={} mode={} source={} destination={} entry_count={} \
              bytes_written={} changed_count={} execution_mode={}",
@@ -80,12 +97,15 @@ impl Operation for WorkspaceSyncPush {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "workspace_sync_push",
-            "Copy host files in",
-            Profile::WorkspaceCore,
-            Effect::Changes,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "workspace_sync_push",
+                "Copy host files in",
+                Profile::WorkspaceCore,
+                Effect::Changes,
+            )
+            .only_full(&["exclude", "gitignore"]),
+        ),
         sdk: Some("push_workspace_sync"),
     };
 }

@@ -52,7 +52,7 @@ pub use snapshot::{BASELINE, Snapshot, SnapshotKind, SnapshotName};
 pub use text_source::{FileText, PatchText};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{
-    ArtifactType, LastCommand, NetworkPolicy, RunningCommand, SecretPublic, SeedMode,
+    ArtifactType, LastCommand, LeftOut, NetworkPolicy, RunningCommand, SecretPublic, SeedMode,
     WORKSPACE_PATH, WorkspaceListItem, WorkspaceRecord, WorkspaceSeed,
 };
 pub use workspace_exec::WorkspaceExecResult;

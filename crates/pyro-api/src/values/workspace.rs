@@ -98,6 +98,38 @@ pub struct WorkspaceSeed {
     pub entry_count: u64,
     /// Bytes of the regular files.
     pub bytes_written: u64,
+    #[serde(default)]
+    pub left_out: LeftOut,
+    /// What came along otherwise than one may think.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What of a source was left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub struct LeftOut {
+    /// With all that is in folders.
+    pub entry_count: u64,
+    pub bytes: u64,
+    /// The first of them; one that ends in a slash is a folder with all in it.
+    pub paths: Vec<String>,
+    /// Patterns that counted, remembered ones included.
+    #[schemars(skip)]
+    pub exclude: Vec<String>,
+    #[schemars(skip)]
+    pub gitignore: bool,
+}
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (entries, mib) = (self.entry_count, self.bytes >> 20);
+        write!(
+            to,
+            "{entries} entries, {mib} MiB: {}",
+            self.paths.join(", ")
+        )
+    }
 }
 
 /// A secret without its value.
@@ -211,6 +243,12 @@ impl WorkspaceRecord {
                 None => seed.mode.to_string(),
             },
         );
+        if seed.left_out.entry_count > 0 {
+            text.field("Left out", seed.left_out.to_string());
+        }
+        for note in &seed.notes {
+            text.field("Note", note);
+        }
         let secrets = self
             .secrets
             .iter()

@@ -1,5 +1,6 @@
 use pyro_api::operations::workspace_export::{Exported, WorkspaceExport};
 use pyro_api::{Caller, Error, Handle};
+use pyro_wire::Bytes;
 
 use crate::Engine;
 use crate::answers;
@@ -7,12 +8,15 @@ use crate::workspace::connect::Connected;
 use crate::workspace::files;
 use crate::workspace::outgoing;
 use crate::workspace::paths::GuestPath;
+use crate::workspace::some_names::{LOST_BIT, LOST_BITS};
 use crate::workspace::words::shown_absolute;
 
 impl Handle<WorkspaceExport> for Engine {
     async fn handle(&self, asked: WorkspaceExport, caller: &Caller) -> Result<Exported, Error> {
         let path = GuestPath::parse("path", &asked.path)?;
-        let destination = outgoing::prepare(asked.output_path, asked.overwrite, caller).await?;
+        let name = path.name();
+        let destination =
+            outgoing::prepare(asked.output_path, name, asked.overwrite, caller).await?;
         let doing = "send the files";
         let Connected {
             stored,
@@ -20,19 +24,24 @@ impl Handle<WorkspaceExport> for Engine {
             started,
         } = self.connect(&asked.workspace_id, doing, caller).await?;
         let listening = caller.clone();
-        let ((received, output_path), left_out) =
-            files::export(stream, path.bytes(), move |from| {
-                outgoing::receive(destination, from, &listening)
-            })
-            .await
-            .map_err(|error| {
-                let what = format!("`{}` could not be copied out", path.absolute());
-                self.files_failed(&stored, &what, doing, error)
-            })?;
+        let ((received, output_path), unsent) = files::export(stream, path.bytes(), move |from| {
+            outgoing::receive(destination, from, &listening)
+        })
+        .await
+        .map_err(|error| {
+            let what = format!("`{}` could not be copied out", path.absolute());
+            self.files_failed(&stored, &what, doing, error)
+        })?;
         self.touch_workspace(&stored.record.workspace_id)?;
-        let special = left_out
-            .iter()
-            .map(|name| format!("{}: neither file, folder nor link", shown_absolute(name)));
+        let all = [
+            (unsent.special, "neither file, folder nor link"),
+            (unsent.too_deep, "too many folders deep"),
+        ];
+        let unsent = all.into_iter().flat_map(|(names, why)| {
+            let line = move |name: Bytes| format!("{}: {why}", shown_absolute(&name));
+            names.into_iter().map(line)
+        });
+        let bits = received.lost_bits.told(LOST_BIT, LOST_BITS);
         Ok(Exported {
             workspace_id: stored.record.workspace_id,
             workspace_path: path.absolute(),
@@ -43,7 +52,10 @@ impl Handle<WorkspaceExport> for Engine {
             execution_mode: stored.record.execution_mode,
             skipped: answers::names(
                 caller,
-                received.skipped.into_iter().chain(special).collect(),
+                (received.skipped.into_iter())
+                    .chain(unsent)
+                    .chain(bits)
+                    .collect(),
             ),
             workspace_started: started,
         })

@@ -5,6 +5,7 @@ use pyro_wire::files::Change;
 
 use crate::Engine;
 use crate::machine::now;
+use crate::store::StoredWorkspace;
 use crate::workspace::connect::Connected;
 use crate::workspace::files::{self, FilesError};
 use crate::workspace::incoming::Incoming;
@@ -14,7 +15,10 @@ use crate::workspace::seed::GuestIndex;
 impl Handle<WorkspaceSyncPush> for Engine {
     async fn handle(&self, asked: WorkspaceSyncPush, caller: &Caller) -> Result<Pushed, Error> {
         let dest = GuestPath::parse("destination", &asked.dest)?;
-        let source = Incoming::open(asked.source_path, caller).await?;
+        let before = self.find_workspace(&asked.workspace_id)?.selection;
+        let selection = before.clone().and(&asked.exclude, asked.gitignore)?;
+        let source = Incoming::open(asked.source_path, selection.clone(), caller).await?;
+        let (left_out, notes) = source.told();
         let doing = "take the files";
         let Connected {
             stored,
@@ -45,7 +49,12 @@ impl Handle<WorkspaceSyncPush> for Engine {
         })
         .await
         .map_err(failed)?;
-        self.touch_workspace(&stored.record.workspace_id)?;
+        let id = &stored.record.workspace_id;
+        if selection != before {
+            let remember = |stored: &mut StoredWorkspace| stored.selection = selection;
+            self.store()?.change_workspace(id, remember)?;
+        }
+        self.touch_workspace(id)?;
         Ok(Pushed {
             workspace_id: stored.record.workspace_id,
             execution_mode: stored.record.execution_mode,
@@ -57,6 +66,8 @@ impl Handle<WorkspaceSyncPush> for Engine {
                 bytes_written: packed.whole.bytes,
                 changed_count: packed.changed.entries,
                 changed_bytes: packed.changed.bytes,
+                left_out,
+                notes,
             },
             workspace_started: started,
         })

@@ -10,6 +10,7 @@ use super::jobs::StoredJob;
 use super::json::Json;
 use super::services::StoredService;
 use super::{Store, StoreError};
+use crate::workspace::incoming::Selection;
 
 /// A workspace's record, with what only the engine needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub(crate) struct StoredWorkspace {
     /// Its named snapshots, oldest first.
     #[serde(default)]
     pub(crate) snapshots: Vec<StoredSnapshot>,
+    /// What of its sources is left out.
+    #[serde(default)]
+    pub(crate) selection: Selection,
 }
 
 /// A state that was kept under a name.

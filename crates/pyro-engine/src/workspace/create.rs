@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use pyro_api::operations::workspace_create::WorkspaceCreate;
 use pyro_api::values::{
-    ExecutionMode, SeedMode, VmState, WORKSPACE_PATH, WorkspaceName, WorkspaceRecord, WorkspaceSeed,
+    ExecutionMode, LeftOut, SeedMode, VmState, WORKSPACE_PATH, WorkspaceName, WorkspaceRecord,
+    WorkspaceSeed,
 };
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_wire::files::Change;
@@ -14,7 +15,7 @@ use pyro_wire::network::GUEST_V4;
 use super::errors::{link_broken, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Selection};
 use super::lock::Hold;
 use super::repository_prefix::{SEED_IN_REPOSITORY, folder_in_repository};
 use super::secrets::GivenSecrets;
@@ -46,9 +47,10 @@ impl Engine {
         let backend = self.backend(asked.allow_host_compat, caller)?;
         network::check(backend, asked.network_policy.has_network(), caller)?;
         // A seed that cannot be taken is refused before anything is made.
+        let selection = Selection::default().and(&asked.exclude, Some(asked.gitignore))?;
         let seed = match asked.seed_path.clone() {
             None => None,
-            Some(path) => Some(Incoming::open(path, caller).await?),
+            Some(path) => Some(Incoming::open(path, selection.clone(), caller).await?),
         };
         let secrets = GivenSecrets::read(&asked.secrets, caller).await?;
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
@@ -97,6 +99,7 @@ impl Engine {
             jobs: Vec::new(),
             template: mounted.as_ref().map(|template| template.name()),
             snapshots: Vec::new(),
+            selection,
         };
         // The record comes first, and says that it is not finished.
         self.store()?.put_workspace(&stored)?;
@@ -152,16 +155,24 @@ impl Engine {
         folder.mark_as_debris().map_err(failed)?;
         let _held = folder.hold(&id, Hold::Exclusive).await?;
         self.keep_secrets(&id, &secrets)?;
-        let seed_path =
-            (seed.as_ref()).map(|seed| secrets.unspoken().clean(seed.path().display().to_string()));
+        let clean = |text: String| secrets.unspoken().clean(text);
+        let seed_path = (seed.as_ref()).map(|seed| clean(seed.path().display().to_string()));
         let seed_folder = (seed.as_ref())
             .filter(|seed| seed.mode() == SeedMode::Directory)
             .and_then(|seed| folder_in_repository(seed.path()));
         if let Some(folder) = seed_folder {
-            let folder = secrets.unspoken().clean(folder);
             let metadata = &mut stored.record.metadata;
-            metadata.insert(SEED_IN_REPOSITORY.to_owned(), folder);
+            metadata.insert(SEED_IN_REPOSITORY.to_owned(), clean(folder));
         }
+        let told = seed
+            .as_ref()
+            .map(Incoming::told)
+            .map(|(mut left_out, notes)| {
+                for names in [&mut left_out.paths, &mut left_out.exclude] {
+                    *names = std::mem::take(names).into_iter().map(clean).collect();
+                }
+                (left_out, notes.into_iter().map(clean).collect::<Vec<_>>())
+            });
         // Whoever starts a VM gets them where every later start does.
         drop(secrets);
         match base {
@@ -187,12 +198,15 @@ impl Engine {
         };
         if let Some(seed) = seed {
             phase("seed")?;
+            let (left_out, notes) = told.unwrap_or_default();
             stored.record.workspace_seed = WorkspaceSeed {
                 mode: seed.mode(),
                 seed_path,
                 destination: WORKSPACE_PATH.to_owned(),
                 entry_count: seed.totals().entries,
                 bytes_written: seed.totals().bytes,
+                left_out,
+                notes,
             };
             let caller = caller.clone();
             files::change(line, change, move |to| {
@@ -427,6 +441,8 @@ fn new_record(
             destination: WORKSPACE_PATH.to_owned(),
             entry_count: 0,
             bytes_written: 0,
+            left_out: LeftOut::default(),
+            notes: Vec::new(),
         },
         secrets: Vec::new(),
         command_count: 0,

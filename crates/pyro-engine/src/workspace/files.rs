@@ -256,12 +256,20 @@ pub(crate) fn archive_of(
     write().map_err(|error| crate::error::host_io("The guest did not take the files", &error))
 }
 
+/// What a guest did not send.
+#[derive(Default)]
+pub(crate) struct Unsent {
+    /// Neither file, folder nor link.
+    pub(crate) special: Vec<Bytes>,
+    pub(crate) too_deep: Vec<Bytes>,
+}
+
 /// Takes an archive of files out. `unpack` reads it, on a thread of its own.
 pub(crate) async fn export<T, F>(
     mut stream: UnixStream,
     path: Bytes,
     unpack: F,
-) -> Result<(T, Vec<Bytes>), FilesError>
+) -> Result<(T, Unsent), FilesError>
 where
     T: Send + 'static,
     F: FnOnce(&mut dyn std::io::Read) -> Result<T, Error> + Send + 'static,
@@ -277,12 +285,15 @@ where
         if frame.kind == Kind::Output {
             if chunks.send(frame.body).await.is_err() {
                 // Whoever unpacks had enough of it, and says why.
-                break Ok(Vec::new());
+                break Ok(Unsent::default());
             }
             continue;
         }
         break match frame.message() {
-            Ok(ExportEvent::End { skipped }) => Ok(skipped),
+            Ok(ExportEvent::End { skipped, too_deep }) => Ok(Unsent {
+                special: skipped,
+                too_deep,
+            }),
             Ok(ExportEvent::Failed(fault)) => Err(fault.into()),
             Err(error) => Err(error.into()),
         };
@@ -296,7 +307,7 @@ where
     match (received, unpacked) {
         (Err(error), _) => Err(error),
         (Ok(_), Err(error)) => Err(error.into()),
-        (Ok(skipped), Ok(unpacked)) => Ok((unpacked, skipped)),
+        (Ok(unsent), Ok(unpacked)) => Ok((unpacked, unsent)),
     }
 }
 

@@ -39,6 +39,14 @@ pub(crate) async fn admit(path: &Path, caller: &Caller) -> Result<(), Error> {
     }
 }
 
+/// The same for a path that something else names, with links resolved already. Blocks.
+pub(crate) fn allows(allowed: &Folders, path: &Path) -> bool {
+    match allowed {
+        Folders::All => true,
+        Folders::Only { folders, .. } => is_inside(path, folders).unwrap_or(false),
+    }
+}
+
 fn is_inside(path: &Path, folders: &[PathBuf]) -> io::Result<bool> {
     let path = resolved(path)?;
     // One that is not there holds nothing.

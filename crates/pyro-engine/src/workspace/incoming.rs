@@ -5,33 +5,94 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pyro_api::values::SeedMode;
+use pyro_api::values::{LeftOut, SeedMode};
 use pyro_api::{Caller, Error, ErrorCode, Event};
+use serde::{Deserialize, Serialize};
 
 use super::host_paths::admit;
 use super::names::home;
-use super::seed::{GuestIndex, Packed, SeedError, Source, Survey, Totals};
+use super::seed::{GuestIndex, Packed, Patterns, SeedError, Source, Survey, Totals, Wanted};
 use crate::error::broke;
 use crate::machine::start::cancelled;
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
+/// How many patterns a workspace remembers.
+const MOST_PATTERNS: usize = 500;
+
+/// What of a source is left out, as it was asked for and is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Selection {
+    /// Patterns in the syntax of `.gitignore`, of which the last that matches counts.
+    #[serde(default)]
+    exclude: Vec<String>,
+    #[serde(default)]
+    gitignore: bool,
+}
+
+impl Selection {
+    /// This, and what is asked for now.
+    pub(crate) fn and(
+        mut self,
+        exclude: &[String],
+        gitignore: Option<bool>,
+    ) -> Result<Self, Error> {
+        for pattern in exclude {
+            self.exclude.retain(|known| known != pattern);
+            self.exclude.push(pattern.clone());
+        }
+        self.gitignore = gitignore.unwrap_or(self.gitignore);
+        if self.exclude.len() > MOST_PATTERNS {
+            return Err(Error::invalid(format!(
+                "There are more than {MOST_PATTERNS} patterns of what is left out"
+            ))
+            .hint("Write them into a `.pyroignore` file of the source"));
+        }
+        let mut bad = Vec::new();
+        let lines = exclude.iter().map(String::as_str);
+        drop(Patterns::read(lines, |line| bad.push(line.to_owned())));
+        match bad.first() {
+            None => Ok(self),
+            Some(line) => Err(Error::invalid(format!("`{line}` is no pattern"))
+                .because("it is none of those that a `.gitignore` may hold")
+                .hint("Write it as there: `node_modules/`, `*.log`, `/build`, `!keep.log`")),
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            patterns: Patterns::read(self.exclude.iter().map(String::as_str), |_| {}),
+            gitignore: self.gitignore,
+        }
+    }
+}
+
 /// A source that was looked at and found fit.
 pub(crate) struct Incoming {
     source: Source,
     survey: Survey,
+    selection: Selection,
 }
 
 impl Incoming {
-    pub(crate) async fn open(path: PathBuf, caller: &Caller) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        path: PathBuf,
+        selection: Selection,
+        caller: &Caller,
+    ) -> Result<Self, Error> {
         admit(&path, caller).await?;
         let caller = caller.clone();
         let look = move || {
             let home = home();
-            let source = Source::open(&path, home.as_deref())?;
+            let source = Source::open(&path, home.as_deref())?
+                .limited(selection.wanted(), caller.folders().clone());
             let survey = source.survey(&mut progress(&caller, "looking at", None))?;
-            Ok(Self { source, survey })
+            Ok(Self {
+                source,
+                survey,
+                selection,
+            })
         };
         tokio::task::spawn_blocking(look)
             .await
@@ -49,6 +110,17 @@ impl Incoming {
 
     pub(crate) fn totals(&self) -> Totals {
         self.survey.totals
+    }
+
+    /// What was left out, and what there is to know about the rest.
+    pub(crate) fn told(&self) -> (LeftOut, Vec<String>) {
+        let (left_out, notes) = self.survey.notes.told();
+        let left_out = LeftOut {
+            exclude: self.selection.exclude.clone(),
+            gitignore: self.selection.gitignore,
+            ..left_out
+        };
+        (left_out, notes)
     }
 
     /// Sends everything, or what the guest does not have. Blocks.
@@ -102,11 +174,11 @@ fn unfit(error: SeedError) -> Error {
         ),
         SeedError::Refused { .. } | SeedError::TooMany { .. } => (
             ErrorCode::BadSeed,
-            "Leave it out of the source; nothing was changed",
+            "Leave it out with `--exclude` (`exclude`) or a `.pyroignore`; nothing was changed",
         ),
         SeedError::Unreadable { .. } => (
             ErrorCode::BadSeed,
-            "Make it readable, or leave it out of the source; nothing was changed",
+            "Make it readable, or leave it out with `--exclude` (`exclude`); nothing was changed",
         ),
         SeedError::Archive { .. } => (
             ErrorCode::BadSeed,

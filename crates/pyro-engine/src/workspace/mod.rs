@@ -52,6 +52,7 @@ pub(crate) mod secrets;
 pub(crate) mod seed;
 pub(crate) mod services;
 pub(crate) mod snapshots;
+pub(crate) mod some_names;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stopped;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LONGEST_PART: usize = 255;
 
 /// The longest path that a system call takes, without its terminating zero.
-const LONGEST_PATH: usize = 4095;
+pub(crate) const LONGEST_PATH: usize = 4095;
 
 /// Why a name cannot be that of something below a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! Guest files on their way out to this host.
 
+use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,13 +19,14 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Looks at where an export goes, before the guest is asked for anything.
 pub(crate) async fn prepare(
     path: PathBuf,
+    name: OsString,
     overwrite: bool,
     caller: &Caller,
 ) -> Result<Destination, Error> {
     admit(&path, caller).await?;
     let look = move || {
         let home = home();
-        Destination::prepare(&path, home.as_deref(), overwrite)
+        Destination::prepare(&path, &name, home.as_deref(), overwrite)
     };
     tokio::task::spawn_blocking(look)
         .await
@@ -66,6 +68,10 @@ pub(crate) fn unfit(error: ExportError) -> Error {
         ExportError::Exists { .. } => (
             ErrorCode::Conflict,
             "Give another path, or add `--overwrite` (`overwrite`) to replace what is there",
+        ),
+        ExportError::IsFolder { .. } | ExportError::IsFile { .. } => (
+            ErrorCode::Conflict,
+            "Give another path, or move what is there away; nothing was written",
         ),
         ExportError::Precious { .. } | ExportError::NoSwap { .. } => (
             ErrorCode::Conflict,

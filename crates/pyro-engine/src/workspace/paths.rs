@@ -1,6 +1,7 @@
 //! Paths as callers give them, made relative to `/workspace`.
 
 use std::path::Path;
+use std::ffi::OsString;
 
 use pyro_api::values::WORKSPACE_PATH;
 use pyro_api::{Error, ErrorCode};
@@ -52,6 +53,12 @@ impl GuestPath {
 
     pub(crate) fn relative(&self) -> &str {
         &self.relative
+    }
+
+    /// Its last part.
+    pub(crate) fn name(&self) -> OsString {
+        let absolute = self.absolute();
+        absolute.rsplit('/').next().unwrap_or_default().into()
     }
 
     pub(crate) fn bytes(&self) -> Bytes {

@@ -1,6 +1,8 @@
 //! The records with which an archive says what a tar header has no room for:
 //! `<length> <key>=<value>\n`, where the length counts the whole record.
 
+use pyro_wire::sparse;
+
 use crate::files::status;
 
 /// What the records in front of a member say about it.
@@ -10,8 +12,7 @@ pub(crate) struct Records {
     pub(crate) link: Option<Vec<u8>>,
     pub(crate) size: Option<u64>,
     pub(crate) mtime_ns: Option<i64>,
-    /// The member is stored in a way of its own, which is not understood here.
-    pub(crate) sparse: bool,
+    pub(crate) sparse: sparse::Records,
 }
 
 impl Records {
@@ -31,8 +32,7 @@ impl Records {
                 b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => self.size = Some(number(value)?),
                 b"mtime" => self.mtime_ns = Some(time(value)?),
-                key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
-                _ => {}
+                _ => self.sparse.take(key, value).ok()?,
             }
             records = &records[length..];
         }

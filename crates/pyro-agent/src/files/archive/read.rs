@@ -1,10 +1,11 @@
 //! Reads an archive from a stream, member by member.
 //!
-//! Understands ustar, pax, GNU long names and what came before them. Refuses what is no file,
-//! folder or link.
+//! Understands ustar, pax, sparse files in pax, GNU long names and what came before them. Refuses
+//! what is no file, folder or link.
 
 use std::io::{self, BufRead};
 
+use pyro_wire::sparse::{self, BadMap, MapReader, Part, Stored};
 use tar::{EntryType, Header};
 
 use crate::files::archive::pax::Records;
@@ -45,6 +46,8 @@ pub(crate) struct Archive<R> {
     /// How much of the current member's content has not been read.
     left: u64,
     pad: u64,
+    /// Where the content belongs, one part after the other, when there are holes between them.
+    parts: Option<Vec<Part>>,
 }
 
 impl<R: BufRead> Archive<R> {
@@ -54,13 +57,14 @@ impl<R: BufRead> Archive<R> {
             at: 0,
             left: 0,
             pad: 0,
+            parts: None,
         }
     }
 
     /// The next member; `None` after the last, when all of the stream was read. A stream without
     /// a byte is an archive without members.
     pub(crate) fn next(&mut self) -> Result<Option<Member>, FileError> {
-        self.each_chunk(|_| Ok(()))?;
+        self.each_chunk(|_, _| Ok(()))?;
         let mut records = Records::default();
         let (mut long_name, mut long_link) = (None, None);
         loop {
@@ -83,13 +87,12 @@ impl<R: BufRead> Archive<R> {
                 // What tools put here (git: the name of a commit) is about the archive.
                 self.extension(size)?;
             } else {
-                let name = records
-                    .path
-                    .take()
+                let name = (records.sparse.name.take())
+                    .or(records.path.take())
                     .or(long_name.map(until_nul))
                     .unwrap_or_else(|| header.path_bytes().into_owned());
                 let link = records.link.take().or(long_link.map(until_nul));
-                return self.member(&header, name, link, &records, size).map(Some);
+                return self.member(&header, name, link, records, size).map(Some);
             }
         }
     }
@@ -99,7 +102,7 @@ impl<R: BufRead> Archive<R> {
         header: &Header,
         name: Vec<u8>,
         link: Option<Vec<u8>>,
-        records: &Records,
+        records: Records,
         size: u64,
     ) -> Result<Member, FileError> {
         let kind = match header.entry_type() {
@@ -112,16 +115,14 @@ impl<R: BufRead> Archive<R> {
             EntryType::Link => MemberKind::HardLink,
             other => return Err(not_supported(&name, other)),
         };
-        if records.sparse {
-            return Err(not_supported(&name, EntryType::GNUSparse));
-        }
         let size = match kind {
-            MemberKind::File => records.size.unwrap_or(size),
+            MemberKind::File => {
+                let how = records.sparse.stored().map_err(|bad| self.bad_map(bad))?;
+                self.expect_file(records.size.unwrap_or(size), how)?
+            }
             // Some tools give a length without content.
             MemberKind::Folder | MemberKind::Symlink | MemberKind::HardLink => 0,
         };
-        self.left = size;
-        self.pad = padding(size);
         let seconds = header.mtime().unwrap_or(0);
         let mtime_ns = records
             .mtime_ns
@@ -138,30 +139,67 @@ impl<R: BufRead> Archive<R> {
         })
     }
 
-    /// Hands the current member's content over, as it comes; what was not taken is passed over.
+    /// Makes ready for a content of which so much is stored; says how long the file is.
+    fn expect_file(&mut self, stored: u64, how: Stored) -> Result<u64, FileError> {
+        self.left = stored;
+        self.pad = padding(stored);
+        let (real_size, parts) = match how {
+            Stored::Plain => return Ok(stored),
+            Stored::Mapped { real_size, parts } => (real_size, parts),
+            Stored::MapInData { real_size } => {
+                let mut reader = MapReader::default();
+                loop {
+                    let rest = self.left.checked_sub(BLOCK as u64);
+                    self.left = rest.ok_or_else(|| self.bad_map(BadMap::Malformed))?;
+                    let block = self.block()?;
+                    let block = block.ok_or_else(|| self.bad_map(BadMap::Malformed))?;
+                    if reader.block(&block).map_err(|bad| self.bad_map(bad))? {
+                        break (real_size, reader.parts());
+                    }
+                }
+            }
+        };
+        sparse::check(&parts, real_size, self.left).map_err(|bad| self.bad_map(bad))?;
+        self.parts = Some(parts);
+        Ok(real_size)
+    }
+
+    /// Hands the current member's content over, as it comes, with the place where each piece of it
+    /// belongs; what was not taken is passed over.
     pub(crate) fn each_chunk(
         &mut self,
-        mut take: impl FnMut(&[u8]) -> Result<(), FileError>,
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), FileError>,
     ) -> Result<(), FileError> {
-        while self.left + self.pad > 0 {
+        let parts = self.parts.take();
+        let whole = [Part {
+            offset: 0,
+            length: self.left,
+        }];
+        for part in parts.as_deref().unwrap_or(&whole) {
+            let mut at = part.offset;
+            let end = part.offset + part.length;
+            while at < end {
+                let chunk = fill(&mut self.input, self.at)?;
+                if chunk.is_empty() {
+                    return Err(self.damaged("it ends in the middle of a file"));
+                }
+                let count = cut(chunk, end - at);
+                take(at, &chunk[..count])?;
+                self.input.consume(count);
+                self.at += count as u64;
+                self.left -= count as u64;
+                at += count as u64;
+            }
+        }
+        while self.pad > 0 {
             let chunk = fill(&mut self.input, self.at)?;
             if chunk.is_empty() {
                 return Err(self.damaged("it ends in the middle of a file"));
             }
-            let content = cut(chunk, self.left);
-            if self.left > 0 {
-                take(&chunk[..content])?;
-            }
-            let pad = cut(&chunk[content..], self.pad);
-            self.left -= content as u64;
-            if self.left == 0 {
-                self.pad -= pad as u64;
-                self.input.consume(content + pad);
-                self.at += (content + pad) as u64;
-            } else {
-                self.input.consume(content);
-                self.at += content as u64;
-            }
+            let count = cut(chunk, self.pad);
+            self.input.consume(count);
+            self.at += count as u64;
+            self.pad -= count as u64;
         }
         Ok(())
     }
@@ -221,7 +259,7 @@ impl<R: BufRead> Archive<R> {
         self.left = size;
         self.pad = padding(size);
         let mut content = Vec::new();
-        self.each_chunk(|chunk| {
+        self.each_chunk(|_, chunk| {
             content.extend_from_slice(chunk);
             Ok(())
         })?;
@@ -238,6 +276,10 @@ impl<R: BufRead> Archive<R> {
             self.input.consume(count);
             self.at += count as u64;
         }
+    }
+
+    fn bad_map(&self, bad: BadMap) -> FileError {
+        self.damaged(bad.to_string())
     }
 
     fn damaged(&self, why: impl Into<String>) -> FileError {
@@ -320,10 +362,12 @@ mod tests {
         let mut all = Vec::new();
         while let Some(member) = archive.next()? {
             let mut content = Vec::new();
-            archive.each_chunk(|chunk| {
+            archive.each_chunk(|at, chunk| {
+                content.resize(at as usize, 0);
                 content.extend_from_slice(chunk);
                 Ok(())
             })?;
+            content.resize(member.size as usize, 0);
             all.push((member, content));
         }
         Ok(all)

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use pyro_wire::sparse::{self, Part};
 use tar::{EntryType, Header};
 
 use crate::files::archive::read::{Member, MemberKind};
@@ -33,7 +34,24 @@ pub(crate) struct Writer {
 impl Writer {
     /// Begins a member.
     pub(crate) fn header(&mut self, member: &Member) {
-        let records = records(member);
+        self.begin(member, member.size, records(member, member.size));
+    }
+
+    /// Begins a file that has content in these parts only. Says how much is stored of it, of which
+    /// the contents of all parts, one after the other, are to follow.
+    pub(crate) fn sparse(&mut self, member: &Member, parts: &[Part]) -> u64 {
+        let map = sparse::map(parts);
+        let stored = map.len() as u64 + sparse::data_size(parts);
+        let mut records = records(member, stored);
+        for (key, value) in sparse::records(member.size) {
+            pax::append(&mut records, key, value.as_bytes());
+        }
+        self.begin(member, stored, records);
+        self.content(&map);
+        stored
+    }
+
+    fn begin(&mut self, member: &Member, stored: u64, records: Vec<u8>) {
         if !records.is_empty() {
             let mut header = Header::new_ustar();
             set_bytes(&mut header, b"pax", b"");
@@ -54,7 +72,7 @@ impl Writer {
             MemberKind::HardLink => EntryType::Link,
         });
         header.set_mode(member.mode);
-        header.set_size(if member.size > SIZE { 0 } else { member.size });
+        header.set_size(if stored > SIZE { 0 } else { stored });
         header.set_mtime(u64::try_from(seconds.min(MTIME)).unwrap_or(0));
         self.block(header);
     }
@@ -88,8 +106,8 @@ impl Writer {
     }
 }
 
-/// What a plain header cannot hold of a member.
-fn records(member: &Member) -> Vec<u8> {
+/// What a plain header cannot hold of a member of which so much is stored.
+fn records(member: &Member, stored: u64) -> Vec<u8> {
     let mut records = Vec::new();
     let (long_name, long_link) = (member.name.len() > NAME, member.link.len() > NAME);
     let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
@@ -102,8 +120,8 @@ fn records(member: &Member) -> Vec<u8> {
     if long_link {
         pax::append(&mut records, "linkpath", &member.link);
     }
-    if member.size > SIZE {
-        pax::append(&mut records, "size", member.size.to_string().as_bytes());
+    if stored > SIZE {
+        pax::append(&mut records, "size", stored.to_string().as_bytes());
     }
     let (seconds, rest) = status::seconds(member.mtime_ns);
     if rest != 0 || !(0..=MTIME).contains(&seconds) {

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -148,17 +149,26 @@ impl Stage<'_> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(member.mode & 0o777);
-        let mut file = File::from(make(folder, name, path, || {
+        let file = File::from(make(folder, name, path, || {
             openat(folder, name, flags, mode)
         })?);
         let mut hasher = self.hashing.then(Hasher::default);
-        archive.each_chunk(|chunk| {
+        let writing = |source: std::io::Error| FileError::io("write", path, source);
+        let mut end = 0;
+        archive.each_chunk(|at, chunk| {
             if let Some(hasher) = &mut hasher {
+                hasher.zeros(at - end);
                 hasher.update(chunk);
             }
-            file.write_all(chunk)
-                .map_err(|source| FileError::io("write", path, source))
+            end = at + chunk.len() as u64;
+            file.write_all_at(chunk, at).map_err(writing)
         })?;
+        if end < member.size {
+            file.set_len(member.size).map_err(writing)?;
+            if let Some(hasher) = &mut hasher {
+                hasher.zeros(member.size - end);
+            }
+        }
         if member.mode & (self.masked | !0o777) != 0 {
             fchmod(&file, Mode::from_bits_truncate(member.mode)).map_err(failed)?;
         }

@@ -1,4 +1,5 @@
-//! Reads a tar archive: ustar, GNU and pax headers, from a stream that may be hostile.
+//! Reads a tar archive: ustar, GNU and pax headers, sparse files in all of GNU tar's forms, from a
+//! stream that may be hostile.
 //!
 //! The `tar` crate parses single headers. Its own archive reader is not used, because it keeps
 //! long names and pax records in memory however long they say they are, and loses names with a
@@ -6,15 +7,17 @@
 
 use std::io::{self, Read};
 
-use tar::{EntryType, Header};
+use pyro_wire::sparse::{self, BadMap, MapReader, Part, Stored};
+use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::{Member, MemberKind};
 
 /// Tar's unit: headers are one block, data is filled up to whole ones.
 pub(super) const BLOCK: usize = 512;
 
-/// The longest extended header that is read: room for two paths and some comments.
-const LONGEST_EXTENSION: u64 = 64 * 1024;
+/// The longest extended header that is read: room for two paths, some comments and the map of a
+/// sparse file.
+const LONGEST_EXTENSION: u64 = 1024 * 1024;
 
 /// How many extended headers may precede one member. Real archives have at most three.
 const MOST_EXTENSIONS: u32 = 16;
@@ -30,6 +33,12 @@ pub(crate) enum ArchiveError {
     Truncated,
     #[error("the archive is damaged at byte {offset}: {what}")]
     Damaged { offset: u64, what: &'static str },
+    #[error("the archive is damaged at byte {offset}")]
+    BadMap {
+        offset: u64,
+        #[source]
+        source: BadMap,
+    },
 }
 
 pub(crate) struct ArchiveReader<R> {
@@ -40,6 +49,11 @@ pub(crate) struct ArchiveReader<R> {
     remaining: u64,
     /// Bytes that fill up its last block.
     padding: u64,
+    /// Where the data of the current member belongs, when it has holes.
+    parts: Option<Vec<Part>>,
+    /// How much of the data was read, for where the next of it belongs: the part, and how far in it.
+    part: usize,
+    within: u64,
 }
 
 /// What extended headers say about the member after them.
@@ -49,7 +63,7 @@ struct Extension {
     link: Option<Vec<u8>>,
     size: Option<u64>,
     mtime_ns: Option<i64>,
-    sparse: bool,
+    sparse: sparse::Records,
 }
 
 impl<R: Read> ArchiveReader<R> {
@@ -59,13 +73,22 @@ impl<R: Read> ArchiveReader<R> {
             offset: 0,
             remaining: 0,
             padding: 0,
+            parts: None,
+            part: 0,
+            within: 0,
         }
+    }
+
+    /// Where the current member's data belongs, when it is a file with holes.
+    pub(crate) fn parts(&self) -> Option<&[Part]> {
+        self.parts.as_deref()
     }
 
     /// The next member, after what is left of the one before was skipped; `None` at the end mark.
     /// An archive without an end mark is truncated.
     pub(crate) fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
         self.skip_rest()?;
+        (self.parts, self.part, self.within) = (None, 0, 0);
         let mut extension = Extension::default();
         for _ in 0..MOST_EXTENSIONS {
             let Some(header) = self.header()? else {
@@ -103,38 +126,46 @@ impl<R: Read> ArchiveReader<R> {
     fn member(
         &mut self,
         header: &Header,
-        kind: EntryType,
+        entry_type: EntryType,
         header_size: u64,
         extension: Extension,
     ) -> Result<Member, ArchiveError> {
-        let name = extension
-            .name
+        let name = (extension.sparse.name.clone())
+            .or(extension.name)
             .unwrap_or_else(|| header.path_bytes().into_owned());
         let link = extension.link.unwrap_or_else(|| {
             let link = header.link_name_bytes();
             link.map(std::borrow::Cow::into_owned).unwrap_or_default()
         });
-        let kind = match kind {
-            _ if extension.sparse => MemberKind::Special("a sparse file of GNU tar"),
+        let kind = match entry_type {
             // Archives older than the type for folders mark them with a slash.
             EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => {
                 MemberKind::Folder
             }
-            EntryType::Regular | EntryType::Continuous => MemberKind::File,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => MemberKind::File,
             EntryType::Directory => MemberKind::Folder,
             EntryType::Symlink => MemberKind::Symlink { target: link },
             EntryType::Link => MemberKind::HardLink { target: link },
             EntryType::Fifo => MemberKind::Special("a FIFO"),
             EntryType::Char | EntryType::Block => MemberKind::Special("a device"),
-            EntryType::GNUSparse => MemberKind::Special("a sparse file of GNU tar"),
             _ => MemberKind::Special("of a kind that is not known"),
         };
-        let size = extension.size.unwrap_or(header_size);
+        let stored = extension.size.unwrap_or(header_size);
         // A link or folder may state a size that no data stands behind.
-        let has_data = matches!(kind, MemberKind::File | MemberKind::Special(_));
-        if has_data {
-            self.expect_data(size)?;
-        }
+        let size = match kind {
+            MemberKind::File => {
+                let how = match entry_type {
+                    EntryType::GNUSparse => self.old_map(header)?,
+                    _ => extension.sparse.stored().map_err(|bad| self.bad(bad))?,
+                };
+                self.expect_file(stored, how)?
+            }
+            MemberKind::Special(_) => {
+                self.expect_data(stored)?;
+                0
+            }
+            MemberKind::Folder | MemberKind::Symlink { .. } | MemberKind::HardLink { .. } => 0,
+        };
         let seconds = header.mtime().map_err(|_| self.damaged("no time"))?;
         let mtime_ns = extension.mtime_ns.unwrap_or_else(|| {
             // A binary field may be negative, which the crate does not know.
@@ -144,9 +175,60 @@ impl<R: Read> ArchiveReader<R> {
             name,
             mode: header.mode().map_err(|_| self.damaged("no mode"))? & 0o7777,
             mtime_ns,
-            size: if kind == MemberKind::File { size } else { 0 },
+            size,
             kind,
         })
+    }
+
+    /// Makes ready for a file's data, of which so much is stored; says how long the file is.
+    fn expect_file(&mut self, stored: u64, how: Stored) -> Result<u64, ArchiveError> {
+        self.expect_data(stored)?;
+        let (real_size, parts) = match how {
+            Stored::Plain => return Ok(stored),
+            Stored::Mapped { real_size, parts } => (real_size, parts),
+            Stored::MapInData { real_size } => {
+                let mut reader = MapReader::default();
+                loop {
+                    let block = self.data_block()?;
+                    if reader.block(&block).map_err(|bad| self.bad(bad))? {
+                        break (real_size, reader.parts());
+                    }
+                }
+            }
+        };
+        sparse::check(&parts, real_size, self.remaining).map_err(|bad| self.bad(bad))?;
+        self.parts = Some(parts);
+        Ok(real_size)
+    }
+
+    /// The map of an old GNU archive: four parts in the header, more in blocks after it.
+    fn old_map(&mut self, header: &Header) -> Result<Stored, ArchiveError> {
+        let gnu = header.as_gnu();
+        let gnu = gnu.ok_or_else(|| self.damaged("a sparse file in a header that has none"))?;
+        let real_size = gnu.real_size();
+        let real_size = real_size.map_err(|_| self.damaged("no size of a sparse file"))?;
+        let mut parts = Vec::new();
+        let mut take = |all: &[GnuSparseHeader]| {
+            for one in all.iter().filter(|one| !one.is_empty()) {
+                let (Ok(offset), Ok(length)) = (one.offset(), one.length()) else {
+                    return Err(BadMap::Malformed);
+                };
+                parts.push(Part { offset, length });
+            }
+            match parts.len() > sparse::MOST_PARTS {
+                true => Err(BadMap::TooLong),
+                false => Ok(()),
+            }
+        };
+        take(&gnu.sparse).map_err(|bad| self.bad(bad))?;
+        let mut goes_on = gnu.is_extended();
+        while goes_on {
+            let mut more = GnuExtSparseHeader::new();
+            self.fill(more.as_mut_bytes())?;
+            take(more.sparse()).map_err(|bad| self.bad(bad))?;
+            goes_on = more.is_extended();
+        }
+        Ok(Stored::Mapped { real_size, parts })
     }
 
     /// A header, or `None` at the end mark. One block of zeros is enough of a mark, as for tar.
@@ -215,8 +297,7 @@ impl<R: Read> ArchiveReader<R> {
                 b"linkpath" => into.link = Some(value.to_vec()),
                 b"size" => into.size = Some(number(value).ok_or_else(malformed)?),
                 b"mtime" => into.mtime_ns = Some(nanoseconds(value).ok_or_else(malformed)?),
-                _ if key.starts_with(b"GNU.sparse.") => into.sparse = true,
-                _ => {}
+                _ => into.sparse.take(key, value).map_err(|bad| self.bad(bad))?,
             }
         }
         Ok(())
@@ -233,7 +314,46 @@ impl<R: Read> ArchiveReader<R> {
         Ok(())
     }
 
-    /// Reads the current member's data; 0 only at its end or for an empty buffer.
+    fn data_block(&mut self) -> Result<[u8; BLOCK], ArchiveError> {
+        let mut block = [0; BLOCK];
+        let mut filled = 0;
+        while filled < BLOCK {
+            match self.read(&mut block[filled..])? {
+                0 => return Err(self.damaged("the map of a sparse file is cut off")),
+                count => filled += count,
+            }
+        }
+        Ok(block)
+    }
+
+    /// Reads some of the current member's data, and says where in the file it belongs; no bytes only
+    /// at its end or for an empty buffer.
+    pub(crate) fn read_part(&mut self, buffer: &mut [u8]) -> Result<(u64, usize), ArchiveError> {
+        let Some(parts) = &self.parts else {
+            let at = self.within;
+            let count = self.read(buffer)?;
+            self.within += count as u64;
+            return Ok((at, count));
+        };
+        let mut rest = parts[self.part.min(parts.len())..].iter();
+        let Some(part) = rest.find(|part| {
+            let ends_here = part.length == self.within;
+            if ends_here {
+                (self.part, self.within) = (self.part + 1, 0);
+            }
+            !ends_here
+        }) else {
+            return Ok((0, 0));
+        };
+        let (at, left) = (part.offset + self.within, part.length - self.within);
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = self.read(&mut buffer[..most])?;
+        self.within += count as u64;
+        Ok((at, count))
+    }
+
+    /// Reads the current member's data as it is stored, without holes; 0 only at its end or for an
+    /// empty buffer.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
         let most = usize::try_from(self.remaining).map_or(buffer.len(), |n| n.min(buffer.len()));
         if most == 0 {
@@ -273,6 +393,13 @@ impl<R: Read> ArchiveReader<R> {
         self.from.read_exact(buffer).map_err(io_failed)?;
         self.offset += buffer.len() as u64;
         Ok(())
+    }
+
+    fn bad(&self, source: BadMap) -> ArchiveError {
+        ArchiveError::BadMap {
+            offset: self.offset,
+            source,
+        }
     }
 
     fn damaged(&self, what: &'static str) -> ArchiveError {

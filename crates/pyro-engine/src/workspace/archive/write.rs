@@ -4,12 +4,14 @@
 //! name, target up to 100 bytes (or 255 where it can be split)   ustar header
 //! longer ones                                                   GNU long name before it
 //! parts of a second, times before 1970                          pax record before it
+//! holes                                                         pax records and map of GNU tar's 1.0
 //! ```
 //!
 //! Long names are no pax records, because readers split those at newlines, which names may have.
 
 use std::io::{self, Write};
 
+use pyro_wire::sparse::{self, Part};
 use tar::{EntryType, Header};
 
 use super::read::BLOCK;
@@ -36,7 +38,21 @@ impl<W: Write> ArchiveWriter<W> {
 
     /// Writes a header. Exactly the member's `size` of [`data`](Self::data) has to follow.
     pub(crate) fn member(&mut self, member: &Member) -> io::Result<()> {
+        self.begin(member, None)
+    }
+
+    /// Writes the header of a file that has data in these parts only. Just that data has to follow.
+    pub(crate) fn sparse(&mut self, member: &Member, parts: &[Part]) -> io::Result<()> {
+        self.begin(member, Some(parts))
+    }
+
+    fn begin(&mut self, member: &Member, parts: Option<&[Part]>) -> io::Result<()> {
         self.settle()?;
+        let map = parts.map(sparse::map).unwrap_or_default();
+        let stored = match parts {
+            Some(parts) => map.len() as u64 + sparse::data_size(parts),
+            None => member.size,
+        };
         let mut header = Header::new_ustar();
         let (kind, target) = match &member.kind {
             MemberKind::File => (EntryType::Regular, None),
@@ -51,14 +67,22 @@ impl<W: Write> ArchiveWriter<W> {
         header.set_mode(member.mode);
         header.set_uid(0);
         header.set_gid(0);
-        header.set_size(member.size);
+        header.set_size(stored);
 
         let seconds = member.mtime_ns.div_euclid(1_000_000_000);
         let nanos = member.mtime_ns.rem_euclid(1_000_000_000);
         header.set_mtime(u64::try_from(seconds).unwrap_or(0));
+        let mut records = String::new();
         if nanos != 0 || seconds < 0 {
-            let record = mtime_record(member.mtime_ns);
-            self.extension(EntryType::XHeader, record.as_bytes())?;
+            records.push_str(&record("mtime", &time(member.mtime_ns)));
+        }
+        if parts.is_some() {
+            for (key, value) in sparse::records(member.size) {
+                records.push_str(&record(key, &value));
+            }
+        }
+        if !records.is_empty() {
+            self.extension(EntryType::XHeader, records.as_bytes())?;
         }
         if let Some(target) = target
             && !put_link(&mut header, target)
@@ -71,10 +95,10 @@ impl<W: Write> ArchiveWriter<W> {
         header.set_cksum();
         self.to.write_all(header.as_bytes())?;
 
-        self.owed = member.size;
-        let past = usize::try_from(member.size % BLOCK as u64).unwrap_or_default();
+        self.owed = stored;
+        let past = usize::try_from(stored % BLOCK as u64).unwrap_or_default();
         self.padding = if past == 0 { 0 } else { BLOCK - past };
-        Ok(())
+        self.data(&map)
     }
 
     /// Writes some of the current file's data.
@@ -165,17 +189,18 @@ fn put(field: &mut [u8], bytes: &[u8]) -> bool {
     }
 }
 
-/// `LENGTH mtime=SECONDS.FRACTION\n`, where the length counts itself.
-fn mtime_record(mtime_ns: i64) -> String {
-    let sign = if mtime_ns < 0 { "-" } else { "" };
-    let absolute = mtime_ns.unsigned_abs();
-    let rest = format!(
-        " mtime={sign}{}.{:09}\n",
-        absolute / 1_000_000_000,
-        absolute % 1_000_000_000
-    );
-    // From 17 to 41 bytes with the two digits of the length.
+/// `LENGTH KEY=VALUE\n`, where the length counts itself.
+fn record(key: &str, value: &str) -> String {
+    let rest = format!(" {key}={value}\n");
+    // No value is longer than a number, so that the length has two digits.
     format!("{}{rest}", rest.len() + 2)
+}
+
+fn time(ns: i64) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let absolute = ns.unsigned_abs();
+    let (seconds, rest) = (absolute / 1_000_000_000, absolute % 1_000_000_000);
+    format!("{sign}{seconds}.{rest:09}")
 }
 
 #[cfg(test)]
@@ -268,6 +293,42 @@ mod tests {
         writer.member(&big).unwrap();
         let mut reader = ArchiveReader::new(writer.to.as_slice());
         assert_eq!(reader.next().unwrap(), Some(big));
+    }
+
+    #[test]
+    fn holes_are_read_back_where_they_were() {
+        let parts = [(0, 3), (1 << 33, 700), (5 << 33, 0)];
+        let parts = parts.map(|(offset, length)| Part { offset, length });
+        let mut file = member(b"sparse", MemberKind::File, 1_500_000_001);
+        file.size = 5 << 33;
+        let plain = Member {
+            size: 1,
+            ..member(b"plain", MemberKind::File, 0)
+        };
+        let mut writer = ArchiveWriter::new(Vec::new());
+        writer.sparse(&file, &parts).unwrap();
+        writer.data(&[7; 703]).unwrap();
+        writer.member(&plain).unwrap();
+        writer.data(b"x").unwrap();
+        let bytes = writer.finish().unwrap();
+        let mut reader = ArchiveReader::new(bytes.as_slice());
+        assert_eq!(reader.next().unwrap(), Some(file));
+        assert_eq!(reader.parts(), Some(&parts[..]));
+        let mut buffer = [0; 1000];
+        assert_eq!(reader.read_part(&mut buffer).unwrap(), (0, 3));
+        assert_eq!(
+            reader.read_part(&mut buffer[..600]).unwrap(),
+            (1 << 33, 600)
+        );
+        assert_eq!(
+            reader.read_part(&mut buffer).unwrap(),
+            ((1 << 33) + 600, 100)
+        );
+        assert_eq!(reader.read_part(&mut buffer).unwrap().1, 0);
+        assert_eq!(reader.next().unwrap(), Some(plain));
+        assert_eq!(reader.parts(), None);
+        assert_eq!(reader.read_part(&mut buffer).unwrap(), (0, 1));
+        assert_eq!(reader.next().unwrap(), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The path that an export goes to.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -15,26 +15,37 @@ use super::staging::Staging;
 use super::unpack::{Finishing, unpack};
 use crate::workspace::names::expand_home;
 
-/// The name of what was unpacked in the private folder.
-pub(super) const CONTENT: &str = "content";
-
 pub(crate) struct Destination {
     /// Absolute, with links resolved except for the last part.
     path: PathBuf,
     overwrite: bool,
+    /// What is exported is called so, where it goes into a folder.
+    name: OsString,
+    home: Option<PathBuf>,
     // Before `parents`, as fields are dropped in this order.
-    staging: Staging,
+    staging: Option<Staging>,
     finishing: Option<Finishing>,
     parents: MadeFolders,
 }
 
+/// What is put in place. Neither kind ever takes the place of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file, or a link as itself: it goes into a folder that is there.
+    File,
+    /// It takes the place of an empty folder, or of any with `overwrite`.
+    Folder,
+}
+
 impl Destination {
-    /// Looks at the path, makes the folders above it, and a private one beside it.
+    /// Looks at the path and makes the folders above it.
     ///
-    /// Anything but an empty folder is replaced only with `overwrite`, and then as a whole; a link
-    /// is replaced itself. `home` is for `~`, and is never replaced.
+    /// Anything but an empty folder is replaced only with `overwrite`, and then as a whole; a link is
+    /// replaced itself, as it may be one that a guest has chosen. `name` is that of what is exported,
+    /// `home` is for `~`, and is never replaced.
     pub(crate) fn prepare(
         path: &Path,
+        name: &OsStr,
         home: Option<&Path>,
         overwrite: bool,
     ) -> Result<Self, ExportError> {
@@ -43,31 +54,81 @@ impl Destination {
             source,
         };
         let named = std::path::absolute(expand_home(path, home)).map_err(unwritable)?;
-        let (Some(parent), Some(name)) = (named.parent(), named.file_name()) else {
+        let (Some(parent), Some(last)) = (named.parent(), named.file_name()) else {
             return Err(ExportError::NoName {
                 path: path.to_owned(),
             });
         };
-        let name: OsString = name.to_owned();
+        let last: OsString = last.to_owned();
         let parents = MadeFolders::make(parent).map_err(unwritable)?;
         let parent = fs::canonicalize(parent).map_err(unwritable)?;
-        let path = parent.join(name);
-        if !is_free(&path).map_err(unwritable)? {
-            if !overwrite {
-                return Err(ExportError::Exists { path });
-            }
-            if is_precious(&path, home) {
-                return Err(ExportError::Precious { path });
-            }
-        }
-        let staging = Staging::create(&parent).map_err(unwritable)?;
-        Ok(Self {
-            path,
+        let destination = Self {
+            path: parent.join(last),
             overwrite,
-            staging,
+            name: name.to_owned(),
+            home: home.map(Path::to_owned),
+            staging: None,
             finishing: None,
             parents,
-        })
+        };
+        // What neither kind can replace is told before a guest is asked for anything.
+        if !overwrite && destination.there().map_err(unwritable)? == There::File {
+            return Err(ExportError::Exists {
+                path: destination.path,
+            });
+        }
+        Ok(destination)
+    }
+
+    /// Settles where something of this kind goes, and makes a private folder beside that.
+    pub(crate) fn settle(&mut self, kind: Kind) -> Result<&Staging, ExportError> {
+        if kind == Kind::File && self.there().map_err(self.unwritable())?.is_folder() {
+            self.path.push(&self.name);
+        }
+        let (path, there) = (&self.path, self.there().map_err(self.unwritable())?);
+        let path = || path.clone();
+        match (kind, there) {
+            (_, There::Nothing) | (Kind::Folder, There::EmptyFolder) => {}
+            (Kind::File, There::EmptyFolder | There::Folder) => {
+                return Err(ExportError::IsFolder { path: path() });
+            }
+            (Kind::Folder, There::File)
+                if self.path.symlink_metadata().is_ok_and(|it| it.is_file()) =>
+            {
+                return Err(ExportError::IsFile { path: path() });
+            }
+            (Kind::Folder, There::Folder | There::File) | (Kind::File, There::File) => {
+                if !self.overwrite {
+                    return Err(ExportError::Exists { path: path() });
+                }
+                if is_precious(&self.path, self.home.as_deref()) {
+                    return Err(ExportError::Precious { path: path() });
+                }
+            }
+        }
+        let parent = self.path.parent().unwrap_or(&self.path);
+        let staging = Staging::create(parent).map_err(self.unwritable())?;
+        Ok(self.staging.insert(staging))
+    }
+
+    fn there(&self) -> io::Result<There> {
+        match fs::symlink_metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(There::Nothing),
+            Err(error) => Err(error),
+            Ok(metadata) if !metadata.is_dir() => Ok(There::File),
+            Ok(_) => match fs::read_dir(&self.path)?.next() {
+                None => Ok(There::EmptyFolder),
+                Some(_) => Ok(There::Folder),
+            },
+        }
+    }
+
+    fn unwritable(&self) -> impl Fn(io::Error) -> ExportError + use<> {
+        let path = self.path.clone();
+        move |source| ExportError::Unwritable {
+            path: path.clone(),
+            source,
+        }
     }
 
     /// Unpacks an archive whose names are relative to what is exported; a lone file or link is
@@ -77,23 +138,23 @@ impl Destination {
         from: impl Read,
         watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<Received, ExportError> {
-        let (received, finishing) = unpack(from, self.staging.folder(), watch)?;
+        let settle = |kind| {
+            self.settle(kind)
+                .map(|staging| staging.folder().try_clone())
+        };
+        let (received, finishing) = unpack(from, settle, watch)?;
         self.finishing = finishing;
         Ok(received)
     }
 
-    /// Where to make what is put in place afterwards, for those who unpack nothing.
-    pub(crate) fn content(&self) -> PathBuf {
-        self.staging.path().join(CONTENT)
-    }
-
     /// Puts what was unpacked in place.
     pub(crate) fn commit(mut self) -> Result<PathBuf, ExportError> {
-        let content = self.content();
-        let unwritable = |errno: Errno| ExportError::Unwritable {
-            path: self.path.clone(),
-            source: errno.into(),
+        let failed = self.unwritable();
+        let unwritable = |errno: Errno| failed(errno.into());
+        let Some(content) = self.staging.as_ref().map(Staging::content) else {
+            return Err(unwritable(Errno::ENOENT));
         };
+        let is_folder = |path: &Path| fs::symlink_metadata(path).map(|it| it.is_dir()).ok();
         let rename = |flags| {
             renameat2(
                 AT_FDCWD,
@@ -106,11 +167,15 @@ impl Destination {
         match rename(RenameFlags::RENAME_NOREPLACE) {
             Ok(()) => {}
             Err(Errno::EEXIST) => {
+                // It may have come there meanwhile.
+                let alike = is_folder(&content) == is_folder(&self.path);
+                let link = fs::symlink_metadata(&self.path).is_ok_and(|it| it.is_symlink());
                 // Only one that is empty still can be removed like this.
-                let emptied = fs::remove_dir(&self.path).is_ok()
+                let emptied = alike
+                    && fs::remove_dir(&self.path).is_ok()
                     && rename(RenameFlags::RENAME_NOREPLACE).is_ok();
                 if !emptied {
-                    if !self.overwrite {
+                    if !self.overwrite || !(alike || link) {
                         return Err(ExportError::Exists {
                             path: self.path.clone(),
                         });
@@ -143,13 +208,19 @@ impl Destination {
     }
 }
 
-/// Whether nothing that counts is there.
-fn is_free(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-        Ok(metadata) if metadata.is_dir() => Ok(fs::read_dir(path)?.next().is_none()),
-        Ok(_) => Ok(false),
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    EmptyFolder,
+    Folder,
+    /// Or a link, wherever it leads, or something special.
+    File,
+}
+
+impl There {
+    fn is_folder(self) -> bool {
+        matches!(self, Self::EmptyFolder | Self::Folder)
     }
 }
 

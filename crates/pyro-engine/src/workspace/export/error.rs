@@ -11,6 +11,10 @@ pub(crate) enum ExportError {
     NoName { path: PathBuf },
     #[error("`{path}` exists already")]
     Exists { path: PathBuf },
+    #[error("`{path}` is a folder, and a file does not take its place")]
+    IsFolder { path: PathBuf },
+    #[error("`{path}` is a file, and a folder does not take its place")]
+    IsFile { path: PathBuf },
     #[error("`{path}` is the home folder, the working folder, or around one of them")]
     Precious { path: PathBuf },
     #[error("`{path}` cannot be written")]

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Destination::prepare   the path is looked at, before the guest is asked for anything
+//! Destination::settle    what comes is known now: a file goes into a folder that is there
 //! Destination::unpack    the stream goes into a private folder beside it
 //! Destination::commit    one rename puts it in place
 //! ```
@@ -10,10 +11,10 @@
 //! Dropping a [`Destination`] at any point leaves the path as it was. After `kill -9` the private
 //! folder is left; the next export beside it removes it.
 //!
-//! Kept are modes, times, links as they are (they are never followed, wherever they point) and
-//! hard links. Set-user-id and its like are dropped, and the owner is who runs pyro. What is
-//! neither file, folder nor link is left out and named, and so are names that the file system of
-//! this host refuses.
+//! Kept are modes, times, holes, links as they are (they are never followed, wherever they point)
+//! and hard links. Set-user-id and set-group-id are dropped, which is told, extended attributes are
+//! dropped as well, and the owner is who runs pyro. What is neither file, folder nor link is left out
+//! and named, and so are names that the file system of this host refuses.
 
 mod destination;
 mod error;
@@ -23,10 +24,12 @@ mod staging;
 mod tests;
 mod unpack;
 
-pub(crate) use destination::Destination;
+pub(crate) use destination::{Destination, Kind};
 pub(crate) use error::ExportError;
 
 use pyro_api::values::ArtifactType;
+
+use crate::workspace::some_names::SomeNames;
 
 /// What was unpacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,4 +41,6 @@ pub(crate) struct Received {
     pub(crate) bytes: u64,
     /// What was left out, with the reason, for people. Not more than a thousand lines.
     pub(crate) skipped: Vec<String>,
+    /// Files and folders that lost a bit of their mode.
+    pub(crate) lost_bits: SomeNames,
 }

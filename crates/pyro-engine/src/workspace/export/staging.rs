@@ -19,7 +19,10 @@ const PREFIX: &str = ".pyro-export-";
 /// How often a new folder may be taken for debris before anything is wrong with the system.
 const TRIES: u32 = 10;
 
-pub(super) struct Staging {
+/// The name of what is put in place afterwards, in the private folder.
+pub(super) const CONTENT: &str = "content";
+
+pub(crate) struct Staging {
     path: PathBuf,
     /// The open folder, locked.
     folder: Flock<File>,
@@ -42,8 +45,9 @@ impl Staging {
         Err(io::Error::other("other exports take every new folder away"))
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Where to make what is put in place afterwards.
+    pub(crate) fn content(&self) -> PathBuf {
+        self.path.join(CONTENT)
     }
 
     pub(super) fn folder(&self) -> &File {

@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -51,8 +52,12 @@ fn tar(members: &[(Member, Vec<u8>)]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
+fn prepare(to: &Path, overwrite: bool) -> Result<Destination, ExportError> {
+    Destination::prepare(to, OsStr::new("name"), None, overwrite)
+}
+
 fn export(bytes: &[u8], to: &Path, overwrite: bool) -> Result<Received, ExportError> {
-    let mut destination = Destination::prepare(to, None, overwrite)?;
+    let mut destination = prepare(to, overwrite)?;
     let received = destination.unpack(bytes, &mut go_on)?;
     destination.commit()?;
     Ok(received)
@@ -76,7 +81,7 @@ fn a_folder_comes_out_as_it_is() {
         folder(".", 0o750),
         folder("dir", 0o555),
         file("dir/a", "hello"),
-        entry("run", MemberKind::File, 0o6755, b"#!"),
+        entry("run", MemberKind::File, 0o7755, b"#!"),
         link("dir/b", "dir/a"),
         symbolic("out", "/etc/passwd"),
         symbolic("up", "../../../x"),
@@ -87,11 +92,13 @@ fn a_folder_comes_out_as_it_is() {
     assert_eq!(received.artifact, ArtifactType::Directory);
     assert_eq!((received.entries, received.bytes), (8, 8));
     assert!(received.skipped.is_empty());
+    let told = received.lost_bits.told("lost", "lost").unwrap();
+    assert_eq!(told, "1 lost: `run`");
 
     let mode = |name: &str| fs::symlink_metadata(to.join(name)).unwrap().mode() & 0o7777;
     assert_eq!(mode(""), 0o750);
     assert_eq!(mode("dir"), 0o555);
-    assert_eq!(mode("run"), 0o755);
+    assert_eq!(mode("run"), 0o1755);
     assert_eq!(mode("implied/deep"), 0o755);
     assert_eq!(fs::read(to.join("dir/b")).unwrap(), b"hello");
     assert_eq!(fs::metadata(to.join("dir/a")).unwrap().nlink(), 2);
@@ -162,10 +169,47 @@ fn what_exists_is_replaced_only_when_told_and_then_as_a_whole() {
     assert!(fs::symlink_metadata(&link).unwrap().is_dir());
     assert_eq!(names(&target), ["keep"]);
     assert_eq!(names(here.path()), ["link", "out", "target"]);
+}
 
-    let file = here.path().join("link/new");
-    export(&tar(&[folder(".", 0o755)]), &file, true).unwrap();
-    assert!(file.is_dir());
+#[test]
+fn a_file_goes_into_a_folder_and_neither_replaces_the_other() {
+    let here = tempfile::tempdir().unwrap();
+    let at = |name: &str| here.path().join(name);
+    fs::create_dir_all(at("project/.git")).unwrap();
+    fs::write(at("project/other"), "mine").unwrap();
+    fs::create_dir(at("empty")).unwrap();
+    for (to, overwrite) in [("project", false), ("empty", true)] {
+        let received = export(&tar(&[file(".", "new")]), &at(to), overwrite).unwrap();
+        assert_eq!(received.artifact, ArtifactType::File);
+        assert_eq!(fs::read(at(to).join("name")).unwrap(), b"new");
+    }
+    assert_eq!(names(&at("project")), [".git", "name", "other"]);
+
+    let newer = tar(&[file(".", "newer")]);
+    let refused = export(&newer, &at("project"), false);
+    assert!(matches!(refused, Err(ExportError::Exists { path }) if path.ends_with("project/name")));
+    export(&newer, &at("project"), true).unwrap();
+    assert_eq!(fs::read(at("project/name")).unwrap(), b"newer");
+    assert_eq!(names(&at("project")), [".git", "name", "other"]);
+
+    // A link is not followed: a guest may have chosen where it leads.
+    symlink(at("empty"), at("link")).unwrap();
+    export(&newer, &at("link"), true).unwrap();
+    assert_eq!(fs::read(at("link")).unwrap(), b"newer");
+
+    fs::create_dir_all(at("project/sub/name")).unwrap();
+    let refused = export(&newer, &at("project/sub"), true);
+    assert!(
+        matches!(refused, Err(ExportError::IsFolder { .. })),
+        "{refused:?}"
+    );
+    let refused = export(&tar(&[folder(".", 0o755)]), &at("project/other"), true);
+    assert!(
+        matches!(refused, Err(ExportError::IsFile { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read(at("project/other")).unwrap(), b"mine");
+    assert_eq!(names(here.path()), ["empty", "link", "project"]);
 }
 
 #[test]
@@ -177,7 +221,9 @@ fn home_and_the_working_folder_are_never_replaced() {
     let current = std::env::current_dir().unwrap();
     let above = here.path().join("home");
     for path in [&home, &above, Path::new("~"), &current] {
-        let refused = Destination::prepare(path, Some(&home), true).map(drop);
+        let name = OsStr::new("name");
+        let mut destination = Destination::prepare(path, name, Some(&home), true).unwrap();
+        let refused = destination.settle(Kind::Folder).map(drop);
         assert!(
             matches!(refused, Err(ExportError::Precious { .. })),
             "{path:?}"
@@ -268,6 +314,36 @@ fn zeros_take_no_space() {
 }
 
 #[test]
+fn holes_stay_holes() {
+    let here = tempfile::tempdir().unwrap();
+    let (member, _) = entry(".", MemberKind::File, 0o600, b"");
+    let size = 3 << 30;
+    let part = pyro_wire::sparse::Part {
+        offset: 1 << 30,
+        length: 3,
+    };
+    let mut writer = ArchiveWriter::new(Vec::new());
+    writer.sparse(&Member { size, ..member }, &[part]).unwrap();
+    writer.data(b"abc").unwrap();
+    let to = here.path().join("sparse");
+    let received = export(&writer.finish().unwrap(), &to, false).unwrap();
+    assert_eq!(received.bytes, size);
+    let metadata = fs::metadata(&to).unwrap();
+    assert_eq!(metadata.len(), size);
+    assert!(metadata.blocks() * 512 < 1 << 20);
+}
+
+#[test]
+fn a_path_that_is_too_long_is_left_out_and_named() {
+    let here = tempfile::tempdir().unwrap();
+    let long = format!("{}end", "name/".repeat(900));
+    let bytes = tar(&[file(&long, "x"), file("a", "")]);
+    let received = export(&bytes, &here.path().join("out"), false).unwrap();
+    assert_eq!(received.entries, 1);
+    assert!(received.skipped[0].ends_with("longer than Linux allows"));
+}
+
+#[test]
 fn devices_are_left_out_and_named() {
     let here = tempfile::tempdir().unwrap();
     let mut header = tar::Header::new_ustar();
@@ -287,7 +363,7 @@ fn devices_are_left_out_and_named() {
 fn cancelling_leaves_nothing() {
     let here = tempfile::tempdir().unwrap();
     let to = here.path().join("a/b/out");
-    let mut destination = Destination::prepare(&to, None, false).unwrap();
+    let mut destination = prepare(&to, false).unwrap();
     let bytes = tar(&[file("a", "hello")]);
     let stop = &mut |_, _| ControlFlow::Break(());
     let failed = destination.unpack(bytes.as_slice(), stop);
@@ -304,12 +380,12 @@ fn what_a_killed_export_left_goes_and_what_a_living_one_has_stays() {
     fs::create_dir_all(dead.join("content/dir")).unwrap();
     fs::set_permissions(dead.join("content"), fs::Permissions::from_mode(0o500)).unwrap();
     fs::write(to(".pyro-export-file"), "no folder").unwrap();
-    let mut living = Destination::prepare(&to("one"), None, false).unwrap();
-    assert!(!dead.exists());
-    export(&tar(&[file(".", "2")]), &to("two"), false).unwrap();
+    let mut living = prepare(&to("one"), false).unwrap();
     living
         .unpack(tar(&[file(".", "1")]).as_slice(), &mut go_on)
         .unwrap();
+    assert!(!dead.exists());
+    export(&tar(&[file(".", "2")]), &to("two"), false).unwrap();
     living.commit().unwrap();
     assert_eq!(names(here.path()), [".pyro-export-file", "one", "two"]);
 }
@@ -319,8 +395,8 @@ fn two_exports_to_one_path_do_not_mix() {
     let here = tempfile::tempdir().unwrap();
     let to = here.path().join("out");
     let bytes = tar(&[folder(".", 0o755), file("a", "hello")]);
-    let mut first = Destination::prepare(&to, None, false).unwrap();
-    let mut second = Destination::prepare(&to, None, false).unwrap();
+    let mut first = prepare(&to, false).unwrap();
+    let mut second = prepare(&to, false).unwrap();
     first.unpack(bytes.as_slice(), &mut go_on).unwrap();
     second.unpack(bytes.as_slice(), &mut go_on).unwrap();
     first.commit().unwrap();
@@ -333,12 +409,12 @@ fn two_exports_to_one_path_do_not_mix() {
 fn a_path_below_a_file_or_without_a_name_is_told() {
     let here = tempfile::tempdir().unwrap();
     fs::write(here.path().join("file"), "").unwrap();
-    let below = Destination::prepare(&here.path().join("file/out"), None, true).map(drop);
+    let below = prepare(&here.path().join("file/out"), true).map(drop);
     assert!(
         matches!(below, Err(ExportError::Unwritable { .. })),
         "{below:?}"
     );
-    let nameless = Destination::prepare(&here.path().join("x/.."), None, true).map(drop);
+    let nameless = prepare(&here.path().join("x/.."), true).map(drop);
     assert!(matches!(nameless, Err(ExportError::NoName { .. })));
     let odd = std::ffi::OsStr::from_bytes(b"\xff\n");
     export(&tar(&[file(".", "")]), &here.path().join(odd), false).unwrap();

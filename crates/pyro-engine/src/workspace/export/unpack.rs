@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
@@ -15,11 +16,13 @@ use nix::unistd::{linkat, symlinkat};
 use pyro_api::values::ArtifactType;
 
 use super::Received;
-use super::destination::CONTENT;
+use super::destination::Kind;
 use super::error::ExportError;
 use super::folders::Folders;
+use super::staging::CONTENT;
 use crate::workspace::archive::{ArchiveReader, Member, MemberKind};
-use crate::workspace::names::{relative, shown, split};
+use crate::workspace::names::{BadName, relative, shown, split};
+use crate::workspace::some_names::{SET_ID, SomeNames};
 
 const BUFFER: usize = 256 * 1024;
 
@@ -28,6 +31,9 @@ const MOST_ENTRIES: u64 = 2_000_000;
 
 /// How many of the left out entries are named.
 const MOST_SKIPPED: usize = 1000;
+
+/// How much is shown of a path that is too long.
+const SHOWN: usize = 200;
 
 /// The mode of folders that the archive has entries in but does not have itself.
 const DEFAULT_MODE: u32 = 0o755;
@@ -61,9 +67,10 @@ impl FolderLook {
 
 type Watch<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
+/// Unpacks into the private folder that `settle` gives, once it is known what comes.
 pub(super) fn unpack(
     from: impl Read,
-    staging: &File,
+    settle: impl FnOnce(Kind) -> Result<io::Result<File>, ExportError>,
     watch: &mut Watch<'_>,
 ) -> Result<(Received, Option<Finishing>), ExportError> {
     let mut reader = ArchiveReader::new(from);
@@ -72,6 +79,8 @@ pub(super) fn unpack(
         member.kind != MemberKind::Folder
             && relative(&member.name).is_ok_and(|name| name.is_empty())
     });
+    let staging = settle(if lone { Kind::File } else { Kind::Folder })?;
+    let staging = &staging.map_err(|source| writing(b".", source))?;
     match first {
         Some(member) if lone => {
             let received = unpack_lone(member, &mut reader, staging, watch)?;
@@ -98,6 +107,7 @@ fn unpack_lone<R: Read>(
     let mut progress = Progress {
         entries: 1,
         bytes: 0,
+        lost_bits: SomeNames::default(),
         buffer: vec![0; BUFFER],
         watch,
     };
@@ -107,6 +117,7 @@ fn unpack_lone<R: Read>(
         _ => progress.put_file(staging.as_fd(), &name, &member, reader)?,
     };
     written.map_err(|errno| writing(b".", errno.into()))?;
+    progress.note_mode(b".", &member);
     if let Some(more) = next(reader)? {
         return Err(hostile(&more.name, "comes after a lone file"));
     }
@@ -115,6 +126,7 @@ fn unpack_lone<R: Read>(
         entries: 1,
         bytes: progress.bytes,
         skipped: Vec::new(),
+        lost_bits: progress.lost_bits,
     })
 }
 
@@ -139,6 +151,7 @@ fn unpack_folder<R: Read>(
         progress: Progress {
             entries: 0,
             bytes: 0,
+            lost_bits: SomeNames::default(),
             buffer: vec![0; BUFFER],
             watch,
         },
@@ -163,6 +176,7 @@ fn unpack_folder<R: Read>(
         entries: tree.progress.entries,
         bytes: tree.progress.bytes,
         skipped,
+        lost_bits: tree.progress.lost_bits,
     };
     let finishing = Finishing {
         folder: open()?,
@@ -185,6 +199,7 @@ struct Tree<'a> {
 struct Progress<'a> {
     entries: u64,
     bytes: u64,
+    lost_bits: SomeNames,
     buffer: Vec<u8>,
     watch: &'a mut Watch<'a>,
 }
@@ -195,14 +210,30 @@ impl Tree<'_> {
         member: &Member,
         reader: &mut ArchiveReader<R>,
     ) -> Result<(), ExportError> {
-        let name = relative(&member.name)
-            .map_err(|bad| hostile(&member.name, format!("is not a name below it: {bad}")))?;
+        let name = match relative(&member.name) {
+            Ok(name) => name,
+            // Whoever goes step by step makes such paths, and nobody finds them here by their path.
+            Err(BadName::TooLong) => {
+                let begin = &member.name[..member.name.len().min(SHOWN)];
+                self.skip(begin, "and so on: its path is longer than Linux allows");
+                return Ok(());
+            }
+            Err(bad) => {
+                return Err(hostile(
+                    &member.name,
+                    format!("is not a name below it: {bad}"),
+                ));
+            }
+        };
         if let MemberKind::Special(what) = member.kind {
             self.skip(&name, what);
             return Ok(());
         }
         match self.put_at(&name, member, reader)? {
-            Ok(()) => self.progress.entries += u64::from(!name.is_empty()),
+            Ok(()) => {
+                self.progress.entries += u64::from(!name.is_empty());
+                self.progress.note_mode(&name, member);
+            }
             Err(Errno::EEXIST) => return Err(hostile(&name, "is there twice")),
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
                 return Err(hostile(&name, "is below something that is not a folder"));
@@ -315,25 +346,27 @@ impl Progress<'_> {
         reader: &mut ArchiveReader<R>,
     ) -> Result<Result<(), Errno>, ExportError> {
         let failed = |source| writing(&member.name, source);
-        let mut file = match create(folder, name) {
+        let file = match create(folder, name) {
             Ok(file) => file,
             Err(errno) => return Ok(Err(errno)),
         };
+        let mut written = 0;
         loop {
-            let count = read(reader, &mut self.buffer)?;
+            let (at, count) = read(reader, &mut self.buffer)?;
             let data = &self.buffer[..count];
             if data.is_empty() {
                 break;
             }
-            // A guest's sparse file would fill this host with zeros.
-            if data.iter().all(|&byte| byte == 0) {
-                file.seek(SeekFrom::Current(count as i64)).map_err(failed)?;
-            } else {
-                file.write_all(data).map_err(failed)?;
+            // Zeros that the guest wrote would fill this host for nothing.
+            if data.iter().any(|&byte| byte != 0) {
+                file.write_all_at(data, at).map_err(failed)?;
             }
+            written += count as u64;
             self.bytes += count as u64;
             self.look()?;
         }
+        // What is in its holes.
+        self.bytes += member.size.saturating_sub(written);
         let finish = || -> Result<(), io::Error> {
             if file.metadata()?.len() < member.size {
                 file.set_len(member.size)?;
@@ -344,6 +377,13 @@ impl Progress<'_> {
         };
         finish().map_err(failed)?;
         Ok(Ok(()))
+    }
+
+    fn note_mode(&mut self, name: &[u8], member: &Member) {
+        if member.mode & SET_ID != 0 && matches!(member.kind, MemberKind::File | MemberKind::Folder)
+        {
+            self.lost_bits.add(|| format!("`{}`", shown(name)));
+        }
     }
 
     fn look(&mut self) -> Result<(), ExportError> {
@@ -420,15 +460,19 @@ fn next<R: Read>(reader: &mut ArchiveReader<R>) -> Result<Option<Member>, Export
         .map_err(|source| ExportError::Archive { source })
 }
 
-fn read<R: Read>(reader: &mut ArchiveReader<R>, buffer: &mut [u8]) -> Result<usize, ExportError> {
+/// Some of a file's data, and where it belongs.
+fn read<R: Read>(
+    reader: &mut ArchiveReader<R>,
+    buffer: &mut [u8],
+) -> Result<(u64, usize), ExportError> {
     reader
-        .read(buffer)
+        .read_part(buffer)
         .map_err(|source| ExportError::Archive { source })
 }
 
-/// Permissions alone: set-user-id of a guest's root would be one of this host's user.
+/// Without set-user-id and set-group-id: those of a guest's root would be ones of this host's user.
 fn plain_mode(mode: u32) -> Mode {
-    Mode::from_bits_truncate(mode & 0o777)
+    Mode::from_bits_truncate(mode & 0o1777)
 }
 
 fn time(ns: i64) -> TimeSpec {

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use super::error::SeedError;
 use super::index::GuestIndex;
-use super::table::{Table, fit};
+use super::notes::Notes;
+use super::patterns::Patterns;
+use super::table::{Table, fit, left_out};
 use super::{Packed, Totals, Watch, look};
 use crate::workspace::archive::{ArchiveError, ArchiveReader, ArchiveWriter};
 
@@ -35,6 +37,8 @@ type Reader = ArchiveReader<Box<dyn Read>>;
 pub(super) fn survey(
     path: &Path,
     compression: Compression,
+    patterns: &Patterns,
+    notes: &mut Notes,
     watch: &mut Watch<'_>,
 ) -> Result<(Identity, Table), SeedError> {
     let damaged = damaged(path);
@@ -46,7 +50,7 @@ pub(super) fn survey(
     while let Some(member) = reader.next().map_err(&damaged)? {
         seen.add(&member);
         look(watch, seen)?;
-        table.add(member)?;
+        table.add(member, patterns, notes)?;
     }
     reader.finish().map_err(&damaged)?;
     table.finish()?;
@@ -56,8 +60,8 @@ pub(super) fn survey(
 pub(super) fn pack<W: Write>(
     path: &Path,
     compression: Compression,
-    surveyed: &Identity,
-    table: &Table,
+    patterns: &Patterns,
+    (surveyed, table): &(Identity, Table),
     index: Option<&GuestIndex>,
     to: &mut ArchiveWriter<W>,
     watch: &mut Watch<'_>,
@@ -78,6 +82,9 @@ pub(super) fn pack<W: Write>(
     while let Some(member) = reader.next().map_err(&damaged)? {
         let here = at;
         at += 1;
+        if left_out(&member, patterns) {
+            continue;
+        }
         let Some(member) = fit(member)? else {
             continue;
         };
@@ -93,7 +100,10 @@ pub(super) fn pack<W: Write>(
             .as_ref()
             .is_none_or(|wanted| wanted.contains_key(member.name.as_slice()));
         if is_wanted {
-            to.member(&member).map_err(stream)?;
+            match reader.parts() {
+                Some(parts) => to.sparse(&member, parts).map_err(stream)?,
+                None => to.member(&member).map_err(stream)?,
+            }
             loop {
                 let count = reader.read(&mut buffer).map_err(&damaged)?;
                 if count == 0 {

@@ -62,6 +62,13 @@ impl SeedError {
         }
     }
 
+    pub(super) fn unreadable(name: &[u8], source: io::Error) -> Self {
+        Self::Unreadable {
+            name: shown(name),
+            source,
+        }
+    }
+
     pub(super) fn changed(name: &[u8]) -> Self {
         Self::Changed { name: shown(name) }
     }
@@ -71,10 +78,7 @@ impl SeedError {
         |errno| match errno {
             // Gone, or replaced by something of another kind.
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Self::changed(name),
-            errno => Self::Unreadable {
-                name: shown(name),
-                source: errno.into(),
-            },
+            errno => Self::unreadable(name, errno.into()),
         }
     }
 }

@@ -3,25 +3,36 @@
 //! Nothing is opened through a link: every folder and file is opened by its last name, relative to
 //! the open folder that it was seen in. Entries come in the order of their inode numbers, which is
 //! about the order on the disk.
+//!
+//! Where `.git` is a file that leads out of the source, a folder takes its place: see
+//! [`repository`](super::repository).
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, lstat};
+use pyro_api::Folders;
+use pyro_wire::sparse::{self, Part};
 
 use super::error::SeedError;
 use super::index::GuestIndex;
-use super::{MOST_ENTRIES, Packed, Totals, Watch, kept_mode, look};
+use super::notes::Notes;
+use super::patterns::DOT_GIT;
+use super::repository::{self, Outside, Pointer, Portion};
+use super::rules::{FolderRules, Verdict, verdict};
+use super::{MOST_ENTRIES, Packed, Totals, Wanted, Watch, kept_mode, look};
 use crate::workspace::archive::{ArchiveWriter, Member, MemberKind};
-use crate::workspace::names::{shown, stays_inside};
+use crate::workspace::names::{LONGEST_PATH, shown, stays_inside};
 
 /// How much of a file is read at once.
 const BUFFER: usize = 256 * 1024;
@@ -30,12 +41,25 @@ const BUFFER: usize = 256 * 1024;
 const LOOK_EVERY: u64 = 256;
 const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 
-pub(super) fn survey(root: &Path, watch: &mut Watch<'_>) -> Result<Totals, SeedError> {
+/// A folder, what of it is wanted, and how far from it repositories may be.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'a> {
+    /// With links resolved.
+    pub(super) root: &'a Path,
+    pub(super) wanted: &'a Wanted,
+    pub(super) allowed: &'a Folders,
+}
+
+pub(super) fn survey(
+    reading: Reading<'_>,
+    notes: &mut Notes,
+    watch: &mut Watch<'_>,
+) -> Result<Totals, SeedError> {
     let mut totals = Totals::default();
     let mut names = FileNames::default();
-    walk(root, |found| {
-        let mut member = found.member;
-        names.link_if_seen(&mut member, &found.stat);
+    walk(reading, Some(notes), &mut |found| {
+        let mut member = found.member.clone();
+        names.link_if_seen(&mut member, &found);
         totals.add(&member);
         if totals.entries % LOOK_EVERY == 0 {
             look(watch, totals)?;
@@ -47,7 +71,7 @@ pub(super) fn survey(root: &Path, watch: &mut Watch<'_>) -> Result<Totals, SeedE
 }
 
 pub(super) fn pack<W: Write>(
-    root: &Path,
+    reading: Reading<'_>,
     index: Option<&GuestIndex>,
     to: &mut ArchiveWriter<W>,
     watch: &mut Watch<'_>,
@@ -58,14 +82,14 @@ pub(super) fn pack<W: Write>(
     let mut names = FileNames::default();
     let mut sent_names = FileNames::default();
     let mut buffer = vec![0; BUFFER];
-    walk(root, |found| {
+    walk(reading, None, &mut |found| {
         let same = index.is_some_and(|index| index.has(&found.member, changed_ns(&found.stat)));
         let mut member = found.member.clone();
-        names.link_if_seen(&mut member, &found.stat);
+        names.link_if_seen(&mut member, &found);
         packed.whole.add(&member);
         if !same {
             let mut member = found.member.clone();
-            sent_names.link_if_seen(&mut member, &found.stat);
+            sent_names.link_if_seen(&mut member, &found);
             let mut passed = packed.whole;
             passed.bytes -= member.size.min(passed.bytes);
             send(&found, &member, to, &mut buffer, &mut |sent| {
@@ -89,8 +113,9 @@ struct FileNames(HashMap<(u64, u64), Vec<u8>>);
 
 impl FileNames {
     /// Turns a file that came by under another name into a link to that.
-    fn link_if_seen(&mut self, member: &mut Member, stat: &FileStat) {
-        if member.kind != MemberKind::File || stat.st_nlink < 2 {
+    fn link_if_seen(&mut self, member: &mut Member, found: &Found<'_>) {
+        let stat = &found.stat;
+        if member.kind != MemberKind::File || stat.st_nlink < 2 || found.content.is_some() {
             return;
         }
         match self.0.entry((stat.st_dev, stat.st_ino)) {
@@ -117,7 +142,12 @@ fn send<W: Write>(
     if member.kind != MemberKind::File {
         return to.member(member).map_err(stream);
     }
+    if let Some(content) = found.content {
+        to.member(member).map_err(stream)?;
+        return to.data(content).map_err(stream);
+    }
     let reading = SeedError::reading;
+    let unreadable = |source| SeedError::unreadable(&member.name, source);
     // Should the name now be a FIFO, opening it must not wait for a writer.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = fcntl::openat(found.folder, found.name, flags, Mode::empty())
@@ -126,23 +156,34 @@ fn send<W: Write>(
     if !is_same(&before, &found.stat) {
         return Err(SeedError::changed(&member.name));
     }
-    to.member(member).map_err(stream)?;
-    let mut left = member.size;
-    while left > 0 {
-        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        match nix::unistd::read(&file, &mut buffer[..most]) {
-            Ok(0) => return Err(SeedError::changed(&member.name)),
-            Ok(count) => {
-                to.data(&buffer[..count]).map_err(stream)?;
-                let before = member.size - left;
-                left -= count as u64;
-                let now = member.size - left;
-                if before / LOOK_EVERY_BYTES != now / LOOK_EVERY_BYTES {
-                    watch(now)?;
+    let file = File::from(file);
+    let parts = sparse::parts_of(&file, member.size, before.st_blocks).map_err(unreadable)?;
+    match &parts {
+        Some(parts) => to.sparse(member, parts),
+        None => to.member(member),
+    }
+    .map_err(stream)?;
+    let whole = [Part {
+        offset: 0,
+        length: member.size,
+    }];
+    for part in parts.as_deref().unwrap_or(&whole) {
+        let (mut at, end) = (part.offset, part.offset + part.length);
+        while at < end {
+            let most = usize::try_from(end - at).map_or(buffer.len(), |n| n.min(buffer.len()));
+            match file.read_at(&mut buffer[..most], at) {
+                Ok(0) => return Err(SeedError::changed(&member.name)),
+                Ok(count) => {
+                    to.data(&buffer[..count]).map_err(stream)?;
+                    let now = at + count as u64;
+                    if at / LOOK_EVERY_BYTES != now / LOOK_EVERY_BYTES {
+                        watch(now)?;
+                    }
+                    at = now;
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(unreadable(error)),
             }
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(reading(&member.name)(errno)),
         }
     }
     let after = fstat(&file).map_err(reading(&member.name))?;
@@ -167,6 +208,33 @@ struct Found<'a> {
     name: &'a CStr,
     stat: FileStat,
     member: Member,
+    /// What it holds, where that is not what the file of this host holds.
+    content: Option<&'a [u8]>,
+}
+
+type Visit<'a> = dyn FnMut(Found<'_>) -> Result<(), SeedError> + 'a;
+
+/// Visits everything in a folder that is wanted, each folder before what is in it.
+fn walk(
+    reading: Reading<'_>,
+    notes: Option<&mut Notes>,
+    visit: &mut Visit<'_>,
+) -> Result<(), SeedError> {
+    let mut walk = Walk {
+        reading,
+        notes,
+        visit,
+        count: 0,
+    };
+    walk.tree(reading.root, b"", None, &mut HashSet::new())
+}
+
+struct Walk<'a, 'n, 'v> {
+    reading: Reading<'a>,
+    /// Nobody is told twice.
+    notes: Option<&'n mut Notes>,
+    visit: &'n mut Visit<'v>,
+    count: u64,
 }
 
 /// An open folder of which some entries were not visited yet.
@@ -176,76 +244,311 @@ struct Level {
     names: Vec<CString>,
     /// Length of the folder's own path, with a slash.
     prefix: usize,
+    rules: FolderRules,
+    /// What its `.git` means, when that is a file.
+    pointer: Option<Pointer>,
 }
 
-/// Visits everything below a folder, each folder before what is in it.
-fn walk(
-    root: &Path,
-    mut visit: impl FnMut(Found<'_>) -> Result<(), SeedError>,
-) -> Result<(), SeedError> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let folder = fcntl::open(root, flags, Mode::empty())
-        .map_err(|errno| SeedError::unusable(root)(errno.into()))?;
-    let mut path = Vec::new();
-    let mut levels = vec![Level::read(folder, 0, b".")?];
+impl Walk<'_, '_, '_> {
+    /// Visits a tree whose entries have names that begin with `base`: the source, or a portion of a
+    /// repository, of which `made` are folders that were visited already.
+    fn tree(
+        &mut self,
+        root: &Path,
+        base: &[u8],
+        portion: Option<Portion>,
+        made: &mut HashSet<Vec<u8>>,
+    ) -> Result<(), SeedError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = fcntl::open(root, flags, Mode::empty())
+            .map_err(|errno| SeedError::unusable(root)(errno.into()))?;
+        let mut path = base.to_vec();
+        let mut levels = vec![self.level(folder, &path, portion, false)?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.pop() else {
+                levels.pop();
+                continue;
+            };
+            path.truncate(level.prefix);
+            path.extend_from_slice(name.as_bytes());
+            if portion.is_some_and(|portion| !portion.has(&path[base.len()..])) {
+                continue;
+            }
+            let stat = match fstatat(&level.folder, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                // Others work in the repository of a worktree.
+                Err(Errno::ENOENT) if portion.is_some() => continue,
+                stat => stat.map_err(SeedError::reading(&path))?,
+            };
+            let is_folder = kind_of(&stat) == SFlag::S_IFDIR;
+            let mut only_tracked = false;
+            if portion.is_none() {
+                let above = levels.iter().map(|level| (&level.rules, level.prefix));
+                match verdict(&self.reading.wanted.patterns, above, &path, is_folder) {
+                    Verdict::Wanted => {}
+                    Verdict::TrackedOnly => only_tracked = true,
+                    Verdict::LeftOut => {
+                        let level = levels.last().map(|level| level.folder.as_fd());
+                        self.leave_out(level, &name, &path, &stat);
+                        continue;
+                    }
+                }
+            }
+            self.count += 1;
+            if self.count > MOST_ENTRIES {
+                return Err(SeedError::TooMany { most: MOST_ENTRIES });
+            }
+            if path.len() > LONGEST_PATH {
+                return Err(SeedError::refused(
+                    &path,
+                    "has a path longer than Linux allows",
+                ));
+            }
+            let Some(level) = levels.last() else { break };
+            let folder = level.folder.as_fd();
+            if portion.is_none() && name.as_c_str() == DOT_GIT {
+                match &level.pointer {
+                    Some(Pointer::Outside(outside)) => {
+                        self.repository(outside, folder, stat, &path)?;
+                        continue;
+                    }
+                    Some(Pointer::Broken(why)) => self.no_git(&path, why),
+                    Some(Pointer::Inside(_)) | None => {}
+                }
+            }
+            if kind_of(&stat) == SFlag::S_IFSOCK {
+                if let Some(notes) = &mut self.notes {
+                    notes.socket(&path);
+                }
+                continue;
+            }
+            let member = member(folder, &name, &stat, &path)?;
+            self.note(&member, &stat, folder, &name);
+            if !is_folder || portion.is_none() || made.insert(path.clone()) {
+                (self.visit)(Found {
+                    folder,
+                    name: &name,
+                    stat,
+                    member,
+                    content: None,
+                })?;
+            }
+            if is_folder {
+                let flags = flags | OFlag::O_NOFOLLOW;
+                let inner = fcntl::openat(folder, name.as_c_str(), flags, Mode::empty())
+                    .map_err(SeedError::reading(&path))?;
+                path.push(b'/');
+                let ignored = only_tracked || level.rules.is_ignored();
+                levels.push(self.level(inner, &path, portion, ignored)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn level(
+        &mut self,
+        folder: OwnedFd,
+        path: &[u8],
+        portion: Option<Portion>,
+        ignored: bool,
+    ) -> Result<Level, SeedError> {
+        let names = names_in(&folder, path)?;
+        let mut level = Level {
+            folder,
+            names,
+            prefix: path.len(),
+            rules: FolderRules::default(),
+            pointer: None,
+        };
+        if portion.is_some() {
+            return Ok(level);
+        }
+        let has = |wanted: &CStr| level.names.iter().any(|name| name.as_c_str() == wanted);
+        if has(DOT_GIT) {
+            let name = [path, DOT_GIT.to_bytes()].concat();
+            let content = repository::read_in(level.folder.as_fd(), DOT_GIT);
+            level.pointer = content.map(|content| {
+                let Reading { root, allowed, .. } = self.reading;
+                repository::pointer(root, &name, &content, allowed)
+            });
+        }
+        level.rules = FolderRules::read(
+            level.folder.as_fd(),
+            path,
+            has,
+            self.reading.wanted.gitignore,
+            ignored,
+            level.pointer.as_ref(),
+            self.notes.as_deref_mut(),
+        );
+        Ok(level)
+    }
+
+    /// Makes a `.git` folder out of a repository that is elsewhere.
+    fn repository(
+        &mut self,
+        outside: &Outside,
+        folder: BorrowedFd<'_>,
+        stat: FileStat,
+        path: &[u8],
+    ) -> Result<(), SeedError> {
+        let base = [path, b"/"].concat();
+        let at = |name: &[u8]| [&base, name].concat();
+        (self.visit)(Found {
+            folder,
+            name: DOT_GIT,
+            stat,
+            member: Member {
+                name: path.to_vec(),
+                kind: MemberKind::Folder,
+                mode: 0o755,
+                mtime_ns: mtime_ns(&stat),
+                size: 0,
+            },
+            content: None,
+        })?;
+        let stat = lstat(&outside.common.join("config")).unwrap_or(stat);
+        (self.visit)(Found {
+            folder,
+            name: c"config",
+            stat,
+            member: Member {
+                name: at(b"config"),
+                kind: MemberKind::File,
+                mode: 0o644,
+                mtime_ns: mtime_ns(&stat),
+                size: outside.config.len() as u64,
+            },
+            content: Some(&outside.config),
+        })?;
+        if let Some(notes) = &mut self.notes {
+            let (path, common) = (shown(path), outside.common.display());
+            notes.repository(|| format!("`{path}` is a folder of its own, made from `{common}`"));
+        }
+        let objects = outside.common.join("objects");
+        if let Ok(list) = repository::read(&objects.join("info/alternates"))
+            && repository::borrows(None, &list)
+        {
+            self.no_objects(&at(b"objects/info/alternates"));
+        }
+        let mut made = HashSet::new();
+        self.tree(&outside.own, &base, Some(Portion::Own), &mut made)?;
+        if outside.common != outside.own {
+            self.tree(&outside.common, &base, Some(Portion::Shared), &mut made)?;
+        }
+        self.tree(&outside.common, &base, Some(Portion::Objects), &mut made)
+    }
+
+    fn leave_out(
+        &mut self,
+        folder: Option<BorrowedFd<'_>>,
+        name: &CStr,
+        path: &[u8],
+        stat: &FileStat,
+    ) {
+        let Some(notes) = &mut self.notes else { return };
+        let mut entries = 1;
+        let mut bytes = 0;
+        let mut add = |stat: &FileStat| {
+            if kind_of(stat) == SFlag::S_IFREG {
+                bytes += u64::try_from(stat.st_size).unwrap_or(0);
+            }
+        };
+        add(stat);
+        let is_folder = kind_of(stat) == SFlag::S_IFDIR;
+        if let Some(folder) = folder.filter(|_| is_folder) {
+            entries += each_below(folder, name, &mut add);
+        }
+        notes.left_out(path, is_folder, entries, bytes);
+    }
+
+    /// What is worth a word about something that comes along.
+    fn note(&mut self, member: &Member, stat: &FileStat, folder: BorrowedFd<'_>, name: &CStr) {
+        let Some(notes) = &mut self.notes else { return };
+        notes.mode(&member.name, stat.st_mode);
+        let path = member.name.as_slice();
+        match &member.kind {
+            MemberKind::Symlink { target } if !stays_inside(path, target) => {
+                notes.link_leaves(path, target);
+                if name == DOT_GIT {
+                    self.no_git(path, "it is a link that leads out of the source");
+                }
+            }
+            MemberKind::File if name == c"alternates" => {
+                let objects = path.strip_suffix(b"/info/alternates");
+                let objects = objects.filter(|objects| objects.ends_with(b"objects"));
+                let list = repository::read_in(folder, name).unwrap_or_default();
+                if objects.is_some() && repository::borrows(objects, &list) {
+                    self.no_objects(path);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn no_git(&mut self, path: &[u8], why: &str) {
+        if let Some(notes) = &mut self.notes {
+            notes.repository(|| format!("git will not work with `{}`: {why}", shown(path)));
+        }
+    }
+
+    fn no_objects(&mut self, path: &[u8]) {
+        self.no_git(
+            path,
+            "it borrows objects from another repository; `git repack -a -d` copies them, and the file \
+             can go then",
+        );
+    }
+}
+
+/// Counts all that is below a folder, as far as it can be read.
+fn each_below(folder: BorrowedFd<'_>, name: &CStr, each: &mut impl FnMut(&FileStat)) -> u64 {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = |folder: BorrowedFd<'_>, name: &CStr| {
+        let folder = fcntl::openat(folder, name, flags, Mode::empty()).ok()?;
+        let names = names_in(&folder, b"").ok()?;
+        Some((folder, names))
+    };
     let mut count = 0;
-    while let Some(level) = levels.last_mut() {
-        let Some(name) = level.names.pop() else {
+    let mut levels: Vec<_> = open(folder, name).into_iter().collect();
+    while let Some((folder, names)) = levels.last_mut() {
+        let Some(name) = names.pop().filter(|_| count < MOST_ENTRIES) else {
             levels.pop();
             continue;
         };
+        let stat = fstatat(&*folder, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        let Ok(stat) = stat else { continue };
         count += 1;
-        if count > MOST_ENTRIES {
-            return Err(SeedError::TooMany { most: MOST_ENTRIES });
-        }
-        path.truncate(level.prefix);
-        path.extend_from_slice(name.as_bytes());
-        let stat = fstatat(&level.folder, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
-            .map_err(SeedError::reading(&path))?;
-        let member = member(level.folder.as_fd(), &name, &stat, &path)?;
-        let is_folder = member.kind == MemberKind::Folder;
-        visit(Found {
-            folder: level.folder.as_fd(),
-            name: &name,
-            stat,
-            member,
-        })?;
-        if is_folder {
-            let flags = flags | OFlag::O_NOFOLLOW;
-            let folder = fcntl::openat(&level.folder, name.as_c_str(), flags, Mode::empty())
-                .map_err(SeedError::reading(&path))?;
-            path.push(b'/');
-            levels.push(Level::read(folder, path.len(), &path)?);
+        each(&stat);
+        if kind_of(&stat) == SFlag::S_IFDIR {
+            let inner = open(folder.as_fd(), &name);
+            levels.extend(inner);
         }
     }
-    Ok(())
+    count
 }
 
-impl Level {
-    fn read(folder: OwnedFd, prefix: usize, path: &[u8]) -> Result<Self, SeedError> {
-        let reading = || SeedError::reading(path);
-        // The reader of names takes a descriptor of its own.
-        let own = folder.try_clone().map_err(|source| SeedError::Unreadable {
-            name: shown(path),
-            source,
-        })?;
-        let mut entries = Dir::from_fd(own).map_err(reading())?;
-        let mut names = Vec::new();
-        for entry in entries.iter() {
-            let entry = entry.map_err(reading())?;
-            let name = entry.file_name();
-            if name != c"." && name != c".." {
-                names.push((entry.ino(), name.to_owned()));
-            }
+/// The names in an open folder, the first on the disk last.
+fn names_in(folder: &OwnedFd, path: &[u8]) -> Result<Vec<CString>, SeedError> {
+    let reading = || SeedError::reading(path);
+    // The reader of names takes a descriptor of its own.
+    let own = folder
+        .try_clone()
+        .map_err(|source| SeedError::unreadable(path, source))?;
+    let mut entries = Dir::from_fd(own).map_err(reading())?;
+    let mut names = Vec::new();
+    for entry in entries.iter() {
+        let entry = entry.map_err(reading())?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push((entry.ino(), name.to_owned()));
         }
-        names.sort_unstable_by(|one, other| other.cmp(one));
-        let names = names.into_iter().map(|(_, name)| name).collect();
-        Ok(Self {
-            folder,
-            names,
-            prefix,
-        })
     }
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(names.into_iter().map(|(_, name)| name).collect())
+}
+
+fn kind_of(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
 fn member(
@@ -255,20 +558,16 @@ fn member(
     path: &[u8],
 ) -> Result<Member, SeedError> {
     let refused = |why| Err(SeedError::refused(path, why));
-    let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+    let kind = match kind_of(stat) {
         SFlag::S_IFREG => MemberKind::File,
         SFlag::S_IFDIR => MemberKind::Folder,
         SFlag::S_IFLNK => {
             let target = fcntl::readlinkat(folder, name)
                 .map_err(SeedError::reading(path))?
                 .into_vec();
-            if !stays_inside(path, &target) {
-                return Err(leaves(path, &target));
-            }
             MemberKind::Symlink { target }
         }
         SFlag::S_IFIFO => return refused("is a FIFO"),
-        SFlag::S_IFSOCK => return refused("is a socket"),
         _ => return refused("is a device"),
     };
     let size = match kind {
@@ -279,9 +578,13 @@ fn member(
         name: path.to_vec(),
         kind,
         mode: kept_mode(stat.st_mode),
-        mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+        mtime_ns: mtime_ns(stat),
         size,
     })
+}
+
+fn mtime_ns(stat: &FileStat) -> i64 {
+    nanoseconds(stat.st_mtime, stat.st_mtime_nsec)
 }
 
 /// When its content, name or mode last changed, which nobody can set.
@@ -291,12 +594,4 @@ fn changed_ns(stat: &FileStat) -> i64 {
 
 pub(super) fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
-}
-
-pub(super) fn leaves(path: &[u8], target: &[u8]) -> SeedError {
-    let target = shown(target);
-    SeedError::refused(
-        path,
-        format!("is a link to `{target}`, outside of the source"),
-    )
 }

@@ -10,14 +10,21 @@
 //! belongs on a thread of its own; the stream's other end sets the pace. When packing fails the
 //! stream must be cut off and not ended, so that the guest throws away what it has got.
 //!
-//! What becomes of things: modes, times to the nanosecond, empty folders, odd names and hard links
-//! are kept. Set-user-id and set-group-id are dropped, as the owner becomes root. Links are kept
-//! while they stay inside the source. The folder itself, `.`, is not an entry.
+//! What becomes of things: modes, times to the nanosecond, empty folders, odd names, hard links,
+//! holes, and links wherever they lead are kept; no link is followed. Set-user-id and set-group-id
+//! are dropped, as the owner becomes root, and so are extended attributes. Sockets are left out, and
+//! so is what [`Wanted`] does not want. The folder itself, `.`, is not an entry.
 
 mod archive;
 mod error;
 mod folder;
+mod git_config;
+mod git_index;
 mod index;
+mod notes;
+mod patterns;
+mod repository;
+mod rules;
 mod source;
 mod table;
 #[cfg(test)]
@@ -27,12 +34,31 @@ use std::ops::ControlFlow;
 
 pub(crate) use error::SeedError;
 pub(crate) use index::GuestIndex;
+pub(crate) use patterns::Patterns;
 pub(crate) use source::{Source, Survey};
 
 use super::archive::Member;
 
 /// More entries than the file system of any guest can hold.
 const MOST_ENTRIES: u64 = 2_000_000;
+
+/// What of a source is wanted.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// What is left out, whatever files of the source say.
+    pub(crate) patterns: Patterns,
+    /// Whether what git ignores is left out as well.
+    pub(crate) gitignore: bool,
+}
+
+impl Wanted {
+    pub(crate) fn all() -> Self {
+        Self {
+            patterns: Patterns::read([], |_| {}),
+            gitignore: false,
+        }
+    }
+}
 
 /// What came by so far, or in the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +87,18 @@ pub(crate) struct Packed {
 
 /// Told about the way of each pass, from time to time; breaking cancels it.
 pub(crate) type Watch<'a> = dyn FnMut(Totals) -> ControlFlow<()> + 'a;
+
+/// Reads bytes as each of the files that say something about a source.
+#[cfg(fuzzing)]
+pub(crate) fn try_files(bytes: &[u8]) {
+    let _ = git_config::GitConfig::parse(bytes).get("core", "worktree");
+    for hash in [20, 32] {
+        let tracked = git_index::Tracked::parse(bytes, hash);
+        let _ = tracked.is_some_and(|tracked| tracked.has(b"a/b", true));
+    }
+    let lines = String::from_utf8_lossy(bytes);
+    let _ = Patterns::read(lines.lines().take(8), |_| {}).leaves_out(b"a/b.c", false);
+}
 
 /// Permission bits that an entry keeps when its owner changes.
 fn kept_mode(mode: u32) -> u32 {

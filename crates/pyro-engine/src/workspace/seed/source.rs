@@ -6,19 +6,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use pyro_api::Folders;
 use pyro_api::values::SeedMode;
 
 use super::archive::{Compression, Identity};
 use super::error::SeedError;
+use super::folder::Reading;
 use super::index::GuestIndex;
+use super::notes::Notes;
 use super::table::Table;
-use super::{Packed, Totals, Watch, archive, folder};
+use super::{Packed, Totals, Wanted, Watch, archive, folder};
 use crate::workspace::archive::ArchiveWriter;
 use crate::workspace::names::expand_home;
 
 pub(crate) struct Source {
     path: PathBuf,
     kind: Kind,
+    wanted: Wanted,
+    /// Where a repository may be that a `.git` of the source leads to.
+    allowed: Folders,
 }
 
 enum Kind {
@@ -29,6 +35,7 @@ enum Kind {
 /// A source that was looked at and found fit.
 pub(crate) struct Survey {
     pub(crate) totals: Totals,
+    pub(crate) notes: Notes,
     /// Of an archive: which members there are, and of which file they are.
     archive: Option<(Identity, Table)>,
 }
@@ -47,7 +54,21 @@ impl Source {
             Some(compression) if metadata.is_file() => Kind::Archive(compression),
             _ => return Err(SeedError::NotASource { path }),
         };
-        Ok(Self { path, kind })
+        Ok(Self {
+            path,
+            kind,
+            wanted: Wanted::all(),
+            allowed: Folders::All,
+        })
+    }
+
+    /// Leaves out what is not wanted, and follows a `.git` into no other folders than these.
+    pub(crate) fn limited(self, wanted: Wanted, allowed: Folders) -> Self {
+        Self {
+            wanted,
+            allowed,
+            ..self
+        }
     }
 
     /// Absolute, with links resolved.
@@ -65,18 +86,28 @@ impl Source {
     /// Looks at every entry. An archive is read to its end for that; of a folder, no file is
     /// opened.
     pub(crate) fn survey(&self, watch: &mut Watch<'_>) -> Result<Survey, SeedError> {
-        match self.kind {
-            Kind::Folder => Ok(Survey {
-                totals: folder::survey(&self.path, watch)?,
-                archive: None,
-            }),
+        let mut notes = Notes::default();
+        let (totals, archive) = match self.kind {
+            Kind::Folder => (folder::survey(self.reading(), &mut notes, watch)?, None),
             Kind::Archive(compression) => {
-                let (identity, table) = archive::survey(&self.path, compression, watch)?;
-                Ok(Survey {
-                    totals: table.totals(),
-                    archive: Some((identity, table)),
-                })
+                let patterns = &self.wanted.patterns;
+                let (identity, table) =
+                    archive::survey(&self.path, compression, patterns, &mut notes, watch)?;
+                (table.totals(), Some((identity, table)))
             }
+        };
+        Ok(Survey {
+            totals,
+            notes,
+            archive,
+        })
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading {
+            root: &self.path,
+            wanted: &self.wanted,
+            allowed: &self.allowed,
         }
     }
 
@@ -93,16 +124,16 @@ impl Source {
     ) -> Result<Packed, SeedError> {
         let mut writer = ArchiveWriter::new(to);
         let packed = match (&self.kind, &survey.archive) {
-            (Kind::Archive(compression), Some((identity, table))) => archive::pack(
+            (Kind::Archive(compression), Some(surveyed)) => archive::pack(
                 &self.path,
                 *compression,
-                identity,
-                table,
+                &self.wanted.patterns,
+                surveyed,
                 index,
                 &mut writer,
                 watch,
             )?,
-            _ => folder::pack(&self.path, index, &mut writer, watch)?,
+            _ => folder::pack(self.reading(), index, &mut writer, watch)?,
         };
         writer
             .finish()

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use super::error::SeedError;
 use super::index::GuestIndex;
-use super::{MOST_ENTRIES, Totals, folder, kept_mode};
+use super::notes::Notes;
+use super::patterns::Patterns;
+use super::{MOST_ENTRIES, Totals, kept_mode};
 use crate::workspace::archive::{Member, MemberKind};
 use crate::workspace::names::{relative, shown, split, stays_inside};
 
@@ -25,15 +27,33 @@ struct Row {
 impl Table {
     /// Checks a member and gives it a row. Everything that can be said without the others is said
     /// here, the rest in [`finish`](Self::finish).
-    pub(super) fn add(&mut self, member: Member) -> Result<(), SeedError> {
+    pub(super) fn add(
+        &mut self,
+        member: Member,
+        patterns: &Patterns,
+        notes: &mut Notes,
+    ) -> Result<(), SeedError> {
         let at = self.seen;
         self.seen += 1;
         if self.seen > MOST_ENTRIES {
             return Err(SeedError::TooMany { most: MOST_ENTRIES });
         }
+        if left_out(&member, patterns) {
+            let is_folder = member.kind == MemberKind::Folder;
+            let name = relative(&member.name).unwrap_or_default();
+            notes.left_out(&name, is_folder, 1, member.size);
+            return Ok(());
+        }
+        let mode = member.mode;
         let Some(member) = fit(member)? else {
             return Ok(());
         };
+        notes.mode(&member.name, mode);
+        if let MemberKind::Symlink { target } = &member.kind
+            && !stays_inside(&member.name, target)
+        {
+            notes.link_leaves(&member.name, target);
+        }
         if let Some(earlier) = self.rows.get(&member.name) {
             let was_folder = earlier.member.kind == MemberKind::Folder;
             if was_folder != (member.kind == MemberKind::Folder) {
@@ -139,6 +159,13 @@ fn is_linkable(kind: &MemberKind) -> bool {
     matches!(kind, MemberKind::File | MemberKind::HardLink { .. })
 }
 
+/// Whether patterns leave a member out, fit or not.
+pub(super) fn left_out(member: &Member, patterns: &Patterns) -> bool {
+    let is_folder = member.kind == MemberKind::Folder;
+    relative(&member.name)
+        .is_ok_and(|name| !name.is_empty() && patterns.leaves_out(&name, is_folder))
+}
+
 /// The member with plain names; `None` for the archive's own root.
 pub(super) fn fit(member: Member) -> Result<Option<Member>, SeedError> {
     let plain = |name: &[u8]| {
@@ -160,13 +187,16 @@ pub(super) fn fit(member: Member) -> Result<Option<Member>, SeedError> {
             if target.is_empty() || target.contains(&0) {
                 return Err(SeedError::refused(&name, "is a link without a target"));
             }
-            if !stays_inside(&name, &target) {
-                return Err(folder::leaves(&name, &target));
-            }
             MemberKind::Symlink { target }
         }
         MemberKind::HardLink { target } => {
-            let target = relative(&target).map_err(|_| folder::leaves(&name, &target))?;
+            let target = relative(&target).map_err(|_| {
+                let why = format!(
+                    "is a hard link to `{}`, outside of the source",
+                    shown(&target)
+                );
+                SeedError::refused(&name, why)
+            })?;
             MemberKind::HardLink { target }
         }
         kind => kind,

@@ -1,3 +1,7 @@
+mod holes;
+mod repositories;
+mod selection;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -12,6 +16,7 @@ use nix::sys::stat::Mode;
 use pyro_wire::Bytes;
 use pyro_wire::files::{Entry, EntryKind, Meta, Stamp};
 
+use super::notes::Notes;
 use super::*;
 use crate::workspace::archive::{ArchiveReader, ArchiveWriter, MemberKind};
 
@@ -22,7 +27,14 @@ fn go_on(_: Totals) -> ControlFlow<()> {
 }
 
 fn pack(path: &Path, index: Option<&GuestIndex>) -> Result<(Packed, Unpacked), SeedError> {
-    let source = Source::open(path, None)?;
+    let (packed, unpacked, _) = pack_source(&Source::open(path, None)?, index)?;
+    Ok((packed, unpacked))
+}
+
+fn pack_source(
+    source: &Source,
+    index: Option<&GuestIndex>,
+) -> Result<(Packed, Unpacked, Notes), SeedError> {
     let survey = source.survey(&mut go_on)?;
     let mut bytes = Vec::new();
     let packed = source.pack(&survey, index, &mut bytes, &mut go_on)?;
@@ -32,14 +44,19 @@ fn pack(path: &Path, index: Option<&GuestIndex>) -> Result<(Packed, Unpacked), S
     let mut reader = ArchiveReader::new(bytes.as_slice());
     while let Some(member) = reader.next().unwrap() {
         let mut data = vec![0; usize::try_from(member.size).unwrap()];
-        let mut filled = 0;
-        while filled < data.len() {
-            filled += reader.read(&mut data[filled..]).unwrap();
+        let mut buffer = [0; 1000];
+        loop {
+            let (at, count) = reader.read_part(&mut buffer).unwrap();
+            if count == 0 {
+                break;
+            }
+            let at = usize::try_from(at).unwrap();
+            data[at..at + count].copy_from_slice(&buffer[..count]);
         }
         unpacked.insert(member.name.clone(), (member, data));
     }
     assert_eq!(packed.changed.entries, unpacked.len() as u64);
-    Ok((packed, unpacked))
+    Ok((packed, unpacked, survey.notes))
 }
 
 /// What a guest would list that unpacked this after all changes here.
@@ -200,15 +217,8 @@ fn what_cannot_go_into_a_workspace_is_refused_by_name() {
         assert!(reason.contains(why), "{reason}");
         fs::remove_file(at(name)).unwrap();
     };
-    symlink("/etc/passwd", at("src/abs")).unwrap();
-    refused("src/abs", "`/etc/passwd`, outside");
-    symlink("../../x", at("src/up")).unwrap();
-    refused("src/up", "`../../x`, outside");
     nix::unistd::mkfifo(&at("src/fifo"), Mode::S_IRUSR).unwrap();
     refused("src/fifo", "FIFO");
-    let socket = std::os::unix::net::UnixListener::bind(at("src/socket")).unwrap();
-    refused("src/socket", "socket");
-    drop(socket);
     pack(folder.path(), None).unwrap();
 }
 
@@ -401,8 +411,6 @@ fn unsafe_archives_are_refused_by_name() {
     for (member, why) in [
         (file("a/../b", ""), "`..`"),
         (file("/etc/x", ""), "absolute"),
-        (symbolic("l", "/etc"), "outside"),
-        (symbolic("dir/l", "../../x"), "outside"),
         (link("h", "../x"), "outside"),
         (link("h", "nothing"), "not a file before it"),
         (link("h", "dir"), "not a file before it"),
@@ -425,7 +433,6 @@ fn unsafe_archives_are_refused_by_name() {
         (tar::EntryType::Fifo, "FIFO"),
         (tar::EntryType::Char, "device"),
         (tar::EntryType::Block, "device"),
-        (tar::EntryType::GNUSparse, "sparse"),
     ] {
         let mut header = tar::Header::new_gnu();
         header.set_path("odd").unwrap();

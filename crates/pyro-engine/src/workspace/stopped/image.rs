@@ -1,5 +1,6 @@
 //! The whole disk as one file of this host.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,7 +12,7 @@ use pyro_wire::launch::{DiskFormat, DiskLayer};
 use super::{StoppedDisk, scrub, unreadable};
 use crate::error::{broke, host_io};
 use crate::machine::start::cancelled;
-use crate::workspace::export::{Destination, ExportError};
+use crate::workspace::export::{Destination, ExportError, Kind};
 use crate::workspace::host_paths::admit;
 use crate::workspace::layers::{self, Watch, layers_failed};
 use crate::workspace::names::home;
@@ -58,14 +59,15 @@ impl Copy {
         let files = Tree::disk(&self.chain, b"");
         files.map_err(|error| unreadable(&what, &self.id, &error))?;
         let home = home();
-        // An empty folder would be replaced by a folder, and not by a file.
+        // A disk has no name of its own, to be put into a folder with.
         if output_path.is_dir() {
             let path = output_path.to_owned();
-            return Err(unfit(ExportError::Exists { path }));
+            return Err(unfit(ExportError::IsFolder { path }));
         }
-        let destination = Destination::prepare(output_path, home.as_deref(), false);
-        let destination = destination.map_err(unfit)?;
-        let path = destination.content();
+        let no_name = OsStr::new("");
+        let mut destination =
+            Destination::prepare(output_path, no_name, home.as_deref(), false).map_err(unfit)?;
+        let path = destination.settle(Kind::File).map_err(unfit)?.content();
         let image = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -1,0 +1,86 @@
+//! What is told about a source, beside how much it is: what did not come along, and what came along
+//! otherwise than one may think. All of it is bounded.
+
+use pyro_api::values::LeftOut;
+
+use crate::workspace::names::shown;
+use crate::workspace::some_names::{LOST_BIT, LOST_BITS, SET_ID, SomeNames};
+
+/// How many names are told of what was left out.
+const LEFT_OUT: usize = 20;
+
+/// How many repositories are told about.
+const REPOSITORIES: usize = 10;
+
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    left_out: LeftOut,
+    links: SomeNames,
+    sockets: SomeNames,
+    modes: SomeNames,
+    repositories: Vec<String>,
+    more_repositories: u64,
+    lines: Vec<String>,
+}
+
+impl Notes {
+    /// An entry that patterns leave out; a folder counts with what is in it.
+    pub(super) fn left_out(&mut self, name: &[u8], is_folder: bool, entries: u64, bytes: u64) {
+        self.left_out.entry_count += entries;
+        self.left_out.bytes += bytes;
+        if self.left_out.paths.len() < LEFT_OUT {
+            let slash = if is_folder { "/" } else { "" };
+            self.left_out.paths.push(format!("{}{slash}", shown(name)));
+        }
+    }
+
+    pub(super) fn link_leaves(&mut self, name: &[u8], target: &[u8]) {
+        self.links
+            .add(|| format!("`{}` -> `{}`", shown(name), shown(target)));
+    }
+
+    pub(super) fn socket(&mut self, name: &[u8]) {
+        self.sockets.add(|| format!("`{}`", shown(name)));
+    }
+
+    /// A file with a bit that it does not keep.
+    pub(super) fn mode(&mut self, name: &[u8], mode: u32) {
+        if mode & SET_ID != 0 {
+            self.modes.add(|| format!("`{}`", shown(name)));
+        }
+    }
+
+    pub(super) fn repository(&mut self, line: impl FnOnce() -> String) {
+        match self.repositories.len() < REPOSITORIES {
+            true => self.repositories.push(line()),
+            false => self.more_repositories += 1,
+        }
+    }
+
+    pub(super) fn line(&mut self, line: String) {
+        if self.lines.len() < REPOSITORIES {
+            self.lines.push(line);
+        }
+    }
+
+    /// What was left out, and lines for people about the rest.
+    pub(crate) fn told(&self) -> (LeftOut, Vec<String>) {
+        let mut lines = self.lines.clone();
+        lines.extend(self.repositories.iter().cloned());
+        if self.more_repositories > 0 {
+            let more = self.more_repositories;
+            lines.push(format!("the same goes for {more} more repositories"));
+        }
+        let kinds = [
+            self.links.told(
+                "link leads out of the source and is kept as it is",
+                "links lead out of the source and are kept as they are",
+            ),
+            self.sockets
+                .told("socket was left out", "sockets were left out"),
+            self.modes.told(LOST_BIT, LOST_BITS),
+        ];
+        lines.extend(kinds.into_iter().flatten());
+        (self.left_out.clone(), lines)
+    }
+}
