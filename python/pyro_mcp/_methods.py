@@ -278,6 +278,8 @@ class Methods:
         network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
         allow_host_compat: bool = False,
         seed_path: str | os.PathLike[str] | None = None,
+        exclude: list[str] | None = None,
+        gitignore: bool = False,
         secrets: list[dict[str, Any]] | None = None,
         name: str | None = None,
         labels: dict[str, str] | None = None,
@@ -293,13 +295,15 @@ class Methods:
             environment: The environment to start from, such as `debian:12`.
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
-            ttl_seconds: Seconds without use after which the VM is stopped, 60 to 2592000, 0 for
-                never. Files stay, and the next use starts it again.
+            ttl_seconds: Seconds without use until the VM is stopped, 60 to 2592000, 0 for
+                never. Files stay.
             network_policy: What the guest may reach.
             allow_host_compat: Where no VM can run, run commands on this host, without
                 isolation.
-            seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
+            seed_path: A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
+            exclude: What to leave out, as in `.gitignore`; of pushes, too.
+            gitignore: Leave out what git ignores.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -316,6 +320,8 @@ class Methods:
             "network_policy": network_policy,
             "allow_host_compat": allow_host_compat,
             "seed_path": seed_path,
+            "exclude": exclude,
+            "gitignore": gitignore,
             "secrets": secrets,
             "name": name,
             "labels": labels,
@@ -429,21 +435,29 @@ class Methods:
         source_path: str | os.PathLike[str],
         *,
         dest: str = "/workspace",
+        exclude: list[str] | None = None,
+        gitignore: bool | None = None,
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
-        Files that are there already are replaced, nothing is deleted, and it happens all or not
-        at all. Only what differs travels.
+        Replaces files that are there, deletes nothing, all or not at all. Only what differs
+        travels.
 
         Args:
             workspace_id: Its id or its name.
-            source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
-            dest: Where it goes: a folder below `/workspace`, made when it is missing.
+            source_path: A folder or archive of this host, as for a seed.
+            dest: A folder below `/workspace`, made when it is missing.
+            exclude: More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings
+                back. Later pushes remember them.
+            gitignore: Whether to leave out what git ignores in the source; as before unless
+                told.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "source_path": source_path,
             "dest": dest,
+            "exclude": exclude,
+            "gitignore": gitignore,
         }
         result: results.Pushed = self._call("workspace_sync_push", arguments)
         return result
@@ -553,8 +567,8 @@ class Methods:
         Args:
             workspace_id: Its id or its name.
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a path where nothing is yet.
-            overwrite: Replace what is at the output path.
+            output_path: Where it goes on this host: a new path, or for a file a folder.
+            overwrite: Replace a file by a file, a folder by a folder.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -571,23 +585,32 @@ class Methods:
         *,
         max_bytes: int | None = None,
         skip: int = 0,
+        binary: bool = False,
+        prefix: str | None = None,
+        commits: str | None = None,
     ) -> results.Differences:
         """Show what changed in `/workspace` since the workspace was created.
 
-        Names every file that was added, modified, deleted or changed its type, with a unified
-        diff where both sides are text. The diff applies with `git apply`, `patch -p1` and
-        `workspace_patch_apply`.
+        Names every file that changed, with a unified diff where both sides are text, and counts
+        new commits. The diff applies with `git apply`, `patch -p1` and `workspace_patch_apply`.
 
         Args:
             workspace_id: Its id or its name.
-            max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
-                entries.
-            skip: How many changed files to leave out first.
+            max_bytes: How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB
+                of entries.
+            skip: How many changed files (or commits) to leave out first.
+            binary: Write what is no text, too, as git's binary sections.
+            prefix: What to put before each name of the diff; unless told, the seed's folder in
+                its repository (for a model nothing).
+            commits: Show this folder's new commits instead, for `git am`.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "max_bytes": max_bytes,
             "skip": skip,
+            "binary": binary,
+            "prefix": prefix,
+            "commits": commits,
         }
         result: results.Differences = self._call("workspace_diff", arguments)
         return result
@@ -607,7 +630,7 @@ class Methods:
             workspace_id: Its id or its name.
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+            max_entries: How many entries to show; all, or for a model as many as fit into 32
                 KiB.
             skip: How many entries to leave out first.
         """
@@ -630,11 +653,13 @@ class Methods:
         offset: int = 0,
         start_line: int | None = None,
         line_count: int | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileContent:
         """Read a file of a workspace.
 
         Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
-        `start_line` and `line_count`. A binary file is recognised and not shown as text.
+        `start_line` and `line_count`. A binary file is recognised and not shown as text;
+        `encoding` shows it in base64.
 
         Args:
             workspace_id: Its id or its name.
@@ -643,6 +668,7 @@ class Methods:
             offset: Where to begin, in bytes.
             start_line: The first line to read, counted from 1; instead of `offset`.
             line_count: How many lines to read.
+            encoding: How `content` is given: as text, or in base64 for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -651,6 +677,7 @@ class Methods:
             "offset": offset,
             "start_line": start_line,
             "line_count": line_count,
+            "encoding": encoding,
         }
         result: results.FileContent = self._call("workspace_file_read", arguments)
         return result
@@ -660,22 +687,25 @@ class Methods:
         workspace_id: str,
         path: str,
         *,
-        text: str,
+        text: str | bytes,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileWritten:
-        """Write a whole text file in a workspace.
+        """Write a whole file in a workspace.
 
-        Makes missing folders, replaces the file in one step and keeps its permissions. To
-        change a part of a file use `workspace_patch_apply`.
+        Makes missing folders. A file that is there keeps its permissions, owner and hard links.
+        To change a part of a file use `workspace_patch_apply`.
 
         Args:
             workspace_id: Its id or its name.
-            path: A path below `/workspace`.
+            path: A path below `/workspace`; a link is followed as long as it stays there.
             text: The new content, at most 1048576 bytes.
+            encoding: What the text is: the content itself, or base64 of it for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "text": text,
+            "encoding": encoding,
         }
         result: results.FileWritten = self._call("workspace_file_write", arguments)
         return result
@@ -686,15 +716,15 @@ class Methods:
         *,
         patch: str,
     ) -> results.Patched:
-        """Apply a unified diff to the files of a workspace, all of it or nothing.
+        """Apply a patch to the files of a workspace, all of it or nothing.
 
-        Takes plain diffs and those of git: new, deleted and renamed files, modes. Paths are
-        relative to `/workspace`. When a part does not fit, the error shows the nearest text of
-        the file.
+        Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and
+        the form from `*** Begin Patch` to `*** End Patch`. Paths are relative to `/workspace`.
+        When a part does not fit, the error shows the nearest text of the file.
 
         Args:
             workspace_id: Its id or its name.
-            patch: The unified diff, at most 1048576 bytes.
+            patch: The patch, at most 1048576 bytes.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -744,7 +774,7 @@ class Methods:
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+            max_entries: How many entries to show; all, or for a model as many as fit into 32
                 KiB.
             skip: How many entries to leave out first.
         """
@@ -765,6 +795,7 @@ class Methods:
         *,
         max_bytes: int = 65536,
         offset: int = 0,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 
@@ -776,12 +807,14 @@ class Methods:
             path: A path in the guest, relative ones below `/workspace`.
             max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
             offset: Where to begin, in bytes.
+            encoding: How `content` is given: as text, or in base64 for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "max_bytes": max_bytes,
             "offset": offset,
+            "encoding": encoding,
         }
         result: results.DiskContent = self._call("workspace_disk_read", arguments)
         return result
@@ -1187,6 +1220,8 @@ class Methods:
         network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
         allow_host_compat: bool = False,
         seed_path: str | os.PathLike[str] | None = None,
+        exclude: list[str] | None = None,
+        gitignore: bool = False,
         secrets: list[dict[str, Any]] | None = None,
         name: str | None = None,
         labels: dict[str, str] | None = None,
@@ -1202,13 +1237,15 @@ class Methods:
             environment: The environment to start from, such as `debian:12`.
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
-            ttl_seconds: Seconds without use after which the VM is stopped, 60 to 2592000, 0 for
-                never. Files stay, and the next use starts it again.
+            ttl_seconds: Seconds without use until the VM is stopped, 60 to 2592000, 0 for
+                never. Files stay.
             network_policy: What the guest may reach.
             allow_host_compat: Where no VM can run, run commands on this host, without
                 isolation.
-            seed_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
+            seed_path: A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
                 with.
+            exclude: What to leave out, as in `.gitignore`; of pushes, too.
+            gitignore: Leave out what git ignores.
             secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
                 its disk and out of what its commands are seen to print; `secret_env` gives one
                 to a command.
@@ -1228,6 +1265,8 @@ class Methods:
             "network_policy": network_policy,
             "allow_host_compat": allow_host_compat,
             "seed_path": seed_path,
+            "exclude": exclude,
+            "gitignore": gitignore,
             "secrets": secrets,
             "name": name,
             "labels": labels,
@@ -1322,20 +1361,28 @@ class WorkspaceMethods:
         source_path: str | os.PathLike[str],
         *,
         dest: str = "/workspace",
+        exclude: list[str] | None = None,
+        gitignore: bool | None = None,
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
-        Files that are there already are replaced, nothing is deleted, and it happens all or not
-        at all. Only what differs travels.
+        Replaces files that are there, deletes nothing, all or not at all. Only what differs
+        travels.
 
         Args:
-            source_path: A folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host.
-            dest: Where it goes: a folder below `/workspace`, made when it is missing.
+            source_path: A folder or archive of this host, as for a seed.
+            dest: A folder below `/workspace`, made when it is missing.
+            exclude: More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings
+                back. Later pushes remember them.
+            gitignore: Whether to leave out what git ignores in the source; as before unless
+                told.
         """
         return self._pyro.push_workspace_sync(
             self.workspace_id,
             source_path,
             dest=dest,
+            exclude=exclude,
+            gitignore=gitignore,
         )
 
     def status(self) -> results.WorkspaceRecord:
@@ -1411,8 +1458,8 @@ class WorkspaceMethods:
 
         Args:
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a path where nothing is yet.
-            overwrite: Replace what is at the output path.
+            output_path: Where it goes on this host: a new path, or for a file a folder.
+            overwrite: Replace a file by a file, a folder by a folder.
         """
         return self._pyro.export_workspace(
             self.workspace_id,
@@ -1426,22 +1473,31 @@ class WorkspaceMethods:
         *,
         max_bytes: int | None = None,
         skip: int = 0,
+        binary: bool = False,
+        prefix: str | None = None,
+        commits: str | None = None,
     ) -> results.Differences:
         """Show what changed in `/workspace` since the workspace was created.
 
-        Names every file that was added, modified, deleted or changed its type, with a unified
-        diff where both sides are text. The diff applies with `git apply`, `patch -p1` and
-        `workspace_patch_apply`.
+        Names every file that changed, with a unified diff where both sides are text, and counts
+        new commits. The diff applies with `git apply`, `patch -p1` and `workspace_patch_apply`.
 
         Args:
-            max_bytes: How many bytes of diffs to show; 1048576, for a model 24576 and 32 KiB of
-                entries.
-            skip: How many changed files to leave out first.
+            max_bytes: How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB
+                of entries.
+            skip: How many changed files (or commits) to leave out first.
+            binary: Write what is no text, too, as git's binary sections.
+            prefix: What to put before each name of the diff; unless told, the seed's folder in
+                its repository (for a model nothing).
+            commits: Show this folder's new commits instead, for `git am`.
         """
         return self._pyro.diff_workspace(
             self.workspace_id,
             max_bytes=max_bytes,
             skip=skip,
+            binary=binary,
+            prefix=prefix,
+            commits=commits,
         )
 
     def list_files(
@@ -1457,7 +1513,7 @@ class WorkspaceMethods:
         Args:
             path: A path below `/workspace`; a file or link lists itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+            max_entries: How many entries to show; all, or for a model as many as fit into 32
                 KiB.
             skip: How many entries to leave out first.
         """
@@ -1477,11 +1533,13 @@ class WorkspaceMethods:
         offset: int = 0,
         start_line: int | None = None,
         line_count: int | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileContent:
         """Read a file of a workspace.
 
         Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
-        `start_line` and `line_count`. A binary file is recognised and not shown as text.
+        `start_line` and `line_count`. A binary file is recognised and not shown as text;
+        `encoding` shows it in base64.
 
         Args:
             path: A path below `/workspace`.
@@ -1489,6 +1547,7 @@ class WorkspaceMethods:
             offset: Where to begin, in bytes.
             start_line: The first line to read, counted from 1; instead of `offset`.
             line_count: How many lines to read.
+            encoding: How `content` is given: as text, or in base64 for a binary file.
         """
         return self._pyro.read_workspace_file(
             self.workspace_id,
@@ -1497,27 +1556,31 @@ class WorkspaceMethods:
             offset=offset,
             start_line=start_line,
             line_count=line_count,
+            encoding=encoding,
         )
 
     def write_file(
         self,
         path: str,
         *,
-        text: str,
+        text: str | bytes,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.FileWritten:
-        """Write a whole text file in a workspace.
+        """Write a whole file in a workspace.
 
-        Makes missing folders, replaces the file in one step and keeps its permissions. To
-        change a part of a file use `workspace_patch_apply`.
+        Makes missing folders. A file that is there keeps its permissions, owner and hard links.
+        To change a part of a file use `workspace_patch_apply`.
 
         Args:
-            path: A path below `/workspace`.
+            path: A path below `/workspace`; a link is followed as long as it stays there.
             text: The new content, at most 1048576 bytes.
+            encoding: What the text is: the content itself, or base64 of it for a binary file.
         """
         return self._pyro.write_workspace_file(
             self.workspace_id,
             path,
             text=text,
+            encoding=encoding,
         )
 
     def apply_patch(
@@ -1525,14 +1588,14 @@ class WorkspaceMethods:
         *,
         patch: str,
     ) -> results.Patched:
-        """Apply a unified diff to the files of a workspace, all of it or nothing.
+        """Apply a patch to the files of a workspace, all of it or nothing.
 
-        Takes plain diffs and those of git: new, deleted and renamed files, modes. Paths are
-        relative to `/workspace`. When a part does not fit, the error shows the nearest text of
-        the file.
+        Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and
+        the form from `*** Begin Patch` to `*** End Patch`. Paths are relative to `/workspace`.
+        When a part does not fit, the error shows the nearest text of the file.
 
         Args:
-            patch: The unified diff, at most 1048576 bytes.
+            patch: The patch, at most 1048576 bytes.
         """
         return self._pyro.apply_workspace_patch(
             self.workspace_id,
@@ -1574,7 +1637,7 @@ class WorkspaceMethods:
             path: A path in the guest, relative ones below `/workspace`; a file or link lists
                 itself.
             recursive: Also what is in the folders below.
-            max_entries: How many entries to show; 10000, or for a model as many as fit into 32
+            max_entries: How many entries to show; all, or for a model as many as fit into 32
                 KiB.
             skip: How many entries to leave out first.
         """
@@ -1592,6 +1655,7 @@ class WorkspaceMethods:
         *,
         max_bytes: int = 65536,
         offset: int = 0,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 
@@ -1602,12 +1666,14 @@ class WorkspaceMethods:
             path: A path in the guest, relative ones below `/workspace`.
             max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
             offset: Where to begin, in bytes.
+            encoding: How `content` is given: as text, or in base64 for a binary file.
         """
         return self._pyro.read_workspace_disk(
             self.workspace_id,
             path,
             max_bytes=max_bytes,
             offset=offset,
+            encoding=encoding,
         )
 
     def create_snapshot(

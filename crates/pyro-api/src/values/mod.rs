@@ -33,8 +33,8 @@ pub use bounded::{
     StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs, WaitSeconds,
 };
 pub use command::CommandLine;
-pub use content_encoding::ContentEncoding;
 pub(crate) use command::quoted;
+pub use content_encoding::ContentEncoding;
 pub use detach_keys::DetachKeys;
 pub use env_vars::EnvVars;
 pub use environment::Environment;

@@ -1,7 +1,7 @@
 //! Paths as callers give them, made relative to `/workspace`.
 
-use std::path::Path;
 use std::ffi::OsString;
+use std::path::Path;
 
 use pyro_api::values::WORKSPACE_PATH;
 use pyro_api::{Error, ErrorCode};
