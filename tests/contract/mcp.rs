@@ -16,7 +16,7 @@ const PENDING: &[&str] = &[];
 /// What the whole answer to `tools/list` may weigh, by profile.
 const LARGEST_LISTS: [(Profile, usize); 3] = [
     (Profile::VmRun, 4 * 1024),
-    (Profile::WorkspaceCore, 24 * 1024),
+    (Profile::WorkspaceCore, 26 * 1024),
     (Profile::WorkspaceFull, 60 * 1024),
 ];
 
