@@ -4,7 +4,6 @@ use pyro_api::values::{DeleteReason, ExecResult, VmRecord, more_memory};
 use pyro_api::{Caller, Error, PersonTerminal};
 
 use pyro_wire::reached;
-use tokio::sync::mpsc;
 
 use super::at_terminal;
 use super::command::{self, CommandError, Order};
@@ -12,8 +11,8 @@ use super::link;
 use super::start::cancelled;
 use crate::answers;
 use crate::engine::Engine;
-use crate::error::{command_refused, host_io, link_failed, vm_died};
-use crate::shells::attach::READ_AHEAD;
+use crate::error::{command_refused, link_failed, vm_died};
+use crate::shells::attach;
 use crate::standby::STANDBY;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
@@ -119,14 +118,7 @@ impl Engine {
         reached!("line to the agent open");
         let ran = match terminal {
             Some(terminal) => {
-                let (hear, heard) = mpsc::channel(READ_AHEAD);
-                let hear = move |what| {
-                    // Nobody listens any more when the command has ended.
-                    let _ = hear.blocking_send(what);
-                };
-                let taken = terminal
-                    .take(Box::new(hear))
-                    .map_err(|error| host_io("The terminal could not be used", &error))?;
+                let (taken, heard) = attach::take(terminal)?;
                 at_terminal::run(stream, order, taken, heard, caller.keep_output()).await
             }
             None => command::run(stream, order, caller).await,

@@ -11,7 +11,7 @@
 use pyro_api::operations::shell_attach::{ShellAttach, ShellLeft};
 use pyro_api::operations::shell_open::ShellOpen;
 use pyro_api::values::{EnvVars, SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
-use pyro_api::{Caller, Error, Heard, TakenTerminal};
+use pyro_api::{Caller, Error, Heard, PersonTerminal, TakenTerminal};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::shells::{
     AttachControl, AttachEvent, LARGEST_SIDE, Shell, ShellEnd, ShellRequest, Size,
@@ -32,10 +32,25 @@ use crate::engine::Engine;
 use crate::error::host_io;
 
 /// How many pieces of input wait for a guest that does not take them.
-pub(crate) const READ_AHEAD: usize = 16;
+const READ_AHEAD: usize = 16;
 
 /// How long the guest may take for what was typed just before a person left.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// Takes a person's terminal, with what is heard of it.
+pub(crate) fn take(
+    terminal: &dyn PersonTerminal,
+) -> Result<(Box<dyn TakenTerminal>, mpsc::Receiver<Heard>), Error> {
+    let (hear, heard) = mpsc::channel(READ_AHEAD);
+    let hear = move |what| {
+        // Nobody listens any more when what wanted it has ended.
+        let _ = hear.blocking_send(what);
+    };
+    let taken = terminal
+        .take(Box::new(hear))
+        .map_err(|error| host_io("The terminal could not be used", &error))?;
+    Ok((taken, heard))
+}
 
 /// Empties the screen and begins at its top.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
@@ -73,14 +88,7 @@ impl Engine {
             doing: "show a shell",
         };
         let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, about).await?;
-        let (hear, heard) = mpsc::channel(READ_AHEAD);
-        let hear = move |what| {
-            // Nobody listens any more when this has ended.
-            let _ = hear.blocking_send(what);
-        };
-        let taken = terminal
-            .take(Box::new(hear))
-            .map_err(|error| host_io("The terminal could not be used", &error))?;
+        let (taken, heard) = take(terminal)?;
         let request = ShellRequest::Attach {
             id: shell_id.clone(),
             size: size_of(taken.size()),

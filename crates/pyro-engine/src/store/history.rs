@@ -67,6 +67,19 @@ pub(super) fn next_sequence(
     )
 }
 
+/// Puts a command that has its number into the history.
+pub(super) fn insert_command(
+    transaction: &Transaction<'_>,
+    id: &str,
+    command: &Command,
+) -> rusqlite::Result<usize> {
+    transaction.execute(
+        "INSERT INTO commands (workspace_id, reset_count, sequence, entry)
+         VALUES (?1, ?2, ?3, ?4)",
+        params![id, command.reset_count, command.sequence, Json(command)],
+    )
+}
+
 impl Store {
     /// Gives the command its number, keeps it, and moves the workspace's record on. `None`: the
     /// workspace is gone.
@@ -90,11 +103,7 @@ impl Store {
             if changed.is_none() {
                 return Ok(None);
             }
-            transaction.execute(
-                "INSERT INTO commands (workspace_id, reset_count, sequence, entry)
-                 VALUES (?1, ?2, ?3, ?4)",
-                params![id, command.reset_count, command.sequence, Json(&command)],
-            )?;
+            insert_command(transaction, id, &command)?;
             Ok(Some(command))
         })
     }

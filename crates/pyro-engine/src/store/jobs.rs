@@ -4,7 +4,7 @@ use pyro_api::values::RunningCommand;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::history::{Command, next_sequence};
+use super::history::{Command, insert_command, next_sequence};
 use super::json::Json;
 use super::workspaces::{StoredWorkspace, change_in};
 use super::{Store, StoreError};
@@ -58,11 +58,7 @@ impl Store {
             if changed.is_none() {
                 return Ok(None);
             }
-            transaction.execute(
-                "INSERT INTO commands (workspace_id, reset_count, sequence, entry)
-                 VALUES (?1, ?2, ?3, ?4)",
-                params![id, command.reset_count, command.sequence, Json(&command)],
-            )?;
+            insert_command(transaction, id, &command)?;
             Ok(Some(command))
         })
     }
