@@ -401,6 +401,9 @@ fn the_limit_of_the_shelf_spares_what_vms_stand_on() {
 #[test]
 fn a_useless_template_stays_below_the_disks_that_lie_on_it() {
     let world = world();
+    let prune = || finish(&mut world.pyro(["env", "prune", "--json"])).json()["count"].take();
+    // What the cache held of older versions.
+    prune();
     let library = Library::new(&world);
     let [waiting, starting] = [Vm::create(&library), Vm::create(&library)];
     let folder = template(&world, "mounted");
@@ -416,7 +419,6 @@ fn a_useless_template_stays_below_the_disks_that_lie_on_it() {
     assert_eq!(waiting.start().unwrap(), "bare");
     starting.call("vm_stop").unwrap();
     assert_eq!(starting.start().unwrap(), "bare");
-    let prune = || finish(&mut world.pyro(["env", "prune", "--json"])).json()["count"].take();
     assert_eq!(prune(), 0);
     for vm in [waiting, starting, next] {
         vm.works();

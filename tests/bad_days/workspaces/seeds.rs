@@ -1,6 +1,7 @@
 //! Seeds that are large.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::time::Duration;
 
 use nix::unistd::Pid;
@@ -17,7 +18,7 @@ crate::stories![Process: a_large_seed_streams_and_tells_how_far_it_is];
 
 const LONG: Duration = Duration::from_secs(170);
 
-const MIB: u64 = 1 << 20;
+const MIB: usize = 1 << 20;
 
 /// Much less than what goes through.
 const MOST_MIB: u64 = 100;
@@ -26,9 +27,11 @@ fn a_large_seed_streams_and_tells_how_far_it_is(world: &World) {
     let seed = world.folder().join("seed");
     fs::create_dir(&seed).unwrap();
     for number in 0..3 {
-        // Takes no room here.
+        // Holes would not be copied.
         let file = File::create(seed.join(format!("file-{number}"))).unwrap();
-        file.set_len(200 * MIB).unwrap();
+        for _ in 0..150 {
+            (&file).write_all(&[b'x'; MIB]).unwrap();
+        }
     }
     let mut create = world.pyro(["workspace", "create", "debian:12", "--allow-host-compat"]);
     create.arg("--seed-path").arg(&seed);

@@ -1,5 +1,6 @@
 //! Calls while they go on: news, company, and being taken back.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
@@ -87,8 +88,11 @@ fn shares(news: &[String], words: &str) -> Vec<u32> {
 fn a_client_hears_how_far_its_seed_is(world: &World) {
     let seed = world.folder().join("seed");
     std::fs::create_dir(&seed).unwrap();
-    let file = std::fs::File::create(seed.join("large")).unwrap();
-    file.set_len(600 << 20).unwrap();
+    // Holes would not be copied.
+    let mut file = std::fs::File::create(seed.join("large")).unwrap();
+    for _ in 0..400 {
+        file.write_all(&[b'x'; 1 << 20]).unwrap();
+    }
     let mut client = Connection::initialized(world, &[], NEWEST_WITH_INITIALIZE);
     let arguments =
         json!({ "environment": "debian:12", "seed_path": seed, "allow_host_compat": true });

@@ -127,8 +127,8 @@ fn what_becomes_of_services_when_the_machine_ends(world: &World, door: &dyn Surf
     workspace.starts("over", "echo done; exit 5", json!({}));
     workspace.starts(
         "noise",
-        "yes 0123456789 | head -n 270000; exec sleep 1000",
-        json!({ "ready_command": "sleep 0.5" }),
+        "yes 0123456789 | head -n 270000; echo > loud; exec sleep 1000",
+        json!({ "ready_command": "test -e loud" }),
     );
     // A flood stalls nobody, and is bounded.
     workspace.starts("flood", "exec yes 0123456789", json!({}));
