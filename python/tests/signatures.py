@@ -14,13 +14,19 @@ PENDING: set[str] = set()
 # Parameters of the contract that are not built yet.
 PENDING_PARAMETERS: set[tuple[str, str]] = set()
 
+# What the contract requires and a parameter of ours can take the place of: `stop` ends a command and
+# takes none. One of them is asked for when the call is made.
+INSTEAD = {("exec_workspace", "command")}
+
 
 def wanted(parameters, method):
+    def default(parameter):
+        if (method, parameter["name"]) in INSTEAD:
+            return None
+        return inspect.Parameter.empty if parameter["required"] else parameter["default"]
+
     return {
-        parameter["name"]: (
-            parameter["keyword_only"],
-            inspect.Parameter.empty if parameter["required"] else parameter["default"],
-        )
+        parameter["name"]: (parameter["keyword_only"], default(parameter))
         for parameter in parameters
         if (method, parameter["name"]) not in PENDING_PARAMETERS
     }
