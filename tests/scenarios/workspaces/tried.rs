@@ -71,7 +71,7 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
     ]);
     assert_eq!((ran.code(), ran.out()), (0, String::new()));
     for said in [
-        "total=6 added=3 modified=1 deleted=2",
+        "total=5 added=2 modified=1 deleted=2",
         "deleted: a\n",
         "modified: b c\n",
         "added: d/n\n",
