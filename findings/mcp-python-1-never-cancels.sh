@@ -66,9 +66,14 @@ async def main():
 anyio.run(main)
 PYTHON
 
+cannot() {
+    echo "could not be tried: $1" >&2
+    exit 2
+}
+
 heard() {
-    python3 -m venv "$1"
-    "$1/bin/pip" install --quiet --disable-pip-version-check "mcp==$1"
+    python3 -m venv "$1" || cannot "Python has made no environment"
+    "$1/bin/pip" install --quiet --disable-pip-version-check "mcp==$1" || cannot "pip has not installed mcp $1"
     echo "mcp $1:"
     timeout 60 "$1/bin/python" client.py "$1.log"
     echo "  the server heard: $(tr '\n' ' ' <"$1.log")"

@@ -79,7 +79,12 @@ async fn main() {
 }
 RUST
 
-cargo run --quiet --target-dir "${CARGO_TARGET_DIR:-$folder/target}" | tee output
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$folder/target}
+cargo build --quiet || {
+    echo "could not be tried: cargo has not built it" >&2
+    exit 2
+}
+cargo run --quiet | tee output
 diff - output <<'TEXT' || {
 dropped: the peer knows: true
 closed, then dropped: the peer knows: false

@@ -22,6 +22,7 @@ crate::stories! { [process]:
     a_program_of_a_project_is_not_started,
     what_was_connected_can_be_taken_out_without_a_trace,
     what_is_taken_out_is_said_and_the_rest_stays,
+    what_claude_code_keeps_by_project_is_seen_too,
 }
 
 crate::stories! { [process, vm]: a_bare_environment_is_enough }
@@ -427,4 +428,65 @@ fn what_is_taken_out_is_said_and_the_rest_stays(world: &World) {
     );
     let usage = finish(&mut home.host(&["disconnect"]));
     assert_eq!(usage.code(), 2, "{usage:?}");
+}
+
+/// `claude mcp add` without a scope writes below the folder of the project, into the person's file.
+fn what_claude_code_keeps_by_project_is_seen_too(world: &World) {
+    let home = Home::new(world);
+    let file = home.home.join(".claude.json");
+    let (here, elsewhere) = (home.project.to_str().unwrap(), "/nowhere/else");
+    let own = |entry: Value| json!({ "history": [1], "mcpServers": entry });
+    let pyros = |command: &str| json!({ "command": command, "args": ["mcp", "serve"], "env": {} });
+    let others = json!({ "command": "uvx", "args": [] });
+    let write = |projects: Value| {
+        let text = json!({ "theme": "dark", "projects": projects }).to_string();
+        fs::write(&file, text).unwrap();
+    };
+    let read = || -> Value { serde_json::from_slice(&fs::read(&file).unwrap()).unwrap() };
+
+    // One for another project is none for this one, and is told.
+    write(json!({ elsewhere: own(json!({ "pyro": pyros("pyro") })), "odd": 1 }));
+    let (ill, code) = home.document(&["doctor", "claude-code"]);
+    assert_eq!(code, 1, "{ill}");
+    assert!(
+        ill.to_string()
+            .contains("but for the projects /nowhere/else"),
+        "{ill}"
+    );
+
+    // It comes before one for all projects, and is what is repaired.
+    home.done(&["connect", "claude-code"]);
+    let mut document = read();
+    document["projects"][here] = own(json!({ "pyro": pyros("/gone/pyro") }));
+    fs::write(&file, document.to_string()).unwrap();
+    let (ill, code) = home.document(&["doctor", "claude-code"]);
+    assert_eq!(code, 1, "{ill}");
+    assert!(ill.to_string().contains("/gone/pyro"), "{ill}");
+    home.done(&["repair", "claude-code"]);
+    assert_eq!(
+        read()["projects"][here]["mcpServers"]["pyro"]["command"],
+        "pyro"
+    );
+    let well = home.done(&["doctor", "claude-code"]);
+    assert!(well.to_string().contains("for the project "), "{well}");
+
+    let mut document = read();
+    document["projects"][here]["mcpServers"]["other"] = others.clone();
+    document["projects"]["third"] = own(json!({ "pyro": others }));
+    fs::write(&file, document.to_string()).unwrap();
+    let done = home.done(&["disconnect", "--all", "--purge"]);
+    let removed = &done["removed"][0];
+    assert_eq!(removed["names"], json!(["pyro"]), "{done}");
+    assert_eq!(removed["projects"], json!([elsewhere, here]), "{done}");
+    let left = json!({
+        "theme": "dark",
+        "projects": {
+            elsewhere: own(json!({})),
+            "odd": 1,
+            here: own(json!({ "other": others })),
+            "third": own(json!({ "pyro": others })),
+        },
+    });
+    assert_eq!(read(), left);
+    assert_eq!(home.done(&["disconnect", "--all"])["removed"], json!([]));
 }

@@ -20,7 +20,10 @@ const GROUPS: &[(&str, &str)] = &[
     ("workspace", "Work in VMs whose files last"),
     ("sync", "Bring later changes of the host in"),
     ("file", "List, read and write files"),
-    ("patch", "Change files by unified diffs"),
+    (
+        "patch",
+        "Change files by patches: unified diffs, or `*** Begin Patch`",
+    ),
     ("shell", "Use interactive shells"),
     ("service", "Keep commands running, and reach their ports"),
     ("snapshot", "Keep states, and go back to them"),

@@ -79,7 +79,8 @@ pub(crate) fn write(
     let bytes = before.as_deref().unwrap_or_default();
     let fault = |fault: crate::document::Fault| fault.of(&place.file, host.format);
     let mut document = Document::parse(bytes, host.format).map_err(fault)?;
-    let spot = Spot::of(host, name);
+    let servers = place.servers(host);
+    let spot = Spot::of(&servers, name);
     let there = document.fields(spot).map_err(fault)?;
     let known = there
         .as_ref()

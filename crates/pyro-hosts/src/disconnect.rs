@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use pyro_api::report::plain;
 use pyro_api::{Report, Text};
 use serde::Serialize;
 
@@ -41,6 +42,8 @@ pub struct Removed {
     #[serde(skip)]
     pub title: &'static str,
     pub names: Vec<String>,
+    /// The projects that had entries of their own in a person's file.
+    pub projects: Vec<String>,
     pub config: PathBuf,
     pub scope: Option<&'static str>,
     /// Whether nothing else was in the file, which went with them.
@@ -150,24 +153,40 @@ impl Disconnected {
     ) -> Result<(), HostError> {
         let fault = |fault: Fault| fault.of(&place.file, host.format);
         let mut document = Document::parse(before, host.format).map_err(fault)?;
-        let names = match &wish.name {
-            Some(_) => vec![wish.name()?.to_owned()],
-            None => document.names(host.servers).map_err(fault)?,
-        };
-        let mut removed = Vec::new();
-        for name in names {
-            let spot = Spot::of(host, &name);
+        let mut tables = vec![place.clone()];
+        if place.scope != Some(Scope::Project) {
+            let projects = document.projects(host).into_iter();
+            tables.extend(projects.map(|project| place.of_project(project)));
+        }
+        let (mut removed, mut projects) = (Vec::new(), Vec::new());
+        let tables = tables.iter().map(|table| (table, table.servers(host)));
+        let mut spots = Vec::new();
+        for (table, servers) in tables {
+            let names = match &wish.name {
+                Some(_) => vec![wish.name()?.to_owned()],
+                None if table.project.is_some() => document.names(&servers).unwrap_or_default(),
+                None => document.names(&servers).map_err(fault)?,
+            };
+            let in_table = |name| (table, servers.clone(), name);
+            spots.extend(names.into_iter().map(in_table));
+        }
+        for (table, servers, name) in spots {
+            let spot = Spot::of(&servers, &name);
+            let is_meant = wish.name.is_some() && table.project.is_none();
             let fields = match document.fields(spot) {
                 // Something of another shape is nobody's entry that could be meant.
-                Err(Fault::Misshapen { .. }) if wish.name.is_none() => continue,
+                Err(Fault::Misshapen { .. }) if !is_meant => continue,
                 fields => fields.map_err(fault)?,
             };
             let Some(fields) = fields else { continue };
             let entry = Entry::read(&fields, host.shape);
             if entry.as_ref().is_some_and(Entry::is_pyro) {
                 document.remove(spot).map_err(fault)?;
-                removed.push(name);
-            } else if wish.name.is_some() {
+                projects.extend(table.project.clone());
+                if !removed.contains(&name) {
+                    removed.push(name);
+                }
+            } else if is_meant {
                 return Err(HostError::NotToRemove {
                     file: place.file.clone(),
                     name,
@@ -181,6 +200,7 @@ impl Disconnected {
                 ));
             }
         }
+        projects.dedup();
         if removed.is_empty() {
             return Ok(());
         }
@@ -203,6 +223,7 @@ impl Disconnected {
             host: host.id,
             title: host.title,
             names: removed,
+            projects,
             config: place.file.clone(),
             scope: place.scope.map(Scope::word),
             file_removed,
@@ -233,6 +254,7 @@ impl Report for Disconnected {
             }
             text.field("Host", one.title);
             text.field("Name", one.names.join(", "));
+            text.field("Projects", plain(&one.projects.join(", ")));
             if let Some(backup) = &one.backup {
                 text.field("Backup", backup.display().to_string());
             }

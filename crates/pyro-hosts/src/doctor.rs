@@ -92,7 +92,8 @@ pub fn doctor(
     Ok(found)
 }
 
-/// Where nothing was said, an entry of the project comes before one of the person, as in the hosts.
+/// Where nothing was said, the person's entry for this project comes first, then one of the project,
+/// then one for all projects, as in the hosts.
 fn find(
     host: &'static Host,
     wish: &Wish,
@@ -101,14 +102,37 @@ fn find(
 ) -> Result<Place, HostError> {
     if wish.config.is_none() && wish.scope.is_none() && !host.project.is_empty() {
         let project = place::of_scope(host, Scope::Project, around)?;
-        let there = save::read(&project.file).ok().flatten();
-        let document = there.and_then(|bytes| Document::parse(&bytes, host.format).ok());
-        let fields = document.and_then(|document| document.fields(Spot::of(host, name)).ok());
-        if fields.flatten().is_some() {
-            return Ok(project);
+        let own = match host.by_folder {
+            Some(_) => Some(place::of_scope(host, Scope::User, around)?),
+            None => None,
+        };
+        let own = own.iter().flat_map(|place| {
+            let folders = project_folders(&around.folder);
+            folders.map(|folder| place.of_project(folder))
+        });
+        for place in own.chain([project]) {
+            let there = save::read(&place.file).ok().flatten();
+            let document = there.and_then(|bytes| Document::parse(&bytes, host.format).ok());
+            let servers = place.servers(host);
+            let spot = Spot::of(&servers, name);
+            let fields = document.and_then(|document| document.fields(spot).ok());
+            if fields.flatten().is_some() {
+                return Ok(place);
+            }
         }
     }
     wish.place(host, around)
+}
+
+/// What a host may call the project of a folder: the folder, or the repository around it.
+fn project_folders(folder: &Path) -> impl Iterator<Item = String> {
+    let mut around = folder.ancestors().skip(1);
+    let repository = around.find(|folder| folder.join(".git").exists());
+    let folders = [Some(folder), repository].into_iter().flatten();
+    let names: Vec<String> = folders
+        .filter_map(|folder| folder.to_str().map(str::to_owned))
+        .collect();
+    names.into_iter()
 }
 
 impl Examination {
@@ -147,14 +171,32 @@ impl Examination {
             Err(error) => return self.failed(error, &repair, Finding::Broken),
         };
         let document = Document::parse(&bytes, host.format);
-        let fields = document.and_then(|document| document.fields(Spot::of(host, name)));
-        let fields = match fields.map_err(|fault| fault.of(&self.config, host.format)) {
+        let place = self.place.clone();
+        let servers = place.servers(host);
+        let spot = Spot::of(&servers, name);
+        let elsewhere = |document: &Document| {
+            let projects = document.projects(host).into_iter();
+            let projects = projects.filter(|project| {
+                let place = place.of_project(project.clone());
+                let servers = place.servers(host);
+                let fields = document.fields(Spot::of(&servers, name));
+                fields.is_ok_and(|fields| fields.is_some())
+            });
+            projects.collect::<Vec<_>>()
+        };
+        let found =
+            document.and_then(|document| Ok((document.fields(spot)?, elsewhere(&document))));
+        let (fields, elsewhere) = match found.map_err(|fault| fault.of(&self.config, host.format)) {
             Ok(fields) => fields,
             Err(error) => return self.failed(error, &repair, Finding::Broken),
         };
         self.well("config", format!("{} can be read", self.config.display()));
         let Some(fields) = fields else {
-            let detail = format!("there is no entry called `{name}`");
+            let mut detail = format!("there is no entry called `{name}`");
+            if !elsewhere.is_empty() {
+                let projects = plain(&elsewhere.join(", ")).into_owned();
+                detail.push_str(&format!(" but for the projects {projects}"));
+            }
             return self.ill("entry", detail, connect, Finding::NoEntry);
         };
         let entry = Entry::read(&fields, host.shape);
@@ -172,7 +214,11 @@ impl Examination {
             let detail = format!("`{name}` is switched off by `{key}`");
             return self.ill("entry", detail, repair, Finding::SwitchedOff);
         }
-        self.well("entry", format!("`{name}` starts `{}`", entry.line()));
+        let of = match &self.place.project {
+            Some(project) => format!(", for the project {}", plain(project)),
+            None => String::new(),
+        };
+        self.well("entry", format!("`{name}` starts `{}`{of}", entry.line()));
         let environment = environment(host, around);
         let path = environment.iter().find(|(name, _)| name == "PATH");
         let path = path

@@ -46,16 +46,14 @@ impl Fault {
 /// Where one server's entry is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spot<'a> {
-    pub(crate) servers: &'static [&'static str],
+    /// The keys that lead to the table of servers.
+    pub(crate) servers: &'a [&'a str],
     pub(crate) name: &'a str,
 }
 
 impl<'a> Spot<'a> {
-    pub(crate) fn of(host: &'static Host, name: &'a str) -> Self {
-        Self {
-            servers: host.servers,
-            name,
-        }
+    pub(crate) fn of(servers: &'a [&'a str], name: &'a str) -> Self {
+        Self { servers, name }
     }
 
     /// The keys in words, up to one of them.
@@ -106,8 +104,15 @@ impl Document {
         }
     }
 
-    /// What the servers are called.
-    pub(crate) fn names(&self, servers: &'static [&'static str]) -> Result<Vec<String>, Fault> {
+    /// The projects that have servers of their own in this file of a person.
+    pub(crate) fn projects(&self, host: &'static Host) -> Vec<String> {
+        // Something of another shape is no table of projects.
+        let names = host.by_folder.map(|key| self.names(&[key]));
+        names.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// What is in the table that these keys lead to, as in that of servers.
+    pub(crate) fn names(&self, servers: &[&str]) -> Result<Vec<String>, Fault> {
         match self {
             Self::Json(json) => json.names(servers),
             Self::Toml(toml) => toml.names(servers),

@@ -11,6 +11,8 @@ pub struct Host {
     pub format: Format,
     /// The keys that lead from the top of the document to the servers.
     pub(crate) servers: &'static [&'static str],
+    /// The key in a person's file below which projects, by their folders, have servers of their own.
+    pub(crate) by_folder: Option<&'static str>,
     pub(crate) shape: Shape,
     /// The file of a person; `None` where pyro cannot know it.
     pub(crate) user: Option<UserFile>,
@@ -80,6 +82,7 @@ pub const HOSTS: &[Host] = &[
         title: "Claude Code",
         format: Format::Json,
         servers: &["mcpServers"],
+        by_folder: Some("projects"),
         shape: STDIO,
         user: Some(UserFile {
             base: Base::Variable("CLAUDE_CONFIG_DIR", ""),
@@ -96,6 +99,7 @@ pub const HOSTS: &[Host] = &[
         title: "Codex",
         format: Format::Toml,
         servers: &["mcp_servers"],
+        by_folder: None,
         shape: PLAIN,
         user: Some(UserFile {
             base: Base::Variable("CODEX_HOME", ".codex"),
@@ -112,6 +116,7 @@ pub const HOSTS: &[Host] = &[
         title: "OpenCode",
         format: Format::Jsonc,
         servers: &["mcp"],
+        by_folder: None,
         shape: Shape {
             kind: Some("local"),
             one_list: true,
@@ -132,6 +137,7 @@ pub const HOSTS: &[Host] = &[
         title: "Claude Desktop",
         format: Format::Json,
         servers: &["mcpServers"],
+        by_folder: None,
         shape: PLAIN,
         user: Some(UserFile {
             base: Base::Config("Claude"),
@@ -148,6 +154,7 @@ pub const HOSTS: &[Host] = &[
         title: "Cursor",
         format: Format::Jsonc,
         servers: &["mcpServers"],
+        by_folder: None,
         shape: PLAIN,
         user: Some(UserFile {
             base: Base::Home(".cursor"),
@@ -164,6 +171,7 @@ pub const HOSTS: &[Host] = &[
         title: "VS Code",
         format: Format::Jsonc,
         servers: &["servers"],
+        by_folder: None,
         shape: STDIO,
         user: Some(UserFile {
             base: Base::Config("Code/User"),
@@ -180,6 +188,7 @@ pub const HOSTS: &[Host] = &[
         title: "Gemini CLI",
         format: Format::Jsonc,
         servers: &["mcpServers"],
+        by_folder: None,
         shape: PLAIN,
         user: Some(UserFile {
             base: Base::Home(".gemini"),
@@ -196,6 +205,7 @@ pub const HOSTS: &[Host] = &[
         title: "Zed",
         format: Format::Jsonc,
         servers: &["context_servers"],
+        by_folder: None,
         shape: PLAIN,
         user: Some(UserFile {
             base: Base::Config("zed"),
@@ -212,6 +222,7 @@ pub const HOSTS: &[Host] = &[
         title: "an MCP host",
         format: Format::Json,
         servers: &["mcpServers"],
+        by_folder: None,
         shape: PLAIN,
         user: None,
         project: &[],

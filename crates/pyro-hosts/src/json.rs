@@ -127,7 +127,7 @@ impl Json {
         Ok(())
     }
 
-    pub(crate) fn names(&self, servers: &'static [&'static str]) -> Result<Vec<String>, Fault> {
+    pub(crate) fn names(&self, servers: &[&str]) -> Result<Vec<String>, Fault> {
         let Some(table) = self.servers(servers)? else {
             return Ok(Vec::new());
         };
@@ -144,7 +144,7 @@ impl Json {
         Ok(names)
     }
 
-    fn servers(&self, servers: &'static [&'static str]) -> Result<Option<CstObject>, Fault> {
+    fn servers(&self, servers: &[&str]) -> Result<Option<CstObject>, Fault> {
         let spot = Spot { servers, name: "" };
         let Some(mut object) = self.top()? else {
             return Ok(None);

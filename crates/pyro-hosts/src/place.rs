@@ -79,6 +79,30 @@ pub(crate) enum Base {
 pub(crate) struct Place {
     pub(crate) file: PathBuf,
     pub(crate) scope: Option<Scope>,
+    /// The project that the servers in a person's file are for; `None` for those of all projects.
+    pub(crate) project: Option<String>,
+}
+
+impl Place {
+    /// The keys that lead to the servers.
+    pub(crate) fn servers<'a>(&'a self, host: &'static Host) -> Vec<&'a str> {
+        match (&self.project, host.by_folder) {
+            (Some(project), Some(key)) => {
+                let mut keys = vec![key, project.as_str()];
+                keys.extend(host.servers);
+                keys
+            }
+            _ => host.servers.to_vec(),
+        }
+    }
+
+    /// The same file, and in it the servers of a project.
+    pub(crate) fn of_project(&self, project: String) -> Self {
+        Self {
+            project: Some(project),
+            ..self.clone()
+        }
+    }
 }
 
 /// The file of a scope.
@@ -100,6 +124,7 @@ pub(crate) fn of_scope(
     Ok(Place {
         file: folder.join(there.copied().unwrap_or(usual)),
         scope: Some(scope),
+        project: None,
     })
 }
 
@@ -125,6 +150,7 @@ pub(crate) fn all_of_scope(
         .map(|file| Place {
             file,
             scope: Some(scope),
+            project: None,
         })
         .collect();
     places.insert(0, first);
@@ -154,6 +180,7 @@ pub(crate) fn named(file: &Path, around: &Surroundings) -> Place {
     Place {
         file: around.folder.join(file),
         scope: None,
+        project: None,
     }
 }
 

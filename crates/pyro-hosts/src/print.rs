@@ -47,7 +47,7 @@ pub fn print_config(
         Err(fault) => return Err(fault.of(host.id.as_ref(), host.format)),
     };
     document
-        .set(Spot::of(host, name), &entry.fields(host.shape))
+        .set(Spot::of(host.servers, name), &entry.fields(host.shape))
         .map_err(|fault| fault.of(host.id.as_ref(), host.format))?;
     Ok(Printed {
         host: host.id,

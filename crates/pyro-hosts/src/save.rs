@@ -222,6 +222,7 @@ mod tests {
         Place {
             file: file.to_owned(),
             scope: Some(Scope::User),
+            project: None,
         }
     }
 
@@ -238,6 +239,7 @@ mod tests {
         let shared = Place {
             file: folder.path().join("shared"),
             scope: Some(Scope::Project),
+            project: None,
         };
         save(&shared, None, "{}").unwrap();
         assert_eq!(mode(&shared.file), 0o644);

@@ -82,7 +82,7 @@ impl Toml {
         Ok(())
     }
 
-    pub(crate) fn names(&self, servers: &'static [&'static str]) -> Result<Vec<String>, Fault> {
+    pub(crate) fn names(&self, servers: &[&str]) -> Result<Vec<String>, Fault> {
         let spot = Spot { servers, name: "" };
         let mut table: &dyn TableLike = self.document.as_table();
         for (depth, key) in servers.iter().copied().enumerate() {

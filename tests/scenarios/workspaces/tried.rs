@@ -26,6 +26,11 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
         &world.folder().join("project"),
         &[("a", "1\n"), ("b c", "1\n")],
     );
+    for words in ["git init -q --template=", "git add -A"] {
+        let mut words = words.split(' ');
+        let mut git = std::process::Command::new(words.next().unwrap());
+        assert_eq!(finish(git.args(words).current_dir(&project)).code(), 0);
+    }
     let planted = tree::look(&project);
     let run = |arguments: &[&str]| {
         let mut pyro = world.pyro(["try"]);
@@ -46,16 +51,27 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
     assert!(ran.err().contains("the copy is deleted"), "{}", ran.err());
     assert_eq!(workspaces(world), 0);
 
+    // What looking at a repository leaves in its own folder is no change.
+    let ran = run(&["--exclude", "/a", "--", "git status -s; rm .git/index; ls"]);
+    assert_eq!(
+        (ran.code(), ran.out()),
+        (0, "AD a\nA  \"b c\"\nb c\n".to_owned())
+    );
+    assert!(ran.err().contains("the copy is deleted"), "{}", ran.err());
+    assert_eq!(workspaces(world), 0);
+
     let ran = run(&[
+        "--mem-mib",
+        "512",
         ".",
         "--",
         "sh",
         "-c",
-        "echo 2 > 'b c'; rm a; mkdir d; touch d/n",
+        "echo 2 > 'b c'; rm a; mkdir d; echo n > d/n; printf '\\000' > c.pyc; rm .git/index",
     ]);
     assert_eq!((ran.code(), ran.out()), (0, String::new()));
     for said in [
-        "total=3 added=1 modified=1 deleted=1",
+        "total=5 added=2 modified=1 deleted=2",
         "deleted: a\n",
         "modified: b c\n",
         "added: d/n\n",
@@ -80,6 +96,9 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
         assert_eq!(ran.code(), 0, "{line}: {}", ran.err());
     }
     assert_eq!(fs::read_to_string(project.join("b c")).unwrap(), "2\n");
+    assert_eq!(fs::read_to_string(project.join("d/n")).unwrap(), "n\n");
+    assert!(!project.join("a").exists() && !project.join("c.pyc").exists());
+    assert!(project.join(".git/index").exists());
     assert_eq!(workspaces(world), 0);
 }
 

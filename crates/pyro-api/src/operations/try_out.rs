@@ -1,12 +1,15 @@
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::{Component, Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::shell_attach::ShellLeft;
-use super::workspace_diff::{DiffStatus, Differences};
+use super::workspace_diff::{DiffEntry, DiffStatus, Differences};
 use crate::report::plain;
-use crate::values::{ArtifactType, CommandLine, TimeoutSeconds, WorkspaceExecResult, quoted};
+use crate::values::{
+    ArtifactType, CommandLine, MemMib, TimeoutSeconds, WorkspaceExecResult, quoted,
+};
 use crate::{Cli, Error, JsonFlag, Names, Operation, Report, Text};
 
 /// How many changed files are named before the rest is only counted.
@@ -23,7 +26,7 @@ pub struct TryOut {
     /// The folder, or a .tar, .tar.gz, .tgz or .tar.zst file
     #[arg(default_value = ".")]
     pub path: PathBuf,
-    /// The command, a line for `/bin/sh -l`; a shell without it
+    /// The command, a line for `/bin/sh -l`; without it, or for `bash` at a terminal, a shell
     #[command(flatten)]
     pub command: CommandLine,
     /// The environment to start from
@@ -37,6 +40,27 @@ pub struct TryOut {
     #[arg(long, default_value_t = an_hour(), allow_negative_numbers = true)]
     #[serde(default = "an_hour")]
     pub timeout_seconds: TimeoutSeconds,
+    /// Memory in MiB, 256 to 32768
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub mem_mib: MemMib,
+    /// What to leave out, as in `.gitignore`
+    #[arg(long, value_name = "PATTERN")]
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Leave out what git ignores
+    #[arg(long)]
+    #[serde(default)]
+    pub gitignore: bool,
+}
+
+impl TryOut {
+    /// Whether a shell is meant: a command has no terminal, and without one a bare shell would be
+    /// over at once.
+    pub fn wants_shell(&self, at_terminal: bool) -> bool {
+        let is_shell = || matches!(self.command.to_string().trim(), "bash" | "sh");
+        self.command.is_none() || (at_terminal && is_shell())
+    }
 }
 
 /// A person is there, and projects take their time to build.
@@ -54,6 +78,9 @@ pub struct TriedOut {
     pub changes: Differences,
     /// Whether the copy was deleted, as it was left the way it was.
     pub deleted: bool,
+    /// Whether a folder was copied, and no archive; for the command line.
+    #[serde(skip)]
+    pub is_folder: bool,
 }
 
 impl Report for TriedOut {
@@ -74,7 +101,9 @@ impl Report for TriedOut {
             "[try] workspace_id={id} total={} added={} modified={} deleted={} type_changed={}",
             summary.total, summary.added, summary.modified, summary.deleted, summary.type_changed
         ));
-        for entry in self.changes.entries.iter().take(NAMED) {
+        let entries = &self.changes.entries;
+        let of_project = entries.iter().filter(|entry| !entry.is_a_repositorys());
+        for entry in of_project.clone().take(NAMED) {
             let did = match entry.status {
                 DiffStatus::Added => "added",
                 DiffStatus::Modified => "modified",
@@ -83,21 +112,21 @@ impl Report for TriedOut {
             };
             text.err(format!("[try] {did}: {}", plain(&entry.path)));
         }
-        let rest = summary.total.saturating_sub(NAMED as u64);
+        let of_repositories = entries.iter().filter(|entry| entry.is_a_repositorys());
+        let of_repositories = of_repositories.count() as u64;
+        let named = of_project.take(NAMED).count() as u64;
+        let rest = summary.total.saturating_sub(named + of_repositories);
         if rest > 0 {
             text.err(format!("[try] and {rest} more"));
         }
-        let folder = Path::new(&self.path);
-        text.err(format!("[try] look:   pyro workspace diff {id}"));
-        let file = self.changes.entries.iter().find(|entry| {
-            entry.status != DiffStatus::Deleted && entry.artifact_type == ArtifactType::File
-        });
-        if let Some(file) = file {
+        if of_repositories > 0 {
             text.err(format!(
-                "[try] take:   pyro workspace export {id} {} --output {} --overwrite",
-                quoted(&plain(&file.path)),
-                quoted(&plain(&folder.join(&file.path).to_string_lossy()))
+                "[try] and {of_repositories} in a repository's own folder"
             ));
+        }
+        text.err(format!("[try] look:   pyro workspace diff {id}"));
+        if let Some(take) = self.take() {
+            text.err(format!("[try] take:   {take}"));
         }
         text.err(format!(
             "[try] go on:  pyro workspace shell attach {id}\n\
@@ -111,6 +140,49 @@ impl Report for TriedOut {
             .or(self.shell.as_ref().map(Report::exit_code))
             .unwrap_or(0)
     }
+}
+
+impl TriedOut {
+    /// What brings changes to this host that `look` has shown: text alone. What a patch cannot hold
+    /// (programs, bytecode, what a repository keeps for itself) nobody has seen.
+    fn take(&self) -> Option<String> {
+        let id = &self.workspace_id;
+        if self.is_folder {
+            let at = match self.path.as_str() {
+                "." => String::new(),
+                path => format!(" -C {}", typed(path)?),
+            };
+            let any = self.changes.summary.text_patched > 0;
+            return any.then(|| format!("pyro workspace diff {id} | git{at} apply"));
+        }
+        let (path, name) = self.changes.entries.iter().find_map(file_to_take)?;
+        Some(format!(
+            "pyro workspace export {id} {} --output {}",
+            typed(&format!("./{path}"))?,
+            typed(&format!("./{name}"))?
+        ))
+    }
+}
+
+/// A file that the diff shows whole, by its path and its name.
+fn file_to_take(entry: &DiffEntry) -> Option<(&str, &str)> {
+    let is_shown = entry.no_patch_because.is_none() && !entry.not_utf8;
+    let is_there = entry.status != DiffStatus::Deleted;
+    if !is_shown || !is_there || entry.artifact_type != ArtifactType::File {
+        return None;
+    }
+    let path = Path::new(&entry.path);
+    let is_below = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let name = path.file_name()?.to_str()?;
+    (is_below && typed(name).is_some()).then_some((&entry.path, name))
+}
+
+/// A path as it is typed in a shell; `None` for one that a terminal cannot show.
+fn typed(path: &str) -> Option<Cow<'_, str>> {
+    let is_plain = plain(path) == path && !path.contains(char::REPLACEMENT_CHARACTER);
+    is_plain.then(|| quoted(path))
 }
 
 impl Operation for TryOut {
@@ -132,5 +204,119 @@ impl Operation for TryOut {
             true => Ok(()),
             false => self.command.check(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::workspace_diff::DiffSummary;
+    use super::*;
+
+    fn changed(path: &str, no_patch_because: Option<&str>) -> DiffEntry {
+        DiffEntry {
+            path: path.to_owned(),
+            status: DiffStatus::Added,
+            artifact_type: ArtifactType::File,
+            text_patch: None,
+            no_patch_because: no_patch_because.map(str::to_owned),
+            not_utf8: false,
+            old_mode: None,
+            new_mode: None,
+            old_size_bytes: None,
+            new_size_bytes: None,
+        }
+    }
+
+    fn tried(path: &str, is_folder: bool, entries: Vec<DiffEntry>) -> TriedOut {
+        let patched = |entry: &&DiffEntry| entry.no_patch_because.is_none();
+        let text_patched = entries.iter().filter(patched).count() as u64;
+        let changes = Differences {
+            changed: true,
+            summary: DiffSummary {
+                total: entries.len() as u64,
+                text_patched,
+                ..DiffSummary::default()
+            },
+            entries,
+            ..Differences::default()
+        };
+        TriedOut {
+            workspace_id: "3f0a".to_owned(),
+            path: path.to_owned(),
+            command: None,
+            shell: None,
+            changes,
+            deleted: false,
+            is_folder,
+        }
+    }
+
+    #[test]
+    fn a_bare_shell_at_a_terminal_is_the_shell() {
+        let wants = |command: &str, at_terminal| {
+            let asked = serde_json::json!({
+                "path": ".", "command": command, "environment": "debian:12"
+            });
+            let asked: TryOut = serde_json::from_value(asked).unwrap();
+            asked.wants_shell(at_terminal)
+        };
+        assert!(wants("bash", true) && wants("sh", true));
+        assert!(!wants("bash", false) && !wants("bash build.sh", true));
+    }
+
+    #[test]
+    fn a_folder_takes_what_the_diff_has_shown_and_nothing_else() {
+        let text = || {
+            vec![
+                changed(".git/index", Some("repository")),
+                changed("a", None),
+            ]
+        };
+        let take = |path| tried(path, true, text()).take();
+        let piped = |at: &str| Some(format!("pyro workspace diff 3f0a | git{at} apply"));
+        assert_eq!(take("."), piped(""));
+        assert_eq!(take("my project"), piped(" -C 'my project'"));
+        assert_eq!(take("a\u{1b}b"), None);
+
+        let unseen = vec![
+            changed(".git/index", Some("repository")),
+            changed("a.pyc", Some("binary")),
+            changed("large", Some("too_large")),
+        ];
+        assert_eq!(tried(".", true, unseen.clone()).take(), None);
+        assert_eq!(tried("seed.tar.gz", false, unseen).take(), None);
+    }
+
+    #[test]
+    fn a_file_of_an_archive_is_taken_beside_it_and_replaces_nothing() {
+        let take = |path| {
+            let entries = vec![changed("x.pyc", Some("binary")), changed(path, None)];
+            tried("seed.tar.gz", false, entries).take()
+        };
+        let export = |path, to| {
+            let line = format!("pyro workspace export 3f0a {path} --output {to}");
+            Some(line)
+        };
+        assert_eq!(take("src/a.txt"), export("./src/a.txt", "./a.txt"));
+        assert_eq!(take("-x"), export("./-x", "./-x"));
+        assert_eq!(take("b c"), export("'./b c'", "'./b c'"));
+        assert_eq!(take("a\nb"), None);
+    }
+
+    #[test]
+    fn what_a_repository_keeps_for_itself_is_counted_and_not_named() {
+        let mut text = Text::default();
+        let entries = vec![
+            changed(".git/index", Some("repository")),
+            changed("a", None),
+        ];
+        tried(".", true, entries).report(&mut text);
+        let said = text.err;
+        assert!(said.contains("added: a"), "{said}");
+        assert!(
+            said.contains("and 1 in a repository's own folder"),
+            "{said}"
+        );
+        assert!(!said.contains("index") && !said.contains(" more"), "{said}");
     }
 }

@@ -38,7 +38,7 @@ pub struct WorkspaceDiff {
     pub commits: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Differences {
     pub workspace_id: String,
     pub changed: bool,
@@ -141,6 +141,34 @@ pub struct DiffEntry {
     pub new_size_bytes: Option<u64>,
 }
 
+impl DiffEntry {
+    /// Whether it lies in a repository's own folder, such as `.git`.
+    pub fn is_a_repositorys(&self) -> bool {
+        self.no_patch_because.as_deref() == Some("repository")
+    }
+}
+
+impl Differences {
+    /// Whether there is more than what looking at a repository leaves in its own folder, as `git
+    /// status` does: a change of files, a commit, or something that a reference holds, as a stash is.
+    pub fn changes_work(&self) -> bool {
+        let is_work = |entry: &DiffEntry| {
+            !entry.is_a_repositorys() || entry.path.split('/').any(|part| part == "refs")
+        };
+        let all_are_here = self.summary.total == self.entries.len() as u64;
+        !all_are_here
+            || self.entries.iter().any(is_work)
+            || self.commits.iter().any(CommitsMade::may_hold_some)
+    }
+}
+
+impl CommitsMade {
+    fn may_hold_some(&self) -> bool {
+        let made = self.count + self.merges + self.elsewhere;
+        made > 0 || self.rewritten || self.unknown_because.is_some()
+    }
+}
+
 impl Operation for WorkspaceDiff {
     type Output = Differences;
 
@@ -174,5 +202,62 @@ impl Operation for WorkspaceDiff {
             .hint("Give a folder as in `services/api`, below the root of a repository"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_at_a_repository_is_no_work_and_a_commit_or_stash_is() {
+        let changed = |path: &str, no_patch_because: Option<&str>| Differences {
+            changed: true,
+            summary: DiffSummary {
+                total: 1,
+                ..DiffSummary::default()
+            },
+            entries: vec![DiffEntry {
+                path: path.to_owned(),
+                status: DiffStatus::Modified,
+                artifact_type: ArtifactType::File,
+                text_patch: None,
+                no_patch_because: no_patch_because.map(str::to_owned),
+                not_utf8: false,
+                old_mode: None,
+                new_mode: None,
+                old_size_bytes: None,
+                new_size_bytes: None,
+            }],
+            commits: vec![CommitsMade::default()],
+            ..Differences::default()
+        };
+        let index = changed("sub/.git/index", Some("repository"));
+        assert!(!index.changes_work());
+        assert!(!Differences::default().changes_work());
+        assert!(changed("a", None).changes_work());
+        assert!(changed("a.pyc", Some("binary")).changes_work());
+        assert!(changed(".git/refs/stash", Some("repository")).changes_work());
+        let made = |made: CommitsMade| Differences {
+            commits: vec![made],
+            ..index.clone()
+        };
+        assert!(
+            made(CommitsMade {
+                elsewhere: 1,
+                ..CommitsMade::default()
+            })
+            .changes_work()
+        );
+        assert!(
+            made(CommitsMade {
+                unknown_because: Some("no git".to_owned()),
+                ..CommitsMade::default()
+            })
+            .changes_work()
+        );
+        let mut part = index.clone();
+        part.summary.total = 2;
+        assert!(part.changes_work());
     }
 }

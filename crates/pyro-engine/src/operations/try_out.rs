@@ -12,12 +12,15 @@ use crate::Engine;
 impl Handle<TryOut> for Engine {
     async fn handle(&self, asked: TryOut, caller: &Caller) -> Result<TriedOut, Error> {
         asked.check()?;
-        let wants_shell = asked.command.is_none();
+        let wants_shell = asked.wants_shell(caller.terminal().is_some());
         if wants_shell && caller.terminal().is_none() {
             return Err(no_shell());
         }
         let mut create: WorkspaceCreate = given(json!({ "environment": asked.environment }))?;
         create.seed_path = Some(asked.path.clone());
+        create.mem_mib = asked.mem_mib;
+        create.exclude = asked.exclude;
+        create.gitignore = asked.gitignore;
         if asked.network {
             create.network_policy = NetworkPolicy::Egress;
         }
@@ -44,12 +47,13 @@ impl Handle<TryOut> for Engine {
         let diff: WorkspaceDiff = given(json!({ "workspace_id": id }))?;
         let changes = self.handle(diff, caller).await?;
         let is_left = shell.as_ref().is_some_and(|shell| shell.detached);
-        let deleted = !changes.changed && !is_left;
+        let deleted = !changes.changes_work() && !is_left;
         if deleted {
             self.delete_workspace(&id).await?;
         }
         Ok(TriedOut {
             workspace_id: id,
+            is_folder: asked.path.is_dir(),
             path: asked.path.to_string_lossy().into_owned(),
             command,
             shell,
