@@ -320,6 +320,10 @@ class Logged(TypedDict):
     events: list[LoggedEvents]
     # With what `skip` those begin that are older than all of these.
     next_skip: int | None
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
 
 
 class LoggedEntries(TypedDict):
@@ -656,6 +660,10 @@ class ServiceLogged(TypedDict):
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # While it runs.
     published_ports: list[ServiceLoggedPublishedPorts]
     # What is not UTF-8 is replaced.
@@ -718,6 +726,10 @@ class ServiceRecord(TypedDict):
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # While it runs.
     published_ports: list[ServiceRecordPublishedPorts]
 
@@ -771,6 +783,10 @@ class ServiceStarted(TypedDict):
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # While it runs.
     published_ports: list[ServiceStartedPublishedPorts]
     # The end of what it wrote, where it failed.
@@ -842,6 +858,10 @@ class ServicesListedServices(TypedDict):
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # While it runs.
     published_ports: list[ServicesListedServicesPublishedPorts]
 
@@ -888,6 +908,10 @@ class ShellClosed(TypedDict):
     exit_code: int | None
     # Whether the guest's kernel killed a process in it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -912,6 +936,10 @@ class ShellOpened(TypedDict):
     exit_code: int | None
     # Whether the guest's kernel killed a process in it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -937,6 +965,10 @@ class ShellSignalled(TypedDict):
     exit_code: int | None
     # Whether the guest's kernel killed a process in it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -961,6 +993,10 @@ class ShellText(TypedDict):
     exit_code: int | None
     # Whether the guest's kernel killed a process in it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
@@ -995,6 +1031,10 @@ class ShellWritten(TypedDict):
     exit_code: int | None
     # Whether the guest's kernel killed a process in it because memory ran out.
     oom_killed: bool
+    # The memory of the guest, in MiB.
+    mem_mib: int
+    # What to do, where memory ran out.
+    advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]

@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 const BUILTINS: &[&str] = &[
     ".", ":", "alias", "bg", "builtin", "case", "cd", "command", "declare", "dirs", "eval", "exec",
     "exit", "export", "fg", "for", "function", "getopts", "hash", "history", "if", "jobs", "let",
-    "local", "popd", "pushd", "read", "readonly", "return", "set", "shift", "shopt", "source",
-    "times", "trap", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait",
-    "while", "{", "[[", "!",
+    "local", "popd", "pushd", "read", "readonly", "return", "select", "set", "shift", "shopt",
+    "source", "time", "times", "trap", "type", "typeset", "ulimit", "umask", "unalias", "unset",
+    "until", "wait", "while", "{", "[[", "!",
 ];
 
 /// What stands between commands.
@@ -69,6 +69,7 @@ mod tests {
         for (words, why) in [
             (&["cd", "/tmp"][..], "`cd` is a word of shells"),
             (&["cd", "/tmp", "&&", "ls"], "`cd` is a word of shells"),
+            (&["time", "ls"], "`time` is a word of shells"),
             (&["nosuch", "a", "&&", "ls"], "`&&` is a word of shells"),
             (&["A_1=x", "make"], "`A_1=x` sets a variable"),
             (&["ls -l", "/tmp"], "`ls -l` is one word here"),

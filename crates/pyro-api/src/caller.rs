@@ -100,6 +100,7 @@ pub enum Networks {
 pub struct Caller {
     events: Option<Arc<dyn EventSink>>,
     input: Arc<Mutex<Option<Box<dyn Read + Send>>>>,
+    input_waits: Option<fn() -> bool>,
     keep_output: usize,
     terminal: Option<Arc<dyn PersonTerminal>>,
     model: bool,
@@ -122,6 +123,12 @@ impl Caller {
     /// What a guest command reads from its standard input; empty without this.
     pub fn with_input(mut self, input: Box<dyn Read + Send>) -> Self {
         self.input = Arc::new(Mutex::new(Some(input)));
+        self
+    }
+
+    /// How to see whether something is there to be read from the input, without reading it.
+    pub fn seeing_input(mut self, waits: fn() -> bool) -> Self {
+        self.input_waits = Some(waits);
         self
     }
 
@@ -186,6 +193,18 @@ impl Caller {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take()
+    }
+
+    /// Whether there is an input that nothing has taken.
+    pub fn has_input(&self) -> bool {
+        let input = self.input.lock();
+        let input = input.unwrap_or_else(std::sync::PoisonError::into_inner);
+        input.is_some()
+    }
+
+    /// Whether something waits in that input, as far as can be seen.
+    pub fn input_waits(&self) -> bool {
+        self.has_input() && self.input_waits.is_some_and(|waits| waits())
     }
 
     pub fn keep_output(&self) -> usize {

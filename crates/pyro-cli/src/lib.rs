@@ -17,6 +17,7 @@ mod shim;
 mod terminal;
 mod timings;
 mod tree;
+mod waiting_input;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -24,7 +24,7 @@ use crate::persons_terminal::StandardTerminal;
 use crate::terminal::{Terminal, say};
 use crate::timings::Timings;
 use crate::tree::{Answer, Form, Tree, Typed};
-use crate::{demo_ollama, documents, host, mcp, persons_terminal, render};
+use crate::{demo_ollama, documents, host, mcp, persons_terminal, render, waiting_input};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
 const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
@@ -113,7 +113,9 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
         caller = caller.keeping_output(KEPT_FOR_JSON);
     }
     if !io::stdin().is_terminal() {
-        caller = caller.with_input(Box::new(io::stdin()));
+        caller = caller
+            .with_input(Box::new(io::stdin()))
+            .seeing_input(waiting_input::is_there);
     }
     if let Some(found) = StandardTerminal::found() {
         caller = caller.with_terminal(found);

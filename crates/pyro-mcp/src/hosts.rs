@@ -59,6 +59,14 @@ impl AnswerWithin {
         }
     }
 
+    /// How long a call may take where no host is known to wait.
+    pub(crate) fn told(self) -> Option<Duration> {
+        match self {
+            Self::Told(time) => time,
+            Self::HostsLimit => None,
+        }
+    }
+
     /// How long a call may take, with this client. `None`: as long as it takes.
     pub(crate) fn of(self, client: Option<&str>) -> Option<Duration> {
         match self {
@@ -101,6 +109,9 @@ mod tests {
     fn what_a_person_says_goes_before_what_is_known() {
         let of = |said: &str| AnswerWithin::said(Some(said.into())).of(Some("mcp"));
         assert_eq!(of("off"), None);
+        let told = |said: Option<&str>| AnswerWithin::said(said.map(Into::into)).told();
+        assert_eq!(told(Some("2.5")), Some(Duration::from_millis(2500)));
+        assert_eq!([told(None), told(Some("off"))], [None, None]);
         assert_eq!(of(" 2.5 "), Some(Duration::from_millis(2500)));
         for nonsense in ["", "0", "-1", "five", "nan", "Off"] {
             assert_eq!(of(nonsense), Some(Duration::from_secs(4)), "{nonsense:?}");

@@ -52,7 +52,7 @@ impl<E: HandleAll> InProcess<E> {
         let watched = Arc::new(Watched::default());
         let begun = self.tools.find(name).and_then(|tool| {
             let arguments = tool.arguments.tidy(arguments)?;
-            let caller = self.reach.caller(&watched);
+            let caller = self.reach.program_caller(&watched);
             Ok((tool.call)(Arc::clone(&self.engine), arguments, caller))
         });
         async move {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyro_api::{Caller, Folders, Networks};
 
@@ -37,12 +37,20 @@ impl Reach {
 
     /// Behind a client that waits no longer than clients of its name do.
     pub(crate) fn remote_caller(&self, watched: &Arc<Watched>, client: Option<&str>) -> Caller {
-        let within = self.answer_within.of(client);
+        self.answering_within(self.answer_within.of(client), watched)
+    }
+
+    /// Behind a program that waits as long as it takes, unless somebody says otherwise.
+    pub(crate) fn program_caller(&self, watched: &Arc<Watched>) -> Caller {
+        self.answering_within(self.answer_within.told(), watched)
+    }
+
+    fn answering_within(&self, within: Option<Duration>, watched: &Arc<Watched>) -> Caller {
         let by = within.and_then(|within| Instant::now().checked_add(within));
         self.caller(watched).answering_by(by)
     }
 
-    pub(crate) fn caller(&self, watched: &Arc<Watched>) -> Caller {
+    fn caller(&self, watched: &Arc<Watched>) -> Caller {
         Caller::new()
             .with_events(Arc::clone(watched) as _)
             .keeping_output(KEPT_OUTPUT)

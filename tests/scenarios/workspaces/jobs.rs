@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyro_tests::leftovers::kill_all;
 use pyro_tests::surfaces::cli::CommandLine;
-use pyro_tests::world::{Running, eventually};
+use pyro_tests::world::{Running, eventually, finish, finish_with_input};
 use pyro_tests::{Backend, Surface, Workspace, World};
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ crate::stories! { [process, vm] [command_line]: what_becomes_of_commands_when_th
 crate::stories! { [process]:
     a_command_that_goes_on_survives_a_killed_caller,
     what_makes_no_sense_is_refused,
+    a_pipe_is_read_or_said_to_be_left,
     much_output_keeps_its_ends,
 }
 
@@ -329,6 +330,42 @@ fn what_makes_no_sense_is_refused(world: &World) {
         (&missing["exit_code"], &missing["running"]),
         (&json!(127), &json!(false))
     );
+}
+
+fn a_pipe_is_read_or_said_to_be_left(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let exec = |flags: &[&str]| {
+        let mut exec = world.pyro(["workspace", "exec", workspace.id()]);
+        exec.args(flags).args(["--", "cat"]);
+        exec
+    };
+    let piped = || b"piped \xff".to_vec();
+    for flags in [
+        &["--stdin", "-"][..],
+        &["--stdin", "-", "--wait-seconds", "60"],
+    ] {
+        let read = finish_with_input(&mut exec(flags), piped());
+        assert_eq!((read.code(), &read.stdout), (0, &piped()), "{}", read.err());
+    }
+    let too_long = vec![b'x'; 1024 * 1024 + 1];
+    let refused = finish_with_input(&mut exec(&["--stdin", "-"]), too_long);
+    assert!(
+        refused.err().contains("standard input is longer than"),
+        "{}",
+        refused.err()
+    );
+
+    let said = "standard input was not read";
+    let file = world.folder().join("input");
+    std::fs::write(&file, "text").unwrap();
+    let mut waits = exec(&["--wait-seconds", "60"]);
+    let left = finish(waits.stdin(std::fs::File::open(file).unwrap()));
+    assert_eq!((left.code(), left.out().as_str()), (0, ""));
+    assert!(left.err().contains(said), "{}", left.err());
+    // Nothing comes from where tools that have no input lead it.
+    let nothing = finish(&mut exec(&["--wait-seconds", "60"]));
+    assert!(!nothing.err().contains(said), "{}", nothing.err());
 }
 
 fn much_output_keeps_its_ends(world: &World) {

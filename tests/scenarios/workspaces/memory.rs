@@ -28,11 +28,7 @@ fn who_was_killed_for_want_of_memory_is_told(world: &World, door: &dyn Surface) 
         "{eaten:#}"
     );
     assert_eq!(eaten["mem_mib"], 256);
-    let hint = eaten["advice"].as_str().unwrap();
-    assert!(
-        hint.contains("256 MiB") && hint.contains("`mem_mib`"),
-        "{hint}"
-    );
+    says_what_to_do(&eaten);
     // A child of a command that goes on.
     let eaten = workspace.exec(&format!("({EAT}) 2>/dev/null; echo $?; exit 0"));
     assert_eq!(
@@ -52,6 +48,9 @@ fn who_was_killed_for_want_of_memory_is_told(world: &World, door: &dyn Surface) 
     let told = logs["entries"].as_array().unwrap().iter();
     let told: Vec<_> = told.map(|entry| &entry["oom_killed"]).collect();
     assert_eq!(told, [&json!(true), &json!(true), &json!(false)]);
+    says_what_to_do(&logs);
+    let newest = workspace.done("logs", json!({ "last": 1 }));
+    assert_eq!(newest["advice"], Value::Null, "{newest:#}");
 
     // A service that ends of it, and one that lives on.
     workspace.starts("eater", &format!("exec {EAT}"), json!({}));
@@ -63,6 +62,11 @@ fn who_was_killed_for_want_of_memory_is_told(world: &World, door: &dyn Surface) 
         (&eater["exit_code"], &eater["oom_killed"]),
         (&json!(137), &json!(true)),
         "{eater:#}"
+    );
+    says_what_to_do(&eater);
+    assert_eq!(
+        workspace.of_service("status", "bystander")["advice"],
+        Value::Null
     );
     workspace.starts(
         "nurse",
@@ -80,7 +84,18 @@ fn who_was_killed_for_want_of_memory_is_told(world: &World, door: &dyn Surface) 
     eventually("a kill in the shell", LONG, || {
         shell()["oom_killed"] == true
     });
-    assert_eq!(shell()["state"], "running");
+    let shell = shell();
+    assert_eq!(shell["state"], "running");
+    says_what_to_do(&shell);
+}
+
+fn says_what_to_do(killed: &Value) {
+    assert_eq!(killed["mem_mib"], 256, "{killed:#}");
+    let hint = killed["advice"].as_str().unwrap();
+    assert!(
+        hint.contains("256 MiB") && hint.contains("`mem_mib`"),
+        "{hint}"
+    );
 }
 
 fn nobody_is_said_to_have_been_who_was_not(world: &World, door: &dyn Surface) {

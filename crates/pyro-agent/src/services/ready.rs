@@ -71,9 +71,7 @@ async fn look(agent: &Agent, request: &ServiceStart, readiness: &Readiness) -> R
             200..=399 => Ok(()),
             status => Err(format!("it answered with status {status}")),
         },
-        Readiness::Command(command) => {
-            in_time(COMMAND_LIMIT, succeeds(agent, request, command)).await
-        }
+        Readiness::Command(command) => succeeds(agent, request, command, COMMAND_LIMIT).await,
     }
 }
 
@@ -81,8 +79,11 @@ async fn in_time<T>(
     limit: Duration,
     look: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
-    let late = |_| format!("no answer within {} s", limit.as_secs());
-    timeout(limit, look).await.map_err(late)?
+    timeout(limit, look).await.map_err(|_| late(limit))?
+}
+
+fn late(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs())
 }
 
 /// What went wrong, without the number of the error.
@@ -93,7 +94,12 @@ pub(super) fn words(error: &io::Error) -> String {
 }
 
 /// Runs a command as the service itself runs; nothing of it lives on.
-async fn succeeds(agent: &Agent, request: &ServiceStart, command: &Command) -> Result<(), String> {
+async fn succeeds(
+    agent: &Agent,
+    request: &ServiceStart,
+    command: &Command,
+    limit: Duration,
+) -> Result<(), String> {
     let exec = Exec {
         command: command.clone(),
         cwd: request.cwd.clone(),
@@ -120,13 +126,14 @@ async fn succeeds(agent: &Agent, request: &ServiceStart, command: &Command) -> R
         let surplus = heard.len().saturating_sub(SAID);
         heard.drain(..surplus);
     }));
-    let ended = exit.await;
+    let ended = timeout(limit, exit).await;
     drop(group);
     let how = match ended {
-        Ok(Exit::Code(0)) => return Ok(()),
-        Ok(Exit::Code(code)) => format!("the command ended with status {code}"),
-        Ok(Exit::Signal(number)) => format!("the command was ended by signal {number}"),
-        Err(_) => "the command was lost".into(),
+        Ok(Ok(Exit::Code(0))) => return Ok(()),
+        Ok(Ok(Exit::Code(code))) => format!("the command ended with status {code}"),
+        Ok(Ok(Exit::Signal(number))) => format!("the command was ended by signal {number}"),
+        Ok(Err(_)) => "the command was lost".into(),
+        Err(_) => late(limit),
     };
     let _ = timeout(LAST_WORDS, &mut hearing).await;
     let said = lock(&said);
@@ -140,14 +147,19 @@ async fn succeeds(agent: &Agent, request: &ServiceStart, command: &Command) -> R
 /// A connection to the first address of a host that takes one.
 pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     let addresses = addresses(host, &std::fs::read_to_string(HOSTS).unwrap_or_default());
-    let mut why = format!("`{host}` is no address, and not in {HOSTS} of the guest");
+    if addresses.is_empty() {
+        return Err(format!(
+            "`{host}` is no address, and not in {HOSTS} of the guest"
+        ));
+    }
+    let mut refusals = Vec::new();
     for address in addresses {
         match TcpStream::connect(SocketAddr::new(address, port)).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => why = format!("{address} port {port}: {}", words(&error)),
+            Err(error) => refusals.push(format!("{address} port {port}: {}", words(&error))),
         }
     }
-    Err(why)
+    Err(refusals.join("; "))
 }
 
 /// What a host's name means. A static binary has no name service to ask beyond this file, and a
@@ -176,6 +188,9 @@ fn addresses(host: &str, hosts: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Place;
+    use crate::clock::Trace;
+    use crate::reaper::Reaper;
 
     #[test]
     fn hosts_are_addresses_or_in_the_file() {
@@ -189,5 +204,38 @@ mod tests {
             ["10.0.0.2", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap())
         );
         assert!(of("no").is_empty() && of("").is_empty());
+    }
+
+    #[tokio::test]
+    async fn every_address_that_was_tried_is_named() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let why = connect("localhost", port).await.unwrap_err();
+        let refused = format!("127.0.0.1 port {port}: connection refused; ::1 port {port}: ");
+        assert!(why.starts_with(&refused), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_takes_too_long_is_heard() {
+        let place = Place::Host {
+            folder: std::env::temp_dir(),
+        };
+        let agent = Agent::new(place, Reaper::start().unwrap(), Trace::default());
+        let command = Command::Shell(b"echo waits for db >&2; exec sleep 60".to_vec().into());
+        let request = ServiceStart {
+            name: "web".into(),
+            instance: 1,
+            command: command.clone(),
+            cwd: None,
+            env: Vec::new(),
+            secret_env: Vec::new(),
+            readiness: None,
+            ready_timeout_ms: 1000,
+            ready_interval_ms: 10,
+        };
+        let limit = Duration::from_secs(2);
+        let why = succeeds(&agent, &request, &command, limit).await;
+        assert_eq!(why.unwrap_err(), "no answer within 2 s: waits for db");
     }
 }

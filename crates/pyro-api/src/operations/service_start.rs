@@ -127,6 +127,7 @@ impl Report for ServiceStarted {
             plain(self.service.service_name.as_str()),
             match self.service.stop_reason {
                 Some(StopReason::ReadinessTimeout) => "its time was over",
+                _ if self.service.oom_killed => "it ended when the memory of the guest was used up",
                 _ => "its process ended",
             },
             self.service

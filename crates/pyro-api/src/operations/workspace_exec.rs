@@ -7,7 +7,7 @@ use crate::values::{
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
 /// How much a command can be given to read, in bytes.
-const LONGEST_STDIN: usize = 1024 * 1024;
+pub const LONGEST_STDIN: usize = 1024 * 1024;
 
 /// Run a command in a workspace, in `/workspace`
 ///
@@ -44,7 +44,13 @@ pub struct WorkspaceExec {
     #[serde(default)]
     pub background: bool,
     /// Text for its standard input
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    // Only the command line has an input of its own.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        help = "Text for its standard input; `-` is that of pyro"
+    )]
     #[serde(default)]
     pub stdin: Option<String>,
     /// End the running command of this `sequence`; takes no command

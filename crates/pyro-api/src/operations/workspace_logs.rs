@@ -57,6 +57,10 @@ pub struct Logged {
     pub events: Vec<LogEvent>,
     /// With what `skip` those begin that are older than all of these.
     pub next_skip: Option<u64>,
+    /// The memory of the guest, in MiB.
+    pub mem_mib: u32,
+    /// What to do, where memory ran out.
+    pub advice: Option<String>,
 }
 
 /// A command that has ended, or goes on without whoever started it.
@@ -178,6 +182,9 @@ impl Report for Logged {
                     ));
                 }
             }
+        }
+        if let Some(advice) = &self.advice {
+            text.err(format!("hint: {advice}"));
         }
         for event in &self.events {
             text.err(format!(

@@ -132,6 +132,12 @@ pub struct ServiceRecord {
     /// Whether the guest's kernel killed a process of it because memory ran out.
     #[serde(default)]
     pub oom_killed: bool,
+    /// The memory of the guest, in MiB.
+    #[serde(default)]
+    pub mem_mib: u32,
+    /// What to do, where memory ran out.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// While it runs.
     pub published_ports: Vec<PublishedPort>,
 }
@@ -157,7 +163,7 @@ impl ServiceRecord {
         report_oom_kill(
             &format!("workspace-service-{did}"),
             self.oom_killed,
-            None,
+            self.advice.as_deref(),
             text,
         );
         text.err(line);

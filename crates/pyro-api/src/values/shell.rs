@@ -43,6 +43,10 @@ pub struct ShellRecord {
     pub exit_code: Option<i32>,
     /// Whether the guest's kernel killed a process in it because memory ran out.
     pub oom_killed: bool,
+    /// The memory of the guest, in MiB.
+    pub mem_mib: u32,
+    /// What to do, where memory ran out.
+    pub advice: Option<String>,
     /// The signal that ended it, if one did.
     pub ended_by_signal: Option<i32>,
     pub execution_mode: ExecutionMode,
@@ -60,7 +64,7 @@ impl ShellRecord {
     /// Says that memory ran out in it, where it did.
     pub(crate) fn report_memory(&self, verb: &str, text: &mut Text) {
         let scope = format!("workspace-shell-{verb}");
-        report_oom_kill(&scope, self.oom_killed, None, text);
+        report_oom_kill(&scope, self.oom_killed, self.advice.as_deref(), text);
     }
 
     pub(crate) fn report(&self, verb: &str, text: &mut Text) {

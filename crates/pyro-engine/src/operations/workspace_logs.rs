@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use pyro_api::operations::workspace_logs::{LogEntry, LogEvent, Logged, WorkspaceLogs};
-use pyro_api::values::ReadBytes;
+use pyro_api::values::{ReadBytes, more_memory};
 use pyro_api::{Caller, Error, Handle, Operation, Stream};
 
 use crate::Engine;
@@ -46,12 +46,16 @@ impl Handle<WorkspaceLogs> for Engine {
         }
         let happened = newest_first(commands, events);
         let part = part(&folder, happened, &asked, caller)?;
+        let mem_mib = stored.record.mem_mib;
+        let out_of_memory = part.entries.iter().any(|entry| entry.oom_killed);
         Ok(Logged {
             count: part.entries.len(),
             total,
             entries: part.entries,
             events: part.events,
             next_skip: part.next_skip,
+            mem_mib,
+            advice: out_of_memory.then(|| more_memory(mem_mib)),
             workspace_id: id,
         })
     }

@@ -1,11 +1,12 @@
 //! What the agent says of a shell, as callers see it.
 
-use pyro_api::values::{ShellRecord, ShellState};
+use pyro_api::values::{ShellRecord, ShellState, more_memory};
 use pyro_wire::shells::Shell;
 
 use crate::store::StoredWorkspace;
 
 pub(crate) fn record(stored: &StoredWorkspace, shell: &Shell) -> ShellRecord {
+    let mem_mib = stored.record.mem_mib;
     ShellRecord {
         workspace_id: stored.record.workspace_id.clone(),
         shell_id: shell.id.clone(),
@@ -20,6 +21,8 @@ pub(crate) fn record(stored: &StoredWorkspace, shell: &Shell) -> ShellRecord {
         ended_at: shell.end.map(|end| seconds(end.at_ms)),
         exit_code: shell.end.map(|end| end.exit_code),
         oom_killed: shell.oom_killed,
+        mem_mib,
+        advice: shell.oom_killed.then(|| more_memory(mem_mib)),
         ended_by_signal: shell.end.and_then(|end| end.signal),
         execution_mode: stored.record.execution_mode,
     }

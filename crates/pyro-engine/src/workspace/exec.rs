@@ -1,9 +1,11 @@
 //! A command in a workspace, and its place in the history.
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyro_api::operations::workspace_exec::WorkspaceExec;
+use pyro_api::operations::workspace_exec::{LONGEST_STDIN, WorkspaceExec};
 use pyro_api::values::{WorkspaceExecResult, more_memory};
 use pyro_api::{Caller, Error, Event};
 use pyro_wire::fault::{Fault, FaultCode};
@@ -15,6 +17,7 @@ use super::interrupted::{Unfinished, Written};
 use super::lock::Hold;
 use super::log_files::Recorder;
 use super::secrets::unspoken::Unspoken;
+use super::text_input::file_bytes;
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::host_io;
@@ -37,7 +40,7 @@ pub(super) struct Begun<'a> {
     /// Whether the VM had to be started.
     pub(super) started: bool,
     pub(super) order: Order<'a>,
-    pub(super) stdin: Option<&'a str>,
+    pub(super) stdin: Option<&'a [u8]>,
     pub(super) unspoken: Unspoken,
     /// As far as its place in the history is known.
     pub(super) entry: Command,
@@ -78,6 +81,33 @@ impl Manner {
     }
 }
 
+/// What the command is given to read. `-` is the caller's own input, where it has one.
+async fn given_stdin<'a>(
+    asked: &'a WorkspaceExec,
+    caller: &Caller,
+) -> Result<Option<Cow<'a, [u8]>>, Error> {
+    match asked.stdin.as_deref() {
+        Some("-") if caller.has_input() => {
+            let most = LONGEST_STDIN as u64;
+            let read = file_bytes("standard input", Path::new("-"), most, caller).await?;
+            Ok(Some(read.into()))
+        }
+        Some("-") if caller.terminal().is_some() => Err(Error::invalid(
+            "`--stdin -` reads standard input to its end, and that is a terminal",
+        )
+        .hint("Pipe it in, or give the text itself")),
+        text => Ok(text.map(|text| text.as_bytes().into())),
+    }
+}
+
+fn tell_unread(caller: &Caller) -> Result<(), Error> {
+    let note = "standard input was not read: a command that goes on by itself gets what \
+                `--stdin TEXT` or `--stdin -` says";
+    caller
+        .emit(Event::Note(note.into()))
+        .map_err(|_| cancelled())
+}
+
 impl Engine {
     /// Ends a command with its VM, as the guest does not end it. The next use starts the workspace
     /// again.
@@ -111,6 +141,7 @@ impl Engine {
         );
         let mut order = order.map_err(|error| self.unspoken_error(&found, error))?;
         order.secret_env = asked.secret_env.pairs();
+        let stdin = given_stdin(asked, caller).await?;
         let Connected {
             stored,
             stream,
@@ -140,14 +171,19 @@ impl Engine {
             stored,
             started,
             order,
-            stdin: asked.stdin.as_deref(),
+            stdin: stdin.as_deref(),
             unspoken,
             entry,
             caller,
         };
         match Manner::of(asked, caller) {
             Manner::Callers => self.exec_to_its_end(begun, stream).await,
-            Manner::Supervisors(until) => self.exec_as_job(begun, until).await,
+            Manner::Supervisors(until) => {
+                if begun.stdin.is_none() && caller.input_waits() {
+                    tell_unread(caller)?;
+                }
+                self.exec_as_job(begun, until).await
+            }
             Manner::CallersUntil(until) => self.exec_until(begun, stream, until).await,
         }
     }
@@ -165,7 +201,7 @@ impl Engine {
             .map_err(|error| host_io("The output could not be kept", &error))?;
         let mut listening = (*caller).clone().with_events(recorder.clone());
         if let Some(text) = begun.stdin {
-            listening = listening.with_input(Box::new(std::io::Cursor::new(text.to_owned())));
+            listening = listening.with_input(Box::new(std::io::Cursor::new(text.to_vec())));
         }
         let mut entry = begun.entry.clone();
         let mut unfinished = Unfinished {

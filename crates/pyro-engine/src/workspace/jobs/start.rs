@@ -154,7 +154,7 @@ impl Engine {
         let request = JobStart {
             job,
             exec: begun.order.exec(begun.stdin.is_some()),
-            input: begun.stdin.unwrap_or_default().as_bytes().to_vec().into(),
+            input: begun.stdin.unwrap_or_default().to_vec().into(),
             folder: path::absolute(folder.outputs()).map_err(not_kept)?,
             most_bytes: log_files::CAP,
         };

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use pyro_api::Stream;
-use pyro_api::values::{ServiceState, StopReason};
+use pyro_api::values::{ServiceState, StopReason, more_memory};
 use pyro_wire::service::{LOG_BYTES, ServiceEnd, ServicePhase, ServiceState as Seen};
 use pyro_wire::shim::{KeptService, SERVICES_FOLDER, SERVICES_INDEX};
 
@@ -71,7 +71,10 @@ pub(crate) fn note(service: &mut StoredService, seen: &Seen, at: f64) {
     if seen.ready && service.record.ready_at.is_none() {
         service.record.ready_at = Some(at);
     }
-    service.record.oom_killed |= seen.oom_killed;
+    if seen.oom_killed {
+        service.record.oom_killed = true;
+        service.record.advice = Some(more_memory(service.record.mem_mib));
+    }
     service.record.not_ready = match seen.ready {
         true => None,
         false => seen.not_ready.as_deref().map(without_end),

@@ -90,6 +90,8 @@ impl Engine {
                 not_ready: None,
                 stop_reason: None,
                 oom_killed: false,
+                mem_mib: stored.record.mem_mib,
+                advice: None,
                 published_ports,
             },
             instance,
