@@ -76,9 +76,12 @@ pub fn disk_layer(bytes: &[u8]) {
 
 /// Applies a patch, whatever its form, to some small files.
 pub fn patch(bytes: &[u8]) {
-    let Ok(patch) = Patch::parse(bytes) else {
+    let Ok(mut patch) = Patch::parse(bytes) else {
         return;
     };
+    if patch.speaks_of("s/api") {
+        let _ = patch.take_off("s/api");
+    }
     let Ok(reads) = patch.reads() else {
         return;
     };
