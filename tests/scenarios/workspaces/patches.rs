@@ -297,4 +297,9 @@ fn a_patch_of_a_repository_lands_in_a_seed_of_one_folder(world: &World, door: &d
     let applied = workspace.done("patch_apply", json!({ "patch": patch }));
     assert_eq!(applied["notes"], json!([]));
     assert_eq!(workspace.read("services/api/in"), "n\n");
+    // As mail programs send it.
+    let mail = "From: a <a@example.org>\nContent-Transfer-Encoding: quoted-printable\n\nSay\n---\n\
+                --- /dev/null\n+++ b/mailed\n@@ -0,0 +1 @@\n+a=3Db\n";
+    workspace.done("patch_apply", json!({ "patch": mail }));
+    assert_eq!(workspace.read("mailed"), "a=b\n");
 }

@@ -13,7 +13,7 @@ use pyro_wire::fault::FaultCode;
 use pyro_wire::files::{Change, EntryKind, Expected, Stamp};
 
 use super::files::{self, Content, FilesError, NewFile, Piece};
-use super::patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status};
+use super::patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status, plain_text};
 use super::repository_prefix::SEED_IN_REPOSITORY;
 use super::words::shown_absolute;
 use crate::engine::Engine;
@@ -34,7 +34,8 @@ impl Engine {
         stored: &StoredWorkspace,
         text: &[u8],
     ) -> Result<Applied, FilesError> {
-        let mut patch = Patch::parse(text).map_err(|error| unfit(&error))?;
+        let text = plain_text(text).map_err(|error| unfit(&error))?;
+        let mut patch = Patch::parse(&text).map_err(|error| unfit(&error))?;
         let seed = self.folder_before_names(stored, &patch).await?;
         if let Some(folder) = seed {
             patch.take_off(folder).map_err(|error| unfit(&error))?;

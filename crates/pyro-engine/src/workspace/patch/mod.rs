@@ -2,6 +2,7 @@
 //! They are unified diffs in many dialects, or of the form that begins with `*** Begin Patch`.
 //!
 //! ```text
+//! plain_text(text)     without what a mail's way did to it
 //! Patch::parse(text)   what the text says: sections, one for each file, with their hunks
 //! Patch::reads()       the paths whose old state is needed
 //! Patch::plan(old)     all file changes together, or what does not fit
@@ -25,6 +26,7 @@ mod header;
 mod hunk;
 mod indent;
 mod label;
+mod mail;
 mod message;
 mod mode;
 mod nearest;
@@ -37,6 +39,7 @@ mod subversion;
 mod tests;
 mod text;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -168,6 +171,14 @@ impl fmt::Display for Note {
             Leniency::Anchor => write!(to, "where alone it fits, which is not behind its anchor"),
         }
     }
+}
+
+/// The text of a patch as it was before a mail was encoded for its way; lines are counted in this.
+pub(crate) fn plain_text(text: &[u8]) -> Result<Cow<'_, [u8]>, PatchError> {
+    if text.len() > MAX_PATCH {
+        return Err(PatchError::TooLong { size: text.len() });
+    }
+    mail::decoded(text)
 }
 
 impl<'t> Patch<'t> {
