@@ -171,7 +171,7 @@ fn show(answer: Answer, form: Form) -> ExitCode {
                 return fail(&error, true);
             }
         },
-        Form::Only => render::bytes(&answer.only),
+        Form::Only => render::content(&answer.only),
         Form::Text => render::text(&answer.text),
     };
     match shown {

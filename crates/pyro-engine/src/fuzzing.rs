@@ -14,7 +14,7 @@ use crate::shells::screen;
 use crate::workspace::archive::ArchiveReader;
 use crate::workspace::export::Destination;
 use crate::workspace::layers;
-use crate::workspace::patch::{Node, Patch};
+use crate::workspace::patch::{Node, Patch, plain_text};
 use crate::workspace::seed::{self, Source};
 use crate::workspace::tree::Tree;
 
@@ -76,9 +76,15 @@ pub fn disk_layer(bytes: &[u8]) {
 
 /// Applies a patch, whatever its form, to some small files.
 pub fn patch(bytes: &[u8]) {
-    let Ok(patch) = Patch::parse(bytes) else {
+    let Ok(text) = plain_text(bytes) else {
         return;
     };
+    let Ok(mut patch) = Patch::parse(&text) else {
+        return;
+    };
+    if patch.speaks_of("s/api") {
+        let _ = patch.take_off("s/api");
+    }
     let Ok(reads) = patch.reads() else {
         return;
     };

@@ -1,8 +1,9 @@
 //! `pyro run` where a person sits at a terminal.
 
 use nix::sys::signal::Signal;
-use pyro_tests::World;
+use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::world::{eventually, finish};
+use pyro_tests::{Workspace, World};
 
 use crate::seat::{PATIENCE, Seat};
 
@@ -10,6 +11,7 @@ crate::stories! { [process, vm]: a_person_gets_a_shell_and_the_terminal_back }
 crate::stories! { [process]:
     a_command_has_no_terminal_where_its_output_goes_elsewhere,
     a_person_may_leave_and_a_timeout_that_was_typed_counts,
+    what_a_guest_wrote_does_not_act_on_the_terminal,
 }
 
 fn run(world: &World, flags: &[&str], command: &[&str]) -> Seat {
@@ -93,4 +95,31 @@ fn a_person_may_leave_and_a_timeout_that_was_typed_counts(world: &World) {
     let (status, shown) = seat.leave();
     assert_eq!(status.code(), Some(124), "{shown:?}");
     assert!(shown.contains("[run] timed out"), "{shown:?}");
+}
+
+fn what_a_guest_wrote_does_not_act_on_the_terminal(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    workspace.write("f", "good\n\u{1b}[1A\u{1b}[2Kevil\rnice\n");
+    let id = workspace.id();
+    for (words, wanted) in [
+        (&["diff", id] as &[_], "+^[[1A^[[2Kevil^Mnice\r\n"),
+        (
+            &["file", "read", id, "f", "--content-only"],
+            "good\r\n^[[1A^[[2Kevil^Mnice\r\n",
+        ),
+    ] {
+        let pyro = || world.pyro([&["workspace"][..], words].concat());
+        let (status, shown) = Seat::at(pyro()).leave();
+        assert!(status.success(), "{shown:?}");
+        assert!(
+            shown.contains(wanted) && !shown.contains('\u{1b}'),
+            "{shown:?}"
+        );
+        let piped = String::from_utf8(pyro().output().unwrap().stdout).unwrap();
+        assert!(
+            piped.contains("\u{1b}[1A\u{1b}[2Kevil\rnice\n"),
+            "{piped:?}"
+        );
+    }
 }

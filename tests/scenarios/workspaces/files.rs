@@ -61,10 +61,20 @@ fn a_file_is_written_listed_and_read(world: &World, door: &dyn Surface) {
         names(json!({ "path": "src/link" })),
         ["symlink /workspace/src/link"]
     );
+    workspace.exec("ln -s src way");
+    assert_eq!(names(json!({ "path": "way" })), ["symlink /workspace/way"]);
+    assert_eq!(
+        names(json!({ "path": "way/" })),
+        [
+            "file /workspace/way/a.txt",
+            "symlink /workspace/way/link",
+            "directory /workspace/way/sub"
+        ]
+    );
     let cut = workspace.done("file_list", json!({ "recursive": true, "max_entries": 2 }));
     assert_eq!(
         (&cut["total_entries"], &cut["truncated"]),
-        (&json!(5), &json!(true))
+        (&json!(6), &json!(true))
     );
     workspace.refused("file_list", json!({ "path": "missing" }), "unknown_file");
     workspace.refused("file_read", json!({ "path": "missing" }), "unknown_file");

@@ -3,10 +3,13 @@
 use pyro_tests::{Surface, Workspace, World};
 use serde_json::json;
 
+use super::commits::repository;
+
 crate::stories! { [process, vm] [library]: a_patch_of_git_is_applied }
 crate::stories! { [process] [command_line, library, mcp]:
     a_patch_in_the_form_of_codex_is_applied,
     a_patch_leaves_a_repository_s_own_folder_alone,
+    a_patch_of_a_repository_lands_in_a_seed_of_one_folder,
 }
 crate::stories! { [process] [command_line, library]:
     a_patch_that_does_not_fit_changes_nothing_and_says_where,
@@ -246,4 +249,57 @@ fn changes_of_kind_apply_to_another_workspace(world: &World, door: &dyn Surface)
     let before = fuller.output("find . | sort");
     fuller.refused("patch_apply", json!({ "patch": patch }), "conflict");
     assert_eq!(fuller.output("find . | sort"), before);
+}
+
+fn a_patch_of_a_repository_lands_in_a_seed_of_one_folder(world: &World, door: &dyn Surface) {
+    let files = [("top", "top\n"), ("services/api/x", "one\n")];
+    let root = repository(&world.folder().join("mono"), &files);
+    let seed = root.join("services/api");
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let made = |name: &str| format!("--- /dev/null\n+++ {name}\n@@ -0,0 +1 @@\n+n\n");
+    for (patch, path) in [
+        (
+            "diff --git i/services/api/x w/services/api/x\n--- i/services/api/x\n\
+             +++ w/services/api/x\n@@ -1 +1 @@\n-one\n+n\n"
+                .to_owned(),
+            "x",
+        ),
+        (made("b/services/api/nn"), "nn"),
+        (
+            "*** Begin Patch\n*** Add File: services/api/cx\n+n\n*** End Patch\n".to_owned(),
+            "cx",
+        ),
+    ] {
+        let applied = workspace.done("patch_apply", json!({ "patch": patch }));
+        let path = format!("/workspace/{path}");
+        assert_eq!(applied["entries"][0]["path"], path, "{applied:#}");
+        assert!(
+            applied["notes"][0]
+                .as_str()
+                .unwrap()
+                .contains("services/api/"),
+            "{applied:#}"
+        );
+        assert_eq!(workspace.read(&path), "n\n");
+    }
+    let patch = format!("{}{}", made("b/services/api/in"), made("b/lib/out"));
+    let told = workspace.refused("patch_apply", json!({ "patch": patch }), "patch_failed");
+    let told = told.to_string();
+    assert!(
+        told.contains("`lib/out`") || told.contains("`b/lib/out`"),
+        "{told}"
+    );
+    assert!(told.contains("services/api/"), "{told}");
+    assert_eq!(workspace.output("ls"), "cx\nnn\nx\n");
+    // A folder of that name is meant, when it is there.
+    workspace.output("mkdir -p services/api");
+    let patch = made("b/services/api/in");
+    let applied = workspace.done("patch_apply", json!({ "patch": patch }));
+    assert_eq!(applied["notes"], json!([]));
+    assert_eq!(workspace.read("services/api/in"), "n\n");
+    // As mail programs send it.
+    let mail = "From: a <a@example.org>\nContent-Transfer-Encoding: quoted-printable\n\nSay\n---\n\
+                --- /dev/null\n+++ b/mailed\n@@ -0,0 +1 @@\n+a=3Db\n";
+    workspace.done("patch_apply", json!({ "patch": mail }));
+    assert_eq!(workspace.read("mailed"), "a=b\n");
 }

@@ -154,10 +154,25 @@ fn up(path: &[u8]) -> usize {
     parts.take_while(|part| *part == b"..").count()
 }
 
-/// What an absolute path says below a folder.
+/// What an absolute path says below a folder, with needless parts of any kind in it.
 fn below<'a>(path: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
-    let rest = path.strip_prefix(folder)?;
-    (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+    let mut rest = path;
+    let mut wanted = Vec::new();
+    add(&mut wanted, folder);
+    while let Some(name) = wanted.pop() {
+        loop {
+            rest = rest.strip_prefix(b"/")?;
+            let end = rest.iter().position(|byte| *byte == b'/');
+            let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
+            rest = after;
+            match part {
+                b"" | b"." => {}
+                part if part == name => break,
+                _ => return None,
+            }
+        }
+    }
+    Some(rest)
 }
 
 fn leads_out(asked: &[u8], link: &[u8], target: &[u8]) -> FileError {
@@ -186,12 +201,15 @@ mod tests {
         fs::create_dir_all(root.join("a/b")).unwrap();
         fs::write(root.join("a/file"), "").unwrap();
         let inside = format!("{}/a/file", root.display());
+        let doubled = format!("/.{}//.//a//file", root.display()).replace('/', "//");
         let beside = format!("{}-other/file", root.display());
         for (link, target) in [
             ("to-file", "a/file"),
             ("a/b/up", "../file"),
             ("folder", "./a//b/"),
             ("absolute", inside.as_str()),
+            ("doubled", doubled.as_str()),
+            ("root", "/"),
             ("itself", "."),
             ("dangling", "a/new/file"),
             ("over", "folder/../file"),
@@ -221,6 +239,7 @@ mod tests {
             ("folder/up", "a/file"),
             ("folder/none/x", "a/b/none/x"),
             ("absolute", "a/file"),
+            ("doubled", "a/file"),
             ("itself", ""),
             ("itself/itself/to-file", "a/file"),
             ("dangling", "a/new/file"),
@@ -237,6 +256,7 @@ mod tests {
             ("a/out", "leads out"),
             ("etc", "etc is a link to /etc/passwd"),
             ("beside", "leads out"),
+            ("root", "leads out"),
             ("back", "does not exist"),
             ("through", "not a folder"),
             ("a/file/x", "not a folder"),

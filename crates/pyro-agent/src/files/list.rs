@@ -27,7 +27,12 @@ pub(crate) fn list(
 ) -> Result<(), FileError> {
     let base = path::tidy(&request.path)?;
     let workspace = places.open_workspace()?;
-    let there = places.links()?.follow_around(&base)?;
+    // As anywhere on Linux, a slash behind a link asks for what it leads to.
+    let links = places.links()?;
+    let there = match request.path.ends_with(b"/") {
+        true => links.follow(&base)?,
+        false => links.follow_around(&base)?,
+    };
     let itself = open_inside(&workspace, &there, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let about = fstat(&itself).map_err(|error| FileError::io("look at", &base, error))?;
     let mut batch = Batch::new(answers);

@@ -1,19 +1,36 @@
 //! Results and errors as text or JSON.
 
 mod json;
+mod visible;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use pyro_api::{Error, Text};
 use serde_json::{Value, json};
 
+use visible::visible;
+
 /// Prints a result for people.
 pub(crate) fn text(text: &Text) -> io::Result<()> {
-    bytes(text.out.as_bytes())?;
-    bytes(&text.bytes)?;
+    content(text.out.as_bytes())?;
+    content(&text.bytes)?;
+    let err = text.err.as_bytes();
+    let mut stderr = io::stderr().lock();
     // Nobody has to read how it went.
-    let _ = io::stderr().lock().write_all(text.err.as_bytes());
+    let _ = match stderr.is_terminal() {
+        true => stderr.write_all(&visible(err)),
+        false => stderr.write_all(err),
+    };
     Ok(())
+}
+
+/// Prints what a guest may have written: the very bytes, except on a terminal, on which they must
+/// not act.
+pub(crate) fn content(content: &[u8]) -> io::Result<()> {
+    match io::stdout().is_terminal() {
+        true => bytes(&visible(content)),
+        false => bytes(content),
+    }
 }
 
 /// Prints one JSON document.

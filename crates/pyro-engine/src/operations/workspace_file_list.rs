@@ -22,7 +22,7 @@ impl Handle<WorkspaceFileList> for Engine {
             stream,
             started,
         } = self.connect(&asked.workspace_id, doing, caller).await?;
-        let entries = files::list(stream, path.bytes(), asked.recursive)
+        let entries = files::list(stream, path.as_written(&asked.path), asked.recursive)
             .await
             .map_err(|error| {
                 let what = format!("`{}` could not be listed", path.absolute());

@@ -122,7 +122,7 @@ pub(crate) fn refused(what: String, fault: Fault) -> Error {
         FaultCode::NotFound => (ErrorCode::UnknownFile, WHAT_IS_THERE),
         FaultCode::BadPath => (
             ErrorCode::BadPath,
-            "Give a path below `/workspace` whose folders are not links",
+            "Give a path below `/workspace`; links are followed as far as they stay inside",
         ),
         FaultCode::Conflict => (ErrorCode::Conflict, "Look at what is there, then try again"),
         FaultCode::GuestNoSpace => (

@@ -13,8 +13,8 @@ use pyro_wire::fault::FaultCode;
 use pyro_wire::files::{Change, EntryKind, Expected, Stamp};
 
 use super::files::{self, Content, FilesError, NewFile, Piece};
-use super::patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status};
-use super::repository_prefix::{SEED_IN_REPOSITORY, below_folder};
+use super::patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status, plain_text};
+use super::repository_prefix::SEED_IN_REPOSITORY;
 use super::words::shown_absolute;
 use crate::engine::Engine;
 use crate::machine::now;
@@ -34,9 +34,12 @@ impl Engine {
         stored: &StoredWorkspace,
         text: &[u8],
     ) -> Result<Applied, FilesError> {
-        let below_seed = self.patch_below_seed(stored, text).await?;
-        let text = below_seed.as_deref().unwrap_or(text);
-        let patch = Patch::parse(text).map_err(|error| unfit(&error))?;
+        let text = plain_text(text).map_err(|error| unfit(&error))?;
+        let mut patch = Patch::parse(&text).map_err(|error| unfit(&error))?;
+        let seed = self.folder_before_names(stored, &patch).await?;
+        if let Some(folder) = seed {
+            patch.take_off(folder).map_err(|error| unfit(&error))?;
+        }
         let mut old = HashMap::new();
         let mut stamps = HashMap::new();
         let reads = patch.reads().map_err(|error| unfit(&error))?;
@@ -131,12 +134,11 @@ impl Engine {
             }
         }
         change.remove = remove.into_iter().map(Bytes::from).collect();
-        if below_seed.is_some() {
-            applied.notes.push(
+        if let Some(folder) = seed {
+            applied.notes.push(format!(
                 "names were taken from the root of the seed's repository, as `workspace diff` and \
-                 git write them"
-                    .to_owned(),
-            );
+                 git write them: without `{folder}/`"
+            ));
         }
         if !applied.entries.is_empty() {
             let line = self.another_line(stored, "change the files").await?;
@@ -149,22 +151,21 @@ impl Engine {
         Ok(applied)
     }
 
-    /// A patch whose names begin at the root of the seed's repository, with names from `/workspace`
-    /// on. `None`: it is none, or `/workspace` has a folder of that name, too.
-    async fn patch_below_seed(
+    /// The folder of the seed in its repository, when the patch speaks of it. `None`, too, when
+    /// `/workspace` has a folder of that name.
+    async fn folder_before_names<'s>(
         &self,
-        stored: &StoredWorkspace,
-        text: &[u8],
-    ) -> Result<Option<Vec<u8>>, FilesError> {
-        let Some(folder) = stored.record.metadata.get(SEED_IN_REPOSITORY) else {
+        stored: &'s StoredWorkspace,
+        patch: &Patch<'_>,
+    ) -> Result<Option<&'s str>, FilesError> {
+        let folder = stored.record.metadata.get(SEED_IN_REPOSITORY);
+        let Some(folder) = folder.filter(|folder| patch.speaks_of(folder)) else {
             return Ok(None);
         };
-        let Some(below) = below_folder(text, folder) else {
-            return Ok(None);
-        };
-        let nothing = BTreeSet::new();
-        let (node, _) = self.node(stored, folder.as_bytes(), &nothing).await?;
-        Ok((node == Node::Missing).then_some(below))
+        // Below a file it is not there either.
+        let way = above(folder.as_bytes()).map(<[u8]>::to_vec).collect();
+        let (node, _) = self.node(stored, folder.as_bytes(), &way).await?;
+        Ok((node == Node::Missing).then_some(folder))
     }
 
     /// What is at a path (a link is looked at itself), and what it looked like when it was read.
@@ -231,6 +232,10 @@ fn unfit(error: &PatchError) -> Error {
         PatchError::Repository { .. } => {
             "Run the repository's own commands in the workspace with `pyro workspace exec` \
              (`workspace_exec`)"
+        }
+        PatchError::Outside { .. } => {
+            "Leave out what is not below the seed's folder (`git diff --relative` there does). For \
+             a new folder of that name in the workspace, write `/workspace/` before the name"
         }
         PatchError::Binary { .. } => {
             "Make the patch with `git diff --binary`, or bring the file in with `pyro workspace \

@@ -65,6 +65,14 @@ impl GuestPath {
         Bytes::from(self.relative.as_bytes())
     }
 
+    /// With the slash at its end that was given, which makes a difference for a link.
+    pub(crate) fn as_written(&self, given: &str) -> Bytes {
+        match given.trim_end().ends_with('/') && !self.relative.is_empty() {
+            true => Bytes::from([self.relative.as_bytes(), b"/"].concat()),
+            false => self.bytes(),
+        }
+    }
+
     pub(crate) fn absolute(&self) -> String {
         absolute(&self.relative)
     }

@@ -42,6 +42,15 @@ pub(crate) enum PatchError {
         problem: &'static str,
     },
     #[error(
+        "line {line} of the patch: `{label}` is not below `{folder}/`, as other names in it are; \
+         /workspace is that folder of the repository, and nothing else of it"
+    )]
+    Outside {
+        line: usize,
+        label: String,
+        folder: String,
+    },
+    #[error(
         "line {line} of the patch: `{name}` is binary, and what is in it was left out of the patch"
     )]
     Binary { line: usize, name: String },

@@ -33,8 +33,18 @@ pub(super) enum Style {
     Folder(usize),
     /// Perhaps an `a/` or `b/`.
     Loose,
+    /// Perhaps another of git's letters, as where only one side is there nothing tells it apart from
+    /// a folder.
+    Letter,
     /// Nothing, unless only `a/` or `b/` makes sense.
     Verbatim,
+}
+
+/// Where a name goes on behind a folder.
+enum Below {
+    At(usize),
+    Not,
+    Either,
 }
 
 impl Label {
@@ -207,6 +217,69 @@ impl Label {
         }
     }
 
+    /// Takes a letter in front for one of git's, which says so nowhere.
+    pub(super) fn take_letter(&mut self) {
+        if let Self::Name { raw, style } = self
+            && *style == Style::Loose
+            && let [letter, b'/', _, ..] = raw.as_slice()
+            && !b"ab".contains(letter)
+            && PREFIXES.contains(letter)
+        {
+            *style = Style::Letter;
+        }
+    }
+
+    /// Whether a letter in front may be one of git's.
+    pub(super) fn may_have_letter(&self) -> bool {
+        matches!(
+            self,
+            Self::Name {
+                style: Style::Letter,
+                ..
+            }
+        )
+    }
+
+    /// Where its likeliest reading goes on behind a folder; one that begins at the root says by
+    /// itself where it belongs.
+    fn behind(&self, folder: &[u8]) -> Below {
+        let Self::Name { raw, style } = self else {
+            return Below::Either;
+        };
+        let start = match (style, raw.as_slice()) {
+            (Style::Known(end) | Style::Folder(end), _) => *end,
+            (Style::Loose, [b'a' | b'b', b'/', ..]) | (Style::Letter, _) => 2,
+            _ => 0,
+        };
+        if raw[start..].starts_with(b"/") {
+            return Below::Either;
+        }
+        match part_behind(&raw[start..], folder) {
+            Some(behind) => Below::At(start + behind),
+            None => Below::Not,
+        }
+    }
+
+    /// Whether it goes on behind a folder. `None`: it may be there or not.
+    pub(super) fn is_below(&self, folder: &[u8]) -> Option<bool> {
+        match self.behind(folder) {
+            Below::At(_) => Some(true),
+            Below::Not => Some(false),
+            Below::Either => None,
+        }
+    }
+
+    /// Takes a folder that it goes on behind as a part of what stands before the path.
+    pub(super) fn take_off(&mut self, folder: &[u8]) {
+        let behind = self.behind(folder);
+        if let (Self::Name { style, .. }, Below::At(end)) = (self, behind) {
+            *style = match style {
+                Style::Folder(_) => Style::Folder(end),
+                _ => Style::Known(end),
+            };
+        }
+    }
+
     /// The paths that the name may mean, likeliest first.
     pub(super) fn readings(&self, line: usize) -> Result<Vec<Vec<u8>>, PatchError> {
         let Self::Name { raw, style } = self else {
@@ -214,12 +287,13 @@ impl Label {
         };
         let stripped = match raw.as_slice() {
             [b'a' | b'b', b'/', rest @ ..] => Some(rest),
+            [_, b'/', rest @ ..] if *style == Style::Letter => Some(rest),
             _ => None,
         };
         let spoken = match (style, stripped) {
             (Style::Known(end) | Style::Folder(end), _) => vec![&raw[*end..]],
             (_, None) => vec![raw.as_slice()],
-            (Style::Loose, Some(rest)) => vec![rest, raw.as_slice()],
+            (Style::Loose | Style::Letter, Some(rest)) => vec![rest, raw.as_slice()],
             (Style::Verbatim, Some(rest)) => vec![raw.as_slice(), rest],
         };
         let mut paths: Vec<Vec<u8>> = Vec::new();
@@ -257,6 +331,7 @@ impl Label {
         };
         match style {
             Style::Loose if raw.starts_with(b"a/") => Some(b"a".to_vec()),
+            Style::Letter => Some(raw[..1].to_vec()),
             Style::Folder(end) => clean(raw[..*end].strip_suffix(b"/")?, raw, 0).ok(),
             _ if is_workspace(raw) => Some(b"workspace".to_vec()),
             _ => None,
@@ -268,7 +343,7 @@ impl Label {
         match self {
             Self::Name { raw, style } => match style {
                 Style::Loose => raw.starts_with(b"a/") || raw.starts_with(b"b/"),
-                Style::Folder(_) => true,
+                Style::Folder(_) | Style::Letter => true,
                 Style::Known(_) | Style::Verbatim => false,
             },
             Self::Absent => false,
@@ -291,6 +366,22 @@ fn is_workspace(raw: &[u8]) -> bool {
         _ => raw,
     };
     rest.starts_with(&WORKSPACE[1..])
+}
+
+/// Where the part of a path begins that comes after a folder.
+fn part_behind(path: &[u8], folder: &[u8]) -> Option<usize> {
+    let mut folders = folder.split(|byte| *byte == b'/').peekable();
+    let mut at = 0;
+    for part in path.split(|byte| *byte == b'/') {
+        match folders.peek() {
+            None => return Some(at),
+            _ if matches!(part, b"" | b".") => {}
+            Some(wanted) if *wanted == part => drop(folders.next()),
+            Some(_) => return None,
+        }
+        at += part.len() + 1;
+    }
+    None
 }
 
 /// How long the path is in which two names end, from the front of a part on.

@@ -2,6 +2,7 @@
 //! They are unified diffs in many dialects, or of the form that begins with `*** Begin Patch`.
 //!
 //! ```text
+//! plain_text(text)     without what a mail's way did to it
 //! Patch::parse(text)   what the text says: sections, one for each file, with their hunks
 //! Patch::reads()       the paths whose old state is needed
 //! Patch::plan(old)     all file changes together, or what does not fit
@@ -25,6 +26,7 @@ mod header;
 mod hunk;
 mod indent;
 mod label;
+mod mail;
 mod message;
 mod mode;
 mod nearest;
@@ -37,6 +39,7 @@ mod subversion;
 mod tests;
 mod text;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -124,6 +127,8 @@ pub(crate) enum Note {
         line: usize,
         leniency: Leniency,
     },
+    /// The name of a new file, without the letter in front of it.
+    Letter { label: String, path: Vec<u8> },
     /// Properties of Subversion, which no file has here.
     Properties { path: Vec<u8>, names: Vec<String> },
 }
@@ -137,6 +142,16 @@ impl fmt::Display for Note {
                 line,
                 leniency,
             } => (path, hunk, line, leniency),
+            Self::Letter { label, path } => {
+                let path = error::told(path);
+                let folder = label.split('/').next().unwrap_or_default();
+                return write!(
+                    to,
+                    "`{label}` was taken as {path}: git puts `{folder}/` before names, and there is \
+                     no folder {}",
+                    error::told(folder.as_bytes())
+                );
+            }
             Self::Properties { path, names } => {
                 let (path, names) = (error::told(path), names.join(", "));
                 return write!(to, "{path}: Subversion's properties were left out: {names}");
@@ -158,6 +173,14 @@ impl fmt::Display for Note {
     }
 }
 
+/// The text of a patch as it was before a mail was encoded for its way; lines are counted in this.
+pub(crate) fn plain_text(text: &[u8]) -> Result<Cow<'_, [u8]>, PatchError> {
+    if text.len() > MAX_PATCH {
+        return Err(PatchError::TooLong { size: text.len() });
+    }
+    mail::decoded(text)
+}
+
 impl<'t> Patch<'t> {
     /// Reads what the text says; prose and Markdown fences around it are passed over.
     pub(crate) fn parse(text: &'t [u8]) -> Result<Self, PatchError> {
@@ -166,6 +189,30 @@ impl<'t> Patch<'t> {
         }
         let (format, sections) = parse::sections(text)?;
         Ok(Self { format, sections })
+    }
+
+    /// Whether any name begins with a folder.
+    pub(crate) fn speaks_of(&self, folder: &str) -> bool {
+        let mut names = self.sections.iter().flat_map(Section::names);
+        names.any(|name| name.is_below(folder.as_bytes()) == Some(true))
+    }
+
+    /// Takes a folder off the front of all names.
+    pub(crate) fn take_off(&mut self, folder: &str) -> Result<(), PatchError> {
+        for section in &self.sections {
+            let mut names = section.names();
+            if let Some(name) = names.find(|name| name.is_below(folder.as_bytes()) == Some(false)) {
+                return Err(PatchError::Outside {
+                    line: section.line,
+                    label: name.shown(),
+                    folder: folder.to_owned(),
+                });
+            }
+        }
+        for name in self.sections.iter_mut().flat_map(Section::names_mut) {
+            name.take_off(folder.as_bytes());
+        }
+        Ok(())
     }
 
     /// Every path that [`plan`](Self::plan) may ask about. Some are only other readings of a name

@@ -70,8 +70,9 @@ pub(super) fn sections(text: &[u8]) -> Result<(Format, Vec<Section<'_>>), PatchE
 }
 
 /// Where only one side is there, what stands before its name is seen from the rest of the patch.
+/// If that has something before its names, or is not there, git's letters are known as well.
 fn share_prefixes(sections: &mut [Section<'_>]) {
-    let mut known: Option<[Vec<u8>; 2]> = None;
+    let mut known: Vec<[Vec<u8>; 2]> = Vec::new();
     for section in sections.iter().filter(|section| !section.is_one_sided()) {
         let prefix = |label: &Option<Label>| {
             label
@@ -81,21 +82,28 @@ fn share_prefixes(sections: &mut [Section<'_>]) {
                 .to_vec()
         };
         let both = [prefix(&section.old), prefix(&section.new)];
-        if known.as_ref().is_some_and(|known| *known != both) {
-            return;
+        if !known.contains(&both) {
+            known.push(both);
         }
-        known = Some(both);
     }
-    let Some([old, new]) = known else {
-        return;
+    let all_have = match known.as_slice() {
+        [both] => Some(both),
+        _ => None,
     };
+    let nothing = |both: &[Vec<u8>; 2]| both.iter().all(Vec::is_empty);
     for section in sections {
-        if section.is_one_sided() {
-            if let Some(label) = &mut section.old {
-                label.take_prefix(&old);
+        if !section.is_one_sided() {
+            continue;
+        }
+        for (side, label) in [&mut section.old, &mut section.new].into_iter().enumerate() {
+            let Some(label) = label else {
+                continue;
+            };
+            if let Some(both) = all_have {
+                label.take_prefix(&both[side]);
             }
-            if let Some(label) = &mut section.new {
-                label.take_prefix(&new);
+            if !all_have.is_some_and(nothing) {
+                label.take_letter();
             }
         }
     }

@@ -147,6 +147,10 @@ impl Planner<'_> {
             return Ok(());
         }
         let is_link = section.created_mode.is_some_and(mode::is_link);
+        if label.may_have_letter() && label.readings(section.line)?.first() == Some(&path) {
+            let (label, path) = (label.shown(), path.clone());
+            self.notes.push(Note::Letter { label, path });
+        }
         let Some(content) = self.patched(section, &path, Vec::new())? else {
             return Ok(());
         };
@@ -417,6 +421,8 @@ impl Planner<'_> {
             .map(|folder| self.files.node(&folder));
         let doubtful = match folder {
             None => false,
+            // A folder of one letter that is there is meant; git's letters are rare without its head.
+            Some(Node::Folder) if label.may_have_letter() => return Ok(readings.swap_remove(1)),
             Some(there) if label.is_doubtful() => there == Node::Folder,
             // With git's own head the name is exact; else it more likely says where /workspace is.
             Some(there) => !section.git && there != Node::Folder,

@@ -101,6 +101,21 @@ impl Section<'_> {
 }
 
 impl Section<'_> {
+    /// The names that decide which files it is about; of a rename or a copy only its own.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Label> {
+        let moved = [&self.renamed, &self.copied].into_iter().flatten();
+        let moved = moved.flat_map(|moved| [&moved.from, &moved.to]);
+        let sides = [&self.old, &self.new].into_iter().flatten();
+        let is_moved = self.renamed.is_some() || self.copied.is_some();
+        moved.chain(sides.filter(move |_| !is_moved))
+    }
+
+    pub(super) fn names_mut(&mut self) -> impl Iterator<Item = &mut Label> {
+        let moved = [&mut self.renamed, &mut self.copied].into_iter().flatten();
+        let moved = moved.flat_map(|moved| [&mut moved.from, &mut moved.to]);
+        moved.chain([&mut self.old, &mut self.new].into_iter().flatten())
+    }
+
     /// Says that its file goes.
     pub(super) fn deletes(&self) -> bool {
         self.deleted_mode.is_some() || self.new == Some(Label::Absent)

@@ -197,3 +197,42 @@ fn mails_of_git_are_read_with_all_that_is_around() {
         assert_carries(&old, &patch, &new, &options);
     }
 }
+
+/// As the heads of `git diff` with `diff.mnemonicPrefix` are without its own line.
+#[test]
+fn letters_of_git_are_known_without_its_line() {
+    let made = |name: &str| format!("--- /dev/null\n+++ {name}\n@@ -0,0 +1 @@\n+n\n");
+    let gone = |name: &str| format!("--- {name}\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n");
+    let there = &[("x", "a\n")];
+    for letter in ["w", "i", "c", "o", "1", "2"] {
+        let patch = made(&format!("{letter}/n"));
+        assert_patched(there, &patch, &[("n", "n\n"), ("x", "a\n")]);
+        let notes = planned(&tree(there), patch.as_bytes()).unwrap().notes;
+        assert_eq!(
+            notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [format!(
+                "`{letter}/n` was taken as /workspace/n: git puts `{letter}/` before names, and \
+                 there is no folder /workspace/{letter}"
+            )]
+        );
+        assert_patched(there, &gone(&format!("{letter}/x")), &[]);
+    }
+    // A folder of that name that is there is meant.
+    let mut tree = tree(&[("w/x", "a\n")]);
+    tree.insert(b"w".to_vec(), Node::Folder);
+    let plan = planned(&tree, made("w/n").as_bytes()).unwrap();
+    assert_eq!(
+        (plan.changes[0].path.as_slice(), plan.notes),
+        (b"w/n".as_slice(), Vec::new())
+    );
+    assert_patched(&[("i/x", "a\n")], &gone("i/x"), &[]);
+    let error = refusal(&[("i/x", "a\n"), ("x", "a\n")], &gone("i/x"));
+    assert!(error.contains("`i/x` may mean"), "{error}");
+    // Nothing stands before the other names.
+    let other = "--- x\n+++ x\n@@ -1 +1 @@\n-a\n+b\n";
+    assert_patched(
+        there,
+        &format!("{}{other}", made("w/n")),
+        &[("w/n", "n\n"), ("x", "b\n")],
+    );
+}

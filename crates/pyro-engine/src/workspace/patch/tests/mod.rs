@@ -1,6 +1,7 @@
 //! Patches as they come, hostile ones, and the way from a text diff back to the file.
 
 mod begin_patch;
+mod below;
 mod binary;
 mod forms;
 mod from_git;
