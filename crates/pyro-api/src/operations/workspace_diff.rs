@@ -67,6 +67,9 @@ pub struct Differences {
     /// What stands before each name in it, for the command line.
     #[serde(skip)]
     pub prefix: String,
+    /// Which of all entries the first of these is, for the command line.
+    #[serde(skip)]
+    pub first: u64,
     /// Whether it is a mailbox, for the command line.
     #[serde(skip)]
     pub is_mailbox: bool,

@@ -100,6 +100,7 @@ impl Handle<WorkspaceDiff> for Engine {
             workspace_started: started,
             bytes: shown.bytes,
             prefix: shown.prefix,
+            first: asked.skip,
             is_mailbox: asked.commits.is_some(),
         })
     }

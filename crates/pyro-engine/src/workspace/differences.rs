@@ -37,8 +37,7 @@ pub(crate) struct Part {
     /// How many bytes their patches have together.
     max_bytes: usize,
     room: Room,
-    /// Ends before the first patch that has no place any more, where others are shown without theirs;
-    /// and shows each patch once.
+    /// Shows each patch once.
     for_model: bool,
     /// Whether what is no text has a patch, too.
     binary: bool,
@@ -136,8 +135,10 @@ impl Compared {
                 entry.text_patch = (!part.for_model).then(|| text.into_owned());
                 shown = patch;
             }
-            // It has its place in the next part.
-            Ok(patch) if part.for_model && patch.len() <= part.max_bytes => return None,
+            // It has its place in the next part, and so has all that comes after it: what fits by
+            // chance would be in two parts, and the second one would not apply.
+            Ok(patch) if patch.len() <= part.max_bytes => return None,
+            // No part of this size has room for it.
             Ok(_) => {
                 entry.no_patch_because = Some("limit".to_owned());
                 self.truncated = true;

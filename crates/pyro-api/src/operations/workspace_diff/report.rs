@@ -1,7 +1,7 @@
 //! The changes in words: the patch on standard output, byte for byte, and everything that it cannot
 //! tell on standard error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{CommitsMade, DiffEntry, Differences};
 use crate::{Report, Text, report::plain};
@@ -63,15 +63,18 @@ impl Differences {
             let (shown, total) = (self.entries.len(), summary.total);
             tell(
                 text,
-                format!("{shown} of {total} changed files shown; go on with --skip {next}"),
+                format!(
+                    "THIS PATCH IS NOT COMPLETE, it tells {shown} of {total} changed files: \
+                     `--skip {next}` writes the next part, to be applied after this one"
+                ),
             );
         }
     }
 
     fn report_what_is_not_shown(&self, text: &mut Text) {
         let mut in_repositories: BTreeMap<&str, u64> = BTreeMap::new();
-        let (mut missing, mut ways) = (0_u64, BTreeSet::new());
-        for entry in &self.entries {
+        let (mut missing, mut ways) = (0_u64, BTreeMap::new());
+        for (at, entry) in (self.first..).zip(&self.entries) {
             let path = plain(&entry.path);
             match entry.no_patch_because.as_deref() {
                 Some("repository") if !acts(&entry.path) => {
@@ -81,9 +84,9 @@ impl Differences {
                 Some("mode") | None => {}
                 Some(why) => {
                     tell(text, format!("no text diff ({why}): {path}"));
-                    if let Some(way) = way_to(why) {
+                    if let Some(way) = way_to(why, at) {
                         missing += 1;
-                        ways.insert(way);
+                        ways.entry(why).or_insert(way);
                     }
                 }
             }
@@ -99,7 +102,8 @@ impl Differences {
             );
         }
         if missing > 0 {
-            let ways: Vec<&str> = ways.into_iter().collect();
+            // Of several that are too long the first is named.
+            let ways: Vec<String> = ways.into_values().collect();
             let ways = ways.join("; ");
             tell(
                 text,
@@ -185,13 +189,15 @@ fn quoted(subject: &str) -> String {
 }
 
 /// How to get what is not in the patch; `None` where no patch has it.
-fn way_to(why: &str) -> Option<&'static str> {
-    match why {
-        "binary" => Some("`--binary` writes what is no text"),
-        "limit" => Some("`--max-bytes` allows more, `--skip` goes on"),
-        "too_large" => Some("`pyro workspace export` copies large files"),
-        _ => None,
-    }
+fn way_to(why: &str, at: u64) -> Option<String> {
+    Some(match why {
+        "binary" => "`--binary` writes what is no text".to_owned(),
+        "limit" => {
+            format!("`--skip {at}` with a larger `--max-bytes` begins with what is too long")
+        }
+        "too_large" => "`pyro workspace export` copies large files".to_owned(),
+        _ => return None,
+    })
 }
 
 /// Whether a file of a repository's own folder changes what commands on it do.
