@@ -16,6 +16,9 @@ crate::stories! { [process, vm] [library]:
 crate::stories! { [process]:
     a_long_mailbox_comes_in_parts,
 }
+crate::stories! { [process] [library]:
+    a_repository_by_another_name_is_kept_out_of_the_patch,
+}
 crate::stories! { [process] [command_line]:
     what_was_committed_is_counted_whatever_became_of_history,
 }
@@ -137,6 +140,48 @@ fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, door
         assert!(why.contains("no git"), "{why}");
         workspace.refused("diff", json!({ "commits": "." }), "tool_missing");
     }
+}
+
+/// A bare one, one whose work tree is elsewhere, and a new one.
+fn a_repository_by_another_name_is_kept_out_of_the_patch(world: &World, door: &dyn Surface) {
+    let [seed, copy] = ["seed", "copy"].map(|name| {
+        let seed = tree::plant(&world.folder().join(name), &[]);
+        repository(&seed.join("work"), &[("file", "one\n")]);
+        git(&seed, &["clone", "--quiet", "--bare", "work", "origin.git"]);
+        seed
+    });
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    in_guest(
+        &workspace,
+        "echo x > origin.git/notes; mkdir plain; echo x > plain/HEAD; \
+         git init -q --separate-git-dir kept apart; git init -q --bare new.git; cd work; \
+         echo two > file; git commit -qam second; git push -q ../origin.git main; \
+         git push -q ../new.git main; cd ../apart; echo a > a; git add a; git commit -qm third",
+    );
+    let diff = workspace.done("diff", json!({}));
+    let entries = diff["entries"].as_array().unwrap();
+    let patched = entries
+        .iter()
+        .filter(|entry| !entry["text_patch"].is_null());
+    let patched: Vec<&Value> = patched.map(|entry| &entry["path"]).collect();
+    assert_eq!(
+        patched,
+        ["apart/a", "origin.git/notes", "plain/HEAD", "work/file"]
+    );
+    for (repository, count) in [("work", 1), ("origin.git", 1), ("kept", 1), ("new.git", 2)] {
+        assert_eq!(made(&diff, repository)["count"], count, "{repository}");
+    }
+    fs::write(
+        world.folder().join("x.diff"),
+        diff["patch"].as_str().unwrap(),
+    )
+    .unwrap();
+    git(&copy, &["apply", "../x.diff"]);
+    for repository in ["work", "origin.git"] {
+        let folder = copy.join(repository);
+        assert_eq!(git(&folder, &["log", "--format=%s", "HEAD"]), "first\n");
+    }
+    assert_eq!(fs::read_to_string(copy.join("work/file")).unwrap(), "two\n");
 }
 
 fn a_long_mailbox_comes_in_parts(world: &World) {

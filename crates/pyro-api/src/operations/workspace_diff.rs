@@ -135,6 +135,9 @@ pub struct DiffEntry {
     /// Why there is no text patch: `binary`, `too_large`, `limit` (of this call), `not_a_file`,
     /// `repository` (in a repository's own folder) or `mode` (nothing that git tells changed).
     pub no_patch_because: Option<String>,
+    /// The repository's own folder that it is in, for the command line.
+    #[serde(skip)]
+    pub own_folder: Option<String>,
     /// Whether its text is not UTF-8; U+FFFD stands for those bytes.
     pub not_utf8: bool,
     /// Permission bits in octal, where they changed.

@@ -11,7 +11,7 @@ use pyro_wire::files::{EntryKind, Meta};
 
 use super::commits::{MOST_PLACES, Place};
 use super::files::Changed;
-use super::repository_folder::in_repository_folder;
+use super::repository_folder::OwnFolders;
 use super::text_diff::{MAX_SIDE, Side, any_diff, text_diff};
 use super::tree::{Tree, TreeError};
 use super::words::{artifact_type, octal};
@@ -94,14 +94,23 @@ pub(crate) fn compare(
         next_skip: None,
         places: BTreeSet::new(),
     };
+    let mut own_folders = OwnFolders::new(baseline);
     for one in changed {
-        if compared.places.len() < MOST_PLACES {
-            compared.places.extend(Place::of_object(&one.entry.path));
-        }
-        let Some(entry) = entry_of(&one) else {
+        let Some(mut entry) = entry_of(&one) else {
             continue;
         };
-        let patch = patch_of(&one, baseline, &part)?;
+        let patch = match own_folders.around(&one.entry)? {
+            Some(own) => {
+                if compared.places.len() < MOST_PLACES {
+                    compared
+                        .places
+                        .extend(Place::of_object(&one.entry.path, own));
+                }
+                entry.own_folder = Some(String::from_utf8_lossy(own).into_owned());
+                Err("repository")
+            }
+            None => patch_of(&one, baseline, &part)?,
+        };
         compared.complete &= !matches!(patch, Err("binary" | "too_large"));
         let (status, at) = (entry.status, compared.summary.total);
         let mut patched = patch.is_ok();
@@ -179,6 +188,7 @@ fn entry_of(changed: &Changed) -> Option<DiffEntry> {
         artifact_type: artifact_type(after.as_ref().or(before.as_ref())?.kind),
         text_patch: None,
         no_patch_because: None,
+        own_folder: None,
         not_utf8: false,
         old_mode: modes.0,
         new_mode: modes.1,
@@ -194,9 +204,6 @@ fn patch_of(
     part: &Part,
 ) -> Result<Result<Vec<u8>, &'static str>, TreeError> {
     let entry = &changed.entry;
-    if in_repository_folder(&entry.path) {
-        return Ok(Err("repository"));
-    }
     // No patch has folders: what takes the place of an empty one is new, and what gives way to one
     // is gone.
     let told = |meta: &'_ Option<Meta>| {

@@ -1,5 +1,10 @@
 //! What belongs to a version control system and not to the project that it keeps.
 
+use pyro_wire::files::DiffEntry;
+use pyro_wire::repositories::Repositories;
+
+use super::tree::{Tree, TreeError};
+
 /// The folders in which such systems keep their own: objects, references, hooks, settings.
 const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
 
@@ -7,13 +12,74 @@ const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
 /// one in a worktree or submodule of git. Letters of either case count, as they do to git and to
 /// the file systems of other hosts.
 pub(crate) fn in_repository_folder(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/')
-        .any(|part| NAMES.iter().any(|name| part.eq_ignore_ascii_case(name)))
+    folder_by_name(path).is_some()
+}
+
+/// The outermost folder on the way to a path that has the name of such a folder.
+pub(crate) fn folder_by_name(path: &[u8]) -> Option<&[u8]> {
+    let mut end = 0;
+    for part in path.split(|byte| *byte == b'/') {
+        end += part.len();
+        if is_name(part) {
+            return Some(&path[..end]);
+        }
+        end += 1;
+    }
+    None
+}
+
+fn is_name(part: &[u8]) -> bool {
+    NAMES.iter().any(|name| part.eq_ignore_ascii_case(name))
+}
+
+/// Finds the folders that are a repository's own by their names, or by what lies in them now or lay
+/// there when the workspace was made.
+pub(crate) struct OwnFolders<'t> {
+    baseline: &'t Tree,
+    then: Repositories,
+}
+
+impl<'t> OwnFolders<'t> {
+    pub(crate) fn new(baseline: &'t Tree) -> Self {
+        Self {
+            baseline,
+            then: Repositories::default(),
+        }
+    }
+
+    /// The one that a change is in; `None`: it is the project's. Blocks.
+    pub(crate) fn around<'e>(
+        &mut self,
+        entry: &'e DiffEntry,
+    ) -> Result<Option<&'e [u8]>, TreeError> {
+        let path = entry.path.as_slice();
+        if let Some(folder) = folder_by_name(path) {
+            return Ok(Some(folder));
+        }
+        // What the guest says of it has to fit.
+        let now = entry.repository.as_deref().filter(|folder| {
+            let rest = path.strip_prefix(folder.as_slice());
+            folder.is_empty() || rest.is_some_and(|rest| rest.starts_with(b"/"))
+        });
+        if let Some(folder) = now {
+            return Ok(Some(folder));
+        }
+        let kind = |path: &[u8]| Ok(self.baseline.stat(path)?.map(|stat| stat.kind));
+        let end = self.then.around(path, kind)?;
+        Ok(end.map(|end| &path[..end]))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::in_repository_folder;
+    use super::{folder_by_name, in_repository_folder};
+
+    #[test]
+    fn the_outermost_folder_counts() {
+        let found = |path: &'static str| folder_by_name(path.as_bytes());
+        assert_eq!(found("a/.git/objects/ab"), Some(&b"a/.git"[..]));
+        assert_eq!(found(".svn/x/.git"), Some(&b".svn"[..]));
+    }
 
     #[test]
     fn a_repository_is_found_at_any_depth_and_nothing_that_is_only_called_alike() {

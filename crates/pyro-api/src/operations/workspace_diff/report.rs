@@ -78,7 +78,11 @@ impl Differences {
             let path = plain(&entry.path);
             match entry.no_patch_because.as_deref() {
                 Some("repository") if !acts(&entry.path) => {
-                    *in_repositories.entry(folder_of(&entry.path)).or_default() += 1;
+                    let folder = match entry.own_folder.as_deref() {
+                        Some("") | None => ".",
+                        Some(folder) => folder,
+                    };
+                    *in_repositories.entry(folder).or_default() += 1;
                     continue;
                 }
                 Some("mode") | None => {}
@@ -210,23 +214,6 @@ fn acts(path: &str) -> bool {
     ) || parts.any(|part| part == "hooks")
 }
 
-/// The repository's own folder that a path lies in.
-fn folder_of(path: &str) -> &str {
-    let is_own = |part: &str| {
-        let names = [".git", ".hg", ".svn", ".jj"];
-        names.iter().any(|name| part.eq_ignore_ascii_case(name))
-    };
-    let mut end = 0;
-    for part in path.split('/') {
-        end += part.len();
-        if is_own(part) {
-            return &path[..end];
-        }
-        end += 1;
-    }
-    path
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,7 +232,5 @@ mod tests {
         for path in [".git/objects/ab/cd", ".git/HEAD", ".git/logs/HEAD"] {
             assert!(!acts(path), "{path}");
         }
-        assert_eq!(folder_of("a/.git/objects/ab"), "a/.git");
-        assert_eq!(folder_of(".svn/x/.git"), ".svn");
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Beginning {
 impl Beginning {
     /// Of the repository whose own folder this is. Blocks.
     pub(crate) fn read(tree: &Tree, folder: &[u8]) -> Result<Self, TreeError> {
-        let at = |name: &str| [folder, b"/", name.as_bytes()].concat();
+        let at = |name: &str| within(folder, name);
         if tree.stat(&at("reftable"))?.is_some() {
             return Ok(Self {
                 unknown_because: Some("it keeps its branches in a `reftable`"),
@@ -80,6 +80,14 @@ impl Beginning {
     }
 }
 
+/// `/workspace` itself may be a bare repository.
+fn within(folder: &[u8], name: &str) -> Vec<u8> {
+    match folder {
+        b"" => name.as_bytes().to_vec(),
+        folder => [folder, b"/", name.as_bytes()].concat(),
+    }
+}
+
 struct Reader<'t> {
     tree: &'t Tree,
     folder: &'t [u8],
@@ -94,7 +102,7 @@ impl Reader<'_> {
             if !plain || name.contains('\0') {
                 return Ok(None);
             }
-            let path = [self.folder, b"/", name.as_bytes()].concat();
+            let path = within(self.folder, &name);
             let Some(value) = file(self.tree, &path, ONE)? else {
                 return Ok(self.packed.get(&name).cloned());
             };
