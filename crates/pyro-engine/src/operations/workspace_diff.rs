@@ -1,6 +1,7 @@
 use pyro_api::operations::workspace_diff::{CommitsMade, Differences, WorkspaceDiff};
 use pyro_api::{Caller, Error, ErrorCode, Handle, Operation};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::Engine;
 use crate::answers;
@@ -64,8 +65,13 @@ impl Handle<WorkspaceDiff> for Engine {
         let mut made = Vec::new();
         // The first part tells of them.
         if asked.commits.is_some() || asked.skip == 0 {
+            let until = Instant::now()
+                + match asked.commits {
+                    Some(_) => commits::ONE,
+                    None => commits::ALL,
+                };
             for (place, beginning) in &beginnings {
-                made.push(self.commits_made(&stored, place, beginning).await?);
+                made.push(self.commits_made(&stored, place, beginning, until).await);
             }
         }
         let shown = match &asked.commits {

@@ -102,9 +102,7 @@ pub(crate) fn compare(
         let patch = match own_folders.around(&one.entry)? {
             Some(own) => {
                 if compared.places.len() < MOST_PLACES {
-                    compared
-                        .places
-                        .extend(Place::of_object(&one.entry.path, own));
+                    compared.places.extend(Place::of_object(&one.entry.path, own));
                 }
                 entry.own_folder = Some(String::from_utf8_lossy(own).into_owned());
                 Err("repository")

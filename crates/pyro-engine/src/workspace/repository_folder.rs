@@ -64,7 +64,10 @@ impl<'t> OwnFolders<'t> {
         if let Some(folder) = now {
             return Ok(Some(folder));
         }
-        let kind = |path: &[u8]| Ok(self.baseline.stat(path)?.map(|stat| stat.kind));
+        let kind = |path: &[u8]| {
+            let stat = self.baseline.stat(path)?;
+            Ok::<_, TreeError>(stat.map(|stat| stat.kind))
+        };
         let end = self.then.around(path, kind)?;
         Ok(end.map(|end| &path[..end]))
     }
