@@ -18,6 +18,7 @@ crate::stories! { [process]:
 }
 crate::stories! { [process] [library]:
     a_repository_by_another_name_is_kept_out_of_the_patch,
+    many_repositories_and_slow_ones_do_not_hold_the_diff_up,
 }
 crate::stories! { [process] [command_line]:
     what_was_committed_is_counted_whatever_became_of_history,
@@ -182,6 +183,34 @@ fn a_repository_by_another_name_is_kept_out_of_the_patch(world: &World, door: &d
         assert_eq!(git(&folder, &["log", "--format=%s", "HEAD"]), "first\n");
     }
     assert_eq!(fs::read_to_string(copy.join("work/file")).unwrap(), "two\n");
+}
+
+fn many_repositories_and_slow_ones_do_not_hold_the_diff_up(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    in_guest(
+        &workspace,
+        "for i in $(seq 10 27); do git init -q m/r$i; cd m/r$i; echo $i > file; git add file; \
+         git commit -qm $i; cd ../..; done",
+    );
+    let diff = workspace.done("diff", json!({}));
+    assert_eq!(diff["commits"].as_array().unwrap().len(), 16);
+    assert_eq!(diff["repositories_left_out"], 2);
+    let last = workspace.done("diff", json!({ "commits": "m/r27" }));
+    assert!(
+        last["patch"]
+            .as_str()
+            .unwrap()
+            .contains("Subject: [PATCH] 27")
+    );
+    let told = workspace.refused("diff", json!({ "commits": "m" }), "unknown_file");
+    assert!(told["hint"].as_str().unwrap().contains("m/r10"));
+
+    // Git waits for its configuration.
+    workspace.output("rm m/r10/.git/config; mkfifo m/r10/.git/config");
+    let slow = workspace.done("diff", json!({}));
+    assert_eq!(slow["patch"], diff["patch"]);
+    let why = made(&slow, "m/r10")["unknown_because"].as_str().unwrap();
+    assert!(why.contains("in time"), "{why}");
 }
 
 fn a_long_mailbox_comes_in_parts(world: &World) {

@@ -55,6 +55,8 @@ pub struct Differences {
     pub patch_complete: bool,
     /// Of each repository in which some were made since the workspace was.
     pub commits: Vec<CommitsMade>,
+    /// How many more got commits or other objects and were not asked; `commits` asks one.
+    pub repositories_left_out: u64,
     /// With what `skip` the entries (or commits) begin that are behind these.
     pub next_skip: Option<u64>,
     /// Sockets, devices and FIFOs, which are not compared.

@@ -9,7 +9,7 @@ use pyro_api::operations::workspace_diff::{DiffEntry, DiffStatus, DiffSummary, W
 use pyro_api::values::PatchBytes;
 use pyro_wire::files::{EntryKind, Meta};
 
-use super::commits::{MOST_PLACES, Place};
+use super::commits::Place;
 use super::files::Changed;
 use super::repository_folder::OwnFolders;
 use super::text_diff::{MAX_SIDE, Side, any_diff, text_diff};
@@ -101,9 +101,9 @@ pub(crate) fn compare(
         };
         let patch = match own_folders.around(&one.entry)? {
             Some(own) => {
-                if compared.places.len() < MOST_PLACES {
-                    compared.places.extend(Place::of_object(&one.entry.path, own));
-                }
+                compared
+                    .places
+                    .extend(Place::of_object(&one.entry.path, own));
                 entry.own_folder = Some(String::from_utf8_lossy(own).into_owned());
                 Err("repository")
             }

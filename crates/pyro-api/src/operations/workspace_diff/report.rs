@@ -56,6 +56,16 @@ impl Differences {
         for made in &self.commits {
             tell(text, made.in_words());
         }
+        if self.repositories_left_out > 0 {
+            tell(
+                text,
+                format!(
+                    "repositories with new objects that were not asked for commits: {}; \
+                     `--commits=FOLDER` asks one",
+                    self.repositories_left_out
+                ),
+            );
+        }
         if self.commits.iter().any(|made| made.count > 0) {
             tell(text, "`--commits` prints the commits for `git am`");
         }

@@ -7,6 +7,7 @@ mod beginning;
 mod place;
 mod said;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pyro_api::operations::workspace_diff::CommitsMade;
@@ -177,34 +178,41 @@ impl Engine {
     }
 }
 
-/// The repository whose folder this is; `None`: no repository has new commits.
-pub(crate) fn chosen<'m>(
-    made: &'m [CommitsMade],
-    folder: &str,
-) -> Result<Option<&'m CommitsMade>, Error> {
+/// How people write the repository in a folder.
+pub(crate) fn name(folder: &str) -> Result<String, Error> {
     let path = GuestPath::parse("repository", folder)?;
-    let name = match path.relative() {
-        "" => ".",
-        relative => relative,
-    };
-    let Some(found) = made.iter().find(|made| made.repository == name) else {
-        let others: Vec<&str> = made.iter().map(|made| made.repository.as_str()).collect();
-        return match others.is_empty() {
-            true => Ok(None),
-            false => Err(Error::new(
-                ErrorCode::UnknownFile,
-                format!("No commits were made in a repository `{folder}`"),
-            )
-            .hint(format!("They were made in: {}", others.join(", ")))),
-        };
-    };
-    match &found.unknown_because {
-        Some(why) => Err(Error::new(
-            ErrorCode::ToolMissing,
-            format!("The commits of `{folder}` cannot be printed"),
-        )
-        .because(why)
-        .hint("Install git in the guest, or take the repository's `.git` out with `export`")),
-        None => Ok(Some(found)),
+    Ok(match path.relative() {
+        "" => ".".to_owned(),
+        relative => relative.to_owned(),
+    })
+}
+
+/// Refuses a folder without a repository that got objects, where others have one.
+pub(crate) fn check_chosen(places: &BTreeSet<Place>, folder: &str) -> Result<(), Error> {
+    let name = name(folder)?;
+    if places.is_empty() || places.iter().any(|place| place.name() == name) {
+        return Ok(());
     }
+    let mut others: Vec<String> = places.iter().take(MOST_PLACES).map(Place::name).collect();
+    if places.len() > others.len() {
+        others.push("…".to_owned());
+    }
+    Err(Error::new(
+        ErrorCode::UnknownFile,
+        format!("No commits were made in a repository `{folder}`"),
+    )
+    .hint(format!("New objects are in: {}", others.join(", "))))
+}
+
+/// Refuses a repository of which nothing is known.
+pub(crate) fn check_known(made: &CommitsMade) -> Result<(), Error> {
+    let Some(why) = &made.unknown_because else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorCode::ToolMissing,
+        format!("The commits of `{}` cannot be printed", made.repository),
+    )
+    .because(why)
+    .hint("Install git in the guest, or take the repository's `.git` out with `export`"))
 }
