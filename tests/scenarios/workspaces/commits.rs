@@ -224,6 +224,29 @@ fn a_long_mailbox_comes_in_parts(world: &World) {
          git commit -qm empty --allow-empty; echo x > file; \
          git commit -qam 'last' -m \"From $(git rev-parse HEAD~3) Mon Sep 17 00:00:00 2001\"",
     );
+    // A model sees files before a repository's own, and of its objects how many there are.
+    let (mut skip, mut entries) = (json!(0), Vec::new());
+    while !skip.is_null() {
+        let part = workspace.done("diff", json!({ "skip": skip }));
+        entries.extend(part["entries"].as_array().unwrap().clone());
+        skip = part["next_skip"].clone();
+    }
+    let own = entries
+        .iter()
+        .position(|entry| entry["no_patch_because"] == "repository");
+    let (files, own) = entries.split_at(own.unwrap());
+    assert_eq!(files.len(), 5);
+    assert!(
+        own.iter()
+            .all(|entry| entry["no_patch_because"] == "repository")
+    );
+    let objects = own.iter().filter(|entry| !entry["stands_for"].is_null());
+    let objects: Vec<&Value> = objects.collect();
+    assert_eq!(objects.len(), 1);
+    assert_eq!(objects[0]["path"], ".git/objects");
+    assert!(objects[0]["stands_for"].as_u64().unwrap() > 10);
+    assert!(own.len() < 12, "{own:#?}");
+
     let mut mailbox = String::new();
     let (mut skip, mut parts) = (json!(0), 0);
     while !skip.is_null() {

@@ -44,7 +44,7 @@ pub struct Differences {
     pub changed: bool,
     /// Of all that changed, shown or not.
     pub summary: DiffSummary,
-    /// Sorted by path.
+    /// Sorted by path; those in a repository's own folder come last.
     pub entries: Vec<DiffEntry>,
     /// The text patches of the entries, one after the other; with `commits` their mailbox.
     pub patch: String,
@@ -137,6 +137,8 @@ pub struct DiffEntry {
     /// Why there is no text patch: `binary`, `too_large`, `limit` (of this call), `not_a_file`,
     /// `repository` (in a repository's own folder) or `mode` (nothing that git tells changed).
     pub no_patch_because: Option<String>,
+    /// How many changed objects of a repository this folder stands for, for a model.
+    pub stands_for: Option<u64>,
     /// The repository's own folder that it is in, for the command line.
     #[serde(skip)]
     pub own_folder: Option<String>,

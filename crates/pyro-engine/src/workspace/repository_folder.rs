@@ -32,6 +32,29 @@ fn is_name(part: &[u8]) -> bool {
     NAMES.iter().any(|name| part.eq_ignore_ascii_case(name))
 }
 
+/// The folder in a repository's own one where a system keeps what was ever committed: git, Subversion,
+/// Mercurial and Jujutsu.
+pub(crate) fn folder_of_objects<'p>(path: &'p [u8], own: &[u8]) -> Option<&'p [u8]> {
+    let below = match own {
+        b"" => path,
+        own => path.strip_prefix(own)?.strip_prefix(b"/")?,
+    };
+    let parts: Vec<&[u8]> = below.split(|byte| *byte == b'/').collect();
+    let at = match parts[0] {
+        b"objects" | b"pristine" | b"store" => 0,
+        b"repo" if parts.get(1) == Some(&&b"store"[..]) => 1,
+        b"modules" => parts.iter().position(|part| *part == b"objects")?,
+        _ => return None,
+    };
+    let rest = &parts[at + 1..];
+    // Where git looks for more objects is none.
+    if rest.first().is_none_or(|first| *first == b"info") {
+        return None;
+    }
+    let behind: usize = rest.iter().map(|part| part.len() + 1).sum();
+    Some(&path[..path.len() - behind])
+}
+
 /// Finds the folders that are a repository's own by their names, or by what lies in them now or lay
 /// there when the workspace was made.
 pub(crate) struct OwnFolders<'t> {
@@ -75,7 +98,33 @@ impl<'t> OwnFolders<'t> {
 
 #[cfg(test)]
 mod tests {
-    use super::{folder_by_name, in_repository_folder};
+    use super::{folder_by_name, folder_of_objects, in_repository_folder};
+
+    #[test]
+    fn objects_are_told_from_what_acts() {
+        let found =
+            |path: &'static str, own: &str| folder_of_objects(path.as_bytes(), own.as_bytes());
+        for (path, own, objects) in [
+            ("a/.git/objects/ab/cd", "a/.git", "a/.git/objects"),
+            ("objects/pack/x", "", "objects"),
+            (
+                ".git/modules/b/c/objects/x",
+                ".git",
+                ".git/modules/b/c/objects",
+            ),
+            (".jj/repo/store/x", ".jj", ".jj/repo/store"),
+        ] {
+            assert_eq!(found(path, own), Some(objects.as_bytes()), "{path}");
+        }
+        for path in [
+            ".git",
+            ".git/objects",
+            ".git/objects/info/alternates",
+            ".git/hooks/objects/x",
+        ] {
+            assert_eq!(found(path, ".git"), None, "{path}");
+        }
+    }
 
     #[test]
     fn the_outermost_folder_counts() {
