@@ -326,7 +326,7 @@ fn what_was_committed_is_counted_whatever_became_of_history(world: &World, door:
 
     in_guest(
         &workspace,
-        "git branch -D -q beside; git checkout -q main; git reset -q --hard HEAD~1; \
+        "git branch backup; git branch -D -q beside; git checkout -q main; git reset -q --hard HEAD~1; \
          echo three > file; git commit -qam 'instead of the second'; git checkout -q -b other; \
          echo d > d; git add d; git commit -qm d; git checkout -q main; \
          git merge -q --no-ff -m 'a merge' other",

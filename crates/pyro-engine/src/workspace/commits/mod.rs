@@ -60,9 +60,18 @@ impl Engine {
         let made = match beginning.unknown_because {
             Some(why) => said::unknown(why.to_owned()),
             None => {
-                let head = beginning.head.clone().unwrap_or_default();
+                let [head, branch] =
+                    [&beginning.head, &beginning.branch].map(|one| one.clone().unwrap_or_default());
                 let wrote = self
-                    .ask_git(stored, MADE, place, vec![head], beginning, FACTS, until)
+                    .ask_git(
+                        stored,
+                        MADE,
+                        place,
+                        vec![head, branch],
+                        beginning,
+                        FACTS,
+                        until,
+                    )
                     .await;
                 match wrote {
                     Ok(wrote) => said::made(&wrote.out),
