@@ -66,7 +66,10 @@ fn made<'a>(diff: &'a Value, repository: &str) -> &'a Value {
 fn am(folder: &Path, mailbox: &str) {
     let file = folder.with_extension("mbox");
     fs::write(&file, mailbox).unwrap();
-    git(folder, &["am", "--quiet", file.to_str().unwrap()]);
+    // As docs/workspaces.md has it.
+    let options = ["--keep-cr", "--keep-non-patch", "--patch-format=mboxrd"];
+    let words = [&["am", "--quiet"][..], &options, &[file.to_str().unwrap()]];
+    git(folder, &words.concat());
 }
 
 fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, door: &dyn Surface) {
@@ -297,11 +300,29 @@ fn what_was_committed_is_counted_whatever_became_of_history(world: &World, door:
     let diff = empty.done("diff", json!({}));
     let own = made(&diff, ".");
     assert_eq!((&own["count"], &own["base"]), (&json!(1), &Value::Null));
+    // Lines that mails change, and one that they cannot have.
+    in_guest(
+        &empty,
+        "printf 'a\\r\\n' > crlf; git add crlf; \
+         git commit -qm '[ui] first' -m 'From the start' -m '>From there'",
+    );
     let mailbox = empty.done("diff", json!({ "commits": "." }));
     let host = tree::plant(&world.folder().join("host"), &[]);
     git(&host, &["init", "--quiet"]);
     am(&host, mailbox["patch"].as_str().unwrap());
     assert_eq!(fs::read_to_string(host.join("a")).unwrap(), "a\n");
+    assert_eq!(fs::read(host.join("crlf")).unwrap(), b"a\r\n");
+    assert_eq!(
+        git(&host, &["log", "-1", "--format=%B"]),
+        "[ui] first\n\nFrom the start\n\n>From there\n\n"
+    );
+    in_guest(
+        &empty,
+        "echo b > a; git commit -qam odd -m 'diff --git a/x b/x'",
+    );
+    let diff = empty.done("diff", json!({}));
+    let own = made(&diff, ".");
+    assert_eq!((&own["count"], &own["unmailable"]), (&json!(3), &json!(1)));
 
     let seed = repository(&world.folder().join("seed"), &[("file", "one\n")]);
     git(&seed, &["branch", "beside"]);

@@ -32,7 +32,8 @@ pub struct WorkspaceDiff {
     #[arg(long)]
     #[serde(default)]
     pub prefix: Option<String>,
-    /// Show this folder's new commits instead, for `git am`
+    /// Show this folder's new commits instead, for
+    /// `git am --keep-cr --keep-non-patch --patch-format=mboxrd`
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
     #[serde(default)]
     pub commits: Option<String>,
@@ -87,6 +88,9 @@ pub struct CommitsMade {
     pub count: u64,
     /// How many merges it has, which are in no mailbox.
     pub merges: u64,
+    /// How many of them `git am` would cut short or refuse, for a line of their messages that looks
+    /// like a patch (`---`, `diff --git`): take those with `git bundle`.
+    pub unmailable: u64,
     /// How many other branches have.
     pub elsewhere: u64,
     /// The branch; null for a detached `HEAD`.

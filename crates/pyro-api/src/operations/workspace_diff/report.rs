@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use super::{CommitsMade, DiffEntry, Differences};
 use crate::{Report, Text, report::plain};
 
+/// What makes the commits of a mailbox again, with their lines as they are.
+const AM: &str = "git am --keep-cr --keep-non-patch --patch-format=mboxrd";
 /// Longest subject of a commit that is shown.
 const SUBJECT: usize = 72;
 
@@ -67,7 +69,7 @@ impl Differences {
             );
         }
         if self.commits.iter().any(|made| made.count > 0) {
-            tell(text, "`--commits` prints the commits for `git am`");
+            tell(text, format!("`--commits` prints the commits for `{AM}`"));
         }
         if let Some(next) = self.next_skip {
             let (shown, total) = (self.entries.len(), summary.total);
@@ -175,6 +177,12 @@ impl CommitsMade {
         }
         if self.count > self.subjects.len() as u64 {
             words.push_str(", …");
+        }
+        if self.unmailable > 0 {
+            words.push_str(&format!(
+                "; with a message that `git am` takes for a patch: {}, for which `git bundle` is better",
+                self.unmailable
+            ));
         }
         if self.merges > 0 {
             words.push_str(&format!(

@@ -7,6 +7,9 @@ known=$(still_there "$@")
 echo "branch $(ask symbolic-ref -q --short HEAD)"
 echo "count $(ask rev-list --count --no-merges HEAD --not $known)"
 echo "merges $(ask rev-list --count --merges HEAD --not $known)"
+# A mail's message ends for `git am` at lines that look like a patch.
+looks='^(diff -|Index: |---( [^ ]|[[:space:]]*$))'
+echo "unmailable $(ask rev-list --count --no-merges -E --grep="$looks" HEAD --not $known)"
 echo "elsewhere $(ask rev-list --count --no-merges --branches --not HEAD $known)"
 echo "base $(ask rev-list --boundary --topo-order HEAD --not $known | sed -n 's/^-//p' | tail -n 1)"
 # On another branch than at the beginning nothing is lost that the first one still has.
