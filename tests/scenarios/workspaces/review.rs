@@ -100,6 +100,11 @@ fn every_kind_of_change_is_told_and_its_patch_makes_the_same_tree(
             "type_changed turns",
         ]
     );
+    assert_eq!(
+        entry(&diff, "turns")["new_mode"],
+        Value::Null,
+        "a link has none"
+    );
     let script = entry(&diff, "script");
     assert_eq!(
         (&script["old_mode"], &script["new_mode"]),

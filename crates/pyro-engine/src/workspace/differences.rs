@@ -236,8 +236,13 @@ fn entry_of(changed: &Changed) -> Option<DiffEntry> {
         (Some(_), Some(_)) => DiffStatus::Modified,
         (None, None) => return None,
     };
+    // What became something else is told as such, and the bits of a link mean nothing.
     let modes = match (before, after) {
-        (Some(before), Some(after)) if before.mode != after.mode => {
+        (Some(before), Some(after))
+            if before.kind == after.kind
+                && after.kind != EntryKind::Symlink
+                && before.mode != after.mode =>
+        {
             (Some(octal(before.mode)), Some(octal(after.mode)))
         }
         _ => (None, None),
