@@ -158,7 +158,7 @@ fn a_repository_by_another_name_is_kept_out_of_the_patch(world: &World, door: &d
     in_guest(
         &workspace,
         "echo x > origin.git/notes; mkdir plain; echo x > plain/HEAD; \
-         git init -q --separate-git-dir kept apart; git init -q --bare new.git; cd work; \
+         git init -q --separate-git-dir kept apart; git init -q --bare -b main new.git; cd work; \
          echo two > file; git commit -qam second; git push -q ../origin.git main; \
          git push -q ../new.git main; cd ../apart; echo a > a; git add a; git commit -qm third",
     );
