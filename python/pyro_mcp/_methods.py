@@ -602,7 +602,8 @@ class Methods:
             binary: Write what is no text, too, as git's binary sections.
             prefix: What to put before each name of the diff; unless told, the seed's folder in
                 its repository (for a model nothing).
-            commits: Show this folder's new commits instead, for `git am`.
+            commits: Show this folder's new commits instead, for `git am --keep-cr
+                --keep-non-patch --patch-format=mboxrd`.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1489,7 +1490,8 @@ class WorkspaceMethods:
             binary: Write what is no text, too, as git's binary sections.
             prefix: What to put before each name of the diff; unless told, the seed's folder in
                 its repository (for a model nothing).
-            commits: Show this folder's new commits instead, for `git am`.
+            commits: Show this folder's new commits instead, for `git am --keep-cr
+                --keep-non-patch --patch-format=mboxrd`.
         """
         return self._pyro.diff_workspace(
             self.workspace_id,

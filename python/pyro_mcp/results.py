@@ -11,7 +11,7 @@ class Differences(TypedDict):
     changed: bool
     # Of all that changed, shown or not.
     summary: DifferencesSummary
-    # Sorted by path.
+    # Sorted by path; those in a repository's own folder come last.
     entries: list[DifferencesEntries]
     # The text patches of the entries, one after the other; with `commits` their mailbox.
     patch: str
@@ -22,6 +22,8 @@ class Differences(TypedDict):
     patch_complete: bool
     # Of each repository in which some were made since the workspace was.
     commits: list[DifferencesCommits]
+    # How many more got commits or other objects and were not asked; `commits` asks one.
+    repositories_left_out: int
     # With what `skip` the entries (or commits) begin that are behind these.
     next_skip: int | None
     # Sockets, devices and FIFOs, which are not compared.
@@ -39,6 +41,9 @@ class DifferencesCommits(TypedDict):
     count: int
     # How many merges it has, which are in no mailbox.
     merges: int
+    # How many of them `git am` would cut short or refuse, for a line of their messages that looks
+    # like a patch (`---`, `diff --git`): take those with `git bundle`.
+    unmailable: int
     # How many other branches have.
     elsewhere: int
     # The branch; null for a detached `HEAD`.
@@ -65,6 +70,8 @@ class DifferencesEntries(TypedDict):
     # Why there is no text patch: `binary`, `too_large`, `limit` (of this call), `not_a_file`,
     # `repository` (in a repository's own folder) or `mode` (nothing that git tells changed).
     no_patch_because: str | None
+    # How many changed objects of a repository this folder stands for, for a model.
+    stands_for: int | None
     # Whether its text is not UTF-8; U+FFFD stands for those bytes.
     not_utf8: bool
     # Permission bits in octal, where they changed.

@@ -194,4 +194,7 @@ pub struct DiffEntry {
     pub after: Option<Meta>,
     /// Whether the content follows.
     pub content: bool,
+    /// The folder of the guest that is a repository of git and keeps this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Bytes>,
 }

@@ -14,7 +14,7 @@
 //!                                                   [`shells`]  open, read, write, attach, close
 //! ```
 //!
-//! [`redaction`] takes secrets out of what comes back; [`sparse`] is how archives of files keep holes.
+//! [`redaction`] takes secrets out of what comes back; [`repositories`] finds those of git; [`sparse`] is how archives of files keep holes.
 //!
 //! A stream carries [`frame`]s: CBOR messages, which tolerate fields they do not know, and raw
 //! bytes. On one that leads to a port of the guest a TCP [`connection`] travels after the first
@@ -31,6 +31,7 @@ pub mod jobs;
 pub mod launch;
 pub mod network;
 pub mod redaction;
+pub mod repositories;
 pub mod secrets;
 pub mod service;
 pub mod session;

@@ -16,6 +16,10 @@ crate::stories! { [process, vm] [library]:
 crate::stories! { [process]:
     a_long_mailbox_comes_in_parts,
 }
+crate::stories! { [process] [library]:
+    a_repository_by_another_name_is_kept_out_of_the_patch,
+    many_repositories_and_slow_ones_do_not_hold_the_diff_up,
+}
 crate::stories! { [process] [command_line]:
     what_was_committed_is_counted_whatever_became_of_history,
 }
@@ -62,7 +66,10 @@ fn made<'a>(diff: &'a Value, repository: &str) -> &'a Value {
 fn am(folder: &Path, mailbox: &str) {
     let file = folder.with_extension("mbox");
     fs::write(&file, mailbox).unwrap();
-    git(folder, &["am", "--quiet", file.to_str().unwrap()]);
+    // As docs/workspaces.md has it.
+    let options = ["--keep-cr", "--keep-non-patch", "--patch-format=mboxrd"];
+    let words = [&["am", "--quiet"][..], &options, &[file.to_str().unwrap()]];
+    git(folder, &words.concat());
 }
 
 fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, door: &dyn Surface) {
@@ -139,6 +146,76 @@ fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, door
     }
 }
 
+/// A bare one, one whose work tree is elsewhere, and a new one.
+fn a_repository_by_another_name_is_kept_out_of_the_patch(world: &World, door: &dyn Surface) {
+    let [seed, copy] = ["seed", "copy"].map(|name| {
+        let seed = tree::plant(&world.folder().join(name), &[]);
+        repository(&seed.join("work"), &[("file", "one\n")]);
+        git(&seed, &["clone", "--quiet", "--bare", "work", "origin.git"]);
+        seed
+    });
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    in_guest(
+        &workspace,
+        "echo x > origin.git/notes; mkdir plain; echo x > plain/HEAD; \
+         git init -q --separate-git-dir kept apart; git init -q --bare -b main new.git; cd work; \
+         echo two > file; git commit -qam second; git push -q ../origin.git main; \
+         git push -q ../new.git main; cd ../apart; echo a > a; git add a; git commit -qm third",
+    );
+    let diff = workspace.done("diff", json!({}));
+    let entries = diff["entries"].as_array().unwrap();
+    let patched = entries
+        .iter()
+        .filter(|entry| !entry["text_patch"].is_null());
+    let patched: Vec<&Value> = patched.map(|entry| &entry["path"]).collect();
+    assert_eq!(
+        patched,
+        ["apart/a", "origin.git/notes", "plain/HEAD", "work/file"]
+    );
+    for (repository, count) in [("work", 1), ("origin.git", 1), ("kept", 1), ("new.git", 2)] {
+        assert_eq!(made(&diff, repository)["count"], count, "{repository}");
+    }
+    fs::write(
+        world.folder().join("x.diff"),
+        diff["patch"].as_str().unwrap(),
+    )
+    .unwrap();
+    git(&copy, &["apply", "../x.diff"]);
+    for repository in ["work", "origin.git"] {
+        let folder = copy.join(repository);
+        assert_eq!(git(&folder, &["log", "--format=%s", "HEAD"]), "first\n");
+    }
+    assert_eq!(fs::read_to_string(copy.join("work/file")).unwrap(), "two\n");
+}
+
+fn many_repositories_and_slow_ones_do_not_hold_the_diff_up(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    in_guest(
+        &workspace,
+        "for i in $(seq 10 27); do git init -q m/r$i; cd m/r$i; echo $i > file; git add file; \
+         git commit -qm $i; cd ../..; done",
+    );
+    let diff = workspace.done("diff", json!({}));
+    assert_eq!(diff["commits"].as_array().unwrap().len(), 16);
+    assert_eq!(diff["repositories_left_out"], 2);
+    let last = workspace.done("diff", json!({ "commits": "m/r27" }));
+    assert!(
+        last["patch"]
+            .as_str()
+            .unwrap()
+            .contains("Subject: [PATCH] 27")
+    );
+    let told = workspace.refused("diff", json!({ "commits": "m" }), "unknown_file");
+    assert!(told["hint"].as_str().unwrap().contains("m/r10"));
+
+    // Git waits for its configuration.
+    workspace.output("rm m/r10/.git/config; mkfifo m/r10/.git/config");
+    let slow = workspace.done("diff", json!({}));
+    assert_eq!(slow["patch"], diff["patch"]);
+    let why = made(&slow, "m/r10")["unknown_because"].as_str().unwrap();
+    assert!(why.contains("in time"), "{why}");
+}
+
 fn a_long_mailbox_comes_in_parts(world: &World) {
     let door = Tools::new(world);
     let seed = repository(&world.folder().join("seed"), &[("file", "one\n")]);
@@ -150,6 +227,29 @@ fn a_long_mailbox_comes_in_parts(world: &World) {
          git commit -qm empty --allow-empty; echo x > file; \
          git commit -qam 'last' -m \"From $(git rev-parse HEAD~3) Mon Sep 17 00:00:00 2001\"",
     );
+    // A model sees files before a repository's own, and of its objects how many there are.
+    let (mut skip, mut entries) = (json!(0), Vec::new());
+    while !skip.is_null() {
+        let part = workspace.done("diff", json!({ "skip": skip }));
+        entries.extend(part["entries"].as_array().unwrap().clone());
+        skip = part["next_skip"].clone();
+    }
+    let own = entries
+        .iter()
+        .position(|entry| entry["no_patch_because"] == "repository");
+    let (files, own) = entries.split_at(own.unwrap());
+    assert_eq!(files.len(), 5);
+    assert!(
+        own.iter()
+            .all(|entry| entry["no_patch_because"] == "repository")
+    );
+    let objects = own.iter().filter(|entry| !entry["stands_for"].is_null());
+    let objects: Vec<&Value> = objects.collect();
+    assert_eq!(objects.len(), 1);
+    assert_eq!(objects[0]["path"], ".git/objects");
+    assert!(objects[0]["stands_for"].as_u64().unwrap() > 10);
+    assert!(own.len() < 12, "{own:#?}");
+
     let mut mailbox = String::new();
     let (mut skip, mut parts) = (json!(0), 0);
     while !skip.is_null() {
@@ -200,11 +300,29 @@ fn what_was_committed_is_counted_whatever_became_of_history(world: &World, door:
     let diff = empty.done("diff", json!({}));
     let own = made(&diff, ".");
     assert_eq!((&own["count"], &own["base"]), (&json!(1), &Value::Null));
+    // Lines that mails change, and one that they cannot have.
+    in_guest(
+        &empty,
+        "printf 'a\\r\\n' > crlf; git add crlf; \
+         git commit -qm '[ui] first' -m 'From the start' -m '>From there'",
+    );
     let mailbox = empty.done("diff", json!({ "commits": "." }));
     let host = tree::plant(&world.folder().join("host"), &[]);
     git(&host, &["init", "--quiet"]);
     am(&host, mailbox["patch"].as_str().unwrap());
     assert_eq!(fs::read_to_string(host.join("a")).unwrap(), "a\n");
+    assert_eq!(fs::read(host.join("crlf")).unwrap(), b"a\r\n");
+    assert_eq!(
+        git(&host, &["log", "-1", "--format=%B"]),
+        "[ui] first\n\nFrom the start\n\n>From there\n\n"
+    );
+    in_guest(
+        &empty,
+        "echo b > a; git commit -qam odd -m 'diff --git a/x b/x'",
+    );
+    let diff = empty.done("diff", json!({}));
+    let own = made(&diff, ".");
+    assert_eq!((&own["count"], &own["unmailable"]), (&json!(3), &json!(1)));
 
     let seed = repository(&world.folder().join("seed"), &[("file", "one\n")]);
     git(&seed, &["branch", "beside"]);
@@ -229,7 +347,7 @@ fn what_was_committed_is_counted_whatever_became_of_history(world: &World, door:
 
     in_guest(
         &workspace,
-        "git branch -D -q beside; git checkout -q main; git reset -q --hard HEAD~1; \
+        "git branch backup; git branch -D -q beside; git checkout -q main; git reset -q --hard HEAD~1; \
          echo three > file; git commit -qam 'instead of the second'; git checkout -q -b other; \
          echo d > d; git add d; git commit -qm d; git checkout -q main; \
          git merge -q --no-ff -m 'a merge' other",

@@ -15,7 +15,7 @@ crate::stories! { [process, vm] [library]:
     every_kind_of_change_is_told_and_its_patch_makes_the_same_tree,
 }
 crate::stories! { [process] [command_line, library]:
-    the_text_is_bounded_and_the_list_is_not,
+    a_diff_beyond_the_limit_comes_in_parts_that_apply,
     what_is_no_file_is_named_and_not_compared,
     a_diff_applies_to_another_workspace,
     what_a_patch_cannot_hold_is_told,
@@ -100,6 +100,11 @@ fn every_kind_of_change_is_told_and_its_patch_makes_the_same_tree(
             "type_changed turns",
         ]
     );
+    assert_eq!(
+        entry(&diff, "turns")["new_mode"],
+        Value::Null,
+        "a link has none"
+    );
     let script = entry(&diff, "script");
     assert_eq!(
         (&script["old_mode"], &script["new_mode"]),
@@ -125,14 +130,40 @@ fn every_kind_of_change_is_told_and_its_patch_makes_the_same_tree(
     assert!(!workspace.changes().contains(&"modified edit".to_owned()));
 }
 
-fn the_text_is_bounded_and_the_list_is_not(world: &World, door: &dyn Surface) {
+fn a_diff_beyond_the_limit_comes_in_parts_that_apply(world: &World, door: &dyn Surface) {
     let workspace = Workspace::new(world, door);
-    workspace.exec("for i in $(seq 10 29); do seq 1000 > file-$i; done");
-    let diff = workspace.done("diff", json!({ "max_bytes": 20_000 }));
-    assert_eq!(diff["summary"]["total"], 20);
-    assert_eq!(diff["patch_truncated"], true);
-    assert!(diff["patch"].as_str().unwrap().len() <= 20_000);
-    assert_eq!(entry(&diff, "file-29")["no_patch_because"], "limit");
+    // What is short comes after what is long, and one is too long for any part.
+    workspace.exec(
+        "for i in $(seq 10 29); do seq 1000 > file-$i; echo x > file-$i-short; done; \
+         seq 9000 > file-20",
+    );
+    let folder = tree::plant(&world.folder().join("parts"), &[]);
+    let (mut skip, mut paths, mut parts) = (json!(0), Vec::new(), 0);
+    while !skip.is_null() {
+        let part = workspace.done("diff", json!({ "max_bytes": 20_000, "skip": skip }));
+        assert_eq!(part["summary"]["total"], 40);
+        let patch = part["patch"].as_str().unwrap();
+        assert!(patch.len() <= 20_000);
+        apply(&folder, patch);
+        let entries = part["entries"].as_array().unwrap();
+        for (entry, at) in entries.iter().zip(skip.as_u64().unwrap()..) {
+            if entry["no_patch_because"] == "limit" {
+                assert_eq!(entry["path"], "file-20");
+                let long = json!({ "max_bytes": 100_000, "skip": at });
+                let long = workspace.done("diff", long);
+                let patch = long["entries"][0]["text_patch"].as_str().unwrap();
+                apply(&folder, patch);
+            }
+            paths.push(entry["path"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(part["patch_truncated"], !part["next_skip"].is_null());
+        (skip, parts) = (part["next_skip"].clone(), parts + 1);
+    }
+    assert!(parts > 1);
+    assert_eq!(paths.len(), 40);
+    let out = world.folder().join("out");
+    workspace.done("export", json!({ "path": ".", "output_path": out }));
+    assert_eq!(files(&folder), files(&out));
 }
 
 fn what_is_no_file_is_named_and_not_compared(world: &World, door: &dyn Surface) {

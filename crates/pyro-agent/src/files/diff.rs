@@ -3,15 +3,20 @@
 //! Looks at every file, but reads only those that somebody may have written to since: what has
 //! the inode, size and times of the baseline has its content too.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
+use pyro_wire::Bytes;
 use pyro_wire::files::{Diff, DiffEntry, DiffEvent, EntryKind, Meta, Stamp};
 use pyro_wire::frame::DATA_CHUNK;
+use pyro_wire::repositories::Repositories;
 use tokio::sync::Mutex;
 
 use crate::console;
@@ -33,6 +38,8 @@ pub(crate) fn diff(
     let generation = index.generation();
     let mut comparison = Comparison {
         index,
+        workspace: places.open_workspace()?,
+        repositories: RefCell::default(),
         next: None,
         number: 0,
         began_ns: index::now_ns(),
@@ -68,6 +75,8 @@ fn remember(places: &Places, changes: &Mutex<()>, generation: u64, touched: &[(u
 
 struct Comparison<'a> {
     index: Reader,
+    workspace: OwnedFd,
+    repositories: RefCell<Repositories>,
     /// The record that was read last and not yet dealt with, and the number of the next.
     next: Option<Record>,
     number: u64,
@@ -225,6 +234,19 @@ impl Comparison<'_> {
         }
     }
 
+    /// What cannot be looked at any more is in none.
+    fn repository(&self, path: &[u8]) -> Option<Bytes> {
+        let kind = |path: &[u8]| match path {
+            b"" => Ok::<_, Infallible>(Some(EntryKind::Directory)),
+            path => {
+                let status = status::look(&self.workspace, path).ok();
+                Ok(status.as_ref().map(status::kind_of))
+            }
+        };
+        let Ok(found) = self.repositories.borrow_mut().around(path, kind);
+        found.map(|end| path[..end].to_vec().into())
+    }
+
     fn entry(
         &self,
         path: &[u8],
@@ -236,6 +258,7 @@ impl Comparison<'_> {
             before,
             after,
             content: false,
+            repository: self.repository(path),
         }))
     }
 
@@ -256,6 +279,7 @@ impl Comparison<'_> {
             before,
             after: Some(after),
             content,
+            repository: self.repository(path),
         }))?;
         if !content {
             return Ok(());

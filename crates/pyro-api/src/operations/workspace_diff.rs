@@ -32,7 +32,8 @@ pub struct WorkspaceDiff {
     #[arg(long)]
     #[serde(default)]
     pub prefix: Option<String>,
-    /// Show this folder's new commits instead, for `git am`
+    /// Show this folder's new commits instead, for
+    /// `git am --keep-cr --keep-non-patch --patch-format=mboxrd`
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
     #[serde(default)]
     pub commits: Option<String>,
@@ -44,7 +45,7 @@ pub struct Differences {
     pub changed: bool,
     /// Of all that changed, shown or not.
     pub summary: DiffSummary,
-    /// Sorted by path.
+    /// Sorted by path; those in a repository's own folder come last.
     pub entries: Vec<DiffEntry>,
     /// The text patches of the entries, one after the other; with `commits` their mailbox.
     pub patch: String,
@@ -55,6 +56,8 @@ pub struct Differences {
     pub patch_complete: bool,
     /// Of each repository in which some were made since the workspace was.
     pub commits: Vec<CommitsMade>,
+    /// How many more got commits or other objects and were not asked; `commits` asks one.
+    pub repositories_left_out: u64,
     /// With what `skip` the entries (or commits) begin that are behind these.
     pub next_skip: Option<u64>,
     /// Sockets, devices and FIFOs, which are not compared.
@@ -67,6 +70,9 @@ pub struct Differences {
     /// What stands before each name in it, for the command line.
     #[serde(skip)]
     pub prefix: String,
+    /// Which of all entries the first of these is, for the command line.
+    #[serde(skip)]
+    pub first: u64,
     /// Whether it is a mailbox, for the command line.
     #[serde(skip)]
     pub is_mailbox: bool,
@@ -82,6 +88,9 @@ pub struct CommitsMade {
     pub count: u64,
     /// How many merges it has, which are in no mailbox.
     pub merges: u64,
+    /// How many of them `git am` would cut short or refuse, for a line of their messages that looks
+    /// like a patch (`---`, `diff --git`): take those with `git bundle`.
+    pub unmailable: u64,
     /// How many other branches have.
     pub elsewhere: u64,
     /// The branch; null for a detached `HEAD`.
@@ -132,6 +141,11 @@ pub struct DiffEntry {
     /// Why there is no text patch: `binary`, `too_large`, `limit` (of this call), `not_a_file`,
     /// `repository` (in a repository's own folder) or `mode` (nothing that git tells changed).
     pub no_patch_because: Option<String>,
+    /// How many changed objects of a repository this folder stands for, for a model.
+    pub stands_for: Option<u64>,
+    /// The repository's own folder that it is in, for the command line.
+    #[serde(skip)]
+    pub own_folder: Option<String>,
     /// Whether its text is not UTF-8; U+FFFD stands for those bytes.
     pub not_utf8: bool,
     /// Permission bits in octal, where they changed.

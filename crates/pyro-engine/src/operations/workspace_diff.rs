@@ -1,12 +1,13 @@
 use pyro_api::operations::workspace_diff::{CommitsMade, Differences, WorkspaceDiff};
 use pyro_api::{Caller, Error, ErrorCode, Handle, Operation};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::Engine;
 use crate::answers;
 use crate::error::broke;
 use crate::store::StoredWorkspace;
-use crate::workspace::commits::{self, Beginning, Mails, Place};
+use crate::workspace::commits::{self, Beginning, MOST_PLACES, Mails, Place};
 use crate::workspace::connect::Connected;
 use crate::workspace::differences::{Part, max_bytes};
 use crate::workspace::repository_prefix::SEED_IN_REPOSITORY;
@@ -34,13 +35,19 @@ impl Handle<WorkspaceDiff> for Engine {
             Some(_) => Part::nothing(),
             None => Part::of(&asked, prefix.clone(), caller),
         };
+        let chosen = asked.commits.as_deref().map(commits::name).transpose()?;
         let read = self.baseline_of(&stored)?;
         let (to, mut from) = mpsc::channel(AHEAD);
         let compare = move || {
             let tree = read()?;
             let changed = std::iter::from_fn(|| from.blocking_recv());
             let compared = differences::compare(changed, &tree, part)?;
-            let beginnings = compared.places.iter().map(|place| {
+            let mut wanted: Vec<&Place> = compared.places.iter().collect();
+            match chosen {
+                Some(name) => wanted.retain(|place| place.name() == name),
+                None => wanted.truncate(MOST_PLACES),
+            }
+            let beginnings = wanted.into_iter().map(|place| {
                 let beginning = Beginning::read(&tree, &place.folder)?;
                 Ok((place.clone(), beginning))
             });
@@ -61,17 +68,25 @@ impl Handle<WorkspaceDiff> for Engine {
                     .caused_by(&error)
                     .hint("`pyro workspace export` (`workspace_export`) still takes its files out")
                 })?;
+        if let Some(folder) = &asked.commits {
+            commits::check_chosen(&compared.places, folder)?;
+        }
         let mut made = Vec::new();
         // The first part tells of them.
         if asked.commits.is_some() || asked.skip == 0 {
+            let until = Instant::now()
+                + match asked.commits {
+                    Some(_) => commits::ONE,
+                    None => commits::ALL,
+                };
             for (place, beginning) in &beginnings {
-                made.push(self.commits_made(&stored, place, beginning).await?);
+                made.push(self.commits_made(&stored, place, beginning, until).await);
             }
         }
         let shown = match &asked.commits {
-            Some(folder) => {
-                let place = commits::chosen(&made, folder)?;
-                self.mails(&asked, &stored, &beginnings, place, caller)
+            Some(_) => {
+                made.iter().try_for_each(commits::check_known)?;
+                self.mails(&asked, &stored, beginnings.first(), caller)
                     .await?
             }
             None => Shown {
@@ -92,6 +107,10 @@ impl Handle<WorkspaceDiff> for Engine {
             patch_truncated: shown.truncated,
             patch_complete: shown.complete,
             commits: made.into_iter().filter(tells_something).collect(),
+            repositories_left_out: match asked.commits {
+                None if asked.skip == 0 => compared.places.len().saturating_sub(MOST_PLACES) as u64,
+                _ => 0,
+            },
             next_skip: shown.next_skip,
             skipped: answers::names(
                 caller,
@@ -100,6 +119,7 @@ impl Handle<WorkspaceDiff> for Engine {
             workspace_started: started,
             bytes: shown.bytes,
             prefix: shown.prefix,
+            first: asked.skip,
             is_mailbox: asked.commits.is_some(),
         })
     }
@@ -120,15 +140,10 @@ impl Engine {
         &self,
         asked: &WorkspaceDiff,
         stored: &StoredWorkspace,
-        beginnings: &[(Place, Beginning)],
-        chosen: Option<&CommitsMade>,
+        chosen: Option<&(Place, Beginning)>,
         caller: &Caller,
     ) -> Result<Shown, Error> {
-        let place = chosen.and_then(|chosen| {
-            let mut places = beginnings.iter();
-            places.find(|(place, _)| place.name() == chosen.repository)
-        });
-        let Mails { bytes, next_skip } = match place {
+        let Mails { bytes, next_skip } = match chosen {
             Some((place, beginning)) => {
                 let room = max_bytes(asked, caller);
                 self.mailbox(stored, place, beginning, asked.skip, room)

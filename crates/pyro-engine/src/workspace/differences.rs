@@ -2,16 +2,16 @@
 //! patches.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pyro_api::Caller;
 use pyro_api::operations::workspace_diff::{DiffEntry, DiffStatus, DiffSummary, WorkspaceDiff};
 use pyro_api::values::PatchBytes;
 use pyro_wire::files::{EntryKind, Meta};
 
-use super::commits::{MOST_PLACES, Place};
+use super::commits::Place;
 use super::files::Changed;
-use super::repository_folder::in_repository_folder;
+use super::repository_folder::{OwnFolders, folder_of_objects};
 use super::text_diff::{MAX_SIDE, Side, any_diff, text_diff};
 use super::tree::{Tree, TreeError};
 use super::words::{artifact_type, octal};
@@ -27,6 +27,8 @@ pub(crate) struct Compared {
     pub(crate) complete: bool,
     /// With what `skip` the next part begins.
     pub(crate) next_skip: Option<u64>,
+    /// How many entries came by, in this part or not.
+    passed: u64,
     /// Repositories that got objects.
     pub(crate) places: BTreeSet<Place>,
 }
@@ -37,8 +39,7 @@ pub(crate) struct Part {
     /// How many bytes their patches have together.
     max_bytes: usize,
     room: Room,
-    /// Ends before the first patch that has no place any more, where others are shown without theirs;
-    /// and shows each patch once.
+    /// Shows each patch once.
     for_model: bool,
     /// Whether what is no text has a patch, too.
     binary: bool,
@@ -94,32 +95,103 @@ pub(crate) fn compare(
         complete: part.skip == 0,
         next_skip: None,
         places: BTreeSet::new(),
+        passed: 0,
+    };
+    let mut own_folders = OwnFolders::new(baseline);
+    // What lies in them comes last: a commit alone is a hundred objects, which nobody reviews.
+    let mut in_repositories = InRepositories {
+        objects: part.for_model.then(BTreeMap::new),
+        entries: Vec::new(),
     };
     for one in changed {
-        if compared.places.len() < MOST_PLACES {
-            compared.places.extend(Place::of_object(&one.entry.path));
-        }
         let Some(entry) = entry_of(&one) else {
             continue;
         };
-        let patch = patch_of(&one, baseline, &part)?;
-        compared.complete &= !matches!(patch, Err("binary" | "too_large"));
-        let (status, at) = (entry.status, compared.summary.total);
-        let mut patched = patch.is_ok();
-        if compared.next_skip.is_none() && at >= part.skip {
-            match compared.show(entry, &patch, &mut part) {
-                Some(shown) => patched = shown.no_patch_because.is_none(),
-                None => compared.next_skip = Some(at),
+        match own_folders.around(&one.entry)? {
+            Some(own) => {
+                let place = Place::of_object(&one.entry.path, own);
+                compared.places.extend(place);
+                compared.summary.count(entry.status, false);
+                in_repositories.take(entry, &one.entry.path, own);
+            }
+            None => {
+                let patch = patch_of(&one, baseline, &part)?;
+                compared.complete &= !matches!(patch, Err("binary" | "too_large"));
+                let status = entry.status;
+                let patched = compared.pass(entry, &patch, &mut part);
+                compared.summary.count(status, patched);
             }
         }
-        compared.truncated |= compared.next_skip.is_some() && patched;
-        compared.summary.count(status, patched);
+    }
+    for entry in in_repositories.into_entries() {
+        compared.pass(entry, &Err("repository"), &mut part);
     }
     compared.complete &= !compared.truncated;
     Ok(compared)
 }
 
+/// What lies in repositories' own folders.
+struct InRepositories {
+    entries: Vec<DiffEntry>,
+    /// For a model: the changed objects of each repository, as one entry.
+    objects: Option<BTreeMap<Vec<u8>, DiffEntry>>,
+}
+
+impl InRepositories {
+    fn take(&mut self, mut entry: DiffEntry, path: &[u8], own: &[u8]) {
+        let folder = String::from_utf8_lossy(own).into_owned();
+        if let Some(all) = &mut self.objects
+            && let Some(objects) = folder_of_objects(path, own)
+        {
+            let status = entry.status;
+            let one = all.entry(objects.to_vec()).or_insert_with(|| DiffEntry {
+                path: String::from_utf8_lossy(objects).into_owned(),
+                artifact_type: artifact_type(EntryKind::Directory),
+                old_mode: None,
+                new_mode: None,
+                old_size_bytes: None,
+                new_size_bytes: None,
+                own_folder: Some(folder),
+                stands_for: Some(0),
+                ..entry
+            });
+            one.stands_for = one.stands_for.map(|count| count + 1);
+            if one.status != status {
+                one.status = DiffStatus::Modified;
+            }
+            return;
+        }
+        entry.own_folder = Some(folder);
+        self.entries.push(entry);
+    }
+
+    fn into_entries(self) -> impl Iterator<Item = DiffEntry> {
+        let objects = self.objects.unwrap_or_default();
+        self.entries.into_iter().chain(objects.into_values())
+    }
+}
+
 impl Compared {
+    /// Takes the next entry in, if it is in this part. Says whether it has a patch, here or elsewhere.
+    fn pass(
+        &mut self,
+        entry: DiffEntry,
+        patch: &Result<Vec<u8>, &'static str>,
+        part: &mut Part,
+    ) -> bool {
+        let at = self.passed;
+        self.passed += 1;
+        let mut patched = patch.is_ok();
+        if self.next_skip.is_none() && at >= part.skip {
+            match self.show(entry, patch, part) {
+                Some(shown) => patched = shown.no_patch_because.is_none(),
+                None => self.next_skip = Some(at),
+            }
+        }
+        self.truncated |= self.next_skip.is_some() && patched;
+        patched
+    }
+
     /// Takes the next entry in. `None`: this part ends before it.
     fn show(
         &mut self,
@@ -136,8 +208,10 @@ impl Compared {
                 entry.text_patch = (!part.for_model).then(|| text.into_owned());
                 shown = patch;
             }
-            // It has its place in the next part.
-            Ok(patch) if part.for_model && patch.len() <= part.max_bytes => return None,
+            // It has its place in the next part, and so has all that comes after it: what fits by
+            // chance would be in two parts, and the second one would not apply.
+            Ok(patch) if patch.len() <= part.max_bytes => return None,
+            // No part of this size has room for it.
             Ok(_) => {
                 entry.no_patch_because = Some("limit".to_owned());
                 self.truncated = true;
@@ -162,8 +236,13 @@ fn entry_of(changed: &Changed) -> Option<DiffEntry> {
         (Some(_), Some(_)) => DiffStatus::Modified,
         (None, None) => return None,
     };
+    // What became something else is told as such, and the bits of a link mean nothing.
     let modes = match (before, after) {
-        (Some(before), Some(after)) if before.mode != after.mode => {
+        (Some(before), Some(after))
+            if before.kind == after.kind
+                && after.kind != EntryKind::Symlink
+                && before.mode != after.mode =>
+        {
             (Some(octal(before.mode)), Some(octal(after.mode)))
         }
         _ => (None, None),
@@ -178,6 +257,8 @@ fn entry_of(changed: &Changed) -> Option<DiffEntry> {
         artifact_type: artifact_type(after.as_ref().or(before.as_ref())?.kind),
         text_patch: None,
         no_patch_because: None,
+        own_folder: None,
+        stands_for: None,
         not_utf8: false,
         old_mode: modes.0,
         new_mode: modes.1,
@@ -193,9 +274,6 @@ fn patch_of(
     part: &Part,
 ) -> Result<Result<Vec<u8>, &'static str>, TreeError> {
     let entry = &changed.entry;
-    if in_repository_folder(&entry.path) {
-        return Ok(Err("repository"));
-    }
     // No patch has folders: what takes the place of an empty one is new, and what gives way to one
     // is gone.
     let told = |meta: &'_ Option<Meta>| {

@@ -1,11 +1,13 @@
 //! The changes in words: the patch on standard output, byte for byte, and everything that it cannot
 //! tell on standard error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{CommitsMade, DiffEntry, Differences};
 use crate::{Report, Text, report::plain};
 
+/// What makes the commits of a mailbox again, with their lines as they are.
+const AM: &str = "git am --keep-cr --keep-non-patch --patch-format=mboxrd";
 /// Longest subject of a commit that is shown.
 const SUBJECT: usize = 72;
 
@@ -56,34 +58,51 @@ impl Differences {
         for made in &self.commits {
             tell(text, made.in_words());
         }
+        if self.repositories_left_out > 0 {
+            tell(
+                text,
+                format!(
+                    "repositories with new objects that were not asked for commits: {}; \
+                     `--commits=FOLDER` asks one",
+                    self.repositories_left_out
+                ),
+            );
+        }
         if self.commits.iter().any(|made| made.count > 0) {
-            tell(text, "`--commits` prints the commits for `git am`");
+            tell(text, format!("`--commits` prints the commits for `{AM}`"));
         }
         if let Some(next) = self.next_skip {
             let (shown, total) = (self.entries.len(), summary.total);
             tell(
                 text,
-                format!("{shown} of {total} changed files shown; go on with --skip {next}"),
+                format!(
+                    "THIS PATCH IS NOT COMPLETE, it tells {shown} of {total} changed files: \
+                     `--skip {next}` writes the next part, to be applied after this one"
+                ),
             );
         }
     }
 
     fn report_what_is_not_shown(&self, text: &mut Text) {
         let mut in_repositories: BTreeMap<&str, u64> = BTreeMap::new();
-        let (mut missing, mut ways) = (0_u64, BTreeSet::new());
-        for entry in &self.entries {
+        let (mut missing, mut ways) = (0_u64, BTreeMap::new());
+        for (at, entry) in (self.first..).zip(&self.entries) {
             let path = plain(&entry.path);
             match entry.no_patch_because.as_deref() {
                 Some("repository") if !acts(&entry.path) => {
-                    *in_repositories.entry(folder_of(&entry.path)).or_default() += 1;
+                    let folder = match entry.own_folder.as_deref() {
+                        Some("") | None => ".",
+                        Some(folder) => folder,
+                    };
+                    *in_repositories.entry(folder).or_default() += 1;
                     continue;
                 }
                 Some("mode") | None => {}
                 Some(why) => {
                     tell(text, format!("no text diff ({why}): {path}"));
-                    if let Some(way) = way_to(why) {
+                    if let Some(way) = way_to(why, at) {
                         missing += 1;
-                        ways.insert(way);
+                        ways.entry(why).or_insert(way);
                     }
                 }
             }
@@ -99,7 +118,8 @@ impl Differences {
             );
         }
         if missing > 0 {
-            let ways: Vec<&str> = ways.into_iter().collect();
+            // Of several that are too long the first is named.
+            let ways: Vec<String> = ways.into_values().collect();
             let ways = ways.join("; ");
             tell(
                 text,
@@ -158,6 +178,12 @@ impl CommitsMade {
         if self.count > self.subjects.len() as u64 {
             words.push_str(", …");
         }
+        if self.unmailable > 0 {
+            words.push_str(&format!(
+                "; with a message that `git am` takes for a patch: {}, for which `git bundle` is better",
+                self.unmailable
+            ));
+        }
         if self.merges > 0 {
             words.push_str(&format!(
                 "; merges, which no mailbox holds: {}",
@@ -185,13 +211,15 @@ fn quoted(subject: &str) -> String {
 }
 
 /// How to get what is not in the patch; `None` where no patch has it.
-fn way_to(why: &str) -> Option<&'static str> {
-    match why {
-        "binary" => Some("`--binary` writes what is no text"),
-        "limit" => Some("`--max-bytes` allows more, `--skip` goes on"),
-        "too_large" => Some("`pyro workspace export` copies large files"),
-        _ => None,
-    }
+fn way_to(why: &str, at: u64) -> Option<String> {
+    Some(match why {
+        "binary" => "`--binary` writes what is no text".to_owned(),
+        "limit" => {
+            format!("`--skip {at}` with a larger `--max-bytes` begins with what is too long")
+        }
+        "too_large" => "`pyro workspace export` copies large files".to_owned(),
+        _ => return None,
+    })
 }
 
 /// Whether a file of a repository's own folder changes what commands on it do.
@@ -202,23 +230,6 @@ fn acts(path: &str) -> bool {
         name,
         ".git" | "config" | "config.worktree" | "config.toml" | "attributes" | "hgrc"
     ) || parts.any(|part| part == "hooks")
-}
-
-/// The repository's own folder that a path lies in.
-fn folder_of(path: &str) -> &str {
-    let is_own = |part: &str| {
-        let names = [".git", ".hg", ".svn", ".jj"];
-        names.iter().any(|name| part.eq_ignore_ascii_case(name))
-    };
-    let mut end = 0;
-    for part in path.split('/') {
-        end += part.len();
-        if is_own(part) {
-            return &path[..end];
-        }
-        end += 1;
-    }
-    path
 }
 
 #[cfg(test)]
@@ -239,7 +250,5 @@ mod tests {
         for path in [".git/objects/ab/cd", ".git/HEAD", ".git/logs/HEAD"] {
             assert!(!acts(path), "{path}");
         }
-        assert_eq!(folder_of("a/.git/objects/ab"), "a/.git");
-        assert_eq!(folder_of(".svn/x/.git"), ".svn");
     }
 }

@@ -18,6 +18,8 @@ const STEPS: usize = 5;
 pub(crate) struct Beginning {
     /// The commit that `HEAD` was; `None` where there was none, or no repository.
     pub(crate) head: Option<String>,
+    /// The branch that it was on, in full.
+    pub(crate) branch: Option<String>,
     /// That one, and the newest of each branch, also of other repositories.
     pub(crate) tips: BTreeSet<String>,
     /// Why it is not known.
@@ -27,7 +29,7 @@ pub(crate) struct Beginning {
 impl Beginning {
     /// Of the repository whose own folder this is. Blocks.
     pub(crate) fn read(tree: &Tree, folder: &[u8]) -> Result<Self, TreeError> {
-        let at = |name: &str| [folder, b"/", name.as_bytes()].concat();
+        let at = |name: &str| within(folder, name);
         if tree.stat(&at("reftable"))?.is_some() {
             return Ok(Self {
                 unknown_because: Some("it keeps its branches in a `reftable`"),
@@ -43,6 +45,8 @@ impl Beginning {
             references.packed = packed(&list);
         }
         let head = references.commit("HEAD")?;
+        let branch = file(tree, &at("HEAD"), ONE)?;
+        let branch = branch.as_deref().and_then(named);
         let mut tips: BTreeSet<String> = head.iter().cloned().collect();
         for kind in ["refs/heads", "refs/remotes"] {
             let mut loose = Vec::new();
@@ -74,9 +78,18 @@ impl Beginning {
         let tips = head.iter().cloned().chain(tips).take(MOST_TIPS).collect();
         Ok(Self {
             head,
+            branch,
             tips,
             unknown_because: None,
         })
+    }
+}
+
+/// `/workspace` itself may be a bare repository.
+fn within(folder: &[u8], name: &str) -> Vec<u8> {
+    match folder {
+        b"" => name.as_bytes().to_vec(),
+        folder => [folder, b"/", name.as_bytes()].concat(),
     }
 }
 
@@ -94,17 +107,23 @@ impl Reader<'_> {
             if !plain || name.contains('\0') {
                 return Ok(None);
             }
-            let path = [self.folder, b"/", name.as_bytes()].concat();
+            let path = within(self.folder, &name);
             let Some(value) = file(self.tree, &path, ONE)? else {
                 return Ok(self.packed.get(&name).cloned());
             };
-            match value.strip_prefix(b"ref: ") {
+            match named(&value) {
                 None => return Ok(id(&value)),
-                Some(other) => name = String::from_utf8_lossy(other).trim().to_owned(),
+                Some(other) => name = other,
             }
         }
         Ok(None)
     }
+}
+
+/// The other reference that one names.
+fn named(value: &[u8]) -> Option<String> {
+    let name = value.strip_prefix(b"ref: ")?;
+    Some(String::from_utf8_lossy(name).trim().to_owned())
 }
 
 fn file(tree: &Tree, path: &[u8], limit: usize) -> Result<Option<Vec<u8>>, TreeError> {

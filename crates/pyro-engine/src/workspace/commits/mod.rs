@@ -7,9 +7,13 @@ mod beginning;
 mod place;
 mod said;
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use pyro_api::operations::workspace_diff::CommitsMade;
 use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
 use pyro_api::{Caller, Error, ErrorCode};
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) use beginning::Beginning;
 pub(crate) use place::Place;
@@ -27,8 +31,10 @@ const MAILBOX: &str = include_str!("mailbox.sh");
 
 /// Repositories whose commits are told.
 pub(crate) const MOST_PLACES: usize = 16;
-/// How long git may think, under emulation.
-const SECONDS: u32 = 300;
+/// How long git may think about one repository whose commits are asked for, under emulation.
+pub(crate) const ONE: Duration = Duration::from_secs(300);
+/// How long it may about all of them where only their number is told.
+pub(crate) const ALL: Duration = Duration::from_secs(20);
 /// How much is read of what counts commits.
 const FACTS: usize = 64 * 1024;
 /// The names of the commits in front of a mailbox, and a little to see where a mail ends.
@@ -42,30 +48,41 @@ struct Wrote {
 }
 
 impl Engine {
-    /// What was committed in a repository that changed.
+    /// What was committed in a repository that changed. That it cannot be known in time, or at
+    /// all, is an answer too: the patch must not wait for it.
     pub(crate) async fn commits_made(
         &self,
         stored: &StoredWorkspace,
         place: &Place,
         beginning: &Beginning,
-    ) -> Result<CommitsMade, Error> {
+        until: Instant,
+    ) -> CommitsMade {
         let made = match beginning.unknown_because {
             Some(why) => said::unknown(why.to_owned()),
             None => {
-                let head = beginning.head.clone().unwrap_or_default();
+                let [head, branch] =
+                    [&beginning.head, &beginning.branch].map(|one| one.clone().unwrap_or_default());
                 let wrote = self
-                    .ask_git(stored, MADE, place, vec![head], beginning, FACTS)
-                    .await?;
+                    .ask_git(
+                        stored,
+                        MADE,
+                        place,
+                        vec![head, branch],
+                        beginning,
+                        FACTS,
+                        until,
+                    )
+                    .await;
                 match wrote {
                     Ok(wrote) => said::made(&wrote.out),
                     Err(why) => said::unknown(why),
                 }
             }
         };
-        Ok(CommitsMade {
+        CommitsMade {
             repository: place.name(),
             ..made
-        })
+        }
     }
 
     /// The commits of a repository as mails, as many as have room.
@@ -99,8 +116,9 @@ impl Engine {
                 arguments,
                 beginning,
                 bytes + BESIDE_MAILS,
+                Instant::now() + ONE,
             )
-            .await?
+            .await
             .map_err(failed)?;
         let said = String::from_utf8_lossy(&wrote.err);
         let is_whole = said.lines().any(|line| line == "status 0");
@@ -115,8 +133,12 @@ impl Engine {
         }
     }
 
-    /// Runs a script in the guest, which gets the repository and what it held. `Err` inside: why
-    /// that came to nothing.
+    /// Runs a script in the guest, which gets the repository and what it held. `Err`: why that came
+    /// to nothing.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is asked, of whom, and for how long"
+    )]
     async fn ask_git(
         &self,
         stored: &StoredWorkspace,
@@ -125,7 +147,8 @@ impl Engine {
         arguments: Vec<String>,
         beginning: &Beginning,
         limit: usize,
-    ) -> Result<Result<Wrote, String>, Error> {
+        until: Instant,
+    ) -> Result<Wrote, String> {
         let script = [ASK, script].concat();
         let mut words: Vec<Vec<u8>> = ["sh", "-c", &script, "sh"]
             .map(|word| word.as_bytes().to_vec())
@@ -133,57 +156,72 @@ impl Engine {
         words.push([b"./", place.folder.as_slice()].concat());
         let rest = arguments.iter().chain(&beginning.tips);
         words.extend(rest.map(|word| word.as_bytes().to_vec()));
-        let line = self.another_line(stored, "ask its git").await?;
         // Both ends of what is kept are the beginning.
         let caller = Caller::new().keeping_output(2 * limit);
         let (command, env) = (CommandLine::Program(words), EnvVars::default());
-        let time = TimeoutSeconds::new(SECONDS.into()).ok();
-        let order = Order::of(&command, None, &env, time)?;
-        let run = command::run(line, &order, &caller).await;
-        let finished = match run {
-            Ok(finished) => finished,
-            Err(CommandError::Refused { fault }) => return Ok(Err(fault.message)),
-            Err(error) => return Ok(Err(error.to_string())),
+        let left = until.saturating_duration_since(Instant::now());
+        // The guest ends it, and this host waits no longer either way.
+        let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1);
+        let time = TimeoutSeconds::new(seconds.into()).ok();
+        let run = async {
+            let line = self.another_line(stored, "ask its git").await?;
+            let order = Order::of(&command, None, &env, time)?;
+            Ok::<_, Error>(command::run(line, &order, &caller).await)
+        };
+        let too_long = || "git in the guest gave no answer in time".to_owned();
+        let finished = match timeout_at(until, run).await {
+            Err(_) => return Err(too_long()),
+            Ok(Err(error)) => return Err(error.error),
+            Ok(Ok(Err(CommandError::Refused { fault }))) => return Err(fault.message),
+            Ok(Ok(Err(error))) => return Err(error.to_string()),
+            Ok(Ok(Ok(finished))) => finished,
         };
         if finished.end.timed_out {
-            return Ok(Err(format!("git in the guest took more than {SECONDS} s")));
+            return Err(too_long());
         }
         let whole = |kept: KeptOutput| kept.into_bytes().unwrap_or_default();
-        Ok(Ok(Wrote {
+        Ok(Wrote {
             out: whole(finished.stdout),
             err: whole(finished.stderr),
-        }))
+        })
     }
 }
 
-/// The repository whose folder this is; `None`: no repository has new commits.
-pub(crate) fn chosen<'m>(
-    made: &'m [CommitsMade],
-    folder: &str,
-) -> Result<Option<&'m CommitsMade>, Error> {
+/// How people write the repository in a folder.
+pub(crate) fn name(folder: &str) -> Result<String, Error> {
     let path = GuestPath::parse("repository", folder)?;
-    let name = match path.relative() {
-        "" => ".",
-        relative => relative,
-    };
-    let Some(found) = made.iter().find(|made| made.repository == name) else {
-        let others: Vec<&str> = made.iter().map(|made| made.repository.as_str()).collect();
-        return match others.is_empty() {
-            true => Ok(None),
-            false => Err(Error::new(
-                ErrorCode::UnknownFile,
-                format!("No commits were made in a repository `{folder}`"),
-            )
-            .hint(format!("They were made in: {}", others.join(", ")))),
-        };
-    };
-    match &found.unknown_because {
-        Some(why) => Err(Error::new(
-            ErrorCode::ToolMissing,
-            format!("The commits of `{folder}` cannot be printed"),
-        )
-        .because(why)
-        .hint("Install git in the guest, or take the repository's `.git` out with `export`")),
-        None => Ok(Some(found)),
+    Ok(match path.relative() {
+        "" => ".".to_owned(),
+        relative => relative.to_owned(),
+    })
+}
+
+/// Refuses a folder without a repository that got objects, where others have one.
+pub(crate) fn check_chosen(places: &BTreeSet<Place>, folder: &str) -> Result<(), Error> {
+    let name = name(folder)?;
+    if places.is_empty() || places.iter().any(|place| place.name() == name) {
+        return Ok(());
     }
+    let mut others: Vec<String> = places.iter().take(MOST_PLACES).map(Place::name).collect();
+    if places.len() > others.len() {
+        others.push("…".to_owned());
+    }
+    Err(Error::new(
+        ErrorCode::UnknownFile,
+        format!("No commits were made in a repository `{folder}`"),
+    )
+    .hint(format!("New objects are in: {}", others.join(", "))))
+}
+
+/// Refuses a repository of which nothing is known.
+pub(crate) fn check_known(made: &CommitsMade) -> Result<(), Error> {
+    let Some(why) = &made.unknown_because else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorCode::ToolMissing,
+        format!("The commits of `{}` cannot be printed", made.repository),
+    )
+    .because(why)
+    .hint("Install git in the guest, or take the repository's `.git` out with `export`"))
 }

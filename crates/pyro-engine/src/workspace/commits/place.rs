@@ -1,5 +1,7 @@
 //! Which repositories got objects, told by the paths that changed.
 
+use crate::workspace::repository_folder::in_repository_folder;
+
 /// A repository of git below `/workspace`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
@@ -10,20 +12,36 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The repository whose object this path is.
-    pub(crate) fn of_object(path: &[u8]) -> Option<Self> {
-        let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-        let own = parts.iter().position(|part| *part == b".git")?;
-        let objects = own + parts[own..].iter().position(|part| *part == b"objects")?;
-        let modules = &parts[own + 1..objects];
+    /// The repository whose object this path is, in the outermost folder that is one's own.
+    pub(crate) fn of_object(path: &[u8], own: &[u8]) -> Option<Self> {
+        let below = match own {
+            b"" => path,
+            own => path.strip_prefix(own)?.strip_prefix(b"/")?,
+        };
+        let parts: Vec<&[u8]> = below.split(|byte| *byte == b'/').collect();
+        let objects = parts.iter().position(|part| *part == b"objects")?;
+        let modules = &parts[..objects];
         if modules.first().is_some_and(|first| *first != b"modules") {
             return None;
         }
+        let mut repository: Vec<&[u8]> = own.split(|byte| *byte == b'/').collect();
+        match repository.last() {
+            Some(&b".git") => drop(repository.pop()),
+            // It belongs to another system.
+            Some(_) if in_repository_folder(own) => return None,
+            // A bare one, and one whose files are elsewhere, have its name.
+            _ => {}
+        }
         let names = modules.iter().filter(|part| **part != b"modules");
-        let repository: Vec<&[u8]> = parts[..own].iter().chain(names).copied().collect();
+        repository.extend(names);
+        let folder = [own].into_iter().chain(modules.iter().copied());
+        let joined = |parts: Vec<&[u8]>| {
+            let parts = parts.into_iter().filter(|part| !part.is_empty());
+            parts.collect::<Vec<_>>().join(&b'/')
+        };
         Some(Self {
-            folder: parts[..objects].join(&b'/'),
-            repository: repository.join(&b'/'),
+            folder: joined(folder.collect()),
+            repository: joined(repository),
         })
     }
 
@@ -39,6 +57,15 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::Place;
+    use crate::workspace::repository_folder::folder_by_name;
+
+    fn place(path: &str, own: Option<&str>) -> Option<Place> {
+        let path = path.as_bytes();
+        Place::of_object(
+            path,
+            own.map(str::as_bytes).or_else(|| folder_by_name(path))?,
+        )
+    }
 
     #[test]
     fn objects_tell_their_repository() {
@@ -56,7 +83,7 @@ mod tests {
                 "a/b",
             ),
         ] {
-            let place = Place::of_object(path.as_bytes()).unwrap();
+            let place = place(path, None).unwrap();
             assert_eq!(place.folder, folder.as_bytes());
             assert_eq!(place.repository, repository.as_bytes());
         }
@@ -66,7 +93,17 @@ mod tests {
             ".git/worktrees/x/objects/y",
             "src/objects/x",
         ] {
-            assert_eq!(Place::of_object(path.as_bytes()), None, "{path}");
+            assert_eq!(place(path, None), None, "{path}");
         }
+        for (path, own, folder, repository) in [
+            ("o.git/objects/ab/cd", "o.git", "o.git", "o.git"),
+            ("objects/ab/cd", "", "", ""),
+            ("o/modules/x/objects/c", "o", "o/modules/x", "o/x"),
+        ] {
+            let place = place(path, Some(own)).unwrap();
+            assert_eq!(place.folder, folder.as_bytes());
+            assert_eq!(place.repository, repository.as_bytes());
+        }
+        assert_eq!(place("a/.hg/objects/x", None), None);
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn made(said: &[u8]) -> CommitsMade {
             "branch" if !rest.is_empty() => made.branch = Some(rest.to_owned()),
             "count" => made.count = number(),
             "merges" => made.merges = number(),
+            "unmailable" => made.unmailable = number(),
             "elsewhere" => made.elsewhere = number(),
             "base" => made.base = id(rest.as_bytes()),
             "rewritten" => made.rewritten = true,
