@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -143,11 +143,7 @@ pub(crate) fn start<'a>(
             if let Some(inside) = inside {
                 agent.groups.clear_away(inside.into_path());
             }
-            let mut error = why_not(&words[0], error);
-            if let StartError::NotFound { hint, .. } = &mut error {
-                *hint = shell_words::hint(&words);
-            }
-            return Err(error);
+            return Err(why_not(&words, error));
         }
     };
     // No await since the process was started, see `Reaper`.
@@ -283,8 +279,11 @@ fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
     Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
 }
 
-pub(crate) fn why_not(program: &OsStr, error: SpawnError) -> StartError {
-    let name = String::from_utf8_lossy(program.as_bytes()).into_owned();
+pub(crate) fn why_not(words: &[OsString], error: SpawnError) -> StartError {
+    let name = words
+        .first()
+        .map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
     let errno = match error {
         SpawnError::Program(errno) => errno,
         SpawnError::Beginning(_) => {
@@ -301,7 +300,7 @@ pub(crate) fn why_not(program: &OsStr, error: SpawnError) -> StartError {
     match errno {
         Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound {
             name,
-            hint: String::new(),
+            hint: shell_words::hint(words),
         },
         Errno::E2BIG => StartError::refused(
             "arguments and variables together are larger than the kernel allows",
