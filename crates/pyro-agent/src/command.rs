@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,9 @@ use crate::spawn::{Beginning, Program, SpawnError};
 
 pub(crate) const WORKSPACE: &str = "/workspace";
 pub(crate) const SHELL: &str = "/bin/sh";
+
+/// Holds the `PATH` that was given until a login shell has set its own.
+const GIVEN_PATH: &str = "PYRO_GIVEN_PATH";
 
 /// How much output a command may be ahead of its reader.
 const OUTPUT_PIPE: i32 = 1024 * 1024;
@@ -108,7 +111,7 @@ pub(crate) fn start<'a>(
     laps: &mut Laps,
 ) -> Result<Running<'a>, StartError> {
     check(request)?;
-    let words = words(&request.command)?;
+    let mut words = words(&request.command)?;
     let secrets = agent.secrets.environment(&request.secret_env)?;
     let cwd = folder(&agent.place, request.cwd.as_ref());
     let entered = open_folder(&cwd)?;
@@ -121,7 +124,11 @@ pub(crate) fn start<'a>(
     } else {
         (None, File::open("/dev/null")?.into())
     };
-    let variables = environment(&agent.place, &cwd, request.env.iter().chain(&secrets));
+    let given = || request.env.iter().chain(&secrets);
+    let mut variables = environment(&agent.place, &cwd, given());
+    if matches!(request.command, Command::Shell(_)) {
+        keep_path(&mut words, &mut variables, given());
+    }
     let standard = [stdin_inside, stdout_inside, stderr_inside];
     let program = Program::new(&words, variables, standard)?;
 
@@ -143,11 +150,7 @@ pub(crate) fn start<'a>(
             if let Some(inside) = inside {
                 agent.groups.clear_away(inside.into_path());
             }
-            let mut error = why_not(&words[0], error);
-            if let StartError::NotFound { hint, .. } = &mut error {
-                *hint = shell_words::hint(&words);
-            }
-            return Err(error);
+            return Err(why_not(&words, error));
         }
     };
     // No await since the process was started, see `Reaper`.
@@ -207,6 +210,28 @@ pub(crate) fn words(command: &Command) -> Result<Vec<OsString>, StartError> {
         }
         Command::Program(words) => Ok(words.iter().map(text).collect()),
     }
+}
+
+/// Has a login shell take the `PATH` that was given, after what it reads first has set another.
+///
+/// It comes in a variable of its own: what a line says of itself holds no words of a `PATH`, and none
+/// of a secret.
+pub(crate) fn keep_path<'a>(
+    words: &mut [OsString],
+    variables: &mut BTreeMap<OsString, OsString>,
+    given: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
+) {
+    let path = given.into_iter().filter(|(name, _)| name[..] == *b"PATH");
+    let (Some((_, path)), Some(line)) = (path.last(), words.last_mut()) else {
+        return;
+    };
+    variables.insert(GIVEN_PATH.into(), text(path));
+    // On the same line, so that those of the command keep their numbers.
+    let mut kept = OsString::from(format!(
+        "export PATH=\"${GIVEN_PATH}\"; unset {GIVEN_PATH}; "
+    ));
+    kept.push(&*line);
+    *line = kept;
 }
 
 pub(crate) fn text(bytes: &Bytes) -> OsString {
@@ -283,8 +308,11 @@ fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
     Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
 }
 
-pub(crate) fn why_not(program: &OsStr, error: SpawnError) -> StartError {
-    let name = String::from_utf8_lossy(program.as_bytes()).into_owned();
+pub(crate) fn why_not(words: &[OsString], error: SpawnError) -> StartError {
+    let name = words
+        .first()
+        .map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
     let errno = match error {
         SpawnError::Program(errno) => errno,
         SpawnError::Beginning(_) => {
@@ -301,7 +329,7 @@ pub(crate) fn why_not(program: &OsStr, error: SpawnError) -> StartError {
     match errno {
         Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound {
             name,
-            hint: String::new(),
+            hint: shell_words::hint(words),
         },
         Errno::E2BIG => StartError::refused(
             "arguments and variables together are larger than the kernel allows",
@@ -343,6 +371,27 @@ mod tests {
         );
         assert_eq!(host(Some(&bytes("/tmp"))), Path::new("/tmp"));
         assert_eq!(host(Some(&bytes("/workspaces"))), Path::new("/workspaces"));
+    }
+
+    #[test]
+    fn a_path_that_was_given_outlives_the_profile() {
+        let line = "echo \"$PATH|$PYRO_GIVEN_PATH|$0|$#\"; exit 7";
+        let given = [(bytes("A"), bytes("b")), (bytes("PATH"), bytes("/a 'b'$c"))];
+        let mut words = words(&Command::Shell(bytes(line))).unwrap();
+        let mut variables = environment(&Place::Guest, Path::new("/workspace"), &given);
+        let untouched = words.clone();
+        keep_path(&mut words, &mut variables, &given[..1]);
+        assert_eq!(words, untouched);
+        keep_path(&mut words, &mut variables, &given);
+        let _children = crate::reaper::CHILDREN.blocking_lock();
+        let ran = std::process::Command::new(&words[0])
+            .args(&words[1..])
+            .env_clear()
+            .envs(&variables)
+            .output()
+            .unwrap();
+        assert_eq!(ran.stdout, b"/a 'b'$c||/bin/sh|0\n");
+        assert_eq!(ran.status.code(), Some(7));
     }
 
     #[test]

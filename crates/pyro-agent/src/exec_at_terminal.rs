@@ -7,7 +7,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{ExecAtTerminal, ExecControl, ExecEvent};
+use pyro_wire::agent::{Command, ExecAtTerminal, ExecControl, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::redaction::Redactor;
 use tokio::sync::Notify;
@@ -89,11 +89,15 @@ pub(crate) async fn run<P: Peer>(
 fn start<'a>(agent: &'a Agent, request: &ExecAtTerminal) -> Result<OnTerminal<'a>, StartError> {
     let ExecAtTerminal { exec, size } = request;
     command::check(exec)?;
-    let words = command::words(&exec.command)?;
+    let mut words = command::words(&exec.command)?;
     let secrets = agent.secrets.environment(&exec.secret_env)?;
     let cwd = command::folder(&agent.place, exec.cwd.as_ref());
     let entered = command::open_folder(&cwd)?;
-    let variables = command::environment(&agent.place, &cwd, exec.env.iter().chain(&secrets));
+    let given = || exec.env.iter().chain(&secrets);
+    let mut variables = command::environment(&agent.place, &cwd, given());
+    if matches!(exec.command, Command::Shell(_)) {
+        command::keep_path(&mut words, &mut variables, given());
+    }
     start_on_terminal(agent, &words, variables, &entered, *size)
 }
 

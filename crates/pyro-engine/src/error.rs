@@ -300,9 +300,11 @@ fn from_fault(what: String, fault: Fault) -> Error {
         }
         FaultCode::NoSpace => (ErrorCode::NoSpace, Some(FREE_SPACE)),
         FaultCode::HostIo => (ErrorCode::HostIo, None),
-        FaultCode::Refused | FaultCode::NotFound | FaultCode::BadPath | FaultCode::LineTooLong => {
-            (ErrorCode::InvalidArgument, None)
-        }
+        FaultCode::Refused
+        | FaultCode::TooMany
+        | FaultCode::NotFound
+        | FaultCode::BadPath
+        | FaultCode::LineTooLong => (ErrorCode::InvalidArgument, None),
         FaultCode::Conflict => (ErrorCode::Conflict, None),
         FaultCode::GuestNoSpace => (
             ErrorCode::GuestNoSpace,

@@ -116,6 +116,10 @@ impl Job {
         }
     }
 
+    fn runs(&self) -> bool {
+        self.state.borrow().end.is_none()
+    }
+
     async fn over(&self) {
         let mut state = self.state.subscribe();
         let ended = state.wait_for(|state| state.end.is_some());
@@ -158,13 +162,15 @@ impl Drop for Held<'_> {
 async fn begin(shared: &Arc<Shared>, request: JobStart) -> Result<Arc<Job>, Fault> {
     let refused = |words: String| Fault::new(FaultCode::Refused, words);
     let line = shared.usage().line();
-    let line = line.ok_or_else(|| refused("too many connections to the guest are open".into()))?;
+    let many = |words: String| Fault::new(FaultCode::TooMany, words);
+    let line = line.ok_or_else(|| many("too many connections to the guest are open".into()))?;
     let job = Job::new();
     {
         let mut table = shared.jobs.table();
-        if table.len() >= MOST_JOBS {
+        let run = table.values().filter(|job| job.runs()).count();
+        if run >= MOST_JOBS {
             let words = format!("{MOST_JOBS} commands go on in the VM already");
-            return Err(refused(words));
+            return Err(many(words));
         }
         if table.contains_key(&request.job) {
             return Err(refused("a command of this number runs already".into()));
@@ -246,6 +252,7 @@ async fn live(
             }
         }
     };
+    let mut told = true;
     if let Some((exec, wish)) = ended {
         let end = JobEnd {
             exec,
@@ -254,11 +261,13 @@ async fn live(
             written: kept.each_ref().map(|kept| kept.written),
             tails: kept.map(Kept::into_tail),
         };
-        // Where it cannot be written, on a full disk for one, who waits is told all the same.
-        let _ = folder::write_whole(&folder.join(end_file(request.job)), &end);
+        // Where it cannot be written, on a full disk for one, it is told to whoever asks.
+        told = folder::write_whole(&folder.join(end_file(request.job)), &end).is_ok();
         job.state.send_modify(|state| state.end = Some(end));
     }
-    shared.jobs.table().remove(&request.job);
+    if told {
+        shared.jobs.table().remove(&request.job);
+    }
 }
 
 /// Takes what the agent tells, until the end of the command. `None`: there is nobody to tell it.
@@ -341,7 +350,8 @@ async fn drive(
             wish = job.asked_to_end() => wish,
         }
     };
-    // Behind input that it does not take a command hears nothing.
+    // The agent reads in order: behind input that it does not take a command hears nothing, and is
+    // killed.
     if wish != JobCause::HolderGone && fed {
         let asked = frame::write_message(&mut to, &ExecControl::End).await;
         if asked.is_ok() {

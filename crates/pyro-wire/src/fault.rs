@@ -63,6 +63,8 @@ pub enum FaultCode {
     HostIo,
     /// The request cannot be carried out in the current state.
     Refused,
+    /// As many of its kind are there as may be.
+    TooMany,
     /// The VM is stopping or over. When its lock is free it may be started again.
     Over,
     /// The request is about something that is not there.

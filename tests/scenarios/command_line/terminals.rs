@@ -12,6 +12,7 @@ crate::stories! { [process]:
     a_command_has_no_terminal_where_its_output_goes_elsewhere,
     a_person_may_leave_and_a_timeout_that_was_typed_counts,
     what_a_guest_wrote_does_not_act_on_the_terminal,
+    what_cannot_start_is_told_as_without_a_terminal,
 }
 
 fn run(world: &World, flags: &[&str], command: &[&str]) -> Seat {
@@ -121,5 +122,30 @@ fn what_a_guest_wrote_does_not_act_on_the_terminal(world: &World) {
             piped.contains("\u{1b}[1A\u{1b}[2Kevil\rnice\n"),
             "{piped:?}"
         );
+    }
+}
+
+fn what_cannot_start_is_told_as_without_a_terminal(world: &World) {
+    for (command, code, told) in [
+        (
+            &["cd", "/tmp"][..],
+            127,
+            "cd: command not found\r\nhint: `cd` is a word of shells",
+        ),
+        (&["nosuch", "x"], 127, "nosuch: command not found\r\n"),
+        (
+            &["/etc/passwd", "x"],
+            126,
+            "/etc/passwd: cannot be executed:",
+        ),
+        // A shell says it where one runs.
+        (&["nosuch"], 127, "not found\r\n"),
+    ] {
+        let (status, shown) = run(world, &[], command).leave();
+        assert_eq!(status.code(), Some(code), "{command:?}: {shown:?}");
+        assert!(shown.contains(told), "{command:?}: {shown:?}");
+        assert!(!shown.contains("went away"), "{command:?}: {shown:?}");
+        let plain = finish(&mut world.run(&["-T"], command));
+        assert_eq!(plain.code(), code, "{}", plain.err());
     }
 }

@@ -20,6 +20,7 @@ crate::stories! { [process]:
     what_makes_no_sense_is_refused,
     a_pipe_is_read_or_said_to_be_left,
     much_output_keeps_its_ends,
+    an_end_that_cannot_be_written_is_known_all_the_same,
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -86,6 +87,13 @@ fn a_command_is_followed_to_its_end(world: &World, door: &dyn Surface) {
     assert_eq!(status["last_command"], Value::Null);
     let (stdout, stderr, seen) = follow(&workspace, 1, "oops");
     assert_eq!(seen["running"], true, "{stdout}{stderr}");
+    // One place for both streams does not lead past what the shorter one holds.
+    let further = entry(&workspace, 1, json!({ "offset": 6 }));
+    assert_eq!(
+        (&further["next_offset"], &further["next_stderr_offset"]),
+        (&json!(6), &json!(5)),
+        "{further:#}"
+    );
 
     // Others run meanwhile, and have numbers of their own.
     assert_eq!(workspace.exec("touch go")["sequence"], 2);
@@ -176,6 +184,14 @@ fn a_command_gets_its_folder_variables_and_input(world: &World, door: &dyn Surfa
     let mut waited = arguments.clone();
     waited["wait_seconds"] = json!(60);
     assert_eq!(written(&workspace.done("exec", waited)), stdout);
+    // Also the one that the profile of a login shell sets.
+    let path = "/of mine:/usr/bin:/bin";
+    let kept = json!({ "command": "echo \"$PATH\"; exit 4", "env": { "PATH": path } });
+    let kept = workspace.done("exec", kept);
+    assert_eq!(
+        (written(&kept), &kept["exit_code"]),
+        (format!("{path}\n"), &json!(4))
+    );
     let anywhere = json!({ "command": "pwd", "cwd": "/usr" });
     assert_eq!(written(&workspace.done("exec", anywhere)), "/usr\n");
     for wait in [Value::Null, json!(60)] {
@@ -383,9 +399,54 @@ fn much_output_keeps_its_ends(world: &World) {
         (&result["stdout_bytes"], &result["stdout_truncated"]),
         (&json!(70_000_011), &json!(true))
     );
+    // What is behind the file is at its end, and told by whoever tells of the command.
+    let end = entry(
+        &workspace,
+        1,
+        json!({ "offset": 64 * 1024 * 1024, "max_bytes": 8 }),
+    );
+    let shown = end["stdout"].as_str().unwrap();
+    assert!(
+        shown.contains(" bytes left out …]\n") && shown.ends_with("]\nxxx\nend\n"),
+        "{shown}"
+    );
+    assert_eq!(
+        (&end["stdout_truncated"], &end["next_offset"]),
+        (&json!(true), &Value::Null)
+    );
+    let told = workspace.done("exec", json!({ "stop": 1 }));
+    assert!(told["stdout"].as_str().unwrap().ends_with("xxx\nend\n"));
     let kept = entry(&workspace, 1, json!({ "max_bytes": 8 }));
     assert_eq!(
         (&kept["stdout_kept_bytes"], &kept["stdout"]),
         (&json!(64 * 1024 * 1024), &json!("begin\nxx"))
+    );
+}
+
+fn an_end_that_cannot_be_written_is_known_all_the_same(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let folder = world.state_dir().join("workspaces").join(workspace.id());
+    let outputs = folder.join("output");
+    let sequence = begin(&workspace, IN_TWO_PARTS);
+    follow(&workspace, sequence, "oops");
+    // As on a full disk, also for root.
+    let end = std::fs::read_dir(&outputs)
+        .unwrap()
+        .find_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            Some(name.strip_suffix(".stdout")?.to_owned() + ".json")
+        })
+        .unwrap();
+    std::fs::create_dir_all(outputs.join(end).join("in the way")).unwrap();
+    workspace.exec("touch go");
+    eventually("its end is known", LONG, || {
+        workspace.status()["running_commands"] == json!([])
+    });
+    let ended = entry(&workspace, sequence, json!({}));
+    assert_eq!(
+        (&ended["running"], &ended["exit_code"]),
+        (&json!(false), &json!(7)),
+        "{ended:#}"
     );
 }

@@ -1,6 +1,6 @@
 //! Starts the program of a shell, with a terminal of its own.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -112,8 +112,7 @@ pub(crate) fn start_on_terminal<'a>(
             if let Some(inside) = inside {
                 agent.groups.clear_away(inside.into_path());
             }
-            let name = words.first().map(OsString::as_os_str);
-            return Err(command::why_not(name.unwrap_or(OsStr::new(SHELL)), error));
+            return Err(command::why_not(words, error));
         }
     };
     // No await since the process was started, see `Reaper`.

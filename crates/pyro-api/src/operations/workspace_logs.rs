@@ -166,7 +166,10 @@ impl Report for Logged {
             for (stream, bytes, kept, cut) in streams {
                 if cut {
                     let kept = match kept < bytes {
-                        true => format!(", of which the first {kept} are kept"),
+                        true => format!(
+                            ", of which the first {kept} are kept; what is known of the end is at \
+                             --offset {kept}"
+                        ),
                         false => String::new(),
                     };
                     let more = match entry.next_offset {

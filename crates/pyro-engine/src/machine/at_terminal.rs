@@ -2,6 +2,7 @@
 //!
 //! The terminal is itself again when this future ends, however it does.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use pyro_api::TakenTerminal;
@@ -76,11 +77,15 @@ async fn show(
             .await
             .map_err(vm_gone)?
             .ok_or(CommandError::VmGone)?;
-        if frame.kind == Kind::Output {
-            kept.push(&frame.body);
-            taken
-                .show(&frame.body)
-                .map_err(|_| CommandError::CallerGone)?;
+        let shown = match frame.kind {
+            Kind::Output => Some(Cow::Borrowed(&frame.body[..])),
+            // Why there is no program; it went through no terminal of the guest.
+            Kind::ErrorOutput => Some(Cow::Owned(for_a_terminal(&frame.body))),
+            Kind::Input | Kind::Message => None,
+        };
+        if let Some(bytes) = shown {
+            kept.push(&bytes);
+            taken.show(&bytes).map_err(|_| CommandError::CallerGone)?;
             continue;
         }
         match frame.message().map_err(broken)? {
@@ -89,6 +94,18 @@ async fn show(
             ExecEvent::Failed(fault) => return Err(CommandError::Refused { fault }),
         }
     }
+}
+
+/// Text for a terminal that goes down at a line's end, and not back to the beginning.
+fn for_a_terminal(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for byte in text {
+        if *byte == b'\n' {
+            bytes.push(b'\r');
+        }
+        bytes.push(*byte);
+    }
+    bytes
 }
 
 /// The end of a command whose person has gone, and which its VM will not outlive.

@@ -100,7 +100,7 @@ pub(crate) fn without_partial_end(bytes: &[u8]) -> &[u8] {
     }
 }
 
-fn without_partial_start(bytes: &[u8]) -> &[u8] {
+pub(crate) fn without_partial_start(bytes: &[u8]) -> &[u8] {
     let continuation = bytes
         .iter()
         .take(3)

@@ -8,11 +8,11 @@ use crate::Engine;
 use crate::answers::{self, Room};
 use crate::error::host_io;
 use crate::machine::now;
-use crate::machine::output::without_partial_end;
+use crate::machine::output::{without_partial_end, without_partial_start};
 use crate::store::{Command, StoredWorkspace};
 use crate::workspace::errors::unknown_command;
 use crate::workspace::folder::{WorkspaceFolder, output_name};
-use crate::workspace::jobs::follow::{self, Stand};
+use crate::workspace::jobs::follow::{self, Stand, end_of};
 use crate::workspace::log_files;
 
 /// How much of each stream is shown when one command is asked for, and when many are.
@@ -26,10 +26,9 @@ impl Handle<WorkspaceLogs> for Engine {
         let stored = self.find_workspace(&asked.workspace_id)?;
         let id = stored.record.workspace_id.clone();
         let folder = self.workspace_folder(&id);
-        if self.wait_for_news(&stored, &asked, caller).await? {
-            // It may have ended.
-            self.reload_workspace(&id)?;
-        }
+        self.wait_for_news(&stored, &asked, caller).await?;
+        // It may have ended.
+        self.with_jobs_asked(self.reload_workspace(&id)?).await?;
         let mut commands = self.store()?.commands(&id)?;
         let total = commands.len();
         let mut events = self.store()?.events(&id)?;
@@ -62,30 +61,35 @@ impl Handle<WorkspaceLogs> for Engine {
 }
 
 impl Engine {
-    /// Waits for a command that runs, as long as was asked; says whether there was one.
+    /// Waits for a command that runs, as long as was asked.
     async fn wait_for_news(
         &self,
         stored: &StoredWorkspace,
         asked: &WorkspaceLogs,
         caller: &Caller,
-    ) -> Result<bool, Error> {
+    ) -> Result<(), Error> {
         let (Some(sequence), Some(wait)) = (asked.sequence, asked.wait_seconds) else {
-            return Ok(false);
+            return Ok(());
         };
         let Some(job) = stored.jobs.iter().rfind(|job| job.sequence == sequence) else {
-            return Ok(false);
+            return Ok(());
         };
         let until = Instant::now() + Duration::from_secs(wait.get().into());
         let until = caller.answer_by().map_or(until, |by| by.min(until));
         let folder = self.workspace_folder(&stored.record.workspace_id);
         let seen = [asked.offset, asked.stderr_offset.unwrap_or(asked.offset)];
-        // Behind what is kept there is nothing to see.
-        let seen = seen.map(|at| if at >= log_files::CAP { u64::MAX } else { at });
+        let there = folder.job_bytes(job.job);
+        let seen = [0, 1].map(|stream| match seen[stream] {
+            // Behind what is kept there is nothing to see.
+            log_files::CAP.. => u64::MAX,
+            // What is not there yet was not seen, whatever the other stream holds.
+            at => at.min(there[stream]),
+        });
         let vm = folder.vm(job.generation);
         if let Stand::Lost = follow::wait(&vm, &folder, job.job, seen, Some(until)).await {
             self.end_job(stored, job, None)?;
         }
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -186,7 +190,7 @@ fn entry(
     let stderr_offset = asked.stderr_offset.unwrap_or(offset);
     // Whoever goes on from where a stream ended for now has a place in each.
     let by_stream = command.running || asked.stderr_offset.is_some();
-    let read = |stream, offset| {
+    let read = |stream: Stream, offset, written: u64| {
         let path = folder.output_of(&command, stream);
         let (mut bytes, kept) = log_files::read(&path, offset, length)
             .map_err(|error| host_io("The output of a command could not be read", &error))?;
@@ -195,16 +199,40 @@ fn entry(
         if by_stream && whole > 0 && (command.running || bytes.len() as u64 == length) {
             bytes.truncate(whole);
         }
-        Ok::<_, Error>((bytes, kept))
+        let mut end = offset.saturating_add(bytes.len() as u64);
+        let ended = !command.running && kept < written && offset < written;
+        let mut left_out = false;
+        if ended && offset.saturating_add(length) >= kept {
+            let found = command.job.and_then(|job| folder.job_end(job));
+            let tails = found.map(|end| end.tails).unwrap_or_default();
+            let tail = end_of(&tails[stream as usize], length.min(written - kept));
+            if !tail.is_empty() {
+                let gap = written - kept - tail.len() as u64;
+                if gap > 0 {
+                    bytes.extend_from_slice(format!("\n[… {gap} bytes left out …]\n").as_bytes());
+                }
+                bytes.extend_from_slice(without_partial_start(tail));
+                (end, left_out) = (written, gap > 0);
+            }
+        }
+        Ok::<_, Error>((bytes, kept, end, left_out))
     };
-    let (stdout, stdout_kept_bytes) = read(Stream::Stdout, offset)?;
-    let (stderr, stderr_kept_bytes) = read(Stream::Stderr, stderr_offset)?;
-    let after = |offset: u64, shown: &[u8]| offset.saturating_add(shown.len() as u64);
-    let ends = [after(offset, &stdout), after(stderr_offset, &stderr)];
+    let (stdout, stdout_kept_bytes, stdout_end, stdout_gap) =
+        read(Stream::Stdout, offset, command.stdout_bytes)?;
+    let (stderr, stderr_kept_bytes, stderr_end, stderr_gap) =
+        read(Stream::Stderr, stderr_offset, command.stderr_bytes)?;
+    let ends = [stdout_end, stderr_end];
     let (next_offset, next_stderr_offset) = if by_stream {
         let rest = ends[0] < stdout_kept_bytes || ends[1] < stderr_kept_bytes;
-        let next = |end| (command.running || rest).then_some(end);
-        (next(ends[0]), next(ends[1]))
+        // Not behind what there is: nothing of what comes is left out.
+        let next = |end: u64, kept| match command.running {
+            true => Some(end.min(kept)),
+            false => rest.then_some(end),
+        };
+        (
+            next(ends[0], stdout_kept_bytes),
+            next(ends[1], stderr_kept_bytes),
+        )
     } else {
         let end = offset.saturating_add(length);
         let rest = end < stdout_kept_bytes.max(stderr_kept_bytes);
@@ -227,8 +255,8 @@ fn entry(
         stdout_file: output_name(command.sequence, Stream::Stdout),
         stderr_file: output_name(command.sequence, Stream::Stderr),
         recorded_at: command.recorded_at,
-        stdout_truncated: ends[0] < stdout_bytes,
-        stderr_truncated: ends[1] < stderr_bytes,
+        stdout_truncated: stdout_gap || ends[0] < stdout_bytes,
+        stderr_truncated: stderr_gap || ends[1] < stderr_bytes,
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
         timed_out: command.timed_out,

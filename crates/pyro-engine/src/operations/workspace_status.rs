@@ -11,6 +11,7 @@ impl Handle<WorkspaceStatus> for Engine {
         caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         let stored = self.find_workspace(&asked.workspace_id)?;
+        let stored = self.with_jobs_asked(stored).await?;
         Ok(self.shown(stored, false, caller).await)
     }
 }

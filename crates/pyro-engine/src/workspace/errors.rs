@@ -131,6 +131,11 @@ pub(crate) fn refused(what: String, fault: Fault) -> Error {
         ),
         FaultCode::GuestIo => (ErrorCode::GuestIo, "Nothing was changed"),
         FaultCode::Refused => (ErrorCode::InvalidArgument, "Nothing was changed"),
+        FaultCode::TooMany => (
+            ErrorCode::InvalidArgument,
+            "`pyro workspace status` (`workspace_status`) lists the commands that go on, `exec` \
+             with `stop` ends one",
+        ),
         // Stopped, reset or deleted by somebody else meanwhile.
         FaultCode::Over => (ErrorCode::VmDied, AFTER_AN_END),
         _ => (ErrorCode::Internal, "Nothing was changed"),

@@ -58,7 +58,8 @@ enum Manner {
 }
 
 impl Manner {
-    fn of(asked: &WorkspaceExec, caller: &Caller) -> Self {
+    /// Of a call that came at this moment: what a VM takes to start is part of the wait.
+    fn of(asked: &WorkspaceExec, caller: &Caller, came: Instant) -> Self {
         let now = Instant::now();
         let wait = match asked.background {
             true => Some(0),
@@ -66,7 +67,7 @@ impl Manner {
         };
         match (wait, caller.answer_by()) {
             (Some(wait), by) => {
-                let until = now + Duration::from_secs(wait.into());
+                let until = came + Duration::from_secs(wait.into());
                 Self::Supervisors(by.map_or(until, |by| by.min(until)))
             }
             (None, Some(by)) => {
@@ -130,6 +131,7 @@ impl Engine {
                 .stop_command(&asked.workspace_id, sequence, caller)
                 .await;
         }
+        let came = Instant::now();
         // Not worth starting a VM for what is refused.
         let found = self.find_workspace(&asked.workspace_id)?;
         self.check_secret_env(&found, &asked.secret_env)?;
@@ -176,7 +178,7 @@ impl Engine {
             entry,
             caller,
         };
-        match Manner::of(asked, caller) {
+        match Manner::of(asked, caller, came) {
             Manner::Callers => self.exec_to_its_end(begun, stream).await,
             Manner::Supervisors(until) => {
                 if begun.stdin.is_none() && caller.input_waits() {

@@ -26,9 +26,8 @@ impl Engine {
         let _ = std::fs::remove_dir_all(folder.next_tree());
         folder.remove_unknown_logs(stored);
         super::log_files::remove_abandoned(&folder.outputs());
-        let history = self.store()?.commands(&stored.record.workspace_id)?;
-        folder.remove_unknown_jobs(&history);
-        Ok(())
+        let store = self.store()?;
+        Ok(folder.remove_unknown_jobs(|| store.commands(&stored.record.workspace_id))?)
     }
 
     /// Removes layers, and copies of files, that no state of the workspace needs. The lock is held

@@ -2,9 +2,11 @@
 
 use pyro_api::Error;
 use pyro_api::values::VmState;
-use pyro_wire::jobs::{JobCause, JobEnd};
+use pyro_wire::fault::FaultCode;
+use pyro_wire::jobs::{JobCause, JobEnd, JobState, JobWait};
 
 use crate::engine::Engine;
+use crate::machine::link::{self, LinkError};
 use crate::machine::now;
 use crate::store::{Command, StoredJob, StoredWorkspace};
 use crate::workspace::find::last_end;
@@ -24,6 +26,31 @@ impl Engine {
             if alive && end.is_none() {
                 continue;
             }
+            now_so = self.end_job(&stored, job, end.as_ref())?.or(now_so);
+        }
+        Ok(now_so.unwrap_or(stored))
+    }
+
+    /// The same, where the end of a job may be in no file: its shim knows it as long as that lives.
+    pub(crate) async fn with_jobs_asked(
+        &self,
+        stored: StoredWorkspace,
+    ) -> Result<StoredWorkspace, Error> {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let mut now_so = None;
+        for job in &stored.jobs {
+            let request = JobWait {
+                job: job.job,
+                seen: [u64::MAX; 2],
+                patience_ms: 0,
+            };
+            let end = match link::job_wait(&folder.vm(job.generation), request).await {
+                Ok(JobState { end: Some(end), .. }) => Some(end),
+                Err(LinkError::Failed { fault }) if fault.code == FaultCode::NotFound => {
+                    folder.job_end(job.job)
+                }
+                _ => continue,
+            };
             now_so = self.end_job(&stored, job, end.as_ref())?.or(now_so);
         }
         Ok(now_so.unwrap_or(stored))

@@ -70,28 +70,33 @@ impl WorkspaceFolder {
     }
 
     /// Removes the files of jobs that are in no history: whoever held them was killed.
-    pub(crate) fn remove_unknown_jobs(&self, commands: &[Command]) {
-        let known: BTreeSet<u64> = commands.iter().filter_map(|command| command.job).collect();
+    pub(crate) fn remove_unknown_jobs<E>(
+        &self,
+        history: impl FnOnce() -> Result<Vec<Command>, E>,
+    ) -> Result<(), E> {
         let entries = || fs::read_dir(self.outputs()).into_iter().flatten().flatten();
         let number = |name: &str| -> Option<u64> {
             let (number, _) = name.strip_prefix(JOB_FILES)?.split_once('.')?;
             number.parse().ok()
         };
-        for entry in entries() {
-            let name = entry.file_name();
-            let Some(job) = name.to_str().and_then(number) else {
-                continue;
-            };
-            let hold = self.hold_of(job);
-            if known.contains(&job) && entry.path() != hold {
-                continue;
-            }
-            let held = File::open(hold)
-                .is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err());
-            if !held {
-                let _ = fs::remove_file(entry.path());
+        let held = |job| {
+            File::open(self.hold_of(job))
+                .is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err())
+        };
+        let numbered = entries().filter_map(|entry| {
+            let job = entry.file_name().to_str().and_then(number)?;
+            Some((job, entry.path()))
+        });
+        let unheld: Vec<_> = numbered.filter(|(job, _)| !held(*job)).collect();
+        // In this order: what nobody holds any more is in the history by now, or never comes there.
+        let commands = history()?;
+        let known: BTreeSet<u64> = commands.iter().filter_map(|command| command.job).collect();
+        for (job, path) in unheld {
+            if !known.contains(&job) || path == self.hold_of(job) {
+                let _ = fs::remove_file(path);
             }
         }
+        Ok(())
     }
 }
 

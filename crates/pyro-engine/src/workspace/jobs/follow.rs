@@ -138,12 +138,20 @@ impl<'a> Follow<'a> {
         for (index, kept) in self.kept.iter_mut().enumerate() {
             let beyond = written[index].saturating_sub(self.read[index]);
             let tail = end.map_or(&[][..], |end| &end.tails[index]);
-            let wanted = usize::try_from(beyond)
-                .unwrap_or(usize::MAX)
-                .min(tail.len());
-            let tail = &tail[tail.len() - wanted..];
-            kept.pass_over(beyond - tail.len() as u64);
-            kept.push(tail);
+            take_beyond(kept, beyond, tail);
         }
     }
+}
+
+/// Counts so many bytes that are in no file, and takes the end of them as far as that is known.
+pub(super) fn take_beyond(kept: &mut KeptOutput, beyond: u64, tail: &[u8]) {
+    let tail = end_of(tail, beyond);
+    kept.pass_over(beyond - tail.len() as u64);
+    kept.push(tail);
+}
+
+/// At most so many of the last bytes.
+pub(crate) fn end_of(bytes: &[u8], most: u64) -> &[u8] {
+    let wanted = usize::try_from(most).unwrap_or(usize::MAX);
+    &bytes[bytes.len().saturating_sub(wanted)..]
 }

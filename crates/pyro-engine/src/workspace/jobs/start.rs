@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use pyro_api::values::WorkspaceExecResult;
 use pyro_api::{Error, ErrorCode, Event};
-use pyro_wire::fault::FaultCode;
+use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::jobs::JobStart;
 use tokio::net::UnixStream;
 
@@ -49,6 +49,13 @@ struct Started {
     kept: KeptJob,
 }
 
+/// Why the shim takes no command, though the caller may run it.
+enum NoJob {
+    /// It is too old to know what is asked of it.
+    Unknown,
+    TooMany(Fault),
+}
+
 impl Engine {
     /// Runs a command that is the caller's, and the supervisor's when the moment for an answer comes.
     pub(in crate::workspace) async fn exec_until(
@@ -57,7 +64,7 @@ impl Engine {
         stream: UnixStream,
         until: Instant,
     ) -> Result<WorkspaceExecResult, Error> {
-        let Some(started) = self.start_job(&mut begun).await? else {
+        let Ok(started) = self.start_job(&mut begun).await? else {
             // As it always was: the answer may come too late.
             return self.exec_to_its_end(begun, stream).await;
         };
@@ -104,13 +111,17 @@ impl Engine {
         until: Instant,
     ) -> Result<WorkspaceExecResult, Error> {
         let id = begun.stored.record.workspace_id.clone();
-        let Some(started) = self.start_job(&mut begun).await? else {
-            return Err(Error::new(
-                ErrorCode::Unsupported,
-                format!("No command can go on by itself in workspace `{id}`"),
-            )
-            .because("its VM was started by an older pyro")
-            .hint(STOP_IT));
+        let started = match self.start_job(&mut begun).await? {
+            Ok(started) => started,
+            Err(NoJob::TooMany(fault)) => return Err(begun.not_started(fault)),
+            Err(NoJob::Unknown) => {
+                return Err(Error::new(
+                    ErrorCode::Unsupported,
+                    format!("No command can go on by itself in workspace `{id}`"),
+                )
+                .because("its VM was started by an older pyro")
+                .hint(STOP_IT));
+            }
         };
         let (vm, folder) = (self.vm_of(&begun.stored), self.folder_of(&begun));
         let job = started.job;
@@ -127,7 +138,7 @@ impl Engine {
         if let Stand::Running { .. } = stand {
             return Ok(begun.running(command, texts));
         }
-        self.reload_workspace(&id)?;
+        self.with_jobs_asked(self.reload_workspace(&id)?).await?;
         match stand {
             Stand::Lost => {
                 let told = self.went_away(&id, DOING, last_words(&vm));
@@ -145,8 +156,7 @@ impl Engine {
         self.workspace_folder(&begun.stored.record.workspace_id)
     }
 
-    /// `None`: the shim is too old to know what is asked of it.
-    async fn start_job(&self, begun: &mut Begun<'_>) -> Result<Option<Started>, Error> {
+    async fn start_job(&self, begun: &mut Begun<'_>) -> Result<Result<Started, NoJob>, Error> {
         let folder = self.folder_of(begun);
         let job = random_number()?;
         let not_kept = |error| host_io("The output could not be kept", &error);
@@ -163,7 +173,7 @@ impl Engine {
         let vm = self.vm_of(&begun.stored);
         let id = &begun.stored.record.workspace_id;
         match link::job_start(&vm, request).await {
-            Ok(held) => Ok(Some(Started {
+            Ok(held) => Ok(Ok(Started {
                 job,
                 held,
                 at: Instant::now(),
@@ -172,7 +182,11 @@ impl Engine {
             Err(LinkError::Failed { fault }) => match fault.code {
                 FaultCode::Protocol => {
                     begun.entry.job = None;
-                    Ok(None)
+                    Ok(Err(NoJob::Unknown))
+                }
+                FaultCode::TooMany => {
+                    begun.entry.job = None;
+                    Ok(Err(NoJob::TooMany(fault)))
                 }
                 FaultCode::Over | FaultCode::GuestDied => {
                     Err(self.went_away(id, DOING, last_words(&vm)))

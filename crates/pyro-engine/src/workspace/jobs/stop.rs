@@ -6,9 +6,10 @@ use std::time::Instant;
 use pyro_api::values::WorkspaceExecResult;
 use pyro_api::{Caller, Error, ErrorCode, Stream};
 use pyro_wire::jobs::JobState;
+use tokio::time::timeout_at;
 
 use super::files::read_on;
-use super::follow::{self, Stand};
+use super::follow::{self, Stand, take_beyond};
 use crate::engine::Engine;
 use crate::machine::link;
 use crate::machine::output::KeptOutput;
@@ -27,21 +28,32 @@ impl Engine {
         let mut stored = self.find_workspace(reference)?;
         let id = stored.record.workspace_id.clone();
         let folder = self.workspace_folder(&id);
+        let mut being_ended = false;
         let running = stored.jobs.iter().rfind(|job| job.sequence == sequence);
         if let Some(job) = running.cloned() {
             let vm = folder.vm(job.generation);
-            stored = match link::job_stop(&vm, job.job).await {
-                Ok(JobState { end: Some(end), .. }) => {
+            let stop = link::job_stop(&vm, job.job);
+            let answered = match caller.answer_by() {
+                Some(by) => timeout_at(by.into(), stop).await.ok(),
+                None => Some(stop.await),
+            };
+            stored = match answered {
+                // The shim goes on with it.
+                None => {
+                    being_ended = true;
+                    stored
+                }
+                Some(Ok(JobState { end: Some(end), .. })) => {
                     self.end_job(&stored, &job, Some(&end))?.unwrap_or(stored)
                 }
                 // It has ended meanwhile, or its VM is about to.
-                _ => {
+                Some(_) => {
                     let now = Some(Instant::now());
                     let stand = follow::wait(&vm, &folder, job.job, [u64::MAX; 2], now).await;
                     if let Stand::Lost = stand {
                         self.end_job(&stored, &job, None)?;
                     }
-                    self.reload_workspace(&id)?
+                    self.with_jobs_asked(self.reload_workspace(&id)?).await?
                 }
             };
         }
@@ -49,7 +61,8 @@ impl Engine {
         let total = history.len();
         let found = history.into_iter().rfind(|one| one.sequence == sequence);
         let command = found.ok_or_else(|| unknown_command(&id, sequence, total))?;
-        if command.running {
+        being_ended &= command.running;
+        if command.running && !being_ended {
             return Err(Error::new(
                 ErrorCode::VmDied,
                 format!("Command {sequence} of workspace `{id}` could not be ended"),
@@ -57,11 +70,13 @@ impl Engine {
             .because("its guest gave no answer in time")
             .hint(STOP_IT));
         }
+        let end = command.job.and_then(|job| folder.job_end(job));
+        let tails = end.map(|end| end.tails).unwrap_or_default();
         let texts = [
-            (Stream::Stdout, command.stdout_bytes),
-            (Stream::Stderr, command.stderr_bytes),
+            (Stream::Stdout, command.stdout_bytes, &tails[0]),
+            (Stream::Stderr, command.stderr_bytes, &tails[1]),
         ]
-        .map(|(stream, bytes)| {
+        .map(|(stream, bytes, tail)| {
             let mut kept = KeptOutput::new(caller.keep_output());
             let mut read = 0;
             let path = folder.output_of(&command, stream);
@@ -69,11 +84,17 @@ impl Engine {
                 kept.push(bytes);
                 Ok::<_, Infallible>(())
             });
-            kept.pass_over(bytes.saturating_sub(read));
+            take_beyond(&mut kept, bytes.saturating_sub(read), tail);
             kept.into_text()
         });
         Ok(WorkspaceExecResult {
-            stopped: true,
+            stopped: !being_ended,
+            next: being_ended.then(|| {
+                format!(
+                    "The command is being ended. Call workspace_logs with sequence={sequence} \
+                     wait_seconds=10 to see how it ended."
+                )
+            }),
             ..result(&stored, command, texts, false, caller)
         })
     }
