@@ -7,13 +7,25 @@ const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
 /// one in a worktree or submodule of git. Letters of either case count, as they do to git and to
 /// the file systems of other hosts.
 pub(crate) fn in_repository_folder(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/')
-        .any(|part| NAMES.iter().any(|name| part.eq_ignore_ascii_case(name)))
+    repository_folder(path).is_some()
+}
+
+/// The outermost such folder that a path is or lies in.
+pub(crate) fn repository_folder(path: &[u8]) -> Option<&[u8]> {
+    let mut end = 0;
+    for part in path.split(|byte| *byte == b'/') {
+        end += part.len();
+        if NAMES.iter().any(|name| part.eq_ignore_ascii_case(name)) {
+            return Some(&path[..end]);
+        }
+        end += 1;
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::in_repository_folder;
+    use super::{in_repository_folder, repository_folder};
 
     #[test]
     fn a_repository_is_found_at_any_depth_and_nothing_that_is_only_called_alike() {
@@ -37,6 +49,17 @@ mod tests {
             "a/.gitmodules",
         ] {
             assert!(!in_repository_folder(outside.as_bytes()), "{outside}");
+        }
+        for (path, folder) in [
+            (".git", ".git"),
+            ("sub/.git/modules/x/.git/y", "sub/.git"),
+            ("a/.hg/hgrc", "a/.hg"),
+        ] {
+            assert_eq!(
+                repository_folder(path.as_bytes()),
+                Some(folder.as_bytes()),
+                "{path}"
+            );
         }
     }
 }

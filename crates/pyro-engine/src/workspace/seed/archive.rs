@@ -74,9 +74,9 @@ pub(super) fn pack<W: Write>(
         return Err(changed());
     }
     let watched = file.try_clone().map_err(SeedError::unusable(path))?;
-    let wanted = index.map(|index| table.wanted(index, surveyed.ctime_ns));
-    let mut reader = open(file, compression, path)?;
     let mut packed = Packed::default();
+    let wanted = index.map(|index| table.wanted(index, surveyed.ctime_ns, &mut packed));
+    let mut reader = open(file, compression, path)?;
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;
     while let Some(member) = reader.next().map_err(&damaged)? {

@@ -87,7 +87,10 @@ pub(super) fn pack<W: Write>(
         let mut member = found.member.clone();
         names.link_if_seen(&mut member, &found);
         packed.whole.add(&member);
-        if !same {
+        let own = index.and_then(|index| index.repository_of(&found.member.name));
+        if let (false, Some(own)) = (same, own) {
+            packed.left_alone(own);
+        } else if !same {
             let mut member = found.member.clone();
             sent_names.link_if_seen(&mut member, &found);
             let mut passed = packed.whole;
