@@ -239,9 +239,10 @@ class Exported(TypedDict):
     entry_count: int
     bytes_written: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
-    # What could not be copied, with the reason: sockets, devices, names this host refuses, bits of
-    # modes.
+    # What could not be copied, with the reason: sockets, devices, names this host refuses.
     skipped: list[str]
+    # What came out otherwise than it is in the workspace.
+    notes: list[str]
     # Whether this call had to start the VM first.
     workspace_started: bool
 
@@ -263,7 +264,7 @@ class FileContent(TypedDict):
     next_offset: int
     # The number of the first line shown, where lines were asked for.
     start_line: int | None
-    # Whether there are NUL bytes in what was read.
+    # Whether there are NUL bytes in what was read; in base64, whether it is anything but UTF-8.
     binary: bool
     content_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     # Permission bits in octal.

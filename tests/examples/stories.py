@@ -69,7 +69,7 @@ MEND = [
 ]
 MENDING = [
     "Even counts took one of the two; 2 tests pass now.",
-    r"\+\+\+ b/median\.py",
+    r"\+\+\+ b/examples/median/median\.py",
     r"\+    return \(ordered\[middle\]",
     "the tests pass",
 ]

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::{Surface, Workspace, World, tree};
@@ -11,6 +13,7 @@ crate::stories! { [process, vm] [library]: only_what_differs_travels }
 crate::stories! { [process] [command_line, library]:
     a_destination_is_made_and_stays_inside,
     nothing_is_deleted_and_files_are_replaced,
+    what_the_guest_committed_stays,
     what_is_in_the_way_leaves_everything_as_it_was,
 }
 crate::stories! { [process]: a_push_that_is_refused_leaves_no_copy_on_the_host }
@@ -74,6 +77,76 @@ fn nothing_is_deleted_and_files_are_replaced(world: &World, door: &dyn Surface) 
     assert_eq!(
         workspace.output("cat dir/own dir/both; readlink link"),
         "own\nnew\nnew\n"
+    );
+}
+
+/// A repository of this host with a commit, and with another one in it.
+fn repositories(folder: &Path) {
+    tree::plant(folder, &[("file", "one\n"), ("inner/file", "one\n")]);
+    for folder in [folder, &folder.join("inner")] {
+        git(folder, "init -q -b main");
+        git(folder, "add file");
+        git(folder, "commit -q -m first");
+    }
+}
+
+fn git(folder: &Path, words: &str) {
+    let ran = Command::new("git")
+        .args(["-c", "user.name=n", "-c", "user.email=e@x"])
+        .args(words.split(' '))
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{words}: {ran:?}");
+}
+
+fn what_the_guest_committed_stays(world: &World, door: &dyn Surface) {
+    let seed = world.folder().join("seed");
+    repositories(&seed);
+    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let push = |dest: &str| {
+        let asked = json!({ "source_path": seed, "dest": dest });
+        workspace.done("sync_push", asked)["workspace_sync"].clone()
+    };
+    assert_eq!(push("/workspace")["notes"], json!([]));
+    let guest = "for here in . inner; do cd $here; git checkout -q -b agent; echo guest > new; \
+                 git add new; git -c user.name=n -c user.email=e@x commit -q -m guest; done";
+    workspace.exec(guest);
+    tree::plant(&seed, &[("file", "two\n"), ("inner/file", "two\n")]);
+    for folder in [&seed, &seed.join("inner")] {
+        git(folder, "commit -q -a -m second");
+    }
+    let pushed = push("/workspace");
+    let note = pushed["notes"][0].as_str().unwrap();
+    assert!(
+        note.starts_with("`.git`, `inner/.git` of the workspace stays"),
+        "{pushed:#}"
+    );
+    let look = "for here in . inner; do cd $here; git log -1 --format=%s; git branch --format='%(refname)'; \
+                git status --porcelain file new; done";
+    let branches = "guest\nrefs/heads/agent\nrefs/heads/main\n M file\n";
+    assert_eq!(workspace.output(look), branches.repeat(2));
+    // The same from an archive.
+    let archive = world.folder().join("seed.tar");
+    let packed = Command::new("tar")
+        .args(["-cf".as_ref(), archive.as_os_str(), "-C".as_ref()])
+        .args([seed.as_os_str(), ".".as_ref()])
+        .status();
+    assert!(packed.unwrap().success());
+    let pushed = workspace.done("sync_push", json!({ "source_path": archive }));
+    let notes = pushed["workspace_sync"]["notes"].to_string();
+    assert!(
+        notes.contains("`inner/.git` of the workspace stays"),
+        "{notes}"
+    );
+    assert_eq!(workspace.output(look), branches.repeat(2));
+    // Where the guest has none, it comes along.
+    assert_eq!(push("copy")["notes"], json!([]));
+    assert_eq!(
+        workspace.output("cd copy/inner && git log --format=%s"),
+        "second\nfirst\n"
     );
 }
 

@@ -224,6 +224,8 @@ mod tests {
             new_mode: None,
             old_size_bytes: None,
             new_size_bytes: None,
+            stands_for: None,
+            own_folder: None,
         }
     }
 

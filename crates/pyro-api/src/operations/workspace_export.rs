@@ -36,9 +36,10 @@ pub struct Exported {
     pub entry_count: u64,
     pub bytes_written: u64,
     pub execution_mode: ExecutionMode,
-    /// What could not be copied, with the reason: sockets, devices, names this host refuses, bits of
-    /// modes.
+    /// What could not be copied, with the reason: sockets, devices, names this host refuses.
     pub skipped: Vec<String>,
+    /// What came out otherwise than it is in the workspace.
+    pub notes: Vec<String>,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
 }
@@ -47,6 +48,9 @@ impl Report for Exported {
     fn report(&self, text: &mut Text) {
         for skipped in &self.skipped {
             text.err(format!("[workspace-export] skipped {skipped}"));
+        }
+        for note in &self.notes {
+            text.err(format!("[workspace-export] {note}"));
         }
         text.out(format!(
             "[workspace-export] workspace_id={} workspace_path={} output_path={} artifact_type={} \

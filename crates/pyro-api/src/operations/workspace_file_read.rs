@@ -59,7 +59,7 @@ pub struct FileContent {
     pub next_offset: u64,
     /// The number of the first line shown, where lines were asked for.
     pub start_line: Option<u64>,
-    /// Whether there are NUL bytes in what was read.
+    /// Whether there are NUL bytes in what was read; in base64, whether it is anything but UTF-8.
     pub binary: bool,
     pub content_encoding: OutputEncoding,
     /// Permission bits in octal.

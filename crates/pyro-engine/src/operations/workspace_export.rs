@@ -50,13 +50,8 @@ impl Handle<WorkspaceExport> for Engine {
             entry_count: received.entries,
             bytes_written: received.bytes,
             execution_mode: stored.record.execution_mode,
-            skipped: answers::names(
-                caller,
-                (received.skipped.into_iter())
-                    .chain(unsent)
-                    .chain(bits)
-                    .collect(),
-            ),
+            skipped: answers::names(caller, received.skipped.into_iter().chain(unsent).collect()),
+            notes: bits.into_iter().collect(),
             workspace_started: started,
         })
     }

@@ -56,6 +56,9 @@ impl Handle<WorkspaceFileRead> for Engine {
             bytes.truncate(content.len());
         }
         let next_offset = found.offset + bytes.len() as u64;
+        // Who asks for base64 asks whether it is text.
+        let binary =
+            binary || (in_base64 && !is_text(&bytes, found.offset == 0, next_offset >= found.size));
         Ok(FileContent {
             workspace_id: stored.record.workspace_id,
             path: path.absolute(),
@@ -77,5 +80,32 @@ impl Handle<WorkspaceFileRead> for Engine {
             workspace_started: started,
             bytes,
         })
+    }
+}
+
+/// Whether a piece of a file is text, at whose ends characters may be cut.
+fn is_text(piece: &[u8], is_first: bool, is_last: bool) -> bool {
+    let cut = piece
+        .iter()
+        .take(if is_first { 0 } else { 3 })
+        .take_while(|byte| **byte & 0xc0 == 0x80);
+    match std::str::from_utf8(&piece[cut.count()..]) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none() && !is_last,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_text;
+
+    #[test]
+    fn characters_that_are_cut_are_text_and_other_bytes_are_not() {
+        let whole = "a\u{e9}\u{20ac}".as_bytes();
+        assert!(is_text(whole, true, true));
+        assert!(is_text(&whole[2..5], false, false));
+        assert!(!is_text(&whole[..5], true, true));
+        assert!(!is_text(&whole[2..], true, true));
+        assert!(!is_text(b"caf\xe9!", false, false));
     }
 }

@@ -18,7 +18,7 @@ impl Handle<WorkspaceSyncPush> for Engine {
         let before = self.find_workspace(&asked.workspace_id)?.selection;
         let selection = before.clone().and(&asked.exclude, asked.gitignore)?;
         let source = Incoming::open(asked.source_path, selection.clone(), caller).await?;
-        let (left_out, notes) = source.told();
+        let (left_out, mut notes) = source.told();
         let doing = "take the files";
         let Connected {
             stored,
@@ -49,6 +49,7 @@ impl Handle<WorkspaceSyncPush> for Engine {
         })
         .await
         .map_err(failed)?;
+        notes.extend(packed.note());
         let id = &stored.record.workspace_id;
         if selection != before {
             let remember = |stored: &mut StoredWorkspace| stored.selection = selection;

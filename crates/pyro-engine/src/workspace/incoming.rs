@@ -176,6 +176,10 @@ fn unfit(error: SeedError) -> Error {
             ErrorCode::BadSeed,
             "Leave it out with `--exclude` (`exclude`) or a `.pyroignore`; nothing was changed",
         ),
+        SeedError::NoRules { .. } => (
+            ErrorCode::BadSeed,
+            "Make it a regular file of at most 1 MiB that you can read; nothing was changed",
+        ),
         SeedError::Unreadable { .. } => (
             ErrorCode::BadSeed,
             "Make it readable, or leave it out with `--exclude` (`exclude`); nothing was changed",

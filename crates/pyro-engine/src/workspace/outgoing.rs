@@ -65,6 +65,10 @@ pub(crate) fn unfit(error: ExportError) -> Error {
             ErrorCode::InvalidArgument,
             "Give the path of the file or folder that is to be made",
         ),
+        ExportError::NoFolder { .. } => (
+            ErrorCode::InvalidArgument,
+            "Make the folder first, or give the path without the `/` at its end; nothing was written",
+        ),
         ExportError::Exists { .. } => (
             ErrorCode::Conflict,
             "Give another path, or add `--overwrite` (`overwrite`) to replace what is there",

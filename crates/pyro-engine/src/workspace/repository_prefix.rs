@@ -10,9 +10,14 @@ pub(crate) const SEED_IN_REPOSITORY: &str = "seed_in_repository";
 /// The folder of a seed, as it is called from the root of its repository. `None`: it is that root,
 /// there is none, or its name is not UTF-8.
 pub(crate) fn folder_in_repository(seed: &Path) -> Option<String> {
-    let root = seed.ancestors().find(|folder| is_root(folder))?;
+    let root = repository_around(seed)?;
     let below = seed.strip_prefix(root).ok()?.to_str()?;
     (!below.is_empty()).then(|| below.to_owned())
+}
+
+/// The root of the repository that a folder is in.
+pub(crate) fn repository_around(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find(|folder| is_root(folder))
 }
 
 /// As git sees it: a folder with a repository's own folder, or a file that says where that is.

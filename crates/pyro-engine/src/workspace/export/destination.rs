@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -22,6 +23,8 @@ pub(crate) struct Destination {
     /// What is exported is called so, where it goes into a folder.
     name: OsString,
     home: Option<PathBuf>,
+    /// It was written as a folder: a file goes into it, or nowhere.
+    as_folder: bool,
     // Before `parents`, as fields are dropped in this order.
     staging: Option<Staging>,
     finishing: Option<Finishing>,
@@ -41,8 +44,9 @@ impl Destination {
     /// Looks at the path and makes the folders above it.
     ///
     /// Anything but an empty folder is replaced only with `overwrite`, and then as a whole; a link is
-    /// replaced itself, as it may be one that a guest has chosen. `name` is that of what is exported,
-    /// `home` is for `~`, and is never replaced.
+    /// replaced itself, as it may be one that a guest has chosen. A path that ends as a folder's does
+    /// (`out/`, `..`) is one, or no file goes there; a link so written is followed. `name` is that of
+    /// what is exported, `home` is for `~`, and is never replaced.
     pub(crate) fn prepare(
         path: &Path,
         name: &OsStr,
@@ -54,6 +58,31 @@ impl Destination {
             source,
         };
         let named = std::path::absolute(expand_home(path, home)).map_err(unwritable)?;
+        let as_folder = means_folder(path);
+        let no_folder = || ExportError::NoFolder {
+            path: path.to_owned(),
+        };
+        let at = |path: PathBuf, parents| Self {
+            path,
+            overwrite,
+            name: name.to_owned(),
+            home: home.map(Path::to_owned),
+            as_folder,
+            staging: None,
+            finishing: None,
+            parents,
+        };
+        if as_folder {
+            match fs::canonicalize(&named) {
+                Ok(real) if real.is_dir() => return Ok(at(real, MadeFolders(Vec::new()))),
+                Ok(_) => return Err(no_folder()),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::NotFound => {}
+                    io::ErrorKind::NotADirectory => return Err(no_folder()),
+                    _ => return Err(unwritable(error)),
+                },
+            }
+        }
         let (Some(parent), Some(last)) = (named.parent(), named.file_name()) else {
             return Err(ExportError::NoName {
                 path: path.to_owned(),
@@ -62,15 +91,11 @@ impl Destination {
         let last: OsString = last.to_owned();
         let parents = MadeFolders::make(parent).map_err(unwritable)?;
         let parent = fs::canonicalize(parent).map_err(unwritable)?;
-        let destination = Self {
-            path: parent.join(last),
-            overwrite,
-            name: name.to_owned(),
-            home: home.map(Path::to_owned),
-            staging: None,
-            finishing: None,
-            parents,
-        };
+        let destination = at(parent.join(last), parents);
+        // A link to nothing.
+        if as_folder && destination.there().map_err(unwritable)? == There::File {
+            return Err(no_folder());
+        }
         // What neither kind can replace is told before a guest is asked for anything.
         if !overwrite && destination.there().map_err(unwritable)? == There::File {
             return Err(ExportError::Exists {
@@ -82,8 +107,15 @@ impl Destination {
 
     /// Settles where something of this kind goes, and makes a private folder beside that.
     pub(crate) fn settle(&mut self, kind: Kind) -> Result<&Staging, ExportError> {
-        if kind == Kind::File && self.there().map_err(self.unwritable())?.is_folder() {
-            self.path.push(&self.name);
+        if kind == Kind::File {
+            let is_folder = self.there().map_err(self.unwritable())?.is_folder();
+            if is_folder {
+                self.path.push(&self.name);
+            } else if self.as_folder {
+                return Err(ExportError::NoFolder {
+                    path: self.path.clone(),
+                });
+            }
         }
         let (path, there) = (&self.path, self.there().map_err(self.unwritable())?);
         let path = || path.clone();
@@ -138,11 +170,12 @@ impl Destination {
         from: impl Read,
         watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<Received, ExportError> {
+        let name = self.name.clone();
         let settle = |kind| {
             self.settle(kind)
                 .map(|staging| staging.folder().try_clone())
         };
-        let (received, finishing) = unpack(from, settle, watch)?;
+        let (received, finishing) = unpack(from, &name, settle, watch)?;
         self.finishing = finishing;
         Ok(received)
     }
@@ -222,6 +255,12 @@ impl There {
     fn is_folder(self) -> bool {
         matches!(self, Self::EmptyFolder | Self::Folder)
     }
+}
+
+/// Whether a path is written as that of a folder, as `out/`, `..` and `/` are.
+fn means_folder(path: &Path) -> bool {
+    let mut parts = path.as_os_str().as_bytes().rsplit(|&byte| byte == b'/');
+    matches!(parts.next(), Some(b"" | b"." | b"..")) && !path.as_os_str().is_empty()
 }
 
 /// Whether replacing it would take away a folder that nobody means.

@@ -9,6 +9,8 @@ use crate::workspace::archive::ArchiveError;
 pub(crate) enum ExportError {
     #[error("`{path}` names no file or folder")]
     NoName { path: PathBuf },
+    #[error("`{path}` is not a folder that is there")]
+    NoFolder { path: PathBuf },
     #[error("`{path}` exists already")]
     Exists { path: PathBuf },
     #[error("`{path}` is a folder, and a file does not take its place")]

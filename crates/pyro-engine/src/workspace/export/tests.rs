@@ -419,3 +419,62 @@ fn a_path_below_a_file_or_without_a_name_is_told() {
     let odd = std::ffi::OsStr::from_bytes(b"\xff\n");
     export(&tar(&[file(".", "")]), &here.path().join(odd), false).unwrap();
 }
+
+#[test]
+fn a_path_that_ends_as_a_folder_is_one() {
+    let here = tempfile::tempdir().unwrap();
+    let at = |name: &str| here.path().join(name);
+    fs::create_dir_all(at("folder/inner")).unwrap();
+    symlink(at("folder"), at("ln")).unwrap();
+    symlink(at("nowhere"), at("dangling")).unwrap();
+    fs::write(at("file"), "own").unwrap();
+    let lone = tar(&[file(".", "hello")]);
+    for (to, overwrite, lands) in [
+        ("ln/", false, "folder/name"),
+        ("ln/", true, "folder/name"),
+        ("folder/inner/..", true, "folder/name"),
+        ("folder/inner/.", false, "folder/inner/name"),
+    ] {
+        export(&lone, &at(to), overwrite).unwrap();
+        assert_eq!(fs::read(at(lands)).unwrap(), b"hello", "{to}");
+        fs::remove_file(at(lands)).unwrap();
+    }
+    assert!(fs::symlink_metadata(at("ln")).unwrap().is_symlink());
+    for to in ["new/", "file/", "dangling/"] {
+        let refused = export(&lone, &at(to), true);
+        assert!(
+            matches!(refused, Err(ExportError::NoFolder { .. })),
+            "{to}: {refused:?}"
+        );
+    }
+    assert_eq!(names(here.path()), ["dangling", "file", "folder", "ln"]);
+    export(&tar(&[folder(".", 0o755)]), &at("new/"), false).unwrap();
+    assert!(at("new").is_dir());
+    let root = prepare(Path::new("/"), true)
+        .unwrap()
+        .settle(Kind::Folder)
+        .map(drop);
+    assert!(matches!(
+        root,
+        Err(ExportError::Precious { .. } | ExportError::Exists { .. })
+    ));
+}
+
+#[test]
+fn what_lost_a_bit_is_called_by_its_name() {
+    let here = tempfile::tempdir().unwrap();
+    for (bytes, called) in [
+        (
+            tar(&[entry(".", MemberKind::File, 0o4755, b"")]),
+            "1 lost: `name`",
+        ),
+        (tar(&[folder(".", 0o2755)]), "1 lost: `name`"),
+    ] {
+        let to = here.path().join("out");
+        let received = export(&bytes, &to, false).unwrap();
+        assert_eq!(received.lost_bits.told("lost", "").unwrap(), called);
+        fs::remove_file(&to)
+            .or_else(|_| fs::remove_dir(&to))
+            .unwrap();
+    }
+}

@@ -1,11 +1,12 @@
 //! Unpacks a guest's archive into the private folder. Every byte of it may be a lie.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
@@ -67,9 +68,11 @@ impl FolderLook {
 
 type Watch<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
 
-/// Unpacks into the private folder that `settle` gives, once it is known what comes.
+/// Unpacks into the private folder that `settle` gives, once it is known what comes. `called` is what
+/// the archive's root is told as.
 pub(super) fn unpack(
     from: impl Read,
+    called: &OsStr,
     settle: impl FnOnce(Kind) -> Result<io::Result<File>, ExportError>,
     watch: &mut Watch<'_>,
 ) -> Result<(Received, Option<Finishing>), ExportError> {
@@ -83,15 +86,16 @@ pub(super) fn unpack(
     let staging = &staging.map_err(|source| writing(b".", source))?;
     match first {
         Some(member) if lone => {
-            let received = unpack_lone(member, &mut reader, staging, watch)?;
+            let received = unpack_lone(member, called, &mut reader, staging, watch)?;
             Ok((received, None))
         }
-        first => unpack_folder(first, &mut reader, staging, watch),
+        first => unpack_folder(first, called, &mut reader, staging, watch),
     }
 }
 
 fn unpack_lone<R: Read>(
     member: Member,
+    called: &OsStr,
     reader: &mut ArchiveReader<R>,
     staging: &File,
     watch: &mut Watch<'_>,
@@ -105,6 +109,7 @@ fn unpack_lone<R: Read>(
         }
     };
     let mut progress = Progress {
+        called,
         entries: 1,
         bytes: 0,
         lost_bits: SomeNames::default(),
@@ -117,7 +122,7 @@ fn unpack_lone<R: Read>(
         _ => progress.put_file(staging.as_fd(), &name, &member, reader)?,
     };
     written.map_err(|errno| writing(b".", errno.into()))?;
-    progress.note_mode(b".", &member);
+    progress.note_mode(b"", &member);
     if let Some(more) = next(reader)? {
         return Err(hostile(&more.name, "comes after a lone file"));
     }
@@ -132,6 +137,7 @@ fn unpack_lone<R: Read>(
 
 fn unpack_folder<R: Read>(
     mut next_member: Option<Member>,
+    called: &OsStr,
     reader: &mut ArchiveReader<R>,
     staging: &File,
     watch: &mut Watch<'_>,
@@ -149,6 +155,7 @@ fn unpack_folder<R: Read>(
         skipped: Vec::new(),
         more_skipped: 0,
         progress: Progress {
+            called,
             entries: 0,
             bytes: 0,
             lost_bits: SomeNames::default(),
@@ -197,6 +204,7 @@ struct Tree<'a> {
 }
 
 struct Progress<'a> {
+    called: &'a OsStr,
     entries: u64,
     bytes: u64,
     lost_bits: SomeNames,
@@ -382,6 +390,10 @@ impl Progress<'_> {
     fn note_mode(&mut self, name: &[u8], member: &Member) {
         if member.mode & SET_ID != 0 && matches!(member.kind, MemberKind::File | MemberKind::Folder)
         {
+            let name = match name {
+                b"" => self.called.as_bytes(),
+                name => name,
+            };
             self.lost_bits.add(|| format!("`{}`", shown(name)));
         }
     }

@@ -8,12 +8,20 @@ use std::path::Path;
 use super::error::SeedError;
 use super::index::GuestIndex;
 use super::notes::Notes;
+use super::patterns::DOT_GIT;
 use super::patterns::Patterns;
+use super::repository::borrows;
 use super::table::{Table, fit, left_out};
 use super::{Packed, Totals, Watch, look};
-use crate::workspace::archive::{ArchiveError, ArchiveReader, ArchiveWriter};
+use crate::workspace::archive::{ArchiveError, ArchiveReader, ArchiveWriter, Member, MemberKind};
+use crate::workspace::names::{relative, split, stays_inside};
+
+const ALTERNATES: &[u8] = b"objects/info/alternates";
 
 const BUFFER: usize = 256 * 1024;
+
+/// How much is read of a file that says where a repository is.
+const LONGEST: u64 = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
@@ -47,10 +55,26 @@ pub(super) fn survey(
     let mut reader = open(file, compression, path)?;
     let mut table = Table::default();
     let mut seen = Totals::default();
+    let mut buffer = vec![0; 4096];
     while let Some(member) = reader.next().map_err(&damaged)? {
         seen.add(&member);
         look(watch, seen)?;
+        let told = match left_out(&member, patterns) {
+            true => None,
+            false => repository_file(&member),
+        };
         table.add(member, patterns, notes)?;
+        if let Some(name) = told {
+            let mut content = Vec::new();
+            while (content.len() as u64) < LONGEST {
+                let count = reader.read(&mut buffer).map_err(&damaged)?;
+                if count == 0 {
+                    break;
+                }
+                content.extend_from_slice(&buffer[..count]);
+            }
+            note_repository(&name, &content, notes);
+        }
     }
     reader.finish().map_err(&damaged)?;
     table.finish()?;
@@ -74,9 +98,9 @@ pub(super) fn pack<W: Write>(
         return Err(changed());
     }
     let watched = file.try_clone().map_err(SeedError::unusable(path))?;
-    let wanted = index.map(|index| table.wanted(index, surveyed.ctime_ns));
-    let mut reader = open(file, compression, path)?;
     let mut packed = Packed::default();
+    let wanted = index.map(|index| table.wanted(index, surveyed.ctime_ns, &mut packed));
+    let mut reader = open(file, compression, path)?;
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;
     while let Some(member) = reader.next().map_err(&damaged)? {
@@ -121,6 +145,33 @@ pub(super) fn pack<W: Write>(
         return Err(changed());
     }
     Ok(packed)
+}
+
+/// The name of a file that says where a repository, or its objects, are.
+fn repository_file(member: &Member) -> Option<Vec<u8>> {
+    let name = relative(&member.name).ok()?;
+    let says = split(&name).1 == DOT_GIT.to_bytes() || name.ends_with(ALTERNATES);
+    (says && member.kind == MemberKind::File).then_some(name)
+}
+
+/// Says so where that is outside: nothing of this host is looked at for the sake of an archive.
+fn note_repository(name: &[u8], content: &[u8], notes: &mut Notes) {
+    if let Some(objects) = name.strip_suffix(b"/info/alternates") {
+        if borrows(Some(objects), content) {
+            notes.no_objects(name);
+        }
+        return;
+    }
+    let target = content
+        .strip_prefix(b"gitdir: ")
+        .map(<[u8]>::trim_ascii_end);
+    if !target.is_some_and(|target| stays_inside(name, target)) {
+        notes.no_git(
+            name,
+            "it is a file that leads out of the archive, as that of a worktree; seed the folder \
+             instead, and the repository comes along",
+        );
+    }
 }
 
 fn open(file: File, compression: Compression, path: &Path) -> Result<Reader, SeedError> {

@@ -21,6 +21,9 @@ pub(crate) enum SeedError {
     /// Names are escaped for people.
     #[error("`{name}` {why}")]
     Refused { name: String, why: String },
+    /// A file that says what is left out, and nobody knows what.
+    #[error("`{name}` {why}, so nobody can tell what it leaves out")]
+    NoRules { name: String, why: String },
     #[error("`{name}` cannot be read")]
     Unreadable {
         name: String,

@@ -29,7 +29,7 @@ use super::index::GuestIndex;
 use super::notes::Notes;
 use super::patterns::DOT_GIT;
 use super::repository::{self, Outside, Pointer, Portion};
-use super::rules::{FolderRules, Verdict, verdict};
+use super::rules::{Around, FolderRules, Verdict, verdict};
 use super::{MOST_ENTRIES, Packed, Totals, Wanted, Watch, kept_mode, look};
 use crate::workspace::archive::{ArchiveWriter, Member, MemberKind};
 use crate::workspace::names::{LONGEST_PATH, shown, stays_inside};
@@ -87,7 +87,10 @@ pub(super) fn pack<W: Write>(
         let mut member = found.member.clone();
         names.link_if_seen(&mut member, &found);
         packed.whole.add(&member);
-        if !same {
+        let own = index.and_then(|index| index.repository_of(&found.member.name));
+        if let (false, Some(own)) = (same, own) {
+            packed.left_alone(own);
+        } else if !same {
             let mut member = found.member.clone();
             sent_names.link_if_seen(&mut member, &found);
             let mut passed = packed.whole;
@@ -220,8 +223,14 @@ fn walk(
     notes: Option<&mut Notes>,
     visit: &mut Visit<'_>,
 ) -> Result<(), SeedError> {
+    let mut notes = notes;
+    let around = match reading.wanted.gitignore {
+        true => Around::read(reading.root, reading.allowed, notes.as_deref_mut()),
+        false => Around::default(),
+    };
     let mut walk = Walk {
         reading,
+        around,
         notes,
         visit,
         count: 0,
@@ -231,6 +240,7 @@ fn walk(
 
 struct Walk<'a, 'n, 'v> {
     reading: Reading<'a>,
+    around: Around,
     /// Nobody is told twice.
     notes: Option<&'n mut Notes>,
     visit: &'n mut Visit<'v>,
@@ -283,7 +293,8 @@ impl Walk<'_, '_, '_> {
             let mut only_tracked = false;
             if portion.is_none() {
                 let above = levels.iter().map(|level| (&level.rules, level.prefix));
-                match verdict(&self.reading.wanted.patterns, above, &path, is_folder) {
+                let asked = &self.reading.wanted.patterns;
+                match verdict(asked, above, &self.around, &path, is_folder) {
                     Verdict::Wanted => {}
                     Verdict::TrackedOnly => only_tracked = true,
                     Verdict::LeftOut => {
@@ -292,6 +303,14 @@ impl Walk<'_, '_, '_> {
                         continue;
                     }
                 }
+            }
+            if is_folder
+                && portion.is_none()
+                && let Some(level) = levels.last()
+                && let (root, folder) = (self.reading.root, level.folder.as_fd())
+                && repository::is_of_worktree_outside(root, folder, &name, &path)
+            {
+                continue;
             }
             self.count += 1;
             if self.count > MOST_ENTRIES {
@@ -311,7 +330,11 @@ impl Walk<'_, '_, '_> {
                         self.repository(outside, folder, stat, &path)?;
                         continue;
                     }
-                    Some(Pointer::Broken(why)) => self.no_git(&path, why),
+                    Some(Pointer::Broken(why)) => {
+                        if let Some(notes) = &mut self.notes {
+                            notes.no_git(&path, why);
+                        }
+                    }
                     Some(Pointer::Inside(_)) | None => {}
                 }
             }
@@ -365,7 +388,7 @@ impl Walk<'_, '_, '_> {
         let has = |wanted: &CStr| level.names.iter().any(|name| name.as_c_str() == wanted);
         if has(DOT_GIT) {
             let name = [path, DOT_GIT.to_bytes()].concat();
-            let content = repository::read_in(level.folder.as_fd(), DOT_GIT);
+            let content = repository::read_in(level.folder.as_fd(), DOT_GIT).ok();
             level.pointer = content.map(|content| {
                 let Reading { root, allowed, .. } = self.reading;
                 repository::pointer(root, &name, &content, allowed)
@@ -379,7 +402,7 @@ impl Walk<'_, '_, '_> {
             ignored,
             level.pointer.as_ref(),
             self.notes.as_deref_mut(),
-        );
+        )?;
         Ok(level)
     }
 
@@ -428,7 +451,9 @@ impl Walk<'_, '_, '_> {
         if let Ok(list) = repository::read(&objects.join("info/alternates"))
             && repository::borrows(None, &list)
         {
-            self.no_objects(&at(b"objects/info/alternates"));
+            if let Some(notes) = &mut self.notes {
+                notes.no_objects(&at(b"objects/info/alternates"));
+            }
         }
         let mut made = HashSet::new();
         self.tree(&outside.own, &base, Some(Portion::Own), &mut made)?;
@@ -470,7 +495,7 @@ impl Walk<'_, '_, '_> {
             MemberKind::Symlink { target } if !stays_inside(path, target) => {
                 notes.link_leaves(path, target);
                 if name == DOT_GIT {
-                    self.no_git(path, "it is a link that leads out of the source");
+                    notes.no_git(path, "it is a link that leads out of the source");
                 }
             }
             MemberKind::File if name == c"alternates" => {
@@ -478,25 +503,11 @@ impl Walk<'_, '_, '_> {
                 let objects = objects.filter(|objects| objects.ends_with(b"objects"));
                 let list = repository::read_in(folder, name).unwrap_or_default();
                 if objects.is_some() && repository::borrows(objects, &list) {
-                    self.no_objects(path);
+                    notes.no_objects(path);
                 }
             }
             _ => {}
         }
-    }
-
-    fn no_git(&mut self, path: &[u8], why: &str) {
-        if let Some(notes) = &mut self.notes {
-            notes.repository(|| format!("git will not work with `{}`: {why}", shown(path)));
-        }
-    }
-
-    fn no_objects(&mut self, path: &[u8]) {
-        self.no_git(
-            path,
-            "it borrows objects from another repository; `git repack -a -d` copies them, and the file \
-             can go then",
-        );
     }
 }
 

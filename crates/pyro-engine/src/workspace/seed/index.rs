@@ -1,11 +1,12 @@
 //! What a guest has already, so that only the difference is sent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pyro_wire::files::{Entry, EntryKind};
 
 use super::kept_mode;
 use crate::workspace::archive::{Member, MemberKind};
+use crate::workspace::repository_folder::folder_by_name;
 
 /// How far a guest's clock may be ahead of this host's when nobody has set it.
 const CLOCKS_APART_NS: i64 = 1_000_000_000;
@@ -14,6 +15,9 @@ const CLOCKS_APART_NS: i64 = 1_000_000_000;
 #[derive(Default)]
 pub(crate) struct GuestIndex {
     entries: HashMap<Vec<u8>, Entry>,
+    /// The folders of its version control systems, or files that stand for one. What was committed
+    /// there is nowhere else, so nothing is put into them.
+    repositories: HashSet<Vec<u8>>,
 }
 
 impl GuestIndex {
@@ -37,13 +41,21 @@ impl GuestIndex {
             };
             Some((name, entry))
         };
-        Self {
-            entries: entries
-                .into_iter()
-                .filter(|entry| entry.stamp.ctime_ns <= latest_ns)
-                .filter_map(below)
-                .collect(),
+        let mut index = Self::default();
+        for (name, entry) in entries.into_iter().filter_map(below) {
+            if folder_by_name(&name) == Some(&name) {
+                index.repositories.insert(name.clone());
+            }
+            if entry.stamp.ctime_ns <= latest_ns {
+                index.entries.insert(name, entry);
+            }
         }
+        index
+    }
+
+    /// The guest's own repository folder that a name is or lies in, which is left as it is.
+    pub(super) fn repository_of<'a>(&self, name: &'a [u8]) -> Option<&'a [u8]> {
+        folder_by_name(name).filter(|folder| self.repositories.contains(*folder))
     }
 
     /// Whether the guest has what this member would make of it. A folder's time is not compared,

@@ -30,6 +30,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 pub(crate) use error::SeedError;
@@ -38,9 +39,13 @@ pub(crate) use patterns::Patterns;
 pub(crate) use source::{Source, Survey};
 
 use super::archive::Member;
+use super::names::shown;
 
 /// More entries than the file system of any guest can hold.
 const MOST_ENTRIES: u64 = 2_000_000;
+
+/// How many repositories are named that were left alone.
+const MOST_NAMED: usize = 5;
 
 /// What of a source is wanted.
 #[derive(Debug)]
@@ -77,12 +82,42 @@ impl Totals {
 }
 
 /// What a pass over a source found and sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Packed {
     /// All of the source.
     pub(crate) whole: Totals,
     /// What differed from the guest and was written.
     pub(crate) changed: Totals,
+    /// Repository folders of the guest that differ from those of the source, and stay as they are.
+    pub(crate) left_alone: BTreeSet<Vec<u8>>,
+}
+
+impl Packed {
+    fn left_alone(&mut self, folder: &[u8]) {
+        if !self.left_alone.contains(folder) {
+            self.left_alone.insert(folder.to_owned());
+        }
+    }
+
+    /// A line for people about the repositories that were left alone.
+    pub(crate) fn note(&self) -> Option<String> {
+        let mut text = self
+            .left_alone
+            .iter()
+            .take(MOST_NAMED)
+            .map(|name| format!("`{}`", shown(name)))
+            .collect::<Vec<_>>()
+            .join(", ");
+        match self.left_alone.len().checked_sub(MOST_NAMED) {
+            _ if text.is_empty() => return None,
+            None | Some(0) => {}
+            Some(more) => text.push_str(&format!(" and {more} more")),
+        }
+        Some(format!(
+            "{text} of the workspace stays as it is, with what was committed there, and differs from \
+             this host's; to have this host's, remove it in the workspace and push again"
+        ))
+    }
 }
 
 /// Told about the way of each pass, from time to time; breaking cancels it.

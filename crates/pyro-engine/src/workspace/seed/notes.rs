@@ -50,6 +50,19 @@ impl Notes {
         }
     }
 
+    pub(super) fn no_git(&mut self, name: &[u8], why: &str) {
+        self.repository(|| format!("git will not work with `{}`: {why}", shown(name)));
+    }
+
+    /// A list of folders that objects are borrowed from, which leads out of the source.
+    pub(super) fn no_objects(&mut self, name: &[u8]) {
+        self.no_git(
+            name,
+            "it borrows objects from another repository; `git repack -a -d` copies them, and the file \
+             can go then",
+        );
+    }
+
     pub(super) fn repository(&mut self, line: impl FnOnce() -> String) {
         match self.repositories.len() < REPOSITORIES {
             true => self.repositories.push(line()),

@@ -13,11 +13,12 @@
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 use pyro_api::Folders;
@@ -128,7 +129,7 @@ fn follow(root: &Path, name: &[u8], content: &[u8], allowed: &Folders) -> Result
 }
 
 /// The repository that a worktree's own folder is in, if it is one's at all.
-fn linked_to(own: &Path) -> Option<PathBuf> {
+pub(super) fn linked_to(own: &Path) -> Option<PathBuf> {
     let common = read(&own.join("commondir")).ok()?;
     let common = own.join(OsStr::from_bytes(common.trim_ascii_end()));
     let common = common.canonicalize().ok()?;
@@ -153,6 +154,37 @@ fn standing_alone(mut config: Vec<u8>, parsed: &GitConfig) -> Vec<u8> {
         config.extend_from_slice(b"\tworktree = ..\n");
     }
     config
+}
+
+/// Whether a folder, of the name `path` in the source, is what a repository keeps about a worktree that
+/// is elsewhere. In a guest it would only hold the worktree's branch.
+pub(super) fn is_of_worktree_outside(
+    root: &Path,
+    folder: BorrowedFd<'_>,
+    name: &CStr,
+    path: &[u8],
+) -> bool {
+    if !path
+        .rsplit(|&byte| byte == b'/')
+        .skip(1)
+        .next()
+        .is_some_and(|above| above == b"worktrees")
+    {
+        return false;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let Ok(own) = fcntl::openat(folder, name, flags, Mode::empty()) else {
+        return false;
+    };
+    let common = read_in(own.as_fd(), c"commondir").unwrap_or_default();
+    let Ok(back) = read_in(own.as_fd(), c"gitdir") else {
+        return false;
+    };
+    let back = root
+        .join(OsStr::from_bytes(path))
+        .join(OsStr::from_bytes(back.trim_ascii_end()));
+    let around = back.parent().and_then(|around| around.canonicalize().ok());
+    common.trim_ascii_end() == b"../.." && !around.is_some_and(|around| around.starts_with(root))
 }
 
 /// Which part of a repository is walked over. Objects come last: what is committed meanwhile by
@@ -226,32 +258,51 @@ fn is_folder(path: &Path) -> bool {
 
 /// A small file, through no link at its end.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::options()
-        .read(true)
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(path)?;
-    read_small(&file)
+    read_up_to(&open(path)?, LONGEST)
 }
 
 /// The same in an open folder.
-pub(super) fn read_in(folder: BorrowedFd<'_>, name: &CStr) -> Option<Vec<u8>> {
-    read_small(&open_in(folder, name)?).ok()
+pub(super) fn read_in(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
+    read_up_to(&open_in(folder, name)?, LONGEST)
 }
 
-pub(super) fn open_in(folder: BorrowedFd<'_>, name: &CStr) -> Option<File> {
+/// Opens a file, through no link at its end; nothing waits for the other end of a FIFO.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path)
+}
+
+pub(super) fn open_in(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = fcntl::openat(folder, name, flags, Mode::empty()).ok()?;
-    Some(File::from(file))
+    Ok(File::from(fcntl::openat(
+        folder,
+        name,
+        flags,
+        Mode::empty(),
+    )?))
 }
 
-fn read_small(file: &File) -> io::Result<Vec<u8>> {
+/// All of a regular file that is not longer than that.
+pub(super) fn read_up_to(file: &File, longest: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    file.take(LONGEST + 1).read_to_end(&mut content)?;
-    match content.len() as u64 > LONGEST {
+    file.take(longest + 1).read_to_end(&mut content)?;
+    match content.len() as u64 > longest {
         true => Err(io::ErrorKind::FileTooLarge.into()),
         false => Ok(content),
+    }
+}
+
+/// Why a file was not read, for people.
+pub(super) fn unread(error: &io::Error) -> String {
+    match error.kind() {
+        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => "is a link".to_owned(),
+        io::ErrorKind::InvalidInput => "is not a regular file".to_owned(),
+        io::ErrorKind::FileTooLarge => "is too large".to_owned(),
+        _ => format!("cannot be read ({error})"),
     }
 }

@@ -6,7 +6,7 @@ use super::error::SeedError;
 use super::index::GuestIndex;
 use super::notes::Notes;
 use super::patterns::Patterns;
-use super::{MOST_ENTRIES, Totals, kept_mode};
+use super::{MOST_ENTRIES, Packed, Totals, kept_mode};
 use crate::workspace::archive::{Member, MemberKind};
 use crate::workspace::names::{relative, shown, split, stays_inside};
 
@@ -117,7 +117,13 @@ impl Table {
 
     /// Names of what is to be sent to a guest. A hard link that the guest lacks needs the file
     /// that it is a link to, so that is sent with it. `changed_ns` is when the archive changed.
-    pub(super) fn wanted(&self, index: &GuestIndex, changed_ns: i64) -> HashMap<&[u8], &Member> {
+    /// What lies in a repository of the guest is not.
+    pub(super) fn wanted(
+        &self,
+        index: &GuestIndex,
+        changed_ns: i64,
+        packed: &mut Packed,
+    ) -> HashMap<&[u8], &Member> {
         let mut wanted = HashMap::new();
         for row in self.rows.values() {
             let file = self.file_of(&row.member);
@@ -126,6 +132,10 @@ impl Table {
                 ..file.clone()
             };
             if index.has(&as_file, changed_ns) {
+                continue;
+            }
+            if let Some(folder) = index.repository_of(&row.member.name) {
+                packed.left_alone(folder);
                 continue;
             }
             // The whole chain of links: each names the one before.

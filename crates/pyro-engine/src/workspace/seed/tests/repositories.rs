@@ -246,3 +246,90 @@ fn a_repository_outside_of_the_allowed_folders_is_left_where_it_is() {
     let (kind, notes) = packed(&["tree", "main"]);
     assert_eq!(kind, MemberKind::Folder, "{notes}");
 }
+
+/// Nothing waits for somebody to write into a FIFO.
+#[test]
+fn a_repository_of_fifos_is_refused_and_holds_nobody() {
+    let host = tempfile::tempdir().unwrap();
+    let at = |name: &str| host.path().join(name);
+    repository(&at("main"));
+    git(&at("main"), &["worktree", "add", "-q", "../tree"]);
+    let own = at("main/.git/worktrees/tree");
+    for file in ["index", "HEAD", "commondir", "gitdir"] {
+        let file = own.join(file);
+        let content = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, Mode::S_IRWXU).unwrap();
+        let wanted = Wanted {
+            gitignore: true,
+            ..Wanted::all()
+        };
+        let source = Source::open(&at("tree"), None).unwrap();
+        let source = source.limited(wanted, Folders::All);
+        // Those that say what belongs together make a pointer that leads nowhere.
+        if let Err(error) = pack_source(&source, None) {
+            assert!(matches!(error, SeedError::Refused { .. }), "{error:?}");
+        }
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, content).unwrap();
+    }
+}
+
+#[test]
+fn branches_of_worktrees_elsewhere_can_be_had() {
+    let host = tempfile::tempdir().unwrap();
+    let main = host.path().join("main");
+    repository(&main);
+    git(&main, &["worktree", "add", "-q", "-b", "task", "../tree"]);
+    git(&main, &["worktree", "add", "-q", "-b", "within", "inside"]);
+    // A branch that is only called so.
+    git(&main, &["branch", "worktrees/a/b"]);
+    let (there, _) = arrived(&main);
+    git(there.path(), &["checkout", "-q", "task"]);
+    git(there.path(), &["rev-parse", "worktrees/a/b"]);
+    assert!(there.path().join(".git/worktrees/inside").exists());
+    works(there.path(), "task");
+
+    git(host.path(), &["clone", "-q", "--bare", "main", "bare.git"]);
+    let bare = host.path().join("bare.git");
+    git(&bare, &["worktree", "add", "-q", "../other", "task"]);
+    let (there, _) = arrived(&bare);
+    git(there.path(), &["worktree", "add", "-q", "here", "task"]);
+}
+
+#[test]
+fn an_archive_that_git_will_not_work_with_is_told() {
+    let host = tempfile::tempdir().unwrap();
+    let at = |name: &str| host.path().join(name);
+    repository(&at("library"));
+    repository(&at("main"));
+    git(
+        &at("main"),
+        &["submodule", "--quiet", "add", "../library", "sub"],
+    );
+    git(&at("main"), &["worktree", "add", "-q", "../tree"]);
+    git(
+        host.path(),
+        &["clone", "-q", "--shared", "library", "shared"],
+    );
+    for (name, told) in [
+        ("tree", "leads out of the archive"),
+        ("shared", "borrows objects"),
+        ("main", ""),
+    ] {
+        let archive = at(&format!("{name}.tar"));
+        let status = std::process::Command::new("tar")
+            .arg("-cf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(at(name))
+            .arg(".")
+            .status();
+        assert!(status.unwrap().success());
+        let source = Source::open(&archive, None).unwrap();
+        let (_, _, notes) = pack_source(&source, None).unwrap();
+        let notes = notes.told().1.join("\n");
+        assert_eq!(notes.is_empty(), told.is_empty(), "{name}: {notes}");
+        assert!(notes.contains(told), "{name}: {notes}");
+    }
+}

@@ -242,3 +242,114 @@ fn what_git_ignores_is_left_out_unless_it_is_tracked() {
     ];
     assert_eq!(names(&unpacked), expected);
 }
+
+/// What a part of a repository brings, and what is told.
+fn part(folder: &Path, allowed: Folders) -> (Vec<String>, String) {
+    let wanted = Wanted {
+        gitignore: true,
+        ..Wanted::all()
+    };
+    let source = Source::open(folder, None).unwrap().limited(wanted, allowed);
+    let (_, unpacked, notes) = pack_source(&source, None).unwrap();
+    (names(&unpacked), notes.told().1.join("\n"))
+}
+
+#[test]
+fn a_part_of_a_repository_is_ruled_by_the_folders_around_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("repository");
+    plant(
+        &repository,
+        &[
+            (".gitignore", "*.log\n/a/sub/out/\n"),
+            ("a/.gitignore", "*.tmp\n"),
+            ("a/sub/keep.log", ""),
+            ("a/sub/other.log", ""),
+            ("a/sub/x.tmp", ""),
+            ("a/sub/out/x", ""),
+            ("a/sub/by-exclude", ""),
+            ("a/sub/file", ""),
+        ],
+    );
+    git(&repository, &["init", "-q"]);
+    git(&repository, &["add", "-f", "a/sub/keep.log", "a/sub/file"]);
+    git(&repository, &["commit", "-qm", "first"]);
+    fs::write(repository.join(".git/info/exclude"), "by-exclude\n").unwrap();
+    let sub = repository.join("a/sub");
+    let (brought, notes) = part(&sub, Folders::All);
+    assert_eq!(
+        (brought, notes),
+        (vec!["file".into(), "keep.log".into()], String::new())
+    );
+
+    // Around a part of a worktree, the index and the exclusions are elsewhere.
+    git(&repository, &["worktree", "add", "-q", "../tree"]);
+    let tree = folder.path().join("tree");
+    plant(
+        &tree,
+        &[
+            (".gitignore", "*.log\n"),
+            ("a/sub/other.log", ""),
+            ("a/sub/by-exclude", ""),
+        ],
+    );
+    let (brought, notes) = part(&tree.join("a/sub"), Folders::All);
+    assert_eq!(
+        (brought, notes),
+        (vec!["file".into(), "keep.log".into()], String::new())
+    );
+    let (brought, _) = part(&tree, Folders::All);
+    assert!(!brought.contains(&"a/sub/by-exclude".into()), "{brought:?}");
+
+    // What cannot be looked at may be tracked.
+    let allowed = Folders::Only {
+        folders: [sub.clone()].into(),
+        named_by: "PYRO_MCP_FOLDERS",
+    };
+    let (brought, notes) = part(&sub, allowed);
+    assert!(brought.contains(&"other.log".into()), "{brought:?}");
+    assert!(notes.contains("outside of the folders"), "{notes}");
+    fs::write(repository.join(".git/index"), "DIRC").unwrap();
+    for seed in [&sub, &repository] {
+        let (brought, notes) = part(seed, Folders::All);
+        assert!(
+            brought.iter().any(|name| name.ends_with("other.log")),
+            "{brought:?}"
+        );
+        assert!(notes.contains("an index that cannot be read"), "{notes}");
+    }
+}
+
+#[test]
+fn a_file_of_rules_that_cannot_be_read_is_never_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    plant(
+        folder.path(),
+        &[("rules", "secret\n"), ("sub/secret", ""), ("sub/file", "")],
+    );
+    let rules = folder.path().join("sub/.pyroignore");
+    let large = "# comment\n".repeat(200_000);
+    for (kind, told) in [
+        ("link", "is a link"),
+        ("fifo", "is not a regular file"),
+        ("large", "is too large"),
+    ] {
+        match kind {
+            "link" => symlink("../rules", &rules).unwrap(),
+            "fifo" => nix::unistd::mkfifo(&rules, Mode::S_IRUSR).unwrap(),
+            _ => fs::write(&rules, &large).unwrap(),
+        }
+        match pack(folder.path(), None) {
+            Err(SeedError::NoRules { name, why }) => {
+                assert_eq!((name.as_str(), why.as_str()), ("sub/.pyroignore", told));
+            }
+            other => panic!("{kind}: {other:?}"),
+        }
+        fs::remove_file(&rules).unwrap();
+    }
+    // Git does not follow such a link either.
+    symlink("../rules", folder.path().join("sub/.gitignore")).unwrap();
+    let (brought, notes) = part(folder.path(), Folders::All);
+    assert!(brought.contains(&"sub/secret".into()), "{brought:?}");
+    assert!(notes.contains("`sub/.gitignore` is a link"), "{notes}");
+}
