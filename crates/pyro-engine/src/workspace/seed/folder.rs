@@ -450,10 +450,9 @@ impl Walk<'_, '_, '_> {
         let objects = outside.common.join("objects");
         if let Ok(list) = repository::read(&objects.join("info/alternates"))
             && repository::borrows(None, &list)
+            && let Some(notes) = &mut self.notes
         {
-            if let Some(notes) = &mut self.notes {
-                notes.no_objects(&at(b"objects/info/alternates"));
-            }
+            notes.no_objects(&at(b"objects/info/alternates"));
         }
         let mut made = HashSet::new();
         self.tree(&outside.own, &base, Some(Portion::Own), &mut made)?;

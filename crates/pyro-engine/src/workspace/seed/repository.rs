@@ -164,12 +164,8 @@ pub(super) fn is_of_worktree_outside(
     name: &CStr,
     path: &[u8],
 ) -> bool {
-    if !path
-        .rsplit(|&byte| byte == b'/')
-        .skip(1)
-        .next()
-        .is_some_and(|above| above == b"worktrees")
-    {
+    let above = path.rsplit(|&byte| byte == b'/').nth(1);
+    if above != Some(b"worktrees") {
         return false;
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
