@@ -112,6 +112,15 @@ impl Seat {
         }
         assert!(status.is_some(), "no end: {:?}", self.shown());
         assert_eq!(tcgetattr(&self.line).unwrap(), self.before);
-        (status.unwrap(), self.shown())
+        // What was written last may still be on its way through the terminal.
+        let mut shown = self.shown();
+        loop {
+            std::thread::sleep(Duration::from_millis(200));
+            let now = self.shown();
+            if now == shown {
+                return (status.unwrap(), shown);
+            }
+            shown = now;
+        }
     }
 }

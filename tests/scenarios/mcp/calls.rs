@@ -80,7 +80,8 @@ fn news_of(client: &mut Connection, id: i64) -> (Vec<String>, Value) {
 fn shares(news: &[String], words: &str) -> Vec<u32> {
     let shares = news.iter().filter_map(|said| {
         let (share, rest) = said.split_once(" % ")?;
-        rest.contains(words).then(|| share.parse().unwrap())
+        // What is said again after a silence begins with how long that was.
+        rest.contains(words).then(|| share.parse().ok())?
     });
     shares.collect()
 }
