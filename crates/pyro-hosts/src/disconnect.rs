@@ -61,10 +61,7 @@ pub fn disconnect(
     purge: bool,
     around: &Surroundings,
 ) -> Result<Disconnected, HostError> {
-    let mut done = Disconnected {
-        dry_run: wish.dry_run,
-        ..Disconnected::default()
-    };
+    let mut done = Disconnected::begun(wish);
     for place in places(host, wish, around)? {
         done.take_from(host, &place, wish, purge, around)?;
     }
@@ -78,10 +75,7 @@ pub fn disconnect_all(
     purge: bool,
     around: &Surroundings,
 ) -> Result<Disconnected, HostError> {
-    let mut done = Disconnected {
-        dry_run: wish.dry_run,
-        ..Disconnected::default()
-    };
+    let mut done = Disconnected::begun(wish);
     for host in crate::HOSTS {
         let places = match places(host, wish, around) {
             Err(HostError::NoKnownFile { .. } | HostError::NoProjectScope { .. }) => continue,
@@ -108,6 +102,13 @@ fn places(
 }
 
 impl Disconnected {
+    fn begun(wish: &Wish) -> Self {
+        Self {
+            dry_run: wish.dry_run,
+            ..Self::default()
+        }
+    }
+
     fn take_from(
         &mut self,
         host: &'static Host,

@@ -213,20 +213,7 @@ mod tests {
     use super::*;
 
     fn changed(path: &str, no_patch_because: Option<&str>) -> DiffEntry {
-        DiffEntry {
-            path: path.to_owned(),
-            status: DiffStatus::Added,
-            artifact_type: ArtifactType::File,
-            text_patch: None,
-            no_patch_because: no_patch_because.map(str::to_owned),
-            not_utf8: false,
-            old_mode: None,
-            new_mode: None,
-            old_size_bytes: None,
-            new_size_bytes: None,
-            stands_for: None,
-            own_folder: None,
-        }
+        DiffEntry::of(DiffStatus::Added, path, no_patch_because)
     }
 
     fn tried(path: &str, is_folder: bool, entries: Vec<DiffEntry>) -> TriedOut {

@@ -220,6 +220,27 @@ impl Operation for WorkspaceDiff {
 }
 
 #[cfg(test)]
+impl DiffEntry {
+    /// A file that changed, and why there is no patch of it.
+    pub(super) fn of(status: DiffStatus, path: &str, no_patch_because: Option<&str>) -> Self {
+        Self {
+            path: path.to_owned(),
+            status,
+            artifact_type: ArtifactType::File,
+            text_patch: None,
+            no_patch_because: no_patch_because.map(str::to_owned),
+            not_utf8: false,
+            old_mode: None,
+            new_mode: None,
+            old_size_bytes: None,
+            new_size_bytes: None,
+            stands_for: None,
+            own_folder: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -231,20 +252,7 @@ mod tests {
                 total: 1,
                 ..DiffSummary::default()
             },
-            entries: vec![DiffEntry {
-                path: path.to_owned(),
-                status: DiffStatus::Modified,
-                artifact_type: ArtifactType::File,
-                text_patch: None,
-                no_patch_because: no_patch_because.map(str::to_owned),
-                not_utf8: false,
-                old_mode: None,
-                new_mode: None,
-                old_size_bytes: None,
-                new_size_bytes: None,
-                stands_for: None,
-                own_folder: None,
-            }],
+            entries: vec![DiffEntry::of(DiffStatus::Modified, path, no_patch_because)],
             commits: vec![CommitsMade::default()],
             ..Differences::default()
         };
