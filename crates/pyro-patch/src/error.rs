@@ -2,15 +2,14 @@
 
 use std::fmt;
 
-use super::nearest::Nearest;
-use super::text::shown;
-use super::{MAX_FILE, MAX_PATCH};
+use crate::limits::{MAX_FILE, MAX_PATCH};
+use crate::nearest::Nearest;
 
 /// Shown of the lines that a hunk looked for.
 const SHOWN_LINES: usize = 12;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PatchError {
+pub enum PatchError {
     #[error("the patch has {size} bytes, more than the {MAX_PATCH} allowed")]
     TooLong { size: usize },
     #[error(
@@ -55,7 +54,7 @@ pub(crate) enum PatchError {
     )]
     Binary { line: usize, name: String },
     #[error("line {line} of the patch: the binary part for {path} does not fit: {problem}")]
-    BinaryWrong {
+    BinaryMismatch {
         line: usize,
         path: String,
         problem: &'static str,
@@ -69,7 +68,7 @@ pub(crate) enum PatchError {
     #[error("line {line} of the patch: there is no {}", either(.looked))]
     Missing { line: usize, looked: Vec<String> },
     #[error("line {line} of the patch: {path} was deleted or renamed earlier in this patch")]
-    Gone { line: usize, path: String },
+    Removed { line: usize, path: String },
     #[error(
         "line {line} of the patch makes {path}, which is there already{}",
         if *.same { " with just this content" } else { "" }
@@ -116,7 +115,7 @@ pub(crate) enum PatchError {
         "finding the places of the hunks takes too much work at {path}: it is too long or too \
          repetitive, or named too often; give right line numbers, or smaller patches"
     )]
-    TooHard { path: String },
+    TooComplex { path: String },
     #[error("{}", failures_in_words(.failures, *.complete))]
     Hunks {
         failures: Vec<HunkFailure>,
@@ -127,19 +126,19 @@ pub(crate) enum PatchError {
 
 /// A hunk that found no place, or too many.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct HunkFailure {
-    pub(crate) path: String,
+pub struct HunkFailure {
+    pub path: String,
     /// Counted from 1, with how many the file has.
-    pub(crate) hunk: usize,
-    pub(crate) of: usize,
+    pub hunk: usize,
+    pub of: usize,
     /// Of the patch, counted from 1.
-    pub(crate) line: usize,
-    pub(crate) header: String,
-    pub(crate) reason: HunkReason,
+    pub line: usize,
+    pub header: String,
+    pub reason: HunkReason,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum HunkReason {
+pub enum HunkReason {
     /// Its old lines, with the lines of the file that are most like them.
     NotFound {
         wanted: Vec<String>,
@@ -233,11 +232,6 @@ fn failures_in_words(failures: &[HunkFailure], complete: bool) -> String {
         words.push("The rest of the patch was not tried".to_owned());
     }
     words.join("\n")
-}
-
-/// A path for people.
-pub(super) fn told(path: &[u8]) -> String {
-    format!("/workspace/{}", shown(path))
 }
 
 fn either(paths: &[String]) -> String {

@@ -17,12 +17,12 @@ const ALL: usize = 400_000;
 
 /// Lines counted from 0, in order. What is between is equal.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) old: Range<usize>,
-    pub(super) new: Range<usize>,
+pub(crate) struct Change {
+    pub(crate) old: Range<usize>,
+    pub(crate) new: Range<usize>,
 }
 
-pub(super) fn changes(old: &[&[u8]], new: &[&[u8]]) -> Vec<Change> {
+pub(crate) fn changes(old: &[&[u8]], new: &[&[u8]]) -> Vec<Change> {
     let mut found = Found {
         old,
         new,

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Side, any_diff, text_diff};
+use super::{Side, binary_diff, text_diff};
 
 /// A file's content and mode.
 type Kept = (&'static [u8], u32);
@@ -136,7 +136,7 @@ fn git_takes_what_is_no_text_in_both_directions() {
     let patch: Vec<u8> = BINARIES
         .iter()
         .flat_map(|(name, before, after)| {
-            any_diff(name.as_bytes(), side(*before), side(*after)).unwrap()
+            binary_diff(name.as_bytes(), side(*before), side(*after)).unwrap()
         })
         .collect();
     let folder = tempfile::tempdir().unwrap();

@@ -11,25 +11,25 @@
 mod binary;
 mod changes;
 #[cfg(test)]
-mod others;
+mod interop;
 #[cfg(test)]
 mod tests;
 
 use std::io::Write;
 use std::ops::Range;
 
-use changes::{Change, changes};
+use crate::limits::MAX_FILE;
+
+use self::changes::{Change, changes};
 
 const CONTEXT: usize = 3;
-/// Sides longer than this are not compared.
-pub(crate) const MAX_SIDE: usize = 8 * 1024 * 1024;
 
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
 /// What is at the path before or after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side<'c> {
+pub enum Side<'c> {
     Absent,
     File {
         content: &'c [u8],
@@ -41,14 +41,14 @@ pub(crate) enum Side<'c> {
     },
 }
 
-/// The unified diff of a path, with its prefix if it has one; empty when nothing differs that a patch can tell, and `None` when the
-/// content that differs is no text or too long.
-pub(crate) fn text_diff(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<Vec<u8>> {
+/// The unified diff of a path; empty when nothing differs that a patch can tell, and `None` when the
+/// content that differs is no text or longer than [`MAX_FILE`].
+pub fn text_diff(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<Vec<u8>> {
     in_kinds(path, before, after, Binary::LeftOut)
 }
 
 /// The same, where what is no text is a binary section. `None`: it is too long.
-pub(crate) fn any_diff(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<Vec<u8>> {
+pub fn binary_diff(path: &[u8], before: Side<'_>, after: Side<'_>) -> Option<Vec<u8>> {
     in_kinds(path, before, after, Binary::Section)
 }
 
@@ -96,7 +96,7 @@ fn one_kind(path: &[u8], before: Side<'_>, after: Side<'_>, binary: Binary) -> O
         }
         return Some(text.into_bytes());
     }
-    if old.len().max(new.len()) > MAX_SIDE {
+    if old.len().max(new.len()) > MAX_FILE {
         return None;
     }
     if !(is_text(old) && is_text(new)) {
@@ -128,7 +128,7 @@ fn one_kind(path: &[u8], before: Side<'_>, after: Side<'_>, binary: Binary) -> O
 }
 
 /// Of all modes git knows three: of a file, of one that may be executed, and of a link.
-pub(crate) fn git_mode(mode: u32) -> u32 {
+fn git_mode(mode: u32) -> u32 {
     match mode {
         LINK => LINK,
         mode if mode & 0o100 != 0 => FILE | 0o755,

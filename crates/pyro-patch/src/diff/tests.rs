@@ -88,7 +88,7 @@ fn odd_names_are_quoted_as_git_does() {
 
 #[test]
 fn what_is_no_text_has_no_diff() {
-    let long = "a\n".repeat(MAX_SIDE / 2 + 1);
+    let long = "a\n".repeat(MAX_FILE / 2 + 1);
     for (before, after) in [
         (b"a\0".as_slice(), b"b".as_slice()),
         (b"a", long.as_bytes()),

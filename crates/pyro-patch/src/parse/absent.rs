@@ -1,7 +1,7 @@
 //! What stands behind a name when no file is there, where the name is not `/dev/null`.
 
 /// GNU diff writes the beginning of time there, Subversion a word.
-pub(super) fn says_absent(label: &[u8]) -> bool {
+pub(crate) fn says_absent(label: &[u8]) -> bool {
     let Some(tab) = label.iter().position(|byte| *byte == b'\t') else {
         return false;
     };

@@ -13,11 +13,11 @@
 //!
 //! Hunks have no numbers, so that their lines and anchors decide where they go.
 
-use super::PatchError;
 use super::hunk::{read_header, signed};
 use super::label::{Label, Style};
-use super::parse::Lines;
+use super::lines::Lines;
 use super::section::{Hunk, LineKind, Move, Section};
+use crate::error::PatchError;
 
 const BEGIN: &[u8] = b"*** Begin Patch";
 const END: &[u8] = b"*** End Patch";
@@ -27,12 +27,12 @@ const UPDATE: &[u8] = b"*** Update File:";
 const MOVE: &[u8] = b"*** Move to:";
 const END_OF_FILE: &[u8] = b"*** End of File";
 
-pub(super) fn begins(line: &[u8]) -> bool {
+pub(crate) fn begins(line: &[u8]) -> bool {
     line.trim_ascii_end() == BEGIN
 }
 
 /// Whether the line can only be part of such a patch.
-pub(super) fn is_of_it(line: &[u8]) -> bool {
+pub(crate) fn is_of_it(line: &[u8]) -> bool {
     begins(line)
         || [ADD, DELETE, UPDATE]
             .iter()
@@ -40,7 +40,7 @@ pub(super) fn is_of_it(line: &[u8]) -> bool {
 }
 
 /// Reads one such patch after the other; what stands between them is passed over.
-pub(super) fn sections<'t>(lines: &mut Lines<'t>) -> Result<Vec<Section<'t>>, PatchError> {
+pub(crate) fn sections<'t>(lines: &mut Lines<'t>) -> Result<Vec<Section<'t>>, PatchError> {
     let mut sections = Vec::new();
     while let Some(line) = lines.peek() {
         if begins(line) {

@@ -1,5 +1,5 @@
 //! `GIT binary patch`: content that is no text, whole (`literal`) or as the difference from what
-//! was there (`delta`), packed and in letters.
+//! was there (`delta`), packed and in base 85.
 //!
 //! Git writes the way forward, then the way back. Nothing is replaced unseen: what is there must be
 //! what the patch was made from, which the object ids or the way back tell.
@@ -7,22 +7,20 @@
 use std::io::Read;
 
 use flate2::read::ZlibDecoder;
-use sha1::{Digest, Sha1};
-use sha2::Sha256;
 
-use super::parse::Lines;
-use super::place::{Effort, TooHard};
-use super::text::{is_blank, without_cr};
-use super::{MAX_FILE, PatchError};
+use super::lines::Lines;
+use crate::base85::decode_line;
+use crate::blob_id::is_blob_id;
+use crate::budget::{Budget, Exhausted};
+use crate::error::PatchError;
+use crate::limits::MAX_FILE;
+use crate::text::{is_blank, without_cr};
 
-/// The letters of git's base 85, by value.
-pub(super) const LETTERS: &[u8; 85] =
-    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~";
 /// Fewer digits of an object id could be so by chance.
 const LEAST_DIGITS: usize = 7;
 
 #[derive(Debug)]
-pub(super) struct Binary {
+pub(crate) struct Binary {
     forward: Packed,
     back: Option<Packed>,
 }
@@ -43,31 +41,31 @@ enum Kind {
 
 /// What git's `index` line says of the file before and after, in lower case.
 #[derive(Debug)]
-pub(super) struct ObjectIds {
+pub(crate) struct ObjectIds {
     old: Vec<u8>,
     new: Vec<u8>,
 }
 
 /// What is wrong with binary content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(crate) enum BinaryError {
     Damaged(&'static str),
     /// The file is not the one that the patch was made from.
-    OtherFile,
+    OtherPreimage,
     /// Nothing tells what the patch was made from.
-    Unknown,
-    TooHard,
+    UnknownPreimage,
+    Exhausted,
 }
 
-impl From<TooHard> for Wrong {
-    fn from(TooHard: TooHard) -> Self {
-        Self::TooHard
+impl From<Exhausted> for BinaryError {
+    fn from(Exhausted: Exhausted) -> Self {
+        Self::Exhausted
     }
 }
 
 impl ObjectIds {
     /// What follows `index `.
-    pub(super) fn read(text: &[u8]) -> Option<Self> {
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
         let ids = text.split(|byte| *byte == b' ').next()?;
         let dots = ids.windows(2).position(|two| two == b"..")?;
         let (old, new) = (&ids[..dots], &ids[dots + 2..]);
@@ -82,7 +80,7 @@ impl ObjectIds {
 }
 
 /// Reads from the line `GIT binary patch` on.
-pub(super) fn read(lines: &mut Lines<'_>) -> Result<Binary, PatchError> {
+pub(crate) fn read(lines: &mut Lines<'_>) -> Result<Binary, PatchError> {
     lines.advance();
     let start = lines.number();
     let Some(forward) = packed(lines)? else {
@@ -123,7 +121,7 @@ fn packed(lines: &mut Lines<'_>) -> Result<Option<Packed>, PatchError> {
         // Subversion leaves no blank line behind the last part.
         && !line.starts_with(b"Index: ")
     {
-        letters(line, &mut bytes).ok_or_else(|| {
+        decode_line(line, &mut bytes).ok_or_else(|| {
             wrong(
                 lines.number(),
                 "this is no line of git's base 85, or it was cut",
@@ -137,94 +135,74 @@ fn packed(lines: &mut Lines<'_>) -> Result<Option<Packed>, PatchError> {
     Ok(Some(Packed { kind, size, bytes }))
 }
 
-/// A line: how many bytes it holds, and five letters for four of them.
-fn letters(line: &[u8], to: &mut Vec<u8>) -> Option<()> {
-    let (length, letters) = line.split_first()?;
-    let length = match length {
-        b'A'..=b'Z' => length - b'A' + 1,
-        b'a'..=b'z' => length - b'a' + 27,
-        _ => return None,
-    };
-    let mut left = usize::from(length);
-    if letters.len() != left.div_ceil(4) * 5 {
-        return None;
-    }
-    for five in letters.chunks_exact(5) {
-        let value = five.iter().try_fold(0_u32, |value, letter| {
-            let digit = LETTERS.iter().position(|known| known == letter)?;
-            value.checked_mul(85)?.checked_add(digit as u32)
-        })?;
-        let four = value.to_be_bytes();
-        to.extend_from_slice(&four[..left.min(4)]);
-        left -= left.min(4);
-    }
-    Some(())
-}
-
 impl Binary {
     /// The new content, when this is the old one.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &self,
         old: &[u8],
         ids: Option<&ObjectIds>,
-        effort: &mut Effort,
-    ) -> Result<Vec<u8>, Wrong> {
-        effort.spend(old.len())?;
+        budget: &mut Budget,
+    ) -> Result<Vec<u8>, BinaryError> {
+        budget.spend(old.len())?;
         if let Some(ids) = ids
-            && !is_object(&ids.old, old)
+            && !is_blob_id(&ids.old, old)
         {
-            return Err(Wrong::OtherFile);
+            return Err(BinaryError::OtherPreimage);
         }
-        let new = self.forward.unpack(old, effort)?;
+        let new = self.forward.unpack(old, budget)?;
         if let Some(ids) = ids {
-            return match is_object(&ids.new, &new) {
+            return match is_blob_id(&ids.new, &new) {
                 true => Ok(new),
-                false => Err(Wrong::Damaged("it does not give the content that it names")),
+                false => Err(BinaryError::Damaged(
+                    "it does not give the content that it names",
+                )),
             };
         }
         match &self.back {
             // A difference that does not fit the content is for another one, as well.
-            Some(back) => match back.unpack(&new, effort) {
+            Some(back) => match back.unpack(&new, budget) {
                 Ok(back) if back == old => Ok(new),
-                Err(Wrong::TooHard) => Err(Wrong::TooHard),
-                _ => Err(Wrong::OtherFile),
+                Err(BinaryError::Exhausted) => Err(BinaryError::Exhausted),
+                _ => Err(BinaryError::OtherPreimage),
             },
             None if old.is_empty() => Ok(new),
-            None => Err(Wrong::Unknown),
+            None => Err(BinaryError::UnknownPreimage),
         }
     }
 }
 
 impl Packed {
-    fn unpack(&self, base: &[u8], effort: &mut Effort) -> Result<Vec<u8>, Wrong> {
-        effort.spend(self.size)?;
+    fn unpack(&self, base: &[u8], budget: &mut Budget) -> Result<Vec<u8>, BinaryError> {
+        budget.spend(self.size)?;
         let mut bytes = Vec::new();
         // One byte more than stated tells one that is too long; no more is unpacked of it.
         ZlibDecoder::new(self.bytes.as_slice())
             .take(self.size as u64 + 1)
             .read_to_end(&mut bytes)
-            .map_err(|_| Wrong::Damaged("it cannot be unpacked"))?;
+            .map_err(|_| BinaryError::Damaged("it cannot be unpacked"))?;
         if bytes.len() != self.size {
-            return Err(Wrong::Damaged("it has not the size that it states"));
+            return Err(BinaryError::Damaged("it has not the size that it states"));
         }
         match self.kind {
             Kind::Literal => Ok(bytes),
-            Kind::Delta => applied(&bytes, base, effort),
+            Kind::Delta => applied(&bytes, base, budget),
         }
     }
 }
 
 /// Carries git's delta out: parts of the base, and what is new.
-fn applied(mut delta: &[u8], base: &[u8], effort: &mut Effort) -> Result<Vec<u8>, Wrong> {
-    let cut = Wrong::Damaged("the difference in it is cut");
+fn applied(mut delta: &[u8], base: &[u8], budget: &mut Budget) -> Result<Vec<u8>, BinaryError> {
+    let cut = BinaryError::Damaged("the difference in it is cut");
     if length(&mut delta).ok_or(cut)? != base.len() {
-        return Err(Wrong::OtherFile);
+        return Err(BinaryError::OtherPreimage);
     }
     let size = length(&mut delta).ok_or(cut)?;
     if size > MAX_FILE {
-        return Err(Wrong::Damaged("it makes a file of more than 8388608 bytes"));
+        return Err(BinaryError::Damaged(
+            "it makes a file of more than 8388608 bytes",
+        ));
     }
-    effort.spend(size)?;
+    budget.spend(size)?;
     let mut new = Vec::new();
     let byte = |delta: &mut &[u8]| {
         let (first, rest) = delta.split_first()?;
@@ -233,7 +211,11 @@ fn applied(mut delta: &[u8], base: &[u8], effort: &mut Effort) -> Result<Vec<u8>
     };
     while let Some(code) = byte(&mut delta) {
         let part = match code {
-            0 => return Err(Wrong::Damaged("the difference in it has an unknown part")),
+            0 => {
+                return Err(BinaryError::Damaged(
+                    "the difference in it has an unknown part",
+                ));
+            }
             1..0x80 => {
                 let (part, rest) = delta.split_at_checked(code).ok_or(cut)?;
                 delta = rest;
@@ -253,11 +235,13 @@ fn applied(mut delta: &[u8], base: &[u8], effort: &mut Effort) -> Result<Vec<u8>
                     count => count,
                 };
                 base.get(offset..offset + count)
-                    .ok_or(Wrong::Damaged("the difference in it reads beyond the file"))?
+                    .ok_or(BinaryError::Damaged(
+                        "the difference in it reads beyond the file",
+                    ))?
             }
         };
         if new.len() + part.len() > size {
-            return Err(Wrong::Damaged("the difference in it makes too much"));
+            return Err(BinaryError::Damaged("the difference in it makes too much"));
         }
         new.extend_from_slice(part);
     }
@@ -279,27 +263,4 @@ fn length(delta: &mut &[u8]) -> Option<usize> {
         }
     }
     None
-}
-
-/// Whether content has this object id, or one that begins so. Zeros are for what is not there.
-fn is_object(id: &[u8], content: &[u8]) -> bool {
-    if id.iter().all(|digit| *digit == b'0') {
-        return content.is_empty();
-    }
-    let head = format!("blob {}\0", content.len());
-    let digest = match id.len() {
-        // More than the older kind of repository has.
-        41.. => Sha256::new()
-            .chain_update(&head)
-            .chain_update(content)
-            .finalize()
-            .to_vec(),
-        _ => Sha1::new()
-            .chain_update(&head)
-            .chain_update(content)
-            .finalize()
-            .to_vec(),
-    };
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.as_bytes().starts_with(id)
 }

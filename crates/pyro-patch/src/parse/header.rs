@@ -1,17 +1,17 @@
 //! The head of a section: which files, which modes, and what happens to them besides hunks.
 
-use super::PatchError;
 use super::absent::says_absent;
 use super::binary::{self, ObjectIds};
 use super::label::{Label, Style, common_path};
-use super::parse::Lines;
+use super::lines::Lines;
 use super::section::{Move, Section};
-use super::text::{shown, without_cr};
+use crate::error::PatchError;
+use crate::text::{shown, without_cr};
 
 const GIT: &[u8] = b"diff --git ";
 
 /// Whether a section begins at the next line.
-pub(super) fn begins(lines: &Lines<'_>) -> bool {
+pub(crate) fn begins(lines: &Lines<'_>) -> bool {
     let Some(line) = lines.peek() else {
         return false;
     };
@@ -29,7 +29,7 @@ fn is_move(line: &[u8], next: &[u8], what: &[u8]) -> bool {
 }
 
 /// Whether a `--- ` and a `+++ ` line come next.
-pub(super) fn has_names(lines: &Lines<'_>, skip: usize) -> bool {
+pub(crate) fn has_names(lines: &Lines<'_>, skip: usize) -> bool {
     let is = |count: usize, sign: &[u8]| {
         lines
             .ahead(skip + count)
@@ -40,7 +40,7 @@ pub(super) fn has_names(lines: &Lines<'_>, skip: usize) -> bool {
 }
 
 /// Whether what comes next can hardly be a removed and an added line that look like a head.
-pub(super) fn surely_has_names(lines: &Lines<'_>) -> bool {
+pub(crate) fn surely_has_names(lines: &Lines<'_>) -> bool {
     if !has_names(lines, 0) {
         return false;
     }
@@ -58,7 +58,7 @@ pub(super) fn surely_has_names(lines: &Lines<'_>) -> bool {
 }
 
 /// Reads up to the first hunk.
-pub(super) fn read<'t>(lines: &mut Lines<'t>) -> Result<Section<'t>, PatchError> {
+pub(crate) fn read<'t>(lines: &mut Lines<'t>) -> Result<Section<'t>, PatchError> {
     let mut section = Section {
         line: lines.number(),
         ..Section::default()

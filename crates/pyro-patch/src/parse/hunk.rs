@@ -1,15 +1,15 @@
 //! Hunks: their heads, and where they end. Right numbers decide; where they are missing or wrong
 //! (models count badly), the signs at the front of the lines do.
 
-use super::PatchError;
 use super::header;
 use super::label::Label;
-use super::parse::{Lines, is_fence};
+use super::lines::{Lines, is_fence};
 use super::section::{Hunk, HunkRange, Line, LineKind, Section};
-use super::text::is_blank;
+use crate::error::PatchError;
+use crate::text::is_blank;
 
 /// Reads the hunks of a section. True when it is not certain that they end where they seem to.
-pub(super) fn read_all<'t>(
+pub(crate) fn read_all<'t>(
     lines: &mut Lines<'t>,
     section: &mut Section<'t>,
 ) -> Result<bool, PatchError> {
@@ -103,7 +103,7 @@ fn read<'t>(lines: &mut Lines<'t>, git: bool) -> Result<(Hunk<'t>, bool), PatchE
 }
 
 /// `@@ -1,2 +1,3 @@ heading`, or what is left of it.
-pub(super) fn read_header(line: &[u8]) -> (Option<HunkRange>, &[u8]) {
+pub(crate) fn read_header(line: &[u8]) -> (Option<HunkRange>, &[u8]) {
     let rest = line[2..].trim_ascii();
     let numbers = || {
         let rest = rest.strip_prefix(b"-")?;
@@ -200,7 +200,7 @@ fn goes_on(lines: &Lines<'_>) -> bool {
 }
 
 /// The foot of a mail: two dashes, and git's version.
-pub(super) fn is_signature(lines: &Lines<'_>, skip: usize) -> bool {
+pub(crate) fn is_signature(lines: &Lines<'_>, skip: usize) -> bool {
     lines
         .ahead(skip)
         .is_some_and(|line| line.trim_ascii_end() == b"--")
@@ -273,7 +273,7 @@ fn by_sign<'t>(lines: &mut Lines<'t>) -> Result<Vec<Line<'t>>, PatchError> {
 }
 
 /// A line of a hunk. Editors and models drop the space of an empty line.
-pub(super) fn signed(line: &[u8]) -> Option<Line<'_>> {
+pub(crate) fn signed(line: &[u8]) -> Option<Line<'_>> {
     let (kind, text) = match line {
         [] | [b'\r'] => (LineKind::Context, line),
         [b' ', text @ ..] => (LineKind::Context, text),

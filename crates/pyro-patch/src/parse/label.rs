@@ -1,10 +1,10 @@
 //! A name on one side of a patch, and the paths below `/workspace` that it may mean.
 
-use super::PatchError;
-use super::text::shown;
-use crate::workspace::repository_folder::in_repository_folder;
+use crate::error::PatchError;
+use crate::repository::in_repository_folder;
+use crate::root::ROOT_PREFIX;
+use crate::text::shown;
 
-const WORKSPACE: &[u8] = b"/workspace/";
 /// Linux takes no longer path and no longer name.
 const LONGEST_PATH: usize = 4095;
 const LONGEST_NAME: usize = 255;
@@ -14,7 +14,7 @@ const MOST_SPACES: usize = 200;
 const PREFIXES: &[u8] = b"abciow12";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Label {
+pub(crate) enum Label {
     /// `/dev/null`: nothing is there.
     Absent,
     Name {
@@ -25,7 +25,7 @@ pub(super) enum Label {
 
 /// What is known about what stands before the path in a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     /// Certainly so many bytes: git's own line or both sides say so.
     Known(usize),
     /// So many bytes, as two folders were compared: both names are alike behind that. Doubtful where
@@ -48,7 +48,7 @@ enum Below {
 }
 
 impl Label {
-    pub(super) fn name(raw: Vec<u8>, style: Style) -> Self {
+    pub(crate) fn name(raw: Vec<u8>, style: Style) -> Self {
         match raw.as_slice() {
             b"/dev/null" => Self::Absent,
             _ => Self::Name { raw, style },
@@ -56,7 +56,7 @@ impl Label {
     }
 
     /// What follows `--- ` or `+++ `.
-    pub(super) fn read(text: &[u8], line: usize) -> Result<Self, PatchError> {
+    pub(crate) fn read(text: &[u8], line: usize) -> Result<Self, PatchError> {
         let text = text.trim_ascii_start();
         let raw = match text {
             [b'"', ..] => match unquote(text) {
@@ -74,7 +74,7 @@ impl Label {
     }
 
     /// With a prefix before `/dev/null`, as some write it without git's own head.
-    pub(super) fn or_absent(self) -> Self {
+    pub(crate) fn or_absent(self) -> Self {
         match &self {
             Self::Name { raw, .. } if matches!(raw.as_slice(), b"a/dev/null" | b"b/dev/null") => {
                 Self::Absent
@@ -84,7 +84,7 @@ impl Label {
     }
 
     /// Both sides at once, as only together they tell what a prefix is.
-    pub(super) fn pair(old: &mut Self, new: &mut Self) {
+    pub(crate) fn pair(old: &mut Self, new: &mut Self) {
         match (old, new) {
             (
                 Self::Name { raw: old, style },
@@ -123,7 +123,7 @@ impl Label {
     /// The names on the line that begins with `diff --git`, which say what git put before them,
     /// whatever its settings: nothing, where both are the same. Names with spaces make the line
     /// ambiguous; then both are alike, as others follow on lines of their own.
-    pub(super) fn git_pair(text: &[u8]) -> Option<(Self, Self)> {
+    pub(crate) fn git_pair(text: &[u8]) -> Option<(Self, Self)> {
         // The search takes the longer, the more spaces and bytes there are.
         let spaces = text.iter().filter(|byte| **byte == b' ').count();
         if text.len() > 4 * LONGEST_PATH || spaces > MOST_SPACES {
@@ -164,7 +164,7 @@ impl Label {
 
     /// Takes over what git's own line said of the same name, or of the same path with something
     /// else before it. False when it says nothing about this.
-    pub(super) fn learn(&mut self, from_git: &Self) -> bool {
+    pub(crate) fn learn(&mut self, from_git: &Self) -> bool {
         let (
             Self::Name { raw, style },
             Self::Name {
@@ -192,7 +192,7 @@ impl Label {
     }
 
     /// What stands before the path, where that is certain.
-    pub(super) fn prefix(&self) -> Option<&[u8]> {
+    pub(crate) fn prefix(&self) -> Option<&[u8]> {
         match self {
             Self::Name {
                 raw,
@@ -203,7 +203,7 @@ impl Label {
     }
 
     /// Takes a longer prefix, which the rest of the patch has.
-    pub(super) fn take_prefix(&mut self, prefix: &[u8]) {
+    pub(crate) fn take_prefix(&mut self, prefix: &[u8]) {
         let known = self.prefix().map_or(0, <[u8]>::len);
         if let Self::Name { raw, style } = self
             && prefix.len() > known
@@ -218,7 +218,7 @@ impl Label {
     }
 
     /// Takes a letter in front for one of git's, which says so nowhere.
-    pub(super) fn take_letter(&mut self) {
+    pub(crate) fn take_letter(&mut self) {
         if let Self::Name { raw, style } = self
             && *style == Style::Loose
             && let [letter, b'/', _, ..] = raw.as_slice()
@@ -230,7 +230,7 @@ impl Label {
     }
 
     /// Whether a letter in front may be one of git's.
-    pub(super) fn may_have_letter(&self) -> bool {
+    pub(crate) fn may_have_letter(&self) -> bool {
         matches!(
             self,
             Self::Name {
@@ -261,7 +261,7 @@ impl Label {
     }
 
     /// Whether it goes on behind a folder. `None`: it may be there or not.
-    pub(super) fn is_below(&self, folder: &[u8]) -> Option<bool> {
+    pub(crate) fn is_below(&self, folder: &[u8]) -> Option<bool> {
         match self.behind(folder) {
             Below::At(_) => Some(true),
             Below::Not => Some(false),
@@ -270,7 +270,7 @@ impl Label {
     }
 
     /// Takes a folder that it goes on behind as a part of what stands before the path.
-    pub(super) fn take_off(&mut self, folder: &[u8]) {
+    pub(crate) fn strip_folder(&mut self, folder: &[u8]) {
         let behind = self.behind(folder);
         if let (Self::Name { style, .. }, Below::At(end)) = (self, behind) {
             *style = match style {
@@ -281,7 +281,7 @@ impl Label {
     }
 
     /// The paths that the name may mean, likeliest first.
-    pub(super) fn readings(&self, line: usize) -> Result<Vec<Vec<u8>>, PatchError> {
+    pub(crate) fn readings(&self, line: usize) -> Result<Vec<Vec<u8>>, PatchError> {
         let Self::Name { raw, style } = self else {
             return Ok(Vec::new());
         };
@@ -304,7 +304,7 @@ impl Label {
             }
         }
         // Who thinks of `/workspace/x` may well write `a/workspace/x`.
-        if let Some(path) = paths[0].strip_prefix(&WORKSPACE[1..])
+        if let Some(path) = paths[0].strip_prefix(&ROOT_PREFIX[1..])
             && !path.is_empty()
         {
             paths.push(path.to_vec());
@@ -314,7 +314,7 @@ impl Label {
 
     /// The whole name of a file in one of two folders that were compared, which makes it doubtful
     /// when it is there.
-    pub(super) fn whole(&self) -> Option<Vec<u8>> {
+    pub(crate) fn whole(&self) -> Option<Vec<u8>> {
         match self {
             Self::Name {
                 raw,
@@ -325,7 +325,7 @@ impl Label {
     }
 
     /// A folder that, when it is there, makes a reading doubtful.
-    pub(super) fn folder_of_prefix(&self) -> Option<Vec<u8>> {
+    pub(crate) fn folder_of_prefix(&self) -> Option<Vec<u8>> {
         let Self::Name { raw, style } = self else {
             return None;
         };
@@ -339,7 +339,7 @@ impl Label {
     }
 
     /// Whether a new file of this name may belong into the folder of its prefix, when that is there.
-    pub(super) fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         match self {
             Self::Name { raw, style } => match style {
                 Style::Loose => raw.starts_with(b"a/") || raw.starts_with(b"b/"),
@@ -351,7 +351,7 @@ impl Label {
     }
 
     /// For messages.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Self::Absent => "/dev/null".to_owned(),
             Self::Name { raw, .. } => shown(raw),
@@ -365,7 +365,7 @@ fn is_workspace(raw: &[u8]) -> bool {
         [b'a' | b'b', b'/', rest @ ..] => rest,
         _ => raw,
     };
-    rest.starts_with(&WORKSPACE[1..])
+    rest.starts_with(&ROOT_PREFIX[1..])
 }
 
 /// Where the part of a path begins that comes after a folder.
@@ -385,7 +385,7 @@ fn part_behind(path: &[u8], folder: &[u8]) -> Option<usize> {
 }
 
 /// How long the path is in which two names end, from the front of a part on.
-pub(super) fn common_path(old: &[u8], new: &[u8]) -> Option<usize> {
+pub(crate) fn common_path(old: &[u8], new: &[u8]) -> Option<usize> {
     let alike = std::iter::zip(old.iter().rev(), new.iter().rev());
     let longest = alike.take_while(|(old, new)| old == new).count();
     let begins =
@@ -478,7 +478,7 @@ fn clean(name: &[u8], label: &[u8], line: usize) -> Result<Vec<u8>, PatchError> 
         label: shown(label),
         problem,
     };
-    let below = match name.strip_prefix(WORKSPACE) {
+    let below = match name.strip_prefix(ROOT_PREFIX) {
         Some(below) => below,
         None if name.starts_with(b"/") => return Err(refused("it is not below /workspace")),
         None => name,

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::PatchError;
-use super::text::{is_blank, without_cr};
+use crate::error::PatchError;
+use crate::text::{is_blank, without_cr};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -29,7 +29,7 @@ struct Fields<'t> {
 }
 
 /// The text with the bodies of its mails as they were written; a text without any as it is.
-pub(super) fn decoded(text: &[u8]) -> Result<Cow<'_, [u8]>, PatchError> {
+pub(crate) fn decode(text: &[u8]) -> Result<Cow<'_, [u8]>, PatchError> {
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let mut out = Vec::new();
     let mut changed = false;
@@ -142,6 +142,36 @@ fn read_fields<'t>(lines: &[&'t [u8]], at: &mut usize) -> Fields<'t> {
     Fields::default()
 }
 
+/// Makes the lines between the parts of a mail blank, as `git format-patch --attach` has them: they
+/// begin as removed lines do.
+pub(crate) fn blank_boundaries(lines: &mut [&[u8]]) {
+    const NAME: &[u8] = b"boundary=\"";
+    let mut boundary: Option<&[u8]> = None;
+    for passed in lines {
+        let line = *passed;
+        if line.starts_with(b"Content-Type: multipart/")
+            && let Some(start) = line.windows(NAME.len()).position(|part| part == NAME)
+        {
+            let rest = &line[start + NAME.len()..];
+            let end = rest.iter().position(|byte| *byte == b'"');
+            boundary = end.map(|end| &rest[..end]).filter(|name| !name.is_empty());
+            continue;
+        }
+        let Some(boundary) = boundary else {
+            continue;
+        };
+        let is_boundary = line.strip_prefix(b"--").is_some_and(|rest| {
+            matches!(
+                rest.strip_prefix(boundary),
+                Some(b"" | b"--" | b"\r" | b"--\r")
+            )
+        });
+        if is_boundary {
+            *passed = b"";
+        }
+    }
+}
+
 fn boundary(value: &[u8]) -> Option<&[u8]> {
     const NAME: &[u8] = b"boundary=";
     let start = value
@@ -218,7 +248,7 @@ mod tests {
     }
 
     fn of(text: &str) -> String {
-        String::from_utf8(decoded(text.as_bytes()).unwrap().into_owned()).unwrap()
+        String::from_utf8(decode(text.as_bytes()).unwrap().into_owned()).unwrap()
     }
 
     #[test]
@@ -274,7 +304,7 @@ mod tests {
             ),
         ] {
             assert!(
-                matches!(decoded(text.as_bytes()), Ok(Cow::Borrowed(_))),
+                matches!(decode(text.as_bytes()), Ok(Cow::Borrowed(_))),
                 "{text}"
             );
         }
@@ -288,7 +318,7 @@ mod tests {
             ("base64", "a!b=\n"),
         ] {
             let text = mail(&format!("Content-Transfer-Encoding: {encoding}\n"), body);
-            let error = decoded(text.as_bytes()).unwrap_err().to_string();
+            let error = decode(text.as_bytes()).unwrap_err().to_string();
             assert!(
                 error.contains("line 7") && error.contains("damaged"),
                 "{error}"

@@ -1,17 +1,34 @@
 //! From the text of a patch to its sections. What stands around the sections (prose, Markdown
 //! fences, a mail's head and foot) is passed over, but never a line that could be part of a hunk.
 
-use super::begin_patch;
-use super::header;
-use super::hunk;
-use super::label::Label;
-use super::message;
-use super::section::Section;
-use super::subversion;
-use super::text::{is_blank, shown, without_cr};
-use super::{Format, PatchError};
+mod absent;
+mod begin_patch;
+pub(crate) mod binary;
+mod header;
+mod hunk;
+pub(crate) mod label;
+mod lines;
+pub(crate) mod mail;
+mod message;
+pub(crate) mod section;
+mod subversion;
 
-pub(super) fn sections(text: &[u8]) -> Result<(Format, Vec<Section<'_>>), PatchError> {
+use crate::error::PatchError;
+use crate::text::shown;
+
+use self::label::Label;
+use self::lines::{Lines, is_fence};
+use self::section::Section;
+
+/// Which of the two families a patch is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Unified,
+    /// From `*** Begin Patch` to `*** End Patch`.
+    BeginPatch,
+}
+
+pub(crate) fn sections(text: &[u8]) -> Result<(Format, Vec<Section<'_>>), PatchError> {
     let mut lines = Lines::new(text);
     let mut sections: Vec<Section<'_>> = Vec::new();
     // After a hunk without right numbers, or a head without hunks, a line with a sign may be lost.
@@ -172,70 +189,5 @@ fn syntax(lines: &Lines<'_>, problem: &'static str) -> PatchError {
     PatchError::Syntax {
         line: lines.number(),
         problem,
-    }
-}
-
-/// Three or more backquotes or tildes.
-pub(super) fn is_fence(line: &[u8]) -> bool {
-    let line = line.trim_ascii_start();
-    line.starts_with(b"```") || line.starts_with(b"~~~")
-}
-
-/// A place in the text of a patch.
-pub(super) struct Lines<'t> {
-    lines: Vec<&'t [u8]>,
-    at: usize,
-}
-
-impl<'t> Lines<'t> {
-    fn new(text: &'t [u8]) -> Self {
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-        if lines.last().is_some_and(|line| line.is_empty()) {
-            lines.pop();
-        }
-        // When every line ends so, the whole text came that way, and it says nothing of the files.
-        let ended = match text.ends_with(b"\n") {
-            true => lines.as_slice(),
-            false => &lines[..lines.len().saturating_sub(1)],
-        };
-        if !ended.is_empty() && ended.iter().all(|line| line.ends_with(b"\r")) {
-            for line in &mut lines {
-                *line = without_cr(line);
-            }
-        }
-        message::blank_boundaries(&mut lines);
-        Self { lines, at: 0 }
-    }
-
-    pub(super) fn peek(&self) -> Option<&'t [u8]> {
-        self.ahead(0)
-    }
-
-    pub(super) fn ahead(&self, count: usize) -> Option<&'t [u8]> {
-        self.lines.get(self.at + count).copied()
-    }
-
-    pub(super) fn advance(&mut self) {
-        self.at += 1;
-    }
-
-    /// Of the line that comes next, counted from 1.
-    pub(super) fn number(&self) -> usize {
-        self.at + 1
-    }
-
-    pub(super) fn place(&self) -> usize {
-        self.at
-    }
-
-    pub(super) fn go_back(&mut self, place: usize) {
-        self.at = place;
-    }
-
-    /// How many blank lines come next.
-    pub(super) fn blank_ahead(&self) -> usize {
-        let rest = self.lines.get(self.at..).unwrap_or_default();
-        rest.iter().take_while(|line| is_blank(line)).count()
     }
 }

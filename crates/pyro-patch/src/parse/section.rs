@@ -2,81 +2,81 @@
 
 use std::collections::BTreeSet;
 
-use super::PatchError;
 use super::binary::{Binary, ObjectIds};
 use super::label::Label;
+use crate::error::PatchError;
 
 /// All that is said about one file.
 #[derive(Debug, Default)]
-pub(super) struct Section<'t> {
+pub(crate) struct Section<'t> {
     /// Of the patch, counted from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// Began with `diff --git`.
-    pub(super) git: bool,
+    pub(crate) git: bool,
     /// `None`: no name was given for this side.
-    pub(super) old: Option<Label>,
-    pub(super) new: Option<Label>,
-    pub(super) renamed: Option<Move>,
-    pub(super) copied: Option<Move>,
-    pub(super) created_mode: Option<u32>,
-    pub(super) deleted_mode: Option<u32>,
-    pub(super) old_mode: Option<u32>,
-    pub(super) new_mode: Option<u32>,
+    pub(crate) old: Option<Label>,
+    pub(crate) new: Option<Label>,
+    pub(crate) renamed: Option<Move>,
+    pub(crate) copied: Option<Move>,
+    pub(crate) created_mode: Option<u32>,
+    pub(crate) deleted_mode: Option<u32>,
+    pub(crate) old_mode: Option<u32>,
+    pub(crate) new_mode: Option<u32>,
     /// The mode on an `index` line, where both sides have the same.
-    pub(super) index_mode: Option<u32>,
-    pub(super) ids: Option<ObjectIds>,
+    pub(crate) index_mode: Option<u32>,
+    pub(crate) ids: Option<ObjectIds>,
     /// Old and new: no file is there, if the hunk's numbers say so, too.
-    pub(super) perhaps_absent: [bool; 2],
+    pub(crate) perhaps_absent: [bool; 2],
     /// Of `*** Begin Patch`: a deletion is of the whole file, and what is added is not there.
-    pub(super) outright: bool,
+    pub(crate) outright: bool,
     /// Properties that Subversion keeps beside a file, which are left out.
-    pub(super) properties: Vec<&'t [u8]>,
-    pub(super) hunks: Vec<Hunk<'t>>,
-    pub(super) binary: Option<Binary>,
+    pub(crate) properties: Vec<&'t [u8]>,
+    pub(crate) hunks: Vec<Hunk<'t>>,
+    pub(crate) binary: Option<Binary>,
 }
 
 /// The names of a rename or a copy; git writes them without prefixes.
 #[derive(Debug)]
-pub(super) struct Move {
-    pub(super) from: Label,
-    pub(super) to: Label,
+pub(crate) struct Move {
+    pub(crate) from: Label,
+    pub(crate) to: Label,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Hunk<'t> {
+pub(crate) struct Hunk<'t> {
     /// Of the patch, counted from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// Empty when there was none.
-    pub(super) header: &'t [u8],
-    pub(super) range: Option<HunkRange>,
+    pub(crate) header: &'t [u8],
+    pub(crate) range: Option<HunkRange>,
     /// What stands behind the numbers: a function's name, as a rule.
-    pub(super) heading: &'t [u8],
+    pub(crate) heading: &'t [u8],
     /// Of `*** Begin Patch`: lines of the file, in this order, behind which it is.
-    pub(super) anchors: Option<Vec<&'t [u8]>>,
+    pub(crate) anchors: Option<Vec<&'t [u8]>>,
     /// Rather at the end of the file than elsewhere.
-    pub(super) at_end: bool,
-    pub(super) lines: Vec<Line<'t>>,
+    pub(crate) at_end: bool,
+    pub(crate) lines: Vec<Line<'t>>,
 }
 
 /// The numbers of a hunk's header; where it begins on the new side helps nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HunkRange {
-    pub(super) old_start: usize,
-    pub(super) old_count: usize,
-    pub(super) new_count: usize,
+pub(crate) struct HunkRange {
+    pub(crate) old_start: usize,
+    pub(crate) old_count: usize,
+    pub(crate) new_count: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line<'t> {
-    pub(super) kind: LineKind,
+pub(crate) struct Line<'t> {
+    pub(crate) kind: LineKind,
     /// Line feed left out, carriage return not.
-    pub(super) text: &'t [u8],
+    pub(crate) text: &'t [u8],
     /// `\ No newline at end of file` follows.
-    pub(super) unended: bool,
+    pub(crate) unended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LineKind {
+pub(crate) enum LineKind {
     Context,
     Removed,
     Added,
@@ -84,7 +84,7 @@ pub(super) enum LineKind {
 
 impl Section<'_> {
     /// What follows about this section's paths is decided by what is there.
-    pub(super) fn reads(&self, paths: &mut BTreeSet<Vec<u8>>) -> Result<(), PatchError> {
+    pub(crate) fn reads(&self, paths: &mut BTreeSet<Vec<u8>>) -> Result<(), PatchError> {
         let moved = [&self.renamed, &self.copied].into_iter().flatten();
         let labels = moved
             .flat_map(|moved| [&moved.from, &moved.to])
@@ -102,7 +102,7 @@ impl Section<'_> {
 
 impl Section<'_> {
     /// The names that decide which files it is about; of a rename or a copy only its own.
-    pub(super) fn names(&self) -> impl Iterator<Item = &Label> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Label> {
         let moved = [&self.renamed, &self.copied].into_iter().flatten();
         let moved = moved.flat_map(|moved| [&moved.from, &moved.to]);
         let sides = [&self.old, &self.new].into_iter().flatten();
@@ -110,23 +110,23 @@ impl Section<'_> {
         moved.chain(sides.filter(move |_| !is_moved))
     }
 
-    pub(super) fn names_mut(&mut self) -> impl Iterator<Item = &mut Label> {
+    pub(crate) fn names_mut(&mut self) -> impl Iterator<Item = &mut Label> {
         let moved = [&mut self.renamed, &mut self.copied].into_iter().flatten();
         let moved = moved.flat_map(|moved| [&mut moved.from, &mut moved.to]);
         moved.chain([&mut self.old, &mut self.new].into_iter().flatten())
     }
 
     /// Says that its file goes.
-    pub(super) fn deletes(&self) -> bool {
+    pub(crate) fn deletes(&self) -> bool {
         self.deleted_mode.is_some() || self.new == Some(Label::Absent)
     }
 
-    pub(super) fn has_content(&self) -> bool {
+    pub(crate) fn has_content(&self) -> bool {
         !self.hunks.is_empty() || self.binary.is_some()
     }
 
     /// Whether it says, in whatever way, that only one side is there.
-    pub(super) fn is_one_sided(&self) -> bool {
+    pub(crate) fn is_one_sided(&self) -> bool {
         self.created_mode.is_some()
             || self.deleted_mode.is_some()
             || [&self.old, &self.new]
@@ -135,7 +135,7 @@ impl Section<'_> {
     }
 
     /// Makes a side that is said to be absent so, when the numbers agree.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let [hunk] = self.hunks.as_slice() else {
             return;
         };
@@ -150,7 +150,7 @@ impl Section<'_> {
     }
 
     /// Whether all that it takes away is this one line, without an end.
-    pub(super) fn shows_whole(&self, line: &[u8]) -> bool {
+    pub(crate) fn shows_whole(&self, line: &[u8]) -> bool {
         let [hunk] = self.hunks.as_slice() else {
             return false;
         };
@@ -165,7 +165,7 @@ impl Section<'_> {
     }
 
     /// A head without anything that it could be the head of.
-    pub(super) fn says_nothing(&self) -> bool {
+    pub(crate) fn says_nothing(&self) -> bool {
         !self.has_content()
             && self.properties.is_empty()
             && self.renamed.is_none()
@@ -180,7 +180,7 @@ impl Section<'_> {
 
 impl<'t> Hunk<'t> {
     /// Lines above it that tell places apart, from the outermost on.
-    pub(super) fn headings(&self) -> &[&'t [u8]] {
+    pub(crate) fn headings(&self) -> &[&'t [u8]] {
         match &self.anchors {
             Some(anchors) => anchors,
             None if self.heading.is_empty() => &[],
@@ -188,7 +188,7 @@ impl<'t> Hunk<'t> {
         }
     }
 
-    pub(super) fn only_adds(&self) -> bool {
+    pub(crate) fn only_adds(&self) -> bool {
         self.lines.iter().all(|line| line.kind == LineKind::Added)
     }
 }

@@ -1,16 +1,16 @@
 //! The properties that Subversion keeps beside a file. Of them only `svn:executable` is something
 //! that a file has anywhere else.
 
-use super::mode::{FILE, PROGRAM};
-use super::parse::Lines;
+use super::lines::Lines;
 use super::section::Section;
+use crate::mode::{FILE, PROGRAM};
 
-pub(super) fn begins(line: &[u8]) -> bool {
+pub(crate) fn begins(line: &[u8]) -> bool {
     line.starts_with(b"Property changes on: ")
 }
 
 /// Reads them up to the next file, for the section before.
-pub(super) fn read_properties<'t>(lines: &mut Lines<'t>, mut section: Option<&mut Section<'t>>) {
+pub(crate) fn read_properties<'t>(lines: &mut Lines<'t>, mut section: Option<&mut Section<'t>>) {
     lines.advance();
     while let Some(line) = lines.peek() {
         if line.starts_with(b"Index: ") || line.starts_with(b"diff ") || begins(line) {

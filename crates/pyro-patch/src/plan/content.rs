@@ -1,15 +1,16 @@
 //! From what is at a path to what hunks apply to, and back.
 
-use super::error::told;
-use super::mode;
-use super::section::Section;
-use super::text::shown;
-use super::{Node, PatchError};
+use crate::change::Node;
+use crate::error::PatchError;
+use crate::mode;
+use crate::parse::section::Section;
+use crate::root::absolute;
+use crate::text::shown;
 
 const LONGEST_TARGET: usize = 4095;
 
 /// Refuses what is no file (or link, where links will do).
-pub(super) fn not_a_file(
+pub(crate) fn not_a_file(
     section: &Section<'_>,
     path: &[u8],
     node: &Node,
@@ -25,16 +26,20 @@ pub(super) fn not_a_file(
         ),
         Node::Folder => "a folder".to_owned(),
         Node::Special => "neither a file nor a folder".to_owned(),
-        Node::TooLarge => return Err(PatchError::TooLarge { path: told(path) }),
+        Node::TooLarge => {
+            return Err(PatchError::TooLarge {
+                path: absolute(path),
+            });
+        }
     };
     Err(PatchError::NotAFile {
         line: section.line,
-        path: told(path),
+        path: absolute(path),
         what,
     })
 }
 
-pub(super) fn content_of(
+pub(crate) fn content_of(
     section: &Section<'_>,
     path: &[u8],
     node: Node,
@@ -49,7 +54,7 @@ pub(super) fn content_of(
 }
 
 /// What comes of patched content; without a mode it is a link's target.
-pub(super) fn made(
+pub(crate) fn made(
     section: &Section<'_>,
     path: &[u8],
     content: Vec<u8>,
@@ -61,7 +66,7 @@ pub(super) fn made(
     if section.new_mode.is_some_and(mode::is_link) {
         return Err(PatchError::NotAFile {
             line: section.line,
-            path: told(path),
+            path: absolute(path),
             what: "a file; to make it a link, delete it and make a new one with `new file mode \
                    120000`"
                 .to_owned(),
@@ -73,7 +78,7 @@ pub(super) fn made(
     })
 }
 
-pub(super) fn link(
+pub(crate) fn link(
     section: &Section<'_>,
     path: &[u8],
     target: Vec<u8>,
@@ -83,7 +88,7 @@ pub(super) fn link(
         true => Ok(Node::Link { target }),
         false => Err(PatchError::NotAFile {
             line: section.line,
-            path: told(path),
+            path: absolute(path),
             what: "a symbolic link without a usable target in this patch".to_owned(),
         }),
     }

@@ -5,20 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use super::error::HunkReason;
 use super::indent::Reindent;
-use super::nearest::nearest;
-use super::place::{
-    Effort, Found, Leniency, Level, PLACES_TOLD, Searched, TooHard, Wanted, is_telling,
-};
-use super::section::{Hunk, Line, LineKind};
-use super::text::{Text, shown, without_cr};
+use super::place::{Found, Level, PLACES_SHOWN, Searched, Wanted, is_telling};
+use crate::budget::{Budget, Exhausted};
+use crate::error::HunkReason;
+use crate::nearest::nearest;
+use crate::note::Leniency;
+use crate::parse::section::{Hunk, Line, LineKind};
+use crate::text::{Text, shown, without_cr};
 
 /// Outer lines of context that may differ, at each end.
 const LESS_CONTEXT: usize = 2;
 
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     file: Searched,
     /// By the line of the file before which they begin.
     edits: BTreeMap<usize, Edit>,
@@ -47,20 +47,20 @@ struct AddedLine {
 
 /// Where a hunk went.
 #[derive(Debug)]
-pub(super) struct Applied {
+pub(crate) struct Applied {
     /// Counted from 1.
-    pub(super) line: usize,
-    pub(super) leniency: Option<Leniency>,
+    pub(crate) line: usize,
+    pub(crate) leniency: Option<Leniency>,
 }
 
-pub(super) enum HunkError {
+pub(crate) enum HunkError {
     Reason(HunkReason),
-    TooHard,
+    Exhausted,
 }
 
-impl From<TooHard> for HunkError {
-    fn from(TooHard: TooHard) -> Self {
-        Self::TooHard
+impl From<Exhausted> for HunkError {
+    fn from(Exhausted: Exhausted) -> Self {
+        Self::Exhausted
     }
 }
 
@@ -73,7 +73,7 @@ struct Fit<'h, 't> {
 }
 
 impl Draft {
-    pub(super) fn new(content: Vec<u8>) -> Self {
+    pub(crate) fn new(content: Vec<u8>) -> Self {
         Self {
             file: Searched::new(Text::new(content)),
             edits: BTreeMap::new(),
@@ -83,40 +83,40 @@ impl Draft {
         }
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.carry_out();
         self.file.into_text().into_bytes()
     }
 
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &mut self,
         hunk: &Hunk<'_>,
-        effort: &mut Effort,
+        budget: &mut Budget,
     ) -> Result<Applied, HunkError> {
         if hunk.only_adds() {
-            return self.append(hunk, effort);
+            return self.append(hunk, budget);
         }
         let mut ambiguous = None;
         loop {
-            match self.place(hunk, effort)? {
+            match self.place(hunk, budget)? {
                 Ok(fit) => return Ok(self.note(hunk, fit)),
                 Err(places) => ambiguous = ambiguous.or(places),
             }
             if self.edits.is_empty() {
                 break;
             }
-            effort.spend(self.file.text().len())?;
+            budget.spend(self.file.text().len())?;
             self.carry_out();
         }
         Err(HunkError::Reason(match ambiguous {
             Some(places) => ambiguity(hunk, &places),
-            None => self.why_not(hunk, effort),
+            None => self.why_not(hunk, budget),
         }))
     }
 
     /// Lines without any around them have a place in an empty file, and where `*** Begin Patch` says
     /// more: behind an anchor, or at the end.
-    fn append(&mut self, hunk: &Hunk<'_>, effort: &mut Effort) -> Result<Applied, HunkError> {
+    fn append(&mut self, hunk: &Hunk<'_>, budget: &mut Budget) -> Result<Applied, HunkError> {
         let is_empty = self.file.text().len() == 0 && self.edits.is_empty();
         let anchors = hunk.anchors.as_deref().unwrap_or_default();
         let start = if is_empty {
@@ -134,7 +134,7 @@ impl Draft {
                 false => HunkReason::NoContext,
             }));
         } else {
-            let lines = self.file.headed(anchors, effort)?;
+            let lines = self.file.headed(anchors, budget)?;
             let [line] = lines.as_slice() else {
                 return Err(HunkError::Reason(match lines.is_empty() {
                     true => HunkReason::NoAnchor {
@@ -162,16 +162,16 @@ impl Draft {
     fn place<'h, 't>(
         &mut self,
         hunk: &'h Hunk<'t>,
-        effort: &mut Effort,
-    ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, TooHard> {
+        budget: &mut Budget,
+    ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, Exhausted> {
         let anchors = hunk.anchors.as_deref().unwrap_or_default();
         let behind = match anchors {
             [] => Some(0),
-            anchors => self.file.behind(anchors, effort)?,
+            anchors => self.file.behind(anchors, budget)?,
         };
         // The anchor may come again as the hunk's own first line.
         let from = behind.map(|line| line.saturating_sub(1));
-        let mut found = self.place_from(hunk, from.unwrap_or(0), effort)?;
+        let mut found = self.place_from(hunk, from.unwrap_or(0), budget)?;
         if let Ok(fit) = &mut found
             && fit.leniency.is_none()
             && !anchors.is_empty()
@@ -187,8 +187,8 @@ impl Draft {
         &mut self,
         hunk: &'h Hunk<'t>,
         from: usize,
-        effort: &mut Effort,
-    ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, TooHard> {
+        budget: &mut Budget,
+    ) -> Result<Result<Fit<'h, 't>, Option<Vec<usize>>>, Exhausted> {
         let all = hunk.lines.as_slice();
         let steps = [
             (Level::Exact, None),
@@ -196,7 +196,7 @@ impl Draft {
             (Level::TrailingSpace, Some(Leniency::TrailingSpace)),
         ];
         for (level, leniency) in steps {
-            match self.find(hunk, all, 0, from, (level, false), effort)? {
+            match self.find(hunk, all, 0, from, (level, false), budget)? {
                 Found::At(start) => {
                     return Ok(Ok(Fit {
                         lines: all,
@@ -212,7 +212,7 @@ impl Draft {
         for (front, back) in less_context(all) {
             let lines = &all[front..all.len() - back];
             let level = Level::TrailingSpace;
-            if let Found::At(start) = self.find(hunk, lines, front, from, (level, true), effort)? {
+            if let Found::At(start) = self.find(hunk, lines, front, from, (level, true), budget)? {
                 return Ok(Ok(Fit {
                     lines,
                     start,
@@ -223,7 +223,7 @@ impl Draft {
         }
         let level = Level::Spaces;
         if is_telling(&old_lines(all))
-            && let Found::At(start) = self.find(hunk, all, 0, from, (level, true), effort)?
+            && let Found::At(start) = self.find(hunk, all, 0, from, (level, true), budget)?
             && self.reindented(all, start).is_some()
         {
             return Ok(Ok(Fit {
@@ -243,8 +243,8 @@ impl Draft {
         left_out: usize,
         from: usize,
         (level, single): (Level, bool),
-        effort: &mut Effort,
-    ) -> Result<Found, TooHard> {
+        budget: &mut Budget,
+    ) -> Result<Found, Exhausted> {
         let old = old_lines(lines);
         let stated = hunk.range.map(|range| {
             let shift = self.carried_out + self.drift + left_out as isize;
@@ -267,11 +267,11 @@ impl Draft {
                 at_end: true,
                 ..wanted
             };
-            if let Found::At(start) = self.file.find(level, at_end, effort, free)? {
+            if let Found::At(start) = self.file.find(level, at_end, budget, free)? {
                 return Ok(Found::At(start));
             }
         }
-        self.file.find(level, wanted, effort, free)
+        self.file.find(level, wanted, budget, free)
     }
 
     /// Puts the hunk's changes among the edits.
@@ -395,7 +395,7 @@ impl Draft {
         self.last = None;
     }
 
-    fn why_not(&mut self, hunk: &Hunk<'_>, effort: &mut Effort) -> HunkReason {
+    fn why_not(&mut self, hunk: &Hunk<'_>, budget: &mut Budget) -> HunkReason {
         let new: Vec<&[u8]> = hunk
             .lines
             .iter()
@@ -415,7 +415,7 @@ impl Draft {
             };
             let found = self
                 .file
-                .find(Level::TrailingSpace, wanted, effort, |_| true);
+                .find(Level::TrailingSpace, wanted, budget, |_| true);
             if let Ok(Found::At(line)) = found {
                 return HunkReason::Applied { line: line + 1 };
             }
@@ -434,7 +434,7 @@ fn ambiguity(hunk: &Hunk<'_>, places: &[usize]) -> HunkReason {
     HunkReason::Ambiguous {
         places: places
             .iter()
-            .take(PLACES_TOLD)
+            .take(PLACES_SHOWN)
             .map(|place| place + 1)
             .collect(),
         numbered: hunk.anchors.is_none(),

@@ -2,25 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use super::error::told;
-use super::{FileChange, MAX_RESULT, Node, PatchError, Status};
+use crate::change::{FileChange, Node, Status};
+use crate::error::PatchError;
+use crate::limits::MAX_RESULT;
+use crate::root::absolute;
 
 /// Asks for what was at a path before the patch.
-pub(super) type Old<'o> = dyn Fn(&[u8]) -> Node + 'o;
+pub(crate) type Old<'o> = dyn Fn(&[u8]) -> Node + 'o;
 
 /// The files as the sections so far have left them.
-pub(super) struct Files<'o> {
+pub(crate) struct Files<'o> {
     old: &'o Old<'o>,
     now: BTreeMap<Vec<u8>, Node>,
     /// Files that a later section moves, while another is at their path already.
-    pub(super) displaced: BTreeMap<Vec<u8>, Node>,
+    pub(crate) displaced: BTreeMap<Vec<u8>, Node>,
     /// Where renamed files were.
-    pub(super) origins: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) origins: BTreeMap<Vec<u8>, Vec<u8>>,
     total: usize,
 }
 
 impl<'o> Files<'o> {
-    pub(super) fn new(old: &'o Old<'o>) -> Self {
+    pub(crate) fn new(old: &'o Old<'o>) -> Self {
         Self {
             old,
             now: BTreeMap::new(),
@@ -30,26 +32,26 @@ impl<'o> Files<'o> {
         }
     }
 
-    pub(super) fn before(&self, path: &[u8]) -> Node {
+    pub(crate) fn before(&self, path: &[u8]) -> Node {
         (self.old)(path)
     }
 
-    pub(super) fn is_before(&self, path: &[u8]) -> bool {
+    pub(crate) fn is_before(&self, path: &[u8]) -> bool {
         self.before(path) != Node::Missing
     }
 
-    pub(super) fn node(&self, path: &[u8]) -> Node {
+    pub(crate) fn node(&self, path: &[u8]) -> Node {
         match self.now.get(path) {
             Some(node) => node.clone(),
             None => self.before(path),
         }
     }
 
-    pub(super) fn is_gone(&self, path: &[u8]) -> bool {
+    pub(crate) fn is_gone(&self, path: &[u8]) -> bool {
         self.now.get(path) == Some(&Node::Missing)
     }
 
-    pub(super) fn put(&mut self, path: Vec<u8>, node: Node) -> Result<(), PatchError> {
+    pub(crate) fn put(&mut self, path: Vec<u8>, node: Node) -> Result<(), PatchError> {
         let size = |node: &Node| match node {
             Node::File { content, .. } => content.len(),
             _ => 0,
@@ -64,7 +66,7 @@ impl<'o> Files<'o> {
         }
     }
 
-    pub(super) fn changes(self) -> Result<Vec<FileChange>, PatchError> {
+    pub(crate) fn changes(self) -> Result<Vec<FileChange>, PatchError> {
         let is_made = |path: &[u8]| {
             let node = self.now.get(path);
             matches!(node, Some(Node::File { .. } | Node::Link { .. }))
@@ -76,8 +78,8 @@ impl<'o> Files<'o> {
                 && let Some(slash) = slashes.into_iter().find(|slash| is_made(&path[..*slash]))
             {
                 return Err(PatchError::Nested {
-                    path: told(&path[..slash]),
-                    below: told(path),
+                    path: absolute(&path[..slash]),
+                    below: absolute(path),
                 });
             }
             let before = self.before(path);

@@ -1,10 +1,10 @@
 //! Carries an indentation that differs from the file's over to added lines.
 
-use super::text::{indentation, is_blank};
+use crate::text::{indentation, is_blank};
 
 /// How the indentation of a hunk becomes that of the file.
 #[derive(Debug)]
-pub(super) struct Reindent<'l> {
+pub(crate) struct Reindent<'l> {
     /// Of the patch, of the file; each of the patch once.
     known: Vec<(&'l [u8], &'l [u8])>,
 }
@@ -12,7 +12,7 @@ pub(super) struct Reindent<'l> {
 impl<'l> Reindent<'l> {
     /// Learns from lines of the patch and the lines of the file that they stand for. `None` when
     /// one indentation of the patch would be two in the file.
-    pub(super) fn learn(pairs: impl Iterator<Item = (&'l [u8], &'l [u8])>) -> Option<Self> {
+    pub(crate) fn learn(pairs: impl Iterator<Item = (&'l [u8], &'l [u8])>) -> Option<Self> {
         let mut known: Vec<(&[u8], &[u8])> = Vec::new();
         for (patch, file) in pairs.filter(|(patch, _)| !is_blank(patch)) {
             let (patch, file) = (indentation(patch), indentation(file));
@@ -26,7 +26,7 @@ impl<'l> Reindent<'l> {
     }
 
     /// The added line as the file would have it; `None` when that is anybody's guess.
-    pub(super) fn apply(&self, line: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn apply(&self, line: &[u8]) -> Option<Vec<u8>> {
         if is_blank(line) {
             return Some(line.to_vec());
         }

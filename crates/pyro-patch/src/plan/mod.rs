@@ -4,26 +4,35 @@
 //! earlier ones did. As in git, a rename takes what was there before the patch, where an earlier
 //! section has put something else in its place.
 
+mod content;
+mod edit;
+mod files;
+mod indent;
+mod place;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::binary::Wrong;
-use super::content::{content_of, link, made, not_a_file};
-use super::edit::{Draft, HunkError};
-use super::error::{HunkFailure, told};
-use super::files::{Files, Old};
-use super::label::Label;
-use super::mode;
-use super::place::Effort;
-use super::section::{Move, Section};
-use super::text::{Text, shown};
-use super::{MAX_FILE, Node, Note, PatchError, Plan};
+use self::content::{content_of, link, made, not_a_file};
+use self::edit::{Draft, HunkError};
+use self::files::{Files, Old};
+use crate::budget::Budget;
+use crate::change::{Node, Plan};
+use crate::error::{HunkFailure, PatchError};
+use crate::limits::MAX_FILE;
+use crate::mode;
+use crate::note::Note;
+use crate::parse::binary::BinaryError;
+use crate::parse::label::Label;
+use crate::parse::section::{Move, Section};
+use crate::root::absolute;
+use crate::text::{Text, shown};
 
 /// Told of; a model mends no more at once.
 const FAILURES: usize = 5;
 /// A patch with more is a mistake or an attack.
 const SECTIONS: usize = 10_000;
 
-pub(super) fn plan(sections: &[Section<'_>], old: &Old<'_>) -> Result<Plan, PatchError> {
+pub(crate) fn plan(sections: &[Section<'_>], old: &Old<'_>) -> Result<Plan, PatchError> {
     if sections.len() > SECTIONS {
         return Err(PatchError::TooMuch);
     }
@@ -31,7 +40,7 @@ pub(super) fn plan(sections: &[Section<'_>], old: &Old<'_>) -> Result<Plan, Patc
         files: Files::new(old),
         last_rename: BTreeMap::new(),
         emptied: BTreeSet::new(),
-        effort: Effort::new(),
+        budget: Budget::new(),
         failures: Vec::new(),
         spoiled: BTreeSet::new(),
         notes: Vec::new(),
@@ -86,7 +95,7 @@ struct Planner<'o> {
     last_rename: BTreeMap<Vec<u8>, usize>,
     /// Folders below which files are deleted.
     emptied: BTreeSet<Vec<u8>>,
-    effort: Effort,
+    budget: Budget,
     failures: Vec<HunkFailure>,
     /// Paths whose hunks failed: what later sections say about them cannot be judged.
     spoiled: BTreeSet<Vec<u8>>,
@@ -189,7 +198,7 @@ impl Planner<'_> {
                 let left = Text::new(left);
                 return Err(PatchError::NotEmptied {
                     line: section.line,
-                    path: told(&path),
+                    path: absolute(&path),
                     left: left.len(),
                     first: shown(left.line(0)),
                 });
@@ -200,7 +209,7 @@ impl Planner<'_> {
             if !content.is_empty() && !is_named {
                 return Err(PatchError::NotShown {
                     line: section.line,
-                    path: told(&path),
+                    path: absolute(&path),
                 });
             }
         }
@@ -408,7 +417,7 @@ impl Planner<'_> {
         };
         Err(PatchError::Exists {
             line: section.line,
-            path: told(path),
+            path: absolute(path),
             same,
         })
     }
@@ -431,7 +440,7 @@ impl Planner<'_> {
             true => Err(PatchError::Ambiguous {
                 line: section.line,
                 label: label.shown(),
-                readings: readings.iter().map(|path| told(path)).collect(),
+                readings: readings.iter().map(|path| absolute(path)).collect(),
             }),
             false => Ok(readings.swap_remove(0)),
         }
@@ -460,7 +469,7 @@ impl Planner<'_> {
             return Err(PatchError::Ambiguous {
                 line,
                 label: label.shown(),
-                readings: readings.iter().map(|path| told(path)).collect(),
+                readings: readings.iter().map(|path| absolute(path)).collect(),
             });
         }
         if let Some(at) = readings.iter().position(is_there) {
@@ -476,20 +485,20 @@ impl Planner<'_> {
                     label: label.shown(),
                     readings: std::iter::once(&path)
                         .chain(also)
-                        .map(|path| told(path))
+                        .map(|path| absolute(path))
                         .collect(),
                 }),
             };
         }
         readings.extend(wholes);
         match readings.iter().find(|path| self.files.is_gone(path)) {
-            Some(gone) => Err(PatchError::Gone {
+            Some(gone) => Err(PatchError::Removed {
                 line,
-                path: told(gone),
+                path: absolute(gone),
             }),
             None => Err(PatchError::Missing {
                 line,
-                looked: readings.iter().map(|path| told(path)).collect(),
+                looked: readings.iter().map(|path| absolute(path)).collect(),
             }),
         }
     }
@@ -522,31 +531,35 @@ impl Planner<'_> {
         if !section.has_content() {
             return Ok(Some(content));
         }
-        let too_hard = || PatchError::TooHard { path: told(path) };
+        let too_hard = || PatchError::TooComplex {
+            path: absolute(path),
+        };
         // Taking a file apart costs as well; a patch may name one again and again.
-        self.effort.spend(content.len()).map_err(|_| too_hard())?;
+        self.budget.spend(content.len()).map_err(|_| too_hard())?;
         if let Some(binary) = &section.binary {
             let ids = section.ids.as_ref();
-            let problem = match binary.apply(&content, ids, &mut self.effort) {
+            let problem = match binary.apply(&content, ids, &mut self.budget) {
                 Ok(content) => return Ok(Some(content)),
-                Err(Wrong::TooHard) => return Err(too_hard()),
-                Err(Wrong::Damaged(problem)) => problem,
-                Err(Wrong::OtherFile) => "the file is not the one that the patch was made from",
-                Err(Wrong::Unknown) => {
+                Err(BinaryError::Exhausted) => return Err(too_hard()),
+                Err(BinaryError::Damaged(problem)) => problem,
+                Err(BinaryError::OtherPreimage) => {
+                    "the file is not the one that the patch was made from"
+                }
+                Err(BinaryError::UnknownPreimage) => {
                     "neither an `index` line nor the way back tells which file it was made from; \
                      make it with `git diff --binary`"
                 }
             };
-            return Err(PatchError::BinaryWrong {
+            return Err(PatchError::BinaryMismatch {
                 line: section.line,
-                path: told(path),
+                path: absolute(path),
                 problem,
             });
         }
         let mut draft = Draft::new(content);
         let mut fits = true;
         for (index, hunk) in section.hunks.iter().enumerate() {
-            match draft.apply(hunk, &mut self.effort) {
+            match draft.apply(hunk, &mut self.budget) {
                 Ok(applied) => self
                     .notes
                     .extend(applied.leniency.map(|leniency| Note::Hunk {
@@ -555,11 +568,11 @@ impl Planner<'_> {
                         line: applied.line,
                         leniency,
                     })),
-                Err(HunkError::TooHard) => return Err(too_hard()),
+                Err(HunkError::Exhausted) => return Err(too_hard()),
                 Err(HunkError::Reason(reason)) => {
                     fits = false;
                     self.failures.push(HunkFailure {
-                        path: told(path),
+                        path: absolute(path),
                         hunk: index + 1,
                         of: section.hunks.len(),
                         line: hunk.line,
@@ -578,7 +591,9 @@ impl Planner<'_> {
         }
         let content = draft.finish();
         match content.len() > MAX_FILE {
-            true => Err(PatchError::TooLarge { path: told(path) }),
+            true => Err(PatchError::TooLarge {
+                path: absolute(path),
+            }),
             false => Ok(Some(content)),
         }
     }

@@ -11,38 +11,21 @@
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 
-use super::text::{Text, is_blank, without_cr};
+use crate::budget::{Budget, Exhausted};
+use crate::text::{Text, indentation, is_blank, without_cr};
 
-/// Units of work for all searches of one patch: below a second, and far above what real patches
-/// need. Without a bound a file of equal lines would take minutes.
-const EFFORT: u64 = 100_000_000;
 /// Cost of a line that is trimmed or hashed, next to one comparison.
 const INDEX_COST: u64 = 8;
 /// A fit away from the stated line is taken when the next one is so many times further.
 const CLEARLY_NEARER: usize = 4;
-/// Told of when a hunk fits in many places.
-pub(super) const PLACES_TOLD: usize = 8;
+/// Named when a hunk fits in many places.
+pub(crate) const PLACES_SHOWN: usize = 8;
 /// How far above a hunk its heading is looked for.
 const HEADING_REACH: usize = 2_000;
 
-/// How a hunk was taken less literally than it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leniency {
-    /// So many lines below the stated one.
-    Offset(isize),
-    LineEnds,
-    TrailingSpace,
-    /// Up to two outer lines of context differ.
-    LessContext,
-    /// White space within lines, and how far they are indented.
-    Indentation,
-    /// Not behind its anchor, but nowhere else.
-    Anchor,
-}
-
 /// How much two lines may differ and count as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     Exact,
     LineEnds,
     TrailingSpace,
@@ -70,45 +53,25 @@ impl Level {
     }
 }
 
-/// The searches went beyond [`EFFORT`].
-#[derive(Debug)]
-pub(super) struct TooHard;
-
-#[derive(Debug)]
-pub(super) struct Effort {
-    left: u64,
-}
-
-impl Effort {
-    pub(super) fn new() -> Self {
-        Self { left: EFFORT }
-    }
-
-    pub(super) fn spend(&mut self, units: usize) -> Result<(), TooHard> {
-        self.left = self.left.checked_sub(units as u64).ok_or(TooHard)?;
-        Ok(())
-    }
-}
-
 /// Old lines, and what is known about where they are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'h> {
-    pub(super) lines: &'h [&'h [u8]],
+pub(crate) struct Wanted<'h> {
+    pub(crate) lines: &'h [&'h [u8]],
     /// Counted from 0; may be before the file or behind it.
-    pub(super) stated: Option<isize>,
+    pub(crate) stated: Option<isize>,
     /// Hunks come in order.
-    pub(super) after: Option<usize>,
+    pub(crate) after: Option<usize>,
     /// Lines above that tell places apart, from the outermost on.
-    pub(super) headings: &'h [&'h [u8]],
+    pub(crate) headings: &'h [&'h [u8]],
     /// Takes nothing above this, when there is something below.
-    pub(super) from: usize,
-    pub(super) at_end: bool,
+    pub(crate) from: usize,
+    pub(crate) at_end: bool,
     /// Takes nothing but a single fit.
-    pub(super) single: bool,
+    pub(crate) single: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     At(usize),
     Nowhere,
     /// Counted from 0.
@@ -117,7 +80,7 @@ pub(super) enum Found {
 
 /// A file that is searched, with an index for each level that was needed.
 #[derive(Debug)]
-pub(super) struct Searched {
+pub(crate) struct Searched {
     text: Text,
     indexes: Vec<(Level, Index)>,
     hasher: RandomState,
@@ -131,7 +94,7 @@ struct Index {
 }
 
 impl Searched {
-    pub(super) fn new(text: Text) -> Self {
+    pub(crate) fn new(text: Text) -> Self {
         Self {
             text,
             indexes: Vec::new(),
@@ -139,26 +102,26 @@ impl Searched {
         }
     }
 
-    pub(super) fn text(&self) -> &Text {
+    pub(crate) fn text(&self) -> &Text {
         &self.text
     }
 
-    pub(super) fn into_text(self) -> Text {
+    pub(crate) fn into_text(self) -> Text {
         self.text
     }
 
     /// Where the lines are, among the places that `free` allows.
-    pub(super) fn find(
+    pub(crate) fn find(
         &mut self,
         level: Level,
         wanted: Wanted<'_>,
-        effort: &mut Effort,
+        budget: &mut Budget,
         free: impl Fn(usize) -> bool,
-    ) -> Result<Found, TooHard> {
+    ) -> Result<Found, Exhausted> {
         if wanted.lines.is_empty() || wanted.lines.len() > self.text.len() {
             return Ok(Found::Nowhere);
         }
-        effort.spend(wanted.lines.len())?;
+        budget.spend(wanted.lines.len())?;
         let last = self.text.len() - wanted.lines.len();
         let allowed = |start: usize| (!wanted.at_end || start == last) && free(start);
         // A file that a patch was made for is never indexed.
@@ -171,9 +134,9 @@ impl Searched {
         {
             return Ok(Found::At(stated));
         }
-        let mut places = self.places(level, wanted.lines, effort)?;
+        let mut places = self.places(level, wanted.lines, budget)?;
         places.retain(|place| allowed(*place));
-        self.choose(places, wanted, effort)
+        self.choose(places, wanted, budget)
     }
 
     fn fits(&self, level: Level, lines: &[&[u8]], start: usize) -> bool {
@@ -188,13 +151,13 @@ impl Searched {
         &mut self,
         level: Level,
         lines: &[&[u8]],
-        effort: &mut Effort,
-    ) -> Result<Vec<usize>, TooHard> {
+        budget: &mut Budget,
+    ) -> Result<Vec<usize>, Exhausted> {
         let keys: Vec<u64> = lines
             .iter()
             .map(|line| self.hasher.hash_one(level.normal(line)))
             .collect();
-        let index = self.index(level, effort)?;
+        let index = self.index(level, budget)?;
         // The rarest line leaves the fewest places to look at.
         let rarest = keys
             .iter()
@@ -213,7 +176,7 @@ impl Searched {
                 continue;
             };
             let same = keys.iter().zip(there).take_while(|(a, b)| a == b).count();
-            effort.spend(same + 1)?;
+            budget.spend(same + 1)?;
             if same == keys.len() {
                 places.push(start);
             }
@@ -221,11 +184,11 @@ impl Searched {
         Ok(places)
     }
 
-    fn index(&mut self, level: Level, effort: &mut Effort) -> Result<&Index, TooHard> {
+    fn index(&mut self, level: Level, budget: &mut Budget) -> Result<&Index, Exhausted> {
         if let Some(known) = self.indexes.iter().position(|(known, _)| *known == level) {
             return Ok(&self.indexes[known].1);
         }
-        effort.spend(self.text.len() * INDEX_COST as usize)?;
+        budget.spend(self.text.len() * INDEX_COST as usize)?;
         let keys: Vec<u64> = (0..self.text.len())
             .map(|line| self.hasher.hash_one(level.normal(self.text.line(line))))
             .collect();
@@ -241,8 +204,8 @@ impl Searched {
         &self,
         mut places: Vec<usize>,
         wanted: Wanted<'_>,
-        effort: &mut Effort,
-    ) -> Result<Found, TooHard> {
+        budget: &mut Budget,
+    ) -> Result<Found, Exhausted> {
         if let Some(after) = wanted.after
             && places.iter().any(|place| *place > after)
         {
@@ -265,21 +228,21 @@ impl Searched {
                     return Ok(Found::At(near[0]));
                 }
             }
-            if let [place] = self.under(&places, wanted.headings, effort)?.as_slice() {
+            if let [place] = self.under(&places, wanted.headings, budget)?.as_slice() {
                 return Ok(Found::At(*place));
             }
         }
-        places.truncate(PLACES_TOLD);
+        places.truncate(PLACES_SHOWN);
         Ok(Found::Ambiguous(places))
     }
 
     /// The line behind the first in which these headings come, in order.
-    pub(super) fn behind(
+    pub(crate) fn behind(
         &self,
         headings: &[&[u8]],
-        effort: &mut Effort,
-    ) -> Result<Option<usize>, TooHard> {
-        effort.spend(self.text.len() * INDEX_COST as usize)?;
+        budget: &mut Budget,
+    ) -> Result<Option<usize>, Exhausted> {
+        budget.spend(self.text.len() * INDEX_COST as usize)?;
         let mut line = 0;
         for heading in headings {
             let rest = (line..self.text.len()).find(|at| self.is_headed(*at, heading));
@@ -292,12 +255,12 @@ impl Searched {
     }
 
     /// The lines that are so headed.
-    pub(super) fn headed(
+    pub(crate) fn headed(
         &self,
         headings: &[&[u8]],
-        effort: &mut Effort,
-    ) -> Result<Vec<usize>, TooHard> {
-        effort.spend(self.text.len() * INDEX_COST as usize)?;
+        budget: &mut Budget,
+    ) -> Result<Vec<usize>, Exhausted> {
+        budget.spend(self.text.len() * INDEX_COST as usize)?;
         let Some((own, outer)) = headings.split_last() else {
             return Ok(Vec::new());
         };
@@ -305,7 +268,7 @@ impl Searched {
             .filter(|line| self.is_headed(*line, own))
             .collect();
         if lines.len() > 1 {
-            let under = self.under(&lines, outer, effort)?;
+            let under = self.under(&lines, outer, budget)?;
             if !under.is_empty() {
                 lines = under;
             }
@@ -327,8 +290,8 @@ impl Searched {
         &self,
         places: &[usize],
         headings: &[&[u8]],
-        effort: &mut Effort,
-    ) -> Result<Vec<usize>, TooHard> {
+        budget: &mut Budget,
+    ) -> Result<Vec<usize>, Exhausted> {
         let mut under = Vec::new();
         if headings.is_empty() {
             return Ok(under);
@@ -337,7 +300,7 @@ impl Searched {
             let mut above = Some(*place);
             for heading in headings.iter().rev() {
                 above = match above {
-                    Some(place) => self.heading_above(place, heading, effort)?,
+                    Some(place) => self.heading_above(place, heading, budget)?,
                     None => break,
                 };
             }
@@ -350,17 +313,17 @@ impl Searched {
         &self,
         place: usize,
         heading: &[u8],
-        effort: &mut Effort,
-    ) -> Result<Option<usize>, TooHard> {
+        budget: &mut Budget,
+    ) -> Result<Option<usize>, Exhausted> {
         let mut least = usize::MAX;
         for at in (place.saturating_sub(HEADING_REACH)..place).rev() {
-            effort.spend(INDEX_COST as usize)?;
+            budget.spend(INDEX_COST as usize)?;
             let line = self.text.line(at);
             let words = line.trim_ascii();
             if words.is_empty() || words == b"{" {
                 continue;
             }
-            let depth = super::text::indentation(line).len();
+            let depth = indentation(line).len();
             if words.starts_with(heading) {
                 return Ok((depth < least).then_some(at));
             }
@@ -383,6 +346,6 @@ impl Index {
 }
 
 /// Whether lines say enough to be found by them with less than all of their context.
-pub(super) fn is_telling(lines: &[&[u8]]) -> bool {
+pub(crate) fn is_telling(lines: &[&[u8]]) -> bool {
     lines.iter().filter(|line| !is_blank(line)).count() >= 2
 }

@@ -1,15 +1,15 @@
 //! Names that begin at the root of the repository of which the seed is a folder.
 
 use super::*;
-use crate::workspace::text_diff::{Side, text_diff};
+use crate::diff::{Side, text_diff};
 
 /// As the engine does when `/workspace` has no such folder.
 fn taken(files: &Tree, folder: &str, patch: &[u8]) -> Result<Option<Tree>, PatchError> {
     let mut patch = Patch::parse(patch)?;
-    if !patch.speaks_of(folder) {
+    if !patch.mentions_folder(folder) {
         return Ok(None);
     }
-    patch.take_off(folder)?;
+    patch.strip_folder(folder)?;
     let reads = patch.reads()?;
     let plan = patch.plan(|path| {
         assert!(reads.contains(path), "{} was not read", path.escape_ascii());

@@ -1,7 +1,7 @@
 //! Content that is no text, as git, Subversion and hg put it into patches.
 
 use super::*;
-use crate::workspace::patch::binary::LETTERS;
+use crate::base85::encode;
 
 /// `git diff --binary` of three bytes; Subversion's has no `index` line, hg's no way back.
 const HEAD: &str = "diff --git a/bin b/bin\n";
@@ -172,26 +172,7 @@ fn delta_patch(delta: &[u8]) -> String {
 
 /// As git writes it.
 fn base85(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for line in bytes.chunks(52) {
-        let length = line.len() as u8;
-        text.push(char::from(if length <= 26 {
-            b'A' + length - 1
-        } else {
-            b'a' + length - 27
-        }));
-        for four in line.chunks(4) {
-            let mut padded = [0; 4];
-            padded[..four.len()].copy_from_slice(four);
-            let mut value = u32::from_be_bytes(padded);
-            let mut letters = [0; 5];
-            for letter in letters.iter_mut().rev() {
-                *letter = LETTERS[(value % 85) as usize];
-                value /= 85;
-            }
-            text.extend(letters.map(char::from));
-        }
-        text.push('\n');
-    }
-    text
+    let mut text = Vec::new();
+    encode(bytes, &mut text);
+    String::from_utf8(text).unwrap()
 }

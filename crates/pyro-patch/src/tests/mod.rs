@@ -12,8 +12,11 @@ mod refused;
 mod round_trip;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::*;
+use crate::{
+    FileChange, Format, Leniency, MAX_FILE, MAX_PATCH, Node, Note, Patch, PatchError, Plan, Status,
+};
 
 type Tree = BTreeMap<Vec<u8>, Node>;
 

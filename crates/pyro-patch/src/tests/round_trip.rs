@@ -10,7 +10,7 @@ use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
-use crate::workspace::text_diff::{Side, text_diff};
+use crate::diff::{Side, text_diff};
 
 /// Lines that a reader of patches could take for something else.
 const LINES: &[&str] = &[

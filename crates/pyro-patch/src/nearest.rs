@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::text::{Text, is_blank, shown};
+use crate::text::{Text, is_blank, shown};
 
 /// A line found so often says nothing about the place.
 const COMMON: usize = 200;
@@ -17,19 +17,19 @@ const LEAST_ALIKE: f32 = 0.35;
 const SHOWN: usize = 12;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Nearest {
+pub struct Nearest {
     /// Counted from 1.
-    pub(crate) line: usize,
-    pub(crate) lines: Vec<NearLine>,
+    pub line: usize,
+    pub lines: Vec<NearLine>,
     /// Lines behind those.
-    pub(crate) more: usize,
-    pub(crate) percent: u8,
+    pub more: usize,
+    pub percent: u8,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NearLine {
-    pub(crate) text: String,
-    pub(crate) same: bool,
+pub struct NearLine {
+    pub text: String,
+    pub same: bool,
 }
 
 impl fmt::Display for Nearest {
@@ -50,7 +50,7 @@ impl fmt::Display for Nearest {
     }
 }
 
-pub(super) fn nearest(text: &Text, wanted: &[&[u8]]) -> Option<Nearest> {
+pub(crate) fn nearest(text: &Text, wanted: &[&[u8]]) -> Option<Nearest> {
     let wanted = &wanted[..wanted.len().min(WANTED_COMPARED)];
     let mut starts = by_equal_lines(text, wanted);
     if starts.is_empty() {
