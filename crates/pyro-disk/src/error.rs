@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::workspace::names::shown;
+use crate::names::escaped;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TreeError {
+pub enum TreeError {
     #[error("the disk layer `{path}` cannot be read")]
     Layer {
         path: PathBuf,
@@ -49,13 +49,15 @@ pub(crate) enum TreeError {
 }
 
 impl TreeError {
-    pub(super) fn not_found(path: &[u8]) -> Self {
-        Self::NotFound { name: shown(path) }
+    pub(crate) fn not_found(path: &[u8]) -> Self {
+        Self::NotFound {
+            name: escaped(path),
+        }
     }
 
-    pub(super) fn wrong_kind(path: &[u8], wanted: &'static str) -> Self {
+    pub(crate) fn wrong_kind(path: &[u8], wanted: &'static str) -> Self {
         Self::WrongKind {
-            name: shown(path),
+            name: escaped(path),
             wanted,
         }
     }

@@ -4,22 +4,22 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::disk::ReadAt;
-use super::super::error::TreeError;
+use super::read_at::ReadAt;
+use crate::error::TreeError;
 
 /// Blocks that are kept, before all are let go: a few megabytes.
 const KEPT: usize = 1024;
 
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(array(bytes, at)?))
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(array(bytes, at)?))
 }
 
 /// A number in two halves at different places.
-pub(super) fn joined(low: u32, high: u32) -> u64 {
+pub(crate) fn joined(low: u32, high: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -28,14 +28,14 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 /// A disk whose blocks of metadata are read again and again.
-pub(super) struct Cache<D> {
+pub(crate) struct Cache<D> {
     disk: D,
     block_size: u32,
     blocks: RefCell<HashMap<u64, Arc<[u8]>>>,
 }
 
 impl<D: ReadAt> Cache<D> {
-    pub(super) fn new(disk: D, block_size: u32) -> Self {
+    pub(crate) fn new(disk: D, block_size: u32) -> Self {
         let blocks = RefCell::default();
         Self {
             disk,
@@ -44,7 +44,7 @@ impl<D: ReadAt> Cache<D> {
         }
     }
 
-    pub(super) fn block(&self, number: u64) -> Result<Arc<[u8]>, TreeError> {
+    pub(crate) fn block(&self, number: u64) -> Result<Arc<[u8]>, TreeError> {
         if let Some(block) = self.blocks.borrow().get(&number) {
             return Ok(Arc::clone(block));
         }
@@ -60,7 +60,7 @@ impl<D: ReadAt> Cache<D> {
     }
 
     /// Reads from the beginning of a block, past the cache.
-    pub(super) fn read_blocks(&self, number: u64, buffer: &mut [u8]) -> Result<(), TreeError> {
+    pub(crate) fn read_blocks(&self, number: u64, buffer: &mut [u8]) -> Result<(), TreeError> {
         let offset = number.checked_mul(u64::from(self.block_size));
         let end = offset.and_then(|offset| offset.checked_add(buffer.len() as u64));
         match (offset, end) {

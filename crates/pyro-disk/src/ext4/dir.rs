@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pyro_wire::files::EntryKind;
+use crate::entry::FileKind;
 
-use super::super::disk::ReadAt;
-use super::super::error::TreeError;
 use super::Ext4;
 use super::bytes::{u16_at, u32_at};
 use super::inode::Inode;
-use crate::workspace::names::shown;
+use super::read_at::ReadAt;
+use crate::error::TreeError;
+use crate::names::escaped;
 
 /// Length of an entry without its name.
 const HEADER: usize = 8;
@@ -22,7 +22,7 @@ const MOST_ENTRIES: usize = 500_000;
 
 impl<D: ReadAt> Ext4<D> {
     /// Names with the numbers of their inodes. `path` is for errors.
-    pub(super) fn entries(&self, folder: &Inode, path: &[u8]) -> Result<Arc<Entries>, TreeError> {
+    pub(crate) fn entries(&self, folder: &Inode, path: &[u8]) -> Result<Arc<Entries>, TreeError> {
         if let Some(entries) = self.folders.borrow().known.get(&folder.number) {
             return Ok(Arc::clone(entries));
         }
@@ -32,11 +32,13 @@ impl<D: ReadAt> Ext4<D> {
     }
 
     fn scan(&self, folder: &Inode, path: &[u8]) -> Result<Entries, TreeError> {
-        if folder.kind != EntryKind::Directory {
+        if folder.kind != FileKind::Directory {
             return Err(TreeError::wrong_kind(path, "a folder"));
         }
         if folder.size > LONGEST {
-            return Err(TreeError::TooLarge { name: shown(path) });
+            return Err(TreeError::TooLarge {
+                name: escaped(path),
+            });
         }
         folder.expect_extents()?;
         let mut entries = Entries::new();
@@ -67,7 +69,9 @@ impl<D: ReadAt> Ext4<D> {
                 }
                 entries.entry(name.to_vec()).or_insert(number);
                 if entries.len() > MOST_ENTRIES {
-                    return Err(TreeError::TooLarge { name: shown(path) });
+                    return Err(TreeError::TooLarge {
+                        name: escaped(path),
+                    });
                 }
             }
         }
@@ -75,11 +79,11 @@ impl<D: ReadAt> Ext4<D> {
     }
 }
 
-pub(super) type Entries = HashMap<Vec<u8>, u32>;
+pub(crate) type Entries = HashMap<Vec<u8>, u32>;
 
 /// Folders that were read, so that files of a large one are found without reading it again.
 #[derive(Default)]
-pub(super) struct KnownFolders {
+pub(crate) struct KnownFolders {
     known: HashMap<u32, Arc<Entries>>,
     /// Of all of them.
     entries: usize,

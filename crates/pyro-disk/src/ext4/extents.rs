@@ -1,10 +1,10 @@
 //! Where the content of a file is: runs of blocks, found through a tree of them.
 
-use super::super::disk::ReadAt;
-use super::super::error::TreeError;
 use super::Ext4;
 use super::bytes::{joined, u16_at, u32_at};
 use super::inode::Inode;
+use super::read_at::ReadAt;
+use crate::error::TreeError;
 
 const MAGIC: u16 = 0xf30a;
 const ENTRY: usize = 12;
@@ -27,7 +27,7 @@ struct Run {
 
 impl<D: ReadAt> Ext4<D> {
     /// A piece of a file's content, with no end of its own: what is asked for must be there.
-    pub(super) fn content(
+    pub(crate) fn content(
         &self,
         inode: &Inode,
         offset: u64,
@@ -59,7 +59,7 @@ impl<D: ReadAt> Ext4<D> {
     }
 
     /// A block of a file as it is on the disk; `None` where there is a hole.
-    pub(super) fn place(&self, inode: &Inode, block: u64) -> Result<Option<u64>, TreeError> {
+    pub(crate) fn place(&self, inode: &Inode, block: u64) -> Result<Option<u64>, TreeError> {
         Ok(self.run(inode, block)?.at)
     }
 

@@ -1,40 +1,40 @@
 //! One file, folder or link, without its name.
 
-use pyro_wire::files::EntryKind;
+use crate::entry::FileKind;
 
-use super::super::Stat;
-use super::super::disk::ReadAt;
-use super::super::error::TreeError;
 use super::Ext4;
 use super::bytes::{joined, u16_at, u32_at};
+use super::read_at::ReadAt;
+use crate::entry::Stat;
+use crate::error::TreeError;
 
-pub(super) const ROOT: u32 = 2;
+pub(crate) const ROOT: u32 = 2;
 
 /// The length of the field that holds the root of the extents, or a short target.
-pub(super) const BODY: usize = 60;
+pub(crate) const BODY: usize = 60;
 
 const USES_EXTENTS: u32 = 0x8_0000;
 const ENCRYPTED: u32 = 0x800;
 const DATA_IN_INODE: u32 = 0x1000_0000;
 
 #[derive(Debug)]
-pub(super) struct Inode {
-    pub(super) number: u32,
-    pub(super) kind: EntryKind,
-    pub(super) size: u64,
-    pub(super) body: [u8; BODY],
+pub(crate) struct Inode {
+    pub(crate) number: u32,
+    pub(crate) kind: FileKind,
+    pub(crate) size: u64,
+    pub(crate) body: [u8; BODY],
     mode: u32,
     mtime_ns: i64,
     flags: u32,
 }
 
 impl Inode {
-    pub(super) fn stat(&self) -> Stat {
+    pub(crate) fn stat(&self) -> Stat {
         Stat {
             kind: self.kind,
             size: match self.kind {
-                EntryKind::File | EntryKind::Symlink => self.size,
-                EntryKind::Directory | EntryKind::Special => 0,
+                FileKind::File | FileKind::Symlink => self.size,
+                FileKind::Directory | FileKind::Special => 0,
             },
             mode: self.mode,
             mtime_ns: self.mtime_ns,
@@ -42,14 +42,14 @@ impl Inode {
     }
 
     /// The target of a link that is short enough to stand in the inode itself.
-    pub(super) fn inline_target(&self) -> Option<&[u8]> {
+    pub(crate) fn inline_target(&self) -> Option<&[u8]> {
         let length = usize::try_from(self.size).ok()?;
         (self.flags & USES_EXTENTS == 0).then_some(())?;
         (length < BODY).then(|| &self.body[..length])
     }
 
     /// Whether its content is where extents say.
-    pub(super) fn expect_extents(&self) -> Result<(), TreeError> {
+    pub(crate) fn expect_extents(&self) -> Result<(), TreeError> {
         let unsupported = |what| Err(TreeError::Unsupported { what });
         if self.flags & ENCRYPTED != 0 {
             return unsupported("a file is encrypted");
@@ -63,10 +63,10 @@ impl Inode {
     fn parse(number: u32, bytes: &[u8]) -> Option<Self> {
         let mode = u32::from(u16_at(bytes, 0x0)?);
         let kind = match mode & 0o170_000 {
-            0o100_000 => EntryKind::File,
-            0o040_000 => EntryKind::Directory,
-            0o120_000 => EntryKind::Symlink,
-            0o010_000 | 0o020_000 | 0o060_000 | 0o140_000 => EntryKind::Special,
+            0o100_000 => FileKind::File,
+            0o040_000 => FileKind::Directory,
+            0o120_000 => FileKind::Symlink,
+            0o010_000 | 0o020_000 | 0o060_000 | 0o140_000 => FileKind::Special,
             _ => return None,
         };
         // Seconds are signed; two bits of the extra field carry them past 2038.
@@ -91,7 +91,7 @@ impl Inode {
 }
 
 impl<D: ReadAt> Ext4<D> {
-    pub(super) fn inode(&self, number: u32) -> Result<Inode, TreeError> {
+    pub(crate) fn inode(&self, number: u32) -> Result<Inode, TreeError> {
         self.try_inode(number)?.ok_or(TreeError::Damaged {
             what: "an inode makes no sense",
         })

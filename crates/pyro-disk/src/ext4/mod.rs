@@ -6,26 +6,29 @@
 //!
 //! Written for pyro, as the crates there are read preallocated space as data, refuse dates after
 //! 2038, and end the process on some damaged images, which a guest could make.
+//!
+//! One type in several files: `inode`, `dir` and `extents` each add to [`Ext4`] what it knows of
+//! them.
 
 mod bytes;
 mod dir;
 mod extents;
 mod inode;
+mod read_at;
 mod superblock;
 
 use std::cell::RefCell;
 
-use pyro_wire::files::EntryKind;
+use crate::entry::{Entry, FileKind, Stat};
+use crate::error::TreeError;
 
 use self::bytes::Cache;
 use self::dir::KnownFolders;
 use self::inode::{Inode, ROOT};
+pub(crate) use self::read_at::ReadAt;
 use self::superblock::Superblock;
-use super::disk::ReadAt;
-use super::error::TreeError;
-use super::{Named, Stat};
 
-pub(super) struct Ext4<D> {
+pub(crate) struct Ext4<D> {
     disk: Cache<D>,
     superblock: Superblock,
     folders: RefCell<KnownFolders>,
@@ -37,7 +40,7 @@ pub(super) struct Ext4<D> {
 const LONGEST_TARGET: u64 = 4096;
 
 impl<D: ReadAt> Ext4<D> {
-    pub(super) fn open(disk: D, root: &[u8]) -> Result<Self, TreeError> {
+    pub(crate) fn open(disk: D, root: &[u8]) -> Result<Self, TreeError> {
         let superblock = Superblock::read(&disk)?;
         let disk = Cache::new(disk, superblock.block_size);
         let mut ext4 = Self {
@@ -50,18 +53,18 @@ impl<D: ReadAt> Ext4<D> {
         Ok(ext4)
     }
 
-    pub(super) fn stat(&self, path: &[u8]) -> Result<Stat, TreeError> {
+    pub(crate) fn stat(&self, path: &[u8]) -> Result<Stat, TreeError> {
         Ok(self.find(path)?.stat())
     }
 
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         path: &[u8],
         offset: u64,
         limit: usize,
     ) -> Result<Vec<u8>, TreeError> {
         let inode = self.find(path)?;
-        if inode.kind != EntryKind::File {
+        if inode.kind != FileKind::File {
             return Err(TreeError::wrong_kind(path, "a file"));
         }
         let rest = inode.size.saturating_sub(offset);
@@ -69,9 +72,9 @@ impl<D: ReadAt> Ext4<D> {
         self.content(&inode, offset, rest.min(limit))
     }
 
-    pub(super) fn target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
+    pub(crate) fn target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
         let inode = self.find(path)?;
-        if inode.kind != EntryKind::Symlink {
+        if inode.kind != FileKind::Symlink {
             return Err(TreeError::wrong_kind(path, "a link"));
         }
         match inode.inline_target() {
@@ -83,14 +86,16 @@ impl<D: ReadAt> Ext4<D> {
         }
     }
 
-    pub(super) fn list(&self, path: &[u8]) -> Result<Vec<Named>, TreeError> {
+    pub(crate) fn list(&self, path: &[u8]) -> Result<Vec<Entry>, TreeError> {
         let folder = self.find(path)?;
         let mut entries = Vec::new();
         for (name, &number) in self.entries(&folder, path)?.iter() {
             let stat = self.inode(number)?.stat();
-            let name = name.clone();
-            let number = number.into();
-            entries.push(Named { name, stat, number });
+            entries.push(Entry {
+                name: name.clone(),
+                stat,
+                inode: number.into(),
+            });
         }
         Ok(entries)
     }
@@ -102,7 +107,7 @@ impl<D: ReadAt> Ext4<D> {
             .split(|&byte| byte == b'/')
             .filter(|part| !part.is_empty())
         {
-            if inode.kind != EntryKind::Directory {
+            if inode.kind != FileKind::Directory {
                 return Err(TreeError::not_found(path));
             }
             let entries = self.entries(&inode, path)?;

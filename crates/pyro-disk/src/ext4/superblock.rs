@@ -1,8 +1,8 @@
 //! The description of the whole file system.
 
-use super::super::disk::ReadAt;
-use super::super::error::TreeError;
 use super::bytes::{joined, u16_at, u32_at};
+use super::read_at::ReadAt;
+use crate::error::TreeError;
 
 const PLACE: u64 = 1024;
 const LENGTH: usize = 1024;
@@ -27,18 +27,18 @@ const KNOWN: u32 = FILE_TYPES
     | LARGE_FOLDERS;
 
 #[derive(Debug)]
-pub(super) struct Superblock {
-    pub(super) block_size: u32,
+pub(crate) struct Superblock {
+    pub(crate) block_size: u32,
     /// The block that the table of groups begins in.
-    pub(super) groups_at: u64,
-    pub(super) group_size: u32,
-    pub(super) groups: u32,
-    pub(super) inodes_per_group: u32,
-    pub(super) inode_size: u32,
+    pub(crate) groups_at: u64,
+    pub(crate) group_size: u32,
+    pub(crate) groups: u32,
+    pub(crate) inodes_per_group: u32,
+    pub(crate) inode_size: u32,
 }
 
 impl Superblock {
-    pub(super) fn read(disk: &impl ReadAt) -> Result<Self, TreeError> {
+    pub(crate) fn read(disk: &impl ReadAt) -> Result<Self, TreeError> {
         let mut bytes = [0; LENGTH];
         disk.read_at(PLACE, &mut bytes)
             .map_err(|source| TreeError::Disk { source })?;

@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use pyro_wire::launch::{DiskFormat, DiskLayer};
-
-use super::{LayersError, Stack};
+use super::error::LayerError;
+use super::layer::{Format, Layer};
+use super::stack::Stack;
 
 /// The part of a table's entry that says where in the file what it stands for is.
 const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
@@ -20,16 +20,16 @@ const LEGAL_CLUSTERS: std::ops::RangeInclusive<u64> = 512..=2 * 1024 * 1024;
 
 /// Fails where a layer speaks of something that its file does not reach to: a file that was cut off
 /// shows zeros there, or what is below, and nothing would be told of it.
-pub(crate) fn check(layers: &[DiskLayer]) -> Result<(), LayersError> {
+pub fn check(layers: &[Layer]) -> Result<(), LayerError> {
     for layer in layers {
-        if layer.format == DiskFormat::Raw {
+        if layer.format == Format::Raw {
             continue;
         }
         let path = layer.path.clone();
         match tables_are_there(&path) {
             Ok(true) => {}
-            Ok(false) => return Err(LayersError::Damaged { path }),
-            Err(source) => return Err(LayersError::Read { path, source }),
+            Ok(false) => return Err(LayerError::Damaged { path }),
+            Err(source) => return Err(LayerError::Read { path, source }),
         }
         let stack = Stack::open(std::slice::from_ref(layer))?;
         let mut at = 0;

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
-use pyro_wire::launch::{DiskFormat, DiskLayer};
 
-use super::{Found, LayersError, PIECE, Stack};
+use super::error::LayerError;
+use super::layer::{Format, Layer};
+use super::stack::{Found, PIECE, Stack};
 
 /// The smallest piece of zeros that becomes a hole.
 const HOLE: usize = 4096;
@@ -18,29 +19,29 @@ const HOLE: usize = 4096;
 /// Writes the disk that some layers, bottom first, show into an empty file, with holes where it is
 /// zero. `watch` is told how far it has come, in bytes of the whole, and may cancel. Returns the
 /// length of the image.
-pub(crate) fn flatten(
-    layers: &[DiskLayer],
+pub fn flatten(
+    layers: &[Layer],
     to: &File,
     path: &Path,
     watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<u64, LayersError> {
+) -> Result<u64, LayerError> {
     let stack = Stack::open(layers)?;
     let size = stack.size();
-    let failed = |source| LayersError::Write {
+    let failed = |source| LayerError::Write {
         path: path.to_owned(),
         source,
     };
     to.set_len(size).map_err(failed)?;
     // Most of the image at the bottom is holes, which nobody has to read.
     let base = match layers.first() {
-        Some(layer) if layer.format == DiskFormat::Raw => File::open(&layer.path).ok(),
+        Some(layer) if layer.format == Format::Raw => File::open(&layer.path).ok(),
         _ => None,
     };
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
     while at < size {
         if watch(at, size).is_break() {
-            return Err(LayersError::Cancelled);
+            return Err(LayerError::Cancelled);
         }
         let (found, length) = stack.look(at, size - at)?;
         let end = at + length;
@@ -68,7 +69,7 @@ pub(crate) fn flatten(
             }
             at += count as u64;
             if watch(at, size).is_break() {
-                return Err(LayersError::Cancelled);
+                return Err(LayerError::Cancelled);
             }
         }
     }

@@ -7,32 +7,33 @@ use std::path::Path;
 use imago::file::File;
 use imago::qcow2::Qcow2;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, Storage, StorageOpenOptions};
-use pyro_wire::launch::DiskLayer;
 
-use super::{Found, LayersError, PIECE, Stack};
-use crate::machine::disk::{create_empty, settle};
+use super::create::{create, sync};
+use super::error::LayerError;
+use super::layer::Layer;
+use super::stack::{Found, PIECE, Stack};
 
 /// Makes a new layer that shows the same as two that it takes the place of. Neither is changed, so
 /// a merge that is broken off has done nothing but leave a file that nobody names.
-pub(crate) fn merge(
-    lower: &DiskLayer,
-    upper: &DiskLayer,
+pub fn merge(
+    lower: &Layer,
+    upper: &Layer,
     to: &Path,
     watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<(), LayersError> {
+) -> Result<(), LayerError> {
     let stack = Stack::open(&[lower.clone(), upper.clone()])?;
     let size = stack.size();
-    let failed = |source| LayersError::Write {
+    let failed = |source| LayerError::Write {
         path: to.to_owned(),
         source,
     };
-    create_empty(to, size).map_err(failed)?;
+    create(to, size).map_err(failed)?;
     let merged = open_new(to).map_err(failed)?;
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
     while at < size {
         if watch(at, size).is_break() {
-            return Err(LayersError::Cancelled);
+            return Err(LayerError::Cancelled);
         }
         let (found, length) = stack.look(at, size - at)?;
         let count = match found {
@@ -54,7 +55,7 @@ pub(crate) fn merge(
     merged.flush().map_err(failed)?;
     merged.sync().map_err(failed)?;
     drop(merged);
-    settle(to).map_err(failed)
+    sync(to).map_err(failed)
 }
 
 fn open_new(path: &Path) -> io::Result<FormatAccess<File>> {

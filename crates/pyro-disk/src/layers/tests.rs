@@ -1,15 +1,13 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use imago::file::File;
 use imago::qcow2::Qcow2;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, Storage, StorageOpenOptions};
-use pyro_wire::launch::DiskFormat;
 
-use super::*;
-use crate::machine::disk::{create_empty, layer};
+use super::{Layer, LayerError, OpenLayer, check, create, flatten, merge, open};
 
 const MIB: u64 = 1024 * 1024;
 const SIZE: u64 = 8 * MIB;
@@ -18,17 +16,10 @@ fn go_on(_: u64, _: u64) -> std::ops::ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-fn raw(path: &Path) -> DiskLayer {
-    DiskLayer {
-        path: path.to_owned(),
-        format: DiskFormat::Raw,
-    }
-}
-
 /// A folder with layers, and what each is expected to show.
 struct Disk {
     folder: tempfile::TempDir,
-    layers: Vec<DiskLayer>,
+    layers: Vec<Layer>,
     content: Vec<u8>,
 }
 
@@ -40,7 +31,7 @@ impl Disk {
         fs::write(&base, &content).unwrap();
         Self {
             folder,
-            layers: vec![raw(&base)],
+            layers: vec![Layer::raw(&base)],
             content,
         }
     }
@@ -52,9 +43,9 @@ impl Disk {
     /// A layer on top in which pieces are written, or made zero.
     fn add(&mut self, pieces: &[(u64, u64, Option<u8>)]) {
         let path = self.path(&format!("{}.qcow2", self.layers.len()));
-        create_empty(&path, SIZE).unwrap();
+        create(&path, SIZE).unwrap();
         let file = File::open(StorageOpenOptions::new().write(true).filename(&path)).unwrap();
-        let image = Qcow2::<File, Layer>::builder(file)
+        let image = Qcow2::<File, OpenLayer>::builder(file)
             .write(true)
             .backing(Some(self.opened()))
             .open(DenyImplicitOpenGate::default())
@@ -69,13 +60,13 @@ impl Disk {
             }
         }
         image.flush().unwrap();
-        self.layers.push(layer(&path));
+        self.layers.push(Layer::qcow2(&path));
     }
 
-    fn opened(&self) -> Layer {
+    fn opened(&self) -> OpenLayer {
         let mut top = None;
         for layer in &self.layers {
-            top = Some(open_layer(layer, top).unwrap());
+            top = Some(open(layer, top).unwrap());
         }
         top.unwrap()
     }
@@ -135,7 +126,8 @@ fn a_merged_layer_shows_what_both_showed() {
         merge(one, two, &merged, &mut go_on).unwrap();
         let after = [fs::read(&one.path).unwrap(), fs::read(&two.path).unwrap()];
         assert!(before == after, "the old ones were changed");
-        disk.layers.splice(lower..lower + 2, [layer(&merged)]);
+        disk.layers
+            .splice(lower..lower + 2, [Layer::qcow2(&merged)]);
         assert!(disk.shows() == disk.content, "{lower}");
     }
 }
@@ -154,7 +146,7 @@ fn work_that_nobody_waits_for_ends() {
         }
     };
     let flat = flatten(&disk.layers, &file, &path, &mut stop);
-    assert!(matches!(flat, Err(LayersError::Cancelled)));
+    assert!(matches!(flat, Err(LayerError::Cancelled)));
 }
 
 #[test]

@@ -6,22 +6,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use crate::entry::FileKind;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use pyro_wire::files::EntryKind;
 
-use super::error::TreeError;
-use super::{Named, Stat};
-use crate::workspace::names::{shown, split};
+use crate::entry::{Entry, Stat};
+use crate::error::TreeError;
+use crate::names::{escaped, split};
 
-pub(super) struct Folder {
+pub(crate) struct Folder {
     root: OwnedFd,
 }
 
 impl Folder {
-    pub(super) fn open(path: &Path) -> Result<Self, TreeError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, TreeError> {
         let root = fcntl::open(path, folder_flags(), Mode::empty()).map_err(|errno| {
             TreeError::Folder {
                 path: path.to_owned(),
@@ -31,7 +31,7 @@ impl Folder {
         Ok(Self { root })
     }
 
-    pub(super) fn stat(&self, path: &[u8]) -> Result<Stat, TreeError> {
+    pub(crate) fn stat(&self, path: &[u8]) -> Result<Stat, TreeError> {
         let (above, last) = split(path);
         let folder = self.enter(above, path)?;
         let stat = match last {
@@ -41,13 +41,13 @@ impl Folder {
         Ok(of(&stat.map_err(failed(path))?))
     }
 
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         path: &[u8],
         offset: u64,
         limit: usize,
     ) -> Result<Vec<u8>, TreeError> {
-        if self.stat(path)?.kind != EntryKind::File {
+        if self.stat(path)?.kind != FileKind::File {
             return Err(TreeError::wrong_kind(path, "a file"));
         }
         let (above, last) = split(path);
@@ -59,13 +59,13 @@ impl Folder {
         file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.take(limit as u64).read_to_end(&mut content))
             .map_err(|source| TreeError::Unreadable {
-                name: shown(path),
+                name: escaped(path),
                 source,
             })?;
         Ok(content)
     }
 
-    pub(super) fn target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
+    pub(crate) fn target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
         let (above, last) = split(path);
         let folder = self.enter(above, path)?;
         match fcntl::readlinkat(&folder, last) {
@@ -75,14 +75,14 @@ impl Folder {
         }
     }
 
-    pub(super) fn list(&self, path: &[u8]) -> Result<Vec<Named>, TreeError> {
-        if self.stat(path)?.kind != EntryKind::Directory {
+    pub(crate) fn list(&self, path: &[u8]) -> Result<Vec<Entry>, TreeError> {
+        if self.stat(path)?.kind != FileKind::Directory {
             return Err(TreeError::wrong_kind(path, "a folder"));
         }
         let folder = self.enter(path, path)?;
         let own = folder.as_fd().try_clone_to_owned();
         let own = own.map_err(|source| TreeError::Unreadable {
-            name: shown(path),
+            name: escaped(path),
             source,
         })?;
         let mut entries = Vec::new();
@@ -94,10 +94,10 @@ impl Folder {
             }
             let stat = fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
             let stat = stat.map_err(failed(path))?;
-            entries.push(Named {
+            entries.push(Entry {
                 name: name.to_bytes().to_vec(),
                 stat: of(&stat),
-                number: stat.st_ino,
+                inode: stat.st_ino,
             });
         }
         Ok(entries)
@@ -126,7 +126,7 @@ fn failed(path: &[u8]) -> impl FnOnce(Errno) -> TreeError {
     |errno| match errno {
         Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => TreeError::not_found(path),
         errno => TreeError::Unreadable {
-            name: shown(path),
+            name: escaped(path),
             source: errno.into(),
         },
     }
@@ -134,14 +134,14 @@ fn failed(path: &[u8]) -> impl FnOnce(Errno) -> TreeError {
 
 fn of(stat: &FileStat) -> Stat {
     let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFREG => EntryKind::File,
-        SFlag::S_IFDIR => EntryKind::Directory,
-        SFlag::S_IFLNK => EntryKind::Symlink,
-        _ => EntryKind::Special,
+        SFlag::S_IFREG => FileKind::File,
+        SFlag::S_IFDIR => FileKind::Directory,
+        SFlag::S_IFLNK => FileKind::Symlink,
+        _ => FileKind::Special,
     };
     let size = match kind {
-        EntryKind::File | EntryKind::Symlink => u64::try_from(stat.st_size).unwrap_or(0),
-        EntryKind::Directory | EntryKind::Special => 0,
+        FileKind::File | FileKind::Symlink => u64::try_from(stat.st_size).unwrap_or(0),
+        FileKind::Directory | FileKind::Special => 0,
     };
     Stat {
         kind,

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use pyro_wire::files::EntryKind;
+use crate::entry::FileKind;
+use crate::error::TreeError;
 
-use super::{Tree, TreeError};
-use crate::workspace::names::shown;
+use super::Tree;
+use crate::names::escaped;
 
 /// As many links as Linux follows on the way to one file.
 const MOST_LINKS: u32 = 40;
@@ -17,8 +18,10 @@ impl Tree {
     /// The plain path of what a path leads to, relative to the root of the tree, which is also
     /// where absolute links begin and `..` ends. A link at the end of the path is followed only
     /// when that is asked for.
-    pub(crate) fn resolve(&self, path: &[u8], follow_last: bool) -> Result<Vec<u8>, TreeError> {
-        let endless = || TreeError::Endless { name: shown(path) };
+    pub fn resolve(&self, path: &[u8], follow_last: bool) -> Result<Vec<u8>, TreeError> {
+        let endless = || TreeError::Endless {
+            name: escaped(path),
+        };
         let mut ahead: VecDeque<Vec<u8>> = parts(path).collect();
         let mut plain: Vec<u8> = Vec::new();
         let mut links = 0;
@@ -39,7 +42,7 @@ impl Tree {
             let stat = self
                 .stat(&plain)?
                 .ok_or_else(|| TreeError::not_found(path))?;
-            if stat.kind != EntryKind::Symlink || (ahead.is_empty() && !follow_last) {
+            if stat.kind != FileKind::Symlink || (ahead.is_empty() && !follow_last) {
                 continue;
             }
             links += 1;

@@ -1,16 +1,12 @@
-//! Files of a workspace without its VM: contents of the baseline for text patches, what is in a
-//! snapshot, and the disks of stopped workspaces.
+//! Files by their paths.
 //!
 //! A [`Tree`] is a folder of a guest's disk, read from its layers, or a plain folder of this host
-//! where commands run without a VM. Paths are relative to it, plain, and no link is followed on
-//! the way. A disk may have been written by a hostile guest, so nothing it says is believed: it
-//! gives answers or errors, in bounded memory.
+//! where commands run without a VM; both answer and refuse alike. Paths are relative to it, plain,
+//! and no link is followed on the way.
 //!
-//! All of it blocks.
+//! One type in several files: `links` and `walk` add to it what both kinds have in common.
 
-mod disk;
-mod error;
-mod ext4;
+mod chain;
 mod folder;
 mod links;
 #[cfg(test)]
@@ -19,37 +15,16 @@ mod walk;
 
 use std::path::Path;
 
-pub(crate) use disk::{Layer, open_layer};
-pub(crate) use error::TreeError;
-use ext4::Ext4;
-use folder::Folder;
-use pyro_wire::files::EntryKind;
-use pyro_wire::launch::DiskLayer;
-pub(crate) use walk::Count;
+use crate::entry::{Entry, Stat};
+use crate::error::TreeError;
+use crate::ext4::Ext4;
+use crate::layers::Layer;
 
-use self::disk::Chain;
+use self::chain::Chain;
+use self::folder::Folder;
 
-/// What is at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) kind: EntryKind,
-    /// Bytes of a file, or of a link's target; 0 for the rest.
-    pub(crate) size: u64,
-    /// Permission bits, with set-user-id and its like.
-    pub(crate) mode: u32,
-    pub(crate) mtime_ns: i64,
-}
-
-/// An entry of a folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Named {
-    pub(crate) name: Vec<u8>,
-    pub(crate) stat: Stat,
-    /// Of its inode.
-    number: u64,
-}
-
-pub(crate) struct Tree(Kind);
+/// A folder on a disk or on this host.
+pub struct Tree(Kind);
 
 enum Kind {
     Disk(Box<Ext4<Chain>>),
@@ -59,18 +34,18 @@ enum Kind {
 impl Tree {
     /// A folder on a guest's disk. The layers come bottom first, and nobody may write to them
     /// meanwhile: frozen ones, or those of a VM that is stopped.
-    pub(crate) fn disk(layers: &[DiskLayer], root: &[u8]) -> Result<Self, TreeError> {
+    pub fn disk(layers: &[Layer], root: &[u8]) -> Result<Self, TreeError> {
         let ext4 = Ext4::open(Chain::open(layers)?, root)?;
         Ok(Self(Kind::Disk(Box::new(ext4))))
     }
 
     /// A folder of this host.
-    pub(crate) fn folder(path: &Path) -> Result<Self, TreeError> {
+    pub fn folder(path: &Path) -> Result<Self, TreeError> {
         Folder::open(path).map(Kind::Folder).map(Self)
     }
 
     /// What is at a path; a link is looked at itself. `None`: nothing.
-    pub(crate) fn stat(&self, path: &[u8]) -> Result<Option<Stat>, TreeError> {
+    pub fn stat(&self, path: &[u8]) -> Result<Option<Stat>, TreeError> {
         found(match &self.0 {
             Kind::Disk(disk) => disk.stat(path),
             Kind::Folder(folder) => folder.stat(path),
@@ -78,17 +53,12 @@ impl Tree {
     }
 
     /// The beginning of a file, at most `limit` bytes of it.
-    pub(crate) fn read(&self, path: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
+    pub fn read(&self, path: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
         self.read_from(path, 0, limit)
     }
 
     /// A piece of a file, at most `limit` bytes of it.
-    pub(crate) fn read_from(
-        &self,
-        path: &[u8],
-        offset: u64,
-        limit: usize,
-    ) -> Result<Vec<u8>, TreeError> {
+    pub fn read_from(&self, path: &[u8], offset: u64, limit: usize) -> Result<Vec<u8>, TreeError> {
         match &self.0 {
             Kind::Disk(disk) => disk.read(path, offset, limit),
             Kind::Folder(folder) => folder.read(path, offset, limit),
@@ -96,7 +66,7 @@ impl Tree {
     }
 
     /// Where a link points.
-    pub(crate) fn target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
+    pub fn target(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
         match &self.0 {
             Kind::Disk(disk) => disk.target(path),
             Kind::Folder(folder) => folder.target(path),
@@ -104,7 +74,7 @@ impl Tree {
     }
 
     /// What is in a folder, sorted by the bytes of its names.
-    pub(crate) fn list(&self, path: &[u8]) -> Result<Vec<Named>, TreeError> {
+    pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>, TreeError> {
         let mut entries = match &self.0 {
             Kind::Disk(disk) => disk.list(path),
             Kind::Folder(folder) => folder.list(path),

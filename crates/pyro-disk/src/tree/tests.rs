@@ -13,10 +13,10 @@ use imago::{
     DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage,
     StorageOpenOptions,
 };
-use pyro_wire::launch::DiskFormat;
 
-use super::disk::ReadAt;
 use super::*;
+use crate::entry::FileKind;
+use crate::ext4::ReadAt;
 
 /// Clusters of a qcow2 layer.
 const CLUSTER: usize = 64 * 1024;
@@ -51,15 +51,8 @@ fn edit(image: &Path, command: &str) {
     tool("debugfs", &[&arguments[..], &[image.as_os_str()]].concat());
 }
 
-fn raw(path: &Path) -> DiskLayer {
-    DiskLayer {
-        path: path.to_owned(),
-        format: DiskFormat::Raw,
-    }
-}
-
 /// A layer that makes `before` look like `after`.
-fn layer(before: &Path, after: &Path, path: &Path) -> DiskLayer {
+fn layer(before: &Path, after: &Path, path: &Path) -> Layer {
     let before = fs::read(before).unwrap();
     let after = fs::read(after).unwrap();
     fs::write(path, "").unwrap();
@@ -81,10 +74,7 @@ fn layer(before: &Path, after: &Path, path: &Path) -> DiskLayer {
         }
     }
     access.flush().unwrap();
-    DiskLayer {
-        path: path.to_owned(),
-        format: DiskFormat::Qcow2,
-    }
+    Layer::qcow2(path)
 }
 
 /// A folder `workspace` with one of everything in it.
@@ -127,7 +117,7 @@ fn assert_same(one: &Tree, other: &Tree, path: &[u8]) {
             // `mke2fs` keeps whole seconds.
             entry.stat.mtime_ns -= entry.stat.mtime_ns.rem_euclid(1_000_000_000);
             // Each file system gives its own.
-            entry.number = 0;
+            entry.inode = 0;
         }
         entries.retain(|entry| entry.name != b"lost+found");
         entries
@@ -140,8 +130,8 @@ fn assert_same(one: &Tree, other: &Tree, path: &[u8]) {
         };
         assert_eq!(one.stat(&below).unwrap().unwrap().size, entry.stat.size);
         match entry.stat.kind {
-            EntryKind::Directory => assert_same(one, other, &below),
-            EntryKind::Symlink => {
+            FileKind::Directory => assert_same(one, other, &below),
+            FileKind::Symlink => {
                 assert_eq!(one.target(&below).unwrap(), other.target(&below).unwrap());
             }
             _ => {
@@ -161,9 +151,9 @@ fn a_disk_holds_what_its_folder_held() {
     for block_size in ["1024", "4096"] {
         let path = here.path().join(block_size);
         image(folder.path(), &path, block_size, 24, 0xaa);
-        let disk = Tree::disk(&[raw(&path)], b"workspace").unwrap();
+        let disk = Tree::disk(&[Layer::raw(&path)], b"workspace").unwrap();
         assert_same(&disk, &host, b"");
-        let whole = Tree::disk(&[raw(&path)], b"").unwrap();
+        let whole = Tree::disk(&[Layer::raw(&path)], b"").unwrap();
         assert_eq!(whole.read(b"workspace/small", 3).unwrap(), b"hel");
     }
 }
@@ -176,7 +166,7 @@ fn both_kinds_of_tree_refuse_alike() {
     image(folder.path(), &path, "4096", 24, 0);
     let trees = [
         Tree::folder(&folder.path().join("workspace")).unwrap(),
-        Tree::disk(&[raw(&path)], b"workspace").unwrap(),
+        Tree::disk(&[Layer::raw(&path)], b"workspace").unwrap(),
     ];
     for tree in &trees {
         assert_eq!(tree.stat(b"missing").unwrap(), None);
@@ -191,7 +181,7 @@ fn both_kinds_of_tree_refuse_alike() {
         assert!(matches!(target, TreeError::WrongKind { .. }));
         let list = tree.list(b"small").unwrap_err();
         assert!(matches!(list, TreeError::WrongKind { .. }), "{list}");
-        assert_eq!(tree.stat(b"").unwrap().unwrap().kind, EntryKind::Directory);
+        assert_eq!(tree.stat(b"").unwrap().unwrap().kind, FileKind::Directory);
     }
 }
 
@@ -212,7 +202,7 @@ fn layers_show_the_newest_of_each_place() {
             "symlink workspace/dir/new elsewhere",
         ],
     ];
-    let mut layers = vec![raw(&at("0"))];
+    let mut layers = vec![Layer::raw(&at("0"))];
     for (number, commands) in steps.iter().enumerate() {
         let (before, after) = (at(&number.to_string()), at(&(number + 1).to_string()));
         fs::copy(&before, &after).unwrap();
@@ -223,7 +213,7 @@ fn layers_show_the_newest_of_each_place() {
     }
     for count in 1..=layers.len() {
         let chain = Tree::disk(&layers[..count], b"workspace").unwrap();
-        let flat = Tree::disk(&[raw(&at(&(count - 1).to_string()))], b"workspace").unwrap();
+        let flat = Tree::disk(&[Layer::raw(&at(&(count - 1).to_string()))], b"workspace").unwrap();
         assert_same(&chain, &flat, b"");
     }
     let top = Tree::disk(&layers, b"workspace").unwrap();
@@ -243,7 +233,7 @@ fn reserved_space_reads_as_zeros() {
     image(folder.path(), &path, "4096", 8, 0xaa);
     edit(&path, "fallocate workspace/file 1 9");
     edit(&path, "set_inode_field workspace/file size 40000");
-    let disk = Tree::disk(&[raw(&path)], b"workspace").unwrap();
+    let disk = Tree::disk(&[Layer::raw(&path)], b"workspace").unwrap();
     let content = disk.read(b"file", usize::MAX).unwrap();
     assert_eq!(content.len(), 40_000);
     assert_eq!(&content[..5], b"begin");
@@ -259,7 +249,7 @@ fn dates_before_1970_and_after_2038_are_read() {
     image(folder.path(), &path, "4096", 8, 0);
     for seconds in [-86_400_i64, 0, 2_147_483_647, 2_147_483_648, 4_294_967_296] {
         edit(&path, &format!("set_inode_field file mtime @{seconds}"));
-        let disk = Tree::disk(&[raw(&path)], b"").unwrap();
+        let disk = Tree::disk(&[Layer::raw(&path)], b"").unwrap();
         let mtime = disk.stat(b"file").unwrap().unwrap().mtime_ns;
         assert_eq!(mtime, seconds * 1_000_000_000);
     }
@@ -271,7 +261,7 @@ fn a_disk_that_is_not_clean_or_no_ext4_is_told() {
     let here = tempfile::tempdir().unwrap();
     let path = here.path().join("image");
     image(folder.path(), &path, "4096", 8, 0);
-    let opened = || Tree::disk(&[raw(&path)], b"").map(drop);
+    let opened = || Tree::disk(&[Layer::raw(&path)], b"").map(drop);
     edit(&path, "feature needs_recovery");
     assert!(matches!(opened(), Err(TreeError::NotClean)));
     edit(&path, "feature -needs_recovery inline_data");
@@ -280,7 +270,7 @@ fn a_disk_that_is_not_clean_or_no_ext4_is_told() {
         fs::write(&path, bytes).unwrap();
         assert!(matches!(opened(), Err(TreeError::Unsupported { .. })));
     }
-    let missing = [raw(Path::new("missing")), raw(&path)];
+    let missing = [Layer::raw(Path::new("missing")), Layer::raw(&path)];
     assert!(matches!(
         Tree::disk(&missing, b"").map(drop),
         Err(TreeError::Layer { .. })

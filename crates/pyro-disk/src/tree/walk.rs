@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use pyro_wire::files::EntryKind;
+use crate::entry::{Count, FileKind, Stat};
+use crate::error::TreeError;
 
-use super::{Stat, Tree, TreeError};
-use crate::workspace::names::shown;
+use super::Tree;
+use crate::names::escaped;
 
 /// A guest could make more than this host has time for.
 const MOST_ENTRIES: u64 = 5_000_000;
@@ -13,23 +14,10 @@ const MOST_ENTRIES: u64 = 5_000_000;
 /// The longest path, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// What a folder holds, as people count it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
-    /// Files, folders and links.
-    pub(crate) entries: u64,
-    /// Of the files.
-    pub(crate) bytes: u64,
-}
-
 impl Tree {
     /// Shows all that is below a folder, what is in a folder right after it. No folder is shown
     /// twice, whatever a damaged disk says.
-    pub(crate) fn walk(
-        &self,
-        folder: &[u8],
-        mut show: impl FnMut(&[u8], &Stat),
-    ) -> Result<(), TreeError> {
+    pub fn walk(&self, folder: &[u8], mut show: impl FnMut(&[u8], &Stat)) -> Result<(), TreeError> {
         let mut seen = HashSet::new();
         let mut listed = 0;
         // The last is the next, so that what is in a folder comes before its neighbours.
@@ -39,8 +27,8 @@ impl Tree {
             if let Some(path) = open.take() {
                 for entry in self.list(&path)?.into_iter().rev() {
                     listed += 1;
-                    let is_folder = entry.stat.kind == EntryKind::Directory;
-                    if is_folder && !seen.insert(entry.number) {
+                    let is_folder = entry.stat.kind == FileKind::Directory;
+                    if is_folder && !seen.insert(entry.inode) {
                         return Err(TreeError::Damaged {
                             what: "a folder is in two places",
                         });
@@ -51,7 +39,7 @@ impl Tree {
                     };
                     if listed > MOST_ENTRIES || below.len() > LONGEST {
                         return Err(TreeError::TooLarge {
-                            name: shown(folder),
+                            name: escaped(folder),
                         });
                     }
                     ahead.push((below, entry.stat));
@@ -61,24 +49,24 @@ impl Tree {
                 return Ok(());
             };
             show(&path, &stat);
-            if stat.kind == EntryKind::Directory {
+            if stat.kind == FileKind::Directory {
                 open = Some(path);
             }
         }
     }
 
     /// How much is below a folder; nothing where there is none.
-    pub(crate) fn count(&self, folder: &[u8]) -> Result<Count, TreeError> {
+    pub fn count(&self, folder: &[u8]) -> Result<Count, TreeError> {
         let mut count = Count::default();
         if self
             .stat(folder)?
-            .is_none_or(|stat| stat.kind != EntryKind::Directory)
+            .is_none_or(|stat| stat.kind != FileKind::Directory)
         {
             return Ok(count);
         }
         self.walk(folder, |_, stat| {
-            count.entries += u64::from(stat.kind != EntryKind::Special);
-            if stat.kind == EntryKind::File {
+            count.entries += u64::from(stat.kind != FileKind::Special);
+            if stat.kind == FileKind::File {
                 count.bytes = count.bytes.saturating_add(stat.size);
             }
         })?;
