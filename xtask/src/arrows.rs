@@ -14,7 +14,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-network", &["pyro-wire"]),
     ("pyro-shim", &["pyro-wire", "pyro-network"]),
     ("pyro-catalog", &[]),
-    ("pyro-engine", &["pyro-api", "pyro-wire", "pyro-catalog"]),
+    ("pyro-transfer", &["pyro-wire"]),
+    (
+        "pyro-engine",
+        &["pyro-api", "pyro-wire", "pyro-catalog", "pyro-transfer"],
+    ),
     ("pyro-mcp", &["pyro-api"]),
     ("pyro-hosts", &["pyro-api"]),
     (

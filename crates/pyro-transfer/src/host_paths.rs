@@ -1,57 +1,49 @@
-//! Whether a caller may name a path of this host at all.
+//! Paths of this host: what `~` means in them, and whether they may be used at all.
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use pyro_api::{Caller, Error, Folders};
+/// Folders of this host that may be read from and written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedFolders {
+    All,
+    /// These, and what is below them.
+    Only(Arc<[PathBuf]>),
+}
 
-use super::names::{expand_home, home};
-use crate::error::broke;
+impl AllowedFolders {
+    /// Whether a path is in one of them. Links are followed first, so one that an earlier export made
+    /// leads nowhere else. An error: where it leads cannot be told. Blocks.
+    pub fn contains(&self, path: &Path) -> io::Result<bool> {
+        let Self::Only(folders) = self else {
+            return Ok(true);
+        };
+        let path = resolved(path)?;
+        // One that is not there holds nothing.
+        let mut folders = folders.iter().filter_map(|one| one.canonicalize().ok());
+        Ok(folders.any(|folder| path.starts_with(folder)))
+    }
 
-/// Refuses a path outside of the folders that the caller may use. Links are followed first, so
-/// one that an earlier export made leads nowhere else.
-pub(crate) async fn admit(path: &Path, caller: &Caller) -> Result<(), Error> {
-    let Folders::Only { folders, named_by } = caller.folders() else {
-        return Ok(());
-    };
-    let home = home();
-    let named = expand_home(path, home.as_deref());
-    let (look, allowed) = (named.clone(), folders.clone());
-    let is_inside = tokio::task::spawn_blocking(move || is_inside(&look, &allowed))
-        .await
-        .map_err(|error| broke(&error))?;
-    let refused = |cause: String| {
-        let what = "is outside of the folders of this host that may be used here";
-        Err(Error::invalid(format!("`{}` {what}", named.display()))
-            .because(cause)
-            .hint(format!(
-                "Name a path below one of them; who set this server up can allow more with {named_by}"
-            )))
-    };
-    match is_inside {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let folders: Vec<_> = folders.iter().map(|one| one.to_string_lossy()).collect();
-            refused(format!("{named_by} allows {}", folders.join(", ")))
-        }
-        Err(error) => refused(format!("where it leads cannot be told: {error}")),
+    /// The same, where one whose target cannot be told is outside.
+    pub(crate) fn allow(&self, path: &Path) -> bool {
+        self.contains(path).unwrap_or(false)
     }
 }
 
-/// The same for a path that something else names, with links resolved already. Blocks.
-pub(crate) fn allows(allowed: &Folders, path: &Path) -> bool {
-    match allowed {
-        Folders::All => true,
-        Folders::Only { folders, .. } => is_inside(path, folders).unwrap_or(false),
-    }
+/// The folder that `~` stands for.
+pub fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from)
 }
 
-fn is_inside(path: &Path, folders: &[PathBuf]) -> io::Result<bool> {
-    let path = resolved(path)?;
-    // One that is not there holds nothing.
-    let mut folders = folders.iter().filter_map(|one| one.canonicalize().ok());
-    Ok(folders.any(|folder| path.starts_with(folder)))
+/// Replaces a `~` in front by the home folder, as a shell would have done.
+pub fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home.to_owned(),
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
 }
 
 /// Where a path leads when all links are followed, also when its last parts are not there yet.
@@ -103,7 +95,8 @@ mod tests {
         symlink(at("other"), at("allowed/out")).unwrap();
         symlink(at("allowed"), at("in")).unwrap();
         symlink(at("other/new"), at("allowed/dangling")).unwrap();
-        let inside = |name: &str| is_inside(&at(name), &[at("allowed"), at("missing")]).ok();
+        let allowed = AllowedFolders::Only([at("allowed"), at("missing")].into());
+        let inside = |name: &str| allowed.contains(&at(name)).ok();
         let told: [(Option<bool>, &[&str]); 3] = [
             (
                 Some(true),
@@ -145,5 +138,15 @@ mod tests {
                 assert_eq!(inside(name), told, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn only_a_lone_tilde_in_front_is_the_home_folder() {
+        let home = Some(Path::new("/home/u"));
+        let expand = |path: &str| expand_home(Path::new(path), home);
+        assert_eq!(expand("~"), Path::new("/home/u"));
+        assert_eq!(expand("~/a"), Path::new("/home/u/a"));
+        assert_eq!(expand("~other/a"), Path::new("~other/a"));
+        assert_eq!(expand("a/~"), Path::new("a/~"));
     }
 }

@@ -2,17 +2,16 @@
 //! used and escaped before they are shown.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 /// The longest name of one file or folder on Linux.
-const LONGEST_PART: usize = 255;
+const MAX_PART: usize = 255;
 
 /// The longest path that a system call takes, without its terminating zero.
-pub(crate) const LONGEST_PATH: usize = 4095;
+pub(crate) const MAX_PATH: usize = 4095;
 
 /// Why a name cannot be that of something below a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadName {
+pub(crate) enum InvalidName {
     #[error("it is absolute")]
     Absolute,
     #[error("it has a part `..`")]
@@ -25,19 +24,19 @@ pub(crate) enum BadName {
 
 /// The plain form of a relative name: without `.` parts and doubled or final slashes. Empty for
 /// the folder itself.
-pub(crate) fn relative(name: &[u8]) -> Result<Vec<u8>, BadName> {
+pub(crate) fn relative(name: &[u8]) -> Result<Vec<u8>, InvalidName> {
     if name.first() == Some(&b'/') {
-        return Err(BadName::Absolute);
+        return Err(InvalidName::Absolute);
     }
     if name.contains(&0) {
-        return Err(BadName::Zero);
+        return Err(InvalidName::Zero);
     }
     let mut plain = Vec::with_capacity(name.len());
     for part in name.split(|&byte| byte == b'/') {
         match part {
             b"" | b"." => continue,
-            b".." => return Err(BadName::Parent),
-            _ if part.len() > LONGEST_PART => return Err(BadName::TooLong),
+            b".." => return Err(InvalidName::Parent),
+            _ if part.len() > MAX_PART => return Err(InvalidName::TooLong),
             _ => {}
         }
         if !plain.is_empty() {
@@ -45,8 +44,8 @@ pub(crate) fn relative(name: &[u8]) -> Result<Vec<u8>, BadName> {
         }
         plain.extend_from_slice(part);
     }
-    if plain.len() > LONGEST_PATH {
-        return Err(BadName::TooLong);
+    if plain.len() > MAX_PATH {
+        return Err(InvalidName::TooLong);
     }
     Ok(plain)
 }
@@ -72,7 +71,7 @@ pub(crate) fn stays_inside(link: &[u8], target: &[u8]) -> bool {
 }
 
 /// Splits a plain name into its folder and its last part.
-pub(crate) fn split(name: &[u8]) -> (&[u8], &[u8]) {
+pub fn split(name: &[u8]) -> (&[u8], &[u8]) {
     match name.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&name[..slash], &name[slash + 1..]),
         None => (b"", name),
@@ -80,7 +79,7 @@ pub(crate) fn split(name: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A name for people: on one line, and without anything that a terminal would act on.
-pub(crate) fn shown(name: &[u8]) -> String {
+pub fn printable(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for letter in chunk.valid().chars() {
@@ -98,41 +97,27 @@ pub(crate) fn shown(name: &[u8]) -> String {
     text
 }
 
-/// The folder that `~` stands for.
-pub(crate) fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").map(PathBuf::from)
-}
-
-/// Replaces a `~` in front by the home folder, as a shell would have done.
-pub(crate) fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
-    match (path.strip_prefix("~"), home) {
-        (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home.to_owned(),
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => path.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_are_made_plain_or_refused() {
-        for (given, plain) in [
+        for (name, plain) in [
             (&b"./a//b/"[..], &b"a/b"[..]),
             (b".", b""),
             (b"./", b""),
             (b"a\nb/\xff", b"a\nb/\xff"),
             (b"...", b"..."),
         ] {
-            assert_eq!(relative(given).unwrap(), plain);
+            assert_eq!(relative(name).unwrap(), plain);
         }
-        assert_eq!(relative(b"/etc"), Err(BadName::Absolute));
-        assert_eq!(relative(b"a/../b"), Err(BadName::Parent));
-        assert_eq!(relative(b"a\0b"), Err(BadName::Zero));
-        assert_eq!(relative(&[b'x'; 256]), Err(BadName::TooLong));
+        assert_eq!(relative(b"/etc"), Err(InvalidName::Absolute));
+        assert_eq!(relative(b"a/../b"), Err(InvalidName::Parent));
+        assert_eq!(relative(b"a\0b"), Err(InvalidName::Zero));
+        assert_eq!(relative(&[b'x'; 256]), Err(InvalidName::TooLong));
         assert!(relative(&[b'x'; 255]).is_ok());
-        assert_eq!(relative(&b"ab/".repeat(2000)), Err(BadName::TooLong));
+        assert_eq!(relative(&b"ab/".repeat(2000)), Err(InvalidName::TooLong));
     }
 
     #[test]
@@ -147,16 +132,6 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_one_harmless_line() {
-        assert_eq!(shown(b"a\n\x1b[2J\xff\xc3\xa9"), "a\\n\\u{1b}[2J\\xffé");
-    }
-
-    #[test]
-    fn only_a_lone_tilde_in_front_is_the_home_folder() {
-        let home = Some(Path::new("/home/u"));
-        let expand = |path: &str| expand_home(Path::new(path), home);
-        assert_eq!(expand("~"), Path::new("/home/u"));
-        assert_eq!(expand("~/a"), Path::new("/home/u/a"));
-        assert_eq!(expand("~other/a"), Path::new("~other/a"));
-        assert_eq!(expand("a/~"), Path::new("a/~"));
+        assert_eq!(printable(b"a\n\x1b[2J\xff\xc3\xa9"), "a\\n\\u{1b}[2J\\xffé");
     }
 }

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use pyro_wire::sparse::{self, BadMap, MapReader, Part, Stored};
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
-use super::{Member, MemberKind};
+use super::member::{Member, MemberKind};
 
 /// Tar's unit: headers are one block, data is filled up to whole ones.
 pub(super) const BLOCK: usize = 512;
@@ -23,7 +23,7 @@ const LONGEST_EXTENSION: u64 = 1024 * 1024;
 const MOST_EXTENSIONS: u32 = 16;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArchiveError {
+pub enum ArchiveError {
     #[error("reading the archive failed")]
     Io {
         #[source]
@@ -41,7 +41,7 @@ pub(crate) enum ArchiveError {
     },
 }
 
-pub(crate) struct ArchiveReader<R> {
+pub struct ArchiveReader<R> {
     from: R,
     /// Bytes read so far.
     offset: u64,
@@ -67,7 +67,7 @@ struct Extension {
 }
 
 impl<R: Read> ArchiveReader<R> {
-    pub(crate) fn new(from: R) -> Self {
+    pub fn new(from: R) -> Self {
         Self {
             from,
             offset: 0,
@@ -80,13 +80,13 @@ impl<R: Read> ArchiveReader<R> {
     }
 
     /// Where the current member's data belongs, when it is a file with holes.
-    pub(crate) fn parts(&self) -> Option<&[Part]> {
+    pub fn parts(&self) -> Option<&[Part]> {
         self.parts.as_deref()
     }
 
     /// The next member, after what is left of the one before was skipped; `None` at the end mark.
     /// An archive without an end mark is truncated.
-    pub(crate) fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
+    pub fn next_member(&mut self) -> Result<Option<Member>, ArchiveError> {
         self.skip_rest()?;
         (self.parts, self.part, self.within) = (None, 0, 0);
         let mut extension = Extension::default();
@@ -116,7 +116,7 @@ impl<R: Read> ArchiveReader<R> {
 
     /// Reads on until the stream ends, so that a decompressor compares its checksum, but not for
     /// ever: tools fill their last record with some zeros.
-    pub(crate) fn finish(&mut self) -> Result<(), ArchiveError> {
+    pub fn finish(&mut self) -> Result<(), ArchiveError> {
         const MOST_FILLING: u64 = 16 * 1024 * 1024;
         io::copy(&mut (&mut self.from).take(MOST_FILLING), &mut io::sink())
             .map(drop)
@@ -328,7 +328,7 @@ impl<R: Read> ArchiveReader<R> {
 
     /// Reads some of the current member's data, and says where in the file it belongs; no bytes only
     /// at its end or for an empty buffer.
-    pub(crate) fn read_part(&mut self, buffer: &mut [u8]) -> Result<(u64, usize), ArchiveError> {
+    pub fn read_part(&mut self, buffer: &mut [u8]) -> Result<(u64, usize), ArchiveError> {
         let Some(parts) = &self.parts else {
             let at = self.within;
             let count = self.read(buffer)?;
@@ -354,7 +354,7 @@ impl<R: Read> ArchiveReader<R> {
 
     /// Reads the current member's data as it is stored, without holes; 0 only at its end or for an
     /// empty buffer.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
         let most = usize::try_from(self.remaining).map_or(buffer.len(), |n| n.min(buffer.len()));
         if most == 0 {
             return Ok(0);
@@ -475,7 +475,7 @@ mod tests {
     }
 
     fn first(bytes: &[u8]) -> Result<Option<Member>, ArchiveError> {
-        ArchiveReader::new(bytes).next()
+        ArchiveReader::new(bytes).next_member()
     }
 
     #[test]
@@ -515,7 +515,7 @@ mod tests {
         for length in [0, 100, 512, 513, 1024] {
             let mut reader = ArchiveReader::new(&whole[..length]);
             let cut = loop {
-                match reader.next() {
+                match reader.next_member() {
                     Ok(Some(_)) => {}
                     Ok(None) => panic!("{length} bytes passed for a whole archive"),
                     Err(error) => break error,
@@ -540,13 +540,13 @@ mod tests {
         bytes.extend(archive(&header(EntryType::Regular, "y", 0), b"hello"));
 
         let mut reader = ArchiveReader::new(bytes.as_slice());
-        let member = reader.next().unwrap().unwrap();
+        let member = reader.next_member().unwrap().unwrap();
         assert_eq!(member.name, b"a\nb");
         assert_eq!((member.size, member.mtime_ns), (5, 2_500_000_000));
         let mut data = [0; 9];
         assert_eq!(reader.read(&mut data).unwrap(), 5);
         assert_eq!(&data[..5], b"hello");
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.next_member().unwrap(), None);
     }
 
     #[test]
@@ -565,7 +565,7 @@ mod tests {
             header.set_cksum();
             bytes[..BLOCK].copy_from_slice(header.as_bytes());
             let mut reader = ArchiveReader::new(bytes.as_slice());
-            while let Ok(Some(member)) = reader.next() {
+            while let Ok(Some(member)) = reader.next_member() {
                 assert!(member.mode <= 0o7777);
             }
         }

@@ -14,13 +14,13 @@ use std::io::{self, Write};
 use pyro_wire::sparse::{self, Part};
 use tar::{EntryType, Header};
 
+use super::member::{Member, MemberKind};
 use super::read::BLOCK;
-use super::{Member, MemberKind};
 
 /// The name of headers that are about the next one. Nothing ever reads it.
 const EXTENSION_NAME: &str = "././@LongLink";
 
-pub(crate) struct ArchiveWriter<W> {
+pub struct ArchiveWriter<W> {
     to: W,
     /// Data that the current file still has to get.
     owed: u64,
@@ -28,7 +28,7 @@ pub(crate) struct ArchiveWriter<W> {
 }
 
 impl<W: Write> ArchiveWriter<W> {
-    pub(crate) fn new(to: W) -> Self {
+    pub fn new(to: W) -> Self {
         Self {
             to,
             owed: 0,
@@ -37,12 +37,12 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Writes a header. Exactly the member's `size` of [`data`](Self::data) has to follow.
-    pub(crate) fn member(&mut self, member: &Member) -> io::Result<()> {
+    pub fn member(&mut self, member: &Member) -> io::Result<()> {
         self.begin(member, None)
     }
 
     /// Writes the header of a file that has data in these parts only. Just that data has to follow.
-    pub(crate) fn sparse(&mut self, member: &Member, parts: &[Part]) -> io::Result<()> {
+    pub fn sparse(&mut self, member: &Member, parts: &[Part]) -> io::Result<()> {
         self.begin(member, Some(parts))
     }
 
@@ -102,7 +102,7 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Writes some of the current file's data.
-    pub(crate) fn data(&mut self, data: &[u8]) -> io::Result<()> {
+    pub fn data(&mut self, data: &[u8]) -> io::Result<()> {
         self.owed = self
             .owed
             .checked_sub(data.len() as u64)
@@ -111,7 +111,7 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Writes the end mark and returns what was written to.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
+    pub fn finish(mut self) -> io::Result<W> {
         self.settle()?;
         self.to.write_all(&[0; 2 * BLOCK])?;
         self.to.flush()?;
@@ -205,7 +205,7 @@ fn time(ns: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ArchiveReader;
+    use super::super::read::ArchiveReader;
     use super::*;
 
     fn member(name: &[u8], kind: MemberKind, mtime_ns: i64) -> Member {
@@ -271,9 +271,9 @@ mod tests {
 
         let mut reader = ArchiveReader::new(bytes.as_slice());
         for member in &members {
-            assert_eq!(reader.next().unwrap().as_ref(), Some(member));
+            assert_eq!(reader.next_member().unwrap().as_ref(), Some(member));
         }
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.next_member().unwrap(), None);
 
         // The agent reads with the whole of the `tar` crate.
         let mut archive = tar::Archive::new(bytes.as_slice());
@@ -292,7 +292,7 @@ mod tests {
         let mut writer = ArchiveWriter::new(Vec::new());
         writer.member(&big).unwrap();
         let mut reader = ArchiveReader::new(writer.to.as_slice());
-        assert_eq!(reader.next().unwrap(), Some(big));
+        assert_eq!(reader.next_member().unwrap(), Some(big));
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
         writer.data(b"x").unwrap();
         let bytes = writer.finish().unwrap();
         let mut reader = ArchiveReader::new(bytes.as_slice());
-        assert_eq!(reader.next().unwrap(), Some(file));
+        assert_eq!(reader.next_member().unwrap(), Some(file));
         assert_eq!(reader.parts(), Some(&parts[..]));
         let mut buffer = [0; 1000];
         assert_eq!(reader.read_part(&mut buffer).unwrap(), (0, 3));
@@ -325,10 +325,10 @@ mod tests {
             ((1 << 33) + 600, 100)
         );
         assert_eq!(reader.read_part(&mut buffer).unwrap().1, 0);
-        assert_eq!(reader.next().unwrap(), Some(plain));
+        assert_eq!(reader.next_member().unwrap(), Some(plain));
         assert_eq!(reader.parts(), None);
         assert_eq!(reader.read_part(&mut buffer).unwrap(), (0, 1));
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.next_member().unwrap(), None);
     }
 
     #[test]

@@ -1,22 +1,25 @@
 //! The path that an export goes to.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
-use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::Received;
+use super::attributes::RootAttributes;
 use super::error::ExportError;
+use super::made_folders::MadeFolders;
+use super::received::{ArtifactKind, Received};
 use super::staging::Staging;
-use super::unpack::{Finishing, unpack};
-use crate::workspace::names::expand_home;
+use super::unpack::unpack;
+use crate::host_paths::expand_home;
+use crate::progress::OnProgress;
 
-pub(crate) struct Destination {
+/// A path of this host that an export goes to.
+pub struct Destination {
     /// Absolute, with links resolved except for the last part.
     path: PathBuf,
     overwrite: bool,
@@ -27,17 +30,8 @@ pub(crate) struct Destination {
     as_folder: bool,
     // Before `parents`, as fields are dropped in this order.
     staging: Option<Staging>,
-    finishing: Option<Finishing>,
+    root: Option<RootAttributes>,
     parents: MadeFolders,
-}
-
-/// What is put in place. Neither kind ever takes the place of the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A file, or a link as itself: it goes into a folder that is there.
-    File,
-    /// It takes the place of an empty folder, or of any with `overwrite`.
-    Folder,
 }
 
 impl Destination {
@@ -47,7 +41,7 @@ impl Destination {
     /// replaced itself, as it may be one that a guest has chosen. A path that ends as a folder's does
     /// (`out/`, `..`) is one, or no file goes there; a link so written is followed. `name` is that of
     /// what is exported, `home` is for `~`, and is never replaced.
-    pub(crate) fn prepare(
+    pub fn prepare(
         path: &Path,
         name: &OsStr,
         home: Option<&Path>,
@@ -69,12 +63,12 @@ impl Destination {
             home: home.map(Path::to_owned),
             as_folder,
             staging: None,
-            finishing: None,
+            root: None,
             parents,
         };
         if as_folder {
             match fs::canonicalize(&named) {
-                Ok(real) if real.is_dir() => return Ok(at(real, MadeFolders(Vec::new()))),
+                Ok(real) if real.is_dir() => return Ok(at(real, MadeFolders::default())),
                 Ok(_) => return Err(no_folder()),
                 Err(error) => match error.kind() {
                     io::ErrorKind::NotFound => {}
@@ -105,9 +99,13 @@ impl Destination {
         Ok(destination)
     }
 
-    /// Settles where something of this kind goes, and makes a private folder beside that.
-    pub(crate) fn settle(&mut self, kind: Kind) -> Result<&Staging, ExportError> {
-        if kind == Kind::File {
+    /// Decides where something of this kind goes, and makes a private folder beside that.
+    ///
+    /// A file, or a link as itself, goes into a folder that is there; a folder takes the place of an
+    /// empty one, or of any with `overwrite`. Neither ever takes the place of the other.
+    pub fn stage(&mut self, kind: ArtifactKind) -> Result<&Staging, ExportError> {
+        let sends_folder = kind == ArtifactKind::Folder;
+        if !sends_folder {
             let is_folder = self.there().map_err(self.unwritable())?.is_folder();
             if is_folder {
                 self.path.push(&self.name);
@@ -119,22 +117,20 @@ impl Destination {
         }
         let (path, there) = (&self.path, self.there().map_err(self.unwritable())?);
         let path = || path.clone();
-        match (kind, there) {
-            (_, There::Nothing) | (Kind::Folder, There::EmptyFolder) => {}
-            (Kind::File, There::EmptyFolder | There::Folder) => {
+        match (sends_folder, there) {
+            (_, There::Nothing) | (true, There::EmptyFolder) => {}
+            (false, There::EmptyFolder | There::Folder) => {
                 return Err(ExportError::IsFolder { path: path() });
             }
-            (Kind::Folder, There::File)
-                if self.path.symlink_metadata().is_ok_and(|it| it.is_file()) =>
-            {
+            (true, There::File) if self.path.symlink_metadata().is_ok_and(|it| it.is_file()) => {
                 return Err(ExportError::IsFile { path: path() });
             }
-            (Kind::Folder, There::Folder | There::File) | (Kind::File, There::File) => {
+            (true, There::Folder | There::File) | (false, There::File) => {
                 if !self.overwrite {
                     return Err(ExportError::Exists { path: path() });
                 }
-                if is_precious(&self.path, self.home.as_deref()) {
-                    return Err(ExportError::Precious { path: path() });
+                if is_protected(&self.path, self.home.as_deref()) {
+                    return Err(ExportError::Protected { path: path() });
                 }
             }
         }
@@ -164,24 +160,21 @@ impl Destination {
     }
 
     /// Unpacks an archive whose names are relative to what is exported; a lone file or link is
-    /// named `.`. `watch` is told the entries and bytes so far, and may cancel.
-    pub(crate) fn unpack(
+    /// named `.`.
+    pub fn unpack(
         &mut self,
         from: impl Read,
-        watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+        on_progress: &mut OnProgress<'_>,
     ) -> Result<Received, ExportError> {
         let name = self.name.clone();
-        let settle = |kind| {
-            self.settle(kind)
-                .map(|staging| staging.folder().try_clone())
-        };
-        let (received, finishing) = unpack(from, &name, settle, watch)?;
-        self.finishing = finishing;
+        let stage = |kind| self.stage(kind).map(|staging| staging.folder().try_clone());
+        let (received, root) = unpack(from, &name, stage, on_progress)?;
+        self.root = root;
         Ok(received)
     }
 
     /// Puts what was unpacked in place.
-    pub(crate) fn commit(mut self) -> Result<PathBuf, ExportError> {
+    pub fn commit(mut self) -> Result<PathBuf, ExportError> {
         let failed = self.unwritable();
         let unwritable = |errno: Errno| failed(errno.into());
         let Some(content) = self.staging.as_ref().map(Staging::content) else {
@@ -234,8 +227,8 @@ impl Destination {
         }
         self.parents.keep();
         // A folder that its owner may not write cannot be moved, so it gets its mode here.
-        if let Some(finishing) = self.finishing.take() {
-            finishing.apply().map_err(unwritable)?;
+        if let Some(root) = self.root.take() {
+            root.apply().map_err(unwritable)?;
         }
         Ok(std::mem::take(&mut self.path))
     }
@@ -264,46 +257,11 @@ fn means_folder(path: &Path) -> bool {
 }
 
 /// Whether replacing it would take away a folder that nobody means.
-fn is_precious(path: &Path, home: Option<&Path>) -> bool {
+fn is_protected(path: &Path, home: Option<&Path>) -> bool {
     let home = home.and_then(|home| fs::canonicalize(home).ok());
     let here = std::env::current_dir().ok();
     [home, here]
         .into_iter()
         .flatten()
         .any(|folder| folder.starts_with(path))
-}
-
-/// Folders that were made, and are removed again unless they are kept or something is in them.
-struct MadeFolders(Vec<PathBuf>);
-
-impl MadeFolders {
-    fn make(folder: &Path) -> io::Result<Self> {
-        let missing: Vec<&Path> = folder
-            .ancestors()
-            .take_while(|folder| !folder.exists())
-            .collect();
-        let mut made = Self(Vec::new());
-        for folder in missing.into_iter().rev() {
-            match fs::create_dir(folder) {
-                Ok(()) => made.0.push(folder.to_owned()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // That it is a folder, and not a file, shows when it is opened as one.
-        File::open(folder.join("."))?;
-        Ok(made)
-    }
-
-    fn keep(&mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for MadeFolders {
-    fn drop(&mut self) {
-        for folder in self.0.iter().rev() {
-            let _ = fs::remove_dir(folder);
-        }
-    }
 }

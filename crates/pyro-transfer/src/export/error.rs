@@ -3,10 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::workspace::archive::ArchiveError;
+use crate::archive::ArchiveError;
+use crate::names::printable;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ExportError {
+pub enum ExportError {
     #[error("`{path}` names no file or folder")]
     NoName { path: PathBuf },
     #[error("`{path}` is not a folder that is there")]
@@ -18,7 +19,7 @@ pub(crate) enum ExportError {
     #[error("`{path}` is a file, and a folder does not take its place")]
     IsFile { path: PathBuf },
     #[error("`{path}` is the home folder, the working folder, or around one of them")]
-    Precious { path: PathBuf },
+    Protected { path: PathBuf },
     #[error("`{path}` cannot be written")]
     Unwritable {
         path: PathBuf,
@@ -39,9 +40,25 @@ pub(crate) enum ExportError {
     Hostile { name: String, why: String },
     #[error("the guest's archive cannot be used")]
     Archive {
-        #[source]
+        #[from]
         source: ArchiveError,
     },
     #[error("it was cancelled")]
     Cancelled,
+}
+
+impl ExportError {
+    pub(super) fn write(name: &[u8], source: io::Error) -> Self {
+        Self::Write {
+            name: printable(name),
+            source,
+        }
+    }
+
+    pub(super) fn hostile(name: &[u8], why: impl Into<String>) -> Self {
+        Self::Hostile {
+            name: printable(name),
+            why: why.into(),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Destination::prepare   the path is looked at, before the guest is asked for anything
-//! Destination::settle    what comes is known now: a file goes into a folder that is there
+//! Destination::stage     what comes is known now: a file goes into a folder that is there
 //! Destination::unpack    the stream goes into a private folder beside it
 //! Destination::commit    one rename puts it in place
 //! ```
@@ -16,31 +16,21 @@
 //! dropped as well, and the owner is who runs pyro. What is neither file, folder nor link is left out
 //! and named, and so are names that the file system of this host refuses.
 
+mod attributes;
 mod destination;
 mod error;
-mod folders;
+mod files;
+mod made_folders;
+mod open_folders;
+mod pass;
+mod received;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod unpack;
 
-pub(crate) use destination::{Destination, Kind};
-pub(crate) use error::ExportError;
-
-use pyro_api::values::ArtifactType;
-
-use crate::workspace::some_names::SomeNames;
-
-/// What was unpacked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Received {
-    pub(crate) artifact: ArtifactType,
-    /// Files, folders and links; 1 for a lone file or link.
-    pub(crate) entries: u64,
-    /// Bytes of the regular files.
-    pub(crate) bytes: u64,
-    /// What was left out, with the reason, for people. Not more than a thousand lines.
-    pub(crate) skipped: Vec<String>,
-    /// Files and folders that lost a bit of their mode.
-    pub(crate) lost_bits: SomeNames,
-}
+pub use destination::Destination;
+pub use error::ExportError;
+pub use received::{ArtifactKind, Received};
+pub use staging::Staging;

@@ -13,12 +13,12 @@ use nix::sys::stat::{Mode, mkdirat};
 /// Deeper than any tree that people make. Each level is an open file.
 const DEEPEST: usize = 400;
 
-pub(super) struct Folders {
+pub(super) struct OpenFolders {
     root: OwnedFd,
     way: Vec<(Vec<u8>, OwnedFd)>,
 }
 
-impl Folders {
+impl OpenFolders {
     pub(super) fn new(root: OwnedFd) -> Self {
         let way = Vec::new();
         Self { root, way }

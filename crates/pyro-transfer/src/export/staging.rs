@@ -4,15 +4,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
-
-use crate::machine::create::random_hex;
 
 const PREFIX: &str = ".pyro-export-";
 
@@ -22,7 +20,8 @@ const TRIES: u32 = 10;
 /// The name of what is put in place afterwards, in the private folder.
 pub(super) const CONTENT: &str = "content";
 
-pub(crate) struct Staging {
+/// A private folder, until it is dropped.
+pub struct Staging {
     path: PathBuf,
     /// The open folder, locked.
     folder: Flock<File>,
@@ -33,7 +32,7 @@ impl Staging {
     pub(super) fn create(parent: &Path) -> io::Result<Self> {
         remove_debris(parent);
         for _ in 0..TRIES {
-            let path = parent.join(format!("{PREFIX}{}", random_hex(16)?));
+            let path = parent.join(format!("{PREFIX}{}", random_hex()?));
             fs::DirBuilder::new().mode(0o700).create(&path)?;
             // Between making and locking it, another export may find it and take it for debris.
             if let Some(folder) = lock(&path)?
@@ -46,7 +45,7 @@ impl Staging {
     }
 
     /// Where to make what is put in place afterwards.
-    pub(crate) fn content(&self) -> PathBuf {
+    pub fn content(&self) -> PathBuf {
         self.path.join(CONTENT)
     }
 
@@ -60,6 +59,12 @@ impl Drop for Staging {
         // What cannot be removed now is removed by the next export to this place.
         let _ = remove(&self.path);
     }
+}
+
+fn random_hex() -> io::Result<String> {
+    let mut random = [0_u8; 16];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn remove_debris(parent: &Path) {

@@ -5,12 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use pyro_api::values::ArtifactType;
-
 use super::*;
-use crate::workspace::archive::{ArchiveWriter, Member, MemberKind};
+use crate::archive::{ArchiveWriter, Member, MemberKind};
+use crate::progress::Totals;
 
-fn go_on(_: u64, _: u64) -> ControlFlow<()> {
+fn go_on(_: Totals) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
@@ -63,6 +62,10 @@ fn export(bytes: &[u8], to: &Path, overwrite: bool) -> Result<Received, ExportEr
     Ok(received)
 }
 
+fn counts(received: &Received) -> (u64, u64) {
+    (received.totals.entries, received.totals.bytes)
+}
+
 /// Every name in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
@@ -89,11 +92,11 @@ fn a_folder_comes_out_as_it_is() {
         folder("empty", 0o700),
     ]);
     let received = export(&bytes, &to, false).unwrap();
-    assert_eq!(received.artifact, ArtifactType::Directory);
-    assert_eq!((received.entries, received.bytes), (8, 8));
+    assert_eq!(received.kind, ArtifactKind::Folder);
+    assert_eq!(counts(&received), (8, 8));
     assert!(received.skipped.is_empty());
-    let told = received.lost_bits.told("lost", "lost").unwrap();
-    assert_eq!(told, "1 lost: `run`");
+    let note = received.note().unwrap();
+    assert!(note.ends_with("bit: `run`"), "{note}");
 
     let mode = |name: &str| fs::symlink_metadata(to.join(name)).unwrap().mode() & 0o7777;
     assert_eq!(mode(""), 0o750);
@@ -125,18 +128,18 @@ fn a_lone_file_or_link_takes_the_path_itself() {
     let here = tempfile::tempdir().unwrap();
     let to = here.path().join("file");
     let received = export(&tar(&[file(".", "hello")]), &to, false).unwrap();
-    assert_eq!(received.artifact, ArtifactType::File);
-    assert_eq!((received.entries, received.bytes), (1, 5));
+    assert_eq!(received.kind, ArtifactKind::File);
+    assert_eq!(counts(&received), (1, 5));
     assert_eq!(fs::read(&to).unwrap(), b"hello");
 
     let to = here.path().join("link");
     let received = export(&tar(&[symbolic(".", "/nowhere")]), &to, false).unwrap();
-    assert_eq!(received.artifact, ArtifactType::Symlink);
+    assert_eq!(received.kind, ArtifactKind::Symlink);
     assert_eq!(fs::read_link(&to).unwrap(), Path::new("/nowhere"));
 
     let to = here.path().join("empty");
     let received = export(&tar(&[]), &to, false).unwrap();
-    assert_eq!(received.artifact, ArtifactType::Directory);
+    assert_eq!(received.kind, ArtifactKind::Folder);
     assert!(names(&to).is_empty());
 }
 
@@ -180,7 +183,7 @@ fn a_file_goes_into_a_folder_and_neither_replaces_the_other() {
     fs::create_dir(at("empty")).unwrap();
     for (to, overwrite) in [("project", false), ("empty", true)] {
         let received = export(&tar(&[file(".", "new")]), &at(to), overwrite).unwrap();
-        assert_eq!(received.artifact, ArtifactType::File);
+        assert_eq!(received.kind, ArtifactKind::File);
         assert_eq!(fs::read(at(to).join("name")).unwrap(), b"new");
     }
     assert_eq!(names(&at("project")), [".git", "name", "other"]);
@@ -223,9 +226,9 @@ fn home_and_the_working_folder_are_never_replaced() {
     for path in [&home, &above, Path::new("~"), &current] {
         let name = OsStr::new("name");
         let mut destination = Destination::prepare(path, name, Some(&home), true).unwrap();
-        let refused = destination.settle(Kind::Folder).map(drop);
+        let refused = destination.stage(ArtifactKind::Folder).map(drop);
         assert!(
-            matches!(refused, Err(ExportError::Precious { .. })),
+            matches!(refused, Err(ExportError::Protected { .. })),
             "{path:?}"
         );
     }
@@ -327,7 +330,7 @@ fn holes_stay_holes() {
     writer.data(b"abc").unwrap();
     let to = here.path().join("sparse");
     let received = export(&writer.finish().unwrap(), &to, false).unwrap();
-    assert_eq!(received.bytes, size);
+    assert_eq!(received.totals.bytes, size);
     let metadata = fs::metadata(&to).unwrap();
     assert_eq!(metadata.len(), size);
     assert!(metadata.blocks() * 512 < 1 << 20);
@@ -339,7 +342,7 @@ fn a_path_that_is_too_long_is_left_out_and_named() {
     let long = format!("{}end", "name/".repeat(900));
     let bytes = tar(&[file(&long, "x"), file("a", "")]);
     let received = export(&bytes, &here.path().join("out"), false).unwrap();
-    assert_eq!(received.entries, 1);
+    assert_eq!(received.totals.entries, 1);
     assert!(received.skipped[0].ends_with("longer than Linux allows"));
 }
 
@@ -356,7 +359,7 @@ fn devices_are_left_out_and_named() {
     let bytes = [header.as_bytes().as_slice(), &tar(&[file("a", "")])].concat();
     let received = export(&bytes, &here.path().join("out"), false).unwrap();
     assert_eq!(received.skipped, ["fi\\u{1b}fo: a FIFO"]);
-    assert_eq!(received.entries, 1);
+    assert_eq!(received.totals.entries, 1);
 }
 
 #[test]
@@ -365,7 +368,7 @@ fn cancelling_leaves_nothing() {
     let to = here.path().join("a/b/out");
     let mut destination = prepare(&to, false).unwrap();
     let bytes = tar(&[file("a", "hello")]);
-    let stop = &mut |_, _| ControlFlow::Break(());
+    let stop = &mut |_| ControlFlow::Break(());
     let failed = destination.unpack(bytes.as_slice(), stop);
     assert!(matches!(failed, Err(ExportError::Cancelled)));
     drop(destination);
@@ -452,11 +455,11 @@ fn a_path_that_ends_as_a_folder_is_one() {
     assert!(at("new").is_dir());
     let root = prepare(Path::new("/"), true)
         .unwrap()
-        .settle(Kind::Folder)
+        .stage(ArtifactKind::Folder)
         .map(drop);
     assert!(matches!(
         root,
-        Err(ExportError::Precious { .. } | ExportError::Exists { .. })
+        Err(ExportError::Protected { .. } | ExportError::Exists { .. })
     ));
 }
 
@@ -466,13 +469,16 @@ fn what_lost_a_bit_is_called_by_its_name() {
     for (bytes, called) in [
         (
             tar(&[entry(".", MemberKind::File, 0o4755, b"")]),
-            "1 lost: `name`",
+            "1 file or folder loses its set-user-id or set-group-id bit: `name`",
         ),
-        (tar(&[folder(".", 0o2755)]), "1 lost: `name`"),
+        (
+            tar(&[folder(".", 0o2755)]),
+            "1 file or folder loses its set-user-id or set-group-id bit: `name`",
+        ),
     ] {
         let to = here.path().join("out");
         let received = export(&bytes, &to, false).unwrap();
-        assert_eq!(received.lost_bits.told("lost", "").unwrap(), called);
+        assert_eq!(received.note().unwrap(), called);
         fs::remove_file(&to)
             .or_else(|_| fs::remove_dir(&to))
             .unwrap();

@@ -3,18 +3,20 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::error::SeedError;
-use super::index::GuestIndex;
+use super::error::ImportError;
+use super::file_identity::FileIdentity;
+use super::gitfile::borrows;
+use super::guest_index::GuestIndex;
+use super::members::{Members, fit, left_out};
 use super::notes::Notes;
-use super::patterns::DOT_GIT;
-use super::patterns::Patterns;
-use super::repository::borrows;
-use super::table::{Table, fit, left_out};
-use super::{Packed, Totals, Watch, look};
-use crate::workspace::archive::{ArchiveError, ArchiveReader, ArchiveWriter, Member, MemberKind};
-use crate::workspace::names::{relative, split, stays_inside};
+use super::pass::{Packed, report};
+use super::patterns::{DOT_GIT, Patterns};
+use crate::archive::{ArchiveError, ArchiveReader, ArchiveWriter, Member, MemberKind};
+use crate::names::{relative, split, stays_inside};
+use crate::progress::{OnProgress, Totals};
 
 const ALTERNATES: &[u8] = b"objects/info/alternates";
 
@@ -30,14 +32,19 @@ pub(super) enum Compression {
     Zstd,
 }
 
-/// Tells whether a file is still the one that was surveyed.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    pub(super) size: u64,
-    pub(super) mtime_ns: i64,
-    pub(super) ctime_ns: i64,
+impl Compression {
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.as_bytes().to_ascii_lowercase();
+        if name.ends_with(b".tar") {
+            Some(Self::None)
+        } else if name.ends_with(b".tar.gz") || name.ends_with(b".tgz") {
+            Some(Self::Gzip)
+        } else if name.ends_with(b".tar.zst") {
+            Some(Self::Zstd)
+        } else {
+            None
+        }
+    }
 }
 
 type Reader = ArchiveReader<Box<dyn Read>>;
@@ -47,23 +54,23 @@ pub(super) fn survey(
     compression: Compression,
     patterns: &Patterns,
     notes: &mut Notes,
-    watch: &mut Watch<'_>,
-) -> Result<(Identity, Table), SeedError> {
+    on_progress: &mut OnProgress<'_>,
+) -> Result<(FileIdentity, Members), ImportError> {
     let damaged = damaged(path);
-    let file = File::open(path).map_err(SeedError::unusable(path))?;
-    let identity = Identity::of(&file).map_err(SeedError::unusable(path))?;
+    let file = File::open(path).map_err(ImportError::unusable(path))?;
+    let identity = FileIdentity::of(&file).map_err(ImportError::unusable(path))?;
     let mut reader = open(file, compression, path)?;
-    let mut table = Table::default();
+    let mut members = Members::default();
     let mut seen = Totals::default();
     let mut buffer = vec![0; 4096];
-    while let Some(member) = reader.next().map_err(&damaged)? {
+    while let Some(member) = reader.next_member().map_err(&damaged)? {
         seen.add(&member);
-        look(watch, seen)?;
+        report(on_progress, seen)?;
         let told = match left_out(&member, patterns) {
             true => None,
             false => repository_file(&member),
         };
-        table.add(member, patterns, notes)?;
+        members.add(member, patterns, notes)?;
         if let Some(name) = told {
             let mut content = Vec::new();
             while (content.len() as u64) < LONGEST {
@@ -77,33 +84,33 @@ pub(super) fn survey(
         }
     }
     reader.finish().map_err(&damaged)?;
-    table.finish()?;
-    Ok((identity, table))
+    members.finish()?;
+    Ok((identity, members))
 }
 
 pub(super) fn pack<W: Write>(
     path: &Path,
     compression: Compression,
     patterns: &Patterns,
-    (surveyed, table): &(Identity, Table),
+    (surveyed, members): &(FileIdentity, Members),
     index: Option<&GuestIndex>,
     to: &mut ArchiveWriter<W>,
-    watch: &mut Watch<'_>,
-) -> Result<Packed, SeedError> {
+    on_progress: &mut OnProgress<'_>,
+) -> Result<Packed, ImportError> {
     let damaged = damaged(path);
-    let stream = |source| SeedError::Stream { source };
-    let changed = || SeedError::changed(path.as_os_str().as_encoded_bytes());
-    let file = File::open(path).map_err(SeedError::unusable(path))?;
-    if Identity::of(&file).map_err(SeedError::unusable(path))? != *surveyed {
+    let stream = |source| ImportError::Stream { source };
+    let changed = || ImportError::changed(path.as_os_str().as_encoded_bytes());
+    let file = File::open(path).map_err(ImportError::unusable(path))?;
+    if FileIdentity::of(&file).map_err(ImportError::unusable(path))? != *surveyed {
         return Err(changed());
     }
-    let watched = file.try_clone().map_err(SeedError::unusable(path))?;
+    let watched = file.try_clone().map_err(ImportError::unusable(path))?;
     let mut packed = Packed::default();
-    let wanted = index.map(|index| table.wanted(index, surveyed.ctime_ns, &mut packed));
+    let wanted = index.map(|index| members.wanted(index, surveyed.ctime_ns, &mut packed));
     let mut reader = open(file, compression, path)?;
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;
-    while let Some(member) = reader.next().map_err(&damaged)? {
+    while let Some(member) = reader.next_member().map_err(&damaged)? {
         let here = at;
         at += 1;
         if left_out(&member, patterns) {
@@ -113,7 +120,7 @@ pub(super) fn pack<W: Write>(
             continue;
         };
         // Only what the survey found fit is ever sent.
-        let Some(expected) = table.get(here, &member.name) else {
+        let Some(expected) = members.get(here, &member.name) else {
             continue;
         };
         if *expected != member {
@@ -134,13 +141,14 @@ pub(super) fn pack<W: Write>(
                     break;
                 }
                 to.data(&buffer[..count]).map_err(stream)?;
-                look(watch, packed.whole)?;
+                report(on_progress, packed.whole)?;
             }
             packed.changed.add(&member);
         }
-        look(watch, packed.whole)?;
+        report(on_progress, packed.whole)?;
     }
-    if at != table.seen() || Identity::of(&watched).map_err(SeedError::unusable(path))? != *surveyed
+    if at != members.seen()
+        || FileIdentity::of(&watched).map_err(ImportError::unusable(path))? != *surveyed
     {
         return Err(changed());
     }
@@ -174,7 +182,7 @@ fn note_repository(name: &[u8], content: &[u8], notes: &mut Notes) {
     }
 }
 
-fn open(file: File, compression: Compression, path: &Path) -> Result<Reader, SeedError> {
+fn open(file: File, compression: Compression, path: &Path) -> Result<Reader, ImportError> {
     let file = BufReader::with_capacity(BUFFER, file);
     let from: Box<dyn Read> = match compression {
         Compression::None => Box::new(file),
@@ -184,15 +192,15 @@ fn open(file: File, compression: Compression, path: &Path) -> Result<Reader, See
             Box::new(BufReader::with_capacity(BUFFER, stream))
         }
         Compression::Zstd => {
-            let stream = zstd::Decoder::with_buffer(file).map_err(SeedError::unusable(path))?;
+            let stream = zstd::Decoder::with_buffer(file).map_err(ImportError::unusable(path))?;
             Box::new(BufReader::with_capacity(BUFFER, stream))
         }
     };
     Ok(ArchiveReader::new(from))
 }
 
-fn damaged(path: &Path) -> impl Fn(ArchiveError) -> SeedError {
-    |source| SeedError::Archive {
+fn damaged(path: &Path) -> impl Fn(ArchiveError) -> ImportError {
+    |source| ImportError::Archive {
         path: path.to_owned(),
         source,
     }

@@ -1,22 +1,17 @@
-//! A seed that is a folder of a git repository: git takes the names in a patch from the root of the
-//! repository, wherever it is called, and passes over those that are not below the folder it is
-//! called in. So a diff's names begin there, and those of a patch may.
+//! The git repository that a source is a part of, where it is no whole one.
 
 use std::path::Path;
 
-/// What the folder of the seed is called in a workspace's metadata.
-pub(crate) const SEED_IN_REPOSITORY: &str = "seed_in_repository";
-
-/// The folder of a seed, as it is called from the root of its repository. `None`: it is that root,
-/// there is none, or its name is not UTF-8.
-pub(crate) fn folder_in_repository(seed: &Path) -> Option<String> {
-    let root = repository_around(seed)?;
-    let below = seed.strip_prefix(root).ok()?.to_str()?;
+/// A source's folder, as it is called from the root of its repository. `None`: it is that root, there
+/// is none, or its name is not UTF-8.
+pub fn folder_in_repository(source: &Path) -> Option<String> {
+    let root = repository_around(source)?;
+    let below = source.strip_prefix(root).ok()?.to_str()?;
     (!below.is_empty()).then(|| below.to_owned())
 }
 
 /// The root of the repository that a folder is in.
-pub(crate) fn repository_around(folder: &Path) -> Option<&Path> {
+pub(super) fn repository_around(folder: &Path) -> Option<&Path> {
     folder.ancestors().find(|folder| is_root(folder))
 }
 
@@ -31,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_found_in_its_repository() {
+    fn a_source_is_found_in_its_repository() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("repo/.git")).unwrap();
@@ -39,12 +34,16 @@ mod tests {
         std::fs::create_dir_all(at("repo/services/api")).unwrap();
         std::fs::create_dir_all(at("tree/sub")).unwrap();
         std::fs::write(at("tree/.git"), "gitdir: elsewhere\n").unwrap();
-        for (seed, wanted) in [
+        for (source, wanted) in [
             ("repo", None),
             ("repo/services/api", Some("services/api")),
             ("tree/sub", Some("sub")),
         ] {
-            assert_eq!(folder_in_repository(&at(seed)).as_deref(), wanted, "{seed}");
+            assert_eq!(
+                folder_in_repository(&at(source)).as_deref(),
+                wanted,
+                "{source}"
+            );
         }
     }
 }

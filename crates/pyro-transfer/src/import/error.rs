@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::workspace::archive::ArchiveError;
-use crate::workspace::names::shown;
+use crate::archive::ArchiveError;
+use crate::names::printable;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SeedError {
+pub enum ImportError {
     #[error("`{path}` cannot be used")]
     Unusable {
         path: PathBuf,
@@ -50,7 +50,7 @@ pub(crate) enum SeedError {
     Cancelled,
 }
 
-impl SeedError {
+impl ImportError {
     pub(super) fn unusable(path: &Path) -> impl FnOnce(io::Error) -> Self {
         |source| Self::Unusable {
             path: path.to_owned(),
@@ -60,20 +60,22 @@ impl SeedError {
 
     pub(super) fn refused(name: &[u8], why: impl Into<String>) -> Self {
         Self::Refused {
-            name: shown(name),
+            name: printable(name),
             why: why.into(),
         }
     }
 
     pub(super) fn unreadable(name: &[u8], source: io::Error) -> Self {
         Self::Unreadable {
-            name: shown(name),
+            name: printable(name),
             source,
         }
     }
 
     pub(super) fn changed(name: &[u8]) -> Self {
-        Self::Changed { name: shown(name) }
+        Self::Changed {
+            name: printable(name),
+        }
     }
 
     /// What it means that an entry, which was there a moment ago, cannot be opened or read.

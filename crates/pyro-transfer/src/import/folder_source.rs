@@ -5,7 +5,7 @@
 //! about the order on the disk.
 //!
 //! Where `.git` is a file that leads out of the source, a folder takes its place: see
-//! [`repository`](super::repository).
+//! [`gitfile`](super::gitfile).
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -21,52 +21,57 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, lstat};
-use pyro_api::Folders;
 use pyro_wire::sparse::{self, Part};
 
-use super::error::SeedError;
-use super::index::GuestIndex;
+use super::error::ImportError;
+use super::file_identity::nanoseconds;
+use super::filter::Filter;
+use super::gitfile::{self, Outside, Pointer, Portion};
+use super::guest_index::GuestIndex;
+use super::ignore_rules::{Around, FolderRules, Verdict, verdict};
 use super::notes::Notes;
+use super::pass::{Packed, report};
 use super::patterns::DOT_GIT;
-use super::repository::{self, Outside, Pointer, Portion};
-use super::rules::{Around, FolderRules, Verdict, verdict};
-use super::{MOST_ENTRIES, Packed, Totals, Wanted, Watch, kept_mode, look};
-use crate::workspace::archive::{ArchiveWriter, Member, MemberKind};
-use crate::workspace::names::{LONGEST_PATH, shown, stays_inside};
+use super::small_files::{read, read_in};
+use crate::archive::{ArchiveWriter, Member, MemberKind};
+use crate::host_paths::AllowedFolders;
+use crate::mode::kept;
+use crate::names::{MAX_PATH, printable, stays_inside};
+use crate::progress::{MAX_ENTRIES, OnProgress, Totals};
 
 /// How much of a file is read at once.
 const BUFFER: usize = 256 * 1024;
 
-/// How many entries are visited, and bytes sent, between two looks at the watch.
-const LOOK_EVERY: u64 = 256;
-const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
+/// How many entries are visited, and bytes sent, between two reports.
+const REPORT_EVERY: u64 = 256;
+const REPORT_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A folder, what of it is wanted, and how far from it repositories may be.
 #[derive(Clone, Copy)]
 pub(super) struct Reading<'a> {
     /// With links resolved.
     pub(super) root: &'a Path,
-    pub(super) wanted: &'a Wanted,
-    pub(super) allowed: &'a Folders,
+    pub(super) filter: &'a Filter,
+    pub(super) allowed: &'a AllowedFolders,
 }
 
 pub(super) fn survey(
     reading: Reading<'_>,
     notes: &mut Notes,
-    watch: &mut Watch<'_>,
-) -> Result<Totals, SeedError> {
+    on_progress: &mut OnProgress<'_>,
+) -> Result<Totals, ImportError> {
     let mut totals = Totals::default();
     let mut names = FileNames::default();
     walk(reading, Some(notes), &mut |found| {
         let mut member = found.member.clone();
         names.link_if_seen(&mut member, &found);
         totals.add(&member);
-        if totals.entries % LOOK_EVERY == 0 {
-            look(watch, totals)?;
+        if totals.entries % REPORT_EVERY == 0 {
+            report(on_progress, totals)?;
         }
         Ok(())
     })?;
-    look(watch, totals)?;
+    report(on_progress, totals)?;
     Ok(totals)
 }
 
@@ -74,8 +79,8 @@ pub(super) fn pack<W: Write>(
     reading: Reading<'_>,
     index: Option<&GuestIndex>,
     to: &mut ArchiveWriter<W>,
-    watch: &mut Watch<'_>,
-) -> Result<Packed, SeedError> {
+    on_progress: &mut OnProgress<'_>,
+) -> Result<Packed, ImportError> {
     let mut packed = Packed::default();
     // A file is sent as a link to another name only when that name was sent as well, so the whole
     // source and what is sent of it have first names of their own.
@@ -97,16 +102,16 @@ pub(super) fn pack<W: Write>(
             passed.bytes -= member.size.min(passed.bytes);
             send(&found, &member, to, &mut buffer, &mut |sent| {
                 let bytes = passed.bytes + sent;
-                look(watch, Totals { bytes, ..passed })
+                report(on_progress, Totals { bytes, ..passed })
             })?;
             packed.changed.add(&member);
         }
-        if packed.whole.entries % LOOK_EVERY == 0 {
-            look(watch, packed.whole)?;
+        if packed.whole.entries % REPORT_EVERY == 0 {
+            report(on_progress, packed.whole)?;
         }
         Ok(())
     })?;
-    look(watch, packed.whole)?;
+    report(on_progress, packed.whole)?;
     Ok(packed)
 }
 
@@ -139,9 +144,9 @@ fn send<W: Write>(
     member: &Member,
     to: &mut ArchiveWriter<W>,
     buffer: &mut [u8],
-    watch: &mut dyn FnMut(u64) -> Result<(), SeedError>,
-) -> Result<(), SeedError> {
-    let stream = |source| SeedError::Stream { source };
+    sent: &mut dyn FnMut(u64) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
+    let stream = |source| ImportError::Stream { source };
     if member.kind != MemberKind::File {
         return to.member(member).map_err(stream);
     }
@@ -149,15 +154,15 @@ fn send<W: Write>(
         to.member(member).map_err(stream)?;
         return to.data(content).map_err(stream);
     }
-    let reading = SeedError::reading;
-    let unreadable = |source| SeedError::unreadable(&member.name, source);
+    let reading = ImportError::reading;
+    let unreadable = |source| ImportError::unreadable(&member.name, source);
     // Should the name now be a FIFO, opening it must not wait for a writer.
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = fcntl::openat(found.folder, found.name, flags, Mode::empty())
         .map_err(reading(&member.name))?;
     let before = fstat(&file).map_err(reading(&member.name))?;
     if !is_same(&before, &found.stat) {
-        return Err(SeedError::changed(&member.name));
+        return Err(ImportError::changed(&member.name));
     }
     let file = File::from(file);
     let parts = sparse::parts_of(&file, member.size, before.st_blocks).map_err(unreadable)?;
@@ -175,12 +180,12 @@ fn send<W: Write>(
         while at < end {
             let most = usize::try_from(end - at).map_or(buffer.len(), |n| n.min(buffer.len()));
             match file.read_at(&mut buffer[..most], at) {
-                Ok(0) => return Err(SeedError::changed(&member.name)),
+                Ok(0) => return Err(ImportError::changed(&member.name)),
                 Ok(count) => {
                     to.data(&buffer[..count]).map_err(stream)?;
                     let now = at + count as u64;
-                    if at / LOOK_EVERY_BYTES != now / LOOK_EVERY_BYTES {
-                        watch(now)?;
+                    if at / REPORT_EVERY_BYTES != now / REPORT_EVERY_BYTES {
+                        sent(now)?;
                     }
                     at = now;
                 }
@@ -191,7 +196,7 @@ fn send<W: Write>(
     }
     let after = fstat(&file).map_err(reading(&member.name))?;
     if !is_same(&after, &found.stat) {
-        return Err(SeedError::changed(&member.name));
+        return Err(ImportError::changed(&member.name));
     }
     Ok(())
 }
@@ -215,16 +220,16 @@ struct Found<'a> {
     content: Option<&'a [u8]>,
 }
 
-type Visit<'a> = dyn FnMut(Found<'_>) -> Result<(), SeedError> + 'a;
+type Visit<'a> = dyn FnMut(Found<'_>) -> Result<(), ImportError> + 'a;
 
 /// Visits everything in a folder that is wanted, each folder before what is in it.
 fn walk(
     reading: Reading<'_>,
     notes: Option<&mut Notes>,
     visit: &mut Visit<'_>,
-) -> Result<(), SeedError> {
+) -> Result<(), ImportError> {
     let mut notes = notes;
-    let around = match reading.wanted.gitignore {
+    let around = match reading.filter.gitignore {
         true => Around::read(reading.root, reading.allowed, notes.as_deref_mut()),
         false => Around::default(),
     };
@@ -268,10 +273,10 @@ impl Walk<'_, '_, '_> {
         base: &[u8],
         portion: Option<Portion>,
         made: &mut HashSet<Vec<u8>>,
-    ) -> Result<(), SeedError> {
+    ) -> Result<(), ImportError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let folder = fcntl::open(root, flags, Mode::empty())
-            .map_err(|errno| SeedError::unusable(root)(errno.into()))?;
+            .map_err(|errno| ImportError::unusable(root)(errno.into()))?;
         let mut path = base.to_vec();
         let mut levels = vec![self.level(folder, &path, portion, false)?];
         while let Some(level) = levels.last_mut() {
@@ -287,15 +292,15 @@ impl Walk<'_, '_, '_> {
             let stat = match fstatat(&level.folder, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 // Others work in the repository of a worktree.
                 Err(Errno::ENOENT) if portion.is_some() => continue,
-                stat => stat.map_err(SeedError::reading(&path))?,
+                stat => stat.map_err(ImportError::reading(&path))?,
             };
             let is_folder = kind_of(&stat) == SFlag::S_IFDIR;
             let mut only_tracked = false;
             if portion.is_none() {
                 let above = levels.iter().map(|level| (&level.rules, level.prefix));
-                let asked = &self.reading.wanted.patterns;
+                let asked = &self.reading.filter.patterns;
                 match verdict(asked, above, &self.around, &path, is_folder) {
-                    Verdict::Wanted => {}
+                    Verdict::Filter => {}
                     Verdict::TrackedOnly => only_tracked = true,
                     Verdict::LeftOut => {
                         let level = levels.last().map(|level| level.folder.as_fd());
@@ -308,16 +313,16 @@ impl Walk<'_, '_, '_> {
                 && portion.is_none()
                 && let Some(level) = levels.last()
                 && let (root, folder) = (self.reading.root, level.folder.as_fd())
-                && repository::is_of_worktree_outside(root, folder, &name, &path)
+                && gitfile::is_of_worktree_outside(root, folder, &name, &path)
             {
                 continue;
             }
             self.count += 1;
-            if self.count > MOST_ENTRIES {
-                return Err(SeedError::TooMany { most: MOST_ENTRIES });
+            if self.count > MAX_ENTRIES {
+                return Err(ImportError::TooMany { most: MAX_ENTRIES });
             }
-            if path.len() > LONGEST_PATH {
-                return Err(SeedError::refused(
+            if path.len() > MAX_PATH {
+                return Err(ImportError::refused(
                     &path,
                     "has a path longer than Linux allows",
                 ));
@@ -358,7 +363,7 @@ impl Walk<'_, '_, '_> {
             if is_folder {
                 let flags = flags | OFlag::O_NOFOLLOW;
                 let inner = fcntl::openat(folder, name.as_c_str(), flags, Mode::empty())
-                    .map_err(SeedError::reading(&path))?;
+                    .map_err(ImportError::reading(&path))?;
                 path.push(b'/');
                 let ignored = only_tracked || level.rules.is_ignored();
                 levels.push(self.level(inner, &path, portion, ignored)?);
@@ -373,7 +378,7 @@ impl Walk<'_, '_, '_> {
         path: &[u8],
         portion: Option<Portion>,
         ignored: bool,
-    ) -> Result<Level, SeedError> {
+    ) -> Result<Level, ImportError> {
         let names = names_in(&folder, path)?;
         let mut level = Level {
             folder,
@@ -388,17 +393,17 @@ impl Walk<'_, '_, '_> {
         let has = |wanted: &CStr| level.names.iter().any(|name| name.as_c_str() == wanted);
         if has(DOT_GIT) {
             let name = [path, DOT_GIT.to_bytes()].concat();
-            let content = repository::read_in(level.folder.as_fd(), DOT_GIT).ok();
+            let content = read_in(level.folder.as_fd(), DOT_GIT).ok();
             level.pointer = content.map(|content| {
                 let Reading { root, allowed, .. } = self.reading;
-                repository::pointer(root, &name, &content, allowed)
+                gitfile::pointer(root, &name, &content, allowed)
             });
         }
         level.rules = FolderRules::read(
             level.folder.as_fd(),
             path,
             has,
-            self.reading.wanted.gitignore,
+            self.reading.filter.gitignore,
             ignored,
             level.pointer.as_ref(),
             self.notes.as_deref_mut(),
@@ -413,7 +418,7 @@ impl Walk<'_, '_, '_> {
         folder: BorrowedFd<'_>,
         stat: FileStat,
         path: &[u8],
-    ) -> Result<(), SeedError> {
+    ) -> Result<(), ImportError> {
         let base = [path, b"/"].concat();
         let at = |name: &[u8]| [&base, name].concat();
         (self.visit)(Found {
@@ -444,12 +449,12 @@ impl Walk<'_, '_, '_> {
             content: Some(&outside.config),
         })?;
         if let Some(notes) = &mut self.notes {
-            let (path, common) = (shown(path), outside.common.display());
+            let (path, common) = (printable(path), outside.common.display());
             notes.repository(|| format!("`{path}` is a folder of its own, made from `{common}`"));
         }
         let objects = outside.common.join("objects");
-        if let Ok(list) = repository::read(&objects.join("info/alternates"))
-            && repository::borrows(None, &list)
+        if let Ok(list) = read(&objects.join("info/alternates"))
+            && gitfile::borrows(None, &list)
             && let Some(notes) = &mut self.notes
         {
             notes.no_objects(&at(b"objects/info/alternates"));
@@ -482,7 +487,7 @@ impl Walk<'_, '_, '_> {
         if let Some(folder) = folder.filter(|_| is_folder) {
             entries += each_below(folder, name, &mut add);
         }
-        notes.left_out(path, is_folder, entries, bytes);
+        notes.add_left_out(path, is_folder, entries, bytes);
     }
 
     /// What is worth a word about something that comes along.
@@ -500,8 +505,8 @@ impl Walk<'_, '_, '_> {
             MemberKind::File if name == c"alternates" => {
                 let objects = path.strip_suffix(b"/info/alternates");
                 let objects = objects.filter(|objects| objects.ends_with(b"objects"));
-                let list = repository::read_in(folder, name).unwrap_or_default();
-                if objects.is_some() && repository::borrows(objects, &list) {
+                let list = read_in(folder, name).unwrap_or_default();
+                if objects.is_some() && gitfile::borrows(objects, &list) {
                     notes.no_objects(path);
                 }
             }
@@ -521,7 +526,7 @@ fn each_below(folder: BorrowedFd<'_>, name: &CStr, each: &mut impl FnMut(&FileSt
     let mut count = 0;
     let mut levels: Vec<_> = open(folder, name).into_iter().collect();
     while let Some((folder, names)) = levels.last_mut() {
-        let Some(name) = names.pop().filter(|_| count < MOST_ENTRIES) else {
+        let Some(name) = names.pop().filter(|_| count < MAX_ENTRIES) else {
             levels.pop();
             continue;
         };
@@ -538,12 +543,12 @@ fn each_below(folder: BorrowedFd<'_>, name: &CStr, each: &mut impl FnMut(&FileSt
 }
 
 /// The names in an open folder, the first on the disk last.
-fn names_in(folder: &OwnedFd, path: &[u8]) -> Result<Vec<CString>, SeedError> {
-    let reading = || SeedError::reading(path);
+fn names_in(folder: &OwnedFd, path: &[u8]) -> Result<Vec<CString>, ImportError> {
+    let reading = || ImportError::reading(path);
     // The reader of names takes a descriptor of its own.
     let own = folder
         .try_clone()
-        .map_err(|source| SeedError::unreadable(path, source))?;
+        .map_err(|source| ImportError::unreadable(path, source))?;
     let mut entries = Dir::from_fd(own).map_err(reading())?;
     let mut names = Vec::new();
     for entry in entries.iter() {
@@ -566,14 +571,14 @@ fn member(
     name: &CStr,
     stat: &FileStat,
     path: &[u8],
-) -> Result<Member, SeedError> {
-    let refused = |why| Err(SeedError::refused(path, why));
+) -> Result<Member, ImportError> {
+    let refused = |why| Err(ImportError::refused(path, why));
     let kind = match kind_of(stat) {
         SFlag::S_IFREG => MemberKind::File,
         SFlag::S_IFDIR => MemberKind::Folder,
         SFlag::S_IFLNK => {
             let target = fcntl::readlinkat(folder, name)
-                .map_err(SeedError::reading(path))?
+                .map_err(ImportError::reading(path))?
                 .into_vec();
             MemberKind::Symlink { target }
         }
@@ -587,7 +592,7 @@ fn member(
     Ok(Member {
         name: path.to_vec(),
         kind,
-        mode: kept_mode(stat.st_mode),
+        mode: kept(stat.st_mode),
         mtime_ns: mtime_ns(stat),
         size,
     })
@@ -600,8 +605,4 @@ fn mtime_ns(stat: &FileStat) -> i64 {
 /// When its content, name or mode last changed, which nobody can set.
 fn changed_ns(stat: &FileStat) -> i64 {
     nanoseconds(stat.st_ctime, stat.st_ctime_nsec)
-}
-
-pub(super) fn nanoseconds(seconds: i64, rest: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }

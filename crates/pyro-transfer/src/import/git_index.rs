@@ -6,12 +6,12 @@ const FIXED: usize = 40;
 
 /// Names of tracked files, sorted.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tracked(Vec<Vec<u8>>);
+pub(super) struct Tracked(Vec<Vec<u8>>);
 
 impl Tracked {
     /// Reads an index whose object names have so many bytes (20, or 32 with SHA-256). `None`: it is
     /// none, or damaged.
-    pub(crate) fn parse(index: &[u8], hash: usize) -> Option<Self> {
+    pub(super) fn parse(index: &[u8], hash: usize) -> Option<Self> {
         let mut rest = index.strip_prefix(b"DIRC")?;
         let version = number(&mut rest)?;
         let count = number(&mut rest)?;

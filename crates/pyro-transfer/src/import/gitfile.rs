@@ -11,24 +11,18 @@
 //! ```
 
 use std::ffi::{CStr, OsStr};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
-use pyro_api::Folders;
 
 use super::git_config::GitConfig;
-use crate::workspace::host_paths::allows;
-use crate::workspace::names::{shown, stays_inside};
-
-/// The longest pointer and configuration that is read.
-const LONGEST: u64 = 1024 * 1024;
+use super::small_files::{read, read_in};
+use crate::host_paths::AllowedFolders;
+use crate::names::{printable, stays_inside};
 
 /// Where the parts of a repository are that a folder belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,14 +46,24 @@ pub(super) enum Pointer {
 
 /// What the content of a `.git` file means. `root` is the source, with links resolved; `name` is the
 /// file's name below it.
-pub(super) fn pointer(root: &Path, name: &[u8], content: &[u8], allowed: &Folders) -> Pointer {
+pub(super) fn pointer(
+    root: &Path,
+    name: &[u8],
+    content: &[u8],
+    allowed: &AllowedFolders,
+) -> Pointer {
     match follow(root, name, content, allowed) {
         Ok(pointer) => pointer,
         Err(why) => Pointer::Broken(why),
     }
 }
 
-fn follow(root: &Path, name: &[u8], content: &[u8], allowed: &Folders) -> Result<Pointer, String> {
+fn follow(
+    root: &Path,
+    name: &[u8],
+    content: &[u8],
+    allowed: &AllowedFolders,
+) -> Result<Pointer, String> {
     let target = content
         .strip_prefix(b"gitdir: ")
         .map(<[u8]>::trim_ascii_end)
@@ -68,7 +72,7 @@ fn follow(root: &Path, name: &[u8], content: &[u8], allowed: &Folders) -> Result
     let pointer = root.join(OsStr::from_bytes(name));
     let folder = pointer.parent().unwrap_or(root);
     let named = folder.join(OsStr::from_bytes(target));
-    let leads = format!("it leads to `{}`", shown(target));
+    let leads = format!("it leads to `{}`", printable(target));
     let own = named
         .canonicalize()
         .map_err(|error| format!("{leads}, which cannot be used: {error}"))?;
@@ -78,7 +82,7 @@ fn follow(root: &Path, name: &[u8], content: &[u8], allowed: &Folders) -> Result
     let refused = || {
         format!("{leads}, outside of the folders that may be used here; seed a clone of it instead")
     };
-    if !allows(allowed, &own) {
+    if !allowed.allow(&own) {
         return Err(refused());
     }
     let common = match linked_to(&own) {
@@ -86,7 +90,7 @@ fn follow(root: &Path, name: &[u8], content: &[u8], allowed: &Folders) -> Result
         Some(_) => return Err(format!("{leads}, which is the worktree of another folder")),
         None => own.clone(),
     };
-    if !allows(allowed, &common) {
+    if !allowed.allow(&common) {
         return Err(refused());
     }
     if common.starts_with(root) {
@@ -250,55 +254,4 @@ pub(super) fn borrows(objects: Option<&[u8]>, list: &[u8]) -> bool {
 
 fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
-}
-
-/// A small file, through no link at its end.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_up_to(&open(path)?, LONGEST)
-}
-
-/// The same in an open folder.
-pub(super) fn read_in(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
-    read_up_to(&open_in(folder, name)?, LONGEST)
-}
-
-/// Opens a file, through no link at its end; nothing waits for the other end of a FIFO.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(path)
-}
-
-pub(super) fn open_in(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<File> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    Ok(File::from(fcntl::openat(
-        folder,
-        name,
-        flags,
-        Mode::empty(),
-    )?))
-}
-
-/// All of a regular file that is not longer than that.
-pub(super) fn read_up_to(file: &File, longest: u64) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    file.take(longest + 1).read_to_end(&mut content)?;
-    match content.len() as u64 > longest {
-        true => Err(io::ErrorKind::FileTooLarge.into()),
-        false => Ok(content),
-    }
-}
-
-/// Why a file was not read, for people.
-pub(super) fn unread(error: &io::Error) -> String {
-    match error.kind() {
-        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => "is a link".to_owned(),
-        io::ErrorKind::InvalidInput => "is not a regular file".to_owned(),
-        io::ErrorKind::FileTooLarge => "is too large".to_owned(),
-        _ => format!("cannot be read ({error})"),
-    }
 }

@@ -3,17 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use pyro_wire::files::{Entry, EntryKind};
+use pyro_wire::repositories::folder_by_name;
 
-use super::kept_mode;
-use crate::workspace::archive::{Member, MemberKind};
-use crate::workspace::repository_folder::folder_by_name;
+use crate::archive::{Member, MemberKind};
+use crate::mode::kept;
 
 /// How far a guest's clock may be ahead of this host's when nobody has set it.
 const CLOCKS_APART_NS: i64 = 1_000_000_000;
 
 /// Entries of a folder of the guest by their names below it.
 #[derive(Default)]
-pub(crate) struct GuestIndex {
+pub struct GuestIndex {
     entries: HashMap<Vec<u8>, Entry>,
     /// The folders of its version control systems, or files that stand for one. What was committed
     /// there is nowhere else, so nothing is put into them.
@@ -24,11 +24,7 @@ impl GuestIndex {
     /// From a recursive listing, which was made now. `destination` is the folder that the source goes
     /// to, as the listing names it; what is elsewhere is left out, and so is what came to be there at a
     /// time that is still to come: a guest whose clock was set on says nothing about before and after.
-    pub(crate) fn new(
-        entries: impl IntoIterator<Item = Entry>,
-        destination: &[u8],
-        now_ns: i64,
-    ) -> Self {
+    pub fn new(entries: impl IntoIterator<Item = Entry>, destination: &[u8], now_ns: i64) -> Self {
         let latest_ns = now_ns.saturating_add(CLOCKS_APART_NS);
         let below = |entry: Entry| {
             let name = match destination {
@@ -70,7 +66,7 @@ impl GuestIndex {
         let Some(entry) = self.entries.get(&member.name) else {
             return false;
         };
-        let same_mode = entry.meta.mode & 0o7777 == kept_mode(member.mode);
+        let same_mode = entry.meta.mode & 0o7777 == kept(member.mode);
         match &member.kind {
             MemberKind::File => {
                 entry.meta.kind == EntryKind::File

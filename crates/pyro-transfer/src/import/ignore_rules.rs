@@ -23,19 +23,17 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
-use pyro_api::Folders;
 
-use super::error::SeedError;
+use super::enclosing_repository::repository_around;
+use super::error::ImportError;
 use super::git_config::GitConfig;
 use super::git_index::Tracked;
+use super::gitfile::{Pointer, linked_to, pointer};
 use super::notes::Notes;
 use super::patterns::{DOT_GIT, Patterns, is_in_git};
-use super::repository::{
-    self, Pointer, linked_to, open, open_in, read, read_in, read_up_to, unread,
-};
-use crate::workspace::host_paths::allows;
-use crate::workspace::names::shown;
-use crate::workspace::repository_prefix::repository_around;
+use super::small_files::{open, open_in, read, read_in, read_up_to, unread};
+use crate::host_paths::AllowedFolders;
+use crate::names::printable;
 
 const PYROIGNORE: &CStr = c".pyroignore";
 const GITIGNORE: &CStr = c".gitignore";
@@ -71,7 +69,7 @@ impl FolderRules {
         ignored: bool,
         pointer: Option<&Pointer>,
         mut notes: Option<&mut Notes>,
-    ) -> Result<Self, SeedError> {
+    ) -> Result<Self, ImportError> {
         if is_in_git(&[path, b"x"].concat()) {
             return Ok(Self::default());
         }
@@ -79,16 +77,16 @@ impl FolderRules {
             ignored,
             ..Self::default()
         };
-        let file = |name: &CStr| shown(&[path, name.to_bytes()].concat());
+        let file = |name: &CStr| printable(&[path, name.to_bytes()].concat());
         if has(PYROIGNORE) {
             // What it leaves out may be what nobody is to see.
-            let text = read_in(folder, PYROIGNORE).map_err(|error| SeedError::NoRules {
+            let text = read_in(folder, PYROIGNORE).map_err(|error| ImportError::NoRules {
                 name: file(PYROIGNORE),
                 why: unread(&error),
             })?;
             let mut bad = Vec::new();
             rules.pyro = Some(patterns(&text, |line| {
-                bad.push(shown(line.as_bytes()));
+                bad.push(printable(line.as_bytes()));
             }));
             if let (Some(line), Some(notes)) = (bad.first(), notes.as_deref_mut()) {
                 let file = file(PYROIGNORE);
@@ -120,7 +118,11 @@ pub(super) struct Around(Vec<(FolderRules, Vec<u8>)>);
 impl Around {
     /// Looks upwards from a source, which has its links resolved, for the repository that it is a part
     /// of. Each folder's rules come with the source's name in it, the inner folders first.
-    pub(super) fn read(root: &Path, allowed: &Folders, mut notes: Option<&mut Notes>) -> Self {
+    pub(super) fn read(
+        root: &Path,
+        allowed: &AllowedFolders,
+        mut notes: Option<&mut Notes>,
+    ) -> Self {
         let Some(top) = repository_around(root).filter(|top| *top != root) else {
             return Self::default();
         };
@@ -131,7 +133,7 @@ impl Around {
             let mut rules = FolderRules::default();
             let is_top = folder == top;
             let dot_git = folder.join(".git").display().to_string();
-            if !allows(allowed, folder) {
+            if !allowed.allow(folder) {
                 if is_top {
                     let why = "is outside of the folders that may be used here";
                     rules.repository = Some(Repository::unknown(&dot_git, why, &mut notes));
@@ -179,15 +181,19 @@ impl Repository {
     }
 
     /// The one whose `.git` is in a folder around the source.
-    fn at(folder: &Path, allowed: &Folders, dot_git: &str, notes: &mut Option<&mut Notes>) -> Self {
+    fn at(
+        folder: &Path,
+        allowed: &AllowedFolders,
+        dot_git: &str,
+        notes: &mut Option<&mut Notes>,
+    ) -> Self {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let open = match fcntl::open(folder, flags, Mode::empty()) {
             Ok(open) => open,
             Err(errno) => return Self::unknown(dot_git, &unread(&errno.into()), notes),
         };
         let content = read_in(open.as_fd(), DOT_GIT).ok();
-        let pointer =
-            content.map(|content| repository::pointer(folder, b".git", &content, allowed));
+        let pointer = content.map(|content| pointer(folder, b".git", &content, allowed));
         Self::read(open.as_fd(), pointer.as_ref(), dot_git, notes)
     }
 
@@ -254,7 +260,7 @@ impl Repository {
 /// What holds for one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Wanted,
+    Filter,
     LeftOut,
     /// A folder that is looked into for what is tracked.
     TrackedOnly,
@@ -271,7 +277,7 @@ pub(super) fn verdict<'a>(
 ) -> Verdict {
     let of = |left_out| match left_out {
         true => Verdict::LeftOut,
-        false => Verdict::Wanted,
+        false => Verdict::Filter,
     };
     if let Some(left_out) = asked.verdict(path, is_folder) {
         return of(left_out);
@@ -284,7 +290,7 @@ pub(super) fn verdict<'a>(
         }
     }
     if is_in_git(path) || path.rsplit(|&byte| byte == b'/').next() == Some(DOT_GIT.to_bytes()) {
-        return Verdict::Wanted;
+        return Verdict::Filter;
     }
     let mut ignored = None;
     let within = inner_first.map(|(rules, prefix)| (rules, Cow::Borrowed(&path[prefix..])));
@@ -305,7 +311,7 @@ pub(super) fn verdict<'a>(
             if ignored == Some(true) && repository.tracks(&path, is_folder) {
                 return match is_folder {
                     true => Verdict::TrackedOnly,
-                    false => Verdict::Wanted,
+                    false => Verdict::Filter,
                 };
             }
             break;

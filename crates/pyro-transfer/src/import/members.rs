@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 
-use super::error::SeedError;
-use super::index::GuestIndex;
+use super::error::ImportError;
+use super::guest_index::GuestIndex;
 use super::notes::Notes;
+use super::pass::Packed;
 use super::patterns::Patterns;
-use super::{MOST_ENTRIES, Packed, Totals, kept_mode};
-use crate::workspace::archive::{Member, MemberKind};
-use crate::workspace::names::{relative, shown, split, stays_inside};
+use crate::archive::{Member, MemberKind};
+use crate::mode::kept;
+use crate::names::{printable, relative, split, stays_inside};
+use crate::progress::{MAX_ENTRIES, Totals};
 
 /// Where several members have one name, the last counts, as for tar.
 #[derive(Default)]
-pub(super) struct Table {
+pub(super) struct Members {
     rows: HashMap<Vec<u8>, Row>,
     /// How many members were seen, the left out ones included.
     seen: u64,
@@ -24,7 +26,7 @@ struct Row {
     member: Member,
 }
 
-impl Table {
+impl Members {
     /// Checks a member and gives it a row. Everything that can be said without the others is said
     /// here, the rest in [`finish`](Self::finish).
     pub(super) fn add(
@@ -32,16 +34,16 @@ impl Table {
         member: Member,
         patterns: &Patterns,
         notes: &mut Notes,
-    ) -> Result<(), SeedError> {
+    ) -> Result<(), ImportError> {
         let at = self.seen;
         self.seen += 1;
-        if self.seen > MOST_ENTRIES {
-            return Err(SeedError::TooMany { most: MOST_ENTRIES });
+        if self.seen > MAX_ENTRIES {
+            return Err(ImportError::TooMany { most: MAX_ENTRIES });
         }
         if left_out(&member, patterns) {
             let is_folder = member.kind == MemberKind::Folder;
             let name = relative(&member.name).unwrap_or_default();
-            notes.left_out(&name, is_folder, 1, member.size);
+            notes.add_left_out(&name, is_folder, 1, member.size);
             return Ok(());
         }
         let mode = member.mode;
@@ -57,7 +59,7 @@ impl Table {
         if let Some(earlier) = self.rows.get(&member.name) {
             let was_folder = earlier.member.kind == MemberKind::Folder;
             if was_folder != (member.kind == MemberKind::Folder) {
-                return Err(SeedError::refused(
+                return Err(ImportError::refused(
                     &member.name,
                     "is in the archive both as a folder and as something else",
                 ));
@@ -68,15 +70,15 @@ impl Table {
     }
 
     /// Checks the members against each other.
-    pub(super) fn finish(&self) -> Result<(), SeedError> {
+    pub(super) fn finish(&self) -> Result<(), ImportError> {
         for (name, row) in &self.rows {
             let mut above = split(name).0;
             while !above.is_empty() {
                 if let Some(parent) = self.rows.get(above)
                     && parent.member.kind != MemberKind::Folder
                 {
-                    let why = format!("is below `{}`, which is not a folder", shown(above));
-                    return Err(SeedError::refused(name, why));
+                    let why = format!("is below `{}`, which is not a folder", printable(above));
+                    return Err(ImportError::refused(name, why));
                 }
                 above = split(above).0;
             }
@@ -86,10 +88,10 @@ impl Table {
                     .get(target)
                     .is_some_and(|first| first.at < row.at && is_linkable(&first.member.kind));
                 if !fits {
-                    let target = shown(target);
+                    let target = printable(target);
                     let why =
                         format!("is a hard link to `{target}`, which is not a file before it");
-                    return Err(SeedError::refused(name, why));
+                    return Err(ImportError::refused(name, why));
                 }
             }
         }
@@ -177,25 +179,26 @@ pub(super) fn left_out(member: &Member, patterns: &Patterns) -> bool {
 }
 
 /// The member with plain names; `None` for the archive's own root.
-pub(super) fn fit(member: Member) -> Result<Option<Member>, SeedError> {
+pub(super) fn fit(member: Member) -> Result<Option<Member>, ImportError> {
     let plain = |name: &[u8]| {
-        relative(name).map_err(|bad| SeedError::refused(&member.name, format!("is refused: {bad}")))
+        relative(name)
+            .map_err(|bad| ImportError::refused(&member.name, format!("is refused: {bad}")))
     };
     let name = plain(&member.name)?;
     let kind = match member.kind {
         MemberKind::Folder if name.is_empty() => return Ok(None),
         _ if name.is_empty() => {
-            return Err(SeedError::refused(
+            return Err(ImportError::refused(
                 &member.name,
                 "is the root and not a folder",
             ));
         }
         MemberKind::Special(what) => {
-            return Err(SeedError::refused(&member.name, format!("is {what}")));
+            return Err(ImportError::refused(&member.name, format!("is {what}")));
         }
         MemberKind::Symlink { target } => {
             if target.is_empty() || target.contains(&0) {
-                return Err(SeedError::refused(&name, "is a link without a target"));
+                return Err(ImportError::refused(&name, "is a link without a target"));
             }
             MemberKind::Symlink { target }
         }
@@ -203,9 +206,9 @@ pub(super) fn fit(member: Member) -> Result<Option<Member>, SeedError> {
             let target = relative(&target).map_err(|_| {
                 let why = format!(
                     "is a hard link to `{}`, outside of the source",
-                    shown(&target)
+                    printable(&target)
                 );
-                SeedError::refused(&name, why)
+                ImportError::refused(&name, why)
             })?;
             MemberKind::HardLink { target }
         }
@@ -214,7 +217,7 @@ pub(super) fn fit(member: Member) -> Result<Option<Member>, SeedError> {
     Ok(Some(Member {
         name,
         kind,
-        mode: kept_mode(member.mode),
+        mode: kept(member.mode),
         ..member
     }))
 }

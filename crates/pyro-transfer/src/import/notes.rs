@@ -1,10 +1,9 @@
 //! What is told about a source, beside how much it is: what did not come along, and what came along
 //! otherwise than one may think. All of it is bounded.
 
-use pyro_api::values::LeftOut;
-
-use crate::workspace::names::shown;
-use crate::workspace::some_names::{LOST_BIT, LOST_BITS, SET_ID, SomeNames};
+use crate::mode::LostBits;
+use crate::name_sample::NameSample;
+use crate::names::printable;
 
 /// How many names are told of what was left out.
 const LEFT_OUT: usize = 20;
@@ -12,12 +11,22 @@ const LEFT_OUT: usize = 20;
 /// How many repositories are told about.
 const REPOSITORIES: usize = 10;
 
+/// What of a source was left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// With all that is in folders.
+    pub entries: u64,
+    pub bytes: u64,
+    /// The first of them; one that ends in a slash is a folder with all in it.
+    pub paths: Vec<String>,
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Notes {
+pub(super) struct Notes {
     left_out: LeftOut,
-    links: SomeNames,
-    sockets: SomeNames,
-    modes: SomeNames,
+    links: NameSample,
+    sockets: NameSample,
+    lost_bits: LostBits,
     repositories: Vec<String>,
     more_repositories: u64,
     lines: Vec<String>,
@@ -25,33 +34,34 @@ pub(crate) struct Notes {
 
 impl Notes {
     /// An entry that patterns leave out; a folder counts with what is in it.
-    pub(super) fn left_out(&mut self, name: &[u8], is_folder: bool, entries: u64, bytes: u64) {
-        self.left_out.entry_count += entries;
+    pub(super) fn add_left_out(&mut self, name: &[u8], is_folder: bool, entries: u64, bytes: u64) {
+        self.left_out.entries += entries;
         self.left_out.bytes += bytes;
         if self.left_out.paths.len() < LEFT_OUT {
             let slash = if is_folder { "/" } else { "" };
-            self.left_out.paths.push(format!("{}{slash}", shown(name)));
+            self.left_out
+                .paths
+                .push(format!("{}{slash}", printable(name)));
         }
     }
 
     pub(super) fn link_leaves(&mut self, name: &[u8], target: &[u8]) {
         self.links
-            .add(|| format!("`{}` -> `{}`", shown(name), shown(target)));
+            .add(|| format!("`{}` -> `{}`", printable(name), printable(target)));
     }
 
     pub(super) fn socket(&mut self, name: &[u8]) {
-        self.sockets.add(|| format!("`{}`", shown(name)));
+        self.sockets.add(|| format!("`{}`", printable(name)));
     }
 
-    /// A file with a bit that it does not keep.
+    /// A file or folder that may have a bit that it does not keep.
     pub(super) fn mode(&mut self, name: &[u8], mode: u32) {
-        if mode & SET_ID != 0 {
-            self.modes.add(|| format!("`{}`", shown(name)));
-        }
+        self.lost_bits
+            .note(mode, || format!("`{}`", printable(name)));
     }
 
     pub(super) fn no_git(&mut self, name: &[u8], why: &str) {
-        self.repository(|| format!("git will not work with `{}`: {why}", shown(name)));
+        self.repository(|| format!("git will not work with `{}`: {why}", printable(name)));
     }
 
     /// A list of folders that objects are borrowed from, which leads out of the source.
@@ -76,8 +86,12 @@ impl Notes {
         }
     }
 
-    /// What was left out, and lines for people about the rest.
-    pub(crate) fn told(&self) -> (LeftOut, Vec<String>) {
+    pub(super) fn left_out(&self) -> &LeftOut {
+        &self.left_out
+    }
+
+    /// Lines for people about all else.
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = self.lines.clone();
         lines.extend(self.repositories.iter().cloned());
         if self.more_repositories > 0 {
@@ -85,15 +99,15 @@ impl Notes {
             lines.push(format!("the same goes for {more} more repositories"));
         }
         let kinds = [
-            self.links.told(
+            self.links.line(
                 "link leads out of the source and is kept as it is",
                 "links lead out of the source and are kept as they are",
             ),
             self.sockets
-                .told("socket was left out", "sockets were left out"),
-            self.modes.told(LOST_BIT, LOST_BITS),
+                .line("socket was left out", "sockets were left out"),
+            self.lost_bits.line(),
         ];
         lines.extend(kinds.into_iter().flatten());
-        (self.left_out.clone(), lines)
+        lines
     }
 }

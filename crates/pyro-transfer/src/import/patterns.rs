@@ -11,7 +11,7 @@ pub(super) const DOT_GIT: &CStr = c".git";
 
 /// Lines of one place, of which the last that matches counts.
 #[derive(Debug)]
-pub(crate) struct Patterns {
+pub struct Patterns {
     lines: Gitignore,
     /// Those that are about what is inside of a `.git`. `logs/` is not, and would spoil it.
     in_git: Gitignore,
@@ -19,10 +19,7 @@ pub(crate) struct Patterns {
 
 impl Patterns {
     /// Reads lines; `bad` is told those that are no pattern.
-    pub(crate) fn read<'a>(
-        lines: impl IntoIterator<Item = &'a str>,
-        mut bad: impl FnMut(&str),
-    ) -> Self {
+    pub fn read<'a>(lines: impl IntoIterator<Item = &'a str>, mut bad: impl FnMut(&str)) -> Self {
         let (mut all, mut in_git) = (GitignoreBuilder::new(""), GitignoreBuilder::new(""));
         for line in lines {
             let plain = without_alternatives(line);

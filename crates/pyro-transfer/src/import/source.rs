@@ -1,30 +1,29 @@
 //! Which source a path means, and the passes over it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use pyro_api::Folders;
-use pyro_api::values::SeedMode;
+use super::archive_source::{self, Compression};
+use super::error::ImportError;
+use super::file_identity::FileIdentity;
+use super::filter::Filter;
+use super::folder_source::{self, Reading};
+use super::guest_index::GuestIndex;
+use super::members::Members;
+use super::notes::{LeftOut, Notes};
+use super::pass::Packed;
+use crate::archive::ArchiveWriter;
+use crate::host_paths::{AllowedFolders, expand_home};
+use crate::progress::{OnProgress, Totals};
 
-use super::archive::{Compression, Identity};
-use super::error::SeedError;
-use super::folder::Reading;
-use super::index::GuestIndex;
-use super::notes::Notes;
-use super::table::Table;
-use super::{Packed, Totals, Wanted, Watch, archive, folder};
-use crate::workspace::archive::ArchiveWriter;
-use crate::workspace::names::expand_home;
-
-pub(crate) struct Source {
+/// A folder or an archive of this host.
+pub struct Source {
     path: PathBuf,
     kind: Kind,
-    wanted: Wanted,
+    filter: Filter,
     /// Where a repository may be that a `.git` of the source leads to.
-    allowed: Folders,
+    allowed: AllowedFolders,
 }
 
 enum Kind {
@@ -32,68 +31,97 @@ enum Kind {
     Archive(Compression),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    Folder,
+    Archive,
+}
+
 /// A source that was looked at and found fit.
-pub(crate) struct Survey {
-    pub(crate) totals: Totals,
-    pub(crate) notes: Notes,
+pub struct Survey {
+    totals: Totals,
+    notes: Notes,
     /// Of an archive: which members there are, and of which file they are.
-    archive: Option<(Identity, Table)>,
+    archive: Option<(FileIdentity, Members)>,
+}
+
+impl Survey {
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub fn left_out(&self) -> &LeftOut {
+        self.notes.left_out()
+    }
+
+    /// Lines for people: what comes along otherwise than one may think.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lines()
+    }
 }
 
 impl Source {
     /// Expands `~`, resolves links, and looks what is there. Relative paths are below the working
     /// folder of this process.
-    pub(crate) fn open(path: &Path, home: Option<&Path>) -> Result<Self, SeedError> {
+    pub fn open(path: &Path, home: Option<&Path>) -> Result<Self, ImportError> {
         let named = expand_home(path, home);
-        let path = fs::canonicalize(&named).map_err(SeedError::unusable(&named))?;
-        let metadata = fs::metadata(&path).map_err(SeedError::unusable(&path))?;
+        let path = fs::canonicalize(&named).map_err(ImportError::unusable(&named))?;
+        let metadata = fs::metadata(&path).map_err(ImportError::unusable(&path))?;
         // The ending counts as it was given: a link may well have a better name than its target.
         let compression = Compression::of(&named).or_else(|| Compression::of(&path));
         let kind = match compression {
             _ if metadata.is_dir() => Kind::Folder,
             Some(compression) if metadata.is_file() => Kind::Archive(compression),
-            _ => return Err(SeedError::NotASource { path }),
+            _ => return Err(ImportError::NotASource { path }),
         };
         Ok(Self {
             path,
             kind,
-            wanted: Wanted::all(),
-            allowed: Folders::All,
+            filter: Filter::none(),
+            allowed: AllowedFolders::All,
         })
     }
 
-    /// Leaves out what is not wanted, and follows a `.git` into no other folders than these.
-    pub(crate) fn limited(self, wanted: Wanted, allowed: Folders) -> Self {
+    /// Leaves out what the filter does, and follows a `.git` into no other folders than these.
+    pub fn limited(self, filter: Filter, allowed: AllowedFolders) -> Self {
         Self {
-            wanted,
+            filter,
             allowed,
             ..self
         }
     }
 
     /// Absolute, with links resolved.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn mode(&self) -> SeedMode {
+    pub fn kind(&self) -> SourceKind {
         match self.kind {
-            Kind::Folder => SeedMode::Directory,
-            Kind::Archive(_) => SeedMode::TarArchive,
+            Kind::Folder => SourceKind::Folder,
+            Kind::Archive(_) => SourceKind::Archive,
         }
     }
 
     /// Looks at every entry. An archive is read to its end for that; of a folder, no file is
     /// opened.
-    pub(crate) fn survey(&self, watch: &mut Watch<'_>) -> Result<Survey, SeedError> {
+    pub fn survey(&self, on_progress: &mut OnProgress<'_>) -> Result<Survey, ImportError> {
         let mut notes = Notes::default();
         let (totals, archive) = match self.kind {
-            Kind::Folder => (folder::survey(self.reading(), &mut notes, watch)?, None),
+            Kind::Folder => (
+                folder_source::survey(self.reading(), &mut notes, on_progress)?,
+                None,
+            ),
             Kind::Archive(compression) => {
-                let patterns = &self.wanted.patterns;
-                let (identity, table) =
-                    archive::survey(&self.path, compression, patterns, &mut notes, watch)?;
-                (table.totals(), Some((identity, table)))
+                let patterns = &self.filter.patterns;
+                let (identity, members) = archive_source::survey(
+                    &self.path,
+                    compression,
+                    patterns,
+                    &mut notes,
+                    on_progress,
+                )?;
+                (members.totals(), Some((identity, members)))
             }
         };
         Ok(Survey {
@@ -106,7 +134,7 @@ impl Source {
     fn reading(&self) -> Reading<'_> {
         Reading {
             root: &self.path,
-            wanted: &self.wanted,
+            filter: &self.filter,
             allowed: &self.allowed,
         }
     }
@@ -115,57 +143,29 @@ impl Source {
     ///
     /// Everything is checked again on the way, and a source that differs from its survey or
     /// changes while it is read is an error. No file ever gets more bytes than its header says.
-    pub(crate) fn pack<W: Write>(
+    pub fn pack<W: Write>(
         &self,
         survey: &Survey,
         index: Option<&GuestIndex>,
         to: W,
-        watch: &mut Watch<'_>,
-    ) -> Result<Packed, SeedError> {
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<Packed, ImportError> {
         let mut writer = ArchiveWriter::new(to);
         let packed = match (&self.kind, &survey.archive) {
-            (Kind::Archive(compression), Some(surveyed)) => archive::pack(
+            (Kind::Archive(compression), Some(surveyed)) => archive_source::pack(
                 &self.path,
                 *compression,
-                &self.wanted.patterns,
+                &self.filter.patterns,
                 surveyed,
                 index,
                 &mut writer,
-                watch,
+                on_progress,
             )?,
-            _ => folder::pack(self.reading(), index, &mut writer, watch)?,
+            _ => folder_source::pack(self.reading(), index, &mut writer, on_progress)?,
         };
         writer
             .finish()
-            .map_err(|source| SeedError::Stream { source })?;
+            .map_err(|source| ImportError::Stream { source })?;
         Ok(packed)
-    }
-}
-
-impl Compression {
-    fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.as_bytes().to_ascii_lowercase();
-        if name.ends_with(b".tar") {
-            Some(Self::None)
-        } else if name.ends_with(b".tar.gz") || name.ends_with(b".tgz") {
-            Some(Self::Gzip)
-        } else if name.ends_with(b".tar.zst") {
-            Some(Self::Zstd)
-        } else {
-            None
-        }
-    }
-}
-
-impl Identity {
-    pub(super) fn of(file: &File) -> std::io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            mtime_ns: folder::nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            ctime_ns: folder::nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        })
     }
 }

@@ -16,9 +16,9 @@ use nix::sys::stat::Mode;
 use pyro_wire::Bytes;
 use pyro_wire::files::{Entry, EntryKind, Meta, Stamp};
 
-use super::notes::Notes;
 use super::*;
-use crate::workspace::archive::{ArchiveReader, ArchiveWriter, MemberKind};
+use crate::archive::{ArchiveReader, ArchiveWriter, Member, MemberKind};
+use crate::progress::Totals;
 
 type Unpacked = BTreeMap<Vec<u8>, (Member, Vec<u8>)>;
 
@@ -26,7 +26,7 @@ fn go_on(_: Totals) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-fn pack(path: &Path, index: Option<&GuestIndex>) -> Result<(Packed, Unpacked), SeedError> {
+fn pack(path: &Path, index: Option<&GuestIndex>) -> Result<(Packed, Unpacked), ImportError> {
     let (packed, unpacked, _) = pack_source(&Source::open(path, None)?, index)?;
     Ok((packed, unpacked))
 }
@@ -34,15 +34,15 @@ fn pack(path: &Path, index: Option<&GuestIndex>) -> Result<(Packed, Unpacked), S
 fn pack_source(
     source: &Source,
     index: Option<&GuestIndex>,
-) -> Result<(Packed, Unpacked, Notes), SeedError> {
+) -> Result<(Packed, Unpacked, Survey), ImportError> {
     let survey = source.survey(&mut go_on)?;
     let mut bytes = Vec::new();
     let packed = source.pack(&survey, index, &mut bytes, &mut go_on)?;
-    assert_eq!(packed.whole, survey.totals);
+    assert_eq!(packed.whole, survey.totals());
 
     let mut unpacked = Unpacked::new();
     let mut reader = ArchiveReader::new(bytes.as_slice());
-    while let Some(member) = reader.next().unwrap() {
+    while let Some(member) = reader.next_member().unwrap() {
         let mut data = vec![0; usize::try_from(member.size).unwrap()];
         let mut buffer = [0; 1000];
         loop {
@@ -56,7 +56,7 @@ fn pack_source(
         unpacked.insert(member.name.clone(), (member, data));
     }
     assert_eq!(packed.changed.entries, unpacked.len() as u64);
-    Ok((packed, unpacked, survey.notes))
+    Ok((packed, unpacked, survey))
 }
 
 /// What a guest would list that unpacked this after all changes here.
@@ -100,9 +100,9 @@ fn listing_at(unpacked: &Unpacked, landed_ns: i64, now_ns: i64) -> GuestIndex {
     GuestIndex::new(entries, b"to", now_ns)
 }
 
-fn refusal(result: Result<(Packed, Unpacked), SeedError>) -> (String, String) {
+fn refusal(result: Result<(Packed, Unpacked), ImportError>) -> (String, String) {
     match result {
-        Err(SeedError::Refused { name, why }) => (name, why),
+        Err(ImportError::Refused { name, why }) => (name, why),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -253,7 +253,7 @@ fn a_folder_that_changes_while_it_is_sent_is_told() {
             .pack(&survey, None, &mut meddler, &mut go_on)
             .unwrap_err();
         assert!(
-            matches!(&failed, SeedError::Changed { name } if name == "file"),
+            matches!(&failed, ImportError::Changed { name } if name == "file"),
             "{failed:?}"
         );
     }
@@ -263,7 +263,7 @@ fn a_folder_that_changes_while_it_is_sent_is_told() {
     let mut meddler = Meddler(|| drop(fs::remove_dir_all(folder.path().join("src"))));
     let failed = source.pack(&survey, None, &mut meddler, &mut go_on);
     assert!(
-        matches!(failed, Err(SeedError::Changed { .. })),
+        matches!(failed, Err(ImportError::Changed { .. })),
         "{failed:?}"
     );
 }
@@ -273,12 +273,12 @@ fn a_pass_can_be_cancelled_and_a_broken_stream_ends_it() {
     let folder = project();
     let source = Source::open(folder.path(), None).unwrap();
     let stop = &mut |_| ControlFlow::Break(());
-    assert!(matches!(source.survey(stop), Err(SeedError::Cancelled)));
+    assert!(matches!(source.survey(stop), Err(ImportError::Cancelled)));
     let survey = source.survey(&mut go_on).unwrap();
-    let (writer, queue) = crate::workspace::archive::ChunkWriter::new();
-    drop(queue);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
     let failed = source.pack(&survey, None, writer, &mut go_on);
-    assert!(matches!(failed, Err(SeedError::Stream { .. })));
+    assert!(matches!(failed, Err(ImportError::Stream { .. })));
 }
 
 fn file(name: &str, data: &str) -> (Member, Vec<u8>) {
@@ -364,8 +364,8 @@ fn archives_arrive_whatever_they_are_compressed_with() {
         let target = b"dir/a".to_vec();
         assert_eq!(unpacked[&b"b"[..]].0.kind, MemberKind::HardLink { target });
         assert_eq!(
-            Source::open(&path, None).unwrap().mode(),
-            pyro_api::values::SeedMode::TarArchive
+            Source::open(&path, None).unwrap().kind(),
+            SourceKind::Archive
         );
 
         let index = listing(&unpacked);
@@ -473,9 +473,9 @@ fn damaged_archives_are_refused_before_anything_is_sent() {
         let failed = Source::open(&path, None)
             .unwrap()
             .survey(&mut go_on)
-            .map(|survey| survey.totals);
+            .map(|survey| survey.totals());
         assert!(
-            matches!(failed, Err(SeedError::Archive { .. })),
+            matches!(failed, Err(ImportError::Archive { .. })),
             "{name}: {failed:?}"
         );
     }
@@ -491,7 +491,7 @@ fn an_archive_that_was_replaced_after_its_survey_is_not_sent() {
     fs::rename(folder.path().join("y.tar"), &path).unwrap();
     let mut sent = Vec::new();
     let failed = source.pack(&survey, None, &mut sent, &mut go_on);
-    assert!(matches!(failed, Err(SeedError::Changed { .. })));
+    assert!(matches!(failed, Err(ImportError::Changed { .. })));
     assert!(sent.is_empty());
 }
 
@@ -505,9 +505,9 @@ fn a_source_is_found_or_the_reason_is_told() {
     let real = fs::canonicalize(folder.path().join("real")).unwrap();
     assert_eq!(source.path(), real);
     let missing = Source::open(Path::new("~/missing"), home).map(drop);
-    assert!(matches!(missing, Err(SeedError::Unusable { .. })));
+    assert!(matches!(missing, Err(ImportError::Unusable { .. })));
     let zip = written(&folder, "x.zip", b"");
     let other = Source::open(&zip, home).map(drop);
-    assert!(matches!(other, Err(SeedError::NotASource { .. })));
+    assert!(matches!(other, Err(ImportError::NotASource { .. })));
     assert!(fs::metadata(&zip).unwrap().size() == 0);
 }

@@ -1,8 +1,9 @@
 //! A name on one side of a patch, and the paths below `/workspace` that it may mean.
 
+use pyro_wire::repositories::in_repository_folder;
+
 use super::PatchError;
 use super::text::shown;
-use crate::workspace::repository_folder::in_repository_folder;
 
 const WORKSPACE: &[u8] = b"/workspace/";
 /// Linux takes no longer path and no longer name.

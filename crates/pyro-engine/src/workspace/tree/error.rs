@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::workspace::names::shown;
+use pyro_transfer::names::printable as shown;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TreeError {

@@ -14,7 +14,7 @@ use pyro_wire::files::EntryKind;
 
 use super::error::TreeError;
 use super::{Named, Stat};
-use crate::workspace::names::{shown, split};
+use pyro_transfer::names::{printable as shown, split};
 
 pub(super) struct Folder {
     root: OwnedFd,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use pyro_wire::files::EntryKind;
 
 use super::{Tree, TreeError};
-use crate::workspace::names::shown;
+use pyro_transfer::names::printable as shown;
 
 /// As many links as Linux follows on the way to one file.
 const MOST_LINKS: u32 = 40;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use pyro_wire::files::EntryKind;
 
 use super::{Stat, Tree, TreeError};
-use crate::workspace::names::shown;
+use pyro_transfer::names::printable as shown;
 
 /// A guest could make more than this host has time for.
 const MOST_ENTRIES: u64 = 5_000_000;

@@ -1,11 +1,8 @@
 //! Sources whose `.git` is a file: what arrives must be a repository that git takes.
 
-use std::sync::Arc;
-
-use pyro_api::Folders;
-
 use super::selection::git;
 use super::*;
+use crate::host_paths::AllowedFolders;
 
 /// Writes what was packed into a folder, as a guest would.
 fn land(unpacked: &Unpacked, to: &Path) {
@@ -28,10 +25,10 @@ fn land(unpacked: &Unpacked, to: &Path) {
 /// What arrives of a folder, in a place where nothing else is, and the notes.
 fn arrived(folder: &Path) -> (tempfile::TempDir, Vec<String>) {
     let source = Source::open(folder, None).unwrap();
-    let (_, unpacked, notes) = pack_source(&source, None).unwrap();
+    let (_, unpacked, survey) = pack_source(&source, None).unwrap();
     let there = tempfile::tempdir().unwrap();
     land(&unpacked, there.path());
-    (there, notes.told().1)
+    (there, survey.notes())
 }
 
 fn write(path: PathBuf, text: &str) {
@@ -210,9 +207,9 @@ fn a_pointer_that_lies_brings_nothing() {
         ] {
             write(at("hostile/.git"), &format!("gitdir: {pointer}\n"));
             let source = Source::open(&at("hostile"), None).unwrap();
-            let (_, unpacked, notes) = pack_source(&source, None).unwrap();
+            let (_, unpacked, survey) = pack_source(&source, None).unwrap();
             assert_eq!(unpacked[&b".git"[..]].0.kind, MemberKind::File, "{pointer}");
-            let notes = notes.told().1.join("\n");
+            let notes = survey.notes().join("\n");
             assert!(notes.contains("git will not work"), "{pointer}: {notes}");
         }
     }
@@ -228,16 +225,15 @@ fn a_repository_outside_of_the_allowed_folders_is_left_where_it_is() {
     );
     let tree = host.path().join("tree");
     let packed = |folders: &[&str]| {
-        let folders: Arc<[PathBuf]> = folders.iter().map(|name| host.path().join(name)).collect();
-        let named_by = "PYRO_MCP_FOLDERS";
-        let allowed = Folders::Only { folders, named_by };
+        let folders = folders.iter().map(|name| host.path().join(name));
+        let allowed = AllowedFolders::Only(folders.collect());
         let source = Source::open(&tree, None)
             .unwrap()
-            .limited(Wanted::all(), allowed);
-        let (_, unpacked, notes) = pack_source(&source, None).unwrap();
+            .limited(Filter::none(), allowed);
+        let (_, unpacked, survey) = pack_source(&source, None).unwrap();
         (
             unpacked[&b".git"[..]].0.kind.clone(),
-            notes.told().1.join("\n"),
+            survey.notes().join("\n"),
         )
     };
     let (kind, notes) = packed(&["tree"]);
@@ -260,15 +256,15 @@ fn a_repository_of_fifos_is_refused_and_holds_nobody() {
         let content = fs::read(&file).unwrap();
         fs::remove_file(&file).unwrap();
         nix::unistd::mkfifo(&file, Mode::S_IRWXU).unwrap();
-        let wanted = Wanted {
+        let wanted = Filter {
             gitignore: true,
-            ..Wanted::all()
+            ..Filter::none()
         };
         let source = Source::open(&at("tree"), None).unwrap();
-        let source = source.limited(wanted, Folders::All);
+        let source = source.limited(wanted, AllowedFolders::All);
         // Those that say what belongs together make a pointer that leads nowhere.
         if let Err(error) = pack_source(&source, None) {
-            assert!(matches!(error, SeedError::Refused { .. }), "{error:?}");
+            assert!(matches!(error, ImportError::Refused { .. }), "{error:?}");
         }
         fs::remove_file(&file).unwrap();
         fs::write(&file, content).unwrap();
@@ -327,8 +323,8 @@ fn an_archive_that_git_will_not_work_with_is_told() {
             .status();
         assert!(status.unwrap().success());
         let source = Source::open(&archive, None).unwrap();
-        let (_, _, notes) = pack_source(&source, None).unwrap();
-        let notes = notes.told().1.join("\n");
+        let (_, _, survey) = pack_source(&source, None).unwrap();
+        let notes = survey.notes().join("\n");
         assert_eq!(notes.is_empty(), told.is_empty(), "{name}: {notes}");
         assert!(notes.contains(told), "{name}: {notes}");
     }

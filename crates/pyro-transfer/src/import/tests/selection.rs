@@ -5,19 +5,19 @@ use std::process::Command;
 
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::mkdirat;
-use pyro_api::Folders;
 
 use super::*;
+use crate::host_paths::AllowedFolders;
 
 fn limited(path: &Path, exclude: &[&str], gitignore: bool) -> Source {
     let patterns = Patterns::read(exclude.iter().copied(), |line| panic!("{line}"));
-    let wanted = Wanted {
+    let wanted = Filter {
         patterns,
         gitignore,
     };
     Source::open(path, None)
         .unwrap()
-        .limited(wanted, Folders::All)
+        .limited(wanted, AllowedFolders::All)
 }
 
 fn names(unpacked: &Unpacked) -> Vec<String> {
@@ -47,13 +47,13 @@ fn links_that_leave_and_sockets_stop_nobody() {
     let _socket = UnixListener::bind(at("socket")).unwrap();
     fs::set_permissions(at("file"), fs::Permissions::from_mode(0o4755)).unwrap();
     let source = Source::open(folder.path(), None).unwrap();
-    let (packed, unpacked, notes) = pack_source(&source, None).unwrap();
+    let (packed, unpacked, survey) = pack_source(&source, None).unwrap();
     assert_eq!(packed.whole.entries, 5);
     let target = b"/usr/bin/python3".to_vec();
     assert_eq!(unpacked[&b"abs"[..]].0.kind, MemberKind::Symlink { target });
     assert_eq!(unpacked[&b"file"[..]].0.mode, 0o755);
-    let (left_out, lines) = notes.told();
-    assert_eq!(left_out.entry_count, 0);
+    let (left_out, lines) = (survey.left_out(), survey.notes());
+    assert_eq!(left_out.entries, 0);
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(
         lines[0].starts_with("3 links lead out of the source"),
@@ -78,9 +78,9 @@ fn links_that_leave_and_sockets_stop_nobody() {
         tar(&[symbolic("l", "/etc"), symbolic("d/l", "../../x")]),
     )
     .unwrap();
-    let (_, unpacked, notes) = pack_source(&Source::open(&archive, None).unwrap(), None).unwrap();
+    let (_, unpacked, survey) = pack_source(&Source::open(&archive, None).unwrap(), None).unwrap();
     assert_eq!(unpacked.len(), 2);
-    assert!(notes.told().1[0].starts_with("2 links"));
+    assert!(survey.notes()[0].starts_with("2 links"));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_patterns_name_is_left_out_and_told() {
     // What cannot be taken can be left out.
     nix::unistd::mkfifo(&folder.path().join("pipe"), Mode::S_IRUSR).unwrap();
     let source = limited(folder.path(), &["node_modules/", "pipe"], false);
-    let (packed, unpacked, notes) = pack_source(&source, None).unwrap();
+    let (packed, unpacked, survey) = pack_source(&source, None).unwrap();
     let expected = [
         ".pyroignore",
         "main.py",
@@ -115,14 +115,14 @@ fn what_patterns_name_is_left_out_and_told() {
     ];
     assert_eq!(names(&unpacked), expected);
     assert_eq!(packed.whole.entries, 7);
-    let (mut left_out, lines) = notes.told();
+    let (mut left_out, lines) = (survey.left_out().clone(), survey.notes());
     left_out.paths.sort();
     assert_eq!(
         left_out.paths,
         ["data/", "node_modules/", "pipe", "sub/other.bin"]
     );
     assert_eq!(
-        (left_out.entry_count, left_out.bytes),
+        (left_out.entries, left_out.bytes),
         (2 + 5 + 1 + 1, 5 + 4 + 1)
     );
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -132,10 +132,10 @@ fn what_patterns_name_is_left_out_and_told() {
     members.push(special("build/", MemberKind::Folder));
     let archive = written(&folder, "x.tar", &tar(&members));
     let source = limited(&archive, &["*.log", "build/"], false);
-    let (_, unpacked, notes) = pack_source(&source, None).unwrap();
+    let (_, unpacked, survey) = pack_source(&source, None).unwrap();
     assert_eq!(names(&unpacked), ["c"]);
-    let (left_out, _) = notes.told();
-    assert_eq!((left_out.entry_count, left_out.bytes), (3, 4));
+    let left_out = survey.left_out();
+    assert_eq!((left_out.entries, left_out.bytes), (3, 4));
 }
 
 #[test]
@@ -151,9 +151,9 @@ fn a_path_that_no_system_call_takes_is_refused_by_name_unless_left_out() {
     let (_, why) = refusal(pack(folder.path(), None));
     assert!(why.contains("longer than Linux allows"), "{why}");
     let source = limited(folder.path(), &["nnn*"], false);
-    let (packed, _, notes) = pack_source(&source, None).unwrap();
+    let (packed, _, survey) = pack_source(&source, None).unwrap();
     assert_eq!(packed.whole.entries, 0);
-    assert_eq!(notes.told().0.entry_count, 17);
+    assert_eq!(survey.left_out().entries, 17);
 }
 
 pub(super) fn git(folder: &Path, words: &[&str]) -> String {
@@ -244,14 +244,14 @@ fn what_git_ignores_is_left_out_unless_it_is_tracked() {
 }
 
 /// What a part of a repository brings, and what is told.
-fn part(folder: &Path, allowed: Folders) -> (Vec<String>, String) {
-    let wanted = Wanted {
+fn part(folder: &Path, allowed: AllowedFolders) -> (Vec<String>, String) {
+    let wanted = Filter {
         gitignore: true,
-        ..Wanted::all()
+        ..Filter::none()
     };
     let source = Source::open(folder, None).unwrap().limited(wanted, allowed);
-    let (_, unpacked, notes) = pack_source(&source, None).unwrap();
-    (names(&unpacked), notes.told().1.join("\n"))
+    let (_, unpacked, survey) = pack_source(&source, None).unwrap();
+    (names(&unpacked), survey.notes().join("\n"))
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_part_of_a_repository_is_ruled_by_the_folders_around_it() {
     git(&repository, &["commit", "-qm", "first"]);
     fs::write(repository.join(".git/info/exclude"), "by-exclude\n").unwrap();
     let sub = repository.join("a/sub");
-    let (brought, notes) = part(&sub, Folders::All);
+    let (brought, notes) = part(&sub, AllowedFolders::All);
     assert_eq!(
         (brought, notes),
         (vec!["file".into(), "keep.log".into()], String::new())
@@ -293,25 +293,22 @@ fn a_part_of_a_repository_is_ruled_by_the_folders_around_it() {
             ("a/sub/by-exclude", ""),
         ],
     );
-    let (brought, notes) = part(&tree.join("a/sub"), Folders::All);
+    let (brought, notes) = part(&tree.join("a/sub"), AllowedFolders::All);
     assert_eq!(
         (brought, notes),
         (vec!["file".into(), "keep.log".into()], String::new())
     );
-    let (brought, _) = part(&tree, Folders::All);
+    let (brought, _) = part(&tree, AllowedFolders::All);
     assert!(!brought.contains(&"a/sub/by-exclude".into()), "{brought:?}");
 
     // What cannot be looked at may be tracked.
-    let allowed = Folders::Only {
-        folders: [sub.clone()].into(),
-        named_by: "PYRO_MCP_FOLDERS",
-    };
+    let allowed = AllowedFolders::Only([sub.clone()].into());
     let (brought, notes) = part(&sub, allowed);
     assert!(brought.contains(&"other.log".into()), "{brought:?}");
     assert!(notes.contains("outside of the folders"), "{notes}");
     fs::write(repository.join(".git/index"), "DIRC").unwrap();
     for seed in [&sub, &repository] {
-        let (brought, notes) = part(seed, Folders::All);
+        let (brought, notes) = part(seed, AllowedFolders::All);
         assert!(
             brought.iter().any(|name| name.ends_with("other.log")),
             "{brought:?}"
@@ -340,7 +337,7 @@ fn a_file_of_rules_that_cannot_be_read_is_never_passed_over() {
             _ => fs::write(&rules, &large).unwrap(),
         }
         match pack(folder.path(), None) {
-            Err(SeedError::NoRules { name, why }) => {
+            Err(ImportError::NoRules { name, why }) => {
                 assert_eq!((name.as_str(), why.as_str()), ("sub/.pyroignore", told));
             }
             other => panic!("{kind}: {other:?}"),
@@ -349,7 +346,7 @@ fn a_file_of_rules_that_cannot_be_read_is_never_passed_over() {
     }
     // Git does not follow such a link either.
     symlink("../rules", folder.path().join("sub/.gitignore")).unwrap();
-    let (brought, notes) = part(folder.path(), Folders::All);
+    let (brought, notes) = part(folder.path(), AllowedFolders::All);
     assert!(brought.contains(&"sub/secret".into()), "{brought:?}");
     assert!(notes.contains("`sub/.gitignore` is a link"), "{notes}");
 }

@@ -10,7 +10,7 @@ use super::super::error::TreeError;
 use super::Ext4;
 use super::bytes::{u16_at, u32_at};
 use super::inode::Inode;
-use crate::workspace::names::shown;
+use pyro_transfer::names::printable as shown;
 
 /// Length of an entry without its name.
 const HEADER: usize = 8;
