@@ -64,10 +64,14 @@ impl fmt::Display for Note {
         let path = absolute(path);
         write!(to, "{path}: hunk {hunk} taken at line {line}, ")?;
         match leniency {
-            Leniency::Offset(lines) if *lines < 0 => {
-                write!(to, "{} lines above the stated one", lines.unsigned_abs())
+            Leniency::Offset(lines) => {
+                let (count, side) = (
+                    lines.unsigned_abs(),
+                    if *lines < 0 { "above" } else { "below" },
+                );
+                let unit = if count == 1 { "line" } else { "lines" };
+                write!(to, "{count} {unit} {side} the stated one")
             }
-            Leniency::Offset(lines) => write!(to, "{lines} lines below the stated one"),
             Leniency::LineEnds => write!(to, "with the file's own line ends"),
             Leniency::TrailingSpace => write!(to, "white space at line ends aside"),
             Leniency::LessContext => write!(to, "although its outer lines of context differ"),
