@@ -1,5 +1,5 @@
 use pyro_api::operations::workspace_sync_push::{Pushed, WorkspaceSync, WorkspaceSyncPush};
-use pyro_api::{Caller, Error, Handle};
+use pyro_api::{Caller, Error, ErrorCode, Handle};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::files::Change;
 
@@ -10,11 +10,20 @@ use crate::workspace::connect::Connected;
 use crate::workspace::files::{self, FilesError};
 use crate::workspace::incoming::Incoming;
 use crate::workspace::paths::GuestPath;
+use crate::workspace::repository_folder::{
+    NOT_TO_BE_CHANGED, USE_ITS_COMMANDS, in_repository_folder,
+};
 use crate::workspace::seed::GuestIndex;
 
 impl Handle<WorkspaceSyncPush> for Engine {
     async fn handle(&self, asked: WorkspaceSyncPush, caller: &Caller) -> Result<Pushed, Error> {
         let dest = GuestPath::parse("destination", &asked.dest)?;
+        if in_repository_folder(dest.relative().as_bytes()) {
+            let what = format!("Nothing was copied to `{}`", dest.absolute());
+            return Err(Error::new(ErrorCode::BadPath, what)
+                .because(format!("`{}` {NOT_TO_BE_CHANGED}", dest.relative()))
+                .hint(USE_ITS_COMMANDS));
+        }
         let before = self.find_workspace(&asked.workspace_id)?.selection;
         let selection = before.clone().and(&asked.exclude, asked.gitignore)?;
         let source = Incoming::open(asked.source_path, selection.clone(), caller).await?;

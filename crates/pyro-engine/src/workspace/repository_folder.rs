@@ -8,6 +8,13 @@ use super::tree::{Tree, TreeError};
 /// The folders in which such systems keep their own: objects, references, hooks, settings.
 const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
 
+/// Completes "`.git/config` …" where something from outside would change it.
+pub(crate) const NOT_TO_BE_CHANGED: &str = "belongs to a repository and not to its files; change it \
+     with commands in the workspace, such as `git commit` or `git config`";
+
+pub(crate) const USE_ITS_COMMANDS: &str = "Run the repository's own commands in the workspace with \
+     `pyro workspace exec` (`workspace_exec`)";
+
 /// Whether a path below `/workspace` is such a folder, lies in one, or is the file that stands for
 /// one in a worktree or submodule of git. Letters of either case count, as they do to git and to
 /// the file systems of other hosts.

@@ -5,6 +5,7 @@ use std::fmt;
 use super::nearest::Nearest;
 use super::text::shown;
 use super::{MAX_FILE, MAX_PATCH};
+use crate::workspace::repository_folder::NOT_TO_BE_CHANGED;
 
 /// Shown of the lines that a hunk looked for.
 const SHOWN_LINES: usize = 12;
@@ -28,10 +29,7 @@ pub(crate) enum PatchError {
          Patch`"
     )]
     SearchReplace { line: usize },
-    #[error(
-        "line {line} of the patch: `{label}` belongs to a repository and not to its files; change it \
-         with commands in the workspace, such as `git commit` or `git config`"
-    )]
+    #[error("line {line} of the patch: `{label}` {}", NOT_TO_BE_CHANGED)]
     Repository { line: usize, label: String },
     #[error("line {line} of the patch: {problem}")]
     Syntax { line: usize, problem: &'static str },
