@@ -28,28 +28,55 @@ pub(crate) fn kill_below(ancestor: i32) {
     }
 }
 
-/// The processes below `ancestor` that belong to a session and have not ended.
-pub(crate) fn of_session(ancestor: i32, session: i32) -> Vec<i32> {
+/// A process that was seen, and is not another one that got its id later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pid: i32,
+    begun: u64,
+}
+
+/// What is below `ancestor` now.
+pub(crate) fn seen_below(ancestor: i32) -> Vec<Seen> {
     let stats = stats();
-    let inside = |pid: &i32| {
-        stats
-            .get(pid)
-            .is_some_and(|stat| stat.session == session && !stat.ended)
-    };
-    let parents = stats
-        .iter()
-        .map(|(pid, stat)| (*pid, stat.parent))
-        .collect();
-    below(ancestor, &parents)
+    below(ancestor, &parents_in(&stats))
         .into_iter()
-        .filter(inside)
+        .filter_map(|pid| {
+            let begun = stats.get(&pid)?.begun;
+            Some(Seen { pid, begun })
+        })
         .collect()
+}
+
+/// The processes below `ancestor` that belong to a session or were seen, or are below such, and have
+/// not ended.
+pub(crate) fn left_of(ancestor: i32, session: i32, seen: &[Seen]) -> Vec<i32> {
+    let stats = stats();
+    let parents = parents_in(&stats);
+    let is_of_it = |pid: i32| {
+        stats.get(&pid).is_some_and(|stat| {
+            let begun = stat.begun;
+            stat.session == session || seen.contains(&Seen { pid, begun })
+        })
+    };
+    let mut left = HashSet::new();
+    for pid in below(ancestor, &parents) {
+        if is_of_it(pid) {
+            left.insert(pid);
+            left.extend(below(pid, &parents));
+        }
+    }
+    left.retain(|pid| stats.get(pid).is_some_and(|stat| !stat.ended));
+    left.into_iter().collect()
 }
 
 /// The parent of every process.
 fn parents() -> HashMap<i32, i32> {
-    let stats = stats().into_iter();
-    stats.map(|(pid, stat)| (pid, stat.parent)).collect()
+    parents_in(&stats())
+}
+
+fn parents_in(stats: &HashMap<i32, Stat>) -> HashMap<i32, i32> {
+    let each = stats.iter();
+    each.map(|(pid, stat)| (*pid, stat.parent)).collect()
 }
 
 /// What `/proc` says of a process.
@@ -59,6 +86,8 @@ struct Stat {
     session: i32,
     /// Nobody has collected it yet.
     ended: bool,
+    /// In ticks of the kernel's clock.
+    begun: u64,
 }
 
 fn stats() -> HashMap<i32, Stat> {
@@ -75,7 +104,7 @@ fn stats() -> HashMap<i32, Stat> {
         .collect()
 }
 
-/// The third, fourth and sixth field of a `stat` file. The second is the program's name in
+/// The third, fourth, sixth and 22nd field of a `stat` file. The second is the program's name in
 /// parentheses, which may itself hold anything.
 fn stat_in(stat: &[u8]) -> Option<Stat> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -85,6 +114,7 @@ fn stat_in(stat: &[u8]) -> Option<Stat> {
         ended: matches!(fields.next()?, "Z" | "X"),
         parent: fields.next()?.parse().ok()?,
         session: fields.nth(1)?.parse().ok()?,
+        begun: fields.nth(15)?.parse().ok()?,
     })
 }
 
@@ -115,13 +145,17 @@ mod tests {
             parent: 42,
             session: 9,
             ended: false,
+            begun: 22,
         };
-        assert_eq!(stat_in(b"7 (a) R 1 (b) S 42 7 9 0"), Some(stat));
+        let between = b" 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23";
+        let line = |first: &[u8]| [first, between].concat();
+        assert_eq!(stat_in(&line(b"7 (a) R 1 (b) S 42 5 9")), Some(stat));
         let ended = Stat {
             ended: true,
             ..stat
         };
-        assert_eq!(stat_in(b"7 (a) Z 42 7 9 0"), Some(ended));
+        assert_eq!(stat_in(&line(b"7 (a) Z 42 5 9")), Some(ended));
+        assert_eq!(stat_in(b"7 (a) Z 42 5 9 7"), None);
         assert_eq!(stat_in(b"7 (a"), None);
         assert_eq!(stat_in(b"7 (a)"), None);
     }

@@ -22,9 +22,7 @@ pub(crate) async fn end(
     exit: &mut oneshot::Receiver<Exit>,
 ) -> (Option<Exit>, bool) {
     let deadline = Instant::now() + Duration::from_millis(STOP_MS);
-    group.signal(libc::SIGTERM);
-    // Stopped processes would not hear it.
-    group.signal(libc::SIGCONT);
+    group.ask_to_end();
     let ended = timeout_at(deadline, &mut *exit).await;
     let Ok(ended) = ended else {
         group.kill();

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! start ──▶ Started ──▶ running: output flows out, input and signals in
-//!   │                      │ process ended      │ timeout           │ asking side gone
-//!   ▼                      ▼                    ▼                   ▼
-//! Failed, or           rest of the output   whole group killed,  whole group killed
-//! 127 and 126          Ended                rest, Ended (124)    (by dropping the group)
+//!   │                      │ process ended      │ timeout, or       │ asking side gone
+//!   ▼                      ▼                    ▼ asked to end      ▼
+//! Failed, or           rest of the output   whole group ended,   whole group killed
+//! 127 and 126          Ended                rest, Ended          (by dropping the group)
 //!
-//! asked to end: whole group ended, rest of the output, Ended
+//! To end a group is to ask it, and to kill what has not ended after a while.
 //! ```
 //!
 //! After a normal end, background processes of the command live on.
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use pyro_wire::agent::{Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::agent::Agent;
 use crate::clock::Laps;
@@ -33,9 +33,6 @@ use crate::reaper::Exit;
 
 /// The exit status of a command that was out of time.
 const TIMED_OUT: i32 = 124;
-
-/// How long a killed process may take to end. One that hangs in the kernel may never.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs a command to its end and tells the asking side all about it.
 ///
@@ -131,10 +128,7 @@ pub(crate) async fn supervise(
         biased;
         exit = &mut exit => (exit.ok(), false),
         () = asked.notified() => (ending::end(group, &mut exit).await.0, false),
-        () = wait(limit) => {
-            group.kill();
-            (timeout(KILL_LIMIT, exit).await.ok().and_then(Result::ok), true)
-        }
+        () = wait(limit) => (ending::end(group, &mut exit).await.0, true),
     };
     let (exit_code, signal) = match exit {
         Some(Exit::Code(code)) => (code, None),

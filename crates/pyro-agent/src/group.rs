@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::agent::lock;
-use crate::descendants;
+use crate::descendants::{self, Seen};
 use crate::reaper::Reaper;
 
 const TOP: &str = "/sys/fs/cgroup";
@@ -116,6 +116,9 @@ pub(crate) struct Group<'a> {
     reaper: Arc<Reaper>,
     leader: i32,
     path: Option<PathBuf>,
+    /// What was below the leader when it was asked to end, where there is no control group: its end
+    /// scatters them.
+    seen: Mutex<Vec<Seen>>,
     released: bool,
 }
 
@@ -132,6 +135,7 @@ impl<'a> Group<'a> {
             reaper,
             leader,
             path: inside.map(ControlGroup::into_path),
+            seen: Mutex::default(),
             released: false,
         }
     }
@@ -143,6 +147,16 @@ impl<'a> Group<'a> {
     /// Sends a signal to the command's process group.
     pub(crate) fn signal(&self, number: i32) {
         self.reaper.signal_group(self.leader, number);
+    }
+
+    /// Asks the command's process group to end, and remembers who has to end with it.
+    pub(crate) fn ask_to_end(&self) {
+        if self.path.is_none() {
+            *lock(&self.seen) = descendants::seen_below(self.leader);
+        }
+        self.signal(libc::SIGTERM);
+        // Stopped processes would not hear it.
+        self.signal(libc::SIGCONT);
     }
 
     /// Kills every process of the command.
@@ -188,14 +202,15 @@ impl<'a> Group<'a> {
     }
 
     /// The processes that are left after the first has ended. Where there are no control groups,
-    /// those of its session, which its orphans came to us from.
+    /// those of its session and those that were seen, which came to us as its orphans.
     fn rest(&self) -> Vec<i32> {
         if let Some(path) = &self.path
             && let Ok(inside) = fs::read_to_string(path.join("cgroup.procs"))
         {
             return inside.lines().filter_map(|pid| pid.parse().ok()).collect();
         }
-        descendants::of_session(std::process::id().cast_signed(), self.leader)
+        let us = std::process::id().cast_signed();
+        descendants::left_of(us, self.leader, &lock(&self.seen))
     }
 
     /// Lets the processes that are left live on.

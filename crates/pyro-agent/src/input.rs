@@ -1,21 +1,22 @@
 //! What the asking side sends while a command runs: input for it, signals, and its own end.
 //!
 //! A command that does not read its input stops the input, and in the end the sender, but nothing
-//! else: a little of it is read ahead, so that a signal behind it still arrives.
+//! else: some of it is read ahead, so that a signal or a wish to end behind it still arrives.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use pyro_wire::agent::ExecControl;
 use pyro_wire::frame::{self, Kind};
-use tokio::io::AsyncWriteExt;
+use pyro_wire::jobs::READ_AHEAD;
+use tokio::io::{AsyncWriteExt, BufReader, DuplexStream, copy_buf, duplex, sink};
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::peer::{Peer, Reader};
 
-/// How many frames of input are read ahead of the command. A sender puts up to 64 KiB into one.
-const READ_AHEAD: usize = 16;
+/// How much goes to the command at once.
+const PIECE: usize = 64 * 1024;
 
 /// How often we look for the asking side while it must wait to be read.
 const STALLED: Duration = Duration::from_millis(250);
@@ -27,15 +28,15 @@ pub(crate) async fn follow<P: Peer>(
     stdin: Option<pipe::Sender>,
     control: impl Fn(ExecControl),
 ) {
-    let (queue, chunks) = mpsc::channel(READ_AHEAD);
+    let (ahead, queue) = duplex(READ_AHEAD);
     let mut queue = stdin.is_some().then_some(queue);
     let read = async {
         // After a frame that cannot be read nothing that follows can be trusted either.
         while let Ok(Some(frame)) = frame::read(from).await {
             match frame.kind {
                 Kind::Input => {
-                    if let Some(queue) = &queue
-                        && !put(queue, frame.body, from).await
+                    if let Some(queue) = &mut queue
+                        && !put(queue, &frame.body, from).await
                     {
                         return;
                     }
@@ -54,7 +55,7 @@ pub(crate) async fn follow<P: Peer>(
     // The command may end its input, but never the reading of control messages.
     let feed = async {
         if let Some(stdin) = stdin {
-            feed(stdin, chunks).await;
+            feed(stdin, ahead).await;
         }
         std::future::pending::<()>().await;
     };
@@ -64,16 +65,12 @@ pub(crate) async fn follow<P: Peer>(
     }
 }
 
-/// Queues a chunk, however long that takes; says `false` when the asking side is gone.
-async fn put<P: Peer>(queue: &mpsc::Sender<Vec<u8>>, chunk: Vec<u8>, from: &Reader<P>) -> bool {
+/// Queues what came, however long that takes; says `false` when the asking side is gone.
+async fn put<P: Peer>(queue: &mut DuplexStream, chunk: &[u8], from: &Reader<P>) -> bool {
+    let mut queued = pin!(queue.write_all(chunk));
     loop {
         tokio::select! {
-            place = queue.reserve() => {
-                if let Ok(place) = place {
-                    place.send(chunk);
-                }
-                return true;
-            }
+            _ = &mut queued => return true,
             // Its end cannot be read, as unread data is in front of it.
             () = sleep(STALLED) => if from.is_gone() {
                 return false;
@@ -82,13 +79,11 @@ async fn put<P: Peer>(queue: &mpsc::Sender<Vec<u8>>, chunk: Vec<u8>, from: &Read
     }
 }
 
-async fn feed(mut stdin: pipe::Sender, mut chunks: mpsc::Receiver<Vec<u8>>) {
-    while let Some(chunk) = chunks.recv().await {
-        if stdin.write_all(&chunk).await.is_err() {
-            // A command need not read to the end, as `head` shows. The rest is for nobody.
-            drop(stdin);
-            while chunks.recv().await.is_some() {}
-            return;
-        }
+async fn feed(mut stdin: pipe::Sender, ahead: DuplexStream) {
+    let mut ahead = BufReader::with_capacity(PIECE, ahead);
+    if copy_buf(&mut ahead, &mut stdin).await.is_err() {
+        // A command need not read to the end, as `head` shows. The rest is for nobody.
+        drop(stdin);
+        let _ = copy_buf(&mut ahead, &mut sink()).await;
     }
 }

@@ -5,6 +5,10 @@ use std::fmt;
 use crate::limits::{MAX_FILE, MAX_PATCH};
 use crate::nearest::Nearest;
 
+/// Completes "`.git/config` …" where something from outside would change it.
+pub const NOT_TO_BE_CHANGED: &str = "belongs to a repository and not to its files; change it \
+     with commands in the workspace, such as `git commit` or `git config`";
+
 /// Shown of the lines that a hunk looked for.
 const SHOWN_LINES: usize = 12;
 
@@ -27,10 +31,7 @@ pub enum PatchError {
          Patch`"
     )]
     SearchReplace { line: usize },
-    #[error(
-        "line {line} of the patch: `{label}` belongs to a repository and not to its files; change it \
-         with commands in the workspace, such as `git commit` or `git config`"
-    )]
+    #[error("line {line} of the patch: `{label}` {}", NOT_TO_BE_CHANGED)]
     Repository { line: usize, label: String },
     #[error("line {line} of the patch: {problem}")]
     Syntax { line: usize, problem: &'static str },

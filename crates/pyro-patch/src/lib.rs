@@ -71,7 +71,7 @@ mod text;
 
 pub use change::{FileChange, Node, Plan, Status};
 pub use diff::{Side, binary_diff, text_diff};
-pub use error::{HunkFailure, HunkReason, PatchError};
+pub use error::{HunkFailure, HunkReason, NOT_TO_BE_CHANGED, PatchError};
 pub use limits::{MAX_FILE, MAX_PATCH};
 pub use nearest::{NearLine, Nearest};
 pub use note::{Leniency, Note};

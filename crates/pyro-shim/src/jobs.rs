@@ -29,7 +29,7 @@ use pyro_wire::jobs::{
 use pyro_wire::service::STOP_MS;
 use pyro_wire::session::Stream;
 use pyro_wire::shim::ShimReply;
-use tokio::io::{AsyncWrite, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWrite, ReadHalf};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -324,41 +324,38 @@ impl GivenUp {
 /// Gives a command its input, and ends it when that is wanted.
 async fn drive(
     job: &Job,
-    mut to: WriteHalf<Stream>,
+    mut to: impl AsyncWrite + Unpin,
     input: Option<&pyro_wire::Bytes>,
     limit: Option<Duration>,
 ) -> GivenUp {
-    let mut fed = input.is_none();
-    let wish = {
-        let feeding = async {
-            if let Some(input) = input {
-                // Input that cannot be delivered is the command's business.
-                let _ = feed(&mut to, input).await;
-            }
-            fed = true;
-            std::future::pending::<()>().await;
-        };
-        let stuck = async {
-            match limit {
-                Some(limit) => sleep(limit.saturating_add(GUEST_GRACE)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = feeding => unreachable!("feeding never ends"),
-            () = stuck => return GivenUp::Stuck,
-            wish = job.asked_to_end() => wish,
+    // The agent reads in order, and takes all of the input whether the command does or not.
+    let say = async {
+        if let Some(input) = input {
+            // Input that cannot be delivered is the command's business.
+            let _ = feed(&mut to, input).await;
+        }
+        job.asked_to_end().await;
+        let _ = frame::write_message(&mut to, &ExecControl::End).await;
+        std::future::pending::<()>().await;
+    };
+    let stuck = async {
+        match limit {
+            Some(limit) => sleep(limit.saturating_add(GUEST_GRACE)).await,
+            None => std::future::pending().await,
         }
     };
-    // The agent reads in order: behind input that it does not take a command hears nothing, and is
-    // killed.
-    if wish != JobCause::HolderGone && fed {
-        let asked = frame::write_message(&mut to, &ExecControl::End).await;
-        if asked.is_ok() {
+    let given_up = async {
+        // One that nobody has let go is as that of any caller who goes away.
+        if job.asked_to_end().await != JobCause::HolderGone {
             sleep(Duration::from_millis(STOP_MS) + MARGIN).await;
         }
+    };
+    tokio::select! {
+        biased;
+        () = given_up => GivenUp::Killed,
+        () = stuck => GivenUp::Stuck,
+        () = say => unreachable!("saying never ends"),
     }
-    GivenUp::Killed
 }
 
 async fn feed(to: &mut (impl AsyncWrite + Unpin), input: &[u8]) -> Result<(), FrameError> {
@@ -456,6 +453,31 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_wish_to_end_waits_for_the_input_and_is_said_behind_it() {
+        let job = Job::new();
+        let input = pyro_wire::Bytes::from(vec![b'x'; 5 * DATA_CHUNK + 1]);
+        let (to, mut guest) = tokio::io::duplex(DATA_CHUNK / 2);
+        job.ask_to_end(JobCause::Asked);
+        let heard = async {
+            let mut length = 0;
+            loop {
+                let frame = frame::read(&mut guest).await.unwrap().unwrap();
+                match frame.kind {
+                    Kind::Input => length += frame.body.len(),
+                    _ => match frame.message().unwrap() {
+                        ExecControl::InputEnd => {}
+                        other => return (length, other),
+                    },
+                }
+            }
+        };
+        tokio::select! {
+            given_up = drive(&job, to, Some(&input), None) => panic!("{given_up:?}"),
+            heard = heard => assert_eq!(heard, (input.len(), ExecControl::End)),
+        }
+    }
 
     #[test]
     fn a_file_holds_the_beginning_and_the_tail_what_is_behind_it() {

@@ -168,7 +168,8 @@ pub struct Exec {
     /// guest does not have is refused.
     #[serde(default)]
     pub secret_env: Vec<(String, String)>,
-    /// After this the whole group is killed and the end says `timed_out`.
+    /// After this the command and everything that it started are ended, as by
+    /// [`ExecControl::End`], and the end says `timed_out`.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
     /// Whether [`Kind::Input`](crate::frame::Kind::Input) frames will follow; without it the

@@ -21,6 +21,10 @@ use crate::agent::{Exec, ExecEnd};
 /// How many jobs a VM has at one time.
 pub const MOST_JOBS: usize = 32;
 
+/// How much the agent takes of a command's input before the command does. No job is given more, so
+/// that what is said behind its input is always heard, read or not.
+pub const READ_AHEAD: usize = 1024 * 1024;
+
 /// How much of the end of a stream is told of which not everything is in its file.
 pub const TAIL_BYTES: usize = 32 * 1024;
 
@@ -31,7 +35,7 @@ pub struct JobStart {
     /// Chosen by the asking side.
     pub job: u64,
     pub exec: Exec,
-    /// What the command reads, where `exec.input` says that it does.
+    /// What the command reads, where `exec.input` says that it does; [`READ_AHEAD`] at most.
     #[serde(default)]
     pub input: Bytes,
     /// Where its files are to be.

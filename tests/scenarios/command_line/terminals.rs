@@ -1,15 +1,21 @@
-//! `pyro run` where a person sits at a terminal.
+//! `pyro run` and `pyro workspace exec` where a person sits at a terminal.
 
 use nix::sys::signal::Signal;
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Workspace, World};
+use serde_json::{Value, json};
 
 use crate::seat::{PATIENCE, Seat};
 
-crate::stories! { [process, vm]: a_person_gets_a_shell_and_the_terminal_back }
+crate::stories! { [process, vm]:
+    a_person_gets_a_shell_and_the_terminal_back,
+    a_person_gets_a_shell_in_a_workspace,
+}
 crate::stories! { [process]:
     a_command_has_no_terminal_where_its_output_goes_elsewhere,
+    a_command_in_a_workspace_has_a_terminal_by_the_same_rule,
+    a_person_may_leave_a_command_in_a_workspace,
     a_person_may_leave_and_a_timeout_that_was_typed_counts,
     what_a_guest_wrote_does_not_act_on_the_terminal,
     what_cannot_start_is_told_as_without_a_terminal,
@@ -80,6 +86,137 @@ fn a_command_has_no_terminal_where_its_output_goes_elsewhere(world: &World) {
     );
     // Without one nothing is different for it.
     assert_eq!(finish(&mut world.run(&["-i"], look)).out(), "none\n");
+}
+
+fn exec(workspace: &Workspace<'_>, world: &World, flags: &[&str], command: &[&str]) -> Seat {
+    let mut exec = world.pyro(["workspace", "exec", workspace.id()]);
+    exec.args(flags).arg("--").args(command);
+    Seat::at(exec)
+}
+
+fn last_entry(workspace: &Workspace<'_>) -> Value {
+    let logs = workspace.done("logs", json!({}));
+    logs["entries"].as_array().unwrap().last().unwrap().clone()
+}
+
+fn a_person_gets_a_shell_in_a_workspace(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let shell = ["env", "PS1=ready> ", "sh"];
+    let mut seat = exec(&workspace, world, &["-it", "--cwd", "/usr"], &shell);
+    seat.see("ready> ");
+    assert!(seat.is_raw());
+    seat.type_keys("pwd; stty size; test -t 0 && test -t 2 && echo all of it\r");
+    seat.see("/usr");
+    seat.see("20 70");
+    seat.see("\nall of it");
+    seat.resize(33, 99);
+    eventually("the new size", PATIENCE, || {
+        seat.type_keys("stty size\r");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        seat.shown().contains("33 99")
+    });
+    seat.type_keys("echo begun; sleep 1000; echo over\r");
+    seat.see("\nbegun");
+    seat.type_keys("\u{3}");
+    seat.see("^C");
+    seat.type_keys("exit 7\r");
+    let (status, shown) = seat.leave();
+    assert_eq!(status.code(), Some(7), "{shown:?}");
+    assert!(shown.contains("exit_code=7"));
+    let kept = last_entry(&workspace);
+    assert_eq!(
+        (&kept["command"], &kept["exit_code"], &kept["cwd"]),
+        (&json!("env 'PS1=ready> ' sh"), &json!(7), &json!("/usr"))
+    );
+    assert!(
+        kept["stdout"].as_str().unwrap().contains("all of it"),
+        "{kept:#}"
+    );
+}
+
+fn a_command_in_a_workspace_has_a_terminal_by_the_same_rule(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let look = [
+        "sh",
+        "-c",
+        "test -t 0 || test -t 1 || test -t 2 || echo none",
+    ];
+    let all = [
+        "sh",
+        "-c",
+        "test -t 0 && test -t 1 && test -t 2 && echo all",
+    ];
+    let (status, shown) = exec(&workspace, world, &[], &all).leave();
+    assert_eq!(status.code(), Some(0), "{shown:?}");
+    for flags in [
+        &["--json"][..],
+        &["-T"],
+        &["--wait-seconds", "60"],
+        &["--stdin", "x"],
+    ] {
+        let (status, shown) = exec(&workspace, world, flags, &look).leave();
+        assert_eq!(status.code(), Some(0), "{flags:?}: {shown:?}");
+        assert!(shown.contains("none"), "{flags:?}: {shown:?}");
+    }
+    let (status, shown) = exec(&workspace, world, &["-t", "--background"], &look).leave();
+    assert_eq!(status.code(), Some(1), "{shown:?}");
+    assert!(
+        shown.contains("one with `--background` has none"),
+        "{shown:?}"
+    );
+    let piped = |flags: &[&str]| {
+        let mut exec = world.pyro(["workspace", "exec", workspace.id()]);
+        finish(exec.args(flags).arg("--").args(look))
+    };
+    assert!(piped(&["-t"]).err().contains("`--tty` needs a terminal"));
+    assert_eq!(piped(&[]).out(), "none\n");
+}
+
+fn a_person_may_leave_a_command_in_a_workspace(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let killed = |code: i64| {
+        let kept = last_entry(&workspace);
+        assert_eq!(kept["exit_code"], json!(code), "{kept:#}");
+        let at = workspace.exec("kill -0 $(cat pid) 2>/dev/null || echo gone");
+        assert_eq!(at["stdout"], "gone\n", "it runs on");
+    };
+    let waits = ["sh", "-c", "echo $$ > pid; echo beg''un; exec cat"];
+    let mut seat = exec(&workspace, world, &[], &waits);
+    seat.see("begun");
+    seat.type_keys("\u{1d}\u{1d}\u{1d}");
+    let (status, shown) = seat.leave();
+    assert_eq!(status.code(), Some(137), "{shown:?}");
+    killed(137);
+    // Its workspace is as it was.
+    assert_eq!(workspace.status()["state"], "started");
+
+    // Told to end, pyro gives the terminal back, and nothing runs on.
+    let seat = exec(&workspace, world, &[], &waits);
+    seat.see("begun");
+    seat.signal(Signal::SIGHUP);
+    let (status, shown) = seat.leave();
+    assert_eq!(status.code(), Some(129), "{shown:?}");
+    eventually("it is in the history", PATIENCE, || {
+        last_entry(&workspace)["command"]
+            .as_str()
+            .unwrap()
+            .contains("cat")
+    });
+    killed(137);
+
+    let timed = exec(
+        &workspace,
+        world,
+        &["--timeout-seconds", "1"],
+        &["sleep", "1000"],
+    );
+    let (status, shown) = timed.leave();
+    assert_eq!(status.code(), Some(124), "{shown:?}");
+    assert!(shown.contains("timed out"), "{shown:?}");
+    assert_eq!(workspace.status()["state"], "started");
 }
 
 fn a_person_may_leave_and_a_timeout_that_was_typed_counts(world: &World) {

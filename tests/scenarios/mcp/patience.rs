@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 crate::stories! { [process]:
     a_call_that_nears_the_limit_of_its_host_is_answered_and_its_command_goes_on,
     the_command_of_a_call_ends_with_the_connection,
+    a_host_in_a_hurry_hears_that_a_stop_goes_on,
 }
 
 const IN_TWO_PARTS: &str =
@@ -87,6 +88,65 @@ fn a_call_that_nears_the_limit_of_its_host_is_answered_and_its_command_goes_on(w
         "workspace_delete",
         json!({ "workspace_id": id }),
     );
+}
+
+fn a_host_in_a_hurry_hears_that_a_stop_goes_on(world: &World) {
+    // The limit that the host itself is known by.
+    let mut client = Connection::with(world.pyro(["mcp", "serve"]));
+    let hello = json!({
+        "protocolVersion": NEWEST_WITH_INITIALIZE,
+        "capabilities": {},
+        "clientInfo": { "name": "mcp", "version": "0.1.0" },
+    });
+    client.request(0, "initialize", hello);
+    client.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    let id = workspace(world, &mut client);
+    // It takes its five seconds, which is longer than that host waits.
+    let deaf = "trap '' TERM; echo on; while :; do sleep 0.05; done";
+    let exec = json!({
+        "workspace_id": id, "command": deaf, "background": true, "timeout_seconds": 600,
+    });
+    assert_eq!(facts(&mut client, 2, "workspace_exec", exec)["sequence"], 1);
+    let logs = json!({ "workspace_id": id, "sequence": 1, "wait_seconds": 600 });
+    let mut seen = facts(&mut client, 3, "workspace_logs", logs.clone());
+    if seen["entries"][0]["stdout"] == "" {
+        seen = facts(&mut client, 4, "workspace_logs", logs.clone());
+    }
+    assert_eq!(seen["entries"][0]["stdout"], "on\n", "{seen:#}");
+    // There is no news in time.
+    let mut on = logs;
+    on["offset"] = json!(3);
+    let waited = facts(&mut client, 5, "workspace_logs", on.clone());
+    assert_eq!(waited["entries"][0]["running"], true, "{waited:#}");
+    let stop = json!({ "workspace_id": id, "stop": 1 });
+    let told = facts(&mut client, 6, "workspace_exec", stop);
+    assert_eq!(
+        (&told["running"], &told["exit_code"]),
+        (&json!(true), &Value::Null),
+        "{told:#}"
+    );
+    let next = told["next"].as_str().unwrap();
+    assert!(
+        next.contains("being ended") && next.contains("sequence=1"),
+        "{next}"
+    );
+    let ended = facts(&mut client, 7, "workspace_logs", on);
+    assert_eq!(
+        (
+            &ended["entries"][0]["running"],
+            &ended["entries"][0]["exit_code"]
+        ),
+        (&json!(false), &json!(137)),
+        "{ended:#}"
+    );
+    facts(
+        &mut client,
+        8,
+        "workspace_delete",
+        json!({ "workspace_id": id }),
+    );
+    client.close();
+    assert!(client.end().success());
 }
 
 fn the_command_of_a_call_ends_with_the_connection(world: &World) {

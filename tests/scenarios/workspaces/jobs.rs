@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyro_tests::leftovers::kill_all;
 use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
 use pyro_tests::world::{Running, eventually, finish, finish_with_input};
 use pyro_tests::{Backend, Surface, Workspace, World};
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ crate::stories! { [process]:
     a_pipe_is_read_or_said_to_be_left,
     much_output_keeps_its_ends,
     an_end_that_cannot_be_written_is_known_all_the_same,
+    too_many_are_refused_and_a_plain_command_runs,
+    a_stop_asks_also_where_input_is_left_unread,
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -227,6 +230,56 @@ fn a_command_gets_its_folder_variables_and_input(world: &World, door: &dyn Surfa
         }),
     );
     assert_eq!(once.unwrap()["stdout"], "once\n/usr\n");
+}
+
+fn too_many_are_refused_and_a_plain_command_runs(world: &World) {
+    const MOST: u64 = 32;
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    for sequence in 1..=MOST {
+        assert_eq!(begin(&workspace, "sleep 1000"), sequence);
+    }
+    let more = json!({ "command": "echo more", "wait_seconds": 60 });
+    let told = workspace.refused("exec", more.clone(), "invalid_argument");
+    assert!(told.to_string().contains("32 commands go on"), "{told:#}");
+
+    // One that only might have gone on runs as its caller's, to its end.
+    let mut server = world.pyro(["mcp", "serve"]);
+    server.env("PYRO_MCP_ANSWER_WITHIN", "1");
+    let mut client = Connection::with(server);
+    client.initialize(NEWEST_WITH_INITIALIZE);
+    let plain = json!({
+        "workspace_id": workspace.id(), "command": "sleep 2; echo more", "timeout_seconds": 600,
+    });
+    let result = client.call(1, "workspace_exec", plain);
+    let ran = &result["structuredContent"];
+    assert_eq!(
+        (&ran["running"], &ran["exit_code"], &ran["stdout"]),
+        (&json!(false), &json!(0), &json!("more\n")),
+        "{result:#}"
+    );
+    client.close();
+    assert!(client.end().success());
+
+    // One that ended makes room.
+    workspace.done("exec", json!({ "stop": 1 }));
+    assert_eq!(workspace.done("exec", more)["stdout"], "more\n");
+}
+
+fn a_stop_asks_also_where_input_is_left_unread(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let mut exec = world.pyro(["workspace", "exec", workspace.id(), "--background"]);
+    exec.args(["--stdin", "-", "--timeout-seconds", "600", "--"]);
+    exec.arg("trap 'echo bye; exit 9' TERM; echo on; while :; do sleep 0.05; done");
+    let begun = finish_with_input(&mut exec, vec![b'x'; 1024 * 1024]);
+    assert_eq!(begun.code(), 0, "{}", begun.err());
+    follow(&workspace, 1, "on");
+    let stopped = workspace.done("exec", json!({ "stop": 1 }));
+    assert_eq!(
+        (&stopped["exit_code"], &stopped["stdout"]),
+        (&json!(9), &json!("on\nbye\n"))
+    );
 }
 
 fn what_becomes_of_commands_when_their_machine_ends(world: &World, door: &dyn Surface) {

@@ -58,6 +58,21 @@ fn a_destination_is_made_and_stays_inside(world: &World, door: &dyn Surface) {
     for dest in ["..", "a/../../b", "/etc", "/workspacex", "/", ""] {
         workspace.refused("sync_push", push(dest), "bad_path");
     }
+    // A repository's own folder is changed by its own commands.
+    workspace.exec("git init -q --template=; ln -s .git own");
+    for dest in [
+        ".git",
+        ".git/hooks",
+        "sub/.GIT/x",
+        "a/.hg",
+        "/workspace/.jj/repo",
+    ] {
+        let told = workspace.refused("sync_push", push(dest), "bad_path");
+        assert!(
+            told.to_string().contains("belongs to a repository"),
+            "{told:#}"
+        );
+    }
     workspace.exec("ln -s /tmp out");
     workspace.refused("sync_push", push("out/further"), "bad_path");
     let told = workspace.refused(

@@ -118,4 +118,15 @@ fn a_person_tries_something_out(world: &World) {
     let id = shown.split("workspace delete ").nth(1).unwrap();
     let gone = finish(&mut world.pyro(["workspace", "delete", id.trim()]));
     assert_eq!(gone.code(), 0, "{}", gone.err());
+
+    // A command has the terminal as well, as that of `run` has.
+    let mut pyro = world.pyro(["try"]);
+    pyro.arg(&project).args(["--", "env", "PS1=ready> ", "sh"]);
+    let mut seat = Seat::at(pyro);
+    seat.see("ready> ");
+    seat.type_keys("test -t 0 && stty size; exit 5\r");
+    seat.see("20 70");
+    let (status, shown) = seat.leave();
+    assert_eq!(status.code(), Some(5), "{shown:?}");
+    assert!(shown.contains("the copy is deleted"), "{shown:?}");
 }

@@ -202,9 +202,8 @@ impl Running {
     }
 
     pub(crate) async fn input(&mut self, data: &[u8]) {
-        frame::write_data(&mut self.stream, Kind::Input, data)
-            .await
-            .unwrap();
+        let write = frame::write_data(&mut self.stream, Kind::Input, data);
+        timeout(LIMIT, write).await.unwrap().unwrap();
     }
 
     /// Reads to the end: what came, or why the command did not start.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pyro_wire::agent::{AgentReply, AgentRequest, ExecControl, SetUp};
+use pyro_wire::jobs::READ_AHEAD;
 
 use crate::agent::{Agent, program, shell};
 
@@ -80,17 +81,42 @@ async fn a_command_that_is_asked_to_end_ends_with_all_that_it_started() {
     }
 }
 
+/// A command that reads nothing, and says that it was asked.
+const DEAF: &str = "trap 'echo asked; exit 7' TERM; echo ready; sleep 1000 & wait";
+
 #[tokio::test]
-async fn a_signal_overtakes_input_that_nobody_reads() {
+async fn a_signal_and_a_wish_overtake_input_that_nobody_reads() {
     let agent = Agent::start().await;
-    let mut request = program(&["sleep", "1000"]);
+    for control in [ExecControl::Signal(15), ExecControl::End] {
+        let mut request = shell(DEAF);
+        request.input = true;
+        let mut running = agent.begin(request).await;
+        running.started().await;
+        // However it is cut.
+        for _ in 0..1024 {
+            running.input(&[b'x'; READ_AHEAD / 1024]).await;
+        }
+        let ready = pyro_wire::frame::read(&mut running.stream).await.unwrap();
+        assert_eq!(ready.unwrap().body, b"ready\n");
+        running.control(&control).await;
+        let outcome = running.finish().await.unwrap();
+        let told = (outcome.text(), outcome.end.exit_code);
+        assert_eq!(told, ("asked\n".to_owned(), 7), "{control:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_is_out_of_time_is_asked_first() {
+    let agent = Agent::start().await;
+    let mut request = shell(DEAF);
     request.input = true;
+    request.timeout_ms = Some(1000);
     let mut running = agent.begin(request).await;
     running.started().await;
     running.input(&[b'x'; 300 * 1024]).await;
-    running.control(&ExecControl::Signal(15)).await;
     let outcome = running.finish().await.unwrap();
-    assert_eq!(outcome.end.signal, Some(15));
+    assert_eq!(outcome.text(), "ready\nasked\n");
+    assert_eq!((outcome.end.exit_code, outcome.end.timed_out), (124, true));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::shell_attach::ShellLeft;
 use super::workspace_diff::{DiffEntry, DiffStatus, Differences};
 use crate::report::plain;
 use crate::values::{
-    ArtifactType, CommandLine, MemMib, TimeoutSeconds, WorkspaceExecResult, quoted,
+    ArtifactType, AtTerminal, CommandLine, MemMib, TimeoutSeconds, WorkspaceExecResult, quoted,
 };
 use crate::{Cli, Error, JsonFlag, Names, Operation, Report, Text};
 
@@ -23,10 +23,14 @@ const NAMED: usize = 20;
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct TryOut {
+    // The first, as it looks at what was typed for others, which each of them takes away.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub terminal: AtTerminal,
     /// The folder, or a .tar, .tar.gz, .tgz or .tar.zst file
     #[arg(default_value = ".")]
     pub path: PathBuf,
-    /// The command, a line for `/bin/sh -l`; without it, or for `bash` at a terminal, a shell
+    /// The command, a line for `/bin/sh -l`; without it a shell
     #[command(flatten)]
     pub command: CommandLine,
     /// The environment to start from
@@ -36,7 +40,7 @@ pub struct TryOut {
     #[arg(long)]
     #[serde(default)]
     pub network: bool,
-    /// Seconds until the command and everything it started are ended
+    /// Seconds until the command and everything it started are ended; at a terminal only if given
     #[arg(long, default_value_t = an_hour(), allow_negative_numbers = true)]
     #[serde(default = "an_hour")]
     pub timeout_seconds: TimeoutSeconds,
@@ -52,15 +56,6 @@ pub struct TryOut {
     #[arg(long)]
     #[serde(default)]
     pub gitignore: bool,
-}
-
-impl TryOut {
-    /// Whether a shell is meant: a command has no terminal, and without one a bare shell would be
-    /// over at once.
-    pub fn wants_shell(&self, at_terminal: bool) -> bool {
-        let is_shell = || matches!(self.command.to_string().trim(), "bash" | "sh");
-        self.command.is_none() || (at_terminal && is_shell())
-    }
 }
 
 /// A person is there, and projects take their time to build.
@@ -238,19 +233,6 @@ mod tests {
             deleted: false,
             is_folder,
         }
-    }
-
-    #[test]
-    fn a_bare_shell_at_a_terminal_is_the_shell() {
-        let wants = |command: &str, at_terminal| {
-            let asked = serde_json::json!({
-                "path": ".", "command": command, "environment": "debian:12"
-            });
-            let asked: TryOut = serde_json::from_value(asked).unwrap();
-            asked.wants_shell(at_terminal)
-        };
-        assert!(wants("bash", true) && wants("sh", true));
-        assert!(!wants("bash", false) && !wants("bash build.sh", true));
     }
 
     #[test]

@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    CommandLine, EnvVars, SecretEnv, TimeoutSeconds, WaitSeconds, WorkspaceExecResult,
+    AtTerminal, CommandLine, EnvVars, SecretEnv, TimeoutSeconds, WaitSeconds, WorkspaceExecResult,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
@@ -19,6 +19,10 @@ pub const LONGEST_STDIN: usize = 1024 * 1024;
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceExec {
+    // The first, as it looks at what was typed for others, which each of them takes away.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub terminal: AtTerminal,
     /// Its id or its name
     pub workspace_id: String,
     /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
@@ -67,6 +71,21 @@ pub struct WorkspaceExec {
     pub cwd: Option<String>,
 }
 
+impl WorkspaceExec {
+    /// What keeps the command from having a terminal: it may outlive whoever sits there, or reads
+    /// something else.
+    pub fn has_no_terminal_because(&self) -> Option<&'static str> {
+        [
+            ("`--stop`", self.stop.is_some()),
+            ("`--background`", self.background),
+            ("`--wait-seconds`", self.wait_seconds.is_some()),
+            ("`--stdin`", self.stdin.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
 impl Operation for WorkspaceExec {
     type Output = WorkspaceExecResult;
 
@@ -91,6 +110,14 @@ impl Operation for WorkspaceExec {
     };
 
     fn check(&self) -> Result<(), Error> {
+        if let Some(flag) = self.has_no_terminal_because()
+            && self.terminal.is_insisted_on()
+        {
+            return Err(Error::invalid(format!(
+                "`--tty` wants a terminal for the command, and one with {flag} has none"
+            ))
+            .hint("Leave one of the two out"));
+        }
         if let Some(sequence) = self.stop {
             let other = [
                 ("a command", !self.command.is_none()),

@@ -3,6 +3,7 @@
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
+use super::TimeoutSeconds;
 use crate::{Caller, Error, PersonTerminal};
 
 const INTERACTIVE: &str = "interactive";
@@ -44,8 +45,19 @@ impl AtTerminal {
         }
     }
 
-    pub fn timeout_is_given(&self) -> bool {
-        self.timeout_is_given
+    /// Whether the command is to have one or not to run.
+    pub fn is_insisted_on(&self) -> bool {
+        self.wish == Wish::Always
+    }
+
+    /// How long the command may take. Whoever sits at the terminal that it has sees how long it
+    /// takes, and ends it.
+    pub fn limit(
+        &self,
+        terminal: Option<&dyn PersonTerminal>,
+        timeout: TimeoutSeconds,
+    ) -> Option<TimeoutSeconds> {
+        (terminal.is_none() || self.timeout_is_given).then_some(timeout)
     }
 }
 

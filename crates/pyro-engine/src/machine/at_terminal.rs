@@ -53,7 +53,8 @@ pub(crate) async fn run(
         },
         typed = pass_on(heard, &mut to_guest, keys, ExecControl::Resize) => {
             typed.map_err(vm_gone)?;
-            (left_behind(begun.elapsed()), true)
+            // It ends with its stream.
+            (left_behind(begun.elapsed()), false)
         }
     };
     drop(taken);
@@ -108,7 +109,7 @@ fn for_a_terminal(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The end of a command whose person has gone, and which its VM will not outlive.
+/// The end of a command whose person has gone.
 fn left_behind(after: Duration) -> ExecEnd {
     ExecEnd {
         exit_code: 128 + SIGKILL,

@@ -10,7 +10,7 @@
 //!                     lock free, record says `started` ──sweep──▶ no folder, no record
 //! ```
 
-mod at_terminal;
+pub(crate) mod at_terminal;
 pub(crate) mod command;
 pub(crate) mod create;
 pub(crate) mod disk;

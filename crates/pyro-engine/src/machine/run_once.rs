@@ -30,11 +30,8 @@ impl Engine {
                 .map_err(|_| cancelled())
         };
         let terminal = run.terminal.wanted(caller)?;
-        let limit = match terminal {
-            // Whoever sits there sees how long it takes, and ends it; the VM ends with them.
-            Some(_) if !run.terminal.timeout_is_given() => None,
-            _ => Some(run.timeout_seconds),
-        };
+        // Without one the VM ends with whoever sits there.
+        let limit = run.terminal.limit(terminal, run.timeout_seconds);
         let order = Order::of(&run.command, run.cwd.as_deref(), &run.env, limit)?;
         phase("create", "environment", &run.environment)?;
         let wanted = Wanted {

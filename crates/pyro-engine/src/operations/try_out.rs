@@ -12,9 +12,13 @@ use crate::Engine;
 impl Handle<TryOut> for Engine {
     async fn handle(&self, asked: TryOut, caller: &Caller) -> Result<TriedOut, Error> {
         asked.check()?;
-        let wants_shell = asked.wants_shell(caller.terminal().is_some());
+        let wants_shell = asked.command.is_none();
         if wants_shell && caller.terminal().is_none() {
             return Err(no_shell());
+        }
+        if !wants_shell {
+            // Not worth a copy for what is refused.
+            asked.terminal.wanted(caller)?;
         }
         let mut create: WorkspaceCreate = given(json!({ "environment": asked.environment }))?;
         create.seed_path = Some(asked.path.clone());
@@ -40,6 +44,7 @@ impl Handle<TryOut> for Engine {
             shell = Some(self.attach_shell(attach, caller).await?);
         } else {
             let mut exec: WorkspaceExec = given(json!({ "workspace_id": id, "command": "" }))?;
+            exec.terminal = asked.terminal;
             exec.command = asked.command;
             exec.timeout_seconds = asked.timeout_seconds;
             command = Some(self.exec_in_workspace(&exec, caller).await?);

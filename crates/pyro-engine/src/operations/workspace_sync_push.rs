@@ -1,8 +1,10 @@
 use pyro_api::operations::workspace_sync_push::{Pushed, WorkspaceSync, WorkspaceSyncPush};
-use pyro_api::{Caller, Error, Handle};
+use pyro_api::{Caller, Error, ErrorCode, Handle};
+use pyro_patch::NOT_TO_BE_CHANGED;
 use pyro_transfer::import::GuestIndex;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::files::Change;
+use pyro_wire::repositories::in_repository_folder;
 
 use crate::Engine;
 use crate::machine::now;
@@ -11,10 +13,17 @@ use crate::workspace::connect::Connected;
 use crate::workspace::files::{self, FilesError};
 use crate::workspace::incoming::Incoming;
 use crate::workspace::paths::GuestPath;
+use crate::workspace::repository_folder::USE_ITS_COMMANDS;
 
 impl Handle<WorkspaceSyncPush> for Engine {
     async fn handle(&self, asked: WorkspaceSyncPush, caller: &Caller) -> Result<Pushed, Error> {
         let dest = GuestPath::parse("destination", &asked.dest)?;
+        if in_repository_folder(dest.relative().as_bytes()) {
+            let what = format!("Nothing was copied to `{}`", dest.absolute());
+            return Err(Error::new(ErrorCode::BadPath, what)
+                .because(format!("`{}` {NOT_TO_BE_CHANGED}", dest.relative()))
+                .hint(USE_ITS_COMMANDS));
+        }
         let before = self.find_workspace(&asked.workspace_id)?.selection;
         let selection = before.clone().and(&asked.exclude, asked.gitignore)?;
         let source = Incoming::open(asked.source_path, selection.clone(), caller).await?;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use pyro_api::operations::workspace_exec::{LONGEST_STDIN, WorkspaceExec};
 use pyro_api::values::{WorkspaceExecResult, more_memory};
-use pyro_api::{Caller, Error, Event};
+use pyro_api::{Caller, Error, Event, Gone, PersonTerminal, Stream, TakenTerminal};
 use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::service::STOP_MS;
 
 use super::connect::Connected;
 use super::errors::{refused, unknown};
@@ -21,18 +22,20 @@ use super::text_input::file_bytes;
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::host_io;
+use crate::machine::at_terminal;
 use crate::machine::command::{self, CommandError, Order};
 use crate::machine::output::KeptText;
 use crate::machine::start::cancelled;
 use crate::machine::{end, now};
+use crate::shells::attach;
 use crate::store::{Command, StoredWorkspace};
 
 /// Completes "could not be reached to …".
 pub(super) const DOING: &str = "run the command to its end";
 
 /// What a call takes beyond its command: a command whose own time ends so much before an answer is due
-/// needs nobody to go on with it.
-const AROUND_THE_COMMAND: Duration = Duration::from_secs(2);
+/// needs nobody to go on with it. One whose time is over has a while to end itself.
+const AROUND_THE_COMMAND: Duration = Duration::from_millis(STOP_MS + 2_000);
 
 /// A command that is about to be started.
 pub(super) struct Begun<'a> {
@@ -41,6 +44,8 @@ pub(super) struct Begun<'a> {
     pub(super) started: bool,
     pub(super) order: Order<'a>,
     pub(super) stdin: Option<&'a [u8]>,
+    /// Where the command has the one that a person sits at.
+    pub(super) terminal: Option<&'a dyn PersonTerminal>,
     pub(super) unspoken: Unspoken,
     /// As far as its place in the history is known.
     pub(super) entry: Command,
@@ -135,12 +140,12 @@ impl Engine {
         // Not worth starting a VM for what is refused.
         let found = self.find_workspace(&asked.workspace_id)?;
         self.check_secret_env(&found, &asked.secret_env)?;
-        let order = Order::of(
-            &asked.command,
-            asked.cwd.as_deref(),
-            &asked.env,
-            Some(asked.timeout_seconds),
-        );
+        let terminal = match asked.has_no_terminal_because() {
+            Some(_) => None,
+            None => asked.terminal.wanted(caller)?,
+        };
+        let limit = asked.terminal.limit(terminal, asked.timeout_seconds);
+        let order = Order::of(&asked.command, asked.cwd.as_deref(), &asked.env, limit);
         let mut order = order.map_err(|error| self.unspoken_error(&found, error))?;
         order.secret_env = asked.secret_env.pairs();
         let stdin = given_stdin(asked, caller).await?;
@@ -174,6 +179,7 @@ impl Engine {
             started,
             order,
             stdin: stdin.as_deref(),
+            terminal,
             unspoken,
             entry,
             caller,
@@ -205,6 +211,7 @@ impl Engine {
         if let Some(text) = begun.stdin {
             listening = listening.with_input(Box::new(std::io::Cursor::new(text.to_vec())));
         }
+        let taken = begun.terminal.map(attach::take).transpose()?;
         let mut entry = begun.entry.clone();
         let mut unfinished = Unfinished {
             store: Arc::clone(self.store()?),
@@ -214,7 +221,15 @@ impl Engine {
             started: Instant::now(),
             command: Some(entry.clone()),
         };
-        let run = command::run(stream, &begun.order, &listening).await;
+        let run = match taken {
+            Some((taken, heard)) => {
+                let recorder = Arc::clone(&recorder);
+                let taken = Box::new(RecordedTerminal { taken, recorder });
+                let kept_bytes = caller.keep_output();
+                at_terminal::run(stream, &begun.order, taken, heard, kept_bytes).await
+            }
+            None => command::run(stream, &begun.order, &listening).await,
+        };
         if matches!(run, Ok(_) | Err(CommandError::Refused { .. })) {
             unfinished.over();
         }
@@ -268,6 +283,23 @@ impl Engine {
             true => with_its_output(told),
             false => told,
         }
+    }
+}
+
+/// A terminal of which what is shown there stays in the history.
+struct RecordedTerminal {
+    taken: Box<dyn TakenTerminal>,
+    recorder: Arc<Recorder>,
+}
+
+impl TakenTerminal for RecordedTerminal {
+    fn size(&self) -> (u16, u16) {
+        self.taken.size()
+    }
+
+    fn show(&self, bytes: &[u8]) -> Result<(), Gone> {
+        self.recorder.record(Stream::Stdout, bytes);
+        self.taken.show(bytes)
     }
 }
 

@@ -50,6 +50,18 @@ impl Recorder {
         })
     }
 
+    /// Keeps what a command wrote that reaches its caller another way.
+    pub(crate) fn record(&self, stream: Stream, bytes: &[u8]) {
+        let index = match stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => 1,
+        };
+        self.streams[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(bytes);
+    }
+
     /// How many bytes of each stream there are so far: of one that is longer, as many as are kept.
     pub(crate) fn written(&self) -> [u64; 2] {
         self.streams.each_ref().map(|recording| {
@@ -75,14 +87,7 @@ impl Recorder {
 impl EventSink for Recorder {
     fn event(&self, event: Event<'_>) -> Result<(), Gone> {
         if let Event::Output { stream, bytes } = &event {
-            let index = match stream {
-                Stream::Stdout => 0,
-                Stream::Stderr => 1,
-            };
-            self.streams[index]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(bytes);
+            self.record(*stream, bytes);
         }
         self.caller.emit(event)
     }

@@ -14,6 +14,7 @@ use pyro_wire::fault::FaultCode;
 use pyro_wire::files::{Change, EntryKind, Expected, Stamp};
 
 use super::files::{self, Content, FilesError, NewFile, Piece};
+use super::repository_folder::USE_ITS_COMMANDS;
 use super::repository_prefix::SEED_IN_REPOSITORY;
 use super::words::shown_absolute;
 use crate::engine::Engine;
@@ -229,10 +230,7 @@ fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn unfit(error: &PatchError) -> Error {
     let hint = match error {
-        PatchError::Repository { .. } => {
-            "Run the repository's own commands in the workspace with `pyro workspace exec` \
-             (`workspace_exec`)"
-        }
+        PatchError::Repository { .. } => USE_ITS_COMMANDS,
         PatchError::Outside { .. } => {
             "Leave out what is not below the seed's folder (`git diff --relative` there does). For \
              a new folder of that name in the workspace, write `/workspace/` before the name"

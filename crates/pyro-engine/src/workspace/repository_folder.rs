@@ -6,6 +6,9 @@ use pyro_wire::repositories::{Repositories, folder_by_name};
 
 use super::at_rest::entry_kind;
 
+pub(crate) const USE_ITS_COMMANDS: &str = "Run the repository's own commands in the workspace with \
+     `pyro workspace exec` (`workspace_exec`)";
+
 /// The folder in a repository's own one where a system keeps what was ever committed: git, Subversion,
 /// Mercurial and Jujutsu.
 pub(crate) fn folder_of_objects<'p>(path: &'p [u8], own: &[u8]) -> Option<&'p [u8]> {

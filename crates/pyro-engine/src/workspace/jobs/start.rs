@@ -13,10 +13,11 @@ use std::path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pyro_api::operations::workspace_exec::LONGEST_STDIN;
 use pyro_api::values::WorkspaceExecResult;
 use pyro_api::{Error, ErrorCode, Event};
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::jobs::JobStart;
+use pyro_wire::jobs::{JobStart, READ_AHEAD};
 use tokio::net::UnixStream;
 
 use super::ends::note;
@@ -36,6 +37,9 @@ use crate::workspace::find::last_words;
 use crate::workspace::folder::WorkspaceFolder;
 use crate::workspace::interrupted::{Unfinished, Written};
 use crate::workspace::log_files;
+
+// So that it can be asked to end whatever it leaves unread.
+const _: () = assert!(LONGEST_STDIN <= READ_AHEAD);
 
 /// What a first wait suggests for the next ones, in seconds. A door bounds it by what its client takes.
 const NEXT_WAIT: u32 = 60;
