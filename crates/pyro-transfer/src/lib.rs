@@ -54,7 +54,7 @@ pub mod host_paths;
 pub mod import;
 mod mode;
 mod name_sample;
-pub mod names;
+mod names;
 mod progress;
 
 pub use progress::{OnProgress, Totals};

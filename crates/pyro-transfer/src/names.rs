@@ -71,7 +71,7 @@ pub(crate) fn stays_inside(link: &[u8], target: &[u8]) -> bool {
 }
 
 /// Splits a plain name into its folder and its last part.
-pub fn split(name: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(name: &[u8]) -> (&[u8], &[u8]) {
     match name.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&name[..slash], &name[slash + 1..]),
         None => (b"", name),
@@ -79,7 +79,7 @@ pub fn split(name: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A name for people: on one line, and without anything that a terminal would act on.
-pub fn printable(name: &[u8]) -> String {
+pub(crate) fn escaped(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for letter in chunk.valid().chars() {
@@ -132,6 +132,6 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_one_harmless_line() {
-        assert_eq!(printable(b"a\n\x1b[2J\xff\xc3\xa9"), "a\\n\\u{1b}[2J\\xffé");
+        assert_eq!(escaped(b"a\n\x1b[2J\xff\xc3\xa9"), "a\\n\\u{1b}[2J\\xffé");
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::archive::ArchiveError;
-use crate::names::printable;
+use crate::names::escaped;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -50,14 +50,14 @@ pub enum ExportError {
 impl ExportError {
     pub(super) fn write(name: &[u8], source: io::Error) -> Self {
         Self::Write {
-            name: printable(name),
+            name: escaped(name),
             source,
         }
     }
 
     pub(super) fn hostile(name: &[u8], why: impl Into<String>) -> Self {
         Self::Hostile {
-            name: printable(name),
+            name: escaped(name),
             why: why.into(),
         }
     }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::error::ExportError;
 use crate::archive::{Member, MemberKind};
 use crate::mode::LostBits;
-use crate::names::printable;
+use crate::names::escaped;
 use crate::progress::{OnProgress, Totals};
 
 const BUFFER: usize = 256 * 1024;
@@ -42,7 +42,7 @@ impl<'a> Pass<'a> {
             name => name,
         };
         self.lost_bits
-            .note(member.mode, || format!("`{}`", printable(name)));
+            .note(member.mode, || format!("`{}`", escaped(name)));
     }
 
     pub(super) fn report(&mut self) -> Result<(), ExportError> {

@@ -17,7 +17,7 @@ use super::pass::Pass;
 use super::received::{ArtifactKind, Received};
 use super::staging::CONTENT;
 use crate::archive::{ArchiveReader, Member, MemberKind};
-use crate::names::{InvalidName, printable, relative, split};
+use crate::names::{InvalidName, escaped, relative, split};
 use crate::progress::MAX_ENTRIES;
 
 /// How many of the left out entries are named.
@@ -202,7 +202,7 @@ impl Tree<'_> {
 
     fn skip(&mut self, name: &[u8], why: &str) {
         if self.skipped.len() < MAX_SKIPPED {
-            self.skipped.push(format!("{}: {why}", printable(name)));
+            self.skipped.push(format!("{}: {why}", escaped(name)));
         } else {
             self.more_skipped += 1;
         }

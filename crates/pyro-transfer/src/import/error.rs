@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::archive::ArchiveError;
-use crate::names::printable;
+use crate::names::escaped;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -60,21 +60,21 @@ impl ImportError {
 
     pub(super) fn refused(name: &[u8], why: impl Into<String>) -> Self {
         Self::Refused {
-            name: printable(name),
+            name: escaped(name),
             why: why.into(),
         }
     }
 
     pub(super) fn unreadable(name: &[u8], source: io::Error) -> Self {
         Self::Unreadable {
-            name: printable(name),
+            name: escaped(name),
             source,
         }
     }
 
     pub(super) fn changed(name: &[u8]) -> Self {
         Self::Changed {
-            name: printable(name),
+            name: escaped(name),
         }
     }
 

@@ -36,7 +36,7 @@ use super::small_files::{read, read_in};
 use crate::archive::{ArchiveWriter, Member, MemberKind};
 use crate::host_paths::AllowedFolders;
 use crate::mode::kept;
-use crate::names::{MAX_PATH, printable, stays_inside};
+use crate::names::{MAX_PATH, escaped, stays_inside};
 use crate::progress::{MAX_ENTRIES, OnProgress, Totals};
 
 /// How much of a file is read at once.
@@ -449,7 +449,7 @@ impl Walk<'_, '_, '_> {
             content: Some(&outside.config),
         })?;
         if let Some(notes) = &mut self.notes {
-            let (path, common) = (printable(path), outside.common.display());
+            let (path, common) = (escaped(path), outside.common.display());
             notes.repository(|| format!("`{path}` is a folder of its own, made from `{common}`"));
         }
         let objects = outside.common.join("objects");

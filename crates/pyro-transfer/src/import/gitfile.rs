@@ -22,7 +22,7 @@ use nix::sys::stat::Mode;
 use super::git_config::GitConfig;
 use super::small_files::{read, read_in};
 use crate::host_paths::AllowedFolders;
-use crate::names::{printable, stays_inside};
+use crate::names::{escaped, stays_inside};
 
 /// Where the parts of a repository are that a folder belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ fn follow(
     let pointer = root.join(OsStr::from_bytes(name));
     let folder = pointer.parent().unwrap_or(root);
     let named = folder.join(OsStr::from_bytes(target));
-    let leads = format!("it leads to `{}`", printable(target));
+    let leads = format!("it leads to `{}`", escaped(target));
     let own = named
         .canonicalize()
         .map_err(|error| format!("{leads}, which cannot be used: {error}"))?;

@@ -33,7 +33,7 @@ use super::notes::Notes;
 use super::patterns::{DOT_GIT, Patterns, is_in_git};
 use super::small_files::{open, open_in, read, read_in, read_up_to, unread};
 use crate::host_paths::AllowedFolders;
-use crate::names::printable;
+use crate::names::escaped;
 
 const PYROIGNORE: &CStr = c".pyroignore";
 const GITIGNORE: &CStr = c".gitignore";
@@ -77,7 +77,7 @@ impl FolderRules {
             ignored,
             ..Self::default()
         };
-        let file = |name: &CStr| printable(&[path, name.to_bytes()].concat());
+        let file = |name: &CStr| escaped(&[path, name.to_bytes()].concat());
         if has(PYROIGNORE) {
             // What it leaves out may be what nobody is to see.
             let text = read_in(folder, PYROIGNORE).map_err(|error| ImportError::NoRules {
@@ -86,7 +86,7 @@ impl FolderRules {
             })?;
             let mut bad = Vec::new();
             rules.pyro = Some(patterns(&text, |line| {
-                bad.push(printable(line.as_bytes()));
+                bad.push(escaped(line.as_bytes()));
             }));
             if let (Some(line), Some(notes)) = (bad.first(), notes.as_deref_mut()) {
                 let file = file(PYROIGNORE);

@@ -9,7 +9,7 @@ use super::pass::Packed;
 use super::patterns::Patterns;
 use crate::archive::{Member, MemberKind};
 use crate::mode::kept;
-use crate::names::{printable, relative, split, stays_inside};
+use crate::names::{escaped, relative, split, stays_inside};
 use crate::progress::{MAX_ENTRIES, Totals};
 
 /// Where several members have one name, the last counts, as for tar.
@@ -77,7 +77,7 @@ impl Members {
                 if let Some(parent) = self.rows.get(above)
                     && parent.member.kind != MemberKind::Folder
                 {
-                    let why = format!("is below `{}`, which is not a folder", printable(above));
+                    let why = format!("is below `{}`, which is not a folder", escaped(above));
                     return Err(ImportError::refused(name, why));
                 }
                 above = split(above).0;
@@ -88,7 +88,7 @@ impl Members {
                     .get(target)
                     .is_some_and(|first| first.at < row.at && is_linkable(&first.member.kind));
                 if !fits {
-                    let target = printable(target);
+                    let target = escaped(target);
                     let why =
                         format!("is a hard link to `{target}`, which is not a file before it");
                     return Err(ImportError::refused(name, why));
@@ -206,7 +206,7 @@ pub(super) fn fit(member: Member) -> Result<Option<Member>, ImportError> {
             let target = relative(&target).map_err(|_| {
                 let why = format!(
                     "is a hard link to `{}`, outside of the source",
-                    printable(&target)
+                    escaped(&target)
                 );
                 ImportError::refused(&name, why)
             })?;

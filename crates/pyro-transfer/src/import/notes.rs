@@ -3,7 +3,7 @@
 
 use crate::mode::LostBits;
 use crate::name_sample::NameSample;
-use crate::names::printable;
+use crate::names::escaped;
 
 /// How many names are told of what was left out.
 const LEFT_OUT: usize = 20;
@@ -41,27 +41,26 @@ impl Notes {
             let slash = if is_folder { "/" } else { "" };
             self.left_out
                 .paths
-                .push(format!("{}{slash}", printable(name)));
+                .push(format!("{}{slash}", escaped(name)));
         }
     }
 
     pub(super) fn link_leaves(&mut self, name: &[u8], target: &[u8]) {
         self.links
-            .add(|| format!("`{}` -> `{}`", printable(name), printable(target)));
+            .add(|| format!("`{}` -> `{}`", escaped(name), escaped(target)));
     }
 
     pub(super) fn socket(&mut self, name: &[u8]) {
-        self.sockets.add(|| format!("`{}`", printable(name)));
+        self.sockets.add(|| format!("`{}`", escaped(name)));
     }
 
     /// A file or folder that may have a bit that it does not keep.
     pub(super) fn mode(&mut self, name: &[u8], mode: u32) {
-        self.lost_bits
-            .note(mode, || format!("`{}`", printable(name)));
+        self.lost_bits.note(mode, || format!("`{}`", escaped(name)));
     }
 
     pub(super) fn no_git(&mut self, name: &[u8], why: &str) {
-        self.repository(|| format!("git will not work with `{}`: {why}", printable(name)));
+        self.repository(|| format!("git will not work with `{}`: {why}", escaped(name)));
     }
 
     /// A list of folders that objects are borrowed from, which leads out of the source.

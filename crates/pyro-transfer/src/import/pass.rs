@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::error::ImportError;
-use crate::names::printable;
+use crate::names::escaped;
 use crate::progress::{OnProgress, Totals};
 
 /// How many repositories are named that were left alone.
@@ -34,7 +34,7 @@ impl Packed {
             .left_alone
             .iter()
             .take(NAMED)
-            .map(|name| format!("`{}`", printable(name)))
+            .map(|name| format!("`{}`", escaped(name)))
             .collect::<Vec<_>>()
             .join(", ");
         match self.left_alone.len().checked_sub(NAMED) {
