@@ -11,8 +11,8 @@ use pyro_api::{Error, Profile, Report, Text};
 use pyro_hosts::{HOSTS, Host, HostError, Scope, Surroundings, Wish};
 use serde::Serialize;
 
+use crate::failure::{fail, not_written};
 use crate::render;
-use crate::run::{fail, not_written};
 
 const GROUP: &str = "host";
 const CONNECT: &str = "connect";

@@ -8,12 +8,14 @@
 
 mod demo_ollama;
 mod documents;
+mod failure;
 mod host;
 mod mcp;
 mod persons_terminal;
 mod render;
 mod run;
 mod shim;
+mod shutdown;
 mod terminal;
 mod timings;
 mod tree;

@@ -8,7 +8,8 @@ use pyro_api::{Error, ErrorCode, Profile};
 use pyro_engine::{Config, Engine, Standby};
 use pyro_mcp::{Ended, Settings, Stdio};
 
-use crate::run::{CLEAR_UP, fail, no_threads, told_to_end};
+use crate::failure::{fail, no_threads};
+use crate::shutdown::{SHUTDOWN_TIMEOUT, termination_signal};
 
 const MCP: &str = "mcp";
 const SERVE: &str = "serve";
@@ -80,13 +81,13 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
             engine.keep_standby(standby)?;
         }
         let mut signal = 0;
-        let told = async { signal = told_to_end().await };
+        let told = async { signal = termination_signal().await };
         let ended = pyro_mcp::serve(Arc::clone(&engine), settings, stdio, told).await;
         ended.map_err(no_threads).map(|ended| match ended {
             Ended::ByClient => ExitCode::SUCCESS,
             Ended::Told => ExitCode::from(128 + signal),
         })
     });
-    runtime.shutdown_timeout(CLEAR_UP);
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     ended
 }

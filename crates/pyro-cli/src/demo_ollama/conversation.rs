@@ -9,8 +9,8 @@ use pyro_mcp::InProcess;
 use serde_json::{Map, Value, json};
 
 use super::model_server::ModelServer;
+use crate::failure::not_written;
 use crate::render;
-use crate::run::not_written;
 
 /// A model that has not finished by then will not.
 const ROUNDS: usize = 12;
