@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::elf::Elf;
 use crate::files::{self, Stamp};
-use crate::{Catalog, CatalogError, Kernel, digest, kernel};
+use crate::{Catalog, CatalogError, Kernel, digest, kernel, layout};
 
 const ARCHIVE: &str = "cpio";
 const STAMP: &str = "json";
@@ -158,7 +158,7 @@ fn require_static(path: &Path, bytes: &[u8]) -> Result<(), CatalogError> {
 fn write_archive(kernel: &Kernel, agent: &[u8]) -> Result<Vec<u8>, CatalogError> {
     let modules = &kernel.modules_dir;
     let reading = |path: &Path| CatalogError::reading("read", path);
-    let order_path = modules.join(kernel::ORDER_FILE);
+    let order_path = modules.join(layout::MODULE_ORDER_FILE);
     let order = fs::read(&order_path).map_err(reading(&order_path))?;
 
     let mut archive = Archive::default();

@@ -7,11 +7,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::Stamp;
-use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest};
+use crate::files::{Stamp, check_size, check_stamp};
+use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
+use crate::manifest::{self, EnvironmentManifest};
 use crate::{Catalog, CatalogError, EnvironmentSpec, Kernel, Silent, Watch, digest, kernel};
-
-pub(crate) const ROOTFS_FILE: &str = "rootfs.ext4";
 
 /// An environment that can be booted.
 #[derive(Debug, Clone)]
@@ -131,31 +130,6 @@ impl Catalog {
             created_at: manifest.created_at.clone(),
         }
     }
-}
-
-/// Compares a file with the stamp that its manifest has for it.
-pub(crate) fn check_stamp(path: &Path, expected: Stamp) -> Result<(), CatalogError> {
-    let found = check_size(path, expected)?;
-    if found != expected {
-        let stamp = |s: Stamp| format!("mtime {} ns, inode {}", s.mtime_ns, s.inode);
-        return Err(CatalogError::damaged(path, stamp(expected), stamp(found)));
-    }
-    Ok(())
-}
-
-fn check_size(path: &Path, expected: Stamp) -> Result<Stamp, CatalogError> {
-    let found = match Stamp::of(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(CatalogError::damaged(path, "a file", "none"));
-        }
-        Err(error) => return Err(CatalogError::reading("look at", path)(error)),
-    };
-    if found.size != expected.size {
-        let bytes = |stamp: Stamp| format!("{} bytes", stamp.size);
-        return Err(CatalogError::damaged(path, bytes(expected), bytes(found)));
-    }
-    Ok(found)
 }
 
 pub(crate) fn image_digest(path: &Path, watch: &dyn Watch) -> Result<String, CatalogError> {

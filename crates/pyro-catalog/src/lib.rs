@@ -38,10 +38,12 @@
 //! caller names the cache folder), and any output: progress goes to a [`Watch`]. All calls
 //! block; a caller with an async runtime gives them a thread.
 
+mod builder;
 mod catalog;
 mod child;
 mod debian;
 mod digest;
+mod disk_usage;
 mod elf;
 mod environments;
 mod error;
@@ -49,6 +51,7 @@ mod files;
 mod initramfs;
 mod installed;
 mod kernel;
+mod layout;
 mod lock;
 mod manifest;
 mod modules;

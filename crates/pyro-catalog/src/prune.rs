@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use crate::layout::ENVIRONMENT_FILE;
 use crate::lock::Lock;
-use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest};
+use crate::manifest::{self, EnvironmentManifest};
 use crate::partial::{is_dead, is_partial, may_belong_to};
 use crate::{
-    Catalog, CatalogError, EnvironmentSpec, environments, files, initramfs, partial, space,
+    Catalog, CatalogError, EnvironmentSpec, disk_usage, environments, files, initramfs, partial,
 };
 
 /// What a prune removed.
@@ -58,7 +59,7 @@ impl Catalog {
         let names_kernel = |digest: &str| kept.iter().any(|kernel| kernel.digest == digest);
         for path in initramfs::unnamed(&self.initramfs_dir(), &names_kernel) {
             if sweep.live.is_empty() && !in_use(&path) {
-                pruned.freed_bytes += space::allocated_bytes(&path);
+                pruned.freed_bytes += disk_usage::allocated_bytes(&path);
                 files::remove(&path).map_err(CatalogError::writing("remove", &path))?;
             }
         }
@@ -67,7 +68,7 @@ impl Catalog {
     }
 
     fn delete(&self, path: &Path, name: String, pruned: &mut Pruned) -> Result<(), CatalogError> {
-        let bytes = space::allocated_bytes(path);
+        let bytes = disk_usage::allocated_bytes(path);
         // Renamed first, so that nobody finds half an install, not even after a `kill -9`.
         let doomed = partial::doomed(&self.platform_dir());
         fs::rename(path, &doomed).map_err(CatalogError::writing("remove", path))?;

@@ -1,51 +1,25 @@
 //! Brings an environment into the cache: under a lock, in a partial directory, then by rename.
 //!
-//! What goes into it is a [`Builder`]'s business, so that the tests of this room need no
-//! Debian mirror.
+//! What goes into it is a [`crate::builder::Builder`]'s business.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::files::{self, Stamp};
-use crate::installed::{ROOTFS_FILE, image_digest};
+use crate::installed::image_digest;
+use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
 use crate::lock::Lock;
-use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest, SCHEMA};
+use crate::manifest::{self, EnvironmentManifest, SCHEMA};
 use crate::partial::{self, Partial};
 use crate::watch::say;
 use crate::{
     CATALOG_VERSION, Catalog, CatalogError, EnvironmentSpec, Installed, PLATFORM, Phase, Step,
-    Watch, space,
+    Watch, disk_usage,
 };
 
 /// Less than this left after a failure means that the failure was a full disk, whatever the
 /// tools said: some clean up behind themselves, some only say "write error".
 const NEARLY_FULL: u64 = 32 * 1024 * 1024;
-
-/// Makes the contents of an environment.
-pub(crate) trait Builder: Send + Sync {
-    /// Looks for what the build would miss later on, before anything is created.
-    fn prepare(&self) -> Result<(), CatalogError>;
-
-    /// Builds below `folder`, which is empty and removed afterwards.
-    fn build(
-        &self,
-        spec: &'static EnvironmentSpec,
-        folder: &Path,
-        watch: &dyn Watch,
-    ) -> Result<Built, CatalogError>;
-}
-
-/// What a [`Builder`] made, all of it below the folder it was given.
-#[derive(Debug)]
-pub(crate) struct Built {
-    pub(crate) rootfs: PathBuf,
-    /// A list of what is inside, for people.
-    pub(crate) packages: PathBuf,
-    /// A directory laid out like a kernel's in the cache, without its manifest.
-    pub(crate) kernel: PathBuf,
-    pub(crate) kernel_release: String,
-    pub(crate) source: String,
-}
 
 impl Catalog {
     /// Makes sure that an environment is installed and that its bytes are right.
@@ -137,7 +111,7 @@ impl Catalog {
         }
         self.builder.prepare()?;
         let platform_dir = self.platform_dir();
-        let free = space::free_bytes(&platform_dir).unwrap_or(u64::MAX);
+        let free = disk_usage::free_bytes(&platform_dir).unwrap_or(u64::MAX);
         if free < spec.build_bytes {
             return Err(CatalogError::no_space(&platform_dir, spec.build_bytes));
         }
@@ -229,7 +203,7 @@ fn or_no_space(error: CatalogError, spec: &EnvironmentSpec, dir: &Path) -> Catal
 }
 
 fn nearly_full(dir: &Path) -> bool {
-    space::free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL)
+    disk_usage::free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::pull::{Builder, Built};
+use crate::builder::{Builder, Built};
 use crate::{Catalog, CatalogError, EnvironmentSpec, Step, Watch};
 
 /// Builds a small image at once, or does as it is told.

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use self::mirror::Mirror;
 use self::progress::Progress;
+use crate::builder::{Builder, Built};
 use crate::child::{self, Ended};
-use crate::pull::{Builder, Built};
+use crate::layout::{KERNEL_IMAGE_FILE, MODULE_ORDER_FILE, MODULES_DIR};
 use crate::watch::say;
-use crate::{CatalogError, EnvironmentSpec, Phase, Watch, kernel, modules, namespace, tools};
+use crate::{CatalogError, EnvironmentSpec, Phase, Watch, modules, namespace, tools};
 
 const SCRIPT: &str = include_str!("build.sh");
 const SUITE: &str = "bookworm";
@@ -117,10 +118,10 @@ fn lay_out_kernel(unpacked: &Path, folder: &Path) -> Result<(PathBuf, String), C
     let all_modules = unpacked.join("lib/modules");
     let release = only_entry(&all_modules)?;
     let dir = folder.join("kernel");
-    let modules_dir = dir.join(kernel::MODULES_DIR);
+    let modules_dir = dir.join(MODULES_DIR);
     fs::create_dir_all(&modules_dir).map_err(CatalogError::writing("create", &modules_dir))?;
 
-    let image = dir.join(kernel::IMAGE_FILE);
+    let image = dir.join(KERNEL_IMAGE_FILE);
     fs::rename(
         unpacked.join("boot").join(format!("vmlinuz-{release}")),
         &image,
@@ -133,7 +134,7 @@ fn lay_out_kernel(unpacked: &Path, folder: &Path) -> Result<(PathBuf, String), C
         order.push_str(&module.file_name);
         order.push('\n');
     }
-    let path = modules_dir.join(kernel::ORDER_FILE);
+    let path = modules_dir.join(MODULE_ORDER_FILE);
     fs::write(&path, order).map_err(CatalogError::writing("write", &path))?;
     Ok((dir, release))
 }
