@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{CatalogError, EnvironmentSpec, Watch};
+use crate::{CatalogError, EnvironmentSpec, ProgressMonitor};
 
 /// Makes the contents of an environment.
 pub(crate) trait Builder: Send + Sync {
@@ -14,7 +14,7 @@ pub(crate) trait Builder: Send + Sync {
         &self,
         spec: &'static EnvironmentSpec,
         folder: &Path,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Built, CatalogError>;
 }
 

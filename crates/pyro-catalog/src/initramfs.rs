@@ -103,7 +103,7 @@ fn read_lookup(path: &Path) -> Option<Lookup> {
 }
 
 /// What in the initramfs folder can never be asked for again: `kept` are kernel digests.
-pub(crate) fn unnamed(folder: &Path, kept: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
+pub(crate) fn unreferenced(folder: &Path, kept: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     let (mut archives, mut gone) = (Vec::new(), Vec::new());
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{Rig, program, rig};
-    use crate::{Silent, find};
+    use crate::{NoMonitor, find};
 
     #[test]
     fn what_somebody_writes_is_told_from_debris_whatever_the_clock_does() {
@@ -250,7 +250,7 @@ mod tests {
 
     fn kernel_and_agent(rig: &Rig) -> (Kernel, PathBuf) {
         let spec = find("debian:12").unwrap();
-        let kernel = rig.catalog.ensure(spec, &Silent).unwrap().kernel;
+        let kernel = rig.catalog.ensure(spec, &NoMonitor).unwrap().kernel;
         let agent = rig.folder.path().join("agent");
         fs::write(&agent, program(false)).unwrap();
         (kernel, agent)

@@ -10,11 +10,11 @@ use crate::installed::image_digest;
 use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
 use crate::lock::Lock;
 use crate::manifest::{self, EnvironmentManifest, SCHEMA};
+use crate::monitor::report;
 use crate::partial::{self, Partial};
-use crate::watch::say;
 use crate::{
-    CATALOG_VERSION, Catalog, CatalogError, EnvironmentSpec, Installed, PLATFORM, Phase, Step,
-    Watch, disk_usage,
+    CATALOG_VERSION, Catalog, CatalogError, EnvironmentSpec, Installed, PLATFORM, Phase,
+    ProgressMonitor, Step, disk_usage,
 };
 
 /// Less than this left after a failure means that the failure was a full disk, whatever the
@@ -26,21 +26,21 @@ impl Catalog {
     pub fn pull(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
         let intact = match self.installed(spec) {
             Ok(Some(found)) => {
-                say(
-                    watch,
+                report(
+                    monitor,
                     Phase::Checking,
                     0.0,
                     format!("checking {}", spec.name),
                 );
-                self.verify_found(found, watch).map(Some)
+                self.verify_found(found, monitor).map(Some)
             }
             other => other,
         };
-        self.settle(spec, watch, intact)
+        self.pull_unless_intact(spec, monitor, intact)
     }
 
     /// Makes sure that an environment is installed, believing its stamps.
@@ -49,19 +49,19 @@ impl Catalog {
     pub fn ensure(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
         let intact = self.installed(spec);
-        self.settle(spec, watch, intact)
+        self.pull_unless_intact(spec, monitor, intact)
     }
 
-    fn settle(
+    fn pull_unless_intact(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
-        standing: Result<Option<Installed>, CatalogError>,
+        monitor: &dyn ProgressMonitor,
+        found: Result<Option<Installed>, CatalogError>,
     ) -> Result<Installed, CatalogError> {
-        let damaged = match standing {
+        let damaged = match found {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => false,
             Err(CatalogError::Damaged { .. }) => true,
@@ -70,8 +70,8 @@ impl Catalog {
         let platform_dir = self.platform_dir();
         fs::create_dir_all(&platform_dir)
             .map_err(CatalogError::writing("create", &platform_dir))?;
-        let (_lock, waited) = Lock::acquire(&self.lock_path(spec), watch, &|| {
-            watch.progress(&Step {
+        let (_lock, waited) = Lock::acquire(&self.lock_path(spec), monitor, &|| {
+            monitor.progress(&Step {
                 phase: Phase::Waiting,
                 message: format!("another pyro is pulling {}, waiting", spec.name),
                 fraction: None,
@@ -84,29 +84,29 @@ impl Catalog {
             Ok(Some(found)) if waited || !damaged => return Ok(found),
             Ok(None) => {}
             Ok(Some(_)) | Err(CatalogError::Damaged { .. }) => {
-                say(
-                    watch,
+                report(
+                    monitor,
                     Phase::Checking,
                     0.0,
                     format!("checking {}", spec.name),
                 );
-                match self.restamp(spec, watch) {
+                match self.restamp(spec, monitor) {
                     Err(CatalogError::Damaged { .. }) => {}
                     settled => return settled,
                 }
             }
             Err(other) => return Err(other),
         }
-        self.build(spec, watch)
+        self.build(spec, monitor)
     }
 
     /// Builds and publishes. The caller holds the lock.
     fn build(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
-        if watch.cancelled() {
+        if monitor.cancelled() {
             return Err(CatalogError::Cancelled);
         }
         self.builder.prepare()?;
@@ -117,7 +117,7 @@ impl Catalog {
         }
         let partial = Partial::create(&platform_dir, &spec.subject())?;
         let built = self
-            .build_in(spec, &partial, watch)
+            .build_in(spec, &partial, monitor)
             .map_err(|error| or_no_space(error, spec, &platform_dir));
         built.inspect_err(|_| drop(partial))
     }
@@ -126,10 +126,12 @@ impl Catalog {
         &self,
         spec: &'static EnvironmentSpec,
         partial: &Partial,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
-        let built = self.builder.build(spec, &partial.folder("build")?, watch)?;
-        say(watch, Phase::Publishing, 0.92, "hashing the image");
+        let built = self
+            .builder
+            .build(spec, &partial.folder("build")?, monitor)?;
+        report(monitor, Phase::Publishing, 0.92, "hashing the image");
         let kernel = self.publish_kernel(&built.kernel, &built.kernel_release, partial)?;
 
         let fresh = partial.folder("install")?;
@@ -138,8 +140,8 @@ impl Catalog {
         for (from, to) in [(&built.rootfs, &rootfs), (&built.packages, &packages)] {
             fs::rename(from, to).map_err(CatalogError::writing("move", to))?;
         }
-        let rootfs_digest = image_digest(&rootfs, watch)?;
-        say(watch, Phase::Publishing, 0.96, "writing to disk");
+        let rootfs_digest = image_digest(&rootfs, monitor)?;
+        report(monitor, Phase::Publishing, 0.96, "writing to disk");
         for path in [&rootfs, &packages] {
             files::seal(path).map_err(CatalogError::writing("seal", path))?;
         }
@@ -156,7 +158,7 @@ impl Catalog {
             created_at: manifest::now(),
         };
         manifest::write(&fresh.join(ENVIRONMENT_FILE), &manifest)?;
-        if watch.cancelled() {
+        if monitor.cancelled() {
             return Err(CatalogError::Cancelled);
         }
 

@@ -15,8 +15,8 @@ use self::progress::Progress;
 use crate::builder::{Builder, Built};
 use crate::child::{self, Ended};
 use crate::layout::{KERNEL_IMAGE_FILE, MODULE_ORDER_FILE, MODULES_DIR};
-use crate::watch::say;
-use crate::{CatalogError, EnvironmentSpec, Phase, Watch, modules, namespace, tools};
+use crate::monitor::report;
+use crate::{CatalogError, EnvironmentSpec, Phase, ProgressMonitor, modules, namespace, tools};
 
 const SCRIPT: &str = include_str!("build.sh");
 const SUITE: &str = "bookworm";
@@ -49,12 +49,12 @@ impl Builder for DebianBuilder {
         &self,
         spec: &'static EnvironmentSpec,
         folder: &Path,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Built, CatalogError> {
         let keyring = tools::require_all()?;
         let mirror = Mirror::configured()?;
-        run_script(spec, folder, &mirror, &keyring, watch)?;
-        say(watch, Phase::Kernel, 0.9, "picking the kernel's drivers");
+        run_script(spec, folder, &mirror, &keyring, monitor)?;
+        report(monitor, Phase::Kernel, 0.9, "picking the kernel's drivers");
         let (kernel, kernel_release) = lay_out_kernel(&folder.join("unpacked"), folder)?;
         Ok(Built {
             rootfs: folder.join("rootfs.ext4"),
@@ -71,7 +71,7 @@ fn run_script(
     folder: &Path,
     mirror: &Mirror,
     keyring: &Path,
-    watch: &dyn Watch,
+    monitor: &dyn ProgressMonitor,
 ) -> Result<(), CatalogError> {
     let mut command = namespace::command();
     command
@@ -86,8 +86,8 @@ fn run_script(
         .env("PYRO_IMAGE_SIZE", IMAGE_SIZE)
         .env("PYRO_IMAGE_FEATURES", IMAGE_FEATURES)
         .env("PYRO_IMAGE_OPTIONS", IMAGE_OPTIONS);
-    let mut progress = Progress::new(spec.name, mirror.host(), watch);
-    let ended = child::run(command, DEADLINE, watch, &mut |line| progress.line(line))
+    let mut progress = Progress::new(spec.name, mirror.host(), monitor);
+    let ended = child::run(command, DEADLINE, monitor, &mut |line| progress.line(line))
         .map_err(CatalogError::reading("run the build in", folder))?;
     let (step, log_tail) = progress.finish();
     match ended {
