@@ -16,8 +16,8 @@ use pyro_wire::session::Opener;
 use pyro_wire::shim::{KeptService, SERVICES_FOLDER, SERVICES_INDEX};
 use tokio::time::timeout;
 
+use crate::clock::now_ms;
 use crate::folder;
-use crate::supervisor::now_ms;
 
 /// How long the agent may take: what services may take to end, and some time to be killed and for
 /// their logs to travel.
@@ -25,21 +25,21 @@ const LIMIT: Duration = Duration::from_millis(STOP_MS + 10_000);
 
 /// Ends all services and keeps what there is to know of them. Whatever goes wrong, the VM ends all
 /// the same; what came until then is kept.
-pub(crate) async fn end_and_keep(opener: &Opener) {
-    forget();
+pub(crate) async fn stop_and_save(opener: &Opener) {
+    clear();
     let mut kept = Vec::new();
-    let _ = timeout(LIMIT, hear(opener, &mut kept)).await;
+    let _ = timeout(LIMIT, read_services(opener, &mut kept)).await;
     if !kept.is_empty() {
         let _ = write_index(&kept);
     }
 }
 
 /// Removes what an earlier VM of this folder left.
-pub(crate) fn forget() {
+pub(crate) fn clear() {
     let _ = fs::remove_dir_all(SERVICES_FOLDER);
 }
 
-async fn hear(opener: &Opener, kept: &mut Vec<KeptService>) -> Option<()> {
+async fn read_services(opener: &Opener, kept: &mut Vec<KeptService>) -> Option<()> {
     let mut stream = opener.open().await.ok()?;
     frame::write_message(&mut stream, &AgentRequest::ServicesEnd)
         .await

@@ -8,7 +8,7 @@
 //!     │ time over, owner gone   │                                    │ grace (maybe none) over
 //!     ▼                         ▼                                    ▼ VMM has quit
 //!   Over ◀──────────────────────┴────────────────────────────────────┘
-//!     lines cut ▶ socket gone ▶ processes gone ▶ folder removed or signed ▶ lock free ▶ told
+//!     clients disconnected ▶ socket gone ▶ processes gone ▶ folder removed or signed ▶ lock free ▶ told
 //! ```
 //!
 //! One task runs all of this. Clients, timers, signals and the owner only put a [`Request`] into
@@ -17,7 +17,7 @@
 use std::borrow::Cow;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -29,14 +29,15 @@ use tokio::time::{Instant, timeout};
 
 use crate::backend::{Death, DeathKind, Merging, descendants};
 use crate::boot::Vm;
-use crate::control::{Clients, Request};
+use crate::clock::now_ms;
+use crate::control::Clients;
 use crate::detach;
 use crate::events::Events;
 use crate::folder;
 use crate::guest;
+use crate::handle::{Request, expire_at};
 use crate::liveness::Liveness;
 use crate::services;
-use crate::start;
 use crate::usage::Usage;
 
 /// How long a guest may take to end its processes and to flush its disk when nobody said how long,
@@ -225,7 +226,7 @@ impl<'a> Supervisor<'a> {
 
     /// Brings a VM that stood still back into the present, and begins to count its time to live.
     async fn hand_out(&self, vm: &mut Vm, hand_out: &HandOut) -> Result<(), Fault> {
-        start::expire_at(hand_out.expires_at_ms, &self.queue)
+        expire_at(hand_out.expires_at_ms, &self.queue)
             .map_err(|error| Fault::new(FaultCode::of_io(&error), error.to_string()))?;
         vm.machine.go_on().await?;
         vm.guest.refresh().await?;
@@ -236,10 +237,10 @@ impl<'a> Supervisor<'a> {
     async fn stopping(&mut self, mut vm: Vm, mut ending: Ending) -> State<'a> {
         let opener = vm.guest.opener();
         let keep = !ending.remove;
-        let clients = self.clients.shared();
+        let jobs = self.clients.jobs();
         let mut flush = async move {
             if keep {
-                tokio::join!(clients.jobs.end_all(), services::end_and_keep(&opener));
+                tokio::join!(jobs.end_all(), services::stop_and_save(&opener));
             }
             guest::shut_down(opener).await
         }
@@ -264,7 +265,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
-        self.clients.cut();
+        self.clients.disconnect();
         if let Some(why) = vm.machine.standstill() {
             let death = no_space(why);
             end(&mut vm, ending.remove).await;
@@ -301,7 +302,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn died(&self, vm: &Vm, death: &Death) -> Outcome {
-        self.clients.cut();
+        self.clients.disconnect();
         let mut console_tail = death.evidence.clone();
         console_tail.extend(vm.machine.console_tail());
         Outcome {
@@ -320,7 +321,7 @@ impl<'a> Supervisor<'a> {
     /// A session ends because its machine does, or because the agent misbehaves; then nobody can
     /// reach the guest any more, and it is of no use.
     async fn lost(&self, mut vm: Vm, message: String) -> State<'a> {
-        self.clients.cut();
+        self.clients.disconnect();
         if let Ok(death) = timeout(CAUSE, vm.machine.ended()).await {
             return State::Over(self.died(&vm, &death));
         }
@@ -389,7 +390,7 @@ impl<'a> Supervisor<'a> {
 
     /// Leaves nothing behind. Whoever is told that the VM is over finds the lock free.
     async fn over(mut self, mut outcome: Outcome) -> ExitCode {
-        self.clients.cut();
+        self.clients.disconnect();
         self.clients.close();
         // Wishes that came when the end was under way already.
         while let Ok(request) = self.requests.try_recv() {
@@ -598,9 +599,4 @@ fn record(end: &Result<Ended, Fault>) -> Ended {
             at_ms: now_ms(),
         },
     }
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
