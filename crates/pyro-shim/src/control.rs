@@ -177,17 +177,17 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
 }
 
 async fn bridge_to_agent(mut client: UnixStream, vm: &VmHandle) -> Result<(), FrameError> {
-    let opened = match vm.usage().line() {
-        Some(line) => vm.open().await.map(|stream| (line, stream)),
+    let opened = match vm.usage().connection() {
+        Some(lease) => vm.open().await.map(|stream| (lease, stream)),
         None => Err(Fault::new(
             FaultCode::Refused,
             format!(
                 "{} connections to the guest are open already",
-                vm.usage().most_lines()
+                vm.usage().max_connections()
             ),
         )),
     };
-    let (_line, stream) = match opened {
+    let (_lease, stream) = match opened {
         Ok(opened) => opened,
         Err(fault) => return frame::write_message(&mut client, &ShimReply::Failed(fault)).await,
     };

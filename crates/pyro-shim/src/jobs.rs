@@ -38,7 +38,7 @@ use crate::bridge;
 use crate::clock::now_ms;
 use crate::folder;
 use crate::handle::VmHandle;
-use crate::usage::Line;
+use crate::usage::Lease;
 
 /// How much longer than agreed the agent may take to end a command.
 const END_MARGIN: Duration = Duration::from_secs(5);
@@ -166,9 +166,9 @@ impl Drop for EndOnDrop<'_> {
 
 async fn begin(vm: &Arc<VmHandle>, jobs: &Arc<Jobs>, request: JobStart) -> Result<Arc<Job>, Fault> {
     let refused = |words: String| Fault::new(FaultCode::Refused, words);
-    let line = vm.usage().line();
+    let lease = vm.usage().connection();
     let many = |words: String| Fault::new(FaultCode::TooMany, words);
-    let line = line.ok_or_else(|| many("too many connections to the guest are open".into()))?;
+    let lease = lease.ok_or_else(|| many("too many connections to the guest are open".into()))?;
     let job = Job::new();
     {
         let mut table = jobs.table();
@@ -190,7 +190,7 @@ async fn begin(vm: &Arc<VmHandle>, jobs: &Arc<Jobs>, request: JobStart) -> Resul
     let (task_vm, jobs) = (Arc::clone(vm), Arc::clone(jobs));
     let task_job = Arc::clone(&job);
     vm.tasks.spawn(async move {
-        follow(&task_vm, &jobs, &task_job, line, stream, first, request).await
+        follow(&task_vm, &jobs, &task_job, lease, stream, first, request).await
     });
     Ok(job)
 }
@@ -221,7 +221,7 @@ async fn follow(
     vm: &VmHandle,
     jobs: &Jobs,
     job: &Job,
-    _line: Line,
+    _lease: Lease,
     stream: Stream,
     first: Option<Frame>,
     request: JobStart,
@@ -268,7 +268,7 @@ async fn follow(
             tails: kept.map(CapturedStream::into_tail),
         };
         // Where it cannot be written, on a full disk for one, it is told to whoever asks.
-        recorded = folder::write_whole(&folder.join(end_file(request.job)), &end).is_ok();
+        recorded = folder::write_atomically(&folder.join(end_file(request.job)), &end).is_ok();
         job.state.send_modify(|state| state.end = Some(end));
     }
     if recorded {

@@ -30,7 +30,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::VmHandle;
-use crate::usage::Line;
+use crate::usage::Lease;
 
 /// Ports of one service.
 const MAX_PORTS: usize = 64;
@@ -222,23 +222,23 @@ async fn accept(
         };
         let client = Connection::of(client);
         // Those behind wait in the queue of the system.
-        let Ok(place) = timeout(patience, vm.usage().forward()).await else {
+        let Ok(lease) = timeout(patience, vm.usage().forward()).await else {
             patience = Duration::ZERO;
             continue;
         };
         patience = QUEUE_TIMEOUT;
-        let Some(place) = place else {
+        let Some(lease) = lease else {
             return;
         };
         let (vm, disconnected) = (Arc::clone(vm), disconnected.clone());
         vm.tasks.clone().spawn(async move {
-            let carried = carry(&vm, client, guest_port, place);
+            let carried = carry(&vm, client, guest_port, lease);
             let _ = disconnected.run_until_cancelled(carried).await;
         });
     }
 }
 
-async fn carry(vm: &VmHandle, client: Connection, guest_port: u16, _place: Line) {
+async fn carry(vm: &VmHandle, client: Connection, guest_port: u16, _lease: Lease) {
     let stream = tokio::select! {
         stream = reach(vm, guest_port) => stream,
         () = client.broken() => None,

@@ -132,5 +132,5 @@ fn make_folder() -> io::Result<()> {
 
 fn write_index(kept: &[KeptService]) -> io::Result<()> {
     make_folder()?;
-    folder::write_whole(&Path::new(SERVICES_FOLDER).join(SERVICES_INDEX), &kept)
+    folder::write_atomically(&Path::new(SERVICES_FOLDER).join(SERVICES_INDEX), &kept)
 }

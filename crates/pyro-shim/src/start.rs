@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::backend::process::ProcessBackend;
 use crate::backend::qemu::QemuBackend;
 use crate::backend::{Backend, descendants};
-use crate::boot::{self, Order};
+use crate::boot::{self, BootOptions};
 use crate::control::Clients;
 use crate::detach;
 use crate::events::Events;
@@ -85,12 +85,12 @@ async fn supervise(
     let lock = Liveness::take()?;
     let spec = folder::read_spec()?;
     if spec.timings {
-        events.tell_steps();
+        events.forward_steps();
     }
     reached!("folder locked, launch file read");
-    folder::unsign();
+    folder::remove_end_record();
     services::clear();
-    descendants::adopt();
+    descendants::become_subreaper();
     let (sender, requests) = mpsc::channel(64);
     watch_signals_and_timers(&spec, &sender)
         .map_err(|error| host_io("the shim could not set up its signals and timers", error))?;
@@ -106,14 +106,14 @@ async fn supervise(
             Box::new(QemuBackend::new(qemu, Some(lock), spec.remove_when_over))
         }
     };
-    let order = Order {
+    let options = BootOptions {
         hostname: spec.hostname.clone(),
         deadline: Duration::from_millis(spec.boot_deadline_ms),
         started,
         timings: spec.timings,
     };
     reached!("control socket open");
-    let boot = async move { boot::boot(backend, &order, events).await };
+    let boot = async move { boot::boot(backend, &options, events).await };
     let supervisor = Supervisor {
         remove_when_over: spec.remove_when_over,
         idle: spec.idle_ms.map(Duration::from_millis),
@@ -143,7 +143,7 @@ fn watch_signals_and_timers(
     if spec.bound_to_owner {
         let to = queue.clone();
         tokio::spawn(async move {
-            owner::gone(input).await;
+            owner::closed(input).await;
             let _ = to.send(Request::OwnerGone).await;
         });
     }

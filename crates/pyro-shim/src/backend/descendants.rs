@@ -15,7 +15,7 @@ use nix::unistd::{Pid, getpid};
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Makes this process the parent of its orphaned descendants.
-pub(crate) fn adopt() {
+pub(crate) fn become_subreaper() {
     let _ = nix::sys::prctl::set_child_subreaper(true);
 }
 
