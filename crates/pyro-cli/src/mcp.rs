@@ -19,7 +19,7 @@ const PROFILE: &str = "profile";
 const LOG: &str = "PYRO_MCP_LOG";
 
 /// The environment of VMs that are kept waiting for `vm_run`.
-const USUAL: &str = "debian:12";
+const DEFAULT_ENVIRONMENT: &str = "debian:12";
 
 /// One works for each of a few calls, as a handler may keep its thread for a moment.
 const WORKERS: usize = 4;
@@ -64,7 +64,7 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
         .caused_by(&error)
     })?;
     let config = Config::from_environment()?;
-    let standby = Standby::usual(USUAL, config.standby);
+    let standby = Standby::usual(DEFAULT_ENVIRONMENT, config.standby);
     let engine = Arc::new(Engine::new(config));
     let settings = Settings {
         profile,
@@ -85,7 +85,7 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
         let ended = pyro_mcp::serve(Arc::clone(&engine), settings, stdio, told).await;
         ended.map_err(no_threads).map(|ended| match ended {
             Ended::ByClient => ExitCode::SUCCESS,
-            Ended::Told => ExitCode::from(128 + signal),
+            Ended::Stopped => ExitCode::from(128 + signal),
         })
     });
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
