@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from ._arguments import check_callback, check_workspace_id
 from ._async_methods import AsyncMethods, AsyncWorkspaceMethods
 from ._client import Pyro, VmManager
-from ._arguments import check_callback, check_workspace_id
 from ._names import methods_of
 from ._workspace import entered, known, note_left
 from .errors import PyroError, UnknownWorkspaceError

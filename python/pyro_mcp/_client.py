@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 
-from ._error import PyroError
 from ._arguments import check_callback, check_workspace_id
+from ._error import PyroError
 from ._methods import Methods
 from ._names import methods_of
 from ._programs import programs
