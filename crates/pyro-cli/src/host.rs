@@ -178,7 +178,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Option<ExitCode> {
     let done = Context::from_process().and_then(|context| {
         let options = options(matches);
         match host {
-            Some(host) => carry_out(verb, host, &options, matches, &context),
+            Some(host) => execute(verb, host, &options, matches, &context),
             // One verb takes none, and then it takes them all.
             None => {
                 let purge = matches.get_flag(PURGE);
@@ -210,7 +210,7 @@ impl Answer {
     }
 }
 
-fn carry_out(
+fn execute(
     verb: &str,
     host: &'static Host,
     options: &Options,

@@ -18,13 +18,13 @@ use pyro_engine::timings::reached;
 use pyro_engine::{Config, Engine};
 use tokio::time::timeout;
 
+use crate::event_printer::{EventPrinter, say};
 use crate::failure::{fail, no_threads, not_written};
-use crate::persons_terminal::StandardTerminal;
 use crate::shutdown::{SHUTDOWN_TIMEOUT, termination_signal};
-use crate::terminal::{Terminal, say};
 use crate::timings::Timings;
-use crate::tree::{Answer, Form, Tree, Typed};
-use crate::{demo_ollama, documents, host, mcp, persons_terminal, render, waiting_input};
+use crate::tree::{Answer, Invocation, OutputForm, Tree};
+use crate::tty::Tty;
+use crate::{demo_ollama, documents, host, mcp, render, stdin, tty};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
 const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
@@ -58,8 +58,8 @@ fn dispatch(args: Vec<OsString>) -> ExitCode {
     if let Some(played) = demo_ollama::run(&matches) {
         return played;
     }
-    match tree.typed(&matches) {
-        Some(Ok(typed)) => execute(typed),
+    match tree.invocation(&matches) {
+        Some(Ok(invocation)) => execute(invocation),
         Some(Err(error)) => refuse(&error, &tree.command, &args),
         None => refuse(
             &tree.command.clone().error(
@@ -72,8 +72,8 @@ fn dispatch(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn execute(typed: Typed<Engine>) -> ExitCode {
-    let json = typed.form == Form::Json;
+fn execute(invocation: Invocation<Engine>) -> ExitCode {
+    let json = invocation.form == OutputForm::Json;
     let config = match Config::from_environment() {
         Ok(config) => config,
         Err(error) => return fail(&error, json),
@@ -91,7 +91,7 @@ fn execute(typed: Typed<Engine>) -> ExitCode {
         }
     };
     reached("arguments understood");
-    let status = runtime.block_on(call(Arc::new(Engine::new(config)), typed));
+    let status = runtime.block_on(call(Arc::new(Engine::new(config)), invocation));
     reached("answer printed");
     // Work on threads, such as clearing up after a pull, gets a moment to end.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
@@ -99,27 +99,27 @@ fn execute(typed: Typed<Engine>) -> ExitCode {
     status
 }
 
-async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
-    let form = typed.form;
-    let json = form == Form::Json;
-    let terminal = Arc::new(Terminal::new(form != Form::Text));
-    let mut caller = Caller::new().with_events(terminal.clone());
+async fn call(engine: Arc<Engine>, invocation: Invocation<Engine>) -> ExitCode {
+    let form = invocation.form;
+    let json = form == OutputForm::Json;
+    let printer = Arc::new(EventPrinter::new(form != OutputForm::Text));
+    let mut caller = Caller::new().with_events(printer.clone());
     if json {
         caller = caller.keeping_output(KEPT_FOR_JSON);
     }
     if !io::stdin().is_terminal() {
         caller = caller
             .with_input(Box::new(io::stdin()))
-            .seeing_input(waiting_input::is_there);
+            .seeing_input(stdin::has_data);
     }
-    if let Some(found) = StandardTerminal::found() {
-        caller = caller.with_terminal(found);
+    if let Some(tty) = Tty::open() {
+        caller = caller.with_terminal(tty);
     }
-    let mut call = tokio::spawn((typed.ready)(engine, caller));
+    let mut call = tokio::spawn((invocation.call)(engine, caller));
     tokio::select! {
         answer = &mut call => {
-            terminal.settle();
-            match (answer, terminal.failure()) {
+            printer.settle();
+            match (answer, printer.failure()) {
                 (_, Some(failure)) => fail(&not_written(&failure), json),
                 (Ok(Ok(answer)), None) => show(answer, form),
                 (Ok(Err(error)), None) => fail(&error, json),
@@ -130,19 +130,19 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
             }
         }
         number = termination_signal() => {
-            terminal.settle();
+            printer.settle();
             call.abort();
             let _ = timeout(SHUTDOWN_TIMEOUT, call).await;
             // Also where the call hangs in a terminal that takes nothing more.
-            persons_terminal::restore();
+            tty::restore();
             ExitCode::from(128 + number)
         }
     }
 }
 
-fn show(answer: Answer, form: Form) -> ExitCode {
+fn show(answer: Answer, form: OutputForm) -> ExitCode {
     let shown = match form {
-        Form::Json => match answer.json {
+        OutputForm::Json => match answer.json {
             Ok(value) => render::document(value),
             Err(error) => {
                 let error = Error::new(ErrorCode::Internal, "The result cannot be written as JSON")
@@ -150,8 +150,8 @@ fn show(answer: Answer, form: Form) -> ExitCode {
                 return fail(&error, true);
             }
         },
-        Form::Only => render::content(&answer.only),
-        Form::Text => render::text(&answer.text),
+        OutputForm::Only => render::content(&answer.only),
+        OutputForm::Text => render::text(&answer.text),
     };
     match shown {
         Ok(()) => ExitCode::from(answer.exit_code),

@@ -64,7 +64,7 @@ impl Conversation {
                 .push(json!({ "role": "assistant", "content": words, "tool_calls": calls }));
             for (number, call) in calls.iter().enumerate() {
                 let result = if number < CALLS {
-                    self.carry_out(&call["function"]).await?
+                    self.call_tool(&call["function"]).await?
                 } else {
                     refusal(&format!("at most {CALLS} calls at once"))
                 };
@@ -81,7 +81,7 @@ impl Conversation {
     }
 
     /// What a call gave, a refusal included: both are for the model to read.
-    async fn carry_out(&mut self, function: &Value) -> Result<Value, Error> {
+    async fn call_tool(&mut self, function: &Value) -> Result<Value, Error> {
         let name = function["name"].as_str().unwrap_or_default();
         say("call", &format!("{name} {}", function["arguments"]))?;
         let facts = match arguments(&function["arguments"]) {
