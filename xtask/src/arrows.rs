@@ -14,7 +14,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-network", &["pyro-wire"]),
     ("pyro-shim", &["pyro-wire", "pyro-network"]),
     ("pyro-catalog", &[]),
-    ("pyro-engine", &["pyro-api", "pyro-wire", "pyro-catalog"]),
+    ("pyro-patch", &[]),
+    ("pyro-disk", &[]),
+    ("pyro-transfer", &["pyro-wire"]),
+    (
+        "pyro-engine",
+        &[
+            "pyro-api",
+            "pyro-wire",
+            "pyro-catalog",
+            "pyro-patch",
+            "pyro-disk",
+            "pyro-transfer",
+        ],
+    ),
     ("pyro-mcp", &["pyro-api"]),
     ("pyro-hosts", &["pyro-api"]),
     (

@@ -9,6 +9,8 @@ use pyro_api::values::{
     WorkspaceSeed,
 };
 use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_disk::TreeError;
+use pyro_transfer::import::folder_in_repository;
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
 
@@ -17,9 +19,8 @@ use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::{Incoming, Selection};
 use super::lock::Hold;
-use super::repository_prefix::{SEED_IN_REPOSITORY, folder_in_repository};
+use super::repository_prefix::SEED_IN_REPOSITORY;
 use super::secrets::GivenSecrets;
-use super::tree::TreeError;
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;

@@ -19,8 +19,7 @@
 //! The record says which generation and which layers count, and is written last: whatever no
 //! record names is debris, which the next holder of the lock clears away.
 
-pub(crate) mod archive;
-
+pub(crate) mod at_rest;
 pub(crate) mod commits;
 pub(crate) mod connect;
 pub(crate) mod create;
@@ -28,7 +27,6 @@ pub(crate) mod delete;
 pub(crate) mod differences;
 pub(crate) mod errors;
 pub(crate) mod exec;
-pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod folder;
@@ -36,29 +34,24 @@ pub(crate) mod host_paths;
 pub(crate) mod incoming;
 pub(crate) mod interrupted;
 pub(crate) mod jobs;
-pub(crate) mod layers;
 pub(crate) mod lock;
 pub(crate) mod log_files;
-pub(crate) mod names;
 pub(crate) mod outgoing;
-pub(crate) mod patch;
 pub(crate) mod patching;
 pub(crate) mod paths;
+pub(crate) mod progress;
+pub(crate) mod pipe;
 pub(crate) mod read;
 pub(crate) mod repository_folder;
 pub(crate) mod repository_prefix;
 pub(crate) mod reset;
 pub(crate) mod secrets;
-pub(crate) mod seed;
 pub(crate) mod services;
 pub(crate) mod snapshots;
-pub(crate) mod some_names;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stopped;
-pub(crate) mod text_diff;
 pub(crate) mod text_input;
 pub(crate) mod tidy;
-pub(crate) mod tree;
 pub(crate) mod words;
 pub(crate) mod write;

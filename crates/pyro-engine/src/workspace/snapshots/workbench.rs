@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use pyro_disk::layers;
 
 use crate::machine::create::random_hex;
-use crate::machine::disk;
 use crate::workspace::folder::WorkspaceFolder;
 
 /// Is held for as long as this lives, so that nobody takes it for debris, and goes with it.
@@ -43,7 +43,7 @@ impl Workbench {
     pub(super) fn hand_over(self, folder: &WorkspaceFolder) -> io::Result<String> {
         let path = folder.layer(&self.name);
         fs::rename(self.path(), &path)?;
-        disk::settle(&path)?;
+        layers::sync(&path)?;
         Ok(self.name.clone())
     }
 }
