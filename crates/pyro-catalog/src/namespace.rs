@@ -14,7 +14,7 @@ use crate::{CatalogError, NoMonitor, subordinate_ids};
 
 const USER_FLAGS: [&str; 3] = ["--user", "--map-root-user", "--map-auto"];
 const FLAGS: [&str; 4] = ["--mount", "--pid", "--fork", "--kill-child"];
-const SHORT: Duration = Duration::from_secs(20);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -52,7 +52,7 @@ pub fn user_namespaces() -> Result<(), CatalogError> {
     let mut words = Vec::new();
     let mut probe = command();
     probe.arg("true");
-    let ended = child::run(probe, SHORT, &NoMonitor, &mut |line| {
+    let ended = child::run(probe, PROBE_TIMEOUT, &NoMonitor, &mut |line| {
         words.push(line.to_owned())
     });
     match ended {

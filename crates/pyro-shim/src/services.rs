@@ -21,14 +21,14 @@ use crate::folder;
 
 /// How long the agent may take: what services may take to end, and some time to be killed and for
 /// their logs to travel.
-const LIMIT: Duration = Duration::from_millis(STOP_MS + 10_000);
+const STOP_TIMEOUT: Duration = Duration::from_millis(STOP_MS + 10_000);
 
 /// Ends all services and keeps what there is to know of them. Whatever goes wrong, the VM ends all
 /// the same; what came until then is kept.
 pub(crate) async fn stop_and_save(opener: &Opener) {
     clear();
     let mut kept = Vec::new();
-    let _ = timeout(LIMIT, read_services(opener, &mut kept)).await;
+    let _ = timeout(STOP_TIMEOUT, read_services(opener, &mut kept)).await;
     if !kept.is_empty() {
         let _ = write_index(&kept);
     }

@@ -160,7 +160,7 @@ fn connections_of_every_kind_arrive_whole_and_hold_up_no_other() {
     for crowd in crowds {
         crowd.join().unwrap();
     }
-    // More than are served at one time: the rest waits, and lines to the agent are still there.
+    // More than are served at one time: the rest waits, and the agent can still be connected to.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard.min(8192)), hard).unwrap();
     let waiting: Vec<TcpStream> = (0..900).map(|_| connect(port)).collect();

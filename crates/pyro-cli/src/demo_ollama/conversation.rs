@@ -19,7 +19,7 @@ const ROUNDS: usize = 12;
 const CALLS: usize = 8;
 
 /// How many characters of a result a line shows, without `--verbose`.
-const SHOWN: usize = 200;
+const MAX_RESULT_CHARS: usize = 200;
 
 const QUESTION: &str = "Which Linux kernel and which version of git does the environment debian:12 \
      have? Run `uname -r; git --version` in it with the tool, then answer in one sentence. Do not \
@@ -97,7 +97,7 @@ impl Conversation {
         } else {
             let told = facts["stdout"].as_str().or(facts["error"].as_str());
             let line: Vec<&str> = told.unwrap_or_default().lines().collect();
-            let line: String = line.join(" | ").chars().take(SHOWN).collect();
+            let line: String = line.join(" | ").chars().take(MAX_RESULT_CHARS).collect();
             match facts["exit_code"].as_i64() {
                 Some(code) => format!("exit_code={code} {line}"),
                 None => line,
