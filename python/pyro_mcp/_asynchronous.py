@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from ._arguments import check_callback, check_workspace_id
 from ._async_methods import AsyncMethods, AsyncWorkspaceMethods
 from ._client import Pyro, VmManager
-from ._given import heard_by, to_attach
 from ._names import methods_of
 from ._workspace import entered, known, note_left
 from .errors import PyroError, UnknownWorkspaceError
@@ -66,14 +66,14 @@ class AsyncPyro(AsyncMethods):
             workspace_id: Its id, a beginning of it, or its name. The first use looks whether it
                 is there.
         """
-        return AsyncWorkspace(self, workspace_id=to_attach(workspace_id))
+        return AsyncWorkspace(self, workspace_id=check_workspace_id(workspace_id))
 
     async def _call(
         self, operation: str, arguments: dict[str, Any], on_output: OnOutput | None = None
     ) -> Any:
-        heard = heard_by(on_output)
+        heard = check_callback(on_output)
         manager = self._plain.manager
-        call = manager._engine.start(operation, arguments, output=heard, bell=True)
+        call = manager._engine.start(operation, arguments, output=heard, wakeup=True)
         return await answer(call, on_output, partial(manager._take_back, operation))
 
 
@@ -155,15 +155,15 @@ async def answer(
     `take_back` is for a result that had come when the call was cancelled. It may wait.
     """
     loop = asyncio.get_running_loop()
-    rung = asyncio.Event()
-    bell = call.fileno()
-    loop.add_reader(bell, rung.set)
+    woken = asyncio.Event()
+    wakeup = call.fileno()
+    loop.add_reader(wakeup, woken.set)
     done = False
     try:
         while True:
-            await rung.wait()
-            rung.clear()
-            call.hush()
+            await woken.wait()
+            woken.clear()
+            call.clear_wakeup()
             heard_of = 0
             while (heard := call.poll()) is not None:
                 stream, what = heard
@@ -179,7 +179,7 @@ async def answer(
         done = True
         raise
     finally:
-        loop.remove_reader(bell)
+        loop.remove_reader(wakeup)
         if not done:
             # Off the loop, as what the call had started is cleared away first.
             await asyncio.shield(loop.run_in_executor(None, ended, call, take_back))

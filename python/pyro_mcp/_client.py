@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 
+from ._arguments import check_callback, check_workspace_id
 from ._error import PyroError
-from ._given import heard_by, to_attach
 from ._methods import Methods
 from ._names import methods_of
 from ._programs import programs
@@ -145,12 +145,12 @@ class Pyro(Methods):
             workspace_id: Its id, a beginning of it, or its name. The first use looks whether it
                 is there.
         """
-        return Workspace(self, workspace_id=to_attach(workspace_id))
+        return Workspace(self, workspace_id=check_workspace_id(workspace_id))
 
     def _call(
         self, operation: str, arguments: dict[str, Any], on_output: OnOutput | None = None
     ) -> Any:
-        heard = heard_by(on_output)
+        heard = check_callback(on_output)
         call = self._manager._engine.start(operation, arguments, output=heard)
         try:
             return call.wait(on_output)

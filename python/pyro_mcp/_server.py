@@ -46,7 +46,7 @@ class Server:
         from ._asynchronous import answer
 
         _flush()
-        await answer(self._server.serve(bell=True))
+        await answer(self._server.serve(wakeup=True))
 
     async def list_tools(self) -> list[Fields]:
         """The tools as a client gets them: `name`, `description`, `inputSchema` and so on."""
@@ -64,7 +64,7 @@ class Server:
         """
         from ._asynchronous import answer
 
-        call = self._server.start(_name(name), _given(arguments), bell=True)
+        call = self._server.start(_name(name), _given(arguments), wakeup=True)
         return Fields(await answer(call))
 
     def call(self, name: str, arguments: dict[str, Any] | None = None) -> Fields:

@@ -18,14 +18,14 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, block_in_place};
 
-use crate::convert::{misuse, raised, to_python};
-use crate::process::{CLEAR_UP, Process};
+use crate::convert::{misuse_error, to_exception, to_python};
+use crate::process::{Process, SHUTDOWN_TIMEOUT};
 
 /// Pieces of output that wait for the callback; then the command waits.
-const WAITING: usize = 64;
+const QUEUED_MESSAGES: usize = 64;
 
 /// How soon the main thread answers a signal.
-const ATTENTIVE: Duration = Duration::from_millis(20);
+const SIGNAL_POLL: Duration = Duration::from_millis(20);
 
 enum Message {
     Output { stream: Stream, bytes: Vec<u8> },
@@ -33,36 +33,36 @@ enum Message {
 }
 
 /// The end of the channel at which the call works.
-struct Post {
+struct CallSender {
     messages: SyncSender<Message>,
-    bell: Option<Arc<EventFd>>,
+    wakeup: Option<Arc<EventFd>>,
 }
 
-impl Post {
+impl CallSender {
     fn send(&self, message: Message) -> Result<(), Gone> {
         // The others of this thread's calls go elsewhere while it waits for a slow callback.
         block_in_place(|| self.messages.send(message)).map_err(|_| Gone)?;
-        self.ring();
+        self.wake();
         Ok(())
     }
 
-    fn ring(&self) {
-        if let Some(bell) = &self.bell {
-            // A bell that has rung too often to count still rings.
-            let _ = bell.write(1);
+    fn wake(&self) {
+        if let Some(wakeup) = &self.wakeup {
+            // A counter that is full is readable, too.
+            let _ = wakeup.write(1);
         }
     }
 }
 
-impl Drop for Post {
+impl Drop for CallSender {
     /// A call that ends without a word is to be noticed, too.
     fn drop(&mut self) {
-        self.ring();
+        self.wake();
     }
 }
 
 /// Passes on what a command prints.
-struct Output(Arc<Post>);
+struct Output(Arc<CallSender>);
 
 impl EventSink for Output {
     fn event(&self, event: Event<'_>) -> Result<(), Gone> {
@@ -81,12 +81,12 @@ impl EventSink for Output {
 pub(crate) struct Call {
     process: &'static Process,
     messages: Mutex<Option<Receiver<Message>>>,
-    bell: Option<Arc<EventFd>>,
+    wakeup: Option<Arc<EventFd>>,
     task: AbortHandle,
     /// Tells the call to end, where it takes its leave by itself. Others are dropped.
-    leave: Mutex<Option<oneshot::Sender<()>>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
     /// The result that came when nobody waited for it any more.
-    late: Mutex<Option<Value>>,
+    late_result: Mutex<Option<Value>>,
 }
 
 impl Call {
@@ -94,21 +94,21 @@ impl Call {
     pub(crate) fn begin<F>(
         process: &'static Process,
         output: bool,
-        bell: bool,
+        wakeup: bool,
         begin: impl FnOnce(Option<Arc<dyn EventSink>>) -> F,
     ) -> PyResult<Self>
     where
         F: Future<Output = Result<Value, Error>> + Send + 'static,
     {
-        let (sender, messages) = sync_channel(WAITING);
-        let bell = bell
+        let (sender, messages) = sync_channel(QUEUED_MESSAGES);
+        let wakeup = wakeup
             .then(|| EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK))
             .transpose()
             .map_err(std::io::Error::from)?
             .map(Arc::new);
-        let post = Arc::new(Post {
+        let post = Arc::new(CallSender {
             messages: sender,
-            bell: bell.clone(),
+            wakeup: wakeup.clone(),
         });
         let sink = output.then(|| Arc::new(Output(Arc::clone(&post))) as Arc<dyn EventSink>);
         let work = begin(sink);
@@ -119,23 +119,23 @@ impl Call {
         Ok(Self {
             process,
             messages: Mutex::new(Some(messages)),
-            bell,
+            wakeup,
             task,
-            leave: Mutex::default(),
-            late: Mutex::default(),
+            stop: Mutex::default(),
+            late_result: Mutex::default(),
         })
     }
 
     /// The same call, which is told when it is to end.
-    pub(crate) fn told_by(self, leave: oneshot::Sender<()>) -> Self {
-        *self.leave.lock().unwrap_or_else(PoisonError::into_inner) = Some(leave);
+    pub(crate) fn stopped_by(self, stop: oneshot::Sender<()>) -> Self {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
         self
     }
 
     /// The next message; none when it is time to look for signals.
-    fn next(&self, messages: &Receiver<Message>, attentive: bool) -> Option<Message> {
-        if attentive {
-            match messages.recv_timeout(ATTENTIVE) {
+    fn next(&self, messages: &Receiver<Message>, poll_signals: bool) -> Option<Message> {
+        if poll_signals {
+            match messages.recv_timeout(SIGNAL_POLL) {
                 Ok(message) => return Some(message),
                 Err(RecvTimeoutError::Timeout) => return None,
                 Err(RecvTimeoutError::Disconnected) => {}
@@ -143,10 +143,10 @@ impl Call {
         } else if let Ok(message) = messages.recv() {
             return Some(message);
         }
-        Some(Message::Done(Err(self.ended_without_a_word())))
+        Some(Message::Done(Err(self.ended_without_result())))
     }
 
-    fn ended_without_a_word(&self) -> Error {
+    fn ended_without_result(&self) -> Error {
         // A daemon thread must not come back to an interpreter that is being taken down.
         while self.process.is_closing() {
             thread::park();
@@ -157,34 +157,37 @@ impl Call {
     /// Ends the call and gives it time to clear up. Whatever it says meanwhile is taken, so that it
     /// never waits to say it.
     fn end(&self, py: Python<'_>, messages: &Mutex<Receiver<Message>>) {
-        let leave = self
-            .leave
+        let stop = self
+            .stop
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        match leave {
-            Some(leave) => drop(leave.send(())),
+        match stop {
+            Some(stop) => drop(stop.send(())),
             None => self.task.abort(),
         }
-        let late = py.detach(|| {
+        let late_result = py.detach(|| {
             let messages = messages.lock().unwrap_or_else(PoisonError::into_inner);
-            let until = Instant::now() + CLEAR_UP;
-            let mut late = None;
+            let until = Instant::now() + SHUTDOWN_TIMEOUT;
+            let mut late_result = None;
             loop {
                 let over = self.task.is_finished() || Instant::now() >= until;
                 while let Ok(message) = messages.try_recv() {
                     if let Message::Done(Ok(result)) = message {
-                        late = Some(result);
+                        late_result = Some(result);
                     }
                 }
                 if over {
-                    return late;
+                    return late_result;
                 }
                 thread::sleep(Duration::from_millis(1));
             }
         });
         self.task.abort();
-        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = late;
+        *self
+            .late_result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = late_result;
     }
 
     fn receiver(&self) -> std::sync::MutexGuard<'_, Option<Receiver<Message>>> {
@@ -202,26 +205,26 @@ impl Call {
         on_output: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let messages = self.receiver().take();
-        let messages = messages.ok_or_else(|| misuse("this call has been waited for"))?;
+        let messages = messages.ok_or_else(|| misuse_error("this call has been waited for"))?;
         // Python's handlers of signals run on the main thread only.
-        let attentive = nix::unistd::gettid() == nix::unistd::getpid();
+        let poll_signals = nix::unistd::gettid() == nix::unistd::getpid();
         let receiver = Mutex::new(messages);
         loop {
             let message = py.detach(|| {
                 let messages = receiver.lock().unwrap_or_else(PoisonError::into_inner);
-                self.next(&messages, attentive)
+                self.next(&messages, poll_signals)
             });
-            let heard = match message {
+            let callback = match message {
                 None => py.check_signals(),
-                Some(Message::Done(outcome)) => return answered(py, outcome),
+                Some(Message::Done(outcome)) => return to_result(py, outcome),
                 Some(Message::Output { stream, bytes }) => match &on_output {
-                    Some(hear) => hear.call1(piece(py, stream, &bytes)?).map(drop),
+                    Some(hear) => hear.call1(output_tuple(py, stream, &bytes)?).map(drop),
                     None => Ok(()),
                 },
             };
-            if let Err(raised) = heard {
+            if let Err(exception) = callback {
                 self.end(py, &receiver);
-                return Err(raised);
+                return Err(exception);
             }
         }
     }
@@ -233,7 +236,7 @@ impl Call {
             let receiver = self.receiver();
             let messages = receiver
                 .as_ref()
-                .ok_or_else(|| misuse("this call is over"))?;
+                .ok_or_else(|| misuse_error("this call is over"))?;
             match messages.try_recv() {
                 Ok(message) => message,
                 Err(TryRecvError::Empty) => {
@@ -246,26 +249,27 @@ impl Call {
             }
         };
         match message {
-            Message::Output { stream, bytes } => piece(py, stream, &bytes).map(Some),
+            Message::Output { stream, bytes } => output_tuple(py, stream, &bytes).map(Some),
             Message::Done(outcome) => {
-                let result = answered(py, outcome)?;
+                let result = to_result(py, outcome)?;
                 (py.None(), result).into_pyobject(py).map(Some)
             }
         }
     }
 
-    /// Stops the bell, before everything that has come is taken.
-    fn hush(&self) {
-        if let Some(bell) = &self.bell {
-            let _ = bell.read();
+    /// Makes the wakeup descriptor unreadable, before everything that has come is taken.
+    fn clear_wakeup(&self) {
+        if let Some(wakeup) = &self.wakeup {
+            let _ = wakeup.read();
         }
     }
 
     /// Becomes readable when there is something to take.
     fn fileno(&self) -> PyResult<RawFd> {
-        let bell = self.bell.as_ref();
-        bell.map(|bell| bell.as_raw_fd())
-            .ok_or_else(|| misuse("this call has no bell"))
+        let wakeup = self.wakeup.as_ref();
+        wakeup
+            .map(|wakeup| wakeup.as_raw_fd())
+            .ok_or_else(|| misuse_error("this call has no wakeup descriptor"))
     }
 
     /// Ends the call and whatever it had started. Where it had come to its end before that, its
@@ -274,12 +278,12 @@ impl Call {
         if let Some(messages) = self.receiver().take() {
             self.end(py, &Mutex::new(messages));
         }
-        let late = self
-            .late
+        let late_result = self
+            .late_result
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        late.map(|result| to_python(py, &result)).transpose()
+        late_result.map(|result| to_python(py, &result)).transpose()
     }
 }
 
@@ -292,7 +296,11 @@ impl Drop for Call {
     }
 }
 
-fn piece<'py>(py: Python<'py>, stream: Stream, bytes: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
+fn output_tuple<'py>(
+    py: Python<'py>,
+    stream: Stream,
+    bytes: &[u8],
+) -> PyResult<Bound<'py, PyTuple>> {
     let name = match stream {
         Stream::Stdout => "stdout",
         Stream::Stderr => "stderr",
@@ -300,9 +308,9 @@ fn piece<'py>(py: Python<'py>, stream: Stream, bytes: &[u8]) -> PyResult<Bound<'
     (name, PyBytes::new(py, bytes)).into_pyobject(py)
 }
 
-fn answered<'py>(py: Python<'py>, outcome: Result<Value, Error>) -> PyResult<Bound<'py, PyAny>> {
+fn to_result<'py>(py: Python<'py>, outcome: Result<Value, Error>) -> PyResult<Bound<'py, PyAny>> {
     match outcome {
         Ok(value) => to_python(py, &value),
-        Err(error) => Err(raised(py, &error)),
+        Err(error) => Err(to_exception(py, &error)),
     }
 }

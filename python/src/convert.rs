@@ -18,7 +18,7 @@ const ENCODING: &str = "encoding";
 const BASE64: &str = "base64";
 
 /// Lists and dictionaries in each other that are taken; one may also hold itself.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Arguments by name, in the form of JSON. `None` is the same as nothing.
 pub(crate) fn arguments(
@@ -30,7 +30,7 @@ pub(crate) fn arguments(
     for (name, value) in given {
         let name: String = name.extract().map_err(|_| {
             let py = name.py();
-            raised(
+            to_exception(
                 py,
                 &Error::invalid("the name of an argument is not valid Unicode"),
             )
@@ -42,7 +42,7 @@ pub(crate) fn arguments(
                 in_bytes = Some((name, value.extract::<Vec<u8>>()?));
                 continue;
             }
-            let value = argument(&place, &value, DEEPEST)?;
+            let value = argument(&place, &value, MAX_DEPTH)?;
             arguments.insert(name, value);
         }
     }
@@ -64,9 +64,9 @@ fn is_bytes(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
 }
 
-fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyResult<Value> {
+fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, depth_left: usize) -> PyResult<Value> {
     let py = value.py();
-    let refused = |shown: &str| raised(py, &place.refuse(shown));
+    let refused = |shown: &str| to_exception(py, &place.refuse(shown));
     // Paths are text to the contract.
     let path;
     let mut value = value;
@@ -84,7 +84,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyRes
             .map(|text| Value::String(text.into_owned()))
             .map_err(|_| {
                 let error = Error::invalid(format!("{} is not valid Unicode", place.name()));
-                raised(py, &error)
+                to_exception(py, &error)
             });
     }
     if let Ok(truth) = value.cast::<PyBool>() {
@@ -101,7 +101,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyRes
         let digits = number
             .str()
             .or_else(|_| number.call_method1("__format__", ("#x",))?.str())?;
-        return Err(raised(py, &place.refuse_number(&digits.to_cow()?)));
+        return Err(to_exception(py, &place.refuse_number(&digits.to_cow()?)));
     }
     if let Ok(real) = value.cast::<PyFloat>() {
         let number = Number::from_f64(real.value());
@@ -111,12 +111,12 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyRes
     }
     if is_bytes(value) {
         let error = place.refuse("bytes");
-        return Err(raised(
+        return Err(to_exception(
             py,
             &error.hint("Pass text, as `value.decode()` makes it"),
         ));
     }
-    if deeper == 0 {
+    if depth_left == 0 {
         return Err(refused("lists or dictionaries that deep in each other"));
     }
     if let Ok(fields) = value.cast::<PyMapping>() {
@@ -126,7 +126,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyRes
             let Ok(key) = key.extract::<String>() else {
                 return Err(refused("a dictionary whose keys are no text"));
             };
-            let field = argument(&place.field(&key), &field, deeper - 1)?;
+            let field = argument(&place.field(&key), &field, depth_left - 1)?;
             object.insert(key, field);
         }
         return Ok(object.into());
@@ -134,7 +134,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, deeper: usize) -> PyRes
     if is_a_list(value) {
         let items = value.try_iter()?.enumerate();
         return items
-            .map(|(index, item)| argument(&place.item(index), &item?, deeper - 1))
+            .map(|(index, item)| argument(&place.item(index), &item?, depth_left - 1))
             .collect();
     }
     let kind = value.get_type().name()?;
@@ -150,7 +150,7 @@ fn is_a_list(value: &Bound<'_, PyAny>) -> bool {
 
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     pythonize(py, value).map_err(|error| {
-        raised(
+        to_exception(
             py,
             &Error::new(ErrorCode::Internal, "The result cannot be shown to Python")
                 .caused_by(&error),
@@ -159,7 +159,7 @@ pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'
 }
 
 /// The exception of an error's code.
-pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
+pub(crate) fn to_exception(py: Python<'_>, error: &Error) -> PyErr {
     let make = || {
         py.import("pyro_mcp.errors")?.getattr("from_facts")?.call1((
             &error.error,
@@ -175,6 +175,6 @@ pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 /// For what only a mistake in the Python half can bring about.
-pub(crate) fn misuse(why: &str) -> PyErr {
+pub(crate) fn misuse_error(why: &str) -> PyErr {
     PyTypeError::new_err(why.to_owned())
 }

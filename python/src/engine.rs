@@ -9,7 +9,7 @@ use pyro_api::{Caller, Error};
 use pyro_engine::{Backend, Config, Standby};
 
 use crate::call::Call;
-use crate::convert::{arguments, misuse, raised};
+use crate::convert::{arguments, misuse_error, to_exception};
 use crate::operations::method;
 use crate::process::current;
 
@@ -17,7 +17,7 @@ use crate::process::current;
 const KEPT_OUTPUT: usize = 1024 * 1024;
 
 /// The environment of VMs that are kept waiting for `vm_run`, where `PYRO_STANDBY` asks for some.
-const USUAL: &str = "debian:12";
+const DEFAULT_ENVIRONMENT: &str = "debian:12";
 
 /// Carries out operations by name.
 #[pyclass(frozen, module = "pyro_mcp._pyro")]
@@ -63,41 +63,41 @@ impl Engine {
             }
             Ok(config)
         };
-        let config = config().map_err(|error| raised(py, &error))?;
+        let config = config().map_err(|error| to_exception(py, &error))?;
         let process = current(py)?;
-        let standby = Standby::usual(USUAL, config.standby);
+        let standby = Standby::usual(DEFAULT_ENVIRONMENT, config.standby);
         let engine = process.engine(config);
         if standby.count > 0 {
             let _runtime = process.handle().enter();
             let kept = engine.keep_standby(standby);
-            kept.map_err(|error| raised(py, &error))?;
+            kept.map_err(|error| to_exception(py, &error))?;
         }
         Ok(Self { engine })
     }
 
-    /// Begins an operation. With `output` a callback is told what a command prints; with `bell`
+    /// Begins an operation. With `output` a callback is told what a command prints; with `wakeup`
     /// an event loop is told when there is something to take.
-    #[pyo3(signature = (operation, given, *, output=false, bell=false))]
+    #[pyo3(signature = (operation, given, *, output=false, wakeup=false))]
     fn start(
         &self,
         py: Python<'_>,
         operation: &str,
         given: &Bound<'_, PyDict>,
         output: bool,
-        bell: bool,
+        wakeup: bool,
     ) -> PyResult<Call> {
         let process = current(py)?;
-        let method = method(operation).ok_or_else(|| misuse("there is no such operation"))?;
+        let method = method(operation).ok_or_else(|| misuse_error("there is no such operation"))?;
         let declared = &method.arguments;
         let arguments = declared
             .tidy(arguments(given, Some(declared))?)
-            .map_err(|error| raised(py, &error))?;
-        Call::begin(process, output, bell, |sink| {
+            .map_err(|error| to_exception(py, &error))?;
+        Call::begin(process, output, wakeup, |sink| {
             let mut caller = Caller::new().keeping_output(KEPT_OUTPUT);
             if let Some(sink) = sink {
                 caller = caller.with_events(sink);
             }
-            (method.carry_out)(Arc::clone(&self.engine), arguments, caller)
+            (method.execute)(Arc::clone(&self.engine), arguments, caller)
         })
     }
 }

@@ -10,11 +10,11 @@ use pyro_api::{Caller, Error, ErrorCode, Handle, Operation, Visit, visit};
 use pyro_engine::Engine;
 use serde_json::{Map, Value};
 
-pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Value, Error>> + Send>>;
+pub(crate) type ResultFuture = Pin<Box<dyn Future<Output = Result<Value, Error>> + Send>>;
 
 /// How an operation is carried out, and what it takes.
 pub(crate) struct Method {
-    pub(crate) carry_out: fn(Arc<Engine>, Map<String, Value>, Caller) -> Answering,
+    pub(crate) execute: fn(Arc<Engine>, Map<String, Value>, Caller) -> ResultFuture,
     pub(crate) arguments: Arguments,
 }
 
@@ -38,7 +38,7 @@ impl Visit<Engine> for Methods {
     {
         if let Some(name) = O::NAMES.sdk {
             let method = Method {
-                carry_out: carry_out::<O>,
+                execute: execute::<O>,
                 arguments: Arguments::of::<O>(name, &[]),
             };
             self.0.insert(O::NAMES.operation, method);
@@ -46,11 +46,11 @@ impl Visit<Engine> for Methods {
     }
 }
 
-fn carry_out<O: Operation>(
+fn execute<O: Operation>(
     engine: Arc<Engine>,
     arguments: Map<String, Value>,
     caller: Caller,
-) -> Answering
+) -> ResultFuture
 where
     Engine: Handle<O>,
 {

@@ -17,13 +17,13 @@ use pyro_engine::{Config, Engine};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::AbortHandle;
 
-use crate::convert::raised;
+use crate::convert::to_exception;
 
 /// A handler may keep its thread for a moment, so that there are a few.
 const WORKERS: usize = 4;
 
 /// How long dropped calls may take to clear up.
-pub(crate) const CLEAR_UP: Duration = Duration::from_secs(5);
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Process {
     id: u32,
@@ -143,7 +143,7 @@ pub(crate) fn shutdown(py: Python<'_>) {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(runtime) = runtime {
-            runtime.shutdown_timeout(CLEAR_UP);
+            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         }
         process
             .engines
@@ -155,7 +155,7 @@ pub(crate) fn shutdown(py: Python<'_>) {
 
 /// Waits until dropped calls have cleared up, within reason.
 fn await_end(calls: &[AbortHandle]) {
-    let until = Instant::now() + CLEAR_UP;
+    let until = Instant::now() + SHUTDOWN_TIMEOUT;
     while Instant::now() < until && !calls.iter().all(AbortHandle::is_finished) {
         thread::sleep(Duration::from_millis(1));
     }
@@ -180,5 +180,5 @@ pub(crate) fn after_fork_in_child() -> PyResult<()> {
 
 /// The process, or the exception that says why not.
 pub(crate) fn current(py: Python<'_>) -> PyResult<&'static Process> {
-    Process::current().map_err(|error| raised(py, &error))
+    Process::current().map_err(|error| to_exception(py, &error))
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::call::Call;
-use crate::convert::{arguments, raised, to_python};
+use crate::convert::{arguments, to_exception, to_python};
 use crate::engine::Engine;
 use crate::process::current;
 
@@ -45,7 +45,7 @@ impl Server {
                 "profile must be one of {}, not `{profile}`",
                 names.join(", ")
             ));
-            raised(py, &error)
+            to_exception(py, &error)
         })?;
         Ok(Self {
             engine: Arc::clone(&engine.engine),
@@ -56,28 +56,31 @@ impl Server {
 
     /// Every tool as a client would see it.
     fn tools<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let tools = self.tools.tools().map_err(|error| raised(py, &error))?;
+        let tools = self
+            .tools
+            .tools()
+            .map_err(|error| to_exception(py, &error))?;
         to_python(py, &tools.into())
     }
 
     /// Begins a call whose result is the one that a client would get.
-    #[pyo3(signature = (name, given, *, bell=false))]
+    #[pyo3(signature = (name, given, *, wakeup=false))]
     fn start(
         &self,
         py: Python<'_>,
         name: &str,
         given: &Bound<'_, PyDict>,
-        bell: bool,
+        wakeup: bool,
     ) -> PyResult<Call> {
         let process = current(py)?;
         let arguments = arguments(given, self.tools.arguments(name))?;
-        Call::begin(process, false, bell, |_| self.tools.call(name, arguments))
+        Call::begin(process, false, wakeup, |_| self.tools.call(name, arguments))
     }
 
     /// Begins to serve on standard input and output, until the client goes away or the call is
     /// cancelled. The streams are the process's again when the call is over.
-    #[pyo3(signature = (*, bell=false))]
-    fn serve(&self, py: Python<'_>, bell: bool) -> PyResult<Call> {
+    #[pyo3(signature = (*, wakeup=false))]
+    fn serve(&self, py: Python<'_>, wakeup: bool) -> PyResult<Call> {
         let process = current(py)?;
         let streams = Streams::keep()?;
         let stdio = Stdio::take()?;
@@ -87,8 +90,8 @@ impl Server {
             log: std::env::var_os(LOG).is_some(),
         };
         let engine = Arc::clone(&self.engine);
-        let (leave, told) = oneshot::channel::<()>();
-        let call = Call::begin(process, false, bell, |_| async move {
+        let (stop, told) = oneshot::channel::<()>();
+        let call = Call::begin(process, false, wakeup, |_| async move {
             let _streams = streams;
             let told = async {
                 let _ = told.await;
@@ -98,7 +101,7 @@ impl Server {
                 Error::new(ErrorCode::HostIo, "pyro cannot serve here").caused_by(&error)
             })
         })?;
-        Ok(call.told_by(leave))
+        Ok(call.stopped_by(stop))
     }
 }
 

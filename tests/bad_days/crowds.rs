@@ -8,8 +8,8 @@ use nix::sys::signal::Signal::SIGKILL;
 use pyro_tests::world::{Running, eventually, finish};
 use pyro_tests::{Ran, World, cache, leftovers};
 
-use crate::person::{Person, agent};
-use crate::watched::Watched;
+use crate::background_command::BackgroundCommand;
+use crate::unprivileged_user::{Person, agent};
 use crate::{error, records};
 
 crate::stories![Vm:
@@ -68,7 +68,7 @@ fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
     let pull = || person.pyro(["env", "pull", "debian:12-base"]);
 
     // One that is killed in the middle leaves something to clear away.
-    let killed = Watched::start(world, &mut pull());
+    let killed = BackgroundCommand::start(world, &mut pull());
     let is_half_made = || {
         let mut names = names(&platform).into_iter();
         let partial = names.find(|name| name.starts_with(".partial-"));

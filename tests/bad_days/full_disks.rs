@@ -84,7 +84,7 @@ fn a_read_only_cache_with_an_image_works(world: &World) {
 /// As when root pulled an environment for everybody, and nobody has run anything yet.
 fn a_read_only_cache_works_for_an_agent_that_it_never_saw(world: &World) {
     let agent = world.folder().join("agent");
-    std::fs::copy(crate::person::agent(), &agent).unwrap();
+    std::fs::copy(crate::unprivileged_user::agent(), &agent).unwrap();
     let mounts = Mounts::new().read_only(&cache::shared());
     let mut run = run(world, &[], "echo fine");
     let ran = finish(&mut mounts.around(run.env("PYRO_AGENT", &agent)));

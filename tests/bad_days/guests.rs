@@ -8,9 +8,9 @@ use nix::unistd::Pid;
 use pyro_tests::World;
 use pyro_tests::world::finish;
 
+use crate::background_command::{AT_ONCE, BackgroundCommand};
 use crate::memory::peak_mib;
-use crate::roles::{self, Role};
-use crate::watched::{AT_ONCE, Watched};
+use crate::processes::{self, Role};
 use crate::{error, records};
 
 crate::stories_of_both_backends![
@@ -64,7 +64,7 @@ fn daemons_that_hold_the_output_do_not_hold_the_call(world: &World) {
     let command =
         "sleep 1000 & setsid sleep 1000 & (setsid sh -c 'while sleep 1; do echo still; done' &)
         echo done; exit 3";
-    let run = Watched::start(
+    let run = BackgroundCommand::start(
         world,
         &mut world.run(&["--mem-mib", "256", "--timeout-seconds", "900"], [command]),
     );
@@ -83,7 +83,7 @@ fn a_flood_to_a_slow_reader_stays_in_the_guest(world: &World) {
         .unwrap();
     let pid = Pid::from_raw(i32::try_from(pyro.id()).unwrap());
     let mut stdout = pyro.stdout.take().unwrap();
-    let shim = roles::find(world, Role::Shim);
+    let shim = processes::find(world, Role::Shim);
     for _ in 0..20 {
         read_some(&mut stdout);
         std::thread::sleep(Duration::from_millis(200));
@@ -211,7 +211,7 @@ time.sleep(1000)
 '"#
     );
     let flags = ["--timeout-seconds", "300"];
-    let run = Watched::running_until(world, in_guest(world, &flags, &steal), "stolen");
+    let run = BackgroundCommand::running_until(world, in_guest(world, &flags, &steal), "stolen");
     let ran = run.ends_within(Duration::from_secs(30));
     error::tells(&ran, &["cannot be reached any more", "hint: "]);
     assert_eq!(records::count(world), 0);

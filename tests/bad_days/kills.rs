@@ -9,8 +9,8 @@ use pyro_tests::leftovers::processes;
 use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Backend, World};
 
-use crate::roles::{self, Role, assert_no_vm};
-use crate::watched::{AT_ONCE, COMMAND, FLAGS, Watched};
+use crate::background_command::{AT_ONCE, BackgroundCommand, COMMAND, FLAGS};
+use crate::processes::{self, Role, assert_no_vm};
 use crate::{error, records};
 
 crate::stories_of_both_backends![
@@ -38,7 +38,7 @@ fn the_next_run_works(world: &World) {
 }
 
 fn a_killed_pyro_takes_its_vm_along(world: &World) {
-    let run = Watched::at_work(world);
+    let run = BackgroundCommand::at_work(world);
     run.signal(SIGKILL);
     run.ends_at_once();
     assert_no_vm(world);
@@ -48,7 +48,7 @@ fn a_killed_pyro_takes_its_vm_along(world: &World) {
 fn a_killed_group_takes_its_vm_along(world: &World) {
     let mut command = world.run(FLAGS, [COMMAND]);
     command.process_group(0);
-    let run = Watched::running(world, command);
+    let run = BackgroundCommand::running(world, command);
     killpg(run.pid(), SIGKILL).unwrap();
     run.ends_at_once();
     assert_no_vm(world);
@@ -56,8 +56,8 @@ fn a_killed_group_takes_its_vm_along(world: &World) {
 }
 
 fn a_killed_machine_is_told_at_once(world: &World) {
-    let run = Watched::at_work(world);
-    roles::signal(world, Role::Machine, SIGKILL);
+    let run = BackgroundCommand::at_work(world);
+    processes::signal(world, Role::Machine, SIGKILL);
     let who = match world.backend {
         Backend::Process => "the agent",
         Backend::Vm => "QEMU",
@@ -76,8 +76,8 @@ fn a_killed_machine_is_told_at_once(world: &World) {
 }
 
 fn a_killed_shim_takes_the_machine_along(world: &World) {
-    let run = Watched::at_work(world);
-    roles::signal(world, Role::Shim, SIGKILL);
+    let run = BackgroundCommand::at_work(world);
+    processes::signal(world, Role::Shim, SIGKILL);
     error::tells(
         &run.ends_at_once(),
         &["went away before the command had ended", "hint: "],
@@ -87,17 +87,17 @@ fn a_killed_shim_takes_the_machine_along(world: &World) {
 }
 
 fn a_shim_killed_while_it_boots_is_told(world: &World) {
-    let run = Watched::start(world, &mut booting(world));
-    roles::find(world, Role::Machine);
-    roles::signal(world, Role::Shim, SIGKILL);
+    let run = BackgroundCommand::start(world, &mut booting(world));
+    processes::find(world, Role::Machine);
+    processes::signal(world, Role::Shim, SIGKILL);
     error::tells(&run.ends_at_once(), &["did not start", "killed", "hint: "]);
     world.assert_empty();
     the_next_run_works(world);
 }
 
 fn a_pyro_killed_while_it_boots_leaves_nothing(world: &World) {
-    let run = Watched::start(world, &mut booting(world));
-    roles::find(world, Role::Machine);
+    let run = BackgroundCommand::start(world, &mut booting(world));
+    processes::find(world, Role::Machine);
     run.signal(SIGKILL);
     run.ends_at_once();
     assert_no_vm(world);
@@ -117,10 +117,10 @@ fn booting(world: &World) -> std::process::Command {
 
 /// As the kernel does when memory is short, or a power cut.
 fn when_all_are_killed_the_next_run_clears_up(world: &World) {
-    let run = Watched::at_work(world);
+    let run = BackgroundCommand::at_work(world);
     let (shim, machine) = (
-        roles::find(world, Role::Shim),
-        roles::find(world, Role::Machine),
+        processes::find(world, Role::Shim),
+        processes::find(world, Role::Machine),
     );
     for pid in [shim, run.pid(), machine] {
         // The machine may be gone with its shim already.
@@ -135,8 +135,8 @@ fn when_all_are_killed_the_next_run_clears_up(world: &World) {
 
 fn a_machine_that_stands_still_does_not_hold_the_caller(world: &World) {
     let flags = &["--mem-mib", "256", "--timeout-seconds", "5"];
-    let run = Watched::running(world, world.run(flags, [COMMAND]));
-    roles::signal(world, Role::Machine, SIGSTOP);
+    let run = BackgroundCommand::running(world, world.run(flags, [COMMAND]));
+    processes::signal(world, Role::Machine, SIGSTOP);
     // Its own timeout, and the fifteen seconds after which the host gives the guest up for lost.
     let ran = run.ends_within(Duration::from_secs(60));
     assert_eq!(ran.code(), 124, "{}", ran.err());

@@ -15,13 +15,13 @@ mod templates;
 mod users;
 mod workspaces;
 
+mod background_command;
 mod error;
 mod memory;
 mod mounts;
-mod person;
+mod processes;
 mod records;
-mod roles;
-mod watched;
+mod unprivileged_user;
 
 use pyro_tests::{Backend, World};
 

@@ -16,10 +16,10 @@ use pyro_tests::world::{Running, eventually, finish};
 use pyro_tests::{Backend, Ran, Surface, World, cache};
 use serde_json::{Value, json};
 
+use crate::background_command::{AT_ONCE, BackgroundCommand};
 use crate::error;
 use crate::missing::script;
 use crate::mounts::Mounts;
-use crate::watched::{AT_ONCE, Watched};
 
 /// How long a build may take until the guest's memory is there.
 const BEGUN: Duration = Duration::from_secs(60);
@@ -189,7 +189,7 @@ impl<'a> Vm<'a> {
 #[test]
 fn a_killed_build_leaves_nothing_and_the_next_run_has_its_template() {
     let world = world();
-    let killed = Watched::start(&world, &mut run(&world, &[]));
+    let killed = BackgroundCommand::start(&world, &mut run(&world, &[]));
     wait_for_build(&world);
     killed.signal(SIGKILL);
     killed.ends_at_once();
@@ -205,7 +205,7 @@ fn a_killed_build_leaves_nothing_and_the_next_run_has_its_template() {
 #[test]
 fn a_run_whose_builder_is_killed_boots() {
     let world = world();
-    let run_on = Watched::start(&world, &mut run(&world, &[]));
+    let run_on = BackgroundCommand::start(&world, &mut run(&world, &[]));
     wait_for_build(&world);
     let mut builders = processes(&own_cache(&world));
     builders.retain(|process| process.command.contains("shim --template"));

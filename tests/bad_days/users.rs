@@ -11,7 +11,7 @@ use pyro_tests::{World, cache, leftovers, played};
 use crate::error;
 use crate::missing::assert_nothing_half_made;
 use crate::mounts::Mounts;
-use crate::person::Person;
+use crate::unprivileged_user::Person;
 
 crate::stories![Vm:
     doctor_tells_an_ordinary_user_what_works,

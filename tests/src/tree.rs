@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// All that a copy of a file has to keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct FileState {
     pub kind: &'static str,
     pub mode: u32,
     /// Seconds since 1970; 0 for links.
@@ -20,7 +20,7 @@ pub struct Kept {
 }
 
 /// Everything below a folder, by its name relative to it.
-pub fn look(root: &Path) -> BTreeMap<OsString, Kept> {
+pub fn look(root: &Path) -> BTreeMap<OsString, FileState> {
     let mut found = BTreeMap::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -40,7 +40,7 @@ pub fn look(root: &Path) -> BTreeMap<OsString, Kept> {
                 ("file", fs::read(entry.path()).expect("a file"))
             };
             let is_link = meta.is_symlink();
-            let kept = Kept {
+            let kept = FileState {
                 kind,
                 mode: if is_link { 0 } else { meta.mode() & 0o7777 },
                 modified: if is_link { 0 } else { meta.mtime() },

@@ -8,13 +8,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use pyro_catalog::{Catalog, CatalogError, Installed, Step, Watch, find, tools, user_namespaces};
+use pyro_catalog::{
+    Catalog, CatalogError, Installed, ProgressMonitor, Step, find, tools, user_namespaces,
+};
 
 struct Printed {
     start: Instant,
 }
 
-impl Watch for Printed {
+impl ProgressMonitor for Printed {
     fn progress(&self, step: &Step) {
         let percent = step
             .fraction
@@ -52,7 +54,7 @@ fn run(arguments: &[String]) -> Result<(), CatalogError> {
     let cache = arguments.first().map_or("/tmp/pyro-cache", String::as_str);
     let spec = find(arguments.get(1).map_or("debian:12", String::as_str))?;
     let catalog = Catalog::open(cache);
-    let watch = Printed {
+    let monitor = Printed {
         start: Instant::now(),
     };
     if std::env::var_os("DOCTOR").is_some() {
@@ -64,12 +66,12 @@ fn run(arguments: &[String]) -> Result<(), CatalogError> {
         return Ok(());
     }
 
-    let installed: Installed = catalog.pull(spec, &watch)?;
+    let installed: Installed = catalog.pull(spec, &monitor)?;
     println!(
         "{:6.2}s pulled\n{installed:#?}",
-        watch.start.elapsed().as_secs_f32()
+        monitor.start.elapsed().as_secs_f32()
     );
-    timed("ensure", || catalog.ensure(spec, &watch).map(drop))?;
+    timed("ensure", || catalog.ensure(spec, &monitor).map(drop))?;
     timed("verify", || catalog.verify(spec).map(drop))?;
     if let Some(agent) = arguments.get(2) {
         for _ in 0..2 {

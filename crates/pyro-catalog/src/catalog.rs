@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::builder::Builder;
 use crate::debian::DebianBuilder;
 use crate::manifest::KernelName;
-use crate::pull::Builder;
 use crate::{EnvironmentSpec, PLATFORM};
 
 /// A cache of built environments. Cheap to open and to clone; processes may share the folder.

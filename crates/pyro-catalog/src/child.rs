@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::Watch;
+use crate::ProgressMonitor;
 
 /// How often a running tool's watcher looks up.
 const TICK: u16 = 100;
 /// How long a killed tool's last descendants may take to let go of the pipe.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Before the user's own PATH: it may lack these (`mke2fs` lives in sbin), and what comes
 /// first in it (a conda `tar`, a wrapped `perl`) is not what Debian's tools expect.
@@ -100,7 +100,7 @@ pub(crate) fn command(program: &str) -> Command {
 pub(crate) fn run(
     mut command: Command,
     deadline: Duration,
-    watch: &dyn Watch,
+    monitor: &dyn ProgressMonitor,
     on_line: &mut dyn FnMut(&str),
 ) -> io::Result<Ended> {
     let until = Instant::now() + deadline;
@@ -122,14 +122,14 @@ pub(crate) fn run(
             }
         }
         let now = Instant::now();
-        if outcome.is_none() && (watch.cancelled() || now >= until) {
+        if outcome.is_none() && (monitor.cancelled() || now >= until) {
             outcome = Some(if now >= until {
                 Ended::TimedOut
             } else {
                 Ended::Cancelled
             });
             let _ = child.0.kill();
-            until_eof = now + LAST_WORDS;
+            until_eof = now + DRAIN_TIMEOUT;
         }
         if outcome.is_some() && now >= until_eof {
             break;
@@ -141,7 +141,7 @@ pub(crate) fn run(
         if let Some(status) = child.0.try_wait()? {
             return Ok(Ended::Exited(status));
         }
-        if watch.cancelled() {
+        if monitor.cancelled() {
             outcome = Some(Ended::Cancelled);
         } else if Instant::now() >= until {
             outcome = Some(Ended::TimedOut);
@@ -197,7 +197,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Silent;
+    use crate::NoMonitor;
     use crate::testing::CancelAfter;
 
     fn shell(script: &str) -> Command {
@@ -212,7 +212,7 @@ mod tests {
         let ended = run(
             shell("echo one; printf 'two\\rthree' >&2; exit 3"),
             Duration::from_secs(20),
-            &Silent,
+            &NoMonitor,
             &mut |line| lines.push(line.to_owned()),
         );
         assert!(matches!(ended.unwrap(), Ended::Exited(status) if status.code() == Some(3)));
@@ -223,7 +223,7 @@ mod tests {
     fn a_tool_is_ended_at_its_deadline_and_when_cancelled() {
         let start = Instant::now();
         let short = Duration::from_millis(50);
-        let ended = run(shell("exec sleep 30"), short, &Silent, &mut |_| {});
+        let ended = run(shell("exec sleep 30"), short, &NoMonitor, &mut |_| {});
         assert!(matches!(ended.unwrap(), Ended::TimedOut));
         let long = Duration::from_secs(30);
         let ended = run(
@@ -235,7 +235,7 @@ mod tests {
         assert!(matches!(ended.unwrap(), Ended::Cancelled));
         // Even one that shut its output.
         let deaf = shell("exec sleep 30 >&- 2>&-");
-        let ended = run(deaf, short, &Silent, &mut |_| {});
+        let ended = run(deaf, short, &NoMonitor, &mut |_| {});
         assert!(matches!(ended.unwrap(), Ended::TimedOut));
         assert!(start.elapsed() < Duration::from_secs(10));
     }
@@ -246,7 +246,7 @@ mod tests {
         run(
             shell("env | cut -d= -f1"),
             Duration::from_secs(20),
-            &Silent,
+            &NoMonitor,
             &mut |line| {
                 lines.push(line.to_owned());
             },

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::space;
+use crate::disk_usage;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -133,7 +133,7 @@ impl CatalogError {
     }
 
     pub(crate) fn no_space(path: &Path, needed: u64) -> Self {
-        let free = space::free_bytes(path).unwrap_or(0);
+        let free = disk_usage::free_bytes(path).unwrap_or(0);
         Self::NoSpace {
             path: path.to_owned(),
             needed: needed.max(free + 1),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::namespace;
+use crate::{CatalogError, namespace};
 
 /// Tells cheaply whether a file is still the one that was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,32 @@ impl Stamp {
             inode: metadata.ino(),
         })
     }
+}
+
+/// Compares a file with the stamp that its manifest has for it.
+pub(crate) fn check_stamp(path: &Path, expected: Stamp) -> Result<(), CatalogError> {
+    let found = check_size(path, expected)?;
+    if found != expected {
+        let stamp = |s: Stamp| format!("mtime {} ns, inode {}", s.mtime_ns, s.inode);
+        return Err(CatalogError::damaged(path, stamp(expected), stamp(found)));
+    }
+    Ok(())
+}
+
+/// Compares the size alone, which is all that can be said of a copy.
+pub(crate) fn check_size(path: &Path, expected: Stamp) -> Result<Stamp, CatalogError> {
+    let found = match Stamp::of(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(CatalogError::damaged(path, "a file", "none"));
+        }
+        Err(error) => return Err(CatalogError::reading("look at", path)(error)),
+    };
+    if found.size != expected.size {
+        let bytes = |stamp: Stamp| format!("{} bytes", stamp.size);
+        return Err(CatalogError::damaged(path, bytes(expected), bytes(found)));
+    }
+    Ok(found)
 }
 
 /// A word that no other process on this cache uses.

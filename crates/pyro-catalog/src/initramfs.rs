@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::elf::Elf;
 use crate::files::{self, Stamp};
-use crate::{Catalog, CatalogError, Kernel, digest, kernel};
+use crate::{Catalog, CatalogError, Kernel, digest, kernel, layout};
 
 const ARCHIVE: &str = "cpio";
 const STAMP: &str = "json";
@@ -103,7 +103,7 @@ fn read_lookup(path: &Path) -> Option<Lookup> {
 }
 
 /// What in the initramfs folder can never be asked for again: `kept` are kernel digests.
-pub(crate) fn unnamed(folder: &Path, kept: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
+pub(crate) fn unreferenced(folder: &Path, kept: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     let (mut archives, mut gone) = (Vec::new(), Vec::new());
@@ -158,7 +158,7 @@ fn require_static(path: &Path, bytes: &[u8]) -> Result<(), CatalogError> {
 fn write_archive(kernel: &Kernel, agent: &[u8]) -> Result<Vec<u8>, CatalogError> {
     let modules = &kernel.modules_dir;
     let reading = |path: &Path| CatalogError::reading("read", path);
-    let order_path = modules.join(kernel::ORDER_FILE);
+    let order_path = modules.join(layout::MODULE_ORDER_FILE);
     let order = fs::read(&order_path).map_err(reading(&order_path))?;
 
     let mut archive = Archive::default();
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{Rig, program, rig};
-    use crate::{Silent, find};
+    use crate::{NoMonitor, find};
 
     #[test]
     fn what_somebody_writes_is_told_from_debris_whatever_the_clock_does() {
@@ -250,7 +250,7 @@ mod tests {
 
     fn kernel_and_agent(rig: &Rig) -> (Kernel, PathBuf) {
         let spec = find("debian:12").unwrap();
-        let kernel = rig.catalog.ensure(spec, &Silent).unwrap().kernel;
+        let kernel = rig.catalog.ensure(spec, &NoMonitor).unwrap().kernel;
         let agent = rig.folder.path().join("agent");
         fs::write(&agent, program(false)).unwrap();
         (kernel, agent)

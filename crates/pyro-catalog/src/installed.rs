@@ -7,11 +7,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::Stamp;
-use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest};
-use crate::{Catalog, CatalogError, EnvironmentSpec, Kernel, Silent, Watch, digest, kernel};
-
-pub(crate) const ROOTFS_FILE: &str = "rootfs.ext4";
+use crate::files::{Stamp, check_size, check_stamp};
+use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
+use crate::manifest::{self, EnvironmentManifest};
+use crate::{
+    Catalog, CatalogError, EnvironmentSpec, Kernel, NoMonitor, ProgressMonitor, digest, kernel,
+};
 
 /// An environment that can be booted.
 #[derive(Debug, Clone)]
@@ -63,16 +64,16 @@ impl Catalog {
         let found = self.describe(spec, &manifest);
         // Of a cut-off image its length says more than a digest does.
         check_size(&found.rootfs, manifest.rootfs)?;
-        self.verify_found(found, &Silent)
+        self.verify_found(found, &NoMonitor)
     }
 
     pub(crate) fn verify_found(
         &self,
         found: Installed,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
         kernel::verify(&found.kernel)?;
-        let actual = image_digest(&found.rootfs, watch)?;
+        let actual = image_digest(&found.rootfs, monitor)?;
         if actual != found.rootfs_digest {
             return Err(CatalogError::damaged(
                 &found.rootfs,
@@ -88,12 +89,12 @@ impl Catalog {
     pub(crate) fn restamp(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
         let mut manifest = self.read_manifest(spec)?;
         let found = self.describe(spec, &manifest);
         kernel::restamp(&self.kernel_dir(&manifest.kernel), &manifest.kernel)?;
-        let found = self.verify_found(found, watch)?;
+        let found = self.verify_found(found, monitor)?;
         manifest.rootfs =
             Stamp::of(&found.rootfs).map_err(CatalogError::reading("look at", &found.rootfs))?;
         manifest::write(&found.manifest_path, &manifest)?;
@@ -133,33 +134,11 @@ impl Catalog {
     }
 }
 
-/// Compares a file with the stamp that its manifest has for it.
-pub(crate) fn check_stamp(path: &Path, expected: Stamp) -> Result<(), CatalogError> {
-    let found = check_size(path, expected)?;
-    if found != expected {
-        let stamp = |s: Stamp| format!("mtime {} ns, inode {}", s.mtime_ns, s.inode);
-        return Err(CatalogError::damaged(path, stamp(expected), stamp(found)));
-    }
-    Ok(())
-}
-
-fn check_size(path: &Path, expected: Stamp) -> Result<Stamp, CatalogError> {
-    let found = match Stamp::of(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(CatalogError::damaged(path, "a file", "none"));
-        }
-        Err(error) => return Err(CatalogError::reading("look at", path)(error)),
-    };
-    if found.size != expected.size {
-        let bytes = |stamp: Stamp| format!("{} bytes", stamp.size);
-        return Err(CatalogError::damaged(path, bytes(expected), bytes(found)));
-    }
-    Ok(found)
-}
-
-pub(crate) fn image_digest(path: &Path, watch: &dyn Watch) -> Result<String, CatalogError> {
-    let read = |path: &Path| digest::of_image(&File::open(path)?, &|| watch.cancelled());
+pub(crate) fn image_digest(
+    path: &Path,
+    monitor: &dyn ProgressMonitor,
+) -> Result<String, CatalogError> {
+    let read = |path: &Path| digest::of_image(&File::open(path)?, &|| monitor.cancelled());
     match read(path) {
         Ok(Some(digest)) => Ok(digest),
         Ok(None) => Err(CatalogError::Cancelled),

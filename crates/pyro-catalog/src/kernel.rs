@@ -6,16 +6,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, Stamp};
-use crate::installed::check_stamp;
-use crate::manifest::{self, KERNEL_FILE, KernelFile, KernelManifest, KernelName, SCHEMA};
+use crate::files::{self, Stamp, check_stamp};
+use crate::layout::{KERNEL_FILE, KERNEL_IMAGE_FILE, MODULE_ORDER_FILE, MODULES_DIR};
+use crate::manifest::{self, KernelFile, KernelManifest, KernelName, SCHEMA};
 use crate::partial::Partial;
 use crate::{Catalog, CatalogError, digest};
-
-pub(crate) const IMAGE_FILE: &str = "vmlinuz";
-pub(crate) const MODULES_DIR: &str = "modules";
-/// Lists the modules' file names, one a line, in load order.
-pub(crate) const ORDER_FILE: &str = "order";
 
 /// A kernel in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +26,7 @@ pub struct Kernel {
 impl Kernel {
     pub(crate) fn at(dir: &Path, name: &KernelName) -> Self {
         Self {
-            image: dir.join(IMAGE_FILE),
+            image: dir.join(KERNEL_IMAGE_FILE),
             modules_dir: dir.join(MODULES_DIR),
             release: name.release.clone(),
             digest: name.digest.clone(),
@@ -143,14 +138,17 @@ impl Catalog {
 
 /// The file names in a modules directory, in load order.
 pub(crate) fn read_order(modules_dir: &Path) -> Result<Vec<String>, CatalogError> {
-    let path = modules_dir.join(ORDER_FILE);
+    let path = modules_dir.join(MODULE_ORDER_FILE);
     let text = fs::read_to_string(&path).map_err(missing_or_unreadable(&path))?;
     Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Hashes the image, the order file, and the modules it lists.
 fn hash_files(dir: &Path) -> Result<Vec<KernelFile>, CatalogError> {
-    let mut paths = vec![IMAGE_FILE.to_owned(), format!("{MODULES_DIR}/{ORDER_FILE}")];
+    let mut paths = vec![
+        KERNEL_IMAGE_FILE.to_owned(),
+        format!("{MODULES_DIR}/{MODULE_ORDER_FILE}"),
+    ];
     let order = read_order(&dir.join(MODULES_DIR))?;
     paths.extend(order.iter().map(|name| format!("{MODULES_DIR}/{name}")));
     let hash = |path: String| {

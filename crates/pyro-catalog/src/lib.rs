@@ -25,23 +25,25 @@
 //! ```no_run
 //! use std::path::Path;
 //!
-//! use pyro_catalog::{Catalog, Silent, find};
+//! use pyro_catalog::{Catalog, NoMonitor, find};
 //!
 //! let catalog = Catalog::open("/tmp/pyro-cache");
-//! let installed = catalog.ensure(find("debian:12")?, &Silent)?;
+//! let installed = catalog.ensure(find("debian:12")?, &NoMonitor)?;
 //! let initramfs = catalog.initramfs(&installed.kernel, Path::new("/usr/lib/pyro/agent"))?;
 //! println!("boot {} on {}", initramfs.display(), installed.rootfs.display());
 //! # Ok::<(), pyro_catalog::CatalogError>(())
 //! ```
 //!
 //! Deliberately not here: VMs, templates and workspaces (the engine's), settings (the
-//! caller names the cache folder), and any output: progress goes to a [`Watch`]. All calls
+//! caller names the cache folder), and any output: progress goes to a [`ProgressMonitor`]. All calls
 //! block; a caller with an async runtime gives them a thread.
 
+mod builder;
 mod catalog;
 mod child;
 mod debian;
 mod digest;
+mod disk_usage;
 mod elf;
 mod environments;
 mod error;
@@ -49,9 +51,11 @@ mod files;
 mod initramfs;
 mod installed;
 mod kernel;
+mod layout;
 mod lock;
 mod manifest;
 mod modules;
+mod monitor;
 mod namespace;
 mod partial;
 mod prune;
@@ -61,7 +65,6 @@ mod subordinate_ids;
 #[cfg(test)]
 mod testing;
 mod tools;
-mod watch;
 
 pub use catalog::Catalog;
 pub use environments::{
@@ -72,8 +75,8 @@ pub use error::CatalogError;
 pub use initramfs::write_initramfs;
 pub use installed::Installed;
 pub use kernel::Kernel;
+pub use monitor::{NoMonitor, Phase, ProgressMonitor, Step};
 pub use namespace::user_namespaces;
 pub use prune::Pruned;
 pub use space::Space;
 pub use tools::{Tool, tools};
-pub use watch::{Phase, Silent, Step, Watch};

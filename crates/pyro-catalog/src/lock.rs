@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{CatalogError, Watch};
+use crate::{CatalogError, ProgressMonitor};
 
 /// How long a waiter sleeps; the wait for a lock is polled so that it can be cancelled.
 const POLL: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ impl Lock {
     /// Waits for the lock; the second value says whether it had to. `waiting` is called once.
     pub(crate) fn acquire(
         path: &Path,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
         waiting: &dyn Fn(),
     ) -> Result<(Self, bool), CatalogError> {
         let mut waited = false;
@@ -52,7 +52,7 @@ impl Lock {
                 waiting();
             }
             waited = true;
-            if watch.cancelled() {
+            if monitor.cancelled() {
                 return Err(CatalogError::Cancelled);
             }
             thread::sleep(POLL);

@@ -14,9 +14,6 @@ use crate::{CatalogError, digest};
 /// Raised when a reader of today could not make sense of what is written from then on.
 pub(crate) const SCHEMA: u64 = 1;
 
-pub(crate) const ENVIRONMENT_FILE: &str = "environment.json";
-pub(crate) const KERNEL_FILE: &str = "kernel.json";
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EnvironmentManifest {
     pub(crate) schema_version: u64,
@@ -136,6 +133,7 @@ fn rfc3339(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::ENVIRONMENT_FILE;
 
     #[test]
     fn times_are_written_as_rfc_3339() {

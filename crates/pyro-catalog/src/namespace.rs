@@ -10,11 +10,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::child::{self, Ended};
-use crate::{CatalogError, Silent, subordinate_ids};
+use crate::{CatalogError, NoMonitor, subordinate_ids};
 
 const USER_FLAGS: [&str; 3] = ["--user", "--map-root-user", "--map-auto"];
 const FLAGS: [&str; 4] = ["--mount", "--pid", "--fork", "--kill-child"];
-const SHORT: Duration = Duration::from_secs(20);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -38,7 +38,7 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     let mut command = command();
     command.args(["rm", "-rf", "--"]).arg(path);
     let deadline = Duration::from_secs(120);
-    match child::run(command, deadline, &Silent, &mut |_| {})? {
+    match child::run(command, deadline, &NoMonitor, &mut |_| {})? {
         Ended::Exited(status) if status.success() => Ok(()),
         _ => Err(io::Error::other("rm failed inside the user namespace")),
     }
@@ -52,7 +52,7 @@ pub fn user_namespaces() -> Result<(), CatalogError> {
     let mut words = Vec::new();
     let mut probe = command();
     probe.arg("true");
-    let ended = child::run(probe, SHORT, &Silent, &mut |line| {
+    let ended = child::run(probe, PROBE_TIMEOUT, &NoMonitor, &mut |line| {
         words.push(line.to_owned())
     });
     match ended {

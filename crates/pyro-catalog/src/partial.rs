@@ -97,7 +97,7 @@ pub(crate) fn remove_dead(platform_dir: &Path, subject: &str) {
 }
 
 /// A name for what is to be removed: once renamed, it is dead and nobody uses it.
-pub(crate) fn doomed(platform_dir: &Path) -> PathBuf {
+pub(crate) fn trash_path(platform_dir: &Path) -> PathBuf {
     platform_dir.join(format!("{PREFIX}pruned-{}", files::unique()))
 }
 

@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use crate::layout::ENVIRONMENT_FILE;
 use crate::lock::Lock;
-use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest};
+use crate::manifest::{self, EnvironmentManifest};
 use crate::partial::{is_dead, is_partial, may_belong_to};
 use crate::{
-    Catalog, CatalogError, EnvironmentSpec, environments, files, initramfs, partial, space,
+    Catalog, CatalogError, EnvironmentSpec, disk_usage, environments, files, initramfs, partial,
 };
 
 /// What a prune removed.
@@ -56,9 +57,9 @@ impl Catalog {
             }
         }
         let names_kernel = |digest: &str| kept.iter().any(|kernel| kernel.digest == digest);
-        for path in initramfs::unnamed(&self.initramfs_dir(), &names_kernel) {
+        for path in initramfs::unreferenced(&self.initramfs_dir(), &names_kernel) {
             if sweep.live.is_empty() && !in_use(&path) {
-                pruned.freed_bytes += space::allocated_bytes(&path);
+                pruned.freed_bytes += disk_usage::allocated_bytes(&path);
                 files::remove(&path).map_err(CatalogError::writing("remove", &path))?;
             }
         }
@@ -67,11 +68,11 @@ impl Catalog {
     }
 
     fn delete(&self, path: &Path, name: String, pruned: &mut Pruned) -> Result<(), CatalogError> {
-        let bytes = space::allocated_bytes(path);
+        let bytes = disk_usage::allocated_bytes(path);
         // Renamed first, so that nobody finds half an install, not even after a `kill -9`.
-        let doomed = partial::doomed(&self.platform_dir());
-        fs::rename(path, &doomed).map_err(CatalogError::writing("remove", path))?;
-        files::remove(&doomed).map_err(CatalogError::writing("remove", &doomed))?;
+        let trash = partial::trash_path(&self.platform_dir());
+        fs::rename(path, &trash).map_err(CatalogError::writing("remove", path))?;
+        files::remove(&trash).map_err(CatalogError::writing("remove", &trash))?;
         pruned.freed_bytes += bytes;
         pruned.deleted.push(name);
         Ok(())
@@ -162,7 +163,7 @@ fn directories(platform_dir: &Path) -> Result<Option<Vec<String>>, CatalogError>
 mod tests {
     use super::*;
     use crate::testing::{Rig, program, rig};
-    use crate::{Silent, find};
+    use crate::{NoMonitor, find};
 
     fn names(rig: &Rig) -> Vec<String> {
         let mut names = directories(&rig.catalog.platform_dir()).unwrap().unwrap();
@@ -186,12 +187,12 @@ mod tests {
         let rig = rig();
         let installed = rig
             .catalog
-            .ensure(find("debian:12").unwrap(), &Silent)
+            .ensure(find("debian:12").unwrap(), &NoMonitor)
             .unwrap();
         let before = names(&rig);
         let broken = rig
             .catalog
-            .ensure(find("debian:12-base").unwrap(), &Silent)
+            .ensure(find("debian:12-base").unwrap(), &NoMonitor)
             .unwrap();
         fs::remove_file(&broken.rootfs).unwrap();
         let dir = rig.catalog.platform_dir();
@@ -265,7 +266,7 @@ mod tests {
     fn an_initramfs_goes_with_its_agent_or_its_kernel() {
         let rig = rig();
         let spec = find("debian:12").unwrap();
-        let kernel = rig.catalog.ensure(spec, &Silent).unwrap().kernel;
+        let kernel = rig.catalog.ensure(spec, &NoMonitor).unwrap().kernel;
         let agent = |name: &str, extra: u8| {
             let path = rig.folder.path().join(name);
             fs::write(&path, [program(false), vec![extra]].concat()).unwrap();

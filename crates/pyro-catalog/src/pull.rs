@@ -1,72 +1,46 @@
 //! Brings an environment into the cache: under a lock, in a partial directory, then by rename.
 //!
-//! What goes into it is a [`Builder`]'s business, so that the tests of this room need no
-//! Debian mirror.
+//! What goes into it is a [`crate::builder::Builder`]'s business.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::files::{self, Stamp};
-use crate::installed::{ROOTFS_FILE, image_digest};
+use crate::installed::image_digest;
+use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
 use crate::lock::Lock;
-use crate::manifest::{self, ENVIRONMENT_FILE, EnvironmentManifest, SCHEMA};
+use crate::manifest::{self, EnvironmentManifest, SCHEMA};
+use crate::monitor::report;
 use crate::partial::{self, Partial};
-use crate::watch::say;
 use crate::{
-    CATALOG_VERSION, Catalog, CatalogError, EnvironmentSpec, Installed, PLATFORM, Phase, Step,
-    Watch, space,
+    CATALOG_VERSION, Catalog, CatalogError, EnvironmentSpec, Installed, PLATFORM, Phase,
+    ProgressMonitor, Step, disk_usage,
 };
 
 /// Less than this left after a failure means that the failure was a full disk, whatever the
 /// tools said: some clean up behind themselves, some only say "write error".
 const NEARLY_FULL: u64 = 32 * 1024 * 1024;
 
-/// Makes the contents of an environment.
-pub(crate) trait Builder: Send + Sync {
-    /// Looks for what the build would miss later on, before anything is created.
-    fn prepare(&self) -> Result<(), CatalogError>;
-
-    /// Builds below `folder`, which is empty and removed afterwards.
-    fn build(
-        &self,
-        spec: &'static EnvironmentSpec,
-        folder: &Path,
-        watch: &dyn Watch,
-    ) -> Result<Built, CatalogError>;
-}
-
-/// What a [`Builder`] made, all of it below the folder it was given.
-#[derive(Debug)]
-pub(crate) struct Built {
-    pub(crate) rootfs: PathBuf,
-    /// A list of what is inside, for people.
-    pub(crate) packages: PathBuf,
-    /// A directory laid out like a kernel's in the cache, without its manifest.
-    pub(crate) kernel: PathBuf,
-    pub(crate) kernel_release: String,
-    pub(crate) source: String,
-}
-
 impl Catalog {
     /// Makes sure that an environment is installed and that its bytes are right.
     pub fn pull(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
         let intact = match self.installed(spec) {
             Ok(Some(found)) => {
-                say(
-                    watch,
+                report(
+                    monitor,
                     Phase::Checking,
                     0.0,
                     format!("checking {}", spec.name),
                 );
-                self.verify_found(found, watch).map(Some)
+                self.verify_found(found, monitor).map(Some)
             }
             other => other,
         };
-        self.settle(spec, watch, intact)
+        self.pull_unless_intact(spec, monitor, intact)
     }
 
     /// Makes sure that an environment is installed, believing its stamps.
@@ -75,19 +49,19 @@ impl Catalog {
     pub fn ensure(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
         let intact = self.installed(spec);
-        self.settle(spec, watch, intact)
+        self.pull_unless_intact(spec, monitor, intact)
     }
 
-    fn settle(
+    fn pull_unless_intact(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
-        standing: Result<Option<Installed>, CatalogError>,
+        monitor: &dyn ProgressMonitor,
+        found: Result<Option<Installed>, CatalogError>,
     ) -> Result<Installed, CatalogError> {
-        let damaged = match standing {
+        let damaged = match found {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => false,
             Err(CatalogError::Damaged { .. }) => true,
@@ -96,8 +70,8 @@ impl Catalog {
         let platform_dir = self.platform_dir();
         fs::create_dir_all(&platform_dir)
             .map_err(CatalogError::writing("create", &platform_dir))?;
-        let (_lock, waited) = Lock::acquire(&self.lock_path(spec), watch, &|| {
-            watch.progress(&Step {
+        let (_lock, waited) = Lock::acquire(&self.lock_path(spec), monitor, &|| {
+            monitor.progress(&Step {
                 phase: Phase::Waiting,
                 message: format!("another pyro is pulling {}, waiting", spec.name),
                 fraction: None,
@@ -110,40 +84,40 @@ impl Catalog {
             Ok(Some(found)) if waited || !damaged => return Ok(found),
             Ok(None) => {}
             Ok(Some(_)) | Err(CatalogError::Damaged { .. }) => {
-                say(
-                    watch,
+                report(
+                    monitor,
                     Phase::Checking,
                     0.0,
                     format!("checking {}", spec.name),
                 );
-                match self.restamp(spec, watch) {
+                match self.restamp(spec, monitor) {
                     Err(CatalogError::Damaged { .. }) => {}
                     settled => return settled,
                 }
             }
             Err(other) => return Err(other),
         }
-        self.build(spec, watch)
+        self.build(spec, monitor)
     }
 
     /// Builds and publishes. The caller holds the lock.
     fn build(
         &self,
         spec: &'static EnvironmentSpec,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
-        if watch.cancelled() {
+        if monitor.cancelled() {
             return Err(CatalogError::Cancelled);
         }
         self.builder.prepare()?;
         let platform_dir = self.platform_dir();
-        let free = space::free_bytes(&platform_dir).unwrap_or(u64::MAX);
+        let free = disk_usage::free_bytes(&platform_dir).unwrap_or(u64::MAX);
         if free < spec.build_bytes {
             return Err(CatalogError::no_space(&platform_dir, spec.build_bytes));
         }
         let partial = Partial::create(&platform_dir, &spec.subject())?;
         let built = self
-            .build_in(spec, &partial, watch)
+            .build_in(spec, &partial, monitor)
             .map_err(|error| or_no_space(error, spec, &platform_dir));
         built.inspect_err(|_| drop(partial))
     }
@@ -152,10 +126,12 @@ impl Catalog {
         &self,
         spec: &'static EnvironmentSpec,
         partial: &Partial,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
-        let built = self.builder.build(spec, &partial.folder("build")?, watch)?;
-        say(watch, Phase::Publishing, 0.92, "hashing the image");
+        let built = self
+            .builder
+            .build(spec, &partial.folder("build")?, monitor)?;
+        report(monitor, Phase::Publishing, 0.92, "hashing the image");
         let kernel = self.publish_kernel(&built.kernel, &built.kernel_release, partial)?;
 
         let fresh = partial.folder("install")?;
@@ -164,8 +140,8 @@ impl Catalog {
         for (from, to) in [(&built.rootfs, &rootfs), (&built.packages, &packages)] {
             fs::rename(from, to).map_err(CatalogError::writing("move", to))?;
         }
-        let rootfs_digest = image_digest(&rootfs, watch)?;
-        say(watch, Phase::Publishing, 0.96, "writing to disk");
+        let rootfs_digest = image_digest(&rootfs, monitor)?;
+        report(monitor, Phase::Publishing, 0.96, "writing to disk");
         for path in [&rootfs, &packages] {
             files::seal(path).map_err(CatalogError::writing("seal", path))?;
         }
@@ -182,7 +158,7 @@ impl Catalog {
             created_at: manifest::now(),
         };
         manifest::write(&fresh.join(ENVIRONMENT_FILE), &manifest)?;
-        if watch.cancelled() {
+        if monitor.cancelled() {
             return Err(CatalogError::Cancelled);
         }
 
@@ -229,7 +205,7 @@ fn or_no_space(error: CatalogError, spec: &EnvironmentSpec, dir: &Path) -> Catal
 }
 
 fn nearly_full(dir: &Path) -> bool {
-    space::free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL)
+    disk_usage::free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL)
 }
 
 #[cfg(test)]

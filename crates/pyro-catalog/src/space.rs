@@ -1,10 +1,6 @@
-//! How much room there is, and how much is taken.
+//! The disk space of the cache, for `pyro doctor`.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
+use crate::disk_usage::{allocated_bytes, free_bytes};
 use crate::{Catalog, CatalogError};
 
 /// The cache's share of its disk.
@@ -26,30 +22,4 @@ impl Catalog {
             free_bytes,
         })
     }
-}
-
-/// Free bytes where `path` is, or would be once created.
-pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
-    let there: PathBuf = std::path::absolute(path)?
-        .ancestors()
-        .find(|ancestor| ancestor.exists())
-        .unwrap_or(Path::new("/"))
-        .to_owned();
-    let stat = nix::sys::statvfs::statvfs(&there)?;
-    Ok(stat.blocks_available() * stat.fragment_size())
-}
-
-/// The blocks that a file or a tree takes; what cannot be read counts as nothing.
-pub(crate) fn allocated_bytes(path: &Path) -> u64 {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return 0;
-    };
-    let own = metadata.blocks() * 512;
-    if !metadata.is_dir() {
-        return own;
-    }
-    let children = fs::read_dir(path).into_iter().flatten().flatten();
-    own + children
-        .map(|child| allocated_bytes(&child.path()))
-        .sum::<u64>()
 }

@@ -1,4 +1,4 @@
-//! Stand-ins for tests: a builder without Debian, a watch that cancels, tiny ELF files.
+//! Stand-ins for tests: a builder without Debian, a monitor that cancels, tiny ELF files.
 
 use std::cell::Cell;
 use std::fs;
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::pull::{Builder, Built};
-use crate::{Catalog, CatalogError, EnvironmentSpec, Step, Watch};
+use crate::builder::{Builder, Built};
+use crate::{Catalog, CatalogError, EnvironmentSpec, ProgressMonitor, Step};
 
 /// Builds a small image at once, or does as it is told.
 #[derive(Default)]
@@ -36,12 +36,12 @@ impl Builder for FakeBuilder {
         &self,
         spec: &'static EnvironmentSpec,
         folder: &Path,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Built, CatalogError> {
         self.builds.fetch_add(1, Ordering::SeqCst);
         fs::create_dir_all(folder.join("root/etc")).unwrap();
         std::thread::sleep(self.takes);
-        if watch.cancelled() {
+        if monitor.cancelled() {
             return Err(CatalogError::Cancelled);
         }
         if let Some(error) = self.fails_with.lock().unwrap().take() {
@@ -119,7 +119,7 @@ impl CancelAfter {
     }
 }
 
-impl Watch for CancelAfter {
+impl ProgressMonitor for CancelAfter {
     fn progress(&self, step: &Step) {
         self.steps.borrow_mut().push(step.clone());
     }

@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use clap::builder::PossibleValue;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
 use pyro_api::{Error, Profile, Report, Text};
-use pyro_hosts::{HOSTS, Host, HostError, Scope, Surroundings, Wish};
+use pyro_hosts::{Context, HOSTS, Host, HostError, Options, Scope};
 use serde::Serialize;
 
+use crate::failure::{fail, not_written};
 use crate::render;
-use crate::run::{fail, not_written};
 
 const GROUP: &str = "host";
 const CONNECT: &str = "connect";
@@ -175,14 +175,14 @@ pub(crate) fn run(matches: &ArgMatches) -> Option<ExitCode> {
         .get_one::<String>(HOST)
         .and_then(|host| pyro_hosts::find(host));
     let json = matches.get_flag(JSON);
-    let done = Surroundings::of_process().and_then(|around| {
-        let wish = wish(matches);
+    let done = Context::from_process().and_then(|context| {
+        let options = options(matches);
         match host {
-            Some(host) => carry_out(verb, host, &wish, matches, &around),
+            Some(host) => execute(verb, host, &options, matches, &context),
             // One verb takes none, and then it takes them all.
             None => {
                 let purge = matches.get_flag(PURGE);
-                pyro_hosts::disconnect_all(&wish, purge, &around).map(|done| Answer::of(&done))
+                pyro_hosts::disconnect_all(&options, purge, &context).map(|done| Answer::of(&done))
             }
         }
     });
@@ -210,35 +210,35 @@ impl Answer {
     }
 }
 
-fn carry_out(
+fn execute(
     verb: &str,
     host: &'static Host,
-    wish: &Wish,
+    options: &Options,
     matches: &ArgMatches,
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<Answer, HostError> {
     Ok(match verb {
-        CONNECT => Answer::of(&pyro_hosts::connect(host, wish, around)?),
-        PRINT_CONFIG => Answer::of(&pyro_hosts::print_config(host, wish, around)?),
+        CONNECT => Answer::of(&pyro_hosts::connect(host, options, context)?),
+        PRINT_CONFIG => Answer::of(&pyro_hosts::print_config(host, options, context)?),
         DISCONNECT => {
             let purge = matches.get_flag(PURGE);
-            Answer::of(&pyro_hosts::disconnect(host, wish, purge, around)?)
+            Answer::of(&pyro_hosts::disconnect(host, options, purge, context)?)
         }
         REPAIR => {
             let aside = matches.get_flag(MOVE_ASIDE);
-            Answer::of(&pyro_hosts::repair(host, wish, aside, around)?)
+            Answer::of(&pyro_hosts::repair(host, options, aside, context)?)
         }
-        _ => Answer::of(&pyro_hosts::doctor(host, wish, around)?),
+        _ => Answer::of(&pyro_hosts::doctor(host, options, context)?),
     })
 }
 
-fn wish(matches: &ArgMatches) -> Wish {
+fn options(matches: &ArgMatches) -> Options {
     // Some of the verbs do not have some of the flags.
     let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let flag = |name: &str| matches.try_get_one::<bool>(name).ok().flatten() == Some(&true);
     let profile = matches.try_get_one::<Profile>(PROFILE).ok().flatten();
     let env = matches.try_get_many::<String>(ENV).ok().flatten();
-    Wish {
+    Options {
         name: text(NAME),
         scope: text(SCOPE).map(|scope| match scope.as_str() {
             "project" => Scope::Project,

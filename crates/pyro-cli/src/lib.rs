@@ -1,23 +1,27 @@
-//! The `pyro` command line: the contract's operations as commands, and the joint of the rooms.
+//! The `pyro` command line: the contract's operations as commands. Joins the crates.
 //!
-//! `tree` walks the list of operations and makes the commands of it; this door names none of
-//! them. `persons_terminal` is what a shell takes over; `terminal` shows events as they come, `render` shows results and errors. The same binary
-//! becomes a VM's supervisor when it is started as `pyro shim`, and a server of tools as
-//! `pyro mcp serve`, tells other programs how to start that one as `pyro host`, and lets a local
-//! model use it as `pyro demo ollama`.
+//! `tree` walks the list of operations and makes the commands of it; nothing here names one of
+//! them. `event_printer` shows events as they come, `render` shows results and errors, and `tty`
+//! lends the terminal to a guest's shell.
+//!
+//! The same binary becomes a VM's supervisor when it is started as `pyro shim`, and a server of
+//! tools as `pyro mcp serve`. It tells other programs how to start that one as `pyro host`, and
+//! lets a local model use it as `pyro demo ollama`.
 
 mod demo_ollama;
 mod documents;
+mod event_printer;
+mod failure;
 mod host;
 mod mcp;
-mod persons_terminal;
 mod render;
 mod run;
 mod shim;
-mod terminal;
+mod shutdown;
+mod stdin;
 mod timings;
 mod tree;
-mod waiting_input;
+mod tty;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

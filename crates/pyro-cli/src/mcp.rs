@@ -8,7 +8,8 @@ use pyro_api::{Error, ErrorCode, Profile};
 use pyro_engine::{Config, Engine, Standby};
 use pyro_mcp::{Ended, Settings, Stdio};
 
-use crate::run::{CLEAR_UP, fail, no_threads, told_to_end};
+use crate::failure::{fail, no_threads};
+use crate::shutdown::{SHUTDOWN_TIMEOUT, termination_signal};
 
 const MCP: &str = "mcp";
 const SERVE: &str = "serve";
@@ -18,7 +19,7 @@ const PROFILE: &str = "profile";
 const LOG: &str = "PYRO_MCP_LOG";
 
 /// The environment of VMs that are kept waiting for `vm_run`.
-const USUAL: &str = "debian:12";
+const DEFAULT_ENVIRONMENT: &str = "debian:12";
 
 /// One works for each of a few calls, as a handler may keep its thread for a moment.
 const WORKERS: usize = 4;
@@ -63,7 +64,7 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
         .caused_by(&error)
     })?;
     let config = Config::from_environment()?;
-    let standby = Standby::usual(USUAL, config.standby);
+    let standby = Standby::usual(DEFAULT_ENVIRONMENT, config.standby);
     let engine = Arc::new(Engine::new(config));
     let settings = Settings {
         profile,
@@ -80,13 +81,13 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
             engine.keep_standby(standby)?;
         }
         let mut signal = 0;
-        let told = async { signal = told_to_end().await };
+        let told = async { signal = termination_signal().await };
         let ended = pyro_mcp::serve(Arc::clone(&engine), settings, stdio, told).await;
         ended.map_err(no_threads).map(|ended| match ended {
             Ended::ByClient => ExitCode::SUCCESS,
-            Ended::Told => ExitCode::from(128 + signal),
+            Ended::Stopped => ExitCode::from(128 + signal),
         })
     });
-    runtime.shutdown_timeout(CLEAR_UP);
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     ended
 }

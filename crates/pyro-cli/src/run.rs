@@ -10,47 +10,41 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::error::ErrorKind;
 use pyro_api::values::{InvalidText, InvalidValue};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_engine::timings::reached;
 use pyro_engine::{Config, Engine};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::persons_terminal::StandardTerminal;
-use crate::terminal::{Terminal, say};
+use crate::event_printer::{EventPrinter, say};
+use crate::failure::{fail, no_threads, not_written};
+use crate::shutdown::{SHUTDOWN_TIMEOUT, termination_signal};
 use crate::timings::Timings;
-use crate::tree::{Answer, Form, Tree, Typed};
-use crate::{demo_ollama, documents, host, mcp, persons_terminal, render, waiting_input};
+use crate::tree::{Answer, Invocation, OutputForm, Tree};
+use crate::tty::Tty;
+use crate::{demo_ollama, documents, host, mcp, render, stdin, tty};
 
 /// How much of each output stream a JSON document holds, in bytes, head and tail together.
 const KEPT_FOR_JSON: usize = 32 * 1024 * 1024;
 
-/// How long a dropped call may take to clear up before the program ends all the same.
-pub(crate) const CLEAR_UP: Duration = Duration::from_secs(5);
-
 const USAGE: u8 = 2;
-const FAILED: u8 = 1;
-/// What a shell reports for a program that a closed pipe ended.
-const BROKEN_PIPE: u8 = 141;
 
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let timings = Timings::wanted();
-    let status = understand(args);
+    let status = dispatch(args);
     if let Some(timings) = timings {
         timings.print();
     }
     status
 }
 
-fn understand(args: Vec<OsString>) -> ExitCode {
+fn dispatch(args: Vec<OsString>) -> ExitCode {
     let tree = Tree::<Engine>::build();
     let matches = match tree.command.clone().try_get_matches_from(&args) {
         Ok(matches) => matches,
-        Err(error) => return refuse(&error, &args),
+        Err(error) => return refuse(&error, &tree.command, &args),
     };
     if let Some(printed) = documents::print(&tree.command, &matches) {
         return printed;
@@ -64,21 +58,22 @@ fn understand(args: Vec<OsString>) -> ExitCode {
     if let Some(played) = demo_ollama::run(&matches) {
         return played;
     }
-    match tree.typed(&matches) {
-        Some(Ok(typed)) => carry_out(typed),
-        Some(Err(error)) => refuse(&error, &args),
+    match tree.invocation(&matches) {
+        Some(Ok(invocation)) => execute(invocation),
+        Some(Err(error)) => refuse(&error, &tree.command, &args),
         None => refuse(
             &tree.command.clone().error(
                 ErrorKind::InvalidSubcommand,
                 "this command is not built yet",
             ),
+            &tree.command,
             &args,
         ),
     }
 }
 
-fn carry_out(typed: Typed<Engine>) -> ExitCode {
-    let json = typed.form == Form::Json;
+fn execute(invocation: Invocation<Engine>) -> ExitCode {
+    let json = invocation.form == OutputForm::Json;
     let config = match Config::from_environment() {
         Ok(config) => config,
         Err(error) => return fail(&error, json),
@@ -96,35 +91,35 @@ fn carry_out(typed: Typed<Engine>) -> ExitCode {
         }
     };
     reached("arguments understood");
-    let status = runtime.block_on(call(Arc::new(Engine::new(config)), typed));
+    let status = runtime.block_on(call(Arc::new(Engine::new(config)), invocation));
     reached("answer printed");
     // Work on threads, such as clearing up after a pull, gets a moment to end.
-    runtime.shutdown_timeout(CLEAR_UP);
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     reached("threads ended");
     status
 }
 
-async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
-    let form = typed.form;
-    let json = form == Form::Json;
-    let terminal = Arc::new(Terminal::new(form != Form::Text));
-    let mut caller = Caller::new().with_events(terminal.clone());
+async fn call(engine: Arc<Engine>, invocation: Invocation<Engine>) -> ExitCode {
+    let form = invocation.form;
+    let json = form == OutputForm::Json;
+    let printer = Arc::new(EventPrinter::new(form != OutputForm::Text));
+    let mut caller = Caller::new().with_events(printer.clone());
     if json {
         caller = caller.keeping_output(KEPT_FOR_JSON);
     }
     if !io::stdin().is_terminal() {
         caller = caller
             .with_input(Box::new(io::stdin()))
-            .seeing_input(waiting_input::is_there);
+            .seeing_input(stdin::has_data);
     }
-    if let Some(found) = StandardTerminal::found() {
-        caller = caller.with_terminal(found);
+    if let Some(tty) = Tty::open() {
+        caller = caller.with_terminal(tty);
     }
-    let mut call = tokio::spawn((typed.ready)(engine, caller));
+    let mut call = tokio::spawn((invocation.call)(engine, caller));
     tokio::select! {
         answer = &mut call => {
-            terminal.settle();
-            match (answer, terminal.failure()) {
+            printer.settle();
+            match (answer, printer.failure()) {
                 (_, Some(failure)) => fail(&not_written(&failure), json),
                 (Ok(Ok(answer)), None) => show(answer, form),
                 (Ok(Err(error)), None) => fail(&error, json),
@@ -134,36 +129,20 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
                 ),
             }
         }
-        number = told_to_end() => {
-            terminal.settle();
+        number = termination_signal() => {
+            printer.settle();
             call.abort();
-            let _ = timeout(CLEAR_UP, call).await;
+            let _ = timeout(SHUTDOWN_TIMEOUT, call).await;
             // Also where the call hangs in a terminal that takes nothing more.
-            persons_terminal::restore();
+            tty::restore();
             ExitCode::from(128 + number)
         }
     }
 }
 
-/// The number of the first signal that asks the program to end.
-pub(crate) async fn told_to_end() -> u8 {
-    let wait = async |kind: SignalKind| {
-        match signal(kind) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        };
-        u8::try_from(kind.as_raw_value()).unwrap_or(0)
-    };
-    tokio::select! {
-        number = wait(SignalKind::interrupt()) => number,
-        number = wait(SignalKind::terminate()) => number,
-        number = wait(SignalKind::hangup()) => number,
-    }
-}
-
-fn show(answer: Answer, form: Form) -> ExitCode {
+fn show(answer: Answer, form: OutputForm) -> ExitCode {
     let shown = match form {
-        Form::Json => match answer.json {
+        OutputForm::Json => match answer.json {
             Ok(value) => render::document(value),
             Err(error) => {
                 let error = Error::new(ErrorCode::Internal, "The result cannot be written as JSON")
@@ -171,8 +150,8 @@ fn show(answer: Answer, form: Form) -> ExitCode {
                 return fail(&error, true);
             }
         },
-        Form::Only => render::content(&answer.only),
-        Form::Text => render::text(&answer.text),
+        OutputForm::Only => render::content(&answer.only),
+        OutputForm::Text => render::text(&answer.text),
     };
     match shown {
         Ok(()) => ExitCode::from(answer.exit_code),
@@ -181,38 +160,11 @@ fn show(answer: Answer, form: Form) -> ExitCode {
     }
 }
 
-pub(crate) fn not_written(failure: &io::Error) -> Error {
-    let code = match failure.kind() {
-        io::ErrorKind::StorageFull => ErrorCode::NoSpace,
-        _ => ErrorCode::HostIo,
-    };
-    Error::new(code, "The output could not be written")
-        .because(failure)
-        .hint("See where standard output leads, and that there is room")
-}
-
-pub(crate) fn fail(error: &Error, json: bool) -> ExitCode {
-    if error.code == ErrorCode::Cancelled {
-        return ExitCode::from(BROKEN_PIPE);
-    }
-    render::error(error, json);
-    ExitCode::from(FAILED)
-}
-
-pub(crate) fn no_threads(error: std::io::Error) -> Error {
-    Error::new(
-        ErrorCode::HostIo,
-        "This host does not let pyro start threads",
-    )
-    .caused_by(&error)
-}
-
 const AFTER_DASHES: &str = "Put the command after `--`, as in `… -- git --version`";
 
 /// Whether the typed command is one that runs another, which stands after `--`.
-fn takes_a_command(args: &[OsString]) -> bool {
-    let root = crate::command();
-    let mut command = &root;
+fn takes_a_command(root: &clap::Command, args: &[OsString]) -> bool {
+    let mut command = root;
     for word in &args[1..] {
         match command.find_subcommand(word) {
             Some(below) => command = below,
@@ -224,7 +176,7 @@ fn takes_a_command(args: &[OsString]) -> bool {
 
 /// Tells what is wrong with the arguments. A value out of its bounds is a refused operation, as
 /// it would be on every other surface; anything else is a usage error.
-fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
+fn refuse(error: &clap::Error, root: &clap::Command, args: &[OsString]) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -245,7 +197,7 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
     if let Some(invalid) = source.and_then(|source| source.downcast_ref::<InvalidText>()) {
         return fail(&Error::invalid(invalid.to_string()), json);
     }
-    let misplaced = error.kind() == ErrorKind::UnknownArgument && takes_a_command(args);
+    let misplaced = error.kind() == ErrorKind::UnknownArgument && takes_a_command(root, args);
     if json {
         let mut told = in_one_error(error);
         if misplaced {

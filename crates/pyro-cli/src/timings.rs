@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyro_engine::timings::{self, Step, now_us};
 
-use crate::terminal::say;
+use crate::event_printer::say;
 
 /// Steps are told when this is set and not empty.
 const VARIABLE: &str = "PYRO_TIMINGS";

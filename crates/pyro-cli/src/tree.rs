@@ -39,9 +39,9 @@ pub(crate) struct Answer {
     pub(crate) exit_code: u8,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
-type Ready<E> = Box<dyn FnOnce(Arc<E>, Caller) -> Answering + Send>;
-type Parse<E> = fn(&ArgMatches) -> Result<Ready<E>, clap::Error>;
+type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+type Call<E> = Box<dyn FnOnce(Arc<E>, Caller) -> AnswerFuture + Send>;
+type Parse<E> = fn(&ArgMatches) -> Result<Call<E>, clap::Error>;
 
 struct Entry<E> {
     path: &'static [&'static str],
@@ -56,15 +56,15 @@ pub(crate) struct Tree<E> {
     entries: Vec<Entry<E>>,
 }
 
-/// A command as it was typed.
-pub(crate) struct Typed<E> {
-    pub(crate) ready: Ready<E>,
-    pub(crate) form: Form,
+/// A command as it was typed: an operation with its arguments, ready to be called.
+pub(crate) struct Invocation<E> {
+    pub(crate) call: Call<E>,
+    pub(crate) form: OutputForm,
 }
 
 /// How the answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum OutputForm {
     Text,
     Json,
     Only,
@@ -92,7 +92,10 @@ impl<E: HandleAll> Tree<E> {
     }
 
     /// Finds the operation that was typed; `None` for commands that are not operations.
-    pub(crate) fn typed(&self, matches: &ArgMatches) -> Option<Result<Typed<E>, clap::Error>> {
+    pub(crate) fn invocation(
+        &self,
+        matches: &ArgMatches,
+    ) -> Option<Result<Invocation<E>, clap::Error>> {
         let mut path = Vec::new();
         let mut matches = matches;
         while let Some((name, below)) = matches.subcommand() {
@@ -105,11 +108,11 @@ impl<E: HandleAll> Tree<E> {
             JsonFlag::Implied => true,
         };
         let form = match entry.only {
-            _ if json => Form::Json,
-            Some(only) if matches.get_flag(only.flag) => Form::Only,
-            _ => Form::Text,
+            _ if json => OutputForm::Json,
+            Some(only) if matches.get_flag(only.flag) => OutputForm::Only,
+            _ => OutputForm::Text,
         };
-        Some((entry.parse)(matches).map(|ready| Typed { ready, form }))
+        Some((entry.parse)(matches).map(|call| Invocation { call, form }))
     }
 }
 
@@ -173,7 +176,7 @@ fn insert(parent: Command, groups: &[&'static str], command: Command) -> Command
 
 fn parse<O: Operation, E: Handle<O> + Send + Sync + 'static>(
     matches: &ArgMatches,
-) -> Result<Ready<E>, clap::Error> {
+) -> Result<Call<E>, clap::Error> {
     let operation = O::from_arg_matches(matches)?;
     Ok(Box::new(move |engine, caller| {
         Box::pin(async move {

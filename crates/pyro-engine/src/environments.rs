@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyro_api::values::Environment;
 use pyro_api::{Caller, Error, ErrorCode, Event};
-use pyro_catalog::{Catalog, CatalogError, EnvironmentSpec, Installed, Step, Watch};
+use pyro_catalog::{Catalog, CatalogError, EnvironmentSpec, Installed, ProgressMonitor, Step};
 use tokio::sync::mpsc;
 
 use crate::engine::Engine;
@@ -74,7 +74,11 @@ impl Engine {
         &self,
         spec: &'static EnvironmentSpec,
         caller: &Caller,
-        work: fn(&Catalog, &'static EnvironmentSpec, &dyn Watch) -> Result<Installed, CatalogError>,
+        work: fn(
+            &Catalog,
+            &'static EnvironmentSpec,
+            &dyn ProgressMonitor,
+        ) -> Result<Installed, CatalogError>,
     ) -> Result<Installed, Error> {
         phase(caller, "install", spec)?;
         let (steps, mut progress) = mpsc::unbounded_channel();
@@ -117,7 +121,7 @@ struct Progress {
     cancelled: Arc<AtomicBool>,
 }
 
-impl Watch for Progress {
+impl ProgressMonitor for Progress {
     fn progress(&self, step: &Step) {
         let _ = self.steps.send(Event::Progress {
             message: step.message.clone(),

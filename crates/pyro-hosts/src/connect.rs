@@ -6,15 +6,17 @@ use pyro_api::report::plain;
 use pyro_api::{Report, Text};
 use serde::Serialize;
 
-use crate::difference;
-use crate::document::{Document, Spot};
-use crate::entry::{Entry, Field, Fields, switched_off};
+use crate::config_file::{ConfigFile, Scope};
+use crate::context::Context;
+use crate::diff;
+use crate::document::Document;
+use crate::entry::{Entry, Field, Fields, disabled};
+use crate::entry_path::EntryPath;
 use crate::error::HostError;
 use crate::host::Host;
 use crate::launch;
-use crate::place::{Place, Scope, Surroundings};
+use crate::options::Options;
 use crate::save;
-use crate::wish::Wish;
 
 /// What was done, or would be.
 #[derive(Clone, Debug, Serialize)]
@@ -56,52 +58,53 @@ pub enum Outcome {
 /// Adds the entry that was asked for, or brings it up to date.
 pub fn connect(
     host: &'static Host,
-    wish: &Wish,
-    around: &Surroundings,
+    options: &Options,
+    context: &Context,
 ) -> Result<Connected, HostError> {
-    let name = wish.name()?;
-    let place = wish.place(host, around)?;
-    let entry = launch::entry(host, wish, place.scope, around)?;
-    write(host, &place, name, entry, wish, false, around)
+    let name = options.name()?;
+    let config_file = options.config_file(host, context)?;
+    let entry = launch::entry(host, options, config_file.scope, context)?;
+    write(host, &config_file, name, entry, options, false, context)
 }
 
 /// Writes an entry; switches it on again when that is wanted.
 pub(crate) fn write(
     host: &'static Host,
-    place: &Place,
+    config_file: &ConfigFile,
     name: &str,
     entry: Entry,
-    wish: &Wish,
+    options: &Options,
     switch_on: bool,
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<Connected, HostError> {
-    let before = save::read(&place.file)?;
+    let before = save::read(&config_file.file)?;
     let bytes = before.as_deref().unwrap_or_default();
-    let fault = |fault: crate::document::Fault| fault.of(&place.file, host.format);
+    let fault =
+        |fault: crate::document_error::DocumentError| fault.of(&config_file.file, host.format);
     let mut document = Document::parse(bytes, host.format).map_err(fault)?;
-    let servers = place.servers(host);
-    let spot = Spot::of(&servers, name);
-    let there = document.fields(spot).map_err(fault)?;
+    let servers = config_file.servers(host);
+    let path = EntryPath::of(&servers, name);
+    let there = document.fields(path).map_err(fault)?;
     let known = there
         .as_ref()
         .and_then(|there| Entry::read(there, host.shape));
     let foreign = there.is_some() && !known.as_ref().is_some_and(Entry::is_pyro);
-    if foreign && !wish.replace {
+    if foreign && !options.replace {
         return Err(HostError::NotPyros {
-            file: place.file.clone(),
+            file: config_file.file.clone(),
             name: name.to_owned(),
             starts: describe(there.as_ref(), known.as_ref()),
         });
     }
     if foreign {
-        document.clear(spot).map_err(fault)?;
+        document.clear(path).map_err(fault)?;
     }
-    let off = there.as_ref().and_then(switched_off);
+    let off = there.as_ref().and_then(disabled);
     let mut fields = entry.fields(host.shape);
     if let (Some((key, on)), true) = (off, switch_on) {
         fields.push((key, Field::Switch(on)));
     }
-    document.set(spot, &fields).map_err(fault)?;
+    document.set(path, &fields).map_err(fault)?;
     let after = document.text();
     let unchanged = before.is_some() && after.as_bytes() == bytes;
     let outcome = match (&before, &there) {
@@ -111,22 +114,28 @@ pub(crate) fn write(
         (_, None) => Outcome::Added,
         _ => Outcome::Updated,
     };
-    let backup = match wish.dry_run || unchanged {
+    let backup = match options.dry_run || unchanged {
         true => None,
-        false => save::save(place, before.as_deref(), &after)?,
+        false => save::save(config_file, before.as_deref(), &after)?,
     };
     Ok(Connected {
         host: host.id,
         title: host.title,
         name: name.to_owned(),
-        config: place.file.clone(),
-        scope: place.scope.map(Scope::word),
+        config: config_file.file.clone(),
+        scope: config_file.scope.map(Scope::word),
         outcome,
-        dry_run: wish.dry_run,
-        notes: notes(host, place, &entry, off.is_some() && !switch_on, around),
+        dry_run: options.dry_run,
+        notes: notes(
+            host,
+            config_file,
+            &entry,
+            off.is_some() && !switch_on,
+            context,
+        ),
         entry,
         backup,
-        difference: difference::lines(&String::from_utf8_lossy(bytes), &after),
+        difference: diff::lines(&String::from_utf8_lossy(bytes), &after),
         next: host.next,
     })
 }
@@ -144,22 +153,22 @@ pub(crate) fn describe(fields: Option<&Fields>, entry: Option<&Entry>) -> String
 
 fn notes(
     host: &'static Host,
-    place: &Place,
+    config_file: &ConfigFile,
     entry: &Entry,
     off: bool,
-    around: &Surroundings,
+    context: &Context,
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if off {
         notes.push("the entry is switched off; `pyro host repair` switches it on".to_owned());
     }
-    for name in launch::left_behind(entry, around) {
+    for name in launch::variables_not_passed_on(entry, context) {
         notes.push(format!(
             "{name} is set here, and hosts pass on little of their environment: give `--env \
              {name}` to put it into the entry"
         ));
     }
-    if place.scope == Some(Scope::Project) {
+    if config_file.scope == Some(Scope::Project) {
         notes.extend(host.project_note.map(str::to_owned));
         if entry.command == launch::PYRO && !host.from_terminal {
             notes.push(

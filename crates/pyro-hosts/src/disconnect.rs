@@ -9,15 +9,18 @@ use pyro_api::report::plain;
 use pyro_api::{Report, Text};
 use serde::Serialize;
 
+use crate::config_file::{self, ConfigFile, Scope};
 use crate::connect::describe;
-use crate::difference;
-use crate::document::{Document, Fault, Spot};
+use crate::context::Context;
+use crate::diff;
+use crate::document::Document;
+use crate::document_error::DocumentError;
 use crate::entry::Entry;
+use crate::entry_path::EntryPath;
 use crate::error::HostError;
 use crate::host::Host;
-use crate::place::{self, Place, Scope, Surroundings};
+use crate::options::Options;
 use crate::save;
-use crate::wish::Wish;
 
 /// What was done, or would be.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -57,13 +60,13 @@ pub struct Removed {
 /// Removes what starts pyro, or the one entry that was named, from the configuration of a host.
 pub fn disconnect(
     host: &'static Host,
-    wish: &Wish,
+    options: &Options,
     purge: bool,
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<Disconnected, HostError> {
-    let mut done = Disconnected::begun(wish);
-    for place in places(host, wish, around)? {
-        done.take_from(host, &place, wish, purge, around)?;
+    let mut done = Disconnected::new(options);
+    for config_file in places(host, options, context)? {
+        done.remove_from(host, &config_file, options, purge, context)?;
     }
     Ok(done)
 }
@@ -71,18 +74,18 @@ pub fn disconnect(
 /// The same for every host that pyro knows a file of. One that cannot be changed keeps no other
 /// from it.
 pub fn disconnect_all(
-    wish: &Wish,
+    options: &Options,
     purge: bool,
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<Disconnected, HostError> {
-    let mut done = Disconnected::begun(wish);
+    let mut done = Disconnected::new(options);
     for host in crate::HOSTS {
-        let places = match places(host, wish, around) {
+        let places = match places(host, options, context) {
             Err(HostError::NoKnownFile { .. } | HostError::NoProjectScope { .. }) => continue,
             places => places?,
         };
-        for place in places {
-            if let Err(error) = done.take_from(host, &place, wish, purge, around) {
+        for config_file in places {
+            if let Err(error) = done.remove_from(host, &config_file, options, purge, context) {
                 done.failed.push(pyro_api::Error::from(error).in_words());
             }
         }
@@ -92,54 +95,61 @@ pub fn disconnect_all(
 
 fn places(
     host: &'static Host,
-    wish: &Wish,
-    around: &Surroundings,
-) -> Result<Vec<Place>, HostError> {
-    match &wish.config {
-        Some(file) => Ok(vec![place::named(file, around)]),
-        None => place::all_of_scope(host, wish.scope.unwrap_or(Scope::User), around),
+    options: &Options,
+    context: &Context,
+) -> Result<Vec<ConfigFile>, HostError> {
+    match &options.config {
+        Some(file) => Ok(vec![config_file::named(file, context)]),
+        None => config_file::all_of_scope(host, options.scope.unwrap_or(Scope::User), context),
     }
 }
 
 impl Disconnected {
-    fn begun(wish: &Wish) -> Self {
+    fn new(options: &Options) -> Self {
         Self {
-            dry_run: wish.dry_run,
+            dry_run: options.dry_run,
             ..Self::default()
         }
     }
 
-    fn take_from(
+    fn remove_from(
         &mut self,
         host: &'static Host,
-        place: &Place,
-        wish: &Wish,
+        config_file: &ConfigFile,
+        options: &Options,
         purge: bool,
-        around: &Surroundings,
+        context: &Context,
     ) -> Result<(), HostError> {
-        self.looked.push(place.file.clone());
-        if let Some(before) = save::read(&place.file)? {
-            self.change(host, place, &before, wish, purge)?;
+        self.looked.push(config_file.file.clone());
+        if let Some(before) = save::read(&config_file.file)? {
+            self.change(host, config_file, &before, options, purge)?;
         }
-        let copies = save::backups(&place.file);
-        let gone = !place.file.exists() && !place.file.is_symlink();
+        let copies = save::backups(&config_file.file);
+        let gone = !config_file.file.exists() && !config_file.file.is_symlink();
         let purged = purge && !copies.is_empty();
         if purge {
             for copy in copies {
-                if !wish.dry_run {
-                    save::forget(&copy)?;
+                if !options.dry_run {
+                    save::delete_backup(&copy)?;
                 }
                 self.purged.push(copy);
             }
-        } else if !copies.is_empty() && !wish.dry_run {
+        } else if !copies.is_empty() && !options.dry_run {
             self.notes.push(format!(
                 "earlier versions are kept as {}; `--purge` removes them",
                 shown(&copies)
             ));
         }
-        let ours = self.removed.iter().any(|one| one.config == place.file) || purged;
-        if gone && ours && !wish.dry_run {
-            save::tidy_around(&place.file, place::own_folders(host, place, around));
+        let ours = self
+            .removed
+            .iter()
+            .any(|one| one.config == config_file.file)
+            || purged;
+        if gone && ours && !options.dry_run {
+            save::remove_empty_folders(
+                &config_file.file,
+                config_file::own_folders(host, config_file, context),
+            );
         }
         Ok(())
     }
@@ -147,24 +157,24 @@ impl Disconnected {
     fn change(
         &mut self,
         host: &'static Host,
-        place: &Place,
+        config_file: &ConfigFile,
         before: &[u8],
-        wish: &Wish,
+        options: &Options,
         purge: bool,
     ) -> Result<(), HostError> {
-        let fault = |fault: Fault| fault.of(&place.file, host.format);
+        let fault = |fault: DocumentError| fault.of(&config_file.file, host.format);
         let mut document = Document::parse(before, host.format).map_err(fault)?;
-        let mut tables = vec![place.clone()];
-        if place.scope != Some(Scope::Project) {
+        let mut tables = vec![config_file.clone()];
+        if config_file.scope != Some(Scope::Project) {
             let projects = document.projects(host).into_iter();
-            tables.extend(projects.map(|project| place.of_project(project)));
+            tables.extend(projects.map(|project| config_file.of_project(project)));
         }
         let (mut removed, mut projects) = (Vec::new(), Vec::new());
         let tables = tables.iter().map(|table| (table, table.servers(host)));
         let mut spots = Vec::new();
         for (table, servers) in tables {
-            let names = match &wish.name {
-                Some(_) => vec![wish.name()?.to_owned()],
+            let names = match &options.name {
+                Some(_) => vec![options.name()?.to_owned()],
                 None if table.project.is_some() => document.names(&servers).unwrap_or_default(),
                 None => document.names(&servers).map_err(fault)?,
             };
@@ -172,31 +182,31 @@ impl Disconnected {
             spots.extend(names.into_iter().map(in_table));
         }
         for (table, servers, name) in spots {
-            let spot = Spot::of(&servers, &name);
-            let is_meant = wish.name.is_some() && table.project.is_none();
-            let fields = match document.fields(spot) {
+            let path = EntryPath::of(&servers, &name);
+            let is_meant = options.name.is_some() && table.project.is_none();
+            let fields = match document.fields(path) {
                 // Something of another shape is nobody's entry that could be meant.
-                Err(Fault::Misshapen { .. }) if !is_meant => continue,
+                Err(DocumentError::WrongShape { .. }) if !is_meant => continue,
                 fields => fields.map_err(fault)?,
             };
             let Some(fields) = fields else { continue };
             let entry = Entry::read(&fields, host.shape);
             if entry.as_ref().is_some_and(Entry::is_pyro) {
-                document.remove(spot).map_err(fault)?;
+                document.remove(path).map_err(fault)?;
                 projects.extend(table.project.clone());
                 if !removed.contains(&name) {
                     removed.push(name);
                 }
             } else if is_meant {
                 return Err(HostError::NotToRemove {
-                    file: place.file.clone(),
+                    file: config_file.file.clone(),
                     name,
                     starts: describe(Some(&fields), entry.as_ref()),
                 });
-            } else if name == crate::wish::USUAL_NAME {
+            } else if name == crate::options::DEFAULT_NAME {
                 self.notes.push(format!(
                     "`{name}` in {} starts `{}`, which is not pyro's, and stays",
-                    place.file.display(),
+                    config_file.file.display(),
                     describe(Some(&fields), entry.as_ref())
                 ));
             }
@@ -206,14 +216,14 @@ impl Disconnected {
             return Ok(());
         }
         let after = document.text();
-        let link = place.file.is_symlink();
-        let file_removed = document.is_void() && !link;
-        let difference = difference::lines(&String::from_utf8_lossy(before), &after);
+        let link = config_file.file.is_symlink();
+        let file_removed = document.is_empty() && !link;
+        let difference = diff::lines(&String::from_utf8_lossy(before), &after);
         let mut backup = None;
-        if !wish.dry_run {
+        if !options.dry_run {
             match file_removed {
-                true => save::remove(place, before)?,
-                false => backup = save::save(place, Some(before), &after)?,
+                true => save::remove(config_file, before)?,
+                false => backup = save::save(config_file, Some(before), &after)?,
             }
             if purge {
                 // It goes with the others.
@@ -225,8 +235,8 @@ impl Disconnected {
             title: host.title,
             names: removed,
             projects,
-            config: place.file.clone(),
-            scope: place.scope.map(Scope::word),
+            config: config_file.file.clone(),
+            scope: config_file.scope.map(Scope::word),
             file_removed,
             backup,
             difference,

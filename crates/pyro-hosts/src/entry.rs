@@ -60,7 +60,7 @@ impl Entry {
         if let Some(kind) = shape.kind {
             fields.push((TYPE, Field::Text(kind.to_owned())));
         }
-        if shape.one_list {
+        if shape.command_is_list {
             let words = std::iter::once(&self.command).chain(&self.args);
             fields.push((COMMAND, Field::List(words.cloned().collect())));
         } else {
@@ -76,8 +76,8 @@ impl Entry {
     /// Reads an entry; `None` when it starts no program.
     pub(crate) fn read(fields: &Fields, shape: Shape) -> Option<Self> {
         let mut words = match (fields.get(COMMAND)?, fields.get(ARGS)) {
-            (Field::List(words), _) if shape.one_list => words.clone(),
-            (Field::Text(command), args) if !shape.one_list => {
+            (Field::List(words), _) if shape.command_is_list => words.clone(),
+            (Field::Text(command), args) if !shape.command_is_list => {
                 let args = match args {
                     Some(Field::List(args)) => args.as_slice(),
                     _ => &[],
@@ -103,7 +103,7 @@ impl Entry {
 }
 
 /// The key that keeps an entry from being started, and what it has to say instead.
-pub(crate) fn switched_off(fields: &Fields) -> Option<(&'static str, bool)> {
+pub(crate) fn disabled(fields: &Fields) -> Option<(&'static str, bool)> {
     match (fields.get("enabled"), fields.get("disabled")) {
         (Some(Field::Switch(false)), _) => Some(("enabled", true)),
         (_, Some(Field::Switch(true))) => Some(("disabled", false)),

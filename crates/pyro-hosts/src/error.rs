@@ -28,7 +28,7 @@ pub enum HostError {
         why: String,
     },
     #[error("{} holds something else where the servers belong", .file.display())]
-    Misshapen { file: PathBuf, at: String },
+    WrongShape { file: PathBuf, at: String },
     #[error("{} has another entry called `{name}`", .file.display())]
     NotPyros {
         file: PathBuf,
@@ -57,7 +57,7 @@ pub enum HostError {
     #[error("the variable `{given}` cannot be passed on")]
     BadVariable { given: String, why: &'static str },
     #[error("the path of pyro is not valid text")]
-    OddPath { path: PathBuf },
+    NonUtf8Path { path: PathBuf },
 }
 
 impl From<HostError> for Error {
@@ -87,7 +87,7 @@ impl From<HostError> for Error {
                      and `--move-aside` rename it to {}.broken and begin a new one",
                     file.display()
                 )),
-            HostError::Misshapen { ref at, .. } => Self::new(ErrorCode::BadHostConfig, words)
+            HostError::WrongShape { ref at, .. } => Self::new(ErrorCode::BadHostConfig, words)
                 .because(format!("`{at}` is not a table of names and values"))
                 .hint("Correct it in an editor"),
             HostError::NotPyros { ref starts, .. } => Self::new(ErrorCode::Conflict, words)
@@ -121,7 +121,7 @@ impl From<HostError> for Error {
             HostError::BadVariable { why, .. } => Self::invalid(words)
                 .because(why)
                 .hint("Give `--env NAME` to pass on what is set here, or `--env NAME=VALUE`"),
-            HostError::OddPath { ref path } => Self::invalid(words)
+            HostError::NonUtf8Path { ref path } => Self::invalid(words)
                 .because(path.display())
                 .hint("Give the command with `--command`"),
         }

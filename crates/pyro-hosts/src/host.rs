@@ -1,7 +1,5 @@
 //! The hosts that pyro knows: where each keeps its servers, and in which shape.
 
-use crate::place::Base;
-
 /// A program that starts MCP servers.
 #[derive(Debug)]
 pub struct Host {
@@ -12,7 +10,7 @@ pub struct Host {
     /// The keys that lead from the top of the document to the servers.
     pub(crate) servers: &'static [&'static str],
     /// The key in a person's file below which projects, by their folders, have servers of their own.
-    pub(crate) by_folder: Option<&'static str>,
+    pub(crate) projects_key: Option<&'static str>,
     pub(crate) shape: Shape,
     /// The file of a person; `None` where pyro cannot know it.
     pub(crate) user: Option<UserFile>,
@@ -53,14 +51,14 @@ pub(crate) struct Shape {
     /// The value of `type`, where the host wants one.
     pub(crate) kind: Option<&'static str>,
     /// Program and arguments are one list.
-    pub(crate) one_list: bool,
+    pub(crate) command_is_list: bool,
     /// What the variables are called.
     pub(crate) env: &'static str,
 }
 
 const PLAIN: Shape = Shape {
     kind: None,
-    one_list: false,
+    command_is_list: false,
     env: "env",
 };
 
@@ -69,9 +67,20 @@ const STDIO: Shape = Shape {
     ..PLAIN
 };
 
+/// The folder of a person's configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BaseDir {
+    /// Below the home folder.
+    Home(&'static str),
+    /// Below `$XDG_CONFIG_HOME`, else `~/.config`.
+    Config(&'static str),
+    /// What the variable says, else this below the home folder.
+    Variable(&'static str, &'static str),
+}
+
 #[derive(Debug)]
 pub(crate) struct UserFile {
-    pub(crate) base: Base,
+    pub(crate) base: BaseDir,
     /// The first that exists, else the last: what one says counts more than what later ones say.
     pub(crate) files: &'static [&'static str],
 }
@@ -82,10 +91,10 @@ pub const HOSTS: &[Host] = &[
         title: "Claude Code",
         format: Format::Json,
         servers: &["mcpServers"],
-        by_folder: Some("projects"),
+        projects_key: Some("projects"),
         shape: STDIO,
         user: Some(UserFile {
-            base: Base::Variable("CLAUDE_CONFIG_DIR", ""),
+            base: BaseDir::Variable("CLAUDE_CONFIG_DIR", ""),
             files: &[".claude.json"],
         }),
         project: &[".mcp.json"],
@@ -99,10 +108,10 @@ pub const HOSTS: &[Host] = &[
         title: "Codex",
         format: Format::Toml,
         servers: &["mcp_servers"],
-        by_folder: None,
+        projects_key: None,
         shape: PLAIN,
         user: Some(UserFile {
-            base: Base::Variable("CODEX_HOME", ".codex"),
+            base: BaseDir::Variable("CODEX_HOME", ".codex"),
             files: &["config.toml"],
         }),
         project: &[".codex/config.toml"],
@@ -116,14 +125,14 @@ pub const HOSTS: &[Host] = &[
         title: "OpenCode",
         format: Format::Jsonc,
         servers: &["mcp"],
-        by_folder: None,
+        projects_key: None,
         shape: Shape {
             kind: Some("local"),
-            one_list: true,
+            command_is_list: true,
             env: "environment",
         },
         user: Some(UserFile {
-            base: Base::Config("opencode"),
+            base: BaseDir::Config("opencode"),
             files: &["opencode.jsonc", "opencode.json"],
         }),
         project: &["opencode.jsonc", "opencode.json"],
@@ -137,10 +146,10 @@ pub const HOSTS: &[Host] = &[
         title: "Claude Desktop",
         format: Format::Json,
         servers: &["mcpServers"],
-        by_folder: None,
+        projects_key: None,
         shape: PLAIN,
         user: Some(UserFile {
-            base: Base::Config("Claude"),
+            base: BaseDir::Config("Claude"),
             files: &["claude_desktop_config.json"],
         }),
         project: &[],
@@ -154,10 +163,10 @@ pub const HOSTS: &[Host] = &[
         title: "Cursor",
         format: Format::Jsonc,
         servers: &["mcpServers"],
-        by_folder: None,
+        projects_key: None,
         shape: PLAIN,
         user: Some(UserFile {
-            base: Base::Home(".cursor"),
+            base: BaseDir::Home(".cursor"),
             files: &["mcp.json"],
         }),
         project: &[".cursor/mcp.json"],
@@ -171,10 +180,10 @@ pub const HOSTS: &[Host] = &[
         title: "VS Code",
         format: Format::Jsonc,
         servers: &["servers"],
-        by_folder: None,
+        projects_key: None,
         shape: STDIO,
         user: Some(UserFile {
-            base: Base::Config("Code/User"),
+            base: BaseDir::Config("Code/User"),
             files: &["mcp.json"],
         }),
         project: &[".vscode/mcp.json"],
@@ -188,10 +197,10 @@ pub const HOSTS: &[Host] = &[
         title: "Gemini CLI",
         format: Format::Jsonc,
         servers: &["mcpServers"],
-        by_folder: None,
+        projects_key: None,
         shape: PLAIN,
         user: Some(UserFile {
-            base: Base::Home(".gemini"),
+            base: BaseDir::Home(".gemini"),
             files: &["settings.json"],
         }),
         project: &[".gemini/settings.json"],
@@ -205,10 +214,10 @@ pub const HOSTS: &[Host] = &[
         title: "Zed",
         format: Format::Jsonc,
         servers: &["context_servers"],
-        by_folder: None,
+        projects_key: None,
         shape: PLAIN,
         user: Some(UserFile {
-            base: Base::Config("zed"),
+            base: BaseDir::Config("zed"),
             files: &["settings.json"],
         }),
         project: &[".zed/settings.json"],
@@ -222,7 +231,7 @@ pub const HOSTS: &[Host] = &[
         title: "an MCP host",
         format: Format::Json,
         servers: &["mcpServers"],
-        by_folder: None,
+        projects_key: None,
         shape: PLAIN,
         user: None,
         project: &[],

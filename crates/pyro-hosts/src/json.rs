@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
 
-use crate::document::{Fault, Spot, position};
+use crate::document_error::{DocumentError, position};
 use crate::entry::{Field, Fields};
+use crate::entry_path::EntryPath;
 use crate::host::Format;
 
 pub(crate) struct Json {
@@ -17,10 +18,10 @@ pub(crate) struct Json {
     was_empty: bool,
 }
 
-const MARK: char = '\u{feff}';
+const BOM: char = '\u{feff}';
 
 impl Json {
-    pub(crate) fn parse(text: &str, format: Format) -> Result<Self, Fault> {
+    pub(crate) fn parse(text: &str, format: Format) -> Result<Self, DocumentError> {
         let lenient = format == Format::Jsonc;
         let options = ParseOptions {
             allow_comments: lenient,
@@ -34,10 +35,10 @@ impl Json {
             allow_non_finite_numbers: false,
             allow_extended_string_escapes: false,
         };
-        let bare = text.strip_prefix(MARK).unwrap_or(text);
+        let bare = text.strip_prefix(BOM).unwrap_or(text);
         let root = CstRootNode::parse(bare, &options).map_err(|error| {
             let (line, column) = position(bare.as_bytes(), error.range().start);
-            Fault::Broken {
+            DocumentError::Broken {
                 line,
                 column,
                 why: error.kind().to_string(),
@@ -45,7 +46,7 @@ impl Json {
         })?;
         if !lenient && let Some(at) = comment(&root) {
             let (line, column) = position(bare.as_bytes(), at);
-            return Err(Fault::Broken {
+            return Err(DocumentError::Broken {
                 line,
                 column,
                 why: "Comments are not allowed".to_owned(),
@@ -58,20 +59,20 @@ impl Json {
         })
     }
 
-    pub(crate) fn fields(&self, spot: Spot<'_>) -> Result<Option<Fields>, Fault> {
-        let Some(entry) = self.entry(spot)? else {
+    pub(crate) fn fields(&self, path: EntryPath<'_>) -> Result<Option<Fields>, DocumentError> {
+        let Some(entry) = self.entry(path)? else {
             return Ok(None);
         };
         let named = |property: &CstObjectProp| Some((property.decoded_name()?, field(property)));
         Ok(Some(entry.properties().iter().filter_map(named).collect()))
     }
 
-    fn entry(&self, spot: Spot<'_>) -> Result<Option<CstObject>, Fault> {
+    fn entry(&self, path: EntryPath<'_>) -> Result<Option<CstObject>, DocumentError> {
         let Some(mut object) = self.top()? else {
             return Ok(None);
         };
-        for (depth, key) in spot.servers.iter().copied().chain([spot.name]).enumerate() {
-            match below(&object, key, || spot.words(depth + 1))? {
+        for (depth, key) in path.servers.iter().copied().chain([path.name]).enumerate() {
+            match below(&object, key, || path.words(depth + 1))? {
                 Some(found) => object = found,
                 None => return Ok(None),
             }
@@ -79,24 +80,31 @@ impl Json {
         Ok(Some(object))
     }
 
-    fn top(&self) -> Result<Option<CstObject>, Fault> {
+    fn top(&self) -> Result<Option<CstObject>, DocumentError> {
         match self.root.value() {
             None => Ok(None),
-            Some(value) => value.as_object().map(Some).ok_or(Fault::Misshapen {
-                at: "the whole document".to_owned(),
-            }),
+            Some(value) => value
+                .as_object()
+                .map(Some)
+                .ok_or(DocumentError::WrongShape {
+                    at: "the whole document".to_owned(),
+                }),
         }
     }
 
-    pub(crate) fn set(&mut self, spot: Spot<'_>, fields: &[(&str, Field)]) -> Result<(), Fault> {
+    pub(crate) fn set(
+        &mut self,
+        path: EntryPath<'_>,
+        fields: &[(&str, Field)],
+    ) -> Result<(), DocumentError> {
         self.top()?;
-        if let Some(entry) = self.entry(spot)? {
-            update(&entry, spot, fields)?;
+        if let Some(entry) = self.entry(path)? {
+            update(&entry, path, fields)?;
             return Ok(());
         }
         let mut object = self.root.object_value_or_set();
-        for (depth, key) in spot.servers.iter().copied().enumerate() {
-            object = match below(&object, key, || spot.words(depth + 1))? {
+        for (depth, key) in path.servers.iter().copied().enumerate() {
+            object = match below(&object, key, || path.words(depth + 1))? {
                 Some(found) => found,
                 // What stands for nothing gives way.
                 None => match last(&object, key) {
@@ -111,15 +119,15 @@ impl Json {
             .iter()
             .map(|(key, field)| ((*key).to_owned(), value(field)));
         let whole = CstInputValue::Object(whole.collect());
-        match last(&object, spot.name) {
+        match last(&object, path.name) {
             Some(null) => null.set_value(whole),
-            None => drop(object.append(spot.name, whole)),
+            None => drop(object.append(path.name, whole)),
         }
         Ok(())
     }
 
-    pub(crate) fn clear(&mut self, spot: Spot<'_>) -> Result<(), Fault> {
-        if let Some(entry) = self.entry(spot)? {
+    pub(crate) fn clear(&mut self, path: EntryPath<'_>) -> Result<(), DocumentError> {
+        if let Some(entry) = self.entry(path)? {
             for property in entry.properties() {
                 property.remove();
             }
@@ -127,7 +135,7 @@ impl Json {
         Ok(())
     }
 
-    pub(crate) fn names(&self, servers: &[&str]) -> Result<Vec<String>, Fault> {
+    pub(crate) fn names(&self, servers: &[&str]) -> Result<Vec<String>, DocumentError> {
         let Some(table) = self.servers(servers)? else {
             return Ok(Vec::new());
         };
@@ -144,13 +152,13 @@ impl Json {
         Ok(names)
     }
 
-    fn servers(&self, servers: &[&str]) -> Result<Option<CstObject>, Fault> {
-        let spot = Spot { servers, name: "" };
+    fn servers(&self, servers: &[&str]) -> Result<Option<CstObject>, DocumentError> {
+        let path = EntryPath { servers, name: "" };
         let Some(mut object) = self.top()? else {
             return Ok(None);
         };
         for (depth, key) in servers.iter().copied().enumerate() {
-            match below(&object, key, || spot.words(depth + 1))? {
+            match below(&object, key, || path.words(depth + 1))? {
                 Some(found) => object = found,
                 None => return Ok(None),
             }
@@ -158,15 +166,15 @@ impl Json {
         Ok(Some(object))
     }
 
-    pub(crate) fn remove(&mut self, spot: Spot<'_>) -> Result<(), Fault> {
-        let Some(table) = self.servers(spot.servers)? else {
+    pub(crate) fn remove(&mut self, path: EntryPath<'_>) -> Result<(), DocumentError> {
+        let Some(table) = self.servers(path.servers)? else {
             return Ok(());
         };
         // All of that name, or an earlier one would count from now on.
-        while let Some(property) = last(&table, spot.name) {
+        while let Some(property) = last(&table, path.name) {
             property.remove();
         }
-        let (Some(top), [key]) = (self.top()?, spot.servers) else {
+        let (Some(top), [key]) = (self.top()?, path.servers) else {
             return Ok(());
         };
         if is_bare(&table)
@@ -178,13 +186,13 @@ impl Json {
     }
 
     /// Whether nothing is in it, and nothing around it.
-    pub(crate) fn is_void(&self) -> bool {
-        let around = self.root.children();
+    pub(crate) fn is_empty(&self) -> bool {
+        let context = self.root.children();
         let nothing = match self.root.value() {
             None => true,
             Some(value) => value.as_object().is_some_and(|top| is_bare(&top)),
         };
-        nothing && !around.iter().any(CstNode::is_comment)
+        nothing && !context.iter().any(CstNode::is_comment)
     }
 
     pub(crate) fn text(&self) -> String {
@@ -193,7 +201,7 @@ impl Json {
             text.push('\n');
         }
         if self.mark {
-            text.insert(0, MARK);
+            text.insert(0, BOM);
         }
         text
     }
@@ -216,7 +224,11 @@ fn comment(root: &CstRootNode) -> Option<usize> {
     None
 }
 
-fn update(entry: &CstObject, spot: Spot<'_>, fields: &[(&str, Field)]) -> Result<(), Fault> {
+fn update(
+    entry: &CstObject,
+    path: EntryPath<'_>,
+    fields: &[(&str, Field)],
+) -> Result<(), DocumentError> {
     for (key, wanted) in fields {
         let Some(property) = last(entry, key) else {
             entry.append(key, value(wanted));
@@ -236,8 +248,8 @@ fn update(entry: &CstObject, spot: Spot<'_>, fields: &[(&str, Field)]) -> Result
                 }
             }
             (Field::Table(_), None) if !is_null(&property) => {
-                return Err(Fault::Misshapen {
-                    at: format!("{}.{key}", spot.words(spot.servers.len() + 1)),
+                return Err(DocumentError::WrongShape {
+                    at: format!("{}.{key}", path.words(path.servers.len() + 1)),
                 });
             }
             _ => property.set_value(value(wanted)),
@@ -251,14 +263,14 @@ fn below(
     object: &CstObject,
     key: &str,
     words: impl Fn() -> String,
-) -> Result<Option<CstObject>, Fault> {
+) -> Result<Option<CstObject>, DocumentError> {
     match last(object, key) {
         None => Ok(None),
         Some(property) if is_null(&property) => Ok(None),
         Some(property) => property
             .object_value()
             .map(Some)
-            .ok_or_else(|| Fault::Misshapen { at: words() }),
+            .ok_or_else(|| DocumentError::WrongShape { at: words() }),
     }
 }
 
@@ -331,7 +343,7 @@ mod tests {
 
     use super::*;
 
-    const SPOT: Spot<'static> = Spot {
+    const PATH: EntryPath<'static> = EntryPath {
         servers: &["mcpServers"],
         name: "pyro",
     };
@@ -343,12 +355,16 @@ mod tests {
         ]
     }
 
-    fn after(text: &str, format: Format, fields: &[(&str, Field)]) -> Result<String, Fault> {
+    fn after(
+        text: &str,
+        format: Format,
+        fields: &[(&str, Field)],
+    ) -> Result<String, DocumentError> {
         let mut json = Json::parse(text, format)?;
-        json.set(SPOT, fields)?;
+        json.set(PATH, fields)?;
         // What was written is what is read.
         let again = Json::parse(&json.text(), format)?;
-        let read = again.fields(SPOT)?.unwrap();
+        let read = again.fields(PATH)?.unwrap();
         for (key, field) in fields {
             match (field, &read[*key]) {
                 (Field::Table(wanted), Field::Table(read)) => {
@@ -407,8 +423,8 @@ mod tests {
 
     fn without(text: &str, format: Format) -> Json {
         let mut json = Json::parse(text, format).unwrap();
-        json.remove(SPOT).unwrap();
-        assert_eq!(json.fields(SPOT), Ok(None));
+        json.remove(PATH).unwrap();
+        assert_eq!(json.fields(PATH), Ok(None));
         json
     }
 
@@ -424,12 +440,12 @@ mod tests {
             let added = after(text, Format::Jsonc, &entry()).unwrap();
             let json = without(&added, Format::Jsonc);
             assert_eq!(json.text(), text);
-            assert!(!json.is_void());
+            assert!(!json.is_empty());
         }
         for nothing in ["", "{}", "{\"mcpServers\": {}}", "{\n}\n"] {
             let added = after(nothing, Format::Json, &entry()).unwrap();
             let json = without(&added, Format::Json);
-            assert!(json.is_void(), "{}", json.text());
+            assert!(json.is_empty(), "{}", json.text());
         }
     }
 
@@ -446,7 +462,7 @@ mod tests {
             "{\n  // servers\n  \"mcpServers\": {\n    \"pyro\": {}\n    // none yet\n  }\n}\n";
         let json = without(text, Format::Jsonc);
         assert!(json.text().contains("// none yet"), "{}", json.text());
-        assert!(!json.is_void());
+        assert!(!json.is_empty());
     }
 
     #[test]
@@ -463,8 +479,8 @@ mod tests {
     fn a_cleared_entry_holds_nothing_old() {
         let text = r#"{"mcpServers": {"pyro": {"url": "https://example.com"}, "b": {}}}"#;
         let mut json = Json::parse(text, Format::Json).unwrap();
-        json.clear(SPOT).unwrap();
-        json.set(SPOT, &entry()).unwrap();
+        json.clear(PATH).unwrap();
+        json.set(PATH, &entry()).unwrap();
         assert!(!json.text().contains("url") && json.text().contains("\"b\": {}"));
     }
 
@@ -478,7 +494,7 @@ mod tests {
             ("{} {}", Format::Jsonc, 1, 4),
         ] {
             match Json::parse(text, format).err() {
-                Some(Fault::Broken {
+                Some(DocumentError::Broken {
                     line: l, column: c, ..
                 }) => {
                     assert_eq!((l, c), (line, column), "{text}");
@@ -496,7 +512,11 @@ mod tests {
             (r#"{"mcpServers": {"pyro": true}}"#, "mcpServers.pyro"),
         ] {
             let refused = after(text, Format::Json, &entry());
-            assert_eq!(refused, Err(Fault::Misshapen { at: at.into() }), "{text}");
+            assert_eq!(
+                refused,
+                Err(DocumentError::WrongShape { at: at.into() }),
+                "{text}"
+            );
         }
     }
 
@@ -526,7 +546,7 @@ mod tests {
                 false => document.to_string(),
             };
             let mut json = Json::parse(&text, Format::Json).unwrap();
-            let set = json.set(SPOT, &entry());
+            let set = json.set(PATH, &entry());
             let mut after: Value = serde_json::from_str(&json.text()).unwrap();
             let servers = &document["mcpServers"];
             let room = servers.is_object() || servers.is_null();
@@ -557,8 +577,8 @@ mod tests {
                 before
             };
             let mut json = Json::parse(&document.to_string(), Format::Json).unwrap();
-            prop_assume!(json.set(SPOT, &entry()).is_ok());
-            json.remove(SPOT).unwrap();
+            prop_assume!(json.set(PATH, &entry()).is_ok());
+            json.remove(PATH).unwrap();
             let left: Value = serde_json::from_str(&json.text()).unwrap();
             prop_assert_eq!(left, before);
         }
@@ -567,7 +587,7 @@ mod tests {
         fn nothing_that_is_written_breaks_the_reader(text in ".*", lenient: bool) {
             let format = if lenient { Format::Jsonc } else { Format::Json };
             if let Ok(mut json) = Json::parse(&text, format) {
-                let _ = json.set(SPOT, &entry());
+                let _ = json.set(PATH, &entry());
                 let _ = json.text();
             }
         }

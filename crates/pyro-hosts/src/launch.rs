@@ -10,57 +10,58 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::config_file::Scope;
+use crate::context::Context;
 use crate::entry::Entry;
 use crate::error::HostError;
 use crate::host::Host;
-use crate::place::{Scope, Surroundings};
-use crate::wish::Wish;
+use crate::options::Options;
 
 pub(crate) const PYRO: &str = "pyro";
 
 /// The entry that was asked for.
 pub(crate) fn entry(
     host: &'static Host,
-    wish: &Wish,
+    options: &Options,
     scope: Option<Scope>,
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<Entry, HostError> {
     let mut args = vec!["mcp".to_owned(), "serve".to_owned()];
-    if let Some(profile) = &wish.profile {
+    if let Some(profile) = &options.profile {
         args.extend(["--profile".to_owned(), profile.clone()]);
     }
     Ok(Entry {
-        command: match &wish.command {
+        command: match &options.command {
             Some(command) => command.clone(),
-            None => command(host, scope, around)?,
+            None => command(host, scope, context)?,
         },
         args,
-        env: variables(&wish.env, around)?,
+        env: variables(&options.env, context)?,
     })
 }
 
 fn command(
     host: &'static Host,
     scope: Option<Scope>,
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<String, HostError> {
     if scope == Some(Scope::Project) {
         return Ok(PYRO.to_owned());
     }
-    let path = around.variable("PATH");
-    let on_path = path.and_then(|path| on_path(PYRO, Path::new(path)));
-    let same = on_path.filter(|found| is_same(found, &around.pyro));
+    let path = context.variable("PATH");
+    let found = path.and_then(|path| find_on_path(PYRO, Path::new(path)));
+    let same = found.filter(|found| is_same(found, &context.pyro));
     match same {
         Some(_) if host.from_terminal => Ok(PYRO.to_owned()),
         // As it was found, since a link to the newest version stays when versions change.
         Some(found) => text(found),
-        None => text(around.pyro.clone()),
+        None => text(context.pyro.clone()),
     }
 }
 
 fn text(path: PathBuf) -> Result<String, HostError> {
     let read = path.into_os_string().into_string();
-    read.map_err(|path| HostError::OddPath { path: path.into() })
+    read.map_err(|path| HostError::NonUtf8Path { path: path.into() })
 }
 
 pub(crate) fn is_same(left: &Path, right: &Path) -> bool {
@@ -71,7 +72,7 @@ pub(crate) fn is_same(left: &Path, right: &Path) -> bool {
 }
 
 /// The first of the folders' programs of this name.
-pub(crate) fn on_path(name: &str, path: &Path) -> Option<PathBuf> {
+pub(crate) fn find_on_path(name: &str, path: &Path) -> Option<PathBuf> {
     std::env::split_paths(path)
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))
@@ -82,10 +83,7 @@ pub(crate) fn is_program(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-fn variables(
-    wanted: &[String],
-    around: &Surroundings,
-) -> Result<BTreeMap<String, String>, HostError> {
+fn variables(wanted: &[String], context: &Context) -> Result<BTreeMap<String, String>, HostError> {
     let refuse = |given: &str, why| HostError::BadVariable {
         given: given.to_owned(),
         why,
@@ -96,7 +94,7 @@ fn variables(
             let (name, value) = match given.split_once('=') {
                 Some((name, value)) => (name, value.to_owned()),
                 None => {
-                    let value = around.variable(given);
+                    let value = context.variable(given);
                     let value = value.ok_or_else(|| refuse(given, "it is not set here"))?;
                     let value = value.to_str();
                     let value = value.ok_or_else(|| refuse(given, "its value is not text"))?;
@@ -112,16 +110,16 @@ fn variables(
 }
 
 /// Settings of pyro that are set here and that the host will not hand on by itself.
-pub(crate) fn left_behind(entry: &Entry, around: &Surroundings) -> Vec<String> {
+pub(crate) fn variables_not_passed_on(entry: &Entry, context: &Context) -> Vec<String> {
     // What a development build or a test sets says nothing about where things are kept.
-    const TELLING: [&str; 3] = [
+    const RELEVANT: [&str; 3] = [
         "PYRO_STATE_DIR",
         "PYRO_ENVIRONMENT_CACHE_DIR",
         "PYRO_BACKEND",
     ];
-    let set = TELLING
+    let set = RELEVANT
         .iter()
-        .filter(|name| around.variable(name).is_some());
+        .filter(|name| context.variable(name).is_some());
     set.filter(|name| !entry.env.contains_key(**name))
         .map(|name| (*name).to_owned())
         .collect()
@@ -134,7 +132,7 @@ mod tests {
 
     struct Machine {
         _folder: tempfile::TempDir,
-        around: Surroundings,
+        context: Context,
         link: String,
         pyro: String,
     }
@@ -155,7 +153,7 @@ mod tests {
         }
         let path = std::env::join_paths([Path::new("/nowhere"), &bin]).unwrap();
         Machine {
-            around: Surroundings {
+            context: Context {
                 variables: vec![
                     ("PATH".into(), path),
                     ("PYRO_STATE_DIR".into(), "/s".into()),
@@ -172,7 +170,7 @@ mod tests {
     #[test]
     fn terminals_get_the_bare_command_and_desktops_the_path() {
         let machine = machine(true);
-        let command = |id, scope| command(find(id).unwrap(), scope, &machine.around).unwrap();
+        let command = |id, scope| command(find(id).unwrap(), scope, &machine.context).unwrap();
         assert_eq!(command("codex", Some(Scope::User)), "pyro");
         assert_eq!(command("claude-desktop", Some(Scope::User)), machine.link);
         assert_eq!(command("vscode", Some(Scope::Project)), "pyro");
@@ -181,7 +179,7 @@ mod tests {
     #[test]
     fn a_pyro_that_is_not_on_path_is_named_whole() {
         let machine = machine(false);
-        let command = command(find("codex").unwrap(), Some(Scope::User), &machine.around);
+        let command = command(find("codex").unwrap(), Some(Scope::User), &machine.context);
         assert_eq!(command.unwrap(), machine.pyro);
     }
 
@@ -189,17 +187,20 @@ mod tests {
     fn variables_are_passed_on_by_name_or_with_a_value() {
         let machine = machine(false);
         let given = ["PYRO_STATE_DIR".to_owned(), "A=b=c".to_owned()];
-        let passed = variables(&given, &machine.around).unwrap();
+        let passed = variables(&given, &machine.context).unwrap();
         assert_eq!(passed["PYRO_STATE_DIR"], "/s");
         assert_eq!(passed["A"], "b=c");
         for wrong in ["NOT_SET", "=x"] {
-            let refused = variables(&[wrong.to_owned()], &machine.around);
+            let refused = variables(&[wrong.to_owned()], &machine.context);
             assert!(
                 matches!(refused, Err(HostError::BadVariable { .. })),
                 "{wrong}"
             );
         }
         let entry = Entry::default();
-        assert_eq!(left_behind(&entry, &machine.around), ["PYRO_STATE_DIR"]);
+        assert_eq!(
+            variables_not_passed_on(&entry, &machine.context),
+            ["PYRO_STATE_DIR"]
+        );
     }
 }

@@ -1,9 +1,9 @@
 //! The one entry for pyro in the configuration of a program that speaks the Model Context Protocol.
 //!
 //! ```text
-//! host ─▶ place ─▶ document (json, toml) ─▶ entry ─▶ save
-//! which    where     the file, kept as        what     a backup, then
-//! program  its file  its owner wrote it       we add   one rename
+//! host ─▶ config_file ─▶ document (json, toml) ─▶ entry ─▶ save
+//! which    where its     the file, kept as        what     a backup, then
+//! program  file is       its owner wrote it       we add   one rename
 //!
 //! connect: all of it    doctor: looks, and starts what the entry says (probe)
 //! print_config: no file    repair: doctor, then connect where that helps
@@ -20,31 +20,35 @@
 //! Deliberately absent: how arguments are read and results are printed; operations of the contract;
 //! what the server does once it runs.
 
+mod config_file;
 mod connect;
-mod difference;
+mod context;
+mod diff;
 mod disconnect;
 mod doctor;
 mod document;
+mod document_error;
 mod entry;
+mod entry_path;
 mod error;
 mod host;
 mod json;
 mod launch;
-mod place;
+mod options;
 mod print;
 mod probe;
 mod repair;
 mod save;
 mod toml;
-mod wish;
 
+pub use config_file::Scope;
 pub use connect::{Connected, Outcome, connect};
+pub use context::Context;
 pub use disconnect::{Disconnected, Removed, disconnect, disconnect_all};
-pub use doctor::{Examination, doctor};
+pub use doctor::{Diagnosis, doctor};
 pub use entry::{Entry, Field};
 pub use error::HostError;
 pub use host::{Format, HOSTS, Host, find};
-pub use place::{Scope, Surroundings};
+pub use options::Options;
 pub use print::{Printed, print_config};
 pub use repair::{Repaired, repair};
-pub use wish::Wish;

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use pyro_api::{Report, Text};
 use serde::Serialize;
 
-use crate::document::{Document, Spot};
+use crate::config_file::{self, Scope};
+use crate::context::Context;
+use crate::document::Document;
 use crate::entry::Entry;
+use crate::entry_path::EntryPath;
 use crate::error::HostError;
 use crate::host::Host;
 use crate::launch;
-use crate::place::{self, Scope, Surroundings};
-use crate::wish::Wish;
+use crate::options::Options;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Printed {
@@ -30,30 +32,32 @@ pub struct Printed {
 /// Makes the document. Reads and writes no file.
 pub fn print_config(
     host: &'static Host,
-    wish: &Wish,
-    around: &Surroundings,
+    options: &Options,
+    context: &Context,
 ) -> Result<Printed, HostError> {
-    let name = wish.name()?;
-    let place = match (&wish.config, wish.scope) {
-        (Some(file), _) => Some(place::named(file, around)),
-        (None, Some(scope)) => Some(place::of_scope(host, scope, around)?),
+    let name = options.name()?;
+    let config_file = match (&options.config, options.scope) {
+        (Some(file), _) => Some(config_file::named(file, context)),
+        (None, Some(scope)) => Some(config_file::of_scope(host, scope, context)?),
         // Without a home there is no path to show, and still something to paste.
-        (None, None) => place::of_scope(host, Scope::User, around).ok(),
+        (None, None) => config_file::of_scope(host, Scope::User, context).ok(),
     };
-    let scope = place.as_ref().and_then(|place| place.scope);
-    let entry = launch::entry(host, wish, scope, around)?;
+    let scope = config_file
+        .as_ref()
+        .and_then(|config_file| config_file.scope);
+    let entry = launch::entry(host, options, scope, context)?;
     let mut document = match Document::parse(b"", host.format) {
         Ok(document) => document,
         Err(fault) => return Err(fault.of(host.id.as_ref(), host.format)),
     };
     document
-        .set(Spot::of(host.servers, name), &entry.fields(host.shape))
+        .set(EntryPath::of(host.servers, name), &entry.fields(host.shape))
         .map_err(|fault| fault.of(host.id.as_ref(), host.format))?;
     Ok(Printed {
         host: host.id,
         title: host.title,
         name: name.to_owned(),
-        config: place.map(|place| place.file),
+        config: config_file.map(|config_file| config_file.file),
         format: host.format.name(),
         entry,
         text: document.text(),

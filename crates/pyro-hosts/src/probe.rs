@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use crate::entry::Entry;
 
 /// The most that is read of one message, and of what is said on standard error.
-const MESSAGE: u64 = 16 * 1024 * 1024;
-const WORDS: u64 = 64 * 1024;
+const MAX_MESSAGE: u64 = 16 * 1024 * 1024;
+const MAX_STDERR: u64 = 64 * 1024;
 
 /// Messages that may wait to be looked at.
-const WAITING: usize = 16;
+const QUEUED_MESSAGES: usize = 16;
 
 /// What the server said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Greeting {
+pub(crate) struct ServerInfo {
     pub(crate) server: String,
     pub(crate) tools: Vec<String>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Greeting {
 pub(crate) enum Failure {
     NotStarted(String),
     /// It did not say who it is.
-    NoGreeting(String),
+    NotInitialized(String),
     /// It did not tell its tools.
     NoTools(String),
 }
@@ -48,19 +48,19 @@ struct Server {
 pub(crate) fn probe(
     entry: &Entry,
     environment: &[(OsString, OsString)],
-    patience: Duration,
-) -> Result<Greeting, Failure> {
-    let mut server = Server::start(entry, environment, patience).map_err(Failure::NotStarted)?;
+    timeout: Duration,
+) -> Result<ServerInfo, Failure> {
+    let mut server = Server::start(entry, environment, timeout).map_err(Failure::NotStarted)?;
     let hello = json!({
         "protocolVersion": "2025-11-25",
         "capabilities": {},
         "clientInfo": { "name": "pyro-host-doctor", "version": env!("CARGO_PKG_VERSION") },
     });
-    let greeting = match server.ask(1, "initialize", hello) {
-        Ok(greeting) => greeting,
-        Err(why) => return Err(Failure::NoGreeting(server.end(why))),
+    let info = match server.ask(1, "initialize", hello) {
+        Ok(info) => info,
+        Err(why) => return Err(Failure::NotInitialized(server.end(why))),
     };
-    let told = server.tell(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    let told = server.notify(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
     let tools = match told.and_then(|()| server.ask(2, "tools/list", json!({}))) {
         Ok(tools) => tools,
         Err(why) => return Err(Failure::NoTools(server.end(why))),
@@ -70,13 +70,8 @@ pub(crate) fn probe(
         .map(Vec::as_slice)
         .unwrap_or_default();
     let names = names.iter().filter_map(|tool| tool["name"].as_str());
-    let info = |key: &str| {
-        greeting["serverInfo"][key]
-            .as_str()
-            .unwrap_or("?")
-            .to_owned()
-    };
-    Ok(Greeting {
+    let info = |key: &str| info["serverInfo"][key].as_str().unwrap_or("?").to_owned();
+    Ok(ServerInfo {
         server: format!("{} {}", info("name"), info("version")),
         tools: names.map(str::to_owned).collect(),
     })
@@ -86,7 +81,7 @@ impl Server {
     fn start(
         entry: &Entry,
         environment: &[(OsString, OsString)],
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self, String> {
         let env: &BTreeMap<String, String> = &entry.env;
         let mut child = Command::new(&entry.command)
@@ -99,7 +94,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| error.to_string())?;
-        let (send, messages) = sync_channel(WAITING);
+        let (send, messages) = sync_channel(QUEUED_MESSAGES);
         let output = child.stdout.take();
         // Ends when the server does, or when nobody listens any more.
         thread::spawn(move || {
@@ -107,7 +102,7 @@ impl Server {
             let mut output = BufReader::new(output);
             loop {
                 let mut line = String::new();
-                match output.by_ref().take(MESSAGE).read_line(&mut line) {
+                match output.by_ref().take(MAX_MESSAGE).read_line(&mut line) {
                     Ok(read) if read > 0 => {}
                     _ => return,
                 }
@@ -116,25 +111,25 @@ impl Server {
                 }
             }
         });
-        let said = child.stderr.take();
+        let stderr = child.stderr.take();
         let errors = thread::spawn(move || {
-            let mut words = Vec::new();
-            if let Some(mut said) = said {
-                let _ = said.by_ref().take(WORDS).read_to_end(&mut words);
-                let _ = std::io::copy(&mut said, &mut std::io::sink());
+            let mut bytes = Vec::new();
+            if let Some(mut stderr) = stderr {
+                let _ = stderr.by_ref().take(MAX_STDERR).read_to_end(&mut bytes);
+                let _ = std::io::copy(&mut stderr, &mut std::io::sink());
             }
-            String::from_utf8_lossy(&words).into_owned()
+            String::from_utf8_lossy(&bytes).into_owned()
         });
         Ok(Self {
             input: child.stdin.take(),
             child,
             messages,
             errors,
-            deadline: Instant::now() + patience,
+            deadline: Instant::now() + timeout,
         })
     }
 
-    fn tell(&mut self, message: &Value) -> Result<(), String> {
+    fn notify(&mut self, message: &Value) -> Result<(), String> {
         let input = self.input.as_mut().ok_or("it takes no input")?;
         // Small enough for the pipe, so this does not wait for a server that reads nothing.
         let written = writeln!(input, "{message}").and_then(|()| input.flush());
@@ -142,7 +137,7 @@ impl Server {
     }
 
     fn ask(&mut self, id: u64, method: &str, params: Value) -> Result<Value, String> {
-        self.tell(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
+        self.notify(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let line = match self.messages.recv_timeout(left) {
@@ -182,8 +177,8 @@ impl Server {
             return why;
         }
         let errors = std::mem::replace(&mut self.errors, thread::spawn(String::new));
-        let words = errors.join().unwrap_or_default();
-        match words.lines().rfind(|line| !line.trim().is_empty()) {
+        let bytes = errors.join().unwrap_or_default();
+        match bytes.lines().rfind(|line| !line.trim().is_empty()) {
             Some(last) => format!("{why}; it said: {}", pyro_api::report::plain(last.trim())),
             None => why,
         }
@@ -210,7 +205,7 @@ impl Drop for Server {
 mod tests {
     use super::*;
 
-    fn shell(script: &str) -> Result<Greeting, Failure> {
+    fn shell(script: &str) -> Result<ServerInfo, Failure> {
         let entry = Entry {
             command: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
@@ -225,13 +220,13 @@ mod tests {
     #[test]
     fn a_server_that_answers_is_greeted() {
         let tools = r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"vm_run"}]}}"#;
-        let greeting = shell(&format!(
+        let info = shell(&format!(
             "{HELLO}; echo '{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}}'; read b; read c; \
              echo '{tools}'; read d"
         ));
         assert_eq!(
-            greeting,
-            Ok(Greeting {
+            info,
+            Ok(ServerInfo {
                 server: "s 1".into(),
                 tools: vec!["vm_run".into()]
             })
@@ -240,14 +235,14 @@ mod tests {
 
     #[test]
     fn one_that_does_not_says_why() {
-        let Err(Failure::NoGreeting(why)) = shell("echo no environment >&2; exit 3") else {
+        let Err(Failure::NotInitialized(why)) = shell("echo no environment >&2; exit 3") else {
             panic!("it answered")
         };
         assert!(
             why.contains("ended before") && why.contains("it said: no environment"),
             "{why}"
         );
-        let Err(Failure::NoGreeting(why)) = shell("echo Welcome; read a; read b") else {
+        let Err(Failure::NotInitialized(why)) = shell("echo Welcome; read a; read b") else {
             panic!("it answered")
         };
         assert!(why.contains("not MCP: Welcome"), "{why}");
@@ -263,7 +258,7 @@ mod tests {
             command: "/nowhere/pyro".into(),
             ..Entry::default()
         };
-        let failed = probe(&entry, &[], Duration::from_secs(20));
-        assert!(matches!(failed, Err(Failure::NotStarted(_))));
+        let failed_by = probe(&entry, &[], Duration::from_secs(20));
+        assert!(matches!(failed_by, Err(Failure::NotStarted(_))));
     }
 }

@@ -6,14 +6,14 @@ use pyro_api::{Report, Text};
 use serde::Serialize;
 
 use crate::connect::{self, Connected};
-use crate::doctor::{Examination, Finding, doctor};
+use crate::context::Context;
+use crate::doctor::{Diagnosis, Finding, doctor};
 use crate::entry::Entry;
 use crate::error::HostError;
 use crate::host::Host;
 use crate::launch;
-use crate::place::Surroundings;
+use crate::options::Options;
 use crate::save;
-use crate::wish::Wish;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Repaired {
@@ -22,47 +22,53 @@ pub struct Repaired {
     /// What was written; nothing when nothing had to be.
     pub change: Option<Connected>,
     /// How it is now.
-    pub now: Examination,
+    pub now: Diagnosis,
 }
 
 /// Repairs the entry. A file that cannot be understood is given another name only when that was
 /// asked for.
 pub fn repair(
     host: &'static Host,
-    wish: &Wish,
+    options: &Options,
     move_aside: bool,
-    around: &Surroundings,
+    context: &Context,
 ) -> Result<Repaired, HostError> {
-    let before = doctor(host, wish, around)?;
-    let place = before.place.clone();
-    let name = wish.name()?;
-    let fresh = || launch::entry(host, wish, place.scope, around);
+    let before = doctor(host, options, context)?;
+    let config_file = before.config_file.clone();
+    let name = options.name()?;
+    let fresh = || launch::entry(host, options, config_file.scope, context);
     let mut moved_aside = None;
     let entry = match before.finding {
         Finding::Nothing => None,
-        Finding::Broken if move_aside && save::read(&place.file)?.is_some() => {
-            if !wish.dry_run {
-                moved_aside = Some(save::move_aside(&place.file)?);
+        Finding::Broken if move_aside && save::read(&config_file.file)?.is_some() => {
+            if !options.dry_run {
+                moved_aside = Some(save::move_aside(&config_file.file)?);
             }
             Some(fresh()?)
         }
         // This tells what is wrong with it.
         Finding::Broken | Finding::NoEntry | Finding::NotPyros => Some(fresh()?),
-        Finding::SwitchedOff | Finding::NoCommand | Finding::DoesNotServe => {
-            Some(renewed(before.entry.as_ref(), fresh()?, wish))
+        Finding::Disabled | Finding::NoCommand | Finding::DoesNotServe => {
+            Some(renewed(before.entry.as_ref(), fresh()?, options))
         }
     };
     let change = match entry {
         // The old file is still there; what it would become cannot be told from it.
-        Some(_) if wish.dry_run && before.finding == Finding::Broken && move_aside => None,
+        Some(_) if options.dry_run && before.finding == Finding::Broken && move_aside => None,
         Some(entry) => Some(connect::write(
-            host, &place, name, entry, wish, true, around,
+            host,
+            &config_file,
+            name,
+            entry,
+            options,
+            true,
+            context,
         )?),
         None => None,
     };
-    let now = match wish.dry_run || change.is_none() {
+    let now = match options.dry_run || change.is_none() {
         true => before,
-        false => doctor(host, wish, around)?,
+        false => doctor(host, options, context)?,
     };
     Ok(Repaired {
         moved_aside,
@@ -72,11 +78,11 @@ pub fn repair(
 }
 
 /// The entry with a command that works; profile and variables stay unless others were asked for.
-fn renewed(old: Option<&Entry>, fresh: Entry, wish: &Wish) -> Entry {
+fn renewed(old: Option<&Entry>, fresh: Entry, options: &Options) -> Entry {
     let Some(old) = old else { return fresh };
     Entry {
         command: fresh.command,
-        args: match wish.profile {
+        args: match options.profile {
             Some(_) => fresh.args,
             None => old.args.clone(),
         },

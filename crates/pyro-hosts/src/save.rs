@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::config_file::{ConfigFile, Scope};
 use crate::error::HostError;
-use crate::place::{Place, Scope};
 
 /// What the name of a copy ends in.
 const BACKUP: &str = "pyro-backup";
 
 /// More copies than these are not made.
-const COPIES: u32 = 1000;
+const MAX_BACKUPS: u32 = 1000;
 
 /// What a file says; `None` when there is none.
 pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, HostError> {
@@ -39,19 +39,19 @@ pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, HostError> {
 
 /// Writes the file and returns the path of the copy of what it said before.
 pub(crate) fn save(
-    place: &Place,
+    config_file: &ConfigFile,
     before: Option<&[u8]>,
     after: &str,
 ) -> Result<Option<PathBuf>, HostError> {
     let fault = |source| HostError::Io {
-        file: place.file.clone(),
+        file: config_file.file.clone(),
         doing: "written",
         source,
     };
     // A link stays a link: people keep such files elsewhere.
     let file = match before {
-        Some(_) => fs::canonicalize(&place.file).map_err(fault)?,
-        None => place.file.clone(),
+        Some(_) => fs::canonicalize(&config_file.file).map_err(fault)?,
+        None => config_file.file.clone(),
     };
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder).map_err(fault)?;
@@ -63,7 +63,7 @@ pub(crate) fn save(
     if old.as_ref().is_some_and(|old| old.mode() & 0o222 == 0) {
         return Err(HostError::ReadOnly { file });
     }
-    let mode = match (&old, place.scope) {
+    let mode = match (&old, config_file.scope) {
         (Some(old), _) => old.mode() & 0o7777,
         // Others work with a project's file; a person's may come to hold keys.
         (None, Some(Scope::Project)) => 0o644,
@@ -79,7 +79,7 @@ pub(crate) fn save(
             let _ = fs::remove_file(backup);
         }
         return Err(HostError::Changed {
-            file: place.file.clone(),
+            file: config_file.file.clone(),
         });
     }
     let placed = match before {
@@ -93,28 +93,28 @@ pub(crate) fn save(
 }
 
 /// Removes a file that says nothing more.
-pub(crate) fn remove(place: &Place, before: &[u8]) -> Result<(), HostError> {
+pub(crate) fn remove(config_file: &ConfigFile, before: &[u8]) -> Result<(), HostError> {
     let fault = |source| HostError::Io {
-        file: place.file.clone(),
+        file: config_file.file.clone(),
         doing: "removed",
         source,
     };
-    let about = fs::metadata(&place.file).map_err(fault)?;
+    let about = fs::metadata(&config_file.file).map_err(fault)?;
     if about.mode() & 0o222 == 0 {
         return Err(HostError::ReadOnly {
-            file: place.file.clone(),
+            file: config_file.file.clone(),
         });
     }
-    if read(&place.file)?.as_deref() != Some(before) {
+    if read(&config_file.file)?.as_deref() != Some(before) {
         return Err(HostError::Changed {
-            file: place.file.clone(),
+            file: config_file.file.clone(),
         });
     }
-    fs::remove_file(&place.file).map_err(fault)
+    fs::remove_file(&config_file.file).map_err(fault)
 }
 
 /// Removes so many folders around a file, as far as they are empty.
-pub(crate) fn tidy_around(file: &Path, folders: usize) {
+pub(crate) fn remove_empty_folders(file: &Path, folders: usize) {
     for folder in file.ancestors().skip(1).take(folders) {
         // One with anything in it stays, and those around it.
         if fs::remove_dir(folder).is_err() {
@@ -127,14 +127,14 @@ pub(crate) fn tidy_around(file: &Path, folders: usize) {
 pub(crate) fn backups(file: &Path) -> Vec<PathBuf> {
     // Beside the file itself, where that is a link.
     let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    (1..=COPIES)
-        .map(|number| beside(&file, BACKUP, number))
+    (1..=MAX_BACKUPS)
+        .map(|number| sibling(&file, BACKUP, number))
         .filter(|copy| copy.is_file())
         .collect()
 }
 
 /// Removes a copy.
-pub(crate) fn forget(copy: &Path) -> Result<(), HostError> {
+pub(crate) fn delete_backup(copy: &Path) -> Result<(), HostError> {
     fs::remove_file(copy).map_err(|source| HostError::Io {
         file: copy.to_owned(),
         doing: "removed",
@@ -149,8 +149,8 @@ pub(crate) fn move_aside(file: &Path) -> Result<PathBuf, HostError> {
         doing: "moved aside",
         source,
     };
-    for number in 1..=COPIES {
-        let aside = beside(file, "broken", number);
+    for number in 1..=MAX_BACKUPS {
+        let aside = sibling(file, "broken", number);
         // A link cannot be put over a file that is there.
         match fs::hard_link(file, &aside) {
             Ok(()) => {
@@ -167,8 +167,8 @@ pub(crate) fn move_aside(file: &Path) -> Result<PathBuf, HostError> {
 fn copy(file: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<PathBuf> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     let mut written = write(folder, bytes, mode, owner)?;
-    for number in 1..=COPIES {
-        let backup = beside(file, BACKUP, number);
+    for number in 1..=MAX_BACKUPS {
+        let backup = sibling(file, BACKUP, number);
         match written.persist_noclobber(&backup) {
             Ok(_) => return Ok(backup),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
@@ -181,7 +181,7 @@ fn copy(file: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::
 }
 
 /// `config.toml.WORD`, then `config.toml.WORD.2`.
-fn beside(file: &Path, word: &str, number: u32) -> PathBuf {
+fn sibling(file: &Path, word: &str, number: u32) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{word}"));
     if number > 1 {
@@ -218,8 +218,8 @@ fn write(
 mod tests {
     use super::*;
 
-    fn place(file: &Path) -> Place {
-        Place {
+    fn config_file(file: &Path) -> ConfigFile {
+        ConfigFile {
             file: file.to_owned(),
             scope: Some(Scope::User),
             project: None,
@@ -234,9 +234,9 @@ mod tests {
     fn a_new_file_is_the_persons_alone_and_a_projects_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("deep down/config.json");
-        assert_eq!(save(&place(&file), None, "{}").unwrap(), None);
+        assert_eq!(save(&config_file(&file), None, "{}").unwrap(), None);
         assert_eq!(mode(&file), 0o600);
-        let shared = Place {
+        let shared = ConfigFile {
             file: folder.path().join("shared"),
             scope: Some(Scope::Project),
             project: None,
@@ -251,7 +251,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "1").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o444)).unwrap();
-        let refused = save(&place(&file), Some(b"1"), "2");
+        let refused = save(&config_file(&file), Some(b"1"), "2");
         assert!(matches!(refused, Err(HostError::ReadOnly { .. })));
         assert_eq!(fs::read_to_string(&file).unwrap(), "1");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -264,8 +264,8 @@ mod tests {
         fs::write(&real, "1").unwrap();
         fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real", &link).unwrap();
-        let first = save(&place(&link), Some(b"1"), "2").unwrap().unwrap();
-        let second = save(&place(&link), Some(b"2"), "3").unwrap().unwrap();
+        let first = save(&config_file(&link), Some(b"1"), "2").unwrap().unwrap();
+        let second = save(&config_file(&link), Some(b"2"), "3").unwrap().unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&real).unwrap(), "3");
         assert_eq!(fs::read_to_string(&first).unwrap(), "1");
@@ -285,9 +285,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
         fs::write(&file, "theirs").unwrap();
-        let refused = save(&place(&file), Some(b"old"), "ours");
+        let refused = save(&config_file(&file), Some(b"old"), "ours");
         assert!(matches!(refused, Err(HostError::Changed { .. })));
-        let refused = save(&place(&file), None, "ours");
+        let refused = save(&config_file(&file), None, "ours");
         assert!(matches!(refused, Err(HostError::Changed { .. })));
         assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

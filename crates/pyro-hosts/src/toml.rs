@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, RawString, Table, TableLike, Value};
 
-use crate::document::{Fault, Spot, position};
+use crate::document_error::{DocumentError, position};
 use crate::entry::{Field, Fields};
+use crate::entry_path::EntryPath;
 
 pub(crate) struct Toml {
     document: DocumentMut,
@@ -14,11 +15,11 @@ pub(crate) struct Toml {
 }
 
 impl Toml {
-    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse(text: &str) -> Result<Self, DocumentError> {
         let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
             let at = error.span().map_or(0, |span| span.start);
             let (line, column) = position(text.as_bytes(), at);
-            Fault::Broken {
+            DocumentError::Broken {
                 line,
                 column,
                 why: error.message().trim().replace('\n', "; "),
@@ -31,15 +32,17 @@ impl Toml {
         })
     }
 
-    pub(crate) fn fields(&self, spot: Spot<'_>) -> Result<Option<Fields>, Fault> {
+    pub(crate) fn fields(&self, path: EntryPath<'_>) -> Result<Option<Fields>, DocumentError> {
         let mut table: &dyn TableLike = self.document.as_table();
-        for (depth, key) in spot.servers.iter().copied().chain([spot.name]).enumerate() {
+        for (depth, key) in path.servers.iter().copied().chain([path.name]).enumerate() {
             let Some(item) = table.get(key) else {
                 return Ok(None);
             };
-            table = item.as_table_like().ok_or_else(|| Fault::Misshapen {
-                at: spot.words(depth + 1),
-            })?;
+            table = item
+                .as_table_like()
+                .ok_or_else(|| DocumentError::WrongShape {
+                    at: path.words(depth + 1),
+                })?;
         }
         let fields = table
             .iter()
@@ -47,11 +50,15 @@ impl Toml {
         Ok(Some(fields.collect()))
     }
 
-    pub(crate) fn set(&mut self, spot: Spot<'_>, fields: &[(&str, Field)]) -> Result<(), Fault> {
-        if self.fields(spot)?.is_none() {
-            self.make(spot)?;
+    pub(crate) fn set(
+        &mut self,
+        path: EntryPath<'_>,
+        fields: &[(&str, Field)],
+    ) -> Result<(), DocumentError> {
+        if self.fields(path)?.is_none() {
+            self.make(path)?;
         }
-        let entry = self.entry(spot)?;
+        let entry = self.entry(path)?;
         for (key, wanted) in fields {
             let Some(item) = entry.get_mut(key) else {
                 entry.insert(key, Item::Value(value(wanted)));
@@ -62,9 +69,11 @@ impl Toml {
             }
             match wanted {
                 Field::Table(wanted) => {
-                    let table = item.as_table_like_mut().ok_or_else(|| Fault::Misshapen {
-                        at: format!("{}.{key}", spot.words(spot.servers.len() + 1)),
-                    })?;
+                    let table =
+                        item.as_table_like_mut()
+                            .ok_or_else(|| DocumentError::WrongShape {
+                                at: format!("{}.{key}", path.words(path.servers.len() + 1)),
+                            })?;
                     for (name, wanted) in wanted {
                         put(table, name, &Field::Text(wanted.clone()));
                     }
@@ -75,45 +84,47 @@ impl Toml {
         Ok(())
     }
 
-    pub(crate) fn clear(&mut self, spot: Spot<'_>) -> Result<(), Fault> {
-        if self.fields(spot)?.is_some() {
-            self.entry(spot)?.clear();
+    pub(crate) fn clear(&mut self, path: EntryPath<'_>) -> Result<(), DocumentError> {
+        if self.fields(path)?.is_some() {
+            self.entry(path)?.clear();
         }
         Ok(())
     }
 
-    pub(crate) fn names(&self, servers: &[&str]) -> Result<Vec<String>, Fault> {
-        let spot = Spot { servers, name: "" };
+    pub(crate) fn names(&self, servers: &[&str]) -> Result<Vec<String>, DocumentError> {
+        let path = EntryPath { servers, name: "" };
         let mut table: &dyn TableLike = self.document.as_table();
         for (depth, key) in servers.iter().copied().enumerate() {
             let Some(item) = table.get(key) else {
                 return Ok(Vec::new());
             };
-            table = item.as_table_like().ok_or_else(|| Fault::Misshapen {
-                at: spot.words(depth + 1),
-            })?;
+            table = item
+                .as_table_like()
+                .ok_or_else(|| DocumentError::WrongShape {
+                    at: path.words(depth + 1),
+                })?;
         }
         Ok(table.iter().map(|(name, _)| name.to_owned()).collect())
     }
 
-    pub(crate) fn remove(&mut self, spot: Spot<'_>) -> Result<(), Fault> {
-        if self.fields(spot)?.is_none() {
+    pub(crate) fn remove(&mut self, path: EntryPath<'_>) -> Result<(), DocumentError> {
+        if self.fields(path)?.is_none() {
             return Ok(());
         }
         let mut table: &mut dyn TableLike = self.document.as_table_mut();
-        for (depth, key) in spot.servers.iter().copied().enumerate() {
+        for (depth, key) in path.servers.iter().copied().enumerate() {
             let below = table.get_mut(key).and_then(Item::as_table_like_mut);
-            table = below.ok_or_else(|| Fault::Misshapen {
-                at: spot.words(depth + 1),
+            table = below.ok_or_else(|| DocumentError::WrongShape {
+                at: path.words(depth + 1),
             })?;
         }
-        let key = table.key(spot.name).map(|key| key.leaf_decor().clone());
+        let key = table.key(path.name).map(|key| key.leaf_decor().clone());
         let next = {
-            let mut behind = table.iter().skip_while(|(name, _)| *name != spot.name);
+            let mut behind = table.iter().skip_while(|(name, _)| *name != path.name);
             behind.nth(1).map(|(name, _)| name.to_owned())
         };
         // What stands above it may be about anything, and stays.
-        let gone = match table.remove(spot.name) {
+        let gone = match table.remove(path.name) {
             Some(Item::Table(gone)) if !gone.is_dotted() => gone,
             _ => {
                 let above = text_of(key.as_ref().and_then(Decor::prefix));
@@ -131,7 +142,7 @@ impl Toml {
         };
         // The line ends of another system come back with the whole text.
         let above = text_of(gone.decor().prefix()).replace("\r\n", "\n");
-        let place = gone.position();
+        let config_file = gone.position();
         // One empty line was there for the entry.
         let above = match above.strip_suffix('\n') {
             Some(less) if less.is_empty() || less.ends_with('\n') => less.to_owned(),
@@ -141,7 +152,7 @@ impl Toml {
             return Ok(());
         }
         let document = self.document.as_table_mut();
-        let next = place.and_then(|place| next_head(document, place));
+        let next = config_file.and_then(|config_file| next_head(document, config_file));
         let given = next.is_some_and(|next| put_above(document, next, &above));
         if !given {
             self.put_last(&above);
@@ -156,18 +167,18 @@ impl Toml {
     }
 
     /// An entry that is known to be there.
-    fn entry(&mut self, spot: Spot<'_>) -> Result<&mut dyn TableLike, Fault> {
+    fn entry(&mut self, path: EntryPath<'_>) -> Result<&mut dyn TableLike, DocumentError> {
         let mut table: &mut dyn TableLike = self.document.as_table_mut();
-        for (depth, key) in spot.servers.iter().copied().chain([spot.name]).enumerate() {
+        for (depth, key) in path.servers.iter().copied().chain([path.name]).enumerate() {
             let below = table.get_mut(key).and_then(Item::as_table_like_mut);
-            table = below.ok_or_else(|| Fault::Misshapen {
-                at: spot.words(depth + 1),
+            table = below.ok_or_else(|| DocumentError::WrongShape {
+                at: path.words(depth + 1),
             })?;
         }
         Ok(table)
     }
 
-    fn make(&mut self, spot: Spot<'_>) -> Result<(), Fault> {
+    fn make(&mut self, path: EntryPath<'_>) -> Result<(), DocumentError> {
         let empty = self.document.as_table().is_empty();
         // Comments at the end of a file belong before what is written after them.
         let before = self
@@ -176,26 +187,28 @@ impl Toml {
             .as_str()
             .unwrap_or_default()
             .to_owned();
-        let first = spot.servers.first().copied().unwrap_or_default();
+        let first = path.servers.first().copied().unwrap_or_default();
         let last = self.document.iter().last().map(|(key, _)| key.to_owned());
         // A table that is made now comes last.
         let at_the_end = last.as_deref() == Some(first) || !self.document.contains_key(first);
         let mut inline = false;
         let mut table: &mut dyn TableLike = self.document.as_table_mut();
-        for (depth, key) in spot.servers.iter().copied().enumerate() {
+        for (depth, key) in path.servers.iter().copied().enumerate() {
             let item = table.entry(key).or_insert_with(|| {
                 let mut made = Table::new();
                 made.set_implicit(true);
                 Item::Table(made)
             });
             inline = item.is_inline_table();
-            table = item.as_table_like_mut().ok_or_else(|| Fault::Misshapen {
-                at: spot.words(depth + 1),
-            })?;
+            table = item
+                .as_table_like_mut()
+                .ok_or_else(|| DocumentError::WrongShape {
+                    at: path.words(depth + 1),
+                })?;
         }
         if inline {
             table.insert(
-                spot.name,
+                path.name,
                 Item::Value(Value::InlineTable(InlineTable::new())),
             );
             return Ok(());
@@ -204,7 +217,7 @@ impl Toml {
         let comments = whole_lines(&before, at_the_end);
         let gap = if empty && before.is_empty() { "" } else { "\n" };
         made.decor_mut().set_prefix(format!("{comments}{gap}"));
-        table.insert(spot.name, Item::Table(made));
+        table.insert(path.name, Item::Table(made));
         if at_the_end {
             self.document.set_trailing("");
         }
@@ -229,16 +242,16 @@ fn text_of(decor: Option<&RawString>) -> String {
 }
 
 /// Where the head of a table comes next behind a place in the document.
-fn next_head(table: &Table, place: isize) -> Option<isize> {
+fn next_head(table: &Table, config_file: isize) -> Option<isize> {
     let heads = table.iter().flat_map(|(_, item)| match item {
-        Item::Table(below) => vec![head(below), next_head(below, place)],
+        Item::Table(below) => vec![head(below), next_head(below, config_file)],
         Item::ArrayOfTables(several) => several
             .iter()
-            .flat_map(|below| [head(below), next_head(below, place)])
+            .flat_map(|below| [head(below), next_head(below, config_file)])
             .collect(),
         _ => Vec::new(),
     });
-    heads.flatten().filter(|at| *at > place).min()
+    heads.flatten().filter(|at| *at > config_file).min()
 }
 
 /// Where the head of a table is, if it has one.
@@ -248,17 +261,17 @@ fn head(table: &Table) -> Option<isize> {
 }
 
 /// Puts a text above the head at this place; says whether it is there.
-fn put_above(table: &mut Table, place: isize, text: &str) -> bool {
-    if head(table) == Some(place) {
+fn put_above(table: &mut Table, config_file: isize, text: &str) -> bool {
+    if head(table) == Some(config_file) {
         let own = text_of(table.decor().prefix());
         table.decor_mut().set_prefix(format!("{text}{own}"));
         return true;
     }
     table.iter_mut().any(|(_, item)| match item {
-        Item::Table(below) => put_above(below, place, text),
+        Item::Table(below) => put_above(below, config_file, text),
         Item::ArrayOfTables(several) => several
             .iter_mut()
-            .any(|below| put_above(below, place, text)),
+            .any(|below| put_above(below, config_file, text)),
         _ => false,
     })
 }
@@ -325,7 +338,7 @@ fn value(field: &Field) -> Value {
 mod tests {
     use super::*;
 
-    const SPOT: Spot<'static> = Spot {
+    const PATH: EntryPath<'static> = EntryPath {
         servers: &["mcp_servers"],
         name: "pyro",
     };
@@ -339,11 +352,11 @@ mod tests {
         ]
     }
 
-    fn after(text: &str, fields: &[(&str, Field)]) -> Result<String, Fault> {
+    fn after(text: &str, fields: &[(&str, Field)]) -> Result<String, DocumentError> {
         let mut toml = Toml::parse(text)?;
-        toml.set(SPOT, fields)?;
+        toml.set(PATH, fields)?;
         let again = Toml::parse(&toml.text())?;
-        let read = again.fields(SPOT)?.unwrap();
+        let read = again.fields(PATH)?.unwrap();
         assert_eq!(read["command"], Field::Text("pyro".into()));
         Ok(toml.text())
     }
@@ -423,8 +436,8 @@ mod tests {
 
     fn without(text: &str) -> String {
         let mut toml = Toml::parse(text).unwrap();
-        toml.remove(SPOT).unwrap();
-        assert_eq!(toml.fields(SPOT), Ok(None));
+        toml.remove(PATH).unwrap();
+        assert_eq!(toml.fields(PATH), Ok(None));
         toml.text()
     }
 
@@ -486,7 +499,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_with_its_place() {
         match Toml::parse("a = 1\nb = = 2\n").err() {
-            Some(Fault::Broken {
+            Some(DocumentError::Broken {
                 line: 2, column: 5, ..
             }) => {}
             other => panic!("{other:?}"),
@@ -497,7 +510,11 @@ mod tests {
             ("[[mcp_servers]]\na = 1\n", "mcp_servers"),
         ] {
             let refused = after(text, &entry());
-            assert_eq!(refused, Err(Fault::Misshapen { at: at.into() }), "{text}");
+            assert_eq!(
+                refused,
+                Err(DocumentError::WrongShape { at: at.into() }),
+                "{text}"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use rmcp::model::{CallToolResult, ContentBlock, ProtocolVersion};
 use serde_json::{Value, json};
 
 /// How much text an answer has at most; what it would tell beyond that is in the facts.
-const LONGEST: usize = 64 * 1024;
+const MAX_TEXT: usize = 64 * 1024;
 
 /// What an operation answered.
 pub(crate) struct Answer {
@@ -70,11 +70,11 @@ fn facts(error: &Error) -> Value {
 /// The beginning and the end of a text that is too long.
 fn bounded(text: &str) -> String {
     let text = text.trim_end();
-    if text.len() <= LONGEST {
+    if text.len() <= MAX_TEXT {
         return text.to_owned();
     }
-    let head = floor(text, LONGEST / 2);
-    let tail = floor(text, text.len() - LONGEST / 2);
+    let head = floor(text, MAX_TEXT / 2);
+    let tail = floor(text, text.len() - MAX_TEXT / 2);
     format!(
         "{}\n[… {} bytes left out; they are in the structured content …]\n{}",
         &text[..head],
@@ -98,11 +98,11 @@ mod tests {
     #[test]
     fn a_long_text_keeps_its_ends() {
         assert_eq!(bounded("short\n"), "short");
-        let long = format!("begin{}end", "é".repeat(LONGEST));
+        let long = format!("begin{}end", "é".repeat(MAX_TEXT));
         let bounded = bounded(&long);
         assert!(bounded.starts_with("beginé") && bounded.ends_with("éend"));
-        assert!(bounded.len() < LONGEST + 100);
+        assert!(bounded.len() < MAX_TEXT + 100);
         let left_out = long.len() - bounded.len();
-        assert!(left_out > LONGEST / 2, "{left_out}");
+        assert!(left_out > MAX_TEXT / 2, "{left_out}");
     }
 }

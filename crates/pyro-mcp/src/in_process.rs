@@ -8,16 +8,16 @@ use pyro_api::{Error, ErrorCode, HandleAll, Profile};
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value};
 
+use crate::access::Access;
 use crate::answer::{Form, refused};
-use crate::model::Reach;
-use crate::progress::Watched;
+use crate::progress::CallEvents;
 use crate::tools::Tools;
 
 /// The tools of a profile, to be listed and called.
 pub struct InProcess<E> {
     engine: Arc<E>,
     tools: Tools<E>,
-    reach: Reach,
+    access: Access,
 }
 
 impl<E: HandleAll> InProcess<E> {
@@ -25,7 +25,7 @@ impl<E: HandleAll> InProcess<E> {
         Self {
             engine,
             tools: Tools::of(profile),
-            reach: Reach::from_environment(),
+            access: Access::from_environment(),
         }
     }
 
@@ -49,10 +49,10 @@ impl<E: HandleAll> InProcess<E> {
         name: &str,
         arguments: Map<String, Value>,
     ) -> impl Future<Output = Result<Value, Error>> + Send + use<E> {
-        let watched = Arc::new(Watched::default());
+        let events = Arc::new(CallEvents::default());
         let begun = self.tools.find(name).and_then(|tool| {
             let arguments = tool.arguments.tidy(arguments)?;
-            let caller = self.reach.program_caller(&watched);
+            let caller = self.access.program_caller(&events);
             Ok((tool.call)(Arc::clone(&self.engine), arguments, caller))
         });
         async move {
@@ -61,7 +61,7 @@ impl<E: HandleAll> InProcess<E> {
                 Err(error) => Err(error),
             };
             let result: CallToolResult = match outcome {
-                Ok(answer) => answer.into_result(&watched.shown(), Form::Structured),
+                Ok(answer) => answer.into_result(&events.output_text(), Form::Structured),
                 Err(error) => refused(&error, Form::Structured),
             };
             serde_json::to_value(result).map_err(not_written)

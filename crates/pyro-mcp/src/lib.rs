@@ -7,17 +7,17 @@
 //!                                           ▼ answer: facts, and a text for people
 //! ```
 //!
-//! The only room that knows rmcp. It walks the list of operations and names none of them: a
+//! The only crate that knows rmcp. It walks the list of operations and names none of them: a
 //! tool's name, title, profile and effect are part of the declaration, its description is the
 //! declaration's doc comment, its schemas are those of the declared types.
 //!
 //! Deliberately absent: HTTP, prompts, resources, sampling and tasks; any state between two
 //! calls, which all lives in the engine's records; what an operation does.
 
+mod access;
 mod answer;
-mod hosts;
+mod answer_within;
 mod in_process;
-mod model;
 mod progress;
 mod server;
 mod stdio;

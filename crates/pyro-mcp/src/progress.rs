@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// News come at most this often.
-const APART: Duration = Duration::from_millis(250);
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// When nothing happens the client still hears that the call goes on, as many clients give up
 /// after a minute of silence.
@@ -21,12 +21,12 @@ const MESSAGE: usize = 200;
 
 /// How much of a command's output the text of an answer holds: this much of its beginning, and
 /// as much of its end.
-const SHOWN: usize = 8 * 1024;
+const SHOWN_BYTES: usize = 8 * 1024;
 
 #[derive(Default)]
-pub(crate) struct Watched {
+pub(crate) struct CallEvents {
     state: Mutex<State>,
-    news: Notify,
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -37,12 +37,12 @@ struct State {
     left_out: u64,
 }
 
-impl EventSink for Watched {
+impl EventSink for CallEvents {
     fn event(&self, event: Event<'_>) -> Result<(), Gone> {
         let mut state = self.state();
         let message = match event {
             Event::Output { bytes, .. } => {
-                state.show(bytes);
+                state.push_output(bytes);
                 last_line(bytes)
             }
             Event::Phase { phase, fields, .. } => {
@@ -62,27 +62,27 @@ impl EventSink for Watched {
         };
         if let Some(message) = message {
             state.message = Some(one_line(&message));
-            self.news.notify_one();
+            self.changed.notify_one();
         }
         Ok(())
     }
 }
 
-impl Watched {
+impl CallEvents {
     /// What the output looked like, its middle left out when it was long.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn output_text(&self) -> String {
         let state = self.state();
         let (front, back) = state.tail.as_slices();
         let tail = [front, back].concat();
-        let mut shown = String::from_utf8_lossy(&state.head).into_owned();
+        let mut output_text = String::from_utf8_lossy(&state.head).into_owned();
         if state.left_out > 0 {
-            shown.push_str(&format!("\n[… {} bytes left out …]\n", state.left_out));
+            output_text.push_str(&format!("\n[… {} bytes left out …]\n", state.left_out));
         }
-        shown.push_str(&String::from_utf8_lossy(&tail));
-        if !shown.is_empty() && !shown.ends_with('\n') {
-            shown.push('\n');
+        output_text.push_str(&String::from_utf8_lossy(&tail));
+        if !output_text.is_empty() && !output_text.ends_with('\n') {
+            output_text.push('\n');
         }
-        shown
+        output_text
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,28 +91,28 @@ impl Watched {
 }
 
 impl State {
-    fn show(&mut self, bytes: &[u8]) {
-        let (head, rest) = bytes.split_at(bytes.len().min(SHOWN - self.head.len()));
+    fn push_output(&mut self, bytes: &[u8]) {
+        let (head, rest) = bytes.split_at(bytes.len().min(SHOWN_BYTES - self.head.len()));
         self.head.extend_from_slice(head);
         self.tail.extend(rest);
-        let over = self.tail.len().saturating_sub(SHOWN);
+        let over = self.tail.len().saturating_sub(SHOWN_BYTES);
         self.tail.drain(..over);
         self.left_out += over as u64;
     }
 }
 
 /// The news of one call, one after the other.
-pub(crate) struct News<'a> {
-    watched: &'a Watched,
+pub(crate) struct ProgressUpdates<'a> {
+    events: &'a CallEvents,
     started: Instant,
     next: Instant,
 }
 
-impl<'a> News<'a> {
-    pub(crate) fn new(watched: &'a Watched) -> Self {
+impl<'a> ProgressUpdates<'a> {
+    pub(crate) fn new(events: &'a CallEvents) -> Self {
         let now = Instant::now();
         Self {
-            watched,
+            events,
             started: now,
             next: now,
         }
@@ -122,12 +122,12 @@ impl<'a> News<'a> {
     /// message. May be dropped and called again; nothing is lost but what is old by then.
     pub(crate) async fn next(&mut self) -> (f64, String) {
         sleep_until(self.next).await;
-        let silence_ends = self.next - APART + HEARTBEAT;
-        let told = timeout_at(silence_ends, self.watched.news.notified()).await;
-        self.next = Instant::now() + APART;
+        let silence_ends = self.next - MIN_INTERVAL + HEARTBEAT;
+        let changed = timeout_at(silence_ends, self.events.changed.notified()).await;
+        self.next = Instant::now() + MIN_INTERVAL;
         let seconds = self.started.elapsed().as_secs_f64();
-        let message = self.watched.state().message.clone();
-        let message = match (told, message) {
+        let message = self.events.state().message.clone();
+        let message = match (changed, message) {
             (Ok(()), Some(message)) => message,
             (_, Some(message)) => one_line(&format!("{seconds:.0} s: {message}")),
             (_, None) => format!("{seconds:.0} s"),
@@ -159,41 +159,41 @@ mod tests {
 
     use super::*;
 
-    fn output(watched: &Watched, bytes: &[u8]) {
+    fn output(events: &CallEvents, bytes: &[u8]) {
         let stream = Stream::Stdout;
-        watched.event(Event::Output { stream, bytes }).unwrap();
+        events.event(Event::Output { stream, bytes }).unwrap();
     }
 
     #[test]
     fn short_output_is_shown_as_it_was() {
-        let watched = Watched::default();
-        output(&watched, b"one\n");
-        output(&watched, b"two");
-        assert_eq!(watched.shown(), "one\ntwo\n");
+        let events = CallEvents::default();
+        output(&events, b"one\n");
+        output(&events, b"two");
+        assert_eq!(events.output_text(), "one\ntwo\n");
     }
 
     #[test]
     fn of_long_output_the_ends_are_shown() {
-        let watched = Watched::default();
+        let events = CallEvents::default();
         for _ in 0..4 {
-            output(&watched, &[b'x'; SHOWN]);
+            output(&events, &[b'x'; SHOWN_BYTES]);
         }
-        output(&watched, b"end\n");
-        let shown = watched.shown();
-        let left_out = 2 * SHOWN + 4;
-        assert!(shown.contains(&format!("[… {left_out} bytes left out …]")));
-        assert!(shown.starts_with('x') && shown.ends_with("xend\n"));
-        assert!(shown.len() < 2 * SHOWN + 100);
+        output(&events, b"end\n");
+        let output_text = events.output_text();
+        let left_out = 2 * SHOWN_BYTES + 4;
+        assert!(output_text.contains(&format!("[… {left_out} bytes left out …]")));
+        assert!(output_text.starts_with('x') && output_text.ends_with("xend\n"));
+        assert!(output_text.len() < 2 * SHOWN_BYTES + 100);
     }
 
     #[tokio::test(start_paused = true)]
     async fn news_are_the_newest_and_silence_is_broken() {
-        let watched = Watched::default();
-        let mut news = News::new(&watched);
-        output(&watched, b"one\ntwo\n\n");
-        output(&watched, b"thr\x1b[1mee\n");
-        assert_eq!(news.next().await.1, "thr [1mee");
-        let (seconds, message) = news.next().await;
+        let events = CallEvents::default();
+        let mut updates = ProgressUpdates::new(&events);
+        output(&events, b"one\ntwo\n\n");
+        output(&events, b"thr\x1b[1mee\n");
+        assert_eq!(updates.next().await.1, "thr [1mee");
+        let (seconds, message) = updates.next().await;
         assert_eq!(message, "5 s: thr [1mee");
         assert!(seconds >= 5.0);
     }

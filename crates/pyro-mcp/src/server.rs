@@ -20,11 +20,11 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::answer::{Form, refused};
-use crate::model::Reach;
-use crate::progress::{News, Watched};
+use crate::progress::{CallEvents, ProgressUpdates};
 use crate::tools::Tools;
-use crate::transport::Lines;
+use crate::transport::LineTransport;
 use crate::{Stdio, answer};
 
 /// What the contract calls this server.
@@ -56,10 +56,10 @@ that fails is a result with its exit_code; an error has a code and a hint that s
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long the end may take, clearing up included.
-const FAREWELL: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long one notification may hold up its call.
-const NOTIFYING: Duration = Duration::from_secs(1);
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is to be served, and how.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ pub enum Ended {
     /// The client went away.
     ByClient,
     /// `until` came.
-    Told,
+    Stopped,
 }
 
 /// Serves until the client goes away, or until it is told to end. Calls that are still going on
@@ -92,12 +92,12 @@ pub async fn serve<E: HandleAll>(
     let closing = CancellationToken::new();
     let server = Server {
         tools: Tools::of(settings.profile),
-        reach: Reach::from_environment(),
+        access: Access::from_environment(),
         engine,
         settings,
         closing: closing.clone(),
     };
-    let transport = Lines::new(stdio, gone.clone())?;
+    let transport = LineTransport::new(stdio, gone.clone())?;
     let mut served = pin!(async {
         if let Ok(running) = serve_server(server, transport).await {
             let _ = running.waiting().await;
@@ -111,11 +111,11 @@ pub async fn serve<E: HandleAll>(
             }
             Ended::ByClient
         }
-        () = until => Ended::Told,
+        () = until => Ended::Stopped,
     };
     closing.cancel();
     gone.cancel();
-    let _ = timeout(FAREWELL, served).await;
+    let _ = timeout(SHUTDOWN_TIMEOUT, served).await;
     Ok(ended)
 }
 
@@ -123,7 +123,7 @@ struct Server<E> {
     engine: Arc<E>,
     settings: Settings,
     tools: Tools<E>,
-    reach: Reach,
+    access: Access,
     /// Cancelled when calls are to end.
     closing: CancellationToken,
 }
@@ -137,8 +137,8 @@ impl<E: HandleAll> Server<E> {
     ) -> CallToolResult {
         let started = Instant::now();
         let form = Form::of(context.protocol_version().as_ref());
-        let watched = Arc::new(Watched::default());
-        let outcome = self.carry_out(name, given, &watched, context).await;
+        let events = Arc::new(CallEvents::default());
+        let outcome = self.execute(name, given, &events, context).await;
         if self.settings.log {
             let code = match &outcome {
                 Ok(_) => "ok".to_owned(),
@@ -147,36 +147,36 @@ impl<E: HandleAll> Server<E> {
             eprintln!("[mcp] {name} {code} {} ms", started.elapsed().as_millis());
         }
         match outcome {
-            Ok(answer) => answer.into_result(&watched.shown(), form),
+            Ok(answer) => answer.into_result(&events.output_text(), form),
             Err(error) => refused(&error, form),
         }
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
         name: &str,
         given: Map<String, Value>,
-        watched: &Arc<Watched>,
+        events: &Arc<CallEvents>,
         context: &RequestContext<RoleServer>,
     ) -> Result<answer::Answer, Error> {
         let tool = self.tools.find(name)?;
         let arguments = tool.arguments.tidy(given)?;
         let client = context.client_info().map(|client| client.name);
-        let caller = self.reach.remote_caller(watched, client.as_deref());
+        let caller = self.access.remote_caller(events, client.as_deref());
         let mut call = (tool.call)(Arc::clone(&self.engine), arguments, caller);
         let token = context.meta.get_progress_token();
-        let mut news = News::new(watched);
+        let mut updates = ProgressUpdates::new(events);
         loop {
             tokio::select! {
                 biased;
                 () = context.ct.cancelled() => return Err(cancelled("The client took the call back")),
                 () = self.closing.cancelled() => return Err(cancelled("The server ends")),
                 answer = &mut call => return answer,
-                (seconds, message) = news.next(), if token.is_some() => {
+                (seconds, message) = updates.next(), if token.is_some() => {
                     // Waited for here, so that no news come after the answer.
                     let Some(token) = token.clone() else { continue };
-                    let news = ProgressNotificationParam::new(token, seconds).with_message(message);
-                    let _ = timeout(NOTIFYING, context.peer.notify_progress(news)).await;
+                    let updates = ProgressNotificationParam::new(token, seconds).with_message(message);
+                    let _ = timeout(NOTIFY_TIMEOUT, context.peer.notify_progress(updates)).await;
                 }
             }
         }

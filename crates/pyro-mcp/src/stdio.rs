@@ -13,8 +13,8 @@ use nix::unistd::{dup2_stdin, dup2_stdout};
 /// The two ends of the connection to the client.
 #[derive(Debug)]
 pub struct Stdio {
-    pub(crate) input: Patient,
-    pub(crate) output: Patient,
+    pub(crate) input: BlockingFile,
+    pub(crate) output: BlockingFile,
 }
 
 impl Stdio {
@@ -26,17 +26,17 @@ impl Stdio {
         dup2_stdin(File::open("/dev/null")?)?;
         dup2_stdout(io::stderr())?;
         Ok(Self {
-            input: Patient(input.into()),
-            output: Patient(output.into()),
+            input: BlockingFile(input.into()),
+            output: BlockingFile(output.into()),
         })
     }
 }
 
 /// A stream that waits, even where the client has set its end of it not to.
 #[derive(Debug)]
-pub(crate) struct Patient(File);
+pub(crate) struct BlockingFile(File);
 
-impl Patient {
+impl BlockingFile {
     fn when_ready<T>(
         &mut self,
         wanted: PollFlags,
@@ -56,13 +56,13 @@ impl Patient {
     }
 }
 
-impl Read for Patient {
+impl Read for BlockingFile {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.when_ready(PollFlags::POLLIN, |file| file.read(into))
     }
 }
 
-impl Write for Patient {
+impl Write for BlockingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.when_ready(PollFlags::POLLOUT, |file| file.write(bytes))
     }

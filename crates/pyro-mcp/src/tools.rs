@@ -13,11 +13,11 @@ use serde_json::{Map, Value};
 
 use crate::answer::Answer;
 
-pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
-type Call<E> = fn(Arc<E>, Map<String, Value>, Caller) -> Answering;
+pub(crate) type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+type Call<E> = fn(Arc<E>, Map<String, Value>, Caller) -> AnswerFuture;
 
 /// One operation, as a profile offers it.
-pub(crate) struct Offered<E> {
+pub(crate) struct ToolEntry<E> {
     pub(crate) tool: Tool,
     pub(crate) arguments: Arguments,
     pub(crate) call: Call<E>,
@@ -26,9 +26,9 @@ pub(crate) struct Offered<E> {
 /// The tools of a profile, in the order of the list.
 pub(crate) struct Tools<E> {
     profile: Profile,
-    pub(crate) offered: Vec<Offered<E>>,
+    pub(crate) offered: Vec<ToolEntry<E>>,
     /// Those that a larger profile has.
-    beyond: Vec<&'static str>,
+    other_profiles: Vec<&'static str>,
 }
 
 impl<E: HandleAll> Tools<E> {
@@ -36,13 +36,13 @@ impl<E: HandleAll> Tools<E> {
         let mut tools = Self {
             profile,
             offered: Vec::new(),
-            beyond: Vec::new(),
+            other_profiles: Vec::new(),
         };
         visit(&mut tools);
         tools
     }
 
-    pub(crate) fn find(&self, name: &str) -> Result<&Offered<E>, Error> {
+    pub(crate) fn find(&self, name: &str) -> Result<&ToolEntry<E>, Error> {
         let found = self
             .offered
             .iter()
@@ -52,7 +52,7 @@ impl<E: HandleAll> Tools<E> {
                 pyro_api::ErrorCode::Unsupported,
                 format!("Unknown tool: {name}"),
             );
-            if self.beyond.contains(&name) {
+            if self.other_profiles.contains(&name) {
                 return unknown
                     .because("this profile does not have it")
                     .hint("Serve with `pyro mcp serve --profile workspace-full`");
@@ -86,7 +86,7 @@ impl<E: HandleAll> Visit<E> for Tools<E> {
     {
         let Some(mcp) = O::NAMES.mcp else { return };
         if mcp.from > self.profile {
-            self.beyond.push(mcp.name);
+            self.other_profiles.push(mcp.name);
             return;
         }
         let left_out = match self.profile {
@@ -98,7 +98,7 @@ impl<E: HandleAll> Visit<E> for Tools<E> {
             .with_title(mcp.title)
             .with_raw_output_schema(Arc::new(self.output::<O>(mcp.list)))
             .with_annotations(annotations(mcp.effect, mcp.open_world));
-        self.offered.push(Offered {
+        self.offered.push(ToolEntry {
             tool,
             arguments: Arguments::of::<O>(mcp.name, left_out),
             call: call::<O, E>,
@@ -125,7 +125,7 @@ fn call<O: Operation, E: Handle<O> + Send + Sync + 'static>(
     engine: Arc<E>,
     arguments: Map<String, Value>,
     caller: Caller,
-) -> Answering {
+) -> AnswerFuture {
     Box::pin(async move {
         let operation: O = arguments::read(arguments)?;
         operation.check()?;

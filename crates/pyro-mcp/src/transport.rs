@@ -35,20 +35,20 @@ use crate::Stdio;
 const MAX_LINE: usize = 64 * 1024 * 1024;
 
 /// Lines that wait for the server; more wait in the client's pipe.
-const WAITING: usize = 16;
+const QUEUED_LINES: usize = 16;
 
 /// How long the last answers may take to be written when the connection ends.
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the language servers' protocol, which has the same messages, calls a cancelled request.
 const REQUEST_CANCELLED: ErrorCode = ErrorCode(-32800);
 
-pub(crate) struct Lines {
+pub(crate) struct LineTransport {
     incoming: mpsc::Receiver<Line>,
     outgoing: Option<mpsc::UnboundedSender<Vec<u8>>>,
     written: oneshot::Receiver<()>,
     /// Messages of a batch that are still to be taken.
-    taken_apart: VecDeque<Value>,
+    batch: VecDeque<Value>,
     /// Calls that have no answer yet.
     calls: HashSet<RequestId>,
     opened: bool,
@@ -63,10 +63,10 @@ enum Line {
     TooLong,
 }
 
-impl Lines {
+impl LineTransport {
     /// `gone` is cancelled when the client has closed one of its ends.
     pub(crate) fn new(stdio: Stdio, gone: CancellationToken) -> io::Result<Self> {
-        let (lines, incoming) = mpsc::channel(WAITING);
+        let (lines, incoming) = mpsc::channel(QUEUED_LINES);
         let (outgoing, messages) = mpsc::unbounded_channel();
         let (done, written) = oneshot::channel();
         let reader = BufReader::new(stdio.input);
@@ -87,7 +87,7 @@ impl Lines {
             incoming,
             outgoing: Some(outgoing),
             written,
-            taken_apart: VecDeque::new(),
+            batch: VecDeque::new(),
             calls: HashSet::new(),
             opened: false,
             ended: false,
@@ -123,7 +123,7 @@ impl Lines {
             Ok(message) => Some(message),
             Err(_) => match serde_json::from_slice(line) {
                 Ok(Value::Array(batch)) => {
-                    self.taken_apart.extend(batch);
+                    self.batch.extend(batch);
                     None
                 }
                 Ok(value) => self.refuse_value(&value),
@@ -184,7 +184,7 @@ impl Lines {
     }
 }
 
-impl Transport<RoleServer> for Lines {
+impl Transport<RoleServer> for LineTransport {
     type Error = io::Error;
 
     fn send(
@@ -208,7 +208,7 @@ impl Transport<RoleServer> for Lines {
     // stack over an await.
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
-            let message = if let Some(value) = self.taken_apart.pop_front() {
+            let message = if let Some(value) = self.batch.pop_front() {
                 match serde_json::from_value(value.clone()) {
                     Ok(message) => Some(message),
                     Err(_) => self.refuse_value(&value),
@@ -244,7 +244,7 @@ impl Transport<RoleServer> for Lines {
 
     async fn close(&mut self) -> io::Result<()> {
         self.outgoing = None;
-        let _ = timeout(FLUSH, &mut self.written).await;
+        let _ = timeout(FLUSH_TIMEOUT, &mut self.written).await;
         Ok(())
     }
 }
@@ -298,7 +298,7 @@ mod tests {
 
     /// Reads with a limit of eight bytes and a buffer of three, so that lines span several.
     fn lines_of(input: &str) -> Vec<String> {
-        let (to, mut from) = mpsc::channel(WAITING);
+        let (to, mut from) = mpsc::channel(QUEUED_LINES);
         read(BufReader::with_capacity(3, input.as_bytes()), 8, &to);
         let mut lines = Vec::new();
         while let Ok(line) = from.try_recv() {

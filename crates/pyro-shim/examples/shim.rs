@@ -100,8 +100,8 @@ fn bench(count: &str, launch: &Path, base: Option<&str>) -> Result<(), Any> {
             at_once: false,
         };
         if let Ok(mut socket) = UnixStream::connect(dir.join(CONTROL_SOCKET)) {
-            say(&mut socket, &ShimRequest::Stop(stop))?;
-            let _ = hear(&mut socket)?;
+            send(&mut socket, &ShimRequest::Stop(stop))?;
+            let _ = receive(&mut socket)?;
         }
         shim.wait()?;
         if dir.exists() {
@@ -144,17 +144,17 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
         })
     };
     match question {
-        ["status"] => say(&mut socket, &ShimRequest::Status)?,
-        ["stop"] => say(&mut socket, &stop(false))?,
-        ["remove"] => say(&mut socket, &stop(true))?,
-        ["exec", line] => {
-            say(&mut socket, &ShimRequest::Agent)?;
+        ["status"] => send(&mut socket, &ShimRequest::Status)?,
+        ["stop"] => send(&mut socket, &stop(false))?,
+        ["remove"] => send(&mut socket, &stop(true))?,
+        ["exec", agent] => {
+            send(&mut socket, &ShimRequest::Agent)?;
             println!(
                 "{:?}",
-                hear(&mut socket)?.map(|frame| frame.message::<ShimReply>())
+                receive(&mut socket)?.map(|frame| frame.message::<ShimReply>())
             );
             let exec = Exec {
-                command: pyro_wire::agent::Command::Shell(line.as_bytes().to_vec().into()),
+                command: pyro_wire::agent::Command::Shell(agent.as_bytes().to_vec().into()),
                 cwd: None,
                 env: Vec::new(),
                 secret_env: Vec::new(),
@@ -162,12 +162,12 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
                 input: false,
                 timings: false,
             };
-            say(&mut socket, &AgentRequest::Exec(exec))?;
+            send(&mut socket, &AgentRequest::Exec(exec))?;
         }
         _ => return Err("unknown question".into()),
     }
     socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-    while let Some(frame) = hear(&mut socket)? {
+    while let Some(frame) = receive(&mut socket)? {
         match frame.kind {
             Kind::Message if question[0] == "exec" => {
                 println!("{:?}", frame.message::<pyro_wire::agent::ExecEvent>());
@@ -180,16 +180,16 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
 }
 
 fn event(pipe: &mut impl Read) -> Result<Option<LaunchEvent>, Any> {
-    Ok(hear(pipe)?.map(|frame| frame.message()).transpose()?)
+    Ok(receive(pipe)?.map(|frame| frame.message()).transpose()?)
 }
 
 /// Blocking reads and writes: with them every future is ready at once.
-fn hear(from: &mut impl Read) -> Result<Option<Frame>, Any> {
+fn receive(from: &mut impl Read) -> Result<Option<Frame>, Any> {
     let mut from = AllowStdIo::new(from).compat();
     Ok(frame::read(&mut from).now_or_never().ok_or("not ready")??)
 }
 
-fn say(to: &mut impl Write, message: &impl serde::Serialize) -> Result<(), Any> {
+fn send(to: &mut impl Write, message: &impl serde::Serialize) -> Result<(), Any> {
     let mut bytes = Vec::new();
     frame::write_message(&mut bytes, message)
         .now_or_never()

@@ -27,10 +27,10 @@ use crate::guest::{Guest, GuestError};
 const ATTEMPTS: u32 = 2;
 
 /// How long a machine may take to die of what just closed its channel.
-const CAUSE: Duration = Duration::from_secs(1);
+const DEATH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a killed process may take to end.
-const KILL: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A machine with a guest that answers.
 pub(crate) struct Vm {
@@ -40,7 +40,7 @@ pub(crate) struct Vm {
 }
 
 /// What a boot needs to know, whatever the machine is.
-pub(crate) struct Order {
+pub(crate) struct BootOptions {
     pub(crate) hostname: String,
     pub(crate) deadline: Duration,
     /// When the shim started.
@@ -53,7 +53,7 @@ pub(crate) struct Order {
 /// started.
 pub(crate) async fn boot(
     mut backend: Box<dyn Backend>,
-    order: &Order,
+    options: &BootOptions,
     events: &Events,
 ) -> Result<Vm, Fault> {
     backend.prepare(events).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn boot(
     let mut attempts = ATTEMPTS;
     loop {
         let begun = Instant::now();
-        let failure = match try_once(&mut *backend, order).await {
+        let failure = match try_once(&mut *backend, options).await {
             Ok(mut vm) => {
                 vm.running.boot_attempts = attempt;
                 return Ok(vm);
@@ -91,22 +91,22 @@ pub(crate) async fn boot(
     }
 }
 
-async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFailure> {
-    let patience = backend.patience().unwrap_or(order.deadline);
-    let patience = patience.min(order.deadline);
-    let deadline = Instant::now() + patience;
+async fn try_once(backend: &mut dyn Backend, options: &BootOptions) -> Result<Vm, BootFailure> {
+    let limit = backend.launch_limit().unwrap_or(options.deadline);
+    let limit = limit.min(options.deadline);
+    let deadline = Instant::now() + limit;
     let launch = timeout_at(deadline, backend.launch());
     let Launched {
         mut machine,
         channel,
-    } = launch.await.unwrap_or_else(|_| Err(too_late(patience)))?;
-    let met = tokio::select! {
+    } = launch.await.unwrap_or_else(|_| Err(too_late(limit)))?;
+    let connected = tokio::select! {
         biased;
-        met = timeout_at(deadline, Guest::meet(channel, &order.hostname, order.timings)) => Met::Outcome(met.ok()),
-        death = machine.ended() => Met::Death(death.into()),
+        connected = timeout_at(deadline, Guest::connect(channel, &options.hostname, options.timings)) => Connected::Outcome(connected.ok()),
+        death = machine.ended() => Connected::Death(death.into()),
     };
-    let failure = match met {
-        Met::Outcome(Some(Ok((guest, ready)))) => {
+    let failure = match connected {
+        Connected::Outcome(Some(Ok((guest, ready)))) => {
             let about = machine.about().clone();
             let running = Running {
                 backend: about.backend.into(),
@@ -115,7 +115,7 @@ async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFa
                 vmm_version: about.vmm_version,
                 agent_version: ready.agent_version,
                 kernel_release: ready.kernel_release,
-                boot_ms: u64::try_from(order.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                boot_ms: u64::try_from(options.started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 boot_attempts: 0,
                 resumed: about.resumed,
             };
@@ -125,29 +125,29 @@ async fn try_once(backend: &mut dyn Backend, order: &Order) -> Result<Vm, BootFa
                 running,
             });
         }
-        Met::Outcome(Some(Err(error))) => cause(&mut *machine, error).await,
-        Met::Outcome(None) => {
+        Connected::Outcome(Some(Err(error))) => failure_cause(&mut *machine, error).await,
+        Connected::Outcome(None) => {
             let why = machine.standstill().map(str::to_owned);
             end(&mut *machine).await;
             match why {
                 Some(why) => BootFailure::lasting(Fault::new(FaultCode::NoSpace, why)),
-                None => too_late(patience),
+                None => too_late(limit),
             }
         }
-        Met::Death(failure) => failure,
+        Connected::Death(failure) => failure,
     };
     Err(with_console(failure, machine.console_tail()))
 }
 
-enum Met {
+enum Connected {
     Outcome(Option<Result<(Guest, pyro_wire::agent::Ready), GuestError>>),
     Death(BootFailure),
 }
 
 /// A channel that breaks is mostly the first sign of a machine that dies, and its death says more.
-async fn cause(machine: &mut dyn Machine, error: GuestError) -> BootFailure {
+async fn failure_cause(machine: &mut dyn Machine, error: GuestError) -> BootFailure {
     let lasting = error.is_lasting();
-    if !lasting && let Ok(death) = timeout(CAUSE, machine.ended()).await {
+    if !lasting && let Ok(death) = timeout(DEATH_TIMEOUT, machine.ended()).await {
         return death.into();
     }
     end(machine).await;
@@ -160,11 +160,11 @@ async fn cause(machine: &mut dyn Machine, error: GuestError) -> BootFailure {
 /// Kills a machine and waits for its end: the next attempt needs the disk's lock.
 async fn end(machine: &mut dyn Machine) {
     machine.kill();
-    let _ = timeout(KILL, machine.ended()).await;
+    let _ = timeout(KILL_TIMEOUT, machine.ended()).await;
 }
 
-fn too_late(patience: Duration) -> BootFailure {
-    let seconds = patience.as_secs_f32();
+fn too_late(limit: Duration) -> BootFailure {
+    let seconds = limit.as_secs_f32();
     BootFailure::passing(Fault::new(
         FaultCode::BootTimeout,
         format!("the guest did not answer within {seconds} s"),

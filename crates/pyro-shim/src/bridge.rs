@@ -1,4 +1,4 @@
-//! A client's line to the agent: bytes both ways, until one side is done.
+//! A client's connection to the agent: bytes both ways, until one side is done.
 
 use std::io;
 use std::os::fd::AsFd;

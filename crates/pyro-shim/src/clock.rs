@@ -21,6 +21,12 @@ pub(crate) fn now_ns() -> u64 {
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// The host's wall clock: milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// How far a clock is ahead of the host's: somewhere between two limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offset {

@@ -23,7 +23,7 @@ pub(crate) const TAIL_LINES: usize = 30;
 const LINE_CHARS: usize = 400;
 
 /// How long to wait for the rest after the writer ended.
-const REST: Duration = Duration::from_millis(300);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Follows one source until it ends. Dropping it stops the reading.
 pub(crate) struct Tail {
@@ -56,9 +56,9 @@ impl Tail {
     }
 
     /// Waits a moment for what the writer wrote last. To be called once, after its end.
-    pub(crate) async fn rest(&mut self) {
+    pub(crate) async fn drain(&mut self) {
         if !self.reader.is_finished() {
-            let _ = tokio::time::timeout(REST, &mut self.reader).await;
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut self.reader).await;
         }
     }
 }
@@ -162,7 +162,7 @@ mod tests {
                 .unwrap();
         }
         drop(writer);
-        tail.rest().await;
+        tail.drain().await;
         assert_eq!(tail.kept.lock().unwrap().len(), 100);
         assert_eq!(tail.lines().last().unwrap(), "line 999");
     }

@@ -3,120 +3,42 @@
 //! A connection only turns bytes into a [`Request`] for the supervisor and its reply into bytes.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
-use pyro_wire::launch::DiskLayer;
-use pyro_wire::session::{Opener, Stream};
-use pyro_wire::shim::{CONTROL_SOCKET, HandOut, ShimReply, ShimRequest, Stop};
+use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::bridge;
+use crate::handle::{Request, VmHandle, vm_over};
 use crate::jobs::{self, Jobs};
 use crate::publish::{self, Ports};
 use crate::usage::Usage;
 
 /// How long a client may take to say what it wants.
-const FIRST_WORDS: Duration = Duration::from_secs(5);
-
-/// How long the agent may take to accept a stream.
-const OPENING: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pause after the system refused a connection, so that a lack of descriptors is no busy loop.
-const REFUSED: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// What the world asks of the supervisor: all of it comes through one queue.
-pub(crate) enum Request {
-    Status {
-        reply: oneshot::Sender<ShimReply>,
-    },
-    Agent {
-        reply: oneshot::Sender<Result<Opener, Fault>>,
-    },
-    AddLayer {
-        layer: DiskLayer,
-        reply: oneshot::Sender<ShimReply>,
-    },
-    MergeLayer {
-        layer: PathBuf,
-        reply: oneshot::Sender<ShimReply>,
-    },
-    Touch {
-        reply: oneshot::Sender<ShimReply>,
-    },
-    Pause {
-        reply: oneshot::Sender<ShimReply>,
-    },
-    HandOut {
-        hand_out: HandOut,
-        reply: oneshot::Sender<ShimReply>,
-    },
-    Stop {
-        stop: Stop,
-        reply: oneshot::Sender<ShimReply>,
-    },
-    /// The process that the VM belongs to is gone.
-    OwnerGone,
-    /// The time to live is over.
-    Expired,
-    /// Somebody sent SIGTERM.
-    Terminate,
-}
-
-/// Everything about the clients that the supervisor needs a hand on.
+/// The clients, as the supervisor sees them.
 pub(crate) struct Clients {
-    shared: Arc<Shared>,
+    shared: Shared,
     over: CancellationToken,
 }
 
 /// What every client's task has at hand.
-pub(crate) struct Shared {
-    requests: mpsc::Sender<Request>,
-    usage: Arc<Usage>,
-    /// Cuts every line to the agent.
-    cut: CancellationToken,
-    pub(crate) ports: Ports,
-    pub(crate) jobs: Jobs,
-    pub(crate) tasks: TaskTracker,
-}
-
-impl Shared {
-    pub(crate) fn usage(&self) -> &Arc<Usage> {
-        &self.usage
-    }
-
-    pub(crate) fn cut(&self) -> &CancellationToken {
-        &self.cut
-    }
-
-    /// Who opens streams to the agent.
-    pub(crate) async fn opener(&self) -> Result<Opener, Fault> {
-        ask(self, |reply| Request::Agent { reply })
-            .await
-            .unwrap_or_else(|| Err(over()))
-    }
-
-    /// Has the VM ended, as its guest does not do what it is told.
-    pub(crate) async fn ask_for_the_end(&self) {
-        let _ = self.requests.send(Request::Terminate).await;
-    }
-
-    pub(crate) async fn open(&self) -> Result<Stream, Fault> {
-        let opener = self.opener().await?;
-        let failed = |why: String| Fault::new(FaultCode::GuestDied, why);
-        match timeout(OPENING, opener.open()).await {
-            Ok(opened) => opened.map_err(|error| failed(error.to_string())),
-            Err(_) => Err(failed("the agent accepts no connection".into())),
-        }
-    }
+#[derive(Clone)]
+struct Shared {
+    vm: Arc<VmHandle>,
+    ports: Arc<Ports>,
+    jobs: Arc<Jobs>,
 }
 
 impl Clients {
@@ -125,36 +47,33 @@ impl Clients {
     pub(crate) fn serve(requests: mpsc::Sender<Request>, files: u64) -> io::Result<Self> {
         let listener = bind()?;
         let clients = Self {
-            shared: Arc::new(Shared {
-                requests,
-                usage: Usage::new(files),
-                cut: CancellationToken::new(),
-                ports: Ports::default(),
-                jobs: Jobs::default(),
-                tasks: TaskTracker::new(),
-            }),
+            shared: Shared {
+                vm: Arc::new(VmHandle::new(requests, files)),
+                ports: Arc::default(),
+                jobs: Arc::default(),
+            },
             over: CancellationToken::new(),
         };
-        let door = Door {
+        let acceptor = Acceptor {
             listener,
-            shared: Arc::clone(&clients.shared),
+            shared: clients.shared.clone(),
         };
-        let tasks = &clients.shared.tasks;
-        tasks.spawn(door.keep(clients.over.clone()));
+        let tasks = &clients.shared.vm.tasks;
+        tasks.spawn(acceptor.run(clients.over.clone()));
         Ok(clients)
     }
 
     pub(crate) fn usage(&self) -> &Arc<Usage> {
-        &self.shared.usage
+        self.shared.vm.usage()
     }
 
-    pub(crate) fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
+    pub(crate) fn jobs(&self) -> Arc<Jobs> {
+        Arc::clone(&self.shared.jobs)
     }
 
-    /// Closes every line to the agent at once: it is gone.
-    pub(crate) fn cut(&self) {
-        self.shared.cut.cancel();
+    /// Closes every connection to the agent at once: it is gone.
+    pub(crate) fn disconnect(&self) {
+        self.shared.vm.disconnected().cancel();
     }
 
     /// Takes the socket away. Who came before that is still heard.
@@ -165,8 +84,8 @@ impl Clients {
 
     /// Gives the last replies a moment to be written.
     pub(crate) async fn finish(self, limit: Duration) {
-        self.shared.tasks.close();
-        let _ = timeout(limit, self.shared.tasks.wait()).await;
+        self.shared.vm.tasks.close();
+        let _ = timeout(limit, self.shared.vm.tasks.wait()).await;
     }
 }
 
@@ -182,13 +101,13 @@ fn bind() -> io::Result<UnixListener> {
     listener
 }
 
-struct Door {
+struct Acceptor {
     listener: UnixListener,
-    shared: Arc<Shared>,
+    shared: Shared,
 }
 
-impl Door {
-    async fn keep(self, over: CancellationToken) {
+impl Acceptor {
+    async fn run(self, over: CancellationToken) {
         over.run_until_cancelled(self.accept()).await;
         // Whoever stands in the queue gets the answer that the VM is over, and no broken line.
         let Ok(queue) = self.listener.into_std() else {
@@ -198,7 +117,7 @@ impl Door {
             if let Ok(()) = client.set_nonblocking(true)
                 && let Ok(client) = UnixStream::from_std(client)
             {
-                welcome(client, &self.shared);
+                spawn_client(client, &self.shared);
             }
         }
     }
@@ -206,45 +125,46 @@ impl Door {
     async fn accept(&self) {
         loop {
             match self.listener.accept().await {
-                Ok((client, _)) => welcome(client, &self.shared),
-                Err(_) => tokio::time::sleep(REFUSED).await,
+                Ok((client, _)) => spawn_client(client, &self.shared),
+                Err(_) => tokio::time::sleep(ACCEPT_BACKOFF).await,
             }
         }
     }
 }
 
-fn welcome(client: UnixStream, shared: &Arc<Shared>) {
-    let shared = Arc::clone(shared);
-    shared.tasks.clone().spawn(async move {
+fn spawn_client(client: UnixStream, shared: &Shared) {
+    let shared = shared.clone();
+    shared.vm.tasks.clone().spawn(async move {
         // A client that breaks off hurts only itself.
         let _ = serve(client, &shared).await;
     });
 }
 
-async fn serve(mut client: UnixStream, shared: &Arc<Shared>) -> Result<(), FrameError> {
-    let Ok(request) = timeout(FIRST_WORDS, frame::read_message(&mut client)).await else {
+async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError> {
+    let Shared { vm, ports, jobs } = shared;
+    let Ok(request) = timeout(REQUEST_TIMEOUT, frame::read_message(&mut client)).await else {
         return Ok(());
     };
     let reply = match request {
-        Ok(ShimRequest::Status) => ask(shared, |reply| Request::Status { reply }).await,
+        Ok(ShimRequest::Status) => vm.ask(|reply| Request::Status { reply }).await,
         Ok(ShimRequest::AddLayer(layer)) => {
-            ask(shared, |reply| Request::AddLayer { layer, reply }).await
+            vm.ask(|reply| Request::AddLayer { layer, reply }).await
         }
         Ok(ShimRequest::MergeLayer(layer)) => {
-            ask(shared, |reply| Request::MergeLayer { layer, reply }).await
+            vm.ask(|reply| Request::MergeLayer { layer, reply }).await
         }
-        Ok(ShimRequest::Touch) => ask(shared, |reply| Request::Touch { reply }).await,
-        Ok(ShimRequest::Stop(stop)) => ask(shared, |reply| Request::Stop { stop, reply }).await,
-        Ok(ShimRequest::Pause) => ask(shared, |reply| Request::Pause { reply }).await,
+        Ok(ShimRequest::Touch) => vm.ask(|reply| Request::Touch { reply }).await,
+        Ok(ShimRequest::Stop(stop)) => vm.ask(|reply| Request::Stop { stop, reply }).await,
+        Ok(ShimRequest::Pause) => vm.ask(|reply| Request::Pause { reply }).await,
         Ok(ShimRequest::HandOut(hand_out)) => {
-            ask(shared, |reply| Request::HandOut { hand_out, reply }).await
+            vm.ask(|reply| Request::HandOut { hand_out, reply }).await
         }
-        Ok(ShimRequest::Publish(ports)) => Some(publish::publish(shared, &ports).await),
-        Ok(ShimRequest::Unpublish { instance }) => Some(publish::unpublish(shared, instance).await),
-        Ok(ShimRequest::Agent) => return line(client, shared).await,
-        Ok(ShimRequest::JobStart(request)) => return jobs::start(client, shared, request).await,
-        Ok(ShimRequest::JobWait(request)) => return jobs::wait(client, shared, request).await,
-        Ok(ShimRequest::JobStop { job }) => Some(jobs::stop(shared, job).await),
+        Ok(ShimRequest::Publish(request)) => Some(publish::publish(vm, ports, &request).await),
+        Ok(ShimRequest::Unpublish { instance }) => Some(publish::unpublish(ports, instance).await),
+        Ok(ShimRequest::Agent) => return bridge_to_agent(client, vm).await,
+        Ok(ShimRequest::JobStart(request)) => return jobs::start(client, vm, jobs, request).await,
+        Ok(ShimRequest::JobWait(request)) => return jobs::wait(client, vm, jobs, request).await,
+        Ok(ShimRequest::JobStop { job }) => Some(jobs::stop(jobs, job).await),
         // A frame of nonsense, or a request of a newer engine.
         Err(FrameError::Io { .. } | FrameError::Ended | FrameError::CutOff) => return Ok(()),
         Err(error) => {
@@ -252,40 +172,29 @@ async fn serve(mut client: UnixStream, shared: &Arc<Shared>) -> Result<(), Frame
             Some(ShimReply::Failed(fault))
         }
     };
-    let reply = reply.unwrap_or_else(|| ShimReply::Failed(over()));
+    let reply = reply.unwrap_or_else(|| ShimReply::Failed(vm_over()));
     frame::write_message(&mut client, &reply).await
 }
 
-/// Puts a question to the supervisor; `None` when it is gone.
-async fn ask<T>(shared: &Shared, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
-    let (reply, answer) = oneshot::channel();
-    shared.requests.send(request(reply)).await.ok()?;
-    answer.await.ok()
-}
-
-async fn line(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError> {
-    let opened = match shared.usage.line() {
-        Some(line) => shared.open().await.map(|stream| (line, stream)),
+async fn bridge_to_agent(mut client: UnixStream, vm: &VmHandle) -> Result<(), FrameError> {
+    let opened = match vm.usage().connection() {
+        Some(lease) => vm.open().await.map(|stream| (lease, stream)),
         None => Err(Fault::new(
             FaultCode::Refused,
             format!(
                 "{} connections to the guest are open already",
-                shared.usage.most_lines()
+                vm.usage().max_connections()
             ),
         )),
     };
-    let (_line, stream) = match opened {
+    let (_lease, stream) = match opened {
         Ok(opened) => opened,
         Err(fault) => return frame::write_message(&mut client, &ShimReply::Failed(fault)).await,
     };
     frame::write_message(&mut client, &ShimReply::Bridged).await?;
     let bridged = bridge::run(client, stream);
-    match shared.cut.run_until_cancelled(bridged).await {
+    match vm.disconnected().run_until_cancelled(bridged).await {
         Some(result) => Ok(result?),
         None => Ok(()),
     }
-}
-
-fn over() -> Fault {
-    Fault::new(FaultCode::Over, "the VM is over")
 }

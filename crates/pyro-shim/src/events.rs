@@ -15,7 +15,7 @@ use pyro_wire::launch::LaunchEvent;
 use pyro_wire::step::Listener;
 
 /// How long the end of a shim waits for a reader that is slow.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Events {
     /// `None` is the end.
@@ -41,7 +41,7 @@ impl Events {
     }
 
     /// Tells the engine every step from here on.
-    pub(crate) fn tell_steps(&self) {
+    pub(crate) fn forward_steps(&self) {
         let queue = self.queue.clone();
         Listener::new("shim", move |step| {
             if let Some(bytes) = encode(&LaunchEvent::Step(step)) {
@@ -60,7 +60,7 @@ impl Events {
     /// Gives the last events a moment to be written.
     pub(crate) fn finish(self) {
         let _ = self.queue.send(None);
-        let _ = self.written.recv_timeout(LAST_WORDS);
+        let _ = self.written.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The VM's folder: read at the start, cleared or signed at the end.
+//! The VM's folder: read at the start, removed at the end, or left with a record of it.
 //!
 //! The shim lives *in* its folder (as its working directory), so that socket and file names stay
 //! short and a folder that is renamed meanwhile is still the right one.
@@ -26,7 +26,7 @@ pub(crate) enum FolderError {
     #[error("{name} could not be removed: {source}")]
     Remove { name: String, source: io::Error },
     #[error("{END_FILE} could not be written: {source}")]
-    Sign { source: io::Error },
+    WriteEnd { source: io::Error },
 }
 
 impl From<FolderError> for Fault {
@@ -67,17 +67,17 @@ pub(crate) fn read_spec() -> Result<LaunchSpec, FolderError> {
 }
 
 /// Removes the record of an earlier end: this VM has not ended.
-pub(crate) fn unsign() {
+pub(crate) fn remove_end_record() {
     let _ = fs::remove_file(END_FILE);
 }
 
 /// Leaves the record of the end in a folder that stays.
-pub(crate) fn sign(ended: &Ended) -> Result<(), FolderError> {
-    write_whole(Path::new(END_FILE), ended).map_err(|source| FolderError::Sign { source })
+pub(crate) fn write_end_record(ended: &Ended) -> Result<(), FolderError> {
+    write_atomically(Path::new(END_FILE), ended).map_err(|source| FolderError::WriteEnd { source })
 }
 
 /// Writes a JSON file so that a reader sees the old one or the new one and nothing between.
-pub(crate) fn write_whole(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);

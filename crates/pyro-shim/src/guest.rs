@@ -20,7 +20,7 @@ use crate::random;
 const ENTROPY: usize = 128;
 
 /// How long an agent may think about when its guest was in use.
-const LAST_USE: Duration = Duration::from_secs(2);
+const LAST_USE_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestError {
@@ -78,7 +78,7 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// Waits for the agent, however long it takes to come up.
-    pub(crate) async fn greet(mut channel: Channel) -> Result<Self, GuestError> {
+    pub(crate) async fn handshake(mut channel: Channel) -> Result<Self, GuestError> {
         session::greet(&mut channel).await?;
         let (opener, drive) = session::host(channel);
         Ok(Self {
@@ -87,13 +87,13 @@ impl Guest {
         })
     }
 
-    /// Waits for the agent and makes this guest this guest.
-    pub(crate) async fn meet(
+    /// Waits for the agent, and gives the guest its name, the time and random numbers.
+    pub(crate) async fn connect(
         channel: Channel,
         hostname: &str,
         timings: bool,
     ) -> Result<(Self, Ready), GuestError> {
-        let guest = Self::greet(channel).await?;
+        let guest = Self::handshake(channel).await?;
         reached!("agent greeted");
         let set_up = set_up(hostname, timings).map_err(|source| GuestError::Random { source })?;
         let asked_us = step::now_us();
@@ -149,13 +149,13 @@ impl Guest {
         ask_done(&self.opener, &AgentRequest::StepClock(step)).await
     }
 
-    /// Brings the guest as far as it comes without being this guest.
+    /// Does what is the same for every guest of a template.
     pub(crate) async fn prepare(&self, prepare: &Prepare) -> Result<(), GuestError> {
         ask_done(&self.opener, &AgentRequest::Prepare(prepare.clone())).await
     }
 
     /// Closes the channel, and returns when it is closed.
-    pub(crate) async fn leave(mut self) {
+    pub(crate) async fn close(mut self) {
         self.session.abort();
         let _ = (&mut self.session).await;
     }
@@ -183,7 +183,7 @@ impl Drop for Guest {
 /// How long ago something in the guest was in use that no connection shows. `None`: nothing was, or
 /// the agent does not know.
 pub(crate) async fn last_use(opener: &Opener) -> Option<Duration> {
-    match timeout(LAST_USE, ask(opener, &AgentRequest::LastUse)).await {
+    match timeout(LAST_USE_TIMEOUT, ask(opener, &AgentRequest::LastUse)).await {
         Ok(Ok(AgentReply::Used { ms_ago })) => ms_ago.map(Duration::from_millis),
         _ => None,
     }

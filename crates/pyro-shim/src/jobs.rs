@@ -35,23 +35,23 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bridge;
-use crate::control::Shared;
+use crate::clock::now_ms;
 use crate::folder;
-use crate::supervisor::now_ms;
-use crate::usage::Line;
+use crate::handle::VmHandle;
+use crate::usage::Lease;
 
 /// How much longer than agreed the agent may take to end a command.
-const MARGIN: Duration = Duration::from_secs(5);
+const END_MARGIN: Duration = Duration::from_secs(5);
 
 /// How much longer than a command's own timeout the guest may take to enforce it, before it is taken
 /// for lost.
-const GUEST_GRACE: Duration = Duration::from_secs(15);
+const TIMEOUT_GRACE: Duration = Duration::from_secs(15);
 
 /// How long the agent may take to say whether a command runs.
-const START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest that one question waits.
-const PATIENCE: Duration = Duration::from_secs(600);
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 const SIGKILL: i32 = 9;
 
@@ -62,7 +62,7 @@ pub(crate) struct Jobs(Mutex<HashMap<u64, Arc<Job>>>);
 struct Job {
     state: watch::Sender<JobState>,
     /// Why it should end, once somebody wants that.
-    wish: watch::Sender<Option<JobCause>>,
+    end_cause: watch::Sender<Option<JobCause>>,
 }
 
 impl Jobs {
@@ -74,7 +74,7 @@ impl Jobs {
     pub(crate) async fn end_all(&self) {
         let all: Vec<_> = self.table().values().map(Arc::clone).collect();
         for job in &all {
-            job.ask_to_end(JobCause::VmStopped);
+            job.request_end(JobCause::VmStopped);
         }
         for job in &all {
             job.over().await;
@@ -94,23 +94,27 @@ impl Job {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             state: watch::Sender::default(),
-            wish: watch::Sender::default(),
+            end_cause: watch::Sender::default(),
         })
     }
 
-    fn ask_to_end(&self, why: JobCause) {
-        self.wish.send_if_modified(|wished| {
+    fn request_end(&self, why: JobCause) {
+        self.end_cause.send_if_modified(|cause| {
             // Whoever asked first is the reason.
-            let first = wished.is_none();
-            wished.get_or_insert(why);
+            let first = cause.is_none();
+            cause.get_or_insert(why);
             first
         });
     }
 
-    async fn asked_to_end(&self) -> JobCause {
-        let mut wish = self.wish.subscribe();
-        match wish.wait_for(Option::is_some).await.map(|wish| *wish) {
-            Ok(Some(wish)) => wish,
+    async fn end_requested(&self) -> JobCause {
+        let mut end_cause = self.end_cause.subscribe();
+        match end_cause
+            .wait_for(Option::is_some)
+            .await
+            .map(|end_cause| *end_cause)
+        {
+            Ok(Some(end_cause)) => end_cause,
             // The sender lives as long as this does.
             _ => std::future::pending().await,
         }
@@ -123,22 +127,23 @@ impl Job {
     async fn over(&self) {
         let mut state = self.state.subscribe();
         let ended = state.wait_for(|state| state.end.is_some());
-        let _ = timeout(Duration::from_millis(STOP_MS) + 2 * MARGIN, ended).await;
+        let _ = timeout(Duration::from_millis(STOP_MS) + 2 * END_MARGIN, ended).await;
     }
 }
 
 /// Starts a job and stays with whoever holds it, until that lets go or is gone.
 pub(crate) async fn start(
     mut client: UnixStream,
-    shared: &Arc<Shared>,
+    vm: &Arc<VmHandle>,
+    jobs: &Arc<Jobs>,
     request: JobStart,
 ) -> Result<(), FrameError> {
-    let job = match begin(shared, request).await {
+    let job = match begin(vm, jobs, request).await {
         Ok(job) => job,
         Err(fault) => return frame::write_message(&mut client, &ShimReply::Failed(fault)).await,
     };
     // Until it is let go its end is that of the connection, however this ends.
-    let mut held = Held(Some(&job));
+    let mut held = EndOnDrop(Some(&job));
     frame::write_message(&mut client, &ShimReply::Done).await?;
     let said: Result<JobControl, _> = frame::read_message(&mut client).await;
     if let Ok(JobControl::LetGo) = said {
@@ -149,24 +154,24 @@ pub(crate) async fn start(
 }
 
 /// Ends a job when it is dropped.
-struct Held<'a>(Option<&'a Job>);
+struct EndOnDrop<'a>(Option<&'a Job>);
 
-impl Drop for Held<'_> {
+impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(job) = self.0 {
-            job.ask_to_end(JobCause::HolderGone);
+            job.request_end(JobCause::HolderGone);
         }
     }
 }
 
-async fn begin(shared: &Arc<Shared>, request: JobStart) -> Result<Arc<Job>, Fault> {
+async fn begin(vm: &Arc<VmHandle>, jobs: &Arc<Jobs>, request: JobStart) -> Result<Arc<Job>, Fault> {
     let refused = |words: String| Fault::new(FaultCode::Refused, words);
-    let line = shared.usage().line();
+    let lease = vm.usage().connection();
     let many = |words: String| Fault::new(FaultCode::TooMany, words);
-    let line = line.ok_or_else(|| many("too many connections to the guest are open".into()))?;
+    let lease = lease.ok_or_else(|| many("too many connections to the guest are open".into()))?;
     let job = Job::new();
     {
-        let mut table = shared.jobs.table();
+        let mut table = jobs.table();
         let run = table.values().filter(|job| job.runs()).count();
         if run >= MOST_JOBS {
             let words = format!("{MOST_JOBS} commands go on in the VM already");
@@ -178,22 +183,22 @@ async fn begin(shared: &Arc<Shared>, request: JobStart) -> Result<Arc<Job>, Faul
         table.insert(request.job, Arc::clone(&job));
     }
     let number = request.job;
-    let begun = timeout(START, ask(shared, &request)).await;
+    let begun = timeout(START_TIMEOUT, ask(vm, &request)).await;
     let broken = |why: String| Fault::new(FaultCode::GuestDied, why);
     let begun = begun.unwrap_or_else(|_| Err(broken("the guest gave no answer in time".into())));
-    let (stream, first) = begun.inspect_err(|_| drop(shared.jobs.table().remove(&number)))?;
-    let keeper = Arc::clone(shared);
-    let life = Arc::clone(&job);
-    shared
-        .tasks
-        .spawn(async move { live(&keeper, &life, line, stream, first, request).await });
+    let (stream, first) = begun.inspect_err(|_| drop(jobs.table().remove(&number)))?;
+    let (task_vm, jobs) = (Arc::clone(vm), Arc::clone(jobs));
+    let task_job = Arc::clone(&job);
+    vm.tasks.spawn(async move {
+        follow(&task_vm, &jobs, &task_job, lease, stream, first, request).await
+    });
     Ok(job)
 }
 
 /// Has the agent start the command; says what it told first, where that was not the start itself.
-async fn ask(shared: &Shared, request: &JobStart) -> Result<(Stream, Option<Frame>), Fault> {
+async fn ask(vm: &VmHandle, request: &JobStart) -> Result<(Stream, Option<Frame>), Fault> {
     let broken = |error: FrameError| Fault::new(FaultCode::GuestDied, error.to_string());
-    let mut stream = shared.open().await?;
+    let mut stream = vm.open().await?;
     let exec = AgentRequest::Exec(request.exec.clone());
     frame::write_message(&mut stream, &exec)
         .await
@@ -212,10 +217,11 @@ async fn ask(shared: &Shared, request: &JobStart) -> Result<(Stream, Option<Fram
 }
 
 /// Follows a job to its end, and writes that down before it tells it.
-async fn live(
-    shared: &Shared,
+async fn follow(
+    vm: &VmHandle,
+    jobs: &Jobs,
     job: &Job,
-    _line: Line,
+    _lease: Lease,
     stream: Stream,
     first: Option<Frame>,
     request: JobStart,
@@ -226,7 +232,7 @@ async fn live(
         folder,
         ..
     } = &request;
-    let mut kept = output_files(request.job).map(|name| Kept {
+    let mut kept = output_files(request.job).map(|name| CapturedStream {
         path: folder.join(name),
         file: None,
         written: 0,
@@ -237,44 +243,44 @@ async fn live(
     let started = Instant::now();
     let (from, to) = tokio::io::split(stream);
     let ended = {
-        let heard = hear(from, first, &mut kept, job);
+        let heard = read_events(from, first, &mut kept, job);
         let ended = drive(job, to, exec.input.then_some(input), limit);
         tokio::select! {
             biased;
-            () = shared.cut().cancelled() => None,
+            () = vm.disconnected().cancelled() => None,
             // Without an end the stream broke: its VM has died, or is about to.
-            exec = heard => exec.map(|exec| (exec, *job.wish.borrow())),
-            given_up = ended => {
-                if given_up == GivenUp::Stuck {
-                    shared.ask_for_the_end().await;
+            exec = heard => exec.map(|exec| (exec, *job.end_cause.borrow())),
+            abandoned = ended => {
+                if abandoned == Abandoned::Stuck {
+                    vm.request_end().await;
                 }
-                Some((given_up.end(started.elapsed()), *job.wish.borrow()))
+                Some((abandoned.end(started.elapsed()), *job.end_cause.borrow()))
             }
         }
     };
-    let mut told = true;
-    if let Some((exec, wish)) = ended {
+    let mut recorded = true;
+    if let Some((exec, end_cause)) = ended {
         let end = JobEnd {
             exec,
-            cause: wish.unwrap_or(JobCause::Itself),
+            cause: end_cause.unwrap_or(JobCause::Itself),
             at_ms: now_ms(),
             written: kept.each_ref().map(|kept| kept.written),
-            tails: kept.map(Kept::into_tail),
+            tails: kept.map(CapturedStream::into_tail),
         };
         // Where it cannot be written, on a full disk for one, it is told to whoever asks.
-        told = folder::write_whole(&folder.join(end_file(request.job)), &end).is_ok();
+        recorded = folder::write_atomically(&folder.join(end_file(request.job)), &end).is_ok();
         job.state.send_modify(|state| state.end = Some(end));
     }
-    if told {
-        shared.jobs.table().remove(&request.job);
+    if recorded {
+        jobs.table().remove(&request.job);
     }
 }
 
 /// Takes what the agent tells, until the end of the command. `None`: there is nobody to tell it.
-async fn hear(
+async fn read_events(
     mut from: ReadHalf<Stream>,
     first: Option<Frame>,
-    kept: &mut [Kept; 2],
+    kept: &mut [CapturedStream; 2],
     job: &Job,
 ) -> Option<ExecEnd> {
     let mut next = first;
@@ -301,13 +307,13 @@ async fn hear(
 
 /// Why a command is not waited for any longer. Dropping its stream kills it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum GivenUp {
+enum Abandoned {
     Killed,
     /// The guest does not end it in time: only the end of the VM is its end.
     Stuck,
 }
 
-impl GivenUp {
+impl Abandoned {
     fn end(self, lasted: Duration) -> ExecEnd {
         let timed_out = self == Self::Stuck;
         ExecEnd {
@@ -327,33 +333,33 @@ async fn drive(
     mut to: impl AsyncWrite + Unpin,
     input: Option<&pyro_wire::Bytes>,
     limit: Option<Duration>,
-) -> GivenUp {
+) -> Abandoned {
     // The agent reads in order, and takes all of the input whether the command does or not.
     let say = async {
         if let Some(input) = input {
             // Input that cannot be delivered is the command's business.
             let _ = feed(&mut to, input).await;
         }
-        job.asked_to_end().await;
+        job.end_requested().await;
         let _ = frame::write_message(&mut to, &ExecControl::End).await;
         std::future::pending::<()>().await;
     };
     let stuck = async {
         match limit {
-            Some(limit) => sleep(limit.saturating_add(GUEST_GRACE)).await,
+            Some(limit) => sleep(limit.saturating_add(TIMEOUT_GRACE)).await,
             None => std::future::pending().await,
         }
     };
     let given_up = async {
         // One that nobody has let go is as that of any caller who goes away.
-        if job.asked_to_end().await != JobCause::HolderGone {
-            sleep(Duration::from_millis(STOP_MS) + MARGIN).await;
+        if job.end_requested().await != JobCause::HolderGone {
+            sleep(Duration::from_millis(STOP_MS) + END_MARGIN).await;
         }
     };
     tokio::select! {
         biased;
-        () = given_up => GivenUp::Killed,
-        () = stuck => GivenUp::Stuck,
+        () = given_up => Abandoned::Killed,
+        () = stuck => Abandoned::Stuck,
         () = say => unreachable!("saying never ends"),
     }
 }
@@ -368,10 +374,11 @@ async fn feed(to: &mut (impl AsyncWrite + Unpin), input: &[u8]) -> Result<(), Fr
 /// Answers when a job has news, or when the patience of whoever asks is over.
 pub(crate) async fn wait(
     mut client: UnixStream,
-    shared: &Shared,
+    vm: &VmHandle,
+    jobs: &Jobs,
     request: JobWait,
 ) -> Result<(), FrameError> {
-    let reply = match shared.jobs.find(request.job) {
+    let reply = match jobs.find(request.job) {
         Ok(job) => {
             let mut state = job.state.subscribe();
             let gone = bridge::closed(&client)?;
@@ -379,11 +386,11 @@ pub(crate) async fn wait(
                 state.end.is_some()
                     || (0..2).any(|stream| state.written[stream] > request.seen[stream])
             });
-            let patience = Duration::from_millis(request.patience_ms).min(PATIENCE);
+            let patience = Duration::from_millis(request.patience_ms).min(MAX_WAIT);
             tokio::select! {
                 _ = timeout(patience, news) => {}
                 () = gone => return Ok(()),
-                () = shared.cut().cancelled() => {}
+                () = vm.disconnected().cancelled() => {}
             }
             ShimReply::Job(Box::new(job.state.borrow().clone()))
         }
@@ -393,19 +400,19 @@ pub(crate) async fn wait(
 }
 
 /// Ends a job and everything that it started.
-pub(crate) async fn stop(shared: &Shared, number: u64) -> ShimReply {
-    let job = match shared.jobs.find(number) {
+pub(crate) async fn stop(jobs: &Jobs, number: u64) -> ShimReply {
+    let job = match jobs.find(number) {
         Ok(job) => job,
         Err(fault) => return ShimReply::Failed(fault),
     };
-    job.ask_to_end(JobCause::Asked);
+    job.request_end(JobCause::Asked);
     job.over().await;
     let state = job.state.borrow().clone();
     ShimReply::Job(Box::new(state))
 }
 
 /// What is kept of one stream: its beginning in a file, and its end for the time behind that.
-struct Kept {
+struct CapturedStream {
     path: PathBuf,
     /// Made with the first byte.
     file: Option<File>,
@@ -415,7 +422,7 @@ struct Kept {
     tail: VecDeque<u8>,
 }
 
-impl Kept {
+impl CapturedStream {
     fn push(&mut self, bytes: &[u8]) {
         let room = usize::try_from(self.most.saturating_sub(self.written)).unwrap_or(usize::MAX);
         let (first, rest) = bytes.split_at(room.min(bytes.len()));
@@ -482,7 +489,7 @@ mod tests {
     #[test]
     fn a_file_holds_the_beginning_and_the_tail_what_is_behind_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut kept = Kept {
+        let mut kept = CapturedStream {
             path: folder.path().join("out"),
             file: None,
             written: 0,

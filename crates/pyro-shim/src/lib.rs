@@ -4,7 +4,7 @@
 //! Never reads pyro's store: all that a shim knows came in the launch file
 //! ([`pyro_wire::launch`]). Never makes a disk layer, never talks to a terminal.
 //!
-//! | room | subject |
+//! | module | subject |
 //! |---|---|
 //! | `start` | from a process to a shim |
 //! | `supervisor` | the state of the VM; the only place that changes it |
@@ -12,6 +12,7 @@
 //! | `backend` | how a machine is made: QEMU, or a plain process |
 //! | `guest` | the session with the agent |
 //! | `control`, `bridge` | clients on the control socket |
+//! | `handle` | how clients' tasks reach the supervisor and the guest |
 //! | `publish` | ports of the host that lead to services in the guest |
 //! | `jobs` | commands that go on without their callers |
 //! | `services` | what a VM that is stopped leaves of its services |
@@ -36,6 +37,7 @@ mod detach;
 mod events;
 mod folder;
 mod guest;
+mod handle;
 mod holes;
 mod jobs;
 mod liveness;

@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use crate::descriptor::watch;
 
 /// Resolves when the owner is gone, which closes its end.
-pub(crate) async fn gone(input: OwnedFd) {
+pub(crate) async fn closed(input: OwnedFd) {
     // A file or `/dev/null` cannot be waited for: nobody is behind it.
     let Ok(input) = watch(input, Interest::READABLE) else {
         return;

@@ -6,8 +6,9 @@
 //!                     └── service not there, or ended before ──────────────────────────▶ given up
 //! ```
 //!
-//! Who connects too early waits, and so does for a while who finds every place taken. Each connection has a stream to the agent of its own, with a window
-//! of its own, so that a slow one holds up no other. Only 127.0.0.1 is ever bound.
+//! Who connects too early waits, and so does for a while who finds too many connections open. Each
+//! connection has a stream to the agent of its own, with a window of its own, so that a slow one
+//! holds up no other. Only 127.0.0.1 is ever bound.
 
 use std::collections::HashMap;
 use std::io;
@@ -28,33 +29,33 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::Shared;
-use crate::usage::Line;
+use crate::handle::VmHandle;
+use crate::usage::Lease;
 
 /// Ports of one service.
-const MOST_PORTS: usize = 64;
+const MAX_PORTS: usize = 64;
 
 /// How long a service may take to appear after its ports were bound.
-const APPEARANCE: Duration = Duration::from_secs(30);
+const SERVICE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the guest may take to answer for a port.
-const ANSWER: Duration = Duration::from_secs(15);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a service that the guest is reaching for may take: a little longer than the guest tries.
-const TRYING: Duration = Duration::from_secs(150);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// How long connections wait for a place when all are taken. When none has come free for so long, who
 /// comes is refused until one does: those that have a place may keep it for ever.
-const TURN: Duration = Duration::from_secs(10);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long what a service said last may take to arrive.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many connections may wait for their turn.
-const QUEUE: u32 = 4096;
+const LISTEN_BACKLOG: u32 = 4096;
 
 /// A pause after the system refused a connection, so that a lack of descriptors is no busy loop.
-const REFUSED: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// What gives up the ports of each service.
 #[derive(Default)]
@@ -67,22 +68,30 @@ impl Ports {
 }
 
 /// Binds all ports, or none.
-pub(crate) async fn publish(shared: &Arc<Shared>, request: &Publish) -> ShimReply {
-    match try_publish(shared, request).await {
+pub(crate) async fn publish(
+    vm: &Arc<VmHandle>,
+    ports: &Arc<Ports>,
+    request: &Publish,
+) -> ShimReply {
+    match try_publish(vm, ports, request).await {
         Ok(published) => ShimReply::Published(published),
         Err(fault) => ShimReply::Failed(fault),
     }
 }
 
-async fn try_publish(shared: &Arc<Shared>, request: &Publish) -> Result<Vec<Published>, Fault> {
-    if request.ports.len() > MOST_PORTS {
-        let words = format!("a service can publish {MOST_PORTS} ports");
+async fn try_publish(
+    vm: &Arc<VmHandle>,
+    ports: &Arc<Ports>,
+    request: &Publish,
+) -> Result<Vec<Published>, Fault> {
+    if request.ports.len() > MAX_PORTS {
+        let words = format!("a service can publish {MAX_PORTS} ports");
         return Err(Fault::new(FaultCode::Refused, words));
     }
     // A VM that is not there, or about to go, gets none.
-    shared.opener().await?;
-    let over = shared.cut().child_token();
-    let cut = shared.cut().child_token();
+    vm.opener().await?;
+    let over = vm.disconnected().child_token();
+    let disconnected = vm.disconnected().child_token();
     let mut listeners = Vec::new();
     let mut published = Vec::new();
     for wanted in &request.ports {
@@ -97,28 +106,25 @@ async fn try_publish(shared: &Arc<Shared>, request: &Publish) -> Result<Vec<Publ
         listeners.push((listener, wanted.guest_port));
     }
     let instance = request.instance;
-    if let Some(before) = shared.ports.table().insert(instance, over.clone()) {
+    if let Some(before) = ports.table().insert(instance, over.clone()) {
         before.cancel();
     }
-    let keeper = Arc::clone(shared);
-    shared.tasks.spawn(async move {
-        let service = serve(&keeper, instance, listeners, &cut);
+    let (task_vm, ports) = (Arc::clone(vm), Arc::clone(ports));
+    vm.tasks.spawn(async move {
+        let service = serve(&task_vm, instance, listeners, &disconnected);
         let _ = over.run_until_cancelled(service).await;
         over.cancel();
-        keeper
-            .ports
-            .table()
-            .retain(|_, token| !token.is_cancelled());
+        ports.table().retain(|_, token| !token.is_cancelled());
         // Connections end with their service by themselves, but for those that it does not have.
-        let _ = cut.run_until_cancelled(sleep(LAST_WORDS)).await;
-        cut.cancel();
+        let _ = disconnected.run_until_cancelled(sleep(DRAIN_TIMEOUT)).await;
+        disconnected.cancel();
     });
     Ok(published)
 }
 
 /// Gives up the ports of a service, if it has any.
-pub(crate) async fn unpublish(shared: &Shared, instance: u64) -> ShimReply {
-    let over = shared.ports.table().remove(&instance);
+pub(crate) async fn unpublish(ports: &Ports, instance: u64) -> ShimReply {
+    let over = ports.table().remove(&instance);
     if let Some(over) = over {
         over.cancel();
         // The task that holds the listeners ends at its next turn.
@@ -133,7 +139,7 @@ fn bind(wanted: &WantedPort) -> Result<TcpListener, Fault> {
         // Connections of an earlier service that the system remembers are no reason to refuse.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(QUEUE)
+        socket.listen(LISTEN_BACKLOG)
     });
     bound.map_err(|error| taken(wanted, &error))
 }
@@ -157,12 +163,12 @@ fn taken(wanted: &WantedPort, error: &io::Error) -> Fault {
 
 /// Serves the ports from when the service is ready until it has ended.
 async fn serve(
-    shared: &Arc<Shared>,
+    vm: &Arc<VmHandle>,
     instance: u64,
     listeners: Vec<(TcpListener, u16)>,
-    cut: &CancellationToken,
+    disconnected: &CancellationToken,
 ) {
-    let Ok(mut watch) = watch(shared, instance).await else {
+    let Ok(mut watch) = watch(vm, instance).await else {
         return;
     };
     let Some(ServiceState {
@@ -175,7 +181,7 @@ async fn serve(
     };
     let accepting = listeners
         .iter()
-        .map(|(listener, port)| accept(shared, listener, *port, cut));
+        .map(|(listener, port)| accept(vm, listener, *port, disconnected));
     tokio::select! {
         _ = futures::future::join_all(accepting) => {}
         // It has ended, or the guest has.
@@ -183,11 +189,11 @@ async fn serve(
     }
 }
 
-async fn watch(shared: &Shared, instance: u64) -> Result<Stream, Fault> {
-    let mut stream = shared.open().await?;
+async fn watch(vm: &VmHandle, instance: u64) -> Result<Stream, Fault> {
+    let mut stream = vm.open().await?;
     let request = AgentRequest::ServiceWatch(ServiceWatch {
         instance,
-        patience_ms: APPEARANCE.as_millis() as u64,
+        patience_ms: SERVICE_TIMEOUT.as_millis() as u64,
     });
     frame::write_message(&mut stream, &request)
         .await
@@ -203,38 +209,38 @@ async fn state(watch: &mut Stream) -> Option<ServiceState> {
 }
 
 async fn accept(
-    shared: &Arc<Shared>,
+    vm: &Arc<VmHandle>,
     listener: &TcpListener,
     guest_port: u16,
-    cut: &CancellationToken,
+    disconnected: &CancellationToken,
 ) {
-    let mut patience = TURN;
+    let mut patience = QUEUE_TIMEOUT;
     loop {
         let Ok((client, _)) = listener.accept().await else {
-            sleep(REFUSED).await;
+            sleep(ACCEPT_BACKOFF).await;
             continue;
         };
         let client = Connection::of(client);
         // Those behind wait in the queue of the system.
-        let Ok(place) = timeout(patience, shared.usage().forward()).await else {
+        let Ok(lease) = timeout(patience, vm.usage().forward()).await else {
             patience = Duration::ZERO;
             continue;
         };
-        patience = TURN;
-        let Some(place) = place else {
+        patience = QUEUE_TIMEOUT;
+        let Some(lease) = lease else {
             return;
         };
-        let (shared, cut) = (Arc::clone(shared), cut.clone());
-        shared.tasks.clone().spawn(async move {
-            let carried = carry(&shared, client, guest_port, place);
-            let _ = cut.run_until_cancelled(carried).await;
+        let (vm, disconnected) = (Arc::clone(vm), disconnected.clone());
+        vm.tasks.clone().spawn(async move {
+            let carried = carry(&vm, client, guest_port, lease);
+            let _ = disconnected.run_until_cancelled(carried).await;
         });
     }
 }
 
-async fn carry(shared: &Shared, client: Connection, guest_port: u16, _place: Line) {
+async fn carry(vm: &VmHandle, client: Connection, guest_port: u16, _lease: Lease) {
     let stream = tokio::select! {
-        stream = reach(shared, guest_port) => stream,
+        stream = reach(vm, guest_port) => stream,
         () = client.broken() => None,
     };
     // Where nothing listens, the client sees its connection reset.
@@ -243,16 +249,16 @@ async fn carry(shared: &Shared, client: Connection, guest_port: u16, _place: Lin
     }
 }
 
-async fn reach(shared: &Shared, port: u16) -> Option<Stream> {
-    let mut stream = shared.open().await.ok()?;
+async fn reach(vm: &VmHandle, port: u16) -> Option<Stream> {
+    let mut stream = vm.open().await.ok()?;
     let request = AgentRequest::Connect(Connect { port });
     let asking = frame::write_message(&mut stream, &request);
-    timeout(ANSWER, asking).await.ok()?.ok()?;
-    let mut patience = ANSWER;
+    timeout(REPLY_TIMEOUT, asking).await.ok()?.ok()?;
+    let mut patience = REPLY_TIMEOUT;
     loop {
         let reply = frame::read_message(&mut stream);
         match timeout(patience, reply).await.ok()?.ok()? {
-            ConnectReply::Trying => patience = TRYING,
+            ConnectReply::Trying => patience = CONNECT_TIMEOUT,
             ConnectReply::Connected => return Some(stream),
             ConnectReply::Failed(_) => return None,
         }

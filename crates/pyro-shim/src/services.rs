@@ -16,30 +16,30 @@ use pyro_wire::session::Opener;
 use pyro_wire::shim::{KeptService, SERVICES_FOLDER, SERVICES_INDEX};
 use tokio::time::timeout;
 
+use crate::clock::now_ms;
 use crate::folder;
-use crate::supervisor::now_ms;
 
 /// How long the agent may take: what services may take to end, and some time to be killed and for
 /// their logs to travel.
-const LIMIT: Duration = Duration::from_millis(STOP_MS + 10_000);
+const STOP_TIMEOUT: Duration = Duration::from_millis(STOP_MS + 10_000);
 
 /// Ends all services and keeps what there is to know of them. Whatever goes wrong, the VM ends all
 /// the same; what came until then is kept.
-pub(crate) async fn end_and_keep(opener: &Opener) {
-    forget();
+pub(crate) async fn stop_and_save(opener: &Opener) {
+    clear();
     let mut kept = Vec::new();
-    let _ = timeout(LIMIT, hear(opener, &mut kept)).await;
+    let _ = timeout(STOP_TIMEOUT, read_services(opener, &mut kept)).await;
     if !kept.is_empty() {
         let _ = write_index(&kept);
     }
 }
 
 /// Removes what an earlier VM of this folder left.
-pub(crate) fn forget() {
+pub(crate) fn clear() {
     let _ = fs::remove_dir_all(SERVICES_FOLDER);
 }
 
-async fn hear(opener: &Opener, kept: &mut Vec<KeptService>) -> Option<()> {
+async fn read_services(opener: &Opener, kept: &mut Vec<KeptService>) -> Option<()> {
     let mut stream = opener.open().await.ok()?;
     frame::write_message(&mut stream, &AgentRequest::ServicesEnd)
         .await
@@ -132,5 +132,5 @@ fn make_folder() -> io::Result<()> {
 
 fn write_index(kept: &[KeptService]) -> io::Result<()> {
     make_folder()?;
-    folder::write_whole(&Path::new(SERVICES_FOLDER).join(SERVICES_INDEX), &kept)
+    folder::write_atomically(&Path::new(SERVICES_FOLDER).join(SERVICES_INDEX), &kept)
 }

@@ -1,5 +1,5 @@
-//! The beginning of a shim: a process of its own, a lock, a launch file, and the world's ways into
-//! the supervisor's queue.
+//! The beginning of a shim: a process of its own, a lock, a launch file, and the ways of signals,
+//! timers and the owner into the supervisor's queue.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,16 +17,16 @@ use tokio::time::Instant;
 use crate::backend::process::ProcessBackend;
 use crate::backend::qemu::QemuBackend;
 use crate::backend::{Backend, descendants};
-use crate::boot::{self, Order};
-use crate::control::{Clients, Request};
+use crate::boot::{self, BootOptions};
+use crate::control::Clients;
 use crate::detach;
 use crate::events::Events;
 use crate::folder;
+use crate::handle::{Request, expire_at};
 use crate::liveness::Liveness;
 use crate::owner;
 use crate::services;
 use crate::supervisor::{State, Supervisor};
-use crate::timer;
 
 /// Descriptors that a shim may have.
 const OPEN_FILES: u64 = 8192;
@@ -85,14 +85,14 @@ async fn supervise(
     let lock = Liveness::take()?;
     let spec = folder::read_spec()?;
     if spec.timings {
-        events.tell_steps();
+        events.forward_steps();
     }
     reached!("folder locked, launch file read");
-    folder::unsign();
-    services::forget();
-    descendants::adopt();
+    folder::remove_end_record();
+    services::clear();
+    descendants::become_subreaper();
     let (sender, requests) = mpsc::channel(64);
-    watch_the_world(&spec, &sender)
+    watch_signals_and_timers(&spec, &sender)
         .map_err(|error| host_io("the shim could not set up its signals and timers", error))?;
     let clients = Clients::serve(sender.clone(), files)
         .map_err(|error| host_io("the control socket could not be made", error))?;
@@ -106,14 +106,14 @@ async fn supervise(
             Box::new(QemuBackend::new(qemu, Some(lock), spec.remove_when_over))
         }
     };
-    let order = Order {
+    let options = BootOptions {
         hostname: spec.hostname.clone(),
         deadline: Duration::from_millis(spec.boot_deadline_ms),
         started,
         timings: spec.timings,
     };
     reached!("control socket open");
-    let boot = async move { boot::boot(backend, &order, events).await };
+    let boot = async move { boot::boot(backend, &options, events).await };
     let supervisor = Supervisor {
         remove_when_over: spec.remove_when_over,
         idle: spec.idle_ms.map(Duration::from_millis),
@@ -128,7 +128,10 @@ async fn supervise(
 }
 
 /// Puts signals, the owner's end and the end of the time to live into the queue.
-fn watch_the_world(spec: &LaunchSpec, queue: &mpsc::Sender<Request>) -> std::io::Result<()> {
+fn watch_signals_and_timers(
+    spec: &LaunchSpec,
+    queue: &mpsc::Sender<Request>,
+) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let to = queue.clone();
     tokio::spawn(async move {
@@ -140,7 +143,7 @@ fn watch_the_world(spec: &LaunchSpec, queue: &mpsc::Sender<Request>) -> std::io:
     if spec.bound_to_owner {
         let to = queue.clone();
         tokio::spawn(async move {
-            owner::gone(input).await;
+            owner::closed(input).await;
             let _ = to.send(Request::OwnerGone).await;
         });
     }
@@ -163,17 +166,6 @@ fn end_with_folder(queue: &mpsc::Sender<Request>) {
         }
         let _ = to.send(Request::Terminate).await;
     });
-}
-
-/// Puts the end of the time to live into the queue when it has come.
-pub(crate) fn expire_at(at_ms: u64, queue: &mpsc::Sender<Request>) -> std::io::Result<()> {
-    let expired = timer::at_unix(at_ms)?;
-    let to = queue.clone();
-    tokio::spawn(async move {
-        expired.await;
-        let _ = to.send(Request::Expired).await;
-    });
-    Ok(())
 }
 
 fn host_io(what: &str, error: std::io::Error) -> Fault {

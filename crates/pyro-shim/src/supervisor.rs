@@ -8,7 +8,7 @@
 //!     │ time over, owner gone   │                                    │ grace (maybe none) over
 //!     ▼                         ▼                                    ▼ VMM has quit
 //!   Over ◀──────────────────────┴────────────────────────────────────┘
-//!     lines cut ▶ socket gone ▶ processes gone ▶ folder removed or signed ▶ lock free ▶ told
+//!     clients disconnected ▶ socket gone ▶ processes gone ▶ folder removed, or its end recorded ▶ lock free ▶ told
 //! ```
 //!
 //! One task runs all of this. Clients, timers, signals and the owner only put a [`Request`] into
@@ -17,7 +17,7 @@
 use std::borrow::Cow;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -29,37 +29,38 @@ use tokio::time::{Instant, timeout};
 
 use crate::backend::{Death, DeathKind, Merging, descendants};
 use crate::boot::Vm;
-use crate::control::{Clients, Request};
+use crate::clock::now_ms;
+use crate::control::Clients;
 use crate::detach;
 use crate::events::Events;
 use crate::folder;
 use crate::guest;
+use crate::handle::{Request, expire_at};
 use crate::liveness::Liveness;
 use crate::services;
-use crate::start;
 use crate::usage::Usage;
 
 /// How long a guest may take to end its processes and to flush its disk when nobody said how long,
 /// and the disk stays. Nobody waits for such an end, and a slow disk has much to take.
-const GRACE: Duration = Duration::from_secs(30);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a VMM may take to put what it holds back on the disk.
-const QUIT: Duration = Duration::from_secs(10);
+const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a VMM may take to put a layer on its disk, which waits for the writes under way.
-const LAYER: Duration = Duration::from_secs(30);
+const ADD_LAYER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a killed machine may take to end.
-const KILL: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a machine may take to die of what just ended its session.
-const CAUSE: Duration = Duration::from_secs(1);
+const DEATH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a VM may take to stand still or to go on.
-const PROMPT: Duration = Duration::from_secs(5);
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long clients may take to read their last reply.
-const LAST_REPLIES: Duration = Duration::from_secs(1);
+const LAST_REPLIES_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) enum State<'a> {
     Starting(LocalBoxFuture<'a, Result<Vm, Fault>>),
@@ -149,7 +150,7 @@ impl<'a> Supervisor<'a> {
 
     async fn running(&mut self, mut vm: Vm) -> State<'a> {
         let usage = Arc::clone(self.clients.usage());
-        let mut unused = unused(&usage, self.idle).boxed_local();
+        let mut idle = idle(&usage, self.idle).boxed_local();
         loop {
             tokio::select! {
                 death = vm.machine.ended() => return State::Over(self.died(&vm, &death)),
@@ -157,14 +158,14 @@ impl<'a> Supervisor<'a> {
                     let why = format!("the agent cannot be reached any more: {why}");
                     return self.lost(vm, why).await;
                 }
-                limit = &mut unused => {
+                limit = &mut idle => {
                     // What goes on in the guest without a line to it, a service or a shell that writes,
                     // is asked for only now. What a guest says so costs nobody but whoever runs it.
                     match guest::last_use(&vm.guest.opener()).await {
-                        Some(ago) if ago < limit => usage.was_used(ago),
+                        Some(ago) if ago < limit => usage.used_ago(ago),
                         _ => return State::Stopping(vm, self.idle_for(limit)),
                     }
-                    unused = self::unused(&usage, self.idle).boxed_local();
+                    idle = self::idle(&usage, self.idle).boxed_local();
                 }
                 Some(request) = self.requests.recv() => {
                     let request = match request {
@@ -207,7 +208,7 @@ impl<'a> Supervisor<'a> {
         layer: &DiskLayer,
         reply: oneshot::Sender<ShimReply>,
     ) -> Result<(), String> {
-        let added = timeout(LAYER, vm.machine.add_layer(layer)).await;
+        let added = timeout(ADD_LAYER_TIMEOUT, vm.machine.add_layer(layer)).await;
         let answer = match &added {
             Ok(Ok(())) => ShimReply::Done,
             Ok(Err(fault)) => ShimReply::Failed(fault.clone()),
@@ -225,9 +226,9 @@ impl<'a> Supervisor<'a> {
 
     /// Brings a VM that stood still back into the present, and begins to count its time to live.
     async fn hand_out(&self, vm: &mut Vm, hand_out: &HandOut) -> Result<(), Fault> {
-        start::expire_at(hand_out.expires_at_ms, &self.queue)
+        expire_at(hand_out.expires_at_ms, &self.queue)
             .map_err(|error| Fault::new(FaultCode::of_io(&error), error.to_string()))?;
-        vm.machine.go_on().await?;
+        vm.machine.unpause().await?;
         vm.guest.refresh().await?;
         Ok(())
     }
@@ -236,10 +237,10 @@ impl<'a> Supervisor<'a> {
     async fn stopping(&mut self, mut vm: Vm, mut ending: Ending) -> State<'a> {
         let opener = vm.guest.opener();
         let keep = !ending.remove;
-        let clients = self.clients.shared();
+        let jobs = self.clients.jobs();
         let mut flush = async move {
             if keep {
-                tokio::join!(clients.jobs.end_all(), services::end_and_keep(&opener));
+                tokio::join!(jobs.end_all(), services::stop_and_save(&opener));
             }
             guest::shut_down(opener).await
         }
@@ -264,7 +265,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
-        self.clients.cut();
+        self.clients.disconnect();
         if let Some(why) = vm.machine.standstill() {
             let death = no_space(why);
             end(&mut vm, ending.remove).await;
@@ -301,8 +302,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn died(&self, vm: &Vm, death: &Death) -> Outcome {
-        self.clients.cut();
-        let mut console_tail = death.evidence.clone();
+        self.clients.disconnect();
+        let mut console_tail = death.vmm_log.clone();
         console_tail.extend(vm.machine.console_tail());
         Outcome {
             end: Ok(Ended {
@@ -320,16 +321,16 @@ impl<'a> Supervisor<'a> {
     /// A session ends because its machine does, or because the agent misbehaves; then nobody can
     /// reach the guest any more, and it is of no use.
     async fn lost(&self, mut vm: Vm, message: String) -> State<'a> {
-        self.clients.cut();
-        if let Ok(death) = timeout(CAUSE, vm.machine.ended()).await {
+        self.clients.disconnect();
+        if let Ok(death) = timeout(DEATH_TIMEOUT, vm.machine.ended()).await {
             return State::Over(self.died(&vm, &death));
         }
         vm.machine.kill();
-        let _ = timeout(KILL, vm.machine.ended()).await;
+        let _ = timeout(KILL_TIMEOUT, vm.machine.ended()).await;
         let death = Death {
             kind: DeathKind::Vmm,
             message,
-            evidence: Vec::new(),
+            vmm_log: Vec::new(),
         };
         State::Over(self.died(&vm, &death))
     }
@@ -383,13 +384,13 @@ impl<'a> Supervisor<'a> {
         if self.remove_when_over {
             Duration::ZERO
         } else {
-            GRACE
+            FLUSH_TIMEOUT
         }
     }
 
     /// Leaves nothing behind. Whoever is told that the VM is over finds the lock free.
     async fn over(mut self, mut outcome: Outcome) -> ExitCode {
-        self.clients.cut();
+        self.clients.disconnect();
         self.clients.close();
         // Wishes that came when the end was under way already.
         while let Ok(request) = self.requests.try_recv() {
@@ -411,7 +412,7 @@ impl<'a> Supervisor<'a> {
             folder::remove().map_err(Fault::from)
         } else {
             // A record that cannot be written, on a full disk for one, makes no end undone.
-            if let Err(error) = folder::sign(&record(&outcome.end)) {
+            if let Err(error) = folder::write_end_record(&record(&outcome.end)) {
                 self.events.note(error.to_string());
             }
             Ok(())
@@ -448,7 +449,7 @@ impl<'a> Supervisor<'a> {
         for reply in outcome.replies {
             let _ = reply.send(answer.clone());
         }
-        self.clients.finish(LAST_REPLIES).await;
+        self.clients.finish(LAST_REPLIES_TIMEOUT).await;
         code
     }
 }
@@ -500,12 +501,12 @@ impl From<Ending> for Outcome {
 
 /// Does something with a VM that runs, but not for ever: everything else waits meanwhile.
 async fn in_time(work: impl Future<Output = Result<(), Fault>>) -> ShimReply {
-    match timeout(PROMPT, work).await {
+    match timeout(PAUSE_TIMEOUT, work).await {
         Ok(Ok(())) => ShimReply::Done,
         Ok(Err(fault)) => ShimReply::Failed(fault),
         Err(_) => ShimReply::Failed(Fault::new(
             FaultCode::GuestDied,
-            format!("the VM did not react within {} s", PROMPT.as_secs()),
+            format!("the VM did not react within {} s", PAUSE_TIMEOUT.as_secs()),
         )),
     }
 }
@@ -518,8 +519,8 @@ fn serve(vm: &Vm, usage: &Usage, request: Request) {
                 running: vm.running.clone(),
                 shim_pid: std::process::id(),
                 vmm_pid: vm.machine.pid(),
-                connections: usage.lines(),
-                last_activity_ms: usage.last_ms(),
+                connections: usage.connections(),
+                last_activity_ms: usage.last_use_ms(),
                 disk: vm.machine.disk().to_vec(),
                 standstill: vm.machine.standstill().map(Into::into),
                 merging: vm.machine.merging().and_then(Merging::layer),
@@ -559,7 +560,7 @@ fn refuse(request: Request, code: FaultCode, state: &str) {
 }
 
 /// Resolves when nobody has used the VM for so long, if that is a reason.
-async fn unused(usage: &Usage, limit: Option<Duration>) -> Duration {
+async fn idle(usage: &Usage, limit: Option<Duration>) -> Duration {
     match limit {
         Some(limit) => {
             usage.idle_for(limit).await;
@@ -572,18 +573,18 @@ async fn unused(usage: &Usage, limit: Option<Duration>) -> Duration {
 /// Ends a machine whose guest has flushed, or had its time. None when it would not end: that is
 /// tried again, with everything else, when the VM is over.
 async fn end(vm: &mut Vm, disposable: bool) -> Option<Death> {
-    if !disposable && let Ok(death) = timeout(QUIT, vm.machine.quit()).await {
+    if !disposable && let Ok(death) = timeout(QUIT_TIMEOUT, vm.machine.quit()).await {
         return Some(death);
     }
     vm.machine.kill();
-    timeout(KILL, vm.machine.ended()).await.ok()
+    timeout(KILL_TIMEOUT, vm.machine.ended()).await.ok()
 }
 
 fn no_space(message: &str) -> Death {
     Death {
         kind: DeathKind::NoSpace,
         message: message.to_owned(),
-        evidence: Vec::new(),
+        vmm_log: Vec::new(),
     }
 }
 
@@ -598,9 +599,4 @@ fn record(end: &Result<Ended, Fault>) -> Ended {
             at_ms: now_ms(),
         },
     }
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

@@ -38,7 +38,7 @@ pub(crate) fn run(spec: &Path) -> ExitCode {
 
 async fn save(path: &Path) -> Result<TemplateBuilt, Fault> {
     let spec = read(path)?;
-    descendants::adopt();
+    descendants::become_subreaper();
     let in_the_way = |error: io::Error| host_io("the builder could not be set up", &error);
     let input = detach::take_input().map_err(in_the_way)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(in_the_way)?;
@@ -48,7 +48,7 @@ async fn save(path: &Path) -> Result<TemplateBuilt, Fault> {
         let mut backend = QemuBackend::new(spec.qemu.clone(), None, false);
         tokio::select! {
             built = backend.save(&spec, &events) => built,
-            () = owner::gone(input) => Err(given_up("the process that wanted it is gone")),
+            () = owner::closed(input) => Err(given_up("the process that wanted it is gone")),
             _ = terminate.recv() => Err(given_up("the builder was told to end")),
         }
     };

@@ -1,4 +1,4 @@
-//! Who uses the VM: the lines to its agent, and when somebody last worked with it.
+//! Who uses the VM: the connections to its agent, and when somebody last worked with it.
 //!
 //! Idle time is counted on the clock that runs while the host sleeps and that nobody can set
 //! (`CLOCK_BOOTTIME`). A VM that nobody used for an hour is idle for an hour, whatever its host did
@@ -14,152 +14,156 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::timer;
 
-/// Lines to the agent at one time, each of which takes two descriptors.
-const LINES: usize = 192;
+/// Connections to the agent at one time, each of which takes two descriptors.
+const MAX_CONNECTIONS: usize = 192;
 
-/// Connections to published ports at one time; more wait their turn. With the lines they leave some
-/// of the session's 1024 streams to the shim itself.
-const FORWARDS: usize = 768;
+/// Connections to published ports at one time; more wait their turn. Together they leave some of
+/// the session's 1024 streams to the shim itself.
+const MAX_FORWARDS: usize = 768;
 
 /// Fewer of either are of no use.
-const FEWEST: usize = 16;
+const MIN_LIMIT: usize = 16;
 
 /// Descriptors for everything else: the guest's channel, the sockets that are listened at, files.
-const OTHERS: u64 = 128;
+const RESERVED_DESCRIPTORS: u64 = 128;
 
 /// The shortest time between two looks at a VM that is in use.
-const LOOK: Duration = Duration::from_millis(100);
+const MIN_LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Usage {
-    places: Places,
-    lines: Arc<Semaphore>,
+    limits: Limits,
+    connections: Arc<Semaphore>,
     forwards: Arc<Semaphore>,
     /// When the last use was, in milliseconds since the host's start.
-    last: AtomicU64,
+    last_use: AtomicU64,
 }
 
-/// How many lines and connections there may be.
+/// How many connections and forwards there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Places {
-    lines: usize,
+struct Limits {
+    connections: usize,
     forwards: usize,
 }
 
-impl Places {
-    /// As many as fit into so many descriptors: what finds no place is refused, or waits, and the VM
-    /// never lacks what it needs itself.
-    fn within(files: u64) -> Self {
-        let left = usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
-        let lines = (left / 4).clamp(FEWEST, LINES);
+impl Limits {
+    /// As many as fit into so many descriptors: any more are refused, or wait, and the VM never lacks
+    /// what it needs itself.
+    fn for_descriptors(files: u64) -> Self {
+        let left =
+            usize::try_from(files.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
+        let connections = (left / 4).clamp(MIN_LIMIT, MAX_CONNECTIONS);
         Self {
-            lines,
-            forwards: left.saturating_sub(2 * lines).clamp(FEWEST, FORWARDS),
+            connections,
+            forwards: left
+                .saturating_sub(2 * connections)
+                .clamp(MIN_LIMIT, MAX_FORWARDS),
         }
     }
 }
 
-/// A line to the agent, or a connection to a port of the guest. While it is there the VM is in use.
-pub(crate) struct Line {
+/// Held by a connection to the agent or to a port of the guest. While there is one the VM is in use.
+pub(crate) struct Lease {
     usage: Arc<Usage>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Usage {
     /// For a process that may have so many descriptors.
     pub(crate) fn new(files: u64) -> Arc<Self> {
-        let places = Places::within(files);
+        let limits = Limits::for_descriptors(files);
         Arc::new(Self {
-            places,
-            lines: Arc::new(Semaphore::new(places.lines)),
-            forwards: Arc::new(Semaphore::new(places.forwards)),
-            last: AtomicU64::new(now_ms()),
+            limits,
+            connections: Arc::new(Semaphore::new(limits.connections)),
+            forwards: Arc::new(Semaphore::new(limits.forwards)),
+            last_use: AtomicU64::new(boottime_ms()),
         })
     }
 
-    /// A place for one more line, where there is one.
-    pub(crate) fn line(self: &Arc<Self>) -> Option<Line> {
-        let place = Arc::clone(&self.lines).try_acquire_owned().ok()?;
-        Some(Line {
+    /// A lease for one more connection to the agent, unless there are too many.
+    pub(crate) fn connection(self: &Arc<Self>) -> Option<Lease> {
+        let permit = Arc::clone(&self.connections).try_acquire_owned().ok()?;
+        Some(Lease {
             usage: Arc::clone(self),
-            _place: place,
+            _permit: permit,
         })
     }
 
-    /// A place for one more connection to a port, when there is one.
-    pub(crate) async fn forward(self: &Arc<Self>) -> Option<Line> {
-        let place = Arc::clone(&self.forwards).acquire_owned().await.ok()?;
-        Some(Line {
+    /// A lease for one more connection to a port, as soon as there are not too many.
+    pub(crate) async fn forward(self: &Arc<Self>) -> Option<Lease> {
+        let permit = Arc::clone(&self.forwards).acquire_owned().await.ok()?;
+        Some(Lease {
             usage: Arc::clone(self),
-            _place: place,
+            _permit: permit,
         })
     }
 
-    /// How many lines there may be.
-    pub(crate) fn most_lines(&self) -> usize {
-        self.places.lines
+    /// How many connections to the agent there may be.
+    pub(crate) fn max_connections(&self) -> usize {
+        self.limits.connections
     }
 
-    /// Lines that are open right now.
-    pub(crate) fn lines(&self) -> u32 {
-        u32::try_from(self.places.lines - self.lines.available_permits()).unwrap_or(u32::MAX)
+    /// Connections to the agent that are open right now.
+    pub(crate) fn connections(&self) -> u32 {
+        u32::try_from(self.limits.connections - self.connections.available_permits())
+            .unwrap_or(u32::MAX)
     }
 
     /// Somebody works with the VM.
     pub(crate) fn touch(&self) {
-        self.last.store(now_ms(), Ordering::Relaxed);
+        self.last_use.store(boottime_ms(), Ordering::Relaxed);
     }
 
-    /// The VM was in use so long ago, as it turns out.
-    pub(crate) fn was_used(&self, ago: Duration) {
+    /// The VM was in use so long ago, which is learned only now.
+    pub(crate) fn used_ago(&self, ago: Duration) {
         let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-        let at = now_ms().saturating_sub(ago);
-        self.last.fetch_max(at, Ordering::Relaxed);
+        let at = boottime_ms().saturating_sub(ago);
+        self.last_use.fetch_max(at, Ordering::Relaxed);
     }
 
-    /// How long nobody has.
-    pub(crate) fn quiet(&self) -> Duration {
-        if self.lines() > 0 || self.forwards.available_permits() < self.places.forwards {
+    /// How long nobody has worked with the VM.
+    pub(crate) fn idle_time(&self) -> Duration {
+        if self.connections() > 0 || self.forwards.available_permits() < self.limits.forwards {
             return Duration::ZERO;
         }
-        Duration::from_millis(now_ms().saturating_sub(self.last.load(Ordering::Relaxed)))
+        Duration::from_millis(boottime_ms().saturating_sub(self.last_use.load(Ordering::Relaxed)))
     }
 
     /// When somebody last did, in milliseconds since 1970 by the clock as it is now.
-    pub(crate) fn last_ms(&self) -> u64 {
+    pub(crate) fn last_use_ms(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.last_ms_by(now.unwrap_or_default())
+        self.last_use_ms_by(now.unwrap_or_default())
     }
 
-    fn last_ms_by(&self, wall_clock: Duration) -> u64 {
-        let last = wall_clock.saturating_sub(self.quiet());
-        u64::try_from(last.as_millis()).unwrap_or(u64::MAX)
+    fn last_use_ms_by(&self, wall_clock: Duration) -> u64 {
+        let last_use = wall_clock.saturating_sub(self.idle_time());
+        u64::try_from(last_use.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Resolves when nobody has worked with the VM for so long.
     pub(crate) async fn idle_for(&self, limit: Duration) {
         loop {
-            let left = limit.saturating_sub(self.quiet());
+            let left = limit.saturating_sub(self.idle_time());
             if left.is_zero() {
                 return;
             }
             // A look too early costs nothing but another one.
-            let look = Duration::from_millis(now_ms()).saturating_add(left.max(LOOK));
-            match timer::at(TimerClock::CLOCK_BOOTTIME, look) {
+            let next_look = Duration::from_millis(boottime_ms()).saturating_add(left.max(MIN_LOOK));
+            match timer::at(TimerClock::CLOCK_BOOTTIME, next_look) {
                 Ok(timer) => timer.await,
                 // No descriptor is left: a timer that sleeps when the host does needs none.
-                Err(_) => tokio::time::sleep(left.max(LOOK)).await,
+                Err(_) => tokio::time::sleep(left.max(MIN_LOOK)).await,
             }
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.usage.touch();
     }
 }
 
-fn now_ms() -> u64 {
+fn boottime_ms() -> u64 {
     // Fails on kernels without this clock, none of which runs anything else here.
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
     u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
@@ -174,18 +178,21 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(150);
 
     #[tokio::test]
-    async fn a_line_is_use_for_as_long_as_it_is_there() {
+    async fn a_connection_is_use_for_as_long_as_it_is_open() {
         let usage = Usage::new(8192);
-        let line = usage.line().unwrap();
-        assert_eq!((usage.lines(), usage.quiet()), (1, Duration::ZERO));
+        let connection = usage.connection().unwrap();
+        assert_eq!(
+            (usage.connections(), usage.idle_time()),
+            (1, Duration::ZERO)
+        );
         let idle = usage.idle_for(SHORT);
         tokio::pin!(idle);
         let waited = tokio::time::timeout(3 * SHORT, &mut idle).await;
         assert!(waited.is_err());
-        drop(line);
-        assert!(usage.quiet() < SHORT);
+        drop(connection);
+        assert!(usage.idle_time() < SHORT);
         idle.await;
-        assert!(usage.quiet() >= SHORT);
+        assert!(usage.idle_time() >= SHORT);
     }
 
     #[tokio::test]
@@ -193,22 +200,22 @@ mod tests {
         let usage = Usage::new(8192);
         tokio::time::sleep(SHORT).await;
         assert!(usage.idle_for(SHORT).now_or_never().is_some());
-        let before = usage.last_ms();
+        let before = usage.last_use_ms();
         usage.touch();
         assert!(usage.idle_for(SHORT).now_or_never().is_none());
-        assert!(usage.last_ms() > before);
+        assert!(usage.last_use_ms() > before);
     }
 
     #[tokio::test]
     async fn use_that_is_heard_of_late_counts_from_when_it_was() {
         let usage = Usage::new(8192);
         tokio::time::sleep(SHORT).await;
-        usage.was_used(SHORT / 3);
-        assert!(usage.quiet() >= SHORT / 3 && usage.quiet() < SHORT);
+        usage.used_ago(SHORT / 3);
+        assert!(usage.idle_time() >= SHORT / 3 && usage.idle_time() < SHORT);
         // What is older than what is known already changes nothing.
-        let before = usage.last_ms();
-        usage.was_used(10 * SHORT);
-        assert!(usage.last_ms().abs_diff(before) <= 1);
+        let before = usage.last_use_ms();
+        usage.used_ago(10 * SHORT);
+        assert!(usage.last_use_ms().abs_diff(before) <= 1);
     }
 
     #[tokio::test]
@@ -217,39 +224,44 @@ mod tests {
         tokio::time::sleep(SHORT).await;
         let day = Duration::from_secs(86_400);
         for now in [10 * day, 11 * day, 9 * day] {
-            let ago = now.as_millis() as u64 - usage.last_ms_by(now);
+            let ago = now.as_millis() as u64 - usage.last_use_ms_by(now);
             assert!(ago >= SHORT.as_millis() as u64 && ago < 60_000, "{ago}");
         }
         // Before 1970 there is nothing.
-        assert_eq!(usage.last_ms_by(Duration::ZERO), 0);
+        assert_eq!(usage.last_use_ms_by(Duration::ZERO), 0);
     }
 
     #[test]
-    fn few_descriptors_are_few_places() {
+    fn few_descriptors_are_few_connections() {
         let of = |files| {
-            let Places { lines, forwards } = Places::within(files);
-            (lines, forwards)
+            let Limits {
+                connections,
+                forwards,
+            } = Limits::for_descriptors(files);
+            (connections, forwards)
         };
-        assert_eq!(of(8192), (LINES, FORWARDS));
-        assert_eq!(of(1024), (LINES, 512));
+        assert_eq!(of(8192), (MAX_CONNECTIONS, MAX_FORWARDS));
+        assert_eq!(of(1024), (MAX_CONNECTIONS, 512));
         assert_eq!(of(256), (32, 64));
-        assert_eq!(of(0), (FEWEST, FEWEST));
+        assert_eq!(of(0), (MIN_LIMIT, MIN_LIMIT));
         for files in 256..10_000 {
-            let (lines, forwards) = of(files);
+            let (connections, forwards) = of(files);
             assert!(
-                OTHERS + 2 * lines as u64 + forwards as u64 <= files,
+                RESERVED_DESCRIPTORS + 2 * connections as u64 + forwards as u64 <= files,
                 "{files}"
             );
         }
     }
 
     #[test]
-    fn places_are_limited_and_given_back() {
+    fn permits_are_limited_and_given_back() {
         let usage = Usage::new(8192);
-        let mut lines: Vec<Line> = (0..LINES).map(|_| usage.line().unwrap()).collect();
-        assert!(usage.line().is_none());
-        lines.pop();
-        assert!(usage.line().is_some());
+        let mut connections: Vec<Lease> = (0..MAX_CONNECTIONS)
+            .map(|_| usage.connection().unwrap())
+            .collect();
+        assert!(usage.connection().is_none());
+        connections.pop();
+        assert!(usage.connection().is_some());
     }
 
     #[tokio::test]

@@ -3,16 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-mod room;
+mod harness;
 
 use std::collections::HashSet;
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use harness::Harness;
+use harness::json_session::JsonSession;
+use harness::template::{Template, output, start_all};
 use pyro_wire::template::{DEVICES, MEMORY};
-use room::Room;
-use room::conversation::Conversation;
-use room::template::{Template, output, start_all};
 use serde_json::Value;
 
 const CLONES: usize = 8;
@@ -85,18 +85,18 @@ fn share_nothing(mounted: bool) {
     std::thread::sleep(Duration::from_secs(2));
 
     let begun = Instant::now();
-    let rooms: Vec<Room> = (0..CLONES)
-        .map(|n| template.room(&format!("clone-{n}")))
+    let harnesses: Vec<Harness> = (0..CLONES)
+        .map(|n| template.harness(&format!("clone-{n}")))
         .collect();
-    let shims = start_all(&rooms);
-    let mut talks: Vec<Conversation> = rooms
+    let shims = start_all(&harnesses);
+    let mut talks: Vec<JsonSession> = harnesses
         .iter()
-        .map(|room| Conversation::start(room, PROGRAM))
+        .map(|harness| JsonSession::start(harness, PROGRAM))
         .collect();
 
     let mut seen = HashSet::new();
-    for (number, (room, talk)) in rooms.iter().zip(&mut talks).enumerate() {
-        assert_eq!(output(room, "hostname"), format!("clone-{number}"));
+    for (number, (harness, talk)) in harnesses.iter().zip(&mut talks).enumerate() {
+        assert_eq!(output(harness, "hostname"), format!("clone-{number}"));
         for (what, value) in talk.ask("unique").as_object().unwrap() {
             assert!(
                 seen.insert(value.to_string()),
@@ -104,7 +104,7 @@ fn share_nothing(mounted: bool) {
             );
         }
         // The warm-up happened, and nothing of it runs any more.
-        let warm = output(room, "cat /root/warm; pgrep sleep; ls -A /workspace");
+        let warm = output(harness, "cat /root/warm; pgrep sleep; ls -A /workspace");
         assert_eq!(warm, if mounted { "warm" } else { "" });
         is_right(talk);
         never_went_back(&talk.ask("clocks"), built.total_ms, begun.elapsed());
@@ -121,12 +121,15 @@ fn share_nothing(mounted: bool) {
             format!("[{mine},{mine},{mine}]")
         );
     }
-    for room in &rooms {
-        assert_eq!(output(room, "dmesg | grep -ci 'ext4-fs.*error'; true"), "0");
-        room.stop(10_000, true);
+    for harness in &harnesses {
+        assert_eq!(
+            output(harness, "dmesg | grep -ci 'ext4-fs.*error'; true"),
+            "0"
+        );
+        harness.stop(10_000, true);
     }
     drop(shims);
-    let late = template.room("late");
+    let late = template.harness("late");
     let shims = start_all(std::slice::from_ref(&late));
     assert_eq!(
         output(
@@ -143,7 +146,7 @@ fn share_nothing(mounted: bool) {
 /// Compares a guest's wall clock with the host's. Each question and its answer enclose the guest's
 /// moment, so a right clock passes however slow they are, and a wrong one fails by what it is wrong
 /// beyond the fastest of them.
-fn is_right(talk: &mut Conversation) {
+fn is_right(talk: &mut JsonSession) {
     let now = || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         i128::try_from(now.as_nanos()).unwrap()

@@ -1,21 +1,21 @@
 //! The end of a VM that nobody uses, and what those hear who come too late; on the `process`
-//! backend, with a stand-in for the agent.
+//! backend, with a fake agent.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-mod room;
+mod harness;
 
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use harness::{Harness, lock_is_free, receive, send, wait_until};
 use pyro_wire::agent::{Command, Exec};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::Frame;
 use pyro_wire::jobs::{JobCause, JobEnd, JobStart, JobState, JobWait, end_file};
 use pyro_wire::launch::{DiskFormat, DiskLayer, EndReason};
 use pyro_wire::shim::{ShimReply, ShimRequest, Stop};
-use room::{Room, eventually, hear, lock_is_free, say};
 
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -24,44 +24,44 @@ fn now_ms() -> u64 {
 
 #[test]
 fn an_unused_vm_is_stopped_and_its_folder_says_why() {
-    let room = Room::new().edit(|spec| spec.idle_ms = Some(400));
-    let mut shim = room.start();
+    let harness = Harness::new().edit(|spec| spec.idle_ms = Some(400));
+    let mut shim = harness.start();
     shim.ready();
-    let line = room.line();
-    // Asking is no use of a VM, an open line is.
+    let agent = harness.agent();
+    // Asking is no use of a VM, an open connection is.
     thread::sleep(Duration::from_millis(1000));
     let before = now_ms();
-    assert!(room.status().last_activity_ms >= before);
-    drop(line);
+    assert!(harness.status().last_activity_ms >= before);
+    drop(agent);
     let ended = shim.end();
     assert_eq!(ended.reason, EndReason::Idle);
     assert_eq!(ended.message, "nobody used the VM for 0.4 s");
-    assert_eq!(room.end_file(), ended);
-    assert!(lock_is_free(room.path()));
+    assert_eq!(harness.end_file(), ended);
+    assert!(lock_is_free(harness.path()));
     assert!(shim.exit().success());
     // It can be started again, and its time begins anew.
-    let mut shim = room.start();
+    let mut shim = harness.start();
     shim.ready();
-    room.status();
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    harness.status();
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }
 
 #[test]
 fn a_touch_keeps_a_vm_and_questions_do_not() {
-    let room = Room::new().edit(|spec| spec.idle_ms = Some(3000));
-    let mut shim = room.start();
+    let harness = Harness::new().edit(|spec| spec.idle_ms = Some(3000));
+    let mut shim = harness.start();
     shim.ready();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
-        assert_eq!(room.request(&ShimRequest::Touch), ShimReply::Done);
+        assert_eq!(harness.request(&ShimRequest::Touch), ShimReply::Done);
         thread::sleep(Duration::from_millis(50));
     }
-    let touched = room.status().last_activity_ms;
+    let touched = harness.status().last_activity_ms;
     assert!(touched.abs_diff(now_ms()) < 3000);
     let mut last = touched;
-    while let Ok(mut socket) = room::try_connect(room.path()) {
-        say(&mut socket, &ShimRequest::Status);
-        match hear(&mut socket).map(reply) {
+    while let Ok(mut socket) = harness::try_connect(harness.path()) {
+        send(&mut socket, &ShimRequest::Status);
+        match receive(&mut socket).map(reply) {
             // The clock's own adjustments show in milliseconds.
             Some(ShimReply::Status(status)) => last = status.last_activity_ms,
             Some(ShimReply::Failed(fault)) => assert_eq!(fault.code, FaultCode::Over),
@@ -70,16 +70,16 @@ fn a_touch_keeps_a_vm_and_questions_do_not() {
         thread::sleep(Duration::from_millis(20));
     }
     assert!(last.abs_diff(touched) < 100, "{last} {touched}");
-    assert_eq!(room.end_file().reason, EndReason::Idle);
+    assert_eq!(harness.end_file().reason, EndReason::Idle);
 }
 
 #[test]
 fn a_shell_that_writes_keeps_a_vm_and_one_that_is_silent_does_not() {
-    let room = Room::new()
+    let harness = Harness::new()
         .edit(|spec| spec.idle_ms = Some(400))
-        .mood("writing");
+        .behavior("writing");
     let begun = Instant::now();
-    let mut shim = room.start();
+    let mut shim = harness.start();
     shim.ready();
     let ended = shim.end();
     assert_eq!(ended.reason, EndReason::Idle);
@@ -90,8 +90,8 @@ fn a_shell_that_writes_keeps_a_vm_and_one_that_is_silent_does_not() {
 
 #[test]
 fn a_job_keeps_a_vm_and_ends_with_its_holder() {
-    let room = Room::new().edit(|spec| spec.idle_ms = Some(400));
-    let mut shim = room.start();
+    let harness = Harness::new().edit(|spec| spec.idle_ms = Some(400));
+    let mut shim = harness.start();
     shim.ready();
     let outputs = tempfile::tempdir().unwrap();
     let gone = outputs.path().join("gone");
@@ -110,11 +110,11 @@ fn a_job_keeps_a_vm_and_ends_with_its_holder() {
         folder: outputs.path().to_owned(),
         most_bytes: 1024,
     };
-    let mut holder = room.connect();
-    say(&mut holder, &ShimRequest::JobStart(start(7)));
-    assert_eq!(hear(&mut holder).map(reply), Some(ShimReply::Done));
+    let mut holder = harness.connect();
+    send(&mut holder, &ShimRequest::JobStart(start(7)));
+    assert_eq!(receive(&mut holder).map(reply), Some(ShimReply::Done));
     // Its number is taken.
-    let ShimReply::Failed(again) = room.request(&ShimRequest::JobStart(start(7))) else {
+    let ShimReply::Failed(again) = harness.request(&ShimRequest::JobStart(start(7))) else {
         panic!("two jobs of one number");
     };
     assert_eq!(again.code, FaultCode::Refused);
@@ -124,7 +124,7 @@ fn a_job_keeps_a_vm_and_ends_with_its_holder() {
         patience_ms: 1000,
     });
     // Longer than the VM may be unused.
-    let ShimReply::Job(state) = room.request(&wait) else {
+    let ShimReply::Job(state) = harness.request(&wait) else {
         panic!("no such job");
     };
     assert_eq!(*state, JobState::default());
@@ -138,12 +138,12 @@ fn a_job_keeps_a_vm_and_ends_with_its_holder() {
 
 #[test]
 fn who_comes_when_the_stop_has_begun_hears_that_it_is_over() {
-    let room = Room::new().mood("stubborn");
-    let mut shim = room.start();
+    let harness = Harness::new().behavior("stubborn");
+    let mut shim = harness.start();
     shim.ready();
-    let path = room.path().to_owned();
-    let stop = thread::spawn(move || room::stop(&path, 60_000, false));
-    eventually(|| matches!(room.request(&ShimRequest::Status), ShimReply::Failed(_)));
+    let path = harness.path().to_owned();
+    let stop = thread::spawn(move || harness::stop(&path, 60_000, false));
+    wait_until(|| matches!(harness.request(&ShimRequest::Status), ShimReply::Failed(_)));
     let layer = DiskLayer {
         path: "/layer".into(),
         format: DiskFormat::Qcow2,
@@ -154,7 +154,7 @@ fn who_comes_when_the_stop_has_begun_hears_that_it_is_over() {
         ShimRequest::Touch,
         ShimRequest::AddLayer(layer),
     ] {
-        let ShimReply::Failed(fault) = room.request(&request) else {
+        let ShimReply::Failed(fault) = harness.request(&request) else {
             panic!("{request:?} was served");
         };
         assert_eq!(
@@ -162,7 +162,7 @@ fn who_comes_when_the_stop_has_begun_hears_that_it_is_over() {
             (FaultCode::Over, "the VM is stopping")
         );
     }
-    assert_eq!(room.stop(0, false), ShimReply::Stopped);
+    assert_eq!(harness.stop(0, false), ShimReply::Stopped);
     assert_eq!(stop.join().unwrap(), ShimReply::Stopped);
 }
 
@@ -170,13 +170,13 @@ fn who_comes_when_the_stop_has_begun_hears_that_it_is_over() {
 #[test]
 fn nobody_is_left_without_an_answer() {
     for _ in 0..10 {
-        let room = Room::new().edit(|spec| spec.idle_ms = Some(100));
-        let mut shim = room.start();
+        let harness = Harness::new().edit(|spec| spec.idle_ms = Some(100));
+        let mut shim = harness.start();
         shim.ready();
         let mut served = 0;
-        while let Ok(mut socket) = room::try_connect(room.path()) {
-            say(&mut socket, &ShimRequest::Agent);
-            match hear(&mut socket).map(reply) {
+        while let Ok(mut socket) = harness::try_connect(harness.path()) {
+            send(&mut socket, &ShimRequest::Agent);
+            match receive(&mut socket).map(reply) {
                 Some(ShimReply::Bridged) => served += 1,
                 Some(ShimReply::Failed(fault)) => assert_eq!(fault.code, FaultCode::Over),
                 other => panic!("{other:?} after {served} lines"),
@@ -192,10 +192,10 @@ fn nobody_is_left_without_an_answer() {
 #[test]
 fn all_who_want_the_end_hear_of_it() {
     for remove in [false, true] {
-        let room = Room::new();
-        let mut shim = room.start();
+        let harness = Harness::new();
+        let mut shim = harness.start();
         shim.ready();
-        let sockets: Vec<UnixStream> = (0..40).map(|_| room.connect()).collect();
+        let sockets: Vec<UnixStream> = (0..40).map(|_| harness.connect()).collect();
         let stops: Vec<_> = sockets
             .into_iter()
             .map(|mut socket| {
@@ -205,8 +205,8 @@ fn all_who_want_the_end_hear_of_it() {
                     at_once: false,
                 };
                 thread::spawn(move || {
-                    say(&mut socket, &ShimRequest::Stop(stop));
-                    hear(&mut socket).map(reply)
+                    send(&mut socket, &ShimRequest::Stop(stop));
+                    receive(&mut socket).map(reply)
                 })
             })
             .collect();
@@ -220,27 +220,27 @@ fn all_who_want_the_end_hear_of_it() {
             }
         }
         assert!(heard > 0);
-        assert_eq!(room.path().exists(), !remove);
+        assert_eq!(harness.path().exists(), !remove);
         assert_eq!(shim.end().reason, EndReason::Stopped);
     }
 }
 
 #[test]
 fn a_host_process_has_no_layers() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
     let layer = DiskLayer {
-        path: room.workspace().join("layer.qcow2"),
+        path: harness.workspace().join("layer.qcow2"),
         format: DiskFormat::Qcow2,
     };
-    let ShimReply::Failed(fault) = room.add_layer(&layer) else {
+    let ShimReply::Failed(fault) = harness.add_layer(&layer) else {
         panic!("a layer on nothing");
     };
     assert_eq!(fault.code, FaultCode::Refused);
     assert!(fault.message.contains("no disk"), "{fault}");
-    assert!(room.status().disk.is_empty());
-    room.stop(0, true);
+    assert!(harness.status().disk.is_empty());
+    harness.stop(0, true);
 }
 
 fn reply(frame: Frame) -> ShimReply {

@@ -1,8 +1,8 @@
-//! The life of a shim on the `process` backend, with a stand-in for the agent.
+//! The life of a shim on the `process` backend, with a fake agent.
 //!
 //! The programs are this crate's examples, which `cargo test -p pyro-shim` builds as well.
 
-mod room;
+mod harness;
 
 use std::fs;
 use std::io::Read;
@@ -11,36 +11,36 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use harness::{Harness, alive, exec, lock_is_free, receive, send, wait_until};
 use nix::sys::signal::Signal;
 use pyro_wire::agent::{AgentReply, AgentRequest};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::Kind;
 use pyro_wire::launch::{END_FILE, EndReason, Ended, LaunchEvent};
 use pyro_wire::shim::{CONTROL_SOCKET, LIVENESS_LOCK, ShimReply, ShimRequest, Stop};
-use room::{Room, alive, eventually, exec, hear, lock_is_free, say};
 
 #[test]
 fn a_vm_answers_and_stops_without_a_trace() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     let running = shim.ready();
     assert_eq!(
         (running.backend.as_str(), running.boot_attempts),
         ("process", 1)
     );
-    let mode = fs::metadata(room.path().join(CONTROL_SOCKET)).unwrap();
+    let mode = fs::metadata(harness.path().join(CONTROL_SOCKET)).unwrap();
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
         0o600
     );
 
-    let status = room.status();
+    let status = harness.status();
     assert_eq!((status.shim_pid, status.connections), (shim.pid(), 0));
     let agent = status.vmm_pid.unwrap();
-    assert!(!lock_is_free(room.path()));
+    assert!(!lock_is_free(harness.path()));
 
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
-    assert!(!room.path().exists());
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
+    assert!(!harness.path().exists());
     assert!(!alive(agent));
     assert_eq!(shim.end().reason, EndReason::Stopped);
     assert!(shim.exit().success());
@@ -48,56 +48,56 @@ fn a_vm_answers_and_stops_without_a_trace() {
 
 #[test]
 fn a_folder_that_stays_is_signed_and_can_be_used_again() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    assert_eq!(room.stop(2000, false), ShimReply::Stopped);
+    assert_eq!(harness.stop(2000, false), ShimReply::Stopped);
     // Whoever is told finds the lock free, without waiting for the shim's exit.
-    assert!(lock_is_free(room.path()));
-    assert_eq!(room.end_file().reason, EndReason::Stopped);
-    assert!(!room.path().join(CONTROL_SOCKET).exists());
+    assert!(lock_is_free(harness.path()));
+    assert_eq!(harness.end_file().reason, EndReason::Stopped);
+    assert!(!harness.path().join(CONTROL_SOCKET).exists());
 
-    let mut again = room.start();
+    let mut again = harness.start();
     again.ready();
-    assert!(!room.path().join(END_FILE).exists());
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert!(!harness.path().join(END_FILE).exists());
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }
 
 #[test]
 fn grace_has_an_end_and_can_be_cut_short() {
-    let room = Room::new().mood("stubborn");
-    let mut shim = room.start();
+    let harness = Harness::new().behavior("stubborn");
+    let mut shim = harness.start();
     shim.ready();
     let begun = Instant::now();
-    assert_eq!(room.stop(300, false), ShimReply::Stopped);
+    assert_eq!(harness.stop(300, false), ShimReply::Stopped);
     assert!(begun.elapsed() >= Duration::from_millis(300));
 
-    let mut shim = room.start();
+    let mut shim = harness.start();
     shim.ready();
-    let path = room.path().to_owned();
-    let patient = std::thread::spawn(move || room::stop(&path, 60_000, false));
-    eventually(|| matches!(room.request(&ShimRequest::Status), ShimReply::Failed(_)));
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    let path = harness.path().to_owned();
+    let patient = std::thread::spawn(move || harness::stop(&path, 60_000, false));
+    wait_until(|| matches!(harness.request(&ShimRequest::Status), ShimReply::Failed(_)));
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
     assert_eq!(patient.join().unwrap(), ShimReply::Stopped);
-    assert!(!room.path().exists());
+    assert!(!harness.path().exists());
 }
 
 #[test]
 fn two_clients_talk_at_once_and_half_close() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let mut one = room.line();
-    let mut two = room.line();
-    assert_eq!(room.status().connections, 2);
+    let mut one = harness.agent();
+    let mut two = harness.agent();
+    assert_eq!(harness.status().connections, 2);
     exec(&mut one, "echo");
     exec(&mut two, "echo");
-    room::input(&mut two, b"from two");
-    room::input(&mut one, b"from one");
-    for (line, expected) in [(&mut one, "from one"), (&mut two, "from two")] {
-        line.shutdown(std::net::Shutdown::Write).unwrap();
+    harness::input(&mut two, b"from two");
+    harness::input(&mut one, b"from one");
+    for (agent, expected) in [(&mut one, "from one"), (&mut two, "from two")] {
+        agent.shutdown(std::net::Shutdown::Write).unwrap();
         let mut output = Vec::new();
-        while let Some(frame) = hear(line) {
+        while let Some(frame) = receive(agent) {
             if frame.kind == Kind::Output {
                 output.extend(frame.body);
             }
@@ -105,62 +105,62 @@ fn two_clients_talk_at_once_and_half_close() {
         assert_eq!(output, expected.as_bytes());
     }
     drop((one, two));
-    eventually(|| room.status().connections == 0);
+    wait_until(|| harness.status().connections == 0);
 }
 
 #[test]
 fn a_client_that_leaves_ends_its_stream_even_under_back_pressure() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let left = room.path().join("left");
-    let mut line = room.line();
-    exec(&mut line, &format!("file {}", left.display()));
-    let _started = hear(&mut line);
+    let left = harness.path().join("left");
+    let mut agent = harness.agent();
+    exec(&mut agent, &format!("file {}", left.display()));
+    let _started = receive(&mut agent);
     assert!(!left.exists());
-    drop(line);
-    eventually(|| left.exists());
+    drop(agent);
+    wait_until(|| left.exists());
 
     // Nobody reads 64 MiB; other lines go on, and leaving frees the place.
-    let mut greedy = room.line();
+    let mut greedy = harness.agent();
     exec(&mut greedy, "pour 64");
-    let mut other = room.line();
-    say(&mut other, &AgentRequest::Ping);
-    let reply: AgentReply = hear(&mut other).unwrap().message().unwrap();
+    let mut other = harness.agent();
+    send(&mut other, &AgentRequest::Ping);
+    let reply: AgentReply = receive(&mut other).unwrap().message().unwrap();
     assert_eq!(reply, AgentReply::Done);
     drop((greedy, other));
-    eventually(|| room.status().connections == 0);
+    wait_until(|| harness.status().connections == 0);
 }
 
 #[test]
 fn much_data_arrives_whole() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let mut line = room.line();
-    exec(&mut line, "pour 32");
-    line.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut agent = harness.agent();
+    exec(&mut agent, "pour 32");
+    agent.shutdown(std::net::Shutdown::Write).unwrap();
     let mut count = 0;
-    while let Some(frame) = hear(&mut line) {
+    while let Some(frame) = receive(&mut agent) {
         if frame.kind == Kind::Output {
             count += frame.body.len();
         }
     }
     assert_eq!(count, 32 << 20);
-    room.stop(0, true);
+    harness.stop(0, true);
 }
 
 #[test]
 fn nonsense_and_silence_hurt_only_their_own_connection() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let mut silent = room.connect();
-    let mut loud = room.connect();
+    let mut silent = harness.connect();
+    let mut loud = harness.connect();
     std::io::Write::write_all(&mut loud, &[0xff; 64]).unwrap();
-    let reply: ShimReply = hear(&mut loud).unwrap().message().unwrap();
+    let reply: ShimReply = receive(&mut loud).unwrap().message().unwrap();
     assert!(matches!(reply, ShimReply::Failed(fault) if fault.code == FaultCode::Protocol));
-    assert_eq!(room.status().connections, 0);
+    assert_eq!(harness.status().connections, 0);
     // Dropped after some seconds.
     silent
         .set_read_timeout(Some(Duration::from_secs(8)))
@@ -170,76 +170,76 @@ fn nonsense_and_silence_hurt_only_their_own_connection() {
 
 #[test]
 fn the_death_of_the_agent_is_told_at_once() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let mut line = room.line();
-    exec(&mut line, "echo");
-    let _started = hear(&mut line);
-    room::kill(room.status().vmm_pid.unwrap());
-    assert!(hear(&mut line).is_none());
+    let mut agent = harness.agent();
+    exec(&mut agent, "echo");
+    let _started = receive(&mut agent);
+    harness::kill(harness.status().vmm_pid.unwrap());
+    assert!(receive(&mut agent).is_none());
     let ended = shim.end();
     assert_eq!(ended.reason, EndReason::Died);
     assert_eq!(ended.message, "the agent was killed by signal 9 (SIGKILL)");
     assert!(
         ended
             .console_tail
-            .contains(&"stand-in starts ()".to_owned()),
+            .contains(&"fake agent starts ()".to_owned()),
         "{ended:?}"
     );
     assert!(shim.exit().success());
-    assert_eq!(room.end_file(), ended);
-    assert!(lock_is_free(room.path()));
+    assert_eq!(harness.end_file(), ended);
+    assert!(lock_is_free(harness.path()));
 }
 
 #[test]
 fn the_death_of_the_shim_ends_the_agent() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let agent = room.status().vmm_pid.unwrap();
-    room::kill(shim.pid());
-    eventually(|| !alive(agent));
-    eventually(|| lock_is_free(room.path()));
+    let agent = harness.status().vmm_pid.unwrap();
+    harness::kill(shim.pid());
+    wait_until(|| !alive(agent));
+    wait_until(|| lock_is_free(harness.path()));
     // The stale socket is replaced.
-    let mut again = room.start();
+    let mut again = harness.start();
     again.ready();
-    room.stop(0, true);
+    harness.stop(0, true);
 }
 
 #[test]
 fn an_owner_that_leaves_takes_the_vm_along() {
-    let room = Room::new().edit(|spec| {
+    let harness = Harness::new().edit(|spec| {
         spec.bound_to_owner = true;
         spec.remove_when_over = true;
     });
-    let mut shim = room.start();
+    let mut shim = harness.start();
     shim.ready();
     shim.owner_says(b"hello");
     std::thread::sleep(Duration::from_millis(100));
-    let agent = room.status().vmm_pid.unwrap();
+    let agent = harness.status().vmm_pid.unwrap();
     shim.owner_leaves();
     assert_eq!(shim.end().reason, EndReason::OwnerGone);
-    assert!(!room.path().exists());
+    assert!(!harness.path().exists());
     assert!(!alive(agent));
 }
 
 #[test]
 fn without_a_bond_the_owner_may_leave() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
     shim.owner_leaves();
     std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(room.status().connections, 0);
-    room.stop(0, true);
+    assert_eq!(harness.status().connections, 0);
+    harness.stop(0, true);
 }
 
 /// As after `pyro … | cat` in a terminal that is closed.
 #[test]
 fn without_a_bond_nothing_of_its_caller_is_missed_or_held() {
-    let room = Room::new();
-    let mut command = room.command();
+    let harness = Harness::new();
+    let mut command = harness.command();
     // A group of its own, as a shell gives each pipeline.
     let child = command
         .process_group(0)
@@ -249,7 +249,7 @@ fn without_a_bond_nothing_of_its_caller_is_missed_or_held() {
     let mut child = child.unwrap();
     let group = child.id();
     let mut errors = child.stderr.take().unwrap();
-    let mut shim = room::Shim::from(child);
+    let mut shim = harness::Shim::from(child);
     shim.ready();
     let mut words = String::new();
     // Ends now, not with the VM.
@@ -261,96 +261,96 @@ fn without_a_bond_nothing_of_its_caller_is_missed_or_held() {
         let group = nix::unistd::Pid::from_raw(group.try_into().unwrap());
         nix::sys::signal::killpg(group, of_the_terminal).unwrap();
     }
-    let mut line = room.line();
-    say(&mut line, &AgentRequest::Ping);
-    let reply: AgentReply = hear(&mut line).unwrap().message().unwrap();
+    let mut agent = harness.agent();
+    send(&mut agent, &AgentRequest::Ping);
+    let reply: AgentReply = receive(&mut agent).unwrap().message().unwrap();
     assert_eq!(reply, AgentReply::Done);
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
     assert!(shim.exit().success());
 }
 
 #[test]
 fn time_to_live_is_kept() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let room = Room::new().edit(|spec| {
+    let harness = Harness::new().edit(|spec| {
         spec.expires_at_ms = Some(now.as_millis() as u64 + 700);
         spec.remove_when_over = true;
     });
-    let mut shim = room.start();
+    let mut shim = harness.start();
     shim.ready();
     assert_eq!(shim.end().reason, EndReason::Expired);
-    assert!(!room.path().exists());
+    assert!(!harness.path().exists());
 }
 
 #[test]
 fn sigterm_is_an_orderly_end() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    room::signal(shim.pid(), nix::sys::signal::Signal::SIGHUP);
-    room::signal(shim.pid(), nix::sys::signal::Signal::SIGINT);
+    harness::signal(shim.pid(), nix::sys::signal::Signal::SIGHUP);
+    harness::signal(shim.pid(), nix::sys::signal::Signal::SIGINT);
     std::thread::sleep(Duration::from_millis(100));
-    room.status();
-    room::signal(shim.pid(), nix::sys::signal::Signal::SIGTERM);
+    harness.status();
+    harness::signal(shim.pid(), nix::sys::signal::Signal::SIGTERM);
     assert_eq!(shim.end().reason, EndReason::Stopped);
-    assert_eq!(room.end_file().reason, EndReason::Stopped);
+    assert_eq!(harness.end_file().reason, EndReason::Stopped);
 }
 
 #[test]
 fn a_second_shim_is_refused_and_disturbs_nothing() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let mut second = room.start();
+    let mut second = harness.start();
     let fault = second.failed();
     assert_eq!(fault.code, FaultCode::Refused);
     assert_eq!(second.exit().code(), Some(1));
-    assert_eq!(room.status().shim_pid, shim.pid());
-    room.stop(0, true);
+    assert_eq!(harness.status().shim_pid, shim.pid());
+    harness.stop(0, true);
 }
 
 #[test]
 fn everything_that_commands_left_behind_ends_too() {
-    let room = Room::new().mood("child");
-    let mut shim = room.start();
+    let harness = Harness::new().behavior("child");
+    let mut shim = harness.start();
     shim.ready();
-    let file = room.workspace().join("child.pid");
-    eventually(|| fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n')));
+    let file = harness.workspace().join("child.pid");
+    wait_until(|| fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n')));
     let child: u32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     assert!(alive(child));
-    room.stop(0, true);
+    harness.stop(0, true);
     assert!(!alive(child));
 }
 
 #[test]
 fn nobody_needs_to_read_the_events() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.nobody_reads();
-    eventually(|| room.path().join(CONTROL_SOCKET).exists());
-    eventually(|| matches!(room.request(&ShimRequest::Status), ShimReply::Status(_)));
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    wait_until(|| harness.path().join(CONTROL_SOCKET).exists());
+    wait_until(|| matches!(harness.request(&ShimRequest::Status), ShimReply::Status(_)));
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
     assert!(shim.exit().success());
 }
 
 #[test]
 fn a_full_event_pipe_holds_up_nothing() {
-    let room = Room::new();
-    let mut shim = room.start_with_full_pipe();
-    eventually(|| room.path().join(CONTROL_SOCKET).exists());
-    eventually(|| matches!(room.request(&ShimRequest::Status), ShimReply::Status(_)));
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    let harness = Harness::new();
+    let mut shim = harness.start_with_full_pipe();
+    wait_until(|| harness.path().join(CONTROL_SOCKET).exists());
+    wait_until(|| matches!(harness.request(&ShimRequest::Status), ShimReply::Status(_)));
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
     assert!(shim.exit().success());
 }
 
 #[test]
 fn a_boot_that_hangs_is_tried_again() {
-    let room = Room::new();
-    let file = room.workspace().join("first-try");
-    let room = room
-        .mood(&format!("late:{}", file.display()))
+    let harness = Harness::new();
+    let file = harness.workspace().join("first-try");
+    let harness = harness
+        .behavior(&format!("late:{}", file.display()))
         .edit(|spec| spec.boot_deadline_ms = 500);
-    let mut shim = room.start();
+    let mut shim = harness.start();
     let LaunchEvent::Note(note) = shim.event() else {
         panic!("no note");
     };
@@ -359,49 +359,49 @@ fn a_boot_that_hangs_is_tried_again() {
         "{note}"
     );
     assert_eq!(shim.ready().boot_attempts, 2);
-    room.stop(0, true);
+    harness.stop(0, true);
 }
 
 #[test]
 fn a_boot_that_never_answers_fails_with_the_console() {
-    let room = Room::new()
-        .mood("mute")
+    let harness = Harness::new()
+        .behavior("mute")
         .edit(|spec| spec.boot_deadline_ms = 300);
-    let mut shim = room.start();
+    let mut shim = harness.start();
     let fault = shim.failed();
     assert_eq!(fault.code, FaultCode::BootTimeout);
-    assert_eq!(fault.detail, ["stand-in starts (mute)"]);
+    assert_eq!(fault.detail, ["fake agent starts (mute)"]);
     assert_eq!(shim.exit().code(), Some(1));
-    assert_eq!(room.end_file().message, fault.message);
-    assert!(lock_is_free(room.path()));
+    assert_eq!(harness.end_file().message, fault.message);
+    assert!(lock_is_free(harness.path()));
 }
 
 #[test]
 fn a_boot_can_be_asked_about_and_stopped() {
-    let room = Room::new().mood("mute");
-    let mut shim = room.start();
-    eventually(|| room.path().join(CONTROL_SOCKET).exists());
-    let ShimReply::Failed(fault) = room.request(&ShimRequest::Status) else {
+    let harness = Harness::new().behavior("mute");
+    let mut shim = harness.start();
+    wait_until(|| harness.path().join(CONTROL_SOCKET).exists());
+    let ShimReply::Failed(fault) = harness.request(&ShimRequest::Status) else {
         panic!("no fault");
     };
     assert_eq!(
         (fault.code, fault.message.as_str()),
         (FaultCode::Refused, "the VM is still starting")
     );
-    assert_eq!(room.stop(1000, true), ShimReply::Stopped);
+    assert_eq!(harness.stop(1000, true), ShimReply::Stopped);
     assert_eq!(shim.end().reason, EndReason::Stopped);
-    assert!(!room.path().exists());
+    assert!(!harness.path().exists());
 }
 
 #[test]
 fn an_agent_that_is_not_there_is_named() {
-    let room = Room::new().edit(|spec| {
+    let harness = Harness::new().edit(|spec| {
         let pyro_wire::launch::Machine::Process(process) = &mut spec.machine else {
             panic!("not a process");
         };
         process.agent = "/nowhere/agent".into();
     });
-    let fault = room.start().failed();
+    let fault = harness.start().failed();
     assert_eq!(fault.code, FaultCode::HostIo);
     assert!(
         fault.message.contains("/nowhere/agent"),
@@ -412,36 +412,36 @@ fn an_agent_that_is_not_there_is_named() {
 
 #[test]
 fn launch_files_that_cannot_be_used_are_told_apart() {
-    let room = Room::new();
+    let harness = Harness::new();
     for (text, code, words) in [
         ("{\"protocol\": 2, ", FaultCode::Protocol, "is damaged"),
         ("{\"protocol\": 2}", FaultCode::Protocol, "is damaged"),
         ("{\"protocol\": 99}", FaultCode::Protocol, "has protocol 99"),
     ] {
-        fs::write(room.path().join("launch.json"), text).unwrap();
-        let fault = room.start().failed();
+        fs::write(harness.path().join("launch.json"), text).unwrap();
+        let fault = harness.start().failed();
         assert_eq!(fault.code, code);
         assert!(fault.message.contains(words), "{}", fault.message);
-        assert!(lock_is_free(room.path()));
+        assert!(lock_is_free(harness.path()));
     }
-    fs::remove_file(room.path().join("launch.json")).unwrap();
-    assert_eq!(room.start().failed().code, FaultCode::HostIo);
-    fs::remove_file(room.path().join(LIVENESS_LOCK)).unwrap();
-    fs::remove_dir_all(room.path()).unwrap();
-    assert_eq!(room.start().failed().code, FaultCode::NotFound);
+    fs::remove_file(harness.path().join("launch.json")).unwrap();
+    assert_eq!(harness.start().failed().code, FaultCode::HostIo);
+    fs::remove_file(harness.path().join(LIVENESS_LOCK)).unwrap();
+    fs::remove_dir_all(harness.path()).unwrap();
+    assert_eq!(harness.start().failed().code, FaultCode::NotFound);
 }
 
 #[test]
 fn a_flood_on_the_console_is_survived() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let mut line = room.line();
-    exec(&mut line, "flood");
-    line.shutdown(std::net::Shutdown::Write).unwrap();
-    while hear(&mut line).is_some() {}
-    let mut line = room.line();
-    exec(&mut line, "exit 3");
+    let mut agent = harness.agent();
+    exec(&mut agent, "flood");
+    agent.shutdown(std::net::Shutdown::Write).unwrap();
+    while receive(&mut agent).is_some() {}
+    let mut agent = harness.agent();
+    exec(&mut agent, "exit 3");
     let ended: Ended = shim.end();
     assert_eq!(ended.message, "the agent ended with exit status 3");
     assert!(
@@ -456,9 +456,9 @@ fn a_flood_on_the_console_is_survived() {
 
 #[test]
 fn a_leaked_descriptor_is_not_kept() {
-    let room = Room::new();
+    let harness = Harness::new();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let mut shim = room.start_with_leak(theirs);
+    let mut shim = harness.start_with_leak(theirs);
     shim.ready();
     ours.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(ours.read(&mut [0]).unwrap(), 0);
@@ -467,5 +467,8 @@ fn a_leaked_descriptor_is_not_kept() {
         remove: true,
         at_once: false,
     };
-    assert_eq!(room.request(&ShimRequest::Stop(stop)), ShimReply::Stopped);
+    assert_eq!(
+        harness.request(&ShimRequest::Stop(stop)),
+        ShimReply::Stopped
+    );
 }

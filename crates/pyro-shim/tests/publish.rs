@@ -1,9 +1,9 @@
 //! Published ports, and what a stopped VM leaves of its services; on the `process` backend, with a
-//! stand-in for the agent that connects to servers of this test.
+//! fake agent that connects to servers of this test.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-mod room;
+mod harness;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -14,6 +14,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::{Harness, wait_until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -23,7 +24,6 @@ use pyro_wire::shim::{
     KeptService, Publish, Published, SERVICES_FOLDER, SERVICES_INDEX, ShimReply, ShimRequest,
     WantedPort,
 };
-use room::{Room, eventually};
 
 const INSTANCE: u64 = 7;
 
@@ -67,8 +67,8 @@ fn request(host_port: Option<u16>, guest_port: u16) -> ShimRequest {
     })
 }
 
-fn publish(room: &Room, guest_port: u16) -> u16 {
-    match room.request(&request(None, guest_port)) {
+fn publish(harness: &Harness, guest_port: u16) -> u16 {
+    match harness.request(&request(None, guest_port)) {
         ShimReply::Published(ports) => {
             let [port]: [Published; 1] = ports.try_into().unwrap();
             assert_eq!(port.guest_port, guest_port);
@@ -100,25 +100,25 @@ fn is_closed(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err()
 }
 
-fn service_begins(room: &Room) {
-    fs::write(room.workspace().join("served"), "").unwrap();
+fn service_begins(harness: &Harness) {
+    fs::write(harness.workspace().join("served"), "").unwrap();
 }
 
-fn service_ends(room: &Room) {
-    fs::remove_file(room.workspace().join("served")).unwrap();
+fn service_ends(harness: &Harness) {
+    fs::remove_file(harness.workspace().join("served")).unwrap();
 }
 
 #[test]
 fn connections_of_every_kind_arrive_whole_and_hold_up_no_other() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
-    let port = publish(&room, echo_server());
+    let port = publish(&harness, echo_server());
     // Who comes before the service is ready waits.
     let early = thread::spawn(move || exchange(port, b"early"));
     thread::sleep(Duration::from_millis(100));
     assert!(!early.is_finished());
-    service_begins(&room);
+    service_begins(&harness);
     assert_eq!(early.join().unwrap(), b"early|5");
 
     // Somebody who sends much and never reads.
@@ -143,7 +143,7 @@ fn connections_of_every_kind_arrive_whole_and_hold_up_no_other() {
     let answer = exchange_large(port, &body);
     assert_eq!(answer.len(), body.len() + "|20000000".len());
     assert!(answer.starts_with(&body) && answer.ends_with(b"|20000000"));
-    assert_eq!(room.status().connections, 0);
+    assert_eq!(harness.status().connections, 0);
 
     // Thousands, many of them at once.
     let crowds: Vec<_> = (0..8)
@@ -160,11 +160,11 @@ fn connections_of_every_kind_arrive_whole_and_hold_up_no_other() {
     for crowd in crowds {
         crowd.join().unwrap();
     }
-    // More than are served at one time: the rest waits, and lines to the agent are still there.
+    // More than are served at one time: the rest waits, and the agent can still be connected to.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard.min(8192)), hard).unwrap();
     let waiting: Vec<TcpStream> = (0..900).map(|_| connect(port)).collect();
-    drop(room.line());
+    drop(harness.agent());
     drop(waiting);
     assert_eq!(exchange(port, b"after"), b"after|5");
 
@@ -176,10 +176,10 @@ fn connections_of_every_kind_arrive_whole_and_hold_up_no_other() {
     let mut connected = connect(port);
     connected.write_all(b"x").unwrap();
     connected.read_exact(&mut [0]).unwrap();
-    service_ends(&room);
+    service_ends(&harness);
     assert_eq!(connected.read(&mut [0; 8]).unwrap_or(0), 0);
-    eventually(|| is_closed(port));
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    wait_until(|| is_closed(port));
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }
 
 /// Reads while it writes: no buffer on the way holds everything.
@@ -223,12 +223,12 @@ fn event_server() -> (u16, Arc<AtomicUsize>) {
 
 #[test]
 fn clients_that_leave_are_noticed_and_never_pile_up() {
-    let room = Room::new();
-    service_begins(&room);
-    let mut shim = room.start();
+    let harness = Harness::new();
+    service_begins(&harness);
+    let mut shim = harness.start();
     shim.ready();
     let (server, served) = event_server();
-    let port = publish(&room, server);
+    let port = publish(&harness, server);
     // More than a session has streams for, on either side.
     let crowds: Vec<_> = (0..4)
         .map(|_| {
@@ -243,25 +243,25 @@ fn clients_that_leave_are_noticed_and_never_pile_up() {
     for crowd in crowds {
         crowd.join().unwrap();
     }
-    eventually(|| served.load(Ordering::Relaxed) == 0);
+    wait_until(|| served.load(Ordering::Relaxed) == 0);
     assert_eq!(
-        exchange(publish(&room, echo_server()), b"after"),
+        exchange(publish(&harness, echo_server()), b"after"),
         b"after|5"
     );
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }
 
 #[test]
 fn each_end_of_a_connection_hears_how_the_other_one_ended() {
-    let room = Room::new();
-    service_begins(&room);
-    let mut shim = room.start();
+    let harness = Harness::new();
+    service_begins(&harness);
+    let mut shim = harness.start();
     shim.ready();
 
     // A client that breaks off, after an end of what it says and without one.
     let (told, heard) = mpsc::channel();
     let port = publish(
-        &room,
+        &harness,
         serve(move |mut client| {
             client.write_all(b"?").unwrap();
             let mut words = Vec::new();
@@ -301,7 +301,7 @@ fn each_end_of_a_connection_hears_how_the_other_one_ended() {
 
     // A server that breaks off: what it said comes, and no end.
     let port = publish(
-        &room,
+        &harness,
         serve(|mut client| {
             client.write_all(b"part of it").unwrap();
             client.read_exact(&mut [0]).unwrap();
@@ -319,7 +319,7 @@ fn each_end_of_a_connection_hears_how_the_other_one_ended() {
         let answer = vec![7; length];
         let begins = usize::from(!unread.is_empty());
         let port = publish(
-            &room,
+            &harness,
             serve(move |mut client| {
                 client.read_exact(&mut [0][..begins]).unwrap();
                 client.write_all(&answer).unwrap();
@@ -338,17 +338,17 @@ fn each_end_of_a_connection_hears_how_the_other_one_ended() {
         });
         assert!(goes_on);
     }
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }
 
 #[test]
 fn a_crowd_that_finds_no_descriptor_is_refused_and_later_ones_are_served() {
-    let room = Room::new();
-    service_begins(&room);
-    let mut shim = room.start_with_files(200);
+    let harness = Harness::new();
+    service_begins(&harness);
+    let mut shim = harness.start_with_files(200);
     shim.ready();
     let (server, served) = event_server();
-    let port = publish(&room, server);
+    let port = publish(&harness, server);
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(8192), hard).unwrap();
     let mut crowd: Vec<_> = (0..3000).map(|_| connect(port)).collect();
@@ -360,21 +360,21 @@ fn a_crowd_that_finds_no_descriptor_is_refused_and_later_ones_are_served() {
     }
     assert!(served.load(Ordering::Relaxed) > 0);
     // The VM has what it needs.
-    drop(room.line());
-    assert_eq!(room.status().connections, 0);
+    drop(harness.agent());
+    assert_eq!(harness.status().connections, 0);
     drop(crowd);
-    eventually(|| served.load(Ordering::Relaxed) == 0);
+    wait_until(|| served.load(Ordering::Relaxed) == 0);
     assert_eq!(
-        exchange(publish(&room, echo_server()), b"later"),
+        exchange(publish(&harness, echo_server()), b"later"),
         b"later|5"
     );
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }
 
 #[test]
 fn a_port_that_is_taken_is_told_and_nothing_is_bound() {
-    let room = Room::new();
-    let mut shim = room.start();
+    let harness = Harness::new();
+    let mut shim = harness.start();
     shim.ready();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = (taken.local_addr().unwrap().port(), taken);
@@ -385,7 +385,7 @@ fn a_port_that_is_taken_is_told_and_nothing_is_bound() {
         host_port: Some(port),
         guest_port: 80,
     });
-    let reply = room.request(&ShimRequest::Publish(Publish {
+    let reply = harness.request(&ShimRequest::Publish(Publish {
         instance: INSTANCE,
         ports: ports.into(),
     }));
@@ -395,48 +395,48 @@ fn a_port_that_is_taken_is_told_and_nothing_is_bound() {
     assert_eq!(fault.code, FaultCode::Conflict);
     assert!(fault.message.contains(&taken.0.to_string()), "{fault}");
     assert!(is_closed(free_port));
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }
 
 #[test]
 fn ports_go_when_they_are_given_up_and_with_the_shim_however_it_ends() {
-    let room = Room::new();
-    service_begins(&room);
-    let mut shim = room.start();
+    let harness = Harness::new();
+    service_begins(&harness);
+    let mut shim = harness.start();
     shim.ready();
     let server = echo_server();
-    let port = publish(&room, server);
+    let port = publish(&harness, server);
     assert_eq!(exchange(port, b"a"), b"a|1");
     let unpublish = ShimRequest::Unpublish { instance: INSTANCE };
-    assert_eq!(room.request(&unpublish), ShimReply::Done);
+    assert_eq!(harness.request(&unpublish), ShimReply::Done);
     assert!(is_closed(port));
-    assert_eq!(room.request(&unpublish), ShimReply::Done);
+    assert_eq!(harness.request(&unpublish), ShimReply::Done);
     // The same port can be had again at once.
-    let reply = room.request(&request(Some(port), server));
+    let reply = harness.request(&request(Some(port), server));
     assert!(matches!(reply, ShimReply::Published(_)), "{reply:?}");
     assert_eq!(exchange(port, b"b"), b"b|1");
     // A port that nothing answers at is refused, as far as that can be after the system has accepted.
-    let nobody = publish(&room, 1);
+    let nobody = publish(&harness, 1);
     let refused = connect(nobody).read(&mut [0]);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionReset);
-    room::signal(shim.pid(), Signal::SIGKILL);
+    harness::signal(shim.pid(), Signal::SIGKILL);
     shim.exit();
-    eventually(|| is_closed(port) && is_closed(nobody));
+    wait_until(|| is_closed(port) && is_closed(nobody));
 }
 
 #[test]
 fn a_connection_and_a_service_are_use_and_their_end_begins_the_time() {
-    let room = Room::new().edit(|spec| spec.idle_ms = Some(400));
-    service_begins(&room);
-    fs::write(room.workspace().join("busy"), "").unwrap();
-    let mut shim = room.start();
+    let harness = Harness::new().edit(|spec| spec.idle_ms = Some(400));
+    service_begins(&harness);
+    fs::write(harness.workspace().join("busy"), "").unwrap();
+    let mut shim = harness.start();
     shim.ready();
-    let port = publish(&room, echo_server());
+    let port = publish(&harness, echo_server());
     thread::sleep(Duration::from_millis(1500));
     let mut client = connect(port);
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
-    fs::remove_file(room.workspace().join("busy")).unwrap();
+    fs::remove_file(harness.workspace().join("busy")).unwrap();
     thread::sleep(Duration::from_millis(1500));
     // It is still there.
     client.write_all(b"y").unwrap();
@@ -450,12 +450,12 @@ fn a_connection_and_a_service_are_use_and_their_end_begins_the_time() {
 
 #[test]
 fn a_vm_that_is_stopped_leaves_the_logs_of_its_services() {
-    let room = Room::new();
-    service_begins(&room);
-    let mut shim = room.start();
+    let harness = Harness::new();
+    service_begins(&harness);
+    let mut shim = harness.start();
     shim.ready();
-    assert_eq!(room.stop(10_000, false), ShimReply::Stopped);
-    let folder = room.path().join(SERVICES_FOLDER);
+    assert_eq!(harness.stop(10_000, false), ShimReply::Stopped);
+    let folder = harness.path().join(SERVICES_FOLDER);
     let index = fs::read(folder.join(SERVICES_INDEX)).unwrap();
     let index: Vec<KeptService> = serde_json::from_slice(&index).unwrap();
     assert_eq!(index.len(), 1);
@@ -465,8 +465,8 @@ fn a_vm_that_is_stopped_leaves_the_logs_of_its_services() {
     let mode = fs::metadata(&log).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // The next VM of the folder has no part in it.
-    let mut shim = room.start();
+    let mut shim = harness.start();
     shim.ready();
     assert!(!folder.exists());
-    assert_eq!(room.stop(0, true), ShimReply::Stopped);
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }

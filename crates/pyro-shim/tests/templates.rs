@@ -8,21 +8,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-mod room;
+mod harness;
 
 use std::fs;
 
+use harness::template::{Template, output, processes};
+use harness::{receive, send};
 use pyro_wire::agent::{AgentReply, AgentRequest, Prepare};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::launch::{DiskFormat, DiskLayer, LaunchEvent};
 use pyro_wire::template::{DEVICES, FACTS, MEMORY};
-use room::template::{Template, output, processes};
-use room::{hear, say};
 
 #[test]
 fn a_bare_template_resumes_on_a_disk_of_later() {
     let template = Template::saved(false);
-    let first = template.room("first");
+    let first = template.harness("first");
     let mut shim = first.start();
     assert!(shim.ready().resumed);
     output(&first, "echo later > /root/later");
@@ -30,9 +30,9 @@ fn a_bare_template_resumes_on_a_disk_of_later() {
 
     let mut layers = Vec::new();
     let first = first.edit_qemu(|qemu| layers = qemu.disk.clone());
-    let second = template.room("second").edit_qemu(|qemu| {
+    let second = template.harness("second").edit_qemu(|qemu| {
         let top = qemu.disk.last().unwrap().clone();
-        room::guest::layer(&layers.last().unwrap().path, &top.path);
+        harness::guest::layer(&layers.last().unwrap().path, &top.path);
         qemu.disk = layers;
         qemu.disk.push(top);
     });
@@ -50,52 +50,52 @@ fn a_bare_template_resumes_on_a_disk_of_later() {
 #[test]
 fn a_bare_template_resumes_on_a_long_chain() {
     let template = Template::saved(false);
-    let room = template.room("deep").edit_qemu(|qemu| {
+    let harness = template.harness("deep").edit_qemu(|qemu| {
         for number in 0..50 {
             let below = qemu.disk.last().unwrap().path.clone();
             let path = below.with_file_name(format!("layer-{number}.qcow2"));
-            room::guest::layer(&below, &path);
+            harness::guest::layer(&below, &path);
             qemu.disk.push(DiskLayer {
                 path,
                 format: DiskFormat::Qcow2,
             });
         }
     });
-    let mut shim = room.start();
+    let mut shim = harness.start();
     assert!(shim.ready().resumed);
-    let said = output(&room, "echo written > /root/mark; sync; cat /root/mark");
+    let said = output(&harness, "echo written > /root/mark; sync; cat /root/mark");
     assert_eq!(said, "written");
-    room.stop(0, true);
+    harness.stop(0, true);
 }
 
 #[test]
 fn a_bare_template_replays_the_journal_of_a_killed_guest() {
     let template = Template::saved(false);
-    let room = template.room("killed");
-    let mut shim = room.start();
+    let harness = template.harness("killed");
+    let mut shim = harness.start();
     assert!(shim.ready().resumed);
     output(
-        &room,
+        &harness,
         "echo kept > /root/kept; sync; echo lost > /root/lost",
     );
     // With it, QEMU.
-    room::kill(shim.pid());
+    harness::kill(shim.pid());
     shim.exit();
-    room::eventually(|| room::lock_is_free(room.path()));
+    harness::wait_until(|| harness::lock_is_free(harness.path()));
 
-    let mut shim = room.start();
+    let mut shim = harness.start();
     assert!(shim.ready().resumed);
-    let replayed = output(&room, "dmesg | grep -c 'EXT4-fs.*recovery complete'");
+    let replayed = output(&harness, "dmesg | grep -c 'EXT4-fs.*recovery complete'");
     assert_eq!(replayed, "1");
     assert_eq!(
-        output(&room, "cat /root/kept; touch /root/new; ls /root/new"),
+        output(&harness, "cat /root/kept; touch /root/new; ls /root/new"),
         "kept\n/root/new"
     );
     assert_eq!(
-        output(&room, "dmesg | grep -ci 'ext4-fs.*error'; true"),
+        output(&harness, "dmesg | grep -ci 'ext4-fs.*error'; true"),
         "0"
     );
-    room.stop(0, true);
+    harness.stop(0, true);
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn a_damaged_template_means_a_boot() {
     ];
     for (damage, words) in damages {
         damage();
-        let room = template.room("box");
-        let mut shim = room.start();
+        let harness = template.harness("box");
+        let mut shim = harness.start();
         let LaunchEvent::Note(note) = shim.event() else {
             panic!("no note");
         };
@@ -135,8 +135,8 @@ fn a_damaged_template_means_a_boot() {
         assert!(note.contains(words), "{note}");
         let running = shim.ready();
         assert_eq!((running.resumed, running.boot_attempts), (false, 2));
-        assert_eq!(output(&room, "hostname; cat /root/warm"), "box\nwarm");
-        room.stop(0, true);
+        assert_eq!(output(&harness, "hostname; cat /root/warm"), "box\nwarm");
+        harness.stop(0, true);
         fs::write(template.folder().join(FACTS), &facts).unwrap();
     }
 }
@@ -144,8 +144,10 @@ fn a_damaged_template_means_a_boot() {
 #[test]
 fn a_template_of_another_machine_is_not_tried() {
     let template = Template::saved(false);
-    let room = template.room("box").edit_qemu(|qemu| qemu.vcpu_count = 1);
-    let mut shim = room.start();
+    let harness = template
+        .harness("box")
+        .edit_qemu(|qemu| qemu.vcpu_count = 1);
+    let mut shim = harness.start();
     let LaunchEvent::Note(note) = shim.event() else {
         panic!("no note");
     };
@@ -154,23 +156,23 @@ fn a_template_of_another_machine_is_not_tried() {
         "{note}"
     );
     assert!(!shim.ready().resumed);
-    room.stop(0, true);
+    harness.stop(0, true);
 }
 
 #[test]
 fn a_resumed_guest_is_prepared_no_more() {
     let template = Template::saved(true);
-    let room = template.room("box");
-    let mut shim = room.start();
+    let harness = template.harness("box");
+    let mut shim = harness.start();
     shim.ready();
-    let mut line = room.line();
-    say(&mut line, &AgentRequest::Prepare(Prepare::default()));
-    let reply: AgentReply = hear(&mut line).unwrap().message().unwrap();
+    let mut agent = harness.agent();
+    send(&mut agent, &AgentRequest::Prepare(Prepare::default()));
+    let reply: AgentReply = receive(&mut agent).unwrap().message().unwrap();
     let AgentReply::Failed(fault) = reply else {
         panic!("prepared a guest that runs");
     };
     assert_eq!(fault.code, FaultCode::Refused);
-    room.stop(0, true);
+    harness.stop(0, true);
 }
 
 #[test]
@@ -178,14 +180,14 @@ fn a_builder_that_is_killed_or_left_leaves_no_process() {
     for killed in [true, false] {
         let template = Template::new(true);
         let mut builder = template.builder();
-        room::eventually(|| processes(&template.folder()).len() == 1);
+        harness::wait_until(|| processes(&template.folder()).len() == 1);
         if killed {
             builder.kill().unwrap();
         } else {
             drop(builder.stdin.take());
         }
         assert!(!builder.wait().unwrap().success());
-        room::eventually(|| processes(&template.folder()).is_empty());
+        harness::wait_until(|| processes(&template.folder()).is_empty());
     }
 }
 
@@ -195,7 +197,7 @@ fn a_disk_that_cannot_be_mounted_makes_no_template() {
         let top = qemu.disk.pop().unwrap();
         let base = top.path.with_file_name("empty.img");
         fs::File::create(&base).unwrap().set_len(64 << 20).unwrap();
-        room::guest::layer(&base, &top.path);
+        harness::guest::layer(&base, &top.path);
         qemu.disk[0].path = base;
         qemu.disk.push(top);
     });

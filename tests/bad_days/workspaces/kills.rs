@@ -9,11 +9,11 @@ use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::{Backend, Surface, Workspace, World, tree};
 use serde_json::json;
 
-use super::moments::{Worker, at_many_moments, forget_the_killed};
+use super::kill_points::{Worker, at_many_moments, forget_the_killed};
 use super::{assert_died_with_its_vm, assert_only_listed, shims};
+use crate::background_command::BackgroundCommand;
 use crate::error;
-use crate::roles::{self, Role};
-use crate::watched::Watched;
+use crate::processes::{self, Role};
 
 crate::stories_of_both_backends![
     a_killed_create_leaves_all_or_nothing,
@@ -251,8 +251,8 @@ fn a_command_whose_vm_is_killed_stays_in_the_history(world: &World) {
     let line = "echo at work; echo and in trouble >&2; exec sleep 1000";
     for role in [Role::Machine, Role::Shim] {
         let exec = world.pyro(["workspace", "exec", workspace.id(), "--", line]);
-        let exec = Watched::running_until(world, exec, "and in trouble");
-        roles::signal(world, role, SIGKILL);
+        let exec = BackgroundCommand::running_until(world, exec, "and in trouble");
+        processes::signal(world, role, SIGKILL);
         error::tells(
             &exec.ends_at_once(),
             &["ended before it could", "hint: ", "`pyro workspace logs`"],
@@ -268,7 +268,7 @@ fn a_killed_exec_ends_its_command(world: &World) {
     let workspace = Workspace::new(world, &door);
     let script = "echo $$ > pid; echo at work; exec sleep 1000";
     let command = world.pyro(["workspace", "exec", workspace.id(), "--", script]);
-    let exec = Watched::running(world, command);
+    let exec = BackgroundCommand::running(world, command);
     exec.signal(SIGKILL);
     exec.ends_at_once();
     pyro_tests::world::eventually("its command is gone", Duration::from_secs(10), || {

@@ -5,24 +5,24 @@ mod clocks;
 mod crowds;
 mod full;
 mod guests;
-mod hands;
+mod kill_points;
 mod kills;
-mod moments;
+mod orphan_vms;
 mod ports;
 mod resets;
 mod seeds;
 mod servers;
 mod shells;
 mod snapshots;
-mod strays;
 mod supervisor;
+mod tampering;
 
 use pyro_tests::leftovers::{Process, processes};
 use pyro_tests::world::eventually;
 use pyro_tests::{Workspace, World};
 use serde_json::{Value, json};
 
-use crate::watched::AT_ONCE;
+use crate::background_command::AT_ONCE;
 
 /// The ids of the workspaces that are listed, which also clears debris away.
 fn listed(door: &dyn pyro_tests::Surface) -> Vec<String> {

@@ -10,8 +10,8 @@ use pyro_tests::world::eventually;
 use pyro_tests::{Workspace, World};
 use serde_json::json;
 
-use super::moments::{at_many_moments, forget_the_killed};
-use crate::roles::{self, Role};
+use super::kill_points::{at_many_moments, forget_the_killed};
+use crate::processes::{self, Role};
 
 crate::stories![Vm: a_port_is_published_whole_or_not_at_all];
 
@@ -94,7 +94,7 @@ fn a_port_is_published_whole_or_not_at_all(world: &World) {
         });
         workspace.starts("echo", "exec python3 echo.py", started.clone());
         let mut used = answered(port).expect("an answer");
-        roles::signal(world, role, Signal::SIGKILL);
+        processes::signal(world, role, Signal::SIGKILL);
         // Whoever is connected learns it, and nothing holds the port.
         let ended = used.read(&mut [0; 5]);
         assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");

@@ -3,8 +3,8 @@
 
 use pyro_tests::World;
 
+use super::kill_points::Worker::Server;
 use super::kills;
-use super::moments::Worker::Server;
 
 crate::stories_of_both_backends![
     one_that_creates_leaves_all_or_nothing,

@@ -13,11 +13,11 @@ use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Backend, Workspace, World};
 use serde_json::{Value, json};
 
-use super::moments::{at_many_moments, forget_the_killed};
+use super::kill_points::{at_many_moments, forget_the_killed};
+use crate::background_command::BackgroundCommand;
 use crate::error;
 use crate::mounts::Mounts;
-use crate::roles::{self, Role};
-use crate::watched::Watched;
+use crate::processes::{self, Role};
 
 crate::stories_of_both_backends![a_killed_pyro_leaves_the_old_state_or_the_new];
 
@@ -173,7 +173,7 @@ fn a_killed_machine_leaves_the_old_state_or_the_new(world: &World) {
                 .spawn()
                 .unwrap();
             std::thread::sleep(Duration::from_millis(pause));
-            roles::signal(world, role, Signal::SIGKILL);
+            processes::signal(world, role, Signal::SIGKILL);
             // It comes to an end, whichever.
             child.wait().unwrap();
             let now = state(&workspace);
@@ -418,7 +418,7 @@ fn a_state_that_is_not_in_use_is_merged_while_others_work(world: &World) {
     };
     let stands_in_the_middle = |name: &str| {
         let mut delete = world.pyro(["workspace", "snapshot", "delete", id, name]);
-        let delete = Watched::start(world, &mut delete);
+        let delete = BackgroundCommand::start(world, &mut delete);
         let is_begun = || {
             let layers = merging().and_then(|place| fs::read_dir(place).ok());
             layers.into_iter().flatten().flatten().any(|layer| {

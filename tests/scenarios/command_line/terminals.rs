@@ -6,7 +6,7 @@ use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Workspace, World};
 use serde_json::{Value, json};
 
-use crate::seat::{PATIENCE, Seat};
+use crate::pty::{PATIENCE, TerminalSession};
 
 crate::stories! { [process, vm]:
     a_person_gets_a_shell_and_the_terminal_back,
@@ -21,47 +21,47 @@ crate::stories! { [process]:
     what_cannot_start_is_told_as_without_a_terminal,
 }
 
-fn run(world: &World, flags: &[&str], command: &[&str]) -> Seat {
-    Seat::at(world.run(flags, command))
+fn run(world: &World, flags: &[&str], command: &[&str]) -> TerminalSession {
+    TerminalSession::at(world.run(flags, command))
 }
 
 fn a_person_gets_a_shell_and_the_terminal_back(world: &World) {
-    let mut seat = run(world, &["-it"], &["env", "PS1=ready> ", "sh"]);
-    seat.see("ready> ");
-    assert!(seat.is_raw());
-    seat.type_keys("stty size; test -t 0 && test -t 2 && echo all of it\r");
-    seat.see("20 70");
-    seat.see("\nall of it");
-    seat.resize(33, 99);
+    let mut terminal = run(world, &["-it"], &["env", "PS1=ready> ", "sh"]);
+    terminal.see("ready> ");
+    assert!(terminal.is_raw());
+    terminal.type_keys("stty size; test -t 0 && test -t 2 && echo all of it\r");
+    terminal.see("20 70");
+    terminal.see("\nall of it");
+    terminal.resize(33, 99);
     eventually("the new size", PATIENCE, || {
-        seat.type_keys("stty size\r");
+        terminal.type_keys("stty size\r");
         std::thread::sleep(std::time::Duration::from_millis(100));
-        seat.shown().contains("33 99")
+        terminal.shown().contains("33 99")
     });
     // Keys mean what they mean at a terminal, and go to the command and not to pyro.
-    seat.type_keys("echo begun; sleep 1000; echo over\r");
-    seat.see("\nbegun");
-    seat.type_keys("\u{3}");
-    seat.see("^C");
+    terminal.type_keys("echo begun; sleep 1000; echo over\r");
+    terminal.see("\nbegun");
+    terminal.type_keys("\u{3}");
+    terminal.see("^C");
     // What is written fast arrives whole, however slowly it is read.
-    seat.type_keys("seq 200000 | tail -c 1000000 | cksum; seq 200000; echo counted\r");
-    seat.see("\n200000\r\ncounted");
-    let shown = seat.shown();
+    terminal.type_keys("seq 200000 | tail -c 1000000 | cksum; seq 200000; echo counted\r");
+    terminal.see("\n200000\r\ncounted");
+    let shown = terminal.shown();
     let lines = (1..=200_000).filter(|number| number % 1000 == 0);
     for number in lines {
         assert!(shown.contains(&format!("\n{number}\r\n")), "{number}");
     }
-    seat.type_keys("exit 7\r");
-    let (status, shown) = seat.leave();
+    terminal.type_keys("exit 7\r");
+    let (status, shown) = terminal.leave();
     assert_eq!(status.code(), Some(7), "{shown:?}");
     assert!(shown.contains("exit_code=7"));
 
     // Told to end, pyro gives the terminal back, and nothing is left.
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
-        let seat = run(world, &[], &["sh", "-c", "echo beg''un; sleep 1000"]);
-        seat.see("begun");
-        seat.signal(signal);
-        let (status, shown) = seat.leave();
+        let terminal = run(world, &[], &["sh", "-c", "echo beg''un; sleep 1000"]);
+        terminal.see("begun");
+        terminal.signal(signal);
+        let (status, shown) = terminal.leave();
         assert_eq!(status.code(), Some(code), "{shown:?}");
     }
 }
@@ -220,17 +220,17 @@ fn a_person_may_leave_a_command_in_a_workspace(world: &World) {
 }
 
 fn a_person_may_leave_and_a_timeout_that_was_typed_counts(world: &World) {
-    let mut seat = run(world, &[], &["sh", "-c", "echo begun; exec cat"]);
-    seat.see("begun");
+    let mut terminal = run(world, &[], &["sh", "-c", "echo begun; exec cat"]);
+    terminal.see("begun");
     // Once or twice they are keys like others.
-    seat.type_keys("a\u{1d}\u{1d}b\r");
-    seat.see("b\r\na");
-    seat.type_keys("\u{1d}\u{1d}\u{1d}");
-    let (status, shown) = seat.leave();
+    terminal.type_keys("a\u{1d}\u{1d}b\r");
+    terminal.see("b\r\na");
+    terminal.type_keys("\u{1d}\u{1d}\u{1d}");
+    let (status, shown) = terminal.leave();
     assert_eq!(status.code(), Some(137), "{shown:?}");
 
-    let seat = run(world, &["--timeout-seconds", "1"], &["sleep", "1000"]);
-    let (status, shown) = seat.leave();
+    let terminal = run(world, &["--timeout-seconds", "1"], &["sleep", "1000"]);
+    let (status, shown) = terminal.leave();
     assert_eq!(status.code(), Some(124), "{shown:?}");
     assert!(shown.contains("[run] timed out"), "{shown:?}");
 }
@@ -248,7 +248,7 @@ fn what_a_guest_wrote_does_not_act_on_the_terminal(world: &World) {
         ),
     ] {
         let pyro = || world.pyro([&["workspace"][..], words].concat());
-        let (status, shown) = Seat::at(pyro()).leave();
+        let (status, shown) = TerminalSession::at(pyro()).leave();
         assert!(status.success(), "{shown:?}");
         assert!(
             shown.contains(wanted) && !shown.contains('\u{1b}'),

@@ -1,13 +1,13 @@
 //! `pyro mcp serve` on the wire: what no other door has. What a tool does is told by the stories
 //! that every door plays.
 
+mod access;
 mod answers;
 mod bounds;
 mod calls;
 mod ending;
-mod patience;
 mod protocol;
-mod reach;
+mod timeouts;
 
 use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
 use pyro_tests::{Backend, World};

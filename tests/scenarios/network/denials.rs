@@ -53,7 +53,7 @@ fn a_guest_reaches_the_outside_and_nothing_near_its_host(world: &World) {
     };
     let seed = world.folder().join("seed");
     fs::create_dir(&seed).unwrap();
-    fs::write(seed.join("look.py"), include_str!("look.py")).unwrap();
+    fs::write(seed.join("probe.py"), include_str!("probe.py")).unwrap();
     let door = pyro_tests::surfaces::cli::CommandLine(world);
     let guest = Workspace::with(
         world,
@@ -78,7 +78,7 @@ fn a_guest_reaches_the_outside_and_nothing_near_its_host(world: &World) {
 }
 
 fn look(guest: &Workspace<'_>, what: &str) -> Value {
-    let command = format!("python3 look.py {what}");
+    let command = format!("python3 probe.py {what}");
     let ran = guest.done(
         "exec",
         json!({ "command": command, "timeout_seconds": 150 }),
@@ -225,7 +225,7 @@ fn ten_thousand_connections_are_carried(world: &World, lab: &Lab, guest: &Worksp
     assert!(possible >= 1_000, "{soft} {hard}");
     let before = lab.held();
     let mut open = world.pyro(["workspace", "exec", guest.id(), "--timeout-seconds", "170"]);
-    open.args(["--", "python3", "look.py", "many", "203.0.113.9"]);
+    open.args(["--", "python3", "probe.py", "many", "203.0.113.9"]);
     open.arg(possible.to_string());
     open.stdin(std::process::Stdio::piped());
     let running = Running::start(&mut open);

@@ -27,7 +27,7 @@ const DNS: u16 = 53;
 /// How soon a thread notices that the test is over.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What the host itself is called. The first is on its cable, the second on no interface at all.
+/// What the host itself is called. The first is on its link, the second on no interface at all.
 pub(crate) const HOST: [&str; 3] = ["203.0.113.1", "198.51.100.77", "2001:db8:9::1"];
 
 /// A block that a route gives to the host, without an address of it on any interface.
@@ -72,8 +72,8 @@ type Seen = Arc<Mutex<HashMap<(u8, IpAddr), u64>>>;
 
 pub(crate) struct Lab {
     /// On the host, its loopback among it.
-    at_home: Town,
-    outside: Town,
+    host_side: NetworkNamespace,
+    outside: NetworkNamespace,
 }
 
 impl Lab {
@@ -94,46 +94,46 @@ impl Lab {
             mount(Some(&own), path, none, MsFlags::MS_BIND, none).unwrap();
         }
         let (open, opened) = mpsc::channel();
-        let outside = Town::found("outside", true, move || {
+        let outside = NetworkNamespace::start("outside", true, move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             open.send(nix::unistd::gettid()).unwrap();
-            // The cable is laid from the other end.
+            // The veth pair is made from the other end.
             while !Path::new("/proc/thread-self/net/dev").exists()
                 || !fs::read_to_string("/proc/thread-self/net/dev")
                     .unwrap()
-                    .contains("cable1")
+                    .contains("veth1")
             {
                 std::thread::sleep(Duration::from_millis(5));
             }
             ip("link set lo up");
-            ip("link set cable1 up");
+            ip("link set veth1 up");
             for address in OUTSIDE {
                 let quiet = if address.contains(':') { " nodad" } else { "" };
-                ip(&format!("address add {address} dev cable1{quiet}"));
+                ip(&format!("address add {address} dev veth1{quiet}"));
             }
         });
         let tid = opened.recv().unwrap();
         ip("link set lo up");
         ip(&format!(
-            "link add cable0 type veth peer name cable1 netns {tid}"
+            "link add veth0 type veth peer name veth1 netns {tid}"
         ));
-        ip("link set cable0 up");
-        ip(&format!("address add {}/24 dev cable0", HOST[0]));
-        ip(&format!("address add {}/64 dev cable0 nodad", HOST[2]));
+        ip("link set veth0 up");
+        ip(&format!("address add {}/24 dev veth0", HOST[0]));
+        ip(&format!("address add {}/64 dev veth0 nodad", HOST[2]));
         ip(&format!("route add local {HOSTS_BLOCK} dev lo"));
         ip("route add default via 203.0.113.9");
         ip("-6 route add default via 2001:db8:9::9");
         let outside = outside.ready();
-        let at_home = Town::found("home", false, || {}).ready();
-        Some(Self { at_home, outside })
+        let host_side = NetworkNamespace::start("home", false, || {}).ready();
+        Some(Self { host_side, outside })
     }
 
     /// How many packets to this address have arrived anywhere so far, by protocol number.
     pub(crate) fn seen(&self, address: &str) -> BTreeMap<u8, u64> {
         let address: IpAddr = address.parse().unwrap();
         let mut all = BTreeMap::new();
-        for town in [&self.at_home, &self.outside] {
-            for ((protocol, to), count) in town.seen.lock().unwrap().iter() {
+        for namespace in [&self.host_side, &self.outside] {
+            for ((protocol, to), count) in namespace.seen.lock().unwrap().iter() {
                 if *to == address {
                     *all.entry(*protocol).or_default() += count;
                 }
@@ -148,42 +148,42 @@ impl Lab {
     }
 }
 
-/// Whatever listens in one network namespace.
-struct Town {
+/// A network namespace, and the threads that listen in it.
+struct NetworkNamespace {
     seen: Seen,
     held: Arc<Mutex<Vec<TcpStream>>>,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Founded {
-    town: Town,
+struct Starting {
+    namespace: NetworkNamespace,
     ready: mpsc::Receiver<Vec<JoinHandle<()>>>,
 }
 
-impl Founded {
-    fn ready(mut self) -> Town {
+impl Starting {
+    fn ready(mut self) -> NetworkNamespace {
         let threads = self.ready.recv_timeout(Duration::from_secs(20));
-        self.town
+        self.namespace
             .threads
-            .extend(threads.expect("a town that stands"));
-        self.town
+            .extend(threads.expect("threads that listen"));
+        self.namespace
     }
 }
 
-impl Town {
-    /// Founds a town in the namespace of the calling thread, or in the one that `prepare` moves to.
-    fn found(name: &str, names: bool, prepare: impl FnOnce() + Send + 'static) -> Founded {
+impl NetworkNamespace {
+    /// Starts the threads in the namespace of the calling thread, or in the one that `prepare` moves to.
+    fn start(name: &str, names: bool, prepare: impl FnOnce() + Send + 'static) -> Starting {
         let (seen, held, over) = (Seen::default(), Arc::default(), Arc::default());
         let (tell, ready) = mpsc::channel();
-        let mut town = Self {
+        let mut namespace = Self {
             seen: Arc::clone(&seen),
             held: Arc::clone(&held),
             over: Arc::clone(&over),
             threads: Vec::new(),
         };
         let builder = std::thread::Builder::new().name(name.into());
-        let founder = builder.spawn(move || {
+        let starter = builder.spawn(move || {
             prepare();
             let mut threads = Vec::new();
             let watch = packet_socket();
@@ -208,12 +208,12 @@ impl Town {
             }
             tell.send(threads).unwrap();
         });
-        town.threads.push(founder.unwrap());
-        Founded { town, ready }
+        namespace.threads.push(starter.unwrap());
+        Starting { namespace, ready }
     }
 }
 
-impl Drop for Town {
+impl Drop for NetworkNamespace {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {

@@ -42,7 +42,7 @@ fn a_guest_reaches_no_other_guest(world: &World) {
     };
     let seed = world.folder().join("seed");
     fs::create_dir(&seed).unwrap();
-    fs::write(seed.join("look.py"), include_str!("look.py")).unwrap();
+    fs::write(seed.join("probe.py"), include_str!("probe.py")).unwrap();
     fs::write(seed.join("greet.py"), GREETER).unwrap();
     let door = CommandLine(world);
     let with = |policy: &str| {
@@ -74,7 +74,7 @@ fn a_guest_reaches_no_other_guest(world: &World) {
         .map(|address| {
             guest.output(&format!(
                 "for port in {published} 8000 9000; do
-                    echo {address} $(python3 look.py tcp {address} $port)
+                    echo {address} $(python3 probe.py tcp {address} $port)
                 done"
             ))
         })

@@ -8,14 +8,14 @@ use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Workspace, World};
 use serde_json::json;
 
-use crate::seat::{PATIENCE, Seat};
+use crate::pty::{PATIENCE, TerminalSession};
 
 crate::stories! { [vm]: a_person_comes_leaves_and_comes_back }
 
-fn attach(world: &World, arguments: &[&str]) -> Seat {
+fn attach(world: &World, arguments: &[&str]) -> TerminalSession {
     let mut command = world.pyro(["workspace", "shell", "attach"]);
     command.args(arguments);
-    Seat::at(command)
+    TerminalSession::at(command)
 }
 
 fn a_person_comes_leaves_and_comes_back(world: &World) {
@@ -31,28 +31,28 @@ fn a_person_comes_leaves_and_comes_back(world: &World) {
     );
 
     // A new shell, as large as the terminal, that follows its size.
-    let mut seat = attach(world, &[&id]);
-    seat.see("pyro$ ");
-    assert!(seat.is_raw());
-    seat.type_keys("stty size\r");
-    seat.see("20 70");
-    seat.resize(33, 99);
+    let mut terminal = attach(world, &[&id]);
+    terminal.see("pyro$ ");
+    assert!(terminal.is_raw());
+    terminal.type_keys("stty size\r");
+    terminal.see("20 70");
+    terminal.resize(33, 99);
     eventually("the new size", PATIENCE, || {
-        seat.type_keys("stty size\r");
+        terminal.type_keys("stty size\r");
         std::thread::sleep(Duration::from_millis(100));
-        seat.shown().contains("33 99")
+        terminal.shown().contains("33 99")
     });
     // Keys mean what they mean in a terminal.
-    seat.type_keys("sleep 1000\r");
-    seat.see("sleep 1000");
+    terminal.type_keys("sleep 1000\r");
+    terminal.see("sleep 1000");
     std::thread::sleep(Duration::from_millis(300));
-    seat.type_keys("\u{3}");
-    seat.see("^C");
+    terminal.type_keys("\u{3}");
+    terminal.see("^C");
     // A program that changes the terminal, and is left running.
-    seat.type_keys("printf '\\033[?1049h\\033[?25l\\033[2J\\033[4;4Ha %s' screen; read\r");
-    seat.see("a screen");
-    seat.type_keys("\u{1d}");
-    let (status, shown) = seat.leave();
+    terminal.type_keys("printf '\\033[?1049h\\033[?25l\\033[2J\\033[4;4Ha %s' screen; read\r");
+    terminal.see("a screen");
+    terminal.type_keys("\u{1d}");
+    let (status, shown) = terminal.leave();
     assert_eq!(status.code(), Some(0), "{shown:?}");
     assert!(shown.contains("\u{1b}[?1049l\u{1b}[?25h"), "{shown:?}");
     let said = shown.split("the shell runs on: `").nth(1).unwrap();
@@ -67,35 +67,39 @@ fn a_person_comes_leaves_and_comes_back(world: &World) {
 
     // Whoever comes back sees the screen, with the keys of their choice.
     let keys = ["--detach-keys", "ctrl-p,ctrl-q"];
-    let mut seat = attach(world, &[&id, &shell_id[..6], keys[0], keys[1]]);
-    seat.see("a screen");
-    assert!(seat.shown().contains("\u{1b}[?25l"), "{:?}", seat.shown());
-    seat.type_keys("\r");
-    seat.see("pyro$ ");
-    seat.type_keys("\u{10}\u{11}");
-    let (status, shown) = seat.leave();
+    let mut terminal = attach(world, &[&id, &shell_id[..6], keys[0], keys[1]]);
+    terminal.see("a screen");
+    assert!(
+        terminal.shown().contains("\u{1b}[?25l"),
+        "{:?}",
+        terminal.shown()
+    );
+    terminal.type_keys("\r");
+    terminal.see("pyro$ ");
+    terminal.type_keys("\u{10}\u{11}");
+    let (status, shown) = terminal.leave();
     assert_eq!(status.code(), Some(0), "{shown:?}");
 
     // Told to end, pyro gives the terminal back; the shell does not notice.
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
-        let seat = attach(world, &[&id, &shell_id]);
-        seat.see("pyro$ ");
-        eventually("it is taken", PATIENCE, || seat.is_raw());
-        seat.signal(signal);
-        let (status, shown) = seat.leave();
+        let terminal = attach(world, &[&id, &shell_id]);
+        terminal.see("pyro$ ");
+        eventually("it is taken", PATIENCE, || terminal.is_raw());
+        terminal.signal(signal);
+        let (status, shown) = terminal.leave();
         assert_eq!(status.code(), Some(code), "{shown:?}");
     }
     // Killed, it cannot; the shell does not notice that either.
-    let mut seat = attach(world, &[&id, &shell_id]);
-    seat.see("pyro$ ");
-    seat.signal(Signal::SIGKILL);
-    seat.wait();
+    let mut terminal = attach(world, &[&id, &shell_id]);
+    terminal.see("pyro$ ");
+    terminal.signal(Signal::SIGKILL);
+    terminal.wait();
 
     // Its end is the end of the command.
-    let mut seat = attach(world, &[&id, &shell_id]);
-    seat.see("pyro$ ");
-    seat.type_keys("exit 5\r");
-    let (status, shown) = seat.leave();
+    let mut terminal = attach(world, &[&id, &shell_id]);
+    terminal.see("pyro$ ");
+    terminal.type_keys("exit 5\r");
+    let (status, shown) = terminal.leave();
     assert_eq!(status.code(), Some(5), "{shown:?}");
     let read = workspace
         .shell("read", json!({ "shell_id": shell_id }))
@@ -106,11 +110,11 @@ fn a_person_comes_leaves_and_comes_back(world: &World) {
     );
 
     // A VM that goes away is told, on a terminal that is itself again.
-    let seat = attach(world, &[&id]);
-    seat.see("pyro$ ");
+    let terminal = attach(world, &[&id]);
+    terminal.see("pyro$ ");
     workspace.done("stop", json!({}));
     // It was killed with everything else in the guest, unless the VM was gone before that was told.
-    let (status, shown) = seat.leave();
+    let (status, shown) = terminal.leave();
     assert!(
         matches!(status.code(), Some(1 | 137)),
         "{status:?} {shown:?}"

@@ -63,7 +63,7 @@ fn apply(folder: &Path, patch: &str) {
 }
 
 /// A tree without its times and its folders, neither of which a patch can carry.
-fn files(root: &Path) -> Vec<(String, tree::Kept)> {
+fn files(root: &Path) -> Vec<(String, tree::FileState)> {
     let all = tree::look(root)
         .into_iter()
         .filter(|(_, kept)| kept.kind != "folder");

@@ -7,7 +7,7 @@ use pyro_tests::world::finish;
 use pyro_tests::{Surface, World, tree};
 use serde_json::json;
 
-use crate::seat::Seat;
+use crate::pty::TerminalSession;
 
 crate::stories! { [vm]:
     a_copy_is_kept_when_files_of_it_changed,
@@ -106,12 +106,12 @@ fn a_person_tries_something_out(world: &World) {
     let project = tree::plant(&world.folder().join("project"), &[("file", "1\n")]);
     let mut pyro = world.pyro(["try"]);
     pyro.arg(&project);
-    let mut seat = Seat::at(pyro);
-    seat.see("pyro$ ");
-    seat.type_keys("cat file; uname -n; echo 2 > file\r");
-    seat.see("1\r\n");
-    seat.type_keys("exit 4\r");
-    let (status, shown) = seat.leave();
+    let mut terminal = TerminalSession::at(pyro);
+    terminal.see("pyro$ ");
+    terminal.type_keys("cat file; uname -n; echo 2 > file\r");
+    terminal.see("1\r\n");
+    terminal.type_keys("exit 4\r");
+    let (status, shown) = terminal.leave();
     assert_eq!(status.code(), Some(4), "{shown:?}");
     assert!(shown.contains("modified: file"), "{shown:?}");
     assert_eq!(fs::read_to_string(project.join("file")).unwrap(), "1\n");

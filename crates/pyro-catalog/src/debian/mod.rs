@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use self::mirror::Mirror;
 use self::progress::Progress;
+use crate::builder::{Builder, Built};
 use crate::child::{self, Ended};
-use crate::pull::{Builder, Built};
-use crate::watch::say;
-use crate::{CatalogError, EnvironmentSpec, Phase, Watch, kernel, modules, namespace, tools};
+use crate::layout::{KERNEL_IMAGE_FILE, MODULE_ORDER_FILE, MODULES_DIR};
+use crate::monitor::report;
+use crate::{CatalogError, EnvironmentSpec, Phase, ProgressMonitor, modules, namespace, tools};
 
 const SCRIPT: &str = include_str!("build.sh");
 const SUITE: &str = "bookworm";
@@ -48,12 +49,12 @@ impl Builder for DebianBuilder {
         &self,
         spec: &'static EnvironmentSpec,
         folder: &Path,
-        watch: &dyn Watch,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Built, CatalogError> {
         let keyring = tools::require_all()?;
         let mirror = Mirror::configured()?;
-        run_script(spec, folder, &mirror, &keyring, watch)?;
-        say(watch, Phase::Kernel, 0.9, "picking the kernel's drivers");
+        run_script(spec, folder, &mirror, &keyring, monitor)?;
+        report(monitor, Phase::Kernel, 0.9, "picking the kernel's drivers");
         let (kernel, kernel_release) = lay_out_kernel(&folder.join("unpacked"), folder)?;
         Ok(Built {
             rootfs: folder.join("rootfs.ext4"),
@@ -70,7 +71,7 @@ fn run_script(
     folder: &Path,
     mirror: &Mirror,
     keyring: &Path,
-    watch: &dyn Watch,
+    monitor: &dyn ProgressMonitor,
 ) -> Result<(), CatalogError> {
     let mut command = namespace::command();
     command
@@ -85,8 +86,8 @@ fn run_script(
         .env("PYRO_IMAGE_SIZE", IMAGE_SIZE)
         .env("PYRO_IMAGE_FEATURES", IMAGE_FEATURES)
         .env("PYRO_IMAGE_OPTIONS", IMAGE_OPTIONS);
-    let mut progress = Progress::new(spec.name, mirror.host(), watch);
-    let ended = child::run(command, DEADLINE, watch, &mut |line| progress.line(line))
+    let mut progress = Progress::new(spec.name, mirror.host(), monitor);
+    let ended = child::run(command, DEADLINE, monitor, &mut |line| progress.line(line))
         .map_err(CatalogError::reading("run the build in", folder))?;
     let (step, log_tail) = progress.finish();
     match ended {
@@ -117,10 +118,10 @@ fn lay_out_kernel(unpacked: &Path, folder: &Path) -> Result<(PathBuf, String), C
     let all_modules = unpacked.join("lib/modules");
     let release = only_entry(&all_modules)?;
     let dir = folder.join("kernel");
-    let modules_dir = dir.join(kernel::MODULES_DIR);
+    let modules_dir = dir.join(MODULES_DIR);
     fs::create_dir_all(&modules_dir).map_err(CatalogError::writing("create", &modules_dir))?;
 
-    let image = dir.join(kernel::IMAGE_FILE);
+    let image = dir.join(KERNEL_IMAGE_FILE);
     fs::rename(
         unpacked.join("boot").join(format!("vmlinuz-{release}")),
         &image,
@@ -133,7 +134,7 @@ fn lay_out_kernel(unpacked: &Path, folder: &Path) -> Result<(PathBuf, String), C
         order.push_str(&module.file_name);
         order.push('\n');
     }
-    let path = modules_dir.join(kernel::ORDER_FILE);
+    let path = modules_dir.join(MODULE_ORDER_FILE);
     fs::write(&path, order).map_err(CatalogError::writing("write", &path))?;
     Ok((dir, release))
 }

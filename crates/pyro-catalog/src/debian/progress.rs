@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::watch::say;
-use crate::{Phase, Watch};
+use crate::monitor::report;
+use crate::{Phase, ProgressMonitor};
 
 const TAIL: usize = 40;
 
@@ -59,17 +59,21 @@ const MARKS: [(&str, Phase, f32, &str); 9] = [
 pub(crate) struct Progress<'a> {
     environment: &'static str,
     host: String,
-    watch: &'a dyn Watch,
+    monitor: &'a dyn ProgressMonitor,
     step: &'static str,
     tail: VecDeque<String>,
 }
 
 impl<'a> Progress<'a> {
-    pub(crate) fn new(environment: &'static str, host: &str, watch: &'a dyn Watch) -> Self {
+    pub(crate) fn new(
+        environment: &'static str,
+        host: &str,
+        monitor: &'a dyn ProgressMonitor,
+    ) -> Self {
         Self {
             environment,
             host: host.to_owned(),
-            watch,
+            monitor,
             step: "starting",
             tail: VecDeque::with_capacity(TAIL),
         }
@@ -83,7 +87,7 @@ impl<'a> Progress<'a> {
                 Phase::Downloading => format!("{}: {what} from {}", self.environment, self.host),
                 _ => format!("{}: {what}", self.environment),
             };
-            say(self.watch, *phase, *fraction, message);
+            report(self.monitor, *phase, *fraction, message);
         }
         if line.starts_with("PYRO: ") {
             return;
@@ -108,8 +112,8 @@ mod tests {
     #[test]
     fn known_lines_become_steps_that_only_go_forward() {
         assert!(MARKS.is_sorted_by_key(|mark| mark.2));
-        let watch = CancelAfter::calls(usize::MAX);
-        let mut progress = Progress::new("debian:12", "deb.debian.org", &watch);
+        let monitor = CancelAfter::calls(usize::MAX);
+        let mut progress = Progress::new("debian:12", "deb.debian.org", &monitor);
         for number in 0..100 {
             progress.line(&format!("noise {number}"));
         }
@@ -119,7 +123,7 @@ mod tests {
         assert_eq!(step, "downloading packages");
         assert_eq!(tail.len(), TAIL);
         assert_eq!(tail.last().unwrap(), "E: no");
-        let steps = watch.steps.borrow();
+        let steps = monitor.steps.borrow();
         assert_eq!(
             steps[0].message,
             "debian:12: downloading packages from deb.debian.org"

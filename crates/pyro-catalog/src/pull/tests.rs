@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::testing::{CancelAfter, FakeBuilder, left_over, rig, rig_with};
-use crate::{Silent, find};
+use crate::{NoMonitor, find};
 
 fn spec() -> &'static EnvironmentSpec {
     find("debian:12").unwrap()
@@ -30,7 +30,7 @@ fn what_was_pulled_is_found_and_not_built_again() {
         Err(CatalogError::NotInstalled { .. })
     ));
 
-    let pulled = rig.catalog.pull(spec(), &Silent).unwrap();
+    let pulled = rig.catalog.pull(spec(), &NoMonitor).unwrap();
     assert_eq!(
         pulled.install_dir,
         rig.catalog.cache_dir().join("linux-x86_64/debian_12-4.1.0")
@@ -39,9 +39,9 @@ fn what_was_pulled_is_found_and_not_built_again() {
     assert_eq!(pulled.source, "made-up://here");
     assert!(pulled.kernel.image.ends_with("vmlinuz") && pulled.kernel.image.exists());
 
-    let found = rig.catalog.ensure(spec(), &Silent).unwrap();
+    let found = rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     assert_eq!(found.rootfs_digest, pulled.rootfs_digest);
-    rig.catalog.pull(spec(), &Silent).unwrap();
+    rig.catalog.pull(spec(), &NoMonitor).unwrap();
     rig.catalog.verify(spec()).unwrap();
     assert_eq!(rig.builder.count(), 1);
     assert!(left_over(&rig.catalog).is_empty());
@@ -50,10 +50,10 @@ fn what_was_pulled_is_found_and_not_built_again() {
 #[test]
 fn two_environments_share_one_kernel() {
     let rig = rig();
-    let one = rig.catalog.ensure(spec(), &Silent).unwrap();
+    let one = rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     let two = rig
         .catalog
-        .ensure(find("debian:12-base").unwrap(), &Silent)
+        .ensure(find("debian:12-base").unwrap(), &NoMonitor)
         .unwrap();
     assert_eq!(one.kernel, two.kernel);
     assert_ne!(one.rootfs_digest, two.rootfs_digest);
@@ -62,7 +62,7 @@ fn two_environments_share_one_kernel() {
     "new".clone_into(&mut rig.builder.kernel.lock().unwrap());
     let three = rig
         .catalog
-        .ensure(find("debian:12-build").unwrap(), &Silent)
+        .ensure(find("debian:12-build").unwrap(), &NoMonitor)
         .unwrap();
     assert_eq!(three.kernel.release, one.kernel.release);
     assert_ne!(three.kernel, one.kernel);
@@ -72,14 +72,14 @@ fn two_environments_share_one_kernel() {
 #[test]
 fn an_installed_environment_needs_no_writing() {
     let rig = rig();
-    rig.catalog.ensure(spec(), &Silent).unwrap();
+    rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     fs::remove_file(rig.catalog.lock_path(spec())).unwrap();
     let before = fs::metadata(rig.catalog.platform_dir())
         .unwrap()
         .modified()
         .unwrap();
-    rig.catalog.ensure(spec(), &Silent).unwrap();
-    rig.catalog.pull(spec(), &Silent).unwrap();
+    rig.catalog.ensure(spec(), &NoMonitor).unwrap();
+    rig.catalog.pull(spec(), &NoMonitor).unwrap();
     assert!(!rig.catalog.lock_path(spec()).exists());
     assert_eq!(
         fs::metadata(rig.catalog.platform_dir())
@@ -93,7 +93,7 @@ fn an_installed_environment_needs_no_writing() {
 #[test]
 fn a_truncated_image_is_noticed_at_once_and_built_again() {
     let rig = rig();
-    let first = rig.catalog.ensure(spec(), &Silent).unwrap();
+    let first = rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     unsealed(&first.rootfs).set_len(12_345).unwrap();
     match rig.catalog.installed(spec()).unwrap_err() {
         CatalogError::Damaged {
@@ -106,7 +106,7 @@ fn a_truncated_image_is_noticed_at_once_and_built_again() {
         }
         other => panic!("{other}"),
     }
-    let again = rig.catalog.ensure(spec(), &Silent).unwrap();
+    let again = rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     assert_eq!(again.rootfs_digest, first.rootfs_digest);
     assert_eq!(rig.builder.count(), 2);
     assert!(left_over(&rig.catalog).is_empty());
@@ -115,19 +115,19 @@ fn a_truncated_image_is_noticed_at_once_and_built_again() {
 #[test]
 fn a_changed_byte_is_noticed_by_a_pull_even_under_the_same_stamp() {
     let rig = rig();
-    let first = rig.catalog.ensure(spec(), &Silent).unwrap();
+    let first = rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     let time = fs::metadata(&first.rootfs).unwrap().modified().unwrap();
     let file = unsealed(&first.rootfs);
     file.write_all_at(b"D", 70_000).unwrap();
     file.set_modified(time).unwrap();
 
-    rig.catalog.ensure(spec(), &Silent).unwrap();
+    rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     assert_eq!(rig.builder.count(), 1, "stamps are believed");
     assert!(matches!(
         rig.catalog.verify(spec()),
         Err(CatalogError::Damaged { .. })
     ));
-    rig.catalog.pull(spec(), &Silent).unwrap();
+    rig.catalog.pull(spec(), &NoMonitor).unwrap();
     assert_eq!(rig.builder.count(), 2);
     rig.catalog.verify(spec()).unwrap();
 }
@@ -135,7 +135,7 @@ fn a_changed_byte_is_noticed_by_a_pull_even_under_the_same_stamp() {
 #[test]
 fn a_copied_cache_is_accepted_by_its_digests() {
     let rig = rig();
-    let first = rig.catalog.ensure(spec(), &Silent).unwrap();
+    let first = rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     for path in [&first.rootfs, &first.kernel.image] {
         let copy = path.with_extension("copy");
         fs::copy(path, &copy).unwrap();
@@ -145,7 +145,7 @@ fn a_copied_cache_is_accepted_by_its_digests() {
         rig.catalog.installed(spec()),
         Err(CatalogError::Damaged { .. })
     ));
-    rig.catalog.ensure(spec(), &Silent).unwrap();
+    rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     assert!(rig.catalog.installed(spec()).unwrap().is_some());
     assert_eq!(rig.builder.count(), 1);
 }
@@ -153,7 +153,7 @@ fn a_copied_cache_is_accepted_by_its_digests() {
 #[test]
 fn a_lost_module_or_manifest_means_damaged() {
     let rig = rig();
-    let installed = rig.catalog.ensure(spec(), &Silent).unwrap();
+    let installed = rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     for path in [
         installed.kernel.modules_dir.join("b-c.ko"),
         installed.manifest_path.clone(),
@@ -164,7 +164,7 @@ fn a_lost_module_or_manifest_means_damaged() {
             rig.catalog.installed(spec()),
             Err(CatalogError::Damaged { .. })
         ));
-        rig.catalog.ensure(spec(), &Silent).unwrap();
+        rig.catalog.ensure(spec(), &NoMonitor).unwrap();
         assert!(path.exists());
     }
     assert_eq!(rig.builder.count(), 4);
@@ -173,9 +173,9 @@ fn a_lost_module_or_manifest_means_damaged() {
 #[test]
 fn a_newer_manifest_is_not_overwritten() {
     let rig = rig();
-    let installed = rig.catalog.ensure(spec(), &Silent).unwrap();
+    let installed = rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     fs::write(&installed.manifest_path, r#"{"schema_version": 2}"#).unwrap();
-    let error = rig.catalog.pull(spec(), &Silent).unwrap_err();
+    let error = rig.catalog.pull(spec(), &NoMonitor).unwrap_err();
     assert!(
         matches!(
             error,
@@ -188,7 +188,7 @@ fn a_newer_manifest_is_not_overwritten() {
         "{error}"
     );
     assert_eq!(rig.catalog.prune(&|_| false).unwrap().deleted.len(), 2);
-    rig.catalog.pull(spec(), &Silent).unwrap();
+    rig.catalog.pull(spec(), &NoMonitor).unwrap();
 }
 
 #[test]
@@ -198,9 +198,9 @@ fn four_at_once_build_once() {
         ..FakeBuilder::default()
     });
     let pull = || {
-        let watch = CancelAfter::calls(usize::MAX);
-        let digest = rig.catalog.pull(spec(), &watch).unwrap().rootfs_digest;
-        let waited = watch
+        let monitor = CancelAfter::calls(usize::MAX);
+        let digest = rig.catalog.pull(spec(), &monitor).unwrap().rootfs_digest;
+        let waited = monitor
             .steps
             .borrow()
             .iter()
@@ -239,7 +239,7 @@ fn a_waiting_pull_can_be_cancelled() {
 fn a_failed_or_cancelled_build_leaves_nothing_and_the_next_one_works() {
     let rig = rig();
     *rig.builder.fails_with.lock().unwrap() = Some(failure("E: no route to host"));
-    let error = rig.catalog.pull(spec(), &Silent).unwrap_err();
+    let error = rig.catalog.pull(spec(), &NoMonitor).unwrap_err();
     assert!(matches!(error, CatalogError::BuildFailed { .. }), "{error}");
     assert!(left_over(&rig.catalog).is_empty());
 
@@ -253,7 +253,7 @@ fn a_failed_or_cancelled_build_leaves_nothing_and_the_next_one_works() {
         assert!(left_over(&rig.catalog).is_empty());
         assert!(rig.catalog.installed(spec()).unwrap().is_none());
     }
-    rig.catalog.pull(spec(), &Silent).unwrap();
+    rig.catalog.pull(spec(), &NoMonitor).unwrap();
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn what_a_killed_pull_left_goes_with_the_next_one() {
         .platform_dir()
         .join(".partial-debian_12-1-00000000/build/root");
     fs::create_dir_all(&dead).unwrap();
-    rig.catalog.pull(spec(), &Silent).unwrap();
+    rig.catalog.pull(spec(), &NoMonitor).unwrap();
     assert!(left_over(&rig.catalog).is_empty());
 }
 
@@ -278,7 +278,7 @@ fn a_full_disk_is_named_whoever_reports_it() {
         CatalogError::writing("write", rig.catalog.cache_dir())(full),
     ] {
         *rig.builder.fails_with.lock().unwrap() = Some(error);
-        let error = rig.catalog.pull(spec(), &Silent).unwrap_err();
+        let error = rig.catalog.pull(spec(), &NoMonitor).unwrap_err();
         assert!(matches!(error, CatalogError::NoSpace { .. }), "{error}");
         assert!(left_over(&rig.catalog).is_empty());
     }
@@ -289,7 +289,7 @@ fn a_cache_that_cannot_be_written_is_named() {
     // A file where a folder should be stands for read-only: the tests may run as root.
     let rig = rig();
     fs::write(rig.catalog.cache_dir(), "").unwrap();
-    assert!(rig.catalog.pull(spec(), &Silent).is_err());
+    assert!(rig.catalog.pull(spec(), &NoMonitor).is_err());
     let denied = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
     let error = CatalogError::writing("create", rig.catalog.cache_dir())(denied);
     assert!(matches!(error, CatalogError::CacheNotWritable { .. }));

@@ -9,8 +9,8 @@ use pyro_mcp::InProcess;
 use serde_json::{Map, Value, json};
 
 use super::model_server::ModelServer;
+use crate::failure::not_written;
 use crate::render;
-use crate::run::not_written;
 
 /// A model that has not finished by then will not.
 const ROUNDS: usize = 12;
@@ -19,7 +19,7 @@ const ROUNDS: usize = 12;
 const CALLS: usize = 8;
 
 /// How many characters of a result a line shows, without `--verbose`.
-const SHOWN: usize = 200;
+const MAX_RESULT_CHARS: usize = 200;
 
 const QUESTION: &str = "Which Linux kernel and which version of git does the environment debian:12 \
      have? Run `uname -r; git --version` in it with the tool, then answer in one sentence. Do not \
@@ -64,7 +64,7 @@ impl Conversation {
                 .push(json!({ "role": "assistant", "content": words, "tool_calls": calls }));
             for (number, call) in calls.iter().enumerate() {
                 let result = if number < CALLS {
-                    self.carry_out(&call["function"]).await?
+                    self.call_tool(&call["function"]).await?
                 } else {
                     refusal(&format!("at most {CALLS} calls at once"))
                 };
@@ -81,7 +81,7 @@ impl Conversation {
     }
 
     /// What a call gave, a refusal included: both are for the model to read.
-    async fn carry_out(&mut self, function: &Value) -> Result<Value, Error> {
+    async fn call_tool(&mut self, function: &Value) -> Result<Value, Error> {
         let name = function["name"].as_str().unwrap_or_default();
         say("call", &format!("{name} {}", function["arguments"]))?;
         let facts = match arguments(&function["arguments"]) {
@@ -97,7 +97,7 @@ impl Conversation {
         } else {
             let told = facts["stdout"].as_str().or(facts["error"].as_str());
             let line: Vec<&str> = told.unwrap_or_default().lines().collect();
-            let line: String = line.join(" | ").chars().take(SHOWN).collect();
+            let line: String = line.join(" | ").chars().take(MAX_RESULT_CHARS).collect();
             match facts["exit_code"].as_i64() {
                 Some(code) => format!("exit_code={code} {line}"),
                 None => line,

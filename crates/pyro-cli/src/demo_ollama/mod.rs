@@ -21,8 +21,9 @@ use tokio::time::timeout;
 
 use self::conversation::Conversation;
 use self::model_server::ModelServer;
+use crate::failure::no_threads;
 use crate::render;
-use crate::run::{CLEAR_UP, no_threads, told_to_end};
+use crate::shutdown::{SHUTDOWN_TIMEOUT, termination_signal};
 
 /// The operation whose command this one stands below.
 const GROUP: &str = "demo";
@@ -102,9 +103,9 @@ fn play(server: ModelServer, verbose: bool) -> Result<ExitCode, Error> {
                 Ok(outcome) => outcome.map(|()| ExitCode::SUCCESS),
                 Err(broken) => Err(Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken)),
             },
-            number = told_to_end() => {
+            number = termination_signal() => {
                 conversation.abort();
-                let _ = timeout(CLEAR_UP, conversation).await;
+                let _ = timeout(SHUTDOWN_TIMEOUT, conversation).await;
                 Ok(ExitCode::from(128 + number))
             }
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 /// How long one answer may take: a small model on a slow processor is slow.
-const PATIENCE: Duration = Duration::from_secs(90);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How much of a server's complaint is shown.
 const LONGEST_COMPLAINT: usize = 500;
@@ -29,7 +29,7 @@ impl ModelServer {
             .hint("Give the address of a server on this machine, as `http://localhost:11434/v1`"));
         }
         let agent = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(REQUEST_TIMEOUT))
             // What a refusal says is worth reading.
             .http_status_as_error(false)
             // A local server is not behind a proxy.
@@ -83,7 +83,7 @@ impl ModelServer {
             format!(
                 "The model `{}` gave no answer within {}s",
                 self.model,
-                PATIENCE.as_secs()
+                REQUEST_TIMEOUT.as_secs()
             )
         } else {
             format!("No model server answers at {}", self.base_url)

@@ -10,27 +10,33 @@ use nix::unistd::{Pid, getpid, getppid};
 use tokio::process::{Child, Command};
 
 /// Which descriptors a child inherits beside the standard three.
-pub(crate) enum Pass<'a> {
+pub(crate) enum Inherit<'a> {
     /// Under the numbers they have here.
-    AsTheyAre(&'a [BorrowedFd<'a>]),
+    SameNumbers(&'a [BorrowedFd<'a>]),
     /// This one, as descriptor 3.
-    AsThree(BorrowedFd<'a>),
+    AsDescriptor3(BorrowedFd<'a>),
 }
 
-/// Starts a child that gets `farewell` when the calling thread ends, which must therefore be the
+/// Starts a child that gets `parent_death_signal` when the calling thread ends, which must therefore be the
 /// main one, and SIGKILL when the returned handle is dropped.
-pub(crate) fn spawn(mut command: Command, pass: &Pass<'_>, farewell: Signal) -> io::Result<Child> {
+pub(crate) fn spawn(
+    mut command: Command,
+    pass: &Inherit<'_>,
+    parent_death_signal: Signal,
+) -> io::Result<Child> {
     let shim = getpid();
     // Descriptor 3 must be in use here, or the pipe by which `spawn` hears of a failed exec
     // might get that number and be overwritten in the child.
     let (keep, three, _occupies_three) = match pass {
-        Pass::AsTheyAre(fds) => (fds.iter().map(AsRawFd::as_raw_fd).collect(), None, None),
-        Pass::AsThree(fd) => (Vec::new(), Some(fd.as_raw_fd()), Some(at_least_three(*fd)?)),
+        Inherit::SameNumbers(fds) => (fds.iter().map(AsRawFd::as_raw_fd).collect(), None, None),
+        Inherit::AsDescriptor3(fd) => {
+            (Vec::new(), Some(fd.as_raw_fd()), Some(at_least_three(*fd)?))
+        }
     };
     // SAFETY: between fork and exec only async-signal-safe system calls are made, and nothing is
     // allocated.
     unsafe {
-        command.pre_exec(move || in_child(shim, farewell, &keep, three));
+        command.pre_exec(move || in_child(shim, parent_death_signal, &keep, three));
     }
     command.kill_on_drop(true).spawn()
 }
@@ -42,8 +48,13 @@ fn at_least_three(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn in_child(shim: Pid, farewell: Signal, keep: &[RawFd], three: Option<RawFd>) -> io::Result<()> {
-    nix::sys::prctl::set_pdeathsig(farewell)?;
+fn in_child(
+    shim: Pid,
+    parent_death_signal: Signal,
+    keep: &[RawFd],
+    three: Option<RawFd>,
+) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(parent_death_signal)?;
     // The shim may have died before the line above.
     if getppid() != shim {
         return Err(io::ErrorKind::NotConnected.into());

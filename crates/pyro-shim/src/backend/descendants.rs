@@ -12,17 +12,17 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpid};
 
 /// How long killed processes may take to go; one that hangs in the kernel takes for ever.
-const LIMIT: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes this process the parent of its orphaned descendants.
-pub(crate) fn adopt() {
+pub(crate) fn become_subreaper() {
     let _ = nix::sys::prctl::set_child_subreaper(true);
 }
 
 /// Kills every descendant and waits until they are gone. False when some would not go.
 pub(crate) async fn end_all() -> bool {
     let begun = Instant::now();
-    while begun.elapsed() < LIMIT {
+    while begun.elapsed() < KILL_TIMEOUT {
         if !reap() {
             return true;
         }

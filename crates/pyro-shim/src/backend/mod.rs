@@ -34,7 +34,7 @@ pub(crate) trait Backend {
     fn launch(&mut self) -> LocalBoxFuture<'_, Result<Launched, BootFailure>>;
 
     /// How long the next machine may take to answer, where that is less than a boot may.
-    fn patience(&self) -> Option<Duration> {
+    fn launch_limit(&self) -> Option<Duration> {
         None
     }
 
@@ -91,13 +91,14 @@ pub(crate) trait Machine {
     /// Ends the VMM in an orderly way, with all that it held back on the disk. As
     /// [`Machine::ended`], once it is over.
     fn quit(&mut self) -> LocalBoxFuture<'_, Death>;
-    /// Lets the guest stand still.
+
+    /// Stops the guest's processors.
     fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>>;
 
-    /// Lets a guest that stands still go on.
-    fn go_on(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>>;
+    /// Lets a paused guest go on.
+    fn unpause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>>;
 
-    /// Pulls the plug. [`Machine::ended`] tells when it has happened.
+    /// Ends the VMM by SIGKILL. [`Machine::ended`] tells when it has happened.
     fn kill(&mut self);
 }
 
@@ -141,8 +142,8 @@ pub(crate) struct Death {
     pub(crate) kind: DeathKind,
     /// One line, such as "QEMU was killed by signal 9 (SIGKILL)".
     pub(crate) message: String,
-    /// What the VMM itself had to say.
-    pub(crate) evidence: Vec<String>,
+    /// What the VMM wrote to its standard error.
+    pub(crate) vmm_log: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +203,7 @@ impl From<Death> for BootFailure {
             DeathKind::NoSpace => (FaultCode::NoSpace, true),
         };
         Self {
-            fault: Fault::new(code, death.message).with_detail(death.evidence),
+            fault: Fault::new(code, death.message).with_detail(death.vmm_log),
             lasting,
         }
     }

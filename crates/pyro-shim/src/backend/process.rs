@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use nix::sys::signal::Signal as Farewell;
+use nix::sys::signal::Signal as ProcessSignal;
 use nix::unistd::Pid;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskLayer, Process};
@@ -18,7 +18,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::child::{Pass, describe, spawn};
+use super::child::{Inherit, describe, spawn};
 use super::descendants::reap_orphans;
 use super::{About, Backend, BootFailure, Death, DeathKind, Launched, Machine, Merging, Next};
 use crate::console::{CONSOLE_BYTES, Tail};
@@ -49,7 +49,11 @@ impl ProcessBackend {
         // the agent and keep a dead VM alive.
         // SIGTERM, and not SIGKILL: when the shim was killed, only the agent is left to end what
         // its commands started, and on this signal it does.
-        let child = spawn(command, &Pass::AsThree(theirs.as_fd()), Farewell::SIGTERM)?;
+        let child = spawn(
+            command,
+            &Inherit::AsDescriptor3(theirs.as_fd()),
+            ProcessSignal::SIGTERM,
+        )?;
         Ok(Launched {
             channel: Box::new(UnixStream::from_std(ours)?),
             machine: Box::new(ProcessMachine {
@@ -112,12 +116,12 @@ impl ProcessMachine {
                 }
             }
         };
-        self.output.rest().await;
+        self.output.drain().await;
         let end = status.map_or_else(|error| error.to_string(), describe);
         Death {
             kind: DeathKind::Crash,
             message: format!("the agent {end}"),
-            evidence: Vec::new(),
+            vmm_log: Vec::new(),
         }
     }
 }
@@ -171,7 +175,7 @@ impl Machine for ProcessMachine {
         async { Err(no_machine()) }.boxed_local()
     }
 
-    fn go_on(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+    fn unpause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
         async { Err(no_machine()) }.boxed_local()
     }
 

@@ -42,7 +42,7 @@ impl Accelerator {
 
 /// What every QEMU here gets: nothing but what is named, and a cage around itself. The sandbox
 /// forbids QEMU to start programs, so a guest that breaks out of it has no shell.
-pub(crate) const ALWAYS: &[&str] = &[
+pub(crate) const COMMON_ARGUMENTS: &[&str] = &[
     "-nodefaults",
     "-no-user-config",
     "-display",
@@ -66,7 +66,7 @@ pub(crate) const MACHINE: &str =
 /// on a busy host (under TCG a wrong figure makes guest time run wrong). `no_timer_check` (60 boots
 /// with and without), `nokaslr`, `rcupdate.rcu_expedited=1`, `audit=0`, `apparmor=0` saved nothing
 /// that could be told from noise.
-const KERNEL: &[&str] = &[
+const KERNEL_PARAMETERS: &[&str] = &[
     "console=ttyS0",
     // Every character on an emulated serial line is an exit of the guest.
     "quiet",
@@ -88,14 +88,14 @@ const KERNEL: &[&str] = &[
 /// moved, a program is translated anew each time it is started, which makes a start four to five
 /// times as long. What it would guard is a guest's programs against each other's input; whoever wants
 /// that more than speed writes 2 to `/proc/sys/kernel/randomize_va_space`.
-const EMULATED_KERNEL: &str = "norandmaps";
+const TCG_KERNEL_PARAMETERS: &str = "norandmaps";
 
-fn kernel_words(accelerator: Accelerator) -> String {
+fn kernel_parameters(accelerator: Accelerator) -> String {
     let more = match accelerator {
-        Accelerator::Tcg => Some(EMULATED_KERNEL),
+        Accelerator::Tcg => Some(TCG_KERNEL_PARAMETERS),
         Accelerator::Kvm => None,
     };
-    let words: Vec<&str> = KERNEL.iter().copied().chain(more).collect();
+    let words: Vec<&str> = KERNEL_PARAMETERS.iter().copied().chain(more).collect();
     words.join(" ")
 }
 
@@ -112,13 +112,13 @@ pub(crate) enum Ram<'a> {
 
 /// Descriptors that QEMU inherits.
 pub(crate) struct Descriptors {
-    /// Stands in for the kernel of a guest that is past its boot.
-    pub(crate) stub: RawFd,
+    /// In place of the kernel of a guest that is past its boot.
+    pub(crate) stub_kernel: RawFd,
     pub(crate) agent: RawFd,
     pub(crate) console: RawFd,
     pub(crate) monitor: RawFd,
-    /// The guest's network cable, where it has one.
-    pub(crate) cable: Option<RawFd>,
+    /// The other end of the guest's network device, where it has one.
+    pub(crate) netdev: Option<RawFd>,
 }
 
 pub(crate) struct CommandLine<'a> {
@@ -135,8 +135,8 @@ pub(crate) struct CommandLine<'a> {
 
 impl CommandLine<'_> {
     pub(crate) fn arguments(&self, descriptors: &Descriptors) -> Vec<OsString> {
-        let mut line = Line::default();
-        line.all(ALWAYS);
+        let mut line = Arguments::default();
+        line.all(COMMON_ARGUMENTS);
         self.machine(&mut line);
         line.all(&self.accelerator.arguments());
         line.pair("-m", format!("{}M", self.mem_mib));
@@ -168,19 +168,21 @@ impl CommandLine<'_> {
                 ),
             );
         }
-        if let Some(cable) = descriptors.cable {
-            line.pair("-netdev", card_end(cable));
+        if let Some(netdev) = descriptors.netdev {
+            line.pair("-netdev", netdev_argument(netdev));
             let mac = GUEST_MAC.map(|byte| format!("{byte:02x}")).join(":");
             // Nobody boots from it, so it needs no program for that.
             line.pair(
                 "-device",
-                format!("virtio-net-pci,disable-legacy=on,netdev=cable,mac={mac},host_mtu={MTU},romfile="),
+                format!(
+                    "virtio-net-pci,disable-legacy=on,netdev=net0,mac={mac},host_mtu={MTU},romfile="
+                ),
             );
         }
         line.arguments
     }
 
-    fn machine(&self, line: &mut Line) {
+    fn machine(&self, line: &mut Arguments) {
         let (path, share) = match self.ram {
             Ram::Own => return line.all(&["-machine", MACHINE]),
             Ram::Saved(path) => (path, true),
@@ -200,15 +202,18 @@ impl CommandLine<'_> {
     /// A guest that is resumed has its kernel in its memory. QEMU only has to make the same devices
     /// of it as before, for which any file will do that looks like a kernel: the real one and its
     /// initramfs would be 17 MiB in every QEMU.
-    fn kernel(&self, line: &mut Line, descriptors: &Descriptors) {
+    fn kernel(&self, line: &mut Arguments, descriptors: &Descriptors) {
         if let Ram::Resumed(_) = self.ram {
-            line.pair("-kernel", format!("/proc/self/fd/{}", descriptors.stub));
+            line.pair(
+                "-kernel",
+                format!("/proc/self/fd/{}", descriptors.stub_kernel),
+            );
             line.all(&["-incoming", "defer"]);
             return;
         }
         line.pair("-kernel", self.kernel);
         line.pair("-initrd", self.initramfs);
-        line.pair("-append", kernel_words(self.accelerator));
+        line.pair("-append", kernel_parameters(self.accelerator));
     }
 }
 
@@ -217,16 +222,16 @@ fn socket(id: &str, fd: RawFd) -> String {
 }
 
 /// Frames on a socket, each after its length: what is at the other end is no affair of QEMU's.
-fn card_end(cable: RawFd) -> String {
-    format!("stream,id=cable,server=off,addr.type=fd,addr.str={cable}")
+fn netdev_argument(netdev: RawFd) -> String {
+    format!("stream,id=net0,server=off,addr.type=fd,addr.str={netdev}")
 }
 
 #[derive(Default)]
-struct Line {
+struct Arguments {
     arguments: Vec<OsString>,
 }
 
-impl Line {
+impl Arguments {
     fn all(&mut self, arguments: &[&str]) {
         self.arguments.extend(arguments.iter().map(OsString::from));
     }
@@ -264,8 +269,8 @@ mod tests {
                 agent: 3,
                 console: 4,
                 monitor: 5,
-                stub: 6,
-                cable: None,
+                stub_kernel: 6,
+                netdev: None,
             });
             assert!(!arguments.iter().any(|word| word == "-netdev"));
             let words = arguments
@@ -304,7 +309,7 @@ mod tests {
                 "-initrd",
                 "/initramfs",
                 "-append",
-                &kernel_words(Accelerator::Tcg)
+                &kernel_parameters(Accelerator::Tcg)
             ]
         );
         assert!(

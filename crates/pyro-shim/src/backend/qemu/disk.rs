@@ -11,8 +11,8 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskFormat, DiskLayer};
 use serde_json::{Value, json};
 
+use super::host_file::usable;
 use super::qmp::{Qmp, QmpError};
-use super::usable;
 use crate::backend::Merging;
 
 /// The node that the guest's disk sits on at the start.
@@ -88,7 +88,7 @@ pub(super) struct Disk {
     nodes: Vec<String>,
     merging: Option<Merging>,
     /// How many layers QEMU was asked to open since its start: their nodes are named by it.
-    asked: u32,
+    added_count: u32,
 }
 
 impl Disk {
@@ -103,7 +103,7 @@ impl Disk {
             disposable,
             nodes,
             merging: None,
-            asked: 0,
+            added_count: 0,
         }
     }
 
@@ -130,9 +130,9 @@ impl Disk {
     ///
     /// Not to be dropped: what QEMU has done by then would be forgotten here.
     pub(super) async fn add(&mut self, layer: &DiskLayer, qmp: &mut Qmp) -> Result<(), LayerError> {
-        self.look_at(layer)?;
-        self.asked += 1;
-        let node = format!("{FIRST_NODE}-{}", self.asked);
+        self.check_new_layer(layer)?;
+        self.added_count += 1;
+        let node = format!("{FIRST_NODE}-{}", self.added_count);
         let monitor = |source| LayerError::Monitor { source };
         // Without a disk below: QEMU puts the present one there itself.
         let opened = self.upper(layer, &node, Value::Null);
@@ -209,7 +209,7 @@ impl Disk {
     }
 
     /// What QEMU would not mind, or says in words for experts.
-    fn look_at(&self, layer: &DiskLayer) -> Result<(), LayerError> {
+    fn check_new_layer(&self, layer: &DiskLayer) -> Result<(), LayerError> {
         let top = self.layers.last().ok_or(LayerError::NoDisk)?;
         usable(
             &layer.path,

@@ -21,25 +21,25 @@ use tokio::time::{sleep, timeout};
 
 use super::command_line::{CommandLine, Descriptors, Ram};
 use super::disk::Disk;
-use super::network::{self, Outside};
+use super::disk_full::{DiskFull, Step};
+use super::network::{self, Peer};
 use super::qmp::{Event, Qmp, QmpError};
-use super::shortage::{Shortage, Step};
-use super::stub;
-use crate::backend::child::{Pass, describe, spawn};
+use super::stub_kernel;
+use crate::backend::child::{Inherit, describe, spawn};
 use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine, Merging};
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
 
 /// Among memory hogs the kernel should rather take a VM than a user's own programs.
 const OOM_SCORE: &str = "500";
 
-/// How Linux begins its last words.
+/// How Linux begins what it writes when it panics.
 const PANIC: &str = "Kernel panic";
 
-/// How long an ended QEMU's last words may take to be read.
-const REST: Duration = Duration::from_millis(300);
+/// How long what QEMU wrote last may take to be read, once it has ended.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// How often the console is looked at by whoever waits for words on it.
-const CONSOLE_LOOK: Duration = Duration::from_millis(2);
+const CONSOLE_POLL: Duration = Duration::from_millis(2);
 
 /// Starts QEMU and waits until it runs the guest, or has refused to.
 pub(crate) async fn start(
@@ -104,17 +104,17 @@ fn spawn_qemu(
     let (console, console_end) = pair()?;
     let (monitor, monitor_end) = pair()?;
     let (errors, errors_end) = io::pipe()?;
-    let stub = stub::kernel()?;
-    let cable = command_line
+    let stub_kernel = stub_kernel::create()?;
+    let netdev = command_line
         .network
-        .map(|network| network::plug(network, command_line.ram))
+        .map(|network| network::connect(network, command_line.ram))
         .transpose()?;
     let arguments = command_line.arguments(&Descriptors {
         agent: agent_end.as_raw_fd(),
         console: console_end.as_raw_fd(),
         monitor: monitor_end.as_raw_fd(),
-        stub: stub.as_raw_fd(),
-        cable: cable.as_ref().map(|cable| cable.end.as_raw_fd()),
+        stub_kernel: stub_kernel.as_raw_fd(),
+        netdev: netdev.as_ref().map(|netdev| netdev.socket.as_raw_fd()),
     });
     let mut command = Command::new(binary);
     command
@@ -124,11 +124,11 @@ fn spawn_qemu(
         .stderr(errors_end);
     let mut pass = vec![agent_end.as_fd(), console_end.as_fd(), monitor_end.as_fd()];
     if let Ram::Resumed(_) = command_line.ram {
-        pass.push(stub.as_fd());
+        pass.push(stub_kernel.as_fd());
     }
-    pass.extend(cable.as_ref().map(|cable| cable.end.as_fd()));
+    pass.extend(netdev.as_ref().map(|netdev| netdev.socket.as_fd()));
     pass.extend(lock.map(AsFd::as_fd));
-    let child = spawn(command, &Pass::AsTheyAre(&pass), Signal::SIGKILL)?;
+    let child = spawn(command, &Inherit::SameNumbers(&pass), Signal::SIGKILL)?;
     if let Some(pid) = child.id() {
         // A wish, which some containers do not grant.
         let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
@@ -139,9 +139,9 @@ fn spawn_qemu(
         qmp: None,
         console: Tail::follow(console, CONSOLE_BYTES),
         errors: Tail::follow(Receiver::from_owned_fd(errors.into())?, ERROR_BYTES),
-        _outside: cable.map(|cable| cable.outside),
+        _peer: netdev.map(|netdev| netdev.peer),
         disk: command_line.disk.clone(),
-        shortage: None,
+        disk_full: None,
         shutdown: None,
         verdict: None,
     };
@@ -162,11 +162,11 @@ pub(super) struct QemuMachine {
     qmp: Option<Qmp>,
     console: Tail,
     errors: Tail,
-    /// The other end of the guest's network cable; dropping it unplugs the cable.
-    _outside: Option<Outside>,
+    /// What is at the other end of the guest's network device; dropping it ends it.
+    _peer: Option<Peer>,
     disk: Disk,
     /// The guest stands still because the host's disk is full.
-    shortage: Option<Shortage>,
+    disk_full: Option<DiskFull>,
     /// Why QEMU said that it is about to end.
     shutdown: Option<String>,
     /// Why it had to be killed.
@@ -180,14 +180,14 @@ impl QemuMachine {
     }
 
     /// Resolves when the guest has written this to its console.
-    pub(super) async fn console_says(&self, words: &str) {
+    pub(super) async fn wait_for_console(&self, words: &str) {
         while self.console.last_with(words).is_none() {
-            sleep(CONSOLE_LOOK).await;
+            sleep(CONSOLE_POLL).await;
         }
     }
 
     /// What came of a conversation with the monitor that failed: mostly that QEMU is ending.
-    pub(super) async fn after(&mut self, error: QmpError) -> BootFailure {
+    pub(super) async fn monitor_failed(&mut self, error: QmpError) -> BootFailure {
         if let QmpError::Refused { .. } = error {
             self.kill();
             self.death().await;
@@ -208,8 +208,8 @@ impl QemuMachine {
                 Some(qmp) => qmp.event().left_future(),
                 None => std::future::pending().right_future(),
             };
-            let shortage = match &mut self.shortage {
-                Some(shortage) => shortage.step().left_future(),
+            let disk_full = match &mut self.disk_full {
+                Some(disk_full) => disk_full.step().left_future(),
                 None => std::future::pending().right_future(),
             };
             tokio::select! {
@@ -218,21 +218,21 @@ impl QemuMachine {
                     // The end of the process is waited for like any other; who asks for it may
                     // go away meanwhile and come again, so the reason is kept.
                     Ok(Event::JobOver { job, error }) => self.merged(&job, error).await,
-                    Ok(event) => if let Some(reason) = self.hear(event) {
+                    Ok(event) => if let Some(reason) = self.on_event(event) {
                         self.verdict.get_or_insert(reason);
                         self.kill();
                     },
                     Err(_) => self.qmp = None,
                 },
-                step = shortage => match step {
-                    Step::Try => self.go_on().await,
-                    Step::Forget => self.shortage = None,
+                step = disk_full => match step {
+                    Step::Retry => self.unpause().await,
+                    Step::Resolved => self.disk_full = None,
                 }
             }
         }
     }
 
-    async fn go_on(&mut self) {
+    async fn unpause(&mut self) {
         if let Some(qmp) = &mut self.qmp {
             // A monitor that fails is on its end, which the next events tell.
             let _ = qmp.command("cont").await;
@@ -240,7 +240,7 @@ impl QemuMachine {
     }
 
     /// What an event of the monitor means; some are the end, though QEMU would go on waiting.
-    fn hear(&mut self, event: Event) -> Option<(DeathKind, String)> {
+    fn on_event(&mut self, event: Event) -> Option<(DeathKind, String)> {
         match event {
             Event::Shutdown { reason } => {
                 self.shutdown = Some(reason);
@@ -277,41 +277,41 @@ impl QemuMachine {
 
     /// The end of a VM whose disk is thrown away; any other gets some time for its writes.
     fn no_space(&mut self, message: String) -> Option<(DeathKind, String)> {
-        let goes_on = match &mut self.shortage {
+        let within_limit = match &mut self.disk_full {
             _ if self.disk.is_disposable() => false,
-            Some(shortage) => shortage.goes_on(),
+            Some(disk_full) => disk_full.within_limit(),
             None => {
-                self.shortage = Some(Shortage::new(message.clone()));
+                self.disk_full = Some(DiskFull::new(message.clone()));
                 true
             }
         };
-        (!goes_on).then_some((DeathKind::NoSpace, message))
+        (!within_limit).then_some((DeathKind::NoSpace, message))
     }
 
     async fn explain(&mut self, status: io::Result<ExitStatus>) -> Death {
-        self.console.rest().await;
-        self.errors.rest().await;
+        self.console.drain().await;
+        self.errors.drain().await;
         if let Some(mut qmp) = self.qmp.take() {
-            let last_words = async {
+            let drain = async {
                 while let Ok(event) = qmp.event().await {
                     if let Event::Shutdown { reason } = event {
                         self.shutdown = Some(reason);
                     }
                 }
             };
-            let _ = timeout(REST, last_words).await;
+            let _ = timeout(DRAIN_TIMEOUT, drain).await;
         }
-        let evidence = self.errors.lines();
+        let vmm_log = self.errors.lines();
         let (kind, message) = match (self.verdict.take(), status) {
             (Some(verdict), _) => verdict,
             (None, Ok(status)) if status.success() => self.explain_orderly(),
-            (None, Ok(status)) => explain_failure(status, &evidence),
+            (None, Ok(status)) => explain_failure(status, &vmm_log),
             (None, Err(error)) => (DeathKind::Vmm, format!("QEMU is gone: {error}")),
         };
         Death {
             kind,
             message,
-            evidence,
+            vmm_log,
         }
     }
 
@@ -378,7 +378,7 @@ impl Machine for QemuMachine {
     }
 
     fn standstill(&self) -> Option<&str> {
-        Some(&self.shortage.as_ref()?.message)
+        Some(&self.disk_full.as_ref()?.message)
     }
 
     fn add_layer<'a>(&'a mut self, layer: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>> {
@@ -424,7 +424,7 @@ impl Machine for QemuMachine {
         self.command("stop").boxed_local()
     }
 
-    fn go_on(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+    fn unpause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
         self.command("cont").boxed_local()
     }
 

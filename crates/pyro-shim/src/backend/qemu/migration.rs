@@ -16,11 +16,11 @@ use super::qmp::{Qmp, QmpError};
 const STATE: &str = "state";
 
 /// How often it is asked whether it has finished; the whole takes some ten milliseconds.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Writes the state of a guest that was stopped.
 pub(super) async fn save(qmp: &mut Qmp, devices: BorrowedFd<'_>) -> Result<(), QmpError> {
-    hand_over(qmp, devices).await?;
+    pass_descriptor(qmp, devices).await?;
     let uri = json!({ "uri": format!("fd:{STATE}") });
     qmp.ask("migrate", uri).await?;
     finished(qmp, "migrate").await
@@ -28,13 +28,13 @@ pub(super) async fn save(qmp: &mut Qmp, devices: BorrowedFd<'_>) -> Result<(), Q
 
 /// Reads a state into a machine that waits for one. The guest stands still afterwards.
 pub(super) async fn load(qmp: &mut Qmp, devices: BorrowedFd<'_>) -> Result<(), QmpError> {
-    hand_over(qmp, devices).await?;
+    pass_descriptor(qmp, devices).await?;
     let uri = json!({ "uri": format!("fd:{STATE}") });
     qmp.ask("migrate-incoming", uri).await?;
     finished(qmp, "migrate-incoming").await
 }
 
-async fn hand_over(qmp: &mut Qmp, devices: BorrowedFd<'_>) -> Result<(), QmpError> {
+async fn pass_descriptor(qmp: &mut Qmp, devices: BorrowedFd<'_>) -> Result<(), QmpError> {
     let leave_memory = json!({ "capability": "x-ignore-shared", "state": true });
     let capabilities = json!({ "capabilities": [leave_memory] });
     qmp.ask("migrate-set-capabilities", capabilities).await?;
@@ -51,14 +51,14 @@ async fn finished(qmp: &mut Qmp, command: &str) -> Result<(), QmpError> {
             Some("failed" | "cancelled") => {
                 return Err(QmpError::Refused {
                     command: command.into(),
-                    reason: words(&state["error-desc"]),
+                    reason: reason(&state["error-desc"]),
                 });
             }
-            _ => sleep(LOOK).await,
+            _ => sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-fn words(error: &Value) -> String {
+fn reason(error: &Value) -> String {
     error.as_str().unwrap_or("it failed").to_owned()
 }

@@ -1,37 +1,37 @@
 //! Virtual machines by QEMU (7.2 to 10), with KVM where a probe guest ran under it and QEMU's own
 //! emulation (TCG) where not.
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::fault::Fault;
 use pyro_wire::launch::{AcceleratorChoice, Qemu};
 
 use self::command_line::{Accelerator, CommandLine, Ram};
 use self::disk::Disk;
-use self::memory::{Found, Memory};
+use self::host_file::{readable, usable};
+use self::probe_cache::{ProbeCache, ProbeResult, ProbeTarget};
 use self::resume::Template;
 use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
 
 mod command_line;
 mod disk;
+mod disk_full;
+mod host_file;
 mod machine;
-mod memory;
 mod migration;
 mod network;
 pub(crate) mod probe;
+mod probe_cache;
 mod qmp;
 mod resume;
 mod rom;
 mod save;
-mod shortage;
-mod stub;
+mod stub_kernel;
 
 pub(crate) struct QemuBackend {
     spec: Qemu,
@@ -57,7 +57,7 @@ impl QemuBackend {
         }
     }
 
-    async fn choose(&mut self, events: &Events) {
+    async fn choose_accelerator(&mut self, events: &Events) {
         match self.spec.accelerator {
             AcceleratorChoice::Tcg => {}
             AcceleratorChoice::Kvm => {
@@ -65,13 +65,13 @@ impl QemuBackend {
                 self.reason = "KVM was asked for".into();
             }
             AcceleratorChoice::Auto => {
-                let asked = probe::Asked {
+                let target = ProbeTarget {
                     binary: &self.spec.binary,
                     kernel: &self.spec.kernel,
                     initramfs: &self.spec.initramfs,
                 };
-                let memory = Memory::at(&self.spec.probe_cache);
-                let verdict = probe::ask(&asked, &memory, false, || {
+                let cache = ProbeCache::at(&self.spec.probe_cache);
+                let verdict = probe::find_out(&target, &cache, false, || {
                     events
                         .note("looking whether KVM runs guests here, once per start of this host");
                 });
@@ -82,7 +82,7 @@ impl QemuBackend {
         }
     }
 
-    fn look_at_files(&self) -> Result<(), BootFailure> {
+    fn check_files(&self) -> Result<(), BootFailure> {
         readable(&self.spec.kernel, "the kernel")?;
         readable(&self.spec.initramfs, "the initramfs")?;
         if let Some((top, below)) = self.disk.layers().split_last() {
@@ -112,7 +112,7 @@ impl QemuBackend {
     }
 
     async fn start(&mut self) -> Result<Launched, BootFailure> {
-        self.look_at_files()?;
+        self.check_files()?;
         self.resuming = self.spec.template.is_some();
         let command_line = self.command_line(Ram::Own);
         let (binary, lock) = (&self.spec.binary, self.lock.as_ref());
@@ -131,7 +131,7 @@ impl QemuBackend {
 impl Backend for QemuBackend {
     fn prepare<'a>(&'a mut self, events: &'a Events) -> LocalBoxFuture<'a, Result<(), Fault>> {
         async {
-            self.choose(events).await;
+            self.choose_accelerator(events).await;
             Ok(())
         }
         .boxed_local()
@@ -141,8 +141,8 @@ impl Backend for QemuBackend {
         self.start().boxed_local()
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.spec.template.as_ref().map(|_| resume::PATIENCE)
+    fn launch_limit(&self) -> Option<Duration> {
+        self.spec.template.as_ref().map(|_| resume::RESUME_TIMEOUT)
     }
 
     fn boot_failed(&mut self, fault: &Fault) -> Next {
@@ -159,35 +159,18 @@ impl Backend for QemuBackend {
         }
         // A probe can be right and the host wrong an hour later: emulation still works.
         let reason = format!("a guest failed to boot under KVM: {}", fault.message);
-        let asked = probe::Asked {
+        let target = ProbeTarget {
             binary: &self.spec.binary,
             kernel: &self.spec.kernel,
             initramfs: &self.spec.initramfs,
         };
-        let found = Found {
+        let result = ProbeResult {
             runs_guests: false,
             reason: reason.clone(),
         };
-        Memory::at(&self.spec.probe_cache).remember(&asked, &found);
+        ProbeCache::at(&self.spec.probe_cache).put(&target, &result);
         self.accelerator = Accelerator::Tcg;
         self.reason = reason;
         Next::Different
     }
-}
-
-fn readable(path: &Path, what: &str) -> Result<(), BootFailure> {
-    usable(path, what, OpenOptions::new().read(true))
-}
-
-/// Opens a file as QEMU is about to, because QEMU's own words about it are for experts.
-fn usable(path: &Path, what: &str, how: &OpenOptions) -> Result<(), BootFailure> {
-    let opened: io::Result<File> = how.open(path);
-    opened.map(drop).map_err(|error| {
-        let code = match error.kind() {
-            io::ErrorKind::NotFound => FaultCode::NotFound,
-            _ => FaultCode::HostIo,
-        };
-        let message = format!("{what} {} cannot be opened: {error}", path.display());
-        BootFailure::lasting(Fault::new(code, message))
-    })
 }

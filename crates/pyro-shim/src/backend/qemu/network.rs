@@ -1,4 +1,4 @@
-//! The guest's network cable, and the process at its other end.
+//! The guest's network device, and the process at its other end.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,73 +11,73 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use super::command_line::Ram;
-use crate::backend::child::{Pass, describe, spawn};
+use crate::backend::child::{Inherit, describe, spawn};
 
 /// This program, even when an update has put another one in its place.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-pub(super) struct Cable {
+pub(super) struct Netdev {
     /// For QEMU.
-    pub(super) end: UnixStream,
-    pub(super) outside: Outside,
+    pub(super) socket: UnixStream,
+    pub(super) peer: Peer,
 }
 
-pub(super) enum Outside {
-    /// A process, which ends with its end of the cable at the latest.
-    Served { watch: JoinHandle<()> },
+pub(super) enum Peer {
+    /// A process, which ends at the latest when QEMU closes its socket.
+    Process { task: JoinHandle<()> },
     /// Nobody: the guest is about to be frozen, and sends into the void.
-    Nobody { _end: OwnedFd },
+    Absent { _end: OwnedFd },
 }
 
-/// A cable with a network at its other end, which this starts.
-pub(super) fn plug(network: &Network, ram: Ram<'_>) -> io::Result<Cable> {
-    let (end, theirs) = UnixStream::pair()?;
+/// A socket for QEMU with the guest's network at its other end, which this starts.
+pub(super) fn connect(network: &Network, ram: Ram<'_>) -> io::Result<Netdev> {
+    let (socket, peer_socket) = UnixStream::pair()?;
     // QEMU waits for none of its sockets.
-    end.set_nonblocking(true)?;
-    let outside = match ram {
-        Ram::Saved(_) => Outside::Nobody {
-            _end: theirs.into(),
+    socket.set_nonblocking(true)?;
+    let peer = match ram {
+        Ram::Saved(_) => Peer::Absent {
+            _end: peer_socket.into(),
         },
-        Ram::Own | Ram::Resumed(_) => serve(network, theirs)?,
+        Ram::Own | Ram::Resumed(_) => serve(network, peer_socket)?,
     };
-    Ok(Cable { end, outside })
+    Ok(Netdev { socket, peer })
 }
 
-fn serve(network: &Network, cable: UnixStream) -> io::Result<Outside> {
-    let spare = cable.try_clone()?;
+fn serve(network: &Network, netdev: UnixStream) -> io::Result<Peer> {
+    let peer_copy = netdev.try_clone()?;
     let mut command = Command::new(THIS_PROGRAM);
     command
         .args(["shim", "--network"])
         .arg(serde_json::to_string(network)?)
-        .stdin(Stdio::from(OwnedFd::from(cable)))
+        .stdin(Stdio::from(OwnedFd::from(netdev)))
         .stdout(Stdio::null());
-    let mut child = spawn(command, &Pass::AsTheyAre(&[]), Signal::SIGKILL)?;
-    let watch = tokio::spawn(async move {
+    let mut child = spawn(command, &Inherit::SameNumbers(&[]), Signal::SIGKILL)?;
+    let task = tokio::spawn(async move {
         // When it ends before its VM, the VM lives on without a network.
         if let Ok(status) = child.wait().await
             && !status.success()
         {
             eprintln!("the guest's network {}", describe(status));
-            let _ = swallow(spare).await;
+            let _ = discard(peer_copy).await;
         }
     });
-    Ok(Outside::Served { watch })
+    Ok(Peer::Process { task })
 }
 
-/// Throws away what the guest sends. QEMU 7.2 was seen to crash when the other end of the cable was
-/// closed under a sending guest, so it stays open.
-async fn swallow(end: UnixStream) -> io::Result<()> {
-    end.set_nonblocking(true)?;
-    let mut end = tokio::net::UnixStream::from_std(end)?;
-    tokio::io::copy(&mut end, &mut tokio::io::sink()).await?;
+/// Throws away what the guest sends. QEMU 7.2 was seen to crash when the other end of the socket
+/// was closed under a sending guest, so it stays open.
+async fn discard(socket: UnixStream) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let mut socket = tokio::net::UnixStream::from_std(socket)?;
+    tokio::io::copy(&mut socket, &mut tokio::io::sink()).await?;
     Ok(())
 }
 
-impl Drop for Outside {
+impl Drop for Peer {
     fn drop(&mut self) {
-        if let Self::Served { watch } = self {
+        if let Self::Process { task } = self {
             // The child is in there, and is killed with it.
-            watch.abort();
+            task.abort();
         }
     }
 }

@@ -23,30 +23,22 @@ use pyro_wire::session;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::command_line::{ALWAYS, Accelerator, CommandLine, Ram};
+use super::command_line::{Accelerator, COMMON_ARGUMENTS, CommandLine, Ram};
 use super::disk::Disk;
-use super::memory::{Found, Memory};
+use super::probe_cache::{ProbeCache, ProbeResult, ProbeTarget};
 use super::{machine, rom};
-use crate::backend::child::{Pass, describe, spawn};
+use crate::backend::child::{Inherit, describe, spawn};
 use crate::backend::{BootFailure, Launched};
 
-const DEVICE: &str = "/dev/kvm";
+const KVM_DEVICE: &str = "/dev/kvm";
 
 /// Hundred times what the firmware takes on a host that runs it.
-const FIRMWARE_DEADLINE: Duration = Duration::from_secs(3);
+const FIRMWARE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Ten times what the kernel takes under KVM.
-const KERNEL_DEADLINE: Duration = Duration::from_secs(8);
+const KERNEL_TIMEOUT: Duration = Duration::from_secs(8);
 
-const VERSION_DEADLINE: Duration = Duration::from_secs(5);
-
-/// What the question is about.
-#[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
-    pub(crate) binary: &'a Path,
-    pub(crate) kernel: &'a Path,
-    pub(crate) initramfs: &'a Path,
-}
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Verdict {
     pub(crate) kvm: KvmState,
@@ -68,10 +60,10 @@ pub(crate) fn run(
     binary: &Path,
     kernel: &Path,
     initramfs: &Path,
-    cache: &Path,
+    path: &Path,
     fresh: bool,
 ) -> Probe {
-    let asked = Asked {
+    let target = ProbeTarget {
         binary,
         kernel,
         initramfs,
@@ -80,7 +72,7 @@ pub(crate) fn run(
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(report(&asked, cache, fresh)),
+        Ok(runtime) => runtime.block_on(report(&target, path, fresh)),
         Err(error) => Probe {
             accelerator: Accelerator::Tcg.name().into(),
             reason: format!("the runtime could not be started: {error}"),
@@ -91,10 +83,10 @@ pub(crate) fn run(
     }
 }
 
-async fn report(asked: &Asked<'_>, cache: &Path, fresh: bool) -> Probe {
-    let version = version(asked.binary).await;
+async fn report(target: &ProbeTarget<'_>, path: &Path, fresh: bool) -> Probe {
+    let version = version(target.binary).await;
     let verdict = match &version {
-        Ok(_) => ask(asked, &Memory::at(cache), fresh, || ()).await,
+        Ok(_) => find_out(target, &ProbeCache::at(path), fresh, || ()).await,
         // Without a QEMU there is nothing to try, but the device can still be looked at.
         Err(fault) => Verdict {
             kvm: device().0,
@@ -116,9 +108,9 @@ async fn report(asked: &Asked<'_>, cache: &Path, fresh: bool) -> Probe {
 
 /// Finds the answer, in memory or by trying. `trying` is called before the latter, which takes
 /// seconds at worst.
-pub(crate) async fn ask(
-    asked: &Asked<'_>,
-    memory: &Memory<'_>,
+pub(crate) async fn find_out(
+    target: &ProbeTarget<'_>,
+    cache: &ProbeCache<'_>,
     fresh: bool,
     trying: impl FnOnce(),
 ) -> Verdict {
@@ -127,71 +119,71 @@ pub(crate) async fn ask(
     if let Some(reason) = trouble {
         return Verdict { kvm, reason };
     }
-    let remembered = || if fresh { None } else { memory.recall(asked) };
-    let found = match remembered() {
-        Some(found) => found,
+    let cached = || if fresh { None } else { cache.get(target) };
+    let result = match cached() {
+        Some(result) => result,
         None => {
             trying();
-            let _lock = memory.lock().await;
+            let _lock = cache.lock().await;
             // Another process may have tried while this one waited.
-            match remembered() {
-                Some(found) => found,
-                None => try_and_remember(asked, memory).await,
+            match cached() {
+                Some(result) => result,
+                None => probe_and_cache(target, cache).await,
             }
         }
     };
-    kvm.runs_guests = Some(found.runs_guests);
+    kvm.runs_guests = Some(result.runs_guests);
     Verdict {
         kvm,
-        reason: found.reason,
+        reason: result.reason,
     }
 }
 
-async fn try_and_remember(asked: &Asked<'_>, memory: &Memory<'_>) -> Found {
-    let outcome = try_both(asked).await;
-    let found = match &outcome {
-        Ok(()) => Found {
+async fn probe_and_cache(target: &ProbeTarget<'_>, cache: &ProbeCache<'_>) -> ProbeResult {
+    let outcome = try_both(target).await;
+    let result = match &outcome {
+        Ok(()) => ProbeResult {
             runs_guests: true,
             reason: "KVM ran a probe guest".into(),
         },
-        Err(Trouble::Guest { reason } | Trouble::Host { reason }) => Found {
+        Err(ProbeFailure::Guest { reason } | ProbeFailure::Host { reason }) => ProbeResult {
             runs_guests: false,
             reason: reason.clone(),
         },
     };
-    if !matches!(outcome, Err(Trouble::Host { .. })) {
-        memory.remember(asked, &found);
+    if !matches!(outcome, Err(ProbeFailure::Host { .. })) {
+        cache.put(target, &result);
     }
-    found
+    result
 }
 
 /// Why a probe guest did not run.
-enum Trouble {
+enum ProbeFailure {
     /// It was tried.
     Guest { reason: String },
     /// It could not be tried, which says nothing of KVM.
     Host { reason: String },
 }
 
-fn host(error: io::Error) -> Trouble {
-    Trouble::Host {
+fn host(error: io::Error) -> ProbeFailure {
+    ProbeFailure::Host {
         reason: format!("KVM could not be tried: {error}"),
     }
 }
 
-async fn try_both(asked: &Asked<'_>) -> Result<(), Trouble> {
-    for file in [asked.kernel, asked.initramfs] {
+async fn try_both(target: &ProbeTarget<'_>) -> Result<(), ProbeFailure> {
+    for file in [target.kernel, target.initramfs] {
         File::open(file).map_err(host)?;
     }
-    try_firmware(asked.binary).await?;
-    try_kernel(asked).await
+    try_firmware(target.binary).await?;
+    try_kernel(target).await
 }
 
-async fn try_firmware(binary: &Path) -> Result<(), Trouble> {
+async fn try_firmware(binary: &Path) -> Result<(), ProbeFailure> {
     let firmware = firmware().map_err(host)?;
     let mut command = Command::new(binary);
     command
-        .args(ALWAYS)
+        .args(COMMON_ARGUMENTS)
         .args(Accelerator::Kvm.arguments())
         .args(rom::ARGUMENTS)
         .arg("-bios")
@@ -201,16 +193,16 @@ async fn try_firmware(binary: &Path) -> Result<(), Trouble> {
         .stderr(Stdio::piped());
     let child = spawn(
         command,
-        &Pass::AsTheyAre(&[firmware.as_fd()]),
+        &Inherit::SameNumbers(&[firmware.as_fd()]),
         Signal::SIGKILL,
     )
     .map_err(host)?;
     // Dropping the future kills the child.
-    let Ok(ended) = timeout(FIRMWARE_DEADLINE, child.wait_with_output()).await else {
-        let seconds = FIRMWARE_DEADLINE.as_secs();
-        return Err(Trouble::Guest {
+    let Ok(ended) = timeout(FIRMWARE_TIMEOUT, child.wait_with_output()).await else {
+        let seconds = FIRMWARE_TIMEOUT.as_secs();
+        return Err(ProbeFailure::Guest {
             reason: format!(
-                "{DEVICE} exists but emulates a guest instead of running it: \
+                "{KVM_DEVICE} exists but emulates a guest instead of running it: \
                  a copy of 16 MiB took more than {seconds} s"
             ),
         });
@@ -222,9 +214,9 @@ async fn try_firmware(binary: &Path) -> Result<(), Trouble> {
     let words = String::from_utf8_lossy(&stderr);
     let words = words.lines().next().unwrap_or_default();
     let words = words.split_once(": ").map_or(words, |(_, words)| words);
-    Err(Trouble::Guest {
+    Err(ProbeFailure::Guest {
         reason: format!(
-            "{DEVICE} exists but runs no guest: QEMU {} ({})",
+            "{KVM_DEVICE} exists but runs no guest: QEMU {} ({})",
             describe(status),
             words.trim_start_matches("error: ")
         ),
@@ -239,25 +231,25 @@ fn firmware() -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-async fn try_kernel(asked: &Asked<'_>) -> Result<(), Trouble> {
+async fn try_kernel(target: &ProbeTarget<'_>) -> Result<(), ProbeFailure> {
     let command_line = CommandLine {
         accelerator: Accelerator::Kvm,
-        kernel: asked.kernel,
-        initramfs: asked.initramfs,
+        kernel: target.kernel,
+        initramfs: target.initramfs,
         vcpu_count: 2,
         mem_mib: 256,
         disk: &Disk::new(Vec::new(), true),
         ram: Ram::Own,
         network: None,
     };
-    let guest = |reason: String| Trouble::Guest {
-        reason: format!("{DEVICE} exists but a probe guest did not run: {reason}"),
+    let guest = |reason: String| ProbeFailure::Guest {
+        reason: format!("{KVM_DEVICE} exists but a probe guest did not run: {reason}"),
     };
-    let booted = timeout(KERNEL_DEADLINE, async {
+    let booted = timeout(KERNEL_TIMEOUT, async {
         let Launched {
             mut machine,
             mut channel,
-        } = machine::start(asked.binary, &command_line, "a probe", None).await?;
+        } = machine::start(target.binary, &command_line, "a probe", None).await?;
         let outcome = tokio::select! {
             greeted = session::greet(&mut channel) => greeted.map_err(|error| error.to_string()),
             death = machine.ended() => return Err(BootFailure::from(death)),
@@ -272,14 +264,14 @@ async fn try_kernel(asked: &Asked<'_>) -> Result<(), Trouble> {
         Ok(Err(failure)) => Err(guest(failure.fault.message)),
         Err(_) => Err(guest(format!(
             "no answer within {} s",
-            KERNEL_DEADLINE.as_secs()
+            KERNEL_TIMEOUT.as_secs()
         ))),
     }
 }
 
 /// The state of the device, and what is wrong with it if something is.
 fn device() -> (KvmState, Option<String>) {
-    let path = Path::new(DEVICE);
+    let path = Path::new(KVM_DEVICE);
     let may = |flags| access(path, flags).is_ok();
     let kvm = KvmState {
         exists: path.exists(),
@@ -289,15 +281,15 @@ fn device() -> (KvmState, Option<String>) {
     };
     let trouble = if !kvm.exists {
         Some(format!(
-            "{DEVICE} does not exist: this host offers no hardware virtualisation"
+            "{KVM_DEVICE} does not exist: this host offers no hardware virtualisation"
         ))
     } else {
         let opened = OpenOptions::new().read(true).write(true).open(path);
         opened.err().map(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => format!(
-                "no permission to use {DEVICE}: add yourself to the group kvm and log in again"
+                "no permission to use {KVM_DEVICE}: add yourself to the group kvm and log in again"
             ),
-            _ => format!("{DEVICE} cannot be opened: {error}"),
+            _ => format!("{KVM_DEVICE} cannot be opened: {error}"),
         })
     };
     (kvm, trouble)
@@ -311,9 +303,9 @@ async fn version(binary: &Path) -> Result<Option<String>, Fault> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let child = spawn(command, &Pass::AsTheyAre(&[]), Signal::SIGKILL)
+    let child = spawn(command, &Inherit::SameNumbers(&[]), Signal::SIGKILL)
         .map_err(|error| machine::not_started(binary, &error))?;
-    let told = timeout(VERSION_DEADLINE, child.wait_with_output()).await;
+    let told = timeout(VERSION_TIMEOUT, child.wait_with_output()).await;
     Ok(told.ok().and_then(Result::ok).and_then(|output| {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (_, rest) = text.split_once("version ")?;

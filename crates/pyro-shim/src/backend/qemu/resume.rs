@@ -19,7 +19,7 @@ use super::qmp::QmpError;
 use crate::backend::{BootFailure, Launched};
 
 /// A hundred times what it takes: a template that is no good must not cost more than a boot.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TemplateError {
@@ -53,7 +53,7 @@ impl Template {
         let facts = fs::read(folder.join(FACTS)).map_err(read(FACTS))?;
         let facts: TemplateBuilt =
             serde_json::from_slice(&facts).map_err(|source| TemplateError::Damaged { source })?;
-        same(
+        check_same(
             format!(
                 "{}, {} processors, {} MiB",
                 facts.accelerator, facts.vcpu_count, facts.mem_mib
@@ -92,16 +92,16 @@ impl Template {
             ..*command_line
         };
         let (mut machine, channel) = machine::open(binary, &command_line, reason, lock).await?;
-        match self.go_on(&mut machine).await {
+        match self.unpause(&mut machine).await {
             Ok(()) => Ok(Launched {
                 machine: Box::new(machine),
                 channel: Box::new(channel),
             }),
-            Err(error) => Err(machine.after(error).await),
+            Err(error) => Err(machine.monitor_failed(error).await),
         }
     }
 
-    async fn go_on(&self, machine: &mut QemuMachine) -> Result<(), QmpError> {
+    async fn unpause(&self, machine: &mut QemuMachine) -> Result<(), QmpError> {
         let qmp = machine.monitor()?;
         if qmp.version() != self.vmm_version {
             return Err(QmpError::Refused {
@@ -121,7 +121,7 @@ impl Template {
     }
 }
 
-fn same(theirs: String, ours: String) -> Result<(), TemplateError> {
+fn check_same(theirs: String, ours: String) -> Result<(), TemplateError> {
     if theirs == ours {
         Ok(())
     } else {

@@ -6,10 +6,10 @@
 //! QEMU through the debug exit device.
 
 /// What the firmware writes to the debug exit device.
-const ANSWER: u8 = 0x2a;
+const EXIT_CODE: u8 = 0x2a;
 
 /// How QEMU's debug exit device turns the answer into an exit status.
-pub(crate) const EXIT_STATUS: i32 = ((ANSWER as i32) << 1) | 1;
+pub(crate) const EXIT_STATUS: i32 = ((EXIT_CODE as i32) << 1) | 1;
 
 /// For QEMU's command line, beside the firmware itself.
 pub(crate) const ARGUMENTS: &[&str] = &[
@@ -47,7 +47,7 @@ const CODE: &[u8] = &[
     0x4b,                                           // 37      dec %ebx
     0x75, 0xec,                                     // 38      jnz more
     0x66, 0xba, 0xf4, 0x00,                         // 3a      mov $0xf4, %dx
-    0xb0, ANSWER,                                   // 3e      mov $ANSWER, %al
+    0xb0, EXIT_CODE,                                   // 3e      mov $EXIT_CODE, %al
     0xee,                                           // 40      out %al, (%dx)
     0xf4,                                           // 41      hlt
     0, 0, 0, 0, 0, 0,                               // 42

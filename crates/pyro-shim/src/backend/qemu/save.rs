@@ -30,18 +30,18 @@ use crate::guest::{Guest, GuestError};
 use crate::holes;
 
 /// How long the agent may take to notice that its host is gone.
-const NOTICE: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long QEMU may take to write the devices' state, some hundred kilobytes, and to end.
-const FREEZE: Duration = Duration::from_secs(30);
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Beyond the limit of each warm-up command: killing it, and mounting and syncing the disk.
-const SLACK: Duration = Duration::from_secs(15);
+const PREPARE_MARGIN: Duration = Duration::from_secs(15);
 
 const ATTEMPTS: u32 = 2;
 
 /// Disks are seldom full to the last byte.
-const LEFT_WHEN_FULL: u64 = 1 << 20;
+const FULL_BELOW: u64 = 1 << 20;
 
 impl QemuBackend {
     /// Saves a template. Dropping the future kills what it started.
@@ -61,8 +61,8 @@ impl QemuBackend {
         events: &Events,
     ) -> Result<TemplateBuilt, Fault> {
         let started = Instant::now();
-        self.choose(events).await;
-        self.look_at_files().map_err(|failure| failure.fault)?;
+        self.choose_accelerator(events).await;
+        self.check_files().map_err(|failure| failure.fault)?;
         let memory = spec.folder.join(MEMORY);
         let deadline = Duration::from_millis(spec.boot_deadline_ms);
         let mut attempt = 1;
@@ -78,22 +78,22 @@ impl QemuBackend {
         };
         let boot_ms = ms(started);
 
-        let prepared = Instant::now();
+        let prepare_started = Instant::now();
         if let Some(prepare) = &spec.prepare {
             let limit = prepare_limit(prepare);
-            talk(&mut machine, limit, guest.prepare(prepare)).await?;
+            with_deadline(&mut machine, limit, guest.prepare(prepare)).await?;
         }
-        let prepare_ms = ms(prepared);
-        guest.leave().await;
-        let noticed = timeout(NOTICE, machine.console_says(WAITING)).await;
-        noticed.map_err(|_| too_late("notice that its host is gone", NOTICE))?;
+        let prepare_ms = ms(prepare_started);
+        guest.close().await;
+        let noticed = timeout(CLOSE_TIMEOUT, machine.wait_for_console(WAITING)).await;
+        noticed.map_err(|_| too_late("notice that its host is gone", CLOSE_TIMEOUT))?;
 
-        let froze = Instant::now();
+        let freeze_started = Instant::now();
         let devices = spec.folder.join(DEVICES);
         let devices = create(&devices).map_err(|error| host_io(&devices, &error))?;
-        let frozen = timeout(FREEZE, freeze(&mut machine, &devices)).await;
-        frozen.map_err(|_| too_late("be frozen", FREEZE))??;
-        let save_ms = ms(froze);
+        let frozen = timeout(FREEZE_TIMEOUT, freeze(&mut machine, &devices)).await;
+        frozen.map_err(|_| too_late("be frozen", FREEZE_TIMEOUT))??;
+        let save_ms = ms(freeze_started);
 
         let about = machine.about();
         let mut built = TemplateBuilt {
@@ -113,8 +113,8 @@ impl QemuBackend {
         };
         drop(machine);
         let layer = self.spec.disk.last().map(|layer| layer.path.as_path());
-        built.disk_bytes =
-            settle(&memory, &devices, layer).map_err(|error| host_io(&spec.folder, &error))?;
+        built.disk_bytes = sync_to_disk(&memory, &devices, layer)
+            .map_err(|error| host_io(&spec.folder, &error))?;
         built.total_ms = ms(started);
         write_facts(&spec.folder, &built).map_err(|error| host_io(&spec.folder, &error))?;
         Ok(built)
@@ -132,13 +132,13 @@ impl QemuBackend {
         let opened = machine::open(binary, &command_line, &self.reason, self.lock.as_ref());
         let opened = tokio::time::timeout_at(until, opened).await;
         let (mut machine, channel) = opened.map_err(|_| BootFailure::passing(late()))??;
-        let met = async {
-            let guest = Guest::greet(Box::new(channel)).await?;
+        let handshake = async {
+            let guest = Guest::handshake(Box::new(channel)).await?;
             let ready = guest.about().await?;
             Ok((guest, ready))
         };
         let rest = until.saturating_duration_since(Instant::now());
-        match talk(&mut machine, rest, met).await {
+        match with_deadline(&mut machine, rest, handshake).await {
             Ok((guest, ready)) => Ok((machine, guest, ready)),
             Err(fault) => {
                 machine.kill();
@@ -150,14 +150,14 @@ impl QemuBackend {
 }
 
 /// A conversation with the agent: within a time, and with a machine that lives.
-async fn talk<T>(
+async fn with_deadline<T>(
     machine: &mut QemuMachine,
     limit: Duration,
-    words: impl Future<Output = Result<T, GuestError>>,
+    work: impl Future<Output = Result<T, GuestError>>,
 ) -> Result<T, Fault> {
     let outcome = tokio::select! {
         biased;
-        outcome = timeout(limit, words) => match outcome {
+        outcome = timeout(limit, work) => match outcome {
             Ok(outcome) => outcome.map_err(Fault::from),
             Err(_) => Err(too_late("answer", limit)),
         },
@@ -184,12 +184,12 @@ async fn freeze(machine: &mut QemuMachine, devices: &File) -> Result<(), Fault> 
             machine.ended().await;
             Ok(())
         }
-        Err(error) => Err(machine.after(error).await.fault),
+        Err(error) => Err(machine.monitor_failed(error).await.fault),
     }
 }
 
 /// Puts everything on the disk, where it must stay as it is; what memory and devices take there.
-fn settle(memory: &Path, devices: &File, layer: Option<&Path>) -> io::Result<u64> {
+fn sync_to_disk(memory: &Path, devices: &File, layer: Option<&Path>) -> io::Result<u64> {
     let memory = OpenOptions::new().read(true).write(true).open(memory)?;
     // A file system without holes only costs space.
     let _ = holes::punch(&memory);
@@ -202,7 +202,7 @@ fn settle(memory: &Path, devices: &File, layer: Option<&Path>) -> io::Result<u64
 }
 
 fn write_facts(folder: &Path, built: &TemplateBuilt) -> io::Result<()> {
-    folder::write_whole(&folder.join(FACTS), built)?;
+    folder::write_atomically(&folder.join(FACTS), built)?;
     File::open(folder.join(FACTS))?.sync_all()?;
     File::open(folder)?.sync_all()
 }
@@ -218,7 +218,7 @@ fn create(path: &Path) -> io::Result<File> {
 
 fn prepare_limit(prepare: &Prepare) -> Duration {
     let count = u32::try_from(prepare.warm_up.len()).unwrap_or(u32::MAX);
-    (WARM_UP_LIMIT + SLACK).saturating_mul(count.saturating_add(1))
+    (WARM_UP_LIMIT + PREPARE_MARGIN).saturating_mul(count.saturating_add(1))
 }
 
 fn too_late(what: &str, limit: Duration) -> Fault {
@@ -234,7 +234,7 @@ fn full(folder: &Path, mem_mib: u32) -> Option<Fault> {
     let disk = nix::sys::statvfs::statvfs(folder).ok()?;
     let left = disk.blocks_available() * disk.fragment_size();
     let folder = folder.display();
-    (left < LEFT_WHEN_FULL).then(|| {
+    (left < FULL_BELOW).then(|| {
         Fault::new(
             FaultCode::NoSpace,
             format!("the disk is full: {folder} may need {mem_mib} MiB"),

@@ -15,8 +15,8 @@ use pyro_tests::world::eventually;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A terminal with a person at it, and `pyro` in it.
-pub(crate) struct Seat {
+/// A pseudoterminal with `pyro` in it, and what a person at it types and sees.
+pub(crate) struct TerminalSession {
     keys: File,
     /// The other end, to see how the terminal is set.
     line: OwnedFd,
@@ -25,7 +25,7 @@ pub(crate) struct Seat {
     before: Termios,
 }
 
-impl Seat {
+impl TerminalSession {
     pub(crate) fn at(mut command: Command) -> Self {
         let size = Winsize {
             ws_row: 20,

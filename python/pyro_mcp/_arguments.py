@@ -5,7 +5,7 @@ from __future__ import annotations
 from .errors import InvalidArgumentError
 
 
-def heard_by(on_output: object) -> bool:
+def check_callback(on_output: object) -> bool:
     """Whether there is a callback for output, before anything runs that it could not hear."""
     if on_output is not None and not callable(on_output):
         raise InvalidArgumentError(
@@ -15,7 +15,7 @@ def heard_by(on_output: object) -> bool:
     return on_output is not None
 
 
-def to_attach(workspace_id: object) -> str:
+def check_workspace_id(workspace_id: object) -> str:
     hint = "Give a workspace's id, a beginning of it, or its name, as `list_workspaces` shows them"
     if not isinstance(workspace_id, str):
         raise InvalidArgumentError(

@@ -8,11 +8,11 @@ use std::os::unix::fs::FileTypeExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Devices, `/dev/null` above all, are what programs get for want of an input.
-pub(crate) fn is_there() -> bool {
-    is_in(io::stdin())
+pub(crate) fn has_data() -> bool {
+    has_data_in(io::stdin())
 }
 
-fn is_in(input: impl AsFd) -> bool {
+fn has_data_in(input: impl AsFd) -> bool {
     let input = input.as_fd();
     let Ok(file) = input.try_clone_to_owned().map(File::from) else {
         return false;
@@ -39,12 +39,12 @@ mod tests {
     #[test]
     fn a_pipe_with_something_in_it_is_seen_and_stays_as_it_is() {
         let (reads, mut writes) = io::pipe().unwrap();
-        assert!(!is_in(&reads));
+        assert!(!has_data_in(&reads));
         writes.write_all(b"x").unwrap();
-        assert!(is_in(&reads) && is_in(&reads));
+        assert!(has_data_in(&reads) && has_data_in(&reads));
         let (reads, writes) = io::pipe().unwrap();
         drop(writes);
-        assert!(!is_in(reads), "it is at its end");
-        assert!(!is_in(File::open("/dev/null").unwrap()));
+        assert!(!has_data_in(reads), "it is at its end");
+        assert!(!has_data_in(File::open("/dev/null").unwrap()));
     }
 }

@@ -1,17 +1,17 @@
 //! How a long call says what it does, and learns that nobody waits for it any more.
 
 /// Lent by the caller of a pull. Asked and told from the calling thread only.
-pub trait Watch {
+pub trait ProgressMonitor {
     fn progress(&self, step: &Step);
     /// Once true, the call ends within about 200 ms with `Cancelled` and leaves nothing.
     fn cancelled(&self) -> bool;
 }
 
-/// A [`Watch`] that neither listens nor cancels.
+/// A [`ProgressMonitor`] that neither listens nor cancels.
 #[derive(Debug, Clone, Copy)]
-pub struct Silent;
+pub struct NoMonitor;
 
-impl Watch for Silent {
+impl ProgressMonitor for NoMonitor {
     fn progress(&self, _step: &Step) {}
     fn cancelled(&self) -> bool {
         false
@@ -60,9 +60,14 @@ impl Phase {
     }
 }
 
-/// Tells `watch` where a pull is.
-pub(crate) fn say(watch: &dyn Watch, phase: Phase, fraction: f32, message: impl Into<String>) {
-    watch.progress(&Step {
+/// Tells `monitor` where a pull is.
+pub(crate) fn report(
+    monitor: &dyn ProgressMonitor,
+    phase: Phase,
+    fraction: f32,
+    message: impl Into<String>,
+) {
+    monitor.progress(&Step {
         phase,
         message: message.into(),
         fraction: Some(fraction),

@@ -2,8 +2,8 @@
 //! as `/init` of an initramfs it loads `/modules/order` and speaks through `pyro.agent`; as
 //! `--process <folder>` it speaks through descriptor 3.
 //!
-//! `STAND_IN=mute` never greets, `STAND_IN=late:<file>` greets only when that file exists (and
-//! makes it otherwise), `STAND_IN=child` leaves a process of its own behind, `STAND_IN=writing` says
+//! `FAKE_AGENT=mute` never greets, `FAKE_AGENT=late:<file>` greets only when that file exists (and
+//! makes it otherwise), `FAKE_AGENT=child` leaves a process of its own behind, `FAKE_AGENT=writing` says
 //! for two seconds that a shell has just written something.
 
 use std::fs::{self, File, OpenOptions};
@@ -29,7 +29,7 @@ use tokio::net::TcpStream;
 
 type Any = Box<dyn std::error::Error>;
 
-/// How long it writes, in the mood for that.
+/// How long it writes, when told to.
 const WRITING: Duration = Duration::from_secs(2);
 
 fn begun() -> Instant {
@@ -55,17 +55,17 @@ async fn serve() -> Result<(), Any> {
         let port = unsafe { AsyncFd::register(file) }?;
         return speak(Pollable(port)).await;
     }
-    let mood = std::env::var("STAND_IN").unwrap_or_default();
-    println!("stand-in \x1b[1mstarts\x1b[0m ({mood})");
-    if mood == "mute" {
+    let behavior = std::env::var("FAKE_AGENT").unwrap_or_default();
+    println!("fake agent \x1b[1mstarts\x1b[0m ({behavior})");
+    if behavior == "mute" {
         std::future::pending::<()>().await;
     }
-    if let Some(file) = mood.strip_prefix("late:")
+    if let Some(file) = behavior.strip_prefix("late:")
         && File::create_new(file).is_ok()
     {
         std::future::pending::<()>().await;
     }
-    if mood == "child" {
+    if behavior == "child" {
         std::process::Command::new("setsid")
             .args(["sh", "-c", "echo $$ > child.pid; exec sleep 300"])
             .current_dir(std::env::args().nth(2).ok_or("no folder")?)
@@ -83,7 +83,7 @@ async fn speak(mut channel: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), A
     while let Some(stream) = acceptor.next().await {
         tokio::spawn(async move {
             if let Err(error) = one(stream).await {
-                eprintln!("stand-in: {error}");
+                eprintln!("fake agent: {error}");
             }
         });
     }
@@ -94,10 +94,10 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
     match frame::read_message(&mut stream).await? {
         request @ (AgentRequest::SetUp(_) | AgentRequest::About) => {
             if let AgentRequest::SetUp(set_up) = request {
-                eprintln!("stand-in: I am {}", set_up.hostname);
+                eprintln!("fake agent: I am {}", set_up.hostname);
             }
             let ready = Ready {
-                agent_version: "stand-in".into(),
+                agent_version: "fake agent".into(),
                 kernel_release: fs::read_to_string("/proc/sys/kernel/osrelease")
                     .unwrap_or_default()
                     .trim()
@@ -116,14 +116,14 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }
         AgentRequest::ShutDown => {
-            if std::env::var("STAND_IN").is_ok_and(|mood| mood == "stubborn") {
+            if std::env::var("FAKE_AGENT").is_ok_and(|behavior| behavior == "stubborn") {
                 std::future::pending::<()>().await;
             }
             nix::unistd::sync();
             frame::write_message(&mut stream, &AgentReply::Done).await?;
         }
         AgentRequest::LastUse => {
-            let writing = std::env::var("STAND_IN").is_ok_and(|mood| mood == "writing");
+            let writing = std::env::var("FAKE_AGENT").is_ok_and(|behavior| behavior == "writing");
             let elapsed = begun().elapsed();
             let ms_ago = match writing {
                 true if elapsed < WRITING => Some(10),
@@ -169,7 +169,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         | AgentRequest::ServiceStop(_)
         | AgentRequest::ServiceList
         | AgentRequest::ServiceLogs(_) => {
-            let fault = Fault::new(FaultCode::Refused, "the stand-in has no services");
+            let fault = Fault::new(FaultCode::Refused, "the fake agent has no services");
             frame::write_message(&mut stream, &ServiceReply::Failed(fault)).await?;
         }
         AgentRequest::Freeze(_)
@@ -183,14 +183,14 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         | AgentRequest::Shell(_) => {
             let fault = Fault::new(
                 FaultCode::Refused,
-                "the stand-in has neither files nor terminals",
+                "the fake agent has neither files nor terminals",
             );
             frame::write_message(&mut stream, &AgentReply::Failed(fault)).await?;
         }
         AgentRequest::Exec(exec) => {
             frame::write_message(&mut stream, &ExecEvent::Started { pid: 1 }).await?;
             let command = match exec.command {
-                Command::Shell(line) => String::from_utf8_lossy(&line).into_owned(),
+                Command::Shell(agent) => String::from_utf8_lossy(&agent).into_owned(),
                 Command::Program(_) => String::new(),
             };
             let exit_code = act(&command, &mut stream).await?;
@@ -250,8 +250,8 @@ async fn act(command: &str, stream: &mut Stream) -> Result<i32, frame::FrameErro
             }
         }
         ("flood", _) => {
-            for line in 0..20_000 {
-                println!("flood {line} 0123456789012345678901234567890123456789");
+            for agent in 0..20_000 {
+                println!("flood {agent} 0123456789012345678901234567890123456789");
             }
         }
         ("fill", _) => {

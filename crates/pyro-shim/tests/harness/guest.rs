@@ -1,5 +1,5 @@
 //! What a virtual machine is made of: a kernel from the catalog's cache (or anywhere of the same
-//! layout), an initramfs with the stand-in as its agent, and a disk.
+//! layout), an initramfs with the fake agent as its agent, and a disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use pyro_wire::launch::{AcceleratorChoice, DiskFormat, DiskLayer, Qemu};
 
-use super::example;
+use super::example::example;
 
 /// Names a folder with `vmlinuz` and `modules/` (`order` and `*.ko`).
 const KERNEL: &str = "PYRO_TEST_KERNEL";
@@ -15,7 +15,7 @@ const KERNEL: &str = "PYRO_TEST_KERNEL";
 pub(crate) fn spec(folder: &Path) -> Qemu {
     let base = folder.join("base, raw.img");
     fs::File::create(&base).unwrap().set_len(512 << 20).unwrap();
-    machine(folder, &example("stand_in"), base)
+    machine(folder, &example("fake_agent"), base)
 }
 
 /// With the real agent, and the root disk of an environment that lies beside the kernel in the

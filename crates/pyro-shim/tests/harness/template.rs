@@ -10,7 +10,7 @@ use pyro_wire::frame::Kind;
 use pyro_wire::launch::{DiskFormat, DiskLayer, Qemu};
 use pyro_wire::template::{TemplateBuilt, TemplateSpec};
 
-use super::{Room, Shim, example, exec, guest, hear};
+use super::{Harness, Shim, example, exec, guest, receive};
 
 pub(crate) struct Template {
     outer: tempfile::TempDir,
@@ -83,19 +83,19 @@ impl Template {
             .unwrap()
     }
 
-    /// A room for a VM out of it.
-    pub(crate) fn room(&self, hostname: &str) -> Room {
-        let room = Room::new();
+    /// A harness for a VM out of it.
+    pub(crate) fn harness(&self, hostname: &str) -> Harness {
+        let harness = Harness::new();
         let mut qemu = self.qemu.clone();
         qemu.template = Some(self.folder());
         let below = qemu.disk.last().unwrap().path.clone();
-        let top = room.workspace().join("vm.qcow2");
+        let top = harness.workspace().join("vm.qcow2");
         guest::layer(&below, &top);
         qemu.disk.push(DiskLayer {
             path: top,
             format: DiskFormat::Qcow2,
         });
-        room.edit(|spec| {
+        harness.edit(|spec| {
             spec.hostname = hostname.into();
             spec.machine = pyro_wire::launch::Machine::Qemu(qemu);
         })
@@ -103,11 +103,11 @@ impl Template {
 }
 
 /// What a command in a VM writes, without the last line feed.
-pub(crate) fn output(room: &Room, command: &str) -> String {
-    let mut line = room.line();
-    exec(&mut line, command);
+pub(crate) fn output(harness: &Harness, command: &str) -> String {
+    let mut agent = harness.agent();
+    exec(&mut agent, command);
     let mut output = Vec::new();
-    while let Some(frame) = hear(&mut line) {
+    while let Some(frame) = receive(&mut agent) {
         if frame.kind == Kind::Output {
             output.extend(frame.body);
         } else if frame.kind == Kind::Message
@@ -141,8 +141,8 @@ pub(crate) fn processes(folder: &Path) -> Vec<u32> {
 }
 
 /// Starts VMs at once and waits until all of them run.
-pub(crate) fn start_all(rooms: &[Room]) -> Vec<Shim> {
-    let mut shims: Vec<Shim> = rooms.iter().map(Room::start).collect();
+pub(crate) fn start_all(harnesses: &[Harness]) -> Vec<Shim> {
+    let mut shims: Vec<Shim> = harnesses.iter().map(Harness::start).collect();
     for shim in &mut shims {
         assert!(shim.ready().resumed);
     }

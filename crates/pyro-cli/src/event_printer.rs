@@ -13,12 +13,12 @@ use pyro_api::report::tame;
 use pyro_api::{Event, EventSink, Gone, Stream};
 
 /// How often a plain progress line may appear when it is about the same.
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How much more must be done for one before that.
-const PLAIN_PART: f32 = 0.1;
+const MIN_FRACTION: f32 = 0.1;
 
-pub(crate) struct Terminal {
+pub(crate) struct EventPrinter {
     /// In JSON mode standard output belongs to the document, and nothing else is said.
     quiet: bool,
     state: Mutex<State>,
@@ -49,8 +49,8 @@ impl Pace {
         let fraction = fraction.unwrap_or_default();
         let due = self.last.as_ref().is_none_or(|(last, done, said)| {
             *last != subject
-                || fraction - done >= PLAIN_PART
-                || now.saturating_duration_since(*said) >= PLAIN_EVERY
+                || fraction - done >= MIN_FRACTION
+                || now.saturating_duration_since(*said) >= MIN_INTERVAL
         });
         if due {
             self.last = Some((subject, fraction, now));
@@ -68,7 +68,7 @@ fn subject(message: &str) -> String {
         .join(" ")
 }
 
-impl Terminal {
+impl EventPrinter {
     pub(crate) fn new(quiet: bool) -> Self {
         Self {
             quiet,
@@ -91,7 +91,7 @@ impl Terminal {
     }
 }
 
-impl EventSink for Terminal {
+impl EventSink for EventPrinter {
     fn event(&self, event: Event<'_>) -> Result<(), Gone> {
         if self.quiet {
             return Ok(());

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use pyro_api::{Caller, Folders, Networks};
 
 use crate::KEPT_OUTPUT;
-use crate::hosts::AnswerWithin;
-use crate::progress::Watched;
+use crate::answer_within::AnswerWithin;
+use crate::progress::CallEvents;
 
 /// The folders of this host that arguments of a model may name, separated as in `PATH`; unset:
 /// all that the server's user may use.
@@ -20,13 +20,13 @@ const NETWORK: &str = "PYRO_MCP_NETWORK";
 
 /// What a person lets a model reach.
 #[derive(Debug)]
-pub(crate) struct Reach {
+pub(crate) struct Access {
     folders: Folders,
     networks: Networks,
     answer_within: AnswerWithin,
 }
 
-impl Reach {
+impl Access {
     pub(crate) fn from_environment() -> Self {
         Self {
             folders: folders(variable(FOLDERS)),
@@ -36,23 +36,23 @@ impl Reach {
     }
 
     /// Behind a client that waits no longer than clients of its name do.
-    pub(crate) fn remote_caller(&self, watched: &Arc<Watched>, client: Option<&str>) -> Caller {
-        self.answering_within(self.answer_within.of(client), watched)
+    pub(crate) fn remote_caller(&self, events: &Arc<CallEvents>, client: Option<&str>) -> Caller {
+        self.answering_within(self.answer_within.for_client(client), events)
     }
 
     /// Behind a program that waits as long as it takes, unless somebody says otherwise.
-    pub(crate) fn program_caller(&self, watched: &Arc<Watched>) -> Caller {
-        self.answering_within(self.answer_within.told(), watched)
+    pub(crate) fn program_caller(&self, events: &Arc<CallEvents>) -> Caller {
+        self.answering_within(self.answer_within.set_by_user(), events)
     }
 
-    fn answering_within(&self, within: Option<Duration>, watched: &Arc<Watched>) -> Caller {
+    fn answering_within(&self, within: Option<Duration>, events: &Arc<CallEvents>) -> Caller {
         let by = within.and_then(|within| Instant::now().checked_add(within));
-        self.caller(watched).answering_by(by)
+        self.caller(events).answering_by(by)
     }
 
-    fn caller(&self, watched: &Arc<Watched>) -> Caller {
+    fn caller(&self, events: &Arc<CallEvents>) -> Caller {
         Caller::new()
-            .with_events(Arc::clone(watched) as _)
+            .with_events(Arc::clone(events) as _)
             .keeping_output(KEPT_OUTPUT)
             .for_model(self.folders.clone(), self.networks.clone())
     }

@@ -15,60 +15,60 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// How long a guest may stand still.
-const LIMIT: Duration = Duration::from_secs(30);
+const PAUSE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long until the next try.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a try goes on without a failure before it counts as a success.
-const TRIAL: Duration = Duration::from_secs(1);
+const RETRY_SUCCESS: Duration = Duration::from_secs(1);
 
-pub(super) struct Shortage {
+pub(super) struct DiskFull {
     /// What failed, for people.
     pub(super) message: String,
     since: Instant,
     /// The end of the pause, or of the trial.
     next: Instant,
-    trying: bool,
+    retrying: bool,
 }
 
 /// What to do when a pause or a trial is over.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Let the guest go on.
-    Try,
-    /// The shortage is over.
-    Forget,
+    Retry,
+    /// There is space again.
+    Resolved,
 }
 
-impl Shortage {
+impl DiskFull {
     pub(super) fn new(message: String) -> Self {
         let now = Instant::now();
         Self {
             message,
             since: now,
-            next: now + PAUSE,
-            trying: false,
+            next: now + RETRY_INTERVAL,
+            retrying: false,
         }
     }
 
     /// A write failed again. False when that has happened for too long.
-    pub(super) fn goes_on(&mut self) -> bool {
-        if self.trying {
-            self.trying = false;
-            self.next = Instant::now() + PAUSE;
+    pub(super) fn within_limit(&mut self) -> bool {
+        if self.retrying {
+            self.retrying = false;
+            self.next = Instant::now() + RETRY_INTERVAL;
         }
-        self.since.elapsed() < LIMIT
+        self.since.elapsed() < PAUSE_LIMIT
     }
 
     /// Resolves when there is something to do. May be dropped and asked again.
     pub(super) async fn step(&mut self) -> Step {
         sleep_until(self.next).await;
-        if self.trying {
-            return Step::Forget;
+        if self.retrying {
+            return Step::Resolved;
         }
-        self.trying = true;
-        self.next = Instant::now() + TRIAL;
-        Step::Try
+        self.retrying = true;
+        self.next = Instant::now() + RETRY_SUCCESS;
+        Step::Retry
     }
 }

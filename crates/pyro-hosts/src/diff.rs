@@ -3,7 +3,7 @@
 use pyro_api::report::plain;
 
 /// A line longer than this is not shown: somebody may have written all of a file in one.
-const SHOWN: usize = 200;
+const MAX_LINE_CHARS: usize = 200;
 
 /// Lines that begin with `-` or `+`. Only what differs is shown, and a comma that a line gets or
 /// loses is no difference: its neighbour may be a key.
@@ -31,7 +31,7 @@ pub(crate) fn lines(before: &str, after: &str) -> Vec<String> {
 
 fn shown(sign: char, line: &str) -> String {
     match line.chars().count() {
-        0..=SHOWN => format!("{sign} {}", plain(&line.replace('\t', "    "))),
+        0..=MAX_LINE_CHARS => format!("{sign} {}", plain(&line.replace('\t', "    "))),
         many => format!("{sign} (a line of {many} characters)"),
     }
 }

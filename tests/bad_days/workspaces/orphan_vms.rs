@@ -11,10 +11,10 @@ use pyro_tests::{Backend, Workspace, World};
 use pyro_wire::shim::{ShimReply, ShimRequest};
 use serde_json::json;
 
-use super::moments::forget_the_killed;
+use super::kill_points::forget_the_killed;
 use super::{assert_only_listed, shims, supervisor};
+use crate::background_command::{AT_ONCE, BackgroundCommand};
 use crate::records::database;
-use crate::watched::{AT_ONCE, Watched};
 
 crate::stories_of_both_backends![
     a_vm_of_a_reset_that_was_not_written_down_is_ended,
@@ -29,7 +29,7 @@ fn killed_unwritten(world: &World, workspace: &Workspace<'_>, verb: &str, genera
     let database = database(world);
     let counted = "SELECT running FROM workspaces WHERE workspace_id = ?1";
     let mut command = world.pyro(["workspace", verb, workspace.id()]);
-    let run = Watched::start(world, &mut command);
+    let run = BackgroundCommand::start(world, &mut command);
     // Which it is from before its VM starts. A look each while would come too late.
     let deadline = Instant::now() + START;
     while !database

@@ -1,10 +1,10 @@
 //! Where a host keeps its configuration.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::context::Context;
 use crate::error::HostError;
-use crate::host::Host;
+use crate::host::{BaseDir, Host};
 
 /// Whose configuration: a person's, or that of the project in the current folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,71 +22,19 @@ impl Scope {
     }
 }
 
-/// What lies around a call, so that nothing in here reads it from the process.
-#[derive(Clone, Debug)]
-pub struct Surroundings {
-    pub variables: Vec<(OsString, OsString)>,
-    pub folder: PathBuf,
-    /// This program.
-    pub pyro: PathBuf,
-}
-
-impl Surroundings {
-    /// Those of this process.
-    pub fn of_process() -> Result<Self, HostError> {
-        let read = |what, result: std::io::Result<PathBuf>| {
-            result.map_err(|source| HostError::Unknown { what, source })
-        };
-        Ok(Self {
-            variables: std::env::vars_os().collect(),
-            folder: read("the current folder", std::env::current_dir())?,
-            pyro: read("the path of this program", std::env::current_exe())?,
-        })
-    }
-
-    /// A variable that says something.
-    pub(crate) fn variable(&self, name: &str) -> Option<&OsString> {
-        let found = self.variables.iter().find(|(known, _)| known == name);
-        found
-            .map(|(_, value)| value)
-            .filter(|value| !value.is_empty())
-    }
-
-    fn home(&self, host: &'static Host) -> Result<PathBuf, HostError> {
-        let given = self.variable("HOME").map(PathBuf::from);
-        let home = given.or_else(|| {
-            let user = nix::unistd::User::from_uid(nix::unistd::Uid::current());
-            user.ok().flatten().map(|user| user.dir)
-        });
-        home.filter(|home| home.is_absolute())
-            .ok_or(HostError::NoHome { host: host.title })
-    }
-}
-
-/// The folder of a person's configuration.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Base {
-    /// Below the home folder.
-    Home(&'static str),
-    /// Below `$XDG_CONFIG_HOME`, else `~/.config`.
-    Config(&'static str),
-    /// What the variable says, else this below the home folder.
-    Variable(&'static str, &'static str),
-}
-
 /// The file to read and write, and whose it is; `None` for one that was named.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ConfigFile {
     pub(crate) file: PathBuf,
     pub(crate) scope: Option<Scope>,
     /// The project that the servers in a person's file are for; `None` for those of all projects.
     pub(crate) project: Option<String>,
 }
 
-impl Place {
+impl ConfigFile {
     /// The keys that lead to the servers.
     pub(crate) fn servers<'a>(&'a self, host: &'static Host) -> Vec<&'a str> {
-        match (&self.project, host.by_folder) {
+        match (&self.project, host.projects_key) {
             (Some(project), Some(key)) => {
                 let mut keys = vec![key, project.as_str()];
                 keys.extend(host.servers);
@@ -109,19 +57,19 @@ impl Place {
 pub(crate) fn of_scope(
     host: &'static Host,
     scope: Scope,
-    around: &Surroundings,
-) -> Result<Place, HostError> {
+    context: &Context,
+) -> Result<ConfigFile, HostError> {
     let (folder, files) = match (scope, &host.user) {
         (Scope::Project, _) if host.project.is_empty() => {
             return Err(HostError::NoProjectScope { host: host.title });
         }
-        (Scope::Project, _) => (around.folder.clone(), host.project),
+        (Scope::Project, _) => (context.folder.clone(), host.project),
         (Scope::User, None) => return Err(HostError::NoKnownFile { host: host.title }),
-        (Scope::User, Some(user)) => (user_folder(host, user.base, around)?, user.files),
+        (Scope::User, Some(user)) => (user_folder(host, user.base, context)?, user.files),
     };
     let usual = files.last().copied().unwrap_or_default();
     let there = files.iter().find(|name| folder.join(name).exists());
-    Ok(Place {
+    Ok(ConfigFile {
         file: folder.join(there.copied().unwrap_or(usual)),
         scope: Some(scope),
         project: None,
@@ -132,22 +80,22 @@ pub(crate) fn of_scope(
 pub(crate) fn all_of_scope(
     host: &'static Host,
     scope: Scope,
-    around: &Surroundings,
-) -> Result<Vec<Place>, HostError> {
-    let first = of_scope(host, scope, around)?;
+    context: &Context,
+) -> Result<Vec<ConfigFile>, HostError> {
+    let first = of_scope(host, scope, context)?;
     let files = match (scope, &host.user) {
         (Scope::User, Some(user)) => user.files,
         _ => host.project,
     };
     // Which of them counts may have changed since pyro wrote to one.
     let folder = match (scope, &host.user) {
-        (Scope::User, Some(user)) => user_folder(host, user.base, around)?,
-        _ => around.folder.clone(),
+        (Scope::User, Some(user)) => user_folder(host, user.base, context)?,
+        _ => context.folder.clone(),
     };
     let there = files.iter().map(|name| folder.join(name));
-    let mut places: Vec<Place> = there
+    let mut places: Vec<ConfigFile> = there
         .filter(|file| file.exists() && *file != first.file)
-        .map(|file| Place {
+        .map(|file| ConfigFile {
             file,
             scope: Some(scope),
             project: None,
@@ -158,17 +106,21 @@ pub(crate) fn all_of_scope(
 }
 
 /// How many folders around a file are there for nothing else than this host.
-pub(crate) fn own_folders(host: &'static Host, place: &Place, around: &Surroundings) -> usize {
+pub(crate) fn own_folders(
+    host: &'static Host,
+    config_file: &ConfigFile,
+    context: &Context,
+) -> usize {
     let parts = |path: &str| Path::new(path).components().count();
-    match (place.scope, &host.user) {
+    match (config_file.scope, &host.user) {
         (Some(Scope::User), Some(user)) => match user.base {
-            Base::Home(below) | Base::Config(below) => parts(below),
+            BaseDir::Home(below) | BaseDir::Config(below) => parts(below),
             // A folder that somebody chose may be there for more.
-            Base::Variable(name, _) if around.variable(name).is_some() => 0,
-            Base::Variable(_, below) => parts(below),
+            BaseDir::Variable(name, _) if context.variable(name).is_some() => 0,
+            BaseDir::Variable(_, below) => parts(below),
         },
         (Some(Scope::Project), _) => {
-            let below = place.file.strip_prefix(&around.folder);
+            let below = config_file.file.strip_prefix(&context.folder);
             below.map_or(0, |below| below.components().count().saturating_sub(1))
         }
         _ => 0,
@@ -176,9 +128,9 @@ pub(crate) fn own_folders(host: &'static Host, place: &Place, around: &Surroundi
 }
 
 /// A file that was named.
-pub(crate) fn named(file: &Path, around: &Surroundings) -> Place {
-    Place {
-        file: around.folder.join(file),
+pub(crate) fn named(file: &Path, context: &Context) -> ConfigFile {
+    ConfigFile {
+        file: context.folder.join(file),
         scope: None,
         project: None,
     }
@@ -186,23 +138,23 @@ pub(crate) fn named(file: &Path, around: &Surroundings) -> Place {
 
 fn user_folder(
     host: &'static Host,
-    base: Base,
-    around: &Surroundings,
+    base: BaseDir,
+    context: &Context,
 ) -> Result<PathBuf, HostError> {
     let told = |name| {
-        let value = around.variable(name).map(PathBuf::from);
+        let value = context.variable(name).map(PathBuf::from);
         // As the XDG specification has it: a relative path says nothing.
         value.filter(|path| path.is_absolute())
     };
     Ok(match base {
-        Base::Home(below) => around.home(host)?.join(below),
-        Base::Config(below) => match told("XDG_CONFIG_HOME") {
+        BaseDir::Home(below) => context.home(host)?.join(below),
+        BaseDir::Config(below) => match told("XDG_CONFIG_HOME") {
             Some(config) => config.join(below),
-            None => around.home(host)?.join(".config").join(below),
+            None => context.home(host)?.join(".config").join(below),
         },
-        Base::Variable(name, below) => match told(name) {
+        BaseDir::Variable(name, below) => match told(name) {
             Some(folder) => folder,
-            None => around.home(host)?.join(below),
+            None => context.home(host)?.join(below),
         },
     })
 }
@@ -212,11 +164,11 @@ mod tests {
     use super::*;
     use crate::host::{HOSTS, find};
 
-    fn around(variables: &[(&str, &str)]) -> Surroundings {
+    fn context(variables: &[(&str, &str)]) -> Context {
         let owned = variables
             .iter()
             .map(|(name, value)| (name.into(), value.into()));
-        Surroundings {
+        Context {
             variables: owned.collect(),
             folder: "/nowhere/project".into(),
             pyro: "/opt/pyro".into(),
@@ -224,8 +176,8 @@ mod tests {
     }
 
     fn file(id: &str, scope: Scope, variables: &[(&str, &str)]) -> String {
-        let place = of_scope(find(id).unwrap(), scope, &around(variables)).unwrap();
-        place.file.to_str().unwrap().to_owned()
+        let config_file = of_scope(find(id).unwrap(), scope, &context(variables)).unwrap();
+        config_file.file.to_str().unwrap().to_owned()
     }
 
     #[test]
@@ -280,16 +232,16 @@ mod tests {
     #[test]
     fn a_file_that_exists_is_taken_and_a_scope_that_does_not_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let mut around = around(&[]);
-        around.folder = folder.path().into();
+        let mut context = context(&[]);
+        context.folder = folder.path().into();
         for name in ["opencode.json", "opencode.jsonc"] {
             std::fs::write(folder.path().join(name), "{}").unwrap();
         }
-        let place = of_scope(find("opencode").unwrap(), Scope::Project, &around).unwrap();
-        assert!(place.file.ends_with("opencode.jsonc"));
-        let refused = of_scope(find("claude-desktop").unwrap(), Scope::Project, &around);
+        let config_file = of_scope(find("opencode").unwrap(), Scope::Project, &context).unwrap();
+        assert!(config_file.file.ends_with("opencode.jsonc"));
+        let refused = of_scope(find("claude-desktop").unwrap(), Scope::Project, &context);
         assert!(matches!(refused, Err(HostError::NoProjectScope { .. })));
-        let refused = of_scope(find("generic").unwrap(), Scope::User, &around);
+        let refused = of_scope(find("generic").unwrap(), Scope::User, &context);
         assert!(matches!(refused, Err(HostError::NoKnownFile { .. })));
     }
 }

@@ -1,8 +1,8 @@
 //! The terminal that pyro runs in, taken over for a while: every key goes through as it is.
 //!
 //! It is given back as it was in every case that a process can do anything about: when the
-//! operation ends, when pyro is told to end, when it panics. So whoever gives it back is found
-//! from everywhere ([`RESTORE`]), and gives it back once.
+//! operation ends, when pyro is told to end, when it panics. So what has to be given back is
+//! found from everywhere ([`SAVED`]), and given back once.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,12 +20,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 /// What a person types is mostly one key at a time; a paste is more.
-const BUFFER: usize = 4096;
+const BUFFER_BYTES: usize = 4096;
 
 /// What has to be undone, while a terminal is taken over.
-static RESTORE: Mutex<Option<Restore>> = Mutex::new(None);
+static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
 
-struct Restore {
+struct Saved {
     settings: Termios,
     modes: ScreenModes,
     /// Something stands on the last line, which what pyro says next must not follow.
@@ -33,21 +33,24 @@ struct Restore {
 }
 
 /// Standard input and output, when both are a terminal.
-pub(crate) struct StandardTerminal(());
+pub(crate) struct Tty(());
 
-impl StandardTerminal {
-    pub(crate) fn found() -> Option<Arc<Self>> {
+impl Tty {
+    pub(crate) fn open() -> Option<Arc<Self>> {
         let both = io::stdin().is_terminal() && io::stdout().is_terminal();
         both.then(|| Arc::new(Self(())))
     }
 }
 
-impl PersonTerminal for StandardTerminal {
+impl PersonTerminal for Tty {
     fn shows_errors(&self) -> bool {
         io::stderr().is_terminal()
     }
 
-    fn take(&self, hear: Box<dyn Fn(Heard) + Send + Sync>) -> io::Result<Box<dyn TakenTerminal>> {
+    fn take(
+        &self,
+        on_input: Box<dyn Fn(Heard) + Send + Sync>,
+    ) -> io::Result<Box<dyn TakenTerminal>> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
@@ -60,7 +63,7 @@ impl PersonTerminal for StandardTerminal {
         let mut raw = settings.clone();
         cfmakeraw(&mut raw);
         raw.local_flags.remove(LocalFlags::TOSTOP);
-        *lock() = Some(Restore {
+        *lock() = Some(Saved {
             settings,
             modes: ScreenModes::default(),
             unfinished: false,
@@ -68,25 +71,25 @@ impl PersonTerminal for StandardTerminal {
         // From here on every way out gives it back.
         let (woken, wake) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let wake = Arc::new(wake);
-        let sizes = tokio::spawn(watch_size(
+        let sizes = tokio::spawn(forward_size_changes(
             signal(SignalKind::window_change())?,
             Arc::clone(&wake),
         ));
-        let taken = Taken {
+        let raw_tty = RawTty {
             over: Arc::new(AtomicBool::new(false)),
             wake,
             sizes,
         };
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
-        let over = Arc::clone(&taken.over);
+        let over = Arc::clone(&raw_tty.over);
         thread::Builder::new()
             .name("keys".into())
-            .spawn(move || listen(&woken, &over, hear.as_ref()))?;
-        Ok(Box::new(taken))
+            .spawn(move || read_keys(&woken, &over, on_input.as_ref()))?;
+        Ok(Box::new(raw_tty))
     }
 }
 
-struct Taken {
+struct RawTty {
     /// Whoever listens still must not any more.
     over: Arc<AtomicBool>,
     /// Wakes the thread that waits for keys.
@@ -94,7 +97,7 @@ struct Taken {
     sizes: JoinHandle<()>,
 }
 
-impl TakenTerminal for Taken {
+impl TakenTerminal for RawTty {
     fn size(&self) -> (u16, u16) {
         size().unwrap_or((80, 24))
     }
@@ -114,7 +117,7 @@ impl TakenTerminal for Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for RawTty {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         self.sizes.abort();
@@ -123,23 +126,23 @@ impl Drop for Taken {
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Option<Restore>> {
-    RESTORE.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> std::sync::MutexGuard<'static, Option<Saved>> {
+    SAVED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives the terminal back, if it is taken over.
 pub(crate) fn restore() {
     // Not a lock that a thread which panics may hold itself.
-    let taken = match RESTORE.try_lock() {
+    let saved = match SAVED.try_lock() {
         Ok(mut restore) => restore.take(),
         Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
         Err(std::sync::TryLockError::WouldBlock) => return,
     };
-    let Some(Restore {
+    let Some(Saved {
         settings,
         modes,
         unfinished,
-    }) = taken
+    }) = saved
     else {
         return;
     };
@@ -154,9 +157,9 @@ pub(crate) fn restore() {
 
 /// Tells keys and sizes, until the terminal is given back. It has a thread of its own: a terminal
 /// cannot be read without waiting, unless it is changed for everybody who has it open.
-fn listen(woken: &OwnedFd, over: &AtomicBool, hear: &(dyn Fn(Heard) + Send + Sync)) {
+fn read_keys(woken: &OwnedFd, over: &AtomicBool, on_input: &(dyn Fn(Heard) + Send + Sync)) {
     let stdin = io::stdin();
-    let mut buffer = [0; BUFFER];
+    let mut buffer = [0; BUFFER_BYTES];
     loop {
         let mut ready = [
             PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
@@ -174,21 +177,21 @@ fn listen(woken: &OwnedFd, over: &AtomicBool, hear: &(dyn Fn(Heard) + Send + Syn
         if sizes {
             let _ = nix::unistd::read(woken, &mut buffer);
             if let Some((cols, rows)) = size() {
-                hear(Heard::Resized { cols, rows });
+                on_input(Heard::Resized { cols, rows });
             }
         }
         if keys {
             match nix::unistd::read(stdin.as_fd(), &mut buffer) {
                 Err(Errno::EINTR) => {}
                 Ok(0) | Err(_) => break,
-                Ok(count) => hear(Heard::Typed(buffer[..count].to_vec())),
+                Ok(count) => on_input(Heard::Typed(buffer[..count].to_vec())),
             }
         }
     }
-    hear(Heard::Ended);
+    on_input(Heard::Ended);
 }
 
-async fn watch_size(mut changes: Signal, wake: Arc<OwnedFd>) {
+async fn forward_size_changes(mut changes: Signal, wake: Arc<OwnedFd>) {
     while changes.recv().await.is_some() {
         // One byte for each change never fills a pipe that somebody reads.
         let _ = nix::unistd::write(&wake, b"~");

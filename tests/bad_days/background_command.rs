@@ -17,14 +17,14 @@ pub(crate) const AT_ONCE: Duration = Duration::from_secs(10);
 /// How long a VM may take to come up on a busy machine without KVM.
 const BOOT: Duration = Duration::from_secs(120);
 
-pub(crate) struct Watched {
+pub(crate) struct BackgroundCommand {
     child: Child,
     started: Instant,
     stdout: PathBuf,
     stderr: PathBuf,
 }
 
-impl Watched {
+impl BackgroundCommand {
     pub(crate) fn start(world: &World, command: &mut Command) -> Self {
         let file = |kind: &str| {
             let name = format!(
@@ -111,7 +111,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for BackgroundCommand {
     fn drop(&mut self) {
         // Only a failed test gets here with a child that still runs.
         let _ = self.child.kill();

@@ -12,7 +12,7 @@ const ANSWER_WITHIN: &str = "PYRO_MCP_ANSWER_WITHIN";
 
 /// The names that clients give, and how many seconds they wait by default. `None`: as long as it
 /// takes.
-const HOSTS: &[(&str, Option<u64>)] = &[
+const CLIENT_TIMEOUTS: &[(&str, Option<u64>)] = &[
     // Claude Code 2.1.330: `MCP_TOOL_TIMEOUT`, by default more than a day.
     ("claude-code", None),
     // Codex 0.169: `tool_timeout_sec`.
@@ -26,52 +26,52 @@ const HOSTS: &[(&str, Option<u64>)] = &[
 ];
 
 /// What the official TypeScript client waits by default, which is in most hosts.
-const UNKNOWN: Option<u64> = Some(60);
+const DEFAULT_TIMEOUT: Option<u64> = Some(60);
 
 /// When calls are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerWithin {
     /// As the host has it.
-    HostsLimit,
-    Told(Option<Duration>),
+    ClientDefault,
+    Set(Option<Duration>),
 }
 
 impl AnswerWithin {
     pub(crate) fn from_environment() -> Self {
-        Self::said(std::env::var_os(ANSWER_WITHIN))
+        Self::parse(std::env::var_os(ANSWER_WITHIN))
     }
 
     /// A word that is misspelt changes nothing.
-    fn said(said: Option<OsString>) -> Self {
-        match said
+    fn parse(value: Option<OsString>) -> Self {
+        match value
             .as_deref()
-            .and_then(|said| said.to_str())
+            .and_then(|value| value.to_str())
             .map(str::trim)
         {
-            Some("off") => Self::Told(None),
+            Some("off") => Self::Set(None),
             Some(seconds) => match seconds.parse::<f64>() {
                 Ok(seconds) if seconds > 0.0 => {
-                    Self::Told(Duration::try_from_secs_f64(seconds).ok())
+                    Self::Set(Duration::try_from_secs_f64(seconds).ok())
                 }
-                _ => Self::HostsLimit,
+                _ => Self::ClientDefault,
             },
-            None => Self::HostsLimit,
+            None => Self::ClientDefault,
         }
     }
 
     /// How long a call may take where no host is known to wait.
-    pub(crate) fn told(self) -> Option<Duration> {
+    pub(crate) fn set_by_user(self) -> Option<Duration> {
         match self {
-            Self::Told(time) => time,
-            Self::HostsLimit => None,
+            Self::Set(time) => time,
+            Self::ClientDefault => None,
         }
     }
 
     /// How long a call may take, with this client. `None`: as long as it takes.
-    pub(crate) fn of(self, client: Option<&str>) -> Option<Duration> {
+    pub(crate) fn for_client(self, client: Option<&str>) -> Option<Duration> {
         match self {
-            Self::Told(time) => time,
-            Self::HostsLimit => limit(client).map(|seconds| {
+            Self::Set(time) => time,
+            Self::ClientDefault => client_timeout(client).map(|seconds| {
                 let seconds = Duration::from_secs(seconds);
                 // What the way there and back may take, on a busy host most of all.
                 let margin = (seconds / 10).clamp(Duration::from_secs(1), Duration::from_secs(10));
@@ -81,9 +81,9 @@ impl AnswerWithin {
     }
 }
 
-fn limit(client: Option<&str>) -> Option<u64> {
-    let known = client.and_then(|client| HOSTS.iter().find(|(name, _)| *name == client));
-    known.map_or(UNKNOWN, |(_, limit)| *limit)
+fn client_timeout(client: Option<&str>) -> Option<u64> {
+    let known = client.and_then(|client| CLIENT_TIMEOUTS.iter().find(|(name, _)| *name == client));
+    known.map_or(DEFAULT_TIMEOUT, |(_, client_timeout)| *client_timeout)
 }
 
 #[cfg(test)]
@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn an_answer_comes_before_the_limit_of_its_host() {
         let within = |client| {
-            AnswerWithin::HostsLimit
-                .of(client)
+            AnswerWithin::ClientDefault
+                .for_client(client)
                 .map(|time| time.as_secs())
         };
         assert_eq!(within(Some("mcp")), Some(4));
@@ -107,14 +107,20 @@ mod tests {
 
     #[test]
     fn what_a_person_says_goes_before_what_is_known() {
-        let of = |said: &str| AnswerWithin::said(Some(said.into())).of(Some("mcp"));
-        assert_eq!(of("off"), None);
-        let told = |said: Option<&str>| AnswerWithin::said(said.map(Into::into)).told();
-        assert_eq!(told(Some("2.5")), Some(Duration::from_millis(2500)));
-        assert_eq!([told(None), told(Some("off"))], [None, None]);
-        assert_eq!(of(" 2.5 "), Some(Duration::from_millis(2500)));
+        let for_client =
+            |value: &str| AnswerWithin::parse(Some(value.into())).for_client(Some("mcp"));
+        assert_eq!(for_client("off"), None);
+        let set_by_user =
+            |value: Option<&str>| AnswerWithin::parse(value.map(Into::into)).set_by_user();
+        assert_eq!(set_by_user(Some("2.5")), Some(Duration::from_millis(2500)));
+        assert_eq!([set_by_user(None), set_by_user(Some("off"))], [None, None]);
+        assert_eq!(for_client(" 2.5 "), Some(Duration::from_millis(2500)));
         for nonsense in ["", "0", "-1", "five", "nan", "Off"] {
-            assert_eq!(of(nonsense), Some(Duration::from_secs(4)), "{nonsense:?}");
+            assert_eq!(
+                for_client(nonsense),
+                Some(Duration::from_secs(4)),
+                "{nonsense:?}"
+            );
         }
     }
 }

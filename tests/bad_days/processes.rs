@@ -51,7 +51,7 @@ pub(crate) fn assert_no_vm(world: &World) {
             .flatten()
             .count()
     };
-    eventually("the VM is gone", super::watched::AT_ONCE, || {
+    eventually("the VM is gone", super::background_command::AT_ONCE, || {
         processes(&world.state_dir()).is_empty() && folders() == 0
     });
 }

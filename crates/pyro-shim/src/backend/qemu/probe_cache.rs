@@ -11,17 +11,24 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::probe::Asked;
 use crate::folder;
 
 /// Other QEMUs and kernels of the same user keep their answers too, but not without end.
-const ENTRIES: usize = 16;
+const MAX_ENTRIES: usize = 16;
 
 /// Longer than the longest probe of another process.
-const OTHER_PROBE: Duration = Duration::from_secs(20);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is probed. Another QEMU or kernel may have another answer.
+#[derive(Clone, Copy)]
+pub(crate) struct ProbeTarget<'a> {
+    pub(crate) binary: &'a Path,
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Book {
+struct CacheFile {
     /// The host's start that the entries are about.
     boot_id: String,
     entries: Vec<Entry>,
@@ -32,7 +39,7 @@ struct Entry {
     /// QEMU and kernel: what else a guest holds makes no difference to KVM.
     files: [Identity; 2],
     #[serde(flatten)]
-    found: Found,
+    result: ProbeResult,
 }
 
 /// A file as it was: another size or time is another file.
@@ -45,44 +52,44 @@ struct Identity {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Found {
+pub(crate) struct ProbeResult {
     pub(crate) runs_guests: bool,
     pub(crate) reason: String,
 }
 
-pub(crate) struct Memory<'a> {
+pub(crate) struct ProbeCache<'a> {
     path: &'a Path,
 }
 
-impl<'a> Memory<'a> {
+impl<'a> ProbeCache<'a> {
     pub(crate) fn at(path: &'a Path) -> Self {
         Self { path }
     }
 
-    pub(crate) fn recall(&self, asked: &Asked<'_>) -> Option<Found> {
-        let files = identities(asked)?;
+    pub(crate) fn get(&self, target: &ProbeTarget<'_>) -> Option<ProbeResult> {
+        let files = identities(target)?;
         self.read(&boot_id()?)
             .into_iter()
             .find(|entry| entry.files == files)
-            .map(|entry| entry.found)
+            .map(|entry| entry.result)
     }
 
-    pub(crate) fn remember(&self, asked: &Asked<'_>, found: &Found) {
-        let _ = self.try_remember(asked, found);
+    pub(crate) fn put(&self, target: &ProbeTarget<'_>, result: &ProbeResult) {
+        let _ = self.try_put(target, result);
     }
 
-    fn try_remember(&self, asked: &Asked<'_>, found: &Found) -> Option<()> {
+    fn try_put(&self, target: &ProbeTarget<'_>, result: &ProbeResult) -> Option<()> {
         let boot_id = boot_id()?;
         let entry = Entry {
-            files: identities(asked)?,
-            found: found.clone(),
+            files: identities(target)?,
+            result: result.clone(),
         };
         let mut entries = self.read(&boot_id);
         entries.retain(|old| old.files != entry.files);
         entries.insert(0, entry);
-        entries.truncate(ENTRIES);
+        entries.truncate(MAX_ENTRIES);
         std::fs::create_dir_all(self.path.parent()?).ok()?;
-        folder::write_whole(self.path, &Book { boot_id, entries }).ok()
+        folder::write_atomically(self.path, &CacheFile { boot_id, entries }).ok()
     }
 
     /// Waits while another process probes. What is returned holds the next one up.
@@ -98,7 +105,7 @@ impl<'a> Memory<'a> {
             .mode(0o600)
             .open(self.path.with_file_name(name))
             .ok()?;
-        let until = Instant::now() + OTHER_PROBE;
+        let until = Instant::now() + LOCK_TIMEOUT;
         while Instant::now() < until {
             // SAFETY: the descriptor is open for the length of the call.
             if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
@@ -110,11 +117,11 @@ impl<'a> Memory<'a> {
     }
 
     fn read(&self, boot_id: &str) -> Vec<Entry> {
-        let book: Option<Book> = std::fs::read(self.path)
+        let file: Option<CacheFile> = std::fs::read(self.path)
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
-        match book {
-            Some(book) if book.boot_id == boot_id => book.entries,
+        match file {
+            Some(file) if file.boot_id == boot_id => file.entries,
             _ => Vec::new(),
         }
     }
@@ -125,8 +132,8 @@ fn boot_id() -> Option<String> {
     Some(id.trim().to_owned())
 }
 
-fn identities(asked: &Asked<'_>) -> Option<[Identity; 2]> {
-    Some([identity(asked.binary)?, identity(asked.kernel)?])
+fn identities(target: &ProbeTarget<'_>) -> Option<[Identity; 2]> {
+    Some([identity(target.binary)?, identity(target.kernel)?])
 }
 
 fn identity(path: &Path) -> Option<Identity> {
@@ -152,43 +159,43 @@ mod tests {
             path
         };
         let (binary, kernel, initramfs) = (file("qemu"), file("kernel"), file("initramfs"));
-        let asked = Asked {
+        let target = ProbeTarget {
             binary: &binary,
             kernel: &kernel,
             initramfs: &initramfs,
         };
-        let cache = folder.path().join("new/folder/kvm.json");
-        let memory = Memory::at(&cache);
-        assert_eq!(memory.recall(&asked), None);
-        let found = Found {
+        let path = folder.path().join("new/folder/kvm.json");
+        let cache = ProbeCache::at(&path);
+        assert_eq!(cache.get(&target), None);
+        let result = ProbeResult {
             runs_guests: false,
             reason: "it spins".into(),
         };
-        memory.remember(&asked, &found);
-        assert_eq!(memory.recall(&asked), Some(found.clone()));
+        cache.put(&target, &result);
+        assert_eq!(cache.get(&target), Some(result.clone()));
 
         std::fs::write(&kernel, "another kernel").unwrap();
-        assert_eq!(memory.recall(&asked), None);
-        std::fs::write(&cache, "{").unwrap();
-        assert_eq!(memory.recall(&asked), None);
-        memory.remember(&asked, &found);
-        assert_eq!(memory.recall(&asked), Some(found));
+        assert_eq!(cache.get(&target), None);
+        std::fs::write(&path, "{").unwrap();
+        assert_eq!(cache.get(&target), None);
+        cache.put(&target, &result);
+        assert_eq!(cache.get(&target), Some(result));
     }
 
     #[tokio::test]
     async fn a_place_that_cannot_be_written_is_no_error() {
-        let memory = Memory::at(Path::new("/proc/nowhere/kvm.json"));
-        let asked = Asked {
+        let cache = ProbeCache::at(Path::new("/proc/nowhere/kvm.json"));
+        let target = ProbeTarget {
             binary: Path::new("/bin/sh"),
             kernel: Path::new("/bin/sh"),
             initramfs: Path::new("/bin/sh"),
         };
-        assert!(memory.lock().await.is_none());
-        let found = Found {
+        assert!(cache.lock().await.is_none());
+        let result = ProbeResult {
             runs_guests: true,
             reason: String::new(),
         };
-        memory.remember(&asked, &found);
-        assert_eq!(memory.recall(&asked), None);
+        cache.put(&target, &result);
+        assert_eq!(cache.get(&target), None);
     }
 }

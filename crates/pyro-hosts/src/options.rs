@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
+use crate::config_file::{self, ConfigFile, Scope};
+use crate::context::Context;
 use crate::error::HostError;
 use crate::host::Host;
-use crate::place::{self, Place, Scope, Surroundings};
 
 /// What an entry is called when nothing is said.
-pub(crate) const USUAL_NAME: &str = "pyro";
+pub(crate) const DEFAULT_NAME: &str = "pyro";
 
 /// Everything that can be chosen; the default is the bare command for the person.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct Options {
     /// The name of the entry; `pyro` when nothing is said.
     pub name: Option<String>,
     pub scope: Option<Scope>,
@@ -29,9 +30,9 @@ pub struct Wish {
     pub dry_run: bool,
 }
 
-impl Wish {
+impl Options {
     pub(crate) fn name(&self) -> Result<&str, HostError> {
-        let name = self.name.as_deref().unwrap_or(USUAL_NAME);
+        let name = self.name.as_deref().unwrap_or(DEFAULT_NAME);
         let fine = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
         if name.is_empty() || name.len() > 64 || !name.chars().all(fine) {
             return Err(HostError::BadName { name: name.into() });
@@ -40,14 +41,14 @@ impl Wish {
     }
 
     /// The file that was meant.
-    pub(crate) fn place(
+    pub(crate) fn config_file(
         &self,
         host: &'static Host,
-        around: &Surroundings,
-    ) -> Result<Place, HostError> {
+        context: &Context,
+    ) -> Result<ConfigFile, HostError> {
         match &self.config {
-            Some(file) => Ok(place::named(file, around)),
-            None => place::of_scope(host, self.scope.unwrap_or(Scope::User), around),
+            Some(file) => Ok(config_file::named(file, context)),
+            None => config_file::of_scope(host, self.scope.unwrap_or(Scope::User), context),
         }
     }
 }

@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-pub(crate) mod conversation;
+pub(crate) mod example;
 pub(crate) mod guest;
+pub(crate) mod json_session;
 pub(crate) mod template;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+pub(crate) use example::example;
 use futures::FutureExt;
 use futures::io::AllowStdIo;
 use nix::sys::signal::Signal;
@@ -44,14 +46,14 @@ pub(crate) fn not_played(why: &str) {
     eprintln!("NOT PLAYED: {why}");
 }
 
-pub(crate) struct Room {
+pub(crate) struct Harness {
     outer: tempfile::TempDir,
     folder: PathBuf,
     spec: LaunchSpec,
-    mood: String,
+    behavior: String,
 }
 
-impl Room {
+impl Harness {
     pub(crate) fn new() -> Self {
         let outer = tempfile::tempdir().unwrap();
         let workspace = outer.path().join("workspace");
@@ -60,7 +62,7 @@ impl Room {
             vm_id: "test".into(),
             hostname: "box".into(),
             machine: Machine::Process(Process {
-                agent: example("stand_in"),
+                agent: example("fake_agent"),
                 workspace: workspace.clone(),
             }),
             boot_deadline_ms: 20_000,
@@ -71,30 +73,30 @@ impl Room {
             timings: false,
         };
         std::fs::create_dir_all(workspace).unwrap();
-        let room = Self {
+        let harness = Self {
             // Longer than a socket's address may be.
             folder: outer.path().join("long".repeat(30)),
             outer,
             spec,
-            mood: String::new(),
+            behavior: String::new(),
         };
-        std::fs::create_dir_all(room.path()).unwrap();
-        room.write();
-        room
+        std::fs::create_dir_all(harness.path()).unwrap();
+        harness.write();
+        harness
     }
 
-    /// A room for virtual machines; none where there is no QEMU or no kernel to run.
+    /// A harness for virtual machines; none where there is no QEMU or no kernel to run.
     pub(crate) fn qemu() -> Self {
-        let room = Self::new();
-        let qemu = guest::spec(room.outer.path());
-        room.edit(|spec| spec.machine = Machine::Qemu(qemu))
+        let harness = Self::new();
+        let qemu = guest::spec(harness.outer.path());
+        harness.edit(|spec| spec.machine = Machine::Qemu(qemu))
     }
 
-    /// A room for virtual machines with the real agent.
+    /// A harness for virtual machines with the real agent.
     pub(crate) fn real() -> Self {
-        let room = Self::new();
-        let qemu = guest::real(room.outer.path());
-        room.edit(|spec| spec.machine = Machine::Qemu(qemu))
+        let harness = Self::new();
+        let qemu = guest::real(harness.outer.path());
+        harness.edit(|spec| spec.machine = Machine::Qemu(qemu))
     }
 
     pub(crate) fn edit_qemu(self, edit: impl FnOnce(&mut Qemu)) -> Self {
@@ -110,8 +112,8 @@ impl Room {
         self
     }
 
-    pub(crate) fn mood(mut self, mood: &str) -> Self {
-        self.mood = mood.into();
+    pub(crate) fn behavior(mut self, behavior: &str) -> Self {
+        self.behavior = behavior.into();
         self
     }
 
@@ -182,7 +184,7 @@ impl Room {
         command
             .arg("run")
             .arg(self.path())
-            .env("STAND_IN", &self.mood)
+            .env("FAKE_AGENT", &self.behavior)
             .stdin(Stdio::piped());
         command
     }
@@ -211,12 +213,12 @@ impl Room {
     }
 
     /// A connection to the agent.
-    pub(crate) fn line(&self) -> UnixStream {
-        let mut line = self.connect();
-        say(&mut line, &ShimRequest::Agent);
-        let reply: ShimReply = hear(&mut line).unwrap().message().unwrap();
+    pub(crate) fn agent(&self) -> UnixStream {
+        let mut agent = self.connect();
+        send(&mut agent, &ShimRequest::Agent);
+        let reply: ShimReply = receive(&mut agent).unwrap().message().unwrap();
         assert_eq!(reply, ShimReply::Bridged);
-        line
+        agent
     }
 
     pub(crate) fn end_file(&self) -> Ended {
@@ -243,7 +245,7 @@ impl Shim {
 
     pub(crate) fn event(&mut self) -> LaunchEvent {
         let pipe = self.child.stdout.as_mut().unwrap();
-        hear(pipe).expect("an event").message().unwrap()
+        receive(pipe).expect("an event").message().unwrap()
     }
 
     /// The next event that is not a note.
@@ -308,22 +310,6 @@ impl Drop for Shim {
     }
 }
 
-/// The programs under test, beside the tests themselves.
-pub(crate) fn example(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("examples")
-        .join(name);
-    assert!(
-        path.exists(),
-        "build it with `cargo build -p pyro-shim --examples`"
-    );
-    path
-}
-
 fn connect(dir: &Path) -> UnixStream {
     try_connect(dir).unwrap()
 }
@@ -338,8 +324,8 @@ pub(crate) fn try_connect(dir: &Path) -> std::io::Result<UnixStream> {
 
 pub(crate) fn ask(dir: &Path, request: &ShimRequest) -> ShimReply {
     let mut socket = connect(dir);
-    say(&mut socket, request);
-    hear(&mut socket).expect("a reply").message().unwrap()
+    send(&mut socket, request);
+    receive(&mut socket).expect("a reply").message().unwrap()
 }
 
 pub(crate) fn stop(dir: &Path, grace_ms: u64, remove: bool) -> ShimReply {
@@ -353,7 +339,7 @@ pub(crate) fn stop(dir: &Path, grace_ms: u64, remove: bool) -> ShimReply {
     )
 }
 
-pub(crate) fn exec(line: &mut UnixStream, command: &str) {
+pub(crate) fn exec(agent: &mut UnixStream, command: &str) {
     let exec = Exec {
         command: pyro_wire::agent::Command::Shell(command.as_bytes().to_vec().into()),
         cwd: None,
@@ -363,18 +349,18 @@ pub(crate) fn exec(line: &mut UnixStream, command: &str) {
         input: true,
         timings: false,
     };
-    say(line, &AgentRequest::Exec(exec));
+    send(agent, &AgentRequest::Exec(exec));
 }
 
-pub(crate) fn input(line: &mut UnixStream, data: &[u8]) {
+pub(crate) fn input(agent: &mut UnixStream, data: &[u8]) {
     let mut bytes = Vec::new();
     let written = frame::write_data(&mut bytes, Kind::Input, data).now_or_never();
     written.unwrap().unwrap();
-    line.write_all(&bytes).unwrap();
+    agent.write_all(&bytes).unwrap();
 }
 
 /// Blocking reads and writes: with them every future is ready at once.
-pub(crate) fn hear(from: &mut impl Read) -> Option<Frame> {
+pub(crate) fn receive(from: &mut impl Read) -> Option<Frame> {
     let mut from = AllowStdIo::new(from).compat();
     frame::read(&mut from)
         .now_or_never()
@@ -383,14 +369,14 @@ pub(crate) fn hear(from: &mut impl Read) -> Option<Frame> {
         .flatten()
 }
 
-pub(crate) fn say(to: &mut impl Write, message: &impl serde::Serialize) {
+pub(crate) fn send(to: &mut impl Write, message: &impl serde::Serialize) {
     let mut bytes = Vec::new();
     let written = frame::write_message(&mut bytes, message).now_or_never();
     written.unwrap().unwrap();
     to.write_all(&bytes).unwrap();
 }
 
-pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < until, "it did not happen");
