@@ -1,7 +1,7 @@
 //! What the agent knows for as long as it lives, across all sessions.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyro_wire::fault::{Fault, FaultCode};
 use tokio::sync::watch;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::clock::Trace;
 use crate::files::{Freezer, Places};
 use crate::group::Groups;
+use crate::lock::lock;
 use crate::reaper::Reaper;
 use crate::secrets::Secrets;
 use crate::services::Services;
@@ -108,9 +109,4 @@ impl Agent {
     pub(crate) fn trace(&self) -> MutexGuard<'_, Trace> {
         lock(&self.trace)
     }
-}
-
-/// Locks what only this one thread uses; the mutex is there because tasks must be `Send`.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

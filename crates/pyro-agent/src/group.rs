@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::agent::lock;
+use crate::lock::lock;
 use crate::descendants;
 use crate::reaper::Reaper;
 

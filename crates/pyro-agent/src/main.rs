@@ -31,6 +31,7 @@ mod group;
 mod identity;
 mod input;
 mod limits;
+mod lock;
 mod modules;
 mod mounts;
 mod network;

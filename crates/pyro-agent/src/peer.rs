@@ -10,7 +10,7 @@ use pyro_wire::session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::agent::lock;
+use crate::lock::lock;
 
 /// A stream that can tell that its other side is gone before all of its data was read.
 pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {

@@ -20,7 +20,8 @@ use pyro_wire::secrets::{
     InstallSecrets, MAX_SECRETS, MAX_TOGETHER, MAX_VALUE, SecretValue, is_name, without_line_end,
 };
 
-use crate::agent::{Agent, Place, lock};
+use crate::agent::{Agent, Place};
+use crate::lock::lock;
 
 /// Where commands find them, each in a file of its name.
 pub(crate) const FOLDER: &str = "/run/pyro-secrets";

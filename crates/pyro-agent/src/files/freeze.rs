@@ -16,7 +16,8 @@ use pyro_wire::fault::{Fault, FaultCode};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
-use crate::agent::{Agent, lock};
+use crate::agent::Agent;
+use crate::lock::lock;
 use crate::console;
 use crate::files::change::TURN;
 use crate::files::error::FileError;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use pyro_wire::service::LOG_BYTES;
 use tokio::sync::watch;
 
-use crate::agent::lock;
+use crate::lock::lock;
 
 #[derive(Default)]
 pub(super) struct Log {

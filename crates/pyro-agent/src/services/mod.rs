@@ -35,7 +35,7 @@ use pyro_wire::service::{MOST_SERVICES, ServiceStart, ServiceState};
 pub(crate) use answer::{Request, serve};
 use service::Service;
 
-use crate::agent::lock;
+use crate::lock::lock;
 
 /// Every service that there was, and that nobody took the place of.
 #[derive(Default)]

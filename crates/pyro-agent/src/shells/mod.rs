@@ -26,7 +26,8 @@ use pyro_wire::frame::{self, FrameError};
 use pyro_wire::shells::{KEPT, LARGEST_SIDE, ShellOpen, ShellReply, ShellRequest, Size};
 use tokio::sync::oneshot;
 
-use crate::agent::{Agent, lock};
+use crate::agent::Agent;
+use crate::lock::lock;
 use crate::clock::uptime;
 use crate::peer::{Peer, Reader, Writer};
 pub(crate) use pty::Pty;

@@ -19,7 +19,8 @@ use super::lines::{self, LONGEST_LINE};
 use super::pty::Pty;
 use super::ring::{Piece, Ring};
 use super::start::{OnTerminal, Started, start};
-use crate::agent::{Agent, lock};
+use crate::agent::Agent;
+use crate::lock::lock;
 use crate::group::{Group, MemoryEvents};
 use crate::reaper::{Exit, Reaper};
 
