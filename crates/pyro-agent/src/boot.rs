@@ -11,7 +11,8 @@ use std::time::Duration;
 use pyro_wire::agent::WAITING;
 use pyro_wire::session;
 
-use crate::agent::{Agent, Place};
+use crate::agent::Agent;
+use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
 use crate::mounts::MountError;
@@ -66,7 +67,7 @@ async fn serve_hosts(mut trace: Trace) -> ! {
         Ok(reaper) => reaper,
         Err(error) => console::fatal(format_args!("cannot watch for ended processes: {error}")),
     };
-    let agent = Arc::new(Agent::new(Place::Guest, reaper, trace));
+    let agent = Arc::new(Agent::new(Backend::Vm, reaper, trace));
 
     // The host may greet meanwhile; and what is done here, a frozen guest need not do again.
     if let Err(error) = furnish(&agent) {
@@ -119,6 +120,7 @@ fn furnish(agent: &Agent) -> Result<(), BootError> {
     mounts::inside_basic()?;
     let step = |step| move |source: io::Error| BootError::Step { step, source };
     agent
+        .launcher
         .groups
         .enable()
         .map_err(step("create the control group"))?;

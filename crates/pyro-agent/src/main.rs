@@ -16,20 +16,22 @@
 //! on the host trusts the agent: root in the guest can replace it.
 
 mod agent;
+mod backend;
 mod boot;
 mod channel;
 mod clock;
 mod command;
 mod console;
 mod descendants;
-mod dial;
-mod ending;
 mod exec;
 mod exec_at_terminal;
 mod files;
+mod forward;
 mod group;
 mod identity;
 mod input;
+mod launcher;
+mod lifecycle;
 mod limits;
 mod lock;
 mod modules;
@@ -40,6 +42,7 @@ mod peer;
 mod port;
 mod prepare;
 mod process;
+mod pty;
 mod reaper;
 mod secrets;
 mod serve;
@@ -49,6 +52,7 @@ mod shell_words;
 mod shells;
 mod shutdown;
 mod spawn;
+mod terminate;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

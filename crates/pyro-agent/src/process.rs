@@ -20,11 +20,12 @@ use pyro_wire::session::{self, SessionError};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::agent::{Agent, Place};
+use crate::agent::Agent;
+use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
 use crate::reaper::Reaper;
-use crate::{console, descendants, files, serve};
+use crate::{console, descendants, serve};
 
 const CHANNEL: i32 = 3;
 
@@ -131,8 +132,12 @@ async fn serve_until_end(folder: PathBuf, channel: net::UnixStream) -> io::Resul
     let mut asked_to_end = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hung_up = signal(SignalKind::hangup())?;
-    let agent = Arc::new(Agent::new(Place::Host { folder }, reaper, Trace::default()));
-    if let Err(error) = files::recover(&agent.places) {
+    let agent = Arc::new(Agent::new(
+        Backend::Process { folder },
+        reaper,
+        Trace::default(),
+    ));
+    if let Err(error) = agent.files.recover() {
         console::report(error);
     }
     let channel = Channel::new(UnixStream::from_std(channel)?);

@@ -2,17 +2,21 @@
 //! holding more in memory than the names of the folders on the way.
 
 use std::cmp::Ordering;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::vec;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode};
+use nix::sys::stat::{FileStat, Mode, fstat};
 use pyro_wire::files::EntryKind;
 
 use crate::files::error::FileError;
 use crate::files::path::DEPTH;
 use crate::files::{folder, path, status};
+
+/// How many paths of what a walk left out are given.
+pub(crate) const SKIPPED: usize = 1000;
 
 /// In which order the walk comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,23 @@ impl Found<'_> {
             Some(Errno::ELOOP) => Err(path::too_deep(&path::join(base, self.path))),
             Some(error) => Err(FileError::io("read", &path::join(base, self.path), error)),
         }
+    }
+
+    /// Opens it as a regular file; `None` when it is not one any more.
+    pub(crate) fn open_file(&self) -> Result<Option<File>, FileError> {
+        let flags = OFlag::O_RDONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_NOCTTY
+            | OFlag::O_CLOEXEC;
+        let failed = |error: Errno| FileError::io("open", self.path, error);
+        let file = match openat(self.folder, self.name, flags, Mode::empty()) {
+            // What it was has vanished, or something else has its name now.
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV) => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let status = fstat(&file).map_err(failed)?;
+        Ok((status::kind_of(&status) == EntryKind::File).then(|| file.into()))
     }
 
     /// Where a link points; `None` for everything else.
@@ -230,7 +251,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::files::places::open_folder;
+    use crate::files::layout::open_folder;
 
     fn walk(folder: &Path, order: Order) -> Vec<String> {
         let mut walk = Walk::new(open_folder(folder).unwrap(), order).unwrap();
