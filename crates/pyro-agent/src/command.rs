@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use pyro_wire::Bytes;
-use pyro_wire::agent::{Command, Exec};
+use pyro_wire::exec::{Command, Exec};
 use pyro_wire::fault::{Fault, FaultCode};
 
 use crate::backend::{Backend, WORKSPACE};

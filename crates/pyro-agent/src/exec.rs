@@ -16,7 +16,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{Exec, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::exec::{Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};

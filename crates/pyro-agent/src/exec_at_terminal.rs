@@ -7,7 +7,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{ExecAtTerminal, ExecControl, ExecEvent};
+use pyro_wire::exec::{ExecAtTerminal, ExecControl, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::redaction::Redactor;
 use tokio::sync::Notify;

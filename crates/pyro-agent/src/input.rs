@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use pyro_wire::agent::ExecControl;
+use pyro_wire::exec::ExecControl;
 use pyro_wire::frame::{self, Kind};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use pyro_wire::agent::{Command, Exec};
+use pyro_wire::exec::{Command, Exec};
 use pyro_wire::shells::Size;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;

@@ -7,7 +7,8 @@
 
 use std::path::Path;
 
-use pyro_wire::agent::{Command, Exec, Prepare, WARM_UP_LIMIT};
+use pyro_wire::agent::{Prepare, WARM_UP_LIMIT};
+use pyro_wire::exec::{Command, Exec};
 use pyro_wire::fault::{Fault, FaultCode};
 use tokio::time::timeout;
 

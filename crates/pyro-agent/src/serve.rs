@@ -205,7 +205,8 @@ async fn close<P: Peer>(mut from: Reader<P>, mut to: Writer<P>) {
 mod tests {
     use std::path::PathBuf;
 
-    use pyro_wire::agent::{Command, Exec, ExecControl, ExecEvent, Prepare};
+    use pyro_wire::agent::Prepare;
+    use pyro_wire::exec::{Command, Exec, ExecControl, ExecEvent};
     use pyro_wire::files::{Change, Diff, Export, List, Read};
     use tokio::io::DuplexStream;
 

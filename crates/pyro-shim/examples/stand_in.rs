@@ -17,8 +17,9 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Command, ExecEnd, ExecEvent, Ready};
+use pyro_wire::agent::{AgentReply, AgentRequest, Ready};
 use pyro_wire::connection::Connection;
+use pyro_wire::exec::{Command, ExecEnd, ExecEvent};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::service::{ConnectReply, ServicePhase, ServiceReply, ServiceState};

@@ -19,7 +19,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyro_wire::agent::{AgentRequest, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::{ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, DATA_CHUNK, Frame, FrameError, Kind};
 use pyro_wire::jobs::{

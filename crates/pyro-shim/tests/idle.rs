@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pyro_wire::agent::{Command, Exec};
+use pyro_wire::exec::{Command, Exec};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::Frame;
 use pyro_wire::jobs::{JobCause, JobEnd, JobStart, JobState, JobWait, end_file};

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::Bytes;
-use crate::agent::{Exec, ExecEnd};
+use crate::exec::{Exec, ExecEnd};
 
 /// How many jobs a VM has at one time.
 pub const MOST_JOBS: usize = 32;

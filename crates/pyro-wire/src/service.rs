@@ -21,7 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Bytes;
-use crate::agent::Command;
+use crate::exec::Command;
 use crate::fault::Fault;
 
 /// How many bytes of each stream of a service the agent keeps: the newest ones.
@@ -41,7 +41,7 @@ pub struct ServiceStart {
     /// the same name.
     pub instance: u64,
     pub command: Command,
-    /// As for [`Exec`](crate::agent::Exec).
+    /// As for [`Exec`](crate::exec::Exec).
     #[serde(default)]
     pub cwd: Option<Bytes>,
     #[serde(default)]

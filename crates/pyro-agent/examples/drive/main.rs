@@ -12,7 +12,8 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Command, Exec, ExecEvent, SetUp};
+use pyro_wire::agent::{AgentReply, AgentRequest, SetUp};
+use pyro_wire::exec::{Command, Exec, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::session::{self, Opener};
 use tokio::net::UnixStream;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pyro_wire::agent::{Command, Exec};
+use pyro_wire::exec::{Command, Exec};
 use pyro_wire::service::{Readiness, ServiceStart};
 use tokio::time::{sleep, timeout};
 

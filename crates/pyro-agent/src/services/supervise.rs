@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyro_wire::agent::Exec;
+use pyro_wire::exec::Exec;
 use pyro_wire::fault::Fault;
 use pyro_wire::service::{ServiceEnd, ServicePhase, ServiceStart};
 use tokio::sync::oneshot;
@@ -163,7 +163,7 @@ async fn drain(pumps: [JoinHandle<()>; 2]) {
 
 #[cfg(test)]
 mod tests {
-    use pyro_wire::agent::Command;
+    use pyro_wire::exec::Command;
 
     use super::*;
     use crate::backend::Backend;

@@ -5,7 +5,8 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Command};
+use pyro_wire::agent::{AgentReply, AgentRequest};
+use pyro_wire::exec::Command;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::service::{

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
 use pyro_api::{Caller, Error, Event, Stream};
-use pyro_wire::agent::{AgentRequest, Command, Exec, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::{Command, Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::{Bytes, reached, step};

@@ -26,14 +26,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lens::View;
+pub use needles::ENCODED_FROM;
 use needles::Needles;
 
 /// What stands in place of a value.
 pub const REDACTED: &str = "[REDACTED]";
-
-/// Values of fewer bytes are looked for as they are only: in other forms they would be so short
-/// that they turn up everywhere.
-pub const ENCODED_FROM: usize = 8;
 
 /// The values to look for, shared by everything that looks for them.
 #[derive(Clone, Default)]

@@ -4,10 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::ENCODED_FROM;
 use super::lens::{Lens, View};
 use super::matcher::NeedleSet;
 use crate::secrets::without_line_end;
+
+/// Values of fewer bytes are looked for as they are only: in other forms they would be so short
+/// that they turn up everywhere.
+pub const ENCODED_FROM: usize = 8;
 
 /// How many lines of one value are looked for by themselves: each costs its share of every byte
 /// that is printed.

@@ -32,7 +32,7 @@ use std::fs;
 
 use nix::sys::stat::fstat;
 use nix::unistd::syncfs;
-use pyro_wire::agent::ExecControl;
+use pyro_wire::exec::ExecControl;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::files::{Change, ChangeReply, Expected};
 use pyro_wire::frame::{self, FrameError, Kind};
