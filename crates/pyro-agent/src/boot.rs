@@ -83,7 +83,7 @@ async fn serve_hosts(mut trace: Trace) -> ! {
     let mut channel = Channel::new(port);
     let mut told = true;
     loop {
-        match session::answer(&mut channel).await {
+        match session::accept_handshake(&mut channel).await {
             Ok(()) => {
                 agent.trace().step("greeting");
                 channel.start_session();

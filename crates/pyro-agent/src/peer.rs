@@ -17,7 +17,7 @@ pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn is_gone(&self) -> bool;
 
     /// Becomes a connection to a server.
-    fn carry(self, server: TcpStream) -> impl Future<Output = ()> + Send;
+    fn relay(self, server: TcpStream) -> impl Future<Output = ()> + Send;
 }
 
 impl Peer for session::Stream {
@@ -25,8 +25,8 @@ impl Peer for session::Stream {
         session::Stream::is_gone(self)
     }
 
-    async fn carry(self, server: TcpStream) {
-        Connection::of(server).carry(self).await;
+    async fn relay(self, server: TcpStream) {
+        Connection::new(server).relay(self).await;
     }
 }
 

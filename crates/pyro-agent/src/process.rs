@@ -151,7 +151,7 @@ async fn serve_until_end(folder: PathBuf, channel: net::UnixStream) -> io::Resul
 
 async fn serve_hosts(agent: &Arc<Agent>, mut channel: Channel<UnixStream>) -> io::Result<()> {
     loop {
-        match session::answer(&mut channel).await {
+        match session::accept_handshake(&mut channel).await {
             Ok(()) => {
                 channel.start_session();
                 serve::session(agent, &mut channel).await;

@@ -9,7 +9,7 @@ use nix::fcntl::OFlag;
 use nix::pty::{posix_openpt, unlockpt};
 use nix::sys::termios::{InputFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::shells::{LARGEST_SIDE, Size};
+use pyro_wire::shells::{MAX_TERMINAL_SIDE, Size};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -116,12 +116,12 @@ impl Pty {
 }
 
 pub(crate) fn check_size(size: Size) -> Result<(), Fault> {
-    let sides = 1..=LARGEST_SIDE;
+    let sides = 1..=MAX_TERMINAL_SIDE;
     match sides.contains(&size.cols) && sides.contains(&size.rows) {
         true => Ok(()),
         false => Err(Fault::new(
             FaultCode::Refused,
-            format!("a terminal has 1 to {LARGEST_SIDE} columns and rows"),
+            format!("a terminal has 1 to {MAX_TERMINAL_SIDE} columns and rows"),
         )),
     }
 }

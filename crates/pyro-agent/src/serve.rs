@@ -220,7 +220,7 @@ mod tests {
             false
         }
 
-        async fn carry(self, _server: tokio::net::TcpStream) {}
+        async fn relay(self, _server: tokio::net::TcpStream) {}
     }
 
     fn agent(folder: &tempfile::TempDir, reaper: Arc<Reaper>) -> Arc<Agent> {

@@ -79,7 +79,7 @@ async fn serve() -> Result<(), Any> {
 }
 
 async fn speak(mut channel: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Any> {
-    session::answer(&mut channel).await?;
+    session::accept_handshake(&mut channel).await?;
     let mut acceptor = session::Acceptor::new(channel);
     while let Some(stream) = acceptor.next().await {
         tokio::spawn(async move {
@@ -163,7 +163,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
                 return frame::write_message(&mut stream, &ConnectReply::Failed(fault)).await;
             };
             frame::write_message(&mut stream, &ConnectReply::Connected).await?;
-            Connection::of(server).carry(stream).await;
+            Connection::new(server).relay(stream).await;
             return Ok(());
         }
         AgentRequest::ServiceStart(_)

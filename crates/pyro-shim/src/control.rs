@@ -12,7 +12,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::launch::DiskLayer;
 use pyro_wire::session::{Opener, Stream};
-use pyro_wire::shim::{CONTROL_SOCKET, HandOut, ShimReply, ShimRequest, Stop};
+use pyro_wire::shim::{CONTROL_SOCKET, Lease, ShimReply, ShimRequest, Stop};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -55,8 +55,8 @@ pub(crate) enum Request {
     Pause {
         reply: oneshot::Sender<ShimReply>,
     },
-    HandOut {
-        hand_out: HandOut,
+    Lease {
+        hand_out: Lease,
         reply: oneshot::Sender<ShimReply>,
     },
     Stop {
@@ -236,8 +236,8 @@ async fn serve(mut client: UnixStream, shared: &Arc<Shared>) -> Result<(), Frame
         Ok(ShimRequest::Touch) => ask(shared, |reply| Request::Touch { reply }).await,
         Ok(ShimRequest::Stop(stop)) => ask(shared, |reply| Request::Stop { stop, reply }).await,
         Ok(ShimRequest::Pause) => ask(shared, |reply| Request::Pause { reply }).await,
-        Ok(ShimRequest::HandOut(hand_out)) => {
-            ask(shared, |reply| Request::HandOut { hand_out, reply }).await
+        Ok(ShimRequest::Lease(hand_out)) => {
+            ask(shared, |reply| Request::Lease { hand_out, reply }).await
         }
         Ok(ShimRequest::Publish(ports)) => Some(publish::publish(shared, &ports).await),
         Ok(ShimRequest::Unpublish { instance }) => Some(publish::unpublish(shared, instance).await),

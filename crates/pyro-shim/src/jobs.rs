@@ -24,7 +24,7 @@ use pyro_wire::exec::{ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, DATA_CHUNK, Frame, FrameError, Kind};
 use pyro_wire::jobs::{
-    JobCause, JobControl, JobEnd, JobStart, JobState, JobWait, MOST_JOBS, TAIL_BYTES, end_file,
+    JobCause, JobControl, JobEnd, JobStart, JobState, JobWait, MAX_JOBS, TAIL_BYTES, end_file,
     output_files,
 };
 use pyro_wire::service::STOP_MS;
@@ -142,7 +142,7 @@ pub(crate) async fn start(
     let mut held = Held(Some(&job));
     frame::write_message(&mut client, &ShimReply::Done).await?;
     let said: Result<JobControl, _> = frame::read_message(&mut client).await;
-    if let Ok(JobControl::LetGo) = said {
+    if let Ok(JobControl::Detach) = said {
         held.0 = None;
         frame::write_message(&mut client, &ShimReply::Done).await?;
     }
@@ -155,7 +155,7 @@ struct Held<'a>(Option<&'a Job>);
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Some(job) = self.0 {
-            job.ask_to_end(JobCause::HolderGone);
+            job.ask_to_end(JobCause::CallerGone);
         }
     }
 }
@@ -169,8 +169,8 @@ async fn begin(shared: &Arc<Shared>, request: JobStart) -> Result<Arc<Job>, Faul
     {
         let mut table = shared.jobs.table();
         let run = table.values().filter(|job| job.runs()).count();
-        if run >= MOST_JOBS {
-            let words = format!("{MOST_JOBS} commands go on in the VM already");
+        if run >= MAX_JOBS {
+            let words = format!("{MAX_JOBS} commands go on in the VM already");
             return Err(many(words));
         }
         if table.contains_key(&request.job) {
@@ -231,7 +231,7 @@ async fn live(
         path: folder.join(name),
         file: None,
         written: 0,
-        most: request.most_bytes,
+        most: request.max_bytes,
         tail: VecDeque::new(),
     });
     let limit = exec.timeout_ms.map(Duration::from_millis);
@@ -353,7 +353,7 @@ async fn drive(
     };
     // The agent reads in order: behind input that it does not take a command hears nothing, and is
     // killed.
-    if wish != JobCause::HolderGone && fed {
+    if wish != JobCause::CallerGone && fed {
         let asked = frame::write_message(&mut to, &ExecControl::End).await;
         if asked.is_ok() {
             sleep(Duration::from_millis(STOP_MS) + MARGIN).await;
@@ -383,7 +383,7 @@ pub(crate) async fn wait(
                 state.end.is_some()
                     || (0..2).any(|stream| state.written[stream] > request.seen[stream])
             });
-            let patience = Duration::from_millis(request.patience_ms).min(PATIENCE);
+            let patience = Duration::from_millis(request.timeout_ms).min(PATIENCE);
             tokio::select! {
                 _ = timeout(patience, news) => {}
                 () = gone => return Ok(()),

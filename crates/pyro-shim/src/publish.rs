@@ -187,7 +187,7 @@ async fn watch(shared: &Shared, instance: u64) -> Result<Stream, Fault> {
     let mut stream = shared.open().await?;
     let request = AgentRequest::ServiceWatch(ServiceWatch {
         instance,
-        patience_ms: APPEARANCE.as_millis() as u64,
+        timeout_ms: APPEARANCE.as_millis() as u64,
     });
     frame::write_message(&mut stream, &request)
         .await
@@ -214,7 +214,7 @@ async fn accept(
             sleep(REFUSED).await;
             continue;
         };
-        let client = Connection::of(client);
+        let client = Connection::new(client);
         // Those behind wait in the queue of the system.
         let Ok(place) = timeout(patience, shared.usage().forward()).await else {
             patience = Duration::ZERO;
@@ -226,20 +226,20 @@ async fn accept(
         };
         let (shared, cut) = (Arc::clone(shared), cut.clone());
         shared.tasks.clone().spawn(async move {
-            let carried = carry(&shared, client, guest_port, place);
+            let carried = relay(&shared, client, guest_port, place);
             let _ = cut.run_until_cancelled(carried).await;
         });
     }
 }
 
-async fn carry(shared: &Shared, client: Connection, guest_port: u16, _place: Line) {
+async fn relay(shared: &Shared, client: Connection, guest_port: u16, _place: Line) {
     let stream = tokio::select! {
         stream = reach(shared, guest_port) => stream,
         () = client.broken() => None,
     };
     // Where nothing listens, the client sees its connection reset.
     if let Some(stream) = stream {
-        client.carry(stream).await;
+        client.relay(stream).await;
     }
 }
 

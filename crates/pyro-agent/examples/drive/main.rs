@@ -50,7 +50,7 @@ async fn drive() -> Result<(), DriveError> {
     let socket = arguments.next().ok_or(DriveError::Usage)?;
     let began = Instant::now();
     let mut channel = connect(&socket).await?;
-    timeout(Duration::from_secs(60), session::greet(&mut channel))
+    timeout(Duration::from_secs(60), session::handshake(&mut channel))
         .await
         .map_err(|_| DriveError::Silent)??;
     println!("greeted after {:.1?}", began.elapsed());

@@ -188,7 +188,7 @@ async fn watch(
     request: &ServiceWatch,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), FrameError> {
-    let deadline = Instant::now() + Duration::from_millis(request.patience_ms);
+    let deadline = Instant::now() + Duration::from_millis(request.timeout_ms);
     let service = loop {
         if let Some(service) = services.find(request.instance) {
             break service;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::service::{MOST_SERVICES, ServiceStart, ServiceState};
+use pyro_wire::service::{MAX_SERVICES, ServiceStart, ServiceState};
 
 use super::service::{Service, millis};
 use crate::lock::lock;
@@ -36,9 +36,9 @@ impl Services {
             }
             table.remove(at);
         }
-        if table.len() >= MOST_SERVICES {
+        if table.len() >= MAX_SERVICES {
             let Some(at) = table.iter().position(|service| !service.is_running()) else {
-                let words = format!("{MOST_SERVICES} services run already");
+                let words = format!("{MAX_SERVICES} services run already");
                 return Err(Fault::new(FaultCode::Refused, words));
             };
             table.remove(at);

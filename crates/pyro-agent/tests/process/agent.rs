@@ -62,7 +62,7 @@ impl Agent {
         let process = spawn(&folder.path(), theirs.into());
         ours.set_nonblocking(true).unwrap();
         let mut channel = UnixStream::from_std(ours).unwrap();
-        timeout(LIMIT, session::greet(&mut channel))
+        timeout(LIMIT, session::handshake(&mut channel))
             .await
             .unwrap()
             .unwrap();

@@ -256,7 +256,7 @@ async fn a_stop_takes_the_whole_group_politely_and_then_hard() {
     let deaf = pid_in(&agent.folder.path().join("deaf")).await;
     let watch = ServiceWatch {
         instance: 2,
-        patience_ms: 1000,
+        timeout_ms: 1000,
     };
     let mut watch = open(&agent, &AgentRequest::ServiceWatch(watch)).await;
     assert!(state(hear(&mut watch).await).ready);

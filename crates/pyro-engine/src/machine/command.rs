@@ -92,7 +92,7 @@ impl<'a> Order<'a> {
             secret_env: self.secret_env.to_vec(),
             timeout_ms: self.timeout.map(|limit| u64::from(limit.get()) * 1000),
             input,
-            timings: step::is_heard(),
+            timings: step::is_enabled(),
         }
     }
 }
@@ -177,7 +177,7 @@ pub(crate) async fn run(
         Err(_) => (out_of_time(time), true),
     };
     for lap in &end.laps {
-        step::pass_on(&lap.since(asked_us));
+        step::forward(&lap.since(asked_us));
     }
     reached!("command ended");
     Ok(Finished {

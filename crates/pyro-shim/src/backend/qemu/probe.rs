@@ -259,7 +259,7 @@ async fn try_kernel(asked: &Asked<'_>) -> Result<(), Trouble> {
             mut channel,
         } = machine::start(asked.binary, &command_line, "a probe", None).await?;
         let outcome = tokio::select! {
-            greeted = session::greet(&mut channel) => greeted.map_err(|error| error.to_string()),
+            greeted = session::handshake(&mut channel) => greeted.map_err(|error| error.to_string()),
             death = machine.ended() => return Err(BootFailure::from(death)),
         };
         machine.kill();
