@@ -92,7 +92,7 @@ pub(crate) async fn run<P: Peer>(
     group.release();
     outputs.discard();
     laps.reached("output read, group gone");
-    end.laps = laps.told();
+    end.laps = laps.finish();
     frame::write_message(to, &ExecEvent::Ended(end)).await
 }
 

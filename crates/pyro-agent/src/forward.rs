@@ -37,7 +37,7 @@ pub(crate) async fn serve<P: Peer>(
         Ok(server) => {
             let reply = ConnectReply::Connected;
             frame::write_message(&mut to, &reply).await.ok()?;
-            peer::whole(from, to)?.relay(server).await;
+            peer::unsplit(from, to)?.relay(server).await;
             None
         }
         Err(fault) => {

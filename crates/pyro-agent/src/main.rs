@@ -12,8 +12,8 @@
 //! Hosts come and go: a *session* (greeting, then streams) ends when its host does, and with it
 //! what its streams were running. What the guest is (set up or not) outlives every session.
 //!
-//! One thread does everything, except work on files, which blocks. Nothing here trusts a byte that came over the channel, and nothing
-//! on the host trusts the agent: root in the guest can replace it.
+//! One thread does everything but work on files, which blocks. Nothing here trusts a byte that came
+//! over the channel, and nothing on the host trusts the agent: root in the guest can replace it.
 
 mod agent;
 mod backend;
@@ -59,7 +59,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    console::announce_panics();
+    console::install_panic_hook();
     // The kernel hands words of its command line to its first process, so those mean nothing.
     if std::process::id() == 1 {
         boot::run();

@@ -37,7 +37,7 @@ pub(crate) fn split<P: Peer>(peer: P) -> (Reader<P>, Writer<P>) {
 }
 
 /// The stream again, of its two halves.
-pub(crate) fn whole<P>(from: Reader<P>, to: Writer<P>) -> Option<P> {
+pub(crate) fn unsplit<P>(from: Reader<P>, to: Writer<P>) -> Option<P> {
     drop(to);
     let peer = Arc::into_inner(from.0)?;
     Some(peer.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -65,7 +65,7 @@ fn try_run(folder: &Path) -> Result<(), ProcessError> {
         source,
     })?;
     let channel = take_channel().map_err(|source| ProcessError::Channel { source })?;
-    leave_nothing_to_commands()?;
+    reset_inherited_state()?;
     Errno::result(
         // SAFETY: plain system call.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) },
@@ -101,7 +101,7 @@ fn take_channel() -> io::Result<net::UnixStream> {
 }
 
 /// Commands inherit no descriptors, and no signals that whoever started us ignores or blocks.
-fn leave_nothing_to_commands() -> io::Result<()> {
+fn reset_inherited_state() -> io::Result<()> {
     // SAFETY: this only marks descriptors; it closes none.
     let marked = unsafe {
         libc::close_range(

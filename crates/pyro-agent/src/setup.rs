@@ -61,7 +61,7 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
             .map_err(|error| error.fault())?;
     }
     Ok(Ready {
-        laps: laps.told(),
+        laps: laps.finish(),
         ..about(agent)
     })
 }
@@ -128,7 +128,7 @@ async fn set_up_guest(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result
     agent.lifecycle.set(Stage::Broken);
     steps(before, agent, request, laps)?;
     agent.lifecycle.set(Stage::Ready);
-    agent.trace().print_if_asked();
+    agent.trace().print_if_enabled();
     Ok(())
 }
 
@@ -170,7 +170,7 @@ fn steps(before: Stage, agent: &Agent, request: &SetUp, laps: &mut Laps) -> Resu
         console::report(error);
     }
     laps.reached("root there, boot id its own");
-    identity::assume(request).map_err(step("write the guest's name"))?;
+    identity::apply(request).map_err(step("write the guest's name"))?;
     laps.reached("name taken on");
     agent.trace().step("name");
     Ok(())

@@ -45,7 +45,7 @@ async fn end_all(agent: &Agent) {
     match agent.backend {
         Backend::Vm => {
             end_processes().await;
-            settle_disk();
+            quiesce_disk();
             tokio::spawn(async {
                 sleep(HOST_LIMIT).await;
                 console::power_off();
@@ -90,7 +90,7 @@ async fn all_ended(limit: Duration) -> bool {
 }
 
 /// Writes everything back and makes sure that nothing is written afterwards.
-fn settle_disk() {
+fn quiesce_disk() {
     nix::unistd::sync();
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     let Err(error) = mount(None::<&str>, "/", None::<&str>, flags, None::<&str>) else {

@@ -1,4 +1,4 @@
-//! Ends everything that a command or a service has started: asks first, kills what does not listen.
+//! Ends everything that a command or a service has started: SIGTERM first, SIGKILL for what is left.
 
 use std::time::Duration;
 

@@ -93,7 +93,7 @@ impl Comparison<'_> {
             .map_err(|error| FileError::io("read", b"", error))?;
         self.advance()?;
         while let Some(found) = walk.next()? {
-            found.whole(b"")?;
+            found.readable(b"")?;
             while let Some(record) = self.next.take_if(|record| *record.path < *found.path) {
                 self.deleted(&record)?;
                 self.advance()?;

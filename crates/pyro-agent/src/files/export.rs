@@ -52,13 +52,13 @@ pub(crate) fn export(
                 .map_err(|error| FileError::io("read", &base, error))?;
             while let Some(found) = walk.next()? {
                 // One such folder is no reason to keep the rest.
-                if found.closed == Some(Errno::ELOOP) {
+                if found.unreadable == Some(Errno::ELOOP) {
                     if packing.too_deep.len() < SKIPPED {
                         packing.too_deep.push(path::join(&base, found.path));
                     }
                     continue;
                 }
-                found.whole(&base)?;
+                found.readable(&base)?;
                 packing.pack(&found)?;
             }
         }

@@ -101,7 +101,7 @@ pub(crate) fn record(workspace: OwnedFd, to: &Path, known: &KnownHashes) -> Resu
     let mut walk =
         Walk::new(workspace, Order::Paths).map_err(|error| FileError::io("read", b"", error))?;
     while let Some(found) = walk.next()? {
-        found.whole(b"")?;
+        found.readable(b"")?;
         let Some(content) = content(&found, known)? else {
             continue;
         };

@@ -1,5 +1,4 @@
-//! Where the workspace is, and where the agent keeps what belongs to it: on the same disk, but
-//! never inside.
+//! Where the workspace is, and the agent's own files about it: on the same disk, never inside.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;

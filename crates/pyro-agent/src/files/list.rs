@@ -87,13 +87,13 @@ fn list_one(base: &[u8], folder: OwnedFd, batch: &mut Batch) -> Result<(), FileE
             continue;
         };
         let kind = status::kind_of(&status);
-        let (mut empty, mut closed) = (false, None);
+        let (mut empty, mut unreadable) = (false, None);
         if kind == EntryKind::Directory {
             match walk::open(&folder, &name.bytes)
                 .and_then(|inside| folder::is_empty(inside, &mut buffer))
             {
                 Ok(nothing) => empty = nothing,
-                Err(error) => closed = Some(error),
+                Err(error) => unreadable = Some(error),
             }
         }
         let found = Found {
@@ -103,7 +103,7 @@ fn list_one(base: &[u8], folder: OwnedFd, batch: &mut Batch) -> Result<(), FileE
             status,
             kind,
             empty,
-            closed,
+            unreadable,
         };
         if let Some(entry) = entry(base, &found)? {
             batch.put(entry)?;
@@ -124,7 +124,7 @@ fn entry(base: &[u8], found: &Found) -> Result<Option<Entry>, FileError> {
         path: path.into(),
         meta: status::meta(&found.status, target, found.empty),
         stamp: status::stamp(&found.status),
-        unreadable: found.closed.is_some(),
+        unreadable: found.unreadable.is_some(),
     }))
 }
 

@@ -39,13 +39,13 @@ pub(crate) struct Found<'a> {
     /// Whether it is a folder with nothing in it.
     pub(crate) empty: bool,
     /// Why the walk does not go into this folder.
-    pub(crate) closed: Option<Errno>,
+    pub(crate) unreadable: Option<Errno>,
 }
 
 impl Found<'_> {
     /// An error when the walk leaves something out.
-    pub(crate) fn whole(&self, base: &[u8]) -> Result<(), FileError> {
-        match self.closed {
+    pub(crate) fn readable(&self, base: &[u8]) -> Result<(), FileError> {
+        match self.unreadable {
             None => Ok(()),
             Some(Errno::ELOOP) => Err(path::too_deep(&path::join(base, self.path))),
             Some(error) => Err(FileError::io("read", &path::join(base, self.path), error)),
@@ -119,7 +119,7 @@ impl Walk {
 
     /// Goes on to the next. What vanishes meanwhile is passed over.
     pub(crate) fn next(&mut self) -> Result<Option<Found<'_>>, FileError> {
-        let (status, closed, empty) = loop {
+        let (status, unreadable, empty) = loop {
             if let Some(level) = self.next.take() {
                 self.enter(level);
             }
@@ -162,7 +162,7 @@ impl Walk {
             kind: status::kind_of(&status),
             status,
             empty,
-            closed,
+            unreadable,
         }))
     }
 
@@ -257,7 +257,7 @@ mod tests {
         let mut walk = Walk::new(open_folder(folder).unwrap(), order).unwrap();
         let mut paths = Vec::new();
         while let Some(found) = walk.next().unwrap() {
-            assert!(found.closed.is_none());
+            assert!(found.unreadable.is_none());
             let mut path = String::from_utf8_lossy(found.path).into_owned();
             if found.empty {
                 path.push_str(" (empty)");
@@ -330,11 +330,11 @@ mod tests {
         fs::create_dir_all(folder.path().join("d/".repeat(DEPTH + 3))).unwrap();
         for order in [Order::Tree, Order::Paths] {
             let mut walk = Walk::new(open_folder(folder.path()).unwrap(), order).unwrap();
-            let mut closed = 0;
+            let mut unreadable = 0;
             while let Some(found) = walk.next().unwrap() {
-                closed += usize::from(found.whole(b"").is_err());
+                unreadable += usize::from(found.readable(b"").is_err());
             }
-            assert_eq!(closed, 1);
+            assert_eq!(unreadable, 1);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Work on files, which blocks, on a thread of its own; what it says goes to the asking side as
-//! fast as that takes it.
+//! Work on files, which blocks, on a thread of its own. Its replies go to the asking side as fast as
+//! that takes them.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::files::error::FileError;
 use crate::peer::{Peer, Reader, Writer};
 
 /// How many replies the work is ahead of the asking side. Data comes in chunks of up to 64 KiB.
-const AHEAD: usize = 16;
+const QUEUE_DEPTH: usize = 16;
 
 /// How often we look whether the asking side is still there while the work says nothing.
-const SILENCE: Duration = Duration::from_millis(250);
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(250);
 
 enum Answer<E> {
     Event(E),
     Data(Vec<u8>),
 }
 
-/// Where the work puts its replies. Each waits until there is room.
+/// Where the work puts its replies. Each waits for room in the queue.
 pub(crate) struct Replies<E> {
     queue: mpsc::Sender<Answer<E>>,
 }
@@ -57,7 +57,7 @@ where
     E: Serialize + Send + 'static,
     W: FnOnce(&Replies<E>) -> Result<(), FileError> + Send + 'static,
 {
-    let (queue, mut replies) = mpsc::channel(AHEAD);
+    let (queue, mut replies) = mpsc::channel(QUEUE_DEPTH);
     tokio::task::spawn_blocking(move || {
         let replies = Replies { queue };
         if let Err(error) = work(&replies) {
@@ -68,7 +68,7 @@ where
     loop {
         let answer = tokio::select! {
             answer = replies.recv() => answer,
-            () = sleep(SILENCE) => {
+            () = sleep(LIVENESS_INTERVAL) => {
                 if from.is_gone() {
                     return Err(FrameError::Ended);
                 }

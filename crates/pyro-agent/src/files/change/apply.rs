@@ -101,7 +101,7 @@ impl Trees {
                     return Err(FileError::changed(path));
                 };
                 self.written.insert(*number);
-                attributes::rewrite(&new, &file)
+                attributes::overwrite(&new, &file)
                     .map_err(|source| FileError::io("write", path, source))
             }
         }
@@ -248,7 +248,7 @@ impl Trees {
                     .map_err(failed)?;
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
                 let file = open_file(folder, name, OFlag::O_WRONLY).map_err(failed)?;
-                attributes::rewrite(&old, &file)
+                attributes::overwrite(&old, &file)
                     .map_err(|source| FileError::io("write back", path, source))
             }
         }

@@ -173,7 +173,7 @@ impl<'a> Planner<'a> {
         let (folder, name) = self.new.enter_parent(&path, Missing::Fail)?;
         let becomes = open_file(folder, name, OFlag::O_RDONLY).map_err(failed)?;
         let mode = status::permissions(if self.keep_modes { old } else { new });
-        attributes::give(&was, &becomes, mode)
+        attributes::copy(&was, &becomes, mode)
             .map_err(|error| FileError::io("keep what belongs to", &path, error))?;
         if old.st_nlink <= 1 {
             self.touch_parent(&path)?;
@@ -187,7 +187,7 @@ impl<'a> Planner<'a> {
         let owner_only = Mode::from_bits_truncate(0o600);
         openat(self.old, number.to_string().as_str(), flags, owner_only)
             .map_err(std::io::Error::from)
-            .and_then(|kept| attributes::rewrite(&was, &File::from(kept)))
+            .and_then(|kept| attributes::overwrite(&was, &File::from(kept)))
             .map_err(|source| FileError::io("put aside", &path, source))?;
         self.steps.push(Step::Overwrite {
             path: path.into(),
