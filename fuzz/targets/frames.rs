@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pyro_wire::agent::{AgentReply, ExecEvent};
+use pyro_wire::agent::AgentReply;
+use pyro_wire::exec::ExecEvent;
 use pyro_wire::files::{ChangeReply, DiffEvent, ExportEvent, ListEvent, ReadEvent};
 use pyro_wire::frame;
 use tokio::runtime::Builder;

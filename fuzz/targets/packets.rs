@@ -1,4 +1,4 @@
-//! What a guest with a network puts on its cable.
+//! What a guest with a network puts on its link.
 
 #![no_main]
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use pyro_wire::agent::WAITING;
 use pyro_wire::session;
 
-use crate::agent::{Agent, Place};
+use crate::agent::Agent;
+use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
 use crate::mounts::MountError;
@@ -40,9 +41,9 @@ pub(crate) fn run() -> ! {
     if let Err(error) = mounts::basic() {
         console::fatal(error);
     }
-    trace.look_whether_asked();
+    trace.read_command_line();
     trace.step("proc, sys, dev");
-    modules::load_all(network::has_card());
+    modules::load_all(network::has_nic());
     trace.step("modules");
     protect_from_memory_shortage();
 
@@ -66,23 +67,23 @@ async fn serve_hosts(mut trace: Trace) -> ! {
         Ok(reaper) => reaper,
         Err(error) => console::fatal(format_args!("cannot watch for ended processes: {error}")),
     };
-    let agent = Arc::new(Agent::new(Place::Guest, reaper, trace));
+    let agent = Arc::new(Agent::new(Backend::Vm, reaper, trace));
 
     // The host may greet meanwhile; and what is done here, a frozen guest need not do again.
-    if let Err(error) = furnish(&agent) {
+    if let Err(error) = set_up_early(&agent) {
         console::fatal(error);
     }
     agent.trace().step("pts, shm, cgroup, lo, limits");
     // Without its network a guest is still of use, and its owner sees this on the console.
-    if let Err(error) = network::raise_card().await {
+    if let Err(error) = network::set_up_nic().await {
         console::report(format_args!("cannot set the network card up: {error}"));
     }
-    agent.trace().step("card");
+    agent.trace().step("nic");
 
     let mut channel = Channel::new(port);
     let mut told = true;
     loop {
-        match session::answer(&mut channel).await {
+        match session::accept_handshake(&mut channel).await {
             Ok(()) => {
                 agent.trace().step("greeting");
                 channel.start_session();
@@ -96,7 +97,7 @@ async fn serve_hosts(mut trace: Trace) -> ! {
                 channel.end_session();
                 if !told {
                     // Whoever wants to freeze the guest waits for these words.
-                    console::say(WAITING);
+                    console::print_line(WAITING);
                     told = true;
                 }
                 wait_for_change(&mut channel).await;
@@ -114,15 +115,16 @@ async fn wait_for_change(channel: &mut Channel<Port>) {
     }
 }
 
-/// Prepares all that commands need and that no disk is needed for.
-fn furnish(agent: &Agent) -> Result<(), BootError> {
+/// Sets up what commands need and what needs no disk.
+fn set_up_early(agent: &Agent) -> Result<(), BootError> {
     mounts::inside_basic()?;
     let step = |step| move |source: io::Error| BootError::Step { step, source };
     agent
+        .launcher
         .groups
         .enable()
         .map_err(step("create the control group"))?;
-    network::raise_loopback().map_err(step("raise lo"))?;
+    network::bring_up_loopback().map_err(step("raise lo"))?;
     limits::raise().map_err(step("raise the limit of open files"))
 }
 

@@ -12,7 +12,7 @@ use pyro_wire::step::Lap;
 use crate::console;
 
 /// A word of the kernel command line that makes [`Trace`] print itself.
-const TRACE_WORD: &str = "pyro.trace";
+const TRACE_PARAMETER: &str = "pyro.trace";
 
 /// Time since the kernel started.
 pub(crate) fn uptime() -> Duration {
@@ -68,7 +68,7 @@ impl Laps {
         }
     }
 
-    pub(crate) fn told(self) -> Vec<Lap> {
+    pub(crate) fn finish(self) -> Vec<Lap> {
         self.reached.unwrap_or_default()
     }
 }
@@ -77,7 +77,7 @@ impl Laps {
 #[derive(Default)]
 pub(crate) struct Trace {
     steps: Vec<(&'static str, Duration)>,
-    asked: bool,
+    enabled: bool,
 }
 
 impl Trace {
@@ -86,16 +86,16 @@ impl Trace {
     }
 
     /// Looks whether the kernel command line asks for it. A guest that is resumed has looked before.
-    pub(crate) fn look_whether_asked(&mut self) {
-        self.asked = std::fs::read_to_string("/proc/cmdline")
-            .is_ok_and(|line| line.split_whitespace().any(|word| word == TRACE_WORD));
+    pub(crate) fn read_command_line(&mut self) {
+        self.enabled = std::fs::read_to_string("/proc/cmdline")
+            .is_ok_and(|line| line.split_whitespace().any(|word| word == TRACE_PARAMETER));
     }
 
-    /// Prints the steps, if that was asked for. Not before the end: each line
+    /// Prints the steps where the command line asks for it. Not before the end: each line
     /// on an emulated serial port costs more than the steps.
-    pub(crate) fn print_if_asked(&mut self) {
+    pub(crate) fn print_if_enabled(&mut self) {
         let steps = std::mem::take(&mut self.steps);
-        if !self.asked {
+        if !self.enabled {
             return;
         }
         let mut before = Duration::ZERO;

@@ -1,51 +1,31 @@
-//! Starts one command: where it runs, what it sees, and what it must not inherit.
+//! What a command is started with: its arguments, its folder and its variables; and why it was not
+//! started.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use pyro_wire::Bytes;
-use pyro_wire::agent::{Command, Exec};
+use pyro_wire::exec::{Command, Exec};
 use pyro_wire::fault::{Fault, FaultCode};
-use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
 
-use crate::agent::{Agent, Place};
-use crate::clock::Laps;
-use crate::group::Group;
-use crate::reaper::Exit;
+use crate::backend::{Backend, WORKSPACE};
 use crate::shell_words;
-use crate::spawn::{Beginning, Program, SpawnError};
+use crate::spawn::SpawnError;
 
-pub(crate) const WORKSPACE: &str = "/workspace";
 pub(crate) const SHELL: &str = "/bin/sh";
 
 /// Holds the `PATH` that was given until a login shell has set its own.
 const GIVEN_PATH: &str = "PYRO_GIVEN_PATH";
 
-/// How much output a command may be ahead of its reader.
-const OUTPUT_PIPE: i32 = 1024 * 1024;
-
 /// The exit statuses with which shells say why a program did not start.
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
-
-/// A command that runs.
-pub(crate) struct Running<'a> {
-    pub(crate) pid: u32,
-    pub(crate) group: Group<'a>,
-    pub(crate) stdin: Option<pipe::Sender>,
-    pub(crate) stdout: pipe::Receiver,
-    pub(crate) stderr: pipe::Receiver,
-    pub(crate) exit: oneshot::Receiver<Exit>,
-}
 
 /// Why a command does not run.
 #[derive(Debug, thiserror::Error)]
@@ -104,68 +84,6 @@ impl StartError {
     }
 }
 
-/// Starts a command in a group of its own.
-pub(crate) fn start<'a>(
-    agent: &'a Agent,
-    request: &Exec,
-    laps: &mut Laps,
-) -> Result<Running<'a>, StartError> {
-    check(request)?;
-    let mut words = words(&request.command)?;
-    let secrets = agent.secrets.environment(&request.secret_env)?;
-    let cwd = folder(&agent.place, request.cwd.as_ref());
-    let entered = open_folder(&cwd)?;
-
-    let (stdout, stdout_inside) = output_pipe()?;
-    let (stderr, stderr_inside) = output_pipe()?;
-    let (stdin, stdin_inside) = if request.input {
-        let (inside, outside) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
-        (Some(pipe::Sender::from_owned_fd(outside)?), inside)
-    } else {
-        (None, File::open("/dev/null")?.into())
-    };
-    let given = || request.env.iter().chain(&secrets);
-    let mut variables = environment(&agent.place, &cwd, given());
-    if matches!(request.command, Command::Shell(_)) {
-        keep_path(&mut words, &mut variables, given());
-    }
-    let standard = [stdin_inside, stdout_inside, stderr_inside];
-    let program = Program::new(&words, variables, standard)?;
-
-    laps.reached("folder and pipes open");
-    let inside = agent.groups.create();
-    laps.reached("group made");
-    let started = program.start(&Beginning {
-        cwd: entered.as_raw_fd(),
-        entrance: inside.as_ref().map(|group| group.entrance.as_raw_fd()),
-        dies_with_us: matches!(agent.place, Place::Host { .. }),
-        terminal: false,
-    });
-    laps.reached("process started");
-    // Our copies of the command's ends, without which we would wait for ourselves.
-    drop(program);
-    let pid = match started {
-        Ok(pid) => pid,
-        Err(error) => {
-            if let Some(inside) = inside {
-                agent.groups.clear_away(inside.into_path());
-            }
-            return Err(why_not(&words, error));
-        }
-    };
-    // No await since the process was started, see `Reaper`.
-    let exit = agent.reaper.watch(pid);
-    let group = Group::new(&agent.groups, agent.reaper.clone(), pid, inside);
-    Ok(Running {
-        pid: pid.cast_unsigned(),
-        group,
-        stdin,
-        stdout,
-        stderr,
-        exit,
-    })
-}
-
 /// Refuses what the kernel cannot take or would take for something else.
 pub(crate) fn check(request: &Exec) -> Result<(), StartError> {
     let arguments = match &request.command {
@@ -202,7 +120,7 @@ pub(crate) fn check_texts(
     Ok(())
 }
 
-pub(crate) fn words(command: &Command) -> Result<Vec<OsString>, StartError> {
+pub(crate) fn argv(command: &Command) -> Result<Vec<OsString>, StartError> {
     match command {
         Command::Shell(line) => Ok(vec![SHELL.into(), "-lc".into(), text(line)]),
         Command::Program(words) if words.is_empty() => {
@@ -239,11 +157,11 @@ pub(crate) fn text(bytes: &Bytes) -> OsString {
 }
 
 /// The path that a request gives as the guest sees it; relative ones are below `/workspace`.
-pub(crate) fn folder(place: &Place, cwd: Option<&Bytes>) -> PathBuf {
+pub(crate) fn folder(backend: &Backend, cwd: Option<&Bytes>) -> PathBuf {
     let wanted = Path::new(WORKSPACE).join(cwd.map(text).unwrap_or_default());
-    match place {
-        Place::Guest => tidy(wanted),
-        Place::Host { folder } => match wanted.strip_prefix(WORKSPACE) {
+    match backend {
+        Backend::Vm => tidy(wanted),
+        Backend::Process { folder } => match wanted.strip_prefix(WORKSPACE) {
             Ok(below) => tidy(folder.join(below)),
             Err(_) => wanted,
         },
@@ -268,13 +186,13 @@ pub(crate) fn open_folder(cwd: &Path) -> Result<File, StartError> {
 
 /// Everything that a command sees of the environment.
 pub(crate) fn environment<'a>(
-    place: &Place,
+    backend: &Backend,
     cwd: &Path,
     extra: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
 ) -> BTreeMap<OsString, OsString> {
-    let home = match place {
-        Place::Guest => OsStr::new("/root"),
-        Place::Host { folder } => folder.as_os_str(),
+    let home = match backend {
+        Backend::Vm => OsStr::new("/root"),
+        Backend::Process { folder } => folder.as_os_str(),
     };
     let shell = if Path::new("/bin/bash").exists() {
         "/bin/bash"
@@ -300,14 +218,6 @@ pub(crate) fn environment<'a>(
     own.into_iter().chain(extra).collect()
 }
 
-/// A pipe for output: our end, which does not block, and the command's, which does.
-fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
-    let (outside, inside) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
-    // A smaller pipe is only slower; an ordinary user may have used up what it is granted.
-    let _ = fcntl(&outside, FcntlArg::F_SETPIPE_SZ(OUTPUT_PIPE));
-    Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
-}
-
 pub(crate) fn why_not(words: &[OsString], error: SpawnError) -> StartError {
     let name = words
         .first()
@@ -315,7 +225,7 @@ pub(crate) fn why_not(words: &[OsString], error: SpawnError) -> StartError {
     let name = name.unwrap_or_default();
     let errno = match error {
         SpawnError::Program(errno) => errno,
-        SpawnError::Beginning(_) => {
+        SpawnError::PreExec(_) => {
             return StartError::refused(
                 "the new process could not be put into its folder and its control group",
             );
@@ -354,15 +264,15 @@ mod tests {
 
     #[test]
     fn a_folder_is_given_as_the_guest_sees_it() {
-        let guest = |cwd: Option<&Bytes>| folder(&Place::Guest, cwd);
+        let guest = |cwd: Option<&Bytes>| folder(&Backend::Vm, cwd);
         assert_eq!(guest(None), Path::new("/workspace"));
         assert_eq!(guest(Some(&bytes("sub"))), Path::new("/workspace/sub"));
         assert_eq!(guest(Some(&bytes("/etc"))), Path::new("/etc"));
 
-        let place = Place::Host {
+        let backend = Backend::Process {
             folder: "/home/me/w".into(),
         };
-        let host = |cwd: Option<&Bytes>| folder(&place, cwd);
+        let host = |cwd: Option<&Bytes>| folder(&backend, cwd);
         assert_eq!(host(None), Path::new("/home/me/w"));
         assert_eq!(host(Some(&bytes("/workspace"))), Path::new("/home/me/w"));
         assert_eq!(
@@ -377,8 +287,8 @@ mod tests {
     fn a_path_that_was_given_outlives_the_profile() {
         let line = "echo \"$PATH|$PYRO_GIVEN_PATH|$0|$#\"; exit 7";
         let given = [(bytes("A"), bytes("b")), (bytes("PATH"), bytes("/a 'b'$c"))];
-        let mut words = words(&Command::Shell(bytes(line))).unwrap();
-        let mut variables = environment(&Place::Guest, Path::new("/workspace"), &given);
+        let mut words = argv(&Command::Shell(bytes(line))).unwrap();
+        let mut variables = environment(&Backend::Vm, Path::new("/workspace"), &given);
         let untouched = words.clone();
         keep_path(&mut words, &mut variables, &given[..1]);
         assert_eq!(words, untouched);
@@ -397,7 +307,7 @@ mod tests {
     #[test]
     fn a_request_may_change_but_not_break_the_environment() {
         let extra = [(bytes("LANG"), bytes("C")), (bytes("A"), bytes("x=y"))];
-        let all = environment(&Place::Guest, Path::new("/workspace"), &extra);
+        let all = environment(&Backend::Vm, Path::new("/workspace"), &extra);
         assert_eq!(all[OsStr::new("LANG")], "C");
         assert_eq!(all[OsStr::new("A")], "x=y");
         assert_eq!(all[OsStr::new("HOME")], "/root");

@@ -15,7 +15,7 @@ pub(crate) fn report(message: impl Display) {
 }
 
 /// Says exactly this.
-pub(crate) fn say(line: &str) {
+pub(crate) fn print_line(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn power_off() -> ! {
 }
 
 /// Makes a panic name itself before it takes the guest down.
-pub(crate) fn announce_panics() {
+pub(crate) fn install_panic_hook() {
     panic::set_hook(Box::new(|panic| {
         report(panic);
         if process::id() == 1 {

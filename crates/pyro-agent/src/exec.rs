@@ -16,20 +16,20 @@ use std::future::pending;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{Exec, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::exec::{Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
 use crate::agent::Agent;
 use crate::clock::Laps;
-use crate::command::{self, StartError};
-use crate::ending;
+use crate::command::StartError;
 use crate::group::Group;
 use crate::input;
 use crate::output::Outputs;
 use crate::peer::{Peer, Reader, Writer};
 use crate::reaper::Exit;
+use crate::terminate::terminate;
 
 /// The exit status of a command that was out of time.
 const TIMED_OUT: i32 = 124;
@@ -43,12 +43,12 @@ pub(crate) async fn run<P: Peer>(
     from: &mut Reader<P>,
     to: &mut Writer<P>,
 ) -> Result<(), FrameError> {
-    if let Err(fault) = agent.ready_for("commands") {
+    if let Err(fault) = agent.lifecycle.ready_for("commands") {
         return frame::write_message(to, &ExecEvent::Failed(fault)).await;
     }
     let started_at = Instant::now();
     let mut laps = Laps::begin(request.timings);
-    let running = match command::start(agent, &request, &mut laps) {
+    let running = match agent.launcher.start(&request, &mut laps) {
         Ok(running) => running,
         Err(error) => return not_started(agent, &error, to).await,
     };
@@ -58,7 +58,7 @@ pub(crate) async fn run<P: Peer>(
 
     let group = running.group;
     let limit = request.timeout_ms.map(Duration::from_millis);
-    let mut outputs = Outputs::new(running.stdout, running.stderr, &agent.secrets);
+    let mut outputs = Outputs::new(running.stdout, running.stderr, &agent.launcher.secrets);
     let (exited, asked) = (Notify::new(), Notify::new());
     let mut end = {
         let supervised = async {
@@ -89,7 +89,7 @@ pub(crate) async fn run<P: Peer>(
     group.release();
     outputs.discard();
     laps.reached("output read, group gone");
-    end.laps = laps.told();
+    end.laps = laps.finish();
     frame::write_message(to, &ExecEvent::Ended(end)).await
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn not_started<P: Peer>(
         return frame::write_message(to, &ExecEvent::Failed(error.fault())).await;
     };
     let words = format!("pyro: {error}\n");
-    let words = agent.secrets.clean(&words);
+    let words = agent.launcher.secrets.redact(&words);
     frame::write_data(to, Kind::ErrorOutput, words.as_bytes()).await?;
     let end = ExecEnd {
         exit_code,
@@ -127,8 +127,8 @@ pub(crate) async fn supervise(
     let (exit, timed_out) = tokio::select! {
         biased;
         exit = &mut exit => (exit.ok(), false),
-        () = asked.notified() => (ending::end(group, &mut exit).await.0, false),
-        () = wait(limit) => (ending::end(group, &mut exit).await.0, true),
+        () = asked.notified() => (terminate(group, &mut exit).await.0, false),
+        () = wait(limit) => (terminate(group, &mut exit).await.0, true),
     };
     let (exit_code, signal) = match exit {
         Some(Exit::Code(code)) => (code, None),

@@ -7,7 +7,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{Command, ExecAtTerminal, ExecControl, ExecEvent};
+use pyro_wire::exec::{ExecAtTerminal, ExecControl, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::redaction::Redactor;
 use tokio::sync::Notify;
@@ -15,11 +15,11 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
-use crate::command::{self, StartError};
 use crate::exec::{not_started, supervise};
 use crate::group::Group;
+use crate::launcher::RunningAtTerminal;
 use crate::peer::{Peer, Reader, Writer};
-use crate::shells::{OnTerminal, Pty, check_size, start_on_terminal};
+use crate::pty::{Pty, check_size};
 
 /// What is read of the terminal before others have their turn.
 const BUFFER: usize = 16 * 1024;
@@ -40,17 +40,20 @@ pub(crate) async fn run<P: Peer>(
     from: &mut Reader<P>,
     to: &mut Writer<P>,
 ) -> Result<(), FrameError> {
-    let may_run = agent.ready_for("commands");
+    let may_run = agent.lifecycle.ready_for("commands");
     if let Err(fault) = may_run.and_then(|()| check_size(request.size)) {
         return frame::write_message(to, &ExecEvent::Failed(fault)).await;
     }
     let started_at = Instant::now();
-    let OnTerminal {
+    let RunningAtTerminal {
         pty,
         leader,
         group,
         exit,
-    } = match start(agent, &request) {
+    } = match agent
+        .launcher
+        .start_at_terminal(&request.exec, request.size)
+    {
         Ok(running) => running,
         Err(error) => return not_started(agent, &error, to).await,
     };
@@ -60,7 +63,7 @@ pub(crate) async fn run<P: Peer>(
     frame::write_message(to, &started).await?;
 
     let limit = request.exec.timeout_ms.map(Duration::from_millis);
-    let redactor = agent.secrets.redactor();
+    let redactor = agent.launcher.secrets.redactor();
     let (exited, asked) = (Notify::new(), Notify::new());
     let mut end = {
         let supervised = async {
@@ -84,21 +87,6 @@ pub(crate) async fn run<P: Peer>(
     // What it left running lives on, unless it minds that the terminal is hung up.
     group.release();
     frame::write_message(to, &ExecEvent::Ended(end)).await
-}
-
-fn start<'a>(agent: &'a Agent, request: &ExecAtTerminal) -> Result<OnTerminal<'a>, StartError> {
-    let ExecAtTerminal { exec, size } = request;
-    command::check(exec)?;
-    let mut words = command::words(&exec.command)?;
-    let secrets = agent.secrets.environment(&exec.secret_env)?;
-    let cwd = command::folder(&agent.place, exec.cwd.as_ref());
-    let entered = command::open_folder(&cwd)?;
-    let given = || exec.env.iter().chain(&secrets);
-    let mut variables = command::environment(&agent.place, &cwd, given());
-    if matches!(exec.command, Command::Shell(_)) {
-        command::keep_path(&mut words, &mut variables, given());
-    }
-    start_on_terminal(agent, &words, variables, &entered, *size)
 }
 
 /// Forwards what the terminal shows until nobody has it open any more, or until `exited` is

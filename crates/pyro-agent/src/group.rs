@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::agent::lock;
 use crate::descendants::{self, Seen};
+use crate::lock::lock;
 use crate::reaper::Reaper;
 
 const TOP: &str = "/sys/fs/cgroup";
@@ -50,16 +50,16 @@ impl Groups {
 
     /// A group for one command, without processes. `None` where there are no control groups, or
     /// where root in the guest has broken them: commands must run all the same.
-    pub(crate) fn create(&self) -> Option<ControlGroup> {
+    pub(crate) fn create(&self) -> Option<Cgroup> {
         self.sweep();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = lock(&self.root).as_ref()?.join(number.to_string());
         fs::create_dir(&path).ok()?;
-        let entrance = OpenOptions::new()
+        let procs = OpenOptions::new()
             .write(true)
             .open(path.join("cgroup.procs"));
-        match entrance {
-            Ok(entrance) => Some(ControlGroup { path, entrance }),
+        match procs {
+            Ok(procs) => Some(Cgroup { path, procs }),
             Err(_) => {
                 self.clear_away(path);
                 None
@@ -80,13 +80,13 @@ impl Groups {
 }
 
 /// A control group before its command runs.
-pub(crate) struct ControlGroup {
+pub(crate) struct Cgroup {
     path: PathBuf,
-    /// Writing `0` to it moves the writer inside.
-    pub(crate) entrance: File,
+    /// `cgroup.procs`: writing `0` to it moves the writer inside.
+    pub(crate) procs: File,
 }
 
-impl ControlGroup {
+impl Cgroup {
     pub(crate) fn into_path(self) -> PathBuf {
         self.path
     }
@@ -101,11 +101,11 @@ impl MemoryEvents {
     /// and so never claimed, where there are no control groups.
     pub(crate) fn oom_killed(&self) -> bool {
         let Some(path) = &self.0 else { return false };
-        fs::read_to_string(path.join("memory.events")).is_ok_and(|events| tells_of_a_kill(&events))
+        fs::read_to_string(path.join("memory.events")).is_ok_and(|events| has_oom_kill(&events))
     }
 }
 
-fn tells_of_a_kill(events: &str) -> bool {
+fn has_oom_kill(events: &str) -> bool {
     let mut counts = events.lines().filter_map(|line| line.split_once(' '));
     counts.any(|(name, count)| name == "oom_kill" && count.trim() != "0")
 }
@@ -128,13 +128,13 @@ impl<'a> Group<'a> {
         groups: &'a Groups,
         reaper: Arc<Reaper>,
         leader: i32,
-        inside: Option<ControlGroup>,
+        cgroup: Option<Cgroup>,
     ) -> Self {
         Self {
             groups,
             reaper,
             leader,
-            path: inside.map(ControlGroup::into_path),
+            path: cgroup.map(Cgroup::into_path),
             seen: Mutex::default(),
             released: false,
         }

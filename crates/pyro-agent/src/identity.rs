@@ -44,7 +44,7 @@ pub(crate) fn check(request: &SetUp) -> Result<(), &'static str> {
 }
 
 /// Takes the name on, in the kernel and on the root disk.
-pub(crate) fn assume(request: &SetUp) -> io::Result<()> {
+pub(crate) fn apply(request: &SetUp) -> io::Result<()> {
     let name = &request.hostname;
     nix::unistd::sethostname(name)?;
     let _ = fs::create_dir("/etc");
@@ -55,7 +55,7 @@ pub(crate) fn assume(request: &SetUp) -> io::Result<()> {
     )?;
     let hosts = read(Path::new(HOSTS));
     write(Path::new(HOSTS), &hosts_with(&hosts, name))?;
-    if network::has_card() {
+    if network::has_nic() {
         write(Path::new(RESOLVER), &format!("nameserver {GATEWAY_V4}\n"))?;
     }
     Ok(())
@@ -133,7 +133,7 @@ fn open(path: &Path) -> Option<File> {
 /// allocate blocks at once, which costs milliseconds under emulation.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     if let Some(file) = open(path) {
-        if holds(&file, text) {
+        if content_is(&file, text) {
             return Ok(());
         }
         file.write_all_at(text.as_bytes(), 0)?;
@@ -153,7 +153,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-fn holds(file: &File, text: &str) -> bool {
+fn content_is(file: &File, text: &str) -> bool {
     let mut old = vec![0; text.len()];
     file.metadata()
         .is_ok_and(|meta| meta.len() == text.len() as u64)

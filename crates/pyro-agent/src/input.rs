@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use pyro_wire::agent::ExecControl;
+use pyro_wire::exec::ExecControl;
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::jobs::READ_AHEAD;
 use tokio::io::{AsyncWriteExt, BufReader, DuplexStream, copy_buf, duplex, sink};

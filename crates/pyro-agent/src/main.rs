@@ -12,25 +12,28 @@
 //! Hosts come and go: a *session* (greeting, then streams) ends when its host does, and with it
 //! what its streams were running. What the guest is (set up or not) outlives every session.
 //!
-//! One thread does everything, except work on files, which blocks. Nothing here trusts a byte that came over the channel, and nothing
-//! on the host trusts the agent: root in the guest can replace it.
+//! One thread does everything but work on files, which blocks. Nothing here trusts a byte that came
+//! over the channel, and nothing on the host trusts the agent: root in the guest can replace it.
 
 mod agent;
+mod backend;
 mod boot;
 mod channel;
 mod clock;
 mod command;
 mod console;
 mod descendants;
-mod dial;
-mod ending;
 mod exec;
 mod exec_at_terminal;
 mod files;
+mod forward;
 mod group;
 mod identity;
 mod input;
+mod launcher;
+mod lifecycle;
 mod limits;
+mod lock;
 mod modules;
 mod mounts;
 mod network;
@@ -39,6 +42,7 @@ mod peer;
 mod port;
 mod prepare;
 mod process;
+mod pty;
 mod reaper;
 mod secrets;
 mod serve;
@@ -48,13 +52,14 @@ mod shell_words;
 mod shells;
 mod shutdown;
 mod spawn;
+mod terminate;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    console::announce_panics();
+    console::install_panic_hook();
     // The kernel hands words of its command line to its first process, so those mean nothing.
     if std::process::id() == 1 {
         boot::run();

@@ -12,19 +12,19 @@ use crate::console;
 const FOLDER: &str = "/modules";
 const ORDER: &str = "/modules/order";
 
-/// What only a guest with a network card has use for.
-const FOR_A_CARD: [&str; 3] = ["failover.ko", "net_failover.ko", "virtio_net.ko"];
+/// What only a guest with a NIC needs.
+const NIC_MODULES: [&str; 3] = ["failover.ko", "net_failover.ko", "virtio_net.ko"];
 
-/// Loads every module, those for a network card where there is one. One that fails is reported and
+/// Loads every module, those for a NIC where there is one. One that fails is reported and
 /// skipped: it may be built into this kernel, and if it was needed, the wait for what it brings says
 /// so.
-pub(crate) fn load_all(with_card: bool) {
+pub(crate) fn load_all(with_nic: bool) {
     let order = match fs::read_to_string(ORDER) {
         Ok(order) => order,
         Err(error) => return console::report(format_args!("cannot read {ORDER}: {error}")),
     };
     for name in names(&order) {
-        if !with_card && FOR_A_CARD.contains(&name) {
+        if !with_nic && NIC_MODULES.contains(&name) {
             continue;
         }
         if let Err(error) = load(&Path::new(FOLDER).join(name)) {

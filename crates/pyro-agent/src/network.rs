@@ -1,6 +1,6 @@
-//! The interfaces: loopback always, and the card where the guest has one.
+//! The interfaces: loopback always, and the NIC where the guest has one.
 //!
-//! Every guest has a network of its own with the same addresses in it, so the card is set up before
+//! Every guest has a network of its own with the same addresses in it, so the NIC is set up before
 //! a guest is frozen, and costs one that is resumed nothing. What the guest may reach is decided
 //! outside of it.
 
@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use pyro_wire::network::{GATEWAY_V4, GATEWAY_V6, GUEST_V4, GUEST_V6, MTU, PREFIX_V4, PREFIX_V6};
 
 const LOOPBACK: &str = "lo";
-const CARD: &str = "eth0";
+const NIC: &str = "eth0";
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 const INTERFACES: &str = "/sys/class/net";
@@ -24,11 +24,11 @@ const INTERFACES: &str = "/sys/class/net";
 /// A network card, to PCI.
 const CLASS: &str = "0x020000";
 
-/// How long the card may take to appear after its module is loaded.
+/// How long the NIC may take to appear after its module is loaded.
 const APPEAR: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What the kernel would do by itself, and nobody needs on a cable between two: ask for routers, look
+/// What the kernel would do by itself, and nobody needs on a link between two: ask for routers, look
 /// whether an address is taken, make addresses up.
 const QUIET: [(&str, &str); 4] = [
     ("accept_ra", "0"),
@@ -38,24 +38,24 @@ const QUIET: [(&str, &str); 4] = [
 ];
 
 /// Brings `lo` up, which also gives it its addresses.
-pub(crate) fn raise_loopback() -> io::Result<()> {
-    raise(&control_socket(libc::AF_INET)?, LOOPBACK)
+pub(crate) fn bring_up_loopback() -> io::Result<()> {
+    bring_up(&control_socket(libc::AF_INET)?, LOOPBACK)
 }
 
-/// Whether the guest was given a network card.
-pub(crate) fn has_card() -> bool {
+/// Whether the guest was given a NIC.
+pub(crate) fn has_nic() -> bool {
     let devices = fs::read_dir(DEVICES).into_iter().flatten().flatten();
     let mut classes = devices.map(|device| fs::read_to_string(device.path().join("class")));
     classes.any(|class| class.is_ok_and(|class| class.trim() == CLASS))
 }
 
-/// Sets the card up where there is one.
-pub(crate) async fn raise_card() -> io::Result<()> {
-    if !has_card() {
+/// Sets the NIC up where there is one.
+pub(crate) async fn set_up_nic() -> io::Result<()> {
+    if !has_nic() {
         return Ok(());
     }
     let until = tokio::time::Instant::now() + APPEAR;
-    while !Path::new(INTERFACES).join(CARD).exists() {
+    while !Path::new(INTERFACES).join(NIC).exists() {
         if tokio::time::Instant::now() >= until {
             return Err(io::Error::other(
                 "its driver has not made an interface of it",
@@ -65,7 +65,7 @@ pub(crate) async fn raise_card() -> io::Result<()> {
     }
     for (name, value) in QUIET {
         // A kernel without IPv6 has none of them.
-        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{CARD}/{name}"), value);
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{NIC}/{name}"), value);
     }
     let v4 = control_socket(libc::AF_INET)?;
     configure(&v4, libc::SIOCSIFMTU, |request| {
@@ -78,20 +78,20 @@ pub(crate) async fn raise_card() -> io::Result<()> {
         let mask = Ipv4Addr::from(u32::MAX << (32 - PREFIX_V4));
         request.ifr_ifru.ifru_netmask = address(mask);
     })?;
-    raise(&v4, CARD)?;
+    bring_up(&v4, NIC)?;
     add_route(&v4)?;
     if Path::new("/proc/net/if_inet6").exists() {
-        raise_v6()?;
+        set_up_v6()?;
     }
     Ok(())
 }
 
-fn raise_v6() -> io::Result<()> {
+fn set_up_v6() -> io::Result<()> {
     let socket = control_socket(libc::AF_INET6)?;
-    let mut card = request(CARD);
-    ioctl(&socket, libc::SIOCGIFINDEX, &mut card)?;
+    let mut nic = request(NIC);
+    ioctl(&socket, libc::SIOCGIFINDEX, &mut nic)?;
     // SAFETY: the kernel has just written the index there.
-    let index = unsafe { card.ifr_ifru.ifru_ifindex };
+    let index = unsafe { nic.ifr_ifru.ifru_ifindex };
     let mut own = Address6 {
         address: in6(GUEST_V6),
         prefix: PREFIX_V6.into(),
@@ -153,7 +153,7 @@ fn add_route(socket: &OwnedFd) -> io::Result<()> {
     ioctl(socket, libc::SIOCADDRT, &mut route)
 }
 
-fn raise(socket: &OwnedFd, name: &str) -> io::Result<()> {
+fn bring_up(socket: &OwnedFd, name: &str) -> io::Result<()> {
     let mut request = request(name);
     ioctl(socket, libc::SIOCGIFFLAGS, &mut request)?;
     let up = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING);
@@ -168,7 +168,7 @@ fn configure(
     what: libc::c_ulong,
     fill: impl FnOnce(&mut libc::ifreq),
 ) -> io::Result<()> {
-    let mut request = request(CARD);
+    let mut request = request(NIC);
     fill(&mut request);
     ioctl(socket, what, &mut request)
 }

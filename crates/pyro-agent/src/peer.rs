@@ -10,14 +10,14 @@ use pyro_wire::session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::agent::lock;
+use crate::lock::lock;
 
 /// A stream that can tell that its other side is gone before all of its data was read.
 pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn is_gone(&self) -> bool;
 
     /// Becomes a connection to a server.
-    fn carry(self, server: TcpStream) -> impl Future<Output = ()> + Send;
+    fn relay(self, server: TcpStream) -> impl Future<Output = ()> + Send;
 }
 
 impl Peer for session::Stream {
@@ -25,8 +25,8 @@ impl Peer for session::Stream {
         session::Stream::is_gone(self)
     }
 
-    async fn carry(self, server: TcpStream) {
-        Connection::of(server).carry(self).await;
+    async fn relay(self, server: TcpStream) {
+        Connection::new(server).relay(self).await;
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn split<P: Peer>(peer: P) -> (Reader<P>, Writer<P>) {
 }
 
 /// The stream again, of its two halves.
-pub(crate) fn whole<P>(from: Reader<P>, to: Writer<P>) -> Option<P> {
+pub(crate) fn unsplit<P>(from: Reader<P>, to: Writer<P>) -> Option<P> {
     drop(to);
     let peer = Arc::into_inner(from.0)?;
     Some(peer.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -7,20 +7,23 @@
 
 use std::path::Path;
 
-use pyro_wire::agent::{Command, Exec, Prepare, WARM_UP_LIMIT};
+use pyro_wire::agent::{Prepare, WARM_UP_LIMIT};
+use pyro_wire::exec::{Command, Exec};
 use pyro_wire::fault::{Fault, FaultCode};
 use tokio::time::timeout;
 
-use crate::agent::{Agent, Place, Stage};
+use crate::agent::Agent;
+use crate::backend::{Backend, WORKSPACE};
 use crate::clock::Laps;
-use crate::command::{self, Running, WORKSPACE};
+use crate::launcher::Running;
+use crate::lifecycle::Stage;
 use crate::output::Outputs;
 use crate::setup::{self, SetUpError};
 use crate::{identity, mounts, shutdown};
 
 /// Prepares a waiting guest, once in its life.
 pub(crate) async fn prepare(agent: &Agent, request: &Prepare) -> Result<(), Fault> {
-    if agent.place != Place::Guest {
+    if agent.backend != Backend::Vm {
         let words = "only a guest of its own can be prepared";
         return Err(Fault::new(FaultCode::Refused, words));
     }
@@ -35,21 +38,21 @@ async fn prepare_guest(agent: &Agent, request: &Prepare) -> Result<(), SetUpErro
     mounts::await_root_device().await?;
     // Another stream may have been faster.
     may_prepare(agent)?;
-    agent.set_stage(Stage::Preparing);
-    mount_root().inspect_err(|_| agent.set_stage(Stage::Broken))?;
+    agent.lifecycle.set(Stage::Preparing);
+    mount_root().inspect_err(|_| agent.lifecycle.set(Stage::Broken))?;
     for command in &request.warm_up {
         warm_up(agent, command).await;
     }
     shutdown::end_processes().await;
     nix::unistd::sync();
-    agent.set_stage(Stage::Prepared);
+    agent.lifecycle.set(Stage::Prepared);
     Ok(())
 }
 
 fn may_prepare(agent: &Agent) -> Result<(), SetUpError> {
-    match agent.stage() {
+    match agent.lifecycle.stage() {
         Stage::Waiting => Ok(()),
-        other => Err(setup::not_from(other)),
+        other => Err(setup::wrong_stage(other)),
     }
 }
 
@@ -71,7 +74,7 @@ async fn warm_up(agent: &Agent, command: &Command) {
         input: false,
         timings: false,
     };
-    let Ok(running) = command::start(agent, &request, &mut Laps::begin(false)) else {
+    let Ok(running) = agent.launcher.start(&request, &mut Laps::begin(false)) else {
         return;
     };
     let Running {
@@ -81,7 +84,7 @@ async fn warm_up(agent: &Agent, command: &Command) {
         exit,
         ..
     } = running;
-    Outputs::new(stdout, stderr, &agent.secrets).discard();
+    Outputs::new(stdout, stderr, &agent.launcher.secrets).discard();
     let _ = timeout(WARM_UP_LIMIT, exit).await;
     // Nothing of it lives on: the group kills as it drops.
     drop(group);

@@ -20,11 +20,12 @@ use pyro_wire::session::{self, SessionError};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::agent::{Agent, Place};
+use crate::agent::Agent;
+use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
 use crate::reaper::Reaper;
-use crate::{console, descendants, files, serve};
+use crate::{console, descendants, serve};
 
 const CHANNEL: i32 = 3;
 
@@ -64,7 +65,7 @@ fn try_run(folder: &Path) -> Result<(), ProcessError> {
         source,
     })?;
     let channel = take_channel().map_err(|source| ProcessError::Channel { source })?;
-    leave_nothing_to_commands()?;
+    reset_inherited_state()?;
     Errno::result(
         // SAFETY: plain system call.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) },
@@ -100,7 +101,7 @@ fn take_channel() -> io::Result<net::UnixStream> {
 }
 
 /// Commands inherit no descriptors, and no signals that whoever started us ignores or blocks.
-fn leave_nothing_to_commands() -> io::Result<()> {
+fn reset_inherited_state() -> io::Result<()> {
     // SAFETY: this only marks descriptors; it closes none.
     let marked = unsafe {
         libc::close_range(
@@ -131,8 +132,12 @@ async fn serve_until_end(folder: PathBuf, channel: net::UnixStream) -> io::Resul
     let mut asked_to_end = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hung_up = signal(SignalKind::hangup())?;
-    let agent = Arc::new(Agent::new(Place::Host { folder }, reaper, Trace::default()));
-    if let Err(error) = files::recover(&agent.places) {
+    let agent = Arc::new(Agent::new(
+        Backend::Process { folder },
+        reaper,
+        Trace::default(),
+    ));
+    if let Err(error) = agent.files.recover() {
         console::report(error);
     }
     let channel = Channel::new(UnixStream::from_std(channel)?);
@@ -146,7 +151,7 @@ async fn serve_until_end(folder: PathBuf, channel: net::UnixStream) -> io::Resul
 
 async fn serve_hosts(agent: &Arc<Agent>, mut channel: Channel<UnixStream>) -> io::Result<()> {
     loop {
-        match session::answer(&mut channel).await {
+        match session::accept_handshake(&mut channel).await {
             Ok(()) => {
                 channel.start_session();
                 serve::session(agent, &mut channel).await;

@@ -20,7 +20,9 @@ use pyro_wire::secrets::{
     InstallSecrets, MAX_SECRETS, MAX_TOGETHER, MAX_VALUE, SecretValue, is_name, without_line_end,
 };
 
-use crate::agent::{Agent, Place, lock};
+use crate::backend::Backend;
+use crate::lifecycle::Lifecycle;
+use crate::lock::lock;
 
 /// Where commands find them, each in a file of its name.
 pub(crate) const FOLDER: &str = "/run/pyro-secrets";
@@ -36,20 +38,25 @@ struct Installed {
 }
 
 /// Puts the given secrets in place of those there were.
-pub(crate) fn install(agent: &Agent, request: InstallSecrets) -> Result<(), Fault> {
+pub(crate) fn install(
+    secrets: &Secrets,
+    backend: &Backend,
+    lifecycle: &Lifecycle,
+    request: InstallSecrets,
+) -> Result<(), Fault> {
     let refused = |words: &str| Fault::new(FaultCode::Refused, words);
-    if agent.place != Place::Guest {
+    if *backend != Backend::Vm {
         return Err(refused("a process of the host keeps no secrets"));
     }
-    agent.ready_for("secrets")?;
-    let values = checked(request)?;
-    put(Path::new(FOLDER), &values).map_err(|error| {
+    lifecycle.ready_for("secrets")?;
+    let values = validate(request)?;
+    write_all(Path::new(FOLDER), &values).map_err(|error| {
         Fault::new(
             FaultCode::GuestIo,
             format!("the secrets could not be put into {FOLDER}: {error}"),
         )
     })?;
-    agent.secrets.set(values);
+    secrets.set(values);
     Ok(())
 }
 
@@ -105,7 +112,7 @@ impl Secrets {
     }
 
     /// A text that is there as a whole, without their values.
-    pub(crate) fn clean(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         lock(&self.0).redaction.text(text).into_owned()
     }
 
@@ -128,7 +135,7 @@ impl Secrets {
 }
 
 /// What came over the channel is not trusted: names become file names.
-fn checked(request: InstallSecrets) -> Result<BTreeMap<String, SecretValue>, Fault> {
+fn validate(request: InstallSecrets) -> Result<BTreeMap<String, SecretValue>, Fault> {
     let refused = |words: String| Err(Fault::new(FaultCode::Refused, words));
     let mut values = BTreeMap::new();
     let mut together = 0;
@@ -157,7 +164,7 @@ fn checked(request: InstallSecrets) -> Result<BTreeMap<String, SecretValue>, Fau
 }
 
 /// Makes the folder hold these files and no others.
-fn put(folder: &Path, values: &BTreeMap<String, SecretValue>) -> io::Result<()> {
+fn write_all(folder: &Path, values: &BTreeMap<String, SecretValue>) -> io::Result<()> {
     if values.is_empty() && !folder.exists() {
         return Ok(());
     }
@@ -223,8 +230,6 @@ fn write(folder: &Path, name: &str, value: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Trace;
-    use crate::reaper::Reaper;
     use pyro_wire::secrets::Secret;
 
     fn given(secrets: &[(&str, &str)]) -> InstallSecrets {
@@ -258,17 +263,17 @@ mod tests {
                 ("E", "x"),
             ],
         ] {
-            let fault = checked(given(bad)).unwrap_err();
+            let fault = validate(given(bad)).unwrap_err();
             assert_eq!(fault.code, FaultCode::Refused);
             assert!(fault.message.len() < 100, "{fault}");
         }
-        assert_eq!(checked(given(&[("A", &long)])).unwrap().len(), 1);
+        assert_eq!(validate(given(&[("A", &long)])).unwrap().len(), 1);
     }
 
     #[test]
     fn commands_get_what_they_ask_for_without_its_line_end() {
         let secrets = Secrets::default();
-        secrets.set(checked(given(&[("TOKEN", "hunter2\n"), ("BYTES", "a\0b")])).unwrap());
+        secrets.set(validate(given(&[("TOKEN", "hunter2\n"), ("BYTES", "a\0b")])).unwrap());
         let pairs = secrets.environment(&wanted(&[("TOKEN", "T"), ("TOKEN", "U")]));
         let pair = |name: &str| {
             let value = b"hunter2".to_vec().into();
@@ -290,18 +295,19 @@ mod tests {
         assert_eq!(&*secrets.redactor().push(b"<hunter2>"), b"<[REDACTED]>");
     }
 
-    #[tokio::test]
-    async fn a_process_of_the_host_and_a_guest_that_waits_take_none() {
-        for place in [
-            Place::Guest,
-            Place::Host {
+    #[test]
+    fn a_process_of_the_host_and_a_guest_that_waits_take_none() {
+        for backend in [
+            Backend::Vm,
+            Backend::Process {
                 folder: "/nowhere".into(),
             },
         ] {
-            let agent = Agent::new(place, Reaper::idle(), Trace::default());
-            let fault = install(&agent, given(&[("A", "x")])).unwrap_err();
+            let (secrets, lifecycle) = (Secrets::default(), Lifecycle::new(&backend));
+            let secret = given(&[("A", "x")]);
+            let fault = install(&secrets, &backend, &lifecycle, secret).unwrap_err();
             assert_eq!(fault.code, FaultCode::Refused);
-            assert!(agent.secrets.environment(&wanted(&[("A", "A")])).is_err());
+            assert!(secrets.environment(&wanted(&[("A", "A")])).is_err());
         }
     }
 }

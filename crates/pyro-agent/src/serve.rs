@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
 use crate::{
-    dial, exec, exec_at_terminal, files, prepare, secrets, services, setup, shells, shutdown,
+    exec, exec_at_terminal, files, forward, prepare, secrets, services, setup, shells, shutdown,
 };
 
 /// How long an asking side may take to end its stream after the last answer.
-const PARTING: Duration = Duration::from_secs(5);
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves until the host is gone, then ends what its streams were running.
 pub(crate) async fn session<C>(agent: &Arc<Agent>, channel: &mut C)
@@ -60,60 +60,62 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
     let answered = match request {
         AgentRequest::Exec(request) => {
             if exec::run(agent, request, &mut from, &mut to).await.is_ok() {
-                part(from, to).await;
+                close(from, to).await;
             }
             return;
         }
         AgentRequest::ExecAtTerminal(request) => {
             let run = exec_at_terminal::run(agent, request, &mut from, &mut to);
             if run.await.is_ok() {
-                part(from, to).await;
+                close(from, to).await;
             }
             return;
         }
         AgentRequest::List(request) => {
-            return about_files(agent, files::Request::List(request), from, to).await;
+            return serve_files(agent, files::Request::List(request), from, to).await;
         }
         AgentRequest::Read(request) => {
-            return about_files(agent, files::Request::Read(request), from, to).await;
+            return serve_files(agent, files::Request::Read(request), from, to).await;
         }
         AgentRequest::Change(request) => {
-            return about_files(agent, files::Request::Change(request), from, to).await;
+            return serve_files(agent, files::Request::Change(request), from, to).await;
         }
         AgentRequest::Export(request) => {
-            return about_files(agent, files::Request::Export(request), from, to).await;
+            return serve_files(agent, files::Request::Export(request), from, to).await;
         }
         AgentRequest::Diff(request) => {
-            return about_files(agent, files::Request::Diff(request), from, to).await;
+            return serve_files(agent, files::Request::Diff(request), from, to).await;
         }
         AgentRequest::Shell(request) => {
-            let served = shells::serve(agent, request, &mut from, &mut to).await;
-            if served.is_ok() {
-                part(from, to).await;
+            let (shells, launcher) = (&agent.shells, &agent.launcher);
+            let lifecycle = &agent.lifecycle;
+            let served = shells::serve(shells, launcher, lifecycle, request, &mut from, &mut to);
+            if served.await.is_ok() {
+                close(from, to).await;
             }
             return;
         }
         AgentRequest::ServiceStart(request) => {
-            return about_services(agent, services::Request::Start(request), from, to).await;
+            return serve_services(agent, services::Request::Start(request), from, to).await;
         }
         AgentRequest::ServiceStop(request) => {
-            return about_services(agent, services::Request::Stop(request), from, to).await;
+            return serve_services(agent, services::Request::Stop(request), from, to).await;
         }
         AgentRequest::ServiceList => {
-            return about_services(agent, services::Request::List, from, to).await;
+            return serve_services(agent, services::Request::List, from, to).await;
         }
         AgentRequest::ServiceLogs(request) => {
-            return about_services(agent, services::Request::Logs(request), from, to).await;
+            return serve_services(agent, services::Request::Logs(request), from, to).await;
         }
         AgentRequest::ServiceWatch(request) => {
-            return about_services(agent, services::Request::Watch(request), from, to).await;
+            return serve_services(agent, services::Request::Watch(request), from, to).await;
         }
         AgentRequest::ServicesEnd => {
-            return about_services(agent, services::Request::End, from, to).await;
+            return serve_services(agent, services::Request::End, from, to).await;
         }
         AgentRequest::Connect(request) => {
-            if let Some((from, to)) = dial::serve(agent, &request, from, to).await {
-                part(from, to).await;
+            if let Some((from, to)) = forward::serve(agent, &request, from, to).await {
+                close(from, to).await;
             }
             return;
         }
@@ -124,11 +126,11 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
                 .min(),
         }),
         AgentRequest::Freeze(request) => {
-            let frozen = files::freeze(agent, &request).await;
+            let frozen = agent.files.freeze(&request).await;
             frozen.map(|()| AgentReply::Done)
         }
         AgentRequest::Thaw => {
-            files::thaw(agent).await;
+            agent.files.thaw().await;
             Ok(AgentReply::Done)
         }
         AgentRequest::Ping => Ok(AgentReply::Done),
@@ -139,7 +141,9 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
             setup::step_clock(agent, request).map(|()| AgentReply::Done)
         }
         AgentRequest::InstallSecrets(request) => {
-            secrets::install(agent, request).map(|()| AgentReply::Done)
+            let secrets = &agent.launcher.secrets;
+            secrets::install(secrets, &agent.backend, &agent.lifecycle, request)
+                .map(|()| AgentReply::Done)
         }
         AgentRequest::Prepare(request) => {
             let prepared = prepare::prepare(agent, &request).await;
@@ -152,45 +156,48 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
     };
     let reply = answered.unwrap_or_else(AgentReply::Failed);
     if frame::write_message(&mut to, &reply).await.is_ok() {
-        part(from, to).await;
+        close(from, to).await;
     }
 }
 
-async fn about_files<P: Peer>(
+async fn serve_files<P: Peer>(
     agent: &Agent,
     request: files::Request,
     mut from: Reader<P>,
     mut to: Writer<P>,
 ) {
-    if files::serve(agent, request, &mut from, &mut to)
-        .await
-        .is_ok()
-    {
-        part(from, to).await;
+    let lifecycle = &agent.lifecycle;
+    let served = agent.files.serve(lifecycle, request, &mut from, &mut to);
+    if served.await.is_ok() {
+        close(from, to).await;
     }
 }
 
-async fn about_services<P: Peer>(
-    agent: &Arc<Agent>,
+async fn serve_services<P: Peer>(
+    agent: &Agent,
     request: services::Request,
     mut from: Reader<P>,
     mut to: Writer<P>,
 ) {
-    if services::serve(agent, request, &mut from, &mut to)
-        .await
-        .is_ok()
-    {
-        part(from, to).await;
+    let Agent {
+        services,
+        launcher,
+        lifecycle,
+        ..
+    } = agent;
+    let served = services::serve(services, launcher, lifecycle, request, &mut from, &mut to);
+    if served.await.is_ok() {
+        close(from, to).await;
     }
 }
 
 /// Ends our half of a stream, then reads on until the other side has ended its own: what it still
 /// sends would otherwise wait for ever to be taken.
-async fn part<P: Peer>(mut from: Reader<P>, mut to: Writer<P>) {
+async fn close<P: Peer>(mut from: Reader<P>, mut to: Writer<P>) {
     if to.shutdown().await.is_ok() {
         let mut rest = [0; 1024];
         let read = async { while from.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
-        let _ = timeout(PARTING, read).await;
+        let _ = timeout(CLOSE_LIMIT, read).await;
     }
 }
 
@@ -198,12 +205,13 @@ async fn part<P: Peer>(mut from: Reader<P>, mut to: Writer<P>) {
 mod tests {
     use std::path::PathBuf;
 
-    use pyro_wire::agent::{Command, Exec, ExecControl, ExecEvent, Prepare};
+    use pyro_wire::agent::Prepare;
+    use pyro_wire::exec::{Command, Exec, ExecControl, ExecEvent};
     use pyro_wire::files::{Change, Diff, Export, List, Read};
     use tokio::io::DuplexStream;
 
     use super::*;
-    use crate::agent::Place;
+    use crate::backend::Backend;
     use crate::clock::Trace;
     use crate::reaper::{CHILDREN, Reaper};
 
@@ -212,14 +220,18 @@ mod tests {
             false
         }
 
-        async fn carry(self, _server: tokio::net::TcpStream) {}
+        async fn relay(self, _server: tokio::net::TcpStream) {}
     }
 
     fn agent(folder: &tempfile::TempDir, reaper: Arc<Reaper>) -> Arc<Agent> {
         // With room beside it for what the agent keeps there.
         let folder = PathBuf::from(folder.path()).join("workspace");
         std::fs::create_dir_all(&folder).unwrap();
-        Arc::new(Agent::new(Place::Host { folder }, reaper, Trace::default()))
+        Arc::new(Agent::new(
+            Backend::Process { folder },
+            reaper,
+            Trace::default(),
+        ))
     }
 
     /// Numbers that look random and are the same in every run.

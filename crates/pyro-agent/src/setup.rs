@@ -18,11 +18,12 @@ use nix::errno::Errno;
 use pyro_wire::agent::{Ready, Refresh, SetUp, StepClock};
 use pyro_wire::fault::{Fault, FaultCode};
 
-use crate::agent::{Agent, Place, Stage};
+use crate::agent::Agent;
+use crate::backend::{Backend, WORKSPACE};
 use crate::clock::{self, Laps, uptime};
-use crate::command::WORKSPACE;
+use crate::lifecycle::Stage;
 use crate::mounts::MountError;
-use crate::{console, files, identity, mounts};
+use crate::{console, identity, mounts};
 
 /// More entropy than this is no use to the kernel's generator.
 const ENTROPY: usize = 512;
@@ -53,21 +54,21 @@ impl SetUpError {
 /// Sets the guest up, once in its life. Outside of a guest there is nothing to do.
 pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Fault> {
     let mut laps = Laps::begin(request.timings);
-    if agent.place == Place::Guest {
+    if agent.backend == Backend::Vm {
         set_up_guest(agent, request, &mut laps)
             .await
             .inspect_err(report_broken)
             .map_err(|error| error.fault())?;
     }
     Ok(Ready {
-        laps: laps.told(),
+        laps: laps.finish(),
         ..about(agent)
     })
 }
 
 /// Brings a guest that stood still back into the present.
 pub(crate) fn refresh(agent: &Agent, request: &Refresh) -> Result<Ready, Fault> {
-    if agent.place != Place::Guest || agent.stage() != Stage::Ready {
+    if agent.backend != Backend::Vm || agent.lifecycle.stage() != Stage::Ready {
         let words = "only a guest that is set up can be brought into the present";
         return Err(Fault::new(FaultCode::Refused, words));
     }
@@ -83,9 +84,9 @@ pub(crate) fn about(agent: &Agent) -> Ready {
             .unwrap_or_default(),
         uptime_ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX),
         // On the host there is no clock of a guest, which could be wrong.
-        unix_time_ns: match agent.place {
-            Place::Guest => clock::wall_clock(),
-            Place::Host { .. } => None,
+        unix_time_ns: match agent.backend {
+            Backend::Vm => clock::wall_clock(),
+            Backend::Process { .. } => None,
         },
         laps: Vec::new(),
     }
@@ -93,7 +94,7 @@ pub(crate) fn about(agent: &Agent) -> Ready {
 
 /// Corrects the wall clock of a guest that is set up. The host's own is not ours to touch.
 pub(crate) fn step_clock(agent: &Agent, request: StepClock) -> Result<(), Fault> {
-    if agent.place != Place::Guest || agent.stage() != Stage::Ready {
+    if agent.backend != Backend::Vm || agent.lifecycle.stage() != Stage::Ready {
         let words = "only the clock of a guest that is set up can be corrected";
         return Err(Fault::new(FaultCode::Refused, words));
     }
@@ -115,7 +116,7 @@ pub(crate) fn report_broken(error: &SetUpError) {
 async fn set_up_guest(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(), SetUpError> {
     identity::check(request).map_err(|what| SetUpError::Refused { what })?;
     may_set_up(agent)?;
-    if agent.stage() == Stage::Waiting {
+    if agent.lifecycle.stage() == Stage::Waiting {
         mounts::await_root_device().await?;
         // Another stream may have been faster while this one waited. Below, nothing waits, so no
         // session's end can leave the guest half set up.
@@ -123,23 +124,23 @@ async fn set_up_guest(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result
     }
     agent.trace().step("root device");
 
-    let before = agent.stage();
-    agent.set_stage(Stage::Broken);
+    let before = agent.lifecycle.stage();
+    agent.lifecycle.set(Stage::Broken);
     steps(before, agent, request, laps)?;
-    agent.set_stage(Stage::Ready);
-    agent.trace().print_if_asked();
+    agent.lifecycle.set(Stage::Ready);
+    agent.trace().print_if_enabled();
     Ok(())
 }
 
 fn may_set_up(agent: &Agent) -> Result<(), SetUpError> {
-    match agent.stage() {
+    match agent.lifecycle.stage() {
         Stage::Waiting | Stage::Prepared => Ok(()),
-        other => Err(not_from(other)),
+        other => Err(wrong_stage(other)),
     }
 }
 
 /// Why a guest cannot be set up, or prepared, in this stage.
-pub(crate) fn not_from(stage: Stage) -> SetUpError {
+pub(crate) fn wrong_stage(stage: Stage) -> SetUpError {
     let what = match stage {
         Stage::Waiting => "the guest is not prepared",
         Stage::Preparing => "the guest is being prepared, or that was broken off",
@@ -165,11 +166,11 @@ fn steps(before: Stage, agent: &Agent, request: &SetUp, laps: &mut Laps) -> Resu
     }
     // Nothing else may see what a crash in the middle of a change has left. If that cannot be put
     // right, the guest is still the only way to get at the files.
-    if let Err(error) = files::recover(&agent.places) {
+    if let Err(error) = agent.files.recover() {
         console::report(error);
     }
     laps.reached("root there, boot id its own");
-    identity::assume(request).map_err(step("write the guest's name"))?;
+    identity::apply(request).map_err(step("write the guest's name"))?;
     laps.reached("name taken on");
     agent.trace().step("name");
     Ok(())
@@ -232,7 +233,7 @@ mod tests {
     /// Only what is refused can be tried here: the rest mounts disks.
     #[tokio::test]
     async fn a_guest_is_set_up_and_prepared_once() {
-        let agent = Agent::new(Place::Guest, Reaper::idle(), Trace::default());
+        let agent = Agent::new(Backend::Vm, Reaper::idle(), Trace::default());
         let request = SetUp {
             hostname: "web".into(),
             machine_id: "0".repeat(32),
@@ -247,17 +248,17 @@ mod tests {
             (Stage::Broken, true),
             (Stage::Closing, true),
         ] {
-            agent.set_stage(stage);
+            agent.lifecycle.set(stage);
             let fault = prepare::prepare(&agent, &Prepare::default()).await;
             assert_eq!(fault.unwrap_err().code, FaultCode::Refused, "{stage:?}");
             if set_up_too {
                 let fault = set_up(&agent, &request).await;
                 assert_eq!(fault.unwrap_err().code, FaultCode::Refused, "{stage:?}");
             }
-            assert_eq!(agent.stage(), stage);
+            assert_eq!(agent.lifecycle.stage(), stage);
         }
         for stage in [Stage::Waiting, Stage::Prepared, Stage::Broken] {
-            agent.set_stage(stage);
+            agent.lifecycle.set(stage);
             let present = Refresh {
                 unix_time_ns: 0,
                 entropy: Vec::new(),
@@ -266,12 +267,12 @@ mod tests {
             assert_eq!(fault.code, FaultCode::Refused, "{stage:?}");
         }
         // A name that no guest may have is refused before anything happens.
-        agent.set_stage(Stage::Prepared);
+        agent.lifecycle.set(Stage::Prepared);
         let nameless = SetUp {
             hostname: String::new(),
             ..request
         };
         assert!(set_up(&agent, &nameless).await.is_err());
-        assert_eq!(agent.stage(), Stage::Prepared);
+        assert_eq!(agent.lifecycle.stage(), Stage::Prepared);
     }
 }

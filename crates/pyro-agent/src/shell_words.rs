@@ -13,8 +13,8 @@ const BUILTINS: &[&str] = &[
     "until", "wait", "while", "{", "[[", "!",
 ];
 
-/// What stands between commands.
-const BETWEEN: &[&str] = &[
+/// What joins and redirects commands.
+const OPERATORS: &[&str] = &[
     "&&", "||", "|", "|&", ";", "&", "<", ">", ">>", "2>", "2>>", "2>&1", "&>", "<<", "<<<",
 ];
 
@@ -41,7 +41,7 @@ fn why(words: &[OsString]) -> Option<String> {
     } else if first.as_bytes().iter().any(u8::is_ascii_whitespace) {
         format!("`{shown}` is one word here")
     } else {
-        let between = words.iter().find(|word| known(word, BETWEEN))?;
+        let between = words.iter().find(|word| known(word, OPERATORS))?;
         format!("`{}` is a word of shells", between.display())
     })
 }

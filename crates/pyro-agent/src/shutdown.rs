@@ -10,10 +10,12 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use crate::agent::{Agent, Place, Stage};
-use crate::{console, descendants, files};
+use crate::agent::Agent;
+use crate::backend::Backend;
+use crate::lifecycle::Stage;
+use crate::{console, descendants};
 
 /// How long processes may take to end by themselves, and then to be killed.
 const TERM_LIMIT: Duration = Duration::from_secs(1);
@@ -29,10 +31,10 @@ nix::ioctl_readwrite!(freeze, b'X', 119, libc::c_int);
 
 /// Ends all processes and writes everything to the disk. Afterwards nothing runs any more.
 pub(crate) async fn shut_down(agent: &Arc<Agent>) {
-    agent.set_stage(Stage::Closing);
-    files::thaw(agent).await;
+    agent.lifecycle.set(Stage::Closing);
+    agent.files.thaw().await;
     // A change that has not all of its archive gives up, and one that has comes to its end.
-    let Ok(_turn) = timeout(CHANGE_LIMIT, agent.changes.lock()).await else {
+    let Some(_guard) = agent.files.stop_changes(CHANGE_LIMIT).await else {
         console::report("a change of files did not end, and will be undone at the next start");
         return end_all(agent).await;
     };
@@ -40,16 +42,16 @@ pub(crate) async fn shut_down(agent: &Arc<Agent>) {
 }
 
 async fn end_all(agent: &Agent) {
-    match agent.place {
-        Place::Guest => {
+    match agent.backend {
+        Backend::Vm => {
             end_processes().await;
-            settle_disk();
+            quiesce_disk();
             tokio::spawn(async {
                 sleep(HOST_LIMIT).await;
                 console::power_off();
             });
         }
-        Place::Host { .. } => {
+        Backend::Process { .. } => {
             descendants::kill_below(std::process::id().cast_signed());
             tokio::spawn(async {
                 sleep(HOST_LIMIT).await;
@@ -88,7 +90,7 @@ async fn all_ended(limit: Duration) -> bool {
 }
 
 /// Writes everything back and makes sure that nothing is written afterwards.
-fn settle_disk() {
+fn quiesce_disk() {
     nix::unistd::sync();
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     let Err(error) = mount(None::<&str>, "/", None::<&str>, flags, None::<&str>) else {

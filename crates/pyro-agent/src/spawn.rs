@@ -28,23 +28,21 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
 /// What to start, and how.
 pub(crate) struct Program {
-    /// The name and the arguments.
-    words: Vec<CString>,
+    argv: Vec<CString>,
     /// Where the program may be, in the order of trying.
-    places: Vec<CString>,
-    variables: Vec<CString>,
-    standard: [OwnedFd; 3],
+    candidates: Vec<CString>,
+    env: Vec<CString>,
+    stdio: [OwnedFd; 3],
 }
 
-/// What the new process does before it becomes the program.
-pub(crate) struct Beginning {
+/// What the new process does before `exec`.
+pub(crate) struct PreExec {
     pub(crate) cwd: RawFd,
-    /// The file by which a control group is entered.
-    pub(crate) entrance: Option<RawFd>,
-    /// It ends with this process.
-    pub(crate) dies_with_us: bool,
-    /// Its standard input is a terminal, and becomes the terminal of its session.
-    pub(crate) terminal: bool,
+    /// `cgroup.procs` of the control group to enter.
+    pub(crate) cgroup_procs: Option<RawFd>,
+    pub(crate) dies_with_parent: bool,
+    /// Its standard input is a terminal, and becomes the controlling terminal of its session.
+    pub(crate) controlling_terminal: bool,
 }
 
 /// Why nothing was started.
@@ -52,31 +50,31 @@ pub(crate) struct Beginning {
 pub(crate) enum SpawnError {
     /// There is no new process.
     Process(Errno),
-    /// The new process did not get through its beginning.
-    Beginning(Errno),
+    /// The new process failed before `exec`.
+    PreExec(Errno),
     /// The program could not be executed.
     Program(Errno),
 }
 
 impl Program {
-    /// `words` is not empty, and holds no NUL byte as little as `variables`.
+    /// `argv` is not empty. Neither it nor `env` holds a NUL byte.
     pub(crate) fn new(
-        words: &[OsString],
-        variables: impl IntoIterator<Item = (OsString, OsString)>,
-        standard: [OwnedFd; 3],
+        argv: &[OsString],
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+        stdio: [OwnedFd; 3],
     ) -> io::Result<Self> {
-        let [stdin, stdout, stderr] = standard;
-        let variables: Vec<_> = variables.into_iter().collect();
-        let path = variables.iter().find(|(name, _)| name == "PATH");
+        let [stdin, stdout, stderr] = stdio;
+        let env: Vec<_> = env.into_iter().collect();
+        let path = env.iter().find(|(name, _)| name == "PATH");
         let path = path.map_or(DEFAULT_PATH, |(_, path)| path.as_bytes());
-        let name = words.first().map(OsString::as_os_str).unwrap_or_default();
+        let name = argv.first().map(OsString::as_os_str).unwrap_or_default();
         Ok(Self {
-            places: places(name, path)?,
-            words: words
+            candidates: candidates(name, path)?,
+            argv: argv
                 .iter()
                 .map(|word| Ok(CString::new(word.as_bytes())?))
                 .collect::<io::Result<_>>()?,
-            variables: variables
+            env: env
                 .into_iter()
                 .map(|(name, value)| {
                     let mut variable = name.into_vec();
@@ -85,23 +83,27 @@ impl Program {
                     Ok(CString::new(variable)?)
                 })
                 .collect::<io::Result<_>>()?,
-            standard: [above(stdin)?, above(stdout)?, above(stderr)?],
+            stdio: [
+                above_stdio(stdin)?,
+                above_stdio(stdout)?,
+                above_stdio(stderr)?,
+            ],
         })
     }
 
     /// Starts it; tells the id of its process.
-    pub(crate) fn start(&self, beginning: &Beginning) -> Result<i32, SpawnError> {
-        let words = pointers(&self.words);
-        // `sh PLACE ARGUMENT…`: the place is filled in when it is known.
-        let mut shell_words = vec![SHELL.as_ptr(), ptr::null()];
-        shell_words.extend(words.iter().skip(1));
+    pub(crate) fn spawn(&self, pre_exec: &PreExec) -> Result<i32, SpawnError> {
+        let argv = pointers(&self.argv);
+        // `sh SCRIPT ARGUMENT…`: the script is filled in when it is known.
+        let mut shell_argv = vec![SHELL.as_ptr(), ptr::null()];
+        shell_argv.extend(argv.iter().skip(1));
         let mut child = Child {
-            beginning,
-            standard: self.standard.each_ref().map(AsRawFd::as_raw_fd),
-            places: pointers(&self.places),
-            words,
-            shell_words,
-            variables: pointers(&self.variables),
+            pre_exec,
+            stdio: self.stdio.each_ref().map(AsRawFd::as_raw_fd),
+            candidates: pointers(&self.candidates),
+            argv,
+            shell_argv,
+            env: pointers(&self.env),
             failed: None,
         };
         let mut stack = Box::new([const { MaybeUninit::<u128>::uninit() }; STACK / 16]);
@@ -117,7 +119,7 @@ impl Program {
         // CLONE_VFORK this thread goes on when the child has become a program or ended.
         let pid = Errno::result(unsafe {
             libc::clone(
-                become_program,
+                child_main,
                 stack.as_mut_ptr_range().end.cast(),
                 libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
                 ptr::from_mut(&mut child).cast(),
@@ -139,40 +141,40 @@ impl Program {
 
 /// What the child needs, made before it is.
 struct Child<'a> {
-    beginning: &'a Beginning,
-    standard: [RawFd; 3],
-    places: Vec<*const c_char>,
-    words: Vec<*const c_char>,
-    shell_words: Vec<*const c_char>,
-    variables: Vec<*const c_char>,
+    pre_exec: &'a PreExec,
+    stdio: [RawFd; 3],
+    candidates: Vec<*const c_char>,
+    argv: Vec<*const c_char>,
+    shell_argv: Vec<*const c_char>,
+    env: Vec<*const c_char>,
     /// Written by the child, read by the parent.
     failed: Option<SpawnError>,
 }
 
-extern "C" fn become_program(child: *mut c_void) -> c_int {
+extern "C" fn child_main(child: *mut c_void) -> c_int {
     // SAFETY: the parent's, which stands still.
     let child = unsafe { &mut *child.cast::<Child<'_>>() };
-    child.failed = Some(match child.begin() {
+    child.failed = Some(match child.prepare() {
         Ok(()) => SpawnError::Program(child.execute()),
-        Err(errno) => SpawnError::Beginning(errno),
+        Err(errno) => SpawnError::PreExec(errno),
     });
     // SAFETY: ends the child without running anything of the parent's.
     unsafe { libc::_exit(127) }
 }
 
 impl Child<'_> {
-    fn begin(&self) -> Result<(), Errno> {
+    fn prepare(&self) -> Result<(), Errno> {
         // SAFETY: plain system calls on open descriptors and constant, terminated strings.
         unsafe {
             Errno::result(libc::setsid())?;
-            if let Some(entrance) = self.beginning.entrance {
+            if let Some(procs) = self.pre_exec.cgroup_procs {
                 // Before anything else can start a process: nothing escapes.
-                Errno::result(libc::write(entrance, c"0".as_ptr().cast(), 1))?;
+                Errno::result(libc::write(procs, c"0".as_ptr().cast(), 1))?;
             } else {
                 // Orphans come to the command itself, where `Group` finds them.
                 Errno::result(libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1))?;
             }
-            if self.beginning.dies_with_us {
+            if self.pre_exec.dies_with_parent {
                 Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             } else {
                 // The agent's own protection is not for commands.
@@ -185,11 +187,11 @@ impl Child<'_> {
                     libc::close(file);
                 }
             }
-            Errno::result(libc::fchdir(self.beginning.cwd))?;
-            for (number, fd) in (0..).zip(self.standard) {
+            Errno::result(libc::fchdir(self.pre_exec.cwd))?;
+            for (number, fd) in (0..).zip(self.stdio) {
                 Errno::result(libc::dup2(fd, number))?;
             }
-            if self.beginning.terminal {
+            if self.pre_exec.controlling_terminal {
                 Errno::result(libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0))?;
             }
             // What `std` ignores would stay ignored; every other signal has its default action once
@@ -204,19 +206,15 @@ impl Child<'_> {
     /// Returns only when there is nothing to execute; why, as `execvp` has it.
     fn execute(&mut self) -> Errno {
         let mut denied = false;
-        for place in self.places.iter().filter(|place| !place.is_null()) {
+        for path in self.candidates.iter().filter(|path| !path.is_null()) {
             // SAFETY: terminated strings in arrays that a null pointer ends, which the parent keeps.
-            unsafe { libc::execve(*place, self.words.as_ptr(), self.variables.as_ptr()) };
+            unsafe { libc::execve(*path, self.argv.as_ptr(), self.env.as_ptr()) };
             match Errno::last() {
                 Errno::ENOEXEC => {
-                    self.shell_words[1] = *place;
+                    self.shell_argv[1] = *path;
                     // SAFETY: as above.
                     unsafe {
-                        libc::execve(
-                            SHELL.as_ptr(),
-                            self.shell_words.as_ptr(),
-                            self.variables.as_ptr(),
-                        )
+                        libc::execve(SHELL.as_ptr(), self.shell_argv.as_ptr(), self.env.as_ptr())
                     };
                     return Errno::last();
                 }
@@ -230,20 +228,20 @@ impl Child<'_> {
 }
 
 /// Where a program of this name may be.
-fn places(name: &OsStr, path: &[u8]) -> io::Result<Vec<CString>> {
+fn candidates(name: &OsStr, path: &[u8]) -> io::Result<Vec<CString>> {
     let name = name.as_bytes();
     if name.is_empty() || name.contains(&b'/') {
         return Ok(vec![CString::new(name)?]);
     }
     path.split(|byte| *byte == b':')
         .map(|folder| {
-            let mut place = folder.to_vec();
+            let mut path = folder.to_vec();
             // Without a name it means the current folder.
-            if !place.is_empty() {
-                place.push(b'/');
+            if !path.is_empty() {
+                path.push(b'/');
             }
-            place.extend_from_slice(name);
-            Ok(CString::new(place)?)
+            path.extend_from_slice(name);
+            Ok(CString::new(path)?)
         })
         .collect()
 }
@@ -255,7 +253,7 @@ fn pointers(texts: &[CString]) -> Vec<*const c_char> {
 }
 
 /// A descriptor that is not in the way of the standard three.
-fn above(fd: OwnedFd) -> io::Result<OwnedFd> {
+fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > libc::STDERR_FILENO {
         return Ok(fd);
     }
@@ -285,11 +283,11 @@ mod tests {
         let program =
             Program::new(&words, variables, [nothing(), writer.into(), nothing()]).unwrap();
         let root = File::open("/").unwrap();
-        let started = program.start(&Beginning {
+        let started = program.spawn(&PreExec {
             cwd: root.as_raw_fd(),
-            entrance: None,
-            dies_with_us: true,
-            terminal: false,
+            cgroup_procs: None,
+            dies_with_parent: true,
+            controlling_terminal: false,
         });
         drop(program);
         let pid = started?;

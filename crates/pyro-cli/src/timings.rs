@@ -50,7 +50,7 @@ fn line(step: &Step, begun_us: u64, before_us: u64) -> String {
         "[time] at_ms={:.3} took_ms={:.3} room={} step={}",
         ms(begun_us),
         ms(before_us),
-        step.room,
+        step.component,
         step.name
     )
 }
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_line_counts_from_the_beginning_and_from_the_step_before() {
         let step = Step {
-            room: "shim".into(),
+            component: "shim".into(),
             name: "QEMU started".into(),
             at_us: 14_500,
         };

@@ -4,7 +4,7 @@
 //! else, wherever they are. The host's `/etc/hosts` is not looked at. What a name resolves to is no
 //! promise: the policy looks at addresses, when a guest connects.
 //!
-//! Only plain questions are passed on. The servers may be inside a network that the guest must not
+//! Only plain queries are passed on. The servers may be inside a network that the guest must not
 //! reach, and they can do more for those who ask differently (updates, whole zones).
 
 use std::fs;
@@ -19,7 +19,7 @@ use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::limits::QUESTIONS;
+use crate::limits::QUERIES;
 
 pub(crate) const PORT: u16 = 53;
 
@@ -29,13 +29,13 @@ const CONFIGURATION: &str = "/etc/resolv.conf";
 const SERVERS: usize = 3;
 
 /// How long one server may take.
-const PATIENCE: Duration = Duration::from_secs(4);
+const SERVER_LIMIT: Duration = Duration::from_secs(4);
 
 /// How long a guest may keep a connection without asking.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Longer than any question; answers may be longer.
-const MAX_QUESTION: usize = 1_024;
+/// Longer than any query; answers may be longer.
+const MAX_QUERY: usize = 1_024;
 
 /// Asks for a part of a zone, or all of it (RFC 5936, RFC 1995).
 const ZONES: [u16; 2] = [251, 252];
@@ -43,50 +43,50 @@ const ZONES: [u16; 2] = [251, 252];
 /// The host's name servers.
 #[derive(Clone)]
 pub(crate) struct Dns {
-    questions: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
 }
 
 impl Dns {
     pub(crate) fn new() -> Self {
         Self {
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            queries: Arc::new(Semaphore::new(QUERIES)),
         }
     }
 
-    /// Passes a question in a datagram on. Nothing comes back for what is no question, nor when too
-    /// many wait; a guest asks again.
-    pub(crate) fn ask(&self, question: &[u8], answered: impl FnOnce(Vec<u8>) + Send + 'static) {
-        if !is_plain(question) {
+    /// Passes a query in a datagram on. Nothing comes back for what is no query, nor when too many
+    /// wait; a guest asks again.
+    pub(crate) fn ask(&self, query: &[u8], answered: impl FnOnce(Vec<u8>) + Send + 'static) {
+        if !is_plain_query(query) {
             return;
         }
-        let Ok(turn) = Arc::clone(&self.questions).try_acquire_owned() else {
+        let Ok(turn) = Arc::clone(&self.queries).try_acquire_owned() else {
             return;
         };
-        let question = question.to_vec();
+        let query = query.to_vec();
         tokio::spawn(async move {
             let _turn = turn;
             for server in servers() {
-                if let Ok(Ok(answer)) = timeout(PATIENCE, ask_one(server, &question)).await {
+                if let Ok(Ok(answer)) = timeout(SERVER_LIMIT, ask_one(server, &query)).await {
                     return answered(answer);
                 }
             }
-            answered(failed(&question));
+            answered(failed(&query));
         });
     }
 
-    /// Serves a connection on which the guest asks, one question after the other.
+    /// Serves a connection on which the guest asks, one query after the other.
     pub(crate) async fn serve(&self, mut guest: UnixStream) {
         let mut server = None;
-        while let Ok(Ok(question)) = timeout(IDLE, read(&mut guest, MAX_QUESTION)).await {
-            if !is_plain(&question) {
+        while let Ok(Ok(query)) = timeout(IDLE, read(&mut guest, MAX_QUERY)).await {
+            if !is_plain_query(&query) {
                 return;
             }
-            let Ok(_turn) = self.questions.acquire().await else {
+            let Ok(_turn) = self.queries.acquire().await else {
                 return;
             };
-            let answer = match ask_over_stream(&mut server, &question).await {
+            let answer = match ask_over_stream(&mut server, &query).await {
                 Some(answer) => answer,
-                None => failed(&question),
+                None => failed(&query),
             };
             if write(&mut guest, &answer).await.is_err() {
                 return;
@@ -95,14 +95,14 @@ impl Dns {
     }
 }
 
-/// One question, and no answer, no update, no zone.
-pub(crate) fn is_plain(question: &[u8]) -> bool {
-    let Some((header, mut rest)) = question.split_first_chunk::<12>() else {
+/// A query with one question, and no answer, no update, no zone.
+pub(crate) fn is_plain_query(query: &[u8]) -> bool {
+    let Some((header, mut rest)) = query.split_first_chunk::<12>() else {
         return false;
     };
     let is_query = header[2] & 0b1111_1000 == 0;
     let one_question = header[4..6] == [0, 1];
-    if !is_query || !one_question || question.len() > MAX_QUESTION {
+    if !is_query || !one_question || query.len() > MAX_QUERY {
         return false;
     }
     loop {
@@ -113,7 +113,7 @@ pub(crate) fn is_plain(question: &[u8]) -> bool {
                 };
                 return !ZONES.contains(&u16::from_be_bytes(*kind));
             }
-            // A question has nothing before it that its name could point to.
+            // A query has nothing before it that its name could point to.
             Some((length @ 1..=63, after)) => match after.get(usize::from(*length)..) {
                 Some(after) => rest = after,
                 None => return false,
@@ -123,9 +123,9 @@ pub(crate) fn is_plain(question: &[u8]) -> bool {
     }
 }
 
-/// "The server failed", for this question.
-fn failed(question: &[u8]) -> Vec<u8> {
-    let mut answer = question.to_vec();
+/// "The server failed", for this query.
+fn failed(query: &[u8]) -> Vec<u8> {
+    let mut answer = query.to_vec();
     if let Some(header) = answer.first_chunk_mut::<12>() {
         header[2] |= 0x80;
         header[3] = 0x82;
@@ -163,38 +163,38 @@ fn at(server: &ScopedIp) -> Option<SocketAddr> {
     }
 }
 
-async fn ask_one(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
+async fn ask_one(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
     let any: SocketAddr = match server.ip() {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         IpAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
-    socket.send(question).await?;
+    socket.send(query).await?;
     let mut answer = vec![0; 65_536];
     loop {
         let length = socket.recv(&mut answer).await?;
         // Anything else is an answer to nobody here.
-        if length >= 12 && answer[..2] == question[..2] && answer[2] & 0x80 != 0 {
+        if length >= 12 && answer[..2] == query[..2] && answer[2] & 0x80 != 0 {
             answer.truncate(length);
             return Ok(answer);
         }
     }
 }
 
-async fn ask_over_stream(kept: &mut Option<TcpStream>, question: &[u8]) -> Option<Vec<u8>> {
+async fn ask_over_stream(kept: &mut Option<TcpStream>, query: &[u8]) -> Option<Vec<u8>> {
     if let Some(stream) = kept
-        && let Ok(Ok(answer)) = timeout(PATIENCE, ask_stream(stream, question)).await
+        && let Ok(Ok(answer)) = timeout(SERVER_LIMIT, ask_stream(stream, query)).await
     {
         return Some(answer);
     }
     for server in servers() {
         let asked = async {
             let mut stream = TcpStream::connect(server).await?;
-            let answer = ask_stream(&mut stream, question).await?;
+            let answer = ask_stream(&mut stream, query).await?;
             io::Result::Ok((stream, answer))
         };
-        if let Ok(Ok((stream, answer))) = timeout(PATIENCE, asked).await {
+        if let Ok(Ok((stream, answer))) = timeout(SERVER_LIMIT, asked).await {
             *kept = Some(stream);
             return Some(answer);
         }
@@ -203,8 +203,8 @@ async fn ask_over_stream(kept: &mut Option<TcpStream>, question: &[u8]) -> Optio
     None
 }
 
-async fn ask_stream(stream: &mut TcpStream, question: &[u8]) -> io::Result<Vec<u8>> {
-    write(stream, question).await?;
+async fn ask_stream(stream: &mut TcpStream, query: &[u8]) -> io::Result<Vec<u8>> {
+    write(stream, query).await?;
     read(stream, usize::from(u16::MAX)).await
 }
 
@@ -231,24 +231,24 @@ mod tests {
 
     use super::*;
 
-    fn question(kind: u16) -> Vec<u8> {
-        let mut question = vec![7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        question.extend(b"\x03deb\x06debian\x03org\x00");
-        question.extend(kind.to_be_bytes());
-        question.extend([0, 1]);
-        question
+    fn query(kind: u16) -> Vec<u8> {
+        let mut query = vec![7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        query.extend(b"\x03deb\x06debian\x03org\x00");
+        query.extend(kind.to_be_bytes());
+        query.extend([0, 1]);
+        query
     }
 
     #[test]
-    fn only_plain_questions_are_passed_on() {
-        assert!(is_plain(&question(1)));
-        assert!(is_plain(&question(28)));
-        assert!(!is_plain(&question(252)));
-        assert!(!is_plain(&question(251)));
+    fn only_plain_queries_are_passed_on() {
+        assert!(is_plain_query(&query(1)));
+        assert!(is_plain_query(&query(28)));
+        assert!(!is_plain_query(&query(252)));
+        assert!(!is_plain_query(&query(251)));
         let with = |at: usize, byte: u8| {
-            let mut question = question(1);
-            question[at] = byte;
-            question
+            let mut query = query(1);
+            query[at] = byte;
+            query
         };
         // An answer, an update, two questions, a name that points elsewhere, one that never ends.
         for wrong in [
@@ -258,15 +258,15 @@ mod tests {
             with(12, 0xc0),
             with(12, 63),
         ] {
-            assert!(!is_plain(&wrong));
+            assert!(!is_plain_query(&wrong));
         }
-        assert!(!is_plain(b"GET / HTTP/1.1\r\n\r\n"));
+        assert!(!is_plain_query(b"GET / HTTP/1.1\r\n\r\n"));
     }
 
     proptest! {
         #[test]
         fn noise_harms_nobody(noise in prop::collection::vec(any::<u8>(), 0..600)) {
-            let _ = is_plain(&noise);
+            let _ = is_plain_query(&noise);
         }
     }
 
@@ -283,8 +283,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_silent_means_a_failed_answer() {
-        let answer = failed(&question(1));
+        let answer = failed(&query(1));
         assert_eq!(answer[..4], [7, 7, 0x81, 0x82]);
-        assert_eq!(answer[12..], question(1)[12..]);
+        assert_eq!(answer[12..], query(1)[12..]);
     }
 }

@@ -5,10 +5,10 @@ use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::wire::IpListenEndpoint;
 
-use crate::cable::{Cable, Frames};
-use crate::icmp::{self, Why};
-use crate::packet::{Content, Frame, Packet, Segment, datagram, understand};
-use crate::{dns, echo, neighbours, router, tcp};
+use crate::icmp::{self, Reason};
+use crate::link::{Frames, Link};
+use crate::packet::{Content, Frame, Packet, Segment, datagram, parse};
+use crate::{dns, neighbours, ping, router, tcp};
 
 /// A stream as QEMU sends it.
 pub fn stream(bytes: &[u8]) {
@@ -30,7 +30,7 @@ pub fn frame(bytes: &[u8]) {
 type Listener = (tcp::Stack, SocketSet<'static>);
 
 fn one(frame: &[u8], listener: &mut Option<Listener>) {
-    match understand(frame) {
+    match parse(frame) {
         Some(Frame::Arp(question)) => drop(neighbours::arp(&question)),
         Some(Frame::Packet(packet)) => content(&packet, listener),
         None => {}
@@ -38,23 +38,28 @@ fn one(frame: &[u8], listener: &mut Option<Listener>) {
 }
 
 fn content(packet: &Packet<'_>, listener: &mut Option<Listener>) {
-    for why in [Why::Prohibited, Why::NoRoute, Why::NoHost, Why::NoPort] {
+    for why in [
+        Reason::Prohibited,
+        Reason::NoRoute,
+        Reason::NoHost,
+        Reason::NoPort,
+    ] {
         drop(icmp::unreachable(packet.bytes, why));
     }
     match packet.content {
         Content::Neighbour(content) => drop(neighbours::discovery(packet, content)),
         Content::Udp { from, to, data } => {
-            let _ = dns::is_plain(data);
+            let _ = dns::is_plain_query(data);
             drop(datagram((packet.to, to).into(), from, data));
         }
-        Content::Echo { id, number, data } => drop(echo::answer(packet.to, id, number, data)),
+        Content::Echo { id, number, data } => drop(ping::answer(packet.to, id, number, data)),
         Content::Tcp { to, kind, .. } => {
             if !router::is_host(packet.to) {
                 return;
             }
-            let (cable, _outgoing) = Cable::new();
-            tcp::refuse(packet.bytes, packet.to, &cable);
-            if kind == Segment::Begin {
+            let (link, _outgoing) = Link::new();
+            tcp::refuse(packet.bytes, packet.to, &link);
+            if kind == Segment::Syn {
                 *listener = listen(packet, to);
             }
             if let Some((stack, sockets)) = listener {

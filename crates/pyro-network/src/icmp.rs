@@ -15,7 +15,7 @@ use crate::packet::to_guest;
 const QUOTED: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum Reason {
     /// The policy forbids it.
     Prohibited,
     /// The host has no way there.
@@ -27,7 +27,7 @@ pub(crate) enum Why {
 }
 
 /// The frame that tells about a packet of the guest.
-pub(crate) fn unreachable(packet: &[u8], why: Why) -> Option<Vec<u8>> {
+pub(crate) fn unreachable(packet: &[u8], why: Reason) -> Option<Vec<u8>> {
     let checks = ChecksumCapabilities::default();
     if packet.first()? >> 4 == 4 {
         let whole = Ipv4Packet::new_checked(packet).ok()?;
@@ -35,10 +35,10 @@ pub(crate) fn unreachable(packet: &[u8], why: Why) -> Option<Vec<u8>> {
         let payload = &packet[usize::from(whole.header_len())..];
         let message = Icmpv4Repr::DstUnreachable {
             reason: match why {
-                Why::Prohibited => Icmpv4DstUnreachable::CommProhibited,
-                Why::NoRoute => Icmpv4DstUnreachable::NetUnreachable,
-                Why::NoHost => Icmpv4DstUnreachable::HostUnreachable,
-                Why::NoPort => Icmpv4DstUnreachable::PortUnreachable,
+                Reason::Prohibited => Icmpv4DstUnreachable::CommProhibited,
+                Reason::NoRoute => Icmpv4DstUnreachable::NetUnreachable,
+                Reason::NoHost => Icmpv4DstUnreachable::HostUnreachable,
+                Reason::NoPort => Icmpv4DstUnreachable::PortUnreachable,
             },
             header,
             data: &payload[..payload.len().min(QUOTED)],
@@ -58,10 +58,10 @@ pub(crate) fn unreachable(packet: &[u8], why: Why) -> Option<Vec<u8>> {
         let payload = &packet[whole.header_len()..];
         let message = Icmpv6Repr::DstUnreachable {
             reason: match why {
-                Why::Prohibited => Icmpv6DstUnreachable::AdminProhibit,
-                Why::NoRoute => Icmpv6DstUnreachable::NoRoute,
-                Why::NoHost => Icmpv6DstUnreachable::AddrUnreachable,
-                Why::NoPort => Icmpv6DstUnreachable::PortUnreachable,
+                Reason::Prohibited => Icmpv6DstUnreachable::AdminProhibit,
+                Reason::NoRoute => Icmpv6DstUnreachable::NoRoute,
+                Reason::NoHost => Icmpv6DstUnreachable::AddrUnreachable,
+                Reason::NoPort => Icmpv6DstUnreachable::PortUnreachable,
             },
             header,
             data: &payload[..payload.len().min(QUOTED)],

@@ -1,9 +1,9 @@
 //! The guest's way out: its Ethernet frames become sockets of the host, where the policy lets them.
 //!
 //! ```text
-//! guest ── virtio-net ── QEMU ── socket pair ──▶ cable ──▶ router ─┬─▶ tcp  ── connect() ──▶ outside
+//! guest ── virtio-net ── QEMU ── socket pair ──▶ link ──▶ router ─┬─▶ tcp  ── connect() ──▶ outside
 //!                                                                  ├─▶ udp  ── connect() ──▶
-//!                                                                  ├─▶ echo ── ping socket ─▶
+//!                                                                  ├─▶ ping ── ping socket ─▶
 //!                                                                  ├─▶ dns  ── the host's name servers
 //!                                                                  └─▶ neighbours (ARP, NDP)
 //! ```
@@ -24,15 +24,15 @@ use std::process::ExitCode;
 
 use pyro_wire::network::Network;
 
-mod cable;
 mod dns;
-mod echo;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod icmp;
 mod limits;
+mod link;
 mod neighbours;
 mod packet;
+mod ping;
 mod policy;
 mod router;
 mod tcp;
@@ -52,22 +52,22 @@ pub fn run(network: &str) -> ExitCode {
 
 fn serve(network: &str) -> io::Result<()> {
     let network: Network = serde_json::from_str(network)?;
-    let cable = take_cable()?;
+    let link = take_link()?;
     let limits = limits::set()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let cable = tokio::net::UnixStream::from_std(cable)?;
+        let link = tokio::net::UnixStream::from_std(link)?;
         let policy = policy::Policy::new(&network)?;
-        router::run(cable, policy, limits).await
+        router::run(link, policy, limits).await
     })
 }
 
-fn take_cable() -> io::Result<UnixStream> {
+fn take_link() -> io::Result<UnixStream> {
     use std::os::fd::AsFd;
-    let cable: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
-    let cable = UnixStream::from(cable);
-    cable.set_nonblocking(true)?;
-    Ok(cable)
+    let link: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let link = UnixStream::from(link);
+    link.set_nonblocking(true)?;
+    Ok(link)
 }

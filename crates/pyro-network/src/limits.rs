@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Descriptors for everything that is no flow: the cable, the runtime, lookups.
+/// Descriptors for everything that is no flow: the link, the runtime, lookups.
 const OTHERS: u64 = 96;
 
 /// Connections at once, where the host's limit of open files allows it.
@@ -15,16 +15,16 @@ const TCP: usize = 12_000;
 pub(crate) const UDP: usize = 512;
 
 /// Pings at once, each of another program.
-pub(crate) const ECHO: usize = 64;
+pub(crate) const PINGS: usize = 64;
 
 /// Questions to name servers at once.
-pub(crate) const QUESTIONS: usize = 128;
+pub(crate) const QUERIES: usize = 128;
 
 /// Bytes from the guest that wait for their flows. Whatever is above that is lost, as on any
 /// network.
 pub(crate) const WAITING_BYTES: usize = 32 << 20;
 
-/// Frames to the guest that wait for the cable: flows wait behind them, and so do the hosts that
+/// Frames to the guest that wait for the link: flows wait behind them, and so do the hosts that
 /// they are connected to.
 pub(crate) const WAITING_FRAMES: usize = 64;
 
@@ -46,7 +46,7 @@ const PROBE: Duration = Duration::from_secs(30);
 
 /// How long nothing must have come for such a guest, before its connection makes room for another one
 /// where all places are taken.
-const QUIET: Duration = Duration::from_secs(10);
+const HALF_CLOSED_IDLE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -70,12 +70,12 @@ pub(crate) fn set() -> io::Result<Limits> {
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
     }
-    let others = OTHERS + (UDP + ECHO + 2 * QUESTIONS) as u64;
+    let others = OTHERS + (UDP + PINGS + 2 * QUERIES) as u64;
     let left = usize::try_from(files.saturating_sub(others)).unwrap_or(usize::MAX);
     Ok(Limits {
         tcp: left.clamp(16, TCP),
         probe: PROBE,
-        quiet: QUIET,
+        quiet: HALF_CLOSED_IDLE,
     })
 }
 

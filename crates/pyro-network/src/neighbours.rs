@@ -1,4 +1,4 @@
-//! Who is on the cable: the guest asks for its router, and nobody else answers to anything.
+//! Who is on the link: the guest asks for its router, and nobody else answers to anything.
 
 use std::net::Ipv4Addr;
 
@@ -10,13 +10,13 @@ use smoltcp::wire::{
     NdiscRepr, RawHardwareAddress,
 };
 
-use crate::cable::LENGTH;
-use crate::packet::{HEAD, Packet, head};
+use crate::link::LENGTH;
+use crate::packet::{HEADER, Packet, write_header};
 
-const HERE: EthernetAddress = EthernetAddress(GATEWAY_MAC);
+const GATEWAY_HARDWARE: EthernetAddress = EthernetAddress(GATEWAY_MAC);
 
 /// What neighbour discovery demands: nothing that came over a router counts.
-const UNTOUCHED: u8 = 255;
+const NDP_HOP_LIMIT: u8 = 255;
 
 /// The answer to a question for the router's card.
 pub(crate) fn arp(question: &ArpRepr) -> Option<Vec<u8>> {
@@ -34,19 +34,19 @@ pub(crate) fn arp(question: &ArpRepr) -> Option<Vec<u8>> {
     }
     let answer = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Reply,
-        source_hardware_addr: HERE,
+        source_hardware_addr: GATEWAY_HARDWARE,
         source_protocol_addr: GATEWAY_V4,
         target_hardware_addr: EthernetAddress(GUEST_MAC),
         target_protocol_addr: source_protocol_addr,
     };
-    let mut frame = vec![0; HEAD + answer.buffer_len()];
+    let mut frame = vec![0; HEADER + answer.buffer_len()];
     let repr = EthernetRepr {
-        src_addr: HERE,
+        src_addr: GATEWAY_HARDWARE,
         dst_addr: EthernetAddress(GUEST_MAC),
         ethertype: EthernetProtocol::Arp,
     };
     repr.emit(&mut EthernetFrame::new_unchecked(&mut frame[LENGTH..]));
-    answer.emit(&mut ArpPacket::new_unchecked(&mut frame[HEAD..]));
+    answer.emit(&mut ArpPacket::new_unchecked(&mut frame[HEADER..]));
     Some(frame)
 }
 
@@ -74,18 +74,18 @@ pub(crate) fn discovery(packet: &Packet<'_>, content: &[u8]) -> Option<Vec<u8>> 
             | NdiscNeighborFlags::SOLICITED
             | NdiscNeighborFlags::OVERRIDE,
         target_addr: asked,
-        lladdr: Some(RawHardwareAddress::from(HERE)),
+        lladdr: Some(RawHardwareAddress::from(GATEWAY_HARDWARE)),
     });
     let header = Ipv6Repr {
         src_addr: asked,
         dst_addr: from,
         next_header: IpProtocol::Icmpv6,
         payload_len: answer.buffer_len(),
-        hop_limit: UNTOUCHED,
+        hop_limit: NDP_HOP_LIMIT,
     };
-    let mut frame = vec![0; HEAD + header.buffer_len() + answer.buffer_len()];
-    head(&mut frame, false);
-    let mut packet = Ipv6Packet::new_unchecked(&mut frame[HEAD..]);
+    let mut frame = vec![0; HEADER + header.buffer_len() + answer.buffer_len()];
+    write_header(&mut frame, false);
+    let mut packet = Ipv6Packet::new_unchecked(&mut frame[HEADER..]);
     header.emit(&mut packet);
     answer.emit(
         &asked,

@@ -1,5 +1,5 @@
-//! What the guest sends, understood as far as is needed to know where it goes; and headers for what
-//! it gets. Everything else is nobody's.
+//! Packets of the guest, parsed as far as is needed to know where they go; and headers for packets
+//! to it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,13 +11,13 @@ use smoltcp::wire::{
     Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpPacket, UdpPacket, UdpRepr,
 };
 
-use crate::cable::LENGTH;
+use crate::link::LENGTH;
 
 /// Before each packet to the guest.
-pub(crate) const HEAD: usize = LENGTH + 14;
+pub(crate) const HEADER: usize = LENGTH + 14;
 
 /// A guest's packet has gone over no router yet, and an answer seems to have gone over few.
-pub(crate) const HOPS: u8 = 64;
+pub(crate) const HOP_LIMIT: u8 = 64;
 
 /// A frame from the guest.
 #[derive(Debug, PartialEq)]
@@ -60,13 +60,13 @@ pub(crate) enum Content<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
     /// The first one of a connection.
-    Begin,
-    Reset,
+    Syn,
+    Rst,
     Other,
 }
 
-/// Understands a frame; `None` for what nobody here has to do with.
-pub(crate) fn understand(frame: &[u8]) -> Option<Frame<'_>> {
+/// Parses a frame; `None` for what is not routed.
+pub(crate) fn parse(frame: &[u8]) -> Option<Frame<'_>> {
     let frame = EthernetFrame::new_checked(frame).ok()?;
     if frame.src_addr() != EthernetAddress(GUEST_MAC) {
         return None;
@@ -76,7 +76,7 @@ pub(crate) fn understand(frame: &[u8]) -> Option<Frame<'_>> {
             let packet = ArpPacket::new_checked(frame.payload()).ok()?;
             ArpRepr::parse(&packet).ok().map(Frame::Arp)
         }
-        // A packet for everybody on the cable is for nobody: the only other one is a router.
+        // A packet for everybody on the link is for nobody: the only other one is a router.
         EthernetProtocol::Ipv4 if frame.dst_addr() == EthernetAddress(GATEWAY_MAC) => {
             ipv4(frame.payload()).map(Frame::Packet)
         }
@@ -85,8 +85,8 @@ pub(crate) fn understand(frame: &[u8]) -> Option<Frame<'_>> {
     }
 }
 
-/// Understands a packet without its frame.
-pub(crate) fn understand_packet(bytes: &[u8]) -> Option<Packet<'_>> {
+/// Parses a packet without its frame.
+pub(crate) fn parse_packet(bytes: &[u8]) -> Option<Packet<'_>> {
     if bytes.first()? >> 4 == 4 {
         ipv4(bytes)
     } else {
@@ -96,7 +96,7 @@ pub(crate) fn understand_packet(bytes: &[u8]) -> Option<Packet<'_>> {
 
 fn ipv4(bytes: &[u8]) -> Option<Packet<'_>> {
     let packet = Ipv4Packet::new_checked(bytes).ok()?;
-    // The cable takes the largest packets, so an honest guest makes no fragments.
+    // The link takes the largest packets, so an honest guest makes no fragments.
     if packet.version() != 4
         || packet.more_frags()
         || packet.frag_offset() != 0
@@ -169,8 +169,8 @@ fn ipv6(bytes: &[u8]) -> Option<Packet<'_>> {
 fn tcp(payload: &[u8]) -> Option<Content<'_>> {
     let packet = TcpPacket::new_checked(payload).ok()?;
     let kind = match (packet.syn(), packet.ack(), packet.rst()) {
-        (_, _, true) => Segment::Reset,
-        (true, false, false) => Segment::Begin,
+        (_, _, true) => Segment::Rst,
+        (true, false, false) => Segment::Syn,
         _ => Segment::Other,
     };
     ports(packet.src_port(), packet.dst_port())?;
@@ -182,7 +182,7 @@ fn tcp(payload: &[u8]) -> Option<Content<'_>> {
 }
 
 fn udp(payload: &[u8]) -> Option<Content<'_>> {
-    // The checksum is the guest's affair: nobody changes a packet on this cable.
+    // The checksum is the guest's affair: nobody changes a packet on this link.
     let packet = UdpPacket::new_checked(payload).ok()?;
     ports(packet.src_port(), packet.dst_port())?;
     let end = usize::from(packet.len());
@@ -201,8 +201,8 @@ fn echo(id: u16, number: u16, data: &[u8]) -> Content<'_> {
     Content::Echo { id, number, data }
 }
 
-/// Room for the cable's length, and the Ethernet header of a packet to the guest.
-pub(crate) fn head(frame: &mut [u8], is_v4: bool) {
+/// Room for the link's length, and the Ethernet header of a packet to the guest.
+pub(crate) fn write_header(frame: &mut [u8], is_v4: bool) {
     let repr = EthernetRepr {
         src_addr: EthernetAddress(GATEWAY_MAC),
         dst_addr: EthernetAddress(GUEST_MAC),
@@ -230,7 +230,7 @@ pub(crate) fn to_guest(
                 dst_addr: GUEST_V4,
                 next_header: protocol,
                 payload_len: length,
-                hop_limit: HOPS,
+                hop_limit: HOP_LIMIT,
             });
             (header, IpAddr::V4(GUEST_V4), 20)
         }
@@ -240,7 +240,7 @@ pub(crate) fn to_guest(
                 dst_addr: GUEST_V6,
                 next_header: protocol,
                 payload_len: length,
-                hop_limit: HOPS,
+                hop_limit: HOP_LIMIT,
             });
             (header, IpAddr::V6(GUEST_V6), 40)
         }
@@ -248,9 +248,9 @@ pub(crate) fn to_guest(
     if header_length + length > usize::from(MTU) {
         return None;
     }
-    let mut frame = vec![0; HEAD + header_length + length];
-    head(&mut frame, from.is_ipv4());
-    let packet = &mut frame[HEAD..];
+    let mut frame = vec![0; HEADER + header_length + length];
+    write_header(&mut frame, from.is_ipv4());
+    let packet = &mut frame[HEADER..];
     header.emit(&mut *packet, &ChecksumCapabilities::default());
     fill(&mut packet[header_length..], to);
     Some(frame)
@@ -323,11 +323,11 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_datagram_is_understood_without_its_padding() {
+    fn an_honest_datagram_is_parsed_without_its_padding() {
         let mut frame = honest(b"hello");
         frame.extend([0; 20]);
-        let Some(Frame::Packet(packet)) = understand(&frame) else {
-            panic!("not understood");
+        let Some(Frame::Packet(packet)) = parse(&frame) else {
+            panic!("not parsed");
         };
         assert_eq!(packet.bytes.len(), 33);
         let content = Content::Udp {
@@ -342,7 +342,7 @@ mod tests {
     fn another_sender_is_nobody() {
         let mut frame = honest(b"hello");
         frame[29] = 77;
-        assert_eq!(understand(&frame), None);
+        assert_eq!(parse(&frame), None);
     }
 
     proptest! {

@@ -51,7 +51,7 @@ pub(crate) enum Denied {
     LinkLocal,
     Private,
     /// No destination of a connection.
-    Group,
+    Multicast,
 }
 
 impl Policy {
@@ -73,12 +73,12 @@ impl Policy {
     }
 
     /// Where a flow to `wanted` may go, or why it may not.
-    pub(crate) async fn judge(&self, wanted: SocketAddr) -> Result<SocketAddr, Denied> {
-        let to = SocketAddr::new(real(wanted.ip()), wanted.port());
+    pub(crate) async fn authorize(&self, wanted: SocketAddr) -> Result<SocketAddr, Denied> {
+        let to = SocketAddr::new(canonical(wanted.ip()), wanted.port());
         let Some(denied) = denied(to.ip(), &is_own) else {
             return Ok(to);
         };
-        if denied != Denied::Group && (self.allows(to) || self.allows_by_name(to).await) {
+        if denied != Denied::Multicast && (self.allows(to) || self.allows_by_name(to).await) {
             return Ok(to);
         }
         Err(denied)
@@ -113,7 +113,7 @@ impl Policy {
             return Vec::new();
         };
         match timeout(LOOKUP, resolver.lookup_ip(name)).await {
-            Ok(Ok(found)) => found.iter().map(real).collect(),
+            Ok(Ok(found)) => found.iter().map(canonical).collect(),
             _ => Vec::new(),
         }
     }
@@ -129,9 +129,9 @@ fn block(text: &str) -> io::Result<IpNet> {
     })
 }
 
-/// The router's own address stands for the host's loopback, and an IPv4 address in IPv6 clothes is
-/// what is inside.
-fn real(address: IpAddr) -> IpAddr {
+/// The router's own address stands for the host's loopback, and an IPv4-mapped IPv6 address for the
+/// IPv4 one.
+fn canonical(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(GATEWAY_V4) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(GATEWAY_V6) => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -150,7 +150,7 @@ fn denied(address: IpAddr, is_own: &dyn Fn(IpAddr) -> bool) -> Option<Denied> {
             return Some(Denied::OwnAddress);
         }
         let IpAddr::V6(v6) = address else { return None };
-        denied(IpAddr::V4(inside(v6)?), is_own)
+        denied(IpAddr::V4(embedded_v4(v6)?), is_own)
     })
 }
 
@@ -162,7 +162,7 @@ fn denied_v4(address: Ipv4Addr) -> Option<Denied> {
     } else if address.is_private() {
         Some(Denied::Private)
     } else if address.is_multicast() || address.is_broadcast() {
-        Some(Denied::Group)
+        Some(Denied::Multicast)
     } else {
         None
     }
@@ -177,14 +177,14 @@ fn denied_v6(address: Ipv6Addr) -> Option<Denied> {
         // The metadata address fd00:ec2::254 is one of them.
         Some(Denied::Private)
     } else if address.is_multicast() {
-        Some(Denied::Group)
+        Some(Denied::Multicast)
     } else {
         None
     }
 }
 
 /// The IPv4 address that a translator somewhere takes out of an IPv6 one.
-fn inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Some(Ipv4Addr::new(a, b, c, d))
@@ -214,10 +214,10 @@ fn is_own(address: IpAddr) -> bool {
             v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
         })
         .collect();
-    own.contains(&address) || leads_home(address)
+    own.contains(&address) || routes_to_self(address)
 }
 
-fn leads_home(address: IpAddr) -> bool {
+fn routes_to_self(address: IpAddr) -> bool {
     let any: SocketAddr = match address {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -244,7 +244,7 @@ mod tests {
 
     fn ask(address: &str) -> Option<Denied> {
         let own = |address: IpAddr| address.to_string() == "198.51.100.9";
-        denied(real(address.parse().unwrap()), &own)
+        denied(canonical(address.parse().unwrap()), &own)
     }
 
     #[test]
@@ -278,9 +278,9 @@ mod tests {
             ("2002:a00:1::1", Denied::Private),
             ("2002:7f00:1::", Denied::Loopback),
             ("2002:c633:6409::", Denied::OwnAddress),
-            ("224.0.0.251", Denied::Group),
-            ("255.255.255.255", Denied::Group),
-            ("ff02::fb", Denied::Group),
+            ("224.0.0.251", Denied::Multicast),
+            ("255.255.255.255", Denied::Multicast),
+            ("ff02::fb", Denied::Multicast),
         ] {
             assert_eq!(ask(address), Some(why), "{address}");
         }
@@ -329,7 +329,7 @@ mod tests {
                 Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
                 Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
             ] {
-                prop_assert_eq!(denied(real(IpAddr::V6(clothed)), &nobody), plain);
+                prop_assert_eq!(denied(canonical(IpAddr::V6(clothed)), &nobody), plain);
             }
         }
     }
@@ -346,7 +346,7 @@ mod tests {
     }
 
     async fn may(policy: &Policy, to: &str) -> bool {
-        policy.judge(to.parse().unwrap()).await.is_ok()
+        policy.authorize(to.parse().unwrap()).await.is_ok()
     }
 
     #[tokio::test]
@@ -368,7 +368,7 @@ mod tests {
             ("127.0.0.2:8080", false),
             ("[fd00:1::5]:443", true),
             ("[fd00:1::5]:80", false),
-            // An address in a translator's clothes is another one, on another network.
+            // A 6to4 address is another one, on another network.
             ("[2002:a01:203::1]:22", false),
             ("[ff02::1]:443", false),
         ] {
@@ -384,8 +384,8 @@ mod tests {
                 continue;
             };
             let to = SocketAddr::new(v4.ip().into(), 80);
-            assert!(nothing.judge(to).await.is_err(), "{to}");
+            assert!(nothing.authorize(to).await.is_err(), "{to}");
         }
-        assert!(leads_home("127.3.2.1".parse().unwrap()));
+        assert!(routes_to_self("127.3.2.1".parse().unwrap()));
     }
 }

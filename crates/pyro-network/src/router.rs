@@ -12,27 +12,27 @@ use std::sync::Arc;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use crate::cable::{self, Budget, Cable, Frames, Inbox, InboxSender};
 use crate::dns::Dns;
-use crate::limits::{ECHO, Limits, UDP, buffers};
-use crate::packet::{Content, Frame, Packet, Segment, datagram, understand};
+use crate::limits::{Limits, PINGS, UDP, buffers};
+use crate::link::{self, Budget, Frames, Inbox, InboxSender, Link};
+use crate::packet::{Content, Frame, Packet, Segment, datagram, parse};
 use crate::policy::Policy;
-use crate::tcp::{Leaving, Surroundings, Terms, is_name_server};
-use crate::{echo, neighbours, tcp, udp};
+use crate::tcp::{Context, HalfClosed, Options, is_name_server};
+use crate::{neighbours, ping, tcp, udp};
 
-/// Serves the guest until its end of the cable is closed.
-pub(crate) async fn run(cable: UnixStream, policy: Policy, limits: Limits) -> io::Result<()> {
-    let (mut from_guest, to_guest) = cable.into_split();
-    let (cable, outgoing) = Cable::new();
-    let writer = cable::write(to_guest, outgoing);
-    let mut router = Router::new(cable, policy, limits);
+/// Serves the guest until its end of the link is closed.
+pub(crate) async fn run(link: UnixStream, policy: Policy, limits: Limits) -> io::Result<()> {
+    let (mut from_guest, to_guest) = link.into_split();
+    let (link, outgoing) = Link::new();
+    let writer = link::write(to_guest, outgoing);
+    let mut router = Router::new(link, policy, limits);
     let reader = async {
         let mut frames = Frames::default();
         loop {
             tokio::select! {
                 biased;
                 Some(ended) = router.ended.recv() => router.flows.remove(&ended),
-                more = cable::read(&mut from_guest, &mut frames) => {
+                more = link::read(&mut from_guest, &mut frames) => {
                     if !more? {
                         return Ok(());
                     }
@@ -71,7 +71,7 @@ struct Ended {
 }
 
 struct Flows {
-    around: Surroundings,
+    context: Context,
     limits: Limits,
     budget: Budget,
     tcp: HashMap<Key, Flow>,
@@ -87,20 +87,20 @@ struct Flow {
     number: u64,
     /// When it was used last, counted in packets.
     used: u64,
-    leaving: Leaving,
+    half_closed: HalfClosed,
     task: tokio::task::AbortHandle,
 }
 
 impl Router {
-    fn new(cable: Cable, policy: Policy, limits: Limits) -> Self {
+    fn new(link: Link, policy: Policy, limits: Limits) -> Self {
         let (sender, ended) = mpsc::unbounded_channel();
-        let around = Surroundings {
-            cable,
+        let context = Context {
+            link,
             policy: Arc::new(policy),
             dns: Dns::new(),
         };
         let flows = Flows {
-            around,
+            context,
             limits,
             budget: Budget::default(),
             tcp: HashMap::new(),
@@ -115,11 +115,11 @@ impl Router {
 
 impl Flows {
     fn route(&mut self, frame: &[u8]) {
-        let cable = &self.around.cable;
-        match understand(frame) {
+        let link = &self.context.link;
+        match parse(frame) {
             Some(Frame::Arp(question)) => {
                 if let Some(answer) = neighbours::arp(&question) {
-                    cable.send_or_lose(answer);
+                    link.send_or_drop(answer);
                 }
             }
             Some(Frame::Packet(packet)) => self.packet(&packet),
@@ -128,11 +128,11 @@ impl Flows {
     }
 
     fn packet(&mut self, packet: &Packet<'_>) {
-        let around = self.around.clone();
+        let context = self.context.clone();
         match packet.content {
             Content::Neighbour(content) => {
                 if let Some(answer) = neighbours::discovery(packet, content) {
-                    around.cable.send_or_lose(answer);
+                    context.link.send_or_drop(answer);
                 }
             }
             Content::Tcp { from, to, kind } => {
@@ -141,29 +141,29 @@ impl Flows {
             Content::Udp { from, to, data } => {
                 let to = SocketAddr::new(packet.to, to);
                 if is_name_server(to) {
-                    let cable = around.cable.clone();
-                    return self.around.dns.ask(data, move |answer| {
+                    let link = context.link.clone();
+                    return self.context.dns.ask(data, move |answer| {
                         if let Some(frame) = datagram(to, from, &answer) {
-                            cable.send_or_lose(frame);
+                            link.send_or_drop(frame);
                         }
                     });
                 }
                 let key = Key::Udp(from, to);
                 self.put_or(key, packet, udp::INBOX, |inbox| {
-                    udp::run(from, to, inbox, around)
+                    udp::run(from, to, inbox, context)
                 });
             }
             Content::Echo { id, number, data } => {
                 let to = packet.to;
-                if echo::is_router(to) {
-                    if let Some(answer) = echo::answer(to, id, number, data) {
-                        around.cable.send_or_lose(answer);
+                if ping::is_router(to) {
+                    if let Some(answer) = ping::answer(to, id, number, data) {
+                        context.link.send_or_drop(answer);
                     }
                     return;
                 }
                 let key = Key::Echo(id, to);
-                self.put_or(key, packet, echo::INBOX, |inbox| {
-                    echo::run(id, to, inbox, around)
+                self.put_or(key, packet, ping::INBOX, |inbox| {
+                    ping::run(id, to, inbox, context)
                 });
             }
         }
@@ -175,23 +175,23 @@ impl Flows {
             return flow.inbox.put(packet.bytes);
         }
         match kind {
-            Segment::Reset => {}
-            Segment::Begin if is_host(to.ip()) && self.has_room() => {
+            Segment::Rst => {}
+            Segment::Syn if is_host(to.ip()) && self.admits() => {
                 let begin = packet.bytes.to_vec();
-                let around = self.around.clone();
-                let terms = Terms {
+                let context = self.context.clone();
+                let options = Options {
                     buffers: buffers(self.tcp.len()),
                     probe: self.limits.probe,
-                    leaving: Leaving::default(),
+                    half_closed: HalfClosed::default(),
                 };
-                let leaving = terms.leaving.clone();
-                self.begin(key, tcp::INBOX, leaving, |inbox| {
-                    tcp::run(begin, to, inbox, terms, around)
+                let half_closed = options.half_closed.clone();
+                self.begin(key, tcp::INBOX, half_closed, |inbox| {
+                    tcp::run(begin, to, inbox, options, context)
                 });
             }
-            Segment::Begin | Segment::Other => {
+            Segment::Syn | Segment::Other => {
                 if is_host(to.ip()) {
-                    tcp::refuse(packet.bytes, to.ip(), &self.around.cable);
+                    tcp::refuse(packet.bytes, to.ip(), &self.context.link);
                 }
             }
         }
@@ -199,13 +199,14 @@ impl Flows {
 
     /// Whether there is a place for one more connection. Those that the guest has closed, and that
     /// nothing has come for since a while, give theirs.
-    fn has_room(&mut self) -> bool {
+    fn admits(&mut self) -> bool {
         if self.tcp.len() < self.limits.tcp {
             return true;
         }
-        let leaving = self.tcp.iter();
-        let leaving = leaving.filter_map(|(key, flow)| Some((flow.leaving.since()?, *key)));
-        let Some((since, key)) = leaving.min_by_key(|(since, _)| *since) else {
+        let half_closed = self.tcp.iter();
+        let half_closed =
+            half_closed.filter_map(|(key, flow)| Some((flow.half_closed.since()?, *key)));
+        let Some((since, key)) = half_closed.min_by_key(|(since, _)| *since) else {
             return false;
         };
         if since.elapsed() < self.limits.quiet {
@@ -226,8 +227,8 @@ impl Flows {
         serve: impl FnOnce(Inbox) -> F,
     ) {
         if !self.table(&key).contains_key(&key) {
-            self.make_room(&key);
-            self.begin(key, room, Leaving::default(), serve);
+            self.evict(&key);
+            self.begin(key, room, HalfClosed::default(), serve);
         }
         self.count += 1;
         let used = self.count;
@@ -238,11 +239,11 @@ impl Flows {
     }
 
     /// Ends the flow that was used least recently, where there are too many.
-    fn make_room(&mut self, key: &Key) {
+    fn evict(&mut self, key: &Key) {
         let most = match key {
             Key::Tcp(..) => return,
             Key::Udp(..) => UDP,
-            Key::Echo(..) => ECHO,
+            Key::Echo(..) => PINGS,
         };
         let table = self.table(key);
         if table.len() < most {
@@ -260,7 +261,7 @@ impl Flows {
         &mut self,
         key: Key,
         room: usize,
-        leaving: Leaving,
+        half_closed: HalfClosed,
         serve: impl FnOnce(Inbox) -> F,
     ) {
         self.count += 1;
@@ -275,7 +276,7 @@ impl Flows {
             inbox: sender,
             number,
             used: number,
-            leaving,
+            half_closed,
             task: task.abort_handle(),
         };
         self.table(&key).insert(key, flow);
@@ -329,11 +330,11 @@ mod tests {
     /// How long a guest that hears nothing may sleep.
     const TURN: Duration = Duration::from_millis(5);
 
-    /// A kernel at the guest's end of a cable, with the router at the other one.
+    /// A kernel at the guest's end of a link, with the router at the other one.
     struct Guest {
         stack: tcp::Stack,
         sockets: SocketSet<'static>,
-        cable: UnixStream,
+        link: UnixStream,
         frames: Frames,
         port: u16,
         /// Packets.
@@ -342,7 +343,7 @@ mod tests {
 
     impl Guest {
         fn start(limits: Limits) -> Self {
-            let (cable, theirs) = UnixStream::pair().unwrap();
+            let (link, theirs) = UnixStream::pair().unwrap();
             let network = Network {
                 allow: vec![Exception {
                     to: Destination::Block("127.0.0.1/32".into()),
@@ -353,7 +354,7 @@ mod tests {
             Self {
                 stack: tcp::Stack::new(GUEST_V4.into()).unwrap(),
                 sockets: SocketSet::new(Vec::new()),
-                cable,
+                link,
                 frames: Frames::default(),
                 port: 1024,
                 heard: 0,
@@ -382,15 +383,15 @@ mod tests {
                     for mut frame in frames {
                         // It was made for the other direction.
                         let addresses = [GATEWAY_MAC, GUEST_MAC].concat();
-                        frame[cable::LENGTH..][..12].copy_from_slice(&addresses);
-                        let frame = cable::sealed(frame);
-                        self.cable.write_all(&frame).await.unwrap();
+                        frame[link::LENGTH..][..12].copy_from_slice(&addresses);
+                        let frame = link::with_length(frame);
+                        self.link.write_all(&frame).await.unwrap();
                     }
                     if is_so(self) {
                         return;
                     }
-                    let _ = timeout(TURN, self.cable.readable()).await;
-                    let _ = self.cable.try_read_buf(self.frames.room());
+                    let _ = timeout(TURN, self.link.readable()).await;
+                    let _ = self.link.try_read_buf(self.frames.room());
                     packets = Vec::new();
                     while let Some(frame) = self.frames.next() {
                         packets.push(frame[14..].to_vec());

@@ -7,14 +7,14 @@
 //!               prohibited   refused, no route, nobody there: the guest hears which
 //! ```
 //!
-//! The guest's handshake waits for the host's: a guest sees of the world outside what the host sees.
+//! The guest's handshake waits for the host's: a guest sees of the outside what the host sees.
 //! Each connection has a TCP/IP stack for itself (smoltcp), so that what one of them does costs the
 //! others nothing, however many there are; and each waits for its two ends by itself, so that a slow
 //! reader on one end slows its own other end and nobody else.
 //!
 //! A guest that closes looks like one that has no more to say and goes on listening. So it is asked
-//! every now and then, and its kernel answers with a reset where nobody listens any more. The host
-//! outside is asked by keep-alive.
+//! every now and then, and its kernel answers with a reset where nobody listens any more. The other
+//! side is asked by keep-alive.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -35,17 +35,17 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::cable::{Cable, Inbox};
 use crate::dns::{self, Dns};
-use crate::icmp::{self, Why};
-use crate::packet::{Content, HEAD, Packet, Segment, head, understand_packet};
+use crate::icmp::{self, Reason};
+use crate::link::{Inbox, Link};
+use crate::packet::{Content, HEADER, Packet, Segment, parse_packet, write_header};
 use crate::policy::Policy;
 
 /// How long a host may take to answer; the guest's own patience is often shorter.
 const CONNECT: Duration = Duration::from_secs(60);
 
-/// How long the guest may take to finish its handshake, and to take leave when both ends are done.
-const CEREMONY: Duration = Duration::from_secs(30);
+/// How long the guest may take to finish its handshake, and to close when both ends are done.
+const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Packets of the guest that may wait for one connection.
 pub(crate) const INBOX: usize = 256;
@@ -56,19 +56,19 @@ const BATCH: usize = 32;
 /// So that a stack which believes that it has something to do at once does not keep the processor.
 const SHORT: Duration = Duration::from_millis(1);
 
-/// What every connection needs of its surroundings.
+/// What every flow shares.
 #[derive(Clone)]
-pub(crate) struct Surroundings {
-    pub(crate) cable: Cable,
+pub(crate) struct Context {
+    pub(crate) link: Link,
     pub(crate) policy: Arc<Policy>,
     pub(crate) dns: Dns,
 }
 
-/// Since when nothing has moved on a connection of which the guest has closed its side.
+/// Since when nothing has moved on a connection that the guest has half closed.
 #[derive(Clone, Default)]
-pub(crate) struct Leaving(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct HalfClosed(Arc<Mutex<Option<Instant>>>);
 
-impl Leaving {
+impl HalfClosed {
     fn set(&self, since: Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(since);
     }
@@ -78,13 +78,13 @@ impl Leaving {
     }
 }
 
-/// How much of this process a connection may take.
+/// How much of this process one connection may take.
 #[derive(Clone)]
-pub(crate) struct Terms {
+pub(crate) struct Options {
     /// Bytes from the guest, bytes to the guest.
     pub(crate) buffers: (usize, usize),
     pub(crate) probe: Duration,
-    pub(crate) leaving: Leaving,
+    pub(crate) half_closed: HalfClosed,
 }
 
 /// Serves one connection to its end. `begin` is the packet that it began with.
@@ -92,51 +92,51 @@ pub(crate) async fn run(
     begin: Vec<u8>,
     to: SocketAddr,
     mut inbox: Inbox,
-    terms: Terms,
-    around: Surroundings,
+    options: Options,
+    context: Context,
 ) {
-    let outside = tokio::select! {
-        outside = reach(to, &around) => outside,
-        () = given_up(&mut inbox) => return,
+    let remote = tokio::select! {
+        remote = reach(to, &context) => remote,
+        () = aborted(&mut inbox) => return,
     };
-    let outside = match outside {
-        Ok(outside) => outside,
-        Err(why) => return tell(&begin, why, &around.cable),
+    let remote = match remote {
+        Ok(remote) => remote,
+        Err(why) => return tell(&begin, why, &context.link),
     };
-    let Some(mut connection) = Connection::new(to.ip(), to.port(), terms, outside) else {
+    let Some(mut connection) = Connection::new(to.ip(), to.port(), options, remote) else {
         return;
     };
-    connection.wire.incoming.push_back(begin);
-    connection.serve(&mut inbox, &around.cable).await;
+    connection.device.incoming.push_back(begin);
+    connection.serve(&mut inbox, &context.link).await;
 }
 
 /// Refuses a packet that belongs to no connection, as TCP does.
-pub(crate) fn refuse(packet: &[u8], to: IpAddr, cable: &Cable) {
-    let mut wire = Wire::default();
-    let Some(mut interface) = interface(to, &mut wire) else {
+pub(crate) fn refuse(packet: &[u8], to: IpAddr, link: &Link) {
+    let mut device = QueueDevice::default();
+    let Some(mut interface) = interface(to, &mut device) else {
         return;
     };
-    wire.incoming.push_back(packet.to_vec());
+    device.incoming.push_back(packet.to_vec());
     interface.poll(
         now(Instant::now()),
-        &mut wire,
+        &mut device,
         &mut SocketSet::new(Vec::new()),
     );
-    for frame in wire.outgoing {
-        cable.send_or_lose(frame);
+    for frame in device.outgoing {
+        link.send_or_drop(frame);
     }
 }
 
 /// The stack of one connection, by itself.
 #[cfg(any(fuzzing, test))]
-pub(crate) struct Stack(Wire, Interface);
+pub(crate) struct Stack(QueueDevice, Interface);
 
 #[cfg(any(fuzzing, test))]
 impl Stack {
     pub(crate) fn new(address: IpAddr) -> Option<Self> {
-        let mut wire = Wire::default();
-        let interface = interface(address, &mut wire)?;
-        Some(Self(wire, interface))
+        let mut device = QueueDevice::default();
+        let interface = interface(address, &mut device)?;
+        Some(Self(device, interface))
     }
 
     /// Takes packets in, and gives the frames that it answers or has to send besides.
@@ -146,10 +146,10 @@ impl Stack {
         packets: Vec<Vec<u8>>,
         sockets: &mut SocketSet<'_>,
     ) -> Vec<Vec<u8>> {
-        let Self(wire, interface) = self;
-        wire.incoming.extend(packets);
-        interface.poll(now(Instant::now()), wire, sockets);
-        std::mem::take(&mut wire.outgoing)
+        let Self(device, interface) = self;
+        device.incoming.extend(packets);
+        interface.poll(now(Instant::now()), device, sockets);
+        std::mem::take(&mut device.outgoing)
     }
 
     #[cfg(test)]
@@ -159,15 +159,15 @@ impl Stack {
 
     /// Takes a packet in, and throws away what it answers.
     pub(crate) fn take(&mut self, packet: Vec<u8>, sockets: &mut SocketSet<'_>) {
-        let Self(wire, interface) = self;
-        wire.incoming.push_back(packet);
-        interface.poll(now(Instant::now()), wire, sockets);
-        wire.outgoing.clear();
+        let Self(device, interface) = self;
+        device.incoming.push_back(packet);
+        interface.poll(now(Instant::now()), device, sockets);
+        device.outgoing.clear();
     }
 }
 
 /// The host's end of a connection.
-enum Outside {
+enum Remote {
     Host(TcpStream),
     /// The name server, which is in this process.
     Dns(UnixStream),
@@ -175,33 +175,33 @@ enum Outside {
 
 enum Failed {
     Refused,
-    Unreachable(Why),
+    Unreachable(Reason),
 }
 
-async fn reach(to: SocketAddr, around: &Surroundings) -> Result<Outside, Failed> {
+async fn reach(to: SocketAddr, context: &Context) -> Result<Remote, Failed> {
     if is_name_server(to) {
         let (ours, theirs) = UnixStream::pair().map_err(|_| Failed::Refused)?;
-        let dns = around.dns.clone();
+        let dns = context.dns.clone();
         tokio::spawn(async move { dns.serve(theirs).await });
-        return Ok(Outside::Dns(ours));
+        return Ok(Remote::Dns(ours));
     }
-    let target = around.policy.judge(to).await;
-    let target = target.map_err(|_| Failed::Unreachable(Why::Prohibited))?;
+    let target = context.policy.authorize(to).await;
+    let target = target.map_err(|_| Failed::Unreachable(Reason::Prohibited))?;
     match timeout(CONNECT, TcpStream::connect(target)).await {
         Ok(Ok(stream)) => {
             // The guest's own stack has thought about how to cut its bytes already.
             let _ = stream.set_nodelay(true);
             let _ = keep_alive(&stream);
-            Ok(Outside::Host(stream))
+            Ok(Remote::Host(stream))
         }
         Ok(Err(error)) => Err(match error.kind() {
-            io::ErrorKind::NetworkUnreachable => Failed::Unreachable(Why::NoRoute),
+            io::ErrorKind::NetworkUnreachable => Failed::Unreachable(Reason::NoRoute),
             io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut => {
-                Failed::Unreachable(Why::NoHost)
+                Failed::Unreachable(Reason::NoHost)
             }
             _ => Failed::Refused,
         }),
-        Err(_) => Err(Failed::Unreachable(Why::NoHost)),
+        Err(_) => Err(Failed::Unreachable(Reason::NoHost)),
     }
 }
 
@@ -211,12 +211,11 @@ pub(crate) fn is_name_server(to: SocketAddr) -> bool {
 
 /// Resolves when the guest wants the connection no more. What else it says before there is one is
 /// a repetition.
-async fn given_up(inbox: &mut Inbox) {
+async fn aborted(inbox: &mut Inbox) {
     while let Some(packet) = inbox.next().await {
-        let content = understand_packet(&packet).map(|packet: Packet<'_>| packet.content);
+        let content = parse_packet(&packet).map(|packet: Packet<'_>| packet.content);
         if let Some(Content::Tcp {
-            kind: Segment::Reset,
-            ..
+            kind: Segment::Rst, ..
         }) = content
         {
             return;
@@ -224,29 +223,29 @@ async fn given_up(inbox: &mut Inbox) {
     }
 }
 
-fn tell(begin: &[u8], why: Failed, cable: &Cable) {
+fn tell(begin: &[u8], why: Failed, link: &Link) {
     match why {
         Failed::Refused => {
-            if let Some(packet) = understand_packet(begin) {
-                refuse(begin, packet.to, cable);
+            if let Some(packet) = parse_packet(begin) {
+                refuse(begin, packet.to, link);
             }
         }
         Failed::Unreachable(why) => {
             if let Some(frame) = icmp::unreachable(begin, why) {
-                cable.send_or_lose(frame);
+                link.send_or_drop(frame);
             }
         }
     }
 }
 
 struct Connection {
-    wire: Wire,
+    device: QueueDevice,
     interface: Interface,
     sockets: SocketSet<'static>,
     socket: SocketHandle,
-    outside: Outside,
+    remote: Remote,
     probe: Duration,
-    leaving: Leaving,
+    half_closed: HalfClosed,
     /// The host will send no more.
     host_done: bool,
     /// The host was told that the guest will send no more.
@@ -263,10 +262,10 @@ enum Moved {
 }
 
 impl Connection {
-    fn new(address: IpAddr, port: u16, terms: Terms, outside: Outside) -> Option<Self> {
-        let mut wire = Wire::default();
-        let interface = interface(address, &mut wire)?;
-        let (from_guest, to_guest) = terms.buffers;
+    fn new(address: IpAddr, port: u16, options: Options, remote: Remote) -> Option<Self> {
+        let mut device = QueueDevice::default();
+        let interface = interface(address, &mut device)?;
+        let (from_guest, to_guest) = options.buffers;
         let buffer = |size| SocketBuffer::new(vec![0; size]);
         let mut socket = Socket::new(buffer(from_guest), buffer(to_guest));
         socket.set_nagle_enabled(false);
@@ -279,28 +278,28 @@ impl Connection {
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let socket = sockets.add(socket);
         Some(Self {
-            wire,
+            device,
             interface,
             sockets,
             socket,
-            outside,
-            probe: terms.probe,
-            leaving: terms.leaving,
+            remote,
+            probe: options.probe,
+            half_closed: options.half_closed,
             host_done: false,
             guest_done: false,
             began: Instant::now(),
         })
     }
 
-    async fn serve(&mut self, inbox: &mut Inbox, cable: &Cable) {
-        let mut ceremony_until = Some(self.began + CEREMONY);
+    async fn serve(&mut self, inbox: &mut Inbox, link: &Link) {
+        let mut handshake_until = Some(self.began + HANDSHAKE);
         loop {
             self.interface
-                .poll(now(self.began), &mut self.wire, &mut self.sockets);
-            let spoke = !self.wire.outgoing.is_empty();
-            for frame in self.wire.outgoing.drain(..) {
+                .poll(now(self.began), &mut self.device, &mut self.sockets);
+            let spoke = !self.device.outgoing.is_empty();
+            for frame in self.device.outgoing.drain(..) {
                 // Here a guest that does not read slows the host down.
-                cable.send(frame).await;
+                link.send(frame).await;
             }
             let moved = self.exchange();
             let socket = self.socket();
@@ -316,9 +315,9 @@ impl Connection {
                 State::TimeWait => return,
                 State::SynReceived => {}
                 _ if self.host_done && self.guest_done => {
-                    ceremony_until.get_or_insert_with(|| Instant::now() + CEREMONY);
+                    handshake_until.get_or_insert_with(|| Instant::now() + HANDSHAKE);
                 }
-                _ => ceremony_until = None,
+                _ => handshake_until = None,
             }
             match moved {
                 Moved::Some => continue,
@@ -345,25 +344,25 @@ impl Connection {
             tokio::select! {
                 packet = inbox.next() => match packet {
                     Some(packet) => {
-                        self.wire.incoming.push_back(packet);
-                        while self.wire.incoming.len() < BATCH
+                        self.device.incoming.push_back(packet);
+                        while self.device.incoming.len() < BATCH
                             && let Some(packet) = inbox.next_now()
                         {
-                            self.wire.incoming.push_back(packet);
+                            self.device.incoming.push_back(packet);
                         }
                     }
                     // The guest has gone.
                     None => return,
                 },
-                broken = self.outside.ready(wants_input, wants_output, self.host_done) => {
+                broken = self.remote.ready(wants_input, wants_output, self.host_done) => {
                     if broken {
                         self.socket().abort();
                     }
                 }
                 () = at(next) => {}
-                () = at(ceremony_until) => {
+                () = at(handshake_until) => {
                     self.socket().abort();
-                    ceremony_until = None;
+                    handshake_until = None;
                 }
             }
         }
@@ -386,7 +385,7 @@ impl Connection {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.socket);
         let mut moved = Moved::None;
         while !self.guest_done && socket.can_recv() {
-            let written = socket.recv(|bytes| match self.outside.try_write(bytes) {
+            let written = socket.recv(|bytes| match self.remote.try_write(bytes) {
                 Ok(written) => (written, Ok(written)),
                 Err(error) => (0, Err(error)),
             });
@@ -402,12 +401,12 @@ impl Connection {
         ) && !socket.may_recv();
         if finished && !self.guest_done {
             self.guest_done = true;
-            self.outside.end();
-            self.leaving.set(Instant::now());
+            self.remote.end();
+            self.half_closed.set(Instant::now());
             socket.set_keep_alive(Some(self.probe.into()));
         }
         while !self.host_done && socket.can_send() {
-            let read = socket.send(|room| match self.outside.try_read(room) {
+            let read = socket.send(|room| match self.remote.try_read(room) {
                 Ok(read) => (read, Ok(read)),
                 Err(error) => (0, Err(error)),
             });
@@ -423,20 +422,20 @@ impl Connection {
             }
         }
         if self.guest_done && matches!(moved, Moved::Some) {
-            self.leaving.set(Instant::now());
+            self.half_closed.set(Instant::now());
         }
         moved
     }
 
     /// The guest broke off, so the host hears the same.
     fn reset_host(&self) {
-        if let Outside::Host(stream) = &self.outside {
+        if let Remote::Host(stream) = &self.remote {
             let _ = stream.set_zero_linger();
         }
     }
 }
 
-impl Outside {
+impl Remote {
     fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Host(stream) => stream.try_read(room),
@@ -482,10 +481,10 @@ impl Outside {
     }
 }
 
-fn interface(address: IpAddr, wire: &mut Wire) -> Option<Interface> {
+fn interface(address: IpAddr, device: &mut QueueDevice) -> Option<Interface> {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = RandomState::new().hash_one(0);
-    let mut interface = Interface::new(config, wire, now(Instant::now()));
+    let mut interface = Interface::new(config, device, now(Instant::now()));
     let mut added = false;
     // Every address is near: there is only the guest at the other end.
     interface.update_ip_addrs(|addresses| {
@@ -499,9 +498,9 @@ fn now(since: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
-/// The cable as one connection sees it.
+/// The network device of one connection: packets of the guest in, frames to it out.
 #[derive(Default)]
-struct Wire {
+struct QueueDevice {
     incoming: VecDeque<Vec<u8>>,
     outgoing: Vec<Vec<u8>>,
 }
@@ -510,7 +509,7 @@ struct Incoming(Vec<u8>);
 
 struct Outgoing<'a>(&'a mut Vec<Vec<u8>>);
 
-impl Device for Wire {
+impl Device for QueueDevice {
     type RxToken<'a> = Incoming;
     type TxToken<'a> = Outgoing<'a>;
 
@@ -527,7 +526,7 @@ impl Device for Wire {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = usize::from(MTU);
-        // Nothing on the cable changes a bit; the guest looks anyway.
+        // Nothing on the link changes a bit; the guest looks anyway.
         capabilities.checksum.tcp = Checksum::Tx;
         capabilities
     }
@@ -541,10 +540,10 @@ impl RxToken for Incoming {
 
 impl TxToken for Outgoing<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        let mut frame = vec![0; HEAD + length];
-        let result = fill(&mut frame[HEAD..]);
-        let is_v4 = frame.get(HEAD).is_some_and(|first| first >> 4 == 4);
-        head(&mut frame, is_v4);
+        let mut frame = vec![0; HEADER + length];
+        let result = fill(&mut frame[HEADER..]);
+        let is_v4 = frame.get(HEADER).is_some_and(|first| first >> 4 == 4);
+        write_header(&mut frame, is_v4);
         self.0.push(frame);
         result
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cable::{Cable, Inbox};
-use crate::icmp::{self, Why};
-use crate::packet::{Content, datagram, understand_packet};
-use crate::tcp::Surroundings;
+use crate::icmp::{self, Reason};
+use crate::link::{Inbox, Link};
+use crate::packet::{Content, datagram, parse_packet};
+use crate::tcp::Context;
 
 /// How long a flow lasts without a datagram (RFC 4787 asks for two minutes at least).
 const IDLE: Duration = Duration::from_secs(120);
@@ -21,12 +21,12 @@ pub(crate) const INBOX: usize = 64;
 const LONGEST: usize = 65_535;
 
 /// Serves a flow until it is idle or the guest has gone.
-pub(crate) async fn run(from_port: u16, to: SocketAddr, mut inbox: Inbox, around: Surroundings) {
-    let cable = &around.cable;
-    let refused = |packet: &[u8], why| refuse(packet, why, cable);
-    let socket = match around.policy.judge(to).await {
-        Ok(target) => connect(target).await.map_err(|_| Why::NoRoute),
-        Err(_) => Err(Why::Prohibited),
+pub(crate) async fn run(from_port: u16, to: SocketAddr, mut inbox: Inbox, context: Context) {
+    let link = &context.link;
+    let refused = |packet: &[u8], why| refuse(packet, why, link);
+    let socket = match context.policy.authorize(to).await {
+        Ok(target) => connect(target).await.map_err(|_| Reason::NoRoute),
+        Err(_) => Err(Reason::Prohibited),
     };
     let socket = match socket {
         Ok(socket) => socket,
@@ -45,7 +45,7 @@ pub(crate) async fn run(from_port: u16, to: SocketAddr, mut inbox: Inbox, around
         tokio::select! {
             packet = inbox.next() => {
                 let Some(packet) = packet else { return };
-                let content = understand_packet(&packet).map(|packet| packet.content);
+                let content = parse_packet(&packet).map(|packet| packet.content);
                 if let Some(Content::Udp { data, .. }) = content
                     && let Err(error) = socket.send(data).await
                 {
@@ -57,7 +57,7 @@ pub(crate) async fn run(from_port: u16, to: SocketAddr, mut inbox: Inbox, around
             received = socket.recv(&mut buffer) => match received {
                 Ok(length) => if let Some(frame) = datagram(to, from_port, &buffer[..length]) {
                     // Here a guest that does not read loses datagrams, as it would anywhere.
-                    cable.send_or_lose(frame);
+                    link.send_or_drop(frame);
                 },
                 Err(error) => if let Some(why) = why(&error) {
                     refused(&last, why);
@@ -82,17 +82,17 @@ async fn connect(to: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn why(error: &std::io::Error) -> Option<Why> {
+fn why(error: &std::io::Error) -> Option<Reason> {
     match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => Some(Why::NoPort),
-        std::io::ErrorKind::NetworkUnreachable => Some(Why::NoRoute),
-        std::io::ErrorKind::HostUnreachable => Some(Why::NoHost),
+        std::io::ErrorKind::ConnectionRefused => Some(Reason::NoPort),
+        std::io::ErrorKind::NetworkUnreachable => Some(Reason::NoRoute),
+        std::io::ErrorKind::HostUnreachable => Some(Reason::NoHost),
         _ => None,
     }
 }
 
-fn refuse(packet: &[u8], why: Why, cable: &Cable) {
+fn refuse(packet: &[u8], why: Reason, link: &Link) {
     if let Some(frame) = icmp::unreachable(packet, why) {
-        cable.send_or_lose(frame);
+        link.send_or_drop(frame);
     }
 }

@@ -17,8 +17,9 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Command, ExecEnd, ExecEvent, Ready};
+use pyro_wire::agent::{AgentReply, AgentRequest, Ready};
 use pyro_wire::connection::Connection;
+use pyro_wire::exec::{Command, ExecEnd, ExecEvent};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::service::{ConnectReply, ServicePhase, ServiceReply, ServiceState};
@@ -78,7 +79,7 @@ async fn serve() -> Result<(), Any> {
 }
 
 async fn speak(mut channel: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Any> {
-    session::answer(&mut channel).await?;
+    session::accept_handshake(&mut channel).await?;
     let mut acceptor = session::Acceptor::new(channel);
     while let Some(stream) = acceptor.next().await {
         tokio::spawn(async move {
@@ -162,7 +163,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
                 return frame::write_message(&mut stream, &ConnectReply::Failed(fault)).await;
             };
             frame::write_message(&mut stream, &ConnectReply::Connected).await?;
-            Connection::of(server).carry(stream).await;
+            Connection::new(server).relay(stream).await;
             return Ok(());
         }
         AgentRequest::ServiceStart(_)

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::io::AllowStdIo;
-use pyro_wire::agent::{AgentRequest, Exec};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::Exec;
 use pyro_wire::frame::{self, Frame, Kind};
 use pyro_wire::launch::LaunchEvent;
 use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest, Stop};
@@ -147,14 +148,14 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
         ["status"] => send(&mut socket, &ShimRequest::Status)?,
         ["stop"] => send(&mut socket, &stop(false))?,
         ["remove"] => send(&mut socket, &stop(true))?,
-        ["exec", agent] => {
+        ["exec", command] => {
             send(&mut socket, &ShimRequest::Agent)?;
             println!(
                 "{:?}",
                 receive(&mut socket)?.map(|frame| frame.message::<ShimReply>())
             );
             let exec = Exec {
-                command: pyro_wire::agent::Command::Shell(agent.as_bytes().to_vec().into()),
+                command: pyro_wire::exec::Command::Shell(command.as_bytes().to_vec().into()),
                 cwd: None,
                 env: Vec::new(),
                 secret_env: Vec::new(),
@@ -170,7 +171,7 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
     while let Some(frame) = receive(&mut socket)? {
         match frame.kind {
             Kind::Message if question[0] == "exec" => {
-                println!("{:?}", frame.message::<pyro_wire::agent::ExecEvent>());
+                println!("{:?}", frame.message::<pyro_wire::exec::ExecEvent>());
             }
             Kind::Message => println!("{:#?}", frame.message::<ShimReply>()),
             _ => std::io::stdout().write_all(&frame.body)?,

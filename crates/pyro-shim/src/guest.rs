@@ -79,7 +79,7 @@ pub(crate) struct Guest {
 impl Guest {
     /// Waits for the agent, however long it takes to come up.
     pub(crate) async fn handshake(mut channel: Channel) -> Result<Self, GuestError> {
-        session::greet(&mut channel).await?;
+        session::handshake(&mut channel).await?;
         let (opener, drive) = session::host(channel);
         Ok(Self {
             opener,
@@ -100,7 +100,7 @@ impl Guest {
         let ready = ask_ready(&guest.opener, &AgentRequest::SetUp(set_up)).await?;
         guest.correct_clock(&ready).await?;
         for lap in &ready.laps {
-            step::pass_on(&lap.since(asked_us));
+            step::forward(&lap.since(asked_us));
         }
         reached!("guest set up");
         Ok((guest, ready))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::DiskLayer;
 use pyro_wire::session::{Opener, Stream};
-use pyro_wire::shim::{HandOut, ShimReply, Stop};
+use pyro_wire::shim::{Lease, ShimReply, Stop};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -41,8 +41,8 @@ pub(crate) enum Request {
     Pause {
         reply: oneshot::Sender<ShimReply>,
     },
-    HandOut {
-        hand_out: HandOut,
+    Lease {
+        lease: Lease,
         reply: oneshot::Sender<ShimReply>,
     },
     Stop {

@@ -19,11 +19,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyro_wire::agent::{AgentRequest, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::{ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, DATA_CHUNK, Frame, FrameError, Kind};
 use pyro_wire::jobs::{
-    JobCause, JobControl, JobEnd, JobStart, JobState, JobWait, MOST_JOBS, TAIL_BYTES, end_file,
+    JobCause, JobControl, JobEnd, JobStart, JobState, JobWait, MAX_JOBS, TAIL_BYTES, end_file,
     output_files,
 };
 use pyro_wire::service::STOP_MS;
@@ -146,7 +147,7 @@ pub(crate) async fn start(
     let mut held = EndOnDrop(Some(&job));
     frame::write_message(&mut client, &ShimReply::Done).await?;
     let said: Result<JobControl, _> = frame::read_message(&mut client).await;
-    if let Ok(JobControl::LetGo) = said {
+    if let Ok(JobControl::Detach) = said {
         held.0 = None;
         frame::write_message(&mut client, &ShimReply::Done).await?;
     }
@@ -159,7 +160,7 @@ struct EndOnDrop<'a>(Option<&'a Job>);
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(job) = self.0 {
-            job.request_end(JobCause::HolderGone);
+            job.request_end(JobCause::CallerGone);
         }
     }
 }
@@ -173,8 +174,8 @@ async fn begin(vm: &Arc<VmHandle>, jobs: &Arc<Jobs>, request: JobStart) -> Resul
     {
         let mut table = jobs.table();
         let run = table.values().filter(|job| job.runs()).count();
-        if run >= MOST_JOBS {
-            let words = format!("{MOST_JOBS} commands go on in the VM already");
+        if run >= MAX_JOBS {
+            let words = format!("{MAX_JOBS} commands go on in the VM already");
             return Err(many(words));
         }
         if table.contains_key(&request.job) {
@@ -236,7 +237,7 @@ async fn follow(
         path: folder.join(name),
         file: None,
         written: 0,
-        most: request.most_bytes,
+        most: request.max_bytes,
         tail: VecDeque::new(),
     });
     let limit = exec.timeout_ms.map(Duration::from_millis);
@@ -352,7 +353,7 @@ async fn drive(
     };
     let given_up = async {
         // One that nobody has let go is as that of any caller who goes away.
-        if job.end_requested().await != JobCause::HolderGone {
+        if job.end_requested().await != JobCause::CallerGone {
             sleep(Duration::from_millis(STOP_MS) + END_MARGIN).await;
         }
     };
@@ -386,7 +387,7 @@ pub(crate) async fn wait(
                 state.end.is_some()
                     || (0..2).any(|stream| state.written[stream] > request.seen[stream])
             });
-            let patience = Duration::from_millis(request.patience_ms).min(MAX_WAIT);
+            let patience = Duration::from_millis(request.timeout_ms).min(MAX_WAIT);
             tokio::select! {
                 _ = timeout(patience, news) => {}
                 () = gone => return Ok(()),
@@ -466,7 +467,7 @@ mod tests {
         let job = Job::new();
         let input = pyro_wire::Bytes::from(vec![b'x'; 5 * DATA_CHUNK + 1]);
         let (to, mut guest) = tokio::io::duplex(DATA_CHUNK / 2);
-        job.ask_to_end(JobCause::Asked);
+        job.request_end(JobCause::Asked);
         let heard = async {
             let mut length = 0;
             loop {

@@ -193,7 +193,7 @@ async fn watch(vm: &VmHandle, instance: u64) -> Result<Stream, Fault> {
     let mut stream = vm.open().await?;
     let request = AgentRequest::ServiceWatch(ServiceWatch {
         instance,
-        patience_ms: SERVICE_TIMEOUT.as_millis() as u64,
+        timeout_ms: SERVICE_TIMEOUT.as_millis() as u64,
     });
     frame::write_message(&mut stream, &request)
         .await
@@ -220,7 +220,7 @@ async fn accept(
             sleep(ACCEPT_BACKOFF).await;
             continue;
         };
-        let client = Connection::of(client);
+        let client = Connection::new(client);
         // Those behind wait in the queue of the system.
         let Ok(lease) = timeout(patience, vm.usage().forward()).await else {
             patience = Duration::ZERO;
@@ -232,20 +232,20 @@ async fn accept(
         };
         let (vm, disconnected) = (Arc::clone(vm), disconnected.clone());
         vm.tasks.clone().spawn(async move {
-            let carried = carry(&vm, client, guest_port, lease);
+            let carried = relay(&vm, client, guest_port, lease);
             let _ = disconnected.run_until_cancelled(carried).await;
         });
     }
 }
 
-async fn carry(vm: &VmHandle, client: Connection, guest_port: u16, _lease: Lease) {
+async fn relay(vm: &VmHandle, client: Connection, guest_port: u16, _lease: Lease) {
     let stream = tokio::select! {
         stream = reach(vm, guest_port) => stream,
         () = client.broken() => None,
     };
     // Where nothing listens, the client sees its connection reset.
     if let Some(stream) = stream {
-        client.carry(stream).await;
+        client.relay(stream).await;
     }
 }
 

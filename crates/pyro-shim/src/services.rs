@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pyro_wire::agent::AgentRequest;
 use pyro_wire::frame::{self, Kind};
-use pyro_wire::service::{LOG_BYTES, MOST_SERVICES, STOP_MS, ServiceReply};
+use pyro_wire::service::{LOG_BYTES, MAX_SERVICES, STOP_MS, ServiceReply};
 use pyro_wire::session::Opener;
 use pyro_wire::shim::{KeptService, SERVICES_FOLDER, SERVICES_INDEX};
 use tokio::time::timeout;
@@ -53,7 +53,7 @@ async fn read_services(opener: &Opener, kept: &mut Vec<KeptService>) -> Option<(
             Kind::Input => return None,
             Kind::Message => {
                 match frame.message().ok()? {
-                    ServiceReply::State(state) if kept.len() < MOST_SERVICES => {
+                    ServiceReply::State(state) if kept.len() < MAX_SERVICES => {
                         logs = Some(Logs::of(state.instance));
                         kept.push(KeptService {
                             state,

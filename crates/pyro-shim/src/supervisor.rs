@@ -23,7 +23,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskLayer, EndReason, Ended, LaunchEvent};
-use pyro_wire::shim::{HandOut, ShimReply, Status, Stop};
+use pyro_wire::shim::{ShimReply, Status, Stop};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -185,8 +185,8 @@ impl<'a> Supervisor<'a> {
                             let _ = reply.send(in_time(vm.machine.pause()).await);
                             continue;
                         }
-                        Request::HandOut { hand_out, reply } => {
-                            let _ = reply.send(in_time(self.hand_out(&mut vm, &hand_out)).await);
+                        Request::Lease { lease, reply } => {
+                            let _ = reply.send(in_time(self.lease(&mut vm, &lease)).await);
                             continue;
                         }
                         request => request,
@@ -225,8 +225,8 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Brings a VM that stood still back into the present, and begins to count its time to live.
-    async fn hand_out(&self, vm: &mut Vm, hand_out: &HandOut) -> Result<(), Fault> {
-        expire_at(hand_out.expires_at_ms, &self.queue)
+    async fn lease(&self, vm: &mut Vm, lease: &pyro_wire::shim::Lease) -> Result<(), Fault> {
+        expire_at(lease.expires_at_ms, &self.queue)
             .map_err(|error| Fault::new(FaultCode::of_io(&error), error.to_string()))?;
         vm.machine.unpause().await?;
         vm.guest.refresh().await?;
@@ -353,7 +353,7 @@ impl<'a> Supervisor<'a> {
             | Request::MergeLayer { .. }
             | Request::Touch { .. }
             | Request::Pause { .. }
-            | Request::HandOut { .. } => {
+            | Request::Lease { .. } => {
                 other(request);
                 return None;
             }
@@ -552,7 +552,7 @@ fn refuse(request: Request, code: FaultCode, state: &str) {
         | Request::MergeLayer { reply, .. }
         | Request::Touch { reply }
         | Request::Pause { reply }
-        | Request::HandOut { reply, .. }
+        | Request::Lease { reply, .. }
         | Request::Stop { reply, .. } => drop(reply.send(ShimReply::Failed(fault))),
         Request::Agent { reply } => drop(reply.send(Err(fault))),
         Request::OwnerGone | Request::Expired | Request::Terminate => {}

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use harness::{Harness, lock_is_free, receive, send, wait_until};
-use pyro_wire::agent::{Command, Exec};
+use pyro_wire::exec::{Command, Exec};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::Frame;
 use pyro_wire::jobs::{JobCause, JobEnd, JobStart, JobState, JobWait, end_file};
@@ -108,7 +108,7 @@ fn a_job_keeps_a_vm_and_ends_with_its_holder() {
         },
         input: Default::default(),
         folder: outputs.path().to_owned(),
-        most_bytes: 1024,
+        max_bytes: 1024,
     };
     let mut holder = harness.connect();
     send(&mut holder, &ShimRequest::JobStart(start(7)));
@@ -121,7 +121,7 @@ fn a_job_keeps_a_vm_and_ends_with_its_holder() {
     let wait = ShimRequest::JobWait(JobWait {
         job: 7,
         seen: [0; 2],
-        patience_ms: 1000,
+        timeout_ms: 1000,
     });
     // Longer than the VM may be unused.
     let ShimReply::Job(state) = harness.request(&wait) else {
@@ -132,7 +132,7 @@ fn a_job_keeps_a_vm_and_ends_with_its_holder() {
     assert_eq!(shim.end().reason, EndReason::Idle);
     let end = std::fs::read(outputs.path().join(end_file(7))).unwrap();
     let end: JobEnd = serde_json::from_slice(&end).unwrap();
-    assert_eq!((end.cause, end.exec.exit_code), (JobCause::HolderGone, 137));
+    assert_eq!((end.cause, end.exec.exit_code), (JobCause::CallerGone, 137));
     assert!(gone.exists());
 }
 

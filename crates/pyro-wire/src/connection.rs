@@ -57,7 +57,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub fn of(socket: TcpStream) -> Self {
+    pub fn new(socket: TcpStream) -> Self {
         // Small pieces have waited for company on the other side, if they had to.
         let _ = socket.set_nodelay(true);
         let _ = keep_alive(&socket);
@@ -73,7 +73,7 @@ impl Connection {
     }
 
     /// Carries bytes both ways until both have ended, or one side is gone.
-    pub async fn carry(mut self, mut stream: Stream) {
+    pub async fn relay(mut self, mut stream: Stream) {
         let socket = &self.socket;
         let (mut outward, mut inward) = (Way::new(), Way::new());
         let mut broken = pin!(socket.ready(Interest::ERROR));

@@ -1,14 +1,14 @@
-//! Jobs: commands whose caller is the shim of their VM, so that they go on when whoever wanted them
-//! has gone. What they write is in files of this host from the first byte on.
+//! Jobs: commands that belong to the shim of their VM, so that they go on when their caller has gone.
+//! What they write is in files of this host from the first byte on.
 //!
 //! ```text
-//! engine ── JobStart, held ──▶ shim ── Exec ──▶ agent
+//! engine ─ JobStart, attached ▶ shim ── Exec ──▶ agent
 //!                               │ output
 //!                               ▼
 //!        FOLDER/job-N.stdout, job-N.stderr; at its end job-N.json, a [`JobEnd`]
 //!
 //! the connection ends          ▶ the command is ended
-//! JobControl::LetGo            ▶ the command is the shim's own from here on
+//! JobControl::Detach            ▶ the command goes on without the connection
 //! ```
 
 use std::path::PathBuf;
@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::Bytes;
-use crate::agent::{Exec, ExecEnd};
+use crate::exec::{Exec, ExecEnd};
 
 /// How many jobs a VM has at one time.
-pub const MOST_JOBS: usize = 32;
+pub const MAX_JOBS: usize = 32;
 
 /// How much the agent takes of a command's input before the command does. No job is given more, so
 /// that what is said behind its input is always heard, read or not.
@@ -28,8 +28,7 @@ pub const READ_AHEAD: usize = 1024 * 1024;
 /// How much of the end of a stream is told of which not everything is in its file.
 pub const TAIL_BYTES: usize = 32 * 1024;
 
-/// Starts a command that belongs to the shim, and until [`JobControl::LetGo`] to this connection,
-/// too. The answer is [`ShimReply::Done`](crate::shim::ShimReply::Done) once it runs.
+/// Starts a job. Until [`JobControl::Detach`] it ends with this connection. The answer is [`ShimReply::Done`](crate::shim::ShimReply::Done) once it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobStart {
     /// Chosen by the asking side.
@@ -41,15 +40,17 @@ pub struct JobStart {
     /// Where its files are to be.
     pub folder: PathBuf,
     /// How much of each stream is kept.
-    pub most_bytes: u64,
+    #[serde(rename = "most_bytes")]
+    pub max_bytes: u64,
 }
 
-/// What the holder of a job may say.
+/// What the caller of a job may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobControl {
     /// The job goes on without this connection.
-    LetGo,
+    #[serde(rename = "let_go")]
+    Detach,
 }
 
 /// Waits until a job has written more than what was seen of it, or has ended.
@@ -58,7 +59,8 @@ pub struct JobWait {
     pub job: u64,
     /// Bytes of standard output and of standard error.
     pub seen: [u64; 2],
-    pub patience_ms: u64,
+    #[serde(rename = "patience_ms")]
+    pub timeout_ms: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,23 +92,24 @@ pub enum JobCause {
     Itself,
     /// Somebody asked for it.
     Asked,
-    /// It was not let go by whoever held it.
-    HolderGone,
+    /// Its caller went away before it detached.
+    #[serde(rename = "holder_gone")]
+    CallerGone,
     /// Its VM was stopped.
     VmStopped,
     #[serde(other)]
     Unknown,
 }
 
-/// What the files of every job are called at their beginning.
-pub const JOB_FILES: &str = "job-";
+/// What the file names of every job begin with.
+pub const JOB_FILE_PREFIX: &str = "job-";
 
 /// The files of a job with what it wrote, standard output first.
 pub fn output_files(job: u64) -> [String; 2] {
-    ["stdout", "stderr"].map(|stream| format!("{JOB_FILES}{job}.{stream}"))
+    ["stdout", "stderr"].map(|stream| format!("{JOB_FILE_PREFIX}{job}.{stream}"))
 }
 
 /// The file of a job that has ended: a [`JobEnd`] as JSON.
 pub fn end_file(job: u64) -> String {
-    format!("{JOB_FILES}{job}.json")
+    format!("{JOB_FILE_PREFIX}{job}.json")
 }

@@ -7,7 +7,8 @@
 //! engine ──unix socket──▶ shim                      [`shim`]    status, stop, a line to the agent
 //!                                                   [`jobs`]    commands that outlive their callers
 //! shim ══one byte channel══ agent                   [`session`] greeting, then many streams
-//! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, run, ping, shut down
+//! engine ──────one stream (bridged)──────▶ agent    [`agent`]   set up, ping, freeze, shut down
+//!                                                   [`exec`]    run a command
 //!                                                   [`files`]   list, read, change, export, diff
 //!                                                   [`service`] services, connections to ports
 //!                                                   [`secrets`] what its commands may know
@@ -24,6 +25,7 @@
 
 pub mod agent;
 pub mod connection;
+pub mod exec;
 pub mod fault;
 pub mod files;
 pub mod frame;

@@ -1,4 +1,4 @@
-//! The guest's network: what the two ends of its one cable agree on.
+//! The guest's network: what the two ends of its one link agree on.
 //!
 //! Every guest has a network of its own, so all of them have the same addresses. They are of a block
 //! that was set aside for the inside of a tunnel (192.0.0.0/29, RFC 7335): no private range that a
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The guest's own address.
 pub const GUEST_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 2);
 
-/// The other end of the cable: the next hop of everything, and the name server. Behind every other
+/// The other end of the link: the next hop of everything, and the name server. Behind every other
 /// port of it is the same port of the host's loopback, for whoever may reach that.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 1);
 
@@ -27,13 +27,13 @@ pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd70, 0x7972, 0x6f00, 0, 0, 0, 
 
 pub const PREFIX_V6: u8 = 64;
 
-/// The card of the guest. Locally administered; no two guests are on one cable.
+/// The NIC of the guest. Locally administered; no two guests are on one link.
 pub const GUEST_MAC: [u8; 6] = [0x52, 0x70, 0x79, 0x72, 0x6f, 0x02];
 
 /// The other end.
 pub const GATEWAY_MAC: [u8; 6] = [0x52, 0x70, 0x79, 0x72, 0x6f, 0x01];
 
-/// The largest IP packet on the cable, which is nearly the largest there is: what a packet costs
+/// The largest IP packet on the link, which is nearly the largest there is: what a packet costs
 /// hardly depends on its size. Divisible by 8, and the same as `passt` uses.
 pub const MTU: u16 = 65_520;
 

@@ -21,15 +21,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Bytes;
-use crate::agent::Command;
+use crate::exec::Command;
 use crate::fault::Fault;
 
 /// How many bytes of each stream of a service the agent keeps: the newest ones.
 pub const LOG_BYTES: usize = 1024 * 1024;
 
-/// How many services an agent has in its books at one time. When there are more, those are
-/// forgotten that ended first.
-pub const MOST_SERVICES: usize = 32;
+/// How many services an agent keeps. One more takes the place of the one that ended first.
+pub const MAX_SERVICES: usize = 32;
 
 /// How long a service may take to end by itself when it is asked to.
 pub const STOP_MS: u64 = 5_000;
@@ -41,7 +40,7 @@ pub struct ServiceStart {
     /// the same name.
     pub instance: u64,
     pub command: Command,
-    /// As for [`Exec`](crate::agent::Exec).
+    /// As for [`Exec`](crate::exec::Exec).
     #[serde(default)]
     pub cwd: Option<Bytes>,
     #[serde(default)]
@@ -91,7 +90,8 @@ pub struct ServiceLogs {
 pub struct ServiceWatch {
     pub instance: u64,
     /// How long it may take to appear.
-    pub patience_ms: u64,
+    #[serde(rename = "patience_ms")]
+    pub timeout_ms: u64,
 }
 
 /// Opens a connection to a port of the guest's loopback, IPv4 before IPv6. A server whose queue is

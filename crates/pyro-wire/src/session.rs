@@ -1,4 +1,4 @@
-//! One session over the guest channel: a greeting, then many independent streams (yamux).
+//! One session over the guest channel: a handshake, then many independent streams (yamux).
 //!
 //! The channel is a plain byte pipe that keeps whatever an earlier session left in it. So the
 //! host starts with a greeting that cannot be mistaken, the agent throws away everything before
@@ -52,16 +52,16 @@ pub enum SessionError {
     Over,
 }
 
-/// Host side of the greeting. Cancel it by dropping; a later try starts anew.
-pub async fn greet(
+/// Host side of the handshake. Cancel it by dropping; a later try starts anew.
+pub async fn handshake(
     channel: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> Result<(), SessionError> {
     send_greeting(channel).await?;
     await_greeting(channel).await
 }
 
-/// Agent side of the greeting: waits for a host, however long that takes.
-pub async fn answer(
+/// Agent side of the handshake: waits for a host, however long that takes.
+pub async fn accept_handshake(
     channel: &mut (impl AsyncRead + AsyncWrite + Unpin),
 ) -> Result<(), SessionError> {
     let heard = await_greeting(channel).await;
@@ -119,7 +119,7 @@ impl Opener {
     }
 }
 
-/// Starts the host's side of a session after [`greet`]. The returned future drives it and must be
+/// Starts the host's side of a session after [`handshake`]. The returned future drives it and must be
 /// polled (spawned) until it ends, which is when the channel fails or every [`Opener`] is gone.
 pub fn host<C>(channel: C) -> (Opener, impl Future<Output = Result<(), SessionError>>)
 where
@@ -197,7 +197,7 @@ where
     Ok(Poll::Ready(()))
 }
 
-/// The agent's side of a session after [`answer`]: `next` yields streams and drives the session.
+/// The agent's side of a session after [`accept_handshake`]: `next` yields streams and drives the session.
 pub struct Acceptor<C> {
     connection: yamux::Connection<Compat<C>>,
 }
@@ -243,7 +243,7 @@ mod tests {
         host_end.write_all(b"left over\0pyro\0").await.unwrap();
 
         let agent = tokio::spawn(async move {
-            answer(&mut agent_end).await.unwrap();
+            accept_handshake(&mut agent_end).await.unwrap();
             let mut acceptor = Acceptor::new(agent_end);
             while let Some(mut stream) = acceptor.next().await {
                 tokio::spawn(async move {
@@ -257,7 +257,7 @@ mod tests {
             }
         });
 
-        greet(&mut host_end).await.unwrap();
+        handshake(&mut host_end).await.unwrap();
         let (opener, drive) = host(host_end);
         let driver = tokio::spawn(drive);
         for _ in 0..3 {
@@ -282,7 +282,7 @@ mod tests {
         agent_end.write_all(&MAGIC).await.unwrap();
         agent_end.write_u32_le(PROTOCOL + 1).await.unwrap();
         assert!(matches!(
-            greet(&mut host_end).await,
+            handshake(&mut host_end).await,
             Err(SessionError::Version { theirs }) if theirs == PROTOCOL + 1
         ));
     }

@@ -19,10 +19,10 @@ use crate::Bytes;
 use crate::fault::Fault;
 
 /// The largest size of a terminal, in columns or rows.
-pub const LARGEST_SIDE: u16 = 500;
+pub const MAX_TERMINAL_SIDE: u16 = 500;
 
 /// How much output of one shell is kept, in bytes. With many shells it is less.
-pub const KEPT: usize = 1024 * 1024;
+pub const SCROLLBACK_BYTES: usize = 1024 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -59,10 +59,10 @@ pub enum ShimRequest {
     /// Somebody works with the VM although no connection shows it: its idle time starts anew.
     Touch,
     Stop(Stop),
-    /// Let a VM that nobody uses stand still, without using the host's processors.
+    /// Stop the processors of a VM that waits for somebody.
     Pause,
-    /// Let a VM that stood still go on, for somebody.
-    HandOut(HandOut),
+    /// Let a VM that was paused go on, for somebody.
+    Lease(Lease),
     /// Bind ports of this host, for a service that is about to be started. They are served from when
     /// it is ready until it has ended, and given up when it does not appear.
     Publish(Publish),
@@ -101,9 +101,9 @@ pub struct Published {
     pub guest_port: u16,
 }
 
-/// What a VM that waited learns when it is taken.
+/// What a standby VM learns when somebody takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandOut {
+pub struct Lease {
     /// When the VM ends by itself: milliseconds since 1970.
     pub expires_at_ms: u64,
 }

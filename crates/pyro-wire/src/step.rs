@@ -2,7 +2,7 @@
 //!
 //! Engine and shim tell a step as a `tracing` event for [`TARGET`], which costs next to nothing while
 //! nobody listens. A [`Listener`] stamps the steps of its own process; those of other processes come
-//! with their time, in the fields `room` and `at_us`. All times are of the host's monotonic clock,
+//! with their time, in the fields `component` and `at_us`. All times are of the host's monotonic clock,
 //! which is one for all processes. An agent has another clock: it tells how long after the request
 //! its steps were ([`Lap`]).
 
@@ -18,14 +18,14 @@ use tracing::{Event, Metadata, Subscriber};
 /// The target of the events that are steps.
 pub const TARGET: &str = "pyro::step";
 
-/// The name of the agent as a [`Step::room`].
+/// The name of the agent as a [`Step::component`].
 pub const AGENT: &str = "agent";
 
 /// Something that was reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Who reached it.
-    pub room: String,
+    pub component: String,
     pub name: String,
     /// Microseconds of the host's monotonic clock.
     pub at_us: u64,
@@ -43,7 +43,7 @@ impl Lap {
     /// The step, for a request that was sent at this time. What the request took to arrive is lost.
     pub fn since(&self, asked_us: u64) -> Step {
         Step {
-            room: AGENT.to_owned(),
+            component: AGENT.to_owned(),
             name: self.name.clone(),
             at_us: asked_us.saturating_add(self.after_us),
         }
@@ -56,7 +56,7 @@ pub fn now_us() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Says that this room of this process has come so far.
+/// Tells a step of this process.
 #[macro_export]
 macro_rules! reached {
     ($name:expr) => {
@@ -64,27 +64,27 @@ macro_rules! reached {
     };
 }
 
-/// Whether anybody listens to steps.
-pub fn is_heard() -> bool {
+/// Whether anybody listens.
+pub fn is_enabled() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::DEBUG)
 }
 
-/// Passes a step of another process on.
-pub fn pass_on(step: &Step) {
-    let (room, at_us) = (step.room.as_str(), step.at_us);
-    tracing::debug!(target: TARGET, room, at_us, "{}", step.name);
+/// Tells a step of another process again, with its own time.
+pub fn forward(step: &Step) {
+    let (component, at_us) = (step.component.as_str(), step.at_us);
+    tracing::debug!(target: TARGET, component, at_us, "{}", step.name);
 }
 
-/// Hands every step to a function, and hears nothing else.
+/// Hands every step to a function.
 pub struct Listener<F> {
-    room: &'static str,
-    hear: F,
+    component: &'static str,
+    on_step: F,
 }
 
 impl<F: Fn(Step) + Send + Sync + 'static> Listener<F> {
-    /// `room` is who speaks in this process.
-    pub fn new(room: &'static str, hear: F) -> Self {
-        Self { room, hear }
+    /// `component` is what this process is a part of pyro as.
+    pub fn new(component: &'static str, on_step: F) -> Self {
+        Self { component, on_step }
     }
 
     /// Listens for as long as the process lives, unless somebody does already.
@@ -100,12 +100,12 @@ impl<F: Fn(Step) + Send + Sync + 'static> Subscriber for Listener<F> {
 
     fn event(&self, event: &Event<'_>) {
         let mut step = Step {
-            room: self.room.to_owned(),
+            component: self.component.to_owned(),
             name: String::new(),
             at_us: now_us(),
         };
         event.record(&mut Fields(&mut step));
-        (self.hear)(step);
+        (self.on_step)(step);
     }
 
     // Steps have no spans.
@@ -132,8 +132,8 @@ impl Visit for Fields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "room" {
-            value.clone_into(&mut self.0.room);
+        if field.name() == "component" {
+            value.clone_into(&mut self.0.component);
         }
     }
 
@@ -157,19 +157,19 @@ mod tests {
         let listener = Listener::new("here", move |step| hearing.lock().unwrap().push(step));
         let before = now_us();
         let foreign = Step {
-            room: "there".into(),
+            component: "there".into(),
             name: "far away".into(),
             at_us: 7,
         };
         tracing::subscriber::with_default(listener, || {
-            assert!(is_heard());
+            assert!(is_enabled());
             crate::reached!("a step");
-            pass_on(&foreign);
+            forward(&foreign);
             tracing::info!("something else");
         });
         let heard = heard.lock().unwrap();
         assert_eq!(heard.len(), 2);
-        assert_eq!((&*heard[0].room, &*heard[0].name), ("here", "a step"));
+        assert_eq!((&*heard[0].component, &*heard[0].name), ("here", "a step"));
         assert!((before..=now_us()).contains(&heard[0].at_us));
         assert_eq!(heard[1], foreign);
     }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{AgentRequest, ExecControl, Freeze};
+use pyro_wire::agent::{AgentRequest, Freeze};
+use pyro_wire::exec::ExecControl;
 use pyro_wire::files::{
     Change, ChangeReply, Diff, DiffEvent, Export, ExportEvent, List, ListEvent, Read, ReadEvent,
 };

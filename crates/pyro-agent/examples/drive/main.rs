@@ -12,7 +12,8 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Command, Exec, ExecEvent, SetUp};
+use pyro_wire::agent::{AgentReply, AgentRequest, SetUp};
+use pyro_wire::exec::{Command, Exec, ExecEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::session::{self, Opener};
 use tokio::net::UnixStream;
@@ -49,7 +50,7 @@ async fn drive() -> Result<(), DriveError> {
     let socket = arguments.next().ok_or(DriveError::Usage)?;
     let began = Instant::now();
     let mut channel = connect(&socket).await?;
-    timeout(Duration::from_secs(60), session::greet(&mut channel))
+    timeout(Duration::from_secs(60), session::handshake(&mut channel))
         .await
         .map_err(|_| DriveError::Silent)??;
     println!("greeted after {:.1?}", began.elapsed());

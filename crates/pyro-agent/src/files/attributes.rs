@@ -18,7 +18,7 @@ use crate::files::status;
 const TRIES: usize = 10;
 
 /// Gives `to` the owner and the attributes of `from`, and this mode.
-pub(crate) fn give(from: impl AsFd, to: impl AsFd, mode: u32) -> io::Result<()> {
+pub(crate) fn copy(from: impl AsFd, to: impl AsFd, mode: u32) -> io::Result<()> {
     let (old, new) = (fstat(from.as_fd())?, fstat(to.as_fd())?);
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid) {
         fchown(to.as_fd(), Some(old.st_uid), Some(old.st_gid))?;
@@ -43,11 +43,11 @@ pub(crate) fn give(from: impl AsFd, to: impl AsFd, mode: u32) -> io::Result<()> 
 /// Makes `to` hold what `from` holds, and be what `from` is: content, owner, mode, attributes,
 /// time. Its own blocks are written over before it is cut, so that a full disk has room for what
 /// was there before.
-pub(crate) fn rewrite(mut from: &File, mut to: &File) -> io::Result<()> {
+pub(crate) fn overwrite(mut from: &File, mut to: &File) -> io::Result<()> {
     let length = io::copy(&mut from, &mut to)?;
     to.set_len(length)?;
     let about = fstat(from)?;
-    give(from, to, status::permissions(&about))?;
+    copy(from, to, status::permissions(&about))?;
     futimens(
         to,
         &TimeSpec::UTIME_OMIT,
@@ -138,7 +138,7 @@ mod tests {
         let to = file(&folder.path().join("to"), "much longer", 0o600);
         // Not every file system for temporary files knows attributes.
         let known = set(&from, c"user.pyro", b"kept").is_ok();
-        rewrite(&from, &to).unwrap();
+        overwrite(&from, &to).unwrap();
         assert_eq!(
             fs::read_to_string(folder.path().join("to")).unwrap(),
             "short"

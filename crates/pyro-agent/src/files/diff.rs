@@ -6,39 +6,37 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::fstat;
 use pyro_wire::Bytes;
 use pyro_wire::files::{Diff, DiffEntry, DiffEvent, EntryKind, Meta, Stamp};
 use pyro_wire::frame::DATA_CHUNK;
 use pyro_wire::repositories::Repositories;
-use tokio::sync::Mutex;
 
 use crate::console;
+use crate::files::change_lock::ChangeLock;
 use crate::files::error::FileError;
 use crate::files::hash;
 use crate::files::index::{self, Content, Reader, Record};
-use crate::files::job::Answers;
-use crate::files::places::Places;
-use crate::files::walk::{Found, Order, Walk};
-use crate::files::{SKIPPED, status};
+use crate::files::layout::Layout;
+use crate::files::status;
+use crate::files::walk::{Found, Order, SKIPPED, Walk};
+use crate::files::worker::Replies;
 
 pub(crate) fn diff(
-    places: &Places,
-    changes: &Arc<Mutex<()>>,
+    layout: &Layout,
+    changes: &ChangeLock,
     request: &Diff,
-    answers: &Answers<DiffEvent>,
+    replies: &Replies<DiffEvent>,
 ) -> Result<(), FileError> {
-    let index = Reader::open(&places.index())?;
+    let index = Reader::open(&layout.index())?;
     let generation = index.generation();
     let mut comparison = Comparison {
         index,
-        workspace: places.open_workspace()?,
+        workspace: layout.open_workspace()?,
         repositories: RefCell::default(),
         next: None,
         number: 0,
@@ -46,29 +44,29 @@ pub(crate) fn diff(
         content_limit: request.content_limit,
         touched: Vec::new(),
         skipped: Vec::new(),
-        answers,
+        replies,
     };
-    comparison.run(places)?;
+    comparison.run(layout)?;
     let Comparison {
         touched, skipped, ..
     } = comparison;
-    answers.event(DiffEvent::End {
+    replies.event(DiffEvent::End {
         skipped: skipped.into_iter().map(Into::into).collect(),
     })?;
-    remember(places, changes, generation, &touched);
+    remember(layout, changes, generation, &touched);
     Ok(())
 }
 
 /// Spares the next comparison the reading of files that were touched but not changed. When
 /// something else is going on (the disk may even be frozen), it is not that important.
-fn remember(places: &Places, changes: &Mutex<()>, generation: u64, touched: &[(u64, Stamp)]) {
+fn remember(layout: &Layout, changes: &ChangeLock, generation: u64, touched: &[(u64, Stamp)]) {
     if touched.is_empty() {
         return;
     }
-    let Ok(_turn) = changes.try_lock() else {
+    let Some(_guard) = changes.try_acquire() else {
         return;
     };
-    if let Err(error) = index::refresh(places, generation, touched) {
+    if let Err(error) = index::refresh(layout, generation, touched) {
         console::report(error);
     }
 }
@@ -85,17 +83,17 @@ struct Comparison<'a> {
     /// Records whose files have other stamps now, but the same content.
     touched: Vec<(u64, Stamp)>,
     skipped: Vec<Vec<u8>>,
-    answers: &'a Answers<DiffEvent>,
+    replies: &'a Replies<DiffEvent>,
 }
 
 impl Comparison<'_> {
-    fn run(&mut self, places: &Places) -> Result<(), FileError> {
-        let workspace = places.open_workspace()?;
+    fn run(&mut self, layout: &Layout) -> Result<(), FileError> {
+        let workspace = layout.open_workspace()?;
         let mut walk = Walk::new(workspace, Order::Paths)
             .map_err(|error| FileError::io("read", b"", error))?;
         self.advance()?;
         while let Some(found) = walk.next()? {
-            found.whole(b"")?;
+            found.readable(b"")?;
             while let Some(record) = self.next.take_if(|record| *record.path < *found.path) {
                 self.deleted(&record)?;
                 self.advance()?;
@@ -135,7 +133,7 @@ impl Comparison<'_> {
     /// Something is there that is not what the baseline has there, if it has anything.
     fn arrived(&mut self, before: Option<Meta>, found: &Found) -> Result<(), FileError> {
         match found.kind {
-            EntryKind::File => match open(found)? {
+            EntryKind::File => match found.open_file()? {
                 Some(file) => self.with_content(found.path, before, &file),
                 None => self.gone(found.path, before),
             },
@@ -200,7 +198,7 @@ impl Comparison<'_> {
         same_mode: bool,
     ) -> Result<(), FileError> {
         let failed = |source| FileError::io("read", found.path, source);
-        let Some(mut file) = open(found)? else {
+        let Some(mut file) = found.open_file()? else {
             return self.gone(found.path, Some(record.meta()));
         };
         let stamp = fstat(&file)
@@ -239,7 +237,7 @@ impl Comparison<'_> {
         let kind = |path: &[u8]| match path {
             b"" => Ok::<_, Infallible>(Some(EntryKind::Directory)),
             path => {
-                let status = status::look(&self.workspace, path).ok();
+                let status = status::lstat(&self.workspace, path).ok();
                 Ok(status.as_ref().map(status::kind_of))
             }
         };
@@ -253,7 +251,7 @@ impl Comparison<'_> {
         before: Option<Meta>,
         after: Option<Meta>,
     ) -> Result<(), FileError> {
-        self.answers.event(DiffEvent::Entry(DiffEntry {
+        self.replies.event(DiffEvent::Entry(DiffEntry {
             path: path.to_vec().into(),
             before,
             after,
@@ -274,7 +272,7 @@ impl Comparison<'_> {
         let after = status::meta(&status, None, false);
         let size = after.size;
         let content = size <= self.content_limit;
-        self.answers.event(DiffEvent::Entry(DiffEntry {
+        self.replies.event(DiffEvent::Entry(DiffEntry {
             path: path.to_vec().into(),
             before,
             after: Some(after),
@@ -294,26 +292,9 @@ impl Comparison<'_> {
                 .read_to_end(&mut chunk)
                 .map_err(|source| FileError::io("read", path, source))?;
             if count == 0 {
-                return self.answers.event(DiffEvent::ContentEnd);
+                return self.replies.event(DiffEvent::ContentEnd);
             }
-            self.answers.data(chunk)?;
+            self.replies.data(chunk)?;
         }
     }
-}
-
-/// Opens what was found as a regular file; `None` when it is not one any more.
-pub(crate) fn open(found: &Found) -> Result<Option<File>, FileError> {
-    let flags = OFlag::O_RDONLY
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_NONBLOCK
-        | OFlag::O_NOCTTY
-        | OFlag::O_CLOEXEC;
-    let failed = |error: Errno| FileError::io("open", found.path, io::Error::from(error));
-    let file = match openat(found.folder, found.name, flags, Mode::empty()) {
-        // What it was has vanished, or something else has its name now.
-        Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV) => return Ok(None),
-        opened => opened.map_err(failed)?,
-    };
-    let status = fstat(&file).map_err(failed)?;
-    Ok((status::kind_of(&status) == EntryKind::File).then(|| file.into()))
 }

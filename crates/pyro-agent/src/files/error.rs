@@ -5,7 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use pyro_wire::fault::{Fault, FaultCode};
 
-use crate::files::path;
+use crate::files::display;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
@@ -32,22 +32,26 @@ pub(crate) enum FileError {
 impl FileError {
     pub(crate) fn bad_path(path: &[u8], why: impl Into<String>) -> Self {
         Self::BadPath {
-            path: path::shown(path),
+            path: display::path(path),
             why: why.into(),
         }
     }
 
     pub(crate) fn not_found(path: &[u8]) -> Self {
         Self::NotFound {
-            path: path::shown(path),
+            path: display::path(path),
         }
     }
 
     pub(crate) fn conflict(path: &[u8], why: &'static str) -> Self {
         Self::Conflict {
-            path: path::shown(path),
+            path: display::path(path),
             why,
         }
+    }
+
+    pub(crate) fn changed(path: &[u8]) -> Self {
+        Self::conflict(path, "was changed by something else at the same time")
     }
 
     pub(crate) fn refused(what: impl Into<String>) -> Self {
@@ -56,7 +60,7 @@ impl FileError {
 
     /// A failure of the system about a path of the workspace.
     pub(crate) fn io(step: &'static str, path: &[u8], source: impl Into<io::Error>) -> Self {
-        Self::at(step, path::shown(path), source)
+        Self::at(step, display::path(path), source)
     }
 
     /// A failure of the system about anything else, which is given in words.

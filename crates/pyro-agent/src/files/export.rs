@@ -18,21 +18,21 @@ use pyro_wire::sparse::{self, Part};
 use crate::files::archive::read::{Member, MemberKind};
 use crate::files::archive::write::{self, Writer};
 use crate::files::error::FileError;
-use crate::files::job::Answers;
-use crate::files::places::{Places, open_inside};
-use crate::files::walk::{self, Found, Order, Walk};
-use crate::files::{SKIPPED, diff, path, status};
+use crate::files::layout::{Layout, open_inside};
+use crate::files::walk::{self, Found, Order, SKIPPED, Walk};
+use crate::files::worker::Replies;
+use crate::files::{display, path, status};
 
 /// How many files with several names are remembered. What comes later is packed once more.
 const LINKS: usize = 64 * 1024;
 
 pub(crate) fn export(
-    places: &Places,
+    layout: &Layout,
     request: &Export,
-    answers: &Answers<ExportEvent>,
+    replies: &Replies<ExportEvent>,
 ) -> Result<(), FileError> {
-    let base = path::tidy(&request.path)?;
-    let workspace = places.open_workspace()?;
+    let base = path::normalize(&request.path)?;
+    let workspace = layout.open_workspace()?;
     let itself = open_inside(&workspace, &base, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let about = fstat(&itself).map_err(|error| FileError::io("look at", &base, error))?;
     let mut packing = Packing {
@@ -41,7 +41,7 @@ pub(crate) fn export(
         links: HashMap::new(),
         skipped: Vec::new(),
         too_deep: Vec::new(),
-        answers,
+        replies,
     };
     match status::kind_of(&about) {
         EntryKind::Directory => {
@@ -52,13 +52,13 @@ pub(crate) fn export(
                 .map_err(|error| FileError::io("read", &base, error))?;
             while let Some(found) = walk.next()? {
                 // One such folder is no reason to keep the rest.
-                if found.closed == Some(Errno::ELOOP) {
+                if found.unreadable == Some(Errno::ELOOP) {
                     if packing.too_deep.len() < SKIPPED {
                         packing.too_deep.push(path::join(&base, found.path));
                     }
                     continue;
                 }
-                found.whole(&base)?;
+                found.readable(&base)?;
                 packing.pack(&found)?;
             }
         }
@@ -75,13 +75,13 @@ pub(crate) fn export(
         EntryKind::Special => {
             return Err(FileError::refused(format!(
                 "{} is a FIFO, a socket or a device, which cannot be exported",
-                path::shown(&base)
+                display::path(&base)
             )));
         }
     }
     packing.writer.content(&write::end());
     packing.send()?;
-    answers.event(ExportEvent::End {
+    replies.event(ExportEvent::End {
         skipped: packing.skipped.into_iter().map(Into::into).collect(),
         too_deep: packing.too_deep.into_iter().map(Into::into).collect(),
     })
@@ -94,7 +94,7 @@ struct Packing<'a> {
     links: HashMap<(u64, Stamp), Vec<u8>>,
     skipped: Vec<Vec<u8>>,
     too_deep: Vec<Vec<u8>>,
-    answers: &'a Answers<ExportEvent>,
+    replies: &'a Replies<ExportEvent>,
 }
 
 impl Packing<'_> {
@@ -110,7 +110,7 @@ impl Packing<'_> {
                 Err(Errno::ENOENT | Errno::EINVAL) => Ok(()),
                 Err(error) => Err(self.failed("read", found.path, error)),
             },
-            EntryKind::File => match diff::open(found)? {
+            EntryKind::File => match found.open_file()? {
                 Some(file) => self.file(found.path, &file),
                 None => Ok(()),
             },
@@ -201,7 +201,7 @@ impl Packing<'_> {
     }
 
     fn send(&mut self) -> Result<(), FileError> {
-        self.answers.data(self.writer.take())
+        self.replies.data(self.writer.take())
     }
 
     fn failed(

@@ -14,13 +14,12 @@ use nix::errno::Errno;
 use pyro_wire::agent::Freeze;
 use pyro_wire::fault::{Fault, FaultCode};
 use tokio::sync::{OwnedMutexGuard, oneshot};
-use tokio::time::timeout;
 
-use crate::agent::{Agent, lock};
 use crate::console;
-use crate::files::change::TURN;
+use crate::files::change_lock::ChangeLock;
 use crate::files::error::FileError;
-use crate::files::places::open_folder;
+use crate::files::layout::{Layout, open_folder};
+use crate::lock::lock;
 
 /// No disk stays frozen for longer, whatever a host asks for.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
@@ -42,16 +41,19 @@ struct Frozen {
 
 /// Writes everything to the disk and holds further writes back. Waits for a change that is under
 /// way, and lets no other begin before the disk is thawed.
-pub(crate) async fn freeze(agent: &Agent, request: &Freeze) -> Result<(), Fault> {
-    agent.freezer.refuse_twice()?;
-    let turn = timeout(TURN, agent.changes.clone().lock_owned())
-        .await
-        .map_err(|_| {
-            let words = "a change of the workspace has not ended yet";
-            Fault::new(FaultCode::Refused, words)
-        })?;
-    agent.freezer.refuse_twice()?;
-    if !agent.places.own_disk() {
+pub(crate) async fn freeze(
+    freezer: &Freezer,
+    changes: &ChangeLock,
+    layout: &Layout,
+    request: &Freeze,
+) -> Result<(), Fault> {
+    freezer.refuse_twice()?;
+    let guard = changes.acquire().await.ok_or_else(|| {
+        let words = "a change of the workspace has not ended yet";
+        Fault::new(FaultCode::Refused, words)
+    })?;
+    freezer.refuse_twice()?;
+    if !layout.own_disk() {
         // A disk of the host is not ours to hold back, and not ours to flush: who copies the files
         // reads what was written. What counts is that no change is half-done, or half cleaned up.
         return Ok(());
@@ -61,9 +63,9 @@ pub(crate) async fn freeze(agent: &Agent, request: &Freeze) -> Result<(), Fault>
     let (reply, replied) = oneshot::channel();
     let keeper = thread::Builder::new()
         .name("freezer".into())
-        .spawn(move || keep(turn, limit, &held, reply))
+        .spawn(move || keep(guard, limit, &held, reply))
         .map_err(|source| failed("start a thread for", source).fault())?;
-    *lock(&agent.freezer.frozen) = Some(Frozen { hold, keeper });
+    *lock(&freezer.frozen) = Some(Frozen { hold, keeper });
     match replied.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.fault()),
@@ -75,8 +77,8 @@ pub(crate) async fn freeze(agent: &Agent, request: &Freeze) -> Result<(), Fault>
 }
 
 /// Lets writes go on. Thawing what is not frozen is no failure: its deadline may have passed.
-pub(crate) async fn thaw(agent: &Agent) {
-    let frozen = lock(&agent.freezer.frozen).take();
+pub(crate) async fn thaw(freezer: &Freezer) {
+    let frozen = lock(&freezer.frozen).take();
     let Some(Frozen { hold, keeper }) = frozen else {
         return;
     };
@@ -102,7 +104,7 @@ impl Freezer {
 
 /// Freezes, waits, thaws.
 fn keep(
-    turn: OwnedMutexGuard<()>,
+    guard: OwnedMutexGuard<()>,
     limit: Duration,
     held: &mpsc::Receiver<()>,
     reply: oneshot::Sender<Result<(), FileError>>,
@@ -121,7 +123,7 @@ fn keep(
     if let Err(error) = thaw_root(&root) {
         console::report(format_args!("cannot thaw the disk: {error}"));
     }
-    drop(turn);
+    drop(guard);
 }
 
 fn freeze_root() -> io::Result<OwnedFd> {

@@ -4,6 +4,7 @@
 //! does not withstand somebody who wants equal hashes, but whoever can write to the workspace is
 //! root in the guest, and could as well write to the index.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -12,6 +13,16 @@ use pyro_wire::sparse::{self, Part};
 use xxhash_rust::xxh64::Xxh64;
 
 pub(crate) type Hash = u64;
+
+/// Hashes of files that were just written, by their inodes.
+pub(crate) type KnownHashes = HashMap<u64, KnownHash>;
+
+/// A hash, and what the file looks like for as long as it is right.
+pub(crate) struct KnownHash {
+    pub(crate) size: u64,
+    pub(crate) mtime_ns: i64,
+    pub(crate) hash: Hash,
+}
 
 const CHUNK: usize = 64 * 1024;
 

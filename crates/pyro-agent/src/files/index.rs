@@ -20,12 +20,11 @@ use std::path::Path;
 use nix::time::{ClockId, clock_gettime};
 use pyro_wire::files::{EntryKind, Meta, Stamp};
 
-use crate::files::change::Hashes;
 use crate::files::error::FileError;
-use crate::files::hash::{self, Hash, Hasher};
-use crate::files::places::Places;
+use crate::files::hash::{self, Hash, Hasher, KnownHashes};
+use crate::files::layout::Layout;
+use crate::files::status;
 use crate::files::walk::{Found, Order, Walk};
-use crate::files::{diff, status};
 
 const MAGIC: [u8; 8] = *b"pyroidx\x01";
 const BUFFER: usize = 64 * 1024;
@@ -94,7 +93,7 @@ pub(crate) fn settled(stamp: Stamp, looked_at_ns: i64) -> Stamp {
 }
 
 /// Writes down what is in the workspace. Contents are read unless they are known from before.
-pub(crate) fn record(workspace: OwnedFd, to: &Path, known: &Hashes) -> Result<(), FileError> {
+pub(crate) fn record(workspace: OwnedFd, to: &Path, known: &KnownHashes) -> Result<(), FileError> {
     let began_ns = now_ns();
     let generation = generation();
     let failed = |source| FileError::at("write", "the index of the baseline", source);
@@ -102,7 +101,7 @@ pub(crate) fn record(workspace: OwnedFd, to: &Path, known: &Hashes) -> Result<()
     let mut walk =
         Walk::new(workspace, Order::Paths).map_err(|error| FileError::io("read", b"", error))?;
     while let Some(found) = walk.next()? {
-        found.whole(b"")?;
+        found.readable(b"")?;
         let Some(content) = content(&found, known)? else {
             continue;
         };
@@ -124,7 +123,7 @@ fn generation() -> u64 {
 }
 
 /// `None` for what no baseline holds, and for what has vanished.
-fn content(found: &Found, known: &Hashes) -> Result<Option<Content>, FileError> {
+fn content(found: &Found, known: &KnownHashes) -> Result<Option<Content>, FileError> {
     let failed = |error| FileError::io("read", found.path, error);
     Ok(match found.kind {
         EntryKind::Directory => Some(Content::Folder { empty: found.empty }),
@@ -136,7 +135,7 @@ fn content(found: &Found, known: &Hashes) -> Result<Option<Content>, FileError> 
                 Some(known) if (known.size, known.mtime_ns) == (stamp.size, stamp.mtime_ns) => {
                     Some(Content::File(known.hash))
                 }
-                _ => match diff::open(found)? {
+                _ => match found.open_file()? {
                     Some(file) => {
                         Some(Content::File(hash::of_file(&file).map_err(|source| {
                             FileError::io("read", found.path, source)
@@ -152,16 +151,16 @@ fn content(found: &Found, known: &Hashes) -> Result<Option<Content>, FileError> 
 /// Replaces the stamps of some records, given by their numbers in order, unless there is another
 /// baseline meanwhile.
 pub(crate) fn refresh(
-    places: &Places,
+    layout: &Layout,
     generation: u64,
     stamps: &[(u64, Stamp)],
 ) -> Result<(), FileError> {
     let failed = |source| FileError::at("write", "the index of the baseline", source);
-    let mut reader = Reader::open(&places.index())?;
+    let mut reader = Reader::open(&layout.index())?;
     if reader.generation() != generation {
         return Ok(());
     }
-    let path = places.next_index();
+    let path = layout.next_index();
     // A crash may have left one.
     let _ = fs::remove_file(&path);
     let mut writer = Writer::create(&path, generation).map_err(failed)?;
@@ -175,7 +174,7 @@ pub(crate) fn refresh(
         number += 1;
     }
     writer.finish().map_err(failed)?;
-    fs::rename(&path, places.index()).map_err(failed)
+    fs::rename(&path, layout.index()).map_err(failed)
 }
 
 /// Hashes what goes by.

@@ -5,7 +5,7 @@
 //! out has no links in it, and whoever uses it follows none that leads out: a link that somebody
 //! puts there meanwhile is refused.
 //!
-//! [`open_inside`]: crate::files::places::open_inside
+//! [`open_inside`]: crate::files::layout::open_inside
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use pyro_wire::files::EntryKind;
 
 use crate::files::error::FileError;
-use crate::files::{path, status};
+use crate::files::{display, path, status};
 
 /// How many links one path may lead through, as in Linux itself.
 const MOST: usize = 40;
@@ -33,7 +33,7 @@ impl Links {
         Self { root, workspace }
     }
 
-    /// Where a tidy path leads, be anything there or not.
+    /// Where a normalized path leads, be anything there or not.
     pub(crate) fn follow(&self, asked: &[u8]) -> Result<Vec<u8>, FileError> {
         let failed = |error| FileError::opening(asked, error);
         let mut way = Way {
@@ -57,7 +57,7 @@ impl Links {
                 if rest.iter().any(|part| part == b"..") {
                     return Err(FileError::not_found(asked));
                 }
-                return path::tidy(&way.with(part, rest));
+                return path::normalize(&way.with(part, rest));
             };
             match status::kind_of(&found) {
                 EntryKind::Symlink => {
@@ -89,21 +89,21 @@ impl Links {
                     way.folders.push((part, folder.map_err(failed)?));
                 }
                 EntryKind::File | EntryKind::Special if rest.is_empty() => {
-                    return path::tidy(&way.with(part, rest));
+                    return path::normalize(&way.with(part, rest));
                 }
                 EntryKind::File | EntryKind::Special => return Err(failed(Errno::ENOTDIR)),
             }
         }
-        path::tidy(&way.with(Vec::new(), Vec::new()))
+        path::normalize(&way.with(Vec::new(), Vec::new()))
     }
 
-    /// Where the folder of a tidy path leads; the last name stays, be it a link.
-    pub(crate) fn follow_around(&self, asked: &[u8]) -> Result<Vec<u8>, FileError> {
+    /// Where the folder of a normalized path leads; the last name stays, be it a link.
+    pub(crate) fn follow_parent(&self, asked: &[u8]) -> Result<Vec<u8>, FileError> {
         let (folder, name) = path::split(asked);
         if folder.is_empty() {
             return Ok(asked.to_vec());
         }
-        path::tidy(&path::join(&self.follow(folder)?, name))
+        path::normalize(&path::join(&self.follow(folder)?, name))
     }
 }
 
@@ -180,8 +180,8 @@ fn leads_out(asked: &[u8], link: &[u8], target: &[u8]) -> FileError {
         asked,
         format!(
             "it leads out of the workspace: {} is a link to {}",
-            path::shown(link),
-            path::on_one_line(target)
+            display::path(link),
+            display::bytes(target)
         ),
     )
 }
@@ -192,7 +192,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::files::places::open_folder;
+    use crate::files::layout::open_folder;
 
     #[test]
     fn links_are_followed_as_far_as_they_stay_inside() {
@@ -264,7 +264,7 @@ mod tests {
             let error = follow(path).unwrap_err().to_string();
             assert!(error.contains(why), "{path}: {error}");
         }
-        let around = |path: &str| links.follow_around(path.as_bytes()).unwrap();
+        let around = |path: &str| links.follow_parent(path.as_bytes()).unwrap();
         assert_eq!(around("to-file"), b"to-file");
         assert_eq!(around("folder/up"), b"a/b/up");
     }

@@ -9,9 +9,9 @@ use pyro_wire::files::{Entry, EntryKind, List, ListEvent};
 
 use crate::files::error::FileError;
 use crate::files::folder;
-use crate::files::job::Answers;
-use crate::files::places::{Places, open_inside};
+use crate::files::layout::{Layout, open_inside};
 use crate::files::walk::{self, Found, Order, Walk};
+use crate::files::worker::Replies;
 use crate::files::{path, status};
 
 /// About how many bytes of entries go into one message.
@@ -21,21 +21,21 @@ const BATCH: usize = 64 * 1024;
 const ENTRY: usize = 160;
 
 pub(crate) fn list(
-    places: &Places,
+    layout: &Layout,
     request: &List,
-    answers: &Answers<ListEvent>,
+    replies: &Replies<ListEvent>,
 ) -> Result<(), FileError> {
-    let base = path::tidy(&request.path)?;
-    let workspace = places.open_workspace()?;
+    let base = path::normalize(&request.path)?;
+    let workspace = layout.open_workspace()?;
     // As anywhere on Linux, a slash behind a link asks for what it leads to.
-    let links = places.links()?;
+    let links = layout.links()?;
     let there = match request.path.ends_with(b"/") {
         true => links.follow(&base)?,
-        false => links.follow_around(&base)?,
+        false => links.follow_parent(&base)?,
     };
     let itself = open_inside(&workspace, &there, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let about = fstat(&itself).map_err(|error| FileError::io("look at", &base, error))?;
-    let mut batch = Batch::new(answers);
+    let mut batch = Batch::new(replies);
     if status::kind_of(&about) == EntryKind::Directory {
         let folder =
             walk::open(&itself, b".").map_err(|error| FileError::io("read", &base, error))?;
@@ -60,7 +60,7 @@ pub(crate) fn list(
         })?;
     }
     batch.send()?;
-    answers.event(ListEvent::End)
+    replies.event(ListEvent::End)
 }
 
 fn list_all(base: &[u8], folder: OwnedFd, batch: &mut Batch) -> Result<(), FileError> {
@@ -87,13 +87,13 @@ fn list_one(base: &[u8], folder: OwnedFd, batch: &mut Batch) -> Result<(), FileE
             continue;
         };
         let kind = status::kind_of(&status);
-        let (mut empty, mut closed) = (false, None);
+        let (mut empty, mut unreadable) = (false, None);
         if kind == EntryKind::Directory {
             match walk::open(&folder, &name.bytes)
                 .and_then(|inside| folder::is_empty(inside, &mut buffer))
             {
                 Ok(nothing) => empty = nothing,
-                Err(error) => closed = Some(error),
+                Err(error) => unreadable = Some(error),
             }
         }
         let found = Found {
@@ -103,7 +103,7 @@ fn list_one(base: &[u8], folder: OwnedFd, batch: &mut Batch) -> Result<(), FileE
             status,
             kind,
             empty,
-            closed,
+            unreadable,
         };
         if let Some(entry) = entry(base, &found)? {
             batch.put(entry)?;
@@ -124,21 +124,21 @@ fn entry(base: &[u8], found: &Found) -> Result<Option<Entry>, FileError> {
         path: path.into(),
         meta: status::meta(&found.status, target, found.empty),
         stamp: status::stamp(&found.status),
-        unreadable: found.closed.is_some(),
+        unreadable: found.unreadable.is_some(),
     }))
 }
 
 /// Collects entries into messages that are no longer than they need to be.
 struct Batch<'a> {
-    answers: &'a Answers<ListEvent>,
+    replies: &'a Replies<ListEvent>,
     entries: Vec<Entry>,
     bytes: usize,
 }
 
 impl<'a> Batch<'a> {
-    fn new(answers: &'a Answers<ListEvent>) -> Self {
+    fn new(replies: &'a Replies<ListEvent>) -> Self {
         Self {
-            answers,
+            replies,
             entries: Vec::new(),
             bytes: 0,
         }
@@ -158,7 +158,7 @@ impl<'a> Batch<'a> {
         self.bytes = 0;
         match mem::take(&mut self.entries) {
             entries if entries.is_empty() => Ok(()),
-            entries => self.answers.event(ListEvent::Entries(entries)),
+            entries => self.replies.event(ListEvent::Entries(entries)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The files of the workspace: listed, read, changed, packed, and compared with a baseline.
 //!
 //! ```text
-//! async:    a stream ──▶ one request ──▶ answers, forwarded as they come ◀─┐ bounded queue
+//! async:    a stream ──▶ one request ──▶ replies, forwarded as they come ◀─┐ bounded queue
 //! blocking: a thread of its own does the work, without a hop for each file ┘
 //! ```
 //!
@@ -11,36 +11,48 @@
 mod archive;
 mod attributes;
 mod change;
+mod change_lock;
 mod diff;
+mod display;
 mod error;
 mod export;
 mod folder;
 mod freeze;
 mod hash;
 mod index;
-mod job;
+mod layout;
 mod links;
 mod list;
 mod path;
-mod places;
 mod read;
 mod status;
 mod walk;
+mod worker;
 
+use std::time::Duration;
+
+use pyro_wire::agent::Freeze;
+use pyro_wire::fault::Fault;
 use pyro_wire::files::{
     Change, ChangeReply, Diff, DiffEvent, Export, ExportEvent, List, ListEvent, Read, ReadEvent,
 };
 use pyro_wire::frame::{self, FrameError};
+use tokio::sync::OwnedMutexGuard;
 
-pub(crate) use self::change::recover;
-pub(crate) use self::freeze::{Freezer, freeze, thaw};
-pub(crate) use self::places::Places;
-
-use crate::agent::Agent;
+use self::change_lock::ChangeLock;
+use self::error::FileError;
+use self::freeze::Freezer;
+use self::layout::Layout;
+use crate::backend::Backend;
+use crate::lifecycle::Lifecycle;
 use crate::peer::{Peer, Reader, Writer};
 
-/// How many names of what was left out are given.
-const SKIPPED: usize = 1000;
+/// The workspace, and what holds changes of it back.
+pub(crate) struct Files {
+    layout: Layout,
+    changes: ChangeLock,
+    freezer: Freezer,
+}
 
 /// A request about files.
 pub(crate) enum Request {
@@ -51,36 +63,68 @@ pub(crate) enum Request {
     Diff(Diff),
 }
 
-/// Serves one stream's request.
-pub(crate) async fn serve<P: Peer>(
-    agent: &Agent,
-    request: Request,
-    from: &mut Reader<P>,
-    to: &mut Writer<P>,
-) -> Result<(), FrameError> {
-    if let Err(fault) = agent.ready_for("requests about files") {
-        // All events about failures look the same.
-        return frame::write_message(to, &ChangeReply::Failed(fault)).await;
+impl Files {
+    pub(crate) fn new(backend: &Backend) -> Self {
+        Self {
+            layout: Layout::new(backend),
+            changes: ChangeLock::default(),
+            freezer: Freezer::default(),
+        }
     }
-    let places = agent.places.clone();
-    match request {
-        Request::Change(request) => change::run(agent, request, from, to).await,
-        Request::List(request) => {
-            let work = move |answers: &_| list::list(&places, &request, answers);
-            job::run(from, to, work, ListEvent::Failed).await
+
+    /// Finishes or undoes the change that a crash has broken off.
+    pub(crate) fn recover(&self) -> Result<(), FileError> {
+        change::recover(&self.layout)
+    }
+
+    /// Writes everything to the disk and holds further writes back.
+    pub(crate) async fn freeze(&self, request: &Freeze) -> Result<(), Fault> {
+        freeze::freeze(&self.freezer, &self.changes, &self.layout, request).await
+    }
+
+    pub(crate) async fn thaw(&self) {
+        freeze::thaw(&self.freezer).await;
+    }
+
+    /// Waits for the change that is under way, and lets no other begin. `None`: that took too long.
+    pub(crate) async fn stop_changes(&self, limit: Duration) -> Option<OwnedMutexGuard<()>> {
+        self.changes.acquire_within(limit).await
+    }
+
+    /// Serves one stream's request.
+    pub(crate) async fn serve<P: Peer>(
+        &self,
+        lifecycle: &Lifecycle,
+        request: Request,
+        from: &mut Reader<P>,
+        to: &mut Writer<P>,
+    ) -> Result<(), FrameError> {
+        if let Err(fault) = lifecycle.ready_for("requests about files") {
+            // All events about failures look the same.
+            return frame::write_message(to, &ChangeReply::Failed(fault)).await;
         }
-        Request::Read(request) => {
-            let work = move |answers: &_| read::read(&places, &request, answers);
-            job::run(from, to, work, ReadEvent::Failed).await
-        }
-        Request::Export(request) => {
-            let work = move |answers: &_| export::export(&places, &request, answers);
-            job::run(from, to, work, ExportEvent::Failed).await
-        }
-        Request::Diff(request) => {
-            let changes = agent.changes.clone();
-            let work = move |answers: &_| diff::diff(&places, &changes, &request, answers);
-            job::run(from, to, work, DiffEvent::Failed).await
+        let layout = self.layout.clone();
+        match request {
+            Request::Change(request) => {
+                change::run(&layout, &self.changes, lifecycle, request, from, to).await
+            }
+            Request::List(request) => {
+                let work = move |replies: &_| list::list(&layout, &request, replies);
+                worker::run(from, to, work, ListEvent::Failed).await
+            }
+            Request::Read(request) => {
+                let work = move |replies: &_| read::read(&layout, &request, replies);
+                worker::run(from, to, work, ReadEvent::Failed).await
+            }
+            Request::Export(request) => {
+                let work = move |replies: &_| export::export(&layout, &request, replies);
+                worker::run(from, to, work, ExportEvent::Failed).await
+            }
+            Request::Diff(request) => {
+                let changes = self.changes.clone();
+                let work = move |replies: &_| diff::diff(&layout, &changes, &request, replies);
+                worker::run(from, to, work, DiffEvent::Failed).await
+            }
         }
     }
 }

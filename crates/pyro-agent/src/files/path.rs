@@ -1,6 +1,5 @@
 //! Paths below the workspace: any bytes, but never a way out.
 
-use crate::command::WORKSPACE;
 use crate::files::error::FileError;
 
 /// How deep folders may be nested. Each level costs a descriptor while it is looked at.
@@ -10,14 +9,14 @@ pub(crate) const DEPTH: usize = 250;
 const NAME: usize = 255;
 
 /// Without `.`, empty parts and a slash at the end; empty for the workspace itself.
-pub(crate) fn tidy(path: &[u8]) -> Result<Vec<u8>, FileError> {
+pub(crate) fn normalize(path: &[u8]) -> Result<Vec<u8>, FileError> {
     if path.contains(&0) {
         return Err(FileError::bad_path(path, "it holds a NUL byte"));
     }
     if path.starts_with(b"/") {
         return Err(FileError::bad_path(path, "it is absolute"));
     }
-    let mut tidy = Vec::with_capacity(path.len());
+    let mut normalized = Vec::with_capacity(path.len());
     let mut depth = 0;
     for part in path.split(|byte| *byte == b'/') {
         match part {
@@ -26,14 +25,14 @@ pub(crate) fn tidy(path: &[u8]) -> Result<Vec<u8>, FileError> {
             part if part.len() > NAME => {
                 return Err(FileError::bad_path(path, "a name in it is too long"));
             }
-            part => push(&mut tidy, part),
+            part => push(&mut normalized, part),
         }
         depth += 1;
     }
     if depth > DEPTH {
         return Err(too_deep(path));
     }
-    Ok(tidy)
+    Ok(normalized)
 }
 
 pub(crate) fn too_deep(path: &[u8]) -> FileError {
@@ -55,7 +54,7 @@ pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
-/// The folder of a tidy path, and the name in it.
+/// The folder of a normalized path, and the name in it.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -63,37 +62,12 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The path as the guest sees it, for people: on one line, whatever it holds.
-pub(crate) fn shown(path: &[u8]) -> String {
-    let mut shown = String::from(WORKSPACE);
-    if !path.is_empty() && !path.starts_with(b"/") {
-        shown.push('/');
-    } else if !path.is_empty() {
-        shown.clear();
-    }
-    shown.push_str(&on_one_line(path));
-    shown
-}
-
-/// Bytes of any kind for people.
-pub(crate) fn on_one_line(bytes: &[u8]) -> String {
-    let mut line = String::new();
-    for character in String::from_utf8_lossy(bytes).chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_tidied_and_never_lead_out() {
+    fn paths_are_normalized_and_never_lead_out() {
         for (path, expected) in [
             ("", ""),
             (".", ""),
@@ -101,15 +75,15 @@ mod tests {
             ("./~/ x ", "~/ x "),
             ("...", "..."),
         ] {
-            assert_eq!(tidy(path.as_bytes()).unwrap(), expected.as_bytes());
+            assert_eq!(normalize(path.as_bytes()).unwrap(), expected.as_bytes());
         }
         let long = "x".repeat(NAME + 1);
         let deep = "d/".repeat(DEPTH + 1);
         for path in ["/etc", "..", "a/../b", "a/..", "a\0b", &long, &deep] {
-            assert!(tidy(path.as_bytes()).is_err(), "{path}");
+            assert!(normalize(path.as_bytes()).is_err(), "{path}");
         }
-        assert!(tidy("d/".repeat(DEPTH).as_bytes()).is_ok());
-        assert_eq!(tidy(b"\xff\n'\"").unwrap(), b"\xff\n'\"");
+        assert!(normalize("d/".repeat(DEPTH).as_bytes()).is_ok());
+        assert_eq!(normalize(b"\xff\n'\"").unwrap(), b"\xff\n'\"");
     }
 
     #[test]
@@ -119,13 +93,5 @@ mod tests {
         assert_eq!(join(b"", b"a"), b"a");
         assert_eq!(join(b"a", b"b"), b"a/b");
         assert_eq!(join(b"a", b""), b"a");
-    }
-
-    #[test]
-    fn a_path_is_shown_on_one_line() {
-        assert_eq!(shown(b""), "/workspace");
-        assert_eq!(shown(b"a\nb\x1b"), "/workspace/a\\nb\\u{1b}");
-        assert_eq!(shown(b"\xff"), "/workspace/\u{fffd}");
-        assert_eq!(shown(b"/etc"), "/etc");
     }
 }

@@ -9,24 +9,24 @@ use pyro_wire::files::{EntryKind, Read, ReadEvent};
 use pyro_wire::frame::DATA_CHUNK;
 
 use crate::files::error::FileError;
-use crate::files::job::Answers;
-use crate::files::places::{Places, open_inside};
-use crate::files::{path, status};
+use crate::files::layout::{Layout, open_inside};
+use crate::files::worker::Replies;
+use crate::files::{display, path, status};
 
 pub(crate) fn read(
-    places: &Places,
+    layout: &Layout,
     request: &Read,
-    answers: &Answers<ReadEvent>,
+    replies: &Replies<ReadEvent>,
 ) -> Result<(), FileError> {
-    let path = places.links()?.follow(&path::tidy(&request.path)?)?;
-    let workspace = places.open_workspace()?;
+    let path = layout.links()?.follow(&path::normalize(&request.path)?)?;
+    let workspace = layout.open_workspace()?;
     // A look first: opening a device may already do something.
     let itself = open_inside(&workspace, &path, OFlag::O_PATH)?;
     regular(&path, fstat(&itself))?;
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = open_inside(&workspace, &path, flags)?;
     let about = regular(&path, fstat(&file))?;
-    answers.event(ReadEvent::Found {
+    replies.event(ReadEvent::Found {
         meta: status::meta(&about, None, false),
         stamp: status::stamp(&about),
     })?;
@@ -48,9 +48,9 @@ pub(crate) fn read(
         chunk.truncate(count);
         offset = offset.saturating_add(count as u64);
         left -= count as u64;
-        answers.data(chunk)?;
+        replies.data(chunk)?;
     }
-    answers.event(ReadEvent::End)
+    replies.event(ReadEvent::End)
 }
 
 fn regular(path: &[u8], status: nix::Result<FileStat>) -> Result<FileStat, FileError> {
@@ -63,6 +63,6 @@ fn regular(path: &[u8], status: nix::Result<FileStat>) -> Result<FileStat, FileE
     };
     Err(FileError::refused(format!(
         "{} is {what}, and only regular files can be read",
-        path::shown(path)
+        display::path(path)
     )))
 }

@@ -14,13 +14,13 @@ const NANOSECONDS: i64 = 1_000_000_000;
 pub(crate) const PERMISSIONS: u32 = 0o7777;
 
 /// Asks about a name in a folder, without following a link.
-pub(crate) fn look(folder: impl AsFd, name: &[u8]) -> nix::Result<FileStat> {
+pub(crate) fn lstat(folder: impl AsFd, name: &[u8]) -> nix::Result<FileStat> {
     fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
 /// The same, where nothing being there is an answer too.
 pub(crate) fn find(folder: impl AsFd, name: &[u8]) -> nix::Result<Option<FileStat>> {
-    match look(folder, name) {
+    match lstat(folder, name) {
         Ok(status) => Ok(Some(status)),
         Err(nix::errno::Errno::ENOENT) => Ok(None),
         Err(error) => Err(error),

@@ -2,17 +2,21 @@
 //! holding more in memory than the names of the folders on the way.
 
 use std::cmp::Ordering;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::vec;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode};
+use nix::sys::stat::{FileStat, Mode, fstat};
 use pyro_wire::files::EntryKind;
 
 use crate::files::error::FileError;
 use crate::files::path::DEPTH;
 use crate::files::{folder, path, status};
+
+/// How many paths of what a walk left out are given.
+pub(crate) const SKIPPED: usize = 1000;
 
 /// In which order the walk comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +39,34 @@ pub(crate) struct Found<'a> {
     /// Whether it is a folder with nothing in it.
     pub(crate) empty: bool,
     /// Why the walk does not go into this folder.
-    pub(crate) closed: Option<Errno>,
+    pub(crate) unreadable: Option<Errno>,
 }
 
 impl Found<'_> {
     /// An error when the walk leaves something out.
-    pub(crate) fn whole(&self, base: &[u8]) -> Result<(), FileError> {
-        match self.closed {
+    pub(crate) fn readable(&self, base: &[u8]) -> Result<(), FileError> {
+        match self.unreadable {
             None => Ok(()),
             Some(Errno::ELOOP) => Err(path::too_deep(&path::join(base, self.path))),
             Some(error) => Err(FileError::io("read", &path::join(base, self.path), error)),
         }
+    }
+
+    /// Opens it as a regular file; `None` when it is not one any more.
+    pub(crate) fn open_file(&self) -> Result<Option<File>, FileError> {
+        let flags = OFlag::O_RDONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_NOCTTY
+            | OFlag::O_CLOEXEC;
+        let failed = |error: Errno| FileError::io("open", self.path, error);
+        let file = match openat(self.folder, self.name, flags, Mode::empty()) {
+            // What it was has vanished, or something else has its name now.
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV) => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        let status = fstat(&file).map_err(failed)?;
+        Ok((status::kind_of(&status) == EntryKind::File).then(|| file.into()))
     }
 
     /// Where a link points; `None` for everything else.
@@ -98,7 +119,7 @@ impl Walk {
 
     /// Goes on to the next. What vanishes meanwhile is passed over.
     pub(crate) fn next(&mut self) -> Result<Option<Found<'_>>, FileError> {
-        let (status, closed, empty) = loop {
+        let (status, unreadable, empty) = loop {
             if let Some(level) = self.next.take() {
                 self.enter(level);
             }
@@ -141,7 +162,7 @@ impl Walk {
             kind: status::kind_of(&status),
             status,
             empty,
-            closed,
+            unreadable,
         }))
     }
 
@@ -230,13 +251,13 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::files::places::open_folder;
+    use crate::files::layout::open_folder;
 
     fn walk(folder: &Path, order: Order) -> Vec<String> {
         let mut walk = Walk::new(open_folder(folder).unwrap(), order).unwrap();
         let mut paths = Vec::new();
         while let Some(found) = walk.next().unwrap() {
-            assert!(found.closed.is_none());
+            assert!(found.unreadable.is_none());
             let mut path = String::from_utf8_lossy(found.path).into_owned();
             if found.empty {
                 path.push_str(" (empty)");
@@ -309,11 +330,11 @@ mod tests {
         fs::create_dir_all(folder.path().join("d/".repeat(DEPTH + 3))).unwrap();
         for order in [Order::Tree, Order::Paths] {
             let mut walk = Walk::new(open_folder(folder.path()).unwrap(), order).unwrap();
-            let mut closed = 0;
+            let mut unreadable = 0;
             while let Some(found) = walk.next().unwrap() {
-                closed += usize::from(found.whole(b"").is_err());
+                unreadable += usize::from(found.readable(b"").is_err());
             }
-            assert_eq!(closed, 1);
+            assert_eq!(unreadable, 1);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::ready;
+use super::connect::{connect, describe};
 
 /// How often a server may send us elsewhere.
 const REDIRECTS: usize = 10;
@@ -41,12 +41,12 @@ pub(super) async fn status(url: &str) -> Result<u16, String> {
 
 async fn ask(address: &Address) -> Result<(u16, Option<String>), String> {
     let Address { host, port, path } = address;
-    let mut stream = ready::connect(host, *port).await?;
+    let mut stream = connect(host, *port).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: pyro\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n"
     );
-    let broken = |error: std::io::Error| format!("the connection broke: {}", ready::words(&error));
+    let broken = |error: std::io::Error| format!("the connection broke: {}", describe(&error));
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 2048];

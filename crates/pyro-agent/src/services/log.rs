@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use pyro_wire::service::LOG_BYTES;
 use tokio::sync::watch;
 
-use crate::agent::lock;
+use crate::lock::lock;
 
 #[derive(Default)]
 pub(super) struct Log {
@@ -41,7 +41,7 @@ pub(super) struct Piece {
 
 /// Where to begin to read, and whether something lies before that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Beginning {
+pub(super) struct Tail {
     pub(super) at: u64,
     pub(super) truncated: bool,
 }
@@ -66,14 +66,14 @@ impl Log {
     }
 
     /// Where the last so many lines begin, or everything that is kept. Lines are shown whole.
-    pub(super) fn beginning(&self, tail_lines: Option<u64>) -> Beginning {
+    pub(super) fn tail(&self, lines: Option<u64>) -> Tail {
         let kept = lock(&self.kept);
         let first = kept.first_whole_line();
-        let at = match tail_lines {
+        let at = match lines {
             None => first,
             Some(lines) => kept.last_lines(lines).max(first),
         };
-        Beginning {
+        Tail {
             at: kept.start + at as u64,
             truncated: kept.start > 0 || at > first,
         }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn tail(log: &Log, lines: Option<u64>) -> (String, bool) {
-        let Beginning { at, truncated } = log.beginning(lines);
+        let Tail { at, truncated } = log.tail(lines);
         let piece = log.read(at, usize::MAX);
         (String::from_utf8(piece.bytes).unwrap(), truncated)
     }

@@ -12,8 +12,8 @@ const BUFFER: usize = 64 * 1024;
 
 /// After so much without a pause everything else gets a turn: a service that floods its log is held
 /// up by its pipe rather than that it takes the agent's time. This still is more than 100 MB/s.
-const STINT: usize = 1024 * 1024;
-const REST: Duration = Duration::from_millis(5);
+const BURST: usize = 1024 * 1024;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Reads until everybody who could write has ended.
 pub(super) async fn pump(pipe: pipe::Receiver, mut redactor: Redactor, log: impl Fn(&[u8])) {
@@ -23,21 +23,21 @@ pub(super) async fn pump(pipe: pipe::Receiver, mut redactor: Redactor, log: impl
 
 async fn read(pipe: pipe::Receiver, mut take: impl FnMut(&[u8])) {
     let mut buffer = vec![0; BUFFER];
-    let mut stint = 0;
+    let mut burst = 0;
     while pipe.readable().await.is_ok() {
         match pipe.try_read(&mut buffer) {
             Ok(0) => return,
             Ok(count) => {
                 take(&buffer[..count]);
-                stint += count;
-                if stint >= STINT {
-                    stint = 0;
-                    sleep(REST).await;
+                burst += count;
+                if burst >= BURST {
+                    burst = 0;
+                    sleep(PAUSE).await;
                 } else {
                     yield_now().await;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stint = 0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => burst = 0,
             Err(_) => return,
         }
     }

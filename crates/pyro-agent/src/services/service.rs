@@ -1,13 +1,12 @@
-//! One service: its state, its logs, and the wish that it should end.
+//! One service: its state, its logs, and the request that it should stop.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyro_wire::service::{ServiceEnd, ServicePhase, ServiceState};
 use tokio::sync::watch;
 
 use super::log::Log;
-use super::millis;
 use crate::group::MemoryEvents;
 
 pub(super) struct Service {
@@ -18,8 +17,8 @@ pub(super) struct Service {
     /// Once it has begun.
     memory: OnceLock<MemoryEvents>,
     status: watch::Sender<Status>,
-    /// Why it should end, once somebody wants that.
-    wish: watch::Sender<Option<Wish>>,
+    /// Once somebody wants it to stop.
+    stop_request: watch::Sender<Option<StopRequest>>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,11 +34,11 @@ struct Status {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum StopRequest {
     /// Somebody asked for it, or the one who started it has gone before it was ready.
-    Stop,
+    Service,
     /// Everything ends.
-    StopAll,
+    Everything,
 }
 
 impl Service {
@@ -60,24 +59,24 @@ impl Service {
                 oom_killed: false,
                 ended_at: None,
             }),
-            wish: watch::Sender::new(None),
+            stop_request: watch::Sender::new(None),
         }
     }
 
-    pub(super) fn begun(&self, pid: u32, memory: MemoryEvents) {
+    pub(super) fn set_started(&self, pid: u32, memory: MemoryEvents) {
         let _ = self.memory.set(memory);
         self.status.send_modify(|status| status.pid = pid);
     }
 
-    pub(super) fn is_ready_now(&self) {
+    pub(super) fn set_ready(&self) {
         self.status.send_modify(|status| {
             status.ready = true;
             status.not_ready = None;
         });
     }
 
-    /// What the last look for its readiness saw instead.
-    pub(super) fn is_not_ready_yet(&self, why: String) {
+    /// What the last probe saw instead.
+    pub(super) fn set_not_ready(&self, why: String) {
         self.status
             .send_modify(|status| status.not_ready = Some(why));
     }
@@ -94,7 +93,12 @@ impl Service {
     }
 
     /// It is over, and its logs are whole.
-    pub(super) fn ended(&self, phase: ServicePhase, exit_code: i32, reason: Option<ServiceEnd>) {
+    pub(super) fn set_ended(
+        &self,
+        phase: ServicePhase,
+        exit_code: i32,
+        reason: Option<ServiceEnd>,
+    ) {
         self.stdout.close();
         self.stderr.close();
         self.status.send_modify(|status| {
@@ -105,7 +109,7 @@ impl Service {
         });
     }
 
-    pub(super) fn runs(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.status.borrow().ended_at.is_none()
     }
 
@@ -129,27 +133,31 @@ impl Service {
         }
     }
 
-    pub(super) fn ask_to_end(&self, wish: Wish) {
-        self.wish.send_if_modified(|wished| {
+    pub(super) fn request_stop(&self, request: StopRequest) {
+        self.stop_request.send_if_modified(|requested| {
             // Whoever asked first is the reason.
-            let first = wished.is_none();
-            wished.get_or_insert(wish);
+            let first = requested.is_none();
+            requested.get_or_insert(request);
             first
         });
     }
 
-    /// Resolves when somebody wants it to end.
-    pub(super) async fn asked_to_end(&self) -> Wish {
-        let mut wish = self.wish.subscribe();
-        match wish.wait_for(Option::is_some).await.map(|wish| *wish) {
-            Ok(Some(wish)) => wish,
+    /// Resolves when somebody wants it to stop.
+    pub(super) async fn stop_requested(&self) -> StopRequest {
+        let mut request = self.stop_request.subscribe();
+        match request
+            .wait_for(Option::is_some)
+            .await
+            .map(|request| *request)
+        {
+            Ok(Some(request)) => request,
             // The sender lives as long as this does.
             _ => std::future::pending().await,
         }
     }
 
     /// Resolves when it is ready, or has ended.
-    pub(super) async fn settled(&self) {
+    pub(super) async fn ready_or_ended(&self) {
         let mut status = self.status.subscribe();
         let _ = status
             .wait_for(|status| status.ready || status.ended_at.is_some())
@@ -157,8 +165,12 @@ impl Service {
     }
 
     /// Resolves when it has ended.
-    pub(super) async fn over(&self) {
+    pub(super) async fn ended(&self) {
         let mut status = self.status.subscribe();
         let _ = status.wait_for(|status| status.ended_at.is_some()).await;
     }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyro_wire::agent::Exec;
+use pyro_wire::exec::Exec;
 use pyro_wire::fault::Fault;
 use pyro_wire::service::{ServiceEnd, ServicePhase, ServiceStart};
 use tokio::sync::oneshot;
@@ -12,30 +12,29 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::pump::pump;
-use super::ready;
-use super::service::{Service, Wish};
-use crate::agent::Agent;
+use super::readiness;
+use super::service::{Service, StopRequest};
 use crate::clock::Laps;
-use crate::command::{self, Running};
-use crate::ending::end;
+use crate::launcher::{Launcher, Running};
 use crate::reaper::Exit;
+use crate::terminate::terminate;
 
-/// How long the last words of ended processes may take to be read.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long reading the rest of the output may take when all processes have ended.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
-/// What a service ends of.
+/// Why a service ends.
 enum Cause {
     Exit(Option<Exit>),
     NotReady,
-    Wish(Wish),
+    Requested(StopRequest),
 }
 
 /// Starts a service and stays with it. Says first whether it could be started at all.
 pub(super) async fn run(
-    agent: Arc<Agent>,
+    launcher: Arc<Launcher>,
     service: Arc<Service>,
     request: ServiceStart,
-    told: oneshot::Sender<Result<(), Fault>>,
+    started: oneshot::Sender<Result<(), Fault>>,
 ) {
     let exec = Exec {
         command: request.command.clone(),
@@ -46,19 +45,19 @@ pub(super) async fn run(
         input: false,
         timings: false,
     };
-    let running = match command::start(&agent, &exec, &mut Laps::begin(false)) {
+    let running = match launcher.start(&exec, &mut Laps::begin(false)) {
         Ok(running) => running,
         Err(error) => {
             let Some(exit_code) = error.exit_code() else {
-                let _ = told.send(Err(error.fault()));
+                let _ = started.send(Err(error.fault()));
                 return;
             };
             // As a shell would have said it.
-            let words = agent.secrets.clean(&format!("pyro: {error}\n"));
+            let words = launcher.secrets.redact(&format!("pyro: {error}\n"));
             service.stderr.push(words.as_bytes());
             let why = ServiceEnd::ProcessExitedBeforeReady;
-            service.ended(ServicePhase::Failed, exit_code, Some(why));
-            let _ = told.send(Ok(()));
+            service.set_ended(ServicePhase::Failed, exit_code, Some(why));
+            let _ = started.send(Ok(()));
             return;
         }
     };
@@ -70,11 +69,11 @@ pub(super) async fn run(
         mut exit,
         ..
     } = running;
-    service.begun(pid, group.memory_events());
-    let _ = told.send(Ok(()));
+    service.set_started(pid, group.memory_events());
+    let _ = started.send(Ok(()));
     let pumps = {
         let [first, second] = [Arc::clone(&service), Arc::clone(&service)];
-        let redactor = || agent.secrets.redactor();
+        let redactor = || launcher.secrets.redactor();
         [
             tokio::spawn(pump(stdout, redactor(), move |bytes| {
                 first.stdout.push(bytes)
@@ -85,14 +84,14 @@ pub(super) async fn run(
         ]
     };
 
-    let cause = match until_ready(&agent, &service, &request, &mut exit).await {
+    let cause = match until_ready(&launcher, &service, &request, &mut exit).await {
         Some(cause) => cause,
         None => {
-            service.is_ready_now();
+            service.set_ready();
             tokio::select! {
                 biased;
                 exit = &mut exit => Cause::Exit(exit.ok()),
-                wish = service.asked_to_end() => Cause::Wish(wish),
+                request = service.stop_requested() => Cause::Requested(request),
             }
         }
     };
@@ -102,12 +101,12 @@ pub(super) async fn run(
             group.kill_rest();
             (exit, false)
         }
-        Cause::NotReady | Cause::Wish(_) => end(&group, &mut exit).await,
+        Cause::NotReady | Cause::Requested(_) => terminate(&group, &mut exit).await,
     };
     service.note_memory();
     // Nobody is left who could write.
     drop(group);
-    read_to_the_end(pumps).await;
+    drain(pumps).await;
     let exit_code = match exit {
         Some(Exit::Code(code)) => code,
         Some(Exit::Signal(number)) => 128 + number,
@@ -121,34 +120,40 @@ pub(super) async fn run(
             Some(ServiceEnd::ProcessExitedBeforeReady),
         ),
         Cause::NotReady => (ServicePhase::Failed, Some(ServiceEnd::ReadinessTimeout)),
-        Cause::Wish(Wish::StopAll) => (ServicePhase::Stopped, Some(ServiceEnd::WorkspaceStopped)),
-        Cause::Wish(Wish::Stop) if killed => (ServicePhase::Stopped, Some(ServiceEnd::Sigkill)),
-        Cause::Wish(Wish::Stop) => (ServicePhase::Stopped, Some(ServiceEnd::Sigterm)),
+        Cause::Requested(StopRequest::Everything) => {
+            (ServicePhase::Stopped, Some(ServiceEnd::WorkspaceStopped))
+        }
+        Cause::Requested(StopRequest::Service) if killed => {
+            (ServicePhase::Stopped, Some(ServiceEnd::Sigkill))
+        }
+        Cause::Requested(StopRequest::Service) => {
+            (ServicePhase::Stopped, Some(ServiceEnd::Sigterm))
+        }
     };
-    service.ended(phase, exit_code, reason);
+    service.set_ended(phase, exit_code, reason);
 }
 
 /// Waits until a service can be used. `Some`: it came to something else.
 async fn until_ready(
-    agent: &Agent,
+    launcher: &Launcher,
     service: &Service,
     request: &ServiceStart,
     exit: &mut oneshot::Receiver<Exit>,
 ) -> Option<Cause> {
     let readiness = request.readiness.as_ref()?;
-    let ready = pin!(ready::wait(agent, service, request, readiness));
+    let ready = pin!(readiness::wait(launcher, service, request, readiness));
     tokio::select! {
         biased;
         exit = exit => Some(Cause::Exit(exit.ok())),
-        wish = service.asked_to_end() => Some(Cause::Wish(wish)),
-        // A look that is under way is given up.
+        request = service.stop_requested() => Some(Cause::Requested(request)),
+        // A probe that is under way is given up.
         () = sleep(Duration::from_millis(request.ready_timeout_ms)) => Some(Cause::NotReady),
         () = ready => None,
     }
 }
 
-async fn read_to_the_end(pumps: [JoinHandle<()>; 2]) {
-    let deadline = Instant::now() + LAST_WORDS;
+async fn drain(pumps: [JoinHandle<()>; 2]) {
+    let deadline = Instant::now() + DRAIN_LIMIT;
     for mut pump in pumps {
         if timeout_at(deadline, &mut pump).await.is_err() {
             pump.abort();
@@ -158,20 +163,19 @@ async fn read_to_the_end(pumps: [JoinHandle<()>; 2]) {
 
 #[cfg(test)]
 mod tests {
-    use pyro_wire::agent::Command;
+    use pyro_wire::exec::Command;
 
     use super::*;
-    use crate::agent::Place;
-    use crate::clock::Trace;
+    use crate::backend::Backend;
     use crate::reaper::Reaper;
 
     #[tokio::test]
     async fn the_name_of_a_program_that_is_not_there_tells_no_secret() {
-        let place = Place::Host {
+        let backend = Backend::Process {
             folder: std::env::temp_dir(),
         };
-        let agent = Arc::new(Agent::new(place, Reaper::idle(), Trace::default()));
-        agent.secrets.hold(&[("TOKEN", "hunter-2")]);
+        let launcher = Arc::new(Launcher::new(backend, Reaper::idle()));
+        launcher.secrets.hold(&[("TOKEN", "hunter-2")]);
         let service = Arc::new(Service::new("web".into(), 1));
         let request = ServiceStart {
             name: "web".into(),
@@ -184,9 +188,9 @@ mod tests {
             ready_timeout_ms: 1000,
             ready_interval_ms: 10,
         };
-        let (told, began) = oneshot::channel();
-        run(agent, Arc::clone(&service), request, told).await;
-        assert_eq!(began.await.unwrap(), Ok(()));
+        let (started, starting) = oneshot::channel();
+        run(launcher, Arc::clone(&service), request, started).await;
+        assert_eq!(starting.await.unwrap(), Ok(()));
         let log = service.stderr.read(0, usize::MAX).bytes;
         let log = String::from_utf8(log).unwrap();
         assert_eq!(log, "pyro: /none/[REDACTED]: command not found\n");

@@ -3,9 +3,9 @@
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::shells::{AttachControl, AttachEvent, ShellOutput, ShellReply};
 
-use super::check_size;
 use super::shell::{LongLines, Shell};
 use crate::peer::{Peer, Reader, Writer};
+use crate::pty::check_size;
 
 /// What is sent at once.
 const AT_ONCE: u64 = 16 * 1024;
@@ -28,7 +28,7 @@ async fn show<P: Peer>(shell: &Shell, to: &mut Writer<P>) -> Result<(), FrameErr
     let piece = shell.piece(0, u64::MAX, 0);
     let mut cursor = piece.cursor + piece.text.chars().count() as u64;
     let kept = ShellOutput {
-        shell: shell.facts(),
+        shell: shell.info(),
         cursor: piece.cursor,
         before: piece.before,
         text: piece.text,

@@ -13,14 +13,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::Shared;
+use super::canonical::{self, MAX_LINE};
 use super::decoder::Decoder;
-use super::lines::{self, LONGEST_LINE};
-use super::pty::Pty;
 use super::ring::{Piece, Ring};
-use super::start::{OnTerminal, Started, start};
-use crate::agent::{Agent, lock};
+use super::scrollback::Scrollback;
 use crate::group::{Group, MemoryEvents};
+use crate::launcher::Launcher;
+use crate::lock::lock;
+use crate::pty::Pty;
 use crate::reaper::{Exit, Reaper};
 
 /// How long a shell may take to end when it is hung up on, and then when it is killed.
@@ -38,8 +38,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// A shell that writes more than is kept and that nobody reads is read only so often. It waits for
 /// us meanwhile, and does not use up the guest's processor.
-const BRAKE: Duration = Duration::from_millis(50);
-const BRAKED: usize = 64 * 1024;
+const THROTTLE: Duration = Duration::from_millis(50);
+const THROTTLED_READ: usize = 64 * 1024;
 
 /// What looks like the beginning of a secret is shown when nothing follows for so long, unless so
 /// many bytes of it are there.
@@ -63,7 +63,7 @@ pub(super) struct Shell {
     pty: Pty,
     reaper: Arc<Reaper>,
     memory: MemoryEvents,
-    shared: Arc<Shared>,
+    scrollback: Arc<Scrollback>,
     state: Mutex<State>,
     /// Told whenever there is more output, and at the end.
     changed: watch::Sender<()>,
@@ -77,8 +77,8 @@ pub(super) struct Shell {
 /// What was typed last.
 #[derive(Default)]
 struct Typing {
-    /// How long the line is that has begun, where whole lines are handed over.
-    begun: usize,
+    /// How long the line is that has no end yet, in canonical mode.
+    pending: usize,
 }
 
 /// What becomes of a line that is longer than the terminal keeps of one.
@@ -101,70 +101,60 @@ struct State {
     end: Option<ShellEnd>,
 }
 
-/// Starts a shell, tells of it, and follows it until it is closed.
-pub(super) async fn live(
-    agent: Arc<Agent>,
-    request: ShellOpen,
-    told: oneshot::Sender<Result<Arc<Shell>, Fault>>,
-) {
-    let Started { program, cwd } = match start(&agent, &request) {
-        Ok(started) => started,
-        // Nobody waits any more: nobody can be told.
-        Err(error) => return drop(told.send(Err(error.fault()))),
-    };
-    let OnTerminal {
-        pty,
-        leader,
-        group,
-        exit,
-    } = program;
-    let (close, closing) = mpsc::channel(1);
-    let shell = Arc::new(Shell {
-        id: request.id,
-        cwd: agent
-            .secrets
-            .clean(&cwd.to_string_lossy())
-            .into_bytes()
-            .into(),
-        started_ms: now_ms(),
-        leader,
-        pty,
-        reaper: Arc::clone(&agent.reaper),
-        memory: group.memory_events(),
-        shared: Arc::clone(&agent.shells.shared),
-        state: Mutex::new(State {
-            size: request.size,
-            ring: Ring::default(),
-            redactor: agent.secrets.redactor(),
-            decoder: Decoder::default(),
-            seen: 0,
-            oom_killed: false,
-            end: None,
-        }),
-        changed: watch::Sender::new(()),
-        typing: tokio::sync::Mutex::default(),
-        close,
-        closed: watch::Sender::new(false),
-    });
-    if let Err(fault) = agent.shells.add(Arc::clone(&shell)) {
-        // The group kills as it drops.
-        return drop(told.send(Err(fault)));
-    }
-    if told.send(Ok(Arc::clone(&shell))).is_err() {
-        // Nobody knows its id.
-        agent.shells.remove(&shell.id);
-        return;
-    }
-    tokio::select! {
-        () = shell.life(group, exit, closing) => {}
-        () = shell.carry_output() => {}
-    }
-    shell.closed.send_replace(true);
-    shell.changed.send_replace(());
-}
-
 impl Shell {
-    pub(super) fn facts(&self) -> wire::Shell {
+    /// A shell whose program was just started, and what hears that it is to be closed.
+    pub(super) fn new(
+        request: ShellOpen,
+        cwd: &str,
+        pty: Pty,
+        leader: i32,
+        memory: MemoryEvents,
+        launcher: &Launcher,
+        scrollback: Arc<Scrollback>,
+    ) -> (Self, mpsc::Receiver<()>) {
+        let (close, closing) = mpsc::channel(1);
+        let shell = Self {
+            id: request.id,
+            cwd: launcher.secrets.redact(cwd).into_bytes().into(),
+            started_ms: now_ms(),
+            leader,
+            pty,
+            reaper: Arc::clone(&launcher.reaper),
+            memory,
+            scrollback,
+            state: Mutex::new(State {
+                size: request.size,
+                ring: Ring::default(),
+                redactor: launcher.secrets.redactor(),
+                decoder: Decoder::default(),
+                seen: 0,
+                oom_killed: false,
+                end: None,
+            }),
+            changed: watch::Sender::new(()),
+            typing: tokio::sync::Mutex::default(),
+            close,
+            closed: watch::Sender::new(false),
+        };
+        (shell, closing)
+    }
+
+    /// Keeps what its terminal shows, until it is closed.
+    pub(super) async fn run(
+        &self,
+        group: Group<'_>,
+        exit: oneshot::Receiver<Exit>,
+        closing: mpsc::Receiver<()>,
+    ) {
+        tokio::select! {
+            () = self.supervise(group, exit, closing) => {}
+            () = self.carry_output() => {}
+        }
+        self.closed.send_replace(true);
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn info(&self) -> wire::Shell {
         let state = lock(&self.state);
         wire::Shell {
             id: self.id.clone(),
@@ -204,7 +194,7 @@ impl Shell {
         }
         let piece = self.piece(request.cursor, request.max_chars, request.before_chars);
         ShellOutput {
-            shell: self.facts(),
+            shell: self.info(),
             cursor: piece.cursor,
             before: piece.before,
             text: piece.text,
@@ -238,7 +228,7 @@ impl Shell {
         self.must_run()?;
         let whole = input.len();
         let Ok(mut typing) = timeout(INPUT_LIMIT, self.typing.lock()).await else {
-            return Err(stuck(0, whole));
+            return Err(not_reading(0, whole));
         };
         let mut rest = input;
         if long == LongLines::Refused {
@@ -256,15 +246,15 @@ impl Shell {
         self.put(&mut typing, rest, whole - rest.len(), whole).await
     }
 
-    /// Where in the input a line is that a terminal which hands over whole lines would cut.
+    /// Where in the input a line is that a terminal in canonical mode would cut.
     fn long_line(&self, typing: &Typing, input: &[u8]) -> Result<Option<Range<usize>>, Fault> {
         let settings = self.settings()?;
-        let (mut begun, mut start) = (typing.begun, 0);
-        for line in lines::lines(input, &settings) {
-            if begun + lines::kept_of(line, &settings) > LONGEST_LINE {
+        let (mut pending, mut start) = (typing.pending, 0);
+        for line in canonical::lines(input, &settings) {
+            if pending + canonical::kept_of(line, &settings) > MAX_LINE {
                 return Ok(Some(start..start + line.len()));
             }
-            begun = 0;
+            pending = 0;
             start += line.len();
         }
         Ok(None)
@@ -281,11 +271,11 @@ impl Shell {
         let mut done = 0;
         for part in line.chunks(PART) {
             let settle = if done == 0 { SETTLE } else { Duration::ZERO };
-            let length = typing.begun + lines::kept_of(&line[done..], &self.settings()?);
-            if self.takes_lines(settle, before + done, whole).await? && length > LONGEST_LINE {
+            let length = typing.pending + canonical::kept_of(&line[done..], &self.settings()?);
+            if self.becomes_canonical(settle, before + done, whole).await? && length > MAX_LINE {
                 let words = format!(
                     "what runs in it reads whole lines, and of one with {} bytes the terminal would \
-                     keep the first {LONGEST_LINE}; {} of {whole} bytes were typed",
+                     keep the first {MAX_LINE}; {} of {whole} bytes were typed",
                     length + done,
                     before + done,
                 );
@@ -297,8 +287,8 @@ impl Shell {
         Ok(())
     }
 
-    /// Whether what runs in the terminal wants whole lines, once it has read what was typed before.
-    async fn takes_lines(
+    /// Whether the terminal is in canonical mode once what runs in it has read what was typed before.
+    async fn becomes_canonical(
         &self,
         settle: Duration,
         done: usize,
@@ -307,7 +297,7 @@ impl Shell {
         let deadline = Instant::now() + INPUT_LIMIT;
         let mut settled = Instant::now() + settle;
         loop {
-            if lines::hands_over_lines(&self.settings()?) {
+            if canonical::is_canonical(&self.settings()?) {
                 return Ok(true);
             }
             match self.pty.unread() {
@@ -317,7 +307,7 @@ impl Shell {
                 _ => settled = Instant::now() + settle,
             }
             if Instant::now() > deadline {
-                return Err(stuck(done, whole));
+                return Err(not_reading(done, whole));
             }
             sleep(LOOK).await;
         }
@@ -337,14 +327,14 @@ impl Shell {
             match timeout(INPUT_LIMIT, self.pty.write(rest)).await {
                 Ok(Ok(count)) => {
                     let (done, more) = rest.split_at(count.min(rest.len()));
-                    typing.begun = match lines::hands_over_lines(&settings) {
-                        true => lines::begun_after(typing.begun, done, &settings),
+                    typing.pending = match canonical::is_canonical(&settings) {
+                        true => canonical::pending_after(typing.pending, done, &settings),
                         false => 0,
                     };
                     rest = more;
                 }
                 Ok(Err(_)) => return Err(self.hung_up()),
-                Err(_) => return Err(stuck(before + length - rest.len(), whole)),
+                Err(_) => return Err(not_reading(before + length - rest.len(), whole)),
             }
         }
         Ok(())
@@ -408,7 +398,7 @@ impl Shell {
     }
 
     /// From the start of the program to the order to close.
-    async fn life(
+    async fn supervise(
         &self,
         group: Group<'_>,
         mut exit: oneshot::Receiver<Exit>,
@@ -448,7 +438,7 @@ impl Shell {
     }
 
     fn ended(&self, exit: Option<Exit>) {
-        self.take_rest(REST);
+        self.drain(REST);
         self.finish();
         let (exit_code, signal) = match exit {
             Some(Exit::Code(code)) => (code, None),
@@ -485,8 +475,8 @@ impl Shell {
                 Some(count) => {
                     self.keep(&buffer[..count]);
                     if self.is_flooding() {
-                        self.take_rest(BRAKED);
-                        sleep(BRAKE).await;
+                        self.drain(THROTTLED_READ);
+                        sleep(THROTTLE).await;
                     } else {
                         yield_now().await;
                     }
@@ -512,7 +502,7 @@ impl Shell {
     }
 
     /// What is in the terminal by now, so what a shell wrote before it ended.
-    fn take_rest(&self, most: usize) {
+    fn drain(&self, most: usize) {
         let mut buffer = vec![0; BUFFER];
         let mut taken = 0;
         while taken < most
@@ -542,8 +532,8 @@ impl Shell {
         if text.is_empty() {
             return;
         }
-        lock(&self.state).ring.push(text, self.shared.limit());
-        self.shared.wrote();
+        lock(&self.state).ring.push(text, self.scrollback.limit());
+        self.scrollback.wrote();
         self.changed.send_replace(());
     }
 
@@ -554,7 +544,7 @@ impl Shell {
     }
 }
 
-fn stuck(done: usize, whole: usize) -> Fault {
+fn not_reading(done: usize, whole: usize) -> Fault {
     let words = format!("the program in the shell took {done} of {whole} bytes and reads no more");
     Fault::new(FaultCode::Refused, words)
 }

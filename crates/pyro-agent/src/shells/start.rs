@@ -1,20 +1,15 @@
 //! Starts the program of a shell, with a terminal of its own.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use pyro_wire::shells::{ShellOpen, Size};
-use tokio::sync::oneshot;
+use pyro_wire::shells::ShellOpen;
 
-use super::pty::Pty;
-use crate::agent::{Agent, Place};
+use crate::backend::Backend;
 use crate::command::{self, SHELL, StartError};
-use crate::group::Group;
-use crate::reaper::Exit;
-use crate::spawn::{Beginning, Program};
+use crate::launcher::{Launcher, RunningAtTerminal};
 
 const BASH: &str = "/bin/bash";
 
@@ -40,89 +35,44 @@ $include ~/.inputrc
 set disable-completion on
 ";
 
-/// A program that runs at a terminal of its own.
-pub(crate) struct OnTerminal<'a> {
-    pub(crate) pty: Pty,
-    pub(crate) leader: i32,
-    pub(crate) group: Group<'a>,
-    pub(crate) exit: oneshot::Receiver<Exit>,
-}
-
 /// A shell that runs.
 pub(super) struct Started<'a> {
-    pub(super) program: OnTerminal<'a>,
+    pub(super) program: RunningAtTerminal<'a>,
     /// Where it began, as the guest sees it.
     pub(super) cwd: OsString,
 }
 
-pub(super) fn start<'a>(agent: &'a Agent, request: &ShellOpen) -> Result<Started<'a>, StartError> {
+pub(super) fn start<'a>(
+    launcher: &'a Launcher,
+    request: &ShellOpen,
+) -> Result<Started<'a>, StartError> {
     command::check_texts(&[], request.cwd.as_ref(), &request.env)?;
-    let secrets = agent.secrets.environment(&request.secret_env)?;
-    let cwd = command::folder(&agent.place, request.cwd.as_ref());
+    let secrets = launcher.secrets.environment(&request.secret_env)?;
+    let cwd = command::folder(&launcher.backend, request.cwd.as_ref());
     let entered = command::open_folder(&cwd)?;
-    let mut variables = command::environment(&agent.place, &cwd, &[]);
+    let mut env = command::environment(&launcher.backend, &cwd, &[]);
     for (name, value) in VARIABLES {
-        variables.insert(name.into(), value.into());
+        env.insert(name.into(), value.into());
     }
     if !request.for_person {
         let (name, value) = NO_EXPANSION;
-        variables.insert(name.into(), value.into());
+        env.insert(name.into(), value.into());
         // A guest whose root has broken its `/run` has completion.
-        if agent.place == Place::Guest && write_settings().is_ok() {
-            variables.insert(LINE_EDITOR.into(), SETTINGS_FILE.into());
+        if launcher.backend == Backend::Vm && write_settings().is_ok() {
+            env.insert(LINE_EDITOR.into(), SETTINGS_FILE.into());
         }
     }
     for (name, value) in request.env.iter().chain(&secrets) {
-        variables.insert(command::text(name), command::text(value));
+        env.insert(command::text(name), command::text(value));
     }
-    let words: Vec<OsString> = match Path::new(BASH).exists() {
+    let argv: Vec<OsString> = match Path::new(BASH).exists() {
         true => [BASH, "--noprofile", "--norc", "-i"].map(Into::into).into(),
         false => [SHELL, "-i"].map(Into::into).into(),
     };
-    let program = start_on_terminal(agent, &words, variables, &entered, request.size)?;
+    let program = launcher.spawn_at_terminal(&argv, env, &entered, request.size)?;
     Ok(Started {
         program,
         cwd: cwd.into_os_string(),
-    })
-}
-
-/// Starts a program in a group of its own, with a new terminal.
-pub(crate) fn start_on_terminal<'a>(
-    agent: &'a Agent,
-    words: &[OsString],
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
-    entered: &File,
-    size: Size,
-) -> Result<OnTerminal<'a>, StartError> {
-    let (pty, inside) = Pty::open(size)?;
-    let standard = [inside.try_clone()?, inside.try_clone()?, inside];
-    let program = Program::new(words, variables, standard)?;
-    let inside = agent.groups.create();
-    let started = program.start(&Beginning {
-        cwd: entered.as_raw_fd(),
-        entrance: inside.as_ref().map(|group| group.entrance.as_raw_fd()),
-        dies_with_us: matches!(agent.place, Place::Host { .. }),
-        terminal: true,
-    });
-    // Our copies of the other end, with which the terminal would never be hung up.
-    drop(program);
-    let leader = match started {
-        Ok(pid) => pid,
-        Err(error) => {
-            if let Some(inside) = inside {
-                agent.groups.clear_away(inside.into_path());
-            }
-            return Err(command::why_not(words, error));
-        }
-    };
-    // No await since the process was started, see `Reaper`.
-    let exit = agent.reaper.watch(leader);
-    let group = Group::new(&agent.groups, agent.reaper.clone(), leader, inside);
-    Ok(OnTerminal {
-        pty,
-        leader,
-        group,
-        exit,
     })
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Command, Exec, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::agent::{AgentReply, AgentRequest};
+use pyro_wire::exec::{Command, Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::session::{self, Opener, Stream};
@@ -61,7 +62,7 @@ impl Agent {
         let process = spawn(&folder.path(), theirs.into());
         ours.set_nonblocking(true).unwrap();
         let mut channel = UnixStream::from_std(ours).unwrap();
-        timeout(LIMIT, session::greet(&mut channel))
+        timeout(LIMIT, session::handshake(&mut channel))
             .await
             .unwrap()
             .unwrap();

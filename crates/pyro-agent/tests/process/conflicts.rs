@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use nix::sys::stat::Mode;
-use pyro_wire::agent::{AgentReply, AgentRequest, ExecControl};
+use pyro_wire::agent::{AgentReply, AgentRequest};
+use pyro_wire::exec::ExecControl;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::files::{Change, ChangeReply, Expected};
 use pyro_wire::frame::{self, Kind};

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{AgentRequest, ExecControl};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::ExecControl;
 use pyro_wire::files::{Change, ChangeReply};
 use pyro_wire::frame::{self, Kind};
 use tokio::time::{sleep, timeout};

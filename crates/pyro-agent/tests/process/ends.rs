@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use pyro_wire::agent::{AgentReply, AgentRequest, ExecControl, SetUp};
+use pyro_wire::agent::{AgentReply, AgentRequest, SetUp};
+use pyro_wire::exec::ExecControl;
 use pyro_wire::jobs::READ_AHEAD;
 
 use crate::agent::{Agent, program, shell};

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pyro_wire::Bytes;
-use pyro_wire::agent::{AgentRequest, ExecControl};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::ExecControl;
 use pyro_wire::fault::Fault;
 use pyro_wire::files::{
     Change, ChangeReply, Diff, DiffEntry, DiffEvent, Entry, Export, ExportEvent, List, ListEvent,

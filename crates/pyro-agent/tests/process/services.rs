@@ -5,7 +5,8 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Command};
+use pyro_wire::agent::{AgentReply, AgentRequest};
+use pyro_wire::exec::Command;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::service::{
@@ -255,7 +256,7 @@ async fn a_stop_takes_the_whole_group_politely_and_then_hard() {
     let deaf = pid_in(&agent.folder.path().join("deaf")).await;
     let watch = ServiceWatch {
         instance: 2,
-        patience_ms: 1000,
+        timeout_ms: 1000,
     };
     let mut watch = open(&agent, &AgentRequest::ServiceWatch(watch)).await;
     assert!(state(hear(&mut watch).await).ready);

@@ -7,8 +7,8 @@ use pyro_wire::agent::{AgentReply, AgentRequest};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::{self, Kind};
 use pyro_wire::shells::{
-    AttachControl, AttachEvent, KEPT, Shell, ShellOpen, ShellOutput, ShellRead, ShellReply,
-    ShellRequest, Size,
+    AttachControl, AttachEvent, SCROLLBACK_BYTES, Shell, ShellOpen, ShellOutput, ShellRead,
+    ShellReply, ShellRequest, Size,
 };
 use tokio::time::{sleep, timeout};
 
@@ -266,7 +266,7 @@ async fn a_flood_is_forgotten_and_a_late_reader_is_told() {
     timeout(LIMIT, fall_behind).await.unwrap();
     let all = read(&agent, from(ID, 0)).await;
     assert!(
-        all.text.len() <= KEPT && all.text.len() > KEPT / 2,
+        all.text.len() <= SCROLLBACK_BYTES && all.text.len() > SCROLLBACK_BYTES / 2,
         "{}",
         all.text.len()
     );

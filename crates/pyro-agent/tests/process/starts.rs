@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use pyro_wire::Bytes;
-use pyro_wire::agent::Command;
+use pyro_wire::exec::Command;
 use pyro_wire::fault::FaultCode;
 
 use crate::agent::{Agent, program, shell};

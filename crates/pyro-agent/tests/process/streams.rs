@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyro_wire::agent::{ExecControl, ExecEvent};
+use pyro_wire::exec::{ExecControl, ExecEvent};
 use pyro_wire::frame::{self, Kind};
 use tokio::time::sleep;
 

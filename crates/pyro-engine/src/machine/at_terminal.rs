@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use pyro_api::TakenTerminal;
-use pyro_wire::agent::{AgentRequest, ExecAtTerminal, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::{ExecAtTerminal, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::frame::{self, Kind};
 use tokio::io::AsyncRead;
 use tokio::net::UnixStream;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
 use pyro_api::{Caller, Error, Event, Stream};
-use pyro_wire::agent::{AgentRequest, Command, Exec, ExecControl, ExecEnd, ExecEvent};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::{Command, Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::{Bytes, reached, step};
@@ -91,7 +92,7 @@ impl<'a> Order<'a> {
             secret_env: self.secret_env.to_vec(),
             timeout_ms: self.timeout.map(|limit| u64::from(limit.get()) * 1000),
             input,
-            timings: step::is_heard(),
+            timings: step::is_enabled(),
         }
     }
 }
@@ -176,7 +177,7 @@ pub(crate) async fn run(
         Err(_) => (out_of_time(time), true),
     };
     for lap in &end.laps {
-        step::pass_on(&lap.since(asked_us));
+        step::forward(&lap.since(asked_us));
     }
     reached!("command ended");
     Ok(Finished {

@@ -145,7 +145,7 @@ async fn ready(
             .map_err(|source| LaunchError::Garbled { source })?
         {
             LaunchEvent::Ready(running) => return Ok(running),
-            LaunchEvent::Step(step) => step::pass_on(&step),
+            LaunchEvent::Step(step) => step::forward(&step),
             LaunchEvent::Note(note) => caller
                 .emit(Event::Note(note))
                 .map_err(|_| LaunchError::CallerGone)?,

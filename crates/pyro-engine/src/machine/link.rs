@@ -12,7 +12,7 @@ use pyro_wire::frame::{self, FrameError};
 use pyro_wire::jobs::{JobControl, JobStart, JobState, JobWait};
 use pyro_wire::launch::DiskLayer;
 use pyro_wire::shim::{
-    CONTROL_SOCKET, HandOut, Publish, Published, ShimReply, ShimRequest, Status, Stop,
+    CONTROL_SOCKET, Lease, Publish, Published, ShimReply, ShimRequest, Status, Stop,
 };
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -100,7 +100,7 @@ pub(crate) async fn pause(folder: &VmFolder) -> Result<(), LinkError> {
 
 /// Lets a VM that stood still go on, until that time, in milliseconds since 1970.
 pub(crate) async fn hand_out(folder: &VmFolder, expires_at_ms: u64) -> Result<(), LinkError> {
-    done(folder, &ShimRequest::HandOut(HandOut { expires_at_ms })).await
+    done(folder, &ShimRequest::Lease(Lease { expires_at_ms })).await
 }
 
 /// Binds ports of this host for a service that is about to be started.
@@ -137,7 +137,7 @@ pub(crate) async fn job_start(
 pub(crate) async fn job_let_go(mut held: UnixStream) -> Result<(), LinkError> {
     let broken = |source| LinkError::Broken { source };
     let exchange = async {
-        frame::write_message(&mut held, &JobControl::LetGo).await?;
+        frame::write_message(&mut held, &JobControl::Detach).await?;
         frame::read_message(&mut held).await
     };
     match timeout(ANSWER, exchange).await {
@@ -150,7 +150,7 @@ pub(crate) async fn job_let_go(mut held: UnixStream) -> Result<(), LinkError> {
 
 /// Waits for news of a command that is the shim's.
 pub(crate) async fn job_wait(folder: &VmFolder, request: JobWait) -> Result<JobState, LinkError> {
-    let patience = Duration::from_millis(request.patience_ms).saturating_add(ANSWER);
+    let patience = Duration::from_millis(request.timeout_ms).saturating_add(ANSWER);
     match ask(folder, &ShimRequest::JobWait(request), patience)
         .await?
         .1

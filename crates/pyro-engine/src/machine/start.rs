@@ -317,7 +317,7 @@ impl Engine {
             idle_ms: None,
             bound_to_owner: true,
             remove_when_over: true,
-            timings: step::is_heard(),
+            timings: step::is_enabled(),
         })
     }
 }

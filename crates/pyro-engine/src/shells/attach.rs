@@ -14,7 +14,7 @@ use pyro_api::values::{EnvVars, SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH}
 use pyro_api::{Caller, Error, Heard, PersonTerminal, TakenTerminal};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::shells::{
-    AttachControl, AttachEvent, LARGEST_SIDE, Shell, ShellEnd, ShellRequest, Size,
+    AttachControl, AttachEvent, MAX_TERMINAL_SIDE, Shell, ShellEnd, ShellRequest, Size,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -201,7 +201,7 @@ pub(crate) async fn pass_on<Control: Serialize>(
 
 pub(crate) fn size_of((cols, rows): (u16, u16)) -> Size {
     Size {
-        cols: cols.clamp(1, LARGEST_SIDE),
-        rows: rows.clamp(1, LARGEST_SIDE),
+        cols: cols.clamp(1, MAX_TERMINAL_SIDE),
+        rows: rows.clamp(1, MAX_TERMINAL_SIDE),
     }
 }

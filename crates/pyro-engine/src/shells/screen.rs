@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use avt::observer::{Observation, Observer};
 use avt::parser::{EdScope, Function};
 use avt::{Line, Parser, ScreenKind, Terminal};
-use pyro_wire::shells::{LARGEST_SIDE, Size};
+use pyro_wire::shells::{MAX_TERMINAL_SIDE, Size};
 
 /// How long one reading may take. A mebibyte of ordinary output takes some ten milliseconds.
 const TIME: Duration = Duration::from_secs(2);
@@ -140,7 +140,7 @@ impl Observer for &mut Scrolled {
 
 impl Screen {
     fn new(size: Size, time: Duration, scrolled: usize) -> Option<Self> {
-        let side = |length: u16| usize::from(length.clamp(1, LARGEST_SIDE));
+        let side = |length: u16| usize::from(length.clamp(1, MAX_TERMINAL_SIDE));
         Some(Self {
             parser: Parser::new(),
             terminal: Terminal::new(side(size.cols), side(size.rows)).ok()?,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use pyro_api::Error;
 use pyro_transfer::archive::{ArchiveWriter, Member, MemberKind};
 use pyro_wire::Bytes;
-use pyro_wire::agent::{AgentReply, AgentRequest, ExecControl, Freeze};
+use pyro_wire::agent::{AgentReply, AgentRequest, Freeze};
+use pyro_wire::exec::ExecControl;
 use pyro_wire::fault::Fault;
 use pyro_wire::files::{
     Change, ChangeReply, Diff, DiffEntry, DiffEvent, Entry, Export, ExportEvent, List, ListEvent,

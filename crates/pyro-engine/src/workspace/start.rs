@@ -115,7 +115,7 @@ impl Engine {
             idle_ms: (record.ttl_seconds > 0).then(|| u64::from(record.ttl_seconds) * 1000),
             bound_to_owner: false,
             remove_when_over: false,
-            timings: step::is_heard(),
+            timings: step::is_enabled(),
         };
         let launched = match launch(self.config().pyro()?, &vm, &spec, caller).await {
             Ok(launched) => launched,

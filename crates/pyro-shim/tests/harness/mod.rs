@@ -22,7 +22,8 @@ use futures::FutureExt;
 use futures::io::AllowStdIo;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use pyro_wire::agent::{AgentRequest, Exec};
+use pyro_wire::agent::AgentRequest;
+use pyro_wire::exec::Exec;
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, Frame, Kind};
 use pyro_wire::launch::{
@@ -341,7 +342,7 @@ pub(crate) fn stop(dir: &Path, grace_ms: u64, remove: bool) -> ShimReply {
 
 pub(crate) fn exec(agent: &mut UnixStream, command: &str) {
     let exec = Exec {
-        command: pyro_wire::agent::Command::Shell(command.as_bytes().to_vec().into()),
+        command: pyro_wire::exec::Command::Shell(command.as_bytes().to_vec().into()),
         cwd: None,
         env: Vec::new(),
         secret_env: Vec::new(),

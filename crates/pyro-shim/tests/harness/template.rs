@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use pyro_wire::agent::{Command as GuestCommand, ExecEvent, Prepare};
+use pyro_wire::agent::Prepare;
+use pyro_wire::exec::{Command as GuestCommand, ExecEvent};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::Kind;
 use pyro_wire::launch::{DiskFormat, DiskLayer, Qemu};

@@ -16,7 +16,7 @@
 //!        └▶ base64 letters only ▶ matcher ─┘
 //! ```
 
-mod lens;
+mod encoding;
 mod matcher;
 mod needles;
 
@@ -25,15 +25,12 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use lens::View;
+use encoding::Scanner;
+pub use needles::ENCODED_FROM;
 use needles::Needles;
 
 /// What stands in place of a value.
 pub const REDACTED: &str = "[REDACTED]";
-
-/// Values of fewer bytes are looked for as they are only: in other forms they would be so short
-/// that they turn up everywhere.
-pub const ENCODED_FROM: usize = 8;
 
 /// The values to look for, shared by everything that looks for them.
 #[derive(Clone, Default)]
@@ -74,7 +71,7 @@ impl fmt::Debug for Redaction {
 /// Redacts one stream. Bytes that may be the beginning of a value wait for what follows.
 pub struct Redactor {
     needles: Redaction,
-    views: [View; 3],
+    scanners: [Scanner; 3],
     /// What came in and did not go out yet.
     held: Vec<u8>,
     /// Where in the stream `held` begins.
@@ -88,7 +85,7 @@ pub struct Redactor {
 impl Redactor {
     fn new(needles: Redaction) -> Self {
         Self {
-            views: needles.0.views(),
+            scanners: needles.0.scanners(),
             needles,
             held: Vec::new(),
             base: 0,
@@ -104,10 +101,10 @@ impl Redactor {
         }
         let from = self.base + self.held.len() as u64;
         let to = from + bytes.len() as u64;
-        for (view, needles) in self.views.iter_mut().zip(self.needles.0.sets()) {
-            view.look(needles, bytes, from, &mut self.hits);
+        for (scanner, needles) in self.scanners.iter_mut().zip(self.needles.0.sets()) {
+            scanner.scan(needles, bytes, from, &mut self.hits);
         }
-        let open = self.views.iter().filter_map(View::open).min();
+        let open = self.scanners.iter().filter_map(Scanner::open).min();
         let nothing_held = self.held.is_empty() && open.is_none();
         if nothing_held && self.hits.is_empty() && self.covered <= from {
             self.base = to;
@@ -138,7 +135,7 @@ impl Redactor {
     /// when the value comes all the same, its mark stands for the rest of it.
     pub fn release(&mut self, most: u64) -> Vec<u8> {
         let to = self.base + self.held.len() as u64;
-        let open = self.views.iter().filter_map(View::open).min();
+        let open = self.scanners.iter().filter_map(Scanner::open).min();
         match open {
             Some(open) if to.saturating_sub(open) > most => Vec::new(),
             _ => self.emit(to),

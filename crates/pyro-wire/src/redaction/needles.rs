@@ -1,25 +1,28 @@
-//! The forms of each value, each as its lens shows it.
+//! Each value in the encodings that it is looked for in.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::ENCODED_FROM;
-use super::lens::{Lens, View};
+use super::encoding::{Encoding, Scanner};
 use super::matcher::NeedleSet;
 use crate::secrets::without_line_end;
+
+/// Values of fewer bytes are looked for as they are only: in other forms they would be so short
+/// that they turn up everywhere.
+pub const ENCODED_FROM: usize = 8;
 
 /// How many lines of one value are looked for by themselves: each costs its share of every byte
 /// that is printed.
 const LINES: usize = 256;
 
-/// What to look for through each lens.
+/// What to look for, by encoding.
 #[derive(Default)]
 pub(super) struct Needles {
     sets: [NeedleSet; 3],
 }
 
-const LENSES: [Lens; 3] = [Lens::AsItIs, Lens::Percent, Lens::Base64];
+const ENCODINGS: [Encoding; 3] = [Encoding::Plain, Encoding::Percent, Encoding::Base64];
 
 impl Needles {
     pub(super) fn of<T: AsRef<[u8]>>(values: impl IntoIterator<Item = T>) -> Self {
@@ -27,16 +30,16 @@ impl Needles {
         let [as_it_is, percent, base64] = &mut needles.sets;
         for value in values {
             let value = without_line_end(value.as_ref());
-            as_it_is.add(as_seen(value, Lens::AsItIs));
+            as_it_is.add(as_seen(value, Encoding::Plain));
             if value.len() < ENCODED_FROM {
                 continue;
             }
-            percent.add(as_seen(value, Lens::Percent));
+            percent.add(as_seen(value, Encoding::Percent));
             for alignment in 0..3 {
                 base64.add(base64_inside(value, alignment));
             }
             for line in lines(value) {
-                as_it_is.add(as_seen(line, Lens::AsItIs));
+                as_it_is.add(as_seen(line, Encoding::Plain));
             }
         }
         needles
@@ -50,8 +53,8 @@ impl Needles {
         &self.sets
     }
 
-    pub(super) fn views(&self) -> [View; 3] {
-        [0, 1, 2].map(|index| View::new(LENSES[index], &self.sets[index]))
+    pub(super) fn scanners(&self) -> [Scanner; 3] {
+        [0, 1, 2].map(|index| Scanner::new(ENCODINGS[index], &self.sets[index]))
     }
 }
 
@@ -68,10 +71,10 @@ fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .take(LINES)
 }
 
-/// What a lens makes of a value that is not encoded.
-fn as_seen(value: &[u8], lens: Lens) -> Zeroizing<Vec<u8>> {
-    let seen = value.iter().copied().filter(|byte| !lens.skips(*byte));
-    Zeroizing::new(seen.map(|byte| lens.letter(byte)).collect())
+/// A value without what its encoding skips.
+fn as_seen(value: &[u8], encoding: Encoding) -> Zeroizing<Vec<u8>> {
+    let seen = value.iter().copied().filter(|byte| !encoding.skips(*byte));
+    Zeroizing::new(seen.map(|byte| encoding.letter(byte)).collect())
 }
 
 /// The letters of base64 that depend on the value alone, when it begins so many bytes after a

@@ -11,7 +11,7 @@ use tar::{EntryType, Header};
 use crate::files::archive::pax::Records;
 use crate::files::archive::{BLOCK, padding};
 use crate::files::error::FileError;
-use crate::files::{path, status};
+use crate::files::{display, status};
 
 /// The longest list of records, and the longest name, that is read into memory.
 const EXTENSION: u64 = 1024 * 1024;
@@ -321,7 +321,7 @@ fn not_supported(name: &[u8], kind: EntryType) -> FileError {
     };
     FileError::refused(format!(
         "{} in the archive {what}; only files, folders and links can be unpacked",
-        path::shown(name)
+        display::path(name)
     ))
 }
 

@@ -5,16 +5,15 @@ use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{OFlag, RenameFlags, renameat2};
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, fstat, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::files::change::area::Area;
-use crate::files::change::cursor::{Cursor, Missing};
+use crate::files::change::cursor::{Cursor, Missing, open_file};
 use crate::files::change::journal::Step;
-use crate::files::change::plan;
-use crate::files::change::stage::{FolderMeta, time};
+use crate::files::change::staging::StagingArea;
+use crate::files::change::unpack::{FolderMeta, time};
 use crate::files::error::FileError;
 use crate::files::{attributes, status};
 
@@ -29,18 +28,21 @@ pub(crate) struct Trees {
 }
 
 impl Trees {
-    pub(crate) fn open(area: &Area, workspace: std::os::fd::OwnedFd) -> Result<Self, FileError> {
+    pub(crate) fn open(
+        area: &StagingArea,
+        workspace: std::os::fd::OwnedFd,
+    ) -> Result<Self, FileError> {
         Ok(Self {
             workspace: Cursor::new(workspace),
             new: Cursor::new(area.new_tree()?),
-            old: Cursor::new(area.old_things()?),
+            old: Cursor::new(area.old_files()?),
             written: BTreeSet::new(),
         })
     }
 
     /// The same after a crash, when nobody knows any more how far these steps have come.
-    pub(crate) fn left(
-        area: &Area,
+    pub(crate) fn leftover(
+        area: &StagingArea,
         workspace: std::os::fd::OwnedFd,
         steps: &[Step],
     ) -> Result<Self, FileError> {
@@ -60,7 +62,7 @@ impl Trees {
         match step {
             Step::Touch { .. } => Ok(()),
             Step::Remove { path, number } => {
-                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
                 renameat2(
                     folder,
                     name,
@@ -71,15 +73,15 @@ impl Trees {
                 .map_err(|error| not_moved("remove", path, error))
             }
             Step::RemoveFolder { path } => {
-                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
                 unlinkat(folder, name, UnlinkatFlags::RemoveDir)
                     .map_err(|error| not_moved("remove", path, error))?;
                 self.workspace.forget();
                 Ok(())
             }
             Step::Move { path, .. } => {
-                let (from, name) = self.new.enter_around(path, Missing::Fail)?;
-                let (to, _) = self.workspace.enter_around(path, Missing::Fail)?;
+                let (from, name) = self.new.enter_parent(path, Missing::Fail)?;
+                let (to, _) = self.workspace.enter_parent(path, Missing::Fail)?;
                 renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE)
                     .map_err(|error| not_moved("move into place", path, error))?;
                 self.new.forget();
@@ -92,14 +94,14 @@ impl Trees {
                 ctime_ns,
                 number,
             } => {
-                let (from, name) = self.new.enter_around(path, Missing::Fail)?;
-                let new = open(from, name, OFlag::O_RDONLY)
+                let (from, name) = self.new.enter_parent(path, Missing::Fail)?;
+                let new = open_file(from, name, OFlag::O_RDONLY)
                     .map_err(|error| not_moved("read", path, error))?;
                 let Some(file) = self.open_unchanged(path, *inode, *ctime_ns)? else {
-                    return Err(changed(path));
+                    return Err(FileError::changed(path));
                 };
                 self.written.insert(*number);
-                attributes::rewrite(&new, &file)
+                attributes::overwrite(&new, &file)
                     .map_err(|source| FileError::io("write", path, source))
             }
         }
@@ -112,19 +114,19 @@ impl Trees {
         inode: u64,
         ctime_ns: i64,
     ) -> Result<Option<File>, FileError> {
-        let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
-        let file =
-            open(folder, name, OFlag::O_WRONLY).map_err(|error| not_moved("write", path, error))?;
+        let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
+        let file = open_file(folder, name, OFlag::O_WRONLY)
+            .map_err(|error| not_moved("write", path, error))?;
         let about = fstat(&file).map_err(|error| not_moved("look at", path, error))?;
         let same = about.st_ino == inode && status::stamp(&about).ctime_ns == ctime_ns;
         Ok(same.then_some(file))
     }
 
     fn exchange(&mut self, path: &[u8]) -> Result<(), FileError> {
-        let (from, name) = self.new.enter_around(path, Missing::Fail)?;
-        let (to, _) = self.workspace.enter_around(path, Missing::Fail)?;
+        let (from, name) = self.new.enter_parent(path, Missing::Fail)?;
+        let (to, _) = self.workspace.enter_parent(path, Missing::Fail)?;
         let look = |folder| {
-            status::look(folder, name)
+            status::lstat(folder, name)
                 .map(|status| status::kind_of(&status))
                 .map_err(|error| not_moved("look at", path, error))
         };
@@ -137,14 +139,17 @@ impl Trees {
         // Somebody may have put something else there since it was looked at.
         if look(from)? != new {
             exchange()?;
-            return Err(changed(path));
+            return Err(FileError::changed(path));
         }
         Ok(())
     }
 
     /// Gives folders their modes and times, those inside of others first: afterwards they may not
     /// be entered any more.
-    pub(crate) fn furnish(&mut self, folders: &mut [FolderMeta]) -> Result<(), FileError> {
+    pub(crate) fn set_folder_metadata(
+        &mut self,
+        folders: &mut [FolderMeta],
+    ) -> Result<(), FileError> {
         // Stable, so that the later one of two for the same folder still comes later.
         folders.sort_by(|one, other| other.path.cmp(&one.path));
         for folder in folders {
@@ -189,12 +194,12 @@ impl Trees {
                 {
                     return Ok(());
                 }
-                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
                 let flags = RenameFlags::RENAME_NOREPLACE;
                 renameat2(self.old.root(), number.as_str(), folder, name, flags).map_err(failed)
             }
             Step::RemoveFolder { path } => {
-                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
                 match mkdirat(folder, name, Mode::from_bits_truncate(0o700)) {
                     Ok(()) | Err(Errno::EEXIST) => Ok(()),
                     Err(error) => Err(not_moved("put back", path, error)),
@@ -205,8 +210,8 @@ impl Trees {
                     return Ok(());
                 }
                 let failed = |error| not_moved("take back", path, error);
-                let (to, _) = self.new.enter_around(path, Missing::Fail)?;
-                let (from, name) = self.workspace.enter_around(path, Missing::Fail)?;
+                let (to, _) = self.new.enter_parent(path, Missing::Fail)?;
+                let (from, name) = self.workspace.enter_parent(path, Missing::Fail)?;
                 let flags = RenameFlags::RENAME_NOREPLACE;
                 match renameat2(from, name, to, name, flags) {
                     // Only root may move a folder that is not writable.
@@ -239,30 +244,21 @@ impl Trees {
                 }
                 let failed = |error| not_moved("write back", path, error);
                 let number = number.to_string();
-                let old =
-                    open(self.old.root(), number.as_bytes(), OFlag::O_RDONLY).map_err(failed)?;
-                let (folder, name) = self.workspace.enter_around(path, Missing::Fail)?;
-                let file = open(folder, name, OFlag::O_WRONLY).map_err(failed)?;
-                attributes::rewrite(&old, &file)
+                let old = open_file(self.old.root(), number.as_bytes(), OFlag::O_RDONLY)
+                    .map_err(failed)?;
+                let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
+                let file = open_file(folder, name, OFlag::O_WRONLY).map_err(failed)?;
+                attributes::overwrite(&old, &file)
                     .map_err(|source| FileError::io("write back", path, source))
             }
         }
     }
 }
 
-/// Opens a file, but not through a link, nor a pipe that somebody would have to be at the end of.
-pub(super) fn open(
-    folder: impl std::os::fd::AsFd,
-    name: &[u8],
-    access: OFlag,
-) -> nix::Result<File> {
-    let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    openat(folder, name, flags, Mode::empty()).map(File::from)
-}
-
 /// Whether a step has brought its inode to where it belongs.
 fn is_at(tree: &mut Cursor, path: &[u8], inode: u64) -> Result<bool, FileError> {
-    plan::find(tree, path).map(|found| found.is_some_and(|status| status.st_ino == inode))
+    tree.find(path)
+        .map(|found| found.is_some_and(|status| status.st_ino == inode))
 }
 
 fn set_folder(tree: &mut Cursor, path: &[u8], mode: u32, mtime_ns: i64) -> Result<(), FileError> {
@@ -283,13 +279,9 @@ fn set_folder(tree: &mut Cursor, path: &[u8], mode: u32, mtime_ns: i64) -> Resul
 
 fn not_moved(step: &'static str, path: &[u8], error: Errno) -> FileError {
     match error {
-        Errno::ENOENT | Errno::EEXIST | Errno::ENOTDIR => changed(path),
+        Errno::ENOENT | Errno::EEXIST | Errno::ENOTDIR => FileError::changed(path),
         Errno::ENOTEMPTY => FileError::conflict(path, "cannot be removed, as it is not empty"),
         Errno::EXDEV => FileError::conflict(path, "is on another disk than the workspace"),
         error => FileError::io(step, path, io::Error::from(error)),
     }
-}
-
-pub(super) fn changed(path: &[u8]) -> FileError {
-    FileError::conflict(path, "was changed by something else at the same time")
 }

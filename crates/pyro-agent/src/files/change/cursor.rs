@@ -3,14 +3,15 @@
 //! Keeps the descriptors of the folders on the way open, as paths come sorted and mostly share
 //! them.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{FileStat, Mode, mkdirat};
 
 use crate::files::error::FileError;
-use crate::files::path;
+use crate::files::{path, status};
 
 /// What to do about a folder that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Cursor {
         self.root.as_fd()
     }
 
-    /// Goes to a folder, given by its tidy path.
+    /// Goes to a folder, given by its normalized path.
     pub(crate) fn enter(
         &mut self,
         folder: &[u8],
@@ -64,13 +65,25 @@ impl Cursor {
     }
 
     /// Goes to the folder that a path is in.
-    pub(crate) fn enter_around<'path>(
+    pub(crate) fn enter_parent<'path>(
         &mut self,
         path: &'path [u8],
         missing: Missing,
     ) -> Result<(BorrowedFd<'_>, &'path [u8]), FileError> {
         let (folder, name) = path::split(path);
         self.enter(folder, missing).map(|folder| (folder, name))
+    }
+
+    /// What the tree has at a normalized path. A path through a folder that is missing is missing too.
+    pub(crate) fn find(&mut self, path: &[u8]) -> Result<Option<FileStat>, FileError> {
+        match self.enter_parent(path, Missing::Fail) {
+            Ok((folder, name)) => {
+                let name = if name.is_empty() { b"." } else { name };
+                status::find(folder, name).map_err(|error| FileError::io("look at", path, error))
+            }
+            Err(FileError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Forgets what it knows, which a renaming may have made untrue.
@@ -94,6 +107,12 @@ fn open(folder: BorrowedFd, name: &[u8], missing: Missing) -> nix::Result<OwnedF
         }
         opened => opened,
     }
+}
+
+/// Opens a file, but not through a link, nor a pipe that somebody would have to be at the end of.
+pub(crate) fn open_file(folder: impl AsFd, name: &[u8], access: OFlag) -> nix::Result<File> {
+    let flags = access | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    openat(folder, name, flags, Mode::empty()).map(File::from)
 }
 
 fn not_entered(folder: &[u8], error: Errno) -> FileError {

@@ -1,7 +1,7 @@
 //! Changes many files at once, or none.
 //!
 //! ```text
-//! stage    unpack the archive aside            nothing of the workspace was touched
+//! unpack   the archive, aside                   nothing of the workspace was touched
 //! plan     compare with what is there
 //! journal  write down every step, flush        from here on a crash is undone at the next start
 //! apply    move, exchange, remove, set modes
@@ -21,54 +21,50 @@
 //! written back when the change does not come to its end. (Editors do the same.)
 
 mod apply;
-mod area;
 mod cursor;
 mod input;
 mod journal;
 mod plan;
-mod stage;
+mod staging;
+mod unpack;
 
 use std::fs;
-use std::time::Duration;
 
 use nix::sys::stat::fstat;
 use nix::unistd::syncfs;
-use pyro_wire::agent::ExecControl;
+use pyro_wire::exec::ExecControl;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::files::{Change, ChangeReply, Expected};
 use pyro_wire::frame::{self, FrameError, Kind};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
-use tokio::time::timeout;
 
-pub(crate) use self::stage::Hashes;
-
-use crate::agent::Agent;
 use crate::console;
 use crate::files::archive::read::Archive;
 use crate::files::change::apply::Trees;
-use crate::files::change::area::Area;
 use crate::files::change::cursor::Cursor;
 use crate::files::change::input::{AHEAD, Input, Piece};
 use crate::files::change::plan::Planner;
+use crate::files::change::staging::StagingArea;
+use crate::files::change_lock::ChangeLock;
 use crate::files::error::FileError;
+use crate::files::layout::Layout;
 use crate::files::links::Links;
-use crate::files::places::Places;
-use crate::files::{index, path, status};
+use crate::files::{display, index, path, status};
+use crate::lifecycle::Lifecycle;
 use crate::peer::{Peer, Reader, Writer};
-
-/// How long a change may wait for the one before it.
-pub(crate) const TURN: Duration = Duration::from_secs(60);
 
 /// Carries out a change, whose archive follows on the stream.
 pub(crate) async fn run<P: Peer>(
-    agent: &Agent,
+    layout: &Layout,
+    lock: &ChangeLock,
+    lifecycle: &Lifecycle,
     request: Change,
     from: &mut Reader<P>,
     to: &mut Writer<P>,
 ) -> Result<(), FrameError> {
-    let reply = match timeout(TURN, agent.changes.clone().lock_owned()).await {
-        Ok(turn) => take_turn(agent, request, from, turn).await,
-        Err(_) => {
+    let reply = match lock.acquire().await {
+        Some(guard) => change(layout, lifecycle, request, from, guard).await,
+        None => {
             let words = "another change, or a copy of the disk, has not ended yet";
             ChangeReply::Failed(Fault::new(FaultCode::Refused, words))
         }
@@ -76,19 +72,20 @@ pub(crate) async fn run<P: Peer>(
     frame::write_message(to, &reply).await
 }
 
-async fn take_turn<P: Peer>(
-    agent: &Agent,
+async fn change<P: Peer>(
+    layout: &Layout,
+    lifecycle: &Lifecycle,
     request: Change,
     from: &mut Reader<P>,
-    turn: OwnedMutexGuard<()>,
+    guard: OwnedMutexGuard<()>,
 ) -> ChangeReply {
     let (pieces, queue) = mpsc::channel(AHEAD);
     let (reply, mut replied) = oneshot::channel();
-    let places = agent.places.clone();
+    let layout = layout.clone();
     tokio::task::spawn_blocking(move || {
         // The next change may begin when this one has cleaned up, too.
-        let _turn = turn;
-        let (done, area) = match carry_out(&places, &request, Input::new(queue)) {
+        let _guard = guard;
+        let (done, area) = match carry_out(&layout, &request, Input::new(queue)) {
             Ok((done, area)) => (Ok(done), Some(area)),
             Err(error) => (Err(error), None),
         };
@@ -101,7 +98,7 @@ async fn take_turn<P: Peer>(
         reply = &mut replied => return ended(reply.ok()),
         () = feed(from, pieces) => {}
         // Dropping the pieces makes the change give up, unless all of them have come.
-        () = agent.closing() => {}
+        () = lifecycle.closing() => {}
     }
     ended(replied.await.ok())
 }
@@ -132,29 +129,29 @@ async fn feed<P: Peer>(from: &mut Reader<P>, pieces: mpsc::Sender<Piece>) {
 }
 
 fn carry_out(
-    places: &Places,
+    layout: &Layout,
     request: &Change,
     input: Input,
-) -> Result<(ChangeReply, Area), FileError> {
-    let destination = path::tidy(&request.destination)?;
-    let remove = request.remove.iter().map(|path| path::tidy(path));
+) -> Result<(ChangeReply, StagingArea), FileError> {
+    let destination = path::normalize(&request.destination)?;
+    let remove = request.remove.iter().map(|path| path::normalize(path));
     let remove: Vec<Vec<u8>> = remove.collect::<Result<_, _>>()?;
-    recover(places)?;
-    let mut area = Area::make(places)?;
-    same_disk(places, &area)?;
+    recover(layout)?;
+    let mut area = StagingArea::create(layout)?;
+    same_disk(layout, &area)?;
 
     let archive = Archive::new(input);
     let new = area.new_tree()?;
-    let links = request.follow.then(|| places.links()).transpose()?;
+    let links = request.follow.then(|| layout.links()).transpose()?;
     let links = links.as_ref();
-    let mut staged = stage::stage(archive, new, destination, request.baseline, links)?;
+    let mut unpacked = unpack::unpack(archive, new, destination, request.baseline, links)?;
 
-    let mut trees = Trees::open(&area, places.make_workspace()?)?;
+    let mut trees = Trees::open(&area, layout.make_workspace()?)?;
     let planner = Planner::new(&mut trees, request);
-    let (steps, removed) = planner.plan(&remove, &staged.folders)?;
+    let (steps, removed) = planner.plan(&remove, &unpacked.folders)?;
     journal::write(&area.journal(), &steps)?;
-    if places.own_disk() {
-        syncfs(area.old_things()?)
+    if layout.own_disk() {
+        syncfs(area.old_files()?)
             .map_err(|error| FileError::at("write", "what was unpacked to the disk", error))?;
     }
 
@@ -163,45 +160,45 @@ fn carry_out(
         done = steps
             .iter()
             .try_for_each(|step| trees.apply(step))
-            .and_then(|()| trees.furnish(&mut staged.folders));
+            .and_then(|()| trees.set_folder_metadata(&mut unpacked.folders));
     }
     if done.is_ok() && request.baseline {
-        let workspace = places.open_workspace()?;
-        done = index::record(workspace, &area.index(), &staged.hashes);
+        let workspace = layout.open_workspace()?;
+        done = index::record(workspace, &area.index(), &unpacked.hashes);
     }
     if let Err(error) = done.and_then(|()| journal::remove(&area.journal())) {
         undo(&mut area, &mut trees, &steps)?;
         return Err(error);
     }
     if request.baseline {
-        take_index(places, &area)?;
+        take_index(layout, &area)?;
     }
-    if places.own_disk() {
+    if layout.own_disk() {
         // What was answered outlasts the VM. Nothing can be undone any more, and a disk that fails
         // now fails for the next change as well.
-        let _ = area.old_things().map(syncfs);
+        let _ = area.old_files().map(syncfs);
     }
     let done = ChangeReply::Done {
-        entries: staged.entries,
-        bytes: staged.bytes,
+        entries: unpacked.entries,
+        bytes: unpacked.bytes,
         removed,
     };
     Ok((done, area))
 }
 
 /// Moving things works on one disk only, and half of a change on another would be no change.
-fn same_disk(places: &Places, area: &Area) -> Result<(), FileError> {
+fn same_disk(layout: &Layout, area: &StagingArea) -> Result<(), FileError> {
     let device = |folder| {
         fstat(folder)
             .map(|status| status.st_dev)
             .map_err(|error| FileError::io("look at", b"", error))
     };
-    if device(places.make_workspace()?)? == device(area.old_things()?)? {
+    if device(layout.make_workspace()?)? == device(area.old_files()?)? {
         return Ok(());
     }
     Err(FileError::refused(format!(
         "something else than the workspace's disk is mounted at {}",
-        path::shown(b"")
+        display::path(b"")
     )))
 }
 
@@ -212,9 +209,9 @@ fn check(
     workspace: &mut Cursor,
 ) -> Result<(), FileError> {
     for Expected { path, stamp } in expected {
-        let path = path::tidy(path)?;
+        let path = path::normalize(path)?;
         let path = links.map_or(Ok(path.clone()), |links| links.follow(&path))?;
-        let found = plan::find(workspace, &path)?.map(|status| status::stamp(&status));
+        let found = workspace.find(&path)?.map(|status| status::stamp(&status));
         if found != *stamp {
             let why = match (stamp, found) {
                 (None, _) => "is there now, and was not when it was looked at",
@@ -227,7 +224,11 @@ fn check(
     Ok(())
 }
 
-fn undo(area: &mut Area, trees: &mut Trees, steps: &[journal::Step]) -> Result<(), FileError> {
+fn undo(
+    area: &mut StagingArea,
+    trees: &mut Trees,
+    steps: &[journal::Step],
+) -> Result<(), FileError> {
     trees
         .undo(steps)
         .and_then(|()| journal::remove(&area.journal()))
@@ -240,18 +241,18 @@ fn undo(area: &mut Area, trees: &mut Trees, steps: &[journal::Step]) -> Result<(
 
 /// Finishes what a crash has broken off: undoes a change that was not committed, or cleans up
 /// after one that was.
-pub(crate) fn recover(places: &Places) -> Result<(), FileError> {
-    let Some(mut area) = Area::left(places) else {
+pub(crate) fn recover(layout: &Layout) -> Result<(), FileError> {
+    let Some(mut area) = StagingArea::leftover(layout) else {
         return Ok(());
     };
     let steps = journal::read(&area.journal())
         .map_err(|source| FileError::at("read", "the journal of a change", source))?;
     match steps {
         Some(steps) => {
-            let mut trees = Trees::left(&area, places.make_workspace()?, &steps)?;
+            let mut trees = Trees::leftover(&area, layout.make_workspace()?, &steps)?;
             undo(&mut area, &mut trees, &steps)?;
         }
-        None if area.index().exists() => take_index(places, &area)?,
+        None if area.index().exists() => take_index(layout, &area)?,
         None => {}
     }
     area.keep(false);
@@ -259,8 +260,8 @@ pub(crate) fn recover(places: &Places) -> Result<(), FileError> {
 }
 
 /// Makes the new baseline the one that counts.
-fn take_index(places: &Places, area: &Area) -> Result<(), FileError> {
-    fs::rename(area.index(), places.index())
+fn take_index(layout: &Layout, area: &StagingArea) -> Result<(), FileError> {
+    fs::rename(area.index(), layout.index())
         .map_err(|source| FileError::at("replace", "the index of the baseline", source))
 }
 
@@ -270,8 +271,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::agent::Place;
-    use crate::files::change::stage::FolderMeta;
+    use crate::backend::Backend;
+    use crate::files::change::unpack::FolderMeta;
 
     /// All that the workspace is made of: names, modes, times of folders, contents.
     fn tree(folder: &Path) -> Vec<String> {
@@ -297,7 +298,7 @@ mod tests {
     }
 
     /// A workspace, a change of it that does everything a change can do, and its steps.
-    fn prepared(home: &Path) -> (Places, Area, Vec<journal::Step>, Vec<FolderMeta>) {
+    fn prepared(home: &Path) -> (Layout, StagingArea, Vec<journal::Step>, Vec<FolderMeta>) {
         let workspace = home.join("workspace");
         for folder in ["stays", "goes/inner", "mode"] {
             fs::create_dir_all(workspace.join(folder)).unwrap();
@@ -310,9 +311,9 @@ mod tests {
         fs::set_permissions(workspace.join("named"), fs::Permissions::from_mode(0o640)).unwrap();
         fs::hard_link(workspace.join("named"), workspace.join("stays/named too")).unwrap();
         fs::set_permissions(workspace.join("goes"), fs::Permissions::from_mode(0o710)).unwrap();
-        let places = Places::of(&Place::Host { folder: workspace });
-        let area = Area::make(&places).unwrap();
-        let new = places.change().join("new");
+        let layout = Layout::new(&Backend::Process { folder: workspace });
+        let area = StagingArea::create(&layout).unwrap();
+        let new = layout.change().join("new");
         for folder in ["stays", "fresh/inner", "becomes", "mode"] {
             fs::create_dir_all(new.join(folder)).unwrap();
         }
@@ -340,7 +341,7 @@ mod tests {
             "becomes",
         ];
         let remove = remove.map(|path| path.as_bytes().to_vec());
-        let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+        let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
         let request = Change {
             edit: true,
             ..Change::default()
@@ -349,7 +350,7 @@ mod tests {
         let (steps, removed) = planner.plan(&remove, &folders).unwrap();
         assert_eq!(removed, 5);
         journal::write(&area.journal(), &steps).unwrap();
-        (places, area, steps, folders.into())
+        (layout, area, steps, folders.into())
     }
 
     #[test]
@@ -357,23 +358,23 @@ mod tests {
         let mut after = 0;
         loop {
             let home = tempfile::tempdir().unwrap();
-            let (places, mut area, steps, mut folders) = prepared(home.path());
+            let (layout, mut area, steps, mut folders) = prepared(home.path());
             let workspace = home.path().join("workspace");
             let before = tree(&workspace);
-            let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+            let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
             for step in &steps[..after.min(steps.len())] {
                 trees.apply(step).unwrap();
             }
             if after > steps.len() {
-                trees.furnish(&mut folders).unwrap();
+                trees.set_folder_metadata(&mut folders).unwrap();
                 assert_ne!(tree(&workspace), before);
             }
             // As a crash does, leave everything there.
             area.keep(true);
             drop(area);
-            recover(&places).unwrap();
+            recover(&layout).unwrap();
             assert_eq!(tree(&workspace), before, "after {after} of {steps:?}");
-            assert!(!places.change().exists());
+            assert!(!layout.change().exists());
             if after > steps.len() {
                 return;
             }
@@ -384,14 +385,14 @@ mod tests {
     #[test]
     fn what_others_wrote_into_a_file_with_several_names_stays() {
         let home = tempfile::tempdir().unwrap();
-        let (places, area, steps, _) = prepared(home.path());
+        let (layout, area, steps, _) = prepared(home.path());
         let named = home.path().join("workspace/named");
         // Within one tick of the clock a change cannot be told from none.
         let before = fs::metadata(&named).unwrap();
         while fs::metadata(&named).unwrap().ctime_nsec() == before.ctime_nsec() {
             fs::write(&named, "theirs").unwrap();
         }
-        let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+        let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
         let failed = steps.iter().filter(|step| trees.apply(step).is_err());
         assert_eq!(failed.count(), 1);
         trees.undo(&steps).unwrap();
@@ -401,47 +402,47 @@ mod tests {
     #[test]
     fn what_was_committed_before_a_crash_is_kept() {
         let home = tempfile::tempdir().unwrap();
-        let (places, mut area, steps, mut folders) = prepared(home.path());
-        let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+        let (layout, mut area, steps, mut folders) = prepared(home.path());
+        let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
         steps.iter().try_for_each(|step| trees.apply(step)).unwrap();
-        trees.furnish(&mut folders).unwrap();
+        trees.set_folder_metadata(&mut folders).unwrap();
         let after = tree(&home.path().join("workspace"));
         fs::write(area.index(), "the next index").unwrap();
         journal::remove(&area.journal()).unwrap();
         area.keep(true);
         drop(area);
-        recover(&places).unwrap();
+        recover(&layout).unwrap();
         assert_eq!(tree(&home.path().join("workspace")), after);
         assert_eq!(
-            fs::read_to_string(places.index()).unwrap(),
+            fs::read_to_string(layout.index()).unwrap(),
             "the next index"
         );
-        assert!(!places.change().exists());
+        assert!(!layout.change().exists());
     }
 
     #[test]
     fn a_journal_that_was_cut_off_undoes_nothing() {
         let home = tempfile::tempdir().unwrap();
-        let (places, mut area, ..) = prepared(home.path());
+        let (layout, mut area, ..) = prepared(home.path());
         let before = tree(&home.path().join("workspace"));
         let journal = fs::read(area.journal()).unwrap();
         fs::write(area.journal(), &journal[..journal.len() - 3]).unwrap();
         area.keep(true);
         drop(area);
-        recover(&places).unwrap();
+        recover(&layout).unwrap();
         assert_eq!(tree(&home.path().join("workspace")), before);
     }
 
     #[test]
     fn others_who_are_faster_are_not_overwritten() {
         let home = tempfile::tempdir().unwrap();
-        let (places, area, steps, _) = prepared(home.path());
+        let (layout, area, steps, _) = prepared(home.path());
         let workspace = home.path().join("workspace");
         // Somebody makes and removes things after they were looked at.
         fs::write(workspace.join("stays/added"), "theirs").unwrap();
         fs::remove_file(workspace.join("stays/replaced")).unwrap();
         fs::create_dir(workspace.join("stays/replaced")).unwrap();
-        let mut trees = Trees::open(&area, places.open_workspace().unwrap()).unwrap();
+        let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
         let failed: Vec<_> = steps
             .iter()
             .filter_map(|step| trees.apply(step).err().map(|error| error.to_string()))

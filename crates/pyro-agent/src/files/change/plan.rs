@@ -11,10 +11,10 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat};
 use pyro_wire::files::{Change, EntryKind};
 
 use crate::files::attributes;
-use crate::files::change::apply::{Trees, changed, open};
-use crate::files::change::cursor::{Cursor, Missing};
+use crate::files::change::apply::Trees;
+use crate::files::change::cursor::{Cursor, Missing, open_file};
 use crate::files::change::journal::Step;
-use crate::files::change::stage::FolderMeta;
+use crate::files::change::unpack::FolderMeta;
 use crate::files::error::FileError;
 use crate::files::{folder, path, status, walk};
 
@@ -83,10 +83,10 @@ impl<'a> Planner<'a> {
         if path.is_empty() {
             return Err(FileError::bad_path(path, "it cannot be removed itself"));
         }
-        let Some(status) = self.find(path)? else {
+        let Some(status) = self.workspace.find(path)? else {
             return Err(FileError::not_found(path));
         };
-        self.touch_around(path)?;
+        self.touch_parent(path)?;
         let is_folder = status::kind_of(&status) == EntryKind::Directory;
         if is_folder {
             self.touch(path)?;
@@ -111,21 +111,21 @@ impl<'a> Planner<'a> {
         let mut names: Vec<Vec<u8>> = names.into_iter().map(|name| name.bytes).collect();
         names.sort_unstable();
         for name in names {
-            self.place(path::join(folder, &name))?;
+            self.plan_for(path::join(folder, &name))?;
         }
         Ok(())
     }
 
-    fn place(&mut self, path: Vec<u8>) -> Result<(), FileError> {
-        let (folder, name) = self.new.enter_around(&path, Missing::Fail)?;
+    fn plan_for(&mut self, path: Vec<u8>) -> Result<(), FileError> {
+        let (folder, name) = self.new.enter_parent(&path, Missing::Fail)?;
         let new =
-            status::look(folder, name).map_err(|error| FileError::io("look at", &path, error))?;
+            status::lstat(folder, name).map_err(|error| FileError::io("look at", &path, error))?;
         let old = match self.removed.contains(&path) {
             true => None,
-            false => find(self.workspace, &path)?,
+            false => self.workspace.find(&path)?,
         };
         let Some(old) = old else {
-            self.touch_around(&path)?;
+            self.touch_parent(&path)?;
             let inode = new.st_ino;
             let path = path.into();
             self.steps.push(Step::Move { path, inode });
@@ -152,7 +152,7 @@ impl<'a> Planner<'a> {
             }
             (new, old) => return Err(FileError::conflict(&path, in_the_way(new, old))),
         }
-        self.touch_around(&path)?;
+        self.touch_parent(&path)?;
         self.steps.push(Step::Replace {
             path: path.into(),
             inode: new.st_ino,
@@ -164,19 +164,19 @@ impl<'a> Planner<'a> {
     /// replaced, by a file that was given all that belongs to this one; see the module.
     fn rewrite(&mut self, path: Vec<u8>, new: &FileStat, old: &FileStat) -> Result<(), FileError> {
         let failed = |error| FileError::io("read", &path, error);
-        let (folder, name) = self.workspace.enter_around(&path, Missing::Fail)?;
-        let was = open(folder, name, OFlag::O_RDONLY).map_err(failed)?;
+        let (folder, name) = self.workspace.enter_parent(&path, Missing::Fail)?;
+        let was = open_file(folder, name, OFlag::O_RDONLY).map_err(failed)?;
         let found = fstat(&was).map_err(failed)?;
         if status::stamp(&found) != status::stamp(old) {
-            return Err(changed(&path));
+            return Err(FileError::changed(&path));
         }
-        let (folder, name) = self.new.enter_around(&path, Missing::Fail)?;
-        let becomes = open(folder, name, OFlag::O_RDONLY).map_err(failed)?;
+        let (folder, name) = self.new.enter_parent(&path, Missing::Fail)?;
+        let becomes = open_file(folder, name, OFlag::O_RDONLY).map_err(failed)?;
         let mode = status::permissions(if self.keep_modes { old } else { new });
-        attributes::give(&was, &becomes, mode)
+        attributes::copy(&was, &becomes, mode)
             .map_err(|error| FileError::io("keep what belongs to", &path, error))?;
         if old.st_nlink <= 1 {
-            self.touch_around(&path)?;
+            self.touch_parent(&path)?;
             let path = path.into();
             let inode = new.st_ino;
             self.steps.push(Step::Replace { path, inode });
@@ -187,7 +187,7 @@ impl<'a> Planner<'a> {
         let owner_only = Mode::from_bits_truncate(0o600);
         openat(self.old, number.to_string().as_str(), flags, owner_only)
             .map_err(std::io::Error::from)
-            .and_then(|kept| attributes::rewrite(&was, &File::from(kept)))
+            .and_then(|kept| attributes::overwrite(&was, &File::from(kept)))
             .map_err(|source| FileError::io("put aside", &path, source))?;
         self.steps.push(Step::Overwrite {
             path: path.into(),
@@ -196,11 +196,6 @@ impl<'a> Planner<'a> {
             number,
         });
         Ok(())
-    }
-
-    /// What the workspace has at a path. A path through a folder that is missing is missing too.
-    fn find(&mut self, path: &[u8]) -> Result<Option<FileStat>, FileError> {
-        find(self.workspace, path)
     }
 
     /// Whether the workspace has this folder, before and afterwards.
@@ -212,10 +207,10 @@ impl<'a> Planner<'a> {
             }
             around = path::split(around).0;
         }
-        Ok(path.is_empty() || self.find(path)?.is_some())
+        Ok(path.is_empty() || self.workspace.find(path)?.is_some())
     }
 
-    fn touch_around(&mut self, path: &[u8]) -> Result<(), FileError> {
+    fn touch_parent(&mut self, path: &[u8]) -> Result<(), FileError> {
         self.touch(path::split(path).0)
     }
 
@@ -230,17 +225,6 @@ impl<'a> Planner<'a> {
         let known = (status::permissions(&status), status::mtime_ns(&status));
         self.touched.insert(folder.to_vec(), known);
         Ok(())
-    }
-}
-
-pub(crate) fn find(tree: &mut Cursor, path: &[u8]) -> Result<Option<FileStat>, FileError> {
-    match tree.enter_around(path, Missing::Fail) {
-        Ok((folder, name)) => {
-            let name = if name.is_empty() { b"." } else { name };
-            status::find(folder, name).map_err(|error| FileError::io("look at", path, error))
-        }
-        Err(FileError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -42,7 +42,7 @@ impl Engine {
             let request = JobWait {
                 job: job.job,
                 seen: [u64::MAX; 2],
-                patience_ms: 0,
+                timeout_ms: 0,
             };
             let end = match link::job_wait(&folder.vm(job.generation), request).await {
                 Ok(JobState { end: Some(end), .. }) => Some(end),
@@ -124,7 +124,7 @@ pub(crate) fn note(command: &mut Command, end: &JobEnd) {
     let why = match end.cause {
         JobCause::Itself | JobCause::Unknown => None,
         JobCause::Asked => Some("it was asked to end"),
-        JobCause::HolderGone => Some("whoever started it went away"),
+        JobCause::CallerGone => Some("whoever started it went away"),
         JobCause::VmStopped => Some("its workspace was stopped"),
     };
     command.ended_because = why.map(str::to_owned);

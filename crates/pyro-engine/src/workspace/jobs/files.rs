@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
 use pyro_api::Stream;
-use pyro_wire::jobs::{JOB_FILES, JobEnd, end_file, output_files};
+use pyro_wire::jobs::{JOB_FILE_PREFIX, JobEnd, end_file, output_files};
 
 use crate::store::Command;
 use crate::workspace::folder::WorkspaceFolder;
@@ -66,7 +66,7 @@ impl WorkspaceFolder {
     }
 
     fn hold_of(&self, job: u64) -> PathBuf {
-        self.outputs().join(format!("{JOB_FILES}{job}.hold"))
+        self.outputs().join(format!("{JOB_FILE_PREFIX}{job}.hold"))
     }
 
     /// Removes the files of jobs that are in no history: whoever held them was killed.
@@ -76,7 +76,7 @@ impl WorkspaceFolder {
     ) -> Result<(), E> {
         let entries = || fs::read_dir(self.outputs()).into_iter().flatten().flatten();
         let number = |name: &str| -> Option<u64> {
-            let (number, _) = name.strip_prefix(JOB_FILES)?.split_once('.')?;
+            let (number, _) = name.strip_prefix(JOB_FILE_PREFIX)?.split_once('.')?;
             number.parse().ok()
         };
         let held = |job| {

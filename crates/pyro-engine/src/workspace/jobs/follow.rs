@@ -38,7 +38,7 @@ pub(crate) async fn wait(
     let request = JobWait {
         job,
         seen,
-        patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+        timeout_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
     };
     let unknown = match link::job_wait(vm, request).await {
         Ok(JobState { end: Some(end), .. }) => return Stand::Ended(Box::new(end)),

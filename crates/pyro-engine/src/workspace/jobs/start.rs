@@ -170,7 +170,7 @@ impl Engine {
             exec: begun.order.exec(begun.stdin.is_some()),
             input: begun.stdin.unwrap_or_default().to_vec().into(),
             folder: path::absolute(folder.outputs()).map_err(not_kept)?,
-            most_bytes: log_files::CAP,
+            max_bytes: log_files::CAP,
         };
         begun.entry.job = Some(job);
         begun.entry.recorded_at = now();

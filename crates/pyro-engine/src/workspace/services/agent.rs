@@ -7,7 +7,7 @@ use pyro_wire::agent::AgentRequest;
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::service::{
-    LOG_BYTES, MOST_SERVICES, STOP_MS, ServiceLogs, ServiceReply, ServiceStart, ServiceState,
+    LOG_BYTES, MAX_SERVICES, STOP_MS, ServiceLogs, ServiceReply, ServiceStart, ServiceState,
     ServiceStop,
 };
 use tokio::net::UnixStream;
@@ -80,7 +80,7 @@ pub(crate) async fn stop(
 /// Every service that the agent knows.
 pub(crate) async fn list(mut stream: UnixStream) -> Result<Vec<ServiceState>, AgentError> {
     match ask(&mut stream, &AgentRequest::ServiceList, ANSWER).await? {
-        ServiceReply::States(states) if states.len() <= MOST_SERVICES => Ok(states),
+        ServiceReply::States(states) if states.len() <= MAX_SERVICES => Ok(states),
         _ => Err(AgentError::Nonsense),
     }
 }

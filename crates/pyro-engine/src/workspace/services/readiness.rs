@@ -2,7 +2,7 @@
 
 use pyro_api::Error;
 use pyro_api::values::{Readiness, ReadinessKind};
-use pyro_wire::agent::Command;
+use pyro_wire::exec::Command;
 use pyro_wire::service::Readiness as Wanted;
 
 use crate::workspace::paths::GuestPath;

@@ -251,7 +251,7 @@ async fn try_kernel(target: &ProbeTarget<'_>) -> Result<(), ProbeFailure> {
             mut channel,
         } = machine::start(target.binary, &command_line, "a probe", None).await?;
         let outcome = tokio::select! {
-            greeted = session::greet(&mut channel) => greeted.map_err(|error| error.to_string()),
+            greeted = session::handshake(&mut channel) => greeted.map_err(|error| error.to_string()),
             death = machine.ended() => return Err(BootFailure::from(death)),
         };
         machine.kill();

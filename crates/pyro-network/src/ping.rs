@@ -13,10 +13,10 @@ use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpProtoc
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cable::Inbox;
-use crate::icmp::{self, Why};
-use crate::packet::{Content, to_guest, understand_packet};
-use crate::tcp::Surroundings;
+use crate::icmp::{self, Reason};
+use crate::link::Inbox;
+use crate::packet::{Content, parse_packet, to_guest};
+use crate::tcp::Context;
 
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -59,14 +59,14 @@ pub(crate) fn answer(from: IpAddr, id: u16, number: u16, data: &[u8]) -> Option<
 }
 
 /// Serves the pings of one program to one address, until there are no more.
-pub(crate) async fn run(id: u16, to: IpAddr, mut inbox: Inbox, around: Surroundings) {
-    let cable = &around.cable;
-    let target = match around.policy.judge(SocketAddr::new(to, 0)).await {
+pub(crate) async fn run(id: u16, to: IpAddr, mut inbox: Inbox, context: Context) {
+    let link = &context.link;
+    let target = match context.policy.authorize(SocketAddr::new(to, 0)).await {
         Ok(target) => target.ip(),
         Err(_) => {
             while let Some(packet) = inbox.next_now() {
-                if let Some(frame) = icmp::unreachable(&packet, Why::Prohibited) {
-                    cable.send_or_lose(frame);
+                if let Some(frame) = icmp::unreachable(&packet, Reason::Prohibited) {
+                    link.send_or_drop(frame);
                 }
             }
             return;
@@ -85,7 +85,7 @@ pub(crate) async fn run(id: u16, to: IpAddr, mut inbox: Inbox, around: Surroundi
         tokio::select! {
             packet = inbox.next() => {
                 let Some(packet) = packet else { return };
-                let content = understand_packet(&packet).map(|packet| packet.content);
+                let content = parse_packet(&packet).map(|packet| packet.content);
                 if let Some(Content::Echo { number, data, .. }) = content {
                     let _ = socket.send(&question(target, number, data)).await;
                 }
@@ -95,7 +95,7 @@ pub(crate) async fn run(id: u16, to: IpAddr, mut inbox: Inbox, around: Surroundi
                 if let Some((number, data)) = reply(target, &buffer[..length])
                     && let Some(frame) = answer(to, id, number, data)
                 {
-                    cable.send_or_lose(frame);
+                    link.send_or_drop(frame);
                 }
             }
             () = sleep_until(idle) => return,

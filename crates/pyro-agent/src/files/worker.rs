@@ -1,5 +1,5 @@
-//! Work on files, which blocks, on a thread of its own; what it says goes to the asking side as
-//! fast as that takes it.
+//! Work on files, which blocks, on a thread of its own. Its replies go to the asking side as fast as
+//! that takes them.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use tokio::time::sleep;
 use crate::files::error::FileError;
 use crate::peer::{Peer, Reader, Writer};
 
-/// How many answers the work is ahead of the asking side. Data comes in chunks of up to 64 KiB.
-const AHEAD: usize = 16;
+/// How many replies the work is ahead of the asking side. Data comes in chunks of up to 64 KiB.
+const QUEUE_DEPTH: usize = 16;
 
 /// How often we look whether the asking side is still there while the work says nothing.
-const SILENCE: Duration = Duration::from_millis(250);
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(250);
 
 enum Answer<E> {
     Event(E),
     Data(Vec<u8>),
 }
 
-/// Where the work puts its answers. Each waits until there is room.
-pub(crate) struct Answers<E> {
+/// Where the work puts its replies. Each waits for room in the queue.
+pub(crate) struct Replies<E> {
     queue: mpsc::Sender<Answer<E>>,
 }
 
-impl<E> Answers<E> {
+impl<E> Replies<E> {
     pub(crate) fn event(&self, event: E) -> Result<(), FileError> {
         self.put(Answer::Event(event))
     }
@@ -44,7 +44,7 @@ impl<E> Answers<E> {
     }
 }
 
-/// Does the work, which ends early once nobody hears its answers any more. What it fails with is
+/// Does the work, which ends early once nobody hears its replies any more. What it fails with is
 /// the last answer.
 pub(crate) async fn run<P, E, W>(
     from: &Reader<P>,
@@ -55,20 +55,20 @@ pub(crate) async fn run<P, E, W>(
 where
     P: Peer,
     E: Serialize + Send + 'static,
-    W: FnOnce(&Answers<E>) -> Result<(), FileError> + Send + 'static,
+    W: FnOnce(&Replies<E>) -> Result<(), FileError> + Send + 'static,
 {
-    let (queue, mut answers) = mpsc::channel(AHEAD);
+    let (queue, mut replies) = mpsc::channel(QUEUE_DEPTH);
     tokio::task::spawn_blocking(move || {
-        let answers = Answers { queue };
-        if let Err(error) = work(&answers) {
+        let replies = Replies { queue };
+        if let Err(error) = work(&replies) {
             // Nobody may be there to hear it.
-            let _ = answers.event(failed(error.fault()));
+            let _ = replies.event(failed(error.fault()));
         }
     });
     loop {
         let answer = tokio::select! {
-            answer = answers.recv() => answer,
-            () = sleep(SILENCE) => {
+            answer = replies.recv() => answer,
+            () = sleep(LIVENESS_INTERVAL) => {
                 if from.is_gone() {
                     return Err(FrameError::Ended);
                 }

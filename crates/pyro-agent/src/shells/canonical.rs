@@ -1,43 +1,40 @@
-//! How much of one line a terminal takes that hands over whole lines.
-//!
-//! In such a terminal (canonical mode, which `cat` and `input()` leave as it is) the kernel keeps
-//! the first bytes of a line until its end comes, and drops the others without a word.
+//! Canonical mode: how much of one line the terminal keeps until its end comes. The kernel drops the
+//! rest without a word. `cat` and `input()` leave a terminal in it; shells do not.
 
 use nix::sys::termios::{InputFlags, LocalFlags, SpecialCharacterIndices as Key, Termios};
 
 /// How many bytes of a line are kept, its end not counted.
-pub(super) const LONGEST_LINE: usize = 4095;
+pub(super) const MAX_LINE: usize = 4095;
 
-/// Whether the terminal hands over whole lines, as it is set now.
-pub(super) fn hands_over_lines(settings: &Termios) -> bool {
+pub(super) fn is_canonical(settings: &Termios) -> bool {
     settings.local_flags.contains(LocalFlags::ICANON)
 }
 
 /// What is typed, line by line, each with what ends it; the last may have no end yet.
 pub(super) fn lines<'a>(input: &'a [u8], settings: &Termios) -> impl Iterator<Item = &'a [u8]> {
-    let ends = Ends::of(settings);
+    let ends = LineEnds::of(settings);
     input.split_inclusive(move |byte| ends.hold(*byte))
 }
 
 /// How much of a line is kept: all but what ends it.
 pub(super) fn kept_of(line: &[u8], settings: &Termios) -> usize {
-    let is_ended = (line.last()).is_some_and(|last| Ends::of(settings).hold(*last));
+    let is_ended = (line.last()).is_some_and(|last| LineEnds::of(settings).hold(*last));
     line.len() - usize::from(is_ended)
 }
 
-/// How long the line is that has begun and has no end yet, when this was typed too.
-pub(super) fn begun_after(begun: usize, input: &[u8], settings: &Termios) -> usize {
-    let ends = Ends::of(settings);
+/// How long the line is that has no end yet, when this was typed too.
+pub(super) fn pending_after(pending: usize, input: &[u8], settings: &Termios) -> usize {
+    let ends = LineEnds::of(settings);
     match input.iter().rposition(|byte| ends.hold(*byte)) {
         Some(at) => input.len() - at - 1,
-        None => begun + input.len(),
+        None => pending + input.len(),
     }
 }
 
 /// The bytes after which a line begins anew: they end it, or throw it away.
-struct Ends([u8; 9]);
+struct LineEnds([u8; 9]);
 
-impl Ends {
+impl LineEnds {
     fn of(settings: &Termios) -> Self {
         let key = |key: Key| settings.control_chars[key as usize];
         let signals = match settings.local_flags.contains(LocalFlags::ISIG) {
@@ -77,7 +74,7 @@ mod tests {
     fn a_line_ends_with_what_ends_it_in_this_terminal() {
         let pty = openpty(None, None).unwrap();
         let mut settings = tcgetattr(&pty.slave).unwrap();
-        assert!(hands_over_lines(&settings));
+        assert!(is_canonical(&settings));
         let cut = |settings: &Termios| -> Vec<usize> {
             lines(b"ab\ncd\re\x03f\0g\x15\x04h", settings)
                 .map(<[u8]>::len)
@@ -94,10 +91,10 @@ mod tests {
     fn a_line_goes_on_with_what_is_typed_next() {
         let pty = openpty(None, None).unwrap();
         let settings = tcgetattr(&pty.slave).unwrap();
-        assert_eq!(begun_after(10, b"abc", &settings), 13);
-        assert_eq!(begun_after(10, b"a\nbc", &settings), 2);
-        assert_eq!(begun_after(10, b"abc\x04", &settings), 0);
-        assert_eq!(begun_after(10, b"", &settings), 10);
+        assert_eq!(pending_after(10, b"abc", &settings), 13);
+        assert_eq!(pending_after(10, b"a\nbc", &settings), 2);
+        assert_eq!(pending_after(10, b"abc\x04", &settings), 0);
+        assert_eq!(pending_after(10, b"", &settings), 10);
         assert_eq!(kept_of(b"abc", &settings), 3);
         assert_eq!(kept_of(b"abc\n", &settings), 3);
         assert_eq!(kept_of(b"", &settings), 0);

@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::pty::{posix_openpt, unlockpt};
 use nix::sys::termios::{InputFlags, SetArg, Termios, tcgetattr, tcsetattr};
-use pyro_wire::shells::Size;
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::shells::{MAX_TERMINAL_SIDE, Size};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -111,6 +112,17 @@ impl Pty {
 
     fn fd(&self) -> RawFd {
         self.0.get_ref().as_raw_fd()
+    }
+}
+
+pub(crate) fn check_size(size: Size) -> Result<(), Fault> {
+    let sides = 1..=MAX_TERMINAL_SIDE;
+    match sides.contains(&size.cols) && sides.contains(&size.rows) {
+        true => Ok(()),
+        false => Err(Fault::new(
+            FaultCode::Refused,
+            format!("a terminal has 1 to {MAX_TERMINAL_SIDE} columns and rows"),
+        )),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The cable: frames on a byte stream, as QEMU's `stream` network device speaks it. A length of four
+//! The link: frames on a byte stream, as QEMU's `stream` network device speaks it. A length of four
 //! bytes, most significant first, and then so many bytes.
 
 use std::io;
@@ -75,11 +75,11 @@ pub(crate) async fn read(from: &mut OwnedReadHalf, frames: &mut Frames) -> io::R
 
 /// The way back to the guest. Clones lead to the same one.
 #[derive(Clone)]
-pub(crate) struct Cable {
+pub(crate) struct Link {
     frames: mpsc::Sender<Vec<u8>>,
 }
 
-impl Cable {
+impl Link {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Vec<u8>>) {
         let (frames, outgoing) = mpsc::channel(WAITING_FRAMES);
         (Self { frames }, outgoing)
@@ -88,16 +88,16 @@ impl Cable {
     /// Sends a frame, [`LENGTH`] bytes of room at its beginning, when its turn comes.
     pub(crate) async fn send(&self, frame: Vec<u8>) {
         // Without anybody to write it the process is ending.
-        let _ = self.frames.send(sealed(frame)).await;
+        let _ = self.frames.send(with_length(frame)).await;
     }
 
-    /// Sends a frame that may get lost when the cable is busy.
-    pub(crate) fn send_or_lose(&self, frame: Vec<u8>) {
-        let _ = self.frames.try_send(sealed(frame));
+    /// Sends a frame that may get lost when the link is busy.
+    pub(crate) fn send_or_drop(&self, frame: Vec<u8>) {
+        let _ = self.frames.try_send(with_length(frame));
     }
 }
 
-pub(crate) fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
+pub(crate) fn with_length(mut frame: Vec<u8>) -> Vec<u8> {
     let length = u32::try_from(frame.len().saturating_sub(LENGTH)).unwrap_or_default();
     if let Some(room) = frame.first_chunk_mut::<LENGTH>() {
         *room = length.to_be_bytes();

@@ -1,4 +1,4 @@
-//! A stream as an encoding sees it: which bytes make one letter, which mean nothing.
+//! The encodings that values are looked for in: which bytes make one letter, which are skipped.
 
 use std::ops::Range;
 
@@ -9,19 +9,19 @@ use super::matcher::{Matcher, NeedleSet};
 const MAX_SKIPPED: u8 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lens {
+pub(super) enum Encoding {
     /// As it is, but for the `\r` that a terminal adds.
-    AsItIs,
+    Plain,
     /// With `%41` as `A`, and `+` as a space.
     Percent,
     /// Both alphabets as one, line ends left out.
     Base64,
 }
 
-impl Lens {
+impl Encoding {
     pub(super) fn skips(self, byte: u8) -> bool {
         match self {
-            Self::AsItIs => byte == b'\r',
+            Self::Plain => byte == b'\r',
             Self::Percent => false,
             Self::Base64 => matches!(byte, b'\r' | b'\n'),
         }
@@ -37,9 +37,9 @@ impl Lens {
     }
 }
 
-/// One stream through one lens, with what was found in it so far.
-pub(super) struct View {
-    lens: Lens,
+/// Looks for values in one stream, in one encoding.
+pub(super) struct Scanner {
+    encoding: Encoding,
     matcher: Matcher,
     skipped: u8,
     /// The bytes at which something may begin; between two of them there is nothing to do.
@@ -53,15 +53,15 @@ struct Escape {
     digit: Option<u8>,
 }
 
-impl View {
-    pub(super) fn new(lens: Lens, needles: &NeedleSet) -> Self {
+impl Scanner {
+    pub(super) fn new(encoding: Encoding, needles: &NeedleSet) -> Self {
         let mut begins = Box::new([false; 256]);
         for (byte, begins) in (0..=u8::MAX).zip(begins.iter_mut()) {
-            let escape = lens == Lens::Percent && byte == b'%' && !needles.is_empty();
-            *begins = escape || !lens.skips(byte) && needles.begins(lens.letter(byte));
+            let escape = encoding == Encoding::Percent && byte == b'%' && !needles.is_empty();
+            *begins = escape || !encoding.skips(byte) && needles.begins(encoding.letter(byte));
         }
         Self {
-            lens,
+            encoding,
             begins,
             matcher: Matcher::new(needles),
             skipped: 0,
@@ -70,7 +70,7 @@ impl View {
     }
 
     /// Looks at bytes that lie at `from` in the stream.
-    pub(super) fn look(
+    pub(super) fn scan(
         &mut self,
         needles: &NeedleSet,
         bytes: &[u8],
@@ -96,9 +96,9 @@ impl View {
     }
 
     fn look_at(&mut self, needles: &NeedleSet, byte: u8, at: u64, hits: &mut Vec<Range<u64>>) {
-        if self.lens == Lens::Percent {
+        if self.encoding == Encoding::Percent {
             self.look_percent(needles, byte, at, hits);
-        } else if self.lens.skips(byte) {
+        } else if self.encoding.skips(byte) {
             self.skipped += 1;
             if self.skipped > MAX_SKIPPED {
                 self.matcher.forget();
@@ -106,7 +106,7 @@ impl View {
             }
         } else {
             self.skipped = 0;
-            let letter = self.lens.letter(byte);
+            let letter = self.encoding.letter(byte);
             self.matcher.step(needles, letter, at..at + 1, hits);
         }
     }
@@ -122,7 +122,7 @@ impl View {
                 at: start,
                 digit: Some(digit),
             }) if byte.is_ascii_hexdigit() => {
-                let letter = self.lens.letter(value(digit) * 16 + value(byte));
+                let letter = self.encoding.letter(value(digit) * 16 + value(byte));
                 self.matcher.step(needles, letter, start..at + 1, hits);
                 return;
             }
@@ -138,7 +138,7 @@ impl View {
         if byte == b'%' {
             self.escape = Some(Escape { at, digit: None });
         } else {
-            let letter = self.lens.letter(byte);
+            let letter = self.encoding.letter(byte);
             self.matcher.step(needles, letter, at..at + 1, hits);
         }
     }

@@ -1,5 +1,4 @@
-//! Where the workspace is, and where the agent keeps what belongs to it: on the same disk, but
-//! never inside.
+//! Where the workspace is, and the agent's own files about it: on the same disk, never inside.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -10,8 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
-use crate::agent::Place;
-use crate::command::WORKSPACE;
+use crate::backend::{Backend, WORKSPACE};
 use crate::files::error::FileError;
 use crate::files::links::Links;
 
@@ -21,22 +19,22 @@ const GUEST_STATE: &str = "/var/lib/pyro";
 const TRIES: usize = 100;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct Layout {
     workspace: PathBuf,
     state: PathBuf,
     /// Whether the disk is ours, so that flushing it and holding it back harms nobody else.
     own_disk: bool,
 }
 
-impl Places {
-    pub(crate) fn of(place: &Place) -> Self {
-        match place {
-            Place::Guest => Self {
+impl Layout {
+    pub(crate) fn new(backend: &Backend) -> Self {
+        match backend {
+            Backend::Vm => Self {
                 workspace: WORKSPACE.into(),
                 state: GUEST_STATE.into(),
                 own_disk: true,
             },
-            Place::Host { folder } => {
+            Backend::Process { folder } => {
                 let mut name = folder.file_name().unwrap_or_default().to_owned();
                 name.push(".pyro");
                 Self {
@@ -109,7 +107,7 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Opens a tidy path below the workspace for looking at it. Links on the way may be followed, as
+/// Opens a normalized path below the workspace for looking at it. Links on the way may be followed, as
 /// the kernel sees to it that they stay inside.
 pub(crate) fn open_inside(
     workspace: impl AsFd,

@@ -12,14 +12,16 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::log::{Beginning, Log, Piece};
-use super::service::{Service, Wish};
-use super::{Services, supervise};
-use crate::agent::Agent;
+use super::log::{Log, Piece, Tail};
+use super::service::{Service, StopRequest};
+use super::supervise;
+use super::table::Services;
+use crate::launcher::Launcher;
+use crate::lifecycle::Lifecycle;
 use crate::peer::{Peer, Reader, Writer};
 
-/// How much longer than asking it politely the end of a service may take.
-const KILL: Duration = Duration::from_secs(8);
+/// How much longer than [`STOP_MS`] a service may take to end, as it may have to be killed.
+const KILL_LIMIT: Duration = Duration::from_secs(8);
 
 /// How often we look for a service that is to be watched and is not there yet.
 const LOOK: Duration = Duration::from_millis(20);
@@ -35,15 +37,16 @@ pub(crate) enum Request {
 
 /// Serves one request. An error means that the asking side is gone.
 pub(crate) async fn serve<P: Peer>(
-    agent: &Arc<Agent>,
+    services: &Services,
+    launcher: &Arc<Launcher>,
+    lifecycle: &Lifecycle,
     request: Request,
     from: &mut Reader<P>,
     to: &mut Writer<P>,
 ) -> Result<(), FrameError> {
-    let services = &agent.services;
     let answer = match request {
         Request::Start(request) => tokio::select! {
-            state = start(agent, request) => state.map(ServiceReply::State),
+            state = start(services, launcher, lifecycle, request) => state.map(ServiceReply::State),
             // Dropping the start ends what is not ready.
             () = gone(from) => return Err(FrameError::Ended),
         },
@@ -84,38 +87,43 @@ fn unknown() -> Fault {
     Fault::new(FaultCode::NotFound, "the guest knows no such service")
 }
 
-/// Asks a service to end when it is dropped.
-struct Unless<'a>(Option<&'a Service>);
+/// Stops a service when it is dropped.
+struct StopOnDrop<'a>(Option<&'a Service>);
 
-impl Drop for Unless<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(service) = self.0 {
-            service.ask_to_end(Wish::Stop);
+            service.request_stop(StopRequest::Service);
         }
     }
 }
 
-async fn start(agent: &Arc<Agent>, request: ServiceStart) -> Result<ServiceState, Fault> {
-    agent.ready_for("services")?;
-    let service = agent.services.admit(&request)?;
-    let (told, began) = oneshot::channel();
-    let life = supervise::run(Arc::clone(agent), Arc::clone(&service), request, told);
+async fn start(
+    services: &Services,
+    launcher: &Arc<Launcher>,
+    lifecycle: &Lifecycle,
+    request: ServiceStart,
+) -> Result<ServiceState, Fault> {
+    lifecycle.ready_for("services")?;
+    let service = services.admit(&request)?;
+    let (started, starting) = oneshot::channel();
+    let life = supervise::run(Arc::clone(launcher), Arc::clone(&service), request, started);
     tokio::spawn(life);
-    let mut abandoned = Unless(Some(&service));
-    if let Ok(Err(fault)) = began.await {
-        agent.services.forget(service.instance);
+    let mut stop_on_drop = StopOnDrop(Some(&service));
+    if let Ok(Err(fault)) = starting.await {
+        services.remove(service.instance);
         return Err(fault);
     }
-    service.settled().await;
-    abandoned.0 = None;
+    service.ready_or_ended().await;
+    stop_on_drop.0 = None;
     Ok(service.state())
 }
 
 async fn stop(services: &Services, request: &ServiceStop) -> Result<ServiceState, Fault> {
     let service = services.find(request.instance).ok_or_else(unknown)?;
-    service.ask_to_end(Wish::Stop);
-    let limit = Duration::from_millis(STOP_MS) + KILL;
-    let _ = timeout(limit, service.over()).await;
+    service.request_stop(StopRequest::Service);
+    let limit = Duration::from_millis(STOP_MS) + KILL_LIMIT;
+    let _ = timeout(limit, service.ended()).await;
     Ok(service.state())
 }
 
@@ -125,7 +133,7 @@ async fn logs(
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), FrameError> {
     let [first, second] =
-        [&service.stdout, &service.stderr].map(|log| log.beginning(request.tail_lines));
+        [&service.stdout, &service.stderr].map(|log| log.tail(request.tail_lines));
     let mut truncated = first.truncated || second.truncated;
     let (mut first_at, mut second_at) = (first.at, second.at);
     loop {
@@ -180,7 +188,7 @@ async fn watch(
     request: &ServiceWatch,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), FrameError> {
-    let deadline = Instant::now() + Duration::from_millis(request.patience_ms);
+    let deadline = Instant::now() + Duration::from_millis(request.timeout_ms);
     let service = loop {
         if let Some(service) = services.find(request.instance) {
             break service;
@@ -190,10 +198,10 @@ async fn watch(
         }
         sleep(LOOK).await;
     };
-    service.settled().await;
-    if service.runs() {
+    service.ready_or_ended().await;
+    if service.is_running() {
         frame::write_message(to, &ServiceReply::State(service.state())).await?;
-        service.over().await;
+        service.ended().await;
     }
     frame::write_message(to, &ServiceReply::State(service.state())).await
 }
@@ -206,18 +214,18 @@ async fn end_all(
     services.close();
     let all = services.all();
     for service in &all {
-        service.ask_to_end(Wish::StopAll);
+        service.request_stop(StopRequest::Everything);
     }
-    let deadline = Instant::now() + Duration::from_millis(STOP_MS) + KILL;
+    let deadline = Instant::now() + Duration::from_millis(STOP_MS) + KILL_LIMIT;
     for service in &all {
-        let _ = timeout_at(deadline, service.over()).await;
+        let _ = timeout_at(deadline, service.ended()).await;
         frame::write_message(to, &ServiceReply::State(service.state())).await?;
         let mut cut = false;
         for (log, kind) in [
             (&service.stdout, Kind::Output),
             (&service.stderr, Kind::ErrorOutput),
         ] {
-            let Beginning { mut at, truncated } = log.beginning(None);
+            let Tail { mut at, truncated } = log.tail(None);
             cut |= truncated | send(log, &mut at, kind, to).await?;
         }
         frame::write_message(to, &ServiceReply::LogEnd { truncated: cut }).await?;

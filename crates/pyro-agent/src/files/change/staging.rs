@@ -16,18 +16,18 @@ use std::path::{Path, PathBuf};
 
 use crate::console;
 use crate::files::error::FileError;
-use crate::files::places::{Places, open_folder};
+use crate::files::layout::{Layout, open_folder};
 
-pub(crate) struct Area {
+pub(crate) struct StagingArea {
     path: PathBuf,
     keep: bool,
 }
 
-impl Area {
-    pub(crate) fn make(places: &Places) -> Result<Self, FileError> {
-        places.make_state()?;
+impl StagingArea {
+    pub(crate) fn create(layout: &Layout) -> Result<Self, FileError> {
+        layout.make_state()?;
         let area = Self {
-            path: places.change(),
+            path: layout.change(),
             keep: false,
         };
         let mut builder = DirBuilder::new();
@@ -44,8 +44,8 @@ impl Area {
     }
 
     /// What a crash left; `None` when there is nothing.
-    pub(crate) fn left(places: &Places) -> Option<Self> {
-        let path = places.change();
+    pub(crate) fn leftover(layout: &Layout) -> Option<Self> {
+        let path = layout.change();
         path.symlink_metadata().is_ok().then_some(Self {
             path,
             // Until it is known what to do with it.
@@ -57,7 +57,7 @@ impl Area {
         self.open("new")
     }
 
-    pub(crate) fn old_things(&self) -> Result<OwnedFd, FileError> {
+    pub(crate) fn old_files(&self) -> Result<OwnedFd, FileError> {
         self.open("old")
     }
 
@@ -80,7 +80,7 @@ impl Area {
     }
 }
 
-impl Drop for Area {
+impl Drop for StagingArea {
     fn drop(&mut self) {
         if self.keep {
             return;

@@ -1,4 +1,4 @@
-//! Ends everything that a command or a service has started: asks first, kills what does not listen.
+//! Ends everything that a command or a service has started: SIGTERM first, SIGKILL for what is left.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Asks a whole group to end, and kills what has not after its time; says how the first process
 /// ended, and whether anything had to be killed.
-pub(crate) async fn end(
+pub(crate) async fn terminate(
     group: &Group<'_>,
     exit: &mut oneshot::Receiver<Exit>,
 ) -> (Option<Exit>, bool) {

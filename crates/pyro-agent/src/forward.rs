@@ -37,7 +37,7 @@ pub(crate) async fn serve<P: Peer>(
         Ok(server) => {
             let reply = ConnectReply::Connected;
             frame::write_message(&mut to, &reply).await.ok()?;
-            peer::whole(from, to)?.carry(server).await;
+            peer::unsplit(from, to)?.relay(server).await;
             None
         }
         Err(fault) => {
@@ -54,7 +54,7 @@ async fn open<P: Peer>(
     port: u16,
     to: &mut Writer<P>,
 ) -> Result<Result<TcpStream, Fault>, FrameError> {
-    if let Err(fault) = agent.ready_for("connections") {
+    if let Err(fault) = agent.lifecycle.ready_for("connections") {
         return Ok(Err(fault));
     }
     let connecting = connect(port);

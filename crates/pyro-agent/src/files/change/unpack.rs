@@ -3,7 +3,6 @@
 //! Folders get their modes and times only where they end up: a folder that nobody may write to
 //! could not be filled, and could be moved by root alone.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,18 +18,18 @@ use pyro_wire::files::EntryKind;
 use crate::files::archive::read::{Archive, Member, MemberKind};
 use crate::files::change::cursor::{Cursor, Missing};
 use crate::files::error::FileError;
-use crate::files::hash::{Hash, Hasher};
+use crate::files::hash::{Hasher, KnownHash, KnownHashes};
 use crate::files::links::Links;
-use crate::files::{path, status};
+use crate::files::{display, path, status};
 
 /// What was unpacked.
 #[derive(Default)]
-pub(crate) struct Staged {
+pub(crate) struct Unpacked {
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
     /// What the archive says of folders. Of two, the later one counts.
     pub(crate) folders: Vec<FolderMeta>,
-    pub(crate) hashes: Hashes,
+    pub(crate) hashes: KnownHashes,
 }
 
 /// Relative to the workspace.
@@ -40,16 +39,7 @@ pub(crate) struct FolderMeta {
     pub(crate) mtime_ns: i64,
 }
 
-/// The contents that came by, by the inodes that they went into.
-pub(crate) type Hashes = HashMap<u64, Known>;
-
-pub(crate) struct Known {
-    pub(crate) size: u64,
-    pub(crate) mtime_ns: i64,
-    pub(crate) hash: Hash,
-}
-
-struct Stage<'a> {
+struct Unpacker<'a> {
     tree: Cursor,
     /// A second one, for the targets of hard links.
     targets: Cursor,
@@ -59,45 +49,45 @@ struct Stage<'a> {
     links: Option<&'a Links>,
     /// The modes that a new file does not get by itself.
     masked: u32,
-    staged: Staged,
+    done: Unpacked,
 }
 
 /// Unpacks an archive whose names are below `destination`.
-pub(crate) fn stage(
+pub(crate) fn unpack(
     mut archive: Archive<impl BufRead>,
     tree: OwnedFd,
     destination: Vec<u8>,
     hashing: bool,
     links: Option<&Links>,
-) -> Result<Staged, FileError> {
+) -> Result<Unpacked, FileError> {
     let again = tree
         .try_clone()
         .map_err(|source| FileError::at("open", "the folder to unpack into", source))?;
-    let mut stage = Stage {
+    let mut unpacker = Unpacker {
         tree: Cursor::new(tree),
         targets: Cursor::new(again),
         destination,
         hashing,
         links,
         masked: umask(),
-        staged: Staged::default(),
+        done: Unpacked::default(),
     };
-    stage.tree.enter(&stage.destination, Missing::Make)?;
+    unpacker.tree.enter(&unpacker.destination, Missing::Make)?;
     while let Some(member) = archive.next()? {
-        stage.unpack(&member, &mut archive)?;
-        stage.staged.entries += 1;
+        unpacker.unpack(&member, &mut archive)?;
+        unpacker.done.entries += 1;
     }
-    Ok(stage.staged)
+    Ok(unpacker.done)
 }
 
-impl Stage<'_> {
+impl Unpacker<'_> {
     fn unpack(
         &mut self,
         member: &Member,
         archive: &mut Archive<impl BufRead>,
     ) -> Result<(), FileError> {
-        let name = path::tidy(&member.name)?;
-        let path = path::tidy(&path::join(&self.destination, &name))?;
+        let name = path::normalize(&member.name)?;
+        let path = path::normalize(&path::join(&self.destination, &name))?;
         match member.kind {
             MemberKind::Folder => self.folder(path, member),
             _ if name.is_empty() => Err(FileError::bad_path(
@@ -120,7 +110,7 @@ impl Stage<'_> {
 
     fn folder(&mut self, path: Vec<u8>, member: &Member) -> Result<(), FileError> {
         if !path.is_empty() {
-            let (folder, name) = self.tree.enter_around(&path, Missing::Make)?;
+            let (folder, name) = self.tree.enter_parent(&path, Missing::Make)?;
             match mkdirat(folder, name, Mode::from_bits_truncate(0o755)) {
                 Ok(()) => {}
                 Err(Errno::EEXIST) => match existing(folder, name, &path)? {
@@ -130,7 +120,7 @@ impl Stage<'_> {
                 Err(error) => return Err(FileError::io("create", &path, error)),
             }
         }
-        self.staged.folders.push(FolderMeta {
+        self.done.folders.push(FolderMeta {
             path,
             mode: member.mode,
             mtime_ns: member.mtime_ns,
@@ -145,7 +135,7 @@ impl Stage<'_> {
         archive: &mut Archive<impl BufRead>,
     ) -> Result<(), FileError> {
         let failed = |error: Errno| FileError::io("write", path, error);
-        let (folder, name) = self.tree.enter_around(path, Missing::Make)?;
+        let (folder, name) = self.tree.enter_parent(path, Missing::Make)?;
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(member.mode & 0o777);
@@ -173,21 +163,21 @@ impl Stage<'_> {
             fchmod(&file, Mode::from_bits_truncate(member.mode)).map_err(failed)?;
         }
         futimens(&file, &TimeSpec::UTIME_OMIT, &time(member.mtime_ns)).map_err(failed)?;
-        self.staged.bytes += member.size;
+        self.done.bytes += member.size;
         if let Some(hasher) = hasher {
             let status = fstat(&file).map_err(failed)?;
-            let known = Known {
+            let known = KnownHash {
                 size: status::size(&status),
                 mtime_ns: status::mtime_ns(&status),
                 hash: hasher.finish(),
             };
-            self.staged.hashes.insert(status.st_ino, known);
+            self.done.hashes.insert(status.st_ino, known);
         }
         Ok(())
     }
 
     fn symlink(&mut self, path: &[u8], member: &Member) -> Result<(), FileError> {
-        let (folder, name) = self.tree.enter_around(path, Missing::Make)?;
+        let (folder, name) = self.tree.enter_parent(path, Missing::Make)?;
         make(folder, name, path, || {
             symlinkat(member.link.as_slice(), folder, name)
         })?;
@@ -203,9 +193,9 @@ impl Stage<'_> {
 
     /// The target must be a file of the same archive: what is in the workspace may be anybody's.
     fn hard_link(&mut self, path: &[u8], member: &Member) -> Result<(), FileError> {
-        let target = path::join(&self.destination, &path::tidy(&member.link)?);
+        let target = path::join(&self.destination, &path::normalize(&member.link)?);
         let missing = || {
-            let target = path::shown(&target);
+            let target = display::path(&target);
             FileError::bad_path(
                 path,
                 format!("it is another name for {target}, which is not a file of the archive"),
@@ -213,7 +203,7 @@ impl Stage<'_> {
         };
         let (target_folder, target_name) = self
             .targets
-            .enter_around(&target, Missing::Fail)
+            .enter_parent(&target, Missing::Fail)
             .map_err(|_| missing())?;
         match status::find(target_folder, target_name) {
             Ok(Some(status)) if status::kind_of(&status) == EntryKind::File => {}
@@ -222,7 +212,7 @@ impl Stage<'_> {
         if target == path {
             return Err(twice(path));
         }
-        let (folder, name) = self.tree.enter_around(path, Missing::Make)?;
+        let (folder, name) = self.tree.enter_parent(path, Missing::Make)?;
         make(folder, name, path, || {
             linkat(target_folder, target_name, folder, name, AtFlags::empty())
         })
@@ -249,7 +239,7 @@ fn make<T>(
 }
 
 fn existing(folder: impl AsFd, name: &[u8], path: &[u8]) -> Result<EntryKind, FileError> {
-    status::look(folder, name)
+    status::lstat(folder, name)
         .map(|status| status::kind_of(&status))
         .map_err(|error| FileError::io("look at", path, error))
 }

@@ -1,0 +1,184 @@
+//! Starts commands: each in a group of its own, on pipes or at a terminal, with the variables and
+//! the secrets that it asked for.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use pyro_wire::exec::{Command, Exec};
+use pyro_wire::shells::Size;
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+
+use crate::backend::Backend;
+use crate::clock::Laps;
+use crate::command::{self, StartError};
+use crate::group::{Group, Groups};
+use crate::pty::Pty;
+use crate::reaper::{Exit, Reaper};
+use crate::secrets::Secrets;
+use crate::spawn::{PreExec, Program};
+
+/// How much output a command may be ahead of its reader.
+const OUTPUT_PIPE: i32 = 1024 * 1024;
+
+/// What every command is started with.
+pub(crate) struct Launcher {
+    pub(crate) backend: Backend,
+    pub(crate) reaper: Arc<Reaper>,
+    pub(crate) groups: Groups,
+    /// What commands may ask for, and must not be seen to say.
+    pub(crate) secrets: Secrets,
+}
+
+/// A command that runs on pipes.
+pub(crate) struct Running<'a> {
+    pub(crate) pid: u32,
+    pub(crate) group: Group<'a>,
+    pub(crate) stdin: Option<pipe::Sender>,
+    pub(crate) stdout: pipe::Receiver,
+    pub(crate) stderr: pipe::Receiver,
+    pub(crate) exit: oneshot::Receiver<Exit>,
+}
+
+/// A command that runs at a terminal of its own.
+pub(crate) struct RunningAtTerminal<'a> {
+    pub(crate) pty: Pty,
+    pub(crate) leader: i32,
+    pub(crate) group: Group<'a>,
+    pub(crate) exit: oneshot::Receiver<Exit>,
+}
+
+impl Launcher {
+    pub(crate) fn new(backend: Backend, reaper: Arc<Reaper>) -> Self {
+        Self {
+            backend,
+            reaper,
+            groups: Groups::default(),
+            secrets: Secrets::default(),
+        }
+    }
+
+    pub(crate) fn start(&self, request: &Exec, laps: &mut Laps) -> Result<Running<'_>, StartError> {
+        let Prepared { argv, env, cwd } = self.prepare(request)?;
+        let (stdout, stdout_inside) = output_pipe()?;
+        let (stderr, stderr_inside) = output_pipe()?;
+        let (stdin, stdin_inside) = if request.input {
+            let (inside, outside) =
+                nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+            (Some(pipe::Sender::from_owned_fd(outside)?), inside)
+        } else {
+            (None, File::open("/dev/null")?.into())
+        };
+        let stdio = [stdin_inside, stdout_inside, stderr_inside];
+        laps.reached("folder and pipes open");
+        let (leader, group, exit) = self.spawn(&argv, env, stdio, &cwd, false, laps)?;
+        Ok(Running {
+            pid: leader.cast_unsigned(),
+            group,
+            stdin,
+            stdout,
+            stderr,
+            exit,
+        })
+    }
+
+    pub(crate) fn start_at_terminal(
+        &self,
+        request: &Exec,
+        size: Size,
+    ) -> Result<RunningAtTerminal<'_>, StartError> {
+        let Prepared { argv, env, cwd } = self.prepare(request)?;
+        self.spawn_at_terminal(&argv, env, &cwd, size)
+    }
+
+    /// Starts a program with a new terminal, as it is.
+    pub(crate) fn spawn_at_terminal(
+        &self,
+        argv: &[OsString],
+        env: BTreeMap<OsString, OsString>,
+        cwd: &File,
+        size: Size,
+    ) -> Result<RunningAtTerminal<'_>, StartError> {
+        let (pty, inside) = Pty::open(size)?;
+        let stdio = [inside.try_clone()?, inside.try_clone()?, inside];
+        let laps = &mut Laps::begin(false);
+        let (leader, group, exit) = self.spawn(argv, env, stdio, cwd, true, laps)?;
+        Ok(RunningAtTerminal {
+            pty,
+            leader,
+            group,
+            exit,
+        })
+    }
+
+    /// Checks a request, and finds what it is started with.
+    fn prepare(&self, request: &Exec) -> Result<Prepared, StartError> {
+        command::check(request)?;
+        let mut argv = command::argv(&request.command)?;
+        let secrets = self.secrets.environment(&request.secret_env)?;
+        let folder = command::folder(&self.backend, request.cwd.as_ref());
+        let cwd = command::open_folder(&folder)?;
+        let given = || request.env.iter().chain(&secrets);
+        let mut env = command::environment(&self.backend, &folder, given());
+        if matches!(request.command, Command::Shell(_)) {
+            command::keep_path(&mut argv, &mut env, given());
+        }
+        Ok(Prepared { argv, env, cwd })
+    }
+
+    fn spawn(
+        &self,
+        argv: &[OsString],
+        env: BTreeMap<OsString, OsString>,
+        stdio: [OwnedFd; 3],
+        cwd: &File,
+        controlling_terminal: bool,
+        laps: &mut Laps,
+    ) -> Result<(i32, Group<'_>, oneshot::Receiver<Exit>), StartError> {
+        let program = Program::new(argv, env, stdio)?;
+        let cgroup = self.groups.create();
+        laps.reached("group made");
+        let spawned = program.spawn(&PreExec {
+            cwd: cwd.as_raw_fd(),
+            cgroup_procs: cgroup.as_ref().map(|cgroup| cgroup.procs.as_raw_fd()),
+            dies_with_parent: matches!(self.backend, Backend::Process { .. }),
+            controlling_terminal,
+        });
+        laps.reached("process started");
+        // Our copies of the command's ends: with them we would wait for ourselves, and a terminal
+        // would never be hung up.
+        drop(program);
+        let leader = match spawned {
+            Ok(pid) => pid,
+            Err(error) => {
+                if let Some(cgroup) = cgroup {
+                    self.groups.clear_away(cgroup.into_path());
+                }
+                return Err(command::why_not(argv, error));
+            }
+        };
+        // No await since the process was started, see `Reaper`.
+        let exit = self.reaper.watch(leader);
+        let group = Group::new(&self.groups, self.reaper.clone(), leader, cgroup);
+        Ok((leader, group, exit))
+    }
+}
+
+struct Prepared {
+    argv: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    cwd: File,
+}
+
+/// A pipe for output: our end, which does not block, and the command's, which does.
+fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
+    let (outside, inside) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+    // A smaller pipe is only slower; an ordinary user may have used up what it is granted.
+    let _ = fcntl(&outside, FcntlArg::F_SETPIPE_SZ(OUTPUT_PIPE));
+    Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
+}
