@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::engine::Engine;
 use crate::error::catalog_failed;
-use crate::machine::start::cancelled;
+use crate::error::cancelled;
 
 impl Engine {
     /// Describes an environment from the outcome of a check.

@@ -139,7 +139,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
                  then try again; nothing half-made was kept"
                 .to_owned(),
         ),
-        CatalogError::Cancelled => return crate::machine::start::cancelled(),
+        CatalogError::Cancelled => return cancelled(),
         CatalogError::KernelUnusable { .. } => (
             ErrorCode::PullFailed,
             "The guest kernel cannot be used".to_owned(),
@@ -160,6 +160,11 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         ),
     };
     Error::new(code, what).caused_by(&error).hint(hint)
+}
+
+/// The caller does not want the operation any more.
+pub(crate) fn cancelled() -> Error {
+    Error::new(ErrorCode::Cancelled, "The caller went away")
 }
 
 /// Whether a file system has no room left for data, or for one more file.

@@ -1,8 +1,6 @@
 //! A new VM: its identity, its record, its folder and its disk. Nothing runs yet.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::PathBuf;
 
 use pyro_api::values::{AllowNet, ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
@@ -11,12 +9,14 @@ use pyro_catalog::Installed;
 use pyro_wire::network::GUEST_V4;
 use pyro_wire::reached;
 
+use super::facts::TEMPLATE;
 use super::folder::VmFolder;
 use super::{disk, network, now};
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
-use crate::error::{catalog_failed, host_io};
+use crate::error::catalog_failed;
+pub(crate) use crate::random::{random_hex, random_number};
 use crate::template::{Kind, Shape, Template};
 
 /// What a new VM is to be.
@@ -46,9 +46,6 @@ pub(crate) struct Image {
     pub(crate) installed: Installed,
     pub(crate) template: Option<PathBuf>,
 }
-
-/// The fact of a record that names the build of the template below its disk.
-pub(crate) const TEMPLATE: &str = "template";
 
 /// What a VM runs on.
 #[derive(Clone, Debug)]
@@ -254,18 +251,4 @@ pub(crate) fn image_facts(image: &Image, mounted: Option<&Template>) -> Vec<(Str
         .chain(mounted.map(|template| (TEMPLATE, template.name())))
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
-}
-
-/// A number that nothing else has: 52 bits, which every JSON reader keeps apart.
-pub(crate) fn random_number() -> Result<u64, Error> {
-    let hex = random_hex(7)
-        .map_err(|error| host_io("This host's random source cannot be read", &error))?;
-    Ok(u64::from_str_radix(&hex, 16).unwrap_or_default() >> 4)
-}
-
-/// Random bytes of the host, as lower-case hex digits.
-pub(crate) fn random_hex(bytes: usize) -> io::Result<String> {
-    let mut random = vec![0_u8; bytes];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -4,9 +4,9 @@ use pyro_api::values::{DeleteReason, VmRecord, VmState};
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::launch::{END_FILE, Ended};
 
+use super::facts::is_waiting;
 use super::now;
 use crate::engine::Engine;
-use crate::standby;
 use crate::store::StoredVm;
 
 /// Whether the time to live of a VM has passed. That is a time of the day, as in the record: a host
@@ -19,7 +19,7 @@ impl Engine {
     /// The record of a VM whose time is not over. One that is over is deleted and refused.
     pub(crate) async fn vm(&self, vm_id: &str) -> Result<StoredVm, Error> {
         let vm = self.store()?.vm(vm_id)?;
-        let vm = vm.filter(|vm| !standby::is_waiting(&vm.record));
+        let vm = vm.filter(|vm| !is_waiting(&vm.record));
         let mut vm = vm.ok_or_else(|| unknown(vm_id))?;
         if is_over(&vm.record, now()) {
             self.end_vm(vm_id, DeleteReason::ExplicitDelete).await?;

@@ -15,6 +15,7 @@ pub(crate) mod command;
 pub(crate) mod create;
 pub(crate) mod disk;
 pub(crate) mod end;
+pub(crate) mod facts;
 pub(crate) mod folder;
 pub(crate) mod launch;
 pub(crate) mod link;

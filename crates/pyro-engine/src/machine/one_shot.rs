@@ -7,22 +7,22 @@ use pyro_wire::reached;
 
 use super::at_terminal;
 use super::command::{self, CommandError, Order};
+use super::facts::STANDBY;
 use super::link;
-use super::start::cancelled;
+use crate::error::cancelled;
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::{command_refused, link_failed, vm_died};
 use crate::shells::attach;
-use crate::standby::STANDBY;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
-pub(crate) struct Abandoned<'a> {
+pub(crate) struct CleanupGuard<'a> {
     engine: &'a Engine,
     vm_id: Option<String>,
 }
 
-impl<'a> Abandoned<'a> {
-    pub(crate) fn guard(engine: &'a Engine, vm_id: &str) -> Self {
+impl<'a> CleanupGuard<'a> {
+    pub(crate) fn new(engine: &'a Engine, vm_id: &str) -> Self {
         Self {
             engine,
             vm_id: Some(vm_id.to_owned()),
@@ -35,7 +35,7 @@ impl<'a> Abandoned<'a> {
     }
 }
 
-impl Drop for Abandoned<'_> {
+impl Drop for CleanupGuard<'_> {
     fn drop(&mut self) {
         let Some(vm_id) = self.vm_id.take() else {
             return;

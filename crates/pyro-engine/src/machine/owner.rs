@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use pyro_api::Error;
 
 use super::age;
-use super::create::random_hex;
+use crate::random::random_hex;
 use crate::error::state_unusable;
 
 /// How a mark begins that is not locked yet.

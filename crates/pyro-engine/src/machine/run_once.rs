@@ -6,8 +6,8 @@ use pyro_api::{Caller, Error, Event};
 
 use super::command::Order;
 use super::create::Wanted;
-use super::one_shot::Abandoned;
-use super::start::cancelled;
+use super::one_shot::CleanupGuard;
+use crate::error::cancelled;
 use super::sweep;
 use crate::engine::Engine;
 
@@ -51,23 +51,23 @@ impl Engine {
         };
         if let Some(record) = self.take_standby(&wanted).await {
             // Its place is filled when the command, however it went, needs the processors no more.
-            let _filled = LookLater(self);
-            let abandoned = Abandoned::guard(self, &record.vm_id);
+            let _filled = WakeKeeperOnDrop(self);
+            let cleanup = CleanupGuard::new(self, &record.vm_id);
             phase("execute", "vm_id", &record.vm_id)?;
             let result = self.exec_and_end(&record, &order, terminal, caller).await;
-            abandoned.disarm();
+            cleanup.disarm();
             return result;
         }
         let (mut record, base) = self.create_vm(&wanted, caller).await?;
         let vm_id = record.vm_id.clone();
-        let abandoned = Abandoned::guard(self, &vm_id);
+        let cleanup = CleanupGuard::new(self, &vm_id);
         self.sweep_beside()?;
 
         phase("start", "vm_id", &vm_id)?;
         match self.start_vm(&mut record, &base, caller).await {
             Ok(launched) => self.launched().insert(vm_id.clone(), launched),
             Err(error) => {
-                abandoned.disarm();
+                cleanup.disarm();
                 // The first error is the one to tell; a sweep gets what this leaves.
                 let _ = self.end_vm(&vm_id, DeleteReason::RunVmErrorCleanup).await;
                 return Err(error);
@@ -75,9 +75,9 @@ impl Engine {
         };
         phase("execute", "vm_id", &vm_id)?;
         let result = self.exec_and_end(&record, &order, terminal, caller).await;
-        abandoned.disarm();
+        cleanup.disarm();
         // It found none that waited; perhaps one can be made now.
-        self.standbys().look();
+        self.standby_pool().wake_keeper();
         result
     }
 
@@ -94,10 +94,10 @@ impl Engine {
 }
 
 /// Lets the keeper of the VMs that wait look when it is dropped.
-struct LookLater<'a>(&'a Engine);
+struct WakeKeeperOnDrop<'a>(&'a Engine);
 
-impl Drop for LookLater<'_> {
+impl Drop for WakeKeeperOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.standbys().look();
+        self.0.standby_pool().wake_keeper();
     }
 }

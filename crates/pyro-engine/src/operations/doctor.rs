@@ -9,8 +9,7 @@ use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::Installed;
 
 use crate::Engine;
-use crate::config::{Templates, on_path};
-use crate::machine::start::QEMU;
+use crate::config::{QEMU, Templates, on_path};
 
 /// Below this much free space on the disk of cache or state, VMs soon fail.
 const LITTLE_SPACE: u64 = 2 << 30;

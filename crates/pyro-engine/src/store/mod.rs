@@ -7,6 +7,7 @@
 mod history;
 mod jobs;
 mod json;
+mod records;
 mod services;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -14,10 +15,8 @@ mod vms;
 mod workspaces;
 
 pub(crate) use history::Command;
-pub(crate) use jobs::StoredJob;
-pub(crate) use services::{KeptLog, StoredService};
+pub(crate) use records::{KeptLog, StoredJob, StoredService, StoredSnapshot, StoredWorkspace};
 pub(crate) use vms::{Admission, StoredVm};
-pub(crate) use workspaces::{StoredSnapshot, StoredWorkspace};
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};

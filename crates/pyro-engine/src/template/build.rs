@@ -19,10 +19,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::identity::Identity;
 use super::shelf::{BuildLock, Facts, GUEST};
 use super::{Kind, Shelf, Template};
-use crate::config::on_path;
+use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
-use crate::machine::start::QEMU;
 use crate::machine::{disk, launch};
 
 /// File name of the launch file inside the folder of a build.

@@ -22,7 +22,7 @@ mod build;
 mod identity;
 mod shelf;
 
-pub(crate) use identity::Kind;
+pub(crate) use identity::{Kind, Shape};
 pub(crate) use shelf::{Shelf, Template};
 
 use std::collections::HashSet;
@@ -34,20 +34,11 @@ use pyro_wire::launch::DiskLayer;
 
 use crate::config::Templates;
 use crate::engine::Engine;
-use crate::machine::create::TEMPLATE;
-use crate::machine::start::cancelled;
+use crate::error::cancelled;
+use crate::machine::facts::TEMPLATE;
 
 /// The facts of a VM's record that name files of the cache.
 const CACHE_FACTS: [&str; 3] = ["environment_install_dir", "kernel_image", "rootfs_image"];
-
-/// The size of a VM, as far as a template depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) vcpu_count: u32,
-    pub(crate) mem_mib: u32,
-    /// With a network card.
-    pub(crate) network: bool,
-}
 
 /// What a VM is about to start on.
 pub(crate) struct Ground<'a> {

@@ -17,7 +17,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{Identity, Kind};
-use crate::machine::create::random_hex;
+use crate::random::random_hex;
 use crate::machine::disk::LAYER;
 
 const MANIFEST: &str = "template.json";

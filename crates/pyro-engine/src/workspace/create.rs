@@ -15,17 +15,19 @@ use pyro_wire::network::GUEST_V4;
 use super::errors::{link_broken, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
-use super::incoming::{Incoming, Selection};
+use super::incoming::Incoming;
+use super::selection::Selection;
 use super::lock::Hold;
 use super::repository_prefix::{SEED_IN_REPOSITORY, folder_in_repository};
-use super::secrets::GivenSecrets;
+use super::secrets::SecretsInput;
 use super::tree::TreeError;
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::{broke, catalog_failed, host_io};
-use crate::machine::create::{Base, Image, image_facts, random_hex};
-use crate::machine::start::cancelled;
+use crate::machine::create::{Base, Image, image_facts};
+use crate::random::random_hex;
+use crate::error::cancelled;
 use crate::machine::{disk, link, network, now};
 use crate::store::StoredWorkspace;
 use crate::template::{Kind, Shape, Template};
@@ -52,9 +54,9 @@ impl Engine {
             None => None,
             Some(path) => Some(Incoming::open(path, selection.clone(), caller).await?),
         };
-        let secrets = GivenSecrets::read(&asked.secrets, caller).await?;
+        let secrets = SecretsInput::read(&asked.secrets, caller).await?;
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
-        secrets.unspoken().check_names(name, &asked.labels)?;
+        secrets.redactor().check_names(name, &asked.labels)?;
         let too_short = secrets.too_short();
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
@@ -134,7 +136,7 @@ impl Engine {
         mut stored: StoredWorkspace,
         base: &Base,
         seed: Option<Incoming>,
-        secrets: GivenSecrets,
+        secrets: SecretsInput,
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let id = stored.record.workspace_id.clone();
@@ -155,7 +157,7 @@ impl Engine {
         folder.mark_as_debris().map_err(failed)?;
         let _held = folder.hold(&id, Hold::Exclusive).await?;
         self.keep_secrets(&id, &secrets)?;
-        let clean = |text: String| secrets.unspoken().clean(text);
+        let clean = |text: String| secrets.redactor().redact(text);
         let seed_path = (seed.as_ref()).map(|seed| clean(seed.path().display().to_string()));
         let seed_folder = (seed.as_ref())
             .filter(|seed| seed.mode() == SeedMode::Directory)

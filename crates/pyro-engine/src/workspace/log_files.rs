@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use pyro_api::{Caller, Event, EventSink, Gone, Stream};
 
 use super::folder::WorkspaceFolder;
-use crate::machine::create::random_hex;
+use crate::random::random_hex;
 
 /// How much of each stream of a command is kept.
 pub(crate) const CAP: u64 = 64 * 1024 * 1024;

@@ -50,6 +50,7 @@ pub(crate) mod repository_prefix;
 pub(crate) mod reset;
 pub(crate) mod secrets;
 pub(crate) mod seed;
+pub(crate) mod selection;
 pub(crate) mod services;
 pub(crate) mod snapshots;
 pub(crate) mod some_names;

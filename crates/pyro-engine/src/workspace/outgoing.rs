@@ -11,7 +11,7 @@ use super::export::{Destination, ExportError, Received};
 use super::host_paths::admit;
 use super::names::home;
 use crate::error::broke;
-use crate::machine::start::cancelled;
+use crate::error::cancelled;
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);

@@ -13,7 +13,7 @@ use pyro_wire::frame;
 use pyro_wire::secrets::{InstallSecrets, MAX_TOGETHER, Secret};
 use zeroize::Zeroizing;
 
-use super::Opened;
+use super::plain::PlainSecrets;
 use super::key::Key;
 use crate::core_dumps::NoCoreDumps;
 use crate::error::host_io;
@@ -58,7 +58,7 @@ pub(super) fn write(path: &Path, id: &str, key: &Key, secrets: &[Secret]) -> Res
 }
 
 /// Opens the file. `None`: it is gone, or damaged, or sealed with another key.
-pub(super) fn read(path: &Path, id: &str, key: &Key) -> Result<Option<Opened>, Error> {
+pub(super) fn read(path: &Path, id: &str, key: &Key) -> Result<Option<PlainSecrets>, Error> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
     match read {
@@ -78,7 +78,7 @@ pub(super) fn read(path: &Path, id: &str, key: &Key) -> Result<Option<Opened>, E
         let plain = cipher(key).decrypt(&XNonce::from(*nonce), payload(sealed, &bound_to(id)));
         frame::decode(&Zeroizing::new(plain.ok()?)).ok()
     };
-    Ok(opened().map(|InstallSecrets { secrets }| Opened { secrets, _no_cores }))
+    Ok(opened().map(|InstallSecrets { secrets }| PlainSecrets { secrets, _no_cores }))
 }
 
 fn cipher(key: &Key) -> XChaCha20Poly1305 {

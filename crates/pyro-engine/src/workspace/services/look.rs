@@ -144,7 +144,7 @@ impl Engine {
                 let service = service.clone();
                 Ok((stored, service))
             }
-            None => Err(self.unspoken_error(&stored, unknown(&stored, name))),
+            None => Err(self.redacted_error(&stored, unknown(&stored, name))),
         }
     }
 
@@ -159,13 +159,13 @@ impl Engine {
         let id = &stored.record.workspace_id;
         let error = match error {
             AgentError::Refused { fault } => service_refused(what, fault),
-            AgentError::CallerGone => crate::machine::start::cancelled(),
+            AgentError::CallerGone => crate::error::cancelled(),
             AgentError::Broken { .. } => self.went_away(id, doing, last_words(&self.vm_of(stored))),
             AgentError::Silent | AgentError::Nonsense => Error::new(ErrorCode::VmDied, what)
                 .because(error)
                 .hint(STOP_IT),
         };
-        self.unspoken_error(stored, error)
+        self.redacted_error(stored, error)
     }
 }
 

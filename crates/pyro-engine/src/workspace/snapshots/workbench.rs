@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::machine::create::random_hex;
+use crate::random::random_hex;
 use crate::machine::disk;
 use crate::workspace::folder::WorkspaceFolder;
 

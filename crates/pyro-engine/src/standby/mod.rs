@@ -1,7 +1,7 @@
 //! VMs that wait, resumed and warm, so that a command begins in some ten milliseconds.
 //!
 //! ```text
-//! keep_standby ▶ keeper: create ▶ start ▶ warm up ▶ pause ▶ waiting ──vm_run──▶ handed out: a VM like
+//! keep_standby ▶ keeper: create ▶ start ▶ warm up ▶ pause ▶ waiting ──vm_run──▶ leased: a VM like
 //!                  ▲                                          │                 any other, and its
 //!                  └──────── after the command ◀──────────────┼──────────────── place is free
 //!                                              stale, dead, memory short ▶ ended
@@ -14,36 +14,31 @@
 //!
 //! Nothing here is ever the error of a run: without a VM that waits, one is started.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+pub(crate) mod pool;
+
+pub use pool::Standby;
+
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use pyro_api::values::{
-    CommandLine, DeleteReason, EnvVars, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount, VmRecord,
+    CommandLine, DeleteReason, EnvVars, TimeoutSeconds, TtlSeconds, VmRecord,
 };
 use pyro_api::{Caller, Error};
 use pyro_wire::reached;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+
+use pool::{Origin, Waiting};
 
 use crate::engine::Engine;
 use crate::error::{catalog_failed, link_failed, vm_died};
 use crate::machine::command::{self, Order};
 use crate::machine::create::Wanted;
-use crate::machine::launch::Launched;
-use crate::machine::one_shot::Abandoned;
+use crate::machine::facts::{STANDBY, TAKEN, WAITING};
+use crate::machine::one_shot::CleanupGuard;
 use crate::machine::{link, now};
 use crate::store::StoredVm;
 use crate::template::Shape;
-
-/// The fact of a record of a VM that waits, or waited.
-pub(crate) const STANDBY: &str = "standby";
-
-/// What the fact says while it waits.
-const WAITING: &str = "waiting";
-
-/// What it says once it was taken.
-const TAKEN: &str = "true";
 
 /// When a VM that waits ends by itself, in seconds since 1970: with the year 9999. Its engine's end is
 /// its own.
@@ -54,101 +49,7 @@ const NEVER: f64 = 253_402_300_799.0;
 const WARM_UP: [&str; 3] = ["true", "true", "echo | cat >/dev/null"];
 
 /// How often the keeper looks after its VMs unasked, for those that died or became stale.
-const LOOK: Duration = Duration::from_secs(30);
-
-/// VMs that an engine is to keep waiting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standby {
-    pub environment: String,
-    pub vcpu_count: VcpuCount,
-    pub mem_mib: MemMib,
-    /// How many at a time; 0 ends those that wait.
-    pub count: usize,
-}
-
-impl Standby {
-    /// Of the shape that a run has when nobody says more than the environment.
-    pub fn usual(environment: impl Into<String>, count: usize) -> Self {
-        Self {
-            environment: environment.into(),
-            vcpu_count: VcpuCount::default(),
-            mem_mib: MemMib::default(),
-            count,
-        }
-    }
-
-    fn fits(&self, record: &VmRecord) -> bool {
-        self.environment == record.environment
-            && self.vcpu_count.get() == record.vcpu_count
-            && self.mem_mib.get() == record.mem_mib
-    }
-}
-
-/// The VMs of one engine that wait, and what they are to be.
-#[derive(Default)]
-pub(crate) struct Standbys {
-    inner: Mutex<Inner>,
-    /// Something was taken, or other VMs are wanted.
-    look: Arc<Notify>,
-}
-
-#[derive(Default)]
-struct Inner {
-    wanted: Vec<Standby>,
-    waiting: VecDeque<Waiting>,
-    keeper: Option<JoinHandle<()>>,
-}
-
-struct Waiting {
-    record: VmRecord,
-    launched: Launched,
-    /// What it was made of.
-    origin: Origin,
-}
-
-/// Everything that shapes a VM: one that differs in it from a VM made now is stale.
-type Origin = (String, Option<String>);
-
-impl Standbys {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets the keeper look after its VMs: now, when no command needs the processors.
-    pub(crate) fn look(&self) {
-        self.look.notify_one();
-    }
-
-    /// The VMs that wait.
-    pub(crate) fn vm_ids(&self) -> Vec<String> {
-        let inner = self.inner();
-        let ids = inner.waiting.iter().map(|vm| vm.record.vm_id.clone());
-        ids.collect()
-    }
-
-    /// See [`Engine::leave_to_parent`].
-    pub(crate) fn leave_to_parent(&self) {
-        if let Ok(inner) = self.inner.try_lock() {
-            let waiting = inner.waiting.iter();
-            waiting.for_each(|vm| vm.launched.leave_to_parent());
-        }
-    }
-
-    fn take(&self, fits: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
-        let mut inner = self.inner();
-        let at = inner.waiting.iter().position(fits)?;
-        inner.waiting.remove(at)
-    }
-}
-
-impl Drop for Standbys {
-    fn drop(&mut self) {
-        let inner = self.inner.get_mut();
-        if let Some(keeper) = inner.unwrap_or_else(PoisonError::into_inner).keeper.take() {
-            keeper.abort();
-        }
-    }
-}
+const CHECK_EVERY: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Keeps VMs of this shape waiting from now on, made in the background: [`VmRun`] takes one where
@@ -158,7 +59,7 @@ impl Engine {
     /// [`VmRun`]: pyro_api::operations::vm_run::VmRun
     pub fn keep_standby(self: &Arc<Self>, standby: Standby) -> Result<(), Error> {
         pyro_catalog::find(&standby.environment).map_err(catalog_failed)?;
-        let mut inner = self.standbys().inner();
+        let mut inner = self.standby_pool().inner();
         inner.wanted.retain(|other| {
             Standby {
                 count: standby.count,
@@ -167,17 +68,17 @@ impl Engine {
         });
         inner.wanted.push(standby);
         if inner.keeper.is_none() {
-            let look = Arc::clone(&self.standbys().look);
-            inner.keeper = Some(tokio::spawn(keep(Arc::downgrade(self), look)));
+            let wake = Arc::clone(&self.standby_pool().wake);
+            inner.keeper = Some(tokio::spawn(keep(Arc::downgrade(self), wake)));
         }
         drop(inner);
-        self.standbys().look();
+        self.standby_pool().wake_keeper();
         Ok(())
     }
 
     /// How many VMs wait now.
     pub fn standby_count(&self) -> usize {
-        self.standbys().inner().waiting.len()
+        self.standby_pool().inner().waiting.len()
     }
 
     /// A VM that waited and is what was asked for, handed out: started, and its time counts from now.
@@ -190,7 +91,7 @@ impl Engine {
                 && waiting.record.vcpu_count == wanted.vcpu_count.get()
                 && waiting.record.mem_mib == wanted.mem_mib.get()
         };
-        while let Some(waiting) = self.standbys().take(fits) {
+        while let Some(waiting) = self.standby_pool().take(fits) {
             let current = self.origin(&waiting.record).await;
             if current.is_none_or(|current| current != waiting.origin) {
                 self.drop_standby(waiting).await;
@@ -212,7 +113,7 @@ impl Engine {
             ..
         } = waiting;
         let vm_id = record.vm_id.clone();
-        let abandoned = Abandoned::guard(self, &vm_id);
+        let cleanup = CleanupGuard::new(self, &vm_id);
         record.created_at = now();
         record.ttl_seconds = wanted.ttl_seconds.get();
         record.expires_at = record.created_at + wanted.lives();
@@ -237,19 +138,19 @@ impl Engine {
         link::hand_out(&self.folder(&vm_id), expires_at_ms)
             .await
             .ok()?;
-        abandoned.disarm();
+        cleanup.disarm();
         Some(record)
     }
 
     /// Ends the VMs that wait and are not what one made now would be, or died.
     pub(crate) async fn drop_stale_standbys(&self) {
-        for vm_id in self.standbys().vm_ids() {
-            let Some(waiting) = self.standbys().take(|vm| vm.record.vm_id == vm_id) else {
+        for vm_id in self.standby_pool().vm_ids() {
+            let Some(waiting) = self.standby_pool().take(|vm| vm.record.vm_id == vm_id) else {
                 continue;
             };
-            let inner = self.standbys().inner().wanted.clone();
+            let inner = self.standby_pool().inner().wanted.clone();
             let wanted = inner.iter().any(|standby| {
-                let ahead = self.standbys().count(standby);
+                let ahead = self.standby_pool().count(standby);
                 standby.fits(&waiting.record) && ahead < standby.count
             });
             let current = self.origin(&waiting.record).await;
@@ -257,7 +158,7 @@ impl Engine {
                 && self.folder(&vm_id).is_alive()
                 && current.is_some_and(|current| current == waiting.origin)
             {
-                self.standbys().inner().waiting.push_back(waiting);
+                self.standby_pool().inner().waiting.push_back(waiting);
             } else {
                 self.drop_standby(waiting).await;
             }
@@ -272,11 +173,11 @@ impl Engine {
     }
 
     /// Ends a VM that waits, of whatever engine, for its memory. False when there is none.
-    pub(crate) async fn sacrifice_standby(&self) -> Result<bool, Error> {
+    pub(crate) async fn evict_standby(&self) -> Result<bool, Error> {
         for vm_id in self.store()?.standbys()? {
             // Otherwise somebody took it, and needs it.
-            if self.store()?.take_away_standby(&vm_id)? {
-                self.standbys().take(|vm| vm.record.vm_id == vm_id);
+            if self.store()?.evict_standby(&vm_id)? {
+                self.standby_pool().take(|vm| vm.record.vm_id == vm_id);
                 self.halt_vm(&vm_id, Duration::ZERO, true).await?;
                 return Ok(true);
             }
@@ -286,13 +187,13 @@ impl Engine {
 
     async fn fill_standbys(&self) {
         self.drop_stale_standbys().await;
-        let wanted = self.standbys().inner().wanted.clone();
+        let wanted = self.standby_pool().inner().wanted.clone();
         for standby in wanted {
-            while self.standbys().count(&standby) < standby.count {
+            while self.standby_pool().count(&standby) < standby.count {
                 match self.make_standby(&standby).await {
-                    Ok(waiting) => self.standbys().inner().waiting.push_back(waiting),
+                    Ok(waiting) => self.standby_pool().inner().waiting.push_back(waiting),
                     Err(error) => {
-                        // The next look tries again; meanwhile VMs are started as they are needed.
+                        // The next round tries again; meanwhile VMs are started as they are needed.
                         let causes = error.causes.join(": ");
                         tracing::warn!("no VM could be kept waiting: {}: {causes}", error.error);
                         break;
@@ -316,7 +217,7 @@ impl Engine {
         };
         let (mut record, base) = self.create_vm(&wanted, &caller).await?;
         let vm_id = record.vm_id.clone();
-        let abandoned = Abandoned::guard(self, &vm_id);
+        let cleanup = CleanupGuard::new(self, &vm_id);
         let origin = self.origin(&record).await.unwrap_or_default();
         record.expires_at = NEVER;
         record
@@ -342,7 +243,7 @@ impl Engine {
             owner: self.owner()?.id().to_owned(),
             record: record.clone(),
         })?;
-        abandoned.disarm();
+        cleanup.disarm();
         Ok(Waiting {
             record,
             launched,
@@ -364,30 +265,14 @@ impl Engine {
     }
 }
 
-impl Standbys {
-    fn count(&self, standby: &Standby) -> usize {
-        let inner = self.inner();
-        let alike = inner.waiting.iter().filter(|vm| standby.fits(&vm.record));
-        alike.count()
-    }
-}
-
 /// Looks after the VMs that wait, for as long as there is an engine.
-async fn keep(engine: Weak<Engine>, look: Arc<Notify>) {
+async fn keep(engine: Weak<Engine>, wake: Arc<Notify>) {
     loop {
-        let _ = tokio::time::timeout(LOOK, look.notified()).await;
+        let _ = tokio::time::timeout(CHECK_EVERY, wake.notified()).await;
         // Held while it works; an engine that is dropped meanwhile ends when this does.
         match engine.upgrade() {
             Some(engine) => engine.fill_standbys().await,
             None => return,
         }
     }
-}
-
-/// Whether the record is of a VM that waits: nobody's, and no operation knows it.
-pub(crate) fn is_waiting(record: &VmRecord) -> bool {
-    record
-        .metadata
-        .get(STANDBY)
-        .is_some_and(|fact| fact == WAITING)
 }
