@@ -9,9 +9,9 @@ use super::at_terminal;
 use super::command::{self, CommandError, Order};
 use super::facts::STANDBY;
 use super::link;
-use crate::error::cancelled;
 use crate::answers;
 use crate::engine::Engine;
+use crate::error::cancelled;
 use crate::error::{command_refused, link_failed, vm_died};
 use crate::shells::attach;
 

@@ -11,8 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 use pyro_api::Error;
 
 use super::age;
-use crate::random::random_hex;
 use crate::error::state_unusable;
+use crate::random::random_hex;
 
 /// How a mark begins that is not locked yet.
 const NEW: &str = ".new-";

@@ -7,9 +7,9 @@ use pyro_api::{Caller, Error, Event};
 use super::command::Order;
 use super::create::Wanted;
 use super::one_shot::CleanupGuard;
-use crate::error::cancelled;
 use super::sweep;
 use crate::engine::Engine;
+use crate::error::cancelled;
 
 /// What a VM needs beyond its command's timeout to start and to be deleted, in seconds.
 const AROUND_THE_COMMAND: u32 = 120;

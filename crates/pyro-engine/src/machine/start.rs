@@ -310,8 +310,7 @@ impl Engine {
             machine,
             boot_deadline_ms: self.config().boot_deadline_ms,
             // The life of one that waits is counted from when it is handed out.
-            expires_at_ms: (!is_waiting(record))
-                .then_some((record.expires_at * 1000.0) as u64),
+            expires_at_ms: (!is_waiting(record)).then_some((record.expires_at * 1000.0) as u64),
             idle_ms: None,
             bound_to_owner: true,
             remove_when_over: true,

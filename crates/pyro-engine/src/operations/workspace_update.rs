@@ -15,7 +15,7 @@ impl Handle<WorkspaceUpdate> for Engine {
         asked.check()?;
         let found = self.find_workspace(&asked.workspace_id)?;
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
-        self.redactor(&found)?.check_names(name, &asked.labels)?;
+        self.unspoken(&found)?.check_names(name, &asked.labels)?;
         let id = found.record.workspace_id;
         let mut effect = false;
         let changed = self.store()?.change_workspace(&id, |stored| {

@@ -32,9 +32,9 @@ impl Engine {
         caller: &Caller,
     ) -> Result<(StoredWorkspace, Shell, bool), Error> {
         let found = self.find_workspace(&asked.workspace_id)?;
-        let redactor = self.redactor(&found)?;
+        let unspoken = self.unspoken(&found)?;
         let cwd =
-            GuestPath::parse("cwd", &asked.cwd).map_err(|error| redactor.redact_error(error))?;
+            GuestPath::parse("cwd", &asked.cwd).map_err(|error| unspoken.clean_error(error))?;
         self.check_secret_env(&found, &asked.secret_env)?;
         let found = found.record;
         if found.execution_mode == ExecutionMode::HostCompat {
@@ -75,7 +75,7 @@ impl Engine {
             Ok(Ok(ShellReply::Shell(shell))) if shell.id == id => shell,
             Ok(Ok(ShellReply::Failed(fault))) => {
                 let what = format!("No shell could be opened in workspace `{workspace}`");
-                return Err(redactor.redact_error(refused(what, fault)));
+                return Err(unspoken.clean_error(refused(what, fault)));
             }
             Ok(Err(error)) => return Err(self.shell_broken(&stored, about, &error)),
             _ => return Err(nonsense(&stored, about)),
@@ -86,7 +86,7 @@ impl Engine {
             "" => WORKSPACE_PATH.to_owned(),
             _ => cwd.absolute(),
         };
-        shell.cwd = redactor.redact(absolute).into_bytes().into();
+        shell.cwd = unspoken.clean(absolute).into_bytes().into();
         Ok((stored, shell, started))
     }
 }

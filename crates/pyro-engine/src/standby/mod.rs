@@ -1,9 +1,9 @@
 //! VMs that wait, resumed and warm, so that a command begins in some ten milliseconds.
 //!
 //! ```text
-//! keep_standby ▶ keeper: create ▶ start ▶ warm up ▶ pause ▶ waiting ──vm_run──▶ leased: a VM like
-//!                  ▲                                          │                 any other, and its
-//!                  └──────── after the command ◀──────────────┼──────────────── place is free
+//! keep_standby ▶ keeper: create ▶ start ▶ warm up ▶ pause ▶ waiting ──vm_run──▶ leased: a VM like any
+//!                  ▲                                          │               other, and its place is
+//!                  └──────── after the command ◀──────────────┼────────────── free
 //!                                              stale, dead, memory short ▶ ended
 //! ```
 //!
@@ -21,9 +21,7 @@ pub use pool::Standby;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use pyro_api::values::{
-    CommandLine, DeleteReason, EnvVars, TimeoutSeconds, TtlSeconds, VmRecord,
-};
+use pyro_api::values::{CommandLine, DeleteReason, EnvVars, TimeoutSeconds, TtlSeconds, VmRecord};
 use pyro_api::{Caller, Error};
 use pyro_wire::reached;
 use tokio::sync::Notify;
@@ -81,7 +79,7 @@ impl Engine {
         self.standby_pool().inner().waiting.len()
     }
 
-    /// A VM that waited and is what was asked for, handed out: started, and its time counts from now.
+    /// A VM that waited and is what was asked for, leased: started, and its time counts from now.
     pub(crate) async fn take_standby(&self, wanted: &Wanted<'_>) -> Option<VmRecord> {
         if wanted.network {
             return None;
@@ -98,15 +96,15 @@ impl Engine {
                 continue;
             }
             reached!("standby found");
-            if let Some(record) = self.hand_out(waiting, wanted).await {
-                reached!("standby handed out");
+            if let Some(record) = self.lease(waiting, wanted).await {
+                reached!("standby leased");
                 return Some(record);
             }
         }
         None
     }
 
-    async fn hand_out(&self, waiting: Waiting, wanted: &Wanted<'_>) -> Option<VmRecord> {
+    async fn lease(&self, waiting: Waiting, wanted: &Wanted<'_>) -> Option<VmRecord> {
         let Waiting {
             mut record,
             launched,

@@ -17,8 +17,8 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{Identity, Kind};
-use crate::random::random_hex;
 use crate::machine::disk::LAYER;
+use crate::random::random_hex;
 
 const MANIFEST: &str = "template.json";
 

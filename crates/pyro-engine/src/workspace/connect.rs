@@ -10,9 +10,9 @@ use super::files::FilesError;
 use super::find::last_words;
 use super::lock::Hold;
 use crate::engine::Engine;
+use crate::error::cancelled;
 use crate::machine::end;
 use crate::machine::link::{self, LinkError};
-use crate::error::cancelled;
 use crate::store::StoredWorkspace;
 
 /// How often a VM may end between its start and the connection before that is an error.
@@ -137,6 +137,6 @@ impl Engine {
                     .hint(STOP_IT)
             }
         };
-        self.redacted_error(stored, error)
+        self.unspoken_error(stored, error)
     }
 }

@@ -16,19 +16,19 @@ use super::errors::{link_broken, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
-use super::selection::Selection;
 use super::lock::Hold;
 use super::repository_prefix::{SEED_IN_REPOSITORY, folder_in_repository};
 use super::secrets::SecretsInput;
+use super::selection::Selection;
 use super::tree::TreeError;
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
+use crate::error::cancelled;
 use crate::error::{broke, catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts};
-use crate::random::random_hex;
-use crate::error::cancelled;
 use crate::machine::{disk, link, network, now};
+use crate::random::random_hex;
 use crate::store::StoredWorkspace;
 use crate::template::{Kind, Shape, Template};
 
@@ -56,7 +56,7 @@ impl Engine {
         };
         let secrets = SecretsInput::read(&asked.secrets, caller).await?;
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
-        secrets.redactor().check_names(name, &asked.labels)?;
+        secrets.unspoken().check_names(name, &asked.labels)?;
         let too_short = secrets.too_short();
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
@@ -157,7 +157,7 @@ impl Engine {
         folder.mark_as_debris().map_err(failed)?;
         let _held = folder.hold(&id, Hold::Exclusive).await?;
         self.keep_secrets(&id, &secrets)?;
-        let clean = |text: String| secrets.redactor().redact(text);
+        let clean = |text: String| secrets.unspoken().clean(text);
         let seed_path = (seed.as_ref()).map(|seed| clean(seed.path().display().to_string()));
         let seed_folder = (seed.as_ref())
             .filter(|seed| seed.mode() == SeedMode::Directory)

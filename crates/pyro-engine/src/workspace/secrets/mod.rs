@@ -3,14 +3,14 @@
 //!
 //! ```text
 //! input ──create──▶ sealed file ──every start──▶ InstallSecrets ▶ guest
-//!                        └──────every command──▶ redactor of what is shown
+//!                        └──────every command──▶ unspoken of what is shown
 //! ```
 
 mod input;
 mod key;
 mod plain;
-mod redactor;
 mod sealed;
+pub(crate) mod unspoken;
 
 use std::time::Duration;
 
@@ -24,14 +24,13 @@ use tokio::time::timeout;
 use super::errors::{link_broken, refused};
 use super::find::last_words;
 use crate::engine::Engine;
+use crate::error::cancelled;
 use crate::machine::folder::VmFolder;
 use crate::machine::link;
-use crate::error::cancelled;
 use crate::store::StoredWorkspace;
 
 pub(crate) use input::SecretsInput;
 pub(crate) use plain::PlainSecrets;
-pub(crate) use redactor::Redactor;
 
 /// How long a guest may take to write some files into its memory.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -52,7 +51,10 @@ impl Engine {
     }
 
     /// Opens the sealed file. `None`: there are none, or nobody can read them any more.
-    pub(crate) fn unseal_secrets(&self, stored: &StoredWorkspace) -> Result<Option<PlainSecrets>, Error> {
+    pub(crate) fn unseal_secrets(
+        &self,
+        stored: &StoredWorkspace,
+    ) -> Result<Option<PlainSecrets>, Error> {
         if stored.record.secrets.is_empty() {
             return Ok(None);
         }
@@ -105,7 +107,7 @@ impl Engine {
             false => format!("it has {}", names.join(", ")),
         })
         .hint("Secrets are given when a workspace is created");
-        Err(self.redacted_error(stored, error))
+        Err(self.unspoken_error(stored, error))
     }
 
     /// Puts secrets into a guest that has just started.

@@ -13,8 +13,8 @@ use pyro_wire::frame;
 use pyro_wire::secrets::{InstallSecrets, MAX_TOGETHER, Secret};
 use zeroize::Zeroizing;
 
-use super::plain::PlainSecrets;
 use super::key::Key;
+use super::plain::PlainSecrets;
 use crate::core_dumps::NoCoreDumps;
 use crate::error::host_io;
 
@@ -96,8 +96,8 @@ fn payload<'a>(msg: &'a [u8], aad: &'a [u8]) -> Payload<'a, 'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plain::secret;
     use super::*;
-    use crate::workspace::secrets::secret;
 
     #[test]
     fn what_was_sealed_is_opened_with_the_same_key_for_the_same_workspace_only() {

@@ -13,9 +13,9 @@ use pyro_wire::service::{LOG_BYTES, ServiceEnd, ServicePhase, ServiceState as Se
 use pyro_wire::shim::{KeptService, SERVICES_FOLDER, SERVICES_INDEX};
 
 use super::agent::Log;
-use crate::random::random_hex;
 use crate::machine::folder::VmFolder;
 use crate::machine::now;
+use crate::random::random_hex;
 use crate::store::{KeptLog, StoredService, StoredWorkspace};
 use crate::workspace::folder::WorkspaceFolder;
 

@@ -144,7 +144,7 @@ impl Engine {
                 let service = service.clone();
                 Ok((stored, service))
             }
-            None => Err(self.redacted_error(&stored, unknown(&stored, name))),
+            None => Err(self.unspoken_error(&stored, unknown(&stored, name))),
         }
     }
 
@@ -165,7 +165,7 @@ impl Engine {
                 .because(error)
                 .hint(STOP_IT),
         };
-        self.redacted_error(stored, error)
+        self.unspoken_error(stored, error)
     }
 }
 

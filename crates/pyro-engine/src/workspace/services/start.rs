@@ -19,8 +19,8 @@ use super::readiness::understood;
 use crate::answers;
 use crate::engine::Engine;
 use crate::machine::command::{self, variables};
-use crate::random::random_number;
 use crate::machine::now;
+use crate::random::random_number;
 use crate::store::{KeptLog, StoredService};
 use crate::workspace::connect::Connected;
 use crate::workspace::errors::unknown;
@@ -40,9 +40,9 @@ impl Engine {
         let doing = "start the service";
         // Nothing is started for what is refused.
         let found = self.find_workspace(&asked.workspace_id)?;
-        let redactor = self.redactor(&found)?;
-        let silent = |error| redactor.redact_error(error);
-        redactor.check_name("service's name", name)?;
+        let unspoken = self.unspoken(&found)?;
+        let silent = |error| unspoken.clean_error(error);
+        unspoken.check_name("service's name", name)?;
         let cwd = GuestPath::parse("folder", &asked.cwd).map_err(silent)?;
         let (readiness, wanted) = asked.readiness().and_then(understood).map_err(silent)?;
         may_publish(&found, &asked.published_ports, caller)?;
@@ -78,14 +78,14 @@ impl Engine {
                 workspace_id: id.clone(),
                 service_name: asked.service_name.clone(),
                 state: ServiceState::Running,
-                command: redactor.redact_command(&asked.command),
-                cwd: redactor.redact(cwd.absolute()),
+                command: unspoken.clean_command(&asked.command),
+                cwd: unspoken.clean(cwd.absolute()),
                 started_at: now(),
                 ended_at: None,
                 exit_code: None,
                 pid: None,
                 execution_mode: stored.record.execution_mode,
-                readiness: readiness.map(|readiness| redactor.redact_readiness(readiness)),
+                readiness: readiness.map(|readiness| unspoken.clean_readiness(readiness)),
                 ready_at: None,
                 not_ready: None,
                 stop_reason: None,

@@ -9,9 +9,9 @@ use super::MOST;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
 use crate::machine::create::Base;
-use crate::random::random_hex;
 use crate::machine::link::{self, LinkError};
 use crate::machine::{disk, now};
+use crate::random::random_hex;
 use crate::store::{StoredSnapshot, StoredWorkspace};
 use crate::workspace::create::{copy_tree, new_layer};
 use crate::workspace::errors::{link_broken, unknown};
@@ -50,7 +50,7 @@ impl Engine {
         let found = self.find_workspace(reference)?;
         // Before a VM is started for nothing.
         may_be_called(&found, name)?;
-        self.redactor(&found)?.check_name("snapshot's name", name)?;
+        self.unspoken(&found)?.check_name("snapshot's name", name)?;
         let id = found.record.workspace_id;
         let folder = self.workspace_folder(&id);
         let (_held, mut stored) = self.hold_settled(&id).await?;

@@ -24,7 +24,7 @@ impl Engine {
                 .await?;
             let stored = self.reload_workspace(&id)?;
             if stored.snapshot(name).is_none() {
-                return Err(self.redacted_error(&stored, unknown_snapshot(&stored, name)));
+                return Err(self.unspoken_error(&stored, unknown_snapshot(&stored, name)));
             }
             let stored = self
                 .store()?

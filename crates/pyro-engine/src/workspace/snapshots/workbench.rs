@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::random::random_hex;
 use crate::machine::disk;
+use crate::random::random_hex;
 use crate::workspace::folder::WorkspaceFolder;
 
 /// Is held for as long as this lives, so that nobody takes it for debris, and goes with it.
