@@ -1,6 +1,6 @@
 //! Whether a service may publish ports, and what came of it.
 
-use pyro_api::values::{NetworkPolicy, PortWishes, PublishedPort};
+use pyro_api::values::{NetworkPolicy, PortRequests, PublishedPort};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::shim::{Publish, Published, WantedPort};
@@ -14,10 +14,10 @@ use crate::workspace::errors::link_broken;
 /// Refuses ports where a person forbade them, or the workspace's policy does.
 pub(crate) fn may_publish(
     stored: &StoredWorkspace,
-    wishes: &PortWishes,
+    ports: &PortRequests,
     caller: &Caller,
 ) -> Result<(), Error> {
-    if wishes.is_empty() {
+    if ports.is_empty() {
         return Ok(());
     }
     network::allowed("Ports may not be published here", caller)?;
@@ -46,14 +46,14 @@ impl Engine {
         &self,
         stored: &StoredWorkspace,
         instance: u64,
-        wishes: &PortWishes,
+        ports: &PortRequests,
     ) -> Result<Vec<PublishedPort>, Error> {
-        if wishes.is_empty() {
+        if ports.is_empty() {
             return Ok(Vec::new());
         }
-        let ports = wishes.iter().map(|wish| WantedPort {
-            host_port: wish.host_port,
-            guest_port: wish.guest_port,
+        let ports = ports.iter().map(|port| WantedPort {
+            host_port: port.host_port,
+            guest_port: port.guest_port,
         });
         let request = Publish {
             instance,
