@@ -59,16 +59,16 @@ impl Engine {
     /// To be called once in a process that was forked from this one, which must leave the engine
     /// alone afterwards and never drop it: lets go of all that would keep VMs and commands alive
     /// when the parent has ended.
-    pub fn leave_to_parent(&self) {
+    pub fn release_after_fork(&self) {
         if let Some(owner) = self.owner.get() {
-            owner.leave_to_parent();
+            owner.release_after_fork();
         }
         // Held by a thread that did not come along into this process: better none than a wrong one.
         if let Ok(launched) = self.launched.try_lock() {
-            launched.values().for_each(Launched::leave_to_parent);
+            launched.values().for_each(Launched::release_after_fork);
         }
-        self.standby_pool.leave_to_parent();
-        link::leave_to_parent();
+        self.standby_pool.release_after_fork();
+        link::release_after_fork();
     }
 
     /// This engine's mark on the VMs that are to end with it.

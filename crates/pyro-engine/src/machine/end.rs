@@ -14,10 +14,10 @@ use crate::engine::Engine;
 use crate::error::host_io;
 
 /// How long a VM may take to be gone once its shim was told.
-pub(crate) const GONE: Duration = Duration::from_secs(10);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After this a shim that could not be told is told again.
-const AGAIN: Duration = Duration::from_millis(20);
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// How long one that does not answer any more may take to be gone altogether.
 pub(crate) const GOING: Duration = Duration::from_secs(3);
@@ -86,7 +86,7 @@ impl Engine {
             let _ = link::stop(&folder, stop).await;
             reached!("supervisor told to end the VM");
             drop(launched);
-            return stop_and_wait(&folder, stop, GONE).await;
+            return stop_and_wait(&folder, stop, STOP_TIMEOUT).await;
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ pub(crate) async fn stop_and_wait(
 ) -> Result<(), Error> {
     let telling = async {
         while folder.is_alive() && link::stop(folder, stop).await.is_err() {
-            sleep(AGAIN).await;
+            sleep(RETRY_AFTER).await;
         }
     };
     let _ = timeout(patience, telling).await;

@@ -67,7 +67,7 @@ pub(crate) struct Launched {
 
 impl Launched {
     /// Gives up a forked child's copy of the pipe whose end tells the shim that its owner is gone.
-    pub(crate) fn leave_to_parent(&self) {
+    pub(crate) fn release_after_fork(&self) {
         let _ = nix::unistd::close(self.owner.as_raw_fd());
     }
 

@@ -203,7 +203,7 @@ async fn ask(
 
 /// Closes a forked child's copies of all connections: while one is open, the shim believes that
 /// somebody waits for the command at its other end.
-pub(crate) fn leave_to_parent() {
+pub(crate) fn release_after_fork() {
     let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else {
         return;
     };

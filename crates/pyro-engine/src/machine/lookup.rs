@@ -11,7 +11,7 @@ use crate::store::StoredVm;
 
 /// Whether the time to live of a VM has passed. That is a time of the day, as in the record: a host
 /// whose clock is set on ends the VM then, as its shim does, and one that is set back keeps it longer.
-pub(crate) fn is_over(record: &VmRecord, now: f64) -> bool {
+pub(crate) fn is_expired(record: &VmRecord, now: f64) -> bool {
     record.expires_at <= now
 }
 
@@ -21,7 +21,7 @@ impl Engine {
         let vm = self.store()?.vm(vm_id)?;
         let vm = vm.filter(|vm| !is_waiting(&vm.record));
         let mut vm = vm.ok_or_else(|| unknown(vm_id))?;
-        if is_over(&vm.record, now()) {
+        if is_expired(&vm.record, now()) {
             self.end_vm(vm_id, DeleteReason::ExplicitDelete).await?;
             return Err(Error::new(
                 ErrorCode::VmExpired,

@@ -5,7 +5,7 @@ use pyro_api::values::{DeleteReason, ExecResult};
 use pyro_api::{Caller, Error, Event};
 
 use super::command::Order;
-use super::create::Wanted;
+use super::create::VmRequest;
 use super::one_shot::CleanupGuard;
 use super::sweep;
 use crate::engine::Engine;
@@ -37,19 +37,19 @@ impl Engine {
         };
         let order = Order::of(&run.command, run.cwd.as_deref(), &run.env, limit)?;
         phase("create", "environment", &run.environment)?;
-        let wanted = Wanted {
+        let request = VmRequest {
             environment: &run.environment,
             vcpu_count: run.vcpu_count,
             mem_mib: run.mem_mib,
             ttl_seconds: run.ttl_seconds,
-            at_least_seconds: limit.map_or(WITH_A_PERSON, |limit| {
+            min_lifetime_seconds: limit.map_or(WITH_A_PERSON, |limit| {
                 limit.get().saturating_add(AROUND_THE_COMMAND)
             }),
             network: run.network,
             allow_net: &run.allow_net,
             allow_host_compat: run.allow_host_compat,
         };
-        if let Some(record) = self.take_standby(&wanted).await {
+        if let Some(record) = self.take_standby(&request).await {
             // Its place is filled when the command, however it went, needs the processors no more.
             let _filled = WakeKeeperOnDrop(self);
             let cleanup = CleanupGuard::new(self, &record.vm_id);
@@ -58,7 +58,7 @@ impl Engine {
             cleanup.disarm();
             return result;
         }
-        let (mut record, base) = self.create_vm(&wanted, caller).await?;
+        let (mut record, base) = self.create_vm(&request, caller).await?;
         let vm_id = record.vm_id.clone();
         let cleanup = CleanupGuard::new(self, &vm_id);
         self.sweep_beside()?;

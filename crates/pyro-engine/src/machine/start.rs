@@ -20,7 +20,7 @@ use crate::engine::Engine;
 pub(crate) use crate::error::cancelled;
 use crate::error::{catalog_failed, launch_failed};
 use crate::store::Admission;
-use crate::template::{Ground, Shape, Template};
+use crate::template::{Shape, Template, TemplateQuery};
 
 const INSTALL_QEMU: &str = "Install it with `sudo apt-get install qemu-system-x86`";
 
@@ -261,7 +261,7 @@ impl Engine {
         let Base::Image(image) = base else {
             return Ok(None);
         };
-        let ground = Ground {
+        let query = TemplateQuery {
             installed: &image.installed,
             shape: Shape {
                 vcpu_count: record.vcpu_count,
@@ -271,9 +271,9 @@ impl Engine {
             chain: disk,
             // The record of a VM whose start failed half-way says nothing of the guest that had
             // its disk.
-            untouched: !self.folder(&record.vm_id).was_launched(),
+            pristine: !self.folder(&record.vm_id).was_launched(),
         };
-        self.template_for(&ground, caller).await
+        self.template_for(&query, caller).await
     }
 
     fn launch_spec(

@@ -5,7 +5,7 @@ use pyro_api::values::{ReadBytes, more_memory};
 use pyro_api::{Caller, Error, Handle, Operation, Stream};
 
 use crate::Engine;
-use crate::answers::{self, Room};
+use crate::answers::{self, Budget};
 use crate::error::host_io;
 use crate::machine::now;
 use crate::machine::output::{without_partial_end, without_partial_start};
@@ -134,9 +134,9 @@ fn part(
         (None, None) => OF_MANY,
     };
     let last = asked.last.map_or(usize::MAX, |last| last as usize);
-    let mut room = match asked.sequence {
-        Some(_) => Room::endless(),
-        None => Room::of(caller),
+    let mut budget = match asked.sequence {
+        Some(_) => Budget::unlimited(),
+        None => Budget::of(caller),
     };
     let mut shown = Shown::default();
     let skip = usize::try_from(asked.skip).unwrap_or(usize::MAX);
@@ -156,14 +156,14 @@ fn part(
                     Some(_) => answers::at_most(caller, entry.command, each as usize),
                     None => answers::words_of_many(caller, entry.command),
                 };
-                let fits = room.takes(&entry);
+                let fits = budget.fits(&entry);
                 if fits {
                     shown.entries.push(entry);
                 }
                 fits
             }
             Happened::Event(event) => {
-                let fits = room.takes(&event);
+                let fits = budget.fits(&event);
                 if fits {
                     shown.events.push(event);
                 }

@@ -26,8 +26,8 @@ use super::errors::no_terminal;
 use super::keys::{Keys, Typed};
 use super::modes::ScreenModes;
 use super::record::record;
+use super::requests::ShellContext;
 use super::screen;
-use super::talk::About;
 use crate::engine::Engine;
 use crate::error::host_io;
 
@@ -35,7 +35,7 @@ use crate::error::host_io;
 const READ_AHEAD: usize = 16;
 
 /// How long the guest may take for what was typed just before a person left.
-const PARTING: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Takes a person's terminal, with what is heard of it.
 pub(crate) fn take(
@@ -56,7 +56,7 @@ pub(crate) fn take(
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 /// How it came to an end.
-enum Left {
+enum Outcome {
     Detached,
     Ended(Option<ShellEnd>),
 }
@@ -83,17 +83,17 @@ impl Engine {
                 (shell.id, true)
             }
         };
-        let about = About {
+        let context = ShellContext {
             shell: &shell_id,
             doing: "show a shell",
         };
-        let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, about).await?;
+        let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, context).await?;
         let (taken, heard) = take(terminal)?;
         let request = ShellRequest::Attach {
             id: shell_id.clone(),
             size: size_of(taken.size()),
         };
-        let kept = self.ask_output(&stored, &mut stream, about, request, Duration::ZERO);
+        let kept = self.ask_output(&stored, &mut stream, context, request, Duration::ZERO);
         let kept = kept.await?;
         let mut shell = kept.shell.clone();
         if !is_new {
@@ -106,22 +106,22 @@ impl Engine {
         let keys = Keys::new(asked.detach_keys.bytes());
         let left = tokio::select! {
             left = show(&mut from_guest, taken.as_ref()) => left,
-            typed = pass_on(heard, &mut to_guest, keys, AttachControl::Resize) => typed.map(|()| Left::Detached),
+            typed = pass_on(heard, &mut to_guest, keys, AttachControl::Resize) => typed.map(|()| Outcome::Detached),
         };
         // It followed the terminal.
         shell.size = size_of(taken.size());
         drop(taken);
-        if matches!(left, Ok(Left::Detached)) {
+        if matches!(left, Ok(Outcome::Detached)) {
             // What was typed last may still be on its way, and would be lost with the line.
             let _ = to_guest.shutdown().await;
             let mut nowhere = tokio::io::sink();
             let rest = tokio::io::copy(&mut from_guest, &mut nowhere);
-            let _ = timeout(PARTING, rest).await;
+            let _ = timeout(DRAIN, rest).await;
         }
-        let left = left.map_err(|error| self.shell_broken(&stored, about, &error))?;
+        let left = left.map_err(|error| self.shell_broken(&stored, context, &error))?;
         let detached = match left {
-            Left::Detached => true,
-            Left::Ended(end) => {
+            Outcome::Detached => true,
+            Outcome::Ended(end) => {
                 shell.end = end.or(shell.end);
                 false
             }
@@ -129,7 +129,7 @@ impl Engine {
         if is_new && !detached {
             // Nobody but this terminal knew of it.
             let id = shell.id.clone();
-            let close = self.ask_shell(&asked.workspace_id, about, ShellRequest::Close { id });
+            let close = self.ask_shell(&asked.workspace_id, context, ShellRequest::Close { id });
             let _ = close.await;
         }
         Ok(ShellLeft {
@@ -156,17 +156,17 @@ async fn paint(taken: &dyn TakenTerminal, shell: &Shell, text: String) {
 async fn show(
     from_guest: &mut (impl AsyncRead + Unpin),
     taken: &dyn TakenTerminal,
-) -> Result<Left, FrameError> {
+) -> Result<Outcome, FrameError> {
     loop {
         let frame = frame::read(from_guest).await?.ok_or(FrameError::Ended)?;
         if frame.kind == Kind::Output {
             if taken.show(&frame.body).is_err() {
-                return Ok(Left::Detached);
+                return Ok(Outcome::Detached);
             }
             continue;
         }
         match frame.message()? {
-            AttachEvent::Ended(end) => return Ok(Left::Ended(end)),
+            AttachEvent::Ended(end) => return Ok(Outcome::Ended(end)),
             // The next full repaint of whatever runs there puts the screen right.
             AttachEvent::Lost(_) => {}
         }

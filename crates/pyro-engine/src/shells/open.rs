@@ -11,7 +11,7 @@ use pyro_wire::shells::{Shell, ShellOpen as Open, ShellReply, ShellRequest, Size
 use tokio::time::timeout;
 
 use super::errors::only_in_guests;
-use super::talk::{About, nonsense};
+use super::requests::{ShellContext, invalid_reply};
 use crate::engine::Engine;
 use crate::machine::command::variables;
 use crate::random::random_hex;
@@ -65,7 +65,7 @@ impl Engine {
             env: variables(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
         });
-        let about = About { shell: &id, doing };
+        let context = ShellContext { shell: &id, doing };
         let exchange = async {
             frame::write_message(&mut stream, &AgentRequest::Shell(request)).await?;
             frame::read_message(&mut stream).await
@@ -77,8 +77,8 @@ impl Engine {
                 let what = format!("No shell could be opened in workspace `{workspace}`");
                 return Err(unspoken.clean_error(refused(what, fault)));
             }
-            Ok(Err(error)) => return Err(self.shell_broken(&stored, about, &error)),
-            _ => return Err(nonsense(&stored, about)),
+            Ok(Err(error)) => return Err(self.shell_broken(&stored, context, &error)),
+            _ => return Err(invalid_reply(&stored, context)),
         };
         self.touch_workspace(workspace)?;
         // As it was asked for, and not as the guest has it.

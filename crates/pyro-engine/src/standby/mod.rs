@@ -31,7 +31,7 @@ use pool::{Origin, Waiting};
 use crate::engine::Engine;
 use crate::error::{catalog_failed, link_failed, vm_died};
 use crate::machine::command::{self, Order};
-use crate::machine::create::Wanted;
+use crate::machine::create::VmRequest;
 use crate::machine::facts::{STANDBY, TAKEN, WAITING};
 use crate::machine::one_shot::CleanupGuard;
 use crate::machine::{link, now};
@@ -80,14 +80,14 @@ impl Engine {
     }
 
     /// A VM that waited and is what was asked for, leased: started, and its time counts from now.
-    pub(crate) async fn take_standby(&self, wanted: &Wanted<'_>) -> Option<VmRecord> {
-        if wanted.network {
+    pub(crate) async fn take_standby(&self, request: &VmRequest<'_>) -> Option<VmRecord> {
+        if request.network {
             return None;
         }
         let fits = |waiting: &Waiting| {
-            waiting.record.environment == wanted.environment
-                && waiting.record.vcpu_count == wanted.vcpu_count.get()
-                && waiting.record.mem_mib == wanted.mem_mib.get()
+            waiting.record.environment == request.environment
+                && waiting.record.vcpu_count == request.vcpu_count.get()
+                && waiting.record.mem_mib == request.mem_mib.get()
         };
         while let Some(waiting) = self.standby_pool().take(fits) {
             let current = self.origin(&waiting.record).await;
@@ -96,7 +96,7 @@ impl Engine {
                 continue;
             }
             reached!("standby found");
-            if let Some(record) = self.lease(waiting, wanted).await {
+            if let Some(record) = self.lease(waiting, request).await {
                 reached!("standby leased");
                 return Some(record);
             }
@@ -104,7 +104,7 @@ impl Engine {
         None
     }
 
-    async fn lease(&self, waiting: Waiting, wanted: &Wanted<'_>) -> Option<VmRecord> {
+    async fn lease(&self, waiting: Waiting, request: &VmRequest<'_>) -> Option<VmRecord> {
         let Waiting {
             mut record,
             launched,
@@ -113,14 +113,14 @@ impl Engine {
         let vm_id = record.vm_id.clone();
         let cleanup = CleanupGuard::new(self, &vm_id);
         record.created_at = now();
-        record.ttl_seconds = wanted.ttl_seconds.get();
-        record.expires_at = record.created_at + wanted.lives();
-        record.allow_host_compat = wanted.allow_host_compat;
+        record.ttl_seconds = request.ttl_seconds.get();
+        record.expires_at = record.created_at + request.lifetime_seconds();
+        record.allow_host_compat = request.allow_host_compat;
         record.metadata.extend([
             (STANDBY.to_owned(), TAKEN.to_owned()),
             (
                 "allow_host_compat".to_owned(),
-                wanted.allow_host_compat.to_string(),
+                request.allow_host_compat.to_string(),
             ),
         ]);
         let stored = StoredVm {
@@ -203,17 +203,17 @@ impl Engine {
 
     async fn make_standby(&self, standby: &Standby) -> Result<Waiting, Error> {
         let caller = Caller::new();
-        let wanted = Wanted {
+        let request = VmRequest {
             environment: &standby.environment,
             vcpu_count: standby.vcpu_count,
             mem_mib: standby.mem_mib,
             ttl_seconds: TtlSeconds::default(),
-            at_least_seconds: 0,
+            min_lifetime_seconds: 0,
             network: false,
             allow_net: &[],
             allow_host_compat: false,
         };
-        let (mut record, base) = self.create_vm(&wanted, &caller).await?;
+        let (mut record, base) = self.create_vm(&request, &caller).await?;
         let vm_id = record.vm_id.clone();
         let cleanup = CleanupGuard::new(self, &vm_id);
         let origin = self.origin(&record).await.unwrap_or_default();

@@ -80,11 +80,11 @@ impl StandbyPool {
         ids.collect()
     }
 
-    /// See [`Engine::leave_to_parent`].
-    pub(crate) fn leave_to_parent(&self) {
+    /// See [`Engine::release_after_fork`].
+    pub(crate) fn release_after_fork(&self) {
         if let Ok(inner) = self.inner.try_lock() {
             let waiting = inner.waiting.iter();
-            waiting.for_each(|vm| vm.launched.leave_to_parent());
+            waiting.for_each(|vm| vm.launched.release_after_fork());
         }
     }
 

@@ -65,7 +65,7 @@ impl Store {
     }
 
     /// The ids that a reference may mean: the whole id, a name, or the beginning of an id.
-    pub(crate) fn workspaces_called(&self, reference: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn matching_workspaces(&self, reference: &str) -> Result<Vec<String>, StoreError> {
         self.read(|connection| {
             for condition in [
                 "workspace_id = ?1",
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// Whether its memory is counted among what is in use.
-    pub(crate) fn counts_workspace(&self, id: &str) -> Result<bool, StoreError> {
+    pub(crate) fn is_admitted(&self, id: &str) -> Result<bool, StoreError> {
         self.read(|connection| {
             connection
                 .prepare("SELECT 1 FROM workspaces WHERE workspace_id = ?1 AND running")?

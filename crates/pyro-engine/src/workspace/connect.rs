@@ -39,7 +39,7 @@ impl Engine {
         let folder = self.workspace_folder(&id);
         if folder.has_other_vms(found.generation) {
             // Where that fails the next one tries again.
-            let _ = self.end_strays(&id).await;
+            let _ = self.end_orphans(&id).await;
         }
         let mut started = false;
         let mut last = None;

@@ -106,7 +106,7 @@ impl Engine {
         // The record comes first, and says that it is not finished.
         self.store()?.put_workspace(&stored)?;
         drop(mounted);
-        let unfinished = Unfinished {
+        let guard = CreateGuard {
             engine: self,
             id: Some(id.clone()),
         };
@@ -117,13 +117,13 @@ impl Engine {
             Ok(stored) => {
                 // Nobody could know of one whose maker went away before this.
                 let mut record = self.shown(stored, false, caller).await;
-                unfinished.finish();
+                guard.finish();
                 record.notes.extend(too_short);
                 record.notes.extend(self.namesakes(&record)?);
                 Ok(record)
             }
             Err(error) => {
-                unfinished.finish();
+                guard.finish();
                 // The first error is the one to tell; a sweep gets what this leaves.
                 let _ = self.delete_workspace(&id).await;
                 Err(error)
@@ -248,7 +248,7 @@ impl Engine {
         folder: &WorkspaceFolder,
     ) -> Result<(), Error> {
         if let Base::Image(image) = base {
-            keep_ground(folder, image);
+            link_base_images(folder, image);
         }
         let what = format!(
             "The first state of workspace `{}` could not be kept",
@@ -325,7 +325,7 @@ fn no_secrets_on_the_host() -> Error {
 
 /// Gives what the disk stands on a second name in the workspace's folder. Where that cannot be done
 /// (a cache on another file system) the workspace depends on the cache.
-fn keep_ground(folder: &WorkspaceFolder, image: &Image) {
+fn link_base_images(folder: &WorkspaceFolder, image: &Image) {
     let _ = std::fs::hard_link(&image.installed.rootfs, folder.image());
     if let Some(template) = &image.template
         && std::fs::create_dir(folder.template()).is_ok()
@@ -366,18 +366,18 @@ pub(crate) async fn copy_tree(from: &std::path::Path, to: &std::path::Path) -> R
 
 /// A workspace that is not finished, until somebody says so. Dropping it (the caller went away)
 /// leaves it to a sweep, which finds its VM without an owner.
-struct Unfinished<'a> {
+struct CreateGuard<'a> {
     engine: &'a Engine,
     id: Option<String>,
 }
 
-impl Unfinished<'_> {
+impl CreateGuard<'_> {
     fn finish(mut self) {
         self.id = None;
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for CreateGuard<'_> {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
         // Nothing can be waited for here: another maker's mark makes it everybody's debris.
@@ -388,7 +388,7 @@ impl Drop for Unfinished<'_> {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 for (_, vm) in folder.vms() {
-                    let _ = super::tidy::remove_vm(&vm).await;
+                    let _ = super::sweep::remove_vm(&vm).await;
                 }
             });
         }

@@ -30,12 +30,12 @@ impl Engine {
         match store.remove_workspace(id).map_err(Error::from) {
             // On a full disk there is room for that only without the files.
             Err(error) if error.code == ErrorCode::NoSpace => {
-                self.remove_remains(&folder).await?;
+                self.remove_debris(&folder).await?;
                 store.remove_workspace(id)?;
             }
             forgotten => {
                 forgotten?;
-                self.remove_remains(&folder).await?;
+                self.remove_debris(&folder).await?;
             }
         }
         store.settle()?;

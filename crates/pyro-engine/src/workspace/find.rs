@@ -7,7 +7,7 @@ use pyro_wire::launch::{END_FILE, EndReason, Ended};
 
 use super::errors::{ambiguous, unknown};
 use super::folder::WorkspaceFolder;
-use super::services::kept::{all_ended, left_by};
+use super::services::ended::{mark_all_ended, services_left_by};
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::is_full;
@@ -23,7 +23,7 @@ impl Engine {
     /// The workspace that an id, the beginning of an id, or a name means.
     pub(crate) fn find_workspace(&self, reference: &str) -> Result<StoredWorkspace, Error> {
         let reference = reference.trim();
-        let ids = self.store()?.workspaces_called(reference)?;
+        let ids = self.store()?.matching_workspaces(reference)?;
         match ids.as_slice() {
             [id] => self.reload_workspace(id),
             [] => Err(unknown(reference)),
@@ -36,7 +36,7 @@ impl Engine {
         let Some(name) = &record.name else {
             return Ok(None);
         };
-        let mut others = self.store()?.workspaces_called(name)?;
+        let mut others = self.store()?.matching_workspaces(name)?;
         others.retain(|id| *id != record.workspace_id);
         Ok((!others.is_empty()).then(|| {
             format!(
@@ -50,11 +50,11 @@ impl Engine {
     /// The record as it is now, repaired when its VM has ended without saying so here.
     pub(crate) fn reload_workspace(&self, id: &str) -> Result<StoredWorkspace, Error> {
         let stored = self.store()?.workspace(id)?.ok_or_else(|| unknown(id))?;
-        self.with_true_state(stored)?.ok_or_else(|| unknown(id))
+        self.reconcile_state(stored)?.ok_or_else(|| unknown(id))
     }
 
     /// The same for a record that was just read. `None`: the workspace was deleted meanwhile.
-    pub(crate) fn with_true_state(
+    pub(crate) fn reconcile_state(
         &self,
         stored: StoredWorkspace,
     ) -> Result<Option<StoredWorkspace>, Error> {
@@ -73,7 +73,7 @@ impl Engine {
             let (at, why) = last_end(&folder);
             stored.record.state = VmState::Stopped;
             stored.record.stopped_because = Some(why.clone());
-            all_ended(stored, &left_by(&folder), at);
+            mark_all_ended(stored, &services_left_by(&folder), at);
             over = Some(folder);
             event = Some(LogEvent {
                 at,
@@ -115,7 +115,7 @@ impl Engine {
         started: bool,
         caller: &Caller,
     ) -> WorkspaceRecord {
-        let stored = match self.with_true_services(stored.clone()).await {
+        let stored = match self.reconcile_services(stored.clone()).await {
             Ok(stored) => stored,
             // They can be told, if not written down.
             Err(_) => stored,

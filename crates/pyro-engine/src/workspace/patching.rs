@@ -12,10 +12,10 @@ use pyro_wire::Bytes;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::files::{Change, EntryKind, Expected, Stamp};
 
+use super::display::shown_absolute;
 use super::files::{self, Content, FilesError, NewFile, Piece};
 use super::patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status, plain_text};
 use super::repository_prefix::SEED_IN_REPOSITORY;
-use super::words::shown_absolute;
 use crate::engine::Engine;
 use crate::machine::now;
 use crate::store::StoredWorkspace;

@@ -12,7 +12,7 @@ const STEP: u64 = 1024 * 1024;
 
 /// Which part of a file is wanted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
+pub(crate) struct ReadRange {
     pub(crate) offset: u64,
     /// Counted from 1; in place of the offset.
     pub(crate) start_line: Option<u64>,
@@ -21,7 +21,7 @@ pub(crate) struct Part {
 }
 
 /// A part of a file.
-pub(crate) struct Found {
+pub(crate) struct ReadBytes {
     pub(crate) meta: Meta,
     pub(crate) size: u64,
     pub(crate) offset: u64,
@@ -33,8 +33,8 @@ impl Engine {
         &self,
         stored: &StoredWorkspace,
         path: &GuestPath,
-        part: Part,
-    ) -> Result<Found, FilesError> {
+        part: ReadRange,
+    ) -> Result<ReadBytes, FilesError> {
         let offset = match part.start_line {
             None => part.offset,
             Some(line) => self.beginning_of_line(stored, path, line).await?,
@@ -45,7 +45,7 @@ impl Engine {
         if let Some(count) = part.line_count {
             bytes.truncate(end_of_line(&bytes, count).unwrap_or(bytes.len()));
         }
-        Ok(Found {
+        Ok(ReadBytes {
             meta: piece.meta,
             size: piece.stamp.size,
             offset,

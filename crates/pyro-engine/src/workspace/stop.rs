@@ -7,7 +7,7 @@ use pyro_api::values::VmState;
 use pyro_wire::shim::Stop;
 
 use super::errors::{link_broken, unknown};
-use super::services::kept::{all_ended, left_by};
+use super::services::ended::{mark_all_ended, services_left_by};
 use crate::engine::Engine;
 use crate::machine::folder::VmFolder;
 use crate::machine::{end, link};
@@ -23,22 +23,22 @@ impl Engine {
         stored: StoredWorkspace,
         why: &str,
     ) -> Result<StoredWorkspace, Error> {
-        self.tidy_workspace(&stored).await?;
+        self.sweep_workspace(&stored).await?;
         if stored.record.state != VmState::Started {
-            self.end_uncounted(&stored).await?;
+            self.end_unrecorded_vm(&stored).await?;
             return Ok(stored);
         }
         let id = &stored.record.workspace_id;
         let vm = self.vm_of(&stored);
         stop_vm(id, &vm).await?;
-        let left = left_by(&vm);
+        let left = services_left_by(&vm);
         let stored = self
             .store()?
             .change_workspace(id, |stored| {
                 stored.record.state = VmState::Stopped;
                 stored.record.stopped_because = Some(why.to_owned());
                 stored.record.last_activity_at = crate::machine::now();
-                all_ended(stored, &left, crate::machine::now());
+                mark_all_ended(stored, &left, crate::machine::now());
             })?
             .ok_or_else(|| unknown(id))?;
         self.workspace_folder(id).take_logs(&vm);

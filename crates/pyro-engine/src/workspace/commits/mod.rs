@@ -3,9 +3,9 @@
 //! The guest's git reads the guest's repositories, as what lies in one makes git run commands. What
 //! it prints is data to this host, which only cuts it where one mail ends.
 
-mod beginning;
-mod place;
-mod said;
+mod baseline_refs;
+mod git_output;
+mod repository;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
 use pyro_api::{Caller, Error, ErrorCode};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use beginning::Beginning;
-pub(crate) use place::Place;
-pub(crate) use said::Mails;
+pub(crate) use baseline_refs::BaselineRefs;
+pub(crate) use git_output::Mails;
+pub(crate) use repository::Repository;
 
 use super::paths::GuestPath;
 use crate::engine::Engine;
@@ -30,7 +30,7 @@ const MADE: &str = include_str!("made.sh");
 const MAILBOX: &str = include_str!("mailbox.sh");
 
 /// Repositories whose commits are told.
-pub(crate) const MOST_PLACES: usize = 16;
+pub(crate) const MAX_REPOSITORIES: usize = 16;
 /// How long git may think about one repository whose commits are asked for, under emulation.
 pub(crate) const ONE: Duration = Duration::from_secs(300);
 /// How long it may about all of them where only their number is told.
@@ -53,29 +53,29 @@ impl Engine {
     pub(crate) async fn commits_made(
         &self,
         stored: &StoredWorkspace,
-        place: &Place,
-        beginning: &Beginning,
+        place: &Repository,
+        baseline: &BaselineRefs,
         until: Instant,
     ) -> CommitsMade {
-        let made = match beginning.unknown_because {
-            Some(why) => said::unknown(why.to_owned()),
+        let made = match baseline.unknown_because {
+            Some(why) => git_output::unknown(why.to_owned()),
             None => {
                 let [head, branch] =
-                    [&beginning.head, &beginning.branch].map(|one| one.clone().unwrap_or_default());
+                    [&baseline.head, &baseline.branch].map(|one| one.clone().unwrap_or_default());
                 let wrote = self
                     .ask_git(
                         stored,
                         MADE,
                         place,
                         vec![head, branch],
-                        beginning,
+                        baseline,
                         FACTS,
                         until,
                     )
                     .await;
                 match wrote {
-                    Ok(wrote) => said::made(&wrote.out),
-                    Err(why) => said::unknown(why),
+                    Ok(wrote) => git_output::made(&wrote.out),
+                    Err(why) => git_output::unknown(why),
                 }
             }
         };
@@ -89,8 +89,8 @@ impl Engine {
     pub(crate) async fn mailbox(
         &self,
         stored: &StoredWorkspace,
-        place: &Place,
-        beginning: &Beginning,
+        place: &Repository,
+        baseline: &BaselineRefs,
         skip: u64,
         room: usize,
     ) -> Result<Mails, Error> {
@@ -114,7 +114,7 @@ impl Engine {
                 MAILBOX,
                 place,
                 arguments,
-                beginning,
+                baseline,
                 bytes + BESIDE_MAILS,
                 Instant::now() + ONE,
             )
@@ -122,7 +122,7 @@ impl Engine {
             .map_err(failed)?;
         let said = String::from_utf8_lossy(&wrote.err);
         let is_whole = said.lines().any(|line| line == "status 0");
-        let mails = said::mails(&wrote.out, skip, room, is_whole);
+        let mails = git_output::mails(&wrote.out, skip, room, is_whole);
         let broken_off = !is_whole && wrote.out.len() < bytes;
         match mails {
             Some(mails) if !broken_off => Ok(mails),
@@ -143,9 +143,9 @@ impl Engine {
         &self,
         stored: &StoredWorkspace,
         script: &str,
-        place: &Place,
+        place: &Repository,
         arguments: Vec<String>,
-        beginning: &Beginning,
+        baseline: &BaselineRefs,
         limit: usize,
         until: Instant,
     ) -> Result<Wrote, String> {
@@ -154,7 +154,7 @@ impl Engine {
             .map(|word| word.as_bytes().to_vec())
             .to_vec();
         words.push([b"./", place.folder.as_slice()].concat());
-        let rest = arguments.iter().chain(&beginning.tips);
+        let rest = arguments.iter().chain(&baseline.tips);
         words.extend(rest.map(|word| word.as_bytes().to_vec()));
         // Both ends of what is kept are the beginning.
         let caller = Caller::new().keeping_output(2 * limit);
@@ -197,12 +197,16 @@ pub(crate) fn name(folder: &str) -> Result<String, Error> {
 }
 
 /// Refuses a folder without a repository that got objects, where others have one.
-pub(crate) fn check_chosen(places: &BTreeSet<Place>, folder: &str) -> Result<(), Error> {
+pub(crate) fn check_chosen(places: &BTreeSet<Repository>, folder: &str) -> Result<(), Error> {
     let name = name(folder)?;
     if places.is_empty() || places.iter().any(|place| place.name() == name) {
         return Ok(());
     }
-    let mut others: Vec<String> = places.iter().take(MOST_PLACES).map(Place::name).collect();
+    let mut others: Vec<String> = places
+        .iter()
+        .take(MAX_REPOSITORIES)
+        .map(Repository::name)
+        .collect();
     if places.len() > others.len() {
         others.push("…".to_owned());
     }

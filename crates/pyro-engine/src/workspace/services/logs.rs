@@ -5,7 +5,7 @@ use pyro_api::{Caller, Error, Event, Stream};
 use pyro_wire::frame::Kind;
 
 use super::agent::{self, AgentError, Log, Piece};
-use super::kept::{bounded, count, tail, without_newest};
+use super::log_lines::{bounded, count, tail, without_newest};
 use crate::answers;
 use crate::engine::Engine;
 use crate::machine::link;

@@ -13,7 +13,8 @@ use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::service::ServiceStart as Request;
 
 use super::agent;
-use super::kept::{note, tail};
+use super::ended::apply_state;
+use super::log_lines::tail;
 use super::ports::may_publish;
 use super::readiness::understood;
 use crate::answers;
@@ -52,7 +53,7 @@ impl Engine {
             stream,
             started,
         } = self.connect(&asked.workspace_id, doing, caller).await?;
-        let stored = self.with_true_services(stored).await?;
+        let stored = self.reconcile_services(stored).await?;
         let id = stored.record.workspace_id.clone();
         let runs_already = || {
             Error::new(
@@ -157,7 +158,7 @@ impl Engine {
         let changed = self.store()?.change_workspace(&id, |stored| {
             stored.record.last_activity_at = at;
             if let Some(service) = stored.instance(instance) {
-                note(service, &seen, at);
+                apply_state(service, &seen, at);
                 if ended && service.log == KeptLog::InGuest {
                     service.log = log;
                 }
@@ -195,7 +196,7 @@ impl Engine {
 fn last_lines(log: &agent::Log) -> String {
     let end = |bytes| {
         let (lines, _) = tail(bytes, Some(SHOWN_LINES));
-        let (lines, _) = super::kept::bounded(lines, SHOWN_BYTES);
+        let (lines, _) = super::log_lines::bounded(lines, SHOWN_BYTES);
         String::from_utf8_lossy(lines).into_owned()
     };
     let (mut text, errors) = (end(&log.stdout), end(&log.stderr));

@@ -6,7 +6,7 @@ use pyro_api::values::ServiceRecord;
 use pyro_wire::fault::FaultCode;
 
 use super::agent::{self, AgentError};
-use super::kept::note;
+use super::ended::apply_state;
 use crate::engine::Engine;
 use crate::machine::now;
 use crate::store::KeptLog;
@@ -40,7 +40,7 @@ impl Engine {
         let changed = self.store()?.change_workspace(id, |stored| {
             stored.record.last_activity_at = at;
             if let Some(service) = stored.instance(instance) {
-                note(service, &seen, at);
+                apply_state(service, &seen, at);
                 if service.log == KeptLog::InGuest {
                     service.log = log;
                 }

@@ -35,7 +35,7 @@ impl Engine {
                 .ok_or_else(|| unknown(&id))?;
             self.note_event(&id, "snapshot_deleted", format!("`{name}`"))?;
             self.store()?.settle()?;
-            self.remove_unneeded(&stored);
+            self.remove_unreferenced(&stored);
         }
         // From here on it is deleted, and what fails is tried again with the next one.
         if let Err(error) = self.merge_superfluous(&id, caller).await {

@@ -11,7 +11,7 @@ use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::shim::Status;
 use tokio::time::{Instant, sleep};
 
-use super::workbench::Workbench;
+use super::merge_folder::MergeFolder;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
 use crate::machine::{disk, link};
@@ -43,7 +43,7 @@ impl Engine {
     pub(crate) async fn merge_superfluous(&self, id: &str, caller: &Caller) -> Result<(), Error> {
         loop {
             let (held, stored) = self.hold_settled(id).await?;
-            self.remove_unneeded(&stored);
+            self.remove_unreferenced(&stored);
             match self.next_merge(&stored).await? {
                 None => return Ok(()),
                 Some(Next::Moving) => {
@@ -77,7 +77,7 @@ impl Engine {
             let held = folder.hold(id, Hold::Exclusive).await?;
             let stored = self.reload_workspace(id)?;
             if stored.record.state != VmState::Started {
-                self.end_uncounted(&stored).await?;
+                self.end_unrecorded_vm(&stored).await?;
                 return Ok((held, stored));
             }
             let Some(status) = self.disk_status(&stored).await? else {
@@ -149,7 +149,7 @@ impl Engine {
         let folder = self.workspace_folder(id);
         let what = format!("Layers of the disk of workspace `{id}` could not be put together");
         let failed = |error: std::io::Error| host_io(&what, &error);
-        let bench = Workbench::new(&folder).map_err(failed)?;
+        let bench = MergeFolder::new(&folder).map_err(failed)?;
         // A VM that is started writes to the last layer of its disk, and to no other: those stay as
         // they are for as long as they are needed.
         let held = (stored.layers.last() == Some(&upper)).then_some(held);
@@ -179,7 +179,7 @@ impl Engine {
             .change_workspace(id, |stored| stored.replace(&pair.0, &pair.1, &merged))?
             .ok_or_else(|| unknown(id))?;
         store.settle()?;
-        self.remove_unneeded(&stored);
+        self.remove_unreferenced(&stored);
         Ok(())
     }
 

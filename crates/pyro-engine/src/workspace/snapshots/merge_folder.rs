@@ -12,14 +12,14 @@ use crate::random::random_hex;
 use crate::workspace::folder::WorkspaceFolder;
 
 /// Is held for as long as this lives, so that nobody takes it for debris, and goes with it.
-pub(super) struct Workbench {
+pub(super) struct MergeFolder {
     place: PathBuf,
     /// What the layer is to be called.
     name: String,
     _held: Flock<File>,
 }
 
-impl Workbench {
+impl MergeFolder {
     /// To be made while the workspace is held exclusively: whoever holds it next may tidy up.
     pub(super) fn new(folder: &WorkspaceFolder) -> io::Result<Self> {
         let name = format!("{}.qcow2", random_hex(6)?);
@@ -48,7 +48,7 @@ impl Workbench {
     }
 }
 
-impl Drop for Workbench {
+impl Drop for MergeFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.place);
     }

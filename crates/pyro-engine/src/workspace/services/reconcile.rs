@@ -4,7 +4,7 @@ use pyro_api::values::{ServiceName, ServiceState, StopReason, VmState};
 use pyro_api::{Error, ErrorCode};
 
 use super::agent::{self, AgentError, Log};
-use super::kept::note;
+use super::ended::apply_state;
 use crate::engine::Engine;
 use crate::machine::{end, link, now};
 use crate::store::{KeptLog, StoredService, StoredWorkspace};
@@ -24,7 +24,7 @@ fn may_begin(started_at: f64, now: f64) -> bool {
 impl Engine {
     /// The workspace with the records of its services as they are now. Ends that are noticed here are
     /// written down, and their logs kept. Starts nothing, and fails for no guest that does not answer.
-    pub(crate) async fn with_true_services(
+    pub(crate) async fn reconcile_services(
         &self,
         stored: StoredWorkspace,
     ) -> Result<StoredWorkspace, Error> {
@@ -70,7 +70,7 @@ impl Engine {
                 let Some(service) = stored.instance(seen.instance) else {
                     continue;
                 };
-                note(service, seen, at);
+                apply_state(service, seen, at);
                 let log = logs.iter().find(|(instance, _)| *instance == seen.instance);
                 if let Some((_, log)) = log
                     && service.log == KeptLog::InGuest
@@ -138,7 +138,7 @@ impl Engine {
         name: &ServiceName,
     ) -> Result<(StoredWorkspace, StoredService), Error> {
         let stored = self.find_workspace(reference)?;
-        let stored = self.with_true_services(stored).await?;
+        let stored = self.reconcile_services(stored).await?;
         match stored.services.get(name.as_str()) {
             Some(service) => {
                 let service = service.clone();
