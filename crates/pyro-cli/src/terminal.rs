@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use pyro_api::report::tame;
+use pyro_api::report::escape_controls;
 use pyro_api::{Event, EventSink, Gone, Stream};
 
 /// How often a plain progress line may appear when it is about the same.
@@ -192,7 +192,7 @@ fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
 
 /// A line for whoever reads standard error; nobody has to.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", tame(line));
+    let _ = writeln!(io::stderr().lock(), "{}", escape_controls(line));
 }
 
 #[cfg(test)]

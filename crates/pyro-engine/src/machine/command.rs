@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::output::KeptOutput;
-use crate::workspace::paths::RunFolder;
+use crate::workspace::paths::WorkingDir;
 
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
 /// before it takes the guest for lost.
@@ -51,7 +51,7 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Order<'a> {
     pub(crate) command: &'a CommandLine,
-    pub(crate) folder: RunFolder,
+    pub(crate) folder: WorkingDir,
     pub(crate) env: &'a EnvVars,
     /// Secrets of the guest, each with the variable that shows it to the command.
     pub(crate) secret_env: &'a [(String, String)],
@@ -69,7 +69,7 @@ impl<'a> Order<'a> {
     ) -> Result<Self, Error> {
         Ok(Self {
             command,
-            folder: RunFolder::parse(cwd)?,
+            folder: WorkingDir::parse(cwd)?,
             env,
             secret_env: &[],
             timeout,

@@ -42,14 +42,14 @@ impl Handle<WorkspaceDiff> for Engine {
             let tree = read()?;
             let changed = std::iter::from_fn(|| from.blocking_recv());
             let compared = differences::compare(changed, &tree, part)?;
-            let mut wanted: Vec<&Repository> = compared.places.iter().collect();
+            let mut wanted: Vec<&Repository> = compared.repositories.iter().collect();
             match chosen {
-                Some(name) => wanted.retain(|place| place.name() == name),
+                Some(name) => wanted.retain(|repository| repository.name() == name),
                 None => wanted.truncate(MAX_REPOSITORIES),
             }
-            let repositories = wanted.into_iter().map(|place| {
-                let baseline = BaselineRefs::read(&tree, &place.folder)?;
-                Ok((place.clone(), baseline))
+            let repositories = wanted.into_iter().map(|repository| {
+                let baseline = BaselineRefs::read(&tree, &repository.folder)?;
+                Ok((repository.clone(), baseline))
             });
             let repositories = repositories.collect::<Result<Vec<_>, TreeError>>()?;
             Ok::<_, TreeError>((compared, repositories))
@@ -69,18 +69,21 @@ impl Handle<WorkspaceDiff> for Engine {
                     .hint("`pyro workspace export` (`workspace_export`) still takes its files out")
                 })?;
         if let Some(folder) = &asked.commits {
-            commits::check_chosen(&compared.places, folder)?;
+            commits::check_chosen(&compared.repositories, folder)?;
         }
         let mut made = Vec::new();
         // The first part tells of them.
         if asked.commits.is_some() || asked.skip == 0 {
             let until = Instant::now()
                 + match asked.commits {
-                    Some(_) => commits::ONE,
-                    None => commits::ALL,
+                    Some(_) => commits::REPOSITORY_TIMEOUT,
+                    None => commits::TOTAL_TIMEOUT,
                 };
-            for (place, baseline) in &repositories {
-                made.push(self.commits_made(&stored, place, baseline, until).await);
+            for (repository, baseline) in &repositories {
+                made.push(
+                    self.commits_made(&stored, repository, baseline, until)
+                        .await,
+                );
             }
         }
         let shown = match &asked.commits {
@@ -109,7 +112,7 @@ impl Handle<WorkspaceDiff> for Engine {
             commits: made.into_iter().filter(tells_something).collect(),
             repositories_left_out: match asked.commits {
                 None if asked.skip == 0 => {
-                    compared.places.len().saturating_sub(MAX_REPOSITORIES) as u64
+                    compared.repositories.len().saturating_sub(MAX_REPOSITORIES) as u64
                 }
                 _ => 0,
             },
@@ -146,9 +149,9 @@ impl Engine {
         caller: &Caller,
     ) -> Result<Shown, Error> {
         let Mails { bytes, next_skip } = match chosen {
-            Some((place, baseline)) => {
+            Some((repository, baseline)) => {
                 let room = max_bytes(asked, caller);
-                self.mailbox(stored, place, baseline, asked.skip, room)
+                self.mailbox(stored, repository, baseline, asked.skip, room)
                     .await?
             }
             None => Mails::default(),

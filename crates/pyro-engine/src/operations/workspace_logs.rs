@@ -16,9 +16,9 @@ use crate::workspace::jobs::follow::{self, Stand, end_of};
 use crate::workspace::log_files;
 
 /// How much of each stream is shown when one command is asked for, and when many are.
-const OF_ONE: u32 = 65_536;
-const OF_ONE_FOR_A_MODEL: u32 = 24 * 1024;
-const OF_MANY: u32 = 4096;
+const SINGLE_BYTES: u32 = 65_536;
+const SINGLE_BYTES_FOR_MODEL: u32 = 24 * 1024;
+const LISTED_BYTES: u32 = 4096;
 
 impl Handle<WorkspaceLogs> for Engine {
     async fn handle(&self, asked: WorkspaceLogs, caller: &Caller) -> Result<Logged, Error> {
@@ -129,9 +129,9 @@ fn part(
 ) -> Result<Shown, Error> {
     let each = match (asked.max_bytes.map(ReadBytes::get), asked.sequence) {
         (Some(bytes), _) => bytes,
-        (None, Some(_)) if caller.is_model() => OF_ONE_FOR_A_MODEL,
-        (None, Some(_)) => OF_ONE,
-        (None, None) => OF_MANY,
+        (None, Some(_)) if caller.is_model() => SINGLE_BYTES_FOR_MODEL,
+        (None, Some(_)) => SINGLE_BYTES,
+        (None, None) => LISTED_BYTES,
     };
     let last = asked.last.map_or(usize::MAX, |last| last as usize);
     let mut budget = match asked.sequence {

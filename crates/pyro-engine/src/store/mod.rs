@@ -15,7 +15,7 @@ mod vms;
 mod workspaces;
 
 pub(crate) use history::Command;
-pub(crate) use records::{KeptLog, StoredJob, StoredService, StoredSnapshot, StoredWorkspace};
+pub(crate) use records::{LogState, StoredJob, StoredService, StoredSnapshot, StoredWorkspace};
 pub(crate) use vms::{Admission, StoredVm};
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -184,7 +184,7 @@ impl Store {
     }
 
     /// Returns when everything written so far survives a power cut.
-    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.read(|connection| {
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
         })

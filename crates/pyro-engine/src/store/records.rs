@@ -72,12 +72,12 @@ pub(crate) struct StoredService {
     /// files.
     pub(crate) instance: u64,
     /// Whether its log files are all that there is of its log, and whole.
-    pub(crate) log: KeptLog,
+    pub(crate) log: LogState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum KeptLog {
+pub(crate) enum LogState {
     /// The agent has it, as long as its VM lives.
     InGuest,
     Whole,

@@ -99,7 +99,7 @@ impl Engine {
     }
 
     /// Another line to the same VM.
-    pub(crate) async fn another_line(
+    pub(crate) async fn reconnect(
         &self,
         stored: &StoredWorkspace,
         doing: &str,
@@ -131,7 +131,7 @@ impl Engine {
             FilesError::Refused { fault } => refused(what.to_owned(), fault),
             FilesError::Own(error) => error,
             FilesError::Broken { .. } => ended(),
-            FilesError::Silent | FilesError::Nonsense(_) => {
+            FilesError::Silent | FilesError::InvalidReply(_) => {
                 Error::new(ErrorCode::VmDied, what.to_owned())
                     .because(error)
                     .hint(STOP_IT)

@@ -193,7 +193,7 @@ impl Engine {
 
         let what = format!("Workspace `{id}` could not be filled");
         let doing = "take its first files";
-        let line = self.another_line(&stored, doing).await?;
+        let line = self.reconnect(&stored, doing).await?;
         let change = Change {
             baseline: true,
             ..Change::default()
@@ -230,7 +230,7 @@ impl Engine {
                 stored.maker = None;
             })?
             .ok_or_else(|| unknown(&id))?;
-        self.store()?.settle()?;
+        self.store()?.sync()?;
         folder.no_debris().map_err(failed)?;
         self.note_event(
             &id,
@@ -296,7 +296,7 @@ impl Engine {
             }
             Base::HostProcess => None,
         };
-        let line = self.another_line(stored, doing).await?;
+        let line = self.reconnect(stored, doing).await?;
         files::freeze(line, FREEZE)
             .await
             .map_err(|error| self.files_failed(stored, what, doing, error))?;
@@ -304,7 +304,7 @@ impl Engine {
             return copy_tree(&folder.tree(), &folder.baseline_tree()).await;
         };
         let added = link::add_layer(&self.vm_of(stored), disk::layer(&folder.layer(&layer))).await;
-        let line = self.another_line(stored, doing).await?;
+        let line = self.reconnect(stored, doing).await?;
         files::thaw(line)
             .await
             .map_err(|error| self.files_failed(stored, what, doing, error))?;

@@ -38,7 +38,7 @@ impl Engine {
                 self.remove_debris(&folder).await?;
             }
         }
-        store.settle()?;
+        store.sync()?;
         drop(held);
         Ok(())
     }

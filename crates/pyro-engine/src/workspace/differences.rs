@@ -30,7 +30,7 @@ pub(crate) struct Compared {
     /// How many entries came by, in this part or not.
     passed: u64,
     /// Repositories that got objects.
-    pub(crate) places: BTreeSet<Repository>,
+    pub(crate) repositories: BTreeSet<Repository>,
 }
 
 /// Which of the entries are wanted, and how.
@@ -94,7 +94,7 @@ pub(crate) fn compare(
         truncated: false,
         complete: part.skip == 0,
         next_skip: None,
-        places: BTreeSet::new(),
+        repositories: BTreeSet::new(),
         passed: 0,
     };
     let mut own_folders = OwnFolders::new(baseline);
@@ -110,7 +110,7 @@ pub(crate) fn compare(
         match own_folders.around(&one.entry)? {
             Some(own) => {
                 let place = Repository::of_object(&one.entry.path, own);
-                compared.places.extend(place);
+                compared.repositories.extend(place);
                 compared.summary.count(entry.status, false);
                 in_repositories.take(entry, &one.entry.path, own);
             }

@@ -16,7 +16,7 @@ use crate::error::host_io;
 /// Longer than a boot with its second try takes.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
@@ -64,7 +64,7 @@ impl WorkspaceFolder {
                 }
                 Err((_, errno)) => return Err(failed(errno.into())),
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL).await;
         }
     }
 

@@ -80,7 +80,7 @@ impl Engine {
             })?
             .ok_or_else(|| unknown(&id))?;
         self.note_event(&id, "reset", target.words())?;
-        self.store()?.settle()?;
+        self.store()?.sync()?;
         // The old VM and its layers.
         self.sweep_workspace(&switched).await?;
         self.with_true_jobs(switched)

@@ -70,7 +70,8 @@ impl Engine {
             Base::Image(image) => {
                 let layers = stored.layers.iter().map(|name| folder.layer(name));
                 if !fresh {
-                    whole(id, layers.clone().map(|path| disk::layer(&path)).collect()).await?;
+                    check_layers(id, layers.clone().map(|path| disk::layer(&path)).collect())
+                        .await?;
                 }
                 let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
                 let query = TemplateQuery {
@@ -243,7 +244,7 @@ impl Started {
 
 /// Refuses layers whose files are not all there: a guest that runs on them would see zeros, or an
 /// older state, and write on top of that.
-async fn whole(id: &str, own: Vec<DiskLayer>) -> Result<(), Error> {
+async fn check_layers(id: &str, own: Vec<DiskLayer>) -> Result<(), Error> {
     tokio::task::spawn_blocking(move || layers::check(&own))
         .await
         .map_err(|error| broke(&error))?

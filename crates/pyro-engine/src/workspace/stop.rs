@@ -44,7 +44,7 @@ impl Engine {
         self.workspace_folder(id).take_logs(&vm);
         self.note_event(id, "stopped", why.to_owned())?;
         let stored = self.with_true_jobs(stored)?;
-        self.store()?.settle()?;
+        self.store()?.sync()?;
         Ok(stored)
     }
 }

@@ -9,7 +9,7 @@ use pyro_wire::shim::{KeptService, SERVICES_FOLDER, SERVICES_INDEX};
 
 use crate::machine::folder::VmFolder;
 use crate::machine::now;
-use crate::store::{KeptLog, StoredService, StoredWorkspace};
+use crate::store::{LogState, StoredService, StoredWorkspace};
 
 /// An index is some hundred bytes for each of some dozen services.
 const INDEX_BYTES: u64 = 1024 * 1024;
@@ -32,12 +32,12 @@ pub(crate) fn services_left_by(vm: &VmFolder) -> Vec<KeptService> {
 pub(crate) fn mark_all_ended(stored: &mut StoredWorkspace, left: &[KeptService], at: f64) {
     for kept in left {
         if let Some(service) = stored.instance(kept.state.instance)
-            && (service.record.runs() || service.log == KeptLog::InGuest)
+            && (service.record.runs() || service.log == LogState::InGuest)
         {
             apply_state(service, &kept.state, kept.at_ms as f64 / 1000.0);
             service.log = match kept.truncated {
-                true => KeptLog::Cut,
-                false => KeptLog::Whole,
+                true => LogState::Cut,
+                false => LogState::Whole,
             };
         }
     }
@@ -47,9 +47,9 @@ pub(crate) fn mark_all_ended(stored: &mut StoredWorkspace, left: &[KeptService],
                 let reason = Some(StopReason::WorkspaceStopped);
                 service.end(ServiceState::Stopped, reason, at);
             }
-            if service.log == KeptLog::InGuest {
+            if service.log == LogState::InGuest {
                 // It is gone with the VM.
-                service.log = KeptLog::Cut;
+                service.log = LogState::Cut;
             }
         }
     });

@@ -97,7 +97,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<bool, Error> {
         let doing = "follow the log";
-        let line = self.another_line(stored, doing).await?;
+        let line = self.reconnect(stored, doing).await?;
         let followed = agent::follow(line, service.instance, lines, |piece| {
             let event = match piece {
                 Piece::Bytes(kind, bytes) => Event::Output {

@@ -7,7 +7,7 @@ use super::agent::{self, AgentError, Log};
 use super::ended::apply_state;
 use crate::engine::Engine;
 use crate::machine::{end, link, now};
-use crate::store::{KeptLog, StoredService, StoredWorkspace};
+use crate::store::{LogState, StoredService, StoredWorkspace};
 use crate::workspace::errors::{STOP_IT, service_refused};
 use crate::workspace::find::last_words;
 
@@ -73,7 +73,7 @@ impl Engine {
                 apply_state(service, seen, at);
                 let log = logs.iter().find(|(instance, _)| *instance == seen.instance);
                 if let Some((_, log)) = log
-                    && service.log == KeptLog::InGuest
+                    && service.log == LogState::InGuest
                 {
                     service.log = *log;
                 }
@@ -94,19 +94,19 @@ impl Engine {
     }
 
     /// Copies the log of a service that has ended out of the guest; says what there is of it then.
-    pub(crate) async fn keep_log_of(&self, stored: &StoredWorkspace, instance: u64) -> KeptLog {
+    pub(crate) async fn keep_log_of(&self, stored: &StoredWorkspace, instance: u64) -> LogState {
         let Ok(line) = link::agent(&self.vm_of(stored)).await else {
-            return KeptLog::InGuest;
+            return LogState::InGuest;
         };
         let Ok(log) = agent::log(line, instance, None).await else {
-            return KeptLog::InGuest;
+            return LogState::InGuest;
         };
         let folder = self.workspace_folder(&stored.record.workspace_id);
         match folder.keep_log(instance, &log) {
-            Ok(()) if log.truncated => KeptLog::Cut,
-            Ok(()) => KeptLog::Whole,
+            Ok(()) if log.truncated => LogState::Cut,
+            Ok(()) => LogState::Whole,
             // The agent has it, for a while.
-            Err(_) => KeptLog::InGuest,
+            Err(_) => LogState::InGuest,
         }
     }
 
@@ -117,7 +117,7 @@ impl Engine {
         service: &StoredService,
     ) -> Result<Log, Error> {
         let vm = self.vm_of(stored);
-        if service.log == KeptLog::InGuest
+        if service.log == LogState::InGuest
             && let Ok(line) = link::agent(&vm).await
             && let Ok(log) = agent::log(line, service.instance, None).await
         {
@@ -127,7 +127,7 @@ impl Engine {
         let mut log = folder.kept_log(&vm, service.instance).map_err(|error| {
             crate::error::host_io("The log of the service could not be read", &error)
         })?;
-        log.truncated = service.log == KeptLog::Cut;
+        log.truncated = service.log == LogState::Cut;
         Ok(log)
     }
 
@@ -161,7 +161,7 @@ impl Engine {
             AgentError::Refused { fault } => service_refused(what, fault),
             AgentError::CallerGone => crate::error::cancelled(),
             AgentError::Broken { .. } => self.went_away(id, doing, last_words(&self.vm_of(stored))),
-            AgentError::Silent | AgentError::Nonsense => Error::new(ErrorCode::VmDied, what)
+            AgentError::Silent | AgentError::InvalidReply => Error::new(ErrorCode::VmDied, what)
                 .because(error)
                 .hint(STOP_IT),
         };

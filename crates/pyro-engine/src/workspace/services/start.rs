@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::machine::command::{self, variables};
 use crate::machine::now;
 use crate::random::random_number;
-use crate::store::{KeptLog, StoredService};
+use crate::store::{LogState, StoredService};
 use crate::workspace::connect::Connected;
 use crate::workspace::errors::unknown;
 use crate::workspace::paths::GuestPath;
@@ -96,7 +96,7 @@ impl Engine {
                 published_ports,
             },
             instance,
-            log: KeptLog::InGuest,
+            log: LogState::InGuest,
         };
         let mut before = None;
         let mut taken = false;
@@ -152,14 +152,14 @@ impl Engine {
                 self.unpublish(&stored, instance).await;
                 self.keep_log_of(&stored, instance).await
             }
-            false => KeptLog::InGuest,
+            false => LogState::InGuest,
         };
         let at = now();
         let changed = self.store()?.change_workspace(&id, |stored| {
             stored.record.last_activity_at = at;
             if let Some(service) = stored.instance(instance) {
                 apply_state(service, &seen, at);
-                if ended && service.log == KeptLog::InGuest {
+                if ended && service.log == LogState::InGuest {
                     service.log = log;
                 }
             }

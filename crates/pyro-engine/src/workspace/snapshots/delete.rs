@@ -34,11 +34,11 @@ impl Engine {
                 })?
                 .ok_or_else(|| unknown(&id))?;
             self.note_event(&id, "snapshot_deleted", format!("`{name}`"))?;
-            self.store()?.settle()?;
+            self.store()?.sync()?;
             self.remove_unreferenced(&stored);
         }
         // From here on it is deleted, and what fails is tried again with the next one.
-        if let Err(error) = self.merge_superfluous(&id, caller).await {
+        if let Err(error) = self.merge_layers(&id, caller).await {
             let why = error.causes.first().unwrap_or(&error.error).clone();
             let detail = format!("space that `{name}` took is not given back yet: {why}");
             self.note_event(&id, "snapshot_space", detail)?;

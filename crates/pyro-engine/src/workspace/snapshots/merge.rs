@@ -24,29 +24,29 @@ use crate::workspace::lock::{Held, Hold};
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long others wait for a move that somebody began and did not see the end of.
-const OTHERS: Duration = Duration::from_secs(120);
+const OTHERS_PATIENCE: Duration = Duration::from_secs(120);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 
 const DOING: &str = "put layers of its disk together";
 
 /// What can be merged next.
 enum Next {
     /// The VM has begun to move something.
-    Moving,
+    Live,
     /// Two layers that no VM has for a disk.
-    Apart { lower: String, upper: String },
+    Offline { lower: String, upper: String },
 }
 
 impl Engine {
     /// Merges what can be merged. Others may use the workspace meanwhile, if it runs.
-    pub(crate) async fn merge_superfluous(&self, id: &str, caller: &Caller) -> Result<(), Error> {
+    pub(crate) async fn merge_layers(&self, id: &str, caller: &Caller) -> Result<(), Error> {
         loop {
             let (held, stored) = self.hold_settled(id).await?;
             self.remove_unreferenced(&stored);
             match self.next_merge(&stored).await? {
                 None => return Ok(()),
-                Some(Next::Moving) => {
+                Some(Next::Live) => {
                     drop(held);
                     let deadline = Instant::now() + PATIENCE;
                     let status = self.wait_for_merge(&stored, deadline).await?;
@@ -60,8 +60,8 @@ impl Engine {
                         .because(why));
                     }
                 }
-                Some(Next::Apart { lower, upper }) => {
-                    self.merge_apart(held, &stored, lower, upper, caller)
+                Some(Next::Offline { lower, upper }) => {
+                    self.merge_offline(held, &stored, lower, upper, caller)
                         .await?;
                 }
             }
@@ -72,7 +72,7 @@ impl Engine {
     /// record with what that VM has for a disk. While one moves, others may hold it.
     pub(crate) async fn hold_settled(&self, id: &str) -> Result<(Held, StoredWorkspace), Error> {
         let folder = self.workspace_folder(id);
-        let deadline = Instant::now() + OTHERS;
+        let deadline = Instant::now() + OTHERS_PATIENCE;
         loop {
             let held = folder.hold(id, Hold::Exclusive).await?;
             let stored = self.reload_workspace(id)?;
@@ -104,7 +104,7 @@ impl Engine {
                 stored.adopt(&actual);
             })?
             .ok_or_else(|| unknown(id))?;
-        store.settle()?;
+        store.sync()?;
         Ok(stored)
     }
 
@@ -118,7 +118,7 @@ impl Engine {
                 .map(|status| self.own_layers(stored, &status)),
             _ => None,
         };
-        for (lower, upper) in stored.superfluous() {
+        for (lower, upper) in stored.mergeable() {
             match &actual {
                 Some(actual) if stored.layers.contains(&lower) => {
                     // One that was not added yet, by somebody who was killed in the middle.
@@ -128,16 +128,16 @@ impl Engine {
                     link::merge_layer(&self.vm_of(stored), folder.layer(&lower))
                         .await
                         .map_err(|error| link_broken(id, DOING, &error))?;
-                    return Ok(Some(Next::Moving));
+                    return Ok(Some(Next::Live));
                 }
-                _ => return Ok(Some(Next::Apart { lower, upper })),
+                _ => return Ok(Some(Next::Offline { lower, upper })),
             }
         }
         Ok(None)
     }
 
     /// Makes one layer of two that no VM writes to, if nothing comes between.
-    async fn merge_apart(
+    async fn merge_offline(
         &self,
         held: Held,
         stored: &StoredWorkspace,
@@ -168,7 +168,7 @@ impl Engine {
         let now = self.reload_workspace(id)?;
         let in_use = now.record.state == VmState::Started && now.layers.contains(&lower);
         let pair = (lower, upper);
-        if in_use || !now.superfluous().contains(&pair) {
+        if in_use || !now.mergeable().contains(&pair) {
             // Somebody went back to it, deleted it, or was faster.
             return Ok(());
         }
@@ -178,7 +178,7 @@ impl Engine {
         let stored = store
             .change_workspace(id, |stored| stored.replace(&pair.0, &pair.1, &merged))?
             .ok_or_else(|| unknown(id))?;
-        store.settle()?;
+        store.sync()?;
         self.remove_unreferenced(&stored);
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Engine {
                 )
                 .hint("Try again in a while"));
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL).await;
         }
     }
 
