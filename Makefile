@@ -5,17 +5,22 @@ RELEASE := target/$(TRIPLE)/release
 PREFIX  ?= $(HOME)/.local
 STORIES := repro-fix-loop cold-start-validation parallel-workspaces untrusted-inspection review-eval
 
-.PHONY: run test test-fast fuzz lint build wheel setup setup-wheel setup-fuzz setup-tests pull pull-build generate cast bench install uninstall ci clean \
+.PHONY: run test test-fast check dist-check fuzz lint build wheel setup setup-wheel setup-fuzz setup-tests pull pull-build generate cast bench install uninstall ci clean \
         $(STORIES:%=smoke-%) smoke-use-cases
 
 run: build                ## run `git --version` in a fresh Debian VM
 	$(RELEASE)/pyro run debian:12 -- git --version
 
-test: setup-tests wheel pull pull-build ## run every test, real VMs included
+test:                     ## run every test, real VMs included
 	scripts/test all
 
 test-fast: setup          ## run the tests that need no VM (seconds, once built)
 	scripts/test fast
+
+check: lint test-fast     ## what to run before a commit: lint and the fast tests
+
+dist-check: wheel pull    ## build the wheel that people install, and play it from a clean environment
+	scripts/dist-check
 
 fuzz: setup-fuzz          ## feed the parsers of guests' bytes with damaged input, a minute each
 	scripts/fuzz 60

@@ -2,6 +2,9 @@
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+mod walk;
 
-fuzz_target!(|bytes: &[u8]| pyro_engine::fuzzing::disk_layer(bytes));
+use libfuzzer_sys::fuzz_target;
+use pyro_disk::layers::Format;
+
+fuzz_target!(|bytes: &[u8]| walk::walk(bytes, Format::Qcow2));

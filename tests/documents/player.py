@@ -171,7 +171,7 @@ class Player:
 
     def _python(self, block):
         if not self.python:
-            self.left_out.append((block.line, "no wheel in dist/ (`make wheel`)"))
+            self.left_out.append((block.line, "no wheel (`make wheel`)"))
             self.printed = None
             return
         if not self.interpreter:

@@ -46,8 +46,9 @@ class World:
         # A reader's checkout is a repository, and git takes names from its root.
         subprocess.run(["git", "init", "--quiet", self.checkout], check=True)
         (programs / "pyro").symlink_to(self.pyro)
-        if (ROOT / "dist").is_dir():
-            (self.checkout / "dist").symlink_to(ROOT / "dist")
+        dist = ROOT / os.environ.get("PYRO_DIST", "dist")
+        if dist.is_dir():
+            (self.checkout / "dist").symlink_to(dist)
         return self
 
     def variables(self):

@@ -14,7 +14,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-network", &["pyro-wire"]),
     ("pyro-shim", &["pyro-wire", "pyro-network"]),
     ("pyro-catalog", &[]),
-    ("pyro-engine", &["pyro-api", "pyro-wire", "pyro-catalog"]),
+    ("pyro-patch", &[]),
+    ("pyro-disk", &[]),
+    (
+        "pyro-engine",
+        &[
+            "pyro-api",
+            "pyro-wire",
+            "pyro-catalog",
+            "pyro-patch",
+            "pyro-disk",
+        ],
+    ),
     ("pyro-mcp", &["pyro-api"]),
     ("pyro-hosts", &["pyro-api"]),
     (

@@ -1,14 +1,10 @@
 //! A VM's own disk layer: an empty qcow2 image on top of the environment's.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use imago::file::File;
-use imago::qcow2::Qcow2;
-use imago::{FormatCreateBuilder, Storage, StorageOpenOptions};
 use pyro_catalog::Installed;
+use pyro_disk::layers;
 use pyro_wire::launch::{DiskFormat, DiskLayer};
 
 /// File name of the layer in the folder of a VM, and of a mounted template.
@@ -24,29 +20,7 @@ pub(crate) fn own_layer(folder: &Path) -> PathBuf {
 
 /// Makes an empty layer.
 pub(crate) fn create_layer(path: &Path, base: &Installed) -> io::Result<()> {
-    create_empty(path, base.virtual_size)
-}
-
-/// Returns when a layer, and its name, survive a power cut.
-pub(crate) fn settle(path: &Path) -> io::Result<()> {
-    std::fs::File::open(path)?.sync_all()?;
-    match path.parent() {
-        Some(folder) => std::fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// Makes an empty layer of a disk of this size.
-pub(crate) fn create_empty(path: &Path, size: u64) -> io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    let file = File::open(StorageOpenOptions::new().write(true).filename(path))?;
-    // No backing file is named in the header: the shim names the whole chain itself, and a
-    // template is built in another place than it is used in.
-    Qcow2::<File>::create_builder(file).size(size).create()
+    layers::create(path, base.virtual_size)
 }
 
 /// A root disk, bottom first: the environment's image, the layer of a mounted template, own layers.

@@ -1,5 +1,7 @@
 use pyro_api::operations::workspace_diff::{CommitsMade, Differences, WorkspaceDiff};
 use pyro_api::{Caller, Error, ErrorCode, Handle, Operation};
+use pyro_disk::TreeError;
+use pyro_patch::MAX_FILE;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -12,8 +14,6 @@ use crate::workspace::connect::Connected;
 use crate::workspace::differences::{DiffPage, max_bytes};
 use crate::workspace::display::shown_absolute;
 use crate::workspace::repository_prefix::SEED_IN_REPOSITORY;
-use crate::workspace::text_diff::MAX_SIDE;
-use crate::workspace::tree::TreeError;
 use crate::workspace::{differences, files};
 
 /// How many differences wait to be looked at.
@@ -55,7 +55,7 @@ impl Handle<WorkspaceDiff> for Engine {
             Ok::<_, TreeError>((compared, repositories))
         };
         let comparing = tokio::task::spawn_blocking(compare);
-        let skipped = files::diff(stream, MAX_SIDE as u64, to)
+        let skipped = files::diff(stream, MAX_FILE as u64, to)
             .await
             .map_err(|error| self.files_failed(&stored, &what, doing, error))?;
         let (compared, repositories) =

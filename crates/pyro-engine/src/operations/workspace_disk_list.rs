@@ -2,13 +2,13 @@ use pyro_api::operations::workspace_disk_list::{DiskListing, WorkspaceDiskList};
 use pyro_api::operations::workspace_file_list::FileEntry;
 use pyro_api::values::MaxEntries;
 use pyro_api::{Caller, Error, Handle};
-use pyro_wire::files::EntryKind;
+use pyro_disk::{FileKind, Stat, Tree, TreeError};
 
 use crate::Engine;
 use crate::answers::Page;
+use crate::workspace::at_rest::entry_kind;
 use crate::workspace::display::{artifact_type, octal};
 use crate::workspace::stopped::DiskPath;
-use crate::workspace::tree::{Stat, Tree, TreeError};
 
 impl Handle<WorkspaceDiskList> for Engine {
     async fn handle(
@@ -54,10 +54,10 @@ fn list(
     })?;
     let mut found: Vec<(Vec<u8>, Stat)> = Vec::new();
     match stat.kind {
-        EntryKind::Directory if recursive => {
+        FileKind::Directory if recursive => {
             tree.walk(&path, |path, stat| found.push((path.to_vec(), *stat)))?;
         }
-        EntryKind::Directory => {
+        FileKind::Directory => {
             for entry in tree.list(&path)? {
                 let below = match path.as_slice() {
                     b"" => entry.name,
@@ -69,7 +69,7 @@ fn list(
         _ => found.push((path, stat)),
     }
     // The contract knows no others here.
-    found.retain(|(_, stat)| stat.kind != EntryKind::Special);
+    found.retain(|(_, stat)| stat.kind != FileKind::Special);
     found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let total = found.len();
     let entries = found
@@ -81,12 +81,12 @@ fn list(
 
 fn entry(tree: &Tree, path: &[u8], stat: &Stat) -> Result<FileEntry, TreeError> {
     let target = match stat.kind {
-        EntryKind::Symlink => Some(tree.target(path)?),
+        FileKind::Symlink => Some(tree.target(path)?),
         _ => None,
     };
     Ok(FileEntry {
         path: absolute(path),
-        artifact_type: artifact_type(stat.kind),
+        artifact_type: artifact_type(entry_kind(stat.kind)),
         size_bytes: stat.size,
         link_target: target.map(|target| String::from_utf8_lossy(&target).into_owned()),
         mode: octal(stat.mode),

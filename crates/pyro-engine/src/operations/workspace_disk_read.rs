@@ -3,12 +3,11 @@ use base64::prelude::BASE64_STANDARD;
 use pyro_api::operations::workspace_disk_read::{DiskContent, WorkspaceDiskRead};
 use pyro_api::values::{ContentEncoding, OutputEncoding};
 use pyro_api::{Caller, Error, Handle};
-use pyro_wire::files::EntryKind;
+use pyro_disk::{FileKind, TreeError};
 
 use crate::Engine;
 use crate::answers;
 use crate::workspace::stopped::DiskPath;
-use crate::workspace::tree::TreeError;
 
 /// The most that is read at once, whatever was asked for: it is kept in memory.
 const MOST: u32 = 64 * 1024 * 1024;
@@ -35,7 +34,7 @@ impl Handle<WorkspaceDiskRead> for Engine {
                 let name = || format!("/{}", String::from_utf8_lossy(&path));
                 let stat = tree.stat(&path)?;
                 match stat {
-                    Some(stat) if stat.kind == EntryKind::File => {
+                    Some(stat) if stat.kind == FileKind::File => {
                         Ok((stat.size, tree.read_from(&path, offset, limit)?))
                     }
                     Some(_) => Err(TreeError::WrongKind {

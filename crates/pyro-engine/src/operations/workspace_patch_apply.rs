@@ -1,11 +1,11 @@
 use pyro_api::operations::workspace_patch_apply::{Patched, WorkspacePatchApply};
 use pyro_api::values::PatchText;
 use pyro_api::{Caller, Error, Handle};
+use pyro_patch::MAX_PATCH;
 
 use crate::Engine;
 use crate::answers::{self, Budget};
 use crate::workspace::connect::Connected;
-use crate::workspace::patch::MAX_PATCH;
 use crate::workspace::text_input::{file_bytes, text_input};
 
 impl Handle<WorkspacePatchApply> for Engine {

@@ -9,6 +9,7 @@ use pyro_api::values::{
     WorkspaceSeed,
 };
 use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_disk::TreeError;
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
 
@@ -20,7 +21,6 @@ use super::lock::Hold;
 use super::repository_prefix::{SEED_IN_REPOSITORY, folder_in_repository};
 use super::secrets::SecretsInput;
 use super::selection::Selection;
-use super::tree::TreeError;
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;

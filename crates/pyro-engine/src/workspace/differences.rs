@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use pyro_api::Caller;
 use pyro_api::operations::workspace_diff::{DiffEntry, DiffStatus, DiffSummary, WorkspaceDiff};
 use pyro_api::values::PatchBytes;
+use pyro_disk::{Tree, TreeError};
+use pyro_patch::{MAX_FILE, Side, binary_diff, text_diff};
 use pyro_wire::files::{EntryKind, Meta};
 
 use super::commits::Repository;
 use super::display::{artifact_type, octal};
 use super::files::Changed;
 use super::repository_folder::{OwnFolders, folder_of_objects};
-use super::text_diff::{MAX_SIDE, Side, any_diff, text_diff};
-use super::tree::{Tree, TreeError};
 use crate::answers::{Budget, PATCHES};
 
 /// Entries with their patches.
@@ -287,14 +287,14 @@ fn patch_of(
     }
     let too_large = |meta: &Option<Meta>| {
         let size = meta.as_ref().map_or(0, |meta| meta.size);
-        size > MAX_SIDE as u64
+        size > MAX_FILE as u64
     };
     if metas.iter().any(too_large) {
         return Ok(Err("too_large"));
     }
     let [before, after] = &metas;
     let old = match before.as_ref().map(|meta| meta.kind) {
-        Some(EntryKind::File) => baseline.read(&entry.path, MAX_SIDE)?,
+        Some(EntryKind::File) => baseline.read(&entry.path, MAX_FILE)?,
         Some(EntryKind::Symlink) => baseline.target(&entry.path)?,
         _ => Vec::new(),
     };
@@ -318,7 +318,7 @@ fn patch_of(
     let path = [part.prefix.as_bytes(), &entry.path].concat();
     let (before, after) = (side(before, &old), side(after, new));
     let patch = match part.binary {
-        true => any_diff(&path, before, after).ok_or("too_large"),
+        true => binary_diff(&path, before, after).ok_or("too_large"),
         false => text_diff(&path, before, after).ok_or("binary"),
     };
     Ok(match patch {

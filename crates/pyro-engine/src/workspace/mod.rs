@@ -20,7 +20,7 @@
 //! record names is debris, which the next holder of the lock clears away.
 
 pub(crate) mod archive;
-
+pub(crate) mod at_rest;
 pub(crate) mod commits;
 pub(crate) mod connect;
 pub(crate) mod create;
@@ -37,14 +37,13 @@ pub(crate) mod host_paths;
 pub(crate) mod incoming;
 pub(crate) mod interrupted;
 pub(crate) mod jobs;
-pub(crate) mod layers;
 pub(crate) mod lock;
 pub(crate) mod log_files;
 pub(crate) mod names;
 pub(crate) mod outgoing;
-pub(crate) mod patch;
 pub(crate) mod patching;
 pub(crate) mod paths;
+pub(crate) mod progress;
 pub(crate) mod read;
 pub(crate) mod repository_folder;
 pub(crate) mod repository_prefix;
@@ -59,7 +58,5 @@ pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stopped;
 pub(crate) mod sweep;
-pub(crate) mod text_diff;
 pub(crate) mod text_input;
-pub(crate) mod tree;
 pub(crate) mod write;

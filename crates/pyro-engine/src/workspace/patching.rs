@@ -8,13 +8,13 @@ use pyro_api::operations::workspace_patch_apply::{
     PatchEntry, PatchFormat, PatchStatus, PatchSummary,
 };
 use pyro_api::{Error, ErrorCode};
+use pyro_patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status, decode_mail};
 use pyro_wire::Bytes;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::files::{Change, EntryKind, Expected, Stamp};
 
 use super::display::shown_absolute;
 use super::files::{self, Content, FilesError, NewFile, Piece};
-use super::patch::{Format, MAX_FILE, Node, Patch, PatchError, Plan, Status, plain_text};
 use super::repository_prefix::SEED_IN_REPOSITORY;
 use crate::engine::Engine;
 use crate::machine::now;
@@ -34,11 +34,11 @@ impl Engine {
         stored: &StoredWorkspace,
         text: &[u8],
     ) -> Result<Applied, FilesError> {
-        let text = plain_text(text).map_err(|error| unfit(&error))?;
+        let text = decode_mail(text).map_err(|error| unfit(&error))?;
         let mut patch = Patch::parse(&text).map_err(|error| unfit(&error))?;
         let seed = self.folder_before_names(stored, &patch).await?;
         if let Some(folder) = seed {
-            patch.take_off(folder).map_err(|error| unfit(&error))?;
+            patch.strip_folder(folder).map_err(|error| unfit(&error))?;
         }
         let mut old = HashMap::new();
         let mut stamps = HashMap::new();
@@ -159,7 +159,7 @@ impl Engine {
         patch: &Patch<'_>,
     ) -> Result<Option<&'s str>, FilesError> {
         let folder = stored.record.metadata.get(SEED_IN_REPOSITORY);
-        let Some(folder) = folder.filter(|folder| patch.speaks_of(folder)) else {
+        let Some(folder) = folder.filter(|folder| patch.mentions_folder(folder)) else {
             return Ok(None);
         };
         // Below a file it is not there either.
@@ -241,7 +241,7 @@ fn unfit(error: &PatchError) -> Error {
             "Make the patch with `git diff --binary`, or bring the file in with `pyro workspace \
              sync push` (`workspace_sync_push`)"
         }
-        PatchError::BinaryWrong { .. } => {
+        PatchError::BinaryMismatch { .. } => {
             "Make the patch from the file as it is now, or bring the new file in with `pyro \
              workspace sync push` (`workspace_sync_push`)"
         }

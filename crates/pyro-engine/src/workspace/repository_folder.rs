@@ -1,9 +1,10 @@
 //! What belongs to a version control system and not to the project that it keeps.
 
+use pyro_disk::{Tree, TreeError};
 use pyro_wire::files::DiffEntry;
 use pyro_wire::repositories::Repositories;
 
-use super::tree::{Tree, TreeError};
+use super::at_rest::entry_kind;
 
 /// The folders in which such systems keep their own: objects, references, hooks, settings.
 const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
@@ -89,7 +90,7 @@ impl<'t> OwnFolders<'t> {
         }
         let kind = |path: &[u8]| {
             let stat = self.baseline.stat(path)?;
-            Ok::<_, TreeError>(stat.map(|stat| stat.kind))
+            Ok::<_, TreeError>(stat.map(|stat| entry_kind(stat.kind)))
         };
         let end = self.then.around(path, kind)?;
         Ok(end.map(|end| &path[..end]))

@@ -2,13 +2,13 @@
 
 use pyro_api::values::{ExecutionMode, VmState, WORKSPACE_PATH};
 use pyro_api::{Caller, Error, ErrorCode};
+use pyro_disk::{Tree, TreeError, layers};
 use pyro_wire::launch::{DiskLayer, LaunchSpec, Machine, Process};
 use pyro_wire::{PROTOCOL, step};
 
+use super::at_rest::{layers_failed, layers_of};
 use super::errors::unknown;
-use super::layers::{self, layers_failed};
 use super::stop::stop_vm;
-use super::tree::{Tree, TreeError};
 use crate::engine::Engine;
 use crate::error::{broke, catalog_failed, host_io};
 use crate::machine::create::{Base, Image};
@@ -173,7 +173,7 @@ impl Engine {
         Ok(move || match base {
             Base::Image(image) => {
                 let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
-                Tree::disk(&chain, WORKSPACE_PATH.as_bytes())
+                Tree::disk(&layers_of(&chain), WORKSPACE_PATH.as_bytes())
             }
             Base::HostProcess => Tree::folder(&folder.baseline_tree().join(disk::HOST_WORKSPACE)),
         })
@@ -245,7 +245,7 @@ impl Started {
 /// Refuses layers whose files are not all there: a guest that runs on them would see zeros, or an
 /// older state, and write on top of that.
 async fn check_layers(id: &str, own: Vec<DiskLayer>) -> Result<(), Error> {
-    tokio::task::spawn_blocking(move || layers::check(&own))
+    tokio::task::spawn_blocking(move || layers::check(&layers_of(&own)))
         .await
         .map_err(|error| broke(&error))?
         .map_err(|error| {

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::workspace::tree::{Tree, TreeError};
-use pyro_wire::files::EntryKind;
+use pyro_disk::{FileKind, Tree, TreeError};
 
 /// How many tips are remembered; more make a command line too long.
 const MOST_TIPS: usize = 1_000;
@@ -51,10 +50,10 @@ impl BaselineRefs {
         for kind in ["refs/heads", "refs/remotes"] {
             let mut loose = Vec::new();
             let top = at(kind);
-            let is_folder = |kind| kind == EntryKind::Directory;
+            let is_folder = |kind| kind == FileKind::Directory;
             if tree.stat(&top)?.is_some_and(|stat| is_folder(stat.kind)) {
                 tree.walk(&top, |path, stat| {
-                    if stat.kind == EntryKind::File && loose.len() < MOST_TIPS {
+                    if stat.kind == FileKind::File && loose.len() < MOST_TIPS {
                         loose.push(path.to_vec());
                     }
                 })?;
@@ -128,7 +127,7 @@ fn named(value: &[u8]) -> Option<String> {
 
 fn file(tree: &Tree, path: &[u8], limit: usize) -> Result<Option<Vec<u8>>, TreeError> {
     match tree.stat(path)? {
-        Some(stat) if stat.kind == EntryKind::File => tree.read(path, limit).map(Some),
+        Some(stat) if stat.kind == FileKind::File => tree.read(path, limit).map(Some),
         _ => Ok(None),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode};
+use pyro_disk::{Count, Tree, layers};
 
 use super::MOST;
 use crate::engine::Engine;
@@ -13,10 +14,10 @@ use crate::machine::link::{self, LinkError};
 use crate::machine::{disk, now};
 use crate::random::random_hex;
 use crate::store::{StoredSnapshot, StoredWorkspace};
+use crate::workspace::at_rest::layers_of;
 use crate::workspace::create::{copy_tree, new_layer};
 use crate::workspace::errors::{link_broken, unknown};
 use crate::workspace::files;
-use crate::workspace::tree::{Count, Tree};
 
 use pyro_api::values::WORKSPACE_PATH;
 use pyro_wire::fault::FaultCode;
@@ -118,7 +119,7 @@ impl Engine {
         let folder = self.workspace_folder(id);
         let path = folder.layer(&layer);
         // It is there for good before anybody writes to it.
-        disk::settle(&path).map_err(|error| host_io(what, &error))?;
+        layers::sync(&path).map_err(|error| host_io(what, &error))?;
         let store = self.store()?;
         let added_to = store
             .change_workspace(id, |stored| stored.layers.push(layer.clone()))?
@@ -169,6 +170,7 @@ impl Engine {
                         .map(|name| folder.layer(name))
                         .collect();
                     let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
+                    let chain = layers_of(&chain);
                     let below = WORKSPACE_PATH.trim_start_matches('/').as_bytes();
                     Box::new(move || Tree::disk(&chain, b"")?.count(below))
                 }

@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode};
+use pyro_disk::layers::{self, Layer};
 use pyro_wire::shim::Status;
 use tokio::time::{Instant, sleep};
 
 use super::merge_folder::MergeFolder;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
-use crate::machine::{disk, link};
+use crate::machine::link;
 use crate::store::StoredWorkspace;
+use crate::workspace::at_rest::layers_failed;
 use crate::workspace::errors::{link_broken, unknown};
-use crate::workspace::layers::{self, Watch, layers_failed};
 use crate::workspace::lock::{Held, Hold};
+use crate::workspace::progress::report_progress;
 
 /// How long a VM may take to move what a layer holds: a full disk, from a slow one to a slow one.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -154,10 +156,11 @@ impl Engine {
         // they are for as long as they are needed.
         let held = (stored.layers.last() == Some(&upper)).then_some(held);
         let (below, above) = (folder.layer(&lower), folder.layer(&upper));
-        let (_watching, mut watch) = Watch::new(caller, "giving space back");
+        let (_cancel, mut progress) = report_progress(caller, "giving space back");
         let to = bench.path();
         let done = tokio::task::spawn_blocking(move || {
-            layers::merge(&disk::layer(&below), &disk::layer(&above), &to, &mut watch)
+            let (below, above) = (Layer::qcow2(&below), Layer::qcow2(&above));
+            layers::merge(&below, &above, &to, &mut progress)
         })
         .await
         .map_err(|error| broke(&error))?;

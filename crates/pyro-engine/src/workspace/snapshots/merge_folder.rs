@@ -6,8 +6,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use pyro_disk::layers;
 
-use crate::machine::disk;
 use crate::random::random_hex;
 use crate::workspace::folder::WorkspaceFolder;
 
@@ -43,7 +43,7 @@ impl MergeFolder {
     pub(super) fn hand_over(self, folder: &WorkspaceFolder) -> io::Result<String> {
         let path = folder.layer(&self.name);
         fs::rename(self.path(), &path)?;
-        disk::settle(&path)?;
+        layers::sync(&path)?;
         Ok(self.name.clone())
     }
 }

@@ -7,17 +7,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use pyro_api::{Caller, Error};
-use pyro_wire::launch::{DiskFormat, DiskLayer};
+use pyro_disk::Tree;
+use pyro_disk::layers::{self, Layer};
 
 use super::{StoppedDisk, scrub, unreadable};
 use crate::error::{broke, host_io};
 use crate::machine::start::cancelled;
+use crate::workspace::at_rest::layers_failed;
 use crate::workspace::export::{Destination, ExportError, Kind};
 use crate::workspace::host_paths::admit;
-use crate::workspace::layers::{self, Watch, layers_failed};
 use crate::workspace::names::home;
 use crate::workspace::outgoing::unfit;
-use crate::workspace::tree::Tree;
+use crate::workspace::progress::report_progress;
 
 impl StoppedDisk {
     /// Writes the disk to an image at a path where nothing is. Beside the path until it is whole:
@@ -28,19 +29,19 @@ impl StoppedDisk {
         caller: &Caller,
     ) -> Result<(PathBuf, u64), Error> {
         admit(&output_path, caller).await?;
-        let (_watching, mut watch) = Watch::new(caller, "copying the disk");
+        let (_cancel, mut progress) = report_progress(caller, "copying the disk");
         let copy = Copy {
             chain: self.chain.clone(),
             id: self.id.clone(),
         };
-        tokio::task::spawn_blocking(move || copy.run(&output_path, &mut watch))
+        tokio::task::spawn_blocking(move || copy.run(&output_path, &mut progress))
             .await
             .map_err(|error| broke(&error))?
     }
 }
 
 struct Copy {
-    chain: Vec<DiskLayer>,
+    chain: Vec<Layer>,
     id: String,
 }
 
@@ -48,7 +49,7 @@ impl Copy {
     fn run(
         &self,
         output_path: &Path,
-        watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<(PathBuf, u64), Error> {
         let what = format!(
             "The disk of workspace `{}` could not be copied out",
@@ -74,17 +75,13 @@ impl Copy {
             .mode(0o600)
             .open(&path)
             .map_err(|error| host_io(&what, &error))?;
-        let size = layers::flatten(&self.chain, &image, &path, watch)
+        let size = layers::flatten(&self.chain, &image, &path, progress)
             .map_err(|error| layers_failed(what.clone(), &error))?;
-        let whole = DiskLayer {
-            path: path.clone(),
-            format: DiskFormat::Raw,
-        };
-        let tree = Tree::disk(&[whole], b"");
+        let tree = Tree::disk(&[Layer::raw(&path)], b"");
         let tree = tree.map_err(|error| unreadable(&what, &self.id, &error))?;
         scrub::agent_files(&tree, &path, &what)?;
         image.sync_all().map_err(|error| host_io(&what, &error))?;
-        if watch(size, size).is_break() {
+        if progress(size, size).is_break() {
             return Err(cancelled());
         }
         let path = destination.commit().map_err(unfit)?;

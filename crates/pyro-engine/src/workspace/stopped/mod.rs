@@ -6,13 +6,13 @@ mod scrub;
 
 use pyro_api::values::VmState;
 use pyro_api::{Error, ErrorCode};
-use pyro_wire::launch::DiskLayer;
+use pyro_disk::layers::{self, Layer};
+use pyro_disk::{Tree, TreeError};
 
 pub(crate) use path::DiskPath;
 
-use super::layers::{self, layers_failed};
+use super::at_rest::{layers_failed, layers_of};
 use super::lock::{Held, Hold};
-use super::tree::{Tree, TreeError};
 use crate::engine::Engine;
 use crate::error::broke;
 use crate::machine::create::Base;
@@ -21,7 +21,7 @@ use crate::machine::disk;
 /// A disk that nobody writes to for as long as this is there.
 pub(crate) struct StoppedDisk {
     pub(crate) id: String,
-    chain: Vec<DiskLayer>,
+    chain: Vec<Layer>,
     /// Whoever wants to start the VM waits for it.
     _held: Held,
 }
@@ -55,9 +55,10 @@ impl Engine {
             )));
         }
         let layers = stored.layers.iter().map(|name| folder.layer(name));
+        let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
         Ok(StoppedDisk {
             id,
-            chain: disk::chain(&image.installed, image.template.as_deref(), layers),
+            chain: layers_of(&chain),
             _held: held,
         })
     }

@@ -10,10 +10,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pyro_api::{Error, ErrorCode};
-use pyro_wire::files::EntryKind;
+use pyro_disk::{FileKind, Tree};
 
 use crate::error::host_io;
-use crate::workspace::tree::Tree;
 
 /// Where the agent keeps what it has, see `pyro-agent`.
 const AGENT_STATE: &[u8] = b"var/lib/pyro";
@@ -76,7 +75,7 @@ fn commands(tree: &Tree) -> Option<String> {
     let is_folder = tree
         .stat(AGENT_STATE)
         .ok()?
-        .is_some_and(|stat| stat.kind == EntryKind::Directory);
+        .is_some_and(|stat| stat.kind == FileKind::Directory);
     if !is_folder {
         return None;
     }
@@ -86,7 +85,7 @@ fn commands(tree: &Tree) -> Option<String> {
     let _ = tree.walk(AGENT_STATE, |path, stat| {
         if files.len() + folders.len() < MOST_FILES && is_plain(path) {
             match stat.kind {
-                EntryKind::Directory => folders.push(path.to_vec()),
+                FileKind::Directory => folders.push(path.to_vec()),
                 _ => files.push(path.to_vec()),
             }
         }

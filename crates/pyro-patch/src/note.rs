@@ -1,0 +1,78 @@
+//! Where a patch was taken less literally than it was written, for whoever wrote it.
+
+use std::fmt;
+
+use crate::root::absolute;
+
+/// How a hunk was taken less literally than it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leniency {
+    /// So many lines below the stated one.
+    Offset(isize),
+    LineEnds,
+    TrailingSpace,
+    /// Up to two outer lines of context differ.
+    LessContext,
+    /// White space within lines, and how far they are indented.
+    Indentation,
+    /// Not behind its anchor, but nowhere else.
+    Anchor,
+}
+
+/// What was not done just as it was written.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A hunk that did not fit exactly where it said.
+    Hunk {
+        path: Vec<u8>,
+        /// Counted from 1.
+        hunk: usize,
+        /// The first line of the file that the hunk speaks of, counted from 1.
+        line: usize,
+        leniency: Leniency,
+    },
+    /// The name of a new file, without the letter in front of it.
+    Letter { label: String, path: Vec<u8> },
+    /// Properties of Subversion, which no file has here.
+    Properties { path: Vec<u8>, names: Vec<String> },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, hunk, line, leniency) = match self {
+            Self::Hunk {
+                path,
+                hunk,
+                line,
+                leniency,
+            } => (path, hunk, line, leniency),
+            Self::Letter { label, path } => {
+                let path = absolute(path);
+                let folder = label.split('/').next().unwrap_or_default();
+                return write!(
+                    to,
+                    "`{label}` was taken as {path}: git puts `{folder}/` before names, and there is \
+                     no folder {}",
+                    absolute(folder.as_bytes())
+                );
+            }
+            Self::Properties { path, names } => {
+                let (path, names) = (absolute(path), names.join(", "));
+                return write!(to, "{path}: Subversion's properties were left out: {names}");
+            }
+        };
+        let path = absolute(path);
+        write!(to, "{path}: hunk {hunk} taken at line {line}, ")?;
+        match leniency {
+            Leniency::Offset(lines) if *lines < 0 => {
+                write!(to, "{} lines above the stated one", lines.unsigned_abs())
+            }
+            Leniency::Offset(lines) => write!(to, "{lines} lines below the stated one"),
+            Leniency::LineEnds => write!(to, "with the file's own line ends"),
+            Leniency::TrailingSpace => write!(to, "white space at line ends aside"),
+            Leniency::LessContext => write!(to, "although its outer lines of context differ"),
+            Leniency::Indentation => write!(to, "white space aside, indented as the file is"),
+            Leniency::Anchor => write!(to, "where alone it fits, which is not behind its anchor"),
+        }
+    }
+}
