@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use pyro_api::{Gone, Heard, PersonTerminal, TakenTerminal};
+use pyro_api::{Disconnected, PersonTerminal, TakenTerminal, TerminalEvent};
 use pyro_engine::ScreenModes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -47,7 +47,10 @@ impl PersonTerminal for StandardTerminal {
         io::stderr().is_terminal()
     }
 
-    fn take(&self, hear: Box<dyn Fn(Heard) + Send + Sync>) -> io::Result<Box<dyn TakenTerminal>> {
+    fn take(
+        &self,
+        hear: Box<dyn Fn(TerminalEvent) + Send + Sync>,
+    ) -> io::Result<Box<dyn TakenTerminal>> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
@@ -99,7 +102,7 @@ impl TakenTerminal for Taken {
         size().unwrap_or((80, 24))
     }
 
-    fn show(&self, bytes: &[u8]) -> Result<(), Gone> {
+    fn show(&self, bytes: &[u8]) -> Result<(), Disconnected> {
         if let Some(restore) = lock().as_mut() {
             restore.modes.feed(bytes);
             restore.unfinished = bytes
@@ -110,7 +113,7 @@ impl TakenTerminal for Taken {
         stdout
             .write_all(bytes)
             .and_then(|()| stdout.flush())
-            .map_err(|_| Gone)
+            .map_err(|_| Disconnected)
     }
 }
 
@@ -154,7 +157,7 @@ pub(crate) fn restore() {
 
 /// Tells keys and sizes, until the terminal is given back. It has a thread of its own: a terminal
 /// cannot be read without waiting, unless it is changed for everybody who has it open.
-fn listen(woken: &OwnedFd, over: &AtomicBool, hear: &(dyn Fn(Heard) + Send + Sync)) {
+fn listen(woken: &OwnedFd, over: &AtomicBool, hear: &(dyn Fn(TerminalEvent) + Send + Sync)) {
     let stdin = io::stdin();
     let mut buffer = [0; BUFFER];
     loop {
@@ -174,18 +177,18 @@ fn listen(woken: &OwnedFd, over: &AtomicBool, hear: &(dyn Fn(Heard) + Send + Syn
         if sizes {
             let _ = nix::unistd::read(woken, &mut buffer);
             if let Some((cols, rows)) = size() {
-                hear(Heard::Resized { cols, rows });
+                hear(TerminalEvent::Resized { cols, rows });
             }
         }
         if keys {
             match nix::unistd::read(stdin.as_fd(), &mut buffer) {
                 Err(Errno::EINTR) => {}
                 Ok(0) | Err(_) => break,
-                Ok(count) => hear(Heard::Typed(buffer[..count].to_vec())),
+                Ok(count) => hear(TerminalEvent::Input(buffer[..count].to_vec())),
             }
         }
     }
-    hear(Heard::Ended);
+    hear(TerminalEvent::HungUp);
 }
 
 async fn watch_size(mut changes: Signal, wake: Arc<OwnedFd>) {

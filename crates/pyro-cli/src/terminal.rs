@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pyro_api::report::escape_controls;
-use pyro_api::{Event, EventSink, Gone, Stream};
+use pyro_api::{Disconnected, Event, EventSink, Stream};
 
 /// How often a plain progress line may appear when it is about the same.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ impl Terminal {
 }
 
 impl EventSink for Terminal {
-    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+    fn event(&self, event: Event<'_>) -> Result<(), Disconnected> {
         if self.quiet {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl State {
         }
     }
 
-    fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Gone> {
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Disconnected> {
         self.clear_bar();
         let (written, seen) = match stream {
             Stream::Stdout => (
@@ -156,7 +156,7 @@ impl State {
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.failure = Some(error);
             }
-            Gone
+            Disconnected
         })
     }
 

@@ -6,7 +6,7 @@ use pyro_api::Caller;
 use pyro_api::values::ServiceRecord;
 use serde::Serialize;
 
-use crate::machine::output::KeptOutput;
+use crate::machine::output::CapturedOutput;
 
 /// How many bytes the entries of one answer to a model have together, as JSON.
 pub(crate) const ENTRIES: usize = 32 * 1024;
@@ -18,10 +18,10 @@ pub(crate) const PATCHES: usize = 24 * 1024;
 pub(crate) const FILE: u32 = 1024 * 1024;
 
 /// How much a model gets to see of words that were given: commands, patches.
-const WORDS: usize = 4 * 1024;
+const EXCERPT: usize = 4 * 1024;
 
 /// The same where there is one of them in each entry of a list.
-const WORDS_OF_MANY: usize = 256;
+const LIST_EXCERPT: usize = 256;
 
 /// How many names of what was left out a model gets.
 const NAMES: usize = 50;
@@ -111,13 +111,13 @@ impl Page {
 }
 
 /// Words that somebody gave, as an answer repeats them.
-pub(crate) fn words(caller: &Caller, words: String) -> String {
-    at_most(caller, words, WORDS)
+pub(crate) fn excerpt(caller: &Caller, words: String) -> String {
+    at_most(caller, words, EXCERPT)
 }
 
 /// The same in an entry of a list.
-pub(crate) fn words_of_many(caller: &Caller, words: String) -> String {
-    at_most(caller, words, WORDS_OF_MANY)
+pub(crate) fn list_excerpt(caller: &Caller, words: String) -> String {
+    at_most(caller, words, LIST_EXCERPT)
 }
 
 /// The beginning and the end of words that are longer than a model is shown.
@@ -125,7 +125,7 @@ pub(crate) fn at_most(caller: &Caller, words: String, most: usize) -> String {
     if !caller.is_model() || words.len() <= most {
         return words;
     }
-    let mut kept = KeptOutput::new(most);
+    let mut kept = CapturedOutput::new(most);
     kept.push(words.as_bytes());
     kept.into_text().text
 }
@@ -142,15 +142,15 @@ pub(crate) fn cut(text: &mut String, most: usize) -> bool {
 
 /// A service with what was said about it, as an answer repeats that.
 pub(crate) fn service(caller: &Caller, record: ServiceRecord) -> ServiceRecord {
-    with_words(record, |text| words(caller, text))
+    with_excerpts(record, |text| excerpt(caller, text))
 }
 
 /// The same in a list.
 pub(crate) fn service_of_many(caller: &Caller, record: ServiceRecord) -> ServiceRecord {
-    with_words(record, |text| words_of_many(caller, text))
+    with_excerpts(record, |text| list_excerpt(caller, text))
 }
 
-fn with_words(record: ServiceRecord, shown: impl Fn(String) -> String) -> ServiceRecord {
+fn with_excerpts(record: ServiceRecord, shown: impl Fn(String) -> String) -> ServiceRecord {
     ServiceRecord {
         command: shown(record.command),
         cwd: shown(record.cwd),
@@ -232,11 +232,11 @@ mod tests {
 
     #[test]
     fn words_keep_their_ends_and_names_are_counted() {
-        let long = format!("begin{}end", "é".repeat(WORDS));
-        let shown = words(&model(), long.clone());
+        let long = format!("begin{}end", "é".repeat(EXCERPT));
+        let shown = excerpt(&model(), long.clone());
         assert!(shown.starts_with("beginé") && shown.ends_with("éend"));
-        assert!(shown.len() < WORDS + 100);
-        assert_eq!(words(&Caller::new(), long.clone()), long);
+        assert!(shown.len() < EXCERPT + 100);
+        assert_eq!(excerpt(&Caller::new(), long.clone()), long);
         let many = vec![String::new(); NAMES + 2];
         assert_eq!(
             names(&model(), many.clone()).last().unwrap(),

@@ -10,8 +10,8 @@ use pyro_wire::reached;
 
 use crate::config::Config;
 use crate::machine::launch::Launched;
-use crate::machine::link;
 use crate::machine::owner::Owner;
+use crate::machine::shim_client;
 use crate::standby::pool::StandbyPool;
 use crate::store::{Store, StoredVm};
 
@@ -68,7 +68,7 @@ impl Engine {
             launched.values().for_each(Launched::release_after_fork);
         }
         self.standby_pool.release_after_fork();
-        link::release_after_fork();
+        shim_client::release_after_fork();
     }
 
     /// This engine's mark on the VMs that are to end with it.

@@ -11,7 +11,7 @@ use pyro_wire::launch::{EndReason, Ended};
 
 use crate::machine::command::CommandError;
 use crate::machine::launch::LaunchError;
-use crate::machine::link::LinkError;
+use crate::machine::shim_client::ShimError;
 use crate::store::StoreError;
 
 const INSTALL_QEMU: &str =
@@ -215,10 +215,10 @@ pub(crate) fn launch_failed(vm_id: &str, error: LaunchError) -> Error {
     }
 }
 
-pub(crate) fn link_failed(vm_id: &str, error: &LinkError) -> Error {
+pub(crate) fn shim_failed(vm_id: &str, error: &ShimError) -> Error {
     let what = format!("VM `{vm_id}` cannot be reached");
     match error {
-        LinkError::Failed { fault } => from_fault(what, fault.clone()),
+        ShimError::Failed { fault } => from_fault(what, fault.clone()),
         _ => Error::new(ErrorCode::VmDied, what)
             .caused_by(error)
             .hint("Run the command again in a new VM"),

@@ -47,7 +47,7 @@ impl Reach {
 
     fn answering_within(&self, within: Option<Duration>, watched: &Arc<Watched>) -> Caller {
         let by = within.and_then(|within| Instant::now().checked_add(within));
-        self.caller(watched).answering_by(by)
+        self.caller(watched).with_deadline(by)
     }
 
     fn caller(&self, watched: &Arc<Watched>) -> Caller {

@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::output::KeptOutput;
+use super::output::CapturedOutput;
 use crate::workspace::paths::WorkingDir;
 
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
@@ -40,8 +40,8 @@ pub(crate) enum CommandError {
 /// What a command did and wrote.
 pub(crate) struct Finished {
     pub(crate) end: ExecEnd,
-    pub(crate) stdout: KeptOutput,
-    pub(crate) stderr: KeptOutput,
+    pub(crate) stdout: CapturedOutput,
+    pub(crate) stderr: CapturedOutput,
     /// The guest did not end it in time, nor did it say anything more: only the end of the VM is
     /// the end of the command.
     pub(crate) runs_on: bool,
@@ -49,7 +49,7 @@ pub(crate) struct Finished {
 
 /// A command, and how it is to be run.
 #[derive(Debug)]
-pub(crate) struct Order<'a> {
+pub(crate) struct CommandSpec<'a> {
     pub(crate) command: &'a CommandLine,
     pub(crate) folder: WorkingDir,
     pub(crate) env: &'a EnvVars,
@@ -59,7 +59,7 @@ pub(crate) struct Order<'a> {
     pub(crate) timeout: Option<TimeoutSeconds>,
 }
 
-impl<'a> Order<'a> {
+impl<'a> CommandSpec<'a> {
     /// Refuses a folder that there cannot be.
     pub(crate) fn of(
         command: &'a CommandLine,
@@ -85,9 +85,9 @@ impl<'a> Order<'a> {
     /// As the agent takes it.
     pub(crate) fn exec(&self, input: bool) -> Exec {
         Exec {
-            command: asked(self.command),
+            command: to_wire(self.command),
             cwd: self.folder.bytes(),
-            env: variables(self.env),
+            env: env_to_wire(self.env),
             secret_env: self.secret_env.to_vec(),
             timeout_ms: self.timeout.map(|limit| u64::from(limit.get()) * 1000),
             input,
@@ -97,7 +97,7 @@ impl<'a> Order<'a> {
 }
 
 /// A command as the agent takes it.
-pub(crate) fn asked(command: &CommandLine) -> Command {
+pub(crate) fn to_wire(command: &CommandLine) -> Command {
     match command {
         CommandLine::Shell(line) => Command::Shell(line.clone().into()),
         CommandLine::Program(words) => {
@@ -107,7 +107,7 @@ pub(crate) fn asked(command: &CommandLine) -> Command {
 }
 
 /// Variables as the agent takes them.
-pub(crate) fn variables(env: &EnvVars) -> Vec<(Bytes, Bytes)> {
+pub(crate) fn env_to_wire(env: &EnvVars) -> Vec<(Bytes, Bytes)> {
     let bytes = |text: &str| Bytes::from(text.as_bytes());
     env.pairs()
         .map(|(name, value)| (bytes(name), bytes(value)))
@@ -117,22 +117,22 @@ pub(crate) fn variables(env: &EnvVars) -> Vec<(Bytes, Bytes)> {
 /// Runs a command over a stream to the agent. Dropping the future ends the command.
 pub(crate) async fn run(
     stream: UnixStream,
-    order: &Order<'_>,
+    spec: &CommandSpec<'_>,
     caller: &Caller,
 ) -> Result<Finished, CommandError> {
     let broken = |source| CommandError::Broken { source };
     let (mut from_guest, mut to_guest) = stream.into_split();
     let input = caller.take_input();
-    let time = order.limit().unwrap_or(Duration::MAX);
-    let exec = AgentRequest::Exec(order.exec(input.is_some()));
+    let time = spec.limit().unwrap_or(Duration::MAX);
+    let exec = AgentRequest::Exec(spec.exec(input.is_some()));
     let asked_us = step::now_us();
     frame::write_message(&mut to_guest, &exec)
         .await
         .map_err(broken)?;
     reached!("command asked for");
 
-    let mut stdout = KeptOutput::new(caller.keep_output());
-    let mut stderr = KeptOutput::new(caller.keep_output());
+    let mut stdout = CapturedOutput::new(caller.keep_output());
+    let mut stderr = CapturedOutput::new(caller.keep_output());
     let ended = {
         let output = async {
             loop {

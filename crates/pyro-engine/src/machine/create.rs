@@ -16,7 +16,7 @@ use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::catalog_failed;
-pub(crate) use crate::random::{random_hex, random_number};
+use crate::random::random_hex;
 use crate::template::{Kind, Shape, Template};
 
 /// What a new VM is to be.

@@ -5,14 +5,14 @@ use pyro_api::{Caller, Error, PersonTerminal};
 
 use pyro_wire::reached;
 
-use super::at_terminal;
-use super::command::{self, CommandError, Order};
+use super::command::{self, CommandError, CommandSpec};
+use super::command_tty;
 use super::facts::STANDBY;
-use super::link;
+use super::shim_client;
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::cancelled;
-use crate::error::{command_refused, link_failed, vm_died};
+use crate::error::{command_refused, shim_failed, vm_died};
 use crate::shells::attach;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
@@ -57,11 +57,11 @@ impl Engine {
     pub(crate) async fn exec_and_end(
         &self,
         record: &VmRecord,
-        order: &Order<'_>,
+        spec: &CommandSpec<'_>,
         terminal: Option<&dyn PersonTerminal>,
         caller: &Caller,
     ) -> Result<ExecResult, Error> {
-        let finished = self.exec(record, order, terminal, caller).await;
+        let finished = self.exec(record, spec, terminal, caller).await;
         let cleanup = match &finished {
             Ok(_) => DeleteReason::PostExecCleanup,
             Err(_) => DeleteReason::RunVmErrorCleanup,
@@ -76,7 +76,7 @@ impl Engine {
             vm_id: record.vm_id.clone(),
             environment: record.environment.clone(),
             environment_version: record.environment_version.clone(),
-            command: answers::words(caller, order.command.to_string()),
+            command: answers::excerpt(caller, spec.command.to_string()),
             stdout: stdout.text,
             stderr: stderr.text,
             exit_code: finished.end.exit_code,
@@ -106,22 +106,22 @@ impl Engine {
     async fn exec(
         &self,
         record: &VmRecord,
-        order: &Order<'_>,
+        spec: &CommandSpec<'_>,
         terminal: Option<&dyn PersonTerminal>,
         caller: &Caller,
     ) -> Result<command::Finished, Error> {
         let vm_id = &record.vm_id;
-        let stream = match link::agent(&self.folder(vm_id)).await {
+        let stream = match shim_client::agent(&self.folder(vm_id)).await {
             Ok(stream) => stream,
-            Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
+            Err(error) => return Err(self.why_gone(vm_id, shim_failed(vm_id, &error)).await),
         };
         reached!("line to the agent open");
         let ran = match terminal {
             Some(terminal) => {
-                let (taken, heard) = attach::take(terminal)?;
-                at_terminal::run(stream, order, taken, heard, caller.keep_output()).await
+                let (taken, events) = attach::take(terminal)?;
+                command_tty::run(stream, spec, taken, events, caller.keep_output()).await
             }
-            None => command::run(stream, order, caller).await,
+            None => command::run(stream, spec, caller).await,
         };
         match ran {
             Ok(finished) => Ok(finished),

@@ -4,7 +4,7 @@ use pyro_api::operations::vm_run::VmRun;
 use pyro_api::values::{DeleteReason, ExecResult};
 use pyro_api::{Caller, Error, Event};
 
-use super::command::Order;
+use super::command::CommandSpec;
 use super::create::VmRequest;
 use super::one_shot::CleanupGuard;
 use super::sweep;
@@ -35,7 +35,7 @@ impl Engine {
             Some(_) if !run.terminal.timeout_is_given() => None,
             _ => Some(run.timeout_seconds),
         };
-        let order = Order::of(&run.command, run.cwd.as_deref(), &run.env, limit)?;
+        let spec = CommandSpec::of(&run.command, run.cwd.as_deref(), &run.env, limit)?;
         phase("create", "environment", &run.environment)?;
         let request = VmRequest {
             environment: &run.environment,
@@ -54,7 +54,7 @@ impl Engine {
             let _filled = WakeKeeperOnDrop(self);
             let cleanup = CleanupGuard::new(self, &record.vm_id);
             phase("execute", "vm_id", &record.vm_id)?;
-            let result = self.exec_and_end(&record, &order, terminal, caller).await;
+            let result = self.exec_and_end(&record, &spec, terminal, caller).await;
             cleanup.disarm();
             return result;
         }
@@ -74,7 +74,7 @@ impl Engine {
             }
         };
         phase("execute", "vm_id", &vm_id)?;
-        let result = self.exec_and_end(&record, &order, terminal, caller).await;
+        let result = self.exec_and_end(&record, &spec, terminal, caller).await;
         cleanup.disarm();
         // It found none that waited; perhaps one can be made now.
         self.standby_pool().wake_keeper();

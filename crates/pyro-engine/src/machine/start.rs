@@ -17,8 +17,7 @@ use super::launch::{LaunchError, Launched, launch};
 use super::{disk, network, sweep};
 use crate::config::{Backend, QEMU, on_path};
 use crate::engine::Engine;
-pub(crate) use crate::error::cancelled;
-use crate::error::{catalog_failed, launch_failed};
+use crate::error::{cancelled, catalog_failed, launch_failed};
 use crate::store::Admission;
 use crate::template::{Shape, Template, TemplateQuery};
 

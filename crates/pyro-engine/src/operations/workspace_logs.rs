@@ -12,7 +12,7 @@ use crate::machine::output::{without_partial_end, without_partial_start};
 use crate::store::{Command, StoredWorkspace};
 use crate::workspace::errors::unknown_command;
 use crate::workspace::folder::{WorkspaceFolder, output_name};
-use crate::workspace::jobs::follow::{self, Stand, end_of};
+use crate::workspace::jobs::follow::{self, JobStatus, end_of};
 use crate::workspace::log_files;
 
 /// How much of each stream is shown when one command is asked for, and when many are.
@@ -75,7 +75,7 @@ impl Engine {
             return Ok(());
         };
         let until = Instant::now() + Duration::from_secs(wait.get().into());
-        let until = caller.answer_by().map_or(until, |by| by.min(until));
+        let until = caller.deadline().map_or(until, |by| by.min(until));
         let folder = self.workspace_folder(&stored.record.workspace_id);
         let seen = [asked.offset, asked.stderr_offset.unwrap_or(asked.offset)];
         let there = folder.job_bytes(job.job);
@@ -86,7 +86,7 @@ impl Engine {
             at => at.min(there[stream]),
         });
         let vm = folder.vm(job.generation);
-        if let Stand::Lost = follow::wait(&vm, &folder, job.job, seen, Some(until)).await {
+        if let JobStatus::Lost = follow::wait(&vm, &folder, job.job, seen, Some(until)).await {
             self.end_job(stored, job, None)?;
         }
         Ok(())
@@ -154,7 +154,7 @@ fn part(
                 let mut entry = entry(folder, *command, asked, each.into())?;
                 entry.command = match asked.sequence {
                     Some(_) => answers::at_most(caller, entry.command, each as usize),
-                    None => answers::words_of_many(caller, entry.command),
+                    None => answers::list_excerpt(caller, entry.command),
                 };
                 let fits = budget.fits(&entry);
                 if fits {

@@ -41,7 +41,7 @@ impl Handle<WorkspacePatchApply> for Engine {
                 .take_while(|entry| budget.fits(entry))
                 .collect(),
             format: applied.format,
-            patch: answers::words(caller, String::from_utf8_lossy(&patch).into_owned()),
+            patch: answers::excerpt(caller, String::from_utf8_lossy(&patch).into_owned()),
             execution_mode: stored.record.execution_mode,
             notes: answers::names(caller, applied.notes),
             workspace_started: started,

@@ -11,7 +11,7 @@
 use pyro_api::operations::shell_attach::{ShellAttach, ShellLeft};
 use pyro_api::operations::shell_open::ShellOpen;
 use pyro_api::values::{EnvVars, SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
-use pyro_api::{Caller, Error, Heard, PersonTerminal, TakenTerminal};
+use pyro_api::{Caller, Error, PersonTerminal, TakenTerminal, TerminalEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::shells::{
     AttachControl, AttachEvent, LARGEST_SIDE, Shell, ShellEnd, ShellRequest, Size,
@@ -37,19 +37,19 @@ const READ_AHEAD: usize = 16;
 /// How long the guest may take for what was typed just before a person left.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Takes a person's terminal, with what is heard of it.
+/// Takes a person's terminal, with its events.
 pub(crate) fn take(
     terminal: &dyn PersonTerminal,
-) -> Result<(Box<dyn TakenTerminal>, mpsc::Receiver<Heard>), Error> {
-    let (hear, heard) = mpsc::channel(READ_AHEAD);
-    let hear = move |what| {
+) -> Result<(Box<dyn TakenTerminal>, mpsc::Receiver<TerminalEvent>), Error> {
+    let (on_event, events) = mpsc::channel(READ_AHEAD);
+    let on_event = move |what| {
         // Nobody listens any more when what wanted it has ended.
-        let _ = hear.blocking_send(what);
+        let _ = on_event.blocking_send(what);
     };
     let taken = terminal
-        .take(Box::new(hear))
+        .take(Box::new(on_event))
         .map_err(|error| host_io("The terminal could not be used", &error))?;
-    Ok((taken, heard))
+    Ok((taken, events))
 }
 
 /// Empties the screen and begins at its top.
@@ -88,7 +88,7 @@ impl Engine {
             doing: "show a shell",
         };
         let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, context).await?;
-        let (taken, heard) = take(terminal)?;
+        let (taken, events) = take(terminal)?;
         let request = ShellRequest::Attach {
             id: shell_id.clone(),
             size: size_of(taken.size()),
@@ -106,7 +106,7 @@ impl Engine {
         let keys = Keys::new(asked.detach_keys.bytes());
         let left = tokio::select! {
             left = show(&mut from_guest, taken.as_ref()) => left,
-            typed = pass_on(heard, &mut to_guest, keys, AttachControl::Resize) => typed.map(|()| Outcome::Detached),
+            typed = forward_input(events, &mut to_guest, keys, AttachControl::Resize) => typed.map(|()| Outcome::Detached),
         };
         // It followed the terminal.
         shell.size = size_of(taken.size());
@@ -174,26 +174,26 @@ async fn show(
 }
 
 /// Ends when the person leaves.
-pub(crate) async fn pass_on<Control: Serialize>(
-    mut heard: mpsc::Receiver<Heard>,
+pub(crate) async fn forward_input<Control: Serialize>(
+    mut events: mpsc::Receiver<TerminalEvent>,
     to_guest: &mut (impl AsyncWrite + Unpin),
     mut keys: Keys<'_>,
     resize: impl Fn(Size) -> Control,
 ) -> Result<(), FrameError> {
-    while let Some(what) = heard.recv().await {
+    while let Some(what) = events.recv().await {
         match what {
-            Heard::Typed(bytes) => {
+            TerminalEvent::Input(bytes) => {
                 let Typed { pass, detach } = keys.typed(&bytes);
                 frame::write_data(to_guest, Kind::Input, &pass).await?;
                 if detach {
                     return Ok(());
                 }
             }
-            Heard::Resized { cols, rows } => {
+            TerminalEvent::Resized { cols, rows } => {
                 let control = resize(size_of((cols, rows)));
                 frame::write_message(to_guest, &control).await?;
             }
-            Heard::Ended => return Ok(()),
+            TerminalEvent::HungUp => return Ok(()),
         }
     }
     Ok(())

@@ -12,11 +12,11 @@ use tokio::time::timeout;
 
 use super::errors::{all_gone, only_in_guests, refused};
 use crate::engine::Engine;
-use crate::machine::link;
+use crate::machine::shim_client;
 use crate::store::StoredWorkspace;
-use crate::workspace::errors::{STOP_IT, link_broken};
-use crate::workspace::find::last_words;
-use crate::workspace::lock::Hold;
+use crate::workspace::errors::{STOP_IT, shim_unreachable};
+use crate::workspace::find::tombstone;
+use crate::workspace::lock::LockMode;
 
 /// How much longer than it was asked to wait an agent may take. Closing takes up to fifteen
 /// seconds by itself.
@@ -38,7 +38,10 @@ impl Engine {
         context: ShellContext<'_>,
     ) -> Result<(StoredWorkspace, UnixStream), Error> {
         let id = self.find_workspace(reference)?.record.workspace_id;
-        let _held = self.workspace_folder(&id).hold(&id, Hold::Shared).await?;
+        let _held = self
+            .workspace_folder(&id)
+            .lock(&id, LockMode::Shared)
+            .await?;
         let stored = self.reload_workspace(&id)?;
         let record = &stored.record;
         if record.execution_mode == ExecutionMode::HostCompat {
@@ -48,13 +51,13 @@ impl Engine {
             let why = record.stopped_because.as_deref();
             return Err(all_gone(&id, context.shell, why));
         }
-        match link::agent(&self.vm_of(&stored)).await {
+        match shim_client::agent(&self.vm_of(&stored)).await {
             Ok(stream) => Ok((stored, stream)),
             Err(error) => {
                 // It may just be stopping for want of use.
                 let now = self.reload_workspace(&id)?;
                 match now.record.state {
-                    VmState::Started => Err(link_broken(&id, context.doing, &error)),
+                    VmState::Started => Err(shim_unreachable(&id, context.doing, &error)),
                     _ => Err(all_gone(
                         &id,
                         context.shell,
@@ -128,7 +131,7 @@ impl Engine {
             FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => self.went_away(
                 &stored.record.workspace_id,
                 context.doing,
-                last_words(&self.vm_of(stored)),
+                tombstone(&self.vm_of(stored)),
             ),
             other => invalid_reply(stored, context).because(other),
         }

@@ -29,12 +29,12 @@ use tokio::sync::Notify;
 use pool::{Origin, Waiting};
 
 use crate::engine::Engine;
-use crate::error::{catalog_failed, link_failed, vm_died};
-use crate::machine::command::{self, Order};
+use crate::error::{catalog_failed, shim_failed, vm_died};
+use crate::machine::command::{self, CommandSpec};
 use crate::machine::create::VmRequest;
 use crate::machine::facts::{STANDBY, TAKEN, WAITING};
 use crate::machine::one_shot::CleanupGuard;
-use crate::machine::{link, now};
+use crate::machine::{now, shim_client};
 use crate::store::StoredVm;
 use crate::template::Shape;
 
@@ -133,7 +133,7 @@ impl Engine {
         }
         self.launched().insert(vm_id.clone(), launched);
         let expires_at_ms = (record.expires_at * 1000.0) as u64;
-        link::hand_out(&self.folder(&vm_id), expires_at_ms)
+        shim_client::hand_out(&self.folder(&vm_id), expires_at_ms)
             .await
             .ok()?;
         cleanup.disarm();
@@ -225,18 +225,18 @@ impl Engine {
         let folder = self.folder(&vm_id);
         let env = EnvVars::default();
         for line in WARM_UP {
-            let stream = link::agent(&folder)
+            let stream = shim_client::agent(&folder)
                 .await
-                .map_err(|error| link_failed(&vm_id, &error))?;
+                .map_err(|error| shim_failed(&vm_id, &error))?;
             let line = CommandLine::from(line.to_owned());
-            let order = Order::of(&line, None, &env, Some(TimeoutSeconds::default()))?;
-            command::run(stream, &order, &caller)
+            let spec = CommandSpec::of(&line, None, &env, Some(TimeoutSeconds::default()))?;
+            command::run(stream, &spec, &caller)
                 .await
                 .map_err(|error| vm_died(&vm_id, &error))?;
         }
-        link::pause(&folder)
+        shim_client::pause(&folder)
             .await
-            .map_err(|error| link_failed(&vm_id, &error))?;
+            .map_err(|error| shim_failed(&vm_id, &error))?;
         self.store()?.put_standby(&StoredVm {
             owner: self.owner()?.id().to_owned(),
             record: record.clone(),

@@ -13,11 +13,11 @@ use pyro_disk::TreeError;
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
 
-use super::errors::{link_broken, unknown};
+use super::errors::{shim_unreachable, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
-use super::lock::Hold;
+use super::lock::LockMode;
 use super::repository_prefix::{SEED_IN_REPOSITORY, folder_in_repository};
 use super::secrets::SecretsInput;
 use super::selection::Selection;
@@ -27,7 +27,7 @@ use crate::environments::version;
 use crate::error::cancelled;
 use crate::error::{broke, catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts};
-use crate::machine::{disk, link, network, now};
+use crate::machine::{disk, network, now, shim_client};
 use crate::random::random_hex;
 use crate::store::StoredWorkspace;
 use crate::template::{Kind, Shape, Template};
@@ -56,7 +56,7 @@ impl Engine {
         };
         let secrets = SecretsInput::read(&asked.secrets, caller).await?;
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
-        secrets.unspoken().check_names(name, &asked.labels)?;
+        secrets.redactor().check_names(name, &asked.labels)?;
         let too_short = secrets.too_short();
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
@@ -155,9 +155,9 @@ impl Engine {
         };
         folder.create().map_err(failed)?;
         folder.mark_as_debris().map_err(failed)?;
-        let _held = folder.hold(&id, Hold::Exclusive).await?;
+        let _held = folder.lock(&id, LockMode::Exclusive).await?;
         self.keep_secrets(&id, &secrets)?;
-        let clean = |text: String| secrets.unspoken().clean(text);
+        let clean = |text: String| secrets.redactor().redact(text);
         let seed_path = (seed.as_ref()).map(|seed| clean(seed.path().display().to_string()));
         let seed_folder = (seed.as_ref())
             .filter(|seed| seed.mode() == SeedMode::Directory)
@@ -303,12 +303,13 @@ impl Engine {
         let Some(layer) = layer else {
             return copy_tree(&folder.tree(), &folder.baseline_tree()).await;
         };
-        let added = link::add_layer(&self.vm_of(stored), disk::layer(&folder.layer(&layer))).await;
+        let added =
+            shim_client::add_layer(&self.vm_of(stored), disk::layer(&folder.layer(&layer))).await;
         let line = self.reconnect(stored, doing).await?;
         files::thaw(line)
             .await
             .map_err(|error| self.files_failed(stored, what, doing, error))?;
-        added.map_err(|error| link_broken(&id, doing, &error))?;
+        added.map_err(|error| shim_unreachable(&id, doing, &error))?;
         stored.layers.push(layer);
         Ok(())
     }

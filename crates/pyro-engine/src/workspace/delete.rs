@@ -3,7 +3,7 @@
 use pyro_api::{Error, ErrorCode};
 
 use super::errors::unknown;
-use super::lock::Hold;
+use super::lock::LockMode;
 use crate::engine::Engine;
 use crate::error::host_io;
 
@@ -14,7 +14,7 @@ impl Engine {
         let folder = self.workspace_folder(id);
         // Its folder may be gone already, deleted by hand.
         let held = match folder.path().is_dir() {
-            true => Some(folder.hold(id, Hold::Exclusive).await?),
+            true => Some(folder.lock(id, LockMode::Exclusive).await?),
             false => None,
         };
         let store = self.store()?;

@@ -12,7 +12,7 @@ use crate::answers;
 use crate::engine::Engine;
 use crate::error::is_full;
 use crate::machine::folder::VmFolder;
-use crate::machine::{link, now};
+use crate::machine::{now, shim_client};
 use crate::store::StoredWorkspace;
 
 impl Engine {
@@ -59,7 +59,7 @@ impl Engine {
         stored: StoredWorkspace,
     ) -> Result<Option<StoredWorkspace>, Error> {
         if stored.record.state != VmState::Started || self.vm_of(&stored).is_alive() {
-            return self.with_true_jobs(stored).map(Some);
+            return self.reconcile_jobs(stored).map(Some);
         }
         let id = &stored.record.workspace_id;
         let mut event = None;
@@ -99,7 +99,7 @@ impl Engine {
             self.store()?.add_event(id, &event)?;
         }
         repaired
-            .map(|repaired| self.with_true_jobs(repaired))
+            .map(|repaired| self.reconcile_jobs(repaired))
             .transpose()
     }
 
@@ -123,14 +123,14 @@ impl Engine {
         let mut record = stored.record.clone();
         record.workspace_started = started;
         if let Some(last) = &mut record.last_command {
-            last.command = answers::words(caller, std::mem::take(&mut last.command));
+            last.command = answers::excerpt(caller, std::mem::take(&mut last.command));
         }
         record.time_left_seconds = None;
         record.expires_at = 0.0;
         if record.state != VmState::Started {
             return record;
         }
-        let status = link::status(&self.vm_of(&stored)).await;
+        let status = shim_client::status(&self.vm_of(&stored)).await;
         let seen = status.map(|status| status.last_activity_ms as f64 / 1000.0);
         let now = now();
         record.last_activity_at = match stored.has_running_services() {
@@ -178,7 +178,7 @@ fn last_activity(recorded: f64, seen: Option<f64>, now: f64) -> f64 {
 
 /// When and why a VM ended.
 pub(crate) fn last_end(folder: &VmFolder) -> (f64, String) {
-    match last_words(folder) {
+    match tombstone(folder) {
         Some(ended) => (ended.at_ms as f64 / 1000.0, ended.message),
         None => (
             now(),
@@ -189,7 +189,7 @@ pub(crate) fn last_end(folder: &VmFolder) -> (f64, String) {
 }
 
 /// How a VM ended, as its shim left it.
-pub(crate) fn last_words(folder: &VmFolder) -> Option<Ended> {
+pub(crate) fn tombstone(folder: &VmFolder) -> Option<Ended> {
     let text = std::fs::read(folder.join(END_FILE)).unwrap_or_default();
     match serde_json::from_slice(&text) {
         Ok(ended) => Some(ended),

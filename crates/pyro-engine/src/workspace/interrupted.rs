@@ -13,7 +13,7 @@ use crate::store::{Command, Store};
 const SIGKILL: i32 = 9;
 
 /// Where that is.
-pub(crate) enum Written {
+pub(crate) enum OutputSource {
     Recorded(Arc<Recorder>),
     /// The files of this job, which stay where they are.
     Job(u64),
@@ -21,30 +21,30 @@ pub(crate) enum Written {
 
 /// A command that runs. When this is dropped before it is over, so was the caller's interest, and
 /// the command is put down as killed.
-pub(crate) struct Unfinished {
+pub(crate) struct InterruptGuard {
     pub(crate) store: Arc<Store>,
     pub(crate) folder: WorkspaceFolder,
     pub(crate) workspace_id: String,
-    pub(crate) written: Written,
+    pub(crate) output: OutputSource,
     pub(crate) started: Instant,
     /// As far as it is known before its end; `None` when that came.
     pub(crate) command: Option<Command>,
 }
 
-impl Unfinished {
+impl InterruptGuard {
     /// Somebody else tells how it went.
-    pub(crate) fn over(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         self.command = None;
     }
 
     /// Puts the command down as killed. Whether it is in the history now.
-    pub(crate) fn put_down(&mut self) -> bool {
+    pub(crate) fn record_killed(&mut self) -> bool {
         let Some(mut command) = self.command.take() else {
             return false;
         };
-        let [stdout_bytes, stderr_bytes] = match &self.written {
-            Written::Recorded(recorder) => recorder.written(),
-            Written::Job(job) => self.folder.job_bytes(*job),
+        let [stdout_bytes, stderr_bytes] = match &self.output {
+            OutputSource::Recorded(recorder) => recorder.written(),
+            OutputSource::Job(job) => self.folder.job_bytes(*job),
         };
         command.exit_code = 128 + SIGKILL;
         command.signal = Some(SIGKILL);
@@ -58,16 +58,16 @@ impl Unfinished {
                 stored.record.last_activity_at = now();
             });
         let Ok(Some(kept)) = kept else { return false };
-        if let Written::Recorded(recorder) = &self.written {
+        if let OutputSource::Recorded(recorder) = &self.output {
             recorder.keep(&self.folder, kept.reset_count, kept.sequence);
         }
         true
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for InterruptGuard {
     fn drop(&mut self) {
         // Nobody is left to be told of a failure.
-        self.put_down();
+        self.record_killed();
     }
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(crate) enum LockMode {
     /// The VM stays as it is; others may hold it so as well.
     Shared,
     /// Nobody else holds it.
@@ -27,10 +27,10 @@ pub(crate) enum Hold {
 }
 
 /// A held lock; dropping it lets go.
-pub(crate) struct Held(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
+pub(crate) struct WorkspaceLock(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 
 impl WorkspaceFolder {
-    pub(crate) async fn hold(&self, id: &str, hold: Hold) -> Result<Held, Error> {
+    pub(crate) async fn lock(&self, id: &str, hold: LockMode) -> Result<WorkspaceLock, Error> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => unknown(id)
                 .because("its folder is gone")
@@ -43,16 +43,16 @@ impl WorkspaceFolder {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(self.lock())
+            .open(self.lock_file())
             .map_err(failed)?;
         let how = match hold {
-            Hold::Shared => FlockArg::LockSharedNonblock,
-            Hold::Exclusive => FlockArg::LockExclusiveNonblock,
+            LockMode::Shared => FlockArg::LockSharedNonblock,
+            LockMode::Exclusive => FlockArg::LockExclusiveNonblock,
         };
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Flock::lock(file, how) {
-                Ok(lock) => return Ok(Held(lock)),
+                Ok(lock) => return Ok(WorkspaceLock(lock)),
                 Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = back,
                 Err((_, Errno::EWOULDBLOCK)) => {
                     return Err(Error::new(
@@ -69,9 +69,9 @@ impl WorkspaceFolder {
     }
 
     /// Holds it exclusively if nobody else holds it, for what can as well be done another time.
-    pub(crate) fn hold_if_free(&self) -> Option<Held> {
-        let file = File::open(self.lock()).ok()?;
+    pub(crate) fn try_lock(&self) -> Option<WorkspaceLock> {
+        let file = File::open(self.lock_file()).ok()?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
-        Some(Held(lock))
+        Some(WorkspaceLock(lock))
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{Flock, FlockArg};
-use pyro_api::{Caller, Event, EventSink, Gone, Stream};
+use pyro_api::{Caller, Disconnected, Event, EventSink, Stream};
 
 use super::folder::WorkspaceFolder;
 use crate::random::random_hex;
@@ -73,7 +73,7 @@ impl Recorder {
 }
 
 impl EventSink for Recorder {
-    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+    fn event(&self, event: Event<'_>) -> Result<(), Disconnected> {
         if let Event::Output { stream, bytes } = &event {
             let index = match stream {
                 Stream::Stdout => 0,

@@ -83,6 +83,6 @@ impl Engine {
         self.store()?.sync()?;
         // The old VM and its layers.
         self.sweep_workspace(&switched).await?;
-        self.with_true_jobs(switched)
+        self.reconcile_jobs(switched)
     }
 }

@@ -31,7 +31,7 @@ impl Engine {
         // Whoever noticed that the last VM had ended may have been killed before this.
         self.workspace_folder(id).take_logs(&self.vm_of(stored));
         // Before another VM has the folder of theirs.
-        self.with_true_jobs(self.reload_workspace(id)?)?;
+        self.reconcile_jobs(self.reload_workspace(id)?)?;
         self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {

@@ -6,11 +6,11 @@ use pyro_api::Error;
 use pyro_api::values::VmState;
 use pyro_wire::shim::Stop;
 
-use super::errors::{link_broken, unknown};
+use super::errors::{shim_unreachable, unknown};
 use super::services::ended::{mark_all_ended, services_left_by};
 use crate::engine::Engine;
 use crate::machine::folder::VmFolder;
-use crate::machine::{end, link};
+use crate::machine::{end, shim_client};
 use crate::store::StoredWorkspace;
 
 /// How long the guest may take to end its processes and flush its disk.
@@ -43,7 +43,7 @@ impl Engine {
             .ok_or_else(|| unknown(id))?;
         self.workspace_folder(id).take_logs(&vm);
         self.note_event(id, "stopped", why.to_owned())?;
-        let stored = self.with_true_jobs(stored)?;
+        let stored = self.reconcile_jobs(stored)?;
         self.store()?.sync()?;
         Ok(stored)
     }
@@ -56,10 +56,10 @@ pub(crate) async fn stop_vm(id: &str, vm: &VmFolder) -> Result<(), Error> {
         remove: false,
         at_once: false,
     };
-    if let Err(error) = link::stop(vm, stop).await
+    if let Err(error) = shim_client::stop(vm, stop).await
         && vm.is_alive()
     {
-        return Err(link_broken(id, "stop it", &error));
+        return Err(shim_unreachable(id, "stop it", &error));
     }
     end::wait_until_gone(vm, GRACE).await
 }

@@ -86,7 +86,7 @@ impl Engine {
     /// holds the workspace just now is about to start or end something himself.
     pub(crate) async fn end_orphans(&self, id: &str) -> Result<(), Error> {
         let folder = self.workspace_folder(id);
-        let Some(_held) = folder.hold_if_free() else {
+        let Some(_held) = folder.try_lock() else {
             return Ok(());
         };
         let store = self.store()?;

@@ -21,8 +21,8 @@ pub(crate) use repository::Repository;
 
 use super::paths::GuestPath;
 use crate::engine::Engine;
-use crate::machine::command::{self, CommandError, Order};
-use crate::machine::output::KeptOutput;
+use crate::machine::command::{self, CommandError, CommandSpec};
+use crate::machine::output::CapturedOutput;
 use crate::store::StoredWorkspace;
 
 const ASK: &str = include_str!("ask.sh");
@@ -165,8 +165,8 @@ impl Engine {
         let time = TimeoutSeconds::new(seconds.into()).ok();
         let run = async {
             let line = self.reconnect(stored, "ask its git").await?;
-            let order = Order::of(&command, None, &env, time)?;
-            Ok::<_, Error>(command::run(line, &order, &caller).await)
+            let spec = CommandSpec::of(&command, None, &env, time)?;
+            Ok::<_, Error>(command::run(line, &spec, &caller).await)
         };
         let too_long = || "git in the guest gave no answer in time".to_owned();
         let finished = match timeout_at(until, run).await {
@@ -179,7 +179,7 @@ impl Engine {
         if finished.end.timed_out {
             return Err(too_long());
         }
-        let whole = |kept: KeptOutput| kept.into_bytes().unwrap_or_default();
+        let whole = |kept: CapturedOutput| kept.into_bytes().unwrap_or_default();
         Ok(ScriptOutput {
             out: whole(finished.stdout),
             err: whole(finished.stderr),

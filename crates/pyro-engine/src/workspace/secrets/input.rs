@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::plain::{PlainSecrets, public, secret};
-use super::unspoken::Unspoken;
+use super::redactor::Redactor;
 use crate::core_dumps::NoCoreDumps;
 use crate::error::{broke, host_io};
 use crate::workspace::host_paths::admit;
@@ -90,8 +90,8 @@ impl SecretsInput {
     }
 
     /// What there is to take out of texts about the workspace.
-    pub(crate) fn unspoken(&self) -> Unspoken {
-        Unspoken::of(Some(&self.opened))
+    pub(crate) fn redactor(&self) -> Redactor {
+        Redactor::of(Some(&self.opened))
     }
 
     pub(super) fn opened(&self) -> &[Secret] {

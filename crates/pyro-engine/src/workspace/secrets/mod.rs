@@ -3,14 +3,14 @@
 //!
 //! ```text
 //! input ──create──▶ sealed file ──every start──▶ InstallSecrets ▶ guest
-//!                        └──────every command──▶ unspoken of what is shown
+//!                        └──────every command──▶ redactor of what is shown
 //! ```
 
 mod input;
 mod key;
 mod plain;
+mod redactor;
 mod sealed;
-pub(crate) mod unspoken;
 
 use std::time::Duration;
 
@@ -21,16 +21,17 @@ use pyro_wire::frame;
 use pyro_wire::secrets::InstallSecrets;
 use tokio::time::timeout;
 
-use super::errors::{link_broken, refused};
-use super::find::last_words;
+use super::errors::{refused, shim_unreachable};
+use super::find::tombstone;
 use crate::engine::Engine;
 use crate::error::cancelled;
 use crate::machine::folder::VmFolder;
-use crate::machine::link;
+use crate::machine::shim_client;
 use crate::store::StoredWorkspace;
 
 pub(crate) use input::SecretsInput;
 pub(crate) use plain::PlainSecrets;
+pub(crate) use redactor::Redactor;
 
 /// How long a guest may take to write some files into its memory.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -107,7 +108,7 @@ impl Engine {
             false => format!("it has {}", names.join(", ")),
         })
         .hint("Secrets are given when a workspace is created");
-        Err(self.unspoken_error(stored, error))
+        Err(self.redacted_error(stored, error))
     }
 
     /// Puts secrets into a guest that has just started.
@@ -118,9 +119,9 @@ impl Engine {
         opened: PlainSecrets,
     ) -> Result<(), Error> {
         let doing = "take its secrets";
-        let mut line = link::agent(vm)
+        let mut line = shim_client::agent(vm)
             .await
-            .map_err(|error| link_broken(id, doing, &error))?;
+            .map_err(|error| shim_unreachable(id, doing, &error))?;
         let PlainSecrets { secrets, _no_cores } = opened;
         let request = AgentRequest::InstallSecrets(InstallSecrets { secrets });
         let exchange = async {
@@ -134,7 +135,7 @@ impl Engine {
                 fault,
             )),
             Ok(Ok(AgentReply::Ready(_) | AgentReply::Used { .. }) | Err(_)) => {
-                Err(self.went_away(id, doing, last_words(vm)))
+                Err(self.went_away(id, doing, tombstone(vm)))
             }
             Err(_) => Err(Error::new(
                 ErrorCode::VmDied,

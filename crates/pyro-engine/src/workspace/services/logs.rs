@@ -8,7 +8,7 @@ use super::agent::{self, AgentError, Log, Piece};
 use super::log_lines::{bounded, count, tail, without_newest};
 use crate::answers;
 use crate::engine::Engine;
-use crate::machine::link;
+use crate::machine::shim_client;
 use crate::store::{StoredService, StoredWorkspace};
 
 impl Engine {
@@ -74,7 +74,7 @@ impl Engine {
         lines: Option<u64>,
     ) -> Result<Log, Error> {
         if service.record.runs()
-            && let Ok(line) = link::agent(&self.vm_of(stored)).await
+            && let Ok(line) = shim_client::agent(&self.vm_of(stored)).await
         {
             match agent::log(line, service.instance, lines).await {
                 Ok(log) => return Ok(log),

@@ -6,10 +6,10 @@ use pyro_wire::fault::FaultCode;
 use pyro_wire::shim::{Publish, Published, WantedPort};
 
 use crate::engine::Engine;
-use crate::machine::link::{self, LinkError};
 use crate::machine::network;
+use crate::machine::shim_client::{self, ShimError};
 use crate::store::StoredWorkspace;
-use crate::workspace::errors::link_broken;
+use crate::workspace::errors::shim_unreachable;
 
 /// Refuses ports where a person forbade them, or the workspace's policy does.
 pub(crate) fn may_publish(
@@ -59,9 +59,9 @@ impl Engine {
             instance,
             ports: ports.collect(),
         };
-        match link::publish(&self.vm_of(stored), request).await {
+        match shim_client::publish(&self.vm_of(stored), request).await {
             Ok(published) => Ok(published.into_iter().map(shown).collect()),
-            Err(LinkError::Failed { fault }) => {
+            Err(ShimError::Failed { fault }) => {
                 let (code, hint) = match fault.code {
                     FaultCode::Conflict => (
                         ErrorCode::Conflict,
@@ -80,7 +80,7 @@ impl Engine {
                 .because(fault.message)
                 .hint(hint))
             }
-            Err(error) => Err(link_broken(
+            Err(error) => Err(shim_unreachable(
                 &stored.record.workspace_id,
                 "publish ports",
                 &error,
@@ -90,7 +90,7 @@ impl Engine {
 
     /// Gives up the ports of a service. They go with it anyway; this is for whoever looks at once.
     pub(crate) async fn unpublish(&self, stored: &StoredWorkspace, instance: u64) {
-        let _ = link::unpublish(&self.vm_of(stored), instance).await;
+        let _ = shim_client::unpublish(&self.vm_of(stored), instance).await;
     }
 }
 

@@ -6,10 +6,10 @@ use pyro_api::{Error, ErrorCode};
 use super::agent::{self, AgentError, Log};
 use super::ended::apply_state;
 use crate::engine::Engine;
-use crate::machine::{end, link, now};
+use crate::machine::{end, now, shim_client};
 use crate::store::{LogState, StoredService, StoredWorkspace};
 use crate::workspace::errors::{STOP_IT, service_refused};
-use crate::workspace::find::last_words;
+use crate::workspace::find::tombstone;
 
 /// How long after its record the agent may not know of a service: another process is about to start
 /// it.
@@ -32,13 +32,13 @@ impl Engine {
             return Ok(stored);
         }
         let vm = self.vm_of(&stored);
-        let seen = match link::agent(&vm).await {
+        let seen = match shim_client::agent(&vm).await {
             Ok(line) => agent::list(line).await.ok(),
             Err(_) => None,
         };
         let Some(seen) = seen else {
             // It may just be going.
-            let _ = end::wait_until_gone(&vm, end::GOING).await;
+            let _ = end::wait_until_gone(&vm, end::EXIT_TIMEOUT).await;
             return self.reload_workspace(&stored.record.workspace_id);
         };
         let at = now();
@@ -95,7 +95,7 @@ impl Engine {
 
     /// Copies the log of a service that has ended out of the guest; says what there is of it then.
     pub(crate) async fn keep_log_of(&self, stored: &StoredWorkspace, instance: u64) -> LogState {
-        let Ok(line) = link::agent(&self.vm_of(stored)).await else {
+        let Ok(line) = shim_client::agent(&self.vm_of(stored)).await else {
             return LogState::InGuest;
         };
         let Ok(log) = agent::log(line, instance, None).await else {
@@ -118,7 +118,7 @@ impl Engine {
     ) -> Result<Log, Error> {
         let vm = self.vm_of(stored);
         if service.log == LogState::InGuest
-            && let Ok(line) = link::agent(&vm).await
+            && let Ok(line) = shim_client::agent(&vm).await
             && let Ok(log) = agent::log(line, service.instance, None).await
         {
             return Ok(log);
@@ -144,7 +144,7 @@ impl Engine {
                 let service = service.clone();
                 Ok((stored, service))
             }
-            None => Err(self.unspoken_error(&stored, unknown(&stored, name))),
+            None => Err(self.redacted_error(&stored, unknown(&stored, name))),
         }
     }
 
@@ -160,12 +160,12 @@ impl Engine {
         let error = match error {
             AgentError::Refused { fault } => service_refused(what, fault),
             AgentError::CallerGone => crate::error::cancelled(),
-            AgentError::Broken { .. } => self.went_away(id, doing, last_words(&self.vm_of(stored))),
+            AgentError::Broken { .. } => self.went_away(id, doing, tombstone(&self.vm_of(stored))),
             AgentError::Silent | AgentError::InvalidReply => Error::new(ErrorCode::VmDied, what)
                 .because(error)
                 .hint(STOP_IT),
         };
-        self.unspoken_error(stored, error)
+        self.redacted_error(stored, error)
     }
 }
 

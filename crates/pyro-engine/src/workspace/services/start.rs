@@ -19,7 +19,7 @@ use super::ports::may_publish;
 use super::readiness::understood;
 use crate::answers;
 use crate::engine::Engine;
-use crate::machine::command::{self, variables};
+use crate::machine::command::{self, env_to_wire};
 use crate::machine::now;
 use crate::random::random_number;
 use crate::store::{LogState, StoredService};
@@ -41,9 +41,9 @@ impl Engine {
         let doing = "start the service";
         // Nothing is started for what is refused.
         let found = self.find_workspace(&asked.workspace_id)?;
-        let unspoken = self.unspoken(&found)?;
-        let silent = |error| unspoken.clean_error(error);
-        unspoken.check_name("service's name", name)?;
+        let redactor = self.redactor(&found)?;
+        let silent = |error| redactor.redact_error(error);
+        redactor.check_name("service's name", name)?;
         let cwd = GuestPath::parse("folder", &asked.cwd).map_err(silent)?;
         let (readiness, wanted) = asked.readiness().and_then(understood).map_err(silent)?;
         may_publish(&found, &asked.published_ports, caller)?;
@@ -79,14 +79,14 @@ impl Engine {
                 workspace_id: id.clone(),
                 service_name: asked.service_name.clone(),
                 state: ServiceState::Running,
-                command: unspoken.clean_command(&asked.command),
-                cwd: unspoken.clean(cwd.absolute()),
+                command: redactor.redact_command(&asked.command),
+                cwd: redactor.redact(cwd.absolute()),
                 started_at: now(),
                 ended_at: None,
                 exit_code: None,
                 pid: None,
                 execution_mode: stored.record.execution_mode,
-                readiness: readiness.map(|readiness| unspoken.clean_readiness(readiness)),
+                readiness: readiness.map(|readiness| redactor.redact_readiness(readiness)),
                 ready_at: None,
                 not_ready: None,
                 stop_reason: None,
@@ -117,9 +117,9 @@ impl Engine {
         let request = Request {
             name: name.to_owned(),
             instance,
-            command: command::asked(&asked.command),
+            command: command::to_wire(&asked.command),
             cwd: Some(cwd.bytes()),
-            env: variables(&asked.env),
+            env: env_to_wire(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
             readiness: wanted,
             ready_timeout_ms: u64::from(asked.ready_timeout_seconds.get()) * 1000,

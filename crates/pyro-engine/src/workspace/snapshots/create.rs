@@ -10,13 +10,13 @@ use super::MOST;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
 use crate::machine::create::Base;
-use crate::machine::link::{self, LinkError};
+use crate::machine::shim_client::{self, ShimError};
 use crate::machine::{disk, now};
 use crate::random::random_hex;
 use crate::store::{StoredSnapshot, StoredWorkspace};
 use crate::workspace::at_rest::layers_of;
 use crate::workspace::create::{copy_tree, new_layer};
-use crate::workspace::errors::{link_broken, unknown};
+use crate::workspace::errors::{shim_unreachable, unknown};
 use crate::workspace::files;
 
 use pyro_api::values::WORKSPACE_PATH;
@@ -51,10 +51,10 @@ impl Engine {
         let found = self.find_workspace(reference)?;
         // Before a VM is started for nothing.
         check_snapshot_name(&found, name)?;
-        self.unspoken(&found)?.check_name("snapshot's name", name)?;
+        self.redactor(&found)?.check_name("snapshot's name", name)?;
         let id = found.record.workspace_id;
         let folder = self.workspace_folder(&id);
-        let (_held, mut stored) = self.hold_settled(&id).await?;
+        let (_held, mut stored) = self.lock_settled(&id).await?;
         check_snapshot_name(&stored, name)?;
         let started = stored.record.state != VmState::Started;
         if started {
@@ -132,7 +132,8 @@ impl Engine {
                     self.files_failed(stored, what, DOING, error),
                 )),
                 Ok(()) => {
-                    let added = link::add_layer(&self.vm_of(stored), disk::layer(&path)).await;
+                    let added =
+                        shim_client::add_layer(&self.vm_of(stored), disk::layer(&path)).await;
                     if let Ok(line) = self.reconnect(stored, DOING).await {
                         // Else its deadline thaws it.
                         let _ = files::thaw(line).await;
@@ -203,10 +204,10 @@ enum Added {
 }
 
 impl Added {
-    fn of(error: LinkError, id: &str) -> Self {
-        let told = link_broken(id, DOING, &error);
+    fn of(error: ShimError, id: &str) -> Self {
+        let told = shim_unreachable(id, DOING, &error);
         match error {
-            LinkError::Failed { fault } if fault.code != FaultCode::GuestDied => {
+            ShimError::Failed { fault } if fault.code != FaultCode::GuestDied => {
                 let told = match fault.code {
                     FaultCode::NoSpace => Error::new(
                         ErrorCode::NoSpace,

@@ -6,7 +6,7 @@ use super::unknown_snapshot;
 use crate::engine::Engine;
 use crate::machine::now;
 use crate::workspace::errors::unknown;
-use crate::workspace::lock::Hold;
+use crate::workspace::lock::LockMode;
 
 impl Engine {
     /// Returns the id of the workspace.
@@ -20,11 +20,11 @@ impl Engine {
         {
             let _held = self
                 .workspace_folder(&id)
-                .hold(&id, Hold::Exclusive)
+                .lock(&id, LockMode::Exclusive)
                 .await?;
             let stored = self.reload_workspace(&id)?;
             if stored.snapshot(name).is_none() {
-                return Err(self.unspoken_error(&stored, unknown_snapshot(&stored, name)));
+                return Err(self.redacted_error(&stored, unknown_snapshot(&stored, name)));
             }
             let stored = self
                 .store()?

@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep};
 use super::merge_folder::MergeFolder;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
-use crate::machine::link;
+use crate::machine::shim_client;
 use crate::store::StoredWorkspace;
 use crate::workspace::at_rest::layers_failed;
-use crate::workspace::errors::{link_broken, unknown};
-use crate::workspace::lock::{Held, Hold};
+use crate::workspace::errors::{shim_unreachable, unknown};
+use crate::workspace::lock::{LockMode, WorkspaceLock};
 use crate::workspace::progress::report_progress;
 
 /// How long a VM may take to move what a layer holds: a full disk, from a slow one to a slow one.
@@ -44,7 +44,7 @@ impl Engine {
     /// Merges what can be merged. Others may use the workspace meanwhile, if it runs.
     pub(crate) async fn merge_layers(&self, id: &str, caller: &Caller) -> Result<(), Error> {
         loop {
-            let (held, stored) = self.hold_settled(id).await?;
+            let (held, stored) = self.lock_settled(id).await?;
             self.remove_unreferenced(&stored);
             match self.next_merge(&stored).await? {
                 None => return Ok(()),
@@ -72,11 +72,14 @@ impl Engine {
 
     /// Holds a workspace exclusively, at a moment at which its VM moves nothing, and gives the
     /// record with what that VM has for a disk. While one moves, others may hold it.
-    pub(crate) async fn hold_settled(&self, id: &str) -> Result<(Held, StoredWorkspace), Error> {
+    pub(crate) async fn lock_settled(
+        &self,
+        id: &str,
+    ) -> Result<(WorkspaceLock, StoredWorkspace), Error> {
         let folder = self.workspace_folder(id);
         let deadline = Instant::now() + OTHERS_PATIENCE;
         loop {
-            let held = folder.hold(id, Hold::Exclusive).await?;
+            let held = folder.lock(id, LockMode::Exclusive).await?;
             let stored = self.reload_workspace(id)?;
             if stored.record.state != VmState::Started {
                 self.end_unrecorded_vm(&stored).await?;
@@ -127,9 +130,9 @@ impl Engine {
                     if !actual.contains(&lower) || !actual.contains(&upper) {
                         continue;
                     }
-                    link::merge_layer(&self.vm_of(stored), folder.layer(&lower))
+                    shim_client::merge_layer(&self.vm_of(stored), folder.layer(&lower))
                         .await
-                        .map_err(|error| link_broken(id, DOING, &error))?;
+                        .map_err(|error| shim_unreachable(id, DOING, &error))?;
                     return Ok(Some(Next::Live));
                 }
                 _ => return Ok(Some(Next::Offline { lower, upper })),
@@ -141,7 +144,7 @@ impl Engine {
     /// Makes one layer of two that no VM writes to, if nothing comes between.
     async fn merge_offline(
         &self,
-        held: Held,
+        held: WorkspaceLock,
         stored: &StoredWorkspace,
         lower: String,
         upper: String,
@@ -166,7 +169,7 @@ impl Engine {
         .map_err(|error| broke(&error))?;
         let _held = match held {
             Some(held) => held,
-            None => folder.hold(id, Hold::Exclusive).await?,
+            None => folder.lock(id, LockMode::Exclusive).await?,
         };
         let now = self.reload_workspace(id)?;
         let in_use = now.record.state == VmState::Started && now.layers.contains(&lower);
@@ -214,10 +217,10 @@ impl Engine {
 
     /// `None`: the VM has ended.
     async fn disk_status(&self, stored: &StoredWorkspace) -> Result<Option<Status>, Error> {
-        match link::status(&self.vm_of(stored)).await {
+        match shim_client::status(&self.vm_of(stored)).await {
             Ok(status) => Ok(Some(status)),
             Err(_) if !self.vm_of(stored).is_alive() => Ok(None),
-            Err(error) => Err(link_broken(&stored.record.workspace_id, DOING, &error)),
+            Err(error) => Err(shim_unreachable(&stored.record.workspace_id, DOING, &error)),
         }
     }
 

@@ -11,8 +11,8 @@ use pyro_disk::Tree;
 use pyro_disk::layers::{self, Layer};
 
 use super::{StoppedDisk, scrub, unreadable};
+use crate::error::cancelled;
 use crate::error::{broke, host_io};
-use crate::machine::start::cancelled;
 use crate::workspace::at_rest::layers_failed;
 use crate::workspace::export::{Destination, ExportError, Kind};
 use crate::workspace::host_paths::admit;
