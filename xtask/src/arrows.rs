@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-catalog", &[]),
     ("pyro-patch", &[]),
     ("pyro-disk", &[]),
+    ("pyro-transfer", &["pyro-wire"]),
     (
         "pyro-engine",
         &[
@@ -24,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pyro-catalog",
             "pyro-patch",
             "pyro-disk",
+            "pyro-transfer",
         ],
     ),
     ("pyro-mcp", &["pyro-api"]),

@@ -10,7 +10,8 @@
 //! An operation never calls another.
 //!
 //! Deliberately absent: the terminal that pyro itself runs in, command lines, MCP, and anything that knows which door called;
-//! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's).
+//! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's); how archives
+//! of files are packed and unpacked (the transfer's).
 
 mod answers;
 mod config;

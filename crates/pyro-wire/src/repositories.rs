@@ -1,8 +1,31 @@
-//! Folders that are a repository of git by what they hold, whatever they are called: bare ones, and
-//! those that keep a work tree's elsewhere. The agent looks at what is there, the engine at the
-//! baseline.
+//! Folders that belong to a version control system and not to the project that it keeps: by their
+//! names, and repositories of git by what they hold, whatever they are called: bare ones, and those
+//! that keep a work tree's elsewhere. The agent looks at what is there, the engine at the baseline.
 
 use crate::files::EntryKind;
+
+/// The folders in which version control systems keep their own: objects, references, hooks, settings.
+const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
+
+/// Whether a path below `/workspace` is such a folder, lies in one, or is the file that stands for
+/// one in a worktree or submodule of git. Letters of either case count, as they do to git and to
+/// the file systems of other hosts.
+pub fn in_repository_folder(path: &[u8]) -> bool {
+    folder_by_name(path).is_some()
+}
+
+/// The outermost folder on the way to a path that has the name of such a folder.
+pub fn folder_by_name(path: &[u8]) -> Option<&[u8]> {
+    let mut end = 0;
+    for part in path.split(|byte| *byte == b'/') {
+        end += part.len();
+        if NAMES.iter().any(|name| part.eq_ignore_ascii_case(name)) {
+            return Some(&path[..end]);
+        }
+        end += 1;
+    }
+    None
+}
 
 /// What git takes a folder for a repository by.
 const HOLDS: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
@@ -114,6 +137,38 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+
+    #[test]
+    fn the_outermost_folder_counts() {
+        let found = |path: &'static str| folder_by_name(path.as_bytes());
+        assert_eq!(found("a/.git/objects/ab"), Some(&b"a/.git"[..]));
+        assert_eq!(found(".svn/x/.git"), Some(&b".svn"[..]));
+    }
+
+    #[test]
+    fn a_name_is_found_at_any_depth_and_nothing_that_is_only_called_alike() {
+        for inside in [
+            ".git",
+            ".git/HEAD",
+            "sub/.git/hooks/post-checkout",
+            "a/.hg/hgrc",
+            ".svn/wc.db",
+            ".jj/repo",
+            ".GIT/config",
+        ] {
+            assert!(in_repository_folder(inside.as_bytes()), "{inside}");
+        }
+        for outside in [
+            "",
+            "git",
+            ".github/x",
+            ".gitignore",
+            "x.git/HEAD",
+            "a/.gitmodules",
+        ] {
+            assert!(!in_repository_folder(outside.as_bytes()), "{outside}");
+        }
+    }
 
     #[test]
     fn a_repository_is_known_by_what_lies_in_it_and_keeps_only_what_is_gits() {

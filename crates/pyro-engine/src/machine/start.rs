@@ -308,7 +308,7 @@ impl Engine {
             hostname: format!("pyro-{}", record.vm_id),
             machine,
             boot_deadline_ms: self.config().boot_deadline_ms,
-            // The life of one that waits is counted from when it is handed out.
+            // The life of one that waits is counted from its lease.
             expires_at_ms: (!is_waiting(record)).then_some((record.expires_at * 1000.0) as u64),
             idle_ms: None,
             bound_to_owner: true,

@@ -1,5 +1,7 @@
 use pyro_api::operations::workspace_export::{Exported, WorkspaceExport};
+use pyro_api::values::ArtifactType;
 use pyro_api::{Caller, Error, Handle};
+use pyro_transfer::export::ArtifactKind;
 use pyro_wire::Bytes;
 
 use crate::Engine;
@@ -9,7 +11,6 @@ use crate::workspace::display::shown_absolute;
 use crate::workspace::files;
 use crate::workspace::outgoing;
 use crate::workspace::paths::GuestPath;
-use crate::workspace::some_names::{LOST_BIT, LOST_BITS};
 
 impl Handle<WorkspaceExport> for Engine {
     async fn handle(&self, asked: WorkspaceExport, caller: &Caller) -> Result<Exported, Error> {
@@ -41,18 +42,26 @@ impl Handle<WorkspaceExport> for Engine {
             let line = move |name: Bytes| format!("{}: {why}", shown_absolute(&name));
             names.into_iter().map(line)
         });
-        let bits = received.lost_bits.told(LOST_BIT, LOST_BITS);
+        let note = received.note();
         Ok(Exported {
             workspace_id: stored.record.workspace_id,
             workspace_path: path.absolute(),
             output_path: output_path.display().to_string(),
-            artifact_type: received.artifact,
-            entry_count: received.entries,
-            bytes_written: received.bytes,
+            artifact_type: artifact_type(received.kind),
+            entry_count: received.totals.entries,
+            bytes_written: received.totals.bytes,
             execution_mode: stored.record.execution_mode,
             skipped: answers::names(caller, received.skipped.into_iter().chain(unsent).collect()),
-            notes: bits.into_iter().collect(),
+            notes: note.into_iter().collect(),
             workspace_started: started,
         })
+    }
+}
+
+fn artifact_type(kind: ArtifactKind) -> ArtifactType {
+    match kind {
+        ArtifactKind::File => ArtifactType::File,
+        ArtifactKind::Symlink => ArtifactType::Symlink,
+        ArtifactKind::Folder => ArtifactType::Directory,
     }
 }

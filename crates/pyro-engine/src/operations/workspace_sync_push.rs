@@ -1,5 +1,6 @@
 use pyro_api::operations::workspace_sync_push::{Pushed, WorkspaceSync, WorkspaceSyncPush};
 use pyro_api::{Caller, Error, Handle};
+use pyro_transfer::import::GuestIndex;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::files::Change;
 
@@ -10,7 +11,6 @@ use crate::workspace::connect::Connected;
 use crate::workspace::files::{self, FilesError};
 use crate::workspace::incoming::Incoming;
 use crate::workspace::paths::GuestPath;
-use crate::workspace::seed::GuestIndex;
 
 impl Handle<WorkspaceSyncPush> for Engine {
     async fn handle(&self, asked: WorkspaceSyncPush, caller: &Caller) -> Result<Pushed, Error> {

@@ -40,7 +40,7 @@ use crate::machine::facts::TEMPLATE;
 /// The facts of a VM's record that name files of the cache.
 const CACHE_FACTS: [&str; 3] = ["environment_install_dir", "kernel_image", "rootfs_image"];
 
-/// What a VM is about to start on.
+/// What a VM is about to start on: decides which template fits.
 pub(crate) struct TemplateQuery<'a> {
     pub(crate) installed: &'a Installed,
     pub(crate) shape: Shape,

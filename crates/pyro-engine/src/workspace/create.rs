@@ -10,6 +10,7 @@ use pyro_api::values::{
 };
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_disk::TreeError;
+use pyro_transfer::import::folder_in_repository;
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
 
@@ -18,7 +19,7 @@ use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
 use super::lock::LockMode;
-use super::repository_prefix::{SEED_IN_REPOSITORY, folder_in_repository};
+use super::repository_prefix::SEED_IN_REPOSITORY;
 use super::secrets::SecretsInput;
 use super::selection::Selection;
 use crate::config::Backend;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use pyro_api::Error;
+use pyro_transfer::archive::{ArchiveWriter, Member, MemberKind};
 use pyro_wire::Bytes;
 use pyro_wire::agent::{AgentReply, AgentRequest, ExecControl, Freeze};
 use pyro_wire::fault::Fault;
@@ -18,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::archive::{ArchiveWriter, ChunkReader, ChunkWriter, Member, MemberKind};
+use super::pipe::{ChunkReader, ChunkWriter};
 
 /// How long an agent may be silent. It hashes and moves whole trees, under emulation.
 const SILENCE: Duration = Duration::from_secs(600);

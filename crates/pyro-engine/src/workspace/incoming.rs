@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use pyro_api::values::{LeftOut, SeedMode};
 use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_transfer::Totals;
+use pyro_transfer::host_paths::home;
+use pyro_transfer::import::{GuestIndex, ImportError, Packed, Source, SourceKind, Survey};
 
-use super::host_paths::admit;
-use super::names::home;
-use super::seed::{GuestIndex, Packed, SeedError, Source, Survey, Totals};
+use super::host_paths::{admit, allowed};
 use super::selection::Selection;
 use crate::error::broke;
 use crate::error::cancelled;
@@ -35,8 +36,8 @@ impl Incoming {
         let caller = caller.clone();
         let look = move || {
             let home = home();
-            let source = Source::open(&path, home.as_deref())?
-                .limited(selection.wanted(), caller.folders().clone());
+            let source =
+                Source::open(&path, home.as_deref())?.limited(selection.filter(), allowed(&caller));
             let survey = source.survey(&mut progress(&caller, "looking at", None))?;
             Ok(Self {
                 source,
@@ -55,22 +56,27 @@ impl Incoming {
     }
 
     pub(crate) fn mode(&self) -> SeedMode {
-        self.source.mode()
+        match self.source.kind() {
+            SourceKind::Folder => SeedMode::Directory,
+            SourceKind::Archive => SeedMode::TarArchive,
+        }
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        self.survey.totals
+        self.survey.totals()
     }
 
     /// What was left out, and what there is to know about the rest.
     pub(crate) fn told(&self) -> (LeftOut, Vec<String>) {
-        let (left_out, notes) = self.survey.notes.told();
+        let found = self.survey.left_out();
         let left_out = LeftOut {
+            entry_count: found.entries,
+            bytes: found.bytes,
+            paths: found.paths.clone(),
             exclude: self.selection.exclude.clone(),
             gitignore: self.selection.gitignore,
-            ..left_out
         };
-        (left_out, notes)
+        (left_out, self.survey.notes())
     }
 
     /// Sends everything, or what the guest does not have. Blocks.
@@ -80,9 +86,9 @@ impl Incoming {
         to: &mut dyn Write,
         caller: &Caller,
     ) -> Result<Packed, Error> {
-        let mut watch = progress(caller, "copying in", Some(self.survey.totals));
+        let mut on_progress = progress(caller, "copying in", Some(self.survey.totals()));
         self.source
-            .pack(&self.survey, index, to, &mut watch)
+            .pack(&self.survey, index, to, &mut on_progress)
             .map_err(unfit)
     }
 }
@@ -110,31 +116,31 @@ fn progress<'a>(
     }
 }
 
-fn unfit(error: SeedError) -> Error {
+fn unfit(error: ImportError) -> Error {
     let (code, hint) = match &error {
-        SeedError::Cancelled => return cancelled(),
-        SeedError::Changed { .. } => (
+        ImportError::Cancelled => return cancelled(),
+        ImportError::Changed { .. } => (
             ErrorCode::Conflict,
             "Try again when nothing writes to it; nothing was changed",
         ),
-        SeedError::Stream { .. } => (ErrorCode::VmDied, "Nothing was changed; try again"),
-        SeedError::Unusable { .. } | SeedError::NotASource { .. } => (
+        ImportError::Stream { .. } => (ErrorCode::VmDied, "Nothing was changed; try again"),
+        ImportError::Unusable { .. } | ImportError::NotASource { .. } => (
             ErrorCode::BadSeed,
             "Give a folder, or a .tar, .tar.gz, .tgz or .tar.zst file of this host",
         ),
-        SeedError::Refused { .. } | SeedError::TooMany { .. } => (
+        ImportError::Refused { .. } | ImportError::TooMany { .. } => (
             ErrorCode::BadSeed,
             "Leave it out with `--exclude` (`exclude`) or a `.pyroignore`; nothing was changed",
         ),
-        SeedError::NoRules { .. } => (
+        ImportError::NoRules { .. } => (
             ErrorCode::BadSeed,
             "Make it a regular file of at most 1 MiB that you can read; nothing was changed",
         ),
-        SeedError::Unreadable { .. } => (
+        ImportError::Unreadable { .. } => (
             ErrorCode::BadSeed,
             "Make it readable, or leave it out with `--exclude` (`exclude`); nothing was changed",
         ),
-        SeedError::Archive { .. } => (
+        ImportError::Archive { .. } => (
             ErrorCode::BadSeed,
             "See that the archive is whole, with `tar tf`; nothing was changed",
         ),

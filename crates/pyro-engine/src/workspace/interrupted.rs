@@ -12,15 +12,15 @@ use crate::store::{Command, Store};
 /// The agent ends a command whose stream is gone with this; the end of a VM is no milder.
 const SIGKILL: i32 = 9;
 
-/// Where that is.
+/// Where the output of the command is.
 pub(crate) enum OutputSource {
     Recorded(Arc<Recorder>),
     /// The files of this job, which stay where they are.
     Job(u64),
 }
 
-/// A command that runs. When this is dropped before it is over, so was the caller's interest, and
-/// the command is put down as killed.
+/// Records a running command as killed when it is dropped: its caller has gone.
+/// Disarmed once the end is known.
 pub(crate) struct InterruptGuard {
     pub(crate) store: Arc<Store>,
     pub(crate) folder: WorkspaceFolder,
@@ -32,12 +32,12 @@ pub(crate) struct InterruptGuard {
 }
 
 impl InterruptGuard {
-    /// Somebody else tells how it went.
+    /// The end is recorded elsewhere.
     pub(crate) fn disarm(&mut self) {
         self.command = None;
     }
 
-    /// Puts the command down as killed. Whether it is in the history now.
+    /// Records the command as killed. Whether it is in the history now.
     pub(crate) fn record_killed(&mut self) -> bool {
         let Some(mut command) = self.command.take() else {
             return false;

@@ -30,7 +30,7 @@ pub(crate) enum LockMode {
 pub(crate) struct WorkspaceLock(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 
 impl WorkspaceFolder {
-    pub(crate) async fn lock(&self, id: &str, hold: LockMode) -> Result<WorkspaceLock, Error> {
+    pub(crate) async fn lock(&self, id: &str, mode: LockMode) -> Result<WorkspaceLock, Error> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => unknown(id)
                 .because("its folder is gone")
@@ -45,7 +45,7 @@ impl WorkspaceFolder {
             .mode(0o600)
             .open(self.lock_file())
             .map_err(failed)?;
-        let how = match hold {
+        let how = match mode {
             LockMode::Shared => FlockArg::LockSharedNonblock,
             LockMode::Exclusive => FlockArg::LockExclusiveNonblock,
         };
@@ -68,7 +68,7 @@ impl WorkspaceFolder {
         }
     }
 
-    /// Holds it exclusively if nobody else holds it, for what can as well be done another time.
+    /// The exclusive lock if it is free, for what can as well be done another time.
     pub(crate) fn try_lock(&self) -> Option<WorkspaceLock> {
         let file = File::open(self.lock_file()).ok()?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;

@@ -19,7 +19,6 @@
 //! The record says which generation and which layers count, and is written last: whatever no
 //! record names is debris, which the next holder of the lock clears away.
 
-pub(crate) mod archive;
 pub(crate) mod at_rest;
 pub(crate) mod commits;
 pub(crate) mod connect;
@@ -29,7 +28,6 @@ pub(crate) mod differences;
 pub(crate) mod display;
 pub(crate) mod errors;
 pub(crate) mod exec;
-pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod find;
 pub(crate) mod folder;
@@ -39,21 +37,19 @@ pub(crate) mod interrupted;
 pub(crate) mod jobs;
 pub(crate) mod lock;
 pub(crate) mod log_files;
-pub(crate) mod names;
 pub(crate) mod outgoing;
 pub(crate) mod patching;
 pub(crate) mod paths;
+pub(crate) mod pipe;
 pub(crate) mod progress;
 pub(crate) mod read;
 pub(crate) mod repository_folder;
 pub(crate) mod repository_prefix;
 pub(crate) mod reset;
 pub(crate) mod secrets;
-pub(crate) mod seed;
 pub(crate) mod selection;
 pub(crate) mod services;
 pub(crate) mod snapshots;
-pub(crate) mod some_names;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stopped;

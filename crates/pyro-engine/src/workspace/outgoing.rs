@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_transfer::Totals;
+use pyro_transfer::export::{Destination, ExportError, Received};
+use pyro_transfer::host_paths::home;
 
-use super::export::{Destination, ExportError, Received};
 use super::host_paths::admit;
-use super::names::home;
 use crate::error::broke;
 use crate::error::cancelled;
 
@@ -41,19 +42,23 @@ pub(crate) fn receive(
     caller: &Caller,
 ) -> Result<(Received, PathBuf), Error> {
     let mut told = Instant::now();
-    let mut watch = |entries: u64, bytes: u64| {
+    let mut on_progress = |done: Totals| {
         if told.elapsed() < TELL_EVERY {
             return ControlFlow::Continue(());
         }
         told = Instant::now();
-        let message = format!("copying out {entries} entries, {} MiB", bytes >> 20);
+        let message = format!(
+            "copying out {} entries, {} MiB",
+            done.entries,
+            done.bytes >> 20
+        );
         let fraction = None;
         match caller.emit(Event::Progress { message, fraction }) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
     };
-    let received = destination.unpack(from, &mut watch).map_err(unfit)?;
+    let received = destination.unpack(from, &mut on_progress).map_err(unfit)?;
     let path = destination.commit().map_err(unfit)?;
     Ok((received, path))
 }
@@ -77,7 +82,7 @@ pub(crate) fn unfit(error: ExportError) -> Error {
             ErrorCode::Conflict,
             "Give another path, or move what is there away; nothing was written",
         ),
-        ExportError::Precious { .. } | ExportError::NoSwap { .. } => (
+        ExportError::Protected { .. } | ExportError::NoSwap { .. } => (
             ErrorCode::Conflict,
             "Give another path; nothing was written",
         ),

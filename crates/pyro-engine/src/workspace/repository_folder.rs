@@ -2,36 +2,9 @@
 
 use pyro_disk::{Tree, TreeError};
 use pyro_wire::files::DiffEntry;
-use pyro_wire::repositories::Repositories;
+use pyro_wire::repositories::{Repositories, folder_by_name};
 
 use super::at_rest::entry_kind;
-
-/// The folders in which such systems keep their own: objects, references, hooks, settings.
-const NAMES: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
-
-/// Whether a path below `/workspace` is such a folder, lies in one, or is the file that stands for
-/// one in a worktree or submodule of git. Letters of either case count, as they do to git and to
-/// the file systems of other hosts.
-pub(crate) fn in_repository_folder(path: &[u8]) -> bool {
-    folder_by_name(path).is_some()
-}
-
-/// The outermost folder on the way to a path that has the name of such a folder.
-pub(crate) fn folder_by_name(path: &[u8]) -> Option<&[u8]> {
-    let mut end = 0;
-    for part in path.split(|byte| *byte == b'/') {
-        end += part.len();
-        if is_name(part) {
-            return Some(&path[..end]);
-        }
-        end += 1;
-    }
-    None
-}
-
-fn is_name(part: &[u8]) -> bool {
-    NAMES.iter().any(|name| part.eq_ignore_ascii_case(name))
-}
 
 /// The folder in a repository's own one where a system keeps what was ever committed: git, Subversion,
 /// Mercurial and Jujutsu.
@@ -99,7 +72,7 @@ impl<'t> OwnFolders<'t> {
 
 #[cfg(test)]
 mod tests {
-    use super::{folder_by_name, folder_of_objects, in_repository_folder};
+    use super::folder_of_objects;
 
     #[test]
     fn objects_are_told_from_what_acts() {
@@ -124,38 +97,6 @@ mod tests {
             ".git/hooks/objects/x",
         ] {
             assert_eq!(found(path, ".git"), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn the_outermost_folder_counts() {
-        let found = |path: &'static str| folder_by_name(path.as_bytes());
-        assert_eq!(found("a/.git/objects/ab"), Some(&b"a/.git"[..]));
-        assert_eq!(found(".svn/x/.git"), Some(&b".svn"[..]));
-    }
-
-    #[test]
-    fn a_repository_is_found_at_any_depth_and_nothing_that_is_only_called_alike() {
-        for inside in [
-            ".git",
-            ".git/HEAD",
-            "sub/.git/hooks/post-checkout",
-            "a/.hg/hgrc",
-            ".svn/wc.db",
-            ".jj/repo",
-            ".GIT/config",
-        ] {
-            assert!(in_repository_folder(inside.as_bytes()), "{inside}");
-        }
-        for outside in [
-            "",
-            "git",
-            ".github/x",
-            ".gitignore",
-            "x.git/HEAD",
-            "a/.gitmodules",
-        ] {
-            assert!(!in_repository_folder(outside.as_bytes()), "{outside}");
         }
     }
 }

@@ -1,9 +1,8 @@
 //! What of a source is left out, as it was asked for and is remembered.
 
 use pyro_api::Error;
+use pyro_transfer::import::{Filter, Patterns};
 use serde::{Deserialize, Serialize};
-
-use super::seed::{Patterns, Wanted};
 
 /// How many patterns a workspace remembers.
 const MOST_PATTERNS: usize = 500;
@@ -46,8 +45,8 @@ impl Selection {
         }
     }
 
-    pub(super) fn wanted(&self) -> Wanted {
-        Wanted {
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
             patterns: Patterns::read(self.exclude.iter().map(String::as_str), |_| {}),
             gitignore: self.gitignore,
         }

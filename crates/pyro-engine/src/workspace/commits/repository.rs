@@ -1,6 +1,6 @@
 //! Which repositories got objects, told by the paths that changed.
 
-use crate::workspace::repository_folder::in_repository_folder;
+use pyro_wire::repositories::in_repository_folder;
 
 /// A repository of git below `/workspace`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,8 +56,9 @@ impl Repository {
 
 #[cfg(test)]
 mod tests {
+    use pyro_wire::repositories::folder_by_name;
+
     use super::Repository;
-    use crate::workspace::repository_folder::folder_by_name;
 
     fn place(path: &str, own: Option<&str>) -> Option<Repository> {
         let path = path.as_bytes();

@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use pyro_api::values::secrets::{MAX_SECRET_BYTES, check_length};
 use pyro_api::values::{SecretPublic, SecretSource, Secrets};
 use pyro_api::{Caller, Error};
+use pyro_transfer::host_paths::{expand_home, home};
 use pyro_wire::redaction::{ENCODED_FROM, REDACTED};
 use pyro_wire::secrets::{MAX_TOGETHER, Secret, without_line_end};
 use tokio::time::timeout;
@@ -20,7 +21,6 @@ use super::redactor::Redactor;
 use crate::core_dumps::NoCoreDumps;
 use crate::error::{broke, host_io};
 use crate::workspace::host_paths::admit;
-use crate::workspace::names::{expand_home, home};
 
 /// How long a pipe may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(60);

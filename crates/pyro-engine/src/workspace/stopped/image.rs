@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use pyro_api::{Caller, Error};
 use pyro_disk::Tree;
 use pyro_disk::layers::{self, Layer};
+use pyro_transfer::export::{ArtifactKind, Destination, ExportError};
+use pyro_transfer::host_paths::home;
 
 use super::{StoppedDisk, scrub, unreadable};
 use crate::error::cancelled;
 use crate::error::{broke, host_io};
 use crate::workspace::at_rest::layers_failed;
-use crate::workspace::export::{Destination, ExportError, Kind};
 use crate::workspace::host_paths::admit;
-use crate::workspace::names::home;
 use crate::workspace::outgoing::unfit;
 use crate::workspace::progress::report_progress;
 
@@ -68,7 +68,10 @@ impl Copy {
         let no_name = OsStr::new("");
         let mut destination =
             Destination::prepare(output_path, no_name, home.as_deref(), false).map_err(unfit)?;
-        let path = destination.settle(Kind::File).map_err(unfit)?.content();
+        let path = destination
+            .stage(ArtifactKind::File)
+            .map_err(unfit)?
+            .content();
         let image = OpenOptions::new()
             .write(true)
             .create_new(true)

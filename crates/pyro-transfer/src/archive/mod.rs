@@ -1,0 +1,13 @@
+//! Tar archives, as a stream: what goes into a guest and what comes out of it.
+//!
+//! Reading trusts nothing. Whatever an archive says about lengths, no more than a few pages are
+//! held in memory, and names come out as they are, for the caller to judge. Compression and the
+//! file systems on both ends are not known here.
+
+mod member;
+mod read;
+mod write;
+
+pub use member::{Member, MemberKind};
+pub use read::{ArchiveError, ArchiveReader};
+pub use write::ArchiveWriter;

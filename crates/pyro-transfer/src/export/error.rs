@@ -1,0 +1,64 @@
+//! Why an export did not happen.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::archive::ArchiveError;
+use crate::names::printable;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("`{path}` names no file or folder")]
+    NoName { path: PathBuf },
+    #[error("`{path}` is not a folder that is there")]
+    NoFolder { path: PathBuf },
+    #[error("`{path}` exists already")]
+    Exists { path: PathBuf },
+    #[error("`{path}` is a folder, and a file does not take its place")]
+    IsFolder { path: PathBuf },
+    #[error("`{path}` is a file, and a folder does not take its place")]
+    IsFile { path: PathBuf },
+    #[error("`{path}` is the home folder, the working folder, or around one of them")]
+    Protected { path: PathBuf },
+    #[error("`{path}` cannot be written")]
+    Unwritable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A file system that cannot swap two names in one step, as some network ones.
+    #[error("the file system of `{path}` cannot replace what is there in one step")]
+    NoSwap { path: PathBuf },
+    /// Names are escaped for people.
+    #[error("`{name}` could not be written")]
+    Write {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the guest sent something that no export has: `{name}` {why}")]
+    Hostile { name: String, why: String },
+    #[error("the guest's archive cannot be used")]
+    Archive {
+        #[from]
+        source: ArchiveError,
+    },
+    #[error("it was cancelled")]
+    Cancelled,
+}
+
+impl ExportError {
+    pub(super) fn write(name: &[u8], source: io::Error) -> Self {
+        Self::Write {
+            name: printable(name),
+            source,
+        }
+    }
+
+    pub(super) fn hostile(name: &[u8], why: impl Into<String>) -> Self {
+        Self::Hostile {
+            name: printable(name),
+            why: why.into(),
+        }
+    }
+}
