@@ -12,6 +12,7 @@ pub mod exec;
 mod invalid_text;
 pub mod label;
 mod memory;
+mod pairs;
 pub mod platform;
 pub mod ports;
 pub mod secret_env;
