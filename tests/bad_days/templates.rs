@@ -328,7 +328,8 @@ fn a_bare_template_that_cannot_be_resumed_means_a_boot_and_another_template() {
     let library = Library::new(&world);
     let vm = Vm::create(&library);
     assert_eq!(vm.start().unwrap(), "mounted");
-    for (damage, _) in DAMAGES {
+    // The other ways are played on the mounted one, and each costs two boots.
+    for (damage, _) in &DAMAGES[..2] {
         vm.call("vm_stop").unwrap();
         assert_eq!(vm.start().unwrap(), "bare");
         vm.call("vm_stop").unwrap();

@@ -17,6 +17,10 @@ pub enum Leniency {
     Indentation,
     /// Not behind its anchor, but nowhere else.
     Anchor,
+    /// Not at the end of the file, where it said that it is.
+    NotAtEnd,
+    /// Its head says that so many more lines follow, and the patch ends.
+    Short(usize),
 }
 
 /// What was not done just as it was written.
@@ -35,6 +39,8 @@ pub enum Note {
     Letter { label: String, path: Vec<u8> },
     /// Properties of Subversion, which no file has here.
     Properties { path: Vec<u8>, names: Vec<String> },
+    /// What GNU diff found on one side only and left out for want of `-N`.
+    OneSided { names: Vec<String> },
 }
 
 impl fmt::Display for Note {
@@ -60,19 +66,35 @@ impl fmt::Display for Note {
                 let (path, names) = (absolute(path), names.join(", "));
                 return write!(to, "{path}: Subversion's properties were left out: {names}");
             }
+            Self::OneSided { names } => {
+                return write!(
+                    to,
+                    "on one side only, and not in the patch (`diff -N` puts them in): {}",
+                    names.join(", ")
+                );
+            }
         };
         let path = absolute(path);
         write!(to, "{path}: hunk {hunk} taken at line {line}, ")?;
         match leniency {
-            Leniency::Offset(lines) if *lines < 0 => {
-                write!(to, "{} lines above the stated one", lines.unsigned_abs())
+            Leniency::Offset(lines) => {
+                let (count, side) = (
+                    lines.unsigned_abs(),
+                    if *lines < 0 { "above" } else { "below" },
+                );
+                let unit = if count == 1 { "line" } else { "lines" };
+                write!(to, "{count} {unit} {side} the stated one")
             }
-            Leniency::Offset(lines) => write!(to, "{lines} lines below the stated one"),
             Leniency::LineEnds => write!(to, "with the file's own line ends"),
             Leniency::TrailingSpace => write!(to, "white space at line ends aside"),
             Leniency::LessContext => write!(to, "although its outer lines of context differ"),
             Leniency::Indentation => write!(to, "white space aside, indented as the file is"),
             Leniency::Anchor => write!(to, "where alone it fits, which is not behind its anchor"),
+            Leniency::NotAtEnd => write!(to, "which is not at the end of the file"),
+            Leniency::Short(1) => write!(to, "although its head says that one more line follows"),
+            Leniency::Short(lines) => {
+                write!(to, "although its head says that {lines} more lines follow")
+            }
         }
     }
 }

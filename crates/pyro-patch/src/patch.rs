@@ -10,7 +10,7 @@ use crate::parse::section::Section;
 use crate::parse::{self, Format, mail};
 use crate::plan;
 
-/// A patch that was understood.
+/// A patch that was understood. It borrows its text.
 #[derive(Debug)]
 pub struct Patch<'t> {
     pub format: Format,
@@ -35,13 +35,13 @@ impl<'t> Patch<'t> {
         Ok(Self { format, sections })
     }
 
-    /// Whether any name begins with a folder.
+    /// Whether any name begins with a folder, which `strip_folder` takes off.
     pub fn mentions_folder(&self, folder: &str) -> bool {
         let mut names = self.sections.iter().flat_map(Section::names);
         names.any(|name| name.is_below(folder.as_bytes()) == Some(true))
     }
 
-    /// Takes a folder off the front of all names.
+    /// Takes a folder off the front of all names, as for a patch made above it. All must begin so.
     pub fn strip_folder(&mut self, folder: &str) -> Result<(), PatchError> {
         for section in &self.sections {
             let mut names = section.names();
@@ -69,7 +69,7 @@ impl<'t> Patch<'t> {
         Ok(paths)
     }
 
-    /// Computes all changes, or says what does not fit.
+    /// Computes all changes, or says what does not fit. `old` is asked what is at a path now.
     pub fn plan(&self, old: impl Fn(&[u8]) -> Node) -> Result<Plan, PatchError> {
         plan::plan(&self.sections, &old)
     }

@@ -195,9 +195,9 @@ fn what_is_allowed_by_name_is_reached(lab: &Lab, guest: &Workspace<'_>) {
 
 fn big_and_slow_ones_do_not_stand_in_each_other_s_way(guest: &Workspace<'_>) {
     let moved = look(guest, "transfers 203.0.113.9");
-    assert_eq!(moved["slow"], json!([24 << 20, 0]));
-    assert_eq!(moved["beside"], json!([16 << 20, 0]));
-    assert_eq!(moved["up"], 16 << 20);
+    assert_eq!(moved["slow"], json!([12 << 20, 0]));
+    assert_eq!(moved["beside"], json!([6 << 20, 0]));
+    assert_eq!(moved["up"], 6 << 20);
     let v6 = look(guest, "upload 2001:db8:9::9 3000000");
     assert_eq!(v6, 3_000_000);
 }

@@ -118,11 +118,11 @@ def upload(address, count):
 def transfers(address):
     """Big ones, with a reader beside them that does not read for a while."""
     slow = {}
-    reader = threading.Thread(target=lambda: slow.update(got=download(address, 24 << 20, 3)))
+    reader = threading.Thread(target=lambda: slow.update(got=download(address, 12 << 20, 3)))
     reader.start()
     time.sleep(0.5)
-    beside = download(address, 16 << 20)
-    up = upload(address, 16 << 20)
+    beside = download(address, 6 << 20)
+    up = upload(address, 6 << 20)
     waited = reader.is_alive()
     reader.join()
     return {"beside": beside, "up": up, "slow": slow.get("got"), "slow_was_slow": waited}

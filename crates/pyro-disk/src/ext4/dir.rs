@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::entry::FileKind;
-
 use super::Ext4;
 use super::bytes::{u16_at, u32_at};
 use super::inode::Inode;
 use super::read_at::ReadAt;
+use crate::entry::FileKind;
 use crate::error::TreeError;
 use crate::names::escaped;
 

@@ -1,11 +1,9 @@
 //! One file, folder or link, without its name.
 
-use crate::entry::FileKind;
-
 use super::Ext4;
 use super::bytes::{joined, u16_at, u32_at};
 use super::read_at::ReadAt;
-use crate::entry::Stat;
+use crate::entry::{FileKind, Stat};
 use crate::error::TreeError;
 
 pub(crate) const ROOT: u32 = 2;

@@ -17,13 +17,13 @@ use super::stack::{Found, PIECE, Stack};
 const HOLE: usize = 4096;
 
 /// Writes the disk that some layers, bottom first, show into an empty file, with holes where it is
-/// zero. `watch` is told how far it has come, in bytes of the whole, and may cancel. Returns the
+/// zero. `progress` gets how far it has come and the whole, in bytes, and may cancel. Returns the
 /// length of the image.
 pub fn flatten(
     layers: &[Layer],
     to: &File,
     path: &Path,
-    watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<u64, LayerError> {
     let stack = Stack::open(layers)?;
     let size = stack.size();
@@ -40,7 +40,7 @@ pub fn flatten(
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
     while at < size {
-        if watch(at, size).is_break() {
+        if progress(at, size).is_break() {
             return Err(LayerError::Cancelled);
         }
         let (found, length) = stack.look(at, size - at)?;
@@ -68,7 +68,7 @@ pub fn flatten(
                 }
             }
             at += count as u64;
-            if watch(at, size).is_break() {
+            if progress(at, size).is_break() {
                 return Err(LayerError::Cancelled);
             }
         }

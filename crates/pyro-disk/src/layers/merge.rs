@@ -19,7 +19,7 @@ pub fn merge(
     lower: &Layer,
     upper: &Layer,
     to: &Path,
-    watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), LayerError> {
     let stack = Stack::open(&[lower.clone(), upper.clone()])?;
     let size = stack.size();
@@ -32,7 +32,7 @@ pub fn merge(
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
     while at < size {
-        if watch(at, size).is_break() {
+        if progress(at, size).is_break() {
             return Err(LayerError::Cancelled);
         }
         let (found, length) = stack.look(at, size - at)?;

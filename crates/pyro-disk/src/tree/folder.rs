@@ -6,13 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::entry::FileKind;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
-use crate::entry::{Entry, Stat};
+use crate::entry::{Entry, FileKind, Stat};
 use crate::error::TreeError;
 use crate::names::{escaped, split};
 

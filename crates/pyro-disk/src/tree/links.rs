@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::Tree;
 use crate::entry::FileKind;
 use crate::error::TreeError;
-
-use super::Tree;
 use crate::names::escaped;
 
 /// As many links as Linux follows on the way to one file.

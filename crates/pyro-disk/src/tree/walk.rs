@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::Tree;
 use crate::entry::{Count, FileKind, Stat};
 use crate::error::TreeError;
-
-use super::Tree;
 use crate::names::escaped;
 
 /// A guest could make more than this host has time for.

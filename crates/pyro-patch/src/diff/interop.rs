@@ -69,7 +69,7 @@ fn before(folder: &Path, changes: &[(&str, Option<Kept>, Option<Kept>)]) {
     }
 }
 
-fn given(folder: &Path, program: &str, arguments: &[&str], patch: &[u8]) {
+fn run_with_input(folder: &Path, program: &str, arguments: &[&str], patch: &[u8]) {
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir(folder)
@@ -83,9 +83,9 @@ fn given(folder: &Path, program: &str, arguments: &[&str], patch: &[u8]) {
         .expect("git and GNU patch are needed to try diffs");
     child.stdin.take().unwrap().write_all(patch).unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program}: {said}");
-    assert!(said.is_empty(), "{program}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {stderr}");
+    assert!(stderr.is_empty(), "{program}: {stderr}");
 }
 
 fn assert_after(folder: &Path, changes: &[(&str, Option<Kept>, Option<Kept>)], by: &str) {
@@ -123,10 +123,10 @@ fn git_and_gnu_patch_take_a_whole_diff() {
         let folder = tempfile::tempdir().unwrap();
         before(folder.path(), CHANGES);
         if in_repository {
-            given(folder.path(), "git", &["init", "--quiet"], b"");
-            given(folder.path(), "git", &["add", "--all"], b"");
+            run_with_input(folder.path(), "git", &["init", "--quiet"], b"");
+            run_with_input(folder.path(), "git", &["add", "--all"], b"");
         }
-        given(folder.path(), program, arguments, &patch);
+        run_with_input(folder.path(), program, arguments, &patch);
         assert_after(folder.path(), CHANGES, program);
     }
 }
@@ -141,9 +141,9 @@ fn git_takes_what_is_no_text_in_both_directions() {
         .collect();
     let folder = tempfile::tempdir().unwrap();
     before(folder.path(), BINARIES);
-    given(folder.path(), "git", &["apply"], &patch);
+    run_with_input(folder.path(), "git", &["apply"], &patch);
     assert_after(folder.path(), BINARIES, "git apply");
-    given(folder.path(), "git", &["apply", "--reverse"], &patch);
+    run_with_input(folder.path(), "git", &["apply", "--reverse"], &patch);
     let back: Vec<_> = BINARIES
         .iter()
         .map(|(name, before, after)| (*name, *after, *before))

@@ -8,6 +8,9 @@ use super::section::{Hunk, HunkRange, Line, LineKind, Section};
 use crate::error::PatchError;
 use crate::text::is_blank;
 
+/// As much context as diffs have at the end of a hunk, unless they are asked for more.
+const CONTEXT: usize = 3;
+
 /// Reads the hunks of a section. True when it is not certain that they end where they seem to.
 pub(crate) fn read_all<'t>(
     lines: &mut Lines<'t>,
@@ -47,6 +50,7 @@ pub(crate) fn read_all<'t>(
         }
         let (hunk, signs) = read(lines, section.git)?;
         check_absent_side(section, hunk.line, &hunk.lines)?;
+        check_whole(section, &hunk)?;
         section.hunks.push(hunk);
         by_signs = signs;
     }
@@ -70,6 +74,34 @@ fn check_absent_side(
     Err(PatchError::Syntax { line, problem })
 }
 
+/// Git counts right. What it wrote and is short was cut, unless only context at the end is missing,
+/// as where blank lines were trimmed.
+fn check_whole(section: &Section<'_>, hunk: &Hunk<'_>) -> Result<(), PatchError> {
+    let context = hunk.lines.iter().rev();
+    let context = context
+        .take_while(|line| line.kind == LineKind::Context)
+        .count();
+    let only_context = hunk.range.is_some_and(|range| {
+        let [old, new] = counts(&hunk.lines);
+        let missing = range.old_count.saturating_sub(old);
+        missing == range.new_count.saturating_sub(new) && context + missing <= CONTEXT
+    });
+    if hunk.short == 0 || section.ids.is_none() || only_context {
+        return Ok(());
+    }
+    Err(PatchError::Syntax {
+        line: hunk.line,
+        problem: "more lines belong to this hunk than the patch has, so that it may be cut. If it \
+                  is whole, correct the numbers of the hunk, or leave out the `index` line",
+    })
+}
+
+/// How many lines there are of the old and of the new side.
+fn counts(body: &[Line<'_>]) -> [usize; 2] {
+    let of = |other: LineKind| body.iter().filter(|line| line.kind != other).count();
+    [of(LineKind::Added), of(LineKind::Removed)]
+}
+
 fn read<'t>(lines: &mut Lines<'t>, git: bool) -> Result<(Hunk<'t>, bool), PatchError> {
     let line = lines.number();
     let header = lines.peek().unwrap_or_default();
@@ -91,11 +123,18 @@ fn read<'t>(lines: &mut Lines<'t>, git: bool) -> Result<(Hunk<'t>, bool), PatchE
             problem: "no lines follow the head of the hunk",
         });
     }
+    let ends = lines.ahead(lines.blank_ahead()).is_none();
+    let short = range.filter(|_| by_signs && ends).map_or(0, |range| {
+        let [old, new] = counts(&body);
+        let missing = range.old_count.saturating_sub(old);
+        missing.max(range.new_count.saturating_sub(new))
+    });
     let hunk = Hunk {
         line,
         header: header.trim_ascii_end(),
         range,
         heading,
+        short,
         lines: body,
         ..Hunk::default()
     };

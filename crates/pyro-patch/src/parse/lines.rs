@@ -1,8 +1,7 @@
 //! The text of a patch as lines, and a place in it.
 
-use crate::text::{is_blank, without_cr};
-
 use super::mail;
+use crate::text::{is_blank, without_cr};
 
 /// A place in the text of a patch.
 pub(crate) struct Lines<'t> {

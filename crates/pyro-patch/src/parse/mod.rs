@@ -33,6 +33,7 @@ pub(crate) fn sections(text: &[u8]) -> Result<(Format, Vec<Section<'_>>), PatchE
     let mut sections: Vec<Section<'_>> = Vec::new();
     // After a hunk without right numbers, or a head without hunks, a line with a sign may be lost.
     let mut guarded = false;
+    let mut one_sided = Vec::new();
     while let Some(line) = lines.peek() {
         if sections.is_empty() && begin_patch::begins(line) {
             return Ok((Format::BeginPatch, begin_patch::sections(&mut lines)?));
@@ -66,6 +67,8 @@ pub(crate) fn sections(text: &[u8]) -> Result<(Format, Vec<Section<'_>>), PatchE
         }
         if is_fence(line) {
             guarded = false;
+        } else if let Some(name) = one_sided_name(line) {
+            one_sided.push(name);
         } else if let Some(problem) = hint_of_more(&lines, line, guarded) {
             return Err(problem);
         }
@@ -83,6 +86,7 @@ pub(crate) fn sections(text: &[u8]) -> Result<(Format, Vec<Section<'_>>), PatchE
         }
     }
     share_prefixes(&mut sections);
+    sections[0].one_sided = one_sided;
     Ok((Format::Unified, sections))
 }
 
@@ -172,6 +176,12 @@ fn hint_of_more(lines: &Lines<'_>, line: &[u8], guarded: bool) -> Option<PatchEr
         ));
     }
     None
+}
+
+/// `Only in FOLDER: NAME` of GNU diff.
+fn one_sided_name(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"Only in ")?.trim_ascii_end();
+    rest.windows(2).any(|pair| pair == b": ").then_some(rest)
 }
 
 /// What GNU diff, hg and Subversion write in place of what is no text; what they say of it.

@@ -31,6 +31,8 @@ pub(crate) struct Section<'t> {
     pub(crate) outright: bool,
     /// Properties that Subversion keeps beside a file, which are left out.
     pub(crate) properties: Vec<&'t [u8]>,
+    /// Lines of GNU diff beside the section: what is on one side only.
+    pub(crate) one_sided: Vec<&'t [u8]>,
     pub(crate) hunks: Vec<Hunk<'t>>,
     pub(crate) binary: Option<Binary>,
 }
@@ -55,6 +57,8 @@ pub(crate) struct Hunk<'t> {
     pub(crate) anchors: Option<Vec<&'t [u8]>>,
     /// Rather at the end of the file than elsewhere.
     pub(crate) at_end: bool,
+    /// How many lines fewer than its head says there are up to the end of the patch.
+    pub(crate) short: usize,
     pub(crate) lines: Vec<Line<'t>>,
 }
 

@@ -179,6 +179,13 @@ impl Draft {
             let is_behind = from.is_some_and(|from| fit.start >= from);
             fit.leniency = (!is_behind).then_some(Leniency::Anchor);
         }
+        if let Ok(fit) = &mut found
+            && fit.leniency.is_none()
+            && hunk.at_end
+        {
+            let ends = fit.start + old_lines(fit.lines).len() == self.file.text().len();
+            fit.leniency = (!ends).then_some(Leniency::NotAtEnd);
+        }
         Ok(found)
     }
 

@@ -20,7 +20,7 @@ use crate::change::{Node, Plan};
 use crate::error::{HunkFailure, PatchError};
 use crate::limits::MAX_FILE;
 use crate::mode;
-use crate::note::Note;
+use crate::note::{Leniency, Note};
 use crate::parse::binary::BinaryError;
 use crate::parse::label::Label;
 use crate::parse::section::{Move, Section};
@@ -104,6 +104,10 @@ struct Planner<'o> {
 
 impl Planner<'_> {
     fn section(&mut self, section: &Section<'_>, index: usize) -> Result<(), PatchError> {
+        if !section.one_sided.is_empty() {
+            let names = section.one_sided.iter().map(|name| shown(name)).collect();
+            self.notes.push(Note::OneSided { names });
+        }
         if !section.properties.is_empty() && self.only_properties(section)? {
             return Ok(());
         }
@@ -560,14 +564,16 @@ impl Planner<'_> {
         let mut fits = true;
         for (index, hunk) in section.hunks.iter().enumerate() {
             match draft.apply(hunk, &mut self.budget) {
-                Ok(applied) => self
-                    .notes
-                    .extend(applied.leniency.map(|leniency| Note::Hunk {
+                Ok(applied) => {
+                    let short = (hunk.short > 0).then_some(Leniency::Short(hunk.short));
+                    let leniencies = applied.leniency.into_iter().chain(short);
+                    self.notes.extend(leniencies.map(|leniency| Note::Hunk {
                         path: path.to_vec(),
                         hunk: index + 1,
                         line: applied.line,
                         leniency,
-                    })),
+                    }));
+                }
                 Err(HunkError::Exhausted) => return Err(too_hard()),
                 Err(HunkError::Reason(reason)) => {
                     fits = false;

@@ -3,6 +3,7 @@
 mod begin_patch;
 mod below;
 mod binary;
+mod cut;
 mod forms;
 mod from_git;
 mod from_tools;

@@ -14,7 +14,7 @@ fn notes(file: &str, patch: &str) -> Vec<Leniency> {
     let plan = planned(&tree(&[("x", file)]), patch.as_bytes()).unwrap();
     let leniency = |note: &Note| match note {
         Note::Hunk { leniency, .. } => *leniency,
-        Note::Letter { .. } | Note::Properties { .. } => panic!("{note}"),
+        other => panic!("{other}"),
     };
     plan.notes.iter().map(leniency).collect()
 }
