@@ -11,8 +11,7 @@ use super::facts::STANDBY;
 use super::shim_client;
 use crate::answers;
 use crate::engine::Engine;
-use crate::error::cancelled;
-use crate::error::{command_refused, shim_failed, vm_died};
+use crate::error::{cancelled, command_refused, shim_failed, vm_died};
 use crate::shells::attach;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.

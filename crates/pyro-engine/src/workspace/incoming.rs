@@ -13,8 +13,7 @@ use pyro_transfer::import::{GuestIndex, ImportError, Packed, Source, SourceKind,
 
 use super::host_paths::{admit, allowed};
 use super::selection::Selection;
-use crate::error::broke;
-use crate::error::cancelled;
+use crate::error::{broke, cancelled};
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
