@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
-use pyro_api::{Error, ErrorCode, Event, EventSink, Gone, Stream};
+use pyro_api::{Disconnected, Error, ErrorCode, Event, EventSink, Stream};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, block_in_place};
@@ -39,9 +39,9 @@ struct CallSender {
 }
 
 impl CallSender {
-    fn send(&self, message: Message) -> Result<(), Gone> {
+    fn send(&self, message: Message) -> Result<(), Disconnected> {
         // The others of this thread's calls go elsewhere while it waits for a slow callback.
-        block_in_place(|| self.messages.send(message)).map_err(|_| Gone)?;
+        block_in_place(|| self.messages.send(message)).map_err(|_| Disconnected)?;
         self.wake();
         Ok(())
     }
@@ -65,7 +65,7 @@ impl Drop for CallSender {
 struct Output(Arc<CallSender>);
 
 impl EventSink for Output {
-    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+    fn event(&self, event: Event<'_>) -> Result<(), Disconnected> {
         match event {
             Event::Output { stream, bytes } => self.0.send(Message::Output {
                 stream,

@@ -8,7 +8,7 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyMapping, PySequence,
     PySet, PyString,
 };
-use pyro_api::arguments::{Arguments, Place};
+use pyro_api::arguments::{Arguments, Parameter};
 use pyro_api::{Error, ErrorCode};
 use pythonize::pythonize;
 use serde_json::{Map, Number, Value};
@@ -36,13 +36,13 @@ pub(crate) fn arguments(
             )
         })?;
         if !value.is_none() {
-            let declared = declared.and_then(|declared| declared.place(&name).ok());
-            let place = declared.unwrap_or_else(|| Place::undeclared(&name));
-            if place.takes_bytes() && is_bytes(&value) {
+            let declared = declared.and_then(|declared| declared.parameter(&name).ok());
+            let parameter = declared.unwrap_or_else(|| Parameter::undeclared(&name));
+            if parameter.takes_bytes() && is_bytes(&value) {
                 in_bytes = Some((name, value.extract::<Vec<u8>>()?));
                 continue;
             }
-            let value = argument(&place, &value, MAX_DEPTH)?;
+            let value = argument(&parameter, &value, MAX_DEPTH)?;
             arguments.insert(name, value);
         }
     }
@@ -64,9 +64,13 @@ fn is_bytes(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
 }
 
-fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, depth_left: usize) -> PyResult<Value> {
+fn argument(
+    parameter: &Parameter<'_>,
+    value: &Bound<'_, PyAny>,
+    depth_left: usize,
+) -> PyResult<Value> {
     let py = value.py();
-    let refused = |shown: &str| to_exception(py, &place.refuse(shown));
+    let refused = |shown: &str| to_exception(py, &parameter.refuse(shown));
     // Paths are text to the contract.
     let path;
     let mut value = value;
@@ -83,7 +87,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, depth_left: usize) -> P
             .to_cow()
             .map(|text| Value::String(text.into_owned()))
             .map_err(|_| {
-                let error = Error::invalid(format!("{} is not valid Unicode", place.name()));
+                let error = Error::invalid(format!("{} is not valid Unicode", parameter.name()));
                 to_exception(py, &error)
             });
     }
@@ -101,7 +105,10 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, depth_left: usize) -> P
         let digits = number
             .str()
             .or_else(|_| number.call_method1("__format__", ("#x",))?.str())?;
-        return Err(to_exception(py, &place.refuse_number(&digits.to_cow()?)));
+        return Err(to_exception(
+            py,
+            &parameter.refuse_number(&digits.to_cow()?),
+        ));
     }
     if let Ok(real) = value.cast::<PyFloat>() {
         let number = Number::from_f64(real.value());
@@ -110,7 +117,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, depth_left: usize) -> P
             .ok_or_else(|| refused(&real.value().to_string()));
     }
     if is_bytes(value) {
-        let error = place.refuse("bytes");
+        let error = parameter.refuse("bytes");
         return Err(to_exception(
             py,
             &error.hint("Pass text, as `value.decode()` makes it"),
@@ -126,7 +133,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, depth_left: usize) -> P
             let Ok(key) = key.extract::<String>() else {
                 return Err(refused("a dictionary whose keys are no text"));
             };
-            let field = argument(&place.field(&key), &field, depth_left - 1)?;
+            let field = argument(&parameter.field(&key), &field, depth_left - 1)?;
             object.insert(key, field);
         }
         return Ok(object.into());
@@ -134,7 +141,7 @@ fn argument(place: &Place<'_>, value: &Bound<'_, PyAny>, depth_left: usize) -> P
     if is_a_list(value) {
         let items = value.try_iter()?.enumerate();
         return items
-            .map(|(index, item)| argument(&place.item(index), &item?, depth_left - 1))
+            .map(|(index, item)| argument(&parameter.item(index), &item?, depth_left - 1))
             .collect();
     }
     let kind = value.get_type().name()?;

@@ -90,7 +90,7 @@ impl Engine {
         let method = method(operation).ok_or_else(|| misuse_error("there is no such operation"))?;
         let declared = &method.arguments;
         let arguments = declared
-            .tidy(arguments(given, Some(declared))?)
+            .normalize(arguments(given, Some(declared))?)
             .map_err(|error| to_exception(py, &error))?;
         Call::begin(process, output, wakeup, |sink| {
             let mut caller = Caller::new().keeping_output(KEPT_OUTPUT);

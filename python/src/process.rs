@@ -170,7 +170,7 @@ pub(crate) fn after_fork_in_child() -> PyResult<()> {
     // Held by a thread that did not come along: what is open then stays open.
     if let Ok(engines) = process.engines.try_lock() {
         for (_, engine) in engines.iter() {
-            engine.leave_to_parent();
+            engine.release_after_fork();
             // Never dropped here, as a drop would end what is the parent's.
             std::mem::forget(Arc::clone(engine));
         }

@@ -1,5 +1,5 @@
 //! Templates that are killed while they are made, damaged, of another QEMU, without room, or taken
-//! away. Each story has a shelf of its own beside the images of the others.
+//! away. Each story has a template cache of its own beside the images of the others.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -60,8 +60,8 @@ fn resumed(ran: &Ran) -> bool {
     result["resumed"].as_bool().unwrap()
 }
 
-/// Names of what is on the shelf, beside the locks of builders.
-fn shelf(world: &World) -> Vec<String> {
+/// Names of what the cache holds, beside the locks of builders.
+fn cached(world: &World) -> Vec<String> {
     let entries = fs::read_dir(own_cache(world).join("templates"));
     let names = entries.into_iter().flatten().map(|entry| entry.unwrap());
     let mut names: Vec<String> = names
@@ -75,7 +75,7 @@ fn shelf(world: &World) -> Vec<String> {
 /// The folder of the only template of a kind.
 #[track_caller]
 fn template(world: &World, kind: &str) -> PathBuf {
-    let folders = shelf(world)
+    let folders = cached(world)
         .into_iter()
         .map(|name| own_cache(world).join("templates").join(name));
     let mut found: Vec<PathBuf> = folders
@@ -198,7 +198,7 @@ fn a_killed_build_leaves_nothing_and_the_next_run_has_its_template() {
     });
     crate::records::age_all(&world);
     assert!(resumes(&mut run(&world, &["--json"])));
-    assert_eq!(shelf(&world).len(), 1);
+    assert_eq!(cached(&world).len(), 1);
     world.assert_empty();
 }
 
@@ -214,17 +214,17 @@ fn a_run_whose_builder_is_killed_boots() {
     assert_eq!(error::none(&ran), "fine\n");
     let note = "[note] no template could be made, booting instead: ";
     assert!(ran.err().contains(note), "{}", ran.err());
-    assert_eq!(shelf(&world), [""; 0]);
+    assert_eq!(cached(&world), [""; 0]);
 
     assert!(resumes(&mut run(&world, &["--json"])));
-    assert_eq!(shelf(&world).len(), 1);
+    assert_eq!(cached(&world).len(), 1);
     world.assert_empty();
 }
 
 /// Waits until QEMU has begun to fill the memory of a template.
 fn wait_for_build(world: &World) {
     let begun = || {
-        let guests = shelf(world).into_iter().map(|name| {
+        let guests = cached(world).into_iter().map(|name| {
             let folder = own_cache(world).join("templates").join(name);
             folder.join("guest/memory")
         });
@@ -244,22 +244,22 @@ fn builders_at_once_make_one_template() {
     for run in runs {
         assert!(resumed(&run.wait()));
     }
-    assert_eq!(shelf(&world).len(), 1);
+    assert_eq!(cached(&world).len(), 1);
     world.assert_empty();
 }
 
 #[test]
-fn a_shelf_without_room_means_a_boot() {
+fn a_template_cache_without_room_means_a_boot() {
     let world = world();
-    let shelf = own_cache(&world).join("templates");
-    let mounts = Mounts::new().tmpfs(&shelf, "size=32m");
+    let cache = own_cache(&world).join("templates");
+    let mounts = Mounts::new().tmpfs(&cache, "size=32m");
     let look = "find \"$PYRO_ENVIRONMENT_CACHE_DIR/templates\" -type f -size +0 >&2";
     let ran = finish(&mut mounts.then(&run(&world, &[]), look));
     assert_eq!(error::none(&ran), "fine\n");
     let told = "[note] no template could be made, booting instead: A template could not be built: ";
     assert!(ran.err().contains(told), "{}", ran.err());
     assert!(ran.err().contains("is full"), "{}", ran.err());
-    let left = shelf.to_str().unwrap();
+    let left = cache.to_str().unwrap();
     assert!(
         !ran.err().lines().any(|line| line.starts_with(left)),
         "{}",
@@ -298,7 +298,7 @@ fn a_template_that_cannot_be_resumed_means_a_boot_and_another_template() {
         assert!(!folder.join("guest").exists());
 
         assert!(resumes(&mut run(&world, &["--json"])));
-        assert_eq!(shelf(&world).len(), 1);
+        assert_eq!(cached(&world).len(), 1);
     }
     world.assert_empty();
 }
@@ -318,7 +318,7 @@ fn a_template_whose_layer_is_damaged_costs_one_run() {
     assert!(ran.err().contains("template was dropped"), "{}", ran.err());
 
     assert!(resumes(&mut run(&world, &["--json"])));
-    assert_eq!(shelf(&world).len(), 1);
+    assert_eq!(cached(&world).len(), 1);
     world.assert_empty();
 }
 
@@ -349,7 +349,7 @@ fn a_bare_template_that_cannot_be_resumed_means_a_boot_and_another_template() {
 fn a_template_of_another_qemu_is_not_used() {
     let world = world();
     assert!(resumes(&mut run(&world, &["--json"])));
-    let first = shelf(&world);
+    let first = cached(&world);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let qemu = std::env::split_paths(&path)
         .map(|folder| folder.join("qemu-system-x86_64"))
@@ -364,14 +364,14 @@ fn a_template_of_another_qemu_is_not_used() {
     let path = std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&path)));
     let mut run = run(&world, &["--json"]);
     assert!(resumes(run.env("PATH", path.unwrap())));
-    let both = shelf(&world);
+    let both = cached(&world);
     assert_eq!(both.len(), 2);
     assert!(both.contains(&first[0]));
     world.assert_empty();
 }
 
 #[test]
-fn the_limit_of_the_shelf_spares_what_vms_stand_on() {
+fn the_limit_of_the_cache_spares_what_vms_stand_on() {
     let world = world();
     let library = Library::new(&world);
     let vm = Vm::create(&library);
@@ -383,18 +383,22 @@ fn the_limit_of_the_shelf_spares_what_vms_stand_on() {
         assert!(resumes(run.env("PYRO_TEMPLATE_LIMIT_MIB", "1")));
     };
     with_limit("300");
-    let other = shelf(&world);
+    let other = cached(&world);
     assert_eq!(other.len(), 2, "the VM's own and the newest");
     with_limit("320");
-    assert_eq!(shelf(&world).len(), 2, "the least used one has gone");
-    assert_ne!(shelf(&world), other);
+    assert_eq!(cached(&world).len(), 2, "the least used one has gone");
+    assert_ne!(cached(&world), other);
     assert!(own.join("guest/memory").exists());
 
     vm.call("vm_stop").unwrap();
     assert_eq!(vm.start().unwrap(), "bare");
     vm.works();
     with_limit("300");
-    assert_eq!(shelf(&world).len(), 1, "nobody stands on anything any more");
+    assert_eq!(
+        cached(&world).len(),
+        1,
+        "nobody stands on anything any more"
+    );
     drop(library);
     world.assert_empty();
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pyro_api::{Caller, Event, EventSink, Gone};
+use pyro_api::{Caller, Disconnected, Event, EventSink};
 use pyro_engine::Templates;
 use pyro_tests::leftovers::processes;
 use pyro_tests::surfaces::engine::{Library, config};
@@ -145,7 +145,7 @@ fn a_vm_that_waited_is_a_fresh_guest(world: &World) {
 struct Clocks(Mutex<Vec<i128>>);
 
 impl EventSink for Clocks {
-    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+    fn event(&self, event: Event<'_>) -> Result<(), Disconnected> {
         let heard = i128::try_from(now_ns()).unwrap();
         if let Event::Output { bytes, .. } = event {
             let lines = std::str::from_utf8(bytes).unwrap().lines();

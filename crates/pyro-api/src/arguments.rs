@@ -3,7 +3,7 @@
 //!
 //! Forgiving where the meaning is plain (a number as text, an object as JSON text, null for
 //! nothing, no arguments at all), strict where it is not: an unknown name is refused with the
-//! valid ones, as it is more likely a misspelt wish than a superfluous one.
+//! valid ones, as it is more likely misspelt than superfluous.
 
 use std::sync::OnceLock;
 
@@ -15,8 +15,8 @@ use crate::{Error, Operation};
 /// The arguments of one operation, as one door offers them.
 #[derive(Debug)]
 pub struct Arguments {
-    /// What the door calls the operation.
-    called: &'static str,
+    /// The operation, as the door calls it.
+    operation: &'static str,
     /// Made when the first call comes, as most operations are never called.
     schema: OnceLock<Schema>,
     declared: fn(&[&str]) -> Schema,
@@ -25,42 +25,42 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn of<O: Operation>(called: &'static str, left_out: &'static [&'static str]) -> Self {
+    pub fn of<O: Operation>(operation: &'static str, left_out: &'static [&'static str]) -> Self {
         Self {
-            called,
+            operation,
             schema: OnceLock::new(),
-            declared: schema::checking::<O>,
+            declared: schema::validation::<O>,
             left_out,
         }
     }
 
     /// One of them, by its name.
-    pub fn place(&self, name: &str) -> Result<Place<'_>, Error> {
+    pub fn parameter(&self, name: &str) -> Result<Parameter<'_>, Error> {
         match self.properties().and_then(|all| all.get(name)) {
-            Some(wanted) => Ok(Place {
+            Some(schema) => Ok(Parameter {
                 name: name.to_owned(),
-                wanted,
-                about: wanted.get("description").and_then(Value::as_str),
-                secret: wanted.get("writeOnly") == Some(&Value::Bool(true)),
+                schema,
+                about: schema.get("description").and_then(Value::as_str),
+                secret: schema.get("writeOnly") == Some(&Value::Bool(true)),
             }),
             None => Err(self.unknown(name)),
         }
     }
 
     /// Checks names and types and brings every value into its declared form.
-    pub fn tidy(&self, given: Map<String, Value>) -> Result<Map<String, Value>, Error> {
-        let mut tidy = Map::new();
+    pub fn normalize(&self, given: Map<String, Value>) -> Result<Map<String, Value>, Error> {
+        let mut normal = Map::new();
         for (name, value) in given {
-            let place = self.place(&name)?;
+            let parameter = self.parameter(&name)?;
             if !value.is_null() {
-                tidy.insert(name, place.fitting(value)?);
+                normal.insert(name, parameter.coerce(value)?);
             }
         }
-        match missing(self.schema(), &tidy) {
-            None => Ok(tidy),
+        match missing(self.schema(), &normal) {
+            None => Ok(normal),
             Some(name) => Err(Error::invalid(format!(
                 "`{}` needs the argument `{name}`",
-                self.called
+                self.operation
             ))
             .hint(self.valid_names())),
         }
@@ -78,17 +78,19 @@ impl Arguments {
         if self.left_out.contains(&name) {
             return Error::invalid(format!(
                 "`{}` offers `{name}` in the profile `workspace-full` only",
-                self.called
+                self.operation
             ))
             .hint("Leave it out, or serve with `pyro mcp serve --profile workspace-full`");
         }
-        Error::invalid(format!("`{}` has no argument `{name}`", self.called))
+        Error::invalid(format!("`{}` has no argument `{name}`", self.operation))
             .hint(self.valid_names())
     }
 
     fn valid_names(&self) -> String {
         match self.properties() {
-            Some(names) if !names.is_empty() => format!("It takes {}", listed(names.keys())),
+            Some(names) if !names.is_empty() => {
+                format!("It takes {}", comma_separated(names.keys()))
+            }
             _ => "It takes none".to_owned(),
         }
     }
@@ -96,21 +98,21 @@ impl Arguments {
 
 /// An argument, or a part of one: what it is called, and what its schema asks for.
 #[derive(Clone, Debug)]
-pub struct Place<'s> {
+pub struct Parameter<'s> {
     name: String,
-    wanted: &'s Value,
+    schema: &'s Value,
     /// What the argument is for.
     about: Option<&'s str>,
     /// What was given is not repeated.
     secret: bool,
 }
 
-impl<'s> Place<'s> {
+impl<'s> Parameter<'s> {
     /// One of which nothing is known.
     pub fn undeclared(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            wanted: &Value::Null,
+            schema: &Value::Null,
             about: None,
             secret: false,
         }
@@ -122,29 +124,29 @@ impl<'s> Place<'s> {
 
     /// Whether bytes may be given here, in base64 when `encoding` says so.
     pub fn takes_bytes(&self) -> bool {
-        self.wanted.get("contentMediaType").is_some()
+        self.schema.get("contentMediaType").is_some()
     }
 
     /// An entry of this list.
-    pub fn item(&self, index: usize) -> Place<'s> {
-        self.part(format!("{}[{index}]", self.name), self.wanted.get("items"))
+    pub fn item(&self, index: usize) -> Parameter<'s> {
+        self.part(format!("{}[{index}]", self.name), self.schema.get("items"))
     }
 
     /// A field of this object.
-    pub fn field(&self, key: &str) -> Place<'s> {
-        let declared = self.wanted.get("properties").and_then(|all| all.get(key));
-        let wanted = declared.or_else(|| self.wanted.get("additionalProperties"));
-        self.part(format!("{}.{key}", self.name), wanted)
+    pub fn field(&self, key: &str) -> Parameter<'s> {
+        let declared = self.schema.get("properties").and_then(|all| all.get(key));
+        let schema = declared.or_else(|| self.schema.get("additionalProperties"));
+        self.part(format!("{}.{key}", self.name), schema)
     }
 
-    fn part(&self, name: String, wanted: Option<&'s Value>) -> Place<'s> {
-        Place {
+    fn part(&self, name: String, schema: Option<&'s Value>) -> Parameter<'s> {
+        Parameter {
             // The key of a part may be a secret, too.
             name: match self.secret {
                 true => format!("A part of {}", self.argument()),
                 false => name,
             },
-            wanted: wanted.unwrap_or(&Value::Null),
+            schema: schema.unwrap_or(&Value::Null),
             about: self.about,
             secret: self.secret,
         }
@@ -194,7 +196,7 @@ impl<'s> Place<'s> {
     }
 
     fn kind(&self) -> &'s str {
-        match self.wanted.get("type") {
+        match self.schema.get("type") {
             Some(Value::String(kind)) => kind,
             // A type or null: null has been taken away already.
             Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str).unwrap_or_default(),
@@ -203,7 +205,7 @@ impl<'s> Place<'s> {
     }
 
     /// A value in the form that the schema asks for.
-    fn fitting(&self, value: Value) -> Result<Value, Error> {
+    fn coerce(&self, value: Value) -> Result<Value, Error> {
         let kind = self.kind();
         match (kind, value) {
             ("", value) => Ok(value),
@@ -224,51 +226,51 @@ impl<'s> Place<'s> {
                 Err(_) => Err(self.refuse_value(&Value::String(text))),
             },
             ("boolean", value @ Value::Bool(_)) => Ok(value),
-            ("object", Value::Object(fields)) => self.fitting_fields(fields),
-            ("array", Value::Array(items)) => self.fitting_items(items),
+            ("object", Value::Object(fields)) => self.coerce_fields(fields),
+            ("array", Value::Array(items)) => self.coerce_items(items),
             (_, value) => match from_text(kind, &value) {
                 Some(read) if read.is_boolean() => Ok(read),
-                Some(read) => self.fitting(read),
+                Some(read) => self.coerce(read),
                 None => Err(self.refuse_value(&value)),
             },
         }
     }
 
-    fn fitting_items(&self, items: Vec<Value>) -> Result<Value, Error> {
+    fn coerce_items(&self, items: Vec<Value>) -> Result<Value, Error> {
         // The parser of secrets says what is wrong with one without repeating it.
         if self.secret {
             return Ok(items.into());
         }
         let items = items.into_iter().enumerate();
         items
-            .map(|(index, item)| self.item(index).fitting(item))
+            .map(|(index, item)| self.item(index).coerce(item))
             .collect()
     }
 
-    fn fitting_fields(&self, fields: Map<String, Value>) -> Result<Value, Error> {
-        let declared = self.wanted.get("properties").and_then(Value::as_object);
-        let closed = self.wanted.get("additionalProperties") == Some(&Value::Bool(false));
-        let mut fitting = Map::new();
+    fn coerce_fields(&self, fields: Map<String, Value>) -> Result<Value, Error> {
+        let declared = self.schema.get("properties").and_then(Value::as_object);
+        let closed = self.schema.get("additionalProperties") == Some(&Value::Bool(false));
+        let mut coerced = Map::new();
         for (key, value) in fields {
             let known = declared.filter(|declared| !declared.contains_key(&key));
             if let (Some(declared), true) = (known, closed) {
                 return Err(
                     Error::invalid(format!("{} has no field `{key}`", self.name))
-                        .hint(format!("It takes {}", listed(declared.keys()))),
+                        .hint(format!("It takes {}", comma_separated(declared.keys()))),
                 );
             }
             let nothing = value.is_null() && declared.is_some();
             if !nothing {
-                let value = self.field(&key).fitting(value)?;
-                fitting.insert(key, value);
+                let value = self.field(&key).coerce(value)?;
+                coerced.insert(key, value);
             }
         }
         match self
-            .wanted
+            .schema
             .as_object()
-            .and_then(|own| missing(own, &fitting))
+            .and_then(|own| missing(own, &coerced))
         {
-            None => Ok(fitting.into()),
+            None => Ok(coerced.into()),
             Some(name) => Err(Error::invalid(format!(
                 "{} needs the field `{name}`",
                 self.name
@@ -277,7 +279,7 @@ impl<'s> Place<'s> {
     }
 
     fn bounds(&self) -> (i128, i128) {
-        let (smallest, largest) = match self.wanted.get("format").and_then(Value::as_str) {
+        let (smallest, largest) = match self.schema.get("format").and_then(Value::as_str) {
             Some("uint8") => (0, u8::MAX.into()),
             Some("uint16") => (0, u16::MAX.into()),
             Some("uint32") => (0, u32::MAX.into()),
@@ -285,7 +287,7 @@ impl<'s> Place<'s> {
             _ => (i64::MIN.into(), i64::MAX.into()),
         };
         let declared = |name| {
-            let bound = self.wanted.get(name);
+            let bound = self.schema.get(name);
             bound.and_then(|bound| bound.as_number()?.as_i128())
         };
         (
@@ -317,7 +319,7 @@ impl<'s> Place<'s> {
     }
 
     fn one_of(&self, text: &str) -> Result<(), Error> {
-        let Some(Value::Array(words)) = self.wanted.get("enum") else {
+        let Some(Value::Array(words)) = self.schema.get("enum") else {
             return Ok(());
         };
         // Whether spaces and capitals matter is for the kind of value itself to say.
@@ -328,7 +330,7 @@ impl<'s> Place<'s> {
         Err(Error::invalid(format!(
             "{} must be one of {}, not `{text}`",
             self.name,
-            listed(words.iter().filter_map(Value::as_str))
+            comma_separated(words.iter().filter_map(Value::as_str))
         )))
     }
 }
@@ -366,7 +368,7 @@ fn from_text(kind: &str, value: &Value) -> Option<Value> {
     }
 }
 
-fn listed<T: AsRef<str>>(words: impl Iterator<Item = T>) -> String {
+fn comma_separated<T: AsRef<str>>(words: impl Iterator<Item = T>) -> String {
     let words: Vec<String> = words.map(|word| format!("`{}`", word.as_ref())).collect();
     words.join(", ")
 }
@@ -424,7 +426,7 @@ mod tests {
         });
         match schema {
             Value::Object(schema) => Arguments {
-                called: "tool",
+                operation: "tool",
                 schema: schema.into(),
                 declared: |_| Schema::new(),
                 left_out: &["secret"],
@@ -433,15 +435,15 @@ mod tests {
         }
     }
 
-    fn tidy(value: Value) -> Result<Value, Error> {
+    fn normal(value: Value) -> Result<Value, Error> {
         let map = value.as_object().cloned().unwrap();
-        arguments().tidy(map).map(Value::Object)
+        arguments().normalize(map).map(Value::Object)
     }
 
     #[test]
     fn what_is_plainly_meant_is_taken() {
         assert_eq!(
-            tidy(json!({
+            normal(json!({
                 "id": "a", "count": " 7 ", "deep": "yes", "labels": "{\"a\": \"b\"}",
                 "keys": "[\"k\"]", "mode": null,
             }))
@@ -449,7 +451,7 @@ mod tests {
             json!({ "id": "a", "count": 7, "deep": true, "labels": { "a": "b" }, "keys": ["k"] })
         );
         assert_eq!(
-            tidy(json!({ "id": "a", "count": 2.0 })).unwrap()["count"],
+            normal(json!({ "id": "a", "count": 2.0 })).unwrap()["count"],
             2
         );
     }
@@ -550,7 +552,7 @@ mod tests {
                 "workspace-full",
             ),
         ] {
-            let refused = tidy(given).unwrap_err();
+            let refused = normal(given).unwrap_err();
             assert_eq!(refused.error, error);
             assert!(refused.hint.unwrap_or_default().contains(hint), "{error}");
         }

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 /// Where a caller's events go. Called from the engine's tasks, one event at a time.
 pub trait EventSink: Send + Sync {
-    fn event(&self, event: Event<'_>) -> Result<(), Gone>;
+    fn event(&self, event: Event<'_>) -> Result<(), Disconnected>;
 }
 
-/// Nobody listens any more (a closed pipe); the operation should end.
+/// Nobody listens any more (a closed pipe): the operation should end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone;
+pub struct Disconnected;
 
 /// Something that happens while an operation is carried out.
 #[derive(Clone, Debug)]
@@ -45,9 +45,12 @@ pub trait PersonTerminal: Send + Sync {
     /// Whether standard error is shown there too, and does not go elsewhere.
     fn shows_errors(&self) -> bool;
 
-    /// Every key and every change of its size goes to `hear` from now on, which may keep whoever
+    /// Every key and every change of its size goes to `on_event` from now on, which may keep whoever
     /// calls it waiting. The terminal is itself again when the answer is dropped.
-    fn take(&self, hear: Box<dyn Fn(Heard) + Send + Sync>) -> io::Result<Box<dyn TakenTerminal>>;
+    fn take(
+        &self,
+        on_event: Box<dyn Fn(TerminalEvent) + Send + Sync>,
+    ) -> io::Result<Box<dyn TakenTerminal>>;
 }
 
 /// A terminal that was taken over.
@@ -56,19 +59,19 @@ pub trait TakenTerminal: Send + Sync {
     fn size(&self) -> (u16, u16);
 
     /// Writes exactly this.
-    fn show(&self, bytes: &[u8]) -> Result<(), Gone>;
+    fn show(&self, bytes: &[u8]) -> Result<(), Disconnected>;
 }
 
 /// What comes from a terminal that was taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
-    Typed(Vec<u8>),
+pub enum TerminalEvent {
+    Input(Vec<u8>),
     Resized {
         cols: u16,
         rows: u16,
     },
     /// The person is gone.
-    Ended,
+    HungUp,
 }
 
 /// Folders of this host that an operation may read from and write to.
@@ -106,7 +109,7 @@ pub struct Caller {
     model: bool,
     folders: Folders,
     networks: Networks,
-    answer_by: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 impl Caller {
@@ -155,13 +158,13 @@ impl Caller {
     }
 
     /// An answer after that reaches nobody any more.
-    pub fn answering_by(mut self, moment: Option<Instant>) -> Self {
-        self.answer_by = moment;
+    pub fn with_deadline(mut self, moment: Option<Instant>) -> Self {
+        self.deadline = moment;
         self
     }
 
-    pub fn answer_by(&self) -> Option<Instant> {
-        self.answer_by
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     pub fn is_model(&self) -> bool {
@@ -180,7 +183,7 @@ impl Caller {
         self.terminal.as_deref()
     }
 
-    pub fn emit(&self, event: Event<'_>) -> Result<(), Gone> {
+    pub fn emit(&self, event: Event<'_>) -> Result<(), Disconnected> {
         match &self.events {
             Some(sink) => sink.event(event),
             None => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::report::tame;
+use crate::report::escape_controls;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,7 @@ impl Error {
             lines.push_str(&format!("hint: {hint}\n"));
         }
         // A guest may have chosen some of the words.
-        tame(&lines).into_owned()
+        escape_controls(&lines).into_owned()
     }
 
     /// A value that was given breaks a rule.

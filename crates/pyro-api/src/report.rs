@@ -16,12 +16,12 @@ pub struct Text {
 impl Text {
     /// A line, in which nothing acts on the terminal, whoever chose its words.
     pub fn out(&mut self, line: impl AsRef<str>) {
-        self.out.push_str(&tame(line.as_ref()));
+        self.out.push_str(&escape_controls(line.as_ref()));
         self.out.push('\n');
     }
 
     pub fn err(&mut self, line: impl AsRef<str>) {
-        self.err.push_str(&tame(line.as_ref()));
+        self.err.push_str(&escape_controls(line.as_ref()));
         self.err.push('\n');
     }
 
@@ -89,7 +89,7 @@ pub fn plain(name: &str) -> Cow<'_, str> {
 }
 
 /// Text for a terminal, which must not act on it beyond its lines and tabs.
-pub fn tame(text: &str) -> Cow<'_, str> {
+pub fn escape_controls(text: &str) -> Cow<'_, str> {
     escaped(text, |letter| {
         letter.is_control() && !matches!(letter, '\n' | '\t')
     })
@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn nothing_acts_on_a_terminal() {
         assert_eq!(plain("a\nb"), "a\\nb");
-        assert_eq!(tame("a\tb\nc"), "a\tb\nc");
-        assert_eq!(tame("\u{1b}[31mred\r"), "\\u{1b}[31mred\\r");
+        assert_eq!(escape_controls("a\tb\nc"), "a\tb\nc");
+        assert_eq!(escape_controls("\u{1b}[31mred\r"), "\\u{1b}[31mred\\r");
         let mut text = Text::default();
         text.field("Name", "\u{1b}c");
         text.err("\u{9b}2J");

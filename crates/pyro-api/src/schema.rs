@@ -16,7 +16,7 @@ const LARGEST: [u64; 2] = [u32::MAX as u64, u64::MAX];
 
 /// What an operation takes, without the arguments that are not offered, and its doc comment.
 pub fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
-    let mut schema = offered::<O>(not_offered, Words::Keep);
+    let mut schema = offered::<O>(not_offered, Detail::Described);
     let words = match schema.shift_remove("description") {
         Some(Value::String(words)) => paragraphs(&words),
         _ => String::new(),
@@ -25,16 +25,16 @@ pub fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
 }
 
 /// The same with every bound, for checking what is given.
-pub(crate) fn checking<O: Operation>(not_offered: &[&str]) -> Schema {
-    offered::<O>(not_offered, Words::KeepBounds)
+pub(crate) fn validation<O: Operation>(not_offered: &[&str]) -> Schema {
+    offered::<O>(not_offered, Detail::WithBounds)
 }
 
-fn offered<O: Operation>(not_offered: &[&str], words: Words) -> Schema {
+fn offered<O: Operation>(not_offered: &[&str], detail: Detail) -> Schema {
     let mut schema = root::<O>(SchemaSettings::draft2020_12().for_deserialize());
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.retain(|name, _| !not_offered.contains(&name.as_str()));
         for property in properties.values_mut() {
-            shrink(property, words);
+            simplify(property, detail);
         }
     }
     schema
@@ -51,7 +51,7 @@ pub fn output<T: JsonSchema>(list: Option<&str>) -> Schema {
         _ => Map::new(),
     };
     for property in properties.values_mut() {
-        shrink(property, Words::Drop);
+        simplify(property, Detail::Bare);
     }
     if let Some(list) = list {
         properties = properties
@@ -120,23 +120,23 @@ fn root<T: JsonSchema>(settings: SchemaSettings) -> Schema {
 
 /// Whether descriptions stay.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Words {
-    Keep,
+enum Detail {
+    Described,
     /// And bounds that say nothing, too.
-    KeepBounds,
+    WithBounds,
     /// Names of fields speak for themselves, and few hosts show a model what a result looks like.
-    Drop,
+    Bare,
 }
 
-fn shrink(schema: &mut Value, words: Words) {
+fn simplify(schema: &mut Value, detail: Detail) {
     let Value::Object(map) = schema else { return };
     map.shift_remove("title");
-    if words != Words::KeepBounds {
+    if detail != Detail::WithBounds {
         map.shift_remove("format");
         map.shift_remove("contentMediaType");
     }
-    match words {
-        Words::Drop => {
+    match detail {
+        Detail::Bare => {
             for word in ["description", "default", "required"] {
                 map.shift_remove(word);
             }
@@ -144,14 +144,14 @@ fn shrink(schema: &mut Value, words: Words) {
                 map.shift_remove(limit);
             }
         }
-        Words::Keep | Words::KeepBounds => {
+        Detail::Described | Detail::WithBounds => {
             if let Some(Value::String(text)) = map.get_mut("description") {
                 *text = paragraphs(text);
                 if text.matches(". ").count() == 0 && text.ends_with('.') {
                     text.pop();
                 }
             }
-            if words == Words::Keep {
+            if detail == Detail::Described {
                 let bound = |name| map.get(name).and_then(Value::as_u64);
                 let (least, most) = (bound("minimum"), bound("maximum"));
                 if most.is_some_and(|bound| LARGEST.contains(&bound)) {
@@ -168,39 +168,39 @@ fn shrink(schema: &mut Value, words: Words) {
             }
         }
     }
-    one_of_words(map);
-    if words == Words::Drop {
+    one_of_to_enum(map);
+    if detail == Detail::Bare {
         // Such a set may grow, and there are clients that throw away what their list does not have.
         map.shift_remove("enum");
     }
-    or_null(map, words);
+    any_of_null_to_type(map, detail);
     let may_be_null = |kind: &Value| {
         kind.as_array()
             .is_some_and(|kinds| kinds.contains(&json!("null")))
     };
-    if words == Words::Drop && map.get("type").is_some_and(may_be_null) {
+    if detail == Detail::Bare && map.get("type").is_some_and(may_be_null) {
         // What may be missing altogether is not spelt out.
         map.shift_remove("properties");
     }
     for below in ["items", "additionalProperties"] {
         if let Some(below) = map.get_mut(below) {
-            shrink(below, words);
+            simplify(below, detail);
         }
     }
     if let Some(Value::Object(properties)) = map.get_mut("properties") {
         for property in properties.values_mut() {
-            shrink(property, words);
+            simplify(property, detail);
         }
     }
     if let Some(Value::Array(choices)) = map.get_mut("anyOf") {
         for choice in choices {
-            shrink(choice, words);
+            simplify(choice, detail);
         }
     }
 }
 
 /// Variants with a doc comment each come as `oneOf` of constants; a list of words is the same.
-fn one_of_words(map: &mut Schema) {
+fn one_of_to_enum(map: &mut Schema) {
     let Some(Value::Array(choices)) = map.get("oneOf") else {
         return;
     };
@@ -220,7 +220,7 @@ fn one_of_words(map: &mut Schema) {
 }
 
 /// `anyOf` of something and null becomes that something, of the type or null.
-fn or_null(map: &mut Schema, words: Words) {
+fn any_of_null_to_type(map: &mut Schema, detail: Detail) {
     let Some(Value::Array(choices)) = map.get("anyOf") else {
         return;
     };
@@ -231,7 +231,7 @@ fn or_null(map: &mut Schema, words: Words) {
         return;
     }
     let mut real = Value::Object(real.clone());
-    shrink(&mut real, words);
+    simplify(&mut real, detail);
     let Value::Object(mut real) = real else {
         return;
     };
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     fn shrunk(mut schema: Value) -> Value {
-        shrink(&mut schema, Words::Drop);
+        simplify(&mut schema, Detail::Bare);
         schema
     }
 
@@ -282,7 +282,7 @@ mod tests {
             ]
         });
         assert_eq!(shrunk(choices.clone()), json!({ "type": "string" }));
-        shrink(&mut choices, Words::Keep);
+        simplify(&mut choices, Detail::Described);
         assert_eq!(
             choices,
             json!({ "type": "string", "enum": ["a", "b", "c"] })

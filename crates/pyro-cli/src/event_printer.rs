@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use pyro_api::report::tame;
-use pyro_api::{Event, EventSink, Gone, Stream};
+use pyro_api::report::escape_controls;
+use pyro_api::{Disconnected, Event, EventSink, Stream};
 
 /// How often a plain progress line may appear when it is about the same.
 const MIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ impl EventPrinter {
 }
 
 impl EventSink for EventPrinter {
-    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+    fn event(&self, event: Event<'_>) -> Result<(), Disconnected> {
         if self.quiet {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl State {
         }
     }
 
-    fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Gone> {
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Disconnected> {
         self.clear_bar();
         let (written, seen) = match stream {
             Stream::Stdout => (
@@ -156,7 +156,7 @@ impl State {
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.failure = Some(error);
             }
-            Gone
+            Disconnected
         })
     }
 
@@ -192,7 +192,7 @@ fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
 
 /// A line for whoever reads standard error; nobody has to.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", tame(line));
+    let _ = writeln!(io::stderr().lock(), "{}", escape_controls(line));
 }
 
 #[cfg(test)]

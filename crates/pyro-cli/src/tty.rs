@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use pyro_api::{Gone, Heard, PersonTerminal, TakenTerminal};
+use pyro_api::{Disconnected, PersonTerminal, TakenTerminal, TerminalEvent};
 use pyro_engine::ScreenModes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -49,7 +49,7 @@ impl PersonTerminal for Tty {
 
     fn take(
         &self,
-        on_input: Box<dyn Fn(Heard) + Send + Sync>,
+        on_input: Box<dyn Fn(TerminalEvent) + Send + Sync>,
     ) -> io::Result<Box<dyn TakenTerminal>> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -102,7 +102,7 @@ impl TakenTerminal for RawTty {
         size().unwrap_or((80, 24))
     }
 
-    fn show(&self, bytes: &[u8]) -> Result<(), Gone> {
+    fn show(&self, bytes: &[u8]) -> Result<(), Disconnected> {
         if let Some(restore) = lock().as_mut() {
             restore.modes.feed(bytes);
             restore.unfinished = bytes
@@ -113,7 +113,7 @@ impl TakenTerminal for RawTty {
         stdout
             .write_all(bytes)
             .and_then(|()| stdout.flush())
-            .map_err(|_| Gone)
+            .map_err(|_| Disconnected)
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn restore() {
 
 /// Tells keys and sizes, until the terminal is given back. It has a thread of its own: a terminal
 /// cannot be read without waiting, unless it is changed for everybody who has it open.
-fn read_keys(woken: &OwnedFd, over: &AtomicBool, on_input: &(dyn Fn(Heard) + Send + Sync)) {
+fn read_keys(woken: &OwnedFd, over: &AtomicBool, on_input: &(dyn Fn(TerminalEvent) + Send + Sync)) {
     let stdin = io::stdin();
     let mut buffer = [0; BUFFER_BYTES];
     loop {
@@ -177,18 +177,18 @@ fn read_keys(woken: &OwnedFd, over: &AtomicBool, on_input: &(dyn Fn(Heard) + Sen
         if sizes {
             let _ = nix::unistd::read(woken, &mut buffer);
             if let Some((cols, rows)) = size() {
-                on_input(Heard::Resized { cols, rows });
+                on_input(TerminalEvent::Resized { cols, rows });
             }
         }
         if keys {
             match nix::unistd::read(stdin.as_fd(), &mut buffer) {
                 Err(Errno::EINTR) => {}
                 Ok(0) | Err(_) => break,
-                Ok(count) => on_input(Heard::Typed(buffer[..count].to_vec())),
+                Ok(count) => on_input(TerminalEvent::Input(buffer[..count].to_vec())),
             }
         }
     }
-    on_input(Heard::Ended);
+    on_input(TerminalEvent::HungUp);
 }
 
 async fn forward_size_changes(mut changes: Signal, wake: Arc<OwnedFd>) {

@@ -6,7 +6,7 @@ use pyro_api::Caller;
 use pyro_api::values::ServiceRecord;
 use serde::Serialize;
 
-use crate::machine::output::KeptOutput;
+use crate::machine::output::CapturedOutput;
 
 /// How many bytes the entries of one answer to a model have together, as JSON.
 pub(crate) const ENTRIES: usize = 32 * 1024;
@@ -18,21 +18,21 @@ pub(crate) const PATCHES: usize = 24 * 1024;
 pub(crate) const FILE: u32 = 1024 * 1024;
 
 /// How much a model gets to see of words that were given: commands, patches.
-const WORDS: usize = 4 * 1024;
+const EXCERPT: usize = 4 * 1024;
 
 /// The same where there is one of them in each entry of a list.
-const WORDS_OF_MANY: usize = 256;
+const LIST_EXCERPT: usize = 256;
 
 /// How many names of what was left out a model gets.
 const NAMES: usize = 50;
 
-/// What is left for the entries of one answer.
-pub(crate) struct Room {
+/// How much the entries of one answer may still take.
+pub(crate) struct Budget {
     left: Option<usize>,
     taken: usize,
 }
 
-impl Room {
+impl Budget {
     pub(crate) fn of(caller: &Caller) -> Self {
         Self {
             left: caller.is_model().then_some(ENTRIES),
@@ -41,7 +41,7 @@ impl Room {
     }
 
     /// For whoever said how much it is to be.
-    pub(crate) fn endless() -> Self {
+    pub(crate) fn unlimited() -> Self {
         Self {
             left: None,
             taken: 0,
@@ -49,7 +49,7 @@ impl Room {
     }
 
     /// Whether one more fits, in turn. The first always does: nobody would ever come past it.
-    pub(crate) fn takes(&mut self, entry: &impl Serialize) -> bool {
+    pub(crate) fn fits(&mut self, entry: &impl Serialize) -> bool {
         if let Some(left) = &mut self.left {
             let length = serde_json::to_vec(entry).map_or(0, |json| json.len());
             match left.checked_sub(length) {
@@ -68,24 +68,24 @@ impl Room {
 }
 
 /// Which of many entries one answer holds.
-pub(crate) struct Part {
+pub(crate) struct Page {
     skip: usize,
     most: usize,
-    room: Room,
+    budget: Budget,
 }
 
-impl Part {
-    /// Those behind `skip`: as many as were asked for; else as many as there is room for, and no
+impl Page {
+    /// Those behind `skip`: as many as were asked for; else as many as the budget allows, and no
     /// more than is usual.
     pub(crate) fn of(caller: &Caller, skip: u64, asked: Option<u32>, usual: u32) -> Self {
-        let (most, room) = match asked {
-            Some(most) => (most, Room::endless()),
-            None => (usual, Room::of(caller)),
+        let (most, budget) = match asked {
+            Some(most) => (most, Budget::unlimited()),
+            None => (usual, Budget::of(caller)),
         };
         Self {
             skip: usize::try_from(skip).unwrap_or(usize::MAX),
             most: most as usize,
-            room,
+            budget,
         }
     }
 
@@ -101,7 +101,7 @@ impl Part {
                 return Ok((shown, next));
             }
             let entry = entry?;
-            if !self.room.takes(&entry) {
+            if !self.budget.fits(&entry) {
                 return Ok((shown, next));
             }
             shown.push(entry);
@@ -111,13 +111,13 @@ impl Part {
 }
 
 /// Words that somebody gave, as an answer repeats them.
-pub(crate) fn words(caller: &Caller, words: String) -> String {
-    at_most(caller, words, WORDS)
+pub(crate) fn excerpt(caller: &Caller, words: String) -> String {
+    at_most(caller, words, EXCERPT)
 }
 
 /// The same in an entry of a list.
-pub(crate) fn words_of_many(caller: &Caller, words: String) -> String {
-    at_most(caller, words, WORDS_OF_MANY)
+pub(crate) fn list_excerpt(caller: &Caller, words: String) -> String {
+    at_most(caller, words, LIST_EXCERPT)
 }
 
 /// The beginning and the end of words that are longer than a model is shown.
@@ -125,7 +125,7 @@ pub(crate) fn at_most(caller: &Caller, words: String, most: usize) -> String {
     if !caller.is_model() || words.len() <= most {
         return words;
     }
-    let mut kept = KeptOutput::new(most);
+    let mut kept = CapturedOutput::new(most);
     kept.push(words.as_bytes());
     kept.into_text().text
 }
@@ -142,15 +142,15 @@ pub(crate) fn cut(text: &mut String, most: usize) -> bool {
 
 /// A service with what was said about it, as an answer repeats that.
 pub(crate) fn service(caller: &Caller, record: ServiceRecord) -> ServiceRecord {
-    with_words(record, |text| words(caller, text))
+    with_excerpts(record, |text| excerpt(caller, text))
 }
 
 /// The same in a list.
 pub(crate) fn service_of_many(caller: &Caller, record: ServiceRecord) -> ServiceRecord {
-    with_words(record, |text| words_of_many(caller, text))
+    with_excerpts(record, |text| list_excerpt(caller, text))
 }
 
-fn with_words(record: ServiceRecord, shown: impl Fn(String) -> String) -> ServiceRecord {
+fn with_excerpts(record: ServiceRecord, shown: impl Fn(String) -> String) -> ServiceRecord {
     ServiceRecord {
         command: shown(record.command),
         cwd: shown(record.cwd),
@@ -183,18 +183,18 @@ mod tests {
     #[test]
     fn a_model_gets_entries_in_parts_without_gaps_and_others_all() {
         let long = "x".repeat(ENTRIES);
-        let mut room = Room::of(&model());
-        assert!(room.takes(&long));
-        assert!(!room.takes(&"short"));
-        let mut room = Room::of(&model());
+        let mut budget = Budget::of(&model());
+        assert!(budget.fits(&long));
+        assert!(!budget.fits(&"short"));
+        let mut budget = Budget::of(&model());
         let took = [
-            room.takes(&"short"),
-            room.takes(&long),
-            room.takes(&"short"),
+            budget.fits(&"short"),
+            budget.fits(&long),
+            budget.fits(&"short"),
         ];
         assert_eq!(took, [true, false, false]);
-        let mut room = Room::of(&Caller::new());
-        assert!(room.takes(&long) && room.takes(&long));
+        let mut budget = Budget::of(&Caller::new());
+        assert!(budget.fits(&long) && budget.fits(&long));
     }
 
     #[test]
@@ -202,16 +202,16 @@ mod tests {
         let entries = || (0..10_000).map(Ok::<_, ()>);
         let (mut all, mut skip, mut parts) = (Vec::new(), Some(0), 0);
         while let Some(at) = skip {
-            let (shown, next) = Part::of(&model(), at, None, 9_000).take(entries()).unwrap();
+            let (shown, next) = Page::of(&model(), at, None, 9_000).take(entries()).unwrap();
             (skip, parts) = (next, parts + 1);
             all.extend(shown);
         }
         assert!(parts > 1, "{parts}");
         assert!(all.into_iter().eq(0..10_000));
-        let part = |asked| Part::of(&model(), 5, asked, 9_000).take(entries()).unwrap();
+        let part = |asked| Page::of(&model(), 5, asked, 9_000).take(entries()).unwrap();
         assert_eq!(part(Some(2)), (vec![5, 6], Some(7)));
         assert_eq!(part(Some(9_995)).1, None);
-        let (all, next) = Part::of(&Caller::new(), 0, None, 9_000)
+        let (all, next) = Page::of(&Caller::new(), 0, None, 9_000)
             .take(entries())
             .unwrap();
         assert_eq!((all.len(), next), (9_000, Some(9_000)));
@@ -232,11 +232,11 @@ mod tests {
 
     #[test]
     fn words_keep_their_ends_and_names_are_counted() {
-        let long = format!("begin{}end", "é".repeat(WORDS));
-        let shown = words(&model(), long.clone());
+        let long = format!("begin{}end", "é".repeat(EXCERPT));
+        let shown = excerpt(&model(), long.clone());
         assert!(shown.starts_with("beginé") && shown.ends_with("éend"));
-        assert!(shown.len() < WORDS + 100);
-        assert_eq!(words(&Caller::new(), long.clone()), long);
+        assert!(shown.len() < EXCERPT + 100);
+        assert_eq!(excerpt(&Caller::new(), long.clone()), long);
         let many = vec![String::new(); NAMES + 2];
         assert_eq!(
             names(&model(), many.clone()).last().unwrap(),

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::launch::AcceleratorChoice;
 
+/// The VMM that the engine looks for.
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
 /// What runs a VM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {

@@ -10,9 +10,9 @@ use pyro_wire::reached;
 
 use crate::config::Config;
 use crate::machine::launch::Launched;
-use crate::machine::link;
 use crate::machine::owner::Owner;
-use crate::standby::Standbys;
+use crate::machine::shim_client;
+use crate::standby::pool::StandbyPool;
 use crate::store::{Store, StoredVm};
 
 /// Carries out operations. Cheap to make: nothing is read or written before an operation needs
@@ -24,7 +24,7 @@ pub struct Engine {
     owner: OnceLock<Owner>,
     /// The VMs whose shims this engine started, and which end when their entry is dropped.
     launched: Mutex<HashMap<String, Launched>>,
-    standbys: Standbys,
+    standby_pool: StandbyPool,
 }
 
 impl Engine {
@@ -35,7 +35,7 @@ impl Engine {
             store: OnceLock::new(),
             owner: OnceLock::new(),
             launched: Mutex::default(),
-            standbys: Standbys::default(),
+            standby_pool: StandbyPool::default(),
         }
     }
 
@@ -59,16 +59,16 @@ impl Engine {
     /// To be called once in a process that was forked from this one, which must leave the engine
     /// alone afterwards and never drop it: lets go of all that would keep VMs and commands alive
     /// when the parent has ended.
-    pub fn leave_to_parent(&self) {
+    pub fn release_after_fork(&self) {
         if let Some(owner) = self.owner.get() {
-            owner.leave_to_parent();
+            owner.release_after_fork();
         }
         // Held by a thread that did not come along into this process: better none than a wrong one.
         if let Ok(launched) = self.launched.try_lock() {
-            launched.values().for_each(Launched::leave_to_parent);
+            launched.values().for_each(Launched::release_after_fork);
         }
-        self.standbys.leave_to_parent();
-        link::leave_to_parent();
+        self.standby_pool.release_after_fork();
+        shim_client::release_after_fork();
     }
 
     /// This engine's mark on the VMs that are to end with it.
@@ -93,15 +93,15 @@ impl Engine {
         self.launched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn standbys(&self) -> &Standbys {
-        &self.standbys
+    pub(crate) fn standby_pool(&self) -> &StandbyPool {
+        &self.standby_pool
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         // Their supervisors end them when the engine is gone; a sweep gets records that stay.
-        for vm_id in self.standbys.vm_ids() {
+        for vm_id in self.standby_pool.vm_ids() {
             if let Ok(store) = self.store() {
                 let _ = store.remove_vm(&vm_id);
             }

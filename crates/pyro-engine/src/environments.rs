@@ -9,8 +9,7 @@ use pyro_catalog::{Catalog, CatalogError, EnvironmentSpec, Installed, ProgressMo
 use tokio::sync::mpsc;
 
 use crate::engine::Engine;
-use crate::error::catalog_failed;
-use crate::machine::start::cancelled;
+use crate::error::{cancelled, catalog_failed};
 
 impl Engine {
     /// Describes an environment from the outcome of a check.

@@ -11,7 +11,7 @@ use pyro_wire::launch::{EndReason, Ended};
 
 use crate::machine::command::CommandError;
 use crate::machine::launch::LaunchError;
-use crate::machine::link::LinkError;
+use crate::machine::shim_client::ShimError;
 use crate::store::StoreError;
 
 const INSTALL_QEMU: &str =
@@ -139,7 +139,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
                  then try again; nothing half-made was kept"
                 .to_owned(),
         ),
-        CatalogError::Cancelled => return crate::machine::start::cancelled(),
+        CatalogError::Cancelled => return cancelled(),
         CatalogError::KernelUnusable { .. } => (
             ErrorCode::PullFailed,
             "The guest kernel cannot be used".to_owned(),
@@ -160,6 +160,11 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         ),
     };
     Error::new(code, what).caused_by(&error).hint(hint)
+}
+
+/// The caller does not want the operation any more.
+pub(crate) fn cancelled() -> Error {
+    Error::new(ErrorCode::Cancelled, "The caller went away")
 }
 
 /// Whether a file system has no room left for data, or for one more file.
@@ -210,10 +215,10 @@ pub(crate) fn launch_failed(vm_id: &str, error: LaunchError) -> Error {
     }
 }
 
-pub(crate) fn link_failed(vm_id: &str, error: &LinkError) -> Error {
+pub(crate) fn shim_failed(vm_id: &str, error: &ShimError) -> Error {
     let what = format!("VM `{vm_id}` cannot be reached");
     match error {
-        LinkError::Failed { fault } => from_fault(what, fault.clone()),
+        ShimError::Failed { fault } => from_fault(what, fault.clone()),
         _ => Error::new(ErrorCode::VmDied, what)
             .caused_by(error)
             .hint("Run the command again in a new VM"),

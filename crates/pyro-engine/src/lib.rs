@@ -24,6 +24,7 @@ mod error;
 pub mod fuzzing;
 mod machine;
 mod operations;
+mod random;
 mod shells;
 mod standby;
 mod store;

@@ -47,7 +47,7 @@ impl Access {
 
     fn answering_within(&self, within: Option<Duration>, events: &Arc<CallEvents>) -> Caller {
         let by = within.and_then(|within| Instant::now().checked_add(within));
-        self.caller(events).answering_by(by)
+        self.caller(events).with_deadline(by)
     }
 
     fn caller(&self, events: &Arc<CallEvents>) -> Caller {

@@ -51,7 +51,7 @@ impl<E: HandleAll> InProcess<E> {
     ) -> impl Future<Output = Result<Value, Error>> + Send + use<E> {
         let events = Arc::new(CallEvents::default());
         let begun = self.tools.find(name).and_then(|tool| {
-            let arguments = tool.arguments.tidy(arguments)?;
+            let arguments = tool.arguments.normalize(arguments)?;
             let caller = self.access.program_caller(&events);
             Ok((tool.call)(Arc::clone(&self.engine), arguments, caller))
         });

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyro_api::{Event, EventSink, Gone};
+use pyro_api::{Disconnected, Event, EventSink};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -38,7 +38,7 @@ struct State {
 }
 
 impl EventSink for CallEvents {
-    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+    fn event(&self, event: Event<'_>) -> Result<(), Disconnected> {
         let mut state = self.state();
         let message = match event {
             Event::Output { bytes, .. } => {

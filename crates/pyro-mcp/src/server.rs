@@ -160,7 +160,7 @@ impl<E: HandleAll> Server<E> {
         context: &RequestContext<RoleServer>,
     ) -> Result<answer::Answer, Error> {
         let tool = self.tools.find(name)?;
-        let arguments = tool.arguments.tidy(given)?;
+        let arguments = tool.arguments.normalize(given)?;
         let client = context.client_info().map(|client| client.name);
         let caller = self.access.remote_caller(events, client.as_deref());
         let mut call = (tool.call)(Arc::clone(&self.engine), arguments, caller);

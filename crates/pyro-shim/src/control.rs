@@ -156,9 +156,7 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
         Ok(ShimRequest::Touch) => vm.ask(|reply| Request::Touch { reply }).await,
         Ok(ShimRequest::Stop(stop)) => vm.ask(|reply| Request::Stop { stop, reply }).await,
         Ok(ShimRequest::Pause) => vm.ask(|reply| Request::Pause { reply }).await,
-        Ok(ShimRequest::Lease(lease)) => {
-            vm.ask(|reply| Request::Lease { lease, reply }).await
-        }
+        Ok(ShimRequest::Lease(lease)) => vm.ask(|reply| Request::Lease { lease, reply }).await,
         Ok(ShimRequest::Publish(request)) => Some(publish::publish(vm, ports, &request).await),
         Ok(ShimRequest::Unpublish { instance }) => Some(publish::unpublish(ports, instance).await),
         Ok(ShimRequest::Agent) => return bridge_to_agent(client, vm).await,

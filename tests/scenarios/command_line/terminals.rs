@@ -88,10 +88,15 @@ fn a_command_has_no_terminal_where_its_output_goes_elsewhere(world: &World) {
     assert_eq!(finish(&mut world.run(&["-i"], look)).out(), "none\n");
 }
 
-fn exec(workspace: &Workspace<'_>, world: &World, flags: &[&str], command: &[&str]) -> Seat {
+fn exec(
+    workspace: &Workspace<'_>,
+    world: &World,
+    flags: &[&str],
+    command: &[&str],
+) -> TerminalSession {
     let mut exec = world.pyro(["workspace", "exec", workspace.id()]);
     exec.args(flags).arg("--").args(command);
-    Seat::at(exec)
+    TerminalSession::at(exec)
 }
 
 fn last_entry(workspace: &Workspace<'_>) -> Value {

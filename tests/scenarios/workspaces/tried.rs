@@ -122,7 +122,7 @@ fn a_person_tries_something_out(world: &World) {
     // A command has the terminal as well, as that of `run` has.
     let mut pyro = world.pyro(["try"]);
     pyro.arg(&project).args(["--", "env", "PS1=ready> ", "sh"]);
-    let mut seat = Seat::at(pyro);
+    let mut seat = TerminalSession::at(pyro);
     seat.see("ready> ");
     seat.type_keys("test -t 0 && stty size; exit 5\r");
     seat.see("20 70");

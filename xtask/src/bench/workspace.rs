@@ -12,7 +12,7 @@ use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::operations::workspace_reset::WorkspaceReset;
 use pyro_api::values::{
     AllowNet, BASELINE, CommandLine, EnvVars, IdleSeconds, Labels, MemMib, NetworkPolicy,
-    SecretEnv, Secrets, TimeoutSeconds, VcpuCount, WorkspaceExecResult,
+    SecretEnv, Secrets, TimeoutSeconds, TtyArgs, VcpuCount, WorkspaceExecResult,
 };
 use pyro_api::{Caller, Handle};
 use pyro_engine::Engine;
@@ -94,6 +94,7 @@ impl Workspace {
     async fn finish(&self, command: CommandLine, limit: Duration) -> Result<WorkspaceExecResult> {
         let exec = WorkspaceExec {
             secret_env: SecretEnv::default(),
+            terminal: TtyArgs::default(),
             wait_seconds: None,
             background: false,
             stdin: None,

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{plain, push_content};
 use crate::values::{
-    CommandLine, EnvVars, PortWishes, Readiness, ReadinessKind, ReadyIntervalMs,
+    CommandLine, EnvVars, PortRequests, Readiness, ReadinessKind, ReadyIntervalMs,
     ReadyTimeoutSeconds, SecretEnv, ServiceName, ServiceRecord, ServiceState, StopReason,
     WORKSPACE_PATH,
 };
@@ -64,7 +64,7 @@ pub struct ServiceStart {
     /// `host_port` any free one. Needs the network policy `egress+published-ports`
     #[command(flatten)]
     #[serde(default)]
-    pub published_ports: PortWishes,
+    pub published_ports: PortRequests,
 }
 
 fn workspace_path() -> String {

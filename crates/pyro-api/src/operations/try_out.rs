@@ -8,7 +8,7 @@ use super::shell_attach::ShellLeft;
 use super::workspace_diff::{DiffEntry, DiffStatus, Differences};
 use crate::report::plain;
 use crate::values::{
-    ArtifactType, AtTerminal, CommandLine, MemMib, TimeoutSeconds, WorkspaceExecResult, quoted,
+    ArtifactType, CommandLine, MemMib, TimeoutSeconds, TtyArgs, WorkspaceExecResult, quoted,
 };
 use crate::{Cli, Error, JsonFlag, Names, Operation, Report, Text};
 
@@ -26,7 +26,7 @@ pub struct TryOut {
     // The first, as it looks at what was typed for others, which each of them takes away.
     #[command(flatten)]
     #[serde(skip)]
-    pub terminal: AtTerminal,
+    pub terminal: TtyArgs,
     /// The folder, or a .tar, .tar.gz, .tgz or .tar.zst file
     #[arg(default_value = ".")]
     pub path: PathBuf,

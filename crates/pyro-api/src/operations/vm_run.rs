@@ -2,8 +2,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    AllowNet, AtTerminal, CommandLine, EnvVars, ExecResult, MemMib, SecretEnv, TimeoutSeconds,
-    TtlSeconds, VcpuCount, check_allow_net,
+    AllowNet, CommandLine, EnvVars, ExecResult, MemMib, SecretEnv, TimeoutSeconds, TtlSeconds,
+    TtyArgs, VcpuCount, check_allow_net,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
@@ -14,7 +14,7 @@ pub struct VmRun {
     // The first, as it looks at what was typed for others, which each of them takes away.
     #[command(flatten)]
     #[serde(skip)]
-    pub terminal: AtTerminal,
+    pub terminal: TtyArgs,
     /// The environment to start from, such as `debian:12`
     pub environment: String,
     /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)

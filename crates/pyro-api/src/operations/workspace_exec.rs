@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    AtTerminal, CommandLine, EnvVars, SecretEnv, TimeoutSeconds, WaitSeconds, WorkspaceExecResult,
+    CommandLine, EnvVars, SecretEnv, TimeoutSeconds, TtyArgs, WaitSeconds, WorkspaceExecResult,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
@@ -22,7 +22,7 @@ pub struct WorkspaceExec {
     // The first, as it looks at what was typed for others, which each of them takes away.
     #[command(flatten)]
     #[serde(skip)]
-    pub terminal: AtTerminal,
+    pub terminal: TtyArgs,
     /// Its id or its name
     pub workspace_id: String,
     /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::{Arg, ArgAction, ArgMatches};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::SecretEnv;
+use super::pairs::{is_name, pairs};
 use crate::Error;
 
 const FLAG: &str = "env";
@@ -44,7 +44,7 @@ impl EnvVars {
         let mut names = BTreeSet::new();
         let mut all = 0;
         for (name, value) in &self.0 {
-            if !is_name(name) {
+            if !is_name(name, LONGEST_NAME) {
                 return Err(Error::invalid("A variable has no valid name")
                     .because(
                         "names are letters, digits and `_`, do not begin with a digit, and have at \
@@ -94,15 +94,6 @@ impl EnvVars {
     }
 }
 
-fn is_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    let first = bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    first && rest && text.len() <= LONGEST_NAME
-}
-
 impl From<BTreeMap<String, String>> for EnvVars {
     fn from(given: BTreeMap<String, String>) -> Self {
         let pair = |(name, value)| (name, Some(value));
@@ -130,37 +121,16 @@ impl JsonSchema for EnvVars {
     }
 }
 
-impl clap::Args for EnvVars {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        command.arg(
-            Arg::new(FLAG)
-                .long(FLAG)
-                .value_name("NAME=VALUE")
-                .help("A variable for the command; may be given many times")
-                .action(ArgAction::Append),
-        )
+pairs!(
+    EnvVars,
+    FLAG,
+    "NAME=VALUE",
+    "A variable for the command; may be given many times",
+    |text| match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
     }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl clap::FromArgMatches for EnvVars {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = matches.get_many::<String>(FLAG).unwrap_or_default();
-        let pair = |text: &String| match text.split_once('=') {
-            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-            None => (text.clone(), None),
-        };
-        Ok(Self(given.map(pair).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
+);
 
 #[cfg(test)]
 mod tests {

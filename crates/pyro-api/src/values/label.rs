@@ -8,25 +8,8 @@ use clap::{Arg, ArgAction, ArgMatches};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::invalid_text::{InvalidText, MAX_CHARS};
 use super::word::word;
-
-const MAX_CHARS: usize = 120;
-
-/// A text that breaks the rule of what it should be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidText {
-    #[error("a {what} must have 1 to {MAX_CHARS} characters, not {given}")]
-    Length { what: &'static str, given: usize },
-    #[error("a {what} must be one line")]
-    Lines { what: &'static str },
-    #[error(
-        "a {what} must begin with a letter or digit and hold only letters, digits, `.`, `_` and \
-         `-`, at most 64 of them; `{given}` does not"
-    )]
-    Pattern { what: &'static str, given: String },
-    #[error("a label is KEY=VALUE; `{given}` has no `=`")]
-    NoValue { given: String },
-}
 
 /// The name of a workspace: one line of 1 to 120 characters. Need not be unique.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

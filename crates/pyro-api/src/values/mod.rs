@@ -2,7 +2,6 @@
 //! so that it holds on every surface.
 
 pub mod allow_net;
-pub mod at_terminal;
 pub mod bounded;
 pub mod command;
 pub mod content_encoding;
@@ -10,8 +9,10 @@ pub mod detach_keys;
 pub mod env_vars;
 pub mod environment;
 pub mod exec;
+mod invalid_text;
 pub mod label;
 mod memory;
+mod pairs;
 pub mod platform;
 pub mod ports;
 pub mod secret_env;
@@ -20,13 +21,13 @@ pub mod service;
 pub mod shell;
 pub mod snapshot;
 pub mod text_source;
+pub mod tty;
 pub mod vm;
 mod word;
 pub mod workspace;
 pub mod workspace_exec;
 
 pub use allow_net::{AllowNet, AllowedTo, InvalidAllowNet, check_allow_net};
-pub use at_terminal::AtTerminal;
 pub use bounded::{
     BenchRounds, DiskReadBytes, IdleSeconds, InvalidValue, MaxChars, MaxEntries, MemMib,
     PatchBytes, ReadBytes, ReadyIntervalMs, ReadyTimeoutSeconds, ShellCols, ShellRows,
@@ -39,17 +40,19 @@ pub use detach_keys::DetachKeys;
 pub use env_vars::EnvVars;
 pub use environment::Environment;
 pub use exec::{ExecResult, OutputEncoding};
-pub use label::{InvalidText, LabelKey, Labels, WorkspaceName};
+pub use invalid_text::InvalidText;
+pub use label::{LabelKey, Labels, WorkspaceName};
 pub use memory::more_memory;
 pub(crate) use memory::report_oom_kill;
 pub use platform::Platform;
-pub use ports::{PortWish, PortWishes, PublishedPort};
+pub use ports::{PortRequest, PortRequests, PublishedPort};
 pub use secret_env::SecretEnv;
 pub use secrets::{SecretSource, Secrets};
 pub use service::{Readiness, ReadinessKind, ServiceName, ServiceRecord, ServiceState, StopReason};
 pub use shell::{ShellRecord, ShellSignal, ShellState};
 pub use snapshot::{BASELINE, Snapshot, SnapshotKind, SnapshotName};
 pub use text_source::{FileText, PatchText};
+pub use tty::TtyArgs;
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{
     ArtifactType, LastCommand, LeftOut, NetworkPolicy, RunningCommand, SecretPublic, SeedMode,

@@ -46,8 +46,8 @@ impl fmt::Display for PublishedPort {
 
 /// A port that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Given")]
-pub struct PortWish {
+#[serde(try_from = "RawPortRequest")]
+pub struct PortRequest {
     /// Any free one when absent.
     pub host_port: Option<u16>,
     pub guest_port: u16,
@@ -55,16 +55,16 @@ pub struct PortWish {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Given {
+struct RawPortRequest {
     #[serde(default)]
     host_port: Option<i64>,
     guest_port: i64,
 }
 
-impl TryFrom<Given> for PortWish {
+impl TryFrom<RawPortRequest> for PortRequest {
     type Error = InvalidValue;
 
-    fn try_from(given: Given) -> Result<Self, InvalidValue> {
+    fn try_from(given: RawPortRequest) -> Result<Self, InvalidValue> {
         let host_port = given.host_port.map(|port| in_bounds("host_port", port));
         Ok(Self {
             host_port: host_port.transpose()?,
@@ -93,14 +93,14 @@ fn in_bounds(name: &'static str, port: i64) -> Result<u16, InvalidValue> {
 /// once for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct PortWishes(Vec<PortWish>);
+pub struct PortRequests(Vec<PortRequest>);
 
-impl PortWishes {
+impl PortRequests {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &PortWish> {
+    pub fn iter(&self) -> impl Iterator<Item = &PortRequest> {
         self.0.iter()
     }
 
@@ -113,7 +113,7 @@ impl PortWishes {
             )));
         }
         let mut seen = BTreeSet::new();
-        for PortWish {
+        for PortRequest {
             host_port,
             guest_port,
         } in &self.0
@@ -131,9 +131,9 @@ impl PortWishes {
     }
 }
 
-impl JsonSchema for PortWishes {
+impl JsonSchema for PortRequests {
     fn schema_name() -> Cow<'static, str> {
-        "PortWishes".into()
+        "PortRequests".into()
     }
 
     fn inline_schema() -> bool {
@@ -161,14 +161,14 @@ impl JsonSchema for PortWishes {
     }
 }
 
-impl clap::Args for PortWishes {
+impl clap::Args for PortRequests {
     fn augment_args(command: clap::Command) -> clap::Command {
         command.arg(
             Arg::new(FLAG)
                 .long(FLAG)
                 .value_name("[HOST_PORT:]GUEST_PORT")
                 .help("Let a port of 127.0.0.1 lead to this port of the guest; may be given many times")
-                .value_parser(wish)
+                .value_parser(parse)
                 .action(ArgAction::Append),
         )
     }
@@ -178,10 +178,10 @@ impl clap::Args for PortWishes {
     }
 }
 
-impl clap::FromArgMatches for PortWishes {
+impl clap::FromArgMatches for PortRequests {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let wishes = matches.get_many::<PortWish>(FLAG);
-        Ok(Self(wishes.unwrap_or_default().copied().collect()))
+        let requests = matches.get_many::<PortRequest>(FLAG);
+        Ok(Self(requests.unwrap_or_default().copied().collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -190,7 +190,7 @@ impl clap::FromArgMatches for PortWishes {
     }
 }
 
-fn wish(text: &str) -> Result<PortWish, InvalidValue> {
+fn parse(text: &str) -> Result<PortRequest, InvalidValue> {
     let number = |name: &'static str, text: &str| {
         text.trim()
             .parse::<i64>()
@@ -203,7 +203,7 @@ fn wish(text: &str) -> Result<PortWish, InvalidValue> {
         Some((host, guest)) => (Some(number("host_port", host)?), guest),
         None => (None, text),
     };
-    Given {
+    RawPortRequest {
         host_port: host,
         guest_port: number("guest_port", guest)?,
     }
@@ -217,12 +217,14 @@ mod tests {
     #[test]
     fn ports_come_as_objects_or_as_words() {
         let json = r#"[{"guest_port": 80}, {"guest_port": 1, "host_port": 1025}, {"guest_port": 2, "host_port": null}]"#;
-        let wishes: PortWishes = serde_json::from_str(json).unwrap();
-        let words: Vec<PortWish> = ["80", "1025:1", "2"].map(|text| wish(text).unwrap()).into();
-        assert_eq!(wishes.0, words);
-        assert!(wishes.check().is_ok());
+        let requests: PortRequests = serde_json::from_str(json).unwrap();
+        let words: Vec<PortRequest> = ["80", "1025:1", "2"]
+            .map(|text| parse(text).unwrap())
+            .into();
+        assert_eq!(requests.0, words);
+        assert!(requests.check().is_ok());
         for refused in ["0", "65536", "1024:80", "a:80", "80:", "1:2:3", ""] {
-            assert!(wish(refused).is_err(), "{refused}");
+            assert!(parse(refused).is_err(), "{refused}");
         }
         for refused in [
             r#"[{"host_port": 8080}]"#,
@@ -231,15 +233,15 @@ mod tests {
             r#"[{"guest_port": 1, "protocol": "udp"}]"#,
         ] {
             assert!(
-                serde_json::from_str::<PortWishes>(refused).is_err(),
+                serde_json::from_str::<PortRequests>(refused).is_err(),
                 "{refused}"
             );
         }
-        let twice = PortWishes(vec![wish("8080:1").unwrap(), wish("8080:2").unwrap()]);
+        let twice = PortRequests(vec![parse("8080:1").unwrap(), parse("8080:2").unwrap()]);
         assert!(twice.check().is_err());
-        let again = PortWishes(vec![wish("80").unwrap(), wish("80").unwrap()]);
+        let again = PortRequests(vec![parse("80").unwrap(), parse("80").unwrap()]);
         assert!(again.check().is_err());
-        let both = PortWishes(vec![wish("8080:80").unwrap(), wish("80").unwrap()]);
+        let both = PortRequests(vec![parse("8080:80").unwrap(), parse("80").unwrap()]);
         assert!(both.check().is_ok());
     }
 }

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::{Arg, ArgAction, ArgMatches};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use super::pairs::{self, pairs};
 use crate::Error;
 
 /// What secrets and variables may be called.
@@ -69,13 +69,9 @@ impl SecretEnv {
 pub(super) const NAME_RULE: &str = "names are letters, digits and `_`, do not begin with a digit, and have at most 64 \
      characters";
 
+/// Whether a secret or a variable may be called so.
 pub(super) fn is_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    let first = bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    first && rest && text.len() <= 64
+    pairs::is_name(text, 64)
 }
 
 impl From<BTreeMap<String, String>> for SecretEnv {
@@ -104,37 +100,16 @@ impl JsonSchema for SecretEnv {
     }
 }
 
-impl clap::Args for SecretEnv {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        command.arg(
-            Arg::new(FLAG)
-                .long(FLAG)
-                .value_name("NAME[=VARIABLE]")
-                .help("A secret for the command, in a variable; may be given many times")
-                .action(ArgAction::Append),
-        )
+pairs!(
+    SecretEnv,
+    FLAG,
+    "NAME[=VARIABLE]",
+    "A secret for the command, in a variable; may be given many times",
+    |text| {
+        let (secret, variable) = text.split_once('=').unwrap_or((text, text));
+        (secret.trim().to_owned(), variable.trim().to_owned())
     }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl clap::FromArgMatches for SecretEnv {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = matches.get_many::<String>(FLAG).unwrap_or_default();
-        let pair = |text: &String| {
-            let (secret, variable) = text.split_once('=').unwrap_or((text, text));
-            (secret.trim().to_owned(), variable.trim().to_owned())
-        };
-        Ok(Self(given.map(pair).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
+);
 
 #[cfg(test)]
 mod tests {

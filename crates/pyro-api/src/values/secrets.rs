@@ -28,11 +28,11 @@ const FORM: &str = "On the command line `--secret NAME=VALUE` or `--secret-file 
 /// The secrets of a new workspace. On the command line `--secret NAME=VALUE` and
 /// `--secret-file NAME=PATH`, once for each; in JSON a list of objects.
 #[derive(Clone, Debug, Default)]
-pub struct Secrets(Vec<GivenSecret>);
+pub struct Secrets(Vec<SecretInput>);
 
 /// One of them. What its name may be is not checked yet.
 #[derive(Clone, Debug)]
-pub struct GivenSecret {
+pub struct SecretInput {
     pub name: String,
     pub source: SecretSource,
 }
@@ -71,7 +71,7 @@ impl Secrets {
         self.0.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &GivenSecret> {
+    pub fn iter(&self) -> impl Iterator<Item = &SecretInput> {
         self.0.iter()
     }
 
@@ -79,7 +79,7 @@ impl Secrets {
     pub fn check(&self) -> Result<(), Error> {
         let mut names = BTreeSet::new();
         let mut inputs = 0;
-        for GivenSecret { name, source } in &self.0 {
+        for SecretInput { name, source } in &self.0 {
             if !is_name(name) {
                 let which = match source {
                     SecretSource::Literal(_) => "A secret has no valid name",
@@ -154,7 +154,7 @@ impl<'de> Deserialize<'de> for Secrets {
     }
 }
 
-fn given(item: Value) -> Option<GivenSecret> {
+fn given(item: Value) -> Option<SecretInput> {
     let Value::Object(mut item) = item else {
         return None;
     };
@@ -169,7 +169,7 @@ fn given(item: Value) -> Option<GivenSecret> {
         (None, Some(path)) => SecretSource::File(path.into()),
         _ => return None,
     };
-    item.is_empty().then_some(GivenSecret {
+    item.is_empty().then_some(SecretInput {
         name: name.trim().to_owned(),
         source,
     })
@@ -251,11 +251,11 @@ impl clap::FromArgMatches for Secrets {
                 .unwrap_or_default()
                 .map(pair)
         };
-        let literals = given(LITERAL).map(|(name, value)| GivenSecret {
+        let literals = given(LITERAL).map(|(name, value)| SecretInput {
             name,
             source: SecretSource::Literal(value.into()),
         });
-        let files = given(FILE).map(|(name, path)| GivenSecret {
+        let files = given(FILE).map(|(name, path)| SecretInput {
             name,
             source: SecretSource::File(path.trim().into()),
         });
@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn in_words(secrets: &Secrets) -> Vec<String> {
-        let words = |given: &GivenSecret| match &given.source {
+        let words = |given: &SecretInput| match &given.source {
             SecretSource::Literal(value) => format!("{} is {}", given.name, value.as_str()),
             SecretSource::File(path) => format!("{} from {}", given.name, path.display()),
         };

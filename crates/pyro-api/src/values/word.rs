@@ -64,7 +64,7 @@ macro_rules! word {
 
 pub(super) use word;
 
-use super::InvalidText;
+use super::invalid_text::InvalidText;
 
 pub(super) const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyro_api::report::tame;
+use pyro_api::report::escape_controls;
 use pyro_api::{Error, ErrorCode, Profile};
 use pyro_engine::Engine;
 use pyro_mcp::InProcess;
@@ -155,7 +155,7 @@ fn refusal(why: &str) -> Value {
 
 /// Prints a line. A model and a guest may have chosen the words.
 fn say(what: &str, words: &str) -> Result<(), Error> {
-    let line = format!("[{what}] {}\n", tame(words.trim_end()));
+    let line = format!("[{what}] {}\n", escape_controls(words.trim_end()));
     render::bytes(line.as_bytes()).map_err(|failure| not_written(&failure))
 }
 

@@ -15,8 +15,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::output::KeptOutput;
-use crate::workspace::paths::RunFolder;
+use super::output::CapturedOutput;
+use crate::workspace::paths::WorkingDir;
 
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
 /// before it takes the guest for lost.
@@ -41,8 +41,8 @@ pub(crate) enum CommandError {
 /// What a command did and wrote.
 pub(crate) struct Finished {
     pub(crate) end: ExecEnd,
-    pub(crate) stdout: KeptOutput,
-    pub(crate) stderr: KeptOutput,
+    pub(crate) stdout: CapturedOutput,
+    pub(crate) stderr: CapturedOutput,
     /// The guest did not end it in time, nor did it say anything more: only the end of the VM is
     /// the end of the command.
     pub(crate) runs_on: bool,
@@ -50,9 +50,9 @@ pub(crate) struct Finished {
 
 /// A command, and how it is to be run.
 #[derive(Debug)]
-pub(crate) struct Order<'a> {
+pub(crate) struct CommandSpec<'a> {
     pub(crate) command: &'a CommandLine,
-    pub(crate) folder: RunFolder,
+    pub(crate) folder: WorkingDir,
     pub(crate) env: &'a EnvVars,
     /// Secrets of the guest, each with the variable that shows it to the command.
     pub(crate) secret_env: &'a [(String, String)],
@@ -60,7 +60,7 @@ pub(crate) struct Order<'a> {
     pub(crate) timeout: Option<TimeoutSeconds>,
 }
 
-impl<'a> Order<'a> {
+impl<'a> CommandSpec<'a> {
     /// Refuses a folder that there cannot be.
     pub(crate) fn of(
         command: &'a CommandLine,
@@ -70,7 +70,7 @@ impl<'a> Order<'a> {
     ) -> Result<Self, Error> {
         Ok(Self {
             command,
-            folder: RunFolder::parse(cwd)?,
+            folder: WorkingDir::parse(cwd)?,
             env,
             secret_env: &[],
             timeout,
@@ -86,9 +86,9 @@ impl<'a> Order<'a> {
     /// As the agent takes it.
     pub(crate) fn exec(&self, input: bool) -> Exec {
         Exec {
-            command: asked(self.command),
+            command: to_wire(self.command),
             cwd: self.folder.bytes(),
-            env: variables(self.env),
+            env: env_to_wire(self.env),
             secret_env: self.secret_env.to_vec(),
             timeout_ms: self.timeout.map(|limit| u64::from(limit.get()) * 1000),
             input,
@@ -98,7 +98,7 @@ impl<'a> Order<'a> {
 }
 
 /// A command as the agent takes it.
-pub(crate) fn asked(command: &CommandLine) -> Command {
+pub(crate) fn to_wire(command: &CommandLine) -> Command {
     match command {
         CommandLine::Shell(line) => Command::Shell(line.clone().into()),
         CommandLine::Program(words) => {
@@ -108,7 +108,7 @@ pub(crate) fn asked(command: &CommandLine) -> Command {
 }
 
 /// Variables as the agent takes them.
-pub(crate) fn variables(env: &EnvVars) -> Vec<(Bytes, Bytes)> {
+pub(crate) fn env_to_wire(env: &EnvVars) -> Vec<(Bytes, Bytes)> {
     let bytes = |text: &str| Bytes::from(text.as_bytes());
     env.pairs()
         .map(|(name, value)| (bytes(name), bytes(value)))
@@ -118,22 +118,22 @@ pub(crate) fn variables(env: &EnvVars) -> Vec<(Bytes, Bytes)> {
 /// Runs a command over a stream to the agent. Dropping the future ends the command.
 pub(crate) async fn run(
     stream: UnixStream,
-    order: &Order<'_>,
+    spec: &CommandSpec<'_>,
     caller: &Caller,
 ) -> Result<Finished, CommandError> {
     let broken = |source| CommandError::Broken { source };
     let (mut from_guest, mut to_guest) = stream.into_split();
     let input = caller.take_input();
-    let time = order.limit().unwrap_or(Duration::MAX);
-    let exec = AgentRequest::Exec(order.exec(input.is_some()));
+    let time = spec.limit().unwrap_or(Duration::MAX);
+    let exec = AgentRequest::Exec(spec.exec(input.is_some()));
     let asked_us = step::now_us();
     frame::write_message(&mut to_guest, &exec)
         .await
         .map_err(broken)?;
     reached!("command asked for");
 
-    let mut stdout = KeptOutput::new(caller.keep_output());
-    let mut stderr = KeptOutput::new(caller.keep_output());
+    let mut stdout = CapturedOutput::new(caller.keep_output());
+    let mut stderr = CapturedOutput::new(caller.keep_output());
     let ended = {
         let output = async {
             loop {

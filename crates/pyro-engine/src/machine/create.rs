@@ -1,8 +1,6 @@
 //! A new VM: its identity, its record, its folder and its disk. Nothing runs yet.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::PathBuf;
 
 use pyro_api::values::{AllowNet, ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
@@ -11,32 +9,34 @@ use pyro_catalog::Installed;
 use pyro_wire::network::GUEST_V4;
 use pyro_wire::reached;
 
+use super::facts::TEMPLATE;
 use super::folder::VmFolder;
 use super::{disk, network, now};
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
-use crate::error::{catalog_failed, host_io};
+use crate::error::catalog_failed;
+use crate::random::random_hex;
 use crate::template::{Kind, Shape, Template};
 
 /// What a new VM is to be.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct VmRequest<'a> {
     pub(crate) environment: &'a str,
     pub(crate) vcpu_count: VcpuCount,
     pub(crate) mem_mib: MemMib,
     pub(crate) ttl_seconds: TtlSeconds,
     /// How long it lives at least, whatever the time to live says, in seconds.
-    pub(crate) at_least_seconds: u32,
+    pub(crate) min_lifetime_seconds: u32,
     pub(crate) network: bool,
     /// What it reaches although it is near the host.
     pub(crate) allow_net: &'a [AllowNet],
     pub(crate) allow_host_compat: bool,
 }
 
-impl Wanted<'_> {
+impl VmRequest<'_> {
     /// How long the VM lives at most, in seconds.
-    pub(crate) fn lives(&self) -> f64 {
-        f64::from(self.ttl_seconds.get().max(self.at_least_seconds))
+    pub(crate) fn lifetime_seconds(&self) -> f64 {
+        f64::from(self.ttl_seconds.get().max(self.min_lifetime_seconds))
     }
 }
 
@@ -46,9 +46,6 @@ pub(crate) struct Image {
     pub(crate) installed: Installed,
     pub(crate) template: Option<PathBuf>,
 }
-
-/// The fact of a record that names the build of the template below its disk.
-pub(crate) const TEMPLATE: &str = "template";
 
 /// What a VM runs on.
 #[derive(Clone, Debug)]
@@ -61,23 +58,23 @@ impl Engine {
     /// Makes record, folder and disk. On failure nothing of them is left.
     pub(crate) async fn create_vm(
         &self,
-        wanted: &Wanted<'_>,
+        request: &VmRequest<'_>,
         caller: &Caller,
     ) -> Result<(VmRecord, Base), Error> {
-        let spec = pyro_catalog::find(wanted.environment).map_err(catalog_failed)?;
+        let spec = pyro_catalog::find(request.environment).map_err(catalog_failed)?;
         // In hand until the record says that the VM stands on it.
         let mut mounted = None;
-        let backend = self.backend(wanted.allow_host_compat, caller)?;
-        network::check(backend, wanted.network, caller)?;
+        let backend = self.backend(request.allow_host_compat, caller)?;
+        network::check(backend, request.network, caller)?;
         let base = match backend {
             Backend::Process => Base::HostProcess,
             Backend::Qemu | Backend::Auto => {
                 let installed = self.ensure(spec, caller).await?;
                 reached!("environment found");
                 let shape = Shape {
-                    vcpu_count: wanted.vcpu_count.get(),
-                    mem_mib: wanted.mem_mib.get(),
-                    network: wanted.network,
+                    vcpu_count: request.vcpu_count.get(),
+                    mem_mib: request.mem_mib.get(),
+                    network: request.network,
                 };
                 mounted = self
                     .template(&installed, shape, Kind::Mounted, caller)
@@ -99,21 +96,21 @@ impl Engine {
         })?;
         let created_at = now();
         let record = VmRecord {
-            environment: wanted.environment.to_owned(),
-            environment_version: version(wanted.environment),
-            vcpu_count: wanted.vcpu_count.get(),
-            mem_mib: wanted.mem_mib.get(),
-            ttl_seconds: wanted.ttl_seconds.get(),
+            environment: request.environment.to_owned(),
+            environment_version: version(request.environment),
+            vcpu_count: request.vcpu_count.get(),
+            mem_mib: request.mem_mib.get(),
+            ttl_seconds: request.ttl_seconds.get(),
             created_at,
-            expires_at: created_at + wanted.lives(),
+            expires_at: created_at + request.lifetime_seconds(),
             state: VmState::Created,
-            network_enabled: wanted.network,
-            allow_host_compat: wanted.allow_host_compat,
-            guest_ip: wanted.network.then(|| GUEST_V4.to_string()),
+            network_enabled: request.network,
+            allow_host_compat: request.allow_host_compat,
+            guest_ip: request.network.then(|| GUEST_V4.to_string()),
             tap_name: None,
             execution_mode: ExecutionMode::Pending,
             accelerator: None,
-            metadata: metadata(wanted, &base, mounted.as_ref()),
+            metadata: metadata(request, &base, mounted.as_ref()),
             vm_id,
         };
         // The record comes first: a folder without one is debris that any sweep may remove.
@@ -139,8 +136,8 @@ impl Engine {
                 let template = match record.metadata.get(TEMPLATE) {
                     None => None,
                     Some(name) => {
-                        let standing = self.shelf().standing(name);
-                        Some(standing.ok_or_else(|| self.layer_gone(record, name))?)
+                        let intact = self.template_cache().intact(name);
+                        Some(intact.ok_or_else(|| self.layer_gone(record, name))?)
                     }
                 };
                 Ok(Base::Image(Box::new(Image {
@@ -161,7 +158,7 @@ impl Engine {
         )
         .because(format!(
             "the template that it was created on was removed or changed since: {}",
-            self.shelf().folder(name).display()
+            self.template_cache().folder(name).display()
         ))
         .hint("Delete the VM and create a new one; `pyro env prune` never removes what a VM needs")
     }
@@ -215,20 +212,20 @@ fn image_gone(record: &VmRecord) -> Error {
 }
 
 fn metadata(
-    wanted: &Wanted<'_>,
+    request: &VmRequest<'_>,
     base: &Base,
     mounted: Option<&Template>,
 ) -> BTreeMap<String, String> {
     let mut metadata = BTreeMap::from([
         (
             "allow_host_compat".to_owned(),
-            wanted.allow_host_compat.to_string(),
+            request.allow_host_compat.to_string(),
         ),
-        ("network_enabled".to_owned(), wanted.network.to_string()),
+        ("network_enabled".to_owned(), request.network.to_string()),
     ]);
-    let version = version(wanted.environment);
+    let version = version(request.environment);
     metadata.extend(version.map(|version| ("environment_version".to_owned(), version)));
-    metadata.extend(network::facts(wanted.allow_net));
+    metadata.extend(network::facts(request.allow_net));
     if let Base::Image(image) = base {
         metadata.extend(image_facts(image, mounted));
     }
@@ -254,18 +251,4 @@ pub(crate) fn image_facts(image: &Image, mounted: Option<&Template>) -> Vec<(Str
         .chain(mounted.map(|template| (TEMPLATE, template.name())))
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
-}
-
-/// A number that nothing else has: 52 bits, which every JSON reader keeps apart.
-pub(crate) fn random_number() -> Result<u64, Error> {
-    let hex = random_hex(7)
-        .map_err(|error| host_io("This host's random source cannot be read", &error))?;
-    Ok(u64::from_str_radix(&hex, 16).unwrap_or_default() >> 4)
-}
-
-/// Random bytes of the host, as lower-case hex digits.
-pub(crate) fn random_hex(bytes: usize) -> io::Result<String> {
-    let mut random = vec![0_u8; bytes];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

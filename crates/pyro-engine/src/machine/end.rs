@@ -9,18 +9,18 @@ use pyro_wire::shim::Stop;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::folder::VmFolder;
-use super::link;
+use super::shim_client;
 use crate::engine::Engine;
 use crate::error::host_io;
 
 /// How long a VM may take to be gone once its shim was told.
-pub(crate) const GONE: Duration = Duration::from_secs(10);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After this a shim that could not be told is told again.
-const AGAIN: Duration = Duration::from_millis(20);
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// How long one that does not answer any more may take to be gone altogether.
-pub(crate) const GOING: Duration = Duration::from_secs(3);
+pub(crate) const EXIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Engine {
     /// Deletes a VM in whatever state it is.
@@ -56,7 +56,7 @@ impl Engine {
             remove: true,
             at_once: true,
         };
-        if link::stop(&self.folder(vm_id), stop).await.is_err() {
+        if shim_client::stop(&self.folder(vm_id), stop).await.is_err() {
             // Nobody there to do it.
             return self.end_vm(vm_id, reason).await;
         }
@@ -83,10 +83,10 @@ impl Engine {
                 at_once: false,
             };
             // A shim that does not answer still ends when its owner's pipe closes.
-            let _ = link::stop(&folder, stop).await;
+            let _ = shim_client::stop(&folder, stop).await;
             reached!("supervisor told to end the VM");
             drop(launched);
-            return stop_and_wait(&folder, stop, GONE).await;
+            return stop_and_wait(&folder, stop, STOP_TIMEOUT).await;
         }
         Ok(())
     }
@@ -102,8 +102,8 @@ pub(crate) async fn stop_and_wait(
     patience: Duration,
 ) -> Result<(), Error> {
     let telling = async {
-        while folder.is_alive() && link::stop(folder, stop).await.is_err() {
-            sleep(AGAIN).await;
+        while folder.is_alive() && shim_client::stop(folder, stop).await.is_err() {
+            sleep(RETRY_AFTER).await;
         }
     };
     let _ = timeout(patience, telling).await;

@@ -23,7 +23,7 @@ use super::folder::VmFolder;
 const SLACK: Duration = Duration::from_secs(60);
 
 /// How long to wait for a shim's last words after its VM went away.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const END_EVENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 const SHIM_LOG: &str = "shim.log";
 
@@ -67,13 +67,13 @@ pub(crate) struct Launched {
 
 impl Launched {
     /// Gives up a forked child's copy of the pipe whose end tells the shim that its owner is gone.
-    pub(crate) fn leave_to_parent(&self) {
+    pub(crate) fn release_after_fork(&self) {
         let _ = nix::unistd::close(self.owner.as_raw_fd());
     }
 
     /// Why the VM is over, once it is.
     pub(crate) async fn end(&mut self) -> Option<Ended> {
-        let last_words = async {
+        let end_event = async {
             loop {
                 match frame::read(&mut self.events).await.ok()??.message().ok()? {
                     LaunchEvent::Ended(ended) => return Some(ended),
@@ -84,7 +84,7 @@ impl Launched {
                 }
             }
         };
-        timeout(LAST_WORDS, last_words).await.ok()?
+        timeout(END_EVENT_TIMEOUT, end_event).await.ok()?
     }
 }
 

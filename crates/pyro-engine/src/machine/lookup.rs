@@ -4,14 +4,14 @@ use pyro_api::values::{DeleteReason, VmRecord, VmState};
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::launch::{END_FILE, Ended};
 
+use super::facts::is_waiting;
 use super::now;
 use crate::engine::Engine;
-use crate::standby;
 use crate::store::StoredVm;
 
 /// Whether the time to live of a VM has passed. That is a time of the day, as in the record: a host
 /// whose clock is set on ends the VM then, as its shim does, and one that is set back keeps it longer.
-pub(crate) fn is_over(record: &VmRecord, now: f64) -> bool {
+pub(crate) fn is_expired(record: &VmRecord, now: f64) -> bool {
     record.expires_at <= now
 }
 
@@ -19,9 +19,9 @@ impl Engine {
     /// The record of a VM whose time is not over. One that is over is deleted and refused.
     pub(crate) async fn vm(&self, vm_id: &str) -> Result<StoredVm, Error> {
         let vm = self.store()?.vm(vm_id)?;
-        let vm = vm.filter(|vm| !standby::is_waiting(&vm.record));
+        let vm = vm.filter(|vm| !is_waiting(&vm.record));
         let mut vm = vm.ok_or_else(|| unknown(vm_id))?;
-        if is_over(&vm.record, now()) {
+        if is_expired(&vm.record, now()) {
             self.end_vm(vm_id, DeleteReason::ExplicitDelete).await?;
             return Err(Error::new(
                 ErrorCode::VmExpired,

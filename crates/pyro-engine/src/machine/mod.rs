@@ -10,14 +10,14 @@
 //!                     lock free, record says `started` ──sweep──▶ no folder, no record
 //! ```
 
-pub(crate) mod at_terminal;
 pub(crate) mod command;
+pub(crate) mod command_tty;
 pub(crate) mod create;
 pub(crate) mod disk;
 pub(crate) mod end;
+pub(crate) mod facts;
 pub(crate) mod folder;
 pub(crate) mod launch;
-pub(crate) mod link;
 pub(crate) mod lookup;
 pub(crate) mod network;
 pub(crate) mod one_shot;
@@ -25,6 +25,7 @@ pub(crate) mod output;
 pub(crate) mod owner;
 pub(crate) mod probe;
 pub(crate) mod run_once;
+pub(crate) mod shim_client;
 pub(crate) mod start;
 pub(crate) mod sweep;
 

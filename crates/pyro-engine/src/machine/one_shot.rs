@@ -5,24 +5,23 @@ use pyro_api::{Caller, Error, PersonTerminal};
 
 use pyro_wire::reached;
 
-use super::at_terminal;
-use super::command::{self, CommandError, Order};
-use super::link;
-use super::start::cancelled;
+use super::command::{self, CommandError, CommandSpec};
+use super::command_tty;
+use super::facts::STANDBY;
+use super::shim_client;
 use crate::answers;
 use crate::engine::Engine;
-use crate::error::{command_refused, link_failed, vm_died};
+use crate::error::{cancelled, command_refused, shim_failed, vm_died};
 use crate::shells::attach;
-use crate::standby::STANDBY;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
-pub(crate) struct Abandoned<'a> {
+pub(crate) struct CleanupGuard<'a> {
     engine: &'a Engine,
     vm_id: Option<String>,
 }
 
-impl<'a> Abandoned<'a> {
-    pub(crate) fn guard(engine: &'a Engine, vm_id: &str) -> Self {
+impl<'a> CleanupGuard<'a> {
+    pub(crate) fn new(engine: &'a Engine, vm_id: &str) -> Self {
         Self {
             engine,
             vm_id: Some(vm_id.to_owned()),
@@ -35,7 +34,7 @@ impl<'a> Abandoned<'a> {
     }
 }
 
-impl Drop for Abandoned<'_> {
+impl Drop for CleanupGuard<'_> {
     fn drop(&mut self) {
         let Some(vm_id) = self.vm_id.take() else {
             return;
@@ -57,11 +56,11 @@ impl Engine {
     pub(crate) async fn exec_and_end(
         &self,
         record: &VmRecord,
-        order: &Order<'_>,
+        spec: &CommandSpec<'_>,
         terminal: Option<&dyn PersonTerminal>,
         caller: &Caller,
     ) -> Result<ExecResult, Error> {
-        let finished = self.exec(record, order, terminal, caller).await;
+        let finished = self.exec(record, spec, terminal, caller).await;
         let cleanup = match &finished {
             Ok(_) => DeleteReason::PostExecCleanup,
             Err(_) => DeleteReason::RunVmErrorCleanup,
@@ -76,7 +75,7 @@ impl Engine {
             vm_id: record.vm_id.clone(),
             environment: record.environment.clone(),
             environment_version: record.environment_version.clone(),
-            command: answers::words(caller, order.command.to_string()),
+            command: answers::excerpt(caller, spec.command.to_string()),
             stdout: stdout.text,
             stderr: stderr.text,
             exit_code: finished.end.exit_code,
@@ -106,22 +105,22 @@ impl Engine {
     async fn exec(
         &self,
         record: &VmRecord,
-        order: &Order<'_>,
+        spec: &CommandSpec<'_>,
         terminal: Option<&dyn PersonTerminal>,
         caller: &Caller,
     ) -> Result<command::Finished, Error> {
         let vm_id = &record.vm_id;
-        let stream = match link::agent(&self.folder(vm_id)).await {
+        let stream = match shim_client::agent(&self.folder(vm_id)).await {
             Ok(stream) => stream,
-            Err(error) => return Err(self.why_gone(vm_id, link_failed(vm_id, &error)).await),
+            Err(error) => return Err(self.why_gone(vm_id, shim_failed(vm_id, &error)).await),
         };
         reached!("line to the agent open");
         let ran = match terminal {
             Some(terminal) => {
-                let (taken, heard) = attach::take(terminal)?;
-                at_terminal::run(stream, order, taken, heard, caller.keep_output()).await
+                let (taken, events) = attach::take(terminal)?;
+                command_tty::run(stream, spec, taken, events, caller.keep_output()).await
             }
-            None => command::run(stream, order, caller).await,
+            None => command::run(stream, spec, caller).await,
         };
         match ran {
             Ok(finished) => Ok(finished),

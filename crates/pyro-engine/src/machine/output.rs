@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use pyro_api::values::OutputEncoding;
 
-pub(crate) struct KeptOutput {
+pub(crate) struct CapturedOutput {
     /// Bytes kept at each end.
     half: usize,
     head: Vec<u8>,
@@ -13,14 +13,14 @@ pub(crate) struct KeptOutput {
 }
 
 /// What was kept, as text.
-pub(crate) struct KeptText {
+pub(crate) struct CapturedText {
     pub(crate) text: String,
     pub(crate) bytes: u64,
     pub(crate) truncated: bool,
     pub(crate) encoding: OutputEncoding,
 }
 
-impl KeptOutput {
+impl CapturedOutput {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             half: limit / 2,
@@ -56,7 +56,7 @@ impl KeptOutput {
         (bytes.len() as u64 == self.total).then_some(bytes)
     }
 
-    pub(crate) fn into_text(self) -> KeptText {
+    pub(crate) fn into_text(self) -> CapturedText {
         let left_out = self.total - (self.head.len() + self.tail.len()) as u64;
         let tail: Vec<u8> = self.tail.into();
         let (text, exact) = if left_out == 0 {
@@ -72,7 +72,7 @@ impl KeptOutput {
                 head_exact && tail_exact,
             )
         };
-        KeptText {
+        CapturedText {
             text,
             bytes: self.total,
             truncated: left_out > 0,
@@ -113,8 +113,8 @@ pub(crate) fn without_partial_start(bytes: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn kept(limit: usize, pieces: &[&[u8]]) -> KeptText {
-        let mut output = KeptOutput::new(limit);
+    fn kept(limit: usize, pieces: &[&[u8]]) -> CapturedText {
+        let mut output = CapturedOutput::new(limit);
         for piece in pieces {
             output.push(piece);
         }
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_passed_over_is_a_gap() {
-        let mut output = KeptOutput::new(8);
+        let mut output = CapturedOutput::new(8);
         output.push(b"abcdefg");
         output.pass_over(100);
         output.push(b"yz");

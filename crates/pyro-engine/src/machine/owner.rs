@@ -11,8 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 use pyro_api::Error;
 
 use super::age;
-use super::create::random_hex;
 use crate::error::state_unusable;
+use crate::random::random_hex;
 
 /// How a mark begins that is not locked yet.
 const NEW: &str = ".new-";
@@ -56,7 +56,7 @@ impl Owner {
     }
 
     /// Gives up a forked child's copy of the lock, so that the parent's end frees it.
-    pub(crate) fn leave_to_parent(&self) {
+    pub(crate) fn release_after_fork(&self) {
         let _ = nix::unistd::close(self.lock.as_raw_fd());
     }
 

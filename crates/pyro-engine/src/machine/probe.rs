@@ -9,8 +9,7 @@ use pyro_wire::launch::Probe;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::start::QEMU;
-use crate::config::on_path;
+use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,12 +4,12 @@ use pyro_api::operations::vm_run::VmRun;
 use pyro_api::values::{DeleteReason, ExecResult};
 use pyro_api::{Caller, Error, Event};
 
-use super::command::Order;
-use super::create::Wanted;
-use super::one_shot::Abandoned;
-use super::start::cancelled;
+use super::command::CommandSpec;
+use super::create::VmRequest;
+use super::one_shot::CleanupGuard;
 use super::sweep;
 use crate::engine::Engine;
+use crate::error::cancelled;
 
 /// What a VM needs beyond its command's timeout to start and to be deleted, in seconds.
 const AROUND_THE_COMMAND: u32 = 120;
@@ -32,49 +32,49 @@ impl Engine {
         let terminal = run.terminal.wanted(caller)?;
         // Without one the VM ends with whoever sits there.
         let limit = run.terminal.limit(terminal, run.timeout_seconds);
-        let order = Order::of(&run.command, run.cwd.as_deref(), &run.env, limit)?;
+        let spec = CommandSpec::of(&run.command, run.cwd.as_deref(), &run.env, limit)?;
         phase("create", "environment", &run.environment)?;
-        let wanted = Wanted {
+        let request = VmRequest {
             environment: &run.environment,
             vcpu_count: run.vcpu_count,
             mem_mib: run.mem_mib,
             ttl_seconds: run.ttl_seconds,
-            at_least_seconds: limit.map_or(WITH_A_PERSON, |limit| {
+            min_lifetime_seconds: limit.map_or(WITH_A_PERSON, |limit| {
                 limit.get().saturating_add(AROUND_THE_COMMAND)
             }),
             network: run.network,
             allow_net: &run.allow_net,
             allow_host_compat: run.allow_host_compat,
         };
-        if let Some(record) = self.take_standby(&wanted).await {
+        if let Some(record) = self.take_standby(&request).await {
             // Its place is filled when the command, however it went, needs the processors no more.
-            let _filled = LookLater(self);
-            let abandoned = Abandoned::guard(self, &record.vm_id);
+            let _filled = WakeKeeperOnDrop(self);
+            let cleanup = CleanupGuard::new(self, &record.vm_id);
             phase("execute", "vm_id", &record.vm_id)?;
-            let result = self.exec_and_end(&record, &order, terminal, caller).await;
-            abandoned.disarm();
+            let result = self.exec_and_end(&record, &spec, terminal, caller).await;
+            cleanup.disarm();
             return result;
         }
-        let (mut record, base) = self.create_vm(&wanted, caller).await?;
+        let (mut record, base) = self.create_vm(&request, caller).await?;
         let vm_id = record.vm_id.clone();
-        let abandoned = Abandoned::guard(self, &vm_id);
+        let cleanup = CleanupGuard::new(self, &vm_id);
         self.sweep_beside()?;
 
         phase("start", "vm_id", &vm_id)?;
         match self.start_vm(&mut record, &base, caller).await {
             Ok(launched) => self.launched().insert(vm_id.clone(), launched),
             Err(error) => {
-                abandoned.disarm();
+                cleanup.disarm();
                 // The first error is the one to tell; a sweep gets what this leaves.
                 let _ = self.end_vm(&vm_id, DeleteReason::RunVmErrorCleanup).await;
                 return Err(error);
             }
         };
         phase("execute", "vm_id", &vm_id)?;
-        let result = self.exec_and_end(&record, &order, terminal, caller).await;
-        abandoned.disarm();
+        let result = self.exec_and_end(&record, &spec, terminal, caller).await;
+        cleanup.disarm();
         // It found none that waited; perhaps one can be made now.
-        self.standbys().look();
+        self.standby_pool().wake_keeper();
         result
     }
 
@@ -91,10 +91,10 @@ impl Engine {
 }
 
 /// Lets the keeper of the VMs that wait look when it is dropped.
-struct LookLater<'a>(&'a Engine);
+struct WakeKeeperOnDrop<'a>(&'a Engine);
 
-impl Drop for LookLater<'_> {
+impl Drop for WakeKeeperOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.standbys().look();
+        self.0.standby_pool().wake_keeper();
     }
 }

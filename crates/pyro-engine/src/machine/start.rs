@@ -11,18 +11,15 @@ use pyro_wire::network::Network;
 use pyro_wire::{PROTOCOL, reached, step};
 
 use super::create::Base;
+use super::facts::is_waiting;
 use super::folder::VmFolder;
 use super::launch::{LaunchError, Launched, launch};
 use super::{disk, network, sweep};
-use crate::config::{Backend, on_path};
+use crate::config::{Backend, QEMU, on_path};
 use crate::engine::Engine;
-use crate::error::catalog_failed;
-use crate::error::launch_failed;
-use crate::standby;
+use crate::error::{cancelled, catalog_failed, launch_failed};
 use crate::store::Admission;
-use crate::template::{Ground, Shape, Template};
-
-pub(crate) const QEMU: &str = "qemu-system-x86_64";
+use crate::template::{Shape, Template, TemplateQuery};
 
 const INSTALL_QEMU: &str = "Install it with `sudo apt-get install qemu-system-x86`";
 
@@ -60,7 +57,7 @@ impl Engine {
         base: &Base,
         caller: &Caller,
     ) -> Result<Launched, Error> {
-        self.admit(&record.vm_id, record.mem_mib, standby::is_waiting(record))
+        self.admit(&record.vm_id, record.mem_mib, is_waiting(record))
             .await?;
         reached!("admitted");
         let folder = self.folder(&record.vm_id);
@@ -189,7 +186,7 @@ impl Engine {
             match admit()? {
                 Admission::Admitted => return Ok(()),
                 Admission::Full(running) => {
-                    if is_to_wait || !self.sacrifice_standby().await? {
+                    if is_to_wait || !self.evict_standby().await? {
                         break running;
                     }
                 }
@@ -263,7 +260,7 @@ impl Engine {
         let Base::Image(image) = base else {
             return Ok(None);
         };
-        let ground = Ground {
+        let query = TemplateQuery {
             installed: &image.installed,
             shape: Shape {
                 vcpu_count: record.vcpu_count,
@@ -273,9 +270,9 @@ impl Engine {
             chain: disk,
             // The record of a VM whose start failed half-way says nothing of the guest that had
             // its disk.
-            untouched: !self.folder(&record.vm_id).was_launched(),
+            pristine: !self.folder(&record.vm_id).was_launched(),
         };
-        self.template_for(&ground, caller).await
+        self.template_for(&query, caller).await
     }
 
     fn launch_spec(
@@ -311,9 +308,8 @@ impl Engine {
             hostname: format!("pyro-{}", record.vm_id),
             machine,
             boot_deadline_ms: self.config().boot_deadline_ms,
-            // The life of one that waits is counted from when it is handed out.
-            expires_at_ms: (!standby::is_waiting(record))
-                .then_some((record.expires_at * 1000.0) as u64),
+            // The life of one that waits is counted from its lease.
+            expires_at_ms: (!is_waiting(record)).then_some((record.expires_at * 1000.0) as u64),
             idle_ms: None,
             bound_to_owner: true,
             remove_when_over: true,
@@ -358,8 +354,4 @@ fn host_compat_not_allowed(cause: &str) -> Error {
     )
     .because(cause)
     .hint("Pass `--allow-host-compat` (`allow_host_compat=True`) if that is what you want")
-}
-
-pub(crate) fn cancelled() -> Error {
-    Error::new(ErrorCode::Cancelled, "The caller went away")
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pyro_api::Error;
 
 use super::folder::VmFolder;
-use super::lookup::is_over;
+use super::lookup::is_expired;
 use super::owner::Owner;
 use super::{age, now};
 use crate::store::{Store, StoreError};
@@ -34,7 +34,7 @@ pub(crate) fn sweep(state_dir: &Path, store: &Store) -> Result<Vec<String>, Erro
         };
         let vm_id = record.record.vm_id.clone();
         let folder = VmFolder::of(state_dir, &vm_id);
-        let over = is_over(&record.record, now());
+        let over = is_expired(&record.record, now());
         let abandoned = !Owner::lives(state_dir, &record.owner);
         if (over || abandoned) && !folder.is_alive() {
             if folder.remove().is_ok() && store.remove_vm(&vm_id)? && over {

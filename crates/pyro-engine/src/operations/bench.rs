@@ -14,7 +14,7 @@ use pyro_api::{Caller, Error, ErrorCode, Event, Handle, Operation};
 use tokio::time::sleep;
 
 use crate::config::{Config, Templates};
-use crate::machine::start::cancelled;
+use crate::error::cancelled;
 use crate::{Engine, Standby};
 
 /// How long VMs may take to be waiting: the first may have a template to build.

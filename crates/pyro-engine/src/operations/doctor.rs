@@ -9,8 +9,7 @@ use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::Installed;
 
 use crate::Engine;
-use crate::config::{Templates, on_path};
-use crate::machine::start::QEMU;
+use crate::config::{QEMU, Templates, on_path};
 
 /// Below this much free space on the disk of cache or state, VMs soon fail.
 const LITTLE_SPACE: u64 = 2 << 30;
@@ -181,15 +180,15 @@ impl Engine {
     }
 
     fn templates_in_words(&self) -> String {
-        let census = self.shelf().census();
+        let stats = self.template_cache().stats();
         let limit = self.config().template_limit_bytes >> 20;
-        let mut words = format!("{} mounted, {} bare", census.mounted, census.bare);
-        if census.unusable > 0 {
-            words.push_str(&format!(", {} that cannot be resumed", census.unusable));
+        let mut words = format!("{} mounted, {} bare", stats.mounted, stats.bare);
+        if stats.unusable > 0 {
+            words.push_str(&format!(", {} that cannot be resumed", stats.unusable));
         }
         words.push_str(&format!(
             ": {} MiB of at most {limit} MiB (PYRO_TEMPLATE_LIMIT_MIB)",
-            census.bytes >> 20
+            stats.bytes >> 20
         ));
         if self.config().templates == Templates::Off {
             words.push_str("; not used, as PYRO_TEMPLATES is off");

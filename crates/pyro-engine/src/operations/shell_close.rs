@@ -4,19 +4,19 @@ use pyro_wire::shells::ShellRequest;
 
 use crate::Engine;
 use crate::shells::record::record;
-use crate::shells::talk::About;
+use crate::shells::requests::ShellContext;
 
 impl Handle<ShellClose> for Engine {
     async fn handle(&self, asked: ShellClose, _caller: &Caller) -> Result<ShellClosed, Error> {
         asked.check()?;
-        let about = About {
+        let context = ShellContext {
             shell: &asked.shell_id,
             doing: "close",
         };
         let request = ShellRequest::Close {
             id: asked.shell_id.clone(),
         };
-        let closed = self.ask_shell(&asked.workspace_id, about, request);
+        let closed = self.ask_shell(&asked.workspace_id, context, request);
         let (stored, shell) = closed.await?;
         Ok(ShellClosed {
             shell: record(&stored, &shell),

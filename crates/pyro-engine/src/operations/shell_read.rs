@@ -8,8 +8,8 @@ use pyro_wire::shells::{ShellRead as Read, ShellRequest};
 use crate::Engine;
 use crate::answers;
 use crate::shells::record::record;
+use crate::shells::requests::{ShellContext, invalid_reply};
 use crate::shells::screen;
-use crate::shells::talk::{About, nonsense};
 
 /// A shell that never pauses does not keep anybody waiting for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -20,11 +20,11 @@ const BEFORE_CHARS: u64 = 64 * 1024;
 impl Handle<ShellRead> for Engine {
     async fn handle(&self, asked: ShellRead, caller: &Caller) -> Result<ShellText, Error> {
         asked.check()?;
-        let about = About {
+        let context = ShellContext {
             shell: &asked.shell_id,
             doing: "show its output",
         };
-        let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, about).await?;
+        let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, context).await?;
         let wait_for_idle_ms = asked.wait_for_idle_ms.map(WaitForIdleMs::get);
         let max_chars = u64::from(asked.max_chars.get());
         let request = ShellRequest::Read(Read {
@@ -39,10 +39,10 @@ impl Handle<ShellRead> for Engine {
             Some(_) => LONGEST_WAIT,
             None => Duration::ZERO,
         };
-        let reply = self.ask_output(&stored, &mut stream, about, request, wait);
+        let reply = self.ask_output(&stored, &mut stream, context, request, wait);
         let mut read = reply.await?;
         if read.text.chars().count() as u64 > max_chars {
-            return Err(nonsense(&stored, about).because("it sent more than was asked for"));
+            return Err(invalid_reply(&stored, context).because("it sent more than was asked for"));
         }
         if caller.is_model() && asked.max_chars == MaxChars::default() {
             // So many characters may be four times as many bytes.

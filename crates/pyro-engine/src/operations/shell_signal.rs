@@ -5,7 +5,7 @@ use pyro_wire::shells::ShellRequest;
 
 use crate::Engine;
 use crate::shells::record::record;
-use crate::shells::talk::About;
+use crate::shells::requests::ShellContext;
 
 impl Handle<ShellSignalSend> for Engine {
     async fn handle(
@@ -14,7 +14,7 @@ impl Handle<ShellSignalSend> for Engine {
         _caller: &Caller,
     ) -> Result<ShellSignalled, Error> {
         asked.check()?;
-        let about = About {
+        let context = ShellContext {
             shell: &asked.shell_id,
             doing: "take a signal",
         };
@@ -22,7 +22,7 @@ impl Handle<ShellSignalSend> for Engine {
             id: asked.shell_id.clone(),
             number: number(asked.signal_name),
         };
-        let signalled = self.ask_shell(&asked.workspace_id, about, request);
+        let signalled = self.ask_shell(&asked.workspace_id, context, request);
         let (stored, shell) = signalled.await?;
         Ok(ShellSignalled {
             shell: record(&stored, &shell),

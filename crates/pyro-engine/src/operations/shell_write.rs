@@ -4,12 +4,12 @@ use pyro_wire::shells::ShellRequest;
 
 use crate::Engine;
 use crate::shells::record::record;
-use crate::shells::talk::About;
+use crate::shells::requests::ShellContext;
 
 impl Handle<ShellWrite> for Engine {
     async fn handle(&self, asked: ShellWrite, _caller: &Caller) -> Result<ShellWritten, Error> {
         asked.check()?;
-        let about = About {
+        let context = ShellContext {
             shell: &asked.shell_id,
             doing: "take input",
         };
@@ -22,7 +22,7 @@ impl Handle<ShellWrite> for Engine {
             id: asked.shell_id.clone(),
             input: input.into(),
         };
-        let written = self.ask_shell(&asked.workspace_id, about, request);
+        let written = self.ask_shell(&asked.workspace_id, context, request);
         let (stored, shell) = written.await?;
         Ok(ShellWritten {
             shell: record(&stored, &shell),

@@ -20,7 +20,7 @@ impl Handle<TryOut> for Engine {
             // Not worth a copy for what is refused.
             asked.terminal.wanted(caller)?;
         }
-        let mut create: WorkspaceCreate = given(json!({ "environment": asked.environment }))?;
+        let mut create: WorkspaceCreate = from_json(json!({ "environment": asked.environment }))?;
         create.seed_path = Some(asked.path.clone());
         create.mem_mib = asked.mem_mib;
         create.exclude = asked.exclude;
@@ -40,16 +40,16 @@ impl Handle<TryOut> for Engine {
             let _ = caller.emit(Event::Note(
                 "`exit` ends this shell, and tells what changed".to_owned(),
             ));
-            let attach: ShellAttach = given(json!({ "workspace_id": id }))?;
+            let attach: ShellAttach = from_json(json!({ "workspace_id": id }))?;
             shell = Some(self.attach_shell(attach, caller).await?);
         } else {
-            let mut exec: WorkspaceExec = given(json!({ "workspace_id": id, "command": "" }))?;
+            let mut exec: WorkspaceExec = from_json(json!({ "workspace_id": id, "command": "" }))?;
             exec.terminal = asked.terminal;
             exec.command = asked.command;
             exec.timeout_seconds = asked.timeout_seconds;
             command = Some(self.exec_in_workspace(&exec, caller).await?);
         }
-        let diff: WorkspaceDiff = given(json!({ "workspace_id": id }))?;
+        let diff: WorkspaceDiff = from_json(json!({ "workspace_id": id }))?;
         let changes = self.handle(diff, caller).await?;
         let is_left = shell.as_ref().is_some_and(|shell| shell.detached);
         let deleted = !changes.changes_work() && !is_left;
@@ -69,7 +69,7 @@ impl Handle<TryOut> for Engine {
 }
 
 /// An operation with these arguments; the others are as for whoever leaves them out.
-fn given<O: Operation>(arguments: Value) -> Result<O, Error> {
+fn from_json<O: Operation>(arguments: Value) -> Result<O, Error> {
     serde_json::from_value(arguments)
         .map_err(|error| Error::new(ErrorCode::Internal, "pyro broke").caused_by(&error))
 }

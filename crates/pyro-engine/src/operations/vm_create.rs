@@ -3,22 +3,22 @@ use pyro_api::values::VmRecord;
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
-use crate::machine::create::Wanted;
+use crate::machine::create::VmRequest;
 use crate::machine::sweep;
 
 impl Handle<VmCreate> for Engine {
     async fn handle(&self, create: VmCreate, caller: &Caller) -> Result<VmRecord, Error> {
         sweep::sweep(&self.config().state_dir, self.store()?)?;
-        let wanted = Wanted {
+        let request = VmRequest {
             environment: &create.environment,
             vcpu_count: create.vcpu_count,
             mem_mib: create.mem_mib,
             ttl_seconds: create.ttl_seconds,
-            at_least_seconds: 0,
+            min_lifetime_seconds: 0,
             network: create.network,
             allow_net: &create.allow_net,
             allow_host_compat: create.allow_host_compat,
         };
-        Ok(self.create_vm(&wanted, caller).await?.0)
+        Ok(self.create_vm(&request, caller).await?.0)
     }
 }

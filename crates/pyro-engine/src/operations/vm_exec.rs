@@ -3,13 +3,13 @@ use pyro_api::values::{ExecResult, VmState};
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
-use crate::machine::command::Order;
-use crate::machine::one_shot::Abandoned;
+use crate::machine::command::CommandSpec;
+use crate::machine::one_shot::CleanupGuard;
 
 impl Handle<VmExec> for Engine {
     async fn handle(&self, exec: VmExec, caller: &Caller) -> Result<ExecResult, Error> {
         exec.check()?;
-        let order = Order::of(
+        let spec = CommandSpec::of(
             &exec.command,
             exec.cwd.as_deref(),
             &exec.env,
@@ -23,9 +23,9 @@ impl Handle<VmExec> for Engine {
                 "started",
             ));
         }
-        let abandoned = Abandoned::guard(self, &record.vm_id);
-        let result = self.exec_and_end(&record, &order, None, caller).await;
-        abandoned.disarm();
+        let cleanup = CleanupGuard::new(self, &record.vm_id);
+        let result = self.exec_and_end(&record, &spec, None, caller).await;
+        cleanup.disarm();
         result
     }
 }

@@ -3,7 +3,7 @@ use pyro_api::values::DeleteReason;
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
-use crate::machine::lookup::is_over;
+use crate::machine::lookup::is_expired;
 use crate::machine::{now, sweep};
 
 impl Handle<VmReapExpired> for Engine {
@@ -12,7 +12,7 @@ impl Handle<VmReapExpired> for Engine {
         // Their shims end them too; this is for those that are late.
         for vm in self.store()?.vms()? {
             let record = vm?.record;
-            if is_over(&record, now()) {
+            if is_expired(&record, now()) {
                 self.end_vm(&record.vm_id, DeleteReason::ExplicitDelete)
                     .await?;
                 deleted_vm_ids.push(record.vm_id);

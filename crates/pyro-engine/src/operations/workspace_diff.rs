@@ -9,11 +9,11 @@ use crate::Engine;
 use crate::answers;
 use crate::error::broke;
 use crate::store::StoredWorkspace;
-use crate::workspace::commits::{self, Beginning, MOST_PLACES, Mails, Place};
+use crate::workspace::commits::{self, BaselineRefs, MAX_REPOSITORIES, Mails, Repository};
 use crate::workspace::connect::Connected;
-use crate::workspace::differences::{Part, max_bytes};
+use crate::workspace::differences::{DiffPage, max_bytes};
+use crate::workspace::display::shown_absolute;
 use crate::workspace::repository_prefix::SEED_IN_REPOSITORY;
-use crate::workspace::words::shown_absolute;
 use crate::workspace::{differences, files};
 
 /// How many differences wait to be looked at.
@@ -32,8 +32,8 @@ impl Handle<WorkspaceDiff> for Engine {
         let what = format!("The changes of workspace `{id}` could not be found out");
         let prefix = prefix(&asked, &stored, caller);
         let part = match asked.commits {
-            Some(_) => Part::nothing(),
-            None => Part::of(&asked, prefix.clone(), caller),
+            Some(_) => DiffPage::nothing(),
+            None => DiffPage::of(&asked, prefix.clone(), caller),
         };
         let chosen = asked.commits.as_deref().map(commits::name).transpose()?;
         let read = self.baseline_of(&stored)?;
@@ -42,23 +42,23 @@ impl Handle<WorkspaceDiff> for Engine {
             let tree = read()?;
             let changed = std::iter::from_fn(|| from.blocking_recv());
             let compared = differences::compare(changed, &tree, part)?;
-            let mut wanted: Vec<&Place> = compared.places.iter().collect();
+            let mut wanted: Vec<&Repository> = compared.repositories.iter().collect();
             match chosen {
-                Some(name) => wanted.retain(|place| place.name() == name),
-                None => wanted.truncate(MOST_PLACES),
+                Some(name) => wanted.retain(|repository| repository.name() == name),
+                None => wanted.truncate(MAX_REPOSITORIES),
             }
-            let beginnings = wanted.into_iter().map(|place| {
-                let beginning = Beginning::read(&tree, &place.folder)?;
-                Ok((place.clone(), beginning))
+            let repositories = wanted.into_iter().map(|repository| {
+                let baseline = BaselineRefs::read(&tree, &repository.folder)?;
+                Ok((repository.clone(), baseline))
             });
-            let beginnings = beginnings.collect::<Result<Vec<_>, TreeError>>()?;
-            Ok::<_, TreeError>((compared, beginnings))
+            let repositories = repositories.collect::<Result<Vec<_>, TreeError>>()?;
+            Ok::<_, TreeError>((compared, repositories))
         };
         let comparing = tokio::task::spawn_blocking(compare);
         let skipped = files::diff(stream, MAX_FILE as u64, to)
             .await
             .map_err(|error| self.files_failed(&stored, &what, doing, error))?;
-        let (compared, beginnings) =
+        let (compared, repositories) =
             comparing
                 .await
                 .map_err(|error| broke(&error))?
@@ -69,24 +69,27 @@ impl Handle<WorkspaceDiff> for Engine {
                     .hint("`pyro workspace export` (`workspace_export`) still takes its files out")
                 })?;
         if let Some(folder) = &asked.commits {
-            commits::check_chosen(&compared.places, folder)?;
+            commits::check_chosen(&compared.repositories, folder)?;
         }
         let mut made = Vec::new();
         // The first part tells of them.
         if asked.commits.is_some() || asked.skip == 0 {
             let until = Instant::now()
                 + match asked.commits {
-                    Some(_) => commits::ONE,
-                    None => commits::ALL,
+                    Some(_) => commits::REPOSITORY_TIMEOUT,
+                    None => commits::TOTAL_TIMEOUT,
                 };
-            for (place, beginning) in &beginnings {
-                made.push(self.commits_made(&stored, place, beginning, until).await);
+            for (repository, baseline) in &repositories {
+                made.push(
+                    self.commits_made(&stored, repository, baseline, until)
+                        .await,
+                );
             }
         }
         let shown = match &asked.commits {
             Some(_) => {
                 made.iter().try_for_each(commits::check_known)?;
-                self.mails(&asked, &stored, beginnings.first(), caller)
+                self.mails(&asked, &stored, repositories.first(), caller)
                     .await?
             }
             None => Shown {
@@ -108,7 +111,9 @@ impl Handle<WorkspaceDiff> for Engine {
             patch_complete: shown.complete,
             commits: made.into_iter().filter(tells_something).collect(),
             repositories_left_out: match asked.commits {
-                None if asked.skip == 0 => compared.places.len().saturating_sub(MOST_PLACES) as u64,
+                None if asked.skip == 0 => {
+                    compared.repositories.len().saturating_sub(MAX_REPOSITORIES) as u64
+                }
                 _ => 0,
             },
             next_skip: shown.next_skip,
@@ -140,13 +145,13 @@ impl Engine {
         &self,
         asked: &WorkspaceDiff,
         stored: &StoredWorkspace,
-        chosen: Option<&(Place, Beginning)>,
+        chosen: Option<&(Repository, BaselineRefs)>,
         caller: &Caller,
     ) -> Result<Shown, Error> {
         let Mails { bytes, next_skip } = match chosen {
-            Some((place, beginning)) => {
+            Some((repository, baseline)) => {
                 let room = max_bytes(asked, caller);
-                self.mailbox(stored, place, beginning, asked.skip, room)
+                self.mailbox(stored, repository, baseline, asked.skip, room)
                     .await?
             }
             None => Mails::default(),

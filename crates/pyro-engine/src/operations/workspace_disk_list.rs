@@ -5,10 +5,10 @@ use pyro_api::{Caller, Error, Handle};
 use pyro_disk::{FileKind, Stat, Tree, TreeError};
 
 use crate::Engine;
-use crate::answers::Part;
+use crate::answers::Page;
 use crate::workspace::at_rest::entry_kind;
+use crate::workspace::display::{artifact_type, octal};
 use crate::workspace::stopped::DiskPath;
-use crate::workspace::words::{artifact_type, octal};
 
 impl Handle<WorkspaceDiskList> for Engine {
     async fn handle(
@@ -20,14 +20,14 @@ impl Handle<WorkspaceDiskList> for Engine {
         let disk = self.stopped_disk(&asked.workspace_id).await?;
         let what = format!("`{}` could not be listed", path.absolute());
         let (below, recursive) = (path.below_root(), asked.recursive);
-        let part = Part::of(
+        let page = Page::of(
             caller,
             asked.skip,
             asked.max_entries.map(MaxEntries::get),
             u32::MAX,
         );
         let (total, entries, next_skip) = disk
-            .with_files(&what, move |tree| list(tree, &below, recursive, part))
+            .with_files(&what, move |tree| list(tree, &below, recursive, page))
             .await?;
         Ok(DiskListing {
             workspace_id: disk.id.clone(),
@@ -41,12 +41,12 @@ impl Handle<WorkspaceDiskList> for Engine {
     }
 }
 
-/// How many entries there are, a part of them, and where the next one begins.
+/// How many entries there are, a page of them, and where the next one begins.
 fn list(
     tree: &Tree,
     path: &[u8],
     recursive: bool,
-    part: Part,
+    page: Page,
 ) -> Result<(usize, Vec<FileEntry>, Option<u64>), TreeError> {
     let path = tree.resolve(path, false)?;
     let stat = tree.stat(&path)?.ok_or_else(|| TreeError::NotFound {
@@ -75,7 +75,7 @@ fn list(
     let entries = found
         .into_iter()
         .map(|(path, stat)| entry(tree, &path, &stat));
-    let (shown, next_skip) = part.take(entries)?;
+    let (shown, next_skip) = page.take(entries)?;
     Ok((total, shown, next_skip))
 }
 

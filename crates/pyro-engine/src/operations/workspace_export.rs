@@ -7,10 +7,10 @@ use pyro_wire::Bytes;
 use crate::Engine;
 use crate::answers;
 use crate::workspace::connect::Connected;
+use crate::workspace::display::shown_absolute;
 use crate::workspace::files;
 use crate::workspace::outgoing;
 use crate::workspace::paths::GuestPath;
-use crate::workspace::words::shown_absolute;
 
 impl Handle<WorkspaceExport> for Engine {
     async fn handle(&self, asked: WorkspaceExport, caller: &Caller) -> Result<Exported, Error> {

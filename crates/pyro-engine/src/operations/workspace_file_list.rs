@@ -3,11 +3,11 @@ use pyro_api::values::MaxEntries;
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
-use crate::answers::Part;
+use crate::answers::Page;
 use crate::workspace::connect::Connected;
+use crate::workspace::display::{artifact_type, octal, shown_absolute};
 use crate::workspace::files;
 use crate::workspace::paths::GuestPath;
-use crate::workspace::words::{artifact_type, octal, shown_absolute};
 
 impl Handle<WorkspaceFileList> for Engine {
     async fn handle(
@@ -30,7 +30,7 @@ impl Handle<WorkspaceFileList> for Engine {
             })?;
         self.touch_workspace(&stored.record.workspace_id)?;
         let total = entries.len();
-        let part = Part::of(
+        let page = Page::of(
             caller,
             asked.skip,
             asked.max_entries.map(MaxEntries::get),
@@ -49,7 +49,7 @@ impl Handle<WorkspaceFileList> for Engine {
                 modified_at: entry.stamp.mtime_ns as f64 / 1e9,
             })
         });
-        let (entries, next_skip) = part.take(entries)?;
+        let (entries, next_skip) = page.take(entries)?;
         Ok(FileListing {
             workspace_id: stored.record.workspace_id,
             path: path.absolute(),

@@ -6,9 +6,9 @@ use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
 use crate::workspace::connect::Connected;
+use crate::workspace::display::octal;
 use crate::workspace::paths::GuestPath;
-use crate::workspace::read::Part;
-use crate::workspace::words::octal;
+use crate::workspace::read::ReadRange;
 
 impl Handle<WorkspaceFileRead> for Engine {
     async fn handle(
@@ -22,7 +22,7 @@ impl Handle<WorkspaceFileRead> for Engine {
         let Connected {
             stored, started, ..
         } = self.connect(&asked.workspace_id, doing, caller).await?;
-        let part = Part {
+        let part = ReadRange {
             offset: asked.offset,
             start_line: asked.start_line,
             line_count: asked.line_count,

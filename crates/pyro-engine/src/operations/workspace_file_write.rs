@@ -22,7 +22,7 @@ impl Handle<WorkspaceFileWrite> for Engine {
             started,
         } = self.connect(&asked.workspace_id, doing, caller).await?;
         let bytes = content.len() as u64;
-        let line = self.another_line(&stored, doing).await?;
+        let line = self.reconnect(&stored, doing).await?;
         let created = write_file(stream, line, &path, content)
             .await
             .map_err(|error| {

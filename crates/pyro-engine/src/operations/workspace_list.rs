@@ -3,7 +3,7 @@ use pyro_api::operations::workspace_list::{WorkspaceList, WorkspaceListed};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
-use crate::answers::Part;
+use crate::answers::Page;
 use crate::workspace::find::list_item;
 
 impl Handle<WorkspaceList> for Engine {
@@ -17,7 +17,7 @@ impl Handle<WorkspaceList> for Engine {
         // One that is damaged must not hide the others; it shows itself when it is asked for.
         for stored in self.store()?.workspaces()?.into_iter().flatten() {
             if stored.maker.is_none() {
-                found.extend(self.with_true_state(stored)?);
+                found.extend(self.reconcile_state(stored)?);
             }
         }
         let shown = found
@@ -35,7 +35,7 @@ impl Handle<WorkspaceList> for Engine {
         let items = records
             .into_iter()
             .map(|record| Ok::<_, Error>(list_item(record)));
-        let (workspaces, next_skip) = Part::of(caller, asked.skip, None, u32::MAX).take(items)?;
+        let (workspaces, next_skip) = Page::of(caller, asked.skip, None, u32::MAX).take(items)?;
         Ok(WorkspaceListed {
             count: workspaces.len(),
             total,

@@ -5,20 +5,20 @@ use pyro_api::values::{ReadBytes, more_memory};
 use pyro_api::{Caller, Error, Handle, Operation, Stream};
 
 use crate::Engine;
-use crate::answers::{self, Room};
+use crate::answers::{self, Budget};
 use crate::error::host_io;
 use crate::machine::now;
 use crate::machine::output::{without_partial_end, without_partial_start};
 use crate::store::{Command, StoredWorkspace};
 use crate::workspace::errors::unknown_command;
 use crate::workspace::folder::{WorkspaceFolder, output_name};
-use crate::workspace::jobs::follow::{self, Stand, end_of};
+use crate::workspace::jobs::follow::{self, JobStatus, end_of};
 use crate::workspace::log_files;
 
 /// How much of each stream is shown when one command is asked for, and when many are.
-const OF_ONE: u32 = 65_536;
-const OF_ONE_FOR_A_MODEL: u32 = 24 * 1024;
-const OF_MANY: u32 = 4096;
+const SINGLE_BYTES: u32 = 65_536;
+const SINGLE_BYTES_FOR_MODEL: u32 = 24 * 1024;
+const LISTED_BYTES: u32 = 4096;
 
 impl Handle<WorkspaceLogs> for Engine {
     async fn handle(&self, asked: WorkspaceLogs, caller: &Caller) -> Result<Logged, Error> {
@@ -75,7 +75,7 @@ impl Engine {
             return Ok(());
         };
         let until = Instant::now() + Duration::from_secs(wait.get().into());
-        let until = caller.answer_by().map_or(until, |by| by.min(until));
+        let until = caller.deadline().map_or(until, |by| by.min(until));
         let folder = self.workspace_folder(&stored.record.workspace_id);
         let seen = [asked.offset, asked.stderr_offset.unwrap_or(asked.offset)];
         let there = folder.job_bytes(job.job);
@@ -86,7 +86,7 @@ impl Engine {
             at => at.min(there[stream]),
         });
         let vm = folder.vm(job.generation);
-        if let Stand::Lost = follow::wait(&vm, &folder, job.job, seen, Some(until)).await {
+        if let JobStatus::Lost = follow::wait(&vm, &folder, job.job, seen, Some(until)).await {
             self.end_job(stored, job, None)?;
         }
         Ok(())
@@ -129,14 +129,14 @@ fn part(
 ) -> Result<Shown, Error> {
     let each = match (asked.max_bytes.map(ReadBytes::get), asked.sequence) {
         (Some(bytes), _) => bytes,
-        (None, Some(_)) if caller.is_model() => OF_ONE_FOR_A_MODEL,
-        (None, Some(_)) => OF_ONE,
-        (None, None) => OF_MANY,
+        (None, Some(_)) if caller.is_model() => SINGLE_BYTES_FOR_MODEL,
+        (None, Some(_)) => SINGLE_BYTES,
+        (None, None) => LISTED_BYTES,
     };
     let last = asked.last.map_or(usize::MAX, |last| last as usize);
-    let mut room = match asked.sequence {
-        Some(_) => Room::endless(),
-        None => Room::of(caller),
+    let mut budget = match asked.sequence {
+        Some(_) => Budget::unlimited(),
+        None => Budget::of(caller),
     };
     let mut shown = Shown::default();
     let skip = usize::try_from(asked.skip).unwrap_or(usize::MAX);
@@ -154,16 +154,16 @@ fn part(
                 let mut entry = entry(folder, *command, asked, each.into())?;
                 entry.command = match asked.sequence {
                     Some(_) => answers::at_most(caller, entry.command, each as usize),
-                    None => answers::words_of_many(caller, entry.command),
+                    None => answers::list_excerpt(caller, entry.command),
                 };
-                let fits = room.takes(&entry);
+                let fits = budget.fits(&entry);
                 if fits {
                     shown.entries.push(entry);
                 }
                 fits
             }
             Happened::Event(event) => {
-                let fits = room.takes(&event);
+                let fits = budget.fits(&event);
                 if fits {
                     shown.events.push(event);
                 }

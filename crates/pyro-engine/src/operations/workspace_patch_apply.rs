@@ -4,7 +4,7 @@ use pyro_api::{Caller, Error, Handle};
 use pyro_patch::MAX_PATCH;
 
 use crate::Engine;
-use crate::answers::{self, Room};
+use crate::answers::{self, Budget};
 use crate::workspace::connect::Connected;
 use crate::workspace::text_input::{file_bytes, text_input};
 
@@ -29,7 +29,7 @@ impl Handle<WorkspacePatchApply> for Engine {
             let what = "The patch was not applied; nothing was changed";
             self.files_failed(&stored, what, doing, error)
         })?;
-        let mut room = Room::of(caller);
+        let mut budget = Budget::of(caller);
         self.touch_workspace(&stored.record.workspace_id)?;
         Ok(Patched {
             workspace_id: stored.record.workspace_id,
@@ -38,10 +38,10 @@ impl Handle<WorkspacePatchApply> for Engine {
             entries: applied
                 .entries
                 .into_iter()
-                .take_while(|entry| room.takes(entry))
+                .take_while(|entry| budget.fits(entry))
                 .collect(),
             format: applied.format,
-            patch: answers::words(caller, String::from_utf8_lossy(&patch).into_owned()),
+            patch: answers::excerpt(caller, String::from_utf8_lossy(&patch).into_owned()),
             execution_mode: stored.record.execution_mode,
             notes: answers::names(caller, applied.notes),
             workspace_started: started,

@@ -10,8 +10,8 @@ impl Handle<WorkspaceReset> for Engine {
         let id = &found.record.workspace_id;
         let name = asked.snapshot.trim();
         // Before anything is waited for.
-        Target::find(&found, name).map_err(|error| self.unspoken_error(&found, error))?;
-        let (_held, stored) = self.hold_settled(id).await?;
+        Target::find(&found, name).map_err(|error| self.redacted_error(&found, error))?;
+        let (_held, stored) = self.lock_settled(id).await?;
         let target = Target::find(&stored, name)?;
         let stored = self.reset_workspace(stored, &target, caller).await?;
         let workspace_reset = target.source(&stored);

@@ -2,7 +2,7 @@ use pyro_api::operations::workspace_stop::{Stopped, WorkspaceStop};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
-use crate::workspace::lock::Hold;
+use crate::workspace::lock::LockMode;
 
 impl Handle<WorkspaceStop> for Engine {
     async fn handle(&self, asked: WorkspaceStop, caller: &Caller) -> Result<Stopped, Error> {
@@ -12,7 +12,7 @@ impl Handle<WorkspaceStop> for Engine {
             .workspace_id;
         let _held = self
             .workspace_folder(&id)
-            .hold(&id, Hold::Exclusive)
+            .lock(&id, LockMode::Exclusive)
             .await?;
         let stored = self.reload_workspace(&id)?;
         let stored = self.stop_workspace(stored, "a stop was requested").await?;

@@ -46,7 +46,7 @@ impl Handle<WorkspaceSyncPush> for Engine {
         };
         let now_ns = (now() * 1e9) as i64;
         let index = GuestIndex::new(there, dest.relative().as_bytes(), now_ns);
-        let line = self.another_line(&stored, doing).await?;
+        let line = self.reconnect(&stored, doing).await?;
         let change = Change {
             destination: dest.bytes(),
             ..Change::default()

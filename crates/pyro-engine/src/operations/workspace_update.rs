@@ -3,7 +3,7 @@ use pyro_api::values::{WorkspaceName, WorkspaceRecord};
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
-use crate::machine::{link, now};
+use crate::machine::{now, shim_client};
 use crate::workspace::errors::unknown;
 
 impl Handle<WorkspaceUpdate> for Engine {
@@ -15,7 +15,7 @@ impl Handle<WorkspaceUpdate> for Engine {
         asked.check()?;
         let found = self.find_workspace(&asked.workspace_id)?;
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
-        self.unspoken(&found)?.check_names(name, &asked.labels)?;
+        self.redactor(&found)?.check_names(name, &asked.labels)?;
         let id = found.record.workspace_id;
         let mut effect = false;
         let changed = self.store()?.change_workspace(&id, |stored| {
@@ -42,7 +42,7 @@ impl Handle<WorkspaceUpdate> for Engine {
                 .because("nothing of what was asked differs from what it has"));
         }
         // Somebody cares for it, so its time starts anew; one that is stopped has none.
-        let _ = link::touch(&self.vm_of(&stored)).await;
+        let _ = shim_client::touch(&self.vm_of(&stored)).await;
         let mut record = self.shown(stored, false, caller).await;
         if asked.name.is_some() {
             record.notes.extend(self.namesakes(&record)?);

@@ -11,7 +11,7 @@
 use pyro_api::operations::shell_attach::{ShellAttach, ShellLeft};
 use pyro_api::operations::shell_open::ShellOpen;
 use pyro_api::values::{EnvVars, SecretEnv, ShellCols, ShellRows, WORKSPACE_PATH};
-use pyro_api::{Caller, Error, Heard, PersonTerminal, TakenTerminal};
+use pyro_api::{Caller, Error, PersonTerminal, TakenTerminal, TerminalEvent};
 use pyro_wire::frame::{self, FrameError, Kind};
 use pyro_wire::shells::{
     AttachControl, AttachEvent, MAX_TERMINAL_SIDE, Shell, ShellEnd, ShellRequest, Size,
@@ -26,8 +26,8 @@ use super::errors::no_terminal;
 use super::keys::{Keys, Typed};
 use super::modes::ScreenModes;
 use super::record::record;
+use super::requests::ShellContext;
 use super::screen;
-use super::talk::About;
 use crate::engine::Engine;
 use crate::error::host_io;
 
@@ -35,28 +35,28 @@ use crate::error::host_io;
 const READ_AHEAD: usize = 16;
 
 /// How long the guest may take for what was typed just before a person left.
-const PARTING: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(2);
 
-/// Takes a person's terminal, with what is heard of it.
+/// Takes a person's terminal, with its events.
 pub(crate) fn take(
     terminal: &dyn PersonTerminal,
-) -> Result<(Box<dyn TakenTerminal>, mpsc::Receiver<Heard>), Error> {
-    let (hear, heard) = mpsc::channel(READ_AHEAD);
-    let hear = move |what| {
+) -> Result<(Box<dyn TakenTerminal>, mpsc::Receiver<TerminalEvent>), Error> {
+    let (on_event, events) = mpsc::channel(READ_AHEAD);
+    let on_event = move |what| {
         // Nobody listens any more when what wanted it has ended.
-        let _ = hear.blocking_send(what);
+        let _ = on_event.blocking_send(what);
     };
     let taken = terminal
-        .take(Box::new(hear))
+        .take(Box::new(on_event))
         .map_err(|error| host_io("The terminal could not be used", &error))?;
-    Ok((taken, heard))
+    Ok((taken, events))
 }
 
 /// Empties the screen and begins at its top.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 /// How it came to an end.
-enum Left {
+enum Outcome {
     Detached,
     Ended(Option<ShellEnd>),
 }
@@ -83,17 +83,17 @@ impl Engine {
                 (shell.id, true)
             }
         };
-        let about = About {
+        let context = ShellContext {
             shell: &shell_id,
             doing: "show a shell",
         };
-        let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, about).await?;
-        let (taken, heard) = take(terminal)?;
+        let (stored, mut stream) = self.connect_to_shell(&asked.workspace_id, context).await?;
+        let (taken, events) = take(terminal)?;
         let request = ShellRequest::Attach {
             id: shell_id.clone(),
             size: size_of(taken.size()),
         };
-        let kept = self.ask_output(&stored, &mut stream, about, request, Duration::ZERO);
+        let kept = self.ask_output(&stored, &mut stream, context, request, Duration::ZERO);
         let kept = kept.await?;
         let mut shell = kept.shell.clone();
         if !is_new {
@@ -106,22 +106,22 @@ impl Engine {
         let keys = Keys::new(asked.detach_keys.bytes());
         let left = tokio::select! {
             left = show(&mut from_guest, taken.as_ref()) => left,
-            typed = pass_on(heard, &mut to_guest, keys, AttachControl::Resize) => typed.map(|()| Left::Detached),
+            typed = forward_input(events, &mut to_guest, keys, AttachControl::Resize) => typed.map(|()| Outcome::Detached),
         };
         // It followed the terminal.
         shell.size = size_of(taken.size());
         drop(taken);
-        if matches!(left, Ok(Left::Detached)) {
+        if matches!(left, Ok(Outcome::Detached)) {
             // What was typed last may still be on its way, and would be lost with the line.
             let _ = to_guest.shutdown().await;
             let mut nowhere = tokio::io::sink();
             let rest = tokio::io::copy(&mut from_guest, &mut nowhere);
-            let _ = timeout(PARTING, rest).await;
+            let _ = timeout(DRAIN, rest).await;
         }
-        let left = left.map_err(|error| self.shell_broken(&stored, about, &error))?;
+        let left = left.map_err(|error| self.shell_broken(&stored, context, &error))?;
         let detached = match left {
-            Left::Detached => true,
-            Left::Ended(end) => {
+            Outcome::Detached => true,
+            Outcome::Ended(end) => {
                 shell.end = end.or(shell.end);
                 false
             }
@@ -129,7 +129,7 @@ impl Engine {
         if is_new && !detached {
             // Nobody but this terminal knew of it.
             let id = shell.id.clone();
-            let close = self.ask_shell(&asked.workspace_id, about, ShellRequest::Close { id });
+            let close = self.ask_shell(&asked.workspace_id, context, ShellRequest::Close { id });
             let _ = close.await;
         }
         Ok(ShellLeft {
@@ -156,17 +156,17 @@ async fn paint(taken: &dyn TakenTerminal, shell: &Shell, text: String) {
 async fn show(
     from_guest: &mut (impl AsyncRead + Unpin),
     taken: &dyn TakenTerminal,
-) -> Result<Left, FrameError> {
+) -> Result<Outcome, FrameError> {
     loop {
         let frame = frame::read(from_guest).await?.ok_or(FrameError::Ended)?;
         if frame.kind == Kind::Output {
             if taken.show(&frame.body).is_err() {
-                return Ok(Left::Detached);
+                return Ok(Outcome::Detached);
             }
             continue;
         }
         match frame.message()? {
-            AttachEvent::Ended(end) => return Ok(Left::Ended(end)),
+            AttachEvent::Ended(end) => return Ok(Outcome::Ended(end)),
             // The next full repaint of whatever runs there puts the screen right.
             AttachEvent::Lost(_) => {}
         }
@@ -174,26 +174,26 @@ async fn show(
 }
 
 /// Ends when the person leaves.
-pub(crate) async fn pass_on<Control: Serialize>(
-    mut heard: mpsc::Receiver<Heard>,
+pub(crate) async fn forward_input<Control: Serialize>(
+    mut events: mpsc::Receiver<TerminalEvent>,
     to_guest: &mut (impl AsyncWrite + Unpin),
     mut keys: Keys<'_>,
     resize: impl Fn(Size) -> Control,
 ) -> Result<(), FrameError> {
-    while let Some(what) = heard.recv().await {
+    while let Some(what) = events.recv().await {
         match what {
-            Heard::Typed(bytes) => {
+            TerminalEvent::Input(bytes) => {
                 let Typed { pass, detach } = keys.typed(&bytes);
                 frame::write_data(to_guest, Kind::Input, &pass).await?;
                 if detach {
                     return Ok(());
                 }
             }
-            Heard::Resized { cols, rows } => {
+            TerminalEvent::Resized { cols, rows } => {
                 let control = resize(size_of((cols, rows)));
                 frame::write_message(to_guest, &control).await?;
             }
-            Heard::Ended => return Ok(()),
+            TerminalEvent::HungUp => return Ok(()),
         }
     }
     Ok(())

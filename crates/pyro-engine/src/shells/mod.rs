@@ -9,7 +9,7 @@ pub(crate) mod keys;
 mod modes;
 mod open;
 pub(crate) mod record;
+pub(crate) mod requests;
 pub(crate) mod screen;
-pub(crate) mod talk;
 
 pub use modes::ScreenModes;

@@ -11,10 +11,10 @@ use pyro_wire::shells::{Shell, ShellOpen as Open, ShellReply, ShellRequest, Size
 use tokio::time::timeout;
 
 use super::errors::only_in_guests;
-use super::talk::{About, nonsense};
+use super::requests::{ShellContext, invalid_reply};
 use crate::engine::Engine;
-use crate::machine::command::variables;
-use crate::machine::create::random_hex;
+use crate::machine::command::env_to_wire;
+use crate::random::random_hex;
 use crate::store::StoredWorkspace;
 use crate::workspace::connect::Connected;
 use crate::workspace::errors::refused;
@@ -32,9 +32,9 @@ impl Engine {
         caller: &Caller,
     ) -> Result<(StoredWorkspace, Shell, bool), Error> {
         let found = self.find_workspace(&asked.workspace_id)?;
-        let unspoken = self.unspoken(&found)?;
+        let redactor = self.redactor(&found)?;
         let cwd =
-            GuestPath::parse("cwd", &asked.cwd).map_err(|error| unspoken.clean_error(error))?;
+            GuestPath::parse("cwd", &asked.cwd).map_err(|error| redactor.redact_error(error))?;
         self.check_secret_env(&found, &asked.secret_env)?;
         let found = found.record;
         if found.execution_mode == ExecutionMode::HostCompat {
@@ -62,10 +62,10 @@ impl Engine {
                 rows: side(asked.rows.get()),
             },
             for_person,
-            env: variables(&asked.env),
+            env: env_to_wire(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
         });
-        let about = About { shell: &id, doing };
+        let context = ShellContext { shell: &id, doing };
         let exchange = async {
             frame::write_message(&mut stream, &AgentRequest::Shell(request)).await?;
             frame::read_message(&mut stream).await
@@ -75,10 +75,10 @@ impl Engine {
             Ok(Ok(ShellReply::Shell(shell))) if shell.id == id => shell,
             Ok(Ok(ShellReply::Failed(fault))) => {
                 let what = format!("No shell could be opened in workspace `{workspace}`");
-                return Err(unspoken.clean_error(refused(what, fault)));
+                return Err(redactor.redact_error(refused(what, fault)));
             }
-            Ok(Err(error)) => return Err(self.shell_broken(&stored, about, &error)),
-            _ => return Err(nonsense(&stored, about)),
+            Ok(Err(error)) => return Err(self.shell_broken(&stored, context, &error)),
+            _ => return Err(invalid_reply(&stored, context)),
         };
         self.touch_workspace(workspace)?;
         // As it was asked for, and not as the guest has it.
@@ -86,7 +86,7 @@ impl Engine {
             "" => WORKSPACE_PATH.to_owned(),
             _ => cwd.absolute(),
         };
-        shell.cwd = unspoken.clean(absolute).into_bytes().into();
+        shell.cwd = redactor.redact(absolute).into_bytes().into();
         Ok((stored, shell, started))
     }
 }

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::json::Json;
-use super::workspaces::{StoredWorkspace, change_in};
+use super::records::StoredWorkspace;
+use super::workspaces::change_in;
 use super::{Store, StoreError};
 
 /// A command. Its output lies in files named after its numbers, or after its job.

@@ -2,24 +2,12 @@
 
 use pyro_api::values::RunningCommand;
 use rusqlite::params;
-use serde::{Deserialize, Serialize};
 
 use super::history::{Command, insert_command, next_sequence};
 use super::json::Json;
-use super::workspaces::{StoredWorkspace, change_in};
+use super::records::{StoredJob, StoredWorkspace};
+use super::workspaces::change_in;
 use super::{Store, StoreError};
-
-/// A command that runs, in the record of its workspace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StoredJob {
-    /// By what its shim knows it, and its files are named.
-    pub(crate) job: u64,
-    pub(crate) sequence: u32,
-    pub(crate) reset_count: u32,
-    /// The VM that it runs in.
-    pub(crate) generation: u32,
-    pub(crate) started_at: f64,
-}
 
 impl Store {
     /// Gives a command that goes on its number, and its place in the history. `None`: the workspace

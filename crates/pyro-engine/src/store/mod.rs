@@ -7,6 +7,7 @@
 mod history;
 mod jobs;
 mod json;
+mod records;
 mod services;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -14,10 +15,8 @@ mod vms;
 mod workspaces;
 
 pub(crate) use history::Command;
-pub(crate) use jobs::StoredJob;
-pub(crate) use services::{KeptLog, StoredService};
+pub(crate) use records::{LogState, StoredJob, StoredService, StoredSnapshot, StoredWorkspace};
 pub(crate) use vms::{Admission, StoredVm};
-pub(crate) use workspaces::{StoredSnapshot, StoredWorkspace};
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -185,7 +184,7 @@ impl Store {
     }
 
     /// Returns when everything written so far survives a power cut.
-    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.read(|connection| {
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
         })

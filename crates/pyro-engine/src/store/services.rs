@@ -1,33 +1,13 @@
-//! Records of services, which are part of their workspace's.
+//! What happens to the records of services, which are part of their workspace's.
 
 use std::collections::BTreeMap;
 
-use pyro_api::values::{ServiceRecord, ServiceState, StopReason};
-use serde::{Deserialize, Serialize};
+use pyro_api::values::{ServiceState, StopReason};
 
-use super::StoredWorkspace;
+use super::records::{StoredService, StoredWorkspace};
 
 /// How many services have a record; beyond that those are forgotten that ended first.
 const MOST: usize = 64;
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StoredService {
-    pub(crate) record: ServiceRecord,
-    /// What tells it from earlier ones of the same name, for the agent and as the name of its log
-    /// files.
-    pub(crate) instance: u64,
-    /// Whether its log files are all that there is of its log, and whole.
-    pub(crate) log: KeptLog,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum KeptLog {
-    /// The agent has it, as long as its VM lives.
-    InGuest,
-    Whole,
-    Cut,
-}
 
 impl StoredService {
     /// It does not run any more.

@@ -77,7 +77,7 @@ impl Store {
     }
 
     /// Forgets a VM that waits; false when it does not wait any more.
-    pub(crate) fn take_away_standby(&self, vm_id: &str) -> Result<bool, StoreError> {
+    pub(crate) fn evict_standby(&self, vm_id: &str) -> Result<bool, StoreError> {
         self.write(|transaction| {
             let gone = transaction.execute(
                 "DELETE FROM vms WHERE vm_id = ?1 AND running = ?2",

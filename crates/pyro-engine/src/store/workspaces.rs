@@ -1,60 +1,11 @@
-//! Records of workspaces.
+//! Records of workspaces, written and read.
 
-use std::collections::BTreeMap;
-
-use pyro_api::values::{VmState, WorkspaceRecord};
+use pyro_api::values::VmState;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use serde::{Deserialize, Serialize};
 
-use super::jobs::StoredJob;
 use super::json::Json;
-use super::services::StoredService;
+use super::records::StoredWorkspace;
 use super::{Store, StoreError};
-use crate::workspace::incoming::Selection;
-
-/// A workspace's record, with what only the engine needs to know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StoredWorkspace {
-    pub(crate) record: WorkspaceRecord,
-    /// The engine that is still making it; nobody else sees it before it is made.
-    #[serde(skip)]
-    pub(crate) maker: Option<String>,
-    /// Which of its VM folders is its own; a reset makes the next.
-    pub(crate) generation: u32,
-    /// Its own disk layers, bottom first; the last one is written to.
-    pub(crate) layers: Vec<String>,
-    /// How many of them, from the bottom, make the baseline.
-    pub(crate) baseline_layers: usize,
-    /// The template whose disk layer lies below them.
-    pub(crate) template: Option<String>,
-    /// By name.
-    #[serde(default)]
-    pub(crate) services: BTreeMap<String, StoredService>,
-    /// Commands that go on without whoever started them, oldest first.
-    #[serde(default)]
-    pub(crate) jobs: Vec<StoredJob>,
-    /// Its named snapshots, oldest first.
-    #[serde(default)]
-    pub(crate) snapshots: Vec<StoredSnapshot>,
-    /// What of its sources is left out.
-    #[serde(default)]
-    pub(crate) selection: Selection,
-}
-
-/// A state that was kept under a name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StoredSnapshot {
-    pub(crate) name: String,
-    pub(crate) created_at: f64,
-    pub(crate) entry_count: u64,
-    pub(crate) bytes_written: u64,
-    /// Its disk: layers of the workspace, bottom first, of which no one is written to any more.
-    #[serde(default)]
-    pub(crate) layers: Vec<String>,
-    /// In place of a disk, where commands run on the host: the name of a copy of the files.
-    #[serde(default)]
-    pub(crate) tree: Option<String>,
-}
 
 impl Store {
     pub(crate) fn put_workspace(&self, workspace: &StoredWorkspace) -> Result<(), StoreError> {
@@ -114,7 +65,7 @@ impl Store {
     }
 
     /// The ids that a reference may mean: the whole id, a name, or the beginning of an id.
-    pub(crate) fn workspaces_called(&self, reference: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn matching_workspaces(&self, reference: &str) -> Result<Vec<String>, StoreError> {
         self.read(|connection| {
             for condition in [
                 "workspace_id = ?1",
@@ -146,7 +97,7 @@ impl Store {
     }
 
     /// Whether its memory is counted among what is in use.
-    pub(crate) fn counts_workspace(&self, id: &str) -> Result<bool, StoreError> {
+    pub(crate) fn is_admitted(&self, id: &str) -> Result<bool, StoreError> {
         self.read(|connection| {
             connection
                 .prepare("SELECT 1 FROM workspaces WHERE workspace_id = ?1 AND running")?

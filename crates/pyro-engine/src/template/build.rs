@@ -17,13 +17,12 @@ use pyro_wire::template::{TemplateBuilt, TemplateSpec};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::cache::{BuildLock, Facts, GUEST};
 use super::identity::Identity;
-use super::shelf::{BuildLock, Facts, GUEST};
-use super::{Kind, Shelf, Template};
-use crate::config::on_path;
+use super::{Kind, Template, TemplateCache};
+use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
-use crate::machine::start::QEMU;
 use crate::machine::{disk, launch};
 
 /// File name of the launch file inside the folder of a build.
@@ -54,12 +53,12 @@ impl Engine {
     ) -> Result<Template, Error> {
         let failed = |error: std::io::Error| host_io(WHAT, &error);
         let key = identity.key();
-        let shelf = self.shelf();
-        let lock = self.await_turn(&shelf, &key).await?;
-        if let Some(template) = shelf.find(&key) {
+        let cache = self.template_cache();
+        let lock = self.await_turn(&cache, &key).await?;
+        if let Some(template) = cache.find(&key) {
             return Ok(template);
         }
-        let partial = shelf.partial().map_err(failed)?;
+        let partial = cache.partial().map_err(failed)?;
         let folder = partial.folder();
         disk::create_layer(&disk::own_layer(folder), installed).map_err(failed)?;
         std::fs::create_dir(folder.join(GUEST)).map_err(failed)?;
@@ -74,24 +73,24 @@ impl Engine {
             accelerator: built.accelerator,
             accelerator_reason: built.accelerator_reason,
         };
-        let name = shelf
+        let name = cache
             .publish(&partial, identity.clone(), facts)
             .map_err(failed)?;
         drop(lock);
-        shelf.shrink(self.config().template_limit_bytes, &name, |folder| {
-            self.stands_on(folder)
+        cache.evict(self.config().template_limit_bytes, &name, |folder| {
+            self.is_in_use(folder)
         });
-        shelf.find(&key).ok_or_else(|| {
+        cache.find(&key).ok_or_else(|| {
             Error::new(ErrorCode::Internal, WHAT).because("it is not there although it was built")
         })
     }
 
     /// Waits while another process builds the same template, but not for longer than one may take.
-    async fn await_turn(&self, shelf: &Shelf, key: &str) -> Result<BuildLock, Error> {
+    async fn await_turn(&self, cache: &TemplateCache, key: &str) -> Result<BuildLock, Error> {
         let patience = self.build_patience();
         let until = Instant::now() + patience;
         loop {
-            let lock = shelf.try_lock(key).map_err(|error| host_io(WHAT, &error))?;
+            let lock = cache.try_lock(key).map_err(|error| host_io(WHAT, &error))?;
             if let Some(lock) = lock {
                 return Ok(lock);
             }

@@ -11,14 +11,21 @@ use pyro_wire::launch::AcceleratorChoice;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Shape;
-use crate::config::on_path;
+use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
 use crate::error::catalog_failed;
-use crate::machine::start::QEMU;
 
 /// Raised when templates of before are of no use although nothing below has changed.
 const GENERATION: u32 = 1;
+
+/// The size of a VM, as far as a template depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) vcpu_count: u32,
+    pub(crate) mem_mib: u32,
+    /// With a network card.
+    pub(crate) network: bool,
+}
 
 /// How far the guest of a template had come when it was frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -19,11 +19,11 @@
 //! neither takes the layer away from below a VM.
 
 mod build;
+mod cache;
 mod identity;
-mod shelf;
 
-pub(crate) use identity::Kind;
-pub(crate) use shelf::{Shelf, Template};
+pub(crate) use cache::{Template, TemplateCache};
+pub(crate) use identity::{Kind, Shape};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -34,34 +34,25 @@ use pyro_wire::launch::DiskLayer;
 
 use crate::config::Templates;
 use crate::engine::Engine;
-use crate::machine::create::TEMPLATE;
-use crate::machine::start::cancelled;
+use crate::error::cancelled;
+use crate::machine::facts::TEMPLATE;
 
 /// The facts of a VM's record that name files of the cache.
 const CACHE_FACTS: [&str; 3] = ["environment_install_dir", "kernel_image", "rootfs_image"];
 
-/// The size of a VM, as far as a template depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) vcpu_count: u32,
-    pub(crate) mem_mib: u32,
-    /// With a network card.
-    pub(crate) network: bool,
-}
-
-/// What a VM is about to start on.
-pub(crate) struct Ground<'a> {
+/// What a VM is about to start on: decides which template fits.
+pub(crate) struct TemplateQuery<'a> {
     pub(crate) installed: &'a Installed,
     pub(crate) shape: Shape,
     /// The VM's disk, bottom first; the last layer is the one that it writes to.
     pub(crate) chain: &'a [DiskLayer],
     /// No guest has had the last layer yet, not even one that failed to start.
-    pub(crate) untouched: bool,
+    pub(crate) pristine: bool,
 }
 
 impl Engine {
-    pub(crate) fn shelf(&self) -> Shelf {
-        Shelf::at(self.config().cache_dir.join("templates"))
+    pub(crate) fn template_cache(&self) -> TemplateCache {
+        TemplateCache::at(self.config().cache_dir.join("templates"))
     }
 
     /// The template to resume for a VM on its chain of disk layers, built when there is none yet:
@@ -69,18 +60,18 @@ impl Engine {
     /// the bare one. `None` when the VM has to boot.
     pub(crate) async fn template_for(
         &self,
-        ground: &Ground<'_>,
+        query: &TemplateQuery<'_>,
         caller: &Caller,
     ) -> Result<Option<Template>, Error> {
-        if let Some(mounted) = self.mounted_below(ground)? {
+        if let Some(mounted) = self.mounted_below(query)? {
             return Ok(Some(mounted));
         }
-        if ground.untouched && ground.chain.len() <= 2 {
+        if query.pristine && query.chain.len() <= 2 {
             // A new disk right on the image: a moment ago no template could be made for it, and
             // another try at this one would fail likewise.
-            return self.ready_template(ground.installed, ground.shape, Kind::Bare);
+            return self.ready_template(query.installed, query.shape, Kind::Bare);
         }
-        self.template(ground.installed, ground.shape, Kind::Bare, caller)
+        self.template(query.installed, query.shape, Kind::Bare, caller)
             .await
     }
 
@@ -94,20 +85,21 @@ impl Engine {
             return Ok(None);
         }
         let identity = self.template_identity(installed, shape, kind)?;
-        Ok(identity.and_then(|identity| self.shelf().find(&identity.key())))
+        Ok(identity.and_then(|identity| self.template_cache().find(&identity.key())))
     }
 
     /// The mounted template that remembers the disk as it is: any layer between its own and the
     /// VM's empty one may hold what its page cache does not know.
-    fn mounted_below(&self, ground: &Ground<'_>) -> Result<Option<Template>, Error> {
-        let [.., below, _own] = ground.chain else {
+    fn mounted_below(&self, query: &TemplateQuery<'_>) -> Result<Option<Template>, Error> {
+        let [.., below, _own] = query.chain else {
             return Ok(None);
         };
-        if !ground.untouched || self.config().templates == Templates::Off {
+        if !query.pristine || self.config().templates == Templates::Off {
             return Ok(None);
         }
-        let identity = self.template_identity(ground.installed, ground.shape, Kind::Mounted)?;
-        Ok(identity.and_then(|identity| self.shelf().find_on(&identity.key(), &below.path)))
+        let identity = self.template_identity(query.installed, query.shape, Kind::Mounted)?;
+        Ok(identity
+            .and_then(|identity| self.template_cache().find_on(&identity.key(), &below.path)))
     }
 
     /// The template of one kind for VMs of this shape, built when there is none yet. `None` when
@@ -125,7 +117,7 @@ impl Engine {
         let Some(identity) = self.template_identity(installed, shape, kind)? else {
             return Ok(None);
         };
-        if let Some(template) = self.shelf().find(&identity.key()) {
+        if let Some(template) = self.template_cache().find(&identity.key()) {
             return Ok(Some(template));
         }
         let fields = vec![
@@ -159,8 +151,8 @@ impl Engine {
 
     /// Takes a template that could not be resumed away, so that the next VM makes a new one.
     pub(crate) fn discard_template(&self, template: Template) {
-        self.shelf()
-            .discard(template, |folder| self.stands_on(folder));
+        self.template_cache()
+            .discard(template, |folder| self.is_in_use(folder));
     }
 
     /// What tells whether a VM made now would start from the same as one made before.
@@ -185,13 +177,13 @@ impl Engine {
                 again.is_ok_and(|again| again.as_ref() == Some(identity))
             })
         };
-        self.shelf()
-            .prune(is_current, |folder| self.stands_on(folder))
+        self.template_cache()
+            .prune(is_current, |folder| self.is_in_use(folder))
     }
 
     /// Whether the disk of a VM stands on the layer of a template. When the records cannot be
     /// read it may, so it does.
-    fn stands_on(&self, folder: &Path) -> bool {
+    fn is_in_use(&self, folder: &Path) -> bool {
         self.used_cache_paths()
             .map_or(true, |used| used.contains(folder))
     }
@@ -208,7 +200,11 @@ impl Engine {
         for facts in facts {
             let files = CACHE_FACTS.iter().filter_map(|fact| facts.get(*fact));
             used.extend(files.map(PathBuf::from));
-            used.extend(facts.get(TEMPLATE).map(|name| self.shelf().folder(name)));
+            used.extend(
+                facts
+                    .get(TEMPLATE)
+                    .map(|name| self.template_cache().folder(name)),
+            );
         }
         Ok(used)
     }

@@ -7,7 +7,7 @@ use pyro_disk::layers::{Format, Layer, LayerError};
 use pyro_wire::files::EntryKind;
 use pyro_wire::launch::{DiskFormat, DiskLayer};
 
-use crate::machine::start::cancelled;
+use crate::error::cancelled;
 
 /// The files of a chain that no VM has open, or only to read.
 pub(crate) fn layers_of(chain: &[DiskLayer]) -> Vec<Layer> {

@@ -5,14 +5,14 @@ use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_wire::fault::FaultCode;
 use tokio::net::UnixStream;
 
-use super::errors::{STOP_IT, WHAT_IS_THERE, link_broken, refused};
+use super::errors::{STOP_IT, WHAT_IS_THERE, refused, shim_unreachable};
 use super::files::FilesError;
-use super::find::last_words;
-use super::lock::Hold;
+use super::find::tombstone;
+use super::lock::LockMode;
 use crate::engine::Engine;
+use crate::error::cancelled;
 use crate::machine::end;
-use crate::machine::link::{self, LinkError};
-use crate::machine::start::cancelled;
+use crate::machine::shim_client::{self, ShimError};
 use crate::store::StoredWorkspace;
 
 /// How often a VM may end between its start and the connection before that is an error.
@@ -39,17 +39,17 @@ impl Engine {
         let folder = self.workspace_folder(&id);
         if folder.has_other_vms(found.generation) {
             // Where that fails the next one tries again.
-            let _ = self.end_strays(&id).await;
+            let _ = self.end_orphans(&id).await;
         }
         let mut started = false;
         let mut last = None;
         for _ in 0..TRIES {
             {
-                let _held = folder.hold(&id, Hold::Shared).await?;
+                let _held = folder.lock(&id, LockMode::Shared).await?;
                 let stored = self.reload_workspace(&id)?;
                 let vm = self.vm_of(&stored);
                 if stored.record.state == VmState::Started {
-                    match link::agent(&vm).await {
+                    match shim_client::agent(&vm).await {
                         Ok(stream) => {
                             return Ok(Connected {
                                 stored,
@@ -60,16 +60,16 @@ impl Engine {
                         // It may just be stopping for want of use, or was killed and has its
                         // memory still to give back.
                         Err(error) => {
-                            if matches!(error, LinkError::Connect { .. } | LinkError::Broken { .. })
+                            if matches!(error, ShimError::Connect { .. } | ShimError::Broken { .. })
                             {
-                                let _ = end::wait_until_gone(&vm, end::GOING).await;
+                                let _ = end::wait_until_gone(&vm, end::EXIT_TIMEOUT).await;
                             }
                             last = Some(error);
                         }
                     }
                 }
             }
-            let _held = folder.hold(&id, Hold::Exclusive).await?;
+            let _held = folder.lock(&id, LockMode::Exclusive).await?;
             let stored = self.reload_workspace(&id)?;
             if stored.record.state != VmState::Started {
                 self.wake_workspace(&stored, caller).await?;
@@ -77,7 +77,7 @@ impl Engine {
             }
         }
         Err(match last {
-            Some(error) => link_broken(&id, doing, &error),
+            Some(error) => shim_unreachable(&id, doing, &error),
             None => self.went_away(&id, doing, None),
         })
     }
@@ -99,14 +99,14 @@ impl Engine {
     }
 
     /// Another line to the same VM.
-    pub(crate) async fn another_line(
+    pub(crate) async fn reconnect(
         &self,
         stored: &StoredWorkspace,
         doing: &str,
     ) -> Result<UnixStream, Error> {
-        link::agent(&self.vm_of(stored))
+        shim_client::agent(&self.vm_of(stored))
             .await
-            .map_err(|error| link_broken(&stored.record.workspace_id, doing, &error))
+            .map_err(|error| shim_unreachable(&stored.record.workspace_id, doing, &error))
     }
 
     /// Why a request about files failed. `what` is the first line of the error, `doing` completes
@@ -120,7 +120,7 @@ impl Engine {
     ) -> Error {
         let ended = || {
             let id = &stored.record.workspace_id;
-            self.went_away(id, doing, last_words(&self.vm_of(stored)))
+            self.went_away(id, doing, tombstone(&self.vm_of(stored)))
         };
         let error = match error {
             FilesError::Refused { fault } if fault.code == FaultCode::Over => ended(),
@@ -131,12 +131,12 @@ impl Engine {
             FilesError::Refused { fault } => refused(what.to_owned(), fault),
             FilesError::Own(error) => error,
             FilesError::Broken { .. } => ended(),
-            FilesError::Silent | FilesError::Nonsense(_) => {
+            FilesError::Silent | FilesError::InvalidReply(_) => {
                 Error::new(ErrorCode::VmDied, what.to_owned())
                     .because(error)
                     .hint(STOP_IT)
             }
         };
-        self.unspoken_error(stored, error)
+        self.redacted_error(stored, error)
     }
 }

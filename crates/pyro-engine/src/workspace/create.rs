@@ -14,20 +14,21 @@ use pyro_transfer::import::folder_in_repository;
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
 
-use super::errors::{link_broken, unknown};
+use super::errors::{shim_unreachable, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
-use super::incoming::{Incoming, Selection};
-use super::lock::Hold;
+use super::incoming::Incoming;
+use super::lock::LockMode;
 use super::repository_prefix::SEED_IN_REPOSITORY;
-use super::secrets::GivenSecrets;
+use super::secrets::SecretsInput;
+use super::selection::Selection;
 use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
-use crate::error::{broke, catalog_failed, host_io};
-use crate::machine::create::{Base, Image, image_facts, random_hex};
-use crate::machine::start::cancelled;
-use crate::machine::{disk, link, network, now};
+use crate::error::{broke, cancelled, catalog_failed, host_io};
+use crate::machine::create::{Base, Image, image_facts};
+use crate::machine::{disk, network, now, shim_client};
+use crate::random::random_hex;
 use crate::store::StoredWorkspace;
 use crate::template::{Kind, Shape, Template};
 
@@ -53,9 +54,9 @@ impl Engine {
             None => None,
             Some(path) => Some(Incoming::open(path, selection.clone(), caller).await?),
         };
-        let secrets = GivenSecrets::read(&asked.secrets, caller).await?;
+        let secrets = SecretsInput::read(&asked.secrets, caller).await?;
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
-        secrets.unspoken().check_names(name, &asked.labels)?;
+        secrets.redactor().check_names(name, &asked.labels)?;
         let too_short = secrets.too_short();
         self.sweep_workspaces().await?;
         // In hand until the record says that the workspace stands on it.
@@ -105,7 +106,7 @@ impl Engine {
         // The record comes first, and says that it is not finished.
         self.store()?.put_workspace(&stored)?;
         drop(mounted);
-        let unfinished = Unfinished {
+        let guard = CreateGuard {
             engine: self,
             id: Some(id.clone()),
         };
@@ -116,13 +117,13 @@ impl Engine {
             Ok(stored) => {
                 // Nobody could know of one whose maker went away before this.
                 let mut record = self.shown(stored, false, caller).await;
-                unfinished.finish();
+                guard.finish();
                 record.notes.extend(too_short);
                 record.notes.extend(self.namesakes(&record)?);
                 Ok(record)
             }
             Err(error) => {
-                unfinished.finish();
+                guard.finish();
                 // The first error is the one to tell; a sweep gets what this leaves.
                 let _ = self.delete_workspace(&id).await;
                 Err(error)
@@ -135,7 +136,7 @@ impl Engine {
         mut stored: StoredWorkspace,
         base: &Base,
         seed: Option<Incoming>,
-        secrets: GivenSecrets,
+        secrets: SecretsInput,
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let id = stored.record.workspace_id.clone();
@@ -154,9 +155,9 @@ impl Engine {
         };
         folder.create().map_err(failed)?;
         folder.mark_as_debris().map_err(failed)?;
-        let _held = folder.hold(&id, Hold::Exclusive).await?;
+        let _held = folder.lock(&id, LockMode::Exclusive).await?;
         self.keep_secrets(&id, &secrets)?;
-        let clean = |text: String| secrets.unspoken().clean(text);
+        let clean = |text: String| secrets.redactor().redact(text);
         let seed_path = (seed.as_ref()).map(|seed| clean(seed.path().display().to_string()));
         let seed_folder = (seed.as_ref())
             .filter(|seed| seed.mode() == SeedMode::Directory)
@@ -192,7 +193,7 @@ impl Engine {
 
         let what = format!("Workspace `{id}` could not be filled");
         let doing = "take its first files";
-        let line = self.another_line(&stored, doing).await?;
+        let line = self.reconnect(&stored, doing).await?;
         let change = Change {
             baseline: true,
             ..Change::default()
@@ -229,7 +230,7 @@ impl Engine {
                 stored.maker = None;
             })?
             .ok_or_else(|| unknown(&id))?;
-        self.store()?.settle()?;
+        self.store()?.sync()?;
         folder.no_debris().map_err(failed)?;
         self.note_event(
             &id,
@@ -247,7 +248,7 @@ impl Engine {
         folder: &WorkspaceFolder,
     ) -> Result<(), Error> {
         if let Base::Image(image) = base {
-            keep_ground(folder, image);
+            link_base_images(folder, image);
         }
         let what = format!(
             "The first state of workspace `{}` could not be kept",
@@ -295,19 +296,20 @@ impl Engine {
             }
             Base::HostProcess => None,
         };
-        let line = self.another_line(stored, doing).await?;
+        let line = self.reconnect(stored, doing).await?;
         files::freeze(line, FREEZE)
             .await
             .map_err(|error| self.files_failed(stored, what, doing, error))?;
         let Some(layer) = layer else {
             return copy_tree(&folder.tree(), &folder.baseline_tree()).await;
         };
-        let added = link::add_layer(&self.vm_of(stored), disk::layer(&folder.layer(&layer))).await;
-        let line = self.another_line(stored, doing).await?;
+        let added =
+            shim_client::add_layer(&self.vm_of(stored), disk::layer(&folder.layer(&layer))).await;
+        let line = self.reconnect(stored, doing).await?;
         files::thaw(line)
             .await
             .map_err(|error| self.files_failed(stored, what, doing, error))?;
-        added.map_err(|error| link_broken(&id, doing, &error))?;
+        added.map_err(|error| shim_unreachable(&id, doing, &error))?;
         stored.layers.push(layer);
         Ok(())
     }
@@ -324,7 +326,7 @@ fn no_secrets_on_the_host() -> Error {
 
 /// Gives what the disk stands on a second name in the workspace's folder. Where that cannot be done
 /// (a cache on another file system) the workspace depends on the cache.
-fn keep_ground(folder: &WorkspaceFolder, image: &Image) {
+fn link_base_images(folder: &WorkspaceFolder, image: &Image) {
     let _ = std::fs::hard_link(&image.installed.rootfs, folder.image());
     if let Some(template) = &image.template
         && std::fs::create_dir(folder.template()).is_ok()
@@ -365,18 +367,18 @@ pub(crate) async fn copy_tree(from: &std::path::Path, to: &std::path::Path) -> R
 
 /// A workspace that is not finished, until somebody says so. Dropping it (the caller went away)
 /// leaves it to a sweep, which finds its VM without an owner.
-struct Unfinished<'a> {
+struct CreateGuard<'a> {
     engine: &'a Engine,
     id: Option<String>,
 }
 
-impl Unfinished<'_> {
+impl CreateGuard<'_> {
     fn finish(mut self) {
         self.id = None;
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for CreateGuard<'_> {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
         // Nothing can be waited for here: another maker's mark makes it everybody's debris.
@@ -387,7 +389,7 @@ impl Drop for Unfinished<'_> {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 for (_, vm) in folder.vms() {
-                    let _ = super::tidy::remove_vm(&vm).await;
+                    let _ = super::sweep::remove_vm(&vm).await;
                 }
             });
         }

@@ -3,7 +3,7 @@
 use pyro_api::{Error, ErrorCode};
 
 use super::errors::unknown;
-use super::lock::Hold;
+use super::lock::LockMode;
 use crate::engine::Engine;
 use crate::error::host_io;
 
@@ -14,7 +14,7 @@ impl Engine {
         let folder = self.workspace_folder(id);
         // Its folder may be gone already, deleted by hand.
         let held = match folder.path().is_dir() {
-            true => Some(folder.hold(id, Hold::Exclusive).await?),
+            true => Some(folder.lock(id, LockMode::Exclusive).await?),
             false => None,
         };
         let store = self.store()?;
@@ -30,15 +30,15 @@ impl Engine {
         match store.remove_workspace(id).map_err(Error::from) {
             // On a full disk there is room for that only without the files.
             Err(error) if error.code == ErrorCode::NoSpace => {
-                self.remove_remains(&folder).await?;
+                self.remove_debris(&folder).await?;
                 store.remove_workspace(id)?;
             }
             forgotten => {
                 forgotten?;
-                self.remove_remains(&folder).await?;
+                self.remove_debris(&folder).await?;
             }
         }
-        store.settle()?;
+        store.sync()?;
         drop(held);
         Ok(())
     }

@@ -11,11 +11,11 @@ use pyro_disk::{Tree, TreeError};
 use pyro_patch::{MAX_FILE, Side, binary_diff, text_diff};
 use pyro_wire::files::{EntryKind, Meta};
 
-use super::commits::Place;
+use super::commits::Repository;
+use super::display::{artifact_type, octal};
 use super::files::Changed;
 use super::repository_folder::{OwnFolders, folder_of_objects};
-use super::words::{artifact_type, octal};
-use crate::answers::{PATCHES, Room};
+use crate::answers::{Budget, PATCHES};
 
 /// Entries with their patches.
 pub(crate) struct Compared {
@@ -30,15 +30,15 @@ pub(crate) struct Compared {
     /// How many entries came by, in this part or not.
     passed: u64,
     /// Repositories that got objects.
-    pub(crate) places: BTreeSet<Place>,
+    pub(crate) repositories: BTreeSet<Repository>,
 }
 
 /// Which of the entries are wanted, and how.
-pub(crate) struct Part {
+pub(crate) struct DiffPage {
     skip: u64,
     /// How many bytes their patches have together.
     max_bytes: usize,
-    room: Room,
+    budget: Budget,
     /// Shows each patch once.
     for_model: bool,
     /// Whether what is no text has a patch, too.
@@ -47,12 +47,12 @@ pub(crate) struct Part {
     prefix: String,
 }
 
-impl Part {
+impl DiffPage {
     pub(crate) fn of(asked: &WorkspaceDiff, prefix: String, caller: &Caller) -> Self {
         Self {
             skip: asked.skip,
             max_bytes: max_bytes(asked, caller),
-            room: Room::of(caller),
+            budget: Budget::of(caller),
             for_model: caller.is_model(),
             binary: asked.binary,
             prefix,
@@ -64,7 +64,7 @@ impl Part {
         Self {
             skip: u64::MAX,
             max_bytes: 0,
-            room: Room::endless(),
+            budget: Budget::unlimited(),
             for_model: false,
             binary: false,
             prefix: String::new(),
@@ -85,7 +85,7 @@ pub(crate) fn max_bytes(asked: &WorkspaceDiff, caller: &Caller) -> usize {
 pub(crate) fn compare(
     changed: impl Iterator<Item = Changed>,
     baseline: &Tree,
-    mut part: Part,
+    mut part: DiffPage,
 ) -> Result<Compared, TreeError> {
     let mut compared = Compared {
         entries: Vec::new(),
@@ -94,7 +94,7 @@ pub(crate) fn compare(
         truncated: false,
         complete: part.skip == 0,
         next_skip: None,
-        places: BTreeSet::new(),
+        repositories: BTreeSet::new(),
         passed: 0,
     };
     let mut own_folders = OwnFolders::new(baseline);
@@ -109,8 +109,8 @@ pub(crate) fn compare(
         };
         match own_folders.around(&one.entry)? {
             Some(own) => {
-                let place = Place::of_object(&one.entry.path, own);
-                compared.places.extend(place);
+                let place = Repository::of_object(&one.entry.path, own);
+                compared.repositories.extend(place);
                 compared.summary.count(entry.status, false);
                 in_repositories.take(entry, &one.entry.path, own);
             }
@@ -177,7 +177,7 @@ impl Compared {
         &mut self,
         entry: DiffEntry,
         patch: &Result<Vec<u8>, &'static str>,
-        part: &mut Part,
+        part: &mut DiffPage,
     ) -> bool {
         let at = self.passed;
         self.passed += 1;
@@ -197,12 +197,12 @@ impl Compared {
         &mut self,
         mut entry: DiffEntry,
         patch: &Result<Vec<u8>, &'static str>,
-        part: &mut Part,
+        part: &mut DiffPage,
     ) -> Option<&DiffEntry> {
-        let room = part.max_bytes - self.patch.len();
+        let budget = part.max_bytes - self.patch.len();
         let mut shown = &[][..];
         match patch {
-            Ok(patch) if patch.len() <= room => {
+            Ok(patch) if patch.len() <= budget => {
                 let text = String::from_utf8_lossy(patch);
                 entry.not_utf8 = matches!(text, Cow::Owned(_));
                 entry.text_patch = (!part.for_model).then(|| text.into_owned());
@@ -211,14 +211,14 @@ impl Compared {
             // It has its place in the next part, and so has all that comes after it: what fits by
             // chance would be in two parts, and the second one would not apply.
             Ok(patch) if patch.len() <= part.max_bytes => return None,
-            // No part of this size has room for it.
+            // No part of this size fits it.
             Ok(_) => {
                 entry.no_patch_because = Some("limit".to_owned());
                 self.truncated = true;
             }
             Err(why) => entry.no_patch_because = Some((*why).to_owned()),
         }
-        if !part.room.takes(&entry) {
+        if !part.budget.fits(&entry) {
             return None;
         }
         self.patch.extend_from_slice(shown);
@@ -271,7 +271,7 @@ fn entry_of(changed: &Changed) -> Option<DiffEntry> {
 fn patch_of(
     changed: &Changed,
     baseline: &Tree,
-    part: &Part,
+    part: &DiffPage,
 ) -> Result<Result<Vec<u8>, &'static str>, TreeError> {
     let entry = &changed.entry;
     // No patch has folders: what takes the place of an empty one is new, and what gives way to one

@@ -5,7 +5,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
 use crate::engine::Engine;
-use crate::machine::link::LinkError;
+use crate::machine::shim_client::ShimError;
 
 const START_AGAIN: &str = "Its files are kept; the next use starts it again";
 
@@ -40,7 +40,7 @@ pub(crate) fn ambiguous(reference: &str, ids: &[String]) -> Error {
 }
 
 /// The VM did not answer, or went away, while it was asked for something.
-pub(crate) fn link_broken(id: &str, doing: &str, error: &LinkError) -> Error {
+pub(crate) fn shim_unreachable(id: &str, doing: &str, error: &ShimError) -> Error {
     Error::new(
         ErrorCode::VmDied,
         format!("Workspace `{id}` could not be reached to {doing}"),

@@ -7,25 +7,24 @@ use std::time::{Duration, Instant};
 
 use pyro_api::operations::workspace_exec::{LONGEST_STDIN, WorkspaceExec};
 use pyro_api::values::{WorkspaceExecResult, more_memory};
-use pyro_api::{Caller, Error, Event, Gone, PersonTerminal, Stream, TakenTerminal};
+use pyro_api::{Caller, Disconnected, Error, Event, PersonTerminal, Stream, TakenTerminal};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::service::STOP_MS;
 
 use super::connect::Connected;
 use super::errors::{refused, unknown};
-use super::find::last_words;
-use super::interrupted::{Unfinished, Written};
-use super::lock::Hold;
+use super::find::tombstone;
+use super::interrupted::{InterruptGuard, OutputSource};
+use super::lock::LockMode;
 use super::log_files::Recorder;
-use super::secrets::unspoken::Unspoken;
+use super::secrets::Redactor;
 use super::text_input::file_bytes;
 use crate::answers;
 use crate::engine::Engine;
-use crate::error::host_io;
-use crate::machine::at_terminal;
-use crate::machine::command::{self, CommandError, Order};
-use crate::machine::output::KeptText;
-use crate::machine::start::cancelled;
+use crate::error::{cancelled, host_io};
+use crate::machine::command::{self, CommandError, CommandSpec};
+use crate::machine::command_tty;
+use crate::machine::output::CapturedText;
 use crate::machine::{end, now};
 use crate::shells::attach;
 use crate::store::{Command, StoredWorkspace};
@@ -38,31 +37,31 @@ pub(super) const DOING: &str = "run the command to its end";
 const AROUND_THE_COMMAND: Duration = Duration::from_millis(STOP_MS + 2_000);
 
 /// A command that is about to be started.
-pub(super) struct Begun<'a> {
+pub(super) struct PreparedExec<'a> {
     pub(super) stored: StoredWorkspace,
     /// Whether the VM had to be started.
     pub(super) started: bool,
-    pub(super) order: Order<'a>,
+    pub(super) spec: CommandSpec<'a>,
     pub(super) stdin: Option<&'a [u8]>,
     /// Where the command has the one that a person sits at.
     pub(super) terminal: Option<&'a dyn PersonTerminal>,
-    pub(super) unspoken: Unspoken,
+    pub(super) redactor: Redactor,
     /// As far as its place in the history is known.
     pub(super) entry: Command,
     pub(super) caller: &'a Caller,
 }
 
 /// Whose command it is.
-enum Manner {
+enum ExecMode {
     /// The caller's, to its end.
-    Callers,
+    Attached,
     /// The caller's; from this moment on that of the VM's supervisor.
-    CallersUntil(Instant),
+    AttachedUntil(Instant),
     /// The supervisor's; the caller waits for it until this moment.
-    Supervisors(Instant),
+    Detached(Instant),
 }
 
-impl Manner {
+impl ExecMode {
     /// Of a call that came at this moment: what a VM takes to start is part of the wait.
     fn of(asked: &WorkspaceExec, caller: &Caller, came: Instant) -> Self {
         let now = Instant::now();
@@ -70,19 +69,19 @@ impl Manner {
             true => Some(0),
             false => asked.wait_seconds.map(|wait| wait.get()),
         };
-        match (wait, caller.answer_by()) {
+        match (wait, caller.deadline()) {
             (Some(wait), by) => {
                 let until = came + Duration::from_secs(wait.into());
-                Self::Supervisors(by.map_or(until, |by| by.min(until)))
+                Self::Detached(by.map_or(until, |by| by.min(until)))
             }
             (None, Some(by)) => {
                 let time = Duration::from_secs(asked.timeout_seconds.get().into());
                 match time + AROUND_THE_COMMAND > by.saturating_duration_since(now) {
-                    true => Self::CallersUntil(by),
-                    false => Self::Callers,
+                    true => Self::AttachedUntil(by),
+                    false => Self::Attached,
                 }
             }
-            (None, None) => Self::Callers,
+            (None, None) => Self::Attached,
         }
     }
 }
@@ -119,7 +118,10 @@ impl Engine {
     /// again.
     async fn stop_stuck(&self, id: &str, caller: &Caller) -> Result<(), Error> {
         let why = "its guest did not answer any more when the time of a command was over";
-        let _held = self.workspace_folder(id).hold(id, Hold::Exclusive).await?;
+        let _held = self
+            .workspace_folder(id)
+            .lock(id, LockMode::Exclusive)
+            .await?;
         self.stop_workspace(self.reload_workspace(id)?, why).await?;
         caller
             .emit(Event::Note(format!("workspace {id} was stopped: {why}")))
@@ -145,22 +147,22 @@ impl Engine {
             None => asked.terminal.wanted(caller)?,
         };
         let limit = asked.terminal.limit(terminal, asked.timeout_seconds);
-        let order = Order::of(&asked.command, asked.cwd.as_deref(), &asked.env, limit);
-        let mut order = order.map_err(|error| self.unspoken_error(&found, error))?;
-        order.secret_env = asked.secret_env.pairs();
+        let spec = CommandSpec::of(&asked.command, asked.cwd.as_deref(), &asked.env, limit);
+        let mut spec = spec.map_err(|error| self.redacted_error(&found, error))?;
+        spec.secret_env = asked.secret_env.pairs();
         let stdin = given_stdin(asked, caller).await?;
         let Connected {
             stored,
             stream,
             started,
         } = self.connect(&asked.workspace_id, DOING, caller).await?;
-        let unspoken = self.unspoken(&stored)?;
+        let redactor = self.redactor(&stored)?;
         let record = &stored.record;
         let entry = Command {
             reset_count: record.reset_count,
             sequence: 0,
-            command: unspoken.clean_command(&asked.command),
-            cwd: unspoken.clean(order.folder.absolute()),
+            command: redactor.redact_command(&asked.command),
+            cwd: redactor.redact(spec.folder.absolute()),
             exit_code: 0,
             signal: None,
             timed_out: false,
@@ -174,50 +176,50 @@ impl Engine {
             running: false,
             ended_because: None,
         };
-        let begun = Begun {
+        let prepared = PreparedExec {
             stored,
             started,
-            order,
+            spec,
             stdin: stdin.as_deref(),
             terminal,
-            unspoken,
+            redactor,
             entry,
             caller,
         };
-        match Manner::of(asked, caller, came) {
-            Manner::Callers => self.exec_to_its_end(begun, stream).await,
-            Manner::Supervisors(until) => {
-                if begun.stdin.is_none() && caller.input_waits() {
+        match ExecMode::of(asked, caller, came) {
+            ExecMode::Attached => self.exec_to_its_end(prepared, stream).await,
+            ExecMode::Detached(until) => {
+                if prepared.stdin.is_none() && caller.input_waits() {
                     tell_unread(caller)?;
                 }
-                self.exec_as_job(begun, until).await
+                self.exec_as_job(prepared, until).await
             }
-            Manner::CallersUntil(until) => self.exec_until(begun, stream, until).await,
+            ExecMode::AttachedUntil(until) => self.exec_until(prepared, stream, until).await,
         }
     }
 
     pub(super) async fn exec_to_its_end(
         &self,
-        begun: Begun<'_>,
+        prepared: PreparedExec<'_>,
         stream: tokio::net::UnixStream,
     ) -> Result<WorkspaceExecResult, Error> {
-        let Begun { stored, caller, .. } = &begun;
+        let PreparedExec { stored, caller, .. } = &prepared;
         let id = &stored.record.workspace_id;
         let folder = self.workspace_folder(id);
         let recorder = Recorder::new(&folder, (*caller).clone())
             .map(Arc::new)
             .map_err(|error| host_io("The output could not be kept", &error))?;
         let mut listening = (*caller).clone().with_events(recorder.clone());
-        if let Some(text) = begun.stdin {
+        if let Some(text) = prepared.stdin {
             listening = listening.with_input(Box::new(std::io::Cursor::new(text.to_vec())));
         }
-        let taken = begun.terminal.map(attach::take).transpose()?;
-        let mut entry = begun.entry.clone();
-        let mut unfinished = Unfinished {
+        let taken = prepared.terminal.map(attach::take).transpose()?;
+        let mut entry = prepared.entry.clone();
+        let mut guard = InterruptGuard {
             store: Arc::clone(self.store()?),
             folder: folder.clone(),
             workspace_id: id.clone(),
-            written: Written::Recorded(Arc::clone(&recorder)),
+            output: OutputSource::Recorded(Arc::clone(&recorder)),
             started: Instant::now(),
             command: Some(entry.clone()),
         };
@@ -226,24 +228,24 @@ impl Engine {
                 let recorder = Arc::clone(&recorder);
                 let taken = Box::new(RecordedTerminal { taken, recorder });
                 let kept_bytes = caller.keep_output();
-                at_terminal::run(stream, &begun.order, taken, heard, kept_bytes).await
+                command_tty::run(stream, &prepared.spec, taken, heard, kept_bytes).await
             }
-            None => command::run(stream, &begun.order, &listening).await,
+            None => command::run(stream, &prepared.spec, &listening).await,
         };
         if matches!(run, Ok(_) | Err(CommandError::Refused { .. })) {
-            unfinished.over();
+            guard.disarm();
         }
         let finished = match run {
             Ok(finished) => finished,
             Err(CommandError::CallerGone) => return Err(cancelled()),
             // One that shuts down starts no more commands; why, it says elsewhere.
             Err(CommandError::Refused { fault }) if fault.code != FaultCode::Over => {
-                return Err(begun.not_started(fault));
+                return Err(prepared.not_started(fault));
             }
             Err(
                 CommandError::VmGone | CommandError::Broken { .. } | CommandError::Refused { .. },
             ) => {
-                return Err(self.went_away_under(stored, &mut unfinished).await);
+                return Err(self.went_away_under(stored, &mut guard).await);
             }
         };
 
@@ -260,7 +262,7 @@ impl Engine {
         if finished.runs_on {
             self.stop_stuck(id, caller).await?;
         }
-        Ok(begun.result(kept, texts))
+        Ok(prepared.result(kept, texts))
     }
 
     /// Puts a command that has ended into the history.
@@ -274,12 +276,12 @@ impl Engine {
     pub(super) async fn went_away_under(
         &self,
         stored: &StoredWorkspace,
-        unfinished: &mut Unfinished,
+        guard: &mut InterruptGuard,
     ) -> Error {
         let vm = self.vm_of(stored);
-        let _ = end::wait_until_gone(&vm, end::GOING).await;
-        let told = self.went_away(&stored.record.workspace_id, DOING, last_words(&vm));
-        match unfinished.put_down() {
+        let _ = end::wait_until_gone(&vm, end::EXIT_TIMEOUT).await;
+        let told = self.went_away(&stored.record.workspace_id, DOING, tombstone(&vm));
+        match guard.record_killed() {
             true => with_its_output(told),
             false => told,
         }
@@ -297,20 +299,20 @@ impl TakenTerminal for RecordedTerminal {
         self.taken.size()
     }
 
-    fn show(&self, bytes: &[u8]) -> Result<(), Gone> {
+    fn show(&self, bytes: &[u8]) -> Result<(), Disconnected> {
         self.recorder.record(Stream::Stdout, bytes);
         self.taken.show(bytes)
     }
 }
 
-impl Begun<'_> {
+impl PreparedExec<'_> {
     pub(super) fn not_started(&self, fault: Fault) -> Error {
         let id = &self.stored.record.workspace_id;
         let what = format!("The command could not be started in workspace `{id}`");
-        self.unspoken.clean_error(refused(what, fault))
+        self.redactor.redact_error(refused(what, fault))
     }
 
-    pub(super) fn result(&self, command: Command, texts: [KeptText; 2]) -> WorkspaceExecResult {
+    pub(super) fn result(&self, command: Command, texts: [CapturedText; 2]) -> WorkspaceExecResult {
         result(&self.stored, command, texts, self.started, self.caller)
     }
 }
@@ -319,7 +321,7 @@ impl Begun<'_> {
 pub(super) fn result(
     stored: &StoredWorkspace,
     command: Command,
-    [stdout, stderr]: [KeptText; 2],
+    [stdout, stderr]: [CapturedText; 2],
     started: bool,
     caller: &Caller,
 ) -> WorkspaceExecResult {
@@ -328,7 +330,7 @@ pub(super) fn result(
         workspace_id: record.workspace_id.clone(),
         environment: record.environment.clone(),
         environment_version: record.environment_version.clone(),
-        command: answers::words(caller, command.command),
+        command: answers::excerpt(caller, command.command),
         stdout: stdout.text,
         stderr: stderr.text,
         exit_code: (!command.running).then_some(command.exit_code),

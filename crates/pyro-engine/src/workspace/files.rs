@@ -40,7 +40,7 @@ pub(crate) enum FilesError {
     #[error("the guest gave no answer for {} s", SILENCE.as_secs())]
     Silent,
     #[error("the guest said something that makes no sense: {0}")]
-    Nonsense(&'static str),
+    InvalidReply(&'static str),
     /// What was to be sent could not be made.
     #[error(transparent)]
     Own(#[from] Error),
@@ -76,7 +76,7 @@ async fn done(mut stream: UnixStream, request: &AgentRequest) -> Result<(), File
         AgentReply::Done => Ok(()),
         AgentReply::Failed(fault) => Err(fault.into()),
         AgentReply::Ready(_) | AgentReply::Used { .. } => {
-            Err(FilesError::Nonsense("an answer to another question"))
+            Err(FilesError::InvalidReply("an answer to another question"))
         }
     }
 }
@@ -105,7 +105,7 @@ pub(crate) async fn list(
             ListEvent::Failed(fault) => return Err(fault.into()),
         }
         if entries.len() > MOST_ENTRIES {
-            return Err(FilesError::Nonsense("too many files to be true"));
+            return Err(FilesError::InvalidReply("too many files to be true"));
         }
     }
 }
@@ -132,7 +132,7 @@ pub(crate) async fn read(
     let (meta, stamp) = match message(&mut stream).await? {
         ReadEvent::Found { meta, stamp } => (meta, stamp),
         ReadEvent::Failed(fault) => return Err(fault.into()),
-        ReadEvent::End => return Err(FilesError::Nonsense("an end before the beginning")),
+        ReadEvent::End => return Err(FilesError::InvalidReply("an end before the beginning")),
     };
     let mut bytes = Vec::new();
     loop {
@@ -140,14 +140,16 @@ pub(crate) async fn read(
         if frame.kind == Kind::Output {
             bytes.extend_from_slice(&frame.body);
             if bytes.len() as u64 > length {
-                return Err(FilesError::Nonsense("more of a file than was asked for"));
+                return Err(FilesError::InvalidReply(
+                    "more of a file than was asked for",
+                ));
             }
             continue;
         }
         return match frame.message()? {
             ReadEvent::End => Ok(Piece { meta, stamp, bytes }),
             ReadEvent::Failed(fault) => Err(fault.into()),
-            ReadEvent::Found { .. } => Err(FilesError::Nonsense("a second beginning")),
+            ReadEvent::Found { .. } => Err(FilesError::InvalidReply("a second beginning")),
         };
     }
 }
@@ -197,7 +199,7 @@ where
             biased;
             answered = &mut answer => {
                 answered?;
-                return sent.ok_or(FilesError::Nonsense("done before all was sent"));
+                return sent.ok_or(FilesError::InvalidReply("done before all was sent"));
             }
             result = &mut send, if sent.is_none() => match result {
                 Ok(filled) => sent = Some(filled),
@@ -343,10 +345,10 @@ pub(crate) async fn diff(
             }
             DiffEvent::End { skipped } => return Ok(skipped),
             DiffEvent::Failed(fault) => return Err(fault.into()),
-            DiffEvent::ContentEnd => return Err(FilesError::Nonsense("an end of nothing")),
+            DiffEvent::ContentEnd => return Err(FilesError::InvalidReply("an end of nothing")),
         }
     }
-    Err(FilesError::Nonsense("too many files to be true"))
+    Err(FilesError::InvalidReply("too many files to be true"))
 }
 
 async fn content(stream: &mut UnixStream, limit: u64) -> Result<Vec<u8>, FilesError> {
@@ -356,14 +358,16 @@ async fn content(stream: &mut UnixStream, limit: u64) -> Result<Vec<u8>, FilesEr
         if frame.kind == Kind::Output {
             bytes.extend_from_slice(&frame.body);
             if bytes.len() as u64 > limit {
-                return Err(FilesError::Nonsense("more of a file than was asked for"));
+                return Err(FilesError::InvalidReply(
+                    "more of a file than was asked for",
+                ));
             }
             continue;
         }
         return match frame.message()? {
             DiffEvent::ContentEnd => Ok(bytes),
             DiffEvent::Failed(fault) => Err(fault.into()),
-            _ => Err(FilesError::Nonsense("no end of a file")),
+            _ => Err(FilesError::InvalidReply("no end of a file")),
         };
     }
 }

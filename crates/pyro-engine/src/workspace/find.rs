@@ -7,12 +7,12 @@ use pyro_wire::launch::{END_FILE, EndReason, Ended};
 
 use super::errors::{ambiguous, unknown};
 use super::folder::WorkspaceFolder;
-use super::services::kept::{all_ended, left_by};
+use super::services::ended::{mark_all_ended, services_left_by};
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::is_full;
 use crate::machine::folder::VmFolder;
-use crate::machine::{link, now};
+use crate::machine::{now, shim_client};
 use crate::store::StoredWorkspace;
 
 impl Engine {
@@ -23,7 +23,7 @@ impl Engine {
     /// The workspace that an id, the beginning of an id, or a name means.
     pub(crate) fn find_workspace(&self, reference: &str) -> Result<StoredWorkspace, Error> {
         let reference = reference.trim();
-        let ids = self.store()?.workspaces_called(reference)?;
+        let ids = self.store()?.matching_workspaces(reference)?;
         match ids.as_slice() {
             [id] => self.reload_workspace(id),
             [] => Err(unknown(reference)),
@@ -36,7 +36,7 @@ impl Engine {
         let Some(name) = &record.name else {
             return Ok(None);
         };
-        let mut others = self.store()?.workspaces_called(name)?;
+        let mut others = self.store()?.matching_workspaces(name)?;
         others.retain(|id| *id != record.workspace_id);
         Ok((!others.is_empty()).then(|| {
             format!(
@@ -50,16 +50,16 @@ impl Engine {
     /// The record as it is now, repaired when its VM has ended without saying so here.
     pub(crate) fn reload_workspace(&self, id: &str) -> Result<StoredWorkspace, Error> {
         let stored = self.store()?.workspace(id)?.ok_or_else(|| unknown(id))?;
-        self.with_true_state(stored)?.ok_or_else(|| unknown(id))
+        self.reconcile_state(stored)?.ok_or_else(|| unknown(id))
     }
 
     /// The same for a record that was just read. `None`: the workspace was deleted meanwhile.
-    pub(crate) fn with_true_state(
+    pub(crate) fn reconcile_state(
         &self,
         stored: StoredWorkspace,
     ) -> Result<Option<StoredWorkspace>, Error> {
         if stored.record.state != VmState::Started || self.vm_of(&stored).is_alive() {
-            return self.with_true_jobs(stored).map(Some);
+            return self.reconcile_jobs(stored).map(Some);
         }
         let id = &stored.record.workspace_id;
         let mut event = None;
@@ -73,7 +73,7 @@ impl Engine {
             let (at, why) = last_end(&folder);
             stored.record.state = VmState::Stopped;
             stored.record.stopped_because = Some(why.clone());
-            all_ended(stored, &left_by(&folder), at);
+            mark_all_ended(stored, &services_left_by(&folder), at);
             over = Some(folder);
             event = Some(LogEvent {
                 at,
@@ -99,7 +99,7 @@ impl Engine {
             self.store()?.add_event(id, &event)?;
         }
         repaired
-            .map(|repaired| self.with_true_jobs(repaired))
+            .map(|repaired| self.reconcile_jobs(repaired))
             .transpose()
     }
 
@@ -115,7 +115,7 @@ impl Engine {
         started: bool,
         caller: &Caller,
     ) -> WorkspaceRecord {
-        let stored = match self.with_true_services(stored.clone()).await {
+        let stored = match self.reconcile_services(stored.clone()).await {
             Ok(stored) => stored,
             // They can be told, if not written down.
             Err(_) => stored,
@@ -123,14 +123,14 @@ impl Engine {
         let mut record = stored.record.clone();
         record.workspace_started = started;
         if let Some(last) = &mut record.last_command {
-            last.command = answers::words(caller, std::mem::take(&mut last.command));
+            last.command = answers::excerpt(caller, std::mem::take(&mut last.command));
         }
         record.time_left_seconds = None;
         record.expires_at = 0.0;
         if record.state != VmState::Started {
             return record;
         }
-        let status = link::status(&self.vm_of(&stored)).await;
+        let status = shim_client::status(&self.vm_of(&stored)).await;
         let seen = status.map(|status| status.last_activity_ms as f64 / 1000.0);
         let now = now();
         record.last_activity_at = match stored.has_running_services() {
@@ -178,7 +178,7 @@ fn last_activity(recorded: f64, seen: Option<f64>, now: f64) -> f64 {
 
 /// When and why a VM ended.
 pub(crate) fn last_end(folder: &VmFolder) -> (f64, String) {
-    match last_words(folder) {
+    match tombstone(folder) {
         Some(ended) => (ended.at_ms as f64 / 1000.0, ended.message),
         None => (
             now(),
@@ -189,7 +189,7 @@ pub(crate) fn last_end(folder: &VmFolder) -> (f64, String) {
 }
 
 /// How a VM ended, as its shim left it.
-pub(crate) fn last_words(folder: &VmFolder) -> Option<Ended> {
+pub(crate) fn tombstone(folder: &VmFolder) -> Option<Ended> {
     let text = std::fs::read(folder.join(END_FILE)).unwrap_or_default();
     match serde_json::from_slice(&text) {
         Ok(ended) => Some(ended),

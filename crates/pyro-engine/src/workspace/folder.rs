@@ -56,7 +56,7 @@ impl WorkspaceFolder {
     /// A folder with nothing in it but perhaps a lock is what a removal that was broken off at its
     /// end leaves.
     pub(crate) fn is_debris(&self) -> bool {
-        let lock = self.lock();
+        let lock = self.lock_file();
         let is_empty = || {
             fs::read_dir(&self.0)
                 .is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|one| one.path() == lock)))
@@ -85,7 +85,7 @@ impl WorkspaceFolder {
         match gone(fs::remove_dir(&self.0)) {
             // Whoever waits for the lock has made another one.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                gone(fs::remove_file(self.lock()))?;
+                gone(fs::remove_file(self.lock_file()))?;
                 gone(fs::remove_dir(&self.0))
             }
             removed => removed,
@@ -105,7 +105,7 @@ impl WorkspaceFolder {
         &self.0
     }
 
-    pub(crate) fn lock(&self) -> PathBuf {
+    pub(crate) fn lock_file(&self) -> PathBuf {
         self.0.join("lock")
     }
 
@@ -214,7 +214,7 @@ mod tests {
         fs::create_dir_all(folder.path()).unwrap();
         assert!(folder.is_debris());
         // Somebody waited for it.
-        fs::write(folder.lock(), "").unwrap();
+        fs::write(folder.lock_file(), "").unwrap();
         assert!(folder.is_debris());
         fs::write(folder.secrets(), "").unwrap();
         assert!(!folder.is_debris());

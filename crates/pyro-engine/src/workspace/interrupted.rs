@@ -12,39 +12,39 @@ use crate::store::{Command, Store};
 /// The agent ends a command whose stream is gone with this; the end of a VM is no milder.
 const SIGKILL: i32 = 9;
 
-/// Where that is.
-pub(crate) enum Written {
+/// Where the output of the command is.
+pub(crate) enum OutputSource {
     Recorded(Arc<Recorder>),
     /// The files of this job, which stay where they are.
     Job(u64),
 }
 
-/// A command that runs. When this is dropped before it is over, so was the caller's interest, and
-/// the command is put down as killed.
-pub(crate) struct Unfinished {
+/// Records a running command as killed when it is dropped: its caller has gone.
+/// Disarmed once the end is known.
+pub(crate) struct InterruptGuard {
     pub(crate) store: Arc<Store>,
     pub(crate) folder: WorkspaceFolder,
     pub(crate) workspace_id: String,
-    pub(crate) written: Written,
+    pub(crate) output: OutputSource,
     pub(crate) started: Instant,
     /// As far as it is known before its end; `None` when that came.
     pub(crate) command: Option<Command>,
 }
 
-impl Unfinished {
-    /// Somebody else tells how it went.
-    pub(crate) fn over(&mut self) {
+impl InterruptGuard {
+    /// The end is recorded elsewhere.
+    pub(crate) fn disarm(&mut self) {
         self.command = None;
     }
 
-    /// Puts the command down as killed. Whether it is in the history now.
-    pub(crate) fn put_down(&mut self) -> bool {
+    /// Records the command as killed. Whether it is in the history now.
+    pub(crate) fn record_killed(&mut self) -> bool {
         let Some(mut command) = self.command.take() else {
             return false;
         };
-        let [stdout_bytes, stderr_bytes] = match &self.written {
-            Written::Recorded(recorder) => recorder.written(),
-            Written::Job(job) => self.folder.job_bytes(*job),
+        let [stdout_bytes, stderr_bytes] = match &self.output {
+            OutputSource::Recorded(recorder) => recorder.written(),
+            OutputSource::Job(job) => self.folder.job_bytes(*job),
         };
         command.exit_code = 128 + SIGKILL;
         command.signal = Some(SIGKILL);
@@ -58,16 +58,16 @@ impl Unfinished {
                 stored.record.last_activity_at = now();
             });
         let Ok(Some(kept)) = kept else { return false };
-        if let Written::Recorded(recorder) = &self.written {
+        if let OutputSource::Recorded(recorder) = &self.output {
             recorder.keep(&self.folder, kept.reset_count, kept.sequence);
         }
         true
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for InterruptGuard {
     fn drop(&mut self) {
         // Nobody is left to be told of a failure.
-        self.put_down();
+        self.record_killed();
     }
 }

@@ -16,10 +16,10 @@ use crate::error::host_io;
 /// Longer than a boot with its second try takes.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(crate) enum LockMode {
     /// The VM stays as it is; others may hold it so as well.
     Shared,
     /// Nobody else holds it.
@@ -27,10 +27,10 @@ pub(crate) enum Hold {
 }
 
 /// A held lock; dropping it lets go.
-pub(crate) struct Held(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
+pub(crate) struct WorkspaceLock(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
 
 impl WorkspaceFolder {
-    pub(crate) async fn hold(&self, id: &str, hold: Hold) -> Result<Held, Error> {
+    pub(crate) async fn lock(&self, id: &str, mode: LockMode) -> Result<WorkspaceLock, Error> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => unknown(id)
                 .because("its folder is gone")
@@ -43,16 +43,16 @@ impl WorkspaceFolder {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(self.lock())
+            .open(self.lock_file())
             .map_err(failed)?;
-        let how = match hold {
-            Hold::Shared => FlockArg::LockSharedNonblock,
-            Hold::Exclusive => FlockArg::LockExclusiveNonblock,
+        let how = match mode {
+            LockMode::Shared => FlockArg::LockSharedNonblock,
+            LockMode::Exclusive => FlockArg::LockExclusiveNonblock,
         };
         let deadline = Instant::now() + PATIENCE;
         loop {
             match Flock::lock(file, how) {
-                Ok(lock) => return Ok(Held(lock)),
+                Ok(lock) => return Ok(WorkspaceLock(lock)),
                 Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = back,
                 Err((_, Errno::EWOULDBLOCK)) => {
                     return Err(Error::new(
@@ -64,14 +64,14 @@ impl WorkspaceFolder {
                 }
                 Err((_, errno)) => return Err(failed(errno.into())),
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL).await;
         }
     }
 
-    /// Holds it exclusively if nobody else holds it, for what can as well be done another time.
-    pub(crate) fn hold_if_free(&self) -> Option<Held> {
-        let file = File::open(self.lock()).ok()?;
+    /// The exclusive lock if it is free, for what can as well be done another time.
+    pub(crate) fn try_lock(&self) -> Option<WorkspaceLock> {
+        let file = File::open(self.lock_file()).ok()?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
-        Some(Held(lock))
+        Some(WorkspaceLock(lock))
     }
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::{Flock, FlockArg};
-use pyro_api::{Caller, Event, EventSink, Gone, Stream};
+use pyro_api::{Caller, Disconnected, Event, EventSink, Stream};
 
 use super::folder::WorkspaceFolder;
-use crate::machine::create::random_hex;
+use crate::random::random_hex;
 
 /// How much of each stream of a command is kept.
 pub(crate) const CAP: u64 = 64 * 1024 * 1024;
@@ -85,7 +85,7 @@ impl Recorder {
 }
 
 impl EventSink for Recorder {
-    fn event(&self, event: Event<'_>) -> Result<(), Gone> {
+    fn event(&self, event: Event<'_>) -> Result<(), Disconnected> {
         if let Event::Output { stream, bytes } = &event {
             self.record(*stream, bytes);
         }

@@ -11,8 +11,7 @@ use pyro_transfer::export::{Destination, ExportError, Received};
 use pyro_transfer::host_paths::home;
 
 use super::host_paths::admit;
-use crate::error::broke;
-use crate::machine::start::cancelled;
+use crate::error::{broke, cancelled};
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);

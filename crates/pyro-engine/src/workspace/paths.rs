@@ -81,15 +81,15 @@ impl GuestPath {
 /// A folder of the guest for a command to run in: anywhere, as commands may go anywhere. A relative one
 /// is below `/workspace`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RunFolder(Option<Place>);
+pub(crate) struct WorkingDir(Option<Location>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum Location {
     Below(GuestPath),
     Anywhere(String),
 }
 
-impl RunFolder {
+impl WorkingDir {
     pub(crate) fn parse(given: Option<&str>) -> Result<Self, Error> {
         let Some(given) = given else {
             return Ok(Self::default());
@@ -97,16 +97,16 @@ impl RunFolder {
         let trimmed = given.trim();
         let below = Path::new(trimmed).starts_with(WORKSPACE_PATH);
         if below || !trimmed.starts_with('/') || trimmed.contains('\0') {
-            return GuestPath::parse("cwd", given).map(|path| Self(Some(Place::Below(path))));
+            return GuestPath::parse("cwd", given).map(|path| Self(Some(Location::Below(path))));
         }
-        Ok(Self(Some(Place::Anywhere(trimmed.to_owned()))))
+        Ok(Self(Some(Location::Anywhere(trimmed.to_owned()))))
     }
 
     /// For the agent, whose own default is `/workspace`.
     pub(crate) fn bytes(&self) -> Option<Bytes> {
         self.0.as_ref().map(|place| match place {
-            Place::Below(path) => path.bytes(),
-            Place::Anywhere(path) => Bytes::from(path.as_bytes()),
+            Location::Below(path) => path.bytes(),
+            Location::Anywhere(path) => Bytes::from(path.as_bytes()),
         })
     }
 
@@ -114,8 +114,8 @@ impl RunFolder {
     pub(crate) fn absolute(&self) -> String {
         match &self.0 {
             None => WORKSPACE_PATH.to_owned(),
-            Some(Place::Below(path)) => path.absolute(),
-            Some(Place::Anywhere(path)) => path.clone(),
+            Some(Location::Below(path)) => path.absolute(),
+            Some(Location::Anywhere(path)) => path.clone(),
         }
     }
 }
@@ -142,10 +142,10 @@ mod tests {
             (Some("/workspacex"), "/workspacex"),
             (Some("/"), "/"),
         ] {
-            assert_eq!(RunFolder::parse(given).unwrap().absolute(), wanted);
+            assert_eq!(WorkingDir::parse(given).unwrap().absolute(), wanted);
         }
         for refused in ["", "../etc", "/workspace/../etc", "a\0", "/etc\0"] {
-            let error = RunFolder::parse(Some(refused)).unwrap_err();
+            let error = WorkingDir::parse(Some(refused)).unwrap_err();
             assert_eq!(error.code, ErrorCode::BadPath, "{refused:?}");
         }
     }

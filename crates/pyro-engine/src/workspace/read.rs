@@ -12,7 +12,7 @@ const STEP: u64 = 1024 * 1024;
 
 /// Which part of a file is wanted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
+pub(crate) struct ReadRange {
     pub(crate) offset: u64,
     /// Counted from 1; in place of the offset.
     pub(crate) start_line: Option<u64>,
@@ -21,7 +21,7 @@ pub(crate) struct Part {
 }
 
 /// A part of a file.
-pub(crate) struct Found {
+pub(crate) struct ReadBytes {
     pub(crate) meta: Meta,
     pub(crate) size: u64,
     pub(crate) offset: u64,
@@ -33,19 +33,19 @@ impl Engine {
         &self,
         stored: &StoredWorkspace,
         path: &GuestPath,
-        part: Part,
-    ) -> Result<Found, FilesError> {
+        part: ReadRange,
+    ) -> Result<ReadBytes, FilesError> {
         let offset = match part.start_line {
             None => part.offset,
             Some(line) => self.beginning_of_line(stored, path, line).await?,
         };
-        let line = self.another_line(stored, "read the file").await?;
+        let line = self.reconnect(stored, "read the file").await?;
         let piece = files::read(line, path.bytes(), offset, part.max_bytes).await?;
         let mut bytes = piece.bytes;
         if let Some(count) = part.line_count {
             bytes.truncate(end_of_line(&bytes, count).unwrap_or(bytes.len()));
         }
-        Ok(Found {
+        Ok(ReadBytes {
             meta: piece.meta,
             size: piece.stamp.size,
             offset,
@@ -63,7 +63,7 @@ impl Engine {
         let mut before = line.saturating_sub(1);
         let mut offset = 0;
         while before > 0 {
-            let stream = self.another_line(stored, "read the file").await?;
+            let stream = self.reconnect(stored, "read the file").await?;
             let piece = files::read(stream, path.bytes(), offset, STEP).await?;
             if let Some(end) = end_of_line(&piece.bytes, before) {
                 return Ok(offset + end as u64);

@@ -7,7 +7,7 @@ use pyro_api::{Caller, Error};
 use super::create::{copy_tree, new_layer};
 use super::errors::unknown;
 use super::snapshots::Target;
-use super::tidy::remove_vm;
+use super::sweep::remove_vm;
 use crate::engine::Engine;
 use crate::error::host_io;
 use crate::machine::create::Base;
@@ -24,7 +24,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let id = stored.record.workspace_id.clone();
-        self.tidy_workspace(&stored).await?;
+        self.sweep_workspace(&stored).await?;
         let old = self.vm_of(&stored);
         let mut next = stored.clone();
         next.generation += 1;
@@ -61,7 +61,7 @@ impl Engine {
             Ok(started) => started,
             Err(error) => {
                 self.store()?.change_workspace(&id, |_| ())?;
-                self.tidy_workspace(&stored).await?;
+                self.sweep_workspace(&stored).await?;
                 return Err(error);
             }
         };
@@ -80,9 +80,9 @@ impl Engine {
             })?
             .ok_or_else(|| unknown(&id))?;
         self.note_event(&id, "reset", target.words())?;
-        self.store()?.settle()?;
+        self.store()?.sync()?;
         // The old VM and its layers.
-        self.tidy_workspace(&switched).await?;
-        self.with_true_jobs(switched)
+        self.sweep_workspace(&switched).await?;
+        self.reconcile_jobs(switched)
     }
 }

@@ -15,7 +15,7 @@ use crate::machine::create::{Base, Image};
 use crate::machine::launch::launch;
 use crate::machine::{disk, network, now};
 use crate::store::StoredWorkspace;
-use crate::template::{Ground, Shape};
+use crate::template::{Shape, TemplateQuery};
 
 impl Engine {
     /// Starts the VM of a stopped workspace and writes that down. The lock is held exclusively.
@@ -25,13 +25,13 @@ impl Engine {
         caller: &Caller,
     ) -> Result<StoredWorkspace, Error> {
         let id = &stored.record.workspace_id;
-        self.tidy_workspace(stored).await?;
+        self.sweep_workspace(stored).await?;
         // Maybe not everything that belongs into the guest came to be there.
-        self.end_uncounted(stored).await?;
+        self.end_unrecorded_vm(stored).await?;
         // Whoever noticed that the last VM had ended may have been killed before this.
         self.workspace_folder(id).take_logs(&self.vm_of(stored));
         // Before another VM has the folder of theirs.
-        self.with_true_jobs(self.reload_workspace(id)?)?;
+        self.reconcile_jobs(self.reload_workspace(id)?)?;
         self.admit(id, stored.record.mem_mib, false).await?;
         let launched = self.launch_workspace(stored, false, caller).await;
         let started = match launched {
@@ -70,10 +70,11 @@ impl Engine {
             Base::Image(image) => {
                 let layers = stored.layers.iter().map(|name| folder.layer(name));
                 if !fresh {
-                    whole(id, layers.clone().map(|path| disk::layer(&path)).collect()).await?;
+                    check_layers(id, layers.clone().map(|path| disk::layer(&path)).collect())
+                        .await?;
                 }
                 let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
-                let ground = Ground {
+                let query = TemplateQuery {
                     installed: &image.installed,
                     shape: Shape {
                         vcpu_count: record.vcpu_count,
@@ -81,9 +82,9 @@ impl Engine {
                         network: record.network_enabled,
                     },
                     chain: &chain,
-                    untouched: fresh,
+                    pristine: fresh,
                 };
-                let template = self.template_for(&ground, caller).await?;
+                let template = self.template_for(&query, caller).await?;
                 let machine = self.qemu_machine(
                     &image.installed,
                     chain,
@@ -212,8 +213,8 @@ impl Engine {
             None => None,
             Some(_) if disk::own_layer(&folder.template()).exists() => Some(folder.template()),
             Some(name) => Some(
-                self.shelf()
-                    .standing(name)
+                self.template_cache()
+                    .intact(name)
                     .ok_or_else(|| gone("the template's layer", RESTORE))?,
             ),
         };
@@ -243,7 +244,7 @@ impl Started {
 
 /// Refuses layers whose files are not all there: a guest that runs on them would see zeros, or an
 /// older state, and write on top of that.
-async fn whole(id: &str, own: Vec<DiskLayer>) -> Result<(), Error> {
+async fn check_layers(id: &str, own: Vec<DiskLayer>) -> Result<(), Error> {
     tokio::task::spawn_blocking(move || layers::check(&layers_of(&own)))
         .await
         .map_err(|error| broke(&error))?

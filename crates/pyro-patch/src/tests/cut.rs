@@ -23,7 +23,10 @@ fn leniencies(patch: &str) -> Vec<Leniency> {
 
 #[test]
 fn what_git_wrote_and_is_cut_is_refused() {
-    for body in ["@@ -1,6 +1,6 @@\n-l1\n+L1\n l2\n", "@@ -2,5 +2,5 @@\n l2\n-l3\n"] {
+    for body in [
+        "@@ -1,6 +1,6 @@\n-l1\n+L1\n l2\n",
+        "@@ -2,5 +2,5 @@\n l2\n-l3\n",
+    ] {
         let told = refusal(&[("x", OLD)], &format!("{GIT}{body}"));
         assert!(told.contains("may be cut"), "{told}");
     }
@@ -52,13 +55,16 @@ fn wrong_numbers_at_the_end_are_noted() {
 fn what_is_on_one_side_only_is_noted() {
     let patch = "Only in new/api: helper.py\ndiff -ru old/x new/x\n--- old/x\n+++ new/x\n\
                  @@ -1,2 +1,2 @@\n-l1\n+L1\n l2\nOnly in old: gone\n";
-    let names = ["new/api: helper.py", "old: gone"].map(str::to_owned).into();
+    let names = ["new/api: helper.py", "old: gone"]
+        .map(str::to_owned)
+        .into();
     assert_eq!(notes(&[("x", OLD)], patch), [Note::OneSided { names }]);
 }
 
 #[test]
 fn a_hunk_that_is_not_at_the_end_as_it_said_is_noted() {
-    let patch = "*** Begin Patch\n*** Update File: x\n@@\n l1\n+LAST\n*** End of File\n*** End Patch\n";
+    let patch =
+        "*** Begin Patch\n*** Update File: x\n@@\n l1\n+LAST\n*** End of File\n*** End Patch\n";
     assert_eq!(leniencies(patch), [Leniency::NotAtEnd]);
     let at_end = patch.replace(" l1", " l6");
     assert_eq!(leniencies(&at_end), []);

@@ -3,9 +3,9 @@
 //! The guest's git reads the guest's repositories, as what lies in one makes git run commands. What
 //! it prints is data to this host, which only cuts it where one mail ends.
 
-mod beginning;
-mod place;
-mod said;
+mod baseline_refs;
+mod git_output;
+mod repository;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
 use pyro_api::{Caller, Error, ErrorCode};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use beginning::Beginning;
-pub(crate) use place::Place;
-pub(crate) use said::Mails;
+pub(crate) use baseline_refs::BaselineRefs;
+pub(crate) use git_output::Mails;
+pub(crate) use repository::Repository;
 
 use super::paths::GuestPath;
 use crate::engine::Engine;
-use crate::machine::command::{self, CommandError, Order};
-use crate::machine::output::KeptOutput;
+use crate::machine::command::{self, CommandError, CommandSpec};
+use crate::machine::output::CapturedOutput;
 use crate::store::StoredWorkspace;
 
 const ASK: &str = include_str!("ask.sh");
@@ -30,19 +30,19 @@ const MADE: &str = include_str!("made.sh");
 const MAILBOX: &str = include_str!("mailbox.sh");
 
 /// Repositories whose commits are told.
-pub(crate) const MOST_PLACES: usize = 16;
+pub(crate) const MAX_REPOSITORIES: usize = 16;
 /// How long git may think about one repository whose commits are asked for, under emulation.
-pub(crate) const ONE: Duration = Duration::from_secs(300);
+pub(crate) const REPOSITORY_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long it may about all of them where only their number is told.
-pub(crate) const ALL: Duration = Duration::from_secs(20);
+pub(crate) const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How much is read of what counts commits.
-const FACTS: usize = 64 * 1024;
+const MAX_COUNT_OUTPUT: usize = 64 * 1024;
 /// The names of the commits in front of a mailbox, and a little to see where a mail ends.
 const BESIDE_MAILS: usize = 16 * 1024 * 1024;
 const BEHIND_MAIL: usize = 256;
 
 /// What a script wrote.
-struct Wrote {
+struct ScriptOutput {
     out: Vec<u8>,
     err: Vec<u8>,
 }
@@ -53,34 +53,34 @@ impl Engine {
     pub(crate) async fn commits_made(
         &self,
         stored: &StoredWorkspace,
-        place: &Place,
-        beginning: &Beginning,
+        repository: &Repository,
+        baseline: &BaselineRefs,
         until: Instant,
     ) -> CommitsMade {
-        let made = match beginning.unknown_because {
-            Some(why) => said::unknown(why.to_owned()),
+        let made = match baseline.unknown_because {
+            Some(why) => git_output::unknown(why.to_owned()),
             None => {
                 let [head, branch] =
-                    [&beginning.head, &beginning.branch].map(|one| one.clone().unwrap_or_default());
-                let wrote = self
-                    .ask_git(
+                    [&baseline.head, &baseline.branch].map(|one| one.clone().unwrap_or_default());
+                let output = self
+                    .run_script(
                         stored,
                         MADE,
-                        place,
+                        repository,
                         vec![head, branch],
-                        beginning,
-                        FACTS,
+                        baseline,
+                        MAX_COUNT_OUTPUT,
                         until,
                     )
                     .await;
-                match wrote {
-                    Ok(wrote) => said::made(&wrote.out),
-                    Err(why) => said::unknown(why),
+                match output {
+                    Ok(output) => git_output::made(&output.out),
+                    Err(why) => git_output::unknown(why),
                 }
             }
         };
         CommitsMade {
-            repository: place.name(),
+            repository: repository.name(),
             ..made
         }
     }
@@ -89,13 +89,13 @@ impl Engine {
     pub(crate) async fn mailbox(
         &self,
         stored: &StoredWorkspace,
-        place: &Place,
-        beginning: &Beginning,
+        repository: &Repository,
+        baseline: &BaselineRefs,
         skip: u64,
         room: usize,
     ) -> Result<Mails, Error> {
         let failed = |why: String| {
-            let name = place.name();
+            let name = repository.name();
             Error::new(
                 ErrorCode::GuestIo,
                 format!("The commits of `{name}` could not be printed"),
@@ -108,22 +108,22 @@ impl Engine {
         };
         let bytes = room + BEHIND_MAIL;
         let arguments = vec![skip.to_string(), bytes.to_string()];
-        let wrote = self
-            .ask_git(
+        let output = self
+            .run_script(
                 stored,
                 MAILBOX,
-                place,
+                repository,
                 arguments,
-                beginning,
+                baseline,
                 bytes + BESIDE_MAILS,
-                Instant::now() + ONE,
+                Instant::now() + REPOSITORY_TIMEOUT,
             )
             .await
             .map_err(failed)?;
-        let said = String::from_utf8_lossy(&wrote.err);
+        let said = String::from_utf8_lossy(&output.err);
         let is_whole = said.lines().any(|line| line == "status 0");
-        let mails = said::mails(&wrote.out, skip, room, is_whole);
-        let broken_off = !is_whole && wrote.out.len() < bytes;
+        let mails = git_output::mails(&output.out, skip, room, is_whole);
+        let broken_off = !is_whole && output.out.len() < bytes;
         match mails {
             Some(mails) if !broken_off => Ok(mails),
             _ => Err(failed(match said.lines().next() {
@@ -139,22 +139,22 @@ impl Engine {
         clippy::too_many_arguments,
         reason = "what is asked, of whom, and for how long"
     )]
-    async fn ask_git(
+    async fn run_script(
         &self,
         stored: &StoredWorkspace,
         script: &str,
-        place: &Place,
+        repository: &Repository,
         arguments: Vec<String>,
-        beginning: &Beginning,
+        baseline: &BaselineRefs,
         limit: usize,
         until: Instant,
-    ) -> Result<Wrote, String> {
+    ) -> Result<ScriptOutput, String> {
         let script = [ASK, script].concat();
         let mut words: Vec<Vec<u8>> = ["sh", "-c", &script, "sh"]
             .map(|word| word.as_bytes().to_vec())
             .to_vec();
-        words.push([b"./", place.folder.as_slice()].concat());
-        let rest = arguments.iter().chain(&beginning.tips);
+        words.push([b"./", repository.folder.as_slice()].concat());
+        let rest = arguments.iter().chain(&baseline.tips);
         words.extend(rest.map(|word| word.as_bytes().to_vec()));
         // Both ends of what is kept are the beginning.
         let caller = Caller::new().keeping_output(2 * limit);
@@ -164,9 +164,9 @@ impl Engine {
         let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1);
         let time = TimeoutSeconds::new(seconds.into()).ok();
         let run = async {
-            let line = self.another_line(stored, "ask its git").await?;
-            let order = Order::of(&command, None, &env, time)?;
-            Ok::<_, Error>(command::run(line, &order, &caller).await)
+            let line = self.reconnect(stored, "ask its git").await?;
+            let spec = CommandSpec::of(&command, None, &env, time)?;
+            Ok::<_, Error>(command::run(line, &spec, &caller).await)
         };
         let too_long = || "git in the guest gave no answer in time".to_owned();
         let finished = match timeout_at(until, run).await {
@@ -179,8 +179,8 @@ impl Engine {
         if finished.end.timed_out {
             return Err(too_long());
         }
-        let whole = |kept: KeptOutput| kept.into_bytes().unwrap_or_default();
-        Ok(Wrote {
+        let whole = |kept: CapturedOutput| kept.into_bytes().unwrap_or_default();
+        Ok(ScriptOutput {
             out: whole(finished.stdout),
             err: whole(finished.stderr),
         })
@@ -197,13 +197,21 @@ pub(crate) fn name(folder: &str) -> Result<String, Error> {
 }
 
 /// Refuses a folder without a repository that got objects, where others have one.
-pub(crate) fn check_chosen(places: &BTreeSet<Place>, folder: &str) -> Result<(), Error> {
+pub(crate) fn check_chosen(repositories: &BTreeSet<Repository>, folder: &str) -> Result<(), Error> {
     let name = name(folder)?;
-    if places.is_empty() || places.iter().any(|place| place.name() == name) {
+    if repositories.is_empty()
+        || repositories
+            .iter()
+            .any(|repository| repository.name() == name)
+    {
         return Ok(());
     }
-    let mut others: Vec<String> = places.iter().take(MOST_PLACES).map(Place::name).collect();
-    if places.len() > others.len() {
+    let mut others: Vec<String> = repositories
+        .iter()
+        .take(MAX_REPOSITORIES)
+        .map(Repository::name)
+        .collect();
+    if repositories.len() > others.len() {
         others.push("…".to_owned());
     }
     Err(Error::new(

@@ -6,8 +6,8 @@ use pyro_wire::fault::FaultCode;
 use pyro_wire::jobs::{JobCause, JobEnd, JobState, JobWait};
 
 use crate::engine::Engine;
-use crate::machine::link::{self, LinkError};
 use crate::machine::now;
+use crate::machine::shim_client::{self, ShimError};
 use crate::store::{Command, StoredJob, StoredWorkspace};
 use crate::workspace::find::last_end;
 
@@ -15,7 +15,7 @@ const SIGKILL: i32 = 9;
 
 impl Engine {
     /// The workspace with no job in it that has ended.
-    pub(crate) fn with_true_jobs(&self, stored: StoredWorkspace) -> Result<StoredWorkspace, Error> {
+    pub(crate) fn reconcile_jobs(&self, stored: StoredWorkspace) -> Result<StoredWorkspace, Error> {
         let id = stored.record.workspace_id.clone();
         let folder = self.workspace_folder(&id);
         let mut now_so = None;
@@ -44,9 +44,9 @@ impl Engine {
                 seen: [u64::MAX; 2],
                 timeout_ms: 0,
             };
-            let end = match link::job_wait(&folder.vm(job.generation), request).await {
+            let end = match shim_client::job_wait(&folder.vm(job.generation), request).await {
                 Ok(JobState { end: Some(end), .. }) => Some(end),
-                Err(LinkError::Failed { fault }) if fault.code == FaultCode::NotFound => {
+                Err(ShimError::Failed { fault }) if fault.code == FaultCode::NotFound => {
                     folder.job_end(job.job)
                 }
                 _ => continue,

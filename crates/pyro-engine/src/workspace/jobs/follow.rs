@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use pyro_api::{Gone, Stream};
+use pyro_api::{Disconnected, Stream};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::jobs::{JobEnd, JobState, JobWait};
 
 use super::files::read_on;
 use crate::machine::end;
 use crate::machine::folder::VmFolder;
-use crate::machine::link::{self, LinkError};
-use crate::machine::output::KeptOutput;
+use crate::machine::output::CapturedOutput;
+use crate::machine::shim_client::{self, ShimError};
 use crate::workspace::folder::WorkspaceFolder;
 
 /// How a job stands after a wait.
 #[derive(Debug)]
-pub(crate) enum Stand {
+pub(crate) enum JobStatus {
     Running {
         written: [u64; 2],
     },
@@ -31,7 +31,7 @@ pub(crate) async fn wait(
     job: u64,
     seen: [u64; 2],
     until: Option<Instant>,
-) -> Stand {
+) -> JobStatus {
     let patience = until.map_or(Duration::MAX, |until| {
         until.saturating_duration_since(Instant::now())
     });
@@ -40,25 +40,25 @@ pub(crate) async fn wait(
         seen,
         timeout_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
     };
-    let unknown = match link::job_wait(vm, request).await {
-        Ok(JobState { end: Some(end), .. }) => return Stand::Ended(Box::new(end)),
-        Ok(JobState { written, .. }) => return Stand::Running { written },
-        Err(LinkError::Failed { fault }) => fault.code == FaultCode::NotFound,
+    let unknown = match shim_client::job_wait(vm, request).await {
+        Ok(JobState { end: Some(end), .. }) => return JobStatus::Ended(Box::new(end)),
+        Ok(JobState { written, .. }) => return JobStatus::Running { written },
+        Err(ShimError::Failed { fault }) => fault.code == FaultCode::NotFound,
         Err(_) => false,
     };
     // It has ended, its VM is about to, or both.
     if let Some(end) = folder.job_end(job) {
-        return Stand::Ended(Box::new(end));
+        return JobStatus::Ended(Box::new(end));
     }
     if !unknown {
-        let _ = end::wait_until_gone(vm, end::GOING).await;
+        let _ = end::wait_until_gone(vm, end::EXIT_TIMEOUT).await;
     }
     let alive = vm.is_alive();
     match folder.job_end(job) {
-        Some(end) => Stand::Ended(Box::new(end)),
+        Some(end) => JobStatus::Ended(Box::new(end)),
         // Nobody could be asked; who waits asks again.
-        None if alive && !unknown => Stand::Running { written: seen },
-        None => Stand::Lost,
+        None if alive && !unknown => JobStatus::Running { written: seen },
+        None => JobStatus::Lost,
     }
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Follow<'a> {
     read: [u64; 2],
     written: [u64; 2],
     /// Standard output and standard error.
-    pub(crate) kept: [KeptOutput; 2],
+    pub(crate) kept: [CapturedOutput; 2],
 }
 
 impl<'a> Follow<'a> {
@@ -86,7 +86,10 @@ impl<'a> Follow<'a> {
             job,
             read: [0; 2],
             written: [0; 2],
-            kept: [KeptOutput::new(keep_output), KeptOutput::new(keep_output)],
+            kept: [
+                CapturedOutput::new(keep_output),
+                CapturedOutput::new(keep_output),
+            ],
         }
     }
 
@@ -94,33 +97,33 @@ impl<'a> Follow<'a> {
     pub(crate) async fn until(
         &mut self,
         moment: Option<Instant>,
-        mut hear: impl FnMut(Stream, &[u8]) -> Result<(), Gone>,
-    ) -> Result<Stand, Gone> {
+        mut hear: impl FnMut(Stream, &[u8]) -> Result<(), Disconnected>,
+    ) -> Result<JobStatus, Disconnected> {
         loop {
             let stand = wait(self.vm, self.folder, self.job, self.written, moment).await;
             self.take_what_is_there(&mut hear)?;
             match &stand {
-                Stand::Running { written } => {
+                JobStatus::Running { written } => {
                     self.written = *written;
                     if moment.is_some_and(|moment| moment <= Instant::now()) {
                         self.count(*written, None);
                         return Ok(stand);
                     }
                 }
-                Stand::Ended(end) => {
+                JobStatus::Ended(end) => {
                     let end = end.clone();
                     self.count(end.written, Some(&end));
                     return Ok(stand);
                 }
-                Stand::Lost => return Ok(stand),
+                JobStatus::Lost => return Ok(stand),
             }
         }
     }
 
     fn take_what_is_there(
         &mut self,
-        hear: &mut impl FnMut(Stream, &[u8]) -> Result<(), Gone>,
-    ) -> Result<(), Gone> {
+        hear: &mut impl FnMut(Stream, &[u8]) -> Result<(), Disconnected>,
+    ) -> Result<(), Disconnected> {
         for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             let path = self.folder.job_output(self.job, stream);
             let kept = &mut self.kept[index];
@@ -144,7 +147,7 @@ impl<'a> Follow<'a> {
 }
 
 /// Counts so many bytes that are in no file, and takes the end of them as far as that is known.
-pub(super) fn take_beyond(kept: &mut KeptOutput, beyond: u64, tail: &[u8]) {
+pub(super) fn take_beyond(kept: &mut CapturedOutput, beyond: u64, tail: &[u8]) {
     let tail = end_of(tail, beyond);
     kept.pass_over(beyond - tail.len() as u64);
     kept.push(tail);

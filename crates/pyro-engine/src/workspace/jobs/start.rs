@@ -22,20 +22,19 @@ use tokio::net::UnixStream;
 
 use super::ends::note;
 use super::files::KeptJob;
-use super::follow::{Follow, Stand};
+use super::follow::{Follow, JobStatus};
 use crate::engine::Engine;
-use crate::error::host_io;
-use crate::machine::create::random_number;
-use crate::machine::link::{self, LinkError};
+use crate::error::{cancelled, host_io};
 use crate::machine::now;
-use crate::machine::output::KeptText;
-use crate::machine::start::cancelled;
+use crate::machine::output::CapturedText;
+use crate::machine::shim_client::{self, ShimError};
+use crate::random::random_number;
 use crate::store::Command;
 use crate::workspace::errors::{STOP_IT, unknown};
-use crate::workspace::exec::{Begun, DOING, with_its_output};
-use crate::workspace::find::last_words;
+use crate::workspace::exec::{DOING, PreparedExec, with_its_output};
+use crate::workspace::find::tombstone;
 use crate::workspace::folder::WorkspaceFolder;
-use crate::workspace::interrupted::{Unfinished, Written};
+use crate::workspace::interrupted::{InterruptGuard, OutputSource};
 use crate::workspace::log_files;
 
 // So that it can be asked to end whatever it leaves unread.
@@ -54,7 +53,7 @@ struct Started {
 }
 
 /// Why the shim takes no command, though the caller may run it.
-enum NoJob {
+enum JobRefused {
     /// It is too old to know what is asked of it.
     Unknown,
     TooMany(Fault),
@@ -64,61 +63,61 @@ impl Engine {
     /// Runs a command that is the caller's, and the supervisor's when the moment for an answer comes.
     pub(in crate::workspace) async fn exec_until(
         &self,
-        mut begun: Begun<'_>,
+        mut prepared: PreparedExec<'_>,
         stream: UnixStream,
         until: Instant,
     ) -> Result<WorkspaceExecResult, Error> {
-        let Ok(started) = self.start_job(&mut begun).await? else {
+        let Ok(started) = self.start_job(&mut prepared).await? else {
             // As it always was: the answer may come too late.
-            return self.exec_to_its_end(begun, stream).await;
+            return self.exec_to_its_end(prepared, stream).await;
         };
         drop(stream);
-        let (vm, folder) = (self.vm_of(&begun.stored), self.folder_of(&begun));
-        let mut unfinished = Unfinished {
+        let (vm, folder) = (self.vm_of(&prepared.stored), self.folder_of(&prepared));
+        let mut guard = InterruptGuard {
             store: Arc::clone(self.store()?),
             folder: folder.clone(),
-            workspace_id: begun.stored.record.workspace_id.clone(),
-            written: Written::Job(started.job),
+            workspace_id: prepared.stored.record.workspace_id.clone(),
+            output: OutputSource::Job(started.job),
             started: started.at,
-            command: Some(begun.entry.clone()),
+            command: Some(prepared.entry.clone()),
         };
-        let mut follow = Follow::new(&vm, &folder, started.job, begun.caller.keep_output());
+        let mut follow = Follow::new(&vm, &folder, started.job, prepared.caller.keep_output());
         let stand = follow
             .until(Some(until), |stream, bytes| {
-                begun.caller.emit(Event::Output { stream, bytes })
+                prepared.caller.emit(Event::Output { stream, bytes })
             })
             .await
             .map_err(|_| cancelled())?;
         match stand {
-            Stand::Running { .. } => {
-                let command = self.begin_job(&begun, &started)?;
-                unfinished.over();
-                started.let_go().await;
-                Ok(begun.running(command, follow.kept.map(|kept| kept.into_text())))
+            JobStatus::Running { .. } => {
+                let command = self.begin_job(&prepared, &started)?;
+                guard.disarm();
+                started.detach().await;
+                Ok(prepared.running(command, follow.kept.map(|kept| kept.into_text())))
             }
-            Stand::Ended(end) => {
-                unfinished.over();
-                let mut entry = begun.entry.clone();
+            JobStatus::Ended(end) => {
+                guard.disarm();
+                let mut entry = prepared.entry.clone();
                 note(&mut entry, &end);
-                let id = &begun.stored.record.workspace_id;
+                let id = &prepared.stored.record.workspace_id;
                 let command = self.record_ended(id, entry)?;
-                Ok(begun.result(command, follow.kept.map(|kept| kept.into_text())))
+                Ok(prepared.result(command, follow.kept.map(|kept| kept.into_text())))
             }
-            Stand::Lost => Err(self.went_away_under(&begun.stored, &mut unfinished).await),
+            JobStatus::Lost => Err(self.went_away_under(&prepared.stored, &mut guard).await),
         }
     }
 
     /// Runs a command that is the supervisor's from its beginning.
     pub(in crate::workspace) async fn exec_as_job(
         &self,
-        mut begun: Begun<'_>,
+        mut prepared: PreparedExec<'_>,
         until: Instant,
     ) -> Result<WorkspaceExecResult, Error> {
-        let id = begun.stored.record.workspace_id.clone();
-        let started = match self.start_job(&mut begun).await? {
+        let id = prepared.stored.record.workspace_id.clone();
+        let started = match self.start_job(&mut prepared).await? {
             Ok(started) => started,
-            Err(NoJob::TooMany(fault)) => return Err(begun.not_started(fault)),
-            Err(NoJob::Unknown) => {
+            Err(JobRefused::TooMany(fault)) => return Err(prepared.not_started(fault)),
+            Err(JobRefused::Unknown) => {
                 return Err(Error::new(
                     ErrorCode::Unsupported,
                     format!("No command can go on by itself in workspace `{id}`"),
@@ -127,106 +126,109 @@ impl Engine {
                 .hint(STOP_IT));
             }
         };
-        let (vm, folder) = (self.vm_of(&begun.stored), self.folder_of(&begun));
+        let (vm, folder) = (self.vm_of(&prepared.stored), self.folder_of(&prepared));
         let job = started.job;
-        let command = self.begin_job(&begun, &started)?;
-        started.let_go().await;
-        let mut follow = Follow::new(&vm, &folder, job, begun.caller.keep_output());
+        let command = self.begin_job(&prepared, &started)?;
+        started.detach().await;
+        let mut follow = Follow::new(&vm, &folder, job, prepared.caller.keep_output());
         let stand = follow
             .until(Some(until), |stream, bytes| {
-                begun.caller.emit(Event::Output { stream, bytes })
+                prepared.caller.emit(Event::Output { stream, bytes })
             })
             .await
             .map_err(|_| cancelled())?;
         let texts = follow.kept.map(|kept| kept.into_text());
-        if let Stand::Running { .. } = stand {
-            return Ok(begun.running(command, texts));
+        if let JobStatus::Running { .. } = stand {
+            return Ok(prepared.running(command, texts));
         }
         self.with_jobs_asked(self.reload_workspace(&id)?).await?;
         match stand {
-            Stand::Lost => {
-                let told = self.went_away(&id, DOING, last_words(&vm));
+            JobStatus::Lost => {
+                let told = self.went_away(&id, DOING, tombstone(&vm));
                 Err(with_its_output(told))
             }
             _ => {
                 let history = self.store()?.commands(&id)?;
                 let ended = history.into_iter().find(|one| one.job == Some(job));
-                Ok(begun.result(ended.ok_or_else(|| unknown(&id))?, texts))
+                Ok(prepared.result(ended.ok_or_else(|| unknown(&id))?, texts))
             }
         }
     }
 
-    fn folder_of(&self, begun: &Begun<'_>) -> WorkspaceFolder {
-        self.workspace_folder(&begun.stored.record.workspace_id)
+    fn folder_of(&self, prepared: &PreparedExec<'_>) -> WorkspaceFolder {
+        self.workspace_folder(&prepared.stored.record.workspace_id)
     }
 
-    async fn start_job(&self, begun: &mut Begun<'_>) -> Result<Result<Started, NoJob>, Error> {
-        let folder = self.folder_of(begun);
+    async fn start_job(
+        &self,
+        prepared: &mut PreparedExec<'_>,
+    ) -> Result<Result<Started, JobRefused>, Error> {
+        let folder = self.folder_of(prepared);
         let job = random_number()?;
         let not_kept = |error| host_io("The output could not be kept", &error);
         let kept = folder.keep_job(job).map_err(not_kept)?;
         let request = JobStart {
             job,
-            exec: begun.order.exec(begun.stdin.is_some()),
-            input: begun.stdin.unwrap_or_default().to_vec().into(),
+            exec: prepared.spec.exec(prepared.stdin.is_some()),
+            input: prepared.stdin.unwrap_or_default().to_vec().into(),
             folder: path::absolute(folder.outputs()).map_err(not_kept)?,
             max_bytes: log_files::CAP,
         };
-        begun.entry.job = Some(job);
-        begun.entry.recorded_at = now();
-        let vm = self.vm_of(&begun.stored);
-        let id = &begun.stored.record.workspace_id;
-        match link::job_start(&vm, request).await {
+        prepared.entry.job = Some(job);
+        prepared.entry.recorded_at = now();
+        let vm = self.vm_of(&prepared.stored);
+        let id = &prepared.stored.record.workspace_id;
+        match shim_client::job_start(&vm, request).await {
             Ok(held) => Ok(Ok(Started {
                 job,
                 held,
                 at: Instant::now(),
                 kept,
             })),
-            Err(LinkError::Failed { fault }) => match fault.code {
+            Err(ShimError::Failed { fault }) => match fault.code {
                 FaultCode::Protocol => {
-                    begun.entry.job = None;
-                    Ok(Err(NoJob::Unknown))
+                    prepared.entry.job = None;
+                    Ok(Err(JobRefused::Unknown))
                 }
                 FaultCode::TooMany => {
-                    begun.entry.job = None;
-                    Ok(Err(NoJob::TooMany(fault)))
+                    prepared.entry.job = None;
+                    Ok(Err(JobRefused::TooMany(fault)))
                 }
                 FaultCode::Over | FaultCode::GuestDied => {
-                    Err(self.went_away(id, DOING, last_words(&vm)))
+                    Err(self.went_away(id, DOING, tombstone(&vm)))
                 }
-                _ => Err(begun.not_started(fault)),
+                _ => Err(prepared.not_started(fault)),
             },
-            Err(_) => Err(self.went_away(id, DOING, last_words(&vm))),
+            Err(_) => Err(self.went_away(id, DOING, tombstone(&vm))),
         }
     }
 
-    fn begin_job(&self, begun: &Begun<'_>, started: &Started) -> Result<Command, Error> {
-        let id = &begun.stored.record.workspace_id;
-        let generation = begun.stored.generation;
-        let recorded = self
-            .store()?
-            .begin_job(id, begun.entry.clone(), started.job, generation)?;
+    fn begin_job(&self, prepared: &PreparedExec<'_>, started: &Started) -> Result<Command, Error> {
+        let id = &prepared.stored.record.workspace_id;
+        let generation = prepared.stored.generation;
+        let recorded =
+            self.store()?
+                .begin_job(id, prepared.entry.clone(), started.job, generation)?;
         recorded.ok_or_else(|| unknown(id).because("it was deleted while the command ran"))
     }
 }
 
 impl Started {
     /// What becomes of it when that fails, whoever looks next finds out.
-    async fn let_go(self) {
-        let _ = link::job_let_go(self.held).await;
+    async fn detach(self) {
+        let _ = shim_client::job_detach(self.held).await;
         drop(self.kept);
     }
 }
 
-impl Begun<'_> {
+impl PreparedExec<'_> {
     /// The answer for a command that goes on.
-    fn running(&self, mut command: Command, texts: [KeptText; 2]) -> WorkspaceExecResult {
+    fn running(&self, mut command: Command, texts: [CapturedText; 2]) -> WorkspaceExecResult {
         let [stdout, stderr] = texts.each_ref().map(|text| text.bytes.min(log_files::CAP));
         let id = &self.stored.record.workspace_id;
         let sequence = command.sequence;
         command.duration_ms = ((now() - command.recorded_at).max(0.0) * 1000.0) as u64;
-        let time = self.order.limit().unwrap_or_default().as_secs();
+        let time = self.spec.limit().unwrap_or_default().as_secs();
         let next = match self.caller.is_model() {
             true => format!(
                 "The command goes on. Call workspace_logs with sequence={sequence} \

@@ -9,10 +9,10 @@ use pyro_wire::jobs::JobState;
 use tokio::time::timeout_at;
 
 use super::files::read_on;
-use super::follow::{self, Stand, take_beyond};
+use super::follow::{self, JobStatus, take_beyond};
 use crate::engine::Engine;
-use crate::machine::link;
-use crate::machine::output::KeptOutput;
+use crate::machine::output::CapturedOutput;
+use crate::machine::shim_client;
 use crate::workspace::errors::{STOP_IT, unknown_command};
 use crate::workspace::exec::result;
 
@@ -32,8 +32,8 @@ impl Engine {
         let running = stored.jobs.iter().rfind(|job| job.sequence == sequence);
         if let Some(job) = running.cloned() {
             let vm = folder.vm(job.generation);
-            let stop = link::job_stop(&vm, job.job);
-            let answered = match caller.answer_by() {
+            let stop = shim_client::job_stop(&vm, job.job);
+            let answered = match caller.deadline() {
                 Some(by) => timeout_at(by.into(), stop).await.ok(),
                 None => Some(stop.await),
             };
@@ -50,7 +50,7 @@ impl Engine {
                 Some(_) => {
                     let now = Some(Instant::now());
                     let stand = follow::wait(&vm, &folder, job.job, [u64::MAX; 2], now).await;
-                    if let Stand::Lost = stand {
+                    if let JobStatus::Lost = stand {
                         self.end_job(&stored, &job, None)?;
                     }
                     self.with_jobs_asked(self.reload_workspace(&id)?).await?
@@ -77,7 +77,7 @@ impl Engine {
             (Stream::Stderr, command.stderr_bytes, &tails[1]),
         ]
         .map(|(stream, bytes, tail)| {
-            let mut kept = KeptOutput::new(caller.keep_output());
+            let mut kept = CapturedOutput::new(caller.keep_output());
             let mut read = 0;
             let path = folder.output_of(&command, stream);
             let _ = read_on(&path, &mut read, |bytes| {

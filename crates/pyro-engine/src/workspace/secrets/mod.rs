@@ -2,48 +2,43 @@
 //! the guest whenever its VM has started and before anything runs there. See `docs/secrets.md`.
 //!
 //! ```text
-//! given ──create──▶ sealed file ──every start──▶ InstallSecrets ▶ guest
-//!                        └──────every command──▶ what to take out of its words
+//! input ──create──▶ sealed file ──every start──▶ InstallSecrets ▶ guest
+//!                        └──────every command──▶ redactor of what is shown
 //! ```
 
-mod given;
+mod input;
 mod key;
+mod plain;
+mod redactor;
 mod sealed;
-pub(crate) mod unspoken;
 
 use std::time::Duration;
 
-use pyro_api::values::{SecretEnv, SecretPublic};
+use pyro_api::values::SecretEnv;
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_wire::agent::{AgentReply, AgentRequest};
 use pyro_wire::frame;
-use pyro_wire::secrets::{InstallSecrets, Secret, SecretValue};
+use pyro_wire::secrets::InstallSecrets;
 use tokio::time::timeout;
 
-use super::errors::{link_broken, refused};
-use super::find::last_words;
-use crate::core_dumps::NoCoreDumps;
+use super::errors::{refused, shim_unreachable};
+use super::find::tombstone;
 use crate::engine::Engine;
+use crate::error::cancelled;
 use crate::machine::folder::VmFolder;
-use crate::machine::link;
-use crate::machine::start::cancelled;
+use crate::machine::shim_client;
 use crate::store::StoredWorkspace;
 
-pub(crate) use given::GivenSecrets;
-pub(crate) use unspoken::Unspoken;
+pub(crate) use input::SecretsInput;
+pub(crate) use plain::PlainSecrets;
+pub(crate) use redactor::Redactor;
 
 /// How long a guest may take to write some files into its memory.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// Values in the clear, for as long as something is done with them.
-pub(crate) struct Opened {
-    secrets: Vec<Secret>,
-    _no_cores: NoCoreDumps,
-}
-
 impl Engine {
     /// Seals the secrets of a new workspace, whose folder is there.
-    pub(crate) fn keep_secrets(&self, id: &str, given: &GivenSecrets) -> Result<(), Error> {
+    pub(crate) fn keep_secrets(&self, id: &str, given: &SecretsInput) -> Result<(), Error> {
         if given.is_empty() {
             return Ok(());
         }
@@ -57,7 +52,10 @@ impl Engine {
     }
 
     /// Opens the sealed file. `None`: there are none, or nobody can read them any more.
-    pub(crate) fn open_secrets(&self, stored: &StoredWorkspace) -> Result<Option<Opened>, Error> {
+    pub(crate) fn unseal_secrets(
+        &self,
+        stored: &StoredWorkspace,
+    ) -> Result<Option<PlainSecrets>, Error> {
         if stored.record.secrets.is_empty() {
             return Ok(None);
         }
@@ -74,8 +72,8 @@ impl Engine {
         &self,
         stored: &StoredWorkspace,
         caller: &Caller,
-    ) -> Result<Option<Opened>, Error> {
-        let opened = self.open_secrets(stored)?;
+    ) -> Result<Option<PlainSecrets>, Error> {
+        let opened = self.unseal_secrets(stored)?;
         if opened.is_none() && !stored.record.secrets.is_empty() {
             let id = &stored.record.workspace_id;
             let words = "its secrets cannot be read any more, so it runs without them: their file \
@@ -110,7 +108,7 @@ impl Engine {
             false => format!("it has {}", names.join(", ")),
         })
         .hint("Secrets are given when a workspace is created");
-        Err(self.unspoken_error(stored, error))
+        Err(self.redacted_error(stored, error))
     }
 
     /// Puts secrets into a guest that has just started.
@@ -118,13 +116,13 @@ impl Engine {
         &self,
         id: &str,
         vm: &VmFolder,
-        opened: Opened,
+        opened: PlainSecrets,
     ) -> Result<(), Error> {
         let doing = "take its secrets";
-        let mut line = link::agent(vm)
+        let mut line = shim_client::agent(vm)
             .await
-            .map_err(|error| link_broken(id, doing, &error))?;
-        let Opened { secrets, _no_cores } = opened;
+            .map_err(|error| shim_unreachable(id, doing, &error))?;
+        let PlainSecrets { secrets, _no_cores } = opened;
         let request = AgentRequest::InstallSecrets(InstallSecrets { secrets });
         let exchange = async {
             frame::write_wiped(&mut line, &request).await?;
@@ -137,7 +135,7 @@ impl Engine {
                 fault,
             )),
             Ok(Ok(AgentReply::Ready(_) | AgentReply::Used { .. }) | Err(_)) => {
-                Err(self.went_away(id, doing, last_words(vm)))
+                Err(self.went_away(id, doing, tombstone(vm)))
             }
             Err(_) => Err(Error::new(
                 ErrorCode::VmDied,
@@ -146,20 +144,5 @@ impl Engine {
             .because(format!("it gave no answer within {} s", ANSWER.as_secs()))
             .hint("Try again when this host is less busy")),
         }
-    }
-}
-
-/// A secret as records show it.
-fn public(name: &str, source_kind: &str) -> SecretPublic {
-    SecretPublic {
-        name: name.to_owned(),
-        source_kind: source_kind.to_owned(),
-    }
-}
-
-fn secret(name: &str, value: Vec<u8>) -> Secret {
-    Secret {
-        name: name.to_owned(),
-        value: SecretValue::new(value),
     }
 }

@@ -13,8 +13,8 @@ use pyro_wire::frame;
 use pyro_wire::secrets::{InstallSecrets, MAX_TOGETHER, Secret};
 use zeroize::Zeroizing;
 
-use super::Opened;
 use super::key::Key;
+use super::plain::PlainSecrets;
 use crate::core_dumps::NoCoreDumps;
 use crate::error::host_io;
 
@@ -58,7 +58,7 @@ pub(super) fn write(path: &Path, id: &str, key: &Key, secrets: &[Secret]) -> Res
 }
 
 /// Opens the file. `None`: it is gone, or damaged, or sealed with another key.
-pub(super) fn read(path: &Path, id: &str, key: &Key) -> Result<Option<Opened>, Error> {
+pub(super) fn read(path: &Path, id: &str, key: &Key) -> Result<Option<PlainSecrets>, Error> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
     match read {
@@ -78,7 +78,7 @@ pub(super) fn read(path: &Path, id: &str, key: &Key) -> Result<Option<Opened>, E
         let plain = cipher(key).decrypt(&XNonce::from(*nonce), payload(sealed, &bound_to(id)));
         frame::decode(&Zeroizing::new(plain.ok()?)).ok()
     };
-    Ok(opened().map(|InstallSecrets { secrets }| Opened { secrets, _no_cores }))
+    Ok(opened().map(|InstallSecrets { secrets }| PlainSecrets { secrets, _no_cores }))
 }
 
 fn cipher(key: &Key) -> XChaCha20Poly1305 {
@@ -96,8 +96,8 @@ fn payload<'a>(msg: &'a [u8], aad: &'a [u8]) -> Payload<'a, 'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plain::secret;
     use super::*;
-    use crate::workspace::secrets::secret;
 
     #[test]
     fn what_was_sealed_is_opened_with_the_same_key_for_the_same_workspace_only() {

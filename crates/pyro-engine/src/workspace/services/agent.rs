@@ -31,7 +31,7 @@ pub(crate) enum AgentError {
     #[error("the guest gave no answer in time")]
     Silent,
     #[error("the guest gave an answer to another question")]
-    Nonsense,
+    InvalidReply,
     #[error("the caller went away")]
     CallerGone,
 }
@@ -81,7 +81,7 @@ pub(crate) async fn stop(
 pub(crate) async fn list(mut stream: UnixStream) -> Result<Vec<ServiceState>, AgentError> {
     match ask(&mut stream, &AgentRequest::ServiceList, ANSWER).await? {
         ServiceReply::States(states) if states.len() <= MAX_SERVICES => Ok(states),
-        _ => Err(AgentError::Nonsense),
+        _ => Err(AgentError::InvalidReply),
     }
 }
 
@@ -105,7 +105,7 @@ pub(crate) async fn log(
             Piece::Lost(_) => return Ok(()),
         };
         if stream.len() + bytes.len() > LOG_BYTES {
-            return Err(AgentError::Nonsense);
+            return Err(AgentError::InvalidReply);
         }
         stream.extend_from_slice(bytes);
         Ok(())
@@ -142,12 +142,12 @@ async fn hear(
         let frame = frame::read(&mut stream).await?.ok_or(FrameError::Ended)?;
         match frame.kind {
             Kind::Output | Kind::ErrorOutput => take(Piece::Bytes(frame.kind, &frame.body))?,
-            Kind::Input => return Err(AgentError::Nonsense),
+            Kind::Input => return Err(AgentError::InvalidReply),
             Kind::Message => match frame.message()? {
                 ServiceReply::LogLost(bytes) => take(Piece::Lost(bytes))?,
                 ServiceReply::LogEnd { truncated } => return Ok(truncated),
                 ServiceReply::Failed(fault) => return Err(AgentError::Refused { fault }),
-                _ => return Err(AgentError::Nonsense),
+                _ => return Err(AgentError::InvalidReply),
             },
         }
     }
@@ -156,7 +156,7 @@ async fn hear(
 fn state(reply: ServiceReply) -> Result<ServiceState, AgentError> {
     match reply {
         ServiceReply::State(state) => Ok(state),
-        _ => Err(AgentError::Nonsense),
+        _ => Err(AgentError::InvalidReply),
     }
 }
 

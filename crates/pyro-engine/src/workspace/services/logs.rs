@@ -5,10 +5,10 @@ use pyro_api::{Caller, Error, Event, Stream};
 use pyro_wire::frame::Kind;
 
 use super::agent::{self, AgentError, Log, Piece};
-use super::kept::{bounded, count, tail, without_newest};
+use super::log_lines::{bounded, count, tail, without_newest};
 use crate::answers;
 use crate::engine::Engine;
-use crate::machine::link;
+use crate::machine::shim_client;
 use crate::store::{StoredService, StoredWorkspace};
 
 impl Engine {
@@ -74,7 +74,7 @@ impl Engine {
         lines: Option<u64>,
     ) -> Result<Log, Error> {
         if service.record.runs()
-            && let Ok(line) = link::agent(&self.vm_of(stored)).await
+            && let Ok(line) = shim_client::agent(&self.vm_of(stored)).await
         {
             match agent::log(line, service.instance, lines).await {
                 Ok(log) => return Ok(log),
@@ -97,7 +97,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<bool, Error> {
         let doing = "follow the log";
-        let line = self.another_line(stored, doing).await?;
+        let line = self.reconnect(stored, doing).await?;
         let followed = agent::follow(line, service.instance, lines, |piece| {
             let event = match piece {
                 Piece::Bytes(kind, bytes) => Event::Output {

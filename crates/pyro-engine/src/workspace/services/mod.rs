@@ -16,10 +16,12 @@
 //! folder, from where they are moved.
 
 pub(crate) mod agent;
-pub(crate) mod kept;
+pub(crate) mod ended;
+pub(crate) mod log_files;
+pub(crate) mod log_lines;
 pub(crate) mod logs;
-pub(crate) mod look;
 pub(crate) mod ports;
 pub(crate) mod readiness;
+pub(crate) mod reconcile;
 pub(crate) mod start;
 pub(crate) mod stop;

@@ -1,23 +1,23 @@
 //! Whether a service may publish ports, and what came of it.
 
-use pyro_api::values::{NetworkPolicy, PortWishes, PublishedPort};
+use pyro_api::values::{NetworkPolicy, PortRequests, PublishedPort};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::shim::{Publish, Published, WantedPort};
 
 use crate::engine::Engine;
-use crate::machine::link::{self, LinkError};
 use crate::machine::network;
+use crate::machine::shim_client::{self, ShimError};
 use crate::store::StoredWorkspace;
-use crate::workspace::errors::link_broken;
+use crate::workspace::errors::shim_unreachable;
 
 /// Refuses ports where a person forbade them, or the workspace's policy does.
 pub(crate) fn may_publish(
     stored: &StoredWorkspace,
-    wishes: &PortWishes,
+    ports: &PortRequests,
     caller: &Caller,
 ) -> Result<(), Error> {
-    if wishes.is_empty() {
+    if ports.is_empty() {
         return Ok(());
     }
     network::allowed("Ports may not be published here", caller)?;
@@ -46,22 +46,22 @@ impl Engine {
         &self,
         stored: &StoredWorkspace,
         instance: u64,
-        wishes: &PortWishes,
+        ports: &PortRequests,
     ) -> Result<Vec<PublishedPort>, Error> {
-        if wishes.is_empty() {
+        if ports.is_empty() {
             return Ok(Vec::new());
         }
-        let ports = wishes.iter().map(|wish| WantedPort {
-            host_port: wish.host_port,
-            guest_port: wish.guest_port,
+        let ports = ports.iter().map(|port| WantedPort {
+            host_port: port.host_port,
+            guest_port: port.guest_port,
         });
         let request = Publish {
             instance,
             ports: ports.collect(),
         };
-        match link::publish(&self.vm_of(stored), request).await {
+        match shim_client::publish(&self.vm_of(stored), request).await {
             Ok(published) => Ok(published.into_iter().map(shown).collect()),
-            Err(LinkError::Failed { fault }) => {
+            Err(ShimError::Failed { fault }) => {
                 let (code, hint) = match fault.code {
                     FaultCode::Conflict => (
                         ErrorCode::Conflict,
@@ -80,7 +80,7 @@ impl Engine {
                 .because(fault.message)
                 .hint(hint))
             }
-            Err(error) => Err(link_broken(
+            Err(error) => Err(shim_unreachable(
                 &stored.record.workspace_id,
                 "publish ports",
                 &error,
@@ -90,7 +90,7 @@ impl Engine {
 
     /// Gives up the ports of a service. They go with it anyway; this is for whoever looks at once.
     pub(crate) async fn unpublish(&self, stored: &StoredWorkspace, instance: u64) {
-        let _ = link::unpublish(&self.vm_of(stored), instance).await;
+        let _ = shim_client::unpublish(&self.vm_of(stored), instance).await;
     }
 }
 

@@ -13,15 +13,16 @@ use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::service::ServiceStart as Request;
 
 use super::agent;
-use super::kept::{note, tail};
+use super::ended::apply_state;
+use super::log_lines::tail;
 use super::ports::may_publish;
 use super::readiness::understood;
 use crate::answers;
 use crate::engine::Engine;
-use crate::machine::command::{self, variables};
-use crate::machine::create::random_number;
+use crate::machine::command::{self, env_to_wire};
 use crate::machine::now;
-use crate::store::{KeptLog, StoredService};
+use crate::random::random_number;
+use crate::store::{LogState, StoredService};
 use crate::workspace::connect::Connected;
 use crate::workspace::errors::unknown;
 use crate::workspace::paths::GuestPath;
@@ -40,9 +41,9 @@ impl Engine {
         let doing = "start the service";
         // Nothing is started for what is refused.
         let found = self.find_workspace(&asked.workspace_id)?;
-        let unspoken = self.unspoken(&found)?;
-        let silent = |error| unspoken.clean_error(error);
-        unspoken.check_name("service's name", name)?;
+        let redactor = self.redactor(&found)?;
+        let silent = |error| redactor.redact_error(error);
+        redactor.check_name("service's name", name)?;
         let cwd = GuestPath::parse("folder", &asked.cwd).map_err(silent)?;
         let (readiness, wanted) = asked.readiness().and_then(understood).map_err(silent)?;
         may_publish(&found, &asked.published_ports, caller)?;
@@ -52,7 +53,7 @@ impl Engine {
             stream,
             started,
         } = self.connect(&asked.workspace_id, doing, caller).await?;
-        let stored = self.with_true_services(stored).await?;
+        let stored = self.reconcile_services(stored).await?;
         let id = stored.record.workspace_id.clone();
         let runs_already = || {
             Error::new(
@@ -78,14 +79,14 @@ impl Engine {
                 workspace_id: id.clone(),
                 service_name: asked.service_name.clone(),
                 state: ServiceState::Running,
-                command: unspoken.clean_command(&asked.command),
-                cwd: unspoken.clean(cwd.absolute()),
+                command: redactor.redact_command(&asked.command),
+                cwd: redactor.redact(cwd.absolute()),
                 started_at: now(),
                 ended_at: None,
                 exit_code: None,
                 pid: None,
                 execution_mode: stored.record.execution_mode,
-                readiness: readiness.map(|readiness| unspoken.clean_readiness(readiness)),
+                readiness: readiness.map(|readiness| redactor.redact_readiness(readiness)),
                 ready_at: None,
                 not_ready: None,
                 stop_reason: None,
@@ -95,7 +96,7 @@ impl Engine {
                 published_ports,
             },
             instance,
-            log: KeptLog::InGuest,
+            log: LogState::InGuest,
         };
         let mut before = None;
         let mut taken = false;
@@ -116,9 +117,9 @@ impl Engine {
         let request = Request {
             name: name.to_owned(),
             instance,
-            command: command::asked(&asked.command),
+            command: command::to_wire(&asked.command),
             cwd: Some(cwd.bytes()),
-            env: variables(&asked.env),
+            env: env_to_wire(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
             readiness: wanted,
             ready_timeout_ms: u64::from(asked.ready_timeout_seconds.get()) * 1000,
@@ -151,14 +152,14 @@ impl Engine {
                 self.unpublish(&stored, instance).await;
                 self.keep_log_of(&stored, instance).await
             }
-            false => KeptLog::InGuest,
+            false => LogState::InGuest,
         };
         let at = now();
         let changed = self.store()?.change_workspace(&id, |stored| {
             stored.record.last_activity_at = at;
             if let Some(service) = stored.instance(instance) {
-                note(service, &seen, at);
-                if ended && service.log == KeptLog::InGuest {
+                apply_state(service, &seen, at);
+                if ended && service.log == LogState::InGuest {
                     service.log = log;
                 }
             }
@@ -195,7 +196,7 @@ impl Engine {
 fn last_lines(log: &agent::Log) -> String {
     let end = |bytes| {
         let (lines, _) = tail(bytes, Some(SHOWN_LINES));
-        let (lines, _) = super::kept::bounded(lines, SHOWN_BYTES);
+        let (lines, _) = super::log_lines::bounded(lines, SHOWN_BYTES);
         String::from_utf8_lossy(lines).into_owned()
     };
     let (mut text, errors) = (end(&log.stdout), end(&log.stderr));

@@ -6,10 +6,10 @@ use pyro_api::values::ServiceRecord;
 use pyro_wire::fault::FaultCode;
 
 use super::agent::{self, AgentError};
-use super::kept::note;
+use super::ended::apply_state;
 use crate::engine::Engine;
 use crate::machine::now;
-use crate::store::KeptLog;
+use crate::store::LogState;
 use crate::workspace::errors::unknown;
 
 impl Engine {
@@ -22,7 +22,7 @@ impl Engine {
         }
         let id = &stored.record.workspace_id;
         let instance = service.instance;
-        let line = self.another_line(&stored, doing).await?;
+        let line = self.reconnect(&stored, doing).await?;
         let seen = match agent::stop(line, instance).await {
             Ok(seen) => seen,
             // Somebody else is about to start it.
@@ -40,8 +40,8 @@ impl Engine {
         let changed = self.store()?.change_workspace(id, |stored| {
             stored.record.last_activity_at = at;
             if let Some(service) = stored.instance(instance) {
-                note(service, &seen, at);
-                if service.log == KeptLog::InGuest {
+                apply_state(service, &seen, at);
+                if service.log == LogState::InGuest {
                     service.log = log;
                 }
             }

@@ -29,7 +29,7 @@ impl StoredWorkspace {
 
     /// Layers that are nobody's last, with the only one that stands on each: two that could be
     /// one.
-    pub(crate) fn superfluous(&self) -> Vec<(String, String)> {
+    pub(crate) fn mergeable(&self) -> Vec<(String, String)> {
         let is_last = |layer: &String| self.chains().any(|chain| chain.last() == Some(layer));
         let mut pairs: Vec<(String, String)> = Vec::new();
         for chain in self.chains() {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn pairs(workspace: &StoredWorkspace) -> Vec<String> {
-        let pairs = workspace.superfluous();
+        let pairs = workspace.mergeable();
         pairs.into_iter().map(|(a, b)| a + &b).collect()
     }
 

@@ -9,13 +9,14 @@ use pyro_disk::{Count, Tree, layers};
 use super::MOST;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
-use crate::machine::create::{Base, random_hex};
-use crate::machine::link::{self, LinkError};
+use crate::machine::create::Base;
+use crate::machine::shim_client::{self, ShimError};
 use crate::machine::{disk, now};
+use crate::random::random_hex;
 use crate::store::{StoredSnapshot, StoredWorkspace};
 use crate::workspace::at_rest::layers_of;
 use crate::workspace::create::{copy_tree, new_layer};
-use crate::workspace::errors::{link_broken, unknown};
+use crate::workspace::errors::{shim_unreachable, unknown};
 use crate::workspace::files;
 
 use pyro_api::values::WORKSPACE_PATH;
@@ -49,12 +50,12 @@ impl Engine {
     ) -> Result<Made, Error> {
         let found = self.find_workspace(reference)?;
         // Before a VM is started for nothing.
-        may_be_called(&found, name)?;
-        self.unspoken(&found)?.check_name("snapshot's name", name)?;
+        check_snapshot_name(&found, name)?;
+        self.redactor(&found)?.check_name("snapshot's name", name)?;
         let id = found.record.workspace_id;
         let folder = self.workspace_folder(&id);
-        let (_held, mut stored) = self.hold_settled(&id).await?;
-        may_be_called(&stored, name)?;
+        let (_held, mut stored) = self.lock_settled(&id).await?;
+        check_snapshot_name(&stored, name)?;
         let started = stored.record.state != VmState::Started;
         if started {
             stored = self.wake_workspace(&stored, caller).await?;
@@ -64,13 +65,13 @@ impl Engine {
             Base::Image(image) => {
                 let layers = stored.layers.clone();
                 let layer = new_layer(&folder, &image).map_err(|error| host_io(&what, &error))?;
-                stored = self.put_on_top(&stored, layer, &what).await?;
+                stored = self.push_layer(&stored, layer, &what).await?;
                 Frozen { layers, tree: None }
             }
             Base::HostProcess => {
                 let tree = random_hex(6).map_err(|error| host_io(&what, &error))?;
                 std::fs::create_dir_all(folder.trees()).map_err(|error| host_io(&what, &error))?;
-                let line = self.another_line(&stored, DOING).await?;
+                let line = self.reconnect(&stored, DOING).await?;
                 files::freeze(line, FREEZE)
                     .await
                     .map_err(|error| self.files_failed(&stored, &what, DOING, error))?;
@@ -99,7 +100,7 @@ impl Engine {
             })?
             .ok_or_else(|| unknown(&id))?;
         self.note_event(&id, "snapshot_created", format!("`{name}`"))?;
-        self.store()?.settle()?;
+        self.store()?.sync()?;
         Ok(Made {
             stored,
             snapshot,
@@ -108,7 +109,7 @@ impl Engine {
     }
 
     /// Freezes the disk of a running VM where it is, and lets the guest go on in a new layer.
-    async fn put_on_top(
+    async fn push_layer(
         &self,
         stored: &StoredWorkspace,
         layer: String,
@@ -123,16 +124,17 @@ impl Engine {
         let added_to = store
             .change_workspace(id, |stored| stored.layers.push(layer.clone()))?
             .ok_or_else(|| unknown(id))?;
-        store.settle()?;
-        let added = match self.another_line(stored, DOING).await {
-            Err(error) => Err(Added::NotAsked(error)),
+        store.sync()?;
+        let added = match self.reconnect(stored, DOING).await {
+            Err(error) => Err(Added::NotAdded(error)),
             Ok(line) => match files::freeze(line, FREEZE).await {
-                Err(error) => Err(Added::NotAsked(
+                Err(error) => Err(Added::NotAdded(
                     self.files_failed(stored, what, DOING, error),
                 )),
                 Ok(()) => {
-                    let added = link::add_layer(&self.vm_of(stored), disk::layer(&path)).await;
-                    if let Ok(line) = self.another_line(stored, DOING).await {
+                    let added =
+                        shim_client::add_layer(&self.vm_of(stored), disk::layer(&path)).await;
+                    if let Ok(line) = self.reconnect(stored, DOING).await {
                         // Else its deadline thaws it.
                         let _ = files::thaw(line).await;
                     }
@@ -142,7 +144,7 @@ impl Engine {
         };
         match added {
             Ok(()) => Ok(added_to),
-            Err(Added::NotAsked(error)) => {
+            Err(Added::NotAdded(error)) => {
                 store
                     .change_workspace(id, |stored| stored.layers.retain(|known| *known != layer))?;
                 let _ = std::fs::remove_file(path);
@@ -196,16 +198,16 @@ impl Engine {
 /// Why a layer was not added.
 enum Added {
     /// It is not in use, and never will be.
-    NotAsked(Error),
+    NotAdded(Error),
     /// Nobody can say whether it is in use.
     Unknown(Error),
 }
 
 impl Added {
-    fn of(error: LinkError, id: &str) -> Self {
-        let told = link_broken(id, DOING, &error);
+    fn of(error: ShimError, id: &str) -> Self {
+        let told = shim_unreachable(id, DOING, &error);
         match error {
-            LinkError::Failed { fault } if fault.code != FaultCode::GuestDied => {
+            ShimError::Failed { fault } if fault.code != FaultCode::GuestDied => {
                 let told = match fault.code {
                     FaultCode::NoSpace => Error::new(
                         ErrorCode::NoSpace,
@@ -215,14 +217,14 @@ impl Added {
                     .hint("Free space on this host; nothing was changed"),
                     _ => told,
                 };
-                Self::NotAsked(told)
+                Self::NotAdded(told)
             }
             _ => Self::Unknown(told),
         }
     }
 }
 
-fn may_be_called(stored: &StoredWorkspace, name: &str) -> Result<(), Error> {
+fn check_snapshot_name(stored: &StoredWorkspace, name: &str) -> Result<(), Error> {
     let id = &stored.record.workspace_id;
     if stored.snapshot(name).is_some() {
         return Err(Error::new(

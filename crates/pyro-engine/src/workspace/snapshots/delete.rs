@@ -6,7 +6,7 @@ use super::unknown_snapshot;
 use crate::engine::Engine;
 use crate::machine::now;
 use crate::workspace::errors::unknown;
-use crate::workspace::lock::Hold;
+use crate::workspace::lock::LockMode;
 
 impl Engine {
     /// Returns the id of the workspace.
@@ -20,11 +20,11 @@ impl Engine {
         {
             let _held = self
                 .workspace_folder(&id)
-                .hold(&id, Hold::Exclusive)
+                .lock(&id, LockMode::Exclusive)
                 .await?;
             let stored = self.reload_workspace(&id)?;
             if stored.snapshot(name).is_none() {
-                return Err(self.unspoken_error(&stored, unknown_snapshot(&stored, name)));
+                return Err(self.redacted_error(&stored, unknown_snapshot(&stored, name)));
             }
             let stored = self
                 .store()?
@@ -34,11 +34,11 @@ impl Engine {
                 })?
                 .ok_or_else(|| unknown(&id))?;
             self.note_event(&id, "snapshot_deleted", format!("`{name}`"))?;
-            self.store()?.settle()?;
-            self.remove_unneeded(&stored);
+            self.store()?.sync()?;
+            self.remove_unreferenced(&stored);
         }
         // From here on it is deleted, and what fails is tried again with the next one.
-        if let Err(error) = self.merge_superfluous(&id, caller).await {
+        if let Err(error) = self.merge_layers(&id, caller).await {
             let why = error.causes.first().unwrap_or(&error.error).clone();
             let detail = format!("space that `{name}` took is not given back yet: {why}");
             self.note_event(&id, "snapshot_space", detail)?;

@@ -12,43 +12,43 @@ use pyro_disk::layers::{self, Layer};
 use pyro_wire::shim::Status;
 use tokio::time::{Instant, sleep};
 
-use super::workbench::Workbench;
+use super::merge_folder::MergeFolder;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
-use crate::machine::link;
+use crate::machine::shim_client;
 use crate::store::StoredWorkspace;
 use crate::workspace::at_rest::layers_failed;
-use crate::workspace::errors::{link_broken, unknown};
-use crate::workspace::lock::{Held, Hold};
+use crate::workspace::errors::{shim_unreachable, unknown};
+use crate::workspace::lock::{LockMode, WorkspaceLock};
 use crate::workspace::progress::report_progress;
 
 /// How long a VM may take to move what a layer holds: a full disk, from a slow one to a slow one.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long others wait for a move that somebody began and did not see the end of.
-const OTHERS: Duration = Duration::from_secs(120);
+const OTHERS_PATIENCE: Duration = Duration::from_secs(120);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 
 const DOING: &str = "put layers of its disk together";
 
 /// What can be merged next.
 enum Next {
     /// The VM has begun to move something.
-    Moving,
+    Live,
     /// Two layers that no VM has for a disk.
-    Apart { lower: String, upper: String },
+    Offline { lower: String, upper: String },
 }
 
 impl Engine {
     /// Merges what can be merged. Others may use the workspace meanwhile, if it runs.
-    pub(crate) async fn merge_superfluous(&self, id: &str, caller: &Caller) -> Result<(), Error> {
+    pub(crate) async fn merge_layers(&self, id: &str, caller: &Caller) -> Result<(), Error> {
         loop {
-            let (held, stored) = self.hold_settled(id).await?;
-            self.remove_unneeded(&stored);
+            let (held, stored) = self.lock_settled(id).await?;
+            self.remove_unreferenced(&stored);
             match self.next_merge(&stored).await? {
                 None => return Ok(()),
-                Some(Next::Moving) => {
+                Some(Next::Live) => {
                     drop(held);
                     let deadline = Instant::now() + PATIENCE;
                     let status = self.wait_for_merge(&stored, deadline).await?;
@@ -62,8 +62,8 @@ impl Engine {
                         .because(why));
                     }
                 }
-                Some(Next::Apart { lower, upper }) => {
-                    self.merge_apart(held, &stored, lower, upper, caller)
+                Some(Next::Offline { lower, upper }) => {
+                    self.merge_offline(held, &stored, lower, upper, caller)
                         .await?;
                 }
             }
@@ -72,14 +72,17 @@ impl Engine {
 
     /// Holds a workspace exclusively, at a moment at which its VM moves nothing, and gives the
     /// record with what that VM has for a disk. While one moves, others may hold it.
-    pub(crate) async fn hold_settled(&self, id: &str) -> Result<(Held, StoredWorkspace), Error> {
+    pub(crate) async fn lock_settled(
+        &self,
+        id: &str,
+    ) -> Result<(WorkspaceLock, StoredWorkspace), Error> {
         let folder = self.workspace_folder(id);
-        let deadline = Instant::now() + OTHERS;
+        let deadline = Instant::now() + OTHERS_PATIENCE;
         loop {
-            let held = folder.hold(id, Hold::Exclusive).await?;
+            let held = folder.lock(id, LockMode::Exclusive).await?;
             let stored = self.reload_workspace(id)?;
             if stored.record.state != VmState::Started {
-                self.end_uncounted(&stored).await?;
+                self.end_unrecorded_vm(&stored).await?;
                 return Ok((held, stored));
             }
             let Some(status) = self.disk_status(&stored).await? else {
@@ -106,7 +109,7 @@ impl Engine {
                 stored.adopt(&actual);
             })?
             .ok_or_else(|| unknown(id))?;
-        store.settle()?;
+        store.sync()?;
         Ok(stored)
     }
 
@@ -120,28 +123,28 @@ impl Engine {
                 .map(|status| self.own_layers(stored, &status)),
             _ => None,
         };
-        for (lower, upper) in stored.superfluous() {
+        for (lower, upper) in stored.mergeable() {
             match &actual {
                 Some(actual) if stored.layers.contains(&lower) => {
                     // One that was not added yet, by somebody who was killed in the middle.
                     if !actual.contains(&lower) || !actual.contains(&upper) {
                         continue;
                     }
-                    link::merge_layer(&self.vm_of(stored), folder.layer(&lower))
+                    shim_client::merge_layer(&self.vm_of(stored), folder.layer(&lower))
                         .await
-                        .map_err(|error| link_broken(id, DOING, &error))?;
-                    return Ok(Some(Next::Moving));
+                        .map_err(|error| shim_unreachable(id, DOING, &error))?;
+                    return Ok(Some(Next::Live));
                 }
-                _ => return Ok(Some(Next::Apart { lower, upper })),
+                _ => return Ok(Some(Next::Offline { lower, upper })),
             }
         }
         Ok(None)
     }
 
     /// Makes one layer of two that no VM writes to, if nothing comes between.
-    async fn merge_apart(
+    async fn merge_offline(
         &self,
-        held: Held,
+        held: WorkspaceLock,
         stored: &StoredWorkspace,
         lower: String,
         upper: String,
@@ -151,7 +154,7 @@ impl Engine {
         let folder = self.workspace_folder(id);
         let what = format!("Layers of the disk of workspace `{id}` could not be put together");
         let failed = |error: std::io::Error| host_io(&what, &error);
-        let bench = Workbench::new(&folder).map_err(failed)?;
+        let bench = MergeFolder::new(&folder).map_err(failed)?;
         // A VM that is started writes to the last layer of its disk, and to no other: those stay as
         // they are for as long as they are needed.
         let held = (stored.layers.last() == Some(&upper)).then_some(held);
@@ -166,12 +169,12 @@ impl Engine {
         .map_err(|error| broke(&error))?;
         let _held = match held {
             Some(held) => held,
-            None => folder.hold(id, Hold::Exclusive).await?,
+            None => folder.lock(id, LockMode::Exclusive).await?,
         };
         let now = self.reload_workspace(id)?;
         let in_use = now.record.state == VmState::Started && now.layers.contains(&lower);
         let pair = (lower, upper);
-        if in_use || !now.superfluous().contains(&pair) {
+        if in_use || !now.mergeable().contains(&pair) {
             // Somebody went back to it, deleted it, or was faster.
             return Ok(());
         }
@@ -181,8 +184,8 @@ impl Engine {
         let stored = store
             .change_workspace(id, |stored| stored.replace(&pair.0, &pair.1, &merged))?
             .ok_or_else(|| unknown(id))?;
-        store.settle()?;
-        self.remove_unneeded(&stored);
+        store.sync()?;
+        self.remove_unreferenced(&stored);
         Ok(())
     }
 
@@ -208,16 +211,16 @@ impl Engine {
                 )
                 .hint("Try again in a while"));
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL).await;
         }
     }
 
     /// `None`: the VM has ended.
     async fn disk_status(&self, stored: &StoredWorkspace) -> Result<Option<Status>, Error> {
-        match link::status(&self.vm_of(stored)).await {
+        match shim_client::status(&self.vm_of(stored)).await {
             Ok(status) => Ok(Some(status)),
             Err(_) if !self.vm_of(stored).is_alive() => Ok(None),
-            Err(error) => Err(link_broken(&stored.record.workspace_id, DOING, &error)),
+            Err(error) => Err(shim_unreachable(&stored.record.workspace_id, DOING, &error)),
         }
     }
 

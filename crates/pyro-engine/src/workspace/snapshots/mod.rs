@@ -17,7 +17,7 @@ pub(crate) mod chains;
 mod create;
 mod delete;
 mod merge;
-pub(crate) mod workbench;
+pub(crate) mod merge_folder;
 
 use std::path::PathBuf;
 

@@ -13,8 +13,7 @@ use pyro_transfer::export::{ArtifactKind, Destination, ExportError};
 use pyro_transfer::host_paths::home;
 
 use super::{StoppedDisk, scrub, unreadable};
-use crate::error::{broke, host_io};
-use crate::machine::start::cancelled;
+use crate::error::{broke, cancelled, host_io};
 use crate::workspace::at_rest::layers_failed;
 use crate::workspace::host_paths::admit;
 use crate::workspace::outgoing::unfit;

@@ -12,7 +12,7 @@ use pyro_disk::{Tree, TreeError};
 pub(crate) use path::DiskPath;
 
 use super::at_rest::{layers_failed, layers_of};
-use super::lock::{Held, Hold};
+use super::lock::{LockMode, WorkspaceLock};
 use crate::engine::Engine;
 use crate::error::broke;
 use crate::machine::create::Base;
@@ -23,7 +23,7 @@ pub(crate) struct StoppedDisk {
     pub(crate) id: String,
     chain: Vec<Layer>,
     /// Whoever wants to start the VM waits for it.
-    _held: Held,
+    _held: WorkspaceLock,
 }
 
 impl Engine {
@@ -31,7 +31,7 @@ impl Engine {
         let found = self.find_workspace(reference)?;
         let id = found.record.workspace_id;
         let folder = self.workspace_folder(&id);
-        let held = folder.hold(&id, Hold::Shared).await?;
+        let held = folder.lock(&id, LockMode::Shared).await?;
         let stored = self.reload_workspace(&id)?;
         let Base::Image(image) = self.workspace_base(&stored)? else {
             return Err(Error::new(

@@ -23,7 +23,7 @@ const MOST_FILES: usize = 10_000;
 /// How long the tool may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(5);
 
 /// The user's own PATH may lack it.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
@@ -118,6 +118,6 @@ fn run(command: &mut Command) -> std::io::Result<bool> {
             child.wait()?;
             return Ok(false);
         }
-        std::thread::sleep(LOOK_AGAIN);
+        std::thread::sleep(POLL);
     }
 }

@@ -16,7 +16,8 @@ use pyro_wire::secrets::{MAX_TOGETHER, Secret, without_line_end};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{Opened, Unspoken, public, secret};
+use super::plain::{PlainSecrets, public, secret};
+use super::redactor::Redactor;
 use crate::core_dumps::NoCoreDumps;
 use crate::error::{broke, host_io};
 use crate::workspace::host_paths::admit;
@@ -25,12 +26,12 @@ use crate::workspace::host_paths::admit;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The secrets of a new workspace, with what its record shows of them.
-pub(crate) struct GivenSecrets {
-    opened: Opened,
+pub(crate) struct SecretsInput {
+    opened: PlainSecrets,
     public: Vec<SecretPublic>,
 }
 
-impl GivenSecrets {
+impl SecretsInput {
     /// Reads and checks them all.
     pub(crate) async fn read(asked: &Secrets, caller: &Caller) -> Result<Self, Error> {
         let _no_cores = NoCoreDumps::begin();
@@ -53,7 +54,7 @@ impl GivenSecrets {
         found.sort_by(|(first, _), (second, _)| first.name.cmp(&second.name));
         let (public, secrets) = found.into_iter().unzip();
         Ok(Self {
-            opened: Opened { secrets, _no_cores },
+            opened: PlainSecrets { secrets, _no_cores },
             public,
         })
     }
@@ -89,8 +90,8 @@ impl GivenSecrets {
     }
 
     /// What there is to take out of texts about the workspace.
-    pub(crate) fn unspoken(&self) -> Unspoken {
-        Unspoken::of(Some(&self.opened))
+    pub(crate) fn redactor(&self) -> Redactor {
+        Redactor::of(Some(&self.opened))
     }
 
     pub(super) fn opened(&self) -> &[Secret] {
@@ -197,7 +198,7 @@ mod tests {
             { "name": "ARGUMENT", "value": " as it is " },
         ]));
         let caller = Caller::new().with_input(Box::new(Cursor::new("from the input\n")));
-        let given = GivenSecrets::read(&asked, &caller).await.unwrap();
+        let given = SecretsInput::read(&asked, &caller).await.unwrap();
         let shown: Vec<_> = given
             .public()
             .iter()
@@ -225,14 +226,14 @@ mod tests {
             ]
         );
         // Nobody gives a second input.
-        let gone = GivenSecrets::read(&asked, &Caller::new()).await;
+        let gone = SecretsInput::read(&asked, &Caller::new()).await;
         assert!(gone.is_err());
     }
 
     #[tokio::test]
     async fn values_that_would_spoil_the_output_are_named_and_not_repeated() {
         let told = async |secrets: Value| {
-            let given = GivenSecrets::read(&asked(secrets), &Caller::new()).await;
+            let given = SecretsInput::read(&asked(secrets), &Caller::new()).await;
             given.unwrap().too_short()
         };
         let long = json!({ "name": "LONG", "value": "long enough" });
@@ -255,7 +256,7 @@ mod tests {
         let pipe = folder.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let asked = asked(json!([{ "name": "PIPE", "file_path": pipe }]));
-        let Err(error) = GivenSecrets::read(&asked, &Caller::new()).await else {
+        let Err(error) = SecretsInput::read(&asked, &Caller::new()).await else {
             panic!("there was something in it");
         };
         assert!(error.error.contains("empty"), "{error:?}");
@@ -267,13 +268,13 @@ mod tests {
         let item = |index| json!({ "name": format!("N{index}"), "value": long });
         let some: Vec<_> = (0..4).map(item).collect();
         assert!(
-            GivenSecrets::read(&asked(json!(some)), &Caller::new())
+            SecretsInput::read(&asked(json!(some)), &Caller::new())
                 .await
                 .is_ok()
         );
         let more: Vec<_> = (0..5).map(item).collect();
         assert!(
-            GivenSecrets::read(&asked(json!(more)), &Caller::new())
+            SecretsInput::read(&asked(json!(more)), &Caller::new())
                 .await
                 .is_err()
         );

@@ -27,7 +27,7 @@ const JOB_START: Duration = Duration::from_secs(40);
 const JOB_STOP: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LinkError {
+pub(crate) enum ShimError {
     #[error("the supervisor of the VM does not answer")]
     Connect {
         #[source]
@@ -43,63 +43,63 @@ pub(crate) enum LinkError {
     #[error(transparent)]
     Failed { fault: Fault },
     #[error("the supervisor of the VM gave an answer to another question")]
-    Confused,
+    UnexpectedReply,
 }
 
 /// Opens a stream to the guest's agent.
-pub(crate) async fn agent(folder: &VmFolder) -> Result<UnixStream, LinkError> {
+pub(crate) async fn agent(folder: &VmFolder) -> Result<UnixStream, ShimError> {
     let (stream, reply) = ask(folder, &ShimRequest::Agent, ANSWER).await?;
     match reply {
         ShimReply::Bridged => Ok(stream),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
 /// What the shim knows of its VM.
-pub(crate) async fn status(folder: &VmFolder) -> Result<Status, LinkError> {
+pub(crate) async fn status(folder: &VmFolder) -> Result<Status, ShimError> {
     match ask(folder, &ShimRequest::Status, ANSWER).await?.1 {
         ShimReply::Status(status) => Ok(*status),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
 /// Starts the VM's idle time anew.
-pub(crate) async fn touch(folder: &VmFolder) -> Result<(), LinkError> {
+pub(crate) async fn touch(folder: &VmFolder) -> Result<(), ShimError> {
     match ask(folder, &ShimRequest::Touch, ANSWER).await?.1 {
         ShimReply::Done => Ok(()),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
 /// Puts an empty layer on top of the running VM's disk.
-pub(crate) async fn add_layer(folder: &VmFolder, layer: DiskLayer) -> Result<(), LinkError> {
+pub(crate) async fn add_layer(folder: &VmFolder, layer: DiskLayer) -> Result<(), ShimError> {
     match ask(folder, &ShimRequest::AddLayer(layer), ANSWER).await?.1 {
         ShimReply::Done => Ok(()),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
 /// Begins to take a layer out of the running VM's disk.
-pub(crate) async fn merge_layer(folder: &VmFolder, layer: PathBuf) -> Result<(), LinkError> {
+pub(crate) async fn merge_layer(folder: &VmFolder, layer: PathBuf) -> Result<(), ShimError> {
     done(folder, &ShimRequest::MergeLayer(layer)).await
 }
 
 /// Ends the VM and waits until it is gone.
-pub(crate) async fn stop(folder: &VmFolder, stop: Stop) -> Result<(), LinkError> {
+pub(crate) async fn stop(folder: &VmFolder, stop: Stop) -> Result<(), ShimError> {
     let patience = ANSWER + Duration::from_millis(stop.grace_ms);
     match ask(folder, &ShimRequest::Stop(stop), patience).await?.1 {
         ShimReply::Stopped => Ok(()),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
 /// Lets a VM stand still.
-pub(crate) async fn pause(folder: &VmFolder) -> Result<(), LinkError> {
+pub(crate) async fn pause(folder: &VmFolder) -> Result<(), ShimError> {
     done(folder, &ShimRequest::Pause).await
 }
 
 /// Lets a VM that stood still go on, until that time, in milliseconds since 1970.
-pub(crate) async fn hand_out(folder: &VmFolder, expires_at_ms: u64) -> Result<(), LinkError> {
+pub(crate) async fn hand_out(folder: &VmFolder, expires_at_ms: u64) -> Result<(), ShimError> {
     done(folder, &ShimRequest::Lease(Lease { expires_at_ms })).await
 }
 
@@ -107,16 +107,16 @@ pub(crate) async fn hand_out(folder: &VmFolder, expires_at_ms: u64) -> Result<()
 pub(crate) async fn publish(
     folder: &VmFolder,
     request: Publish,
-) -> Result<Vec<Published>, LinkError> {
+) -> Result<Vec<Published>, ShimError> {
     let wanted = request.ports.len();
     match ask(folder, &ShimRequest::Publish(request), ANSWER).await?.1 {
         ShimReply::Published(published) if published.len() == wanted => Ok(published),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
 /// Gives up the ports of a service.
-pub(crate) async fn unpublish(folder: &VmFolder, instance: u64) -> Result<(), LinkError> {
+pub(crate) async fn unpublish(folder: &VmFolder, instance: u64) -> Result<(), ShimError> {
     done(folder, &ShimRequest::Unpublish { instance }).await
 }
 
@@ -125,56 +125,56 @@ pub(crate) async fn unpublish(folder: &VmFolder, instance: u64) -> Result<(), Li
 pub(crate) async fn job_start(
     folder: &VmFolder,
     request: JobStart,
-) -> Result<UnixStream, LinkError> {
+) -> Result<UnixStream, ShimError> {
     let request = ShimRequest::JobStart(request);
     match ask(folder, &request, JOB_START).await? {
         (stream, ShimReply::Done) => Ok(stream),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
 /// Lets the shim have a command for good.
-pub(crate) async fn job_let_go(mut held: UnixStream) -> Result<(), LinkError> {
-    let broken = |source| LinkError::Broken { source };
+pub(crate) async fn job_detach(mut held: UnixStream) -> Result<(), ShimError> {
+    let broken = |source| ShimError::Broken { source };
     let exchange = async {
         frame::write_message(&mut held, &JobControl::Detach).await?;
         frame::read_message(&mut held).await
     };
     match timeout(ANSWER, exchange).await {
         Ok(Ok(ShimReply::Done)) => Ok(()),
-        Ok(Ok(_)) => Err(LinkError::Confused),
+        Ok(Ok(_)) => Err(ShimError::UnexpectedReply),
         Ok(Err(source)) => Err(broken(source)),
-        Err(_) => Err(LinkError::Silent),
+        Err(_) => Err(ShimError::Silent),
     }
 }
 
 /// Waits for news of a command that is the shim's.
-pub(crate) async fn job_wait(folder: &VmFolder, request: JobWait) -> Result<JobState, LinkError> {
+pub(crate) async fn job_wait(folder: &VmFolder, request: JobWait) -> Result<JobState, ShimError> {
     let patience = Duration::from_millis(request.timeout_ms).saturating_add(ANSWER);
     match ask(folder, &ShimRequest::JobWait(request), patience)
         .await?
         .1
     {
         ShimReply::Job(state) => Ok(*state),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
 /// Ends a command that is the shim's, and waits for that.
-pub(crate) async fn job_stop(folder: &VmFolder, job: u64) -> Result<JobState, LinkError> {
+pub(crate) async fn job_stop(folder: &VmFolder, job: u64) -> Result<JobState, ShimError> {
     match ask(folder, &ShimRequest::JobStop { job }, JOB_STOP)
         .await?
         .1
     {
         ShimReply::Job(state) => Ok(*state),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
-async fn done(folder: &VmFolder, request: &ShimRequest) -> Result<(), LinkError> {
+async fn done(folder: &VmFolder, request: &ShimRequest) -> Result<(), ShimError> {
     match ask(folder, request, ANSWER).await?.1 {
         ShimReply::Done => Ok(()),
-        _ => Err(LinkError::Confused),
+        _ => Err(ShimError::UnexpectedReply),
     }
 }
 
@@ -182,28 +182,28 @@ async fn ask(
     folder: &VmFolder,
     request: &ShimRequest,
     patience: Duration,
-) -> Result<(UnixStream, ShimReply), LinkError> {
-    let broken = |source| LinkError::Broken { source };
+) -> Result<(UnixStream, ShimReply), ShimError> {
+    let broken = |source| ShimError::Broken { source };
     let exchange = async {
         let mut stream = connect(folder)
             .await
-            .map_err(|source| LinkError::Connect { source })?;
+            .map_err(|source| ShimError::Connect { source })?;
         frame::write_message(&mut stream, request)
             .await
             .map_err(broken)?;
         match frame::read_message(&mut stream).await.map_err(broken)? {
-            ShimReply::Failed(fault) => Err(LinkError::Failed { fault }),
+            ShimReply::Failed(fault) => Err(ShimError::Failed { fault }),
             reply => Ok((stream, reply)),
         }
     };
     timeout(patience, exchange)
         .await
-        .map_err(|_| LinkError::Silent)?
+        .map_err(|_| ShimError::Silent)?
 }
 
 /// Closes a forked child's copies of all connections: while one is open, the shim believes that
 /// somebody waits for the command at its other end.
-pub(crate) fn leave_to_parent() {
+pub(crate) fn release_after_fork() {
     let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") else {
         return;
     };

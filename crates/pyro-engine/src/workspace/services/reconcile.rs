@@ -4,12 +4,12 @@ use pyro_api::values::{ServiceName, ServiceState, StopReason, VmState};
 use pyro_api::{Error, ErrorCode};
 
 use super::agent::{self, AgentError, Log};
-use super::kept::note;
+use super::ended::apply_state;
 use crate::engine::Engine;
-use crate::machine::{end, link, now};
-use crate::store::{KeptLog, StoredService, StoredWorkspace};
+use crate::machine::{end, now, shim_client};
+use crate::store::{LogState, StoredService, StoredWorkspace};
 use crate::workspace::errors::{STOP_IT, service_refused};
-use crate::workspace::find::last_words;
+use crate::workspace::find::tombstone;
 
 /// How long after its record the agent may not know of a service: another process is about to start
 /// it.
@@ -24,7 +24,7 @@ fn may_begin(started_at: f64, now: f64) -> bool {
 impl Engine {
     /// The workspace with the records of its services as they are now. Ends that are noticed here are
     /// written down, and their logs kept. Starts nothing, and fails for no guest that does not answer.
-    pub(crate) async fn with_true_services(
+    pub(crate) async fn reconcile_services(
         &self,
         stored: StoredWorkspace,
     ) -> Result<StoredWorkspace, Error> {
@@ -32,13 +32,13 @@ impl Engine {
             return Ok(stored);
         }
         let vm = self.vm_of(&stored);
-        let seen = match link::agent(&vm).await {
+        let seen = match shim_client::agent(&vm).await {
             Ok(line) => agent::list(line).await.ok(),
             Err(_) => None,
         };
         let Some(seen) = seen else {
             // It may just be going.
-            let _ = end::wait_until_gone(&vm, end::GOING).await;
+            let _ = end::wait_until_gone(&vm, end::EXIT_TIMEOUT).await;
             return self.reload_workspace(&stored.record.workspace_id);
         };
         let at = now();
@@ -70,10 +70,10 @@ impl Engine {
                 let Some(service) = stored.instance(seen.instance) else {
                     continue;
                 };
-                note(service, seen, at);
+                apply_state(service, seen, at);
                 let log = logs.iter().find(|(instance, _)| *instance == seen.instance);
                 if let Some((_, log)) = log
-                    && service.log == KeptLog::InGuest
+                    && service.log == LogState::InGuest
                 {
                     service.log = *log;
                 }
@@ -94,19 +94,19 @@ impl Engine {
     }
 
     /// Copies the log of a service that has ended out of the guest; says what there is of it then.
-    pub(crate) async fn keep_log_of(&self, stored: &StoredWorkspace, instance: u64) -> KeptLog {
-        let Ok(line) = link::agent(&self.vm_of(stored)).await else {
-            return KeptLog::InGuest;
+    pub(crate) async fn keep_log_of(&self, stored: &StoredWorkspace, instance: u64) -> LogState {
+        let Ok(line) = shim_client::agent(&self.vm_of(stored)).await else {
+            return LogState::InGuest;
         };
         let Ok(log) = agent::log(line, instance, None).await else {
-            return KeptLog::InGuest;
+            return LogState::InGuest;
         };
         let folder = self.workspace_folder(&stored.record.workspace_id);
         match folder.keep_log(instance, &log) {
-            Ok(()) if log.truncated => KeptLog::Cut,
-            Ok(()) => KeptLog::Whole,
+            Ok(()) if log.truncated => LogState::Cut,
+            Ok(()) => LogState::Whole,
             // The agent has it, for a while.
-            Err(_) => KeptLog::InGuest,
+            Err(_) => LogState::InGuest,
         }
     }
 
@@ -117,8 +117,8 @@ impl Engine {
         service: &StoredService,
     ) -> Result<Log, Error> {
         let vm = self.vm_of(stored);
-        if service.log == KeptLog::InGuest
-            && let Ok(line) = link::agent(&vm).await
+        if service.log == LogState::InGuest
+            && let Ok(line) = shim_client::agent(&vm).await
             && let Ok(log) = agent::log(line, service.instance, None).await
         {
             return Ok(log);
@@ -127,7 +127,7 @@ impl Engine {
         let mut log = folder.kept_log(&vm, service.instance).map_err(|error| {
             crate::error::host_io("The log of the service could not be read", &error)
         })?;
-        log.truncated = service.log == KeptLog::Cut;
+        log.truncated = service.log == LogState::Cut;
         Ok(log)
     }
 
@@ -138,13 +138,13 @@ impl Engine {
         name: &ServiceName,
     ) -> Result<(StoredWorkspace, StoredService), Error> {
         let stored = self.find_workspace(reference)?;
-        let stored = self.with_true_services(stored).await?;
+        let stored = self.reconcile_services(stored).await?;
         match stored.services.get(name.as_str()) {
             Some(service) => {
                 let service = service.clone();
                 Ok((stored, service))
             }
-            None => Err(self.unspoken_error(&stored, unknown(&stored, name))),
+            None => Err(self.redacted_error(&stored, unknown(&stored, name))),
         }
     }
 
@@ -159,13 +159,13 @@ impl Engine {
         let id = &stored.record.workspace_id;
         let error = match error {
             AgentError::Refused { fault } => service_refused(what, fault),
-            AgentError::CallerGone => crate::machine::start::cancelled(),
-            AgentError::Broken { .. } => self.went_away(id, doing, last_words(&self.vm_of(stored))),
-            AgentError::Silent | AgentError::Nonsense => Error::new(ErrorCode::VmDied, what)
+            AgentError::CallerGone => crate::error::cancelled(),
+            AgentError::Broken { .. } => self.went_away(id, doing, tombstone(&self.vm_of(stored))),
+            AgentError::Silent | AgentError::InvalidReply => Error::new(ErrorCode::VmDied, what)
                 .because(error)
                 .hint(STOP_IT),
         };
-        self.unspoken_error(stored, error)
+        self.redacted_error(stored, error)
     }
 }
 

@@ -12,11 +12,11 @@ use tokio::time::timeout;
 
 use super::errors::{all_gone, only_in_guests, refused};
 use crate::engine::Engine;
-use crate::machine::link;
+use crate::machine::shim_client;
 use crate::store::StoredWorkspace;
-use crate::workspace::errors::{STOP_IT, link_broken};
-use crate::workspace::find::last_words;
-use crate::workspace::lock::Hold;
+use crate::workspace::errors::{STOP_IT, shim_unreachable};
+use crate::workspace::find::tombstone;
+use crate::workspace::lock::LockMode;
 
 /// How much longer than it was asked to wait an agent may take. Closing takes up to fifteen
 /// seconds by itself.
@@ -24,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// What a request is about, for errors.
 #[derive(Clone, Copy)]
-pub(crate) struct About<'a> {
+pub(crate) struct ShellContext<'a> {
     pub(crate) shell: &'a str,
     /// Completes "could not be asked to …".
     pub(crate) doing: &'a str,
@@ -35,10 +35,13 @@ impl Engine {
     pub(crate) async fn connect_to_shell(
         &self,
         reference: &str,
-        about: About<'_>,
+        context: ShellContext<'_>,
     ) -> Result<(StoredWorkspace, UnixStream), Error> {
         let id = self.find_workspace(reference)?.record.workspace_id;
-        let _held = self.workspace_folder(&id).hold(&id, Hold::Shared).await?;
+        let _held = self
+            .workspace_folder(&id)
+            .lock(&id, LockMode::Shared)
+            .await?;
         let stored = self.reload_workspace(&id)?;
         let record = &stored.record;
         if record.execution_mode == ExecutionMode::HostCompat {
@@ -46,18 +49,18 @@ impl Engine {
         }
         if record.state != VmState::Started {
             let why = record.stopped_because.as_deref();
-            return Err(all_gone(&id, about.shell, why));
+            return Err(all_gone(&id, context.shell, why));
         }
-        match link::agent(&self.vm_of(&stored)).await {
+        match shim_client::agent(&self.vm_of(&stored)).await {
             Ok(stream) => Ok((stored, stream)),
             Err(error) => {
                 // It may just be stopping for want of use.
                 let now = self.reload_workspace(&id)?;
                 match now.record.state {
-                    VmState::Started => Err(link_broken(&id, about.doing, &error)),
+                    VmState::Started => Err(shim_unreachable(&id, context.doing, &error)),
                     _ => Err(all_gone(
                         &id,
-                        about.shell,
+                        context.shell,
                         now.record.stopped_because.as_deref(),
                     )),
                 }
@@ -69,14 +72,14 @@ impl Engine {
     pub(crate) async fn ask_shell(
         &self,
         reference: &str,
-        about: About<'_>,
+        context: ShellContext<'_>,
         request: ShellRequest,
     ) -> Result<(StoredWorkspace, Shell), Error> {
-        let (stored, mut stream) = self.connect_to_shell(reference, about).await?;
-        let reply = self.ask(&stored, &mut stream, about, request, Duration::ZERO);
+        let (stored, mut stream) = self.connect_to_shell(reference, context).await?;
+        let reply = self.ask(&stored, &mut stream, context, request, Duration::ZERO);
         match reply.await? {
-            ShellReply::Shell(shell) if is_called(&shell, about.shell) => Ok((stored, shell)),
-            _ => Err(nonsense(&stored, about)),
+            ShellReply::Shell(shell) if is_called(&shell, context.shell) => Ok((stored, shell)),
+            _ => Err(invalid_reply(&stored, context)),
         }
     }
 
@@ -85,13 +88,13 @@ impl Engine {
         &self,
         stored: &StoredWorkspace,
         stream: &mut UnixStream,
-        about: About<'_>,
+        context: ShellContext<'_>,
         request: ShellRequest,
         wait: Duration,
     ) -> Result<ShellOutput, Error> {
-        match self.ask(stored, stream, about, request, wait).await? {
-            ShellReply::Output(output) if is_called(&output.shell, about.shell) => Ok(output),
-            _ => Err(nonsense(stored, about)),
+        match self.ask(stored, stream, context, request, wait).await? {
+            ShellReply::Output(output) if is_called(&output.shell, context.shell) => Ok(output),
+            _ => Err(invalid_reply(stored, context)),
         }
     }
 
@@ -99,7 +102,7 @@ impl Engine {
         &self,
         stored: &StoredWorkspace,
         stream: &mut UnixStream,
-        about: About<'_>,
+        context: ShellContext<'_>,
         request: ShellRequest,
         wait: Duration,
     ) -> Result<ShellReply, Error> {
@@ -109,26 +112,28 @@ impl Engine {
             frame::read_message(stream).await
         };
         match timeout(wait + ANSWER, exchange).await {
-            Ok(Ok(ShellReply::Failed(fault))) => Err(refused(id, about.shell, about.doing, fault)),
+            Ok(Ok(ShellReply::Failed(fault))) => {
+                Err(refused(id, context.shell, context.doing, fault))
+            }
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(self.shell_broken(stored, about, &error)),
-            Err(_) => Err(nonsense(stored, about).because("it gave no answer in time")),
+            Ok(Err(error)) => Err(self.shell_broken(stored, context, &error)),
+            Err(_) => Err(invalid_reply(stored, context).because("it gave no answer in time")),
         }
     }
 
     pub(crate) fn shell_broken(
         &self,
         stored: &StoredWorkspace,
-        about: About<'_>,
+        context: ShellContext<'_>,
         error: &FrameError,
     ) -> Error {
         match error {
             FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => self.went_away(
                 &stored.record.workspace_id,
-                about.doing,
-                last_words(&self.vm_of(stored)),
+                context.doing,
+                tombstone(&self.vm_of(stored)),
             ),
-            other => nonsense(stored, about).because(other),
+            other => invalid_reply(stored, context).because(other),
         }
     }
 }
@@ -140,12 +145,12 @@ fn is_called(shell: &Shell, asked: &str) -> bool {
     is_id && shell.id.starts_with(asked)
 }
 
-pub(crate) fn nonsense(stored: &StoredWorkspace, about: About<'_>) -> Error {
+pub(crate) fn invalid_reply(stored: &StoredWorkspace, context: ShellContext<'_>) -> Error {
     Error::new(
         ErrorCode::VmDied,
         format!(
             "The agent of workspace `{}` could not {}",
-            stored.record.workspace_id, about.doing
+            stored.record.workspace_id, context.doing
         ),
     )
     .hint(STOP_IT)

@@ -14,9 +14,9 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::command::{CommandError, Finished, GUEST_GRACE, Order, out_of_time, vm_gone};
-use super::output::KeptOutput;
-use crate::shells::attach::{pass_on, size_of};
+use super::command::{CommandError, CommandSpec, Finished, GUEST_GRACE, out_of_time, vm_gone};
+use super::output::CapturedOutput;
+use crate::shells::attach::{forward_input, size_of};
 use crate::shells::keys::Keys;
 
 /// Typed one after the other they end the command: Ctrl-], which few programs use, three times.
@@ -28,31 +28,31 @@ const SIGKILL: i32 = 9;
 /// Runs a command over a stream to the agent. Dropping the future ends the command.
 pub(crate) async fn run(
     stream: UnixStream,
-    order: &Order<'_>,
+    spec: &CommandSpec<'_>,
     taken: Box<dyn TakenTerminal>,
-    heard: mpsc::Receiver<pyro_api::Heard>,
+    events: mpsc::Receiver<pyro_api::TerminalEvent>,
     kept_bytes: usize,
 ) -> Result<Finished, CommandError> {
     let broken = |source| CommandError::Broken { source };
     let begun = Instant::now();
     let (mut from_guest, mut to_guest) = stream.into_split();
     let request = AgentRequest::ExecAtTerminal(ExecAtTerminal {
-        exec: order.exec(false),
+        exec: spec.exec(false),
         size: size_of(taken.size()),
     });
     frame::write_message(&mut to_guest, &request)
         .await
         .map_err(broken)?;
 
-    let mut stdout = KeptOutput::new(kept_bytes);
-    let wait = (order.limit()).map_or(Duration::MAX, |limit| limit.saturating_add(GUEST_GRACE));
+    let mut stdout = CapturedOutput::new(kept_bytes);
+    let wait = (spec.limit()).map_or(Duration::MAX, |limit| limit.saturating_add(GUEST_GRACE));
     let keys = Keys::new(LEAVE);
     let (end, runs_on) = tokio::select! {
         ended = timeout(wait, show(&mut from_guest, taken.as_ref(), &mut stdout)) => match ended {
             Ok(end) => (end?, false),
             Err(_) => (out_of_time(wait), true),
         },
-        typed = pass_on(heard, &mut to_guest, keys, ExecControl::Resize) => {
+        typed = forward_input(events, &mut to_guest, keys, ExecControl::Resize) => {
             typed.map_err(vm_gone)?;
             // It ends with its stream.
             (left_behind(begun.elapsed()), false)
@@ -62,7 +62,7 @@ pub(crate) async fn run(
     Ok(Finished {
         end,
         stdout,
-        stderr: KeptOutput::new(0),
+        stderr: CapturedOutput::new(0),
         runs_on,
     })
 }
@@ -71,7 +71,7 @@ pub(crate) async fn run(
 async fn show(
     from_guest: &mut (impl AsyncRead + Unpin),
     taken: &dyn TakenTerminal,
-    kept: &mut KeptOutput,
+    kept: &mut CapturedOutput,
 ) -> Result<ExecEnd, CommandError> {
     let broken = |source| CommandError::Broken { source };
     loop {

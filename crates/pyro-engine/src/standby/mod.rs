@@ -1,9 +1,9 @@
 //! VMs that wait, resumed and warm, so that a command begins in some ten milliseconds.
 //!
 //! ```text
-//! keep_standby ▶ keeper: create ▶ start ▶ warm up ▶ pause ▶ waiting ──vm_run──▶ handed out: a VM like
-//!                  ▲                                          │                 any other, and its
-//!                  └──────── after the command ◀──────────────┼──────────────── place is free
+//! keep_standby ▶ keeper: create ▶ start ▶ warm up ▶ pause ▶ waiting ──vm_run──▶ leased: a VM like any
+//!                  ▲                                          │               other, and its place is
+//!                  └──────── after the command ◀──────────────┼────────────── free
 //!                                              stale, dead, memory short ▶ ended
 //! ```
 //!
@@ -14,36 +14,29 @@
 //!
 //! Nothing here is ever the error of a run: without a VM that waits, one is started.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+pub(crate) mod pool;
+
+pub use pool::Standby;
+
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use pyro_api::values::{
-    CommandLine, DeleteReason, EnvVars, MemMib, TimeoutSeconds, TtlSeconds, VcpuCount, VmRecord,
-};
+use pyro_api::values::{CommandLine, DeleteReason, EnvVars, TimeoutSeconds, TtlSeconds, VmRecord};
 use pyro_api::{Caller, Error};
 use pyro_wire::reached;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+
+use pool::{Origin, Waiting};
 
 use crate::engine::Engine;
-use crate::error::{catalog_failed, link_failed, vm_died};
-use crate::machine::command::{self, Order};
-use crate::machine::create::Wanted;
-use crate::machine::launch::Launched;
-use crate::machine::one_shot::Abandoned;
-use crate::machine::{link, now};
+use crate::error::{catalog_failed, shim_failed, vm_died};
+use crate::machine::command::{self, CommandSpec};
+use crate::machine::create::VmRequest;
+use crate::machine::facts::{STANDBY, TAKEN, WAITING};
+use crate::machine::one_shot::CleanupGuard;
+use crate::machine::{now, shim_client};
 use crate::store::StoredVm;
 use crate::template::Shape;
-
-/// The fact of a record of a VM that waits, or waited.
-pub(crate) const STANDBY: &str = "standby";
-
-/// What the fact says while it waits.
-const WAITING: &str = "waiting";
-
-/// What it says once it was taken.
-const TAKEN: &str = "true";
 
 /// When a VM that waits ends by itself, in seconds since 1970: with the year 9999. Its engine's end is
 /// its own.
@@ -54,101 +47,7 @@ const NEVER: f64 = 253_402_300_799.0;
 const WARM_UP: [&str; 3] = ["true", "true", "echo | cat >/dev/null"];
 
 /// How often the keeper looks after its VMs unasked, for those that died or became stale.
-const LOOK: Duration = Duration::from_secs(30);
-
-/// VMs that an engine is to keep waiting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standby {
-    pub environment: String,
-    pub vcpu_count: VcpuCount,
-    pub mem_mib: MemMib,
-    /// How many at a time; 0 ends those that wait.
-    pub count: usize,
-}
-
-impl Standby {
-    /// Of the shape that a run has when nobody says more than the environment.
-    pub fn usual(environment: impl Into<String>, count: usize) -> Self {
-        Self {
-            environment: environment.into(),
-            vcpu_count: VcpuCount::default(),
-            mem_mib: MemMib::default(),
-            count,
-        }
-    }
-
-    fn fits(&self, record: &VmRecord) -> bool {
-        self.environment == record.environment
-            && self.vcpu_count.get() == record.vcpu_count
-            && self.mem_mib.get() == record.mem_mib
-    }
-}
-
-/// The VMs of one engine that wait, and what they are to be.
-#[derive(Default)]
-pub(crate) struct Standbys {
-    inner: Mutex<Inner>,
-    /// Something was taken, or other VMs are wanted.
-    look: Arc<Notify>,
-}
-
-#[derive(Default)]
-struct Inner {
-    wanted: Vec<Standby>,
-    waiting: VecDeque<Waiting>,
-    keeper: Option<JoinHandle<()>>,
-}
-
-struct Waiting {
-    record: VmRecord,
-    launched: Launched,
-    /// What it was made of.
-    origin: Origin,
-}
-
-/// Everything that shapes a VM: one that differs in it from a VM made now is stale.
-type Origin = (String, Option<String>);
-
-impl Standbys {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets the keeper look after its VMs: now, when no command needs the processors.
-    pub(crate) fn look(&self) {
-        self.look.notify_one();
-    }
-
-    /// The VMs that wait.
-    pub(crate) fn vm_ids(&self) -> Vec<String> {
-        let inner = self.inner();
-        let ids = inner.waiting.iter().map(|vm| vm.record.vm_id.clone());
-        ids.collect()
-    }
-
-    /// See [`Engine::leave_to_parent`].
-    pub(crate) fn leave_to_parent(&self) {
-        if let Ok(inner) = self.inner.try_lock() {
-            let waiting = inner.waiting.iter();
-            waiting.for_each(|vm| vm.launched.leave_to_parent());
-        }
-    }
-
-    fn take(&self, fits: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
-        let mut inner = self.inner();
-        let at = inner.waiting.iter().position(fits)?;
-        inner.waiting.remove(at)
-    }
-}
-
-impl Drop for Standbys {
-    fn drop(&mut self) {
-        let inner = self.inner.get_mut();
-        if let Some(keeper) = inner.unwrap_or_else(PoisonError::into_inner).keeper.take() {
-            keeper.abort();
-        }
-    }
-}
+const CHECK_EVERY: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Keeps VMs of this shape waiting from now on, made in the background: [`VmRun`] takes one where
@@ -158,7 +57,7 @@ impl Engine {
     /// [`VmRun`]: pyro_api::operations::vm_run::VmRun
     pub fn keep_standby(self: &Arc<Self>, standby: Standby) -> Result<(), Error> {
         pyro_catalog::find(&standby.environment).map_err(catalog_failed)?;
-        let mut inner = self.standbys().inner();
+        let mut inner = self.standby_pool().inner();
         inner.wanted.retain(|other| {
             Standby {
                 count: standby.count,
@@ -167,61 +66,61 @@ impl Engine {
         });
         inner.wanted.push(standby);
         if inner.keeper.is_none() {
-            let look = Arc::clone(&self.standbys().look);
-            inner.keeper = Some(tokio::spawn(keep(Arc::downgrade(self), look)));
+            let wake = Arc::clone(&self.standby_pool().wake);
+            inner.keeper = Some(tokio::spawn(keep(Arc::downgrade(self), wake)));
         }
         drop(inner);
-        self.standbys().look();
+        self.standby_pool().wake_keeper();
         Ok(())
     }
 
     /// How many VMs wait now.
     pub fn standby_count(&self) -> usize {
-        self.standbys().inner().waiting.len()
+        self.standby_pool().inner().waiting.len()
     }
 
-    /// A VM that waited and is what was asked for, handed out: started, and its time counts from now.
-    pub(crate) async fn take_standby(&self, wanted: &Wanted<'_>) -> Option<VmRecord> {
-        if wanted.network {
+    /// A VM that waited and is what was asked for, leased: started, and its time counts from now.
+    pub(crate) async fn take_standby(&self, request: &VmRequest<'_>) -> Option<VmRecord> {
+        if request.network {
             return None;
         }
         let fits = |waiting: &Waiting| {
-            waiting.record.environment == wanted.environment
-                && waiting.record.vcpu_count == wanted.vcpu_count.get()
-                && waiting.record.mem_mib == wanted.mem_mib.get()
+            waiting.record.environment == request.environment
+                && waiting.record.vcpu_count == request.vcpu_count.get()
+                && waiting.record.mem_mib == request.mem_mib.get()
         };
-        while let Some(waiting) = self.standbys().take(fits) {
+        while let Some(waiting) = self.standby_pool().take(fits) {
             let current = self.origin(&waiting.record).await;
             if current.is_none_or(|current| current != waiting.origin) {
                 self.drop_standby(waiting).await;
                 continue;
             }
             reached!("standby found");
-            if let Some(record) = self.hand_out(waiting, wanted).await {
-                reached!("standby handed out");
+            if let Some(record) = self.lease(waiting, request).await {
+                reached!("standby leased");
                 return Some(record);
             }
         }
         None
     }
 
-    async fn hand_out(&self, waiting: Waiting, wanted: &Wanted<'_>) -> Option<VmRecord> {
+    async fn lease(&self, waiting: Waiting, request: &VmRequest<'_>) -> Option<VmRecord> {
         let Waiting {
             mut record,
             launched,
             ..
         } = waiting;
         let vm_id = record.vm_id.clone();
-        let abandoned = Abandoned::guard(self, &vm_id);
+        let cleanup = CleanupGuard::new(self, &vm_id);
         record.created_at = now();
-        record.ttl_seconds = wanted.ttl_seconds.get();
-        record.expires_at = record.created_at + wanted.lives();
-        record.allow_host_compat = wanted.allow_host_compat;
+        record.ttl_seconds = request.ttl_seconds.get();
+        record.expires_at = record.created_at + request.lifetime_seconds();
+        record.allow_host_compat = request.allow_host_compat;
         record.metadata.extend([
             (STANDBY.to_owned(), TAKEN.to_owned()),
             (
                 "allow_host_compat".to_owned(),
-                wanted.allow_host_compat.to_string(),
+                request.allow_host_compat.to_string(),
             ),
         ]);
         let stored = StoredVm {
@@ -234,22 +133,22 @@ impl Engine {
         }
         self.launched().insert(vm_id.clone(), launched);
         let expires_at_ms = (record.expires_at * 1000.0) as u64;
-        link::hand_out(&self.folder(&vm_id), expires_at_ms)
+        shim_client::hand_out(&self.folder(&vm_id), expires_at_ms)
             .await
             .ok()?;
-        abandoned.disarm();
+        cleanup.disarm();
         Some(record)
     }
 
     /// Ends the VMs that wait and are not what one made now would be, or died.
     pub(crate) async fn drop_stale_standbys(&self) {
-        for vm_id in self.standbys().vm_ids() {
-            let Some(waiting) = self.standbys().take(|vm| vm.record.vm_id == vm_id) else {
+        for vm_id in self.standby_pool().vm_ids() {
+            let Some(waiting) = self.standby_pool().take(|vm| vm.record.vm_id == vm_id) else {
                 continue;
             };
-            let inner = self.standbys().inner().wanted.clone();
+            let inner = self.standby_pool().inner().wanted.clone();
             let wanted = inner.iter().any(|standby| {
-                let ahead = self.standbys().count(standby);
+                let ahead = self.standby_pool().count(standby);
                 standby.fits(&waiting.record) && ahead < standby.count
             });
             let current = self.origin(&waiting.record).await;
@@ -257,7 +156,7 @@ impl Engine {
                 && self.folder(&vm_id).is_alive()
                 && current.is_some_and(|current| current == waiting.origin)
             {
-                self.standbys().inner().waiting.push_back(waiting);
+                self.standby_pool().inner().waiting.push_back(waiting);
             } else {
                 self.drop_standby(waiting).await;
             }
@@ -272,11 +171,11 @@ impl Engine {
     }
 
     /// Ends a VM that waits, of whatever engine, for its memory. False when there is none.
-    pub(crate) async fn sacrifice_standby(&self) -> Result<bool, Error> {
+    pub(crate) async fn evict_standby(&self) -> Result<bool, Error> {
         for vm_id in self.store()?.standbys()? {
             // Otherwise somebody took it, and needs it.
-            if self.store()?.take_away_standby(&vm_id)? {
-                self.standbys().take(|vm| vm.record.vm_id == vm_id);
+            if self.store()?.evict_standby(&vm_id)? {
+                self.standby_pool().take(|vm| vm.record.vm_id == vm_id);
                 self.halt_vm(&vm_id, Duration::ZERO, true).await?;
                 return Ok(true);
             }
@@ -286,13 +185,13 @@ impl Engine {
 
     async fn fill_standbys(&self) {
         self.drop_stale_standbys().await;
-        let wanted = self.standbys().inner().wanted.clone();
+        let wanted = self.standby_pool().inner().wanted.clone();
         for standby in wanted {
-            while self.standbys().count(&standby) < standby.count {
+            while self.standby_pool().count(&standby) < standby.count {
                 match self.make_standby(&standby).await {
-                    Ok(waiting) => self.standbys().inner().waiting.push_back(waiting),
+                    Ok(waiting) => self.standby_pool().inner().waiting.push_back(waiting),
                     Err(error) => {
-                        // The next look tries again; meanwhile VMs are started as they are needed.
+                        // The next round tries again; meanwhile VMs are started as they are needed.
                         let causes = error.causes.join(": ");
                         tracing::warn!("no VM could be kept waiting: {}: {causes}", error.error);
                         break;
@@ -304,19 +203,19 @@ impl Engine {
 
     async fn make_standby(&self, standby: &Standby) -> Result<Waiting, Error> {
         let caller = Caller::new();
-        let wanted = Wanted {
+        let request = VmRequest {
             environment: &standby.environment,
             vcpu_count: standby.vcpu_count,
             mem_mib: standby.mem_mib,
             ttl_seconds: TtlSeconds::default(),
-            at_least_seconds: 0,
+            min_lifetime_seconds: 0,
             network: false,
             allow_net: &[],
             allow_host_compat: false,
         };
-        let (mut record, base) = self.create_vm(&wanted, &caller).await?;
+        let (mut record, base) = self.create_vm(&request, &caller).await?;
         let vm_id = record.vm_id.clone();
-        let abandoned = Abandoned::guard(self, &vm_id);
+        let cleanup = CleanupGuard::new(self, &vm_id);
         let origin = self.origin(&record).await.unwrap_or_default();
         record.expires_at = NEVER;
         record
@@ -326,23 +225,23 @@ impl Engine {
         let folder = self.folder(&vm_id);
         let env = EnvVars::default();
         for line in WARM_UP {
-            let stream = link::agent(&folder)
+            let stream = shim_client::agent(&folder)
                 .await
-                .map_err(|error| link_failed(&vm_id, &error))?;
+                .map_err(|error| shim_failed(&vm_id, &error))?;
             let line = CommandLine::from(line.to_owned());
-            let order = Order::of(&line, None, &env, Some(TimeoutSeconds::default()))?;
-            command::run(stream, &order, &caller)
+            let spec = CommandSpec::of(&line, None, &env, Some(TimeoutSeconds::default()))?;
+            command::run(stream, &spec, &caller)
                 .await
                 .map_err(|error| vm_died(&vm_id, &error))?;
         }
-        link::pause(&folder)
+        shim_client::pause(&folder)
             .await
-            .map_err(|error| link_failed(&vm_id, &error))?;
+            .map_err(|error| shim_failed(&vm_id, &error))?;
         self.store()?.put_standby(&StoredVm {
             owner: self.owner()?.id().to_owned(),
             record: record.clone(),
         })?;
-        abandoned.disarm();
+        cleanup.disarm();
         Ok(Waiting {
             record,
             launched,
@@ -364,30 +263,14 @@ impl Engine {
     }
 }
 
-impl Standbys {
-    fn count(&self, standby: &Standby) -> usize {
-        let inner = self.inner();
-        let alike = inner.waiting.iter().filter(|vm| standby.fits(&vm.record));
-        alike.count()
-    }
-}
-
 /// Looks after the VMs that wait, for as long as there is an engine.
-async fn keep(engine: Weak<Engine>, look: Arc<Notify>) {
+async fn keep(engine: Weak<Engine>, wake: Arc<Notify>) {
     loop {
-        let _ = tokio::time::timeout(LOOK, look.notified()).await;
+        let _ = tokio::time::timeout(CHECK_EVERY, wake.notified()).await;
         // Held while it works; an engine that is dropped meanwhile ends when this does.
         match engine.upgrade() {
             Some(engine) => engine.fill_standbys().await,
             None => return,
         }
     }
-}
-
-/// Whether the record is of a VM that waits: nobody's, and no operation knows it.
-pub(crate) fn is_waiting(record: &VmRecord) -> bool {
-    record
-        .metadata
-        .get(STANDBY)
-        .is_some_and(|fact| fact == WAITING)
 }

@@ -5,7 +5,7 @@ use pyro_api::values::VmState;
 use pyro_wire::shim::Stop;
 
 use super::folder::WorkspaceFolder;
-use super::snapshots::workbench::remove_abandoned;
+use super::snapshots::merge_folder::remove_abandoned;
 use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::machine::end;
@@ -15,14 +15,14 @@ use crate::store::StoredWorkspace;
 
 impl Engine {
     /// Ends VMs and removes layers that the record does not name. The lock is held exclusively.
-    pub(crate) async fn tidy_workspace(&self, stored: &StoredWorkspace) -> Result<(), Error> {
+    pub(crate) async fn sweep_workspace(&self, stored: &StoredWorkspace) -> Result<(), Error> {
         let folder = self.workspace_folder(&stored.record.workspace_id);
         for (generation, vm) in folder.vms() {
             if generation != stored.generation {
                 remove_vm(&vm).await?;
             }
         }
-        self.remove_unneeded(stored);
+        self.remove_unreferenced(stored);
         let _ = std::fs::remove_dir_all(folder.next_tree());
         folder.remove_unknown_logs(stored);
         super::log_files::remove_abandoned(&folder.outputs());
@@ -32,7 +32,7 @@ impl Engine {
 
     /// Removes layers, and copies of files, that no state of the workspace needs. The lock is held
     /// exclusively.
-    pub(crate) fn remove_unneeded(&self, stored: &StoredWorkspace) {
+    pub(crate) fn remove_unreferenced(&self, stored: &StoredWorkspace) {
         let folder = self.workspace_folder(&stored.record.workspace_id);
         remove_abandoned(&folder);
         let entries = |folder| std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -58,7 +58,7 @@ impl Engine {
             if Owner::lives(&self.config().state_dir, &maker) {
                 known.push(id);
             } else if self
-                .remove_remains(&self.workspace_folder(&id))
+                .remove_debris(&self.workspace_folder(&id))
                 .await
                 .is_ok()
             {
@@ -71,9 +71,9 @@ impl Engine {
                 continue;
             }
             let _ = match store.has_workspace(&id)? {
-                true => self.end_strays(&id).await,
+                true => self.end_orphans(&id).await,
                 // The record comes first when one is made, and goes first when one is deleted.
-                false if folder.is_debris() => self.remove_remains(&folder).await,
+                false if folder.is_debris() => self.remove_debris(&folder).await,
                 false => Ok(()),
             };
         }
@@ -84,24 +84,24 @@ impl Engine {
     /// Ends what runs of a workspace and is not in its record, because a process that started it
     /// was killed before it could write that down, or before it could end the last one. Whoever
     /// holds the workspace just now is about to start or end something himself.
-    pub(crate) async fn end_strays(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn end_orphans(&self, id: &str) -> Result<(), Error> {
         let folder = self.workspace_folder(id);
-        let Some(_held) = folder.hold_if_free() else {
+        let Some(_held) = folder.try_lock() else {
             return Ok(());
         };
         let store = self.store()?;
         let Some(stored) = store.workspace(id)? else {
             return Ok(());
         };
-        let Some(stored) = self.with_true_state(stored)? else {
+        let Some(stored) = self.reconcile_state(stored)? else {
             return Ok(());
         };
         if folder.has_other_vms(stored.generation) {
-            self.tidy_workspace(&stored).await?;
+            self.sweep_workspace(&stored).await?;
         }
         if stored.record.state != VmState::Started {
-            self.end_uncounted(&stored).await?;
-            if store.counts_workspace(id)? {
+            self.end_unrecorded_vm(&stored).await?;
+            if store.is_admitted(id)? {
                 // Its start came as far as that.
                 store.change_workspace(id, |_| ())?;
             }
@@ -111,7 +111,7 @@ impl Engine {
 
     /// Ends the VM of a workspace whose record says that it has stopped: whoever started it was
     /// killed before it could say so. The lock is held exclusively.
-    pub(crate) async fn end_uncounted(&self, stored: &StoredWorkspace) -> Result<(), Error> {
+    pub(crate) async fn end_unrecorded_vm(&self, stored: &StoredWorkspace) -> Result<(), Error> {
         let vm = self.vm_of(stored);
         match vm.is_alive() {
             true => stop_vm(&stored.record.workspace_id, &vm).await,
@@ -120,7 +120,7 @@ impl Engine {
     }
 
     /// Ends every VM of a folder and removes it.
-    pub(crate) async fn remove_remains(&self, folder: &WorkspaceFolder) -> Result<(), Error> {
+    pub(crate) async fn remove_debris(&self, folder: &WorkspaceFolder) -> Result<(), Error> {
         for (_, vm) in folder.vms() {
             remove_vm(&vm).await?;
         }
@@ -145,7 +145,7 @@ pub(crate) async fn remove_vm(vm: &VmFolder) -> Result<(), Error> {
             remove: false,
             at_once: false,
         };
-        end::stop_and_wait(vm, stop, end::GONE).await?;
+        end::stop_and_wait(vm, stop, end::STOP_TIMEOUT).await?;
     }
     vm.remove().map_err(|error| {
         crate::error::host_io(

@@ -15,30 +15,30 @@ const TIMEOUT: &str = "timeout_seconds";
 /// What was typed on a command line about its terminal. On every other surface nothing is, and a
 /// command has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AtTerminal {
-    wish: Wish,
+pub struct TtyArgs {
+    mode: TtyMode,
     /// How long the command may take was typed too, and so is meant.
     timeout_is_given: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Wish {
+enum TtyMode {
     #[default]
     Never,
     /// Where there is one, and all output goes to it.
-    WherePossible,
+    Auto,
     Always,
 }
 
-impl AtTerminal {
+impl TtyArgs {
     /// The terminal that the command is to have.
     pub fn wanted<'a>(&self, caller: &'a Caller) -> Result<Option<&'a dyn PersonTerminal>, Error> {
         let terminal = caller.terminal();
-        match self.wish {
-            Wish::Never => Ok(None),
-            Wish::WherePossible => Ok(terminal.filter(|terminal| terminal.shows_errors())),
-            Wish::Always if terminal.is_some() => Ok(terminal),
-            Wish::Always => Err(Error::invalid(
+        match self.mode {
+            TtyMode::Never => Ok(None),
+            TtyMode::Auto => Ok(terminal.filter(|terminal| terminal.shows_errors())),
+            TtyMode::Always if terminal.is_some() => Ok(terminal),
+            TtyMode::Always => Err(Error::invalid(
                 "`--tty` needs a terminal, and standard input and output are not one",
             )
             .hint("Leave it out: the command reads standard input in any case")),
@@ -47,7 +47,7 @@ impl AtTerminal {
 
     /// Whether the command is to have one or not to run.
     pub fn is_insisted_on(&self) -> bool {
-        self.wish == Wish::Always
+        self.mode == TtyMode::Always
     }
 
     /// How long the command may take. Whoever sits at the terminal that it has sees how long it
@@ -61,7 +61,7 @@ impl AtTerminal {
     }
 }
 
-impl clap::Args for AtTerminal {
+impl clap::Args for TtyArgs {
     fn augment_args(command: clap::Command) -> clap::Command {
         let flag = |id: &'static str, short| Arg::new(id).short(short).action(ArgAction::SetTrue);
         command
@@ -89,17 +89,17 @@ impl clap::Args for AtTerminal {
     }
 }
 
-impl clap::FromArgMatches for AtTerminal {
+impl clap::FromArgMatches for TtyArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let is_set = |id| matches!(matches.try_get_one::<bool>(id), Ok(Some(true)));
-        let wish = match (is_set(TTY), is_set(NO_TTY) || is_set(JSON)) {
-            (true, _) => Wish::Always,
-            (false, true) => Wish::Never,
-            (false, false) => Wish::WherePossible,
+        let mode = match (is_set(TTY), is_set(NO_TTY) || is_set(JSON)) {
+            (true, _) => TtyMode::Always,
+            (false, true) => TtyMode::Never,
+            (false, false) => TtyMode::Auto,
         };
         let source = matches.value_source(TIMEOUT);
         Ok(Self {
-            wish,
+            mode,
             timeout_is_given: source == Some(ValueSource::CommandLine),
         })
     }

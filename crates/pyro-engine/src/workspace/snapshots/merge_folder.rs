@@ -1,4 +1,4 @@
-//! A place for a layer that is being made while others may use, and tidy up, the workspace.
+//! The folder of a layer that is being made while others may use, and sweep, the workspace.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -8,27 +8,27 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use pyro_disk::layers;
 
-use crate::machine::create::random_hex;
+use crate::random::random_hex;
 use crate::workspace::folder::WorkspaceFolder;
 
-/// Is held for as long as this lives, so that nobody takes it for debris, and goes with it.
-pub(super) struct Workbench {
-    place: PathBuf,
+/// Locked for as long as this lives, so that nobody takes it for debris, and removed with it.
+pub(super) struct MergeFolder {
+    folder: PathBuf,
     /// What the layer is to be called.
     name: String,
     _held: Flock<File>,
 }
 
-impl Workbench {
-    /// To be made while the workspace is held exclusively: whoever holds it next may tidy up.
+impl MergeFolder {
+    /// To be made while the workspace is held exclusively: whoever holds it next may sweep.
     pub(super) fn new(folder: &WorkspaceFolder) -> io::Result<Self> {
         let name = format!("{}.qcow2", random_hex(6)?);
-        let place = folder.merging(&name);
-        DirBuilder::new().mode(0o700).create(&place)?;
-        let held = Flock::lock(File::open(&place)?, FlockArg::LockExclusiveNonblock)
+        let own = folder.merging(&name);
+        DirBuilder::new().mode(0o700).create(&own)?;
+        let held = Flock::lock(File::open(&own)?, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| errno)?;
         Ok(Self {
-            place,
+            folder: own,
             name,
             _held: held,
         })
@@ -36,7 +36,7 @@ impl Workbench {
 
     /// Where the layer is made.
     pub(super) fn path(&self) -> PathBuf {
-        self.place.join(&self.name)
+        self.folder.join(&self.name)
     }
 
     /// Puts the layer where a disk can have it, for good; returns its name.
@@ -48,9 +48,9 @@ impl Workbench {
     }
 }
 
-impl Drop for Workbench {
+impl Drop for MergeFolder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.place);
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

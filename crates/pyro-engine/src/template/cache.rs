@@ -1,6 +1,6 @@
 //! The folder that templates are kept in: finding, publishing, discarding, pruning.
 //!
-//! Who has a [`Template`] in hand holds a shared lock on it, and only who gets it alone may remove
+//! Who has a [`Template`] holds a lease, a shared lock on it, and only who gets it alone may remove
 //! it: nothing vanishes between being found and being used. From then on a VM's record protects the
 //! layer below its disk; the memory of a running guest stays with QEMU, removed or not.
 
@@ -17,8 +17,8 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{Identity, Kind};
-use crate::machine::create::random_hex;
 use crate::machine::disk::LAYER;
+use crate::random::random_hex;
 
 const MANIFEST: &str = "template.json";
 
@@ -31,7 +31,7 @@ const LOCK: &str = ".lock-";
 /// Held by a build for as long as it lives.
 const BUSY: &str = "busy.lock";
 
-pub(crate) struct Shelf(PathBuf);
+pub(crate) struct TemplateCache(PathBuf);
 
 /// A template that is ready for use.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Template {
     pub(crate) folder: PathBuf,
     pub(crate) kind: Kind,
     pub(crate) facts: Facts,
-    in_hand: Arc<Flock<File>>,
+    lease: Arc<Flock<File>>,
 }
 
 impl Template {
@@ -55,9 +55,9 @@ impl Template {
     }
 }
 
-/// What is on the shelf.
+/// What the cache holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Census {
+pub(crate) struct TemplateStats {
     pub(crate) mounted: usize,
     pub(crate) bare: usize,
     /// Cannot be resumed: damaged, or only the layer is left, for the VMs that stand on it.
@@ -97,7 +97,7 @@ pub(super) struct Partial {
     _busy: Flock<File>,
 }
 
-impl Shelf {
+impl TemplateCache {
     pub(crate) fn at(folder: PathBuf) -> Self {
         Self(folder)
     }
@@ -121,7 +121,7 @@ impl Shelf {
     }
 
     /// The folder of a build, when the layer in it is still the one that VMs were made on.
-    pub(crate) fn standing(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn intact(&self, name: &str) -> Option<PathBuf> {
         let folder = self.folder(name);
         let published = read_manifest(&folder)?.files.remove(LAYER)?;
         (stamp(&folder.join(LAYER)).ok()? == published).then_some(folder)
@@ -175,33 +175,31 @@ impl Shelf {
     }
 
     /// Sees to it that a template that turned out to be of no use is not found again. Its layer
-    /// stays for as long as the disk of a VM `stands_on` it.
-    pub(crate) fn discard(&self, template: Template, stands_on: impl Fn(&Path) -> bool) {
-        let Template {
-            folder, in_hand, ..
-        } = template;
-        self.take_away(&folder.join(GUEST));
-        drop(in_hand);
-        self.remove(&folder, &stands_on);
+    /// stays for as long as it `is_in_use` by a VM.
+    pub(crate) fn discard(&self, template: Template, is_in_use: impl Fn(&Path) -> bool) {
+        let Template { folder, lease, .. } = template;
+        self.remove_atomically(&folder.join(GUEST));
+        drop(lease);
+        self.remove(&folder, &is_in_use);
     }
 
     /// Removes what is damaged or not `wanted` any more; tells names and bytes.
     pub(crate) fn prune(
         &self,
         wanted: impl Fn(&Identity) -> bool,
-        stands_on: impl Fn(&Path) -> bool,
+        is_in_use: impl Fn(&Path) -> bool,
     ) -> (Vec<String>, u64) {
         if let Ok(_tidy) = self.tidy() {
             self.remove_dead_partials();
         }
         let (mut names, mut freed) = (Vec::new(), 0);
         for (name, folder) in self.folders() {
-            let manifest = read_manifest(&folder).filter(|manifest| manifest.is_true_of(&folder));
+            let manifest = read_manifest(&folder).filter(|manifest| manifest.matches(&folder));
             if manifest.is_some_and(|manifest| wanted(&manifest.identity)) {
                 continue;
             }
             let bytes = allocated(&folder);
-            if self.remove(&folder, &stands_on) {
+            if self.remove(&folder, &is_in_use) {
                 freed += bytes;
                 names.push(format!("templates/{name}"));
             }
@@ -211,11 +209,11 @@ impl Shelf {
 
     /// Removes what the build called `newest` replaces, and then the least used templates until all
     /// fit into `limit` bytes. The newest stays, whatever its size.
-    pub(super) fn shrink(&self, limit: u64, newest: &str, stands_on: impl Fn(&Path) -> bool) {
+    pub(super) fn evict(&self, limit: u64, newest: &str, is_in_use: impl Fn(&Path) -> bool) {
         let key = newest.split('-').next().unwrap_or_default();
         for (name, folder) in self.builds_of(key) {
             if name != newest {
-                self.remove(&folder, &stands_on);
+                self.remove(&folder, &is_in_use);
             }
         }
         let mut all: Vec<_> = self
@@ -237,30 +235,30 @@ impl Shelf {
             if total <= limit {
                 return;
             }
-            if name != newest && self.remove(&folder, &stands_on) {
+            if name != newest && self.remove(&folder, &is_in_use) {
                 total -= bytes;
             }
         }
     }
 
-    pub(crate) fn census(&self) -> Census {
-        let mut census = Census::default();
+    pub(crate) fn stats(&self) -> TemplateStats {
+        let mut stats = TemplateStats::default();
         for (_, folder) in self.folders() {
-            census.bytes += allocated(&folder);
-            let manifest = read_manifest(&folder).filter(|manifest| manifest.is_true_of(&folder));
+            stats.bytes += allocated(&folder);
+            let manifest = read_manifest(&folder).filter(|manifest| manifest.matches(&folder));
             match manifest.map(|manifest| manifest.identity.kind()) {
-                Some(Kind::Mounted) => census.mounted += 1,
-                Some(Kind::Bare) => census.bare += 1,
-                None => census.unusable += 1,
+                Some(Kind::Mounted) => stats.mounted += 1,
+                Some(Kind::Bare) => stats.bare += 1,
+                None => stats.unusable += 1,
             }
         }
-        census
+        stats
     }
 
-    /// Removes a build that nobody has in hand and no VM's disk stands on.
-    fn remove(&self, folder: &Path, stands_on: &impl Fn(&Path) -> bool) -> bool {
+    /// Removes a build that nobody has a lease on and no VM's disk stands on.
+    fn remove(&self, folder: &Path, is_in_use: &impl Fn(&Path) -> bool) -> bool {
         // A VM that is being made has its record before it lets go of its template, so the records
-        // are asked after the lock. What has no manifest was never in anybody's hand.
+        // are asked after the lock. What has no manifest was never leased.
         let lock = match File::open(folder.join(MANIFEST)) {
             Ok(file) => match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => Some(lock),
@@ -268,13 +266,13 @@ impl Shelf {
             },
             Err(_) => None,
         };
-        let removed = !stands_on(folder) && self.take_away(folder);
+        let removed = !is_in_use(folder) && self.remove_atomically(folder);
         drop(lock);
         removed
     }
 
     /// Removes a folder so that nobody finds half of it; false when it cannot be touched.
-    fn take_away(&self, folder: &Path) -> bool {
+    fn remove_atomically(&self, folder: &Path) -> bool {
         let Ok(doomed) = random_hex(8).map(|name| self.0.join(format!("{PARTIAL}{name}"))) else {
             return false;
         };
@@ -338,24 +336,24 @@ impl Drop for Partial {
 
 impl Manifest {
     /// Whether the files are those that were published.
-    fn is_true_of(&self, folder: &Path) -> bool {
+    fn matches(&self, folder: &Path) -> bool {
         stamps(folder).is_ok_and(|found| found == self.files)
     }
 }
 
-/// Takes a template in hand, when it is as it was published.
+/// Takes a lease on a template, when it is as it was published.
 fn open(folder: PathBuf) -> Option<Template> {
     let file = File::open(folder.join(MANIFEST)).ok()?;
     // For removing the least used first; a cache that cannot be written is none of ours to tidy.
     let _ = file.set_times(FileTimes::new().set_accessed(SystemTime::now()));
-    let in_hand = Flock::lock(file, FlockArg::LockSharedNonblock).ok()?;
+    let lease = Flock::lock(file, FlockArg::LockSharedNonblock).ok()?;
     // Only now: whoever was about to remove it has done so, and this finds nothing.
-    let manifest = read_manifest(&folder).filter(|manifest| manifest.is_true_of(&folder))?;
+    let manifest = read_manifest(&folder).filter(|manifest| manifest.matches(&folder))?;
     Some(Template {
         folder,
         kind: manifest.identity.kind(),
         facts: manifest.facts,
-        in_hand: Arc::new(in_hand),
+        lease: Arc::new(lease),
     })
 }
 

@@ -14,7 +14,7 @@ const ONE: usize = 4096;
 const STEPS: usize = 5;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Beginning {
+pub(crate) struct BaselineRefs {
     /// The commit that `HEAD` was; `None` where there was none, or no repository.
     pub(crate) head: Option<String>,
     /// The branch that it was on, in full.
@@ -25,7 +25,7 @@ pub(crate) struct Beginning {
     pub(crate) unknown_because: Option<&'static str>,
 }
 
-impl Beginning {
+impl BaselineRefs {
     /// Of the repository whose own folder this is. Blocks.
     pub(crate) fn read(tree: &Tree, folder: &[u8]) -> Result<Self, TreeError> {
         let at = |name: &str| within(folder, name);

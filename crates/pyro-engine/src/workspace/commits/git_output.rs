@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pyro_api::operations::workspace_diff::CommitsMade;
 
-use super::beginning::id;
+use super::baseline_refs::id;
 
 /// Characters of a line that are kept.
 const LONGEST: usize = 200;

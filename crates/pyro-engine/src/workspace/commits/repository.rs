@@ -4,14 +4,14 @@ use pyro_wire::repositories::in_repository_folder;
 
 /// A repository of git below `/workspace`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct Repository {
     /// Its own folder: `.git`, and for a submodule one below that of the repository around it.
     pub(crate) folder: Vec<u8>,
     /// Where its files are, as a submodule is usually called.
     pub(crate) repository: Vec<u8>,
 }
 
-impl Place {
+impl Repository {
     /// The repository whose object this path is, in the outermost folder that is one's own.
     pub(crate) fn of_object(path: &[u8], own: &[u8]) -> Option<Self> {
         let below = match own {
@@ -58,11 +58,11 @@ impl Place {
 mod tests {
     use pyro_wire::repositories::folder_by_name;
 
-    use super::Place;
+    use super::Repository;
 
-    fn place(path: &str, own: Option<&str>) -> Option<Place> {
+    fn place(path: &str, own: Option<&str>) -> Option<Repository> {
         let path = path.as_bytes();
-        Place::of_object(
+        Repository::of_object(
             path,
             own.map(str::as_bytes).or_else(|| folder_by_name(path))?,
         )

@@ -4,19 +4,19 @@ use pyro_api::values::{CommandLine, Labels, Readiness};
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::redaction::Redaction;
 
-use super::Opened;
+use super::plain::PlainSecrets;
 use crate::core_dumps::NoCoreDumps;
 use crate::engine::Engine;
 use crate::store::StoredWorkspace;
 
 /// The values of a workspace's secrets, as what to take out.
-pub(crate) struct Unspoken {
+pub(crate) struct Redactor {
     redaction: Redaction,
     _no_cores: Option<NoCoreDumps>,
 }
 
-impl Unspoken {
-    pub(super) fn of(opened: Option<&Opened>) -> Self {
+impl Redactor {
+    pub(super) fn of(opened: Option<&PlainSecrets>) -> Self {
         let values = opened.map(|opened| &opened.secrets).into_iter().flatten();
         Self {
             redaction: Redaction::of(values.map(|secret| secret.value.bytes())),
@@ -25,7 +25,7 @@ impl Unspoken {
     }
 
     /// The text without values.
-    pub(crate) fn clean(&self, text: String) -> String {
+    pub(crate) fn redact(&self, text: String) -> String {
         match self.redaction.is_empty() {
             true => text,
             false => self.redaction.text(&text).into_owned(),
@@ -34,35 +34,35 @@ impl Unspoken {
 
     /// The command as it is shown, without values. Only for eyes: what runs is the one that was
     /// given.
-    pub(crate) fn clean_command(&self, command: &CommandLine) -> String {
+    pub(crate) fn redact_command(&self, command: &CommandLine) -> String {
         let command = match command {
             // Quoting would take a value with a quote in it apart.
             CommandLine::Program(words) if !self.redaction.is_empty() => {
                 let clean = |word: &Vec<u8>| {
-                    self.clean(String::from_utf8_lossy(word).into_owned())
+                    self.redact(String::from_utf8_lossy(word).into_owned())
                         .into_bytes()
                 };
                 &CommandLine::Program(words.iter().map(clean).collect())
             }
             command => command,
         };
-        self.clean(command.to_string())
+        self.redact(command.to_string())
     }
 
     /// What a service is looked at for, as it is shown.
-    pub(crate) fn clean_readiness(&self, readiness: Readiness) -> Readiness {
-        readiness.reworded(|text| self.clean(text))
+    pub(crate) fn redact_readiness(&self, readiness: Readiness) -> Readiness {
+        readiness.reworded(|text| self.redact(text))
     }
 
     /// The error without values.
-    pub(crate) fn clean_error(&self, mut error: Error) -> Error {
-        error.error = self.clean(error.error);
+    pub(crate) fn redact_error(&self, mut error: Error) -> Error {
+        error.error = self.redact(error.error);
         error.causes = error
             .causes
             .into_iter()
-            .map(|why| self.clean(why))
+            .map(|why| self.redact(why))
             .collect();
-        error.hint = error.hint.map(|hint| self.clean(hint));
+        error.hint = error.hint.map(|hint| self.redact(hint));
         error
     }
 
@@ -93,14 +93,14 @@ impl Unspoken {
 
 impl Engine {
     /// What there is to take out of texts about a workspace.
-    pub(crate) fn unspoken(&self, stored: &StoredWorkspace) -> Result<Unspoken, Error> {
-        Ok(Unspoken::of(self.open_secrets(stored)?.as_ref()))
+    pub(crate) fn redactor(&self, stored: &StoredWorkspace) -> Result<Redactor, Error> {
+        Ok(Redactor::of(self.unseal_secrets(stored)?.as_ref()))
     }
 
     /// An error about a workspace, without values; where they cannot be told, why that is instead.
-    pub(crate) fn unspoken_error(&self, stored: &StoredWorkspace, error: Error) -> Error {
-        match self.unspoken(stored) {
-            Ok(unspoken) => unspoken.clean_error(error),
+    pub(crate) fn redacted_error(&self, stored: &StoredWorkspace, error: Error) -> Error {
+        match self.redactor(stored) {
+            Ok(redactor) => redactor.redact_error(error),
             Err(error) => error,
         }
     }
@@ -112,8 +112,8 @@ mod tests {
 
     use super::*;
 
-    fn unspoken() -> Unspoken {
-        Unspoken {
+    fn redactor() -> Redactor {
+        Redactor {
             redaction: Redaction::of(["it's \"so\" & so"]),
             _no_cores: None,
         }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_command_is_shown_without_values_however_it_is_quoted() {
-        let shown = |command| unspoken().clean_command(&command);
+        let shown = |command| redactor().redact_command(&command);
         assert_eq!(
             shown(program(&["login", "--password=it's \"so\" & so", "a b"])),
             "login '--password=[REDACTED]' 'a b'"
@@ -133,9 +133,9 @@ mod tests {
         // As words of their own they are what one would type.
         let split = CommandLine::Shell(b"echo it's \"so\" & so".to_vec());
         assert_eq!(shown(split), "echo [REDACTED]");
-        let none = Unspoken::of(None);
+        let none = Redactor::of(None);
         assert_eq!(
-            none.clean_command(&program(&["a", "it's"])),
+            none.redact_command(&program(&["a", "it's"])),
             "a 'it'\"'\"'s'"
         );
     }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn what_a_service_is_looked_at_for_is_shown_without_values() {
         let url = "http://localhost/?key=it%27s%20%22so%22%20%26%20so";
-        let shown = unspoken().clean_readiness(Readiness::of(ReadinessKind::Http, url.into()));
+        let shown = redactor().redact_readiness(Readiness::of(ReadinessKind::Http, url.into()));
         let wanted = Readiness::of(
             ReadinessKind::Http,
             "http://localhost/?key=[REDACTED]".into(),
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_name_that_holds_a_value_is_refused_without_repeating_it() {
-        let named = |name| unspoken().check_name("name", name);
+        let named = |name| redactor().check_name("name", name);
         assert!(named("it's so").is_ok());
         let refused = named("x it's \"so\" & so").unwrap_err();
         assert_eq!(refused.code, ErrorCode::InvalidArgument);
