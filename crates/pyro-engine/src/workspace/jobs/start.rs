@@ -27,7 +27,7 @@ use crate::error::host_io;
 use crate::machine::create::random_number;
 use crate::machine::link::{self, LinkError};
 use crate::machine::now;
-use crate::machine::output::KeptText;
+use crate::machine::output::KeptOutput;
 use crate::machine::start::cancelled;
 use crate::store::Command;
 use crate::workspace::errors::{STOP_IT, unknown};
@@ -90,7 +90,7 @@ impl Engine {
                 let command = self.begin_job(&begun, &started)?;
                 unfinished.over();
                 started.let_go().await;
-                Ok(begun.running(command, follow.kept.map(|kept| kept.into_text())))
+                Ok(begun.running(command, follow.kept))
             }
             Stand::Ended(end) => {
                 unfinished.over();
@@ -134,10 +134,10 @@ impl Engine {
             })
             .await
             .map_err(|_| cancelled())?;
-        let texts = follow.kept.map(|kept| kept.into_text());
         if let Stand::Running { .. } = stand {
-            return Ok(begun.running(command, texts));
+            return Ok(begun.running(command, follow.kept));
         }
+        let texts = follow.kept.map(|kept| kept.into_text());
         self.with_jobs_asked(self.reload_workspace(&id)?).await?;
         match stand {
             Stand::Lost => {
@@ -217,11 +217,14 @@ impl Started {
 
 impl Begun<'_> {
     /// The answer for a command that goes on.
-    fn running(&self, mut command: Command, texts: [KeptText; 2]) -> WorkspaceExecResult {
+    fn running(&self, command: Command, kept: [KeptOutput; 2]) -> WorkspaceExecResult {
+        let texts = kept.map(|mut kept| {
+            kept.leave_off_partial_end();
+            kept.into_text()
+        });
         let [stdout, stderr] = texts.each_ref().map(|text| text.bytes.min(log_files::CAP));
         let id = &self.stored.record.workspace_id;
         let sequence = command.sequence;
-        command.duration_ms = ((now() - command.recorded_at).max(0.0) * 1000.0) as u64;
         let time = self.order.limit().unwrap_or_default().as_secs();
         let next = match self.caller.is_model() {
             true => format!(

@@ -16,6 +16,7 @@ use super::agent::Log;
 use crate::machine::create::random_hex;
 use crate::machine::folder::VmFolder;
 use crate::machine::now;
+use crate::machine::output::without_partial_start;
 use crate::store::{KeptLog, StoredService, StoredWorkspace};
 use crate::workspace::folder::WorkspaceFolder;
 
@@ -260,7 +261,7 @@ pub(crate) fn bounded(bytes: &[u8], most: usize) -> (&[u8], bool) {
     let end = &bytes[bytes.len() - most..];
     match end.iter().position(|byte| *byte == b'\n') {
         Some(at) if at + 1 < end.len() => (&end[at + 1..], true),
-        _ => (end, true),
+        _ => (without_partial_start(end), true),
     }
 }
 
