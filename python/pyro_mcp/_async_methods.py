@@ -524,22 +524,20 @@ class AsyncMethods:
     ) -> results.Logged:
         """Show the commands that ran in a workspace, with their output.
 
-        Without `sequence` the newest commands, each with the beginning of its output. With it
-        one command, from `offset` on: so long output is read piece by piece, and a running
-        command followed.
+        Without `sequence` the newest, each with the beginning of its output; with it one
+        command, from `offset` on: long output in pieces, a running command followed.
 
         Args:
             workspace_id: Its id or its name.
             sequence: Only this command.
-            last: Only this many of the newest commands.
-            skip: How many of the newest to leave out, events included; a model gets what fits
-                into 32 KiB.
-            offset: Where in the output to begin, in bytes.
-            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
-                model: 24576), else 4096.
-            stderr_offset: Where in stderr to begin, if not at `offset`.
-            wait_seconds: Wait so long for more output of the command, or its end.
-            encoding: How the output is given: as text, or its bytes in base64.
+            last: Only this many of the newest.
+            skip: How many of the newest to leave out, events included; a model gets 32 KiB.
+            offset: Where to begin, in bytes.
+            max_bytes: Bytes of each stream to show; 65536 with `sequence` (a model: 24576),
+                else 4096.
+            stderr_offset: The same in stderr, if not at `offset`.
+            wait_seconds: Wait so long for more output, or the end.
+            encoding: As text, or the bytes in base64.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1428,21 +1426,19 @@ class AsyncWorkspaceMethods:
     ) -> results.Logged:
         """Show the commands that ran in a workspace, with their output.
 
-        Without `sequence` the newest commands, each with the beginning of its output. With it
-        one command, from `offset` on: so long output is read piece by piece, and a running
-        command followed.
+        Without `sequence` the newest, each with the beginning of its output; with it one
+        command, from `offset` on: long output in pieces, a running command followed.
 
         Args:
             sequence: Only this command.
-            last: Only this many of the newest commands.
-            skip: How many of the newest to leave out, events included; a model gets what fits
-                into 32 KiB.
-            offset: Where in the output to begin, in bytes.
-            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
-                model: 24576), else 4096.
-            stderr_offset: Where in stderr to begin, if not at `offset`.
-            wait_seconds: Wait so long for more output of the command, or its end.
-            encoding: How the output is given: as text, or its bytes in base64.
+            last: Only this many of the newest.
+            skip: How many of the newest to leave out, events included; a model gets 32 KiB.
+            offset: Where to begin, in bytes.
+            max_bytes: Bytes of each stream to show; 65536 with `sequence` (a model: 24576),
+                else 4096.
+            stderr_offset: The same in stderr, if not at `offset`.
+            wait_seconds: Wait so long for more output, or the end.
+            encoding: As text, or the bytes in base64.
         """
         return await self._pyro.logs_workspace(
             self.workspace_id,

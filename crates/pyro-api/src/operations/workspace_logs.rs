@@ -9,8 +9,8 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report
 
 /// Show the commands that ran in a workspace, with their output
 ///
-/// Without `sequence` the newest commands, each with the beginning of its output. With it one
-/// command, from `offset` on: so long output is read piece by piece, and a running command followed.
+/// Without `sequence` the newest, each with the beginning of its output; with it one command, from
+/// `offset` on: long output in pieces, a running command followed.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceLogs {
@@ -20,31 +20,31 @@ pub struct WorkspaceLogs {
     #[arg(long)]
     #[serde(default)]
     pub sequence: Option<u32>,
-    /// Only this many of the newest commands
+    /// Only this many of the newest
     #[arg(long)]
     #[serde(default)]
     pub last: Option<u32>,
-    /// How many of the newest to leave out, events included; a model gets what fits into 32 KiB
+    /// How many of the newest to leave out, events included; a model gets 32 KiB
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
-    /// Where in the output to begin, in bytes
+    /// Where to begin, in bytes
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub offset: u64,
-    /// How much of each stream to show, in bytes; 65536 with `sequence` (a model: 24576), else 4096
+    /// Bytes of each stream to show; 65536 with `sequence` (a model: 24576), else 4096
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<ReadBytes>,
-    /// Where in stderr to begin, if not at `offset`
+    /// The same in stderr, if not at `offset`
     #[arg(long)]
     #[serde(default)]
     pub stderr_offset: Option<u64>,
-    /// Wait so long for more output of the command, or its end
+    /// Wait so long for more output, or the end
     #[arg(long, allow_negative_numbers = true)]
     #[serde(default)]
     pub wait_seconds: Option<WaitSeconds>,
-    /// How the output is given: as text, or its bytes in base64
+    /// As text, or the bytes in base64
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub encoding: ContentEncoding,
