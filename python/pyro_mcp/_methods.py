@@ -520,24 +520,24 @@ class Methods:
         max_bytes: int | None = None,
         stderr_offset: int | None = None,
         wait_seconds: int | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.Logged:
         """Show the commands that ran in a workspace, with their output.
 
-        Without `sequence` the newest commands, each with the beginning of its output. With it
-        one command, from `offset` on: so long output is read piece by piece, and a running
-        command followed.
+        Without `sequence` the newest, each with the beginning of its output; with it one
+        command, from `offset` on: long output in pieces, a running command followed.
 
         Args:
             workspace_id: Its id or its name.
             sequence: Only this command.
-            last: Only this many of the newest commands.
-            skip: How many of the newest to leave out, events included; a model gets what fits
-                into 32 KiB.
-            offset: Where in the output to begin, in bytes.
-            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
-                model: 24576), else 4096.
-            stderr_offset: Where in stderr to begin, if not at `offset`.
-            wait_seconds: Wait so long for more output of the command, or its end.
+            last: Only this many of the newest.
+            skip: How many of the newest to leave out, events included; a model gets 32 KiB.
+            offset: Where to begin, in bytes.
+            max_bytes: Bytes of each stream to show; 65536 with `sequence` (a model: 24576),
+                else 4096.
+            stderr_offset: The same in stderr, if not at `offset`.
+            wait_seconds: Wait so long for more output, or the end.
+            encoding: As text, or the bytes in base64.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -548,6 +548,7 @@ class Methods:
             "max_bytes": max_bytes,
             "stderr_offset": stderr_offset,
             "wait_seconds": wait_seconds,
+            "encoding": encoding,
         }
         result: results.Logged = self._call("workspace_logs", arguments)
         return result
@@ -1150,6 +1151,7 @@ class Methods:
         all: bool = False,
         skip_lines: int = 0,
         max_bytes: int | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.ServiceLogged:
         """Show what a service of a workspace wrote, the newest lines of each stream.
 
@@ -1163,6 +1165,7 @@ class Methods:
             skip_lines: How many of the newest lines of each stream to leave out.
             max_bytes: How much of each stream to show, in bytes: whole lines from the end; for
                 a model 32768.
+            encoding: How the output is given: as text, or its bytes in base64.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1171,6 +1174,7 @@ class Methods:
             "all": all,
             "skip_lines": skip_lines,
             "max_bytes": max_bytes,
+            "encoding": encoding,
         }
         result: results.ServiceLogged = self._call("service_logs", arguments)
         return result
@@ -1417,23 +1421,23 @@ class WorkspaceMethods:
         max_bytes: int | None = None,
         stderr_offset: int | None = None,
         wait_seconds: int | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.Logged:
         """Show the commands that ran in a workspace, with their output.
 
-        Without `sequence` the newest commands, each with the beginning of its output. With it
-        one command, from `offset` on: so long output is read piece by piece, and a running
-        command followed.
+        Without `sequence` the newest, each with the beginning of its output; with it one
+        command, from `offset` on: long output in pieces, a running command followed.
 
         Args:
             sequence: Only this command.
-            last: Only this many of the newest commands.
-            skip: How many of the newest to leave out, events included; a model gets what fits
-                into 32 KiB.
-            offset: Where in the output to begin, in bytes.
-            max_bytes: How much of each stream to show, in bytes; 65536 with `sequence` (a
-                model: 24576), else 4096.
-            stderr_offset: Where in stderr to begin, if not at `offset`.
-            wait_seconds: Wait so long for more output of the command, or its end.
+            last: Only this many of the newest.
+            skip: How many of the newest to leave out, events included; a model gets 32 KiB.
+            offset: Where to begin, in bytes.
+            max_bytes: Bytes of each stream to show; 65536 with `sequence` (a model: 24576),
+                else 4096.
+            stderr_offset: The same in stderr, if not at `offset`.
+            wait_seconds: Wait so long for more output, or the end.
+            encoding: As text, or the bytes in base64.
         """
         return self._pyro.logs_workspace(
             self.workspace_id,
@@ -1444,6 +1448,7 @@ class WorkspaceMethods:
             max_bytes=max_bytes,
             stderr_offset=stderr_offset,
             wait_seconds=wait_seconds,
+            encoding=encoding,
         )
 
     def export(
@@ -1955,6 +1960,7 @@ class WorkspaceMethods:
         all: bool = False,
         skip_lines: int = 0,
         max_bytes: int | None = None,
+        encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.ServiceLogged:
         """Show what a service of a workspace wrote, the newest lines of each stream.
 
@@ -1967,6 +1973,7 @@ class WorkspaceMethods:
             skip_lines: How many of the newest lines of each stream to leave out.
             max_bytes: How much of each stream to show, in bytes: whole lines from the end; for
                 a model 32768.
+            encoding: How the output is given: as text, or its bytes in base64.
         """
         return self._pyro.logs_service(
             self.workspace_id,
@@ -1975,6 +1982,7 @@ class WorkspaceMethods:
             all=all,
             skip_lines=skip_lines,
             max_bytes=max_bytes,
+            encoding=encoding,
         )
 
     def stop_service(

@@ -337,7 +337,7 @@ class Logged(TypedDict):
 class LoggedEntries(TypedDict):
     """A command that has ended, or goes on without whoever started it."""
 
-    # Counts from 1, and again after a reset.
+    # Counts from 1, over all resets: one number is one command of the workspace.
     sequence: int
     command: str
     cwd: str
@@ -345,12 +345,15 @@ class LoggedEntries(TypedDict):
     exit_code: int | None
     duration_ms: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    # The file's name in the folder `output` of the workspace's state.
     stdout_file: str
     stderr_file: str
     recorded_at: float
-    # From `offset` on; what is not UTF-8 is replaced.
+    # From `offset` on.
     stdout: str
     stderr: str
+    stdout_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
+    stderr_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     timed_out: bool
     # Whether the guest's kernel killed a process of it because memory ran out.
     oom_killed: bool
@@ -366,7 +369,7 @@ class LoggedEntries(TypedDict):
     stderr_truncated: bool
     # With what `offset` the rest of what was kept can be read.
     next_offset: int | None
-    # The same for standard error, where that is another.
+    # The same for `stderr_offset`.
     next_stderr_offset: int | None
     # How many resets came before it.
     reset_count: int
@@ -674,9 +677,10 @@ class ServiceLogged(TypedDict):
     advice: str | None
     # While it runs.
     published_ports: list[ServiceLoggedPublishedPorts]
-    # What is not UTF-8 is replaced.
     stdout: str
     stderr: str
+    stdout_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
+    stderr_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     # Absent with `all`.
     tail_lines: int | None
     # Whether there is, or was, more of either stream.
@@ -1158,7 +1162,7 @@ class WorkspaceExecResult(TypedDict):
     # Time from the start of the command to its end, in milliseconds.
     duration_ms: int
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
-    # The number of the command, for `workspace_logs`. Counts from 1, and again after a reset.
+    # The number of the command, for `workspace_logs`. Counts from 1, over all resets.
     sequence: int
     cwd: str
     # The signal that ended the command, if one did.

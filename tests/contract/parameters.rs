@@ -17,6 +17,7 @@ pub(crate) const PENDING: &[(&str, &str)] = &[];
 /// Parameters beyond the contract.
 pub(crate) const OURS: &[(&str, &str)] = &[
     ("service_list", "skip"),
+    ("service_logs", "encoding"),
     ("service_logs", "max_bytes"),
     ("service_logs", "skip_lines"),
     ("service_start", "env"),
@@ -54,6 +55,7 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_file_read", "start_line"),
     ("workspace_file_write", "encoding"),
     ("workspace_list", "skip"),
+    ("workspace_logs", "encoding"),
     ("workspace_logs", "last"),
     ("workspace_logs", "max_bytes"),
     ("workspace_logs", "offset"),

@@ -6,27 +6,25 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
     /// For standard output: what was asked for.
-    pub out: String,
-    /// For standard output, behind those lines: bytes that are not touched.
+    pub out: Vec<u8>,
+    /// For standard output of the command line alone, behind that: bytes that are not touched.
     pub bytes: Vec<u8>,
     /// For standard error: how it went.
-    pub err: String,
+    pub err: Vec<u8>,
 }
 
 impl Text {
     /// A line, in which nothing acts on the terminal, whoever chose its words.
     pub fn out(&mut self, line: impl AsRef<str>) {
-        self.out.push_str(&escape_controls(line.as_ref()));
-        self.out.push('\n');
+        push_line(&mut self.out, line.as_ref());
     }
 
     pub fn err(&mut self, line: impl AsRef<str>) {
-        self.err.push_str(&escape_controls(line.as_ref()));
-        self.err.push('\n');
+        push_line(&mut self.err, line.as_ref());
     }
 
-    /// For standard output: what somebody wrote.
-    pub fn content(&mut self, content: &str) {
+    /// For standard output: what somebody wrote, text or not.
+    pub fn content(&mut self, content: impl AsRef<[u8]>) {
         push_content(&mut self.out, content);
     }
 
@@ -40,11 +38,17 @@ impl Text {
 }
 
 /// Adds what somebody wrote, as it is, with an end to its last line.
-pub fn push_content(to: &mut String, content: &str) {
-    to.push_str(content);
-    if !content.is_empty() && !content.ends_with('\n') {
-        to.push('\n');
+pub fn push_content(to: &mut Vec<u8>, content: impl AsRef<[u8]>) {
+    let content = content.as_ref();
+    to.extend_from_slice(content);
+    if !content.is_empty() && !content.ends_with(b"\n") {
+        to.push(b'\n');
     }
+}
+
+fn push_line(to: &mut Vec<u8>, line: &str) {
+    to.extend_from_slice(escape_controls(line).as_bytes());
+    to.push(b'\n');
 }
 
 /// How a result is told, and what it means for the exit status of a command.
@@ -129,7 +133,7 @@ mod tests {
         let mut text = Text::default();
         text.field("Name", "\u{1b}c");
         text.err("\u{9b}2J");
-        assert_eq!(text.out, "Name: \\u{1b}c\n");
-        assert_eq!(text.err, "\\u{9b}2J\n");
+        assert_eq!(text.out, b"Name: \\u{1b}c\n");
+        assert_eq!(text.err, b"\\u{9b}2J\n");
     }
 }

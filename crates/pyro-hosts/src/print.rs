@@ -66,7 +66,7 @@ pub fn print_config(
 
 impl Report for Printed {
     fn report(&self, text: &mut Text) {
-        text.out.push_str(&self.text);
+        text.out.extend_from_slice(self.text.as_bytes());
         match &self.config {
             Some(file) => text.err(format!(
                 "[next] this belongs into {}; `pyro host connect {}` puts it there",

@@ -44,7 +44,8 @@ impl Answer {
             let facts = format!("{:#}", self.facts);
             return CallToolResult::success(vec![ContentBlock::text(facts)]);
         }
-        let text = format!("{shown}{}{}", self.text.out, self.text.err);
+        let [out, err] = [&self.text.out, &self.text.err].map(|told| String::from_utf8_lossy(told));
+        let text = format!("{shown}{out}{err}");
         let mut result = CallToolResult::success(vec![ContentBlock::text(bounded(&text))]);
         result.structured_content = Some(self.facts);
         result

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 crate::stories! { [process]:
     a_long_history_comes_in_parts,
+    long_text_comes_in_whole_characters,
     a_long_diff_comes_in_parts_that_apply,
     a_long_list_of_files_comes_in_parts,
     a_long_log_of_a_service_is_read_backwards,
@@ -89,7 +90,7 @@ fn a_long_history_comes_in_parts(world: &World) {
     // One command, all of it.
     let (mut read, mut offset) = (String::new(), json!(0));
     while !offset.is_null() {
-        let part = workspace.done("logs", json!({ "sequence": 1, "offset": offset }));
+        let part = workspace.done("logs", json!({ "sequence": 31, "offset": offset }));
         assert_small(&part);
         let entry = &part["entries"][0];
         let next = entry["next_offset"].clone();
@@ -103,12 +104,12 @@ fn a_long_history_comes_in_parts(world: &World) {
     let newest = parts[0]["entries"].as_array().unwrap().last().unwrap();
     assert_eq!(
         (&newest["reset_count"], &newest["sequence"]),
-        (&json!(2), &json!(1))
+        (&json!(2), &json!(31))
     );
     let two = workspace.done("logs", json!({ "last": 2, "skip": 1 }));
     assert_eq!(two["count"], 2);
     assert_eq!(
-        two["entries"][1]["sequence"], 15,
+        two["entries"][1]["sequence"], 30,
         "behind the event of the reset"
     );
     // A person gets it all.
@@ -118,6 +119,52 @@ fn a_long_history_comes_in_parts(world: &World) {
     assert_eq!(
         (&whole["count"], &whole["next_skip"]),
         (&json!(31), &Value::Null)
+    );
+}
+
+fn long_text_comes_in_whole_characters(world: &World) {
+    let door = Tools::new(world);
+    let workspace = Workspace::new(world, &door);
+    // Pages end inside of characters, in each stream at another place.
+    workspace.exec(
+        "(printf x; yes 日本語 | head -c 36000); (printf xx; yes 日本語 | head -c 60000) >&2",
+    );
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    let mut at = json!({ "sequence": 1 });
+    while !at["offset"].is_null() || stdout.is_empty() {
+        let part = workspace.done("logs", at.clone());
+        assert_small(&part);
+        let entry = &part["entries"][0];
+        assert_eq!(
+            (&entry["stdout_encoding"], &entry["stderr_encoding"]),
+            (&json!("utf-8"), &json!("utf-8"))
+        );
+        assert_eq!(
+            entry["next_offset"].is_null(),
+            entry["next_stderr_offset"].is_null()
+        );
+        stdout += entry["stdout"].as_str().unwrap();
+        stderr += entry["stderr"].as_str().unwrap();
+        at["offset"] = entry["next_offset"].clone();
+        at["stderr_offset"] = entry["next_stderr_offset"].clone();
+    }
+    assert_eq!(stdout, format!("x{}", "日本語\n".repeat(3600)));
+    assert_eq!(stderr, format!("xx{}", "日本語\n".repeat(6000)));
+    // Who goes on with one place for both streams comes to the end as well.
+    let mut at = json!({ "sequence": 1, "offset": 0 });
+    while !at["offset"].is_null() {
+        let next = workspace.done("logs", at.clone())["entries"][0]["next_offset"].clone();
+        assert!(
+            next.is_null() || next.as_u64() > at["offset"].as_u64(),
+            "{next}"
+        );
+        at["offset"] = next;
+    }
+    let few = workspace.done("logs", json!({ "sequence": 1, "max_bytes": 6 }));
+    let entry = &few["entries"][0];
+    assert_eq!(
+        (&entry["stdout"], &entry["next_offset"]),
+        (&json!("x日"), &json!(4))
     );
 }
 

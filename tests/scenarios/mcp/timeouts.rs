@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 crate::stories! { [process]:
     a_call_that_nears_the_limit_of_its_host_is_answered_and_its_command_goes_on,
+    a_command_that_takes_long_to_end_is_told_with_its_time,
     the_command_of_a_call_ends_with_the_connection,
     a_host_in_a_hurry_hears_that_a_stop_goes_on,
 }
@@ -142,6 +143,35 @@ fn a_host_in_a_hurry_hears_that_a_stop_goes_on(world: &World) {
     facts(
         &mut client,
         8,
+        "workspace_delete",
+        json!({ "workspace_id": id }),
+    );
+}
+
+fn a_command_that_takes_long_to_end_is_told_with_its_time(world: &World) {
+    let mut server = world.pyro(["mcp", "serve"]);
+    server.env("PYRO_MCP_ANSWER_WITHIN", "1");
+    let mut client = Connection::with(server);
+    client.initialize(NEWEST_WITH_INITIALIZE);
+    let id = workspace(world, &mut client);
+    let line = r"trap '' TERM; printf 'on\303'; while :; do sleep 0.05; done";
+    let exec = json!({ "workspace_id": id, "command": line, "timeout_seconds": 600 });
+    let begun = facts(&mut client, 2, "workspace_exec", exec);
+    assert_eq!(begun["running"], true, "{begun:#}");
+    let stop = json!({ "workspace_id": id, "stop": 1 });
+    let told = facts(&mut client, 3, "workspace_exec", stop);
+    assert!(
+        told["next"].as_str().unwrap().contains("is being ended"),
+        "{told:#}"
+    );
+    assert!(told["duration_ms"].as_u64().unwrap() > 0, "{told:#}");
+    assert_eq!(
+        (&told["stdout"], &told["running"]),
+        (&json!("on"), &json!(true))
+    );
+    facts(
+        &mut client,
+        4,
         "workspace_delete",
         json!({ "workspace_id": id }),
     );

@@ -1,10 +1,11 @@
 //! `workspace_exec` and `workspace_logs`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pyro_tests::world::Running;
+use pyro_tests::world::{Running, eventually, finish};
 use pyro_tests::{Surface, Workspace, World, surfaces::cli::CommandLine};
 use serde_json::{Value, json};
 
@@ -19,6 +20,7 @@ crate::stories! { [process] [command_line, library]:
 crate::stories! { [process, vm] [mcp]: a_command_whose_output_is_no_text_runs_once }
 crate::stories! { [process]:
     output_comes_live_and_byte_for_byte,
+    what_was_written_is_shown_byte_for_byte,
     several_at_once_get_numbers_of_their_own,
     an_interrupted_command_keeps_its_place,
 }
@@ -128,6 +130,59 @@ fn output_comes_live_and_byte_for_byte(world: &World) {
     assert_eq!(ran.stdout, b"a\xffgo\n");
     assert_eq!(ran.code(), 7);
     assert!(ran.err().contains("[workspace-exec] "), "{}", ran.err());
+}
+
+fn what_was_written_is_shown_byte_for_byte(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let script = r"printf 'caf\351\n'; printf 'no \377\n' >&2";
+    workspace.exec(script);
+    workspace.starts(
+        "odd",
+        &format!("{script}; touch done; exec sleep 1000"),
+        json!({ "ready_file": "done" }),
+    );
+    eventually("all is in the log", Duration::from_secs(60), || {
+        let log = workspace.of_service("logs", "odd");
+        log["stdout"] != "" && log["stderr"] != ""
+    });
+    let id = workspace.id();
+    for look in [
+        &["workspace", "logs", id, "--sequence", "1"][..],
+        &["workspace", "logs", id],
+        &["workspace", "service", "logs", id, "odd"],
+    ] {
+        let shown = finish(&mut world.pyro(look));
+        let holds =
+            |all: &[u8], line: &[u8]| all.split(|byte| *byte == b'\n').any(|one| one == line);
+        assert!(holds(&shown.stdout, b"caf\xe9"), "{}", shown.out());
+        assert!(holds(&shown.stderr, b"no \xff"), "{}", shown.err());
+        // Whoever asks for one command is told of that one.
+        let tells_events = shown.err().contains("[workspace-event]");
+        assert_eq!(tells_events, look == ["workspace", "logs", id]);
+    }
+    let bytes = json!({ "sequence": 1, "encoding": "base64" });
+    let of_a_service = json!({ "service_name": "odd", "encoding": "base64" });
+    for (as_text, in_base64) in [
+        (
+            &workspace.done("logs", json!({ "sequence": 1 }))["entries"][0],
+            &workspace.done("logs", bytes)["entries"][0],
+        ),
+        (
+            &workspace.of_service("logs", "odd"),
+            &workspace.service("logs", of_a_service).unwrap(),
+        ),
+    ] {
+        assert_eq!(
+            (&as_text["stdout"], &as_text["stdout_encoding"]),
+            (&json!("caf\u{fffd}\n"), &json!("utf-8-replaced"))
+        );
+        assert_eq!(
+            (&in_base64["stdout"], &in_base64["stdout_encoding"]),
+            (&json!("Y2Fm6Qo="), &json!("base64"))
+        );
+        assert_eq!(in_base64["stderr"], "bm8g/wo=");
+    }
 }
 
 fn several_at_once_get_numbers_of_their_own(world: &World) {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 crate::stories! { [process] [command_line, library, mcp]:
     a_command_is_followed_to_its_end,
+    a_character_that_is_not_whole_comes_with_its_rest,
     a_command_gets_its_folder_variables_and_input,
 }
 crate::stories! { [process, vm] [command_line]: what_becomes_of_commands_when_their_machine_ends }
@@ -138,7 +139,8 @@ fn a_command_is_followed_to_its_end(world: &World, door: &dyn Surface) {
     let asked = "sleep 1000 & echo $! > other; trap 'echo bye; exit 9' TERM; echo on; wait";
     let sequence = begin(&workspace, asked);
     follow(&workspace, sequence, "on");
-    let stop = json!({ "stop": sequence });
+    // Some hosts of models fill in every argument.
+    let stop = json!({ "stop": sequence, "command": "", "stdin": "", "cwd": "", "env": {} });
     let stopped = workspace.done("exec", stop.clone());
     assert_eq!(
         (
@@ -165,6 +167,58 @@ fn a_command_is_followed_to_its_end(world: &World, door: &dyn Surface) {
     );
     let status = workspace.status();
     assert_eq!(status["last_command"]["exit_code"], 124, "{status:#}");
+}
+
+fn a_character_that_is_not_whole_comes_with_its_rest(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    let line = r"printf 'caf\303'; while [ ! -e go ]; do sleep 0.05; done; printf '\251 ok\351'";
+    let exec = json!({ "command": line, "wait_seconds": 3, "timeout_seconds": 600 });
+    let begun = workspace.done("exec", exec);
+    assert_eq!(
+        (
+            &begun["stdout"],
+            &begun["stdout_bytes"],
+            &begun["stdout_encoding"]
+        ),
+        (&json!("caf"), &json!(3), &json!("utf-8")),
+        "{begun:#}"
+    );
+    let next = begun["next"].as_str().unwrap();
+    assert!(
+        next.contains(" offset=3 ") || next.contains("--offset 3 "),
+        "{next}"
+    );
+    let at = json!({ "offset": 3, "stderr_offset": 0, "wait_seconds": 1 });
+    let waited = entry(&workspace, 1, at.clone());
+    assert_eq!(
+        (
+            &waited["stdout"],
+            &waited["next_offset"],
+            &waited["running"]
+        ),
+        (&json!(""), &json!(3), &json!(true))
+    );
+    // Bytes are given as they are.
+    let bytes = entry(&workspace, 1, json!({ "encoding": "base64" }));
+    assert_eq!(
+        (
+            &bytes["stdout"],
+            &bytes["next_offset"],
+            &bytes["stdout_encoding"]
+        ),
+        (&json!("Y2Fmww=="), &json!(4), &json!("base64"))
+    );
+    workspace.exec("touch go");
+    let mut rest = entry(&workspace, 1, at.clone());
+    while rest["running"] == true {
+        rest = entry(&workspace, 1, at.clone());
+    }
+    assert_eq!(
+        (&rest["stdout"], &rest["stdout_encoding"]),
+        (&json!("\u{e9} ok\u{fffd}"), &json!("utf-8-replaced"))
+    );
+    let bytes = entry(&workspace, 1, json!({ "encoding": "base64", "offset": 4 }));
+    assert_eq!(bytes["stdout"], "qSBva+k=");
 }
 
 fn a_command_gets_its_folder_variables_and_input(world: &World, door: &dyn Surface) {

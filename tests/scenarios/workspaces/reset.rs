@@ -4,6 +4,7 @@ use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::json;
 
 crate::stories! { [process, vm] [command_line]: a_reset_brings_the_first_state_back }
+crate::stories! { [process] [command_line, mcp]: a_number_means_one_command_over_all_resets }
 crate::stories! { [process] [library]: a_stopped_one_is_reset_as_well, what_is_no_snapshot_is_told }
 
 fn a_reset_brings_the_first_state_back(world: &World, door: &dyn Surface) {
@@ -25,7 +26,7 @@ fn a_reset_brings_the_first_state_back(world: &World, door: &dyn Surface) {
     assert_eq!(workspace.changes(), [""; 0]);
     let result = workspace.exec("ls; cat file; pgrep -af '[s]leep 4242'");
     assert_eq!(result["stdout"], "file\nfirst\n");
-    assert_eq!(result["sequence"], 1);
+    assert_eq!(result["sequence"], 2);
     let logs = workspace.done("logs", json!({}));
     let resets: Vec<_> = logs["entries"]
         .as_array()
@@ -43,6 +44,64 @@ fn a_reset_brings_the_first_state_back(world: &World, door: &dyn Surface) {
     workspace.exec("rm file");
     assert_eq!(workspace.done("reset", json!({}))["reset_count"], 2);
     assert_eq!(workspace.read("file"), "first\n");
+}
+
+fn a_number_means_one_command_over_all_resets(world: &World, door: &dyn Surface) {
+    let workspace = Workspace::new(world, door);
+    let begin = |word: &str| {
+        let command = format!("echo {word}; exec sleep 1000");
+        let exec = json!({ "command": command, "background": true, "timeout_seconds": 600 });
+        let sequence = workspace.done("exec", exec)["sequence"].clone();
+        // It has written.
+        workspace.done("logs", json!({ "sequence": sequence, "wait_seconds": 60 }));
+        sequence
+    };
+    let entry = |sequence| {
+        let logs = workspace.done("logs", json!({ "sequence": sequence }));
+        logs["entries"][0].clone()
+    };
+    let first = begin("A");
+    workspace.done("reset", json!({}));
+    let second = begin("B");
+    assert_eq!((&first, &second), (&json!(1), &json!(2)));
+    assert_eq!(workspace.exec("echo C")["sequence"], 3);
+
+    // Whoever holds the first number means that one, and ends no other.
+    let stopped = workspace.done("exec", json!({ "stop": first }));
+    assert_eq!(
+        (&stopped["stdout"], &stopped["ended_because"]),
+        (&json!("A\n"), &json!("its workspace was reset"))
+    );
+    let before = entry(1);
+    assert_eq!(
+        (&before["stdout"], &before["reset_count"]),
+        (&json!("A\n"), &json!(0))
+    );
+    let after = entry(2);
+    assert_eq!(
+        (&after["stdout"], &after["running"], &after["reset_count"]),
+        (&json!("B\n"), &json!(true), &json!(1))
+    );
+    let outputs = world.state_dir().join("workspaces").join(workspace.id());
+    for entry in [before, after, entry(3)] {
+        let file = outputs
+            .join("output")
+            .join(entry["stdout_file"].as_str().unwrap());
+        let kept = std::fs::read_to_string(file).unwrap();
+        assert_eq!(entry["stdout"], kept, "{entry:#}");
+    }
+    let status = workspace.status();
+    assert_eq!(
+        (
+            &status["command_count"],
+            &status["last_command"]["sequence"]
+        ),
+        (&json!(2), &json!(3))
+    );
+    assert_eq!(
+        workspace.done("exec", json!({ "stop": 2 }))["running"],
+        false
+    );
 }
 
 fn a_stopped_one_is_reset_as_well(world: &World, door: &dyn Surface) {

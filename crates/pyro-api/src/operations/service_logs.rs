@@ -2,7 +2,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::push_content;
-use crate::values::{ReadBytes, ServiceName, ServiceRecord, TailLines};
+use crate::values::{
+    ContentEncoding, OutputEncoding, ReadBytes, ServiceName, ServiceRecord, TailLines,
+};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Show what a service of a workspace wrote, the newest lines of each stream
@@ -31,6 +33,10 @@ pub struct ServiceLogs {
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<ReadBytes>,
+    /// How the output is given: as text, or its bytes in base64
+    #[arg(long, value_enum, default_value_t, conflicts_with = "follow")]
+    #[serde(default)]
+    pub encoding: ContentEncoding,
     /// Go on as the service writes, until it has ended
     // For a person at a terminal: a tool's answer comes once.
     #[arg(long)]
@@ -42,21 +48,26 @@ pub struct ServiceLogs {
 pub struct ServiceLogged {
     #[serde(flatten)]
     pub service: ServiceRecord,
-    /// What is not UTF-8 is replaced.
     pub stdout: String,
     pub stderr: String,
+    pub stdout_encoding: OutputEncoding,
+    pub stderr_encoding: OutputEncoding,
     /// Absent with `all`.
     pub tail_lines: Option<u32>,
     /// Whether there is, or was, more of either stream.
     pub truncated: bool,
     /// With what `skip_lines` older lines can be read; absent when no older ones are kept.
     pub next_skip_lines: Option<u64>,
+    /// The bytes of `stdout` and `stderr`, for the command line.
+    #[serde(skip)]
+    pub bytes: [Vec<u8>; 2],
 }
 
 impl Report for ServiceLogged {
     fn report(&self, text: &mut Text) {
-        text.content(&self.stdout);
-        push_content(&mut text.err, &self.stderr);
+        text.content(self.stdout_encoding.shown(&self.stdout, &self.bytes[0]));
+        let stderr = self.stderr_encoding.shown(&self.stderr, &self.bytes[1]);
+        push_content(&mut text.err, stderr);
         self.service.report_as("logs", text);
         if let Some(next) = self.next_skip_lines {
             text.err(format!(

@@ -55,7 +55,7 @@ pub struct ShellText {
 
 impl Report for ShellText {
     fn report(&self, text: &mut Text) {
-        text.out.push_str(&self.output);
+        text.out.extend_from_slice(self.output.as_bytes());
         if self.lost_chars > 0 {
             text.err(format!(
                 "[note] {} characters before this are gone: of each shell only the recent output \

@@ -282,7 +282,7 @@ mod tests {
             changed("a", None),
         ];
         tried(".", true, entries).report(&mut text);
-        let said = text.err;
+        let said = String::from_utf8(text.err).unwrap();
         assert!(said.contains("added: a"), "{said}");
         assert!(
             said.contains("and 1 in a repository's own folder"),

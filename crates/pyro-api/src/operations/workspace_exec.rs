@@ -119,12 +119,14 @@ impl Operation for WorkspaceExec {
             .hint("Leave one of the two out"));
         }
         if let Some(sequence) = self.stop {
+            // Some hosts of models fill in every argument: what is empty was not given.
+            let is_given = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
             let other = [
-                ("a command", !self.command.is_none()),
+                ("a command", !self.command.is_empty()),
                 ("`background`", self.background),
-                ("`stdin`", self.stdin.is_some()),
+                ("`stdin`", is_given(self.stdin.as_deref())),
                 ("`env`", !self.env.is_empty()),
-                ("`cwd`", self.cwd.is_some()),
+                ("`cwd`", is_given(self.cwd.as_deref())),
                 ("`secret_env`", !self.secret_env.is_empty()),
             ];
             return match other.into_iter().find(|(_, given)| *given) {

@@ -2,13 +2,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{moment, plain, push_content};
-use crate::values::{ExecutionMode, ReadBytes, WaitSeconds, report_oom_kill};
+use crate::values::{
+    ContentEncoding, ExecutionMode, OutputEncoding, ReadBytes, WaitSeconds, report_oom_kill,
+};
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Show the commands that ran in a workspace, with their output
 ///
-/// Without `sequence` the newest commands, each with the beginning of its output. With it one
-/// command, from `offset` on: so long output is read piece by piece, and a running command followed.
+/// Without `sequence` the newest, each with the beginning of its output; with it one command, from
+/// `offset` on: long output in pieces, a running command followed.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceLogs {
@@ -18,30 +20,34 @@ pub struct WorkspaceLogs {
     #[arg(long)]
     #[serde(default)]
     pub sequence: Option<u32>,
-    /// Only this many of the newest commands
+    /// Only this many of the newest
     #[arg(long)]
     #[serde(default)]
     pub last: Option<u32>,
-    /// How many of the newest to leave out, events included; a model gets what fits into 32 KiB
+    /// How many of the newest to leave out, events included; a model gets 32 KiB
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
-    /// Where in the output to begin, in bytes
+    /// Where to begin, in bytes
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub offset: u64,
-    /// How much of each stream to show, in bytes; 65536 with `sequence` (a model: 24576), else 4096
+    /// Bytes of each stream to show; 65536 with `sequence` (a model: 24576), else 4096
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<ReadBytes>,
-    /// Where in stderr to begin, if not at `offset`
+    /// The same in stderr, if not at `offset`
     #[arg(long)]
     #[serde(default)]
     pub stderr_offset: Option<u64>,
-    /// Wait so long for more output of the command, or its end
+    /// Wait so long for more output, or the end
     #[arg(long, allow_negative_numbers = true)]
     #[serde(default)]
     pub wait_seconds: Option<WaitSeconds>,
+    /// As text, or the bytes in base64
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub encoding: ContentEncoding,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -67,7 +73,7 @@ pub struct Logged {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct LogEntry {
-    /// Counts from 1, and again after a reset.
+    /// Counts from 1, over all resets: one number is one command of the workspace.
     pub sequence: u32,
     pub command: String,
     pub cwd: String,
@@ -75,12 +81,15 @@ pub struct LogEntry {
     pub exit_code: Option<i32>,
     pub duration_ms: u64,
     pub execution_mode: ExecutionMode,
+    /// The file's name in the folder `output` of the workspace's state.
     pub stdout_file: String,
     pub stderr_file: String,
     pub recorded_at: f64,
-    /// From `offset` on; what is not UTF-8 is replaced.
+    /// From `offset` on.
     pub stdout: String,
     pub stderr: String,
+    pub stdout_encoding: OutputEncoding,
+    pub stderr_encoding: OutputEncoding,
     pub timed_out: bool,
     /// Whether the guest's kernel killed a process of it because memory ran out.
     pub oom_killed: bool,
@@ -96,7 +105,7 @@ pub struct LogEntry {
     pub stderr_truncated: bool,
     /// With what `offset` the rest of what was kept can be read.
     pub next_offset: Option<u64>,
-    /// The same for standard error, where that is another.
+    /// The same for `stderr_offset`.
     pub next_stderr_offset: Option<u64>,
     /// How many resets came before it.
     pub reset_count: u32,
@@ -104,6 +113,9 @@ pub struct LogEntry {
     pub running: bool,
     /// Why it ended, where that was neither its own doing nor its time.
     pub ended_because: Option<String>,
+    /// The bytes of `stdout` and `stderr`, for the command line.
+    #[serde(skip)]
+    pub bytes: [Vec<u8>; 2],
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -129,8 +141,9 @@ impl Report for Logged {
             ));
             text.out(format!("$ {}", entry.command));
             report_oom_kill("workspace-logs", entry.oom_killed, None, text);
-            text.content(&entry.stdout);
-            push_content(&mut text.err, &entry.stderr);
+            text.content(entry.stdout_encoding.shown(&entry.stdout, &entry.bytes[0]));
+            let stderr = entry.stderr_encoding.shown(&entry.stderr, &entry.bytes[1]);
+            push_content(&mut text.err, stderr);
             if let Some(why) = &entry.ended_because {
                 text.err(format!(
                     "[workspace-logs] sequence={} ended: {}",
@@ -174,8 +187,10 @@ impl Report for Logged {
                     };
                     let more = match entry.next_offset {
                         Some(next) => format!(
-                            "; for more use --sequence {} --offset {next}, and --max-bytes",
-                            entry.sequence
+                            "; for more use --sequence {} --offset {next} --stderr-offset {}, and \
+                             --max-bytes",
+                            entry.sequence,
+                            entry.next_stderr_offset.unwrap_or(next)
                         ),
                         None => String::new(),
                     };

@@ -32,13 +32,17 @@ impl CommandLine {
         *self == Self::default()
     }
 
-    /// Refuses a command of which nothing would run, or that no kernel takes.
-    pub fn check(&self) -> Result<(), Error> {
-        let empty = match self {
+    /// Whether nothing of it would run.
+    pub fn is_empty(&self) -> bool {
+        match self {
             Self::Shell(line) => line.iter().all(u8::is_ascii_whitespace),
             Self::Program(words) => words.first().is_none_or(Vec::is_empty),
-        };
-        if empty {
+        }
+    }
+
+    /// Refuses a command of which nothing would run, or that no kernel takes.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_empty() {
             return Err(Error::invalid("No command was given").hint(
                 "Give one, such as `git --version`; on the command line it stands after `--`, as \
                  in `pyro run debian:12 -- git --version`",

@@ -20,6 +20,16 @@ pub enum OutputEncoding {
     Base64,
 }
 
+impl OutputEncoding {
+    /// What the command line prints of output that it has the bytes of.
+    pub(crate) fn shown<'a>(self, text: &'a str, bytes: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Base64 => text.as_bytes(),
+            Self::Utf8 | Self::Utf8Replaced => bytes,
+        }
+    }
+}
+
 /// What a command did.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ExecResult {

@@ -20,7 +20,7 @@ pub struct WorkspaceExecResult {
     /// Time from the start of the command to its end, in milliseconds.
     pub duration_ms: u64,
     pub execution_mode: ExecutionMode,
-    /// The number of the command, for `workspace_logs`. Counts from 1, and again after a reset.
+    /// The number of the command, for `workspace_logs`. Counts from 1, over all resets.
     pub sequence: u32,
     pub cwd: String,
     /// The signal that ended the command, if one did.

@@ -12,9 +12,9 @@ use visible::visible;
 
 /// Prints a result for people.
 pub(crate) fn text(text: &Text) -> io::Result<()> {
-    content(text.out.as_bytes())?;
+    content(&text.out)?;
     content(&text.bytes)?;
-    let err = text.err.as_bytes();
+    let err = &text.err;
     let mut stderr = io::stderr().lock();
     // Nobody has to read how it went.
     let _ = match stderr.is_terminal() {

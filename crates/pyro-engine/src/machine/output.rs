@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use pyro_api::values::OutputEncoding;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pyro_api::values::{ContentEncoding, OutputEncoding};
 
 pub(crate) struct CapturedOutput {
     /// Bytes kept at each end.
@@ -49,6 +51,26 @@ impl CapturedOutput {
         }
     }
 
+    /// Leaves a character off that is not whole at the end of what there is so far: its rest comes later.
+    pub(crate) fn leave_off_partial_end(&mut self) {
+        let kept = (self.head.len() + self.tail.len()) as u64;
+        let partial = if !self.tail.is_empty() {
+            let tail = self.tail.make_contiguous();
+            let partial = tail.len() - without_partial_end(tail).len();
+            self.tail.truncate(self.tail.len() - partial);
+            partial
+        } else if kept == self.total {
+            let whole = without_partial_end(&self.head).len();
+            let partial = self.head.len() - whole;
+            self.head.truncate(whole);
+            partial
+        } else {
+            // The end of what there is was not kept.
+            0
+        };
+        self.total -= partial as u64;
+    }
+
     /// All of it; `None` where a part was left out.
     pub(crate) fn into_bytes(self) -> Option<Vec<u8>> {
         let mut bytes = self.head;
@@ -59,45 +81,59 @@ impl CapturedOutput {
     pub(crate) fn into_text(self) -> CapturedText {
         let left_out = self.total - (self.head.len() + self.tail.len()) as u64;
         let tail: Vec<u8> = self.tail.into();
-        let (text, exact) = if left_out == 0 {
+        let (text, encoding) = if left_out == 0 {
             let mut whole = self.head;
             whole.extend_from_slice(&tail);
             decode(&whole)
         } else {
             // The cuts may go through a character; that is not the command's doing.
-            let (head, head_exact) = decode(without_partial_end(&self.head));
-            let (tail, tail_exact) = decode(without_partial_start(&tail));
+            let (head, of_head) = decode(without_partial_end(&self.head));
+            let (tail, of_tail) = decode(without_partial_start(&tail));
             (
                 format!("{head}\n[… {left_out} bytes left out …]\n{tail}"),
-                head_exact && tail_exact,
+                match of_head {
+                    OutputEncoding::Utf8 => of_tail,
+                    replaced => replaced,
+                },
             )
         };
         CapturedText {
             text,
             bytes: self.total,
             truncated: left_out > 0,
-            encoding: if exact {
-                OutputEncoding::Utf8
-            } else {
-                OutputEncoding::Utf8Replaced
-            },
+            encoding,
         }
     }
 }
 
-fn decode(bytes: &[u8]) -> (String, bool) {
+fn decode(bytes: &[u8]) -> (String, OutputEncoding) {
     match std::str::from_utf8(bytes) {
-        Ok(text) => (text.to_owned(), true),
-        Err(_) => (String::from_utf8_lossy(bytes).into_owned(), false),
+        Ok(text) => (text.to_owned(), OutputEncoding::Utf8),
+        Err(_) => (
+            String::from_utf8_lossy(bytes).into_owned(),
+            OutputEncoding::Utf8Replaced,
+        ),
     }
 }
 
-pub(crate) fn without_partial_end(bytes: &[u8]) -> &[u8] {
-    match std::str::from_utf8(bytes) {
-        // `error_len` is absent when the bytes end in the middle of a character.
-        Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
-        _ => bytes,
+/// Output as an answer holds it, in the form that was asked for.
+pub(crate) fn encoded(bytes: &[u8], wanted: ContentEncoding) -> (String, OutputEncoding) {
+    match wanted {
+        ContentEncoding::Utf8 => decode(bytes),
+        ContentEncoding::Base64 => (BASE64_STANDARD.encode(bytes), OutputEncoding::Base64),
     }
+}
+
+/// The bytes without a character at their end of which more belongs to it, whatever stands before.
+pub(crate) fn without_partial_end(bytes: &[u8]) -> &[u8] {
+    let is_partial = |at: &usize| {
+        // `error_len` is absent when the bytes end in the middle of a character.
+        std::str::from_utf8(&bytes[*at..])
+            .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    let last = bytes.len().saturating_sub(3)..bytes.len();
+    let end = last.clone().find(is_partial).unwrap_or(last.end);
+    &bytes[..end]
 }
 
 pub(crate) fn without_partial_start(bytes: &[u8]) -> &[u8] {
@@ -152,6 +188,45 @@ mod tests {
         let text = output.into_text();
         assert_eq!(text.text, "abcd\n[… 103 bytes left out …]\nyz");
         assert_eq!((text.bytes, text.truncated), (109, true));
+    }
+
+    #[test]
+    fn a_character_that_is_not_whole_is_left_off_the_end() {
+        let cases: [(&[u8], &[u8]); 7] = [
+            (b"caf\xc3", b"caf"),
+            (b"\xe6\x97", b""),
+            (b"\xff\xf0\x9f\x98", b"\xff"),
+            ("日本".as_bytes(), "日本".as_bytes()),
+            (b"caf\xe9\n", b"caf\xe9\n"),
+            (b"\x80\x80", b"\x80\x80"),
+            (b"", b""),
+        ];
+        for (bytes, whole) in cases {
+            assert_eq!(
+                without_partial_end(bytes),
+                whole,
+                "{}",
+                bytes.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_there_so_far_is_counted_to_its_last_whole_character() {
+        let so_far = |limit, pieces: &[&[u8]], beyond| {
+            let mut output = CapturedOutput::new(limit);
+            pieces.iter().for_each(|piece| output.push(piece));
+            output.pass_over(beyond);
+            output.leave_off_partial_end();
+            let text = output.into_text();
+            (text.text, text.bytes, text.encoding)
+        };
+        let utf8 = OutputEncoding::Utf8;
+        assert_eq!(so_far(64, &[b"caf\xc3"], 0), ("caf".to_owned(), 3, utf8));
+        let gap = "a\n[… 2 bytes left out …]\nz".to_owned();
+        assert_eq!(so_far(4, &[b"a\xc3", b"\xa9bz\xc3"], 0), (gap, 5, utf8));
+        let (_, bytes, _) = so_far(64, &[b"a\xc3"], 9);
+        assert_eq!(bytes, 11);
     }
 
     #[test]

@@ -1,17 +1,18 @@
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pyro_api::operations::workspace_logs::{LogEntry, LogEvent, Logged, WorkspaceLogs};
-use pyro_api::values::{ReadBytes, more_memory};
+use pyro_api::values::{ContentEncoding, ReadBytes, more_memory};
 use pyro_api::{Caller, Error, Handle, Operation, Stream};
 
 use crate::Engine;
 use crate::answers::{self, Budget};
 use crate::error::host_io;
 use crate::machine::now;
-use crate::machine::output::{without_partial_end, without_partial_start};
+use crate::machine::output::{encoded, without_partial_end, without_partial_start};
 use crate::store::{Command, StoredWorkspace};
 use crate::workspace::errors::unknown_command;
-use crate::workspace::folder::{WorkspaceFolder, output_name};
+use crate::workspace::folder::WorkspaceFolder;
 use crate::workspace::jobs::follow::{self, JobStatus, end_of};
 use crate::workspace::log_files;
 
@@ -19,6 +20,9 @@ use crate::workspace::log_files;
 const SINGLE_BYTES: u32 = 65_536;
 const SINGLE_BYTES_FOR_MODEL: u32 = 24 * 1024;
 const LISTED_BYTES: u32 = 4096;
+
+/// In bytes of UTF-8.
+const LONGEST_CHARACTER: u64 = 4;
 
 impl Handle<WorkspaceLogs> for Engine {
     async fn handle(&self, asked: WorkspaceLogs, caller: &Caller) -> Result<Logged, Error> {
@@ -33,15 +37,13 @@ impl Handle<WorkspaceLogs> for Engine {
         let total = commands.len();
         let mut events = self.store()?.events(&id)?;
         if let Some(sequence) = asked.sequence {
-            // Numbers begin anew with each reset; the newest is meant.
+            // Where an older pyro counted anew after a reset, the newest is meant.
             commands.retain(|command| command.sequence == sequence);
             commands.drain(..commands.len().saturating_sub(1));
             if commands.is_empty() {
                 return Err(unknown_command(&id, sequence, total));
             }
-            if caller.is_model() {
-                events.clear();
-            }
+            events.clear();
         }
         let happened = newest_first(commands, events);
         let part = part(&folder, happened, &asked, caller)?;
@@ -78,18 +80,31 @@ impl Engine {
         let until = caller.deadline().map_or(until, |by| by.min(until));
         let folder = self.workspace_folder(&stored.record.workspace_id);
         let seen = [asked.offset, asked.stderr_offset.unwrap_or(asked.offset)];
-        let there = folder.job_bytes(job.job);
-        let seen = [0, 1].map(|stream| match seen[stream] {
-            // Behind what is kept there is nothing to see.
-            log_files::CAP.. => u64::MAX,
-            // What is not there yet was not seen, whatever the other stream holds.
-            at => at.min(there[stream]),
+        let seen = [Stream::Stdout, Stream::Stderr].map(|stream| {
+            let path = folder.job_output(job.job, stream);
+            seen_to(&path, seen[stream as usize], asked.encoding)
         });
         let vm = folder.vm(job.generation);
         if let JobStatus::Lost = follow::wait(&vm, &folder, job.job, seen, Some(until)).await {
             self.end_job(stored, job, None)?;
         }
         Ok(())
+    }
+}
+
+/// To where the output of a command that runs was seen by who goes on at `offset`.
+fn seen_to(output: &Path, offset: u64, encoding: ContentEncoding) -> u64 {
+    // Behind what is kept there is nothing to see.
+    if offset >= log_files::CAP {
+        return u64::MAX;
+    }
+    let is_text = encoding == ContentEncoding::Utf8;
+    match log_files::read(output, offset, LONGEST_CHARACTER) {
+        // What is not there yet was not seen, whatever the other stream holds.
+        Ok((news, there)) if news.is_empty() => there,
+        // It is not shown before it is whole.
+        Ok((news, there)) if is_text && without_partial_end(&news).is_empty() => there,
+        _ => offset,
     }
 }
 
@@ -180,97 +195,168 @@ fn part(
     Ok(shown)
 }
 
+/// What is shown of one stream of a command.
+struct Piece {
+    bytes: Vec<u8>,
+    /// Where it ends.
+    end: u64,
+    /// Whether something between the beginning and the end of it is not there.
+    has_gap: bool,
+    /// How much of the stream is in its file.
+    kept: u64,
+}
+
+/// From `offset` on, at most so long.
+fn piece(
+    folder: &WorkspaceFolder,
+    command: &Command,
+    stream: Stream,
+    (offset, length): (u64, u64),
+    encoding: ContentEncoding,
+) -> Result<Piece, Error> {
+    let path = folder.output_of(command, stream);
+    let (mut bytes, kept) = log_files::read(&path, offset, length)
+        .map_err(|error| host_io("The output of a command could not be read", &error))?;
+    let written = match stream {
+        Stream::Stdout => command.stdout_bytes,
+        Stream::Stderr => command.stderr_bytes,
+    };
+    let has_more = !command.running && kept < written && offset < written;
+    let reaches_end = has_more && offset.saturating_add(length) >= kept;
+    let is_full = bytes.len() as u64 == length;
+    let whole = without_partial_end(&bytes).len();
+    // A character that is cut comes with the next piece, unless there is no room for more than that.
+    let is_cut = is_full && whole > 0 && !reaches_end || command.running && !is_full;
+    if is_cut && encoding == ContentEncoding::Utf8 {
+        bytes.truncate(whole);
+    }
+    let mut piece = Piece {
+        end: offset.saturating_add(bytes.len() as u64),
+        bytes,
+        has_gap: false,
+        kept,
+    };
+    if reaches_end {
+        let end = command.job.and_then(|job| folder.job_end(job));
+        let tails = end.map(|end| end.tails).unwrap_or_default();
+        piece.add_end(&tails[stream as usize], written, length, encoding);
+    }
+    Ok(piece)
+}
+
+impl Piece {
+    /// Adds what is known of the end, which is behind what was kept.
+    fn add_end(&mut self, tail: &[u8], written: u64, length: u64, encoding: ContentEncoding) {
+        let tail = end_of(tail, length.min(written - self.kept));
+        let gap = written - self.kept - tail.len() as u64;
+        // Whoever asks for bytes gets none that the command did not write there.
+        if tail.is_empty() || (gap > 0 && encoding == ContentEncoding::Base64) {
+            return;
+        }
+        if gap > 0 {
+            self.bytes.truncate(without_partial_end(&self.bytes).len());
+            let told = format!("\n[… {gap} bytes left out …]\n");
+            self.bytes.extend_from_slice(told.as_bytes());
+            self.bytes.extend_from_slice(without_partial_start(tail));
+        } else {
+            self.bytes.extend_from_slice(tail);
+        }
+        (self.end, self.has_gap) = (written, gap > 0);
+    }
+}
+
 fn entry(
     folder: &WorkspaceFolder,
     command: Command,
     asked: &WorkspaceLogs,
     length: u64,
 ) -> Result<LogEntry, Error> {
-    let offset = asked.offset;
-    let stderr_offset = asked.stderr_offset.unwrap_or(offset);
-    // Whoever goes on from where a stream ended for now has a place in each.
-    let by_stream = command.running || asked.stderr_offset.is_some();
-    let read = |stream: Stream, offset, written: u64| {
-        let path = folder.output_of(&command, stream);
-        let (mut bytes, kept) = log_files::read(&path, offset, length)
-            .map_err(|error| host_io("The output of a command could not be read", &error))?;
-        let whole = without_partial_end(&bytes).len();
-        // A character that is cut comes with the next part, unless there is nothing else of it.
-        if by_stream && whole > 0 && (command.running || bytes.len() as u64 == length) {
-            bytes.truncate(whole);
-        }
-        let mut end = offset.saturating_add(bytes.len() as u64);
-        let ended = !command.running && kept < written && offset < written;
-        let mut left_out = false;
-        if ended && offset.saturating_add(length) >= kept {
-            let found = command.job.and_then(|job| folder.job_end(job));
-            let tails = found.map(|end| end.tails).unwrap_or_default();
-            let tail = end_of(&tails[stream as usize], length.min(written - kept));
-            if !tail.is_empty() {
-                let gap = written - kept - tail.len() as u64;
-                if gap > 0 {
-                    bytes.extend_from_slice(format!("\n[… {gap} bytes left out …]\n").as_bytes());
-                }
-                bytes.extend_from_slice(without_partial_start(tail));
-                (end, left_out) = (written, gap > 0);
-            }
-        }
-        Ok::<_, Error>((bytes, kept, end, left_out))
-    };
-    let (stdout, stdout_kept_bytes, stdout_end, stdout_gap) =
-        read(Stream::Stdout, offset, command.stdout_bytes)?;
-    let (stderr, stderr_kept_bytes, stderr_end, stderr_gap) =
-        read(Stream::Stderr, stderr_offset, command.stderr_bytes)?;
-    let ends = [stdout_end, stderr_end];
-    let (next_offset, next_stderr_offset) = if by_stream {
-        let rest = ends[0] < stdout_kept_bytes || ends[1] < stderr_kept_bytes;
+    let read = |stream, offset| piece(folder, &command, stream, (offset, length), asked.encoding);
+    let stdout = read(Stream::Stdout, asked.offset)?;
+    let stderr = read(Stream::Stderr, asked.stderr_offset.unwrap_or(asked.offset))?;
+    let (next_offset, next_stderr_offset) = match command.running {
         // Not behind what there is: nothing of what comes is left out.
-        let next = |end: u64, kept| match command.running {
-            true => Some(end.min(kept)),
-            false => rest.then_some(end),
-        };
-        (
-            next(ends[0], stdout_kept_bytes),
-            next(ends[1], stderr_kept_bytes),
-        )
-    } else {
-        let end = offset.saturating_add(length);
-        let rest = end < stdout_kept_bytes.max(stderr_kept_bytes);
-        (rest.then_some(end), None)
+        true => (
+            Some(stdout.end.min(stdout.kept)),
+            Some(stderr.end.min(stderr.kept)),
+        ),
+        false => {
+            let stdout_is_over = stdout.end >= stdout.kept;
+            let is_over = stdout_is_over && stderr.end >= stderr.kept;
+            // Who goes on with one place for both comes to the rest of standard error.
+            let next = match stdout_is_over {
+                true => stdout.end.max(stderr.end),
+                false => stdout.end,
+            };
+            ((!is_over).then_some(next), (!is_over).then_some(stderr.end))
+        }
     };
     let [stdout_bytes, stderr_bytes] = match command.running {
-        true => [stdout_kept_bytes, stderr_kept_bytes],
+        true => [stdout.kept, stderr.kept],
         false => [command.stdout_bytes, command.stderr_bytes],
     };
-    let duration_ms = match command.running {
-        true => ((now() - command.recorded_at).max(0.0) * 1000.0) as u64,
-        false => command.duration_ms,
-    };
+    let (stdout_text, stdout_encoding) = encoded(&stdout.bytes, asked.encoding);
+    let (stderr_text, stderr_encoding) = encoded(&stderr.bytes, asked.encoding);
     Ok(LogEntry {
         sequence: command.sequence,
-        cwd: command.cwd,
         exit_code: (!command.running).then_some(command.exit_code),
-        duration_ms,
+        duration_ms: command.lasted_ms(now()),
         execution_mode: command.execution_mode,
-        stdout_file: output_name(command.sequence, Stream::Stdout),
-        stderr_file: output_name(command.sequence, Stream::Stderr),
+        stdout_file: folder.output_name_of(&command, Stream::Stdout),
+        stderr_file: folder.output_name_of(&command, Stream::Stderr),
         recorded_at: command.recorded_at,
-        stdout_truncated: stdout_gap || ends[0] < stdout_bytes,
-        stderr_truncated: stderr_gap || ends[1] < stderr_bytes,
-        stdout: String::from_utf8_lossy(&stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        stdout_truncated: stdout.has_gap || stdout.end < stdout_bytes,
+        stderr_truncated: stderr.has_gap || stderr.end < stderr_bytes,
+        stdout: stdout_text,
+        stderr: stderr_text,
+        stdout_encoding,
+        stderr_encoding,
         timed_out: command.timed_out,
         oom_killed: command.oom_killed,
         signal: command.signal,
         stdout_bytes,
         stderr_bytes,
-        stdout_kept_bytes,
-        stderr_kept_bytes,
+        stdout_kept_bytes: stdout.kept,
+        stderr_kept_bytes: stderr.kept,
         next_offset,
         next_stderr_offset,
         reset_count: command.reset_count,
         running: command.running,
         ended_because: command.ended_because,
+        cwd: command.cwd,
         command: command.command,
+        bytes: [stdout.bytes, stderr.bytes],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_end(tail: &[u8], written: u64, encoding: ContentEncoding) -> (Vec<u8>, u64, bool) {
+        let mut piece = Piece {
+            bytes: b"caf\xc3".to_vec(),
+            end: 4,
+            has_gap: false,
+            kept: 4,
+        };
+        piece.add_end(tail, written, 100, encoding);
+        (piece.bytes, piece.end, piece.has_gap)
+    }
+
+    #[test]
+    fn the_end_behind_what_was_kept_joins_it_or_says_what_is_missing() {
+        let (text, bytes) = (ContentEncoding::Utf8, ContentEncoding::Base64);
+        let joined = ("caf\u{e9}s".as_bytes().to_vec(), 6, false);
+        assert_eq!(with_end(b"\xa9s", 6, text), joined);
+        assert_eq!(with_end(b"\xa9s", 6, bytes), joined);
+        let (told, end, has_gap) = with_end(b"\xa9s", 9, text);
+        let wanted = "caf\n[… 3 bytes left out …]\ns";
+        assert_eq!(String::from_utf8(told).as_deref(), Ok(wanted));
+        assert_eq!((end, has_gap), (9, true));
+        assert_eq!(
+            with_end(b"\xa9s", 9, bytes),
+            (b"caf\xc3".to_vec(), 4, false)
+        );
+    }
 }

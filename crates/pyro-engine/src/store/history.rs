@@ -16,7 +16,8 @@ use super::{Store, StoreError};
 pub(crate) struct Command {
     /// How many resets came before it.
     pub(crate) reset_count: u32,
-    /// Given when it is recorded.
+    /// Given when it is recorded. No other command of the workspace has it; where an older pyro counted
+    /// anew after a reset, the newest is meant.
     pub(crate) sequence: u32,
     pub(crate) command: String,
     pub(crate) cwd: String,
@@ -42,6 +43,14 @@ pub(crate) struct Command {
 }
 
 impl Command {
+    /// How long it has run by now, or did until its end.
+    pub(crate) fn lasted_ms(&self, now: f64) -> u64 {
+        match self.running {
+            true => ((now - self.recorded_at).max(0.0) * 1000.0) as u64,
+            false => self.duration_ms,
+        }
+    }
+
     pub(super) fn as_last(&self) -> LastCommand {
         LastCommand {
             sequence: self.sequence,
@@ -54,16 +63,11 @@ impl Command {
     }
 }
 
-/// The number of the next command that ran after so many resets.
-pub(super) fn next_sequence(
-    transaction: &Transaction<'_>,
-    id: &str,
-    reset_count: u32,
-) -> rusqlite::Result<u32> {
+/// The number of the next command. Resets do not count anew: whoever holds a number means one command.
+pub(super) fn next_sequence(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<u32> {
     transaction.query_row(
-        "SELECT coalesce(max(sequence), 0) + 1 FROM commands
-         WHERE workspace_id = ?1 AND reset_count = ?2",
-        params![id, reset_count],
+        "SELECT coalesce(max(sequence), 0) + 1 FROM commands WHERE workspace_id = ?1",
+        [id],
         |row| row.get(0),
     )
 }
@@ -91,13 +95,13 @@ impl Store {
         change: impl FnOnce(&mut StoredWorkspace),
     ) -> Result<Option<Command>, StoreError> {
         self.write(|transaction| {
-            command.sequence = next_sequence(transaction, id, command.reset_count)?;
+            command.sequence = next_sequence(transaction, id)?;
             let changed = change_in(transaction, id, |workspace| {
                 change(workspace);
                 let record = &mut workspace.record;
                 // A command that a reset overtook belongs to the time before.
                 if command.reset_count == record.reset_count {
-                    record.command_count = command.sequence;
+                    record.command_count += 1;
                     record.last_command = Some(command.as_last());
                 }
             })?;
@@ -146,5 +150,64 @@ impl Store {
                 .map(|entry| entry.map(|Json(entry)| entry))
                 .collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::workspace;
+
+    fn command(reset_count: u32, sequence: u32) -> Command {
+        Command {
+            reset_count,
+            sequence,
+            command: format!("{reset_count}.{sequence}"),
+            cwd: "/workspace".to_owned(),
+            exit_code: 0,
+            signal: None,
+            timed_out: false,
+            oom_killed: false,
+            duration_ms: 1,
+            execution_mode: ExecutionMode::GuestVsock,
+            recorded_at: 1.0,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            job: None,
+            running: false,
+            ended_because: None,
+        }
+    }
+
+    #[test]
+    fn a_number_is_given_once_also_where_an_older_pyro_gave_some_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut stored = workspace();
+        stored.record.reset_count = 1;
+        stored.record.command_count = 1;
+        let id = stored.record.workspace_id.clone();
+        store.put_workspace(&stored).unwrap();
+        store
+            .write(|transaction| {
+                for (reset_count, sequence) in [(0, 1), (0, 2), (0, 3), (1, 1)] {
+                    insert_command(transaction, &id, &command(reset_count, sequence))?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        let given = |reset_count| {
+            let recorded = store.record_command(&id, command(reset_count, 0), |_| {});
+            recorded.unwrap().unwrap().sequence
+        };
+        assert_eq!((given(1), given(1)), (4, 5));
+        // One that the reset overtook counts to the time before.
+        assert_eq!(given(0), 6);
+        let record = store.workspace(&id).unwrap().unwrap().record;
+        assert_eq!(record.command_count, 3);
+        assert_eq!(record.last_command.unwrap().sequence, 5);
+        let newest = store.commands(&id).unwrap();
+        let newest = newest.iter().rfind(|command| command.sequence == 1);
+        assert_eq!(newest.unwrap().reset_count, 1);
     }
 }

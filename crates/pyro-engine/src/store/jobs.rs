@@ -20,7 +20,7 @@ impl Store {
         generation: u32,
     ) -> Result<Option<Command>, StoreError> {
         self.write(|transaction| {
-            command.sequence = next_sequence(transaction, id, command.reset_count)?;
+            command.sequence = next_sequence(transaction, id)?;
             command.job = Some(job);
             command.running = true;
             let changed = change_in(transaction, id, |workspace| {
@@ -35,7 +35,7 @@ impl Store {
                 record.last_activity_at = command.recorded_at;
                 // One that a reset overtook belongs to the time before.
                 if command.reset_count == record.reset_count {
-                    record.command_count = command.sequence;
+                    record.command_count += 1;
                 }
                 record.running_commands.push(RunningCommand {
                     sequence: command.sequence,

@@ -326,6 +326,7 @@ pub(super) fn result(
     caller: &Caller,
 ) -> WorkspaceExecResult {
     let record = &stored.record;
+    let duration_ms = command.lasted_ms(now());
     WorkspaceExecResult {
         workspace_id: record.workspace_id.clone(),
         environment: record.environment.clone(),
@@ -334,7 +335,7 @@ pub(super) fn result(
         stdout: stdout.text,
         stderr: stderr.text,
         exit_code: (!command.running).then_some(command.exit_code),
-        duration_ms: command.duration_ms,
+        duration_ms,
         execution_mode: command.execution_mode,
         sequence: command.sequence,
         cwd: command.cwd,

@@ -167,8 +167,17 @@ impl WorkspaceFolder {
 
     /// Where a command's output lies once it has ended.
     pub(crate) fn output(&self, reset_count: u32, sequence: u32, stream: Stream) -> PathBuf {
-        self.outputs()
-            .join(format!("{reset_count}-{}", output_name(sequence, stream)))
+        let kind = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        let name = format!("{sequence:06}.{kind}");
+        // As an older pyro called it, which counted anew after a reset.
+        let older = self.outputs().join(format!("{reset_count}-{name}"));
+        match older.exists() {
+            true => older,
+            false => self.outputs().join(name),
+        }
     }
 
     pub(crate) fn tree(&self) -> PathBuf {
@@ -190,15 +199,6 @@ impl WorkspaceFolder {
     }
 }
 
-/// What the contract calls the file of an output.
-pub(crate) fn output_name(sequence: u32, stream: Stream) -> String {
-    let kind = match stream {
-        Stream::Stdout => "stdout",
-        Stream::Stderr => "stderr",
-    };
-    format!("{sequence:06}.{kind}")
-}
-
 fn all(state_dir: &Path) -> PathBuf {
     state_dir.join("workspaces")
 }
@@ -206,6 +206,20 @@ fn all(state_dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn output_that_an_older_pyro_kept_is_found() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = WorkspaceFolder::of(state.path(), "0123456789ab");
+        folder.create().unwrap();
+        fs::write(folder.outputs().join("0-000001.stdout"), "").unwrap();
+        let name = |reset_count, sequence| {
+            let path = folder.output(reset_count, sequence, Stream::Stdout);
+            path.file_name().unwrap().to_owned()
+        };
+        assert_eq!(name(0, 1), "0-000001.stdout");
+        assert_eq!(name(1, 2), "000002.stdout");
+    }
 
     #[test]
     fn what_a_removal_leaves_at_its_end_is_debris_and_nothing_else_is() {

@@ -160,5 +160,10 @@ pub(crate) fn read(path: &Path, offset: u64, length: u64) -> io::Result<(Vec<u8>
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
     file.take(length).read_to_end(&mut bytes)?;
-    Ok((bytes, kept))
+    // What a command that runs has written meanwhile is here as well.
+    let read_to = match bytes.is_empty() {
+        true => 0,
+        false => offset + bytes.len() as u64,
+    };
+    Ok((bytes, kept.max(read_to)))
 }

@@ -36,6 +36,13 @@ impl WorkspaceFolder {
         }
     }
 
+    /// What that file is called.
+    pub(crate) fn output_name_of(&self, command: &Command, stream: Stream) -> String {
+        let path = self.output_of(command, stream);
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// How much of each stream of a job was kept.
     pub(crate) fn job_bytes(&self, job: u64) -> [u64; 2] {
         [Stream::Stdout, Stream::Stderr].map(|stream| {

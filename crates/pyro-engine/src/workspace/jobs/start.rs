@@ -26,7 +26,7 @@ use super::follow::{Follow, JobStatus};
 use crate::engine::Engine;
 use crate::error::{cancelled, host_io};
 use crate::machine::now;
-use crate::machine::output::CapturedText;
+use crate::machine::output::CapturedOutput;
 use crate::machine::shim_client::{self, ShimError};
 use crate::random::random_number;
 use crate::store::Command;
@@ -93,7 +93,7 @@ impl Engine {
                 let command = self.begin_job(&prepared, &started)?;
                 guard.disarm();
                 started.detach().await;
-                Ok(prepared.running(command, follow.kept.map(|kept| kept.into_text())))
+                Ok(prepared.running(command, follow.kept))
             }
             JobStatus::Ended(end) => {
                 guard.disarm();
@@ -137,10 +137,10 @@ impl Engine {
             })
             .await
             .map_err(|_| cancelled())?;
-        let texts = follow.kept.map(|kept| kept.into_text());
         if let JobStatus::Running { .. } = stand {
-            return Ok(prepared.running(command, texts));
+            return Ok(prepared.running(command, follow.kept));
         }
+        let texts = follow.kept.map(|kept| kept.into_text());
         self.with_jobs_asked(self.reload_workspace(&id)?).await?;
         match stand {
             JobStatus::Lost => {
@@ -223,7 +223,11 @@ impl Started {
 
 impl PreparedExec<'_> {
     /// The answer for a command that goes on.
-    fn running(&self, mut command: Command, texts: [CapturedText; 2]) -> WorkspaceExecResult {
+    fn running(&self, mut command: Command, kept: [CapturedOutput; 2]) -> WorkspaceExecResult {
+        let texts = kept.map(|mut kept| {
+            kept.leave_off_partial_end();
+            kept.into_text()
+        });
         let [stdout, stderr] = texts.each_ref().map(|text| text.bytes.min(log_files::CAP));
         let id = &self.stored.record.workspace_id;
         let sequence = command.sequence;

@@ -85,6 +85,9 @@ impl Engine {
                 Ok::<_, Infallible>(())
             });
             take_beyond(&mut kept, bytes.saturating_sub(read), tail);
+            if command.running {
+                kept.leave_off_partial_end();
+            }
             kept.into_text()
         });
         Ok(WorkspaceExecResult {

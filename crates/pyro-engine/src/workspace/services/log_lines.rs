@@ -1,5 +1,7 @@
 //! Which lines of a log are shown.
 
+use crate::machine::output::without_partial_start;
+
 /// The last so many lines, and whether something comes before them.
 pub(crate) fn tail(bytes: &[u8], lines: Option<u64>) -> (&[u8], bool) {
     let Some(mut wanted) = lines else {
@@ -44,7 +46,7 @@ pub(crate) fn bounded(bytes: &[u8], most: usize) -> (&[u8], bool) {
     let end = &bytes[bytes.len() - most..];
     match end.iter().position(|byte| *byte == b'\n') {
         Some(at) if at + 1 < end.len() => (&end[at + 1..], true),
-        _ => (end, true),
+        _ => (without_partial_start(end), true),
     }
 }
 

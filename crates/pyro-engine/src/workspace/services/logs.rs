@@ -8,6 +8,7 @@ use super::agent::{self, AgentError, Log, Piece};
 use super::log_lines::{bounded, count, tail, without_newest};
 use crate::answers;
 use crate::engine::Engine;
+use crate::machine::output::encoded;
 use crate::machine::shim_client;
 use crate::store::{StoredService, StoredWorkspace};
 
@@ -23,7 +24,7 @@ impl Engine {
         let lines = (!asked.all).then(|| u64::from(asked.tail_lines.get()));
         let mut truncated = false;
         let mut next_skip_lines = None;
-        let mut shown = [String::new(), String::new()];
+        let mut shown = [Vec::new(), Vec::new()];
         let mut record = service.record.clone();
         if asked.follow && service.record.runs() {
             truncated = self.follow(&stored, &service, lines, caller).await?;
@@ -42,7 +43,7 @@ impl Engine {
                 // For both streams, as with commands.
                 (None, most) => most,
             };
-            for (text, bytes) in shown.iter_mut().zip([&log.stdout, &log.stderr]) {
+            for (shown, bytes) in shown.iter_mut().zip([&log.stdout, &log.stderr]) {
                 let bytes = without_newest(bytes, asked.skip_lines);
                 let (bytes, too_many) = tail(bytes, lines);
                 let (bytes, too_long) = bounded(bytes, most);
@@ -53,17 +54,21 @@ impl Engine {
                     next_skip_lines =
                         Some(next_skip_lines.map_or(next, |other: u64| other.min(next)));
                 }
-                *text = String::from_utf8_lossy(bytes).into_owned();
+                *shown = bytes.to_vec();
             }
         }
-        let [stdout, stderr] = shown;
+        let [(stdout, stdout_encoding), (stderr, stderr_encoding)] =
+            shown.each_ref().map(|bytes| encoded(bytes, asked.encoding));
         Ok(ServiceLogged {
             service: answers::service(caller, record),
             stdout,
             stderr,
+            stdout_encoding,
+            stderr_encoding,
             tail_lines: (!asked.all).then(|| asked.tail_lines.get()),
             truncated,
             next_skip_lines,
+            bytes: shown,
         })
     }
 
