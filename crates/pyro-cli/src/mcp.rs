@@ -82,7 +82,7 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
         let mut signal = 0;
         let told = async { signal = told_to_end().await };
         let ended = pyro_mcp::serve(Arc::clone(&engine), settings, stdio, told).await;
-        ended.map_err(no_threads).map(|ended| match ended {
+        ended.map(|ended| match ended {
             Ended::ByClient => ExitCode::SUCCESS,
             Ended::Told => ExitCode::from(128 + signal),
         })

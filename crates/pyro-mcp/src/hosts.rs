@@ -6,6 +6,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use pyro_api::Error;
+
 /// Seconds after which a call that can go on by itself is answered; `off`: when it has ended. For
 /// hosts whose limit somebody has changed.
 const ANSWER_WITHIN: &str = "PYRO_MCP_ANSWER_WITHIN";
@@ -37,26 +39,33 @@ pub(crate) enum AnswerWithin {
 }
 
 impl AnswerWithin {
-    pub(crate) fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Result<Self, Error> {
         Self::said(std::env::var_os(ANSWER_WITHIN))
     }
 
-    /// A word that is misspelt changes nothing.
-    fn said(said: Option<OsString>) -> Self {
-        match said
-            .as_deref()
-            .and_then(|said| said.to_str())
-            .map(str::trim)
-        {
-            Some("off") => Self::Told(None),
-            Some(seconds) => match seconds.parse::<f64>() {
-                Ok(seconds) if seconds > 0.0 => {
-                    Self::Told(Duration::try_from_secs_f64(seconds).ok())
-                }
-                _ => Self::HostsLimit,
-            },
-            None => Self::HostsLimit,
-        }
+    /// Who writes something here does so because answers came too late: a word that is misspelt is
+    /// refused, and nobody has to wonder why nothing changed. Nothing is written by an empty one.
+    fn said(said: Option<OsString>) -> Result<Self, Error> {
+        let Some(said) = said.filter(|said| !said.is_empty()) else {
+            return Ok(Self::HostsLimit);
+        };
+        let words = said.to_string_lossy();
+        let told = match words.trim() {
+            "off" => Some(None),
+            seconds => seconds
+                .parse::<f64>()
+                .ok()
+                .filter(|seconds| *seconds > 0.0)
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .filter(|time| !time.is_zero())
+                .map(Some),
+        };
+        told.map(Self::Told).ok_or_else(|| {
+            Error::invalid(format!(
+                "{ANSWER_WITHIN} must be a number of seconds above 0, or `off`, not `{words}`"
+            ))
+            .hint("Correct it in the server's environment, or leave it out there")
+        })
     }
 
     /// How long a call may take where no host is known to wait.
@@ -107,14 +116,25 @@ mod tests {
 
     #[test]
     fn what_a_person_says_goes_before_what_is_known() {
-        let of = |said: &str| AnswerWithin::said(Some(said.into())).of(Some("mcp"));
+        let of = |said: &str| {
+            AnswerWithin::said(Some(said.into()))
+                .unwrap()
+                .of(Some("mcp"))
+        };
         assert_eq!(of("off"), None);
-        let told = |said: Option<&str>| AnswerWithin::said(said.map(Into::into)).told();
+        let told = |said: Option<&str>| AnswerWithin::said(said.map(Into::into)).unwrap().told();
         assert_eq!(told(Some("2.5")), Some(Duration::from_millis(2500)));
         assert_eq!([told(None), told(Some("off"))], [None, None]);
         assert_eq!(of(" 2.5 "), Some(Duration::from_millis(2500)));
-        for nonsense in ["", "0", "-1", "five", "nan", "Off"] {
-            assert_eq!(of(nonsense), Some(Duration::from_secs(4)), "{nonsense:?}");
+        assert_eq!(of(""), Some(Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        for nonsense in ["0", "-1", "five", "nan", "inf", "1e-300", "Off", " "] {
+            let error = AnswerWithin::said(Some(nonsense.into())).unwrap_err();
+            let said = format!("not `{nonsense}`");
+            assert!(error.error.contains(&said), "{error:?}");
         }
     }
 }

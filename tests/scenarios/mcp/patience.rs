@@ -2,12 +2,14 @@
 
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
+use pyro_tests::world::finish;
 use pyro_tests::{Backend, Surface, World};
 use serde_json::{Value, json};
 
 crate::stories! { [process]:
     a_call_that_nears_the_limit_of_its_host_is_answered_and_its_command_goes_on,
     the_command_of_a_call_ends_with_the_connection,
+    a_setting_that_means_nothing_is_refused_at_the_start,
 }
 
 const IN_TWO_PARTS: &str =
@@ -114,4 +116,16 @@ fn the_command_of_a_call_ends_with_the_connection(world: &World) {
     );
     door.call("workspace_delete", json!({ "workspace_id": id }))
         .unwrap();
+}
+
+fn a_setting_that_means_nothing_is_refused_at_the_start(world: &World) {
+    for nonsense in ["abc", "0", "-1"] {
+        let mut server = world.pyro(["mcp", "serve"]);
+        let ran = finish(server.env("PYRO_MCP_ANSWER_WITHIN", nonsense));
+        assert_eq!((ran.code(), ran.out()), (1, String::new()));
+        let said = format!(
+            "PYRO_MCP_ANSWER_WITHIN must be a number of seconds above 0, or `off`, not `{nonsense}`"
+        );
+        assert!(ran.err().contains(&said), "{}", ran.err());
+    }
 }
