@@ -14,7 +14,7 @@ use crate::workspace::paths::GuestPath;
 
 impl Handle<WorkspaceSyncPush> for Engine {
     async fn handle(&self, asked: WorkspaceSyncPush, caller: &Caller) -> Result<Pushed, Error> {
-        let dest = GuestPath::parse("destination", &asked.dest)?;
+        let dest = GuestPath::parse_folder("destination", &asked.dest)?;
         let before = self.find_workspace(&asked.workspace_id)?.selection;
         let selection = before.clone().and(&asked.exclude, asked.gitignore)?;
         let source = Incoming::open(asked.source_path, selection.clone(), caller).await?;
