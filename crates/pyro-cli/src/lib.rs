@@ -9,6 +9,7 @@
 mod demo_ollama;
 mod documents;
 mod host;
+mod interruption;
 mod mcp;
 mod persons_terminal;
 mod render;

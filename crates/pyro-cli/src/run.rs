@@ -3,7 +3,7 @@
 //! ```text
 //! arguments ──▶ tree ──▶ engine, while events go to the terminal ──▶ answer or error ──▶ status
 //!                           ▲
-//!           a signal drops the call, which ends what it had started
+//!           a signal ends what waits for its end, or drops the call, which ends what it had started
 //! ```
 
 use std::ffi::OsString;
@@ -17,11 +17,11 @@ use pyro_api::values::{InvalidText, InvalidValue};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_engine::timings::reached;
 use pyro_engine::{Config, Engine};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
+use crate::interruption::{Signals, Told};
 use crate::persons_terminal::StandardTerminal;
-use crate::terminal::{Terminal, say};
+use crate::terminal::{Telling, Terminal, say};
 use crate::timings::Timings;
 use crate::tree::{Answer, Form, Tree, Typed};
 use crate::{demo_ollama, documents, host, mcp, persons_terminal, render, waiting_input};
@@ -107,7 +107,11 @@ fn carry_out(typed: Typed<Engine>) -> ExitCode {
 async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
     let form = typed.form;
     let json = form == Form::Json;
-    let terminal = Arc::new(Terminal::new(form != Form::Text));
+    let terminal = Arc::new(Terminal::new(match form {
+        Form::Text => Telling::Everything,
+        Form::Only => Telling::Notes,
+        Form::Json => Telling::Nothing,
+    }));
     let mut caller = Caller::new().with_events(terminal.clone());
     if json {
         caller = caller.keeping_output(KEPT_FOR_JSON);
@@ -120,11 +124,23 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
     if let Some(found) = StandardTerminal::found() {
         caller = caller.with_terminal(found);
     }
+    let told = Arc::new(Told::default());
+    caller = caller.with_interruption(told.clone());
+    let mut signals = Signals::listen();
     let mut call = tokio::spawn((typed.ready)(engine, caller));
+    let mut interrupted_by = None;
+    let signalled = async {
+        let number = signals.next().await;
+        if !told.pass_on() {
+            return number;
+        }
+        interrupted_by = Some(number);
+        signals.another().await
+    };
     tokio::select! {
         answer = &mut call => {
             terminal.settle();
-            match (answer, terminal.failure()) {
+            let status = match (answer, terminal.failure()) {
                 (_, Some(failure)) => fail(&not_written(&failure), json),
                 (Ok(Ok(answer)), None) => show(answer, form),
                 (Ok(Err(error)), None) => fail(&error, json),
@@ -132,9 +148,10 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
                     &Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken),
                     json,
                 ),
-            }
+            };
+            interrupted_by.map_or(status, |number| ExitCode::from(128 + number))
         }
-        number = told_to_end() => {
+        number = signalled => {
             terminal.settle();
             call.abort();
             let _ = timeout(CLEAR_UP, call).await;
@@ -147,18 +164,7 @@ async fn call(engine: Arc<Engine>, typed: Typed<Engine>) -> ExitCode {
 
 /// The number of the first signal that asks the program to end.
 pub(crate) async fn told_to_end() -> u8 {
-    let wait = async |kind: SignalKind| {
-        match signal(kind) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        };
-        u8::try_from(kind.as_raw_value()).unwrap_or(0)
-    };
-    tokio::select! {
-        number = wait(SignalKind::interrupt()) => number,
-        number = wait(SignalKind::terminate()) => number,
-        number = wait(SignalKind::hangup()) => number,
-    }
+    Signals::listen().next().await
 }
 
 fn show(answer: Answer, form: Form) -> ExitCode {
@@ -171,7 +177,12 @@ fn show(answer: Answer, form: Form) -> ExitCode {
                 return fail(&error, true);
             }
         },
-        Form::Only => render::content(&answer.only),
+        Form::Only => {
+            for note in &answer.notes {
+                say(&format!("[note] {note}"));
+            }
+            render::content(&answer.only)
+        }
         Form::Text => render::text(&answer.text),
     };
     match shown {

@@ -196,14 +196,28 @@ fn a_worktree_is_a_repository_in_the_guest(world: &World, door: &dyn Surface) {
 }
 
 fn an_id_alone_is_printed_for_scripts(world: &World) {
-    let mut create = world.pyro(["workspace", "create", "debian:12", "--id-only"]);
-    let ran = pyro_tests::world::finish(create.args(["--mem-mib", "256", "--allow-host-compat"]));
-    let id = ran.out();
-    let id = id.strip_suffix('\n').unwrap();
-    assert!(
-        id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        "{id}"
-    );
-    let ran = pyro_tests::world::finish(&mut world.pyro(["workspace", "delete", id]));
-    assert_eq!(ran.out(), format!("Deleted workspace: {id}\n"));
+    let mut first = String::new();
+    for is_second in [false, true] {
+        let mut create = world.pyro(["workspace", "create", "debian:12", "--id-only"]);
+        create.args(["--mem-mib", "256", "--allow-host-compat", "--name", "one"]);
+        let ran = pyro_tests::world::finish(&mut create);
+        let id = ran.out();
+        let id = id.strip_suffix('\n').unwrap();
+        assert!(
+            id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{id}"
+        );
+        // What there is to know is said beside it, and nothing else is.
+        match is_second {
+            false => assert_eq!(ran.err(), ""),
+            true => {
+                let err = ran.err();
+                assert!(err.starts_with("[note] ") && err.contains(&first), "{err}");
+                assert_eq!(err.lines().count(), 1, "{err}");
+            }
+        }
+        first = id.to_owned();
+    }
+    let ran = pyro_tests::world::finish(&mut world.pyro(["workspace", "delete", &first]));
+    assert_eq!(ran.out(), format!("Deleted workspace: {first}\n"));
 }

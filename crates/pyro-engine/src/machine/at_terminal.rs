@@ -62,6 +62,7 @@ pub(crate) async fn run(
         stdout,
         stderr: KeptOutput::new(0),
         runs_on,
+        interrupted: false,
     })
 }
 

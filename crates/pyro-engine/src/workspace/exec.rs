@@ -30,6 +30,9 @@ use crate::store::{Command, StoredWorkspace};
 /// Completes "could not be reached to …".
 pub(super) const DOING: &str = "run the command to its end";
 
+/// Why a command ended whose caller was interrupted.
+const INTERRUPTED: &str = "whoever waited for it was interrupted";
+
 /// What a call takes beyond its command: a command whose own time ends so much before an answer is due
 /// needs nobody to go on with it.
 const AROUND_THE_COMMAND: Duration = Duration::from_secs(2);
@@ -238,6 +241,7 @@ impl Engine {
         entry.timed_out = finished.end.timed_out;
         entry.oom_killed = finished.end.oom_killed;
         entry.duration_ms = finished.end.duration_ms;
+        entry.ended_because = finished.interrupted.then(|| INTERRUPTED.to_owned());
         entry.recorded_at = now();
         [entry.stdout_bytes, entry.stderr_bytes] = texts.each_ref().map(|text| text.bytes);
         let kept = self.record_ended(id, entry)?;

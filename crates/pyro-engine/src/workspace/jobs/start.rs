@@ -128,12 +128,14 @@ impl Engine {
         let command = self.begin_job(&begun, &started)?;
         started.let_go().await;
         let mut follow = Follow::new(&vm, &folder, job, begun.caller.keep_output());
-        let stand = follow
-            .until(Some(until), |stream, bytes| {
-                begun.caller.emit(Event::Output { stream, bytes })
-            })
-            .await
-            .map_err(|_| cancelled())?;
+        let hear = |stream, bytes: &[u8]| begun.caller.emit(Event::Output { stream, bytes });
+        let stand = tokio::select! {
+            biased;
+            stand = follow.until(Some(until), hear) => stand,
+            // That is the end of the wait, and not of the command.
+            () = begun.caller.interrupted() => Ok(follow.so_far()),
+        };
+        let stand = stand.map_err(|_| cancelled())?;
         let texts = follow.kept.map(|kept| kept.into_text());
         if let Stand::Running { .. } = stand {
             return Ok(begun.running(command, texts));
