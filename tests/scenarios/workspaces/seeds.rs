@@ -196,8 +196,8 @@ fn a_worktree_is_a_repository_in_the_guest(world: &World, door: &dyn Surface) {
 }
 
 fn an_id_alone_is_printed_for_scripts(world: &World) {
-    let mut first = String::new();
-    for is_second in [false, true] {
+    let mut made = Vec::new();
+    for _ in 0..2 {
         let mut create = world.pyro(["workspace", "create", "debian:12", "--id-only"]);
         create.args(["--mem-mib", "256", "--allow-host-compat", "--name", "one"]);
         let ran = pyro_tests::world::finish(&mut create);
@@ -208,16 +208,21 @@ fn an_id_alone_is_printed_for_scripts(world: &World) {
             "{id}"
         );
         // What there is to know is said beside it, and nothing else is.
-        match is_second {
-            false => assert_eq!(ran.err(), ""),
-            true => {
+        match made.first() {
+            None => assert_eq!(ran.err(), ""),
+            Some(first) => {
                 let err = ran.err();
-                assert!(err.starts_with("[note] ") && err.contains(&first), "{err}");
+                assert!(
+                    err.starts_with("[note] ") && err.contains(first.as_str()),
+                    "{err}"
+                );
                 assert_eq!(err.lines().count(), 1, "{err}");
             }
         }
-        first = id.to_owned();
+        made.push(id.to_owned());
     }
-    let ran = pyro_tests::world::finish(&mut world.pyro(["workspace", "delete", &first]));
-    assert_eq!(ran.out(), format!("Deleted workspace: {first}\n"));
+    for id in made {
+        let ran = pyro_tests::world::finish(&mut world.pyro(["workspace", "delete", &id]));
+        assert_eq!(ran.out(), format!("Deleted workspace: {id}\n"));
+    }
 }
