@@ -47,10 +47,11 @@ impl Server {
             ));
             to_exception(py, &error)
         })?;
+        let tools = InProcess::new(Arc::clone(&engine.engine), profile);
         Ok(Self {
             engine: Arc::clone(&engine.engine),
             profile,
-            tools: InProcess::new(Arc::clone(&engine.engine), profile),
+            tools: tools.map_err(|error| to_exception(py, &error))?,
         })
     }
 

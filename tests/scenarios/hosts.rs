@@ -428,6 +428,7 @@ fn what_is_taken_out_is_said_and_the_rest_stays(world: &World) {
     );
     let usage = finish(&mut home.host(&["disconnect"]));
     assert_eq!(usage.code(), 2, "{usage:?}");
+    assert!(usage.err().contains("<HOST|--all>"), "{}", usage.err());
 }
 
 /// `claude mcp add` without a scope writes below the folder of the project, into the person's file.

@@ -1,7 +1,9 @@
 //! What a front door lends to an operation while it is carried out.
 
+use std::future::{Future, pending};
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -74,6 +76,12 @@ pub enum TerminalEvent {
     HungUp,
 }
 
+/// How a caller says that the work is to come to its end now, and that the answer is still wanted.
+pub trait Interruption: Send + Sync {
+    /// Comes when that is said. As long as nobody waits for it, the call is dropped instead.
+    fn wait(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
 /// Folders of this host that an operation may read from and write to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Folders {
@@ -110,6 +118,8 @@ pub struct Caller {
     folders: Folders,
     networks: Networks,
     deadline: Option<Instant>,
+    interruption: Option<Arc<dyn Interruption>>,
+    ends_when_interrupted: bool,
 }
 
 impl Caller {
@@ -161,6 +171,35 @@ impl Caller {
     pub fn with_deadline(mut self, moment: Option<Instant>) -> Self {
         self.deadline = moment;
         self
+    }
+
+    /// It can say that the work is to end.
+    pub fn with_interruption(mut self, interruption: Arc<dyn Interruption>) -> Self {
+        self.interruption = Some(interruption);
+        self
+    }
+
+    /// The commands of this caller are asked to end by an interruption, and answered for. Without
+    /// this it drops the call.
+    pub fn ending_when_interrupted(mut self) -> Self {
+        self.ends_when_interrupted = true;
+        self
+    }
+
+    /// Comes when a command of this caller is to end.
+    pub async fn command_is_to_end(&self) {
+        match self.ends_when_interrupted {
+            true => self.interrupted().await,
+            false => pending().await,
+        }
+    }
+
+    /// Comes when the work is to end, whoever does it.
+    pub async fn interrupted(&self) {
+        match &self.interruption {
+            Some(interruption) => interruption.wait().await,
+            None => pending().await,
+        }
     }
 
     pub fn deadline(&self) -> Option<Instant> {

@@ -18,8 +18,8 @@ pub mod schema;
 pub mod values;
 
 pub use caller::{
-    Caller, Disconnected, Event, EventSink, Folders, Networks, PersonTerminal, Stream,
-    TakenTerminal, TerminalEvent,
+    Caller, Disconnected, Event, EventSink, Folders, Interruption, Networks, PersonTerminal,
+    Stream, TakenTerminal, TerminalEvent,
 };
 pub use error::{Error, ErrorCode};
 pub use operation::{Cli, Effect, Handle, JsonFlag, Mcp, Names, Only, Operation, Profile};

@@ -63,6 +63,11 @@ pub trait Report {
     fn only(&self) -> Vec<u8> {
         Vec::new()
     }
+
+    /// What a person should know even if such a flag leaves the rest out.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// `yes` or `no`.

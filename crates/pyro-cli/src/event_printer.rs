@@ -18,9 +18,18 @@ const MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// How much more must be done for one before that.
 const MIN_FRACTION: f32 = 0.1;
 
+/// How much is told of what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    Everything,
+    /// Standard output belongs to what was asked for alone.
+    Notes,
+    /// Standard output belongs to the JSON document, and nothing else is said.
+    Nothing,
+}
+
 pub(crate) struct EventPrinter {
-    /// In JSON mode standard output belongs to the document, and nothing else is said.
-    quiet: bool,
+    telling: Telling,
     state: Mutex<State>,
 }
 
@@ -69,9 +78,9 @@ fn subject(message: &str) -> String {
 }
 
 impl EventPrinter {
-    pub(crate) fn new(quiet: bool) -> Self {
+    pub(crate) fn new(telling: Telling) -> Self {
         Self {
-            quiet,
+            telling,
             state: Mutex::default(),
         }
     }
@@ -93,7 +102,12 @@ impl EventPrinter {
 
 impl EventSink for EventPrinter {
     fn event(&self, event: Event<'_>) -> Result<(), Disconnected> {
-        if self.quiet {
+        let is_told = match self.telling {
+            Telling::Everything => true,
+            Telling::Notes => matches!(event, Event::Note(_)),
+            Telling::Nothing => false,
+        };
+        if !is_told {
             return Ok(());
         }
         let mut state = self.state();

@@ -71,7 +71,8 @@ pub(crate) fn command() -> Command {
                     "Also remove the copies of configurations that pyro has kept, and keep none",
                 ),
                 switch(DRY_RUN, "Say what would be done, and do nothing"),
-            ]),
+            ])
+            .override_usage("pyro host disconnect [OPTIONS] <HOST|--all>"),
         )
         .subcommand(verb(
             DOCTOR,

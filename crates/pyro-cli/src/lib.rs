@@ -13,6 +13,7 @@ mod documents;
 mod event_printer;
 mod failure;
 mod host;
+mod interruption;
 mod mcp;
 mod render;
 mod run;

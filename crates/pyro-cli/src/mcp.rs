@@ -83,7 +83,7 @@ fn serve_profile(profile: Profile) -> Result<ExitCode, Error> {
         let mut signal = 0;
         let told = async { signal = termination_signal().await };
         let ended = pyro_mcp::serve(Arc::clone(&engine), settings, stdio, told).await;
-        ended.map_err(no_threads).map(|ended| match ended {
+        ended.map(|ended| match ended {
             Ended::ByClient => ExitCode::SUCCESS,
             Ended::Stopped => ExitCode::from(128 + signal),
         })

@@ -3,7 +3,7 @@
 //! ```text
 //! arguments ──▶ tree ──▶ engine, while events go to the terminal ──▶ answer or error ──▶ status
 //!                           ▲
-//!           a signal drops the call, which ends what it had started
+//!           a signal ends what waits for its end, or drops the call, which ends what it had started
 //! ```
 
 use std::ffi::OsString;
@@ -18,9 +18,10 @@ use pyro_engine::timings::reached;
 use pyro_engine::{Config, Engine};
 use tokio::time::timeout;
 
-use crate::event_printer::{EventPrinter, say};
+use crate::event_printer::{EventPrinter, Telling, say};
 use crate::failure::{fail, no_threads, not_written};
-use crate::shutdown::{SHUTDOWN_TIMEOUT, termination_signal};
+use crate::interruption::{Interrupt, Signals};
+use crate::shutdown::SHUTDOWN_TIMEOUT;
 use crate::timings::Timings;
 use crate::tree::{Answer, Invocation, OutputForm, Tree};
 use crate::tty::Tty;
@@ -102,7 +103,11 @@ fn execute(invocation: Invocation<Engine>) -> ExitCode {
 async fn call(engine: Arc<Engine>, invocation: Invocation<Engine>) -> ExitCode {
     let form = invocation.form;
     let json = form == OutputForm::Json;
-    let printer = Arc::new(EventPrinter::new(form != OutputForm::Text));
+    let printer = Arc::new(EventPrinter::new(match form {
+        OutputForm::Text => Telling::Everything,
+        OutputForm::Only => Telling::Notes,
+        OutputForm::Json => Telling::Nothing,
+    }));
     let mut caller = Caller::new().with_events(printer.clone());
     if json {
         caller = caller.keeping_output(KEPT_FOR_JSON);
@@ -115,11 +120,23 @@ async fn call(engine: Arc<Engine>, invocation: Invocation<Engine>) -> ExitCode {
     if let Some(tty) = Tty::open() {
         caller = caller.with_terminal(tty);
     }
+    let interrupt = Arc::new(Interrupt::default());
+    caller = caller.with_interruption(interrupt.clone());
+    let mut signals = Signals::listen();
     let mut call = tokio::spawn((invocation.call)(engine, caller));
+    let mut interrupted_by = None;
+    let signalled = async {
+        let number = signals.next().await;
+        if !interrupt.pass_on() {
+            return number;
+        }
+        interrupted_by = Some(number);
+        signals.another().await
+    };
     tokio::select! {
         answer = &mut call => {
             printer.settle();
-            match (answer, printer.failure()) {
+            let status = match (answer, printer.failure()) {
                 (_, Some(failure)) => fail(&not_written(&failure), json),
                 (Ok(Ok(answer)), None) => show(answer, form),
                 (Ok(Err(error)), None) => fail(&error, json),
@@ -127,9 +144,10 @@ async fn call(engine: Arc<Engine>, invocation: Invocation<Engine>) -> ExitCode {
                     &Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken),
                     json,
                 ),
-            }
+            };
+            interrupted_by.map_or(status, |number| ExitCode::from(128 + number))
         }
-        number = termination_signal() => {
+        number = signalled => {
             printer.settle();
             call.abort();
             let _ = timeout(SHUTDOWN_TIMEOUT, call).await;
@@ -150,7 +168,12 @@ fn show(answer: Answer, form: OutputForm) -> ExitCode {
                 return fail(&error, true);
             }
         },
-        OutputForm::Only => render::content(&answer.only),
+        OutputForm::Only => {
+            for note in &answer.notes {
+                say(&format!("[note] {note}"));
+            }
+            render::content(&answer.only)
+        }
         OutputForm::Text => render::text(&answer.text),
     };
     match shown {

@@ -36,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) text: Text,
     /// What a flag such as `--id-only` prints.
     pub(crate) only: Vec<u8>,
+    /// What is said beside that, on standard error.
+    pub(crate) notes: Vec<String>,
     pub(crate) exit_code: u8,
 }
 
@@ -187,6 +189,7 @@ fn parse<O: Operation, E: Handle<O> + Send + Sync + 'static>(
             Ok(Answer {
                 json: serde_json::to_value(&output),
                 only: output.only(),
+                notes: output.notes(),
                 exit_code: output.exit_code(),
                 text,
             })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyro_api::{Caller, Folders, Networks};
+use pyro_api::{Caller, Error, Folders, Networks};
 
 use crate::KEPT_OUTPUT;
 use crate::answer_within::AnswerWithin;
@@ -27,12 +27,12 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    pub(crate) fn from_environment() -> Self {
-        Self {
+    pub(crate) fn from_environment() -> Result<Self, Error> {
+        Ok(Self {
             folders: folders(variable(FOLDERS)),
             networks: networks(variable(NETWORK)),
-            answer_within: AnswerWithin::from_environment(),
-        }
+            answer_within: AnswerWithin::from_environment()?,
+        })
     }
 
     /// Behind a client that waits no longer than clients of its name do.

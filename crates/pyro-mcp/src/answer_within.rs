@@ -6,6 +6,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use pyro_api::Error;
+
 /// Seconds after which a call that can go on by itself is answered; `off`: when it has ended. For
 /// hosts whose limit somebody has changed.
 const ANSWER_WITHIN: &str = "PYRO_MCP_ANSWER_WITHIN";
@@ -37,26 +39,33 @@ pub(crate) enum AnswerWithin {
 }
 
 impl AnswerWithin {
-    pub(crate) fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Result<Self, Error> {
         Self::parse(std::env::var_os(ANSWER_WITHIN))
     }
 
-    /// A word that is misspelt changes nothing.
-    fn parse(value: Option<OsString>) -> Self {
-        match value
-            .as_deref()
-            .and_then(|value| value.to_str())
-            .map(str::trim)
-        {
-            Some("off") => Self::Set(None),
-            Some(seconds) => match seconds.parse::<f64>() {
-                Ok(seconds) if seconds > 0.0 => {
-                    Self::Set(Duration::try_from_secs_f64(seconds).ok())
-                }
-                _ => Self::ClientDefault,
-            },
-            None => Self::ClientDefault,
-        }
+    /// Who writes something here does so because answers came too late: a word that is misspelt is
+    /// refused, and nobody has to wonder why nothing changed. Nothing is written by an empty one.
+    fn parse(value: Option<OsString>) -> Result<Self, Error> {
+        let Some(value) = value.filter(|value| !value.is_empty()) else {
+            return Ok(Self::ClientDefault);
+        };
+        let words = value.to_string_lossy();
+        let seconds = match words.trim() {
+            "off" => Some(None),
+            seconds => seconds
+                .parse::<f64>()
+                .ok()
+                .filter(|seconds| *seconds > 0.0)
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .filter(|time| !time.is_zero())
+                .map(Some),
+        };
+        seconds.map(Self::Set).ok_or_else(|| {
+            Error::invalid(format!(
+                "{ANSWER_WITHIN} must be a number of seconds above 0, or `off`, not `{words}`"
+            ))
+            .hint("Correct it in the server's environment, or leave it out there")
+        })
     }
 
     /// How long a call may take where no host is known to wait.
@@ -107,20 +116,29 @@ mod tests {
 
     #[test]
     fn what_a_person_says_goes_before_what_is_known() {
-        let for_client =
-            |value: &str| AnswerWithin::parse(Some(value.into())).for_client(Some("mcp"));
+        let for_client = |value: &str| {
+            AnswerWithin::parse(Some(value.into()))
+                .unwrap()
+                .for_client(Some("mcp"))
+        };
         assert_eq!(for_client("off"), None);
-        let set_by_user =
-            |value: Option<&str>| AnswerWithin::parse(value.map(Into::into)).set_by_user();
+        let set_by_user = |value: Option<&str>| {
+            AnswerWithin::parse(value.map(Into::into))
+                .unwrap()
+                .set_by_user()
+        };
         assert_eq!(set_by_user(Some("2.5")), Some(Duration::from_millis(2500)));
         assert_eq!([set_by_user(None), set_by_user(Some("off"))], [None, None]);
         assert_eq!(for_client(" 2.5 "), Some(Duration::from_millis(2500)));
-        for nonsense in ["", "0", "-1", "five", "nan", "Off"] {
-            assert_eq!(
-                for_client(nonsense),
-                Some(Duration::from_secs(4)),
-                "{nonsense:?}"
-            );
+        assert_eq!(for_client(""), Some(Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        for nonsense in ["0", "-1", "five", "nan", "inf", "1e-300", "Off", " "] {
+            let error = AnswerWithin::parse(Some(nonsense.into())).unwrap_err();
+            let said = format!("not `{nonsense}`");
+            assert!(error.error.contains(&said), "{error:?}");
         }
     }
 }

@@ -21,12 +21,13 @@ pub struct InProcess<E> {
 }
 
 impl<E: HandleAll> InProcess<E> {
-    pub fn new(engine: Arc<E>, profile: Profile) -> Self {
-        Self {
+    /// Refuses settings of the environment that mean nothing.
+    pub fn new(engine: Arc<E>, profile: Profile) -> Result<Self, Error> {
+        Ok(Self {
             engine,
             tools: Tools::of(profile),
-            access: Access::from_environment(),
-        }
+            access: Access::from_environment()?,
+        })
     }
 
     /// What a client would get to see.

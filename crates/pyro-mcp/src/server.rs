@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,22 +81,25 @@ pub enum Ended {
 /// Serves until the client goes away, or until it is told to end. Calls that are still going on
 /// are dropped then, which ends what they had started; a client that has gone is not answered. What
 /// it only asked about, such as the list of tools, still is: it may have said all in one piece.
+/// Settings of the environment that mean nothing are refused before anything is served.
 pub async fn serve<E: HandleAll>(
     engine: Arc<E>,
     settings: Settings,
     stdio: Stdio,
     until: impl Future<Output = ()>,
-) -> io::Result<Ended> {
+) -> Result<Ended, Error> {
     let gone = CancellationToken::new();
     let closing = CancellationToken::new();
     let server = Server {
         tools: Tools::of(settings.profile),
-        access: Access::from_environment(),
+        access: Access::from_environment()?,
         engine,
         settings,
         closing: closing.clone(),
     };
-    let transport = LineTransport::new(stdio, gone.clone())?;
+    let transport = LineTransport::new(stdio, gone.clone()).map_err(|error| {
+        Error::new(ErrorCode::HostIo, "The server could not begin to read").caused_by(&error)
+    })?;
     let mut served = pin!(async {
         if let Ok(running) = serve_server(server, transport).await {
             let _ = running.waiting().await;

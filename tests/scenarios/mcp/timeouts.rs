@@ -2,6 +2,7 @@
 
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::surfaces::mcp::{Connection, NEWEST_WITH_INITIALIZE};
+use pyro_tests::world::finish;
 use pyro_tests::{Backend, Surface, World};
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ crate::stories! { [process]:
     a_command_that_takes_long_to_end_is_told_with_its_time,
     the_command_of_a_call_ends_with_the_connection,
     a_host_in_a_hurry_hears_that_a_stop_goes_on,
+    a_setting_that_means_nothing_is_refused_at_the_start,
 }
 
 const IN_TWO_PARTS: &str =
@@ -204,4 +206,16 @@ fn the_command_of_a_call_ends_with_the_connection(world: &World) {
     );
     door.call("workspace_delete", json!({ "workspace_id": id }))
         .unwrap();
+}
+
+fn a_setting_that_means_nothing_is_refused_at_the_start(world: &World) {
+    for nonsense in ["abc", "0", "-1"] {
+        let mut server = world.pyro(["mcp", "serve"]);
+        let ran = finish(server.env("PYRO_MCP_ANSWER_WITHIN", nonsense));
+        assert_eq!((ran.code(), ran.out()), (1, String::new()));
+        let said = format!(
+            "PYRO_MCP_ANSWER_WITHIN must be a number of seconds above 0, or `off`, not `{nonsense}`"
+        );
+        assert!(ran.err().contains(&said), "{}", ran.err());
+    }
 }

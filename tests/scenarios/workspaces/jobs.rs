@@ -19,6 +19,7 @@ crate::stories! { [process] [command_line, library, mcp]:
 crate::stories! { [process, vm] [command_line]: what_becomes_of_commands_when_their_machine_ends }
 crate::stories! { [process]:
     a_command_that_goes_on_survives_a_killed_caller,
+    an_interrupt_ends_the_wait_and_says_how_to_go_on,
     what_makes_no_sense_is_refused,
     a_pipe_is_read_or_said_to_be_left,
     much_output_keeps_its_ends,
@@ -408,6 +409,33 @@ fn a_command_that_goes_on_survives_a_killed_caller(world: &World) {
     )
     .unwrap();
     waiting.wait();
+    workspace.exec("touch go");
+    let (stdout, _, last) = follow(&workspace, 1, "");
+    assert_eq!(
+        (stdout.as_str(), &last["exit_code"]),
+        ("first\nsecond\n", &json!(7))
+    );
+}
+
+fn an_interrupt_ends_the_wait_and_says_how_to_go_on(world: &World) {
+    let door = CommandLine(world);
+    let workspace = Workspace::new(world, &door);
+    let mut exec = world.pyro(["workspace", "exec", workspace.id(), "--wait-seconds", "600"]);
+    let waiting = Running::start(exec.args(["--", IN_TWO_PARTS]));
+    waiting.await_out("first\n");
+    let pid = Pid::from_raw(waiting.child.id().try_into().unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let ran = waiting.wait();
+    assert_eq!(ran.code(), 130, "{}", ran.err());
+    let go_on = format!("`pyro workspace exec {} --stop 1` ends it", workspace.id());
+    for said in [
+        "running=true",
+        "the command goes on: ",
+        "--offset 6 ",
+        &go_on,
+    ] {
+        assert!(ran.err().contains(said), "{said} in {}", ran.err());
+    }
     workspace.exec("touch go");
     let (stdout, _, last) = follow(&workspace, 1, "");
     assert_eq!(

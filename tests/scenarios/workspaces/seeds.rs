@@ -196,14 +196,33 @@ fn a_worktree_is_a_repository_in_the_guest(world: &World, door: &dyn Surface) {
 }
 
 fn an_id_alone_is_printed_for_scripts(world: &World) {
-    let mut create = world.pyro(["workspace", "create", "debian:12", "--id-only"]);
-    let ran = pyro_tests::world::finish(create.args(["--mem-mib", "256", "--allow-host-compat"]));
-    let id = ran.out();
-    let id = id.strip_suffix('\n').unwrap();
-    assert!(
-        id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        "{id}"
-    );
-    let ran = pyro_tests::world::finish(&mut world.pyro(["workspace", "delete", id]));
-    assert_eq!(ran.out(), format!("Deleted workspace: {id}\n"));
+    let mut made: Vec<String> = Vec::new();
+    for _ in 0..2 {
+        let mut create = world.pyro(["workspace", "create", "debian:12", "--id-only"]);
+        create.args(["--mem-mib", "256", "--allow-host-compat", "--name", "one"]);
+        let ran = pyro_tests::world::finish(&mut create);
+        let id = ran.out();
+        let id = id.strip_suffix('\n').unwrap();
+        assert!(
+            id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{id}"
+        );
+        // What there is to know is said beside it, and nothing else is.
+        match made.first() {
+            None => assert_eq!(ran.err(), ""),
+            Some(first) => {
+                let err = ran.err();
+                assert!(
+                    err.starts_with("[note] ") && err.contains(first.as_str()),
+                    "{err}"
+                );
+                assert_eq!(err.lines().count(), 1, "{err}");
+            }
+        }
+        made.push(id.to_owned());
+    }
+    for id in made {
+        let ran = pyro_tests::world::finish(&mut world.pyro(["workspace", "delete", &id]));
+        assert_eq!(ran.out(), format!("Deleted workspace: {id}\n"));
+    }
 }

@@ -1,9 +1,12 @@
 //! `pyro try`: something is tried on a copy of a project.
 
 use std::fs;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pyro_tests::surfaces::cli::CommandLine;
-use pyro_tests::world::finish;
+use pyro_tests::world::{Running, finish};
 use pyro_tests::{Surface, World, tree};
 use serde_json::json;
 
@@ -12,6 +15,8 @@ use crate::pty::TerminalSession;
 crate::stories! { [vm]:
     a_copy_is_kept_when_files_of_it_changed,
     a_person_tries_something_out,
+    an_interrupt_ends_the_command_and_not_the_answer,
+    a_second_interrupt_leaves_and_says_what_is_left,
 }
 
 fn workspaces(world: &World) -> u64 {
@@ -97,7 +102,8 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
     }
     assert_eq!(fs::read_to_string(project.join("b c")).unwrap(), "2\n");
     assert_eq!(fs::read_to_string(project.join("d/n")).unwrap(), "n\n");
-    assert!(!project.join("a").exists() && !project.join("c.pyc").exists());
+    assert_eq!(fs::read(project.join("c.pyc")).unwrap(), [0]);
+    assert!(!project.join("a").exists());
     assert!(project.join(".git/index").exists());
     assert_eq!(workspaces(world), 0);
 }
@@ -129,4 +135,73 @@ fn a_person_tries_something_out(world: &World) {
     let (status, shown) = seat.leave();
     assert_eq!(status.code(), Some(5), "{shown:?}");
     assert!(shown.contains("the copy is deleted"), "{shown:?}");
+}
+
+fn interrupt(running: &Running, signal: Signal) {
+    let pid = i32::try_from(running.child.id()).unwrap();
+    kill(Pid::from_raw(pid), signal).unwrap();
+}
+
+fn an_interrupt_ends_the_command_and_not_the_answer(world: &World) {
+    let project = tree::plant(&world.folder().join("project"), &[("file", "1\n")]);
+    let begin = |line: &str| {
+        let mut pyro = world.pyro(["try"]);
+        let running = Running::start(pyro.arg(&project).args(["--", line]));
+        running.await_out("here\n");
+        running
+    };
+    let running = begin("echo here; sleep 1000");
+    // As `timeout` sends it, to the program and to its group.
+    interrupt(&running, Signal::SIGINT);
+    interrupt(&running, Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130, "{}", ran.err());
+    let said = "whoever waited for it was interrupted";
+    assert!(ran.err().contains(said), "{}", ran.err());
+    assert!(ran.err().contains("the copy is deleted"), "{}", ran.err());
+    assert_eq!(workspaces(world), 0);
+
+    let running = begin("trap 'echo 2 > file; exit 0' TERM; echo here; sleep 1000 & wait");
+    interrupt(&running, Signal::SIGTERM);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 143, "{}", ran.err());
+    assert!(ran.err().contains("modified: file\n"), "{}", ran.err());
+    let id = ran
+        .err()
+        .split("workspace delete ")
+        .nth(1)
+        .unwrap()
+        .trim()
+        .to_owned();
+    assert_eq!(
+        finish(&mut world.pyro(["workspace", "delete", &id])).code(),
+        0
+    );
+}
+
+fn a_second_interrupt_leaves_and_says_what_is_left(world: &World) {
+    let project = tree::plant(&world.folder().join("project"), &[("file", "1\n")]);
+    let mut pyro = world.pyro(["try"]);
+    let stubborn = "trap '' TERM; echo here; sleep 1000";
+    let running = Running::start(pyro.arg(&project).args(["--", stubborn]));
+    running.await_out("here\n");
+    interrupt(&running, Signal::SIGINT);
+    // Later than what `timeout` sends twice, and before a command that does not listen is killed.
+    std::thread::sleep(Duration::from_secs(1));
+    interrupt(&running, Signal::SIGINT);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130, "{}", ran.err());
+    assert!(!ran.err().contains("[try]"), "{}", ran.err());
+    let left = ran.err();
+    let id = left.split("pyro workspace delete ").nth(1).unwrap();
+    let id = id.split('`').next().unwrap();
+    assert!(
+        left.contains(&format!("`pyro workspace diff {id}`")),
+        "{left}"
+    );
+    assert_eq!(workspaces(world), 1);
+    assert_eq!(
+        finish(&mut world.pyro(["workspace", "delete", id])).code(),
+        0
+    );
 }

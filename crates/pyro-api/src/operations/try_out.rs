@@ -15,6 +15,9 @@ use crate::{Cli, Error, JsonFlag, Names, Operation, Report, Text};
 /// How many changed files are named before the rest is only counted.
 const NAMED: usize = 20;
 
+/// Why a change has no text patch, where one of git's binary sections holds it.
+const BINARY: &str = "binary";
+
 /// Try something on a copy of a folder, in a VM, and tell what it changed
 ///
 /// Without a command, a shell at this terminal. The folder itself is never changed. When files of
@@ -138,8 +141,8 @@ impl Report for TriedOut {
 }
 
 impl TriedOut {
-    /// What brings changes to this host that `look` has shown: text alone. What a patch cannot hold
-    /// (programs, bytecode, what a repository keeps for itself) nobody has seen.
+    /// What brings to this host every change that a patch can hold. Those that it cannot (too large,
+    /// what a repository keeps for itself) stay behind.
     fn take(&self) -> Option<String> {
         let id = &self.workspace_id;
         if self.is_folder {
@@ -147,8 +150,12 @@ impl TriedOut {
                 "." => String::new(),
                 path => format!(" -C {}", typed(path)?),
             };
-            let any = self.changes.summary.text_patched > 0;
-            return any.then(|| format!("pyro workspace diff {id} | git{at} apply"));
+            let entries = self.changes.entries.iter();
+            let any_binary =
+                { entries }.any(|entry| entry.no_patch_because.as_deref() == Some(BINARY));
+            let binary = if any_binary { " --binary" } else { "" };
+            let any = self.changes.summary.text_patched > 0 || any_binary;
+            return any.then(|| format!("pyro workspace diff {id}{binary} | git{at} apply"));
         }
         let (path, name) = self.changes.entries.iter().find_map(file_to_take)?;
         Some(format!(
@@ -236,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_takes_what_the_diff_has_shown_and_nothing_else() {
+    fn a_folder_takes_what_a_patch_can_hold() {
         let text = || {
             vec![
                 changed(".git/index", Some("repository")),
@@ -245,17 +252,22 @@ mod tests {
         };
         let take = |path| tried(path, true, text()).take();
         let piped = |at: &str| Some(format!("pyro workspace diff 3f0a | git{at} apply"));
+        let with_binary = || Some("pyro workspace diff 3f0a --binary | git apply".to_owned());
         assert_eq!(take("."), piped(""));
         assert_eq!(take("my project"), piped(" -C 'my project'"));
         assert_eq!(take("a\u{1b}b"), None);
 
-        let unseen = vec![
+        let mut both = text();
+        both.push(changed("a.png", Some("binary")));
+        assert_eq!(tried(".", true, both).take(), with_binary());
+        let binary = vec![changed("a.png", Some("binary"))];
+        assert_eq!(tried(".", true, binary.clone()).take(), with_binary());
+        assert_eq!(tried("seed.tar.gz", false, binary).take(), None);
+        let in_none = vec![
             changed(".git/index", Some("repository")),
-            changed("a.pyc", Some("binary")),
             changed("large", Some("too_large")),
         ];
-        assert_eq!(tried(".", true, unseen.clone()).take(), None);
-        assert_eq!(tried("seed.tar.gz", false, unseen).take(), None);
+        assert_eq!(tried(".", true, in_none).take(), None);
     }
 
     #[test]

@@ -297,6 +297,11 @@ impl Report for WorkspaceRecord {
     fn only(&self) -> Vec<u8> {
         format!("{}\n", self.workspace_id).into_bytes()
     }
+
+    fn notes(&self) -> Vec<String> {
+        let of_seed = self.workspace_seed.notes.iter();
+        of_seed.chain(&self.notes).cloned().collect()
+    }
 }
 
 /// A workspace in a list.

@@ -35,14 +35,18 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(engine: Arc<Engine>, server: ModelServer, verbose: bool) -> Self {
-        Self {
-            tools: InProcess::new(engine, Profile::VmRun),
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        server: ModelServer,
+        verbose: bool,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            tools: InProcess::new(engine, Profile::VmRun)?,
             server,
             verbose,
             messages: vec![json!({ "role": "user", "content": QUESTION })],
             ran: false,
-        }
+        })
     }
 
     pub(super) async fn hold(mut self) -> Result<(), Error> {

@@ -97,7 +97,8 @@ fn play(server: ModelServer, verbose: bool) -> Result<ExitCode, Error> {
         .build()
         .map_err(no_threads)?;
     let played = runtime.block_on(async {
-        let mut conversation = tokio::spawn(Conversation::new(engine, server, verbose).hold());
+        let conversation = Conversation::new(engine, server, verbose)?;
+        let mut conversation = tokio::spawn(conversation.hold());
         tokio::select! {
             ended = &mut conversation => match ended {
                 Ok(outcome) => outcome.map(|()| ExitCode::SUCCESS),

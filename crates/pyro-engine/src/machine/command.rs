@@ -1,7 +1,7 @@
 //! One command in a running VM: its output as it comes, its input as it is wanted, its end.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
 use pyro_api::{Caller, Error, Event, Stream};
@@ -9,11 +9,12 @@ use pyro_wire::agent::AgentRequest;
 use pyro_wire::exec::{Command, Exec, ExecControl, ExecEnd, ExecEvent};
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, FrameError, Kind};
+use pyro_wire::service::STOP_MS;
 use pyro_wire::{Bytes, reached, step};
 use tokio::io::AsyncWrite;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::output::CapturedOutput;
 use crate::workspace::paths::WorkingDir;
@@ -21,6 +22,11 @@ use crate::workspace::paths::WorkingDir;
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
 /// before it takes the guest for lost.
 pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(15);
+
+/// How long a command that was asked to end may take: the agent asks, kills, and tells.
+const ENDING_LIMIT: Duration = Duration::from_millis(STOP_MS + 2_000);
+
+const SIGKILL: i32 = 9;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -46,6 +52,8 @@ pub(crate) struct Finished {
     /// The guest did not end it in time, nor did it say anything more: only the end of the VM is
     /// the end of the command.
     pub(crate) runs_on: bool,
+    /// Whether it was asked to end because its caller was interrupted.
+    pub(crate) interrupted: bool,
 }
 
 /// A command, and how it is to be run.
@@ -134,6 +142,8 @@ pub(crate) async fn run(
 
     let mut stdout = CapturedOutput::new(caller.keep_output());
     let mut stderr = CapturedOutput::new(caller.keep_output());
+    let begun = Instant::now();
+    let mut interrupted = false;
     let ended = {
         let output = async {
             loop {
@@ -163,13 +173,22 @@ pub(crate) async fn run(
         // Input that cannot be delivered is the command's business, not a failure of the call.
         let feed = async {
             if let Some(input) = input {
-                let _ = feed(&mut to_guest, input).await;
+                let _ = feed(&mut to_guest, input, caller).await;
             }
+            caller.command_is_to_end().await;
+            interrupted = true;
+            let _ = frame::write_message(&mut to_guest, &ExecControl::End).await;
             std::future::pending::<()>().await;
+        };
+        // A command that leaves its input unread may hear nothing behind it; it ends with its stream.
+        let given_up = async {
+            caller.command_is_to_end().await;
+            sleep(ENDING_LIMIT).await;
         };
         tokio::select! {
             ended = timeout(time.saturating_add(GUEST_GRACE), output) => ended,
             () = feed => unreachable!("feeding never ends"),
+            () = given_up => Ok(Ok(killed(begun.elapsed()))),
         }
     };
     let (end, runs_on) = match ended {
@@ -185,6 +204,7 @@ pub(crate) async fn run(
         stdout,
         stderr,
         runs_on,
+        interrupted,
     })
 }
 
@@ -200,6 +220,18 @@ pub(crate) fn out_of_time(time: Duration) -> ExecEnd {
     }
 }
 
+/// The end of a command that did not end when it was asked to.
+fn killed(after: Duration) -> ExecEnd {
+    ExecEnd {
+        exit_code: 128 + SIGKILL,
+        signal: Some(SIGKILL),
+        timed_out: false,
+        oom_killed: false,
+        duration_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+        laps: Vec::new(),
+    }
+}
+
 pub(crate) fn vm_gone(error: FrameError) -> CommandError {
     match error {
         FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => CommandError::VmGone,
@@ -207,11 +239,12 @@ pub(crate) fn vm_gone(error: FrameError) -> CommandError {
     }
 }
 
-/// Sends input as the guest takes it. The reading happens on a thread of its own, because reading
+/// Sends input as the guest takes it, until the command is to end. The reading happens on a thread of its own, because reading
 /// from a terminal or a pipe cannot be cancelled; the thread ends with the input or the process.
 async fn feed(
     to_guest: &mut (impl AsyncWrite + Unpin),
     mut input: Box<dyn Read + Send>,
+    caller: &Caller,
 ) -> Result<(), FrameError> {
     let (pieces, mut queue) = mpsc::channel::<Vec<u8>>(2);
     std::thread::spawn(move || {
@@ -222,7 +255,14 @@ async fn feed(
             }
         }
     });
-    while let Some(piece) = queue.recv().await {
+    // Between pieces: half of one would be the end of what the guest understands.
+    loop {
+        let piece = tokio::select! {
+            biased;
+            () = caller.command_is_to_end() => return Ok(()),
+            piece = queue.recv() => piece,
+        };
+        let Some(piece) = piece else { break };
         frame::write_data(to_guest, Kind::Input, &piece).await?;
     }
     frame::write_message(to_guest, &ExecControl::InputEnd).await

@@ -64,6 +64,7 @@ pub(crate) async fn run(
         stdout,
         stderr: CapturedOutput::new(0),
         runs_on,
+        interrupted: false,
     })
 }
 

@@ -35,19 +35,29 @@ impl Handle<TryOut> for Engine {
             "a copy of `{}` is in /workspace of workspace {id}",
             asked.path.display()
         )));
+        let mut left = Left {
+            id: Some(&id),
+            is_folder: asked.path.is_dir(),
+            caller,
+        };
         let (mut command, mut shell) = (None, None);
         if wants_shell {
             let _ = caller.emit(Event::Note(
                 "`exit` ends this shell, and tells what changed".to_owned(),
             ));
             let attach: ShellAttach = from_json(json!({ "workspace_id": id }))?;
-            shell = Some(self.attach_shell(attach, caller).await?);
+            tokio::select! {
+                biased;
+                attached = self.attach_shell(attach, caller) => shell = Some(attached?),
+                () = caller.interrupted() => {}
+            }
         } else {
             let mut exec: WorkspaceExec = from_json(json!({ "workspace_id": id, "command": "" }))?;
             exec.terminal = asked.terminal;
             exec.command = asked.command;
             exec.timeout_seconds = asked.timeout_seconds;
-            command = Some(self.exec_in_workspace(&exec, caller).await?);
+            let caller = caller.clone().ending_when_interrupted();
+            command = Some(self.exec_in_workspace(&exec, &caller).await?);
         }
         let diff: WorkspaceDiff = from_json(json!({ "workspace_id": id }))?;
         let changes = self.handle(diff, caller).await?;
@@ -56,6 +66,8 @@ impl Handle<TryOut> for Engine {
         if deleted {
             self.delete_workspace(&id).await?;
         }
+        left.id = None;
+        drop(left);
         Ok(TriedOut {
             workspace_id: id,
             is_folder: asked.path.is_dir(),
@@ -65,6 +77,28 @@ impl Handle<TryOut> for Engine {
             changes,
             deleted,
         })
+    }
+}
+
+/// A copy that nobody has told of yet: whoever leaves, or is turned away, before what changed is told
+/// learns how to come by it.
+struct Left<'a> {
+    id: Option<&'a str>,
+    is_folder: bool,
+    caller: &'a Caller,
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let take = match self.is_folder {
+            true => format!(", `pyro workspace diff {id} --binary | git apply` takes it"),
+            false => String::new(),
+        };
+        let _ = self.caller.emit(Event::Note(format!(
+            "workspace {id} is left: `pyro workspace diff {id}` shows what changed{take}, \
+             `pyro workspace delete {id}` deletes it"
+        )));
     }
 }
 

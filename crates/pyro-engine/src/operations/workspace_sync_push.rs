@@ -17,7 +17,7 @@ use crate::workspace::repository_folder::USE_ITS_COMMANDS;
 
 impl Handle<WorkspaceSyncPush> for Engine {
     async fn handle(&self, asked: WorkspaceSyncPush, caller: &Caller) -> Result<Pushed, Error> {
-        let dest = GuestPath::parse("destination", &asked.dest)?;
+        let dest = GuestPath::parse_folder("destination", &asked.dest)?;
         if in_repository_folder(dest.relative().as_bytes()) {
             let what = format!("Nothing was copied to `{}`", dest.absolute());
             return Err(Error::new(ErrorCode::BadPath, what)

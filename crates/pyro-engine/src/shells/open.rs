@@ -33,8 +33,8 @@ impl Engine {
     ) -> Result<(StoredWorkspace, Shell, bool), Error> {
         let found = self.find_workspace(&asked.workspace_id)?;
         let redactor = self.redactor(&found)?;
-        let cwd =
-            GuestPath::parse("cwd", &asked.cwd).map_err(|error| redactor.redact_error(error))?;
+        let cwd = GuestPath::parse_folder("cwd", &asked.cwd)
+            .map_err(|error| redactor.redact_error(error))?;
         self.check_secret_env(&found, &asked.secret_env)?;
         let found = found.record;
         if found.execution_mode == ExecutionMode::HostCompat {

@@ -32,6 +32,9 @@ use crate::store::{Command, StoredWorkspace};
 /// Completes "could not be reached to …".
 pub(super) const DOING: &str = "run the command to its end";
 
+/// Why a command ended whose caller was interrupted.
+const INTERRUPTED: &str = "whoever waited for it was interrupted";
+
 /// What a call takes beyond its command: a command whose own time ends so much before an answer is due
 /// needs nobody to go on with it. One whose time is over has a while to end itself.
 const AROUND_THE_COMMAND: Duration = Duration::from_millis(STOP_MS + 2_000);
@@ -255,6 +258,7 @@ impl Engine {
         entry.timed_out = finished.end.timed_out;
         entry.oom_killed = finished.end.oom_killed;
         entry.duration_ms = finished.end.duration_ms;
+        entry.ended_because = finished.interrupted.then(|| INTERRUPTED.to_owned());
         entry.recorded_at = now();
         [entry.stdout_bytes, entry.stderr_bytes] = texts.each_ref().map(|text| text.bytes);
         let kept = self.record_ended(id, entry)?;

@@ -17,6 +17,18 @@ impl GuestPath {
     /// By the rules of the contract: relative paths are below `/workspace`, spaces around are
     /// trimmed, and no `..` is taken.
     pub(crate) fn parse(what: &str, given: &str) -> Result<Self, Error> {
+        let hint = "Give a path below `/workspace`, such as `src/main.py`";
+        Self::parse_or(what, given, hint)
+    }
+
+    /// A folder, by the same rules.
+    pub(crate) fn parse_folder(what: &str, given: &str) -> Result<Self, Error> {
+        let hint =
+            "Give a folder below `/workspace`, such as `src`, or `.` for `/workspace` itself";
+        Self::parse_or(what, given, hint)
+    }
+
+    fn parse_or(what: &str, given: &str, hint: &str) -> Result<Self, Error> {
         let trimmed = given.trim();
         let refuse = |why: &str| {
             Err(Error::new(
@@ -24,7 +36,7 @@ impl GuestPath {
                 format!("The {what} `{given}` cannot be used"),
             )
             .because(why)
-            .hint("Give a path below `/workspace`, such as `src/main.py`"))
+            .hint(hint))
         };
         if trimmed.is_empty() {
             return refuse("it is empty");
@@ -97,7 +109,10 @@ impl WorkingDir {
         let trimmed = given.trim();
         let below = Path::new(trimmed).starts_with(WORKSPACE_PATH);
         if below || !trimmed.starts_with('/') || trimmed.contains('\0') {
-            return GuestPath::parse("cwd", given).map(|path| Self(Some(Location::Below(path))));
+            let hint = "Give a folder below `/workspace`, such as `src`, or any other by its whole \
+                        path, such as `/etc`";
+            let path = GuestPath::parse_or("cwd", given, hint);
+            return path.map(|path| Self(Some(Location::Below(path))));
         }
         Ok(Self(Some(Location::Anywhere(trimmed.to_owned()))))
     }
@@ -147,7 +162,21 @@ mod tests {
         for refused in ["", "../etc", "/workspace/../etc", "a\0", "/etc\0"] {
             let error = WorkingDir::parse(Some(refused)).unwrap_err();
             assert_eq!(error.code, ErrorCode::BadPath, "{refused:?}");
+            let hint = error.hint.unwrap();
+            assert!(hint.contains("`src`") && hint.contains("`/etc`"), "{hint}");
         }
+    }
+
+    #[test]
+    fn the_hint_names_what_is_taken() {
+        let hint = |error: Error| error.hint.unwrap();
+        let file = hint(GuestPath::parse("path", "").unwrap_err());
+        assert!(file.contains("`src/main.py`"), "{file}");
+        let folder = hint(GuestPath::parse_folder("cwd", "../etc").unwrap_err());
+        assert!(
+            folder.contains("`src`") && !folder.contains("main.py"),
+            "{folder}"
+        );
     }
 
     #[test]

@@ -339,11 +339,29 @@ fn holes_stay_holes() {
 #[test]
 fn a_path_that_is_too_long_is_left_out_and_named() {
     let here = tempfile::tempdir().unwrap();
-    let long = format!("{}end", "name/".repeat(900));
-    let bytes = tar(&[file(&long, "x"), file("a", "")]);
+    let long = |first: &str, last: &str| format!("{first}/{}{last}", "name/".repeat(900));
+    let middle = |number| long("deep", &format!("{number}{}", "/name".repeat(40)));
+    let bytes = tar(&[
+        file(&long("deep", "one.txt"), "x"),
+        file(&middle(1), "x"),
+        file(&middle(2), "x"),
+        file(&long("deep", "two.txt"), "x"),
+        file("a", ""),
+    ]);
     let received = export(&bytes, &here.path().join("out"), false).unwrap();
     assert_eq!(received.totals.entries, 1);
-    assert!(received.skipped[0].ends_with("longer than Linux allows"));
+    let [one, alike, two] = &received.skipped[..] else {
+        panic!("{:#?}", received.skipped);
+    };
+    for (line, end) in [(one, "/one.txt: "), (two, "/two.txt: ")] {
+        assert!(
+            line.starts_with("deep/name/") && line.contains(end),
+            "{line}"
+        );
+        assert!(line.contains(" […4312 bytes…] "), "{line}");
+        assert!(line.ends_with("longer than Linux allows"), "{line}");
+    }
+    assert!(alike.ends_with("allows (2 of them)"), "{alike}");
 }
 
 #[test]

@@ -23,8 +23,8 @@ use crate::progress::MAX_ENTRIES;
 /// How many of the left out entries are named.
 const MAX_SKIPPED: usize = 1000;
 
-/// How much is shown of a path that is too long.
-const SHOWN: usize = 200;
+/// How much is shown of a path that is too long: so much of its beginning, and of its end.
+const SHOWN: usize = 100;
 
 /// Unpacks a folder into the private one. `first` is the member that was read already.
 pub(super) fn unpack_folder<R: Read>(
@@ -59,7 +59,11 @@ pub(super) fn unpack_folder<R: Read>(
         next = reader.next_member()?;
     }
     let attributes = tree.finish_folders()?;
-    let mut skipped = tree.skipped;
+    let lines = tree.skipped.into_iter().map(|(line, times)| match times {
+        1 => line,
+        times => format!("{line} ({times} of them)"),
+    });
+    let mut skipped: Vec<String> = lines.collect();
     if tree.more_skipped > 0 {
         skipped.push(format!("and {} more", tree.more_skipped));
     }
@@ -79,7 +83,8 @@ struct Tree<'a> {
     link_folders: OpenFolders,
     /// What folders get in the end.
     attributes: BTreeMap<Vec<u8>, FolderAttributes>,
-    skipped: Vec<String>,
+    /// With how many of them there are.
+    skipped: Vec<(String, u64)>,
     more_skipped: u64,
     pass: Pass<'a>,
 }
@@ -94,8 +99,8 @@ impl Tree<'_> {
             Ok(name) => name,
             // Whoever goes step by step makes such paths, and nobody finds them here by their path.
             Err(InvalidName::TooLong) => {
-                let begin = &member.name[..member.name.len().min(SHOWN)];
-                self.skip(begin, "and so on: its path is longer than Linux allows");
+                let why = "its path is longer than Linux allows";
+                self.skip_as(shortened(&member.name), why);
                 return Ok(());
             }
             Err(bad) => {
@@ -201,12 +206,26 @@ impl Tree<'_> {
     }
 
     fn skip(&mut self, name: &[u8], why: &str) {
-        if self.skipped.len() < MAX_SKIPPED {
-            self.skipped.push(format!("{}: {why}", escaped(name)));
-        } else {
-            self.more_skipped += 1;
+        self.skip_as(escaped(name), why);
+    }
+
+    /// Names that look alike come one after the other, as they do in an archive, and are counted.
+    fn skip_as(&mut self, shown: String, why: &str) {
+        let line = format!("{shown}: {why}");
+        let is_full = self.skipped.len() >= MAX_SKIPPED;
+        match self.skipped.last_mut() {
+            Some((last, times)) if *last == line => *times += 1,
+            _ if is_full => self.more_skipped += 1,
+            _ => self.skipped.push((line, 1)),
         }
     }
+}
+
+/// Both ends of a path, which tell where it is and what it is of.
+fn shortened(name: &[u8]) -> String {
+    let (begin, end) = (&name[..SHOWN], &name[name.len() - SHOWN..]);
+    let left_out = name.len() - 2 * SHOWN;
+    format!("{} […{left_out} bytes…] {}", escaped(begin), escaped(end))
 }
 
 fn implied(attributes: &mut BTreeMap<Vec<u8>, FolderAttributes>, made: &[u8]) {

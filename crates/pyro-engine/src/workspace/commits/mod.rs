@@ -189,7 +189,7 @@ impl Engine {
 
 /// How people write the repository in a folder.
 pub(crate) fn name(folder: &str) -> Result<String, Error> {
-    let path = GuestPath::parse("repository", folder)?;
+    let path = GuestPath::parse_folder("repository", folder)?;
     Ok(match path.relative() {
         "" => ".".to_owned(),
         relative => relative.to_owned(),

@@ -120,6 +120,13 @@ impl<'a> Follow<'a> {
         }
     }
 
+    /// How it stood when that was last heard, for whoever stops waiting.
+    pub(crate) fn so_far(&mut self) -> JobStatus {
+        let written = self.written;
+        self.count(written, None);
+        JobStatus::Running { written }
+    }
+
     fn take_what_is_there(
         &mut self,
         hear: &mut impl FnMut(Stream, &[u8]) -> Result<(), Disconnected>,

@@ -131,12 +131,15 @@ impl Engine {
         let command = self.begin_job(&prepared, &started)?;
         started.detach().await;
         let mut follow = Follow::new(&vm, &folder, job, prepared.caller.keep_output());
-        let stand = follow
-            .until(Some(until), |stream, bytes| {
-                prepared.caller.emit(Event::Output { stream, bytes })
-            })
-            .await
-            .map_err(|_| cancelled())?;
+        let on_output =
+            |stream, bytes: &[u8]| prepared.caller.emit(Event::Output { stream, bytes });
+        let status = tokio::select! {
+            biased;
+            status = follow.until(Some(until), on_output) => status,
+            // That is the end of the wait, and not of the command.
+            () = prepared.caller.interrupted() => Ok(follow.so_far()),
+        };
+        let stand = status.map_err(|_| cancelled())?;
         if let JobStatus::Running { .. } = stand {
             return Ok(prepared.running(command, follow.kept));
         }

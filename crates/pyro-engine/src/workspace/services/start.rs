@@ -44,7 +44,7 @@ impl Engine {
         let redactor = self.redactor(&found)?;
         let silent = |error| redactor.redact_error(error);
         redactor.check_name("service's name", name)?;
-        let cwd = GuestPath::parse("folder", &asked.cwd).map_err(silent)?;
+        let cwd = GuestPath::parse_folder("folder", &asked.cwd).map_err(silent)?;
         let (readiness, wanted) = asked.readiness().and_then(understood).map_err(silent)?;
         may_publish(&found, &asked.published_ports, caller)?;
         self.check_secret_env(&found, &asked.secret_env)?;
