@@ -67,7 +67,8 @@ pub struct Differences {
     /// The bytes of `patch`, for the command line.
     #[serde(skip)]
     pub bytes: Vec<u8>,
-    /// What stands before each name in it, for the command line.
+    /// What stands before each name in it, or is to stand there when a mailbox is applied, for the
+    /// command line.
     #[serde(skip)]
     pub prefix: String,
     /// Which of all entries the first of these is, for the command line.
@@ -206,6 +207,12 @@ impl Operation for WorkspaceDiff {
     };
 
     fn check(&self) -> Result<(), Error> {
+        if self.commits.is_some() && self.prefix.is_some() {
+            return Err(Error::invalid(
+                "`prefix` does not go with `commits`, whose names are those of their repository",
+            )
+            .hint("`git am --directory=FOLDER` puts the files into a folder"));
+        }
         let prefix = self.prefix.as_deref().unwrap_or_default();
         let odd = |part: &str| matches!(part, "." | "..") || part.contains(char::is_control);
         if prefix.starts_with('/') || prefix.len() > 4096 || prefix.split('/').any(odd) {

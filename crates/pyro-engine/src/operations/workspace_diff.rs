@@ -89,7 +89,7 @@ impl Handle<WorkspaceDiff> for Engine {
         let shown = match &asked.commits {
             Some(_) => {
                 made.iter().try_for_each(commits::check_known)?;
-                self.mails(&asked, &stored, repositories.first(), caller)
+                self.mails(&asked, &stored, repositories.first(), prefix, caller)
                     .await?
             }
             None => Shown {
@@ -146,6 +146,7 @@ impl Engine {
         asked: &WorkspaceDiff,
         stored: &StoredWorkspace,
         chosen: Option<&(Repository, BaselineRefs)>,
+        prefix: String,
         caller: &Caller,
     ) -> Result<Shown, Error> {
         let Mails { bytes, next_skip } = match chosen {
@@ -161,7 +162,7 @@ impl Engine {
             truncated: next_skip.is_some(),
             complete: asked.skip == 0 && next_skip.is_none(),
             next_skip,
-            prefix: String::new(),
+            prefix,
         })
     }
 }

@@ -17,7 +17,7 @@ pub(super) const BLOCK: usize = 512;
 
 /// The longest extended header that is read: room for two paths, some comments and the map of a
 /// sparse file.
-const LONGEST_EXTENSION: u64 = 1024 * 1024;
+const LONGEST_EXTENSION: u64 = 8 * 1024 * 1024;
 
 /// How many extended headers may precede one member. Real archives have at most three.
 const MOST_EXTENSIONS: u32 = 16;
@@ -259,7 +259,7 @@ impl<R: Read> ArchiveReader<R> {
 
     fn extension(&mut self, size: u64) -> Result<Vec<u8>, ArchiveError> {
         if size > LONGEST_EXTENSION {
-            return Err(self.damaged("an extended header is too long"));
+            return Err(self.damaged("an extended header is longer than the 8 MiB that are read"));
         }
         self.expect_data(size)?;
         let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];

@@ -313,7 +313,7 @@ impl Walk<'_, '_, '_> {
                 && portion.is_none()
                 && let Some(level) = levels.last()
                 && let (root, folder) = (self.reading.root, level.folder.as_fd())
-                && gitfile::is_of_worktree_outside(root, folder, &name, &path)
+                && gitfile::is_of_lost_worktree(root, folder, &name, &path)
             {
                 continue;
             }

@@ -161,8 +161,9 @@ fn standing_alone(mut config: Vec<u8>, parsed: &GitConfig) -> Vec<u8> {
 }
 
 /// Whether a folder, of the name `path` in the source, is what a repository keeps about a worktree that
-/// is elsewhere. In a guest it would only hold the worktree's branch.
-pub(super) fn is_of_worktree_outside(
+/// is elsewhere, or that it names by a path of this host. In a guest it would only hold the worktree's
+/// branch.
+pub(super) fn is_of_lost_worktree(
     root: &Path,
     folder: BorrowedFd<'_>,
     name: &CStr,
@@ -180,11 +181,12 @@ pub(super) fn is_of_worktree_outside(
     let Ok(back) = read_in(own.as_fd(), c"gitdir") else {
         return false;
     };
-    let back = root
-        .join(OsStr::from_bytes(path))
-        .join(OsStr::from_bytes(back.trim_ascii_end()));
+    let back = Path::new(OsStr::from_bytes(back.trim_ascii_end()));
+    let is_of_this_host = back.is_absolute();
+    let back = root.join(OsStr::from_bytes(path)).join(back);
     let around = back.parent().and_then(|around| around.canonicalize().ok());
-    common.trim_ascii_end() == b"../.." && !around.is_some_and(|around| around.starts_with(root))
+    let is_inside = around.is_some_and(|around| around.starts_with(root));
+    common.trim_ascii_end() == b"../.." && (is_of_this_host || !is_inside)
 }
 
 /// Which part of a repository is walked over. Objects come last: what is committed meanwhile by

@@ -132,6 +132,16 @@ impl Differences {
         for made in &self.commits {
             tell(text, made.in_words());
         }
+        if !self.prefix.is_empty() && !self.patch.is_empty() {
+            let folder = plain(self.prefix.trim_end_matches('/'));
+            tell(
+                text,
+                format!(
+                    "the seed is {folder} in its repository: `{AM} --directory={folder}` puts the \
+                     files there"
+                ),
+            );
+        }
         match self.next_skip {
             Some(next) if self.patch.is_empty() => tell(
                 text,
@@ -191,7 +201,10 @@ impl CommitsMade {
             ));
         }
         if self.elsewhere > 0 {
-            words.push_str(&format!("; on other branches: {}", self.elsewhere));
+            words.push_str(&format!(
+                "; on other branches: {}, which `git bundle create FILE --branches` takes",
+                self.elsewhere
+            ));
         }
         if self.rewritten {
             let base = self.base.as_deref().unwrap_or("nothing");

@@ -10,7 +10,7 @@ count=$(printf '%s' "$ids" | grep -c .)
 {
     ask format-patch --stdout --topo-order "-$count" --no-numbered --binary --full-index -M -U3 \
         --no-ext-diff --no-textconv --no-color --no-attach --no-thread --no-cover-letter --no-signature \
-        --no-notes --pretty=mboxrd --no-relative --no-base --submodule=short --ignore-submodules=none \
+        --no-notes --no-signoff --subject-prefix=PATCH --pretty=mboxrd --no-relative --no-base --submodule=short --ignore-submodules=none \
         --src-prefix=a/ --dst-prefix=b/ HEAD --not $known
     echo "status $?" >&2
 } | head -c "$bytes"

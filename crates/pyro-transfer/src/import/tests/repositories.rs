@@ -178,6 +178,9 @@ fn what_will_not_work_is_told() {
     }
     let (there, _) = arrived(&at("main/inside"));
     works(there.path(), "inside");
+    // Where it is told that git will not work with one inside, its branch is free.
+    let (there, _) = arrived(&at("main"));
+    git(there.path(), &["checkout", "-q", "inside"]);
 }
 
 /// A folder that somebody got from elsewhere names whatever it likes.
