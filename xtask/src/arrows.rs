@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-catalog", &[]),
     ("pyro-patch", &[]),
     ("pyro-disk", &[]),
+    ("pyro-screen", &["pyro-wire"]),
     ("pyro-transfer", &["pyro-wire"]),
     (
         "pyro-engine",
@@ -25,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pyro-catalog",
             "pyro-patch",
             "pyro-disk",
+            "pyro-screen",
             "pyro-transfer",
         ],
     ),

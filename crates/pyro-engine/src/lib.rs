@@ -20,8 +20,6 @@ mod core_dumps;
 mod engine;
 mod environments;
 mod error;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod machine;
 mod operations;
 mod random;
@@ -34,5 +32,5 @@ mod workspace;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;
-pub use shells::ScreenModes;
+pub use pyro_screen::ScreenModes;
 pub use standby::Standby;

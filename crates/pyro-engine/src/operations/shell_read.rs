@@ -9,7 +9,6 @@ use crate::Engine;
 use crate::answers;
 use crate::shells::record::record;
 use crate::shells::requests::{ShellContext, invalid_reply};
-use crate::shells::screen;
 
 /// A shell that never pauses does not keep anybody waiting for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -54,7 +53,7 @@ impl Handle<ShellRead> for Engine {
             false => read.text,
             true => {
                 let (size, before, text) = (read.shell.size, read.before, read.text);
-                tokio::task::spawn_blocking(move || screen::seen(size, &before, &text))
+                tokio::task::spawn_blocking(move || pyro_screen::visible_text(size, &before, &text))
                     .await
                     .map_err(|error| {
                         Error::new(ErrorCode::Internal, "The output could not be made plain")

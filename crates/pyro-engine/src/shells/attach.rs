@@ -24,10 +24,8 @@ use tokio::time::timeout;
 
 use super::errors::no_terminal;
 use super::keys::{Keys, Typed};
-use super::modes::ScreenModes;
 use super::record::record;
 use super::requests::ShellContext;
-use super::screen;
 use crate::engine::Engine;
 use crate::error::host_io;
 
@@ -143,9 +141,9 @@ impl Engine {
 async fn paint(taken: &dyn TakenTerminal, shell: &Shell, text: String) {
     let size = shell.size;
     let painted = tokio::task::spawn_blocking(move || {
-        let mut modes = ScreenModes::default();
+        let mut modes = pyro_screen::ScreenModes::default();
         modes.feed(text.as_bytes());
-        screen::repaint(size, &text) + &modes.repeat()
+        pyro_screen::repaint(size, &text) + &modes.repeat()
     });
     let painted = painted.await.unwrap_or_default();
     // A terminal that is gone shows again, at the next output.

@@ -6,10 +6,6 @@
 pub(crate) mod attach;
 mod errors;
 pub(crate) mod keys;
-mod modes;
 mod open;
 pub(crate) mod record;
 pub(crate) mod requests;
-pub(crate) mod screen;
-
-pub use modes::ScreenModes;

@@ -5,7 +5,7 @@ use super::*;
 const SIZE: Size = Size { cols: 40, rows: 6 };
 
 fn all(text: &str) -> String {
-    seen(SIZE, "", text)
+    visible_text(SIZE, "", text)
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn of_a_full_screen_program_there_is_its_screen() {
     assert_eq!(all(begin), "text\n~\n~\n\n\n-- INSERT --");
     // A part that changes one place shows all of it.
     let part = "\x1b[1;5Hmore";
-    assert_eq!(seen(SIZE, begin, part), "textmore\n~\n~\n\n\n-- INSERT --");
+    assert_eq!(visible_text(SIZE, begin, part), "textmore\n~\n~\n\n\n-- INSERT --");
     // When it has ended there is what was there before, and what came then.
-    assert_eq!(seen(SIZE, begin, "\x1b[?1049lpyro$ "), "pyro$ ");
+    assert_eq!(visible_text(SIZE, begin, "\x1b[?1049lpyro$ "), "pyro$ ");
 }
 
 #[test]
@@ -84,17 +84,17 @@ fn parts_add_up_and_changes_above_are_shown() {
             let to = (from + size).min(characters.len());
             let before: String = characters[..from].iter().collect();
             let part: String = characters[from..to].iter().collect();
-            together.push_str(&seen(SIZE, &before, &part));
+            together.push_str(&visible_text(SIZE, &before, &part));
         }
         assert_eq!(together, all(&whole), "in parts of {size}");
     }
     // A line that was read already and changes is shown again.
-    assert_eq!(seen(SIZE, "10 %", "\r20 %"), "20 %");
+    assert_eq!(visible_text(SIZE, "10 %", "\r20 %"), "20 %");
     assert_eq!(
-        seen(SIZE, "one 0\r\ntwo 0\r\n", "\x1b[2Aone 1\r\n\r\n"),
+        visible_text(SIZE, "one 0\r\ntwo 0\r\n", "\x1b[2Aone 1\r\n\r\n"),
         "one 1\ntwo 0\n"
     );
-    assert_eq!(seen(SIZE, "pyro$ ", "ls"), "ls");
+    assert_eq!(visible_text(SIZE, "pyro$ ", "ls"), "ls");
 }
 
 #[test]
@@ -175,14 +175,14 @@ proptest! {
         rows in 1u16..12,
     ) {
         let size = Size { cols, rows };
-        let text = seen(size, &before, &part);
+        let text = visible_text(size, &before, &part);
         prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
         let _ = repaint(size, &part);
     }
 
     #[test]
     fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-        let _ = seen(SIZE, "", &String::from_utf8_lossy(&bytes));
+        let _ = visible_text(SIZE, "", &String::from_utf8_lossy(&bytes));
     }
 }
 

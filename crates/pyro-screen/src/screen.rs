@@ -28,7 +28,7 @@ const SCROLLED: usize = 48 * 1024 * 1024;
 const CUT: &str = "[\u{2026} left out: too much to show as plain text \u{2026}]\n";
 
 /// The text that a person sees of `part`, which came after `before`.
-pub(crate) fn seen(size: Size, before: &str, part: &str) -> String {
+pub fn visible_text(size: Size, before: &str, part: &str) -> String {
     seen_within(size, before, part, TIME, SCROLLED)
 }
 
@@ -46,7 +46,7 @@ fn seen_within(size: Size, before: &str, part: &str, time: Duration, scrolled: u
 }
 
 /// What a terminal has to be told in order to show what it would show after all of this.
-pub(crate) fn repaint(size: Size, text: &str) -> String {
+pub fn repaint(size: Size, text: &str) -> String {
     let Some(mut screen) = Screen::new(size, TIME, 0) else {
         return String::new();
     };
