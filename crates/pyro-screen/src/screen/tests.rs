@@ -69,7 +69,10 @@ fn of_a_full_screen_program_there_is_its_screen() {
     assert_eq!(all(begin), "text\n~\n~\n\n\n-- INSERT --");
     // A part that changes one place shows all of it.
     let part = "\x1b[1;5Hmore";
-    assert_eq!(visible_text(SIZE, begin, part), "textmore\n~\n~\n\n\n-- INSERT --");
+    assert_eq!(
+        visible_text(SIZE, begin, part),
+        "textmore\n~\n~\n\n\n-- INSERT --"
+    );
     // When it has ended there is what was there before, and what came then.
     assert_eq!(visible_text(SIZE, begin, "\x1b[?1049lpyro$ "), "pyro$ ");
 }
