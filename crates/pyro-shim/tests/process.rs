@@ -322,12 +322,17 @@ fn everything_that_commands_left_behind_ends_too() {
     assert!(!alive(child));
 }
 
+/// The socket's file is there a moment before that.
+fn is_listening(harness: &Harness) -> bool {
+    harness::try_connect(harness.path()).is_ok()
+}
+
 #[test]
 fn nobody_needs_to_read_the_events() {
     let harness = Harness::new();
     let mut shim = harness.start();
     shim.nobody_reads();
-    wait_until(|| harness.path().join(CONTROL_SOCKET).exists());
+    wait_until(|| is_listening(&harness));
     wait_until(|| matches!(harness.request(&ShimRequest::Status), ShimReply::Status(_)));
     assert_eq!(harness.stop(0, true), ShimReply::Stopped);
     assert!(shim.exit().success());
@@ -337,7 +342,7 @@ fn nobody_needs_to_read_the_events() {
 fn a_full_event_pipe_holds_up_nothing() {
     let harness = Harness::new();
     let mut shim = harness.start_with_full_pipe();
-    wait_until(|| harness.path().join(CONTROL_SOCKET).exists());
+    wait_until(|| is_listening(&harness));
     wait_until(|| matches!(harness.request(&ShimRequest::Status), ShimReply::Status(_)));
     assert_eq!(harness.stop(0, true), ShimReply::Stopped);
     assert!(shim.exit().success());
@@ -380,7 +385,7 @@ fn a_boot_that_never_answers_fails_with_the_console() {
 fn a_boot_can_be_asked_about_and_stopped() {
     let harness = Harness::new().behavior("mute");
     let mut shim = harness.start();
-    wait_until(|| harness.path().join(CONTROL_SOCKET).exists());
+    wait_until(|| is_listening(&harness));
     let ShimReply::Failed(fault) = harness.request(&ShimRequest::Status) else {
         panic!("no fault");
     };
