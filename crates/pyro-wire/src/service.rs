@@ -21,7 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Bytes;
-use crate::exec::Command;
+use crate::exec::{Command, Exec};
 use crate::fault::Fault;
 
 /// How many bytes of each stream of a service the agent keeps: the newest ones.
@@ -54,6 +54,21 @@ pub struct ServiceStart {
     pub ready_timeout_ms: u64,
     /// The longest pause between two looks.
     pub ready_interval_ms: u64,
+}
+
+impl ServiceStart {
+    /// A command that runs as the service itself does.
+    pub fn exec(&self, command: &Command) -> Exec {
+        Exec {
+            command: command.clone(),
+            cwd: self.cwd.clone(),
+            env: self.env.clone(),
+            secret_env: self.secret_env.clone(),
+            timeout_ms: None,
+            input: false,
+            timings: false,
+        }
+    }
 }
 
 /// What shows that a service can be used.

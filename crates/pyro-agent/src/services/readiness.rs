@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pyro_wire::exec::{Command, Exec};
+use pyro_wire::exec::Command;
 use pyro_wire::service::{Readiness, ServiceStart};
 use tokio::time::{sleep, timeout};
 
@@ -98,15 +98,7 @@ async fn probe_command(
     command: &Command,
     limit: Duration,
 ) -> Result<(), String> {
-    let exec = Exec {
-        command: command.clone(),
-        cwd: request.cwd.clone(),
-        env: request.env.clone(),
-        secret_env: request.secret_env.clone(),
-        timeout_ms: None,
-        input: false,
-        timings: false,
-    };
+    let exec = request.exec(command);
     let running = launcher.start(&exec, &mut Laps::begin(false));
     let Running {
         group,

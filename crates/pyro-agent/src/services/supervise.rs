@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyro_wire::exec::Exec;
 use pyro_wire::fault::Fault;
 use pyro_wire::service::{ServiceEnd, ServicePhase, ServiceStart};
 use tokio::sync::oneshot;
@@ -36,15 +35,7 @@ pub(super) async fn run(
     request: ServiceStart,
     started: oneshot::Sender<Result<(), Fault>>,
 ) {
-    let exec = Exec {
-        command: request.command.clone(),
-        cwd: request.cwd.clone(),
-        env: request.env.clone(),
-        secret_env: request.secret_env.clone(),
-        timeout_ms: None,
-        input: false,
-        timings: false,
-    };
+    let exec = request.exec(&request.command);
     let running = match launcher.start(&exec, &mut Laps::begin(false)) {
         Ok(running) => running,
         Err(error) => {

@@ -220,8 +220,8 @@ pub(crate) fn out_of_time(time: Duration) -> ExecEnd {
     }
 }
 
-/// The end of a command that did not end when it was asked to.
-fn killed(after: Duration) -> ExecEnd {
+/// The end of a command that is killed: it did not end when it was asked to, or its person has gone.
+pub(crate) fn killed(after: Duration) -> ExecEnd {
     ExecEnd {
         exit_code: 128 + SIGKILL,
         signal: Some(SIGKILL),
@@ -239,8 +239,9 @@ pub(crate) fn vm_gone(error: FrameError) -> CommandError {
     }
 }
 
-/// Sends input as the guest takes it, until the command is to end. The reading happens on a thread of its own, because reading
-/// from a terminal or a pipe cannot be cancelled; the thread ends with the input or the process.
+/// Sends input as the guest takes it, until the command is to end. The reading happens on a thread of
+/// its own, because reading from a terminal or a pipe cannot be cancelled; the thread ends with the
+/// input or the process.
 async fn feed(
     to_guest: &mut (impl AsyncWrite + Unpin),
     mut input: Box<dyn Read + Send>,

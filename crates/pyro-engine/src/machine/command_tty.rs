@@ -14,16 +14,15 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::command::{CommandError, CommandSpec, Finished, GUEST_GRACE, out_of_time, vm_gone};
+use super::command::{
+    CommandError, CommandSpec, Finished, GUEST_GRACE, killed, out_of_time, vm_gone,
+};
 use super::output::CapturedOutput;
 use crate::shells::attach::{forward_input, size_of};
 use crate::shells::keys::Keys;
 
 /// Typed one after the other they end the command: Ctrl-], which few programs use, three times.
 const LEAVE: &[u8] = b"\x1d\x1d\x1d";
-
-/// The signal that ends what does not end otherwise.
-const SIGKILL: i32 = 9;
 
 /// Runs a command over a stream to the agent. Dropping the future ends the command.
 pub(crate) async fn run(
@@ -55,7 +54,7 @@ pub(crate) async fn run(
         typed = forward_input(events, &mut to_guest, keys, ExecControl::Resize) => {
             typed.map_err(vm_gone)?;
             // It ends with its stream.
-            (left_behind(begun.elapsed()), false)
+            (killed(begun.elapsed()), false)
         }
     };
     drop(taken);
@@ -109,16 +108,4 @@ fn for_a_terminal(text: &[u8]) -> Vec<u8> {
         bytes.push(*byte);
     }
     bytes
-}
-
-/// The end of a command whose person has gone.
-fn left_behind(after: Duration) -> ExecEnd {
-    ExecEnd {
-        exit_code: 128 + SIGKILL,
-        signal: Some(SIGKILL),
-        timed_out: false,
-        oom_killed: false,
-        duration_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
-        laps: Vec::new(),
-    }
 }

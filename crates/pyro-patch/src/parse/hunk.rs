@@ -81,12 +81,9 @@ fn check_whole(section: &Section<'_>, hunk: &Hunk<'_>) -> Result<(), PatchError>
     let context = context
         .take_while(|line| line.kind == LineKind::Context)
         .count();
-    let only_context = hunk.range.is_some_and(|range| {
-        let [old, new] = counts(&hunk.lines);
-        let missing = range.old_count.saturating_sub(old);
-        missing == range.new_count.saturating_sub(new) && context + missing <= CONTEXT
-    });
-    if hunk.short == 0 || section.ids.is_none() || only_context {
+    let [old, new] = hunk.missing;
+    let only_context = old == new && context + old <= CONTEXT;
+    if hunk.missing == [0, 0] || section.ids.is_none() || only_context {
         return Ok(());
     }
     Err(PatchError::Syntax {
@@ -94,12 +91,6 @@ fn check_whole(section: &Section<'_>, hunk: &Hunk<'_>) -> Result<(), PatchError>
         problem: "more lines belong to this hunk than the patch has, so that it may be cut. If it \
                   is whole, correct the numbers of the hunk, or leave out the `index` line",
     })
-}
-
-/// How many lines there are of the old and of the new side.
-fn counts(body: &[Line<'_>]) -> [usize; 2] {
-    let of = |other: LineKind| body.iter().filter(|line| line.kind != other).count();
-    [of(LineKind::Added), of(LineKind::Removed)]
 }
 
 fn read<'t>(lines: &mut Lines<'t>, git: bool) -> Result<(Hunk<'t>, bool), PatchError> {
@@ -124,17 +115,19 @@ fn read<'t>(lines: &mut Lines<'t>, git: bool) -> Result<(Hunk<'t>, bool), PatchE
         });
     }
     let ends = lines.ahead(lines.blank_ahead()).is_none();
-    let short = range.filter(|_| by_signs && ends).map_or(0, |range| {
-        let [old, new] = counts(&body);
-        let missing = range.old_count.saturating_sub(old);
-        missing.max(range.new_count.saturating_sub(new))
+    let missing = range.filter(|_| by_signs && ends).map_or([0, 0], |range| {
+        let without = |kind: LineKind| body.iter().filter(|line| line.kind != kind).count();
+        [
+            range.old_count.saturating_sub(without(LineKind::Added)),
+            range.new_count.saturating_sub(without(LineKind::Removed)),
+        ]
     });
     let hunk = Hunk {
         line,
         header: header.trim_ascii_end(),
         range,
         heading,
-        short,
+        missing,
         lines: body,
         ..Hunk::default()
     };

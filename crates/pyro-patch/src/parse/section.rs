@@ -57,8 +57,9 @@ pub(crate) struct Hunk<'t> {
     pub(crate) anchors: Option<Vec<&'t [u8]>>,
     /// Rather at the end of the file than elsewhere.
     pub(crate) at_end: bool,
-    /// How many lines fewer than its head says there are up to the end of the patch.
-    pub(crate) short: usize,
+    /// How many lines of the old and of the new side its head says more than there are up to the end of
+    /// the patch.
+    pub(crate) missing: [usize; 2],
     pub(crate) lines: Vec<Line<'t>>,
 }
 

@@ -565,7 +565,9 @@ impl Planner<'_> {
         for (index, hunk) in section.hunks.iter().enumerate() {
             match draft.apply(hunk, &mut self.budget) {
                 Ok(applied) => {
-                    let short = (hunk.short > 0).then_some(Leniency::Short(hunk.short));
+                    let [old, new] = hunk.missing;
+                    let short = Some(old.max(new)).filter(|lines| *lines > 0);
+                    let short = short.map(Leniency::Short);
                     let leniencies = applied.leniency.into_iter().chain(short);
                     self.notes.extend(leniencies.map(|leniency| Note::Hunk {
                         path: path.to_vec(),
