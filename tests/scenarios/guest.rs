@@ -211,7 +211,7 @@ fn memory_and_disk_run_out_for_the_guest_alone(world: &World) {
     let ran = run(
         world,
         "kill -9 1; kill -TERM 1; kill -INT 1; echo first process $?
-         python3 -c 'a = [bytearray(1 << 20) for _ in range(1000)]' 2>/dev/null; echo memory $?
+         python3 -c 'a = [bytearray(1 << 18) for _ in range(4000)]' 2>/dev/null; echo memory $?
          python3 -c 'b = bytes(1 << 40)' 2>/dev/null; echo more memory $?
          fallocate -l 20G /large 2>/dev/null; echo disk $?
          rm -f /large; echo still here",

@@ -18,7 +18,7 @@ use crate::clock::Trace;
 use crate::mounts::MountError;
 use crate::port::Port;
 use crate::reaper::Reaper;
-use crate::{console, limits, modules, mounts, network, serve};
+use crate::{console, limits, memory_shortage, modules, mounts, network, serve};
 
 /// How long the port may take to appear after the modules are loaded.
 const PORT_DEADLINE: Duration = Duration::from_secs(10);
@@ -46,6 +46,7 @@ pub(crate) fn run() -> ! {
     modules::load_all(network::has_nic());
     trace.step("modules");
     protect_from_memory_shortage();
+    memory_shortage::watch();
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

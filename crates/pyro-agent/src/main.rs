@@ -34,6 +34,7 @@ mod launcher;
 mod lifecycle;
 mod limits;
 mod lock;
+mod memory_shortage;
 mod modules;
 mod mounts;
 mod network;
