@@ -1,7 +1,6 @@
 //! What an operation is, and how the surfaces call it.
 
-use std::future::Future;
-
+use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,13 +22,13 @@ pub trait Operation:
 }
 
 /// Carries out one operation.
+///
+/// The future is boxed, so that all of it is compiled where the handler stands; otherwise each
+/// door would compile the engine again, for itself.
+#[async_trait]
 pub trait Handle<O: Operation> {
     /// Dropping the future cancels the operation: what it started ends, what it half made goes.
-    fn handle(
-        &self,
-        operation: O,
-        caller: &Caller,
-    ) -> impl Future<Output = Result<O::Output, Error>> + Send;
+    async fn handle(&self, operation: O, caller: &Caller) -> Result<O::Output, Error>;
 }
 
 /// What the operation is called on each surface. Absent means that it is not offered there.

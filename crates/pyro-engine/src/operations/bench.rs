@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use pyro_api::operations::bench::{Bench, Measured, Row};
 use pyro_api::operations::vm_create::VmCreate;
 use pyro_api::operations::vm_exec::VmExec;
@@ -20,6 +21,7 @@ use crate::{Engine, Standby};
 /// How long VMs may take to be waiting: the first may have a template to build.
 const STANDBY: Duration = Duration::from_secs(180);
 
+#[async_trait]
 impl Handle<Bench> for Engine {
     async fn handle(&self, bench: Bench, caller: &Caller) -> Result<Measured, Error> {
         bench.check()?;

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::demo::Demo;
 use pyro_api::operations::vm_run::VmRun;
 use pyro_api::values::ExecResult;
@@ -9,6 +10,7 @@ use crate::Engine;
 const NETWORK_PROBE: &str =
     "curl --silent --show-error --head --max-time 20 https://deb.debian.org/";
 
+#[async_trait]
 impl Handle<Demo> for Engine {
     async fn handle(&self, demo: Demo, caller: &Caller) -> Result<ExecResult, Error> {
         let command = if demo.network {

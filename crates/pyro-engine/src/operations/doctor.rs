@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use async_trait::async_trait;
 use nix::unistd::AccessFlags;
 use pyro_api::operations::doctor::{
     Capabilities, Check, Diagnosis, Doctor, Kvm, Networking, Outcome, Runtime,
@@ -14,6 +15,7 @@ use crate::config::{QEMU, Templates, on_path};
 /// Below this much free space on the disk of cache or state, VMs soon fail.
 const LITTLE_SPACE: u64 = 2 << 30;
 
+#[async_trait]
 impl Handle<Doctor> for Engine {
     async fn handle(&self, doctor: Doctor, _caller: &Caller) -> Result<Diagnosis, Error> {
         let installed = pyro_catalog::environments()

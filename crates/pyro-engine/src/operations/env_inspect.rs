@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::env_inspect::EnvInspect;
 use pyro_api::values::Environment;
 use pyro_api::{Caller, Error, Handle};
@@ -5,6 +6,7 @@ use pyro_api::{Caller, Error, Handle};
 use crate::Engine;
 use crate::error::catalog_failed;
 
+#[async_trait]
 impl Handle<EnvInspect> for Engine {
     async fn handle(&self, inspect: EnvInspect, _caller: &Caller) -> Result<Environment, Error> {
         let spec = pyro_catalog::find(&inspect.environment).map_err(catalog_failed)?;

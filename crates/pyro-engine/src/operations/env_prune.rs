@@ -1,11 +1,13 @@
 use std::path::Path;
 
+use async_trait::async_trait;
 use pyro_api::operations::env_prune::{EnvPrune, Pruned};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 use crate::error::catalog_failed;
 
+#[async_trait]
 impl Handle<EnvPrune> for Engine {
     async fn handle(&self, _: EnvPrune, _caller: &Caller) -> Result<Pruned, Error> {
         self.drop_stale_standbys().await;

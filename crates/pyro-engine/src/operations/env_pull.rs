@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::env_pull::{EnvPull, PulledEnvironment};
 use pyro_api::values::{MemMib, VcpuCount};
 use pyro_api::{Caller, Error, Handle};
@@ -7,6 +8,7 @@ use crate::Engine;
 use crate::error::catalog_failed;
 use crate::template::{Kind, Shape};
 
+#[async_trait]
 impl Handle<EnvPull> for Engine {
     async fn handle(&self, pull: EnvPull, caller: &Caller) -> Result<PulledEnvironment, Error> {
         let spec = pyro_catalog::find(&pull.environment).map_err(catalog_failed)?;

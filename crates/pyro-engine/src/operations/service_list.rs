@@ -1,9 +1,11 @@
+use async_trait::async_trait;
 use pyro_api::operations::service_list::{ServiceList, ServicesListed};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 use crate::answers::{self, Page};
 
+#[async_trait]
 impl Handle<ServiceList> for Engine {
     async fn handle(&self, asked: ServiceList, caller: &Caller) -> Result<ServicesListed, Error> {
         let stored = self.find_workspace(&asked.workspace_id)?;

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::shell_close::{ShellClose, ShellClosed};
 use pyro_api::{Caller, Error, Handle, Operation};
 use pyro_wire::shells::ShellRequest;
@@ -6,6 +7,7 @@ use crate::Engine;
 use crate::shells::record::record;
 use crate::shells::requests::ShellContext;
 
+#[async_trait]
 impl Handle<ShellClose> for Engine {
     async fn handle(&self, asked: ShellClose, _caller: &Caller) -> Result<ShellClosed, Error> {
         asked.check()?;

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use async_trait::async_trait;
 use pyro_api::operations::shell_read::{ShellRead, ShellText};
 use pyro_api::values::{MaxChars, WaitForIdleMs};
 use pyro_api::{Caller, Error, ErrorCode, Handle, Operation};
@@ -16,6 +17,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// What was on the screen before a part of the output is known from so many characters.
 const BEFORE_CHARS: u64 = 64 * 1024;
 
+#[async_trait]
 impl Handle<ShellRead> for Engine {
     async fn handle(&self, asked: ShellRead, caller: &Caller) -> Result<ShellText, Error> {
         asked.check()?;

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::shell_signal::{ShellSignalSend, ShellSignalled};
 use pyro_api::values::ShellSignal;
 use pyro_api::{Caller, Error, Handle, Operation};
@@ -7,6 +8,7 @@ use crate::Engine;
 use crate::shells::record::record;
 use crate::shells::requests::ShellContext;
 
+#[async_trait]
 impl Handle<ShellSignalSend> for Engine {
     async fn handle(
         &self,

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::shell_write::{ShellWrite, ShellWritten};
 use pyro_api::{Caller, Error, Handle, Operation};
 use pyro_wire::shells::ShellRequest;
@@ -6,6 +7,7 @@ use crate::Engine;
 use crate::shells::record::record;
 use crate::shells::requests::ShellContext;
 
+#[async_trait]
 impl Handle<ShellWrite> for Engine {
     async fn handle(&self, asked: ShellWrite, _caller: &Caller) -> Result<ShellWritten, Error> {
         asked.check()?;

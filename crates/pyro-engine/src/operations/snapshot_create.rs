@@ -1,9 +1,11 @@
+use async_trait::async_trait;
 use pyro_api::operations::snapshot_create::{SnapshotCreate, SnapshotCreated};
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
 use crate::workspace::snapshots::shown;
 
+#[async_trait]
 impl Handle<SnapshotCreate> for Engine {
     async fn handle(
         &self,

@@ -1,8 +1,10 @@
+use async_trait::async_trait;
 use pyro_api::operations::snapshot_delete::{SnapshotDelete, SnapshotDeleted};
 use pyro_api::{Caller, Error, Handle, Operation};
 
 use crate::Engine;
 
+#[async_trait]
 impl Handle<SnapshotDelete> for Engine {
     async fn handle(
         &self,

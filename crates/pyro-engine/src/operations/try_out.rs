@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::shell_attach::ShellAttach;
 use pyro_api::operations::try_out::{TriedOut, TryOut};
 use pyro_api::operations::workspace_create::WorkspaceCreate;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Engine;
 
+#[async_trait]
 impl Handle<TryOut> for Engine {
     async fn handle(&self, asked: TryOut, caller: &Caller) -> Result<TriedOut, Error> {
         asked.check()?;

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::vm_create::VmCreate;
 use pyro_api::values::VmRecord;
 use pyro_api::{Caller, Error, Handle};
@@ -6,6 +7,7 @@ use crate::Engine;
 use crate::machine::create::VmRequest;
 use crate::machine::sweep;
 
+#[async_trait]
 impl Handle<VmCreate> for Engine {
     async fn handle(&self, create: VmCreate, caller: &Caller) -> Result<VmRecord, Error> {
         sweep::sweep(&self.config().state_dir, self.store()?)?;

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::vm_exec::VmExec;
 use pyro_api::values::{ExecResult, VmState};
 use pyro_api::{Caller, Error, Handle, Operation};
@@ -6,6 +7,7 @@ use crate::Engine;
 use crate::machine::command::CommandSpec;
 use crate::machine::one_shot::CleanupGuard;
 
+#[async_trait]
 impl Handle<VmExec> for Engine {
     async fn handle(&self, exec: VmExec, caller: &Caller) -> Result<ExecResult, Error> {
         exec.check()?;

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::vm_network_info::{NetworkInfo, VmNetworkInfo};
 use pyro_api::{Caller, Error, Handle};
 use pyro_wire::network::{GATEWAY_V4, GUEST_MAC, GUEST_V4, PREFIX_V4};
@@ -5,6 +6,7 @@ use pyro_wire::network::{GATEWAY_V4, GUEST_MAC, GUEST_V4, PREFIX_V4};
 use crate::Engine;
 use crate::machine::network::{ALLOW_NET, NO_TAP};
 
+#[async_trait]
 impl Handle<VmNetworkInfo> for Engine {
     async fn handle(&self, info: VmNetworkInfo, _caller: &Caller) -> Result<NetworkInfo, Error> {
         let record = self.vm(&info.vm_id).await?.record;

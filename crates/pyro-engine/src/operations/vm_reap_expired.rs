@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::vm_reap_expired::{Reaped, VmReapExpired};
 use pyro_api::values::DeleteReason;
 use pyro_api::{Caller, Error, Handle};
@@ -6,6 +7,7 @@ use crate::Engine;
 use crate::machine::lookup::is_expired;
 use crate::machine::{now, sweep};
 
+#[async_trait]
 impl Handle<VmReapExpired> for Engine {
     async fn handle(&self, _: VmReapExpired, _caller: &Caller) -> Result<Reaped, Error> {
         let mut deleted_vm_ids = sweep::sweep(&self.config().state_dir, self.store()?)?;

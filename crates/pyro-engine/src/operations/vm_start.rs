@@ -1,9 +1,11 @@
+use async_trait::async_trait;
 use pyro_api::operations::vm_start::VmStart;
 use pyro_api::values::{VmRecord, VmState};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 
+#[async_trait]
 impl Handle<VmStart> for Engine {
     async fn handle(&self, start: VmStart, caller: &Caller) -> Result<VmRecord, Error> {
         let mut record = self.vm(&start.vm_id).await?.record;

@@ -1,9 +1,11 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_delete::{WorkspaceDelete, WorkspaceDeleted};
 use pyro_api::values::DeleteReason;
 use pyro_api::{Caller, Error, ErrorCode, Handle};
 
 use crate::Engine;
 
+#[async_trait]
 impl Handle<WorkspaceDelete> for Engine {
     async fn handle(
         &self,

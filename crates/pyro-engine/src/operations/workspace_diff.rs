@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_diff::{CommitsMade, Differences, WorkspaceDiff};
 use pyro_api::{Caller, Error, ErrorCode, Handle, Operation};
 use pyro_disk::TreeError;
@@ -19,6 +20,7 @@ use crate::workspace::{differences, files};
 /// How many differences wait to be looked at.
 const AHEAD: usize = 4;
 
+#[async_trait]
 impl Handle<WorkspaceDiff> for Engine {
     async fn handle(&self, asked: WorkspaceDiff, caller: &Caller) -> Result<Differences, Error> {
         asked.check()?;

@@ -1,8 +1,10 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_disk_export::{DiskExported, WorkspaceDiskExport};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 
+#[async_trait]
 impl Handle<WorkspaceDiskExport> for Engine {
     async fn handle(
         &self,

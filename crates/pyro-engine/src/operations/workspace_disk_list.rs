@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_disk_list::{DiskListing, WorkspaceDiskList};
 use pyro_api::operations::workspace_file_list::FileEntry;
 use pyro_api::values::MaxEntries;
@@ -10,6 +11,7 @@ use crate::workspace::at_rest::entry_kind;
 use crate::workspace::display::{artifact_type, octal};
 use crate::workspace::stopped::DiskPath;
 
+#[async_trait]
 impl Handle<WorkspaceDiskList> for Engine {
     async fn handle(
         &self,

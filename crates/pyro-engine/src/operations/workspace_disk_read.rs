@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pyro_api::operations::workspace_disk_read::{DiskContent, WorkspaceDiskRead};
@@ -12,6 +13,7 @@ use crate::workspace::stopped::DiskPath;
 /// The most that is read at once, whatever was asked for: it is kept in memory.
 const MOST: u32 = 64 * 1024 * 1024;
 
+#[async_trait]
 impl Handle<WorkspaceDiskRead> for Engine {
     async fn handle(
         &self,

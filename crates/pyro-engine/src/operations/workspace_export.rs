@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_export::{Exported, WorkspaceExport};
 use pyro_api::values::ArtifactType;
 use pyro_api::{Caller, Error, Handle};
@@ -12,6 +13,7 @@ use crate::workspace::files;
 use crate::workspace::outgoing;
 use crate::workspace::paths::GuestPath;
 
+#[async_trait]
 impl Handle<WorkspaceExport> for Engine {
     async fn handle(&self, asked: WorkspaceExport, caller: &Caller) -> Result<Exported, Error> {
         let path = GuestPath::parse("path", &asked.path)?;

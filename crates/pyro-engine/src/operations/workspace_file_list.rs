@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_file_list::{FileEntry, FileListing, WorkspaceFileList};
 use pyro_api::values::MaxEntries;
 use pyro_api::{Caller, Error, Handle};
@@ -9,6 +10,7 @@ use crate::workspace::display::{artifact_type, octal, shown_absolute};
 use crate::workspace::files;
 use crate::workspace::paths::GuestPath;
 
+#[async_trait]
 impl Handle<WorkspaceFileList> for Engine {
     async fn handle(
         &self,

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pyro_api::operations::workspace_file_read::{FileContent, WorkspaceFileRead};
@@ -10,6 +11,7 @@ use crate::workspace::display::octal;
 use crate::workspace::paths::GuestPath;
 use crate::workspace::read::ReadRange;
 
+#[async_trait]
 impl Handle<WorkspaceFileRead> for Engine {
     async fn handle(
         &self,

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_file_write::{FileWritten, WorkspaceFileWrite};
 use pyro_api::{Caller, Error, Handle};
 
@@ -7,6 +8,7 @@ use crate::workspace::paths::GuestPath;
 use crate::workspace::text_input::content;
 use crate::workspace::write::write_file;
 
+#[async_trait]
 impl Handle<WorkspaceFileWrite> for Engine {
     async fn handle(
         &self,

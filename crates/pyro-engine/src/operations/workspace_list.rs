@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use futures::future::join_all;
 use pyro_api::operations::workspace_list::{WorkspaceList, WorkspaceListed};
 use pyro_api::{Caller, Error, Handle};
@@ -6,6 +7,7 @@ use crate::Engine;
 use crate::answers::Page;
 use crate::workspace::find::list_item;
 
+#[async_trait]
 impl Handle<WorkspaceList> for Engine {
     async fn handle(
         &self,

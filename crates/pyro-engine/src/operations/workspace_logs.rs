@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use pyro_api::operations::workspace_logs::{LogEntry, LogEvent, Logged, WorkspaceLogs};
 use pyro_api::values::{ContentEncoding, ReadBytes, more_memory};
 use pyro_api::{Caller, Error, Handle, Operation, Stream};
@@ -24,6 +25,7 @@ const LISTED_BYTES: u32 = 4096;
 /// In bytes of UTF-8.
 const LONGEST_CHARACTER: u64 = 4;
 
+#[async_trait]
 impl Handle<WorkspaceLogs> for Engine {
     async fn handle(&self, asked: WorkspaceLogs, caller: &Caller) -> Result<Logged, Error> {
         asked.check()?;

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_patch_apply::{Patched, WorkspacePatchApply};
 use pyro_api::values::PatchText;
 use pyro_api::{Caller, Error, Handle};
@@ -8,6 +9,7 @@ use crate::answers::{self, Budget};
 use crate::workspace::connect::Connected;
 use crate::workspace::text_input::{file_bytes, text_input};
 
+#[async_trait]
 impl Handle<WorkspacePatchApply> for Engine {
     async fn handle(&self, asked: WorkspacePatchApply, caller: &Caller) -> Result<Patched, Error> {
         let patch = match asked.patch {

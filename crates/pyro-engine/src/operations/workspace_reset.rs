@@ -1,9 +1,11 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_reset::{Reset, WorkspaceReset};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 use crate::workspace::snapshots::Target;
 
+#[async_trait]
 impl Handle<WorkspaceReset> for Engine {
     async fn handle(&self, asked: WorkspaceReset, caller: &Caller) -> Result<Reset, Error> {
         let found = self.find_workspace(&asked.workspace_id)?;

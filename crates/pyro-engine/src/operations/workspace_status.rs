@@ -1,9 +1,11 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_status::WorkspaceStatus;
 use pyro_api::values::WorkspaceRecord;
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 
+#[async_trait]
 impl Handle<WorkspaceStatus> for Engine {
     async fn handle(
         &self,

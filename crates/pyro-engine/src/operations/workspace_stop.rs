@@ -1,9 +1,11 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_stop::{Stopped, WorkspaceStop};
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 use crate::workspace::lock::LockMode;
 
+#[async_trait]
 impl Handle<WorkspaceStop> for Engine {
     async fn handle(&self, asked: WorkspaceStop, caller: &Caller) -> Result<Stopped, Error> {
         let id = self

@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_sync_push::{Pushed, WorkspaceSync, WorkspaceSyncPush};
 use pyro_api::{Caller, Error, ErrorCode, Handle};
 use pyro_patch::NOT_TO_BE_CHANGED;
@@ -15,6 +16,7 @@ use crate::workspace::incoming::Incoming;
 use crate::workspace::paths::GuestPath;
 use crate::workspace::repository_folder::USE_ITS_COMMANDS;
 
+#[async_trait]
 impl Handle<WorkspaceSyncPush> for Engine {
     async fn handle(&self, asked: WorkspaceSyncPush, caller: &Caller) -> Result<Pushed, Error> {
         let dest = GuestPath::parse_folder("destination", &asked.dest)?;

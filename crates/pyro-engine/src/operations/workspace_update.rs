@@ -1,3 +1,4 @@
+use async_trait::async_trait;
 use pyro_api::operations::workspace_update::WorkspaceUpdate;
 use pyro_api::values::{WorkspaceName, WorkspaceRecord};
 use pyro_api::{Caller, Error, Handle, Operation};
@@ -6,6 +7,7 @@ use crate::Engine;
 use crate::machine::{now, shim_client};
 use crate::workspace::errors::unknown;
 
+#[async_trait]
 impl Handle<WorkspaceUpdate> for Engine {
     async fn handle(
         &self,
