@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use pyro_api::arguments::{self, Arguments};
-use pyro_api::{Caller, Error, ErrorCode, Handle, Operation, Visit, visit};
+use pyro_api::arguments::Arguments;
+use pyro_api::{Caller, Error, Handle, Listed, Visit, visit};
 use pyro_engine::Engine;
 use serde_json::{Map, Value};
 
@@ -32,7 +32,7 @@ pub(crate) fn method(operation: &str) -> Option<&'static Method> {
 }
 
 impl Visit<Engine> for Methods {
-    fn operation<O: Operation>(&mut self)
+    fn operation<O: Listed>(&mut self)
     where
         Engine: Handle<O>,
     {
@@ -46,7 +46,7 @@ impl Visit<Engine> for Methods {
     }
 }
 
-fn execute<O: Operation>(
+fn execute<O: Listed>(
     engine: Arc<Engine>,
     arguments: Map<String, Value>,
     caller: Caller,
@@ -55,13 +55,10 @@ where
     Engine: Handle<O>,
 {
     Box::pin(async move {
-        let operation: O = arguments::read(arguments)?;
+        let operation = O::read(arguments)?;
         operation.check()?;
         let output = engine.handle(operation, &caller).await?;
-        let mut result = serde_json::to_value(&output).map_err(|error| {
-            let what = "The result cannot be written as JSON";
-            Error::new(ErrorCode::Internal, what).caused_by(&error)
-        })?;
+        let mut result = O::write(&output)?;
         // Where a list is the whole answer, the contract's methods return just that.
         let list = O::NAMES.mcp.and_then(|mcp| mcp.list);
         Ok(match list.and_then(|list| result.get_mut(list)) {

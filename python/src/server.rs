@@ -27,7 +27,7 @@ const LOG: &str = "PYRO_MCP_LOG";
 pub(crate) struct Server {
     engine: Arc<pyro_engine::Engine>,
     profile: Profile,
-    tools: InProcess<pyro_engine::Engine>,
+    tools: InProcess,
 }
 
 #[pymethods]
@@ -47,7 +47,7 @@ impl Server {
             ));
             to_exception(py, &error)
         })?;
-        let tools = InProcess::new(Arc::clone(&engine.engine), profile);
+        let tools = InProcess::new(&engine.engine, profile);
         Ok(Self {
             engine: Arc::clone(&engine.engine),
             profile,

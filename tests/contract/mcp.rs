@@ -2,9 +2,11 @@
 //! small and plain enough for every client.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use pyro_api::Profile;
-use pyro_engine::Engine;
+use pyro_engine::{Config, Engine};
+use pyro_mcp::InProcess;
 use serde_json::Value;
 
 use crate::contract;
@@ -30,7 +32,8 @@ pub(crate) const PROFILES: [(&str, Profile); 3] = [
 ];
 
 pub(crate) fn tools(profile: Profile) -> Vec<Value> {
-    pyro_mcp::tools::<Engine>(profile).unwrap()
+    let engine = Arc::new(Engine::new(Config::from_environment().unwrap()));
+    InProcess::new(&engine, profile).unwrap().tools().unwrap()
 }
 
 fn every_tool() -> Vec<Value> {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use pyro_api::{Handle, Names, Operation, Visit, visit};
+use pyro_api::{Handle, Listed, Names, Visit, visit};
 use pyro_engine::Engine;
 use schemars::schema_for;
 use serde_json::{Map, Value};
@@ -89,7 +89,7 @@ const OUR_BOUNDS: &[(&str, &str)] = &[
 struct Declared(Vec<(Names, Value)>);
 
 impl Visit<Engine> for Declared {
-    fn operation<O: Operation>(&mut self)
+    fn operation<O: Listed>(&mut self)
     where
         Engine: Handle<O>,
     {

@@ -1,7 +1,7 @@
 //! The fields of results against the contract: each field of the peer is there, with its type.
 //! Fields may be added; what takes the place of a removed one is named here with its reason.
 
-use pyro_api::{Handle, Names, Operation, Visit, visit};
+use pyro_api::{Handle, Listed, Names, Visit, visit};
 use pyro_engine::Engine;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -28,7 +28,7 @@ const OURS: &[&str] = &["bench", "shell_attach", "try_out"];
 pub(crate) struct Results(pub(crate) Vec<(Names, Value)>);
 
 impl Visit<Engine> for Results {
-    fn operation<O: Operation>(&mut self)
+    fn operation<O: Listed>(&mut self)
     where
         Engine: Handle<O>,
     {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyro_api::values::{MemMib, VcpuCount};
-use pyro_api::{Caller, Error, Handle, Operation, Visit, visit};
+use pyro_api::{Caller, Error, Handle, Listed, Visit, visit};
 use pyro_engine::{Backend as EngineBackend, Config, Engine, Standby};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -119,7 +119,7 @@ impl Library {
 struct Calls(HashMap<&'static str, Call>);
 
 impl Visit<Engine> for Calls {
-    fn operation<O: Operation>(&mut self)
+    fn operation<O: Listed>(&mut self)
     where
         Engine: Handle<O>,
     {
@@ -127,18 +127,20 @@ impl Visit<Engine> for Calls {
     }
 }
 
-fn call<O: Operation>(engine: Arc<Engine>, caller: Caller, arguments: Value) -> Answering
+fn call<O: Listed>(engine: Arc<Engine>, caller: Caller, arguments: Value) -> Answering
 where
     Engine: Handle<O>,
 {
     Box::pin(async move {
-        let operation: O = serde_json::from_value(arguments)
-            .map_err(|error| told(&Error::invalid(error.to_string())))?;
+        let Value::Object(arguments) = arguments else {
+            panic!("arguments are an object: {arguments}");
+        };
+        let operation = O::read(arguments).map_err(|error| told(&error))?;
         let output = engine
             .handle(operation, &caller)
             .await
             .map_err(|error| told(&error))?;
-        Ok(serde_json::to_value(output).expect("a result as JSON"))
+        O::write(&output).map_err(|error| told(&error))
     })
 }
 

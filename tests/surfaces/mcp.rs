@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pyro_api::{Handle, Operation, Visit, visit};
+use pyro_api::{Handle, Listed, Visit, visit};
 use pyro_engine::Engine;
 use serde_json::{Value, json};
 
@@ -272,7 +272,7 @@ struct Names {
 }
 
 impl Visit<Engine> for Names {
-    fn operation<O: Operation>(&mut self)
+    fn operation<O: Listed>(&mut self)
     where
         Engine: Handle<O>,
     {

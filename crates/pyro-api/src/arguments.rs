@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use crate::schema::{self, Schema};
-use crate::{Error, Operation};
+use crate::{Error, Listed, Operation};
 
 /// The arguments of one operation, as one door offers them.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn of<O: Operation>(operation: &'static str, left_out: &'static [&'static str]) -> Self {
+    pub fn of<O: Listed>(operation: &'static str, left_out: &'static [&'static str]) -> Self {
         Self {
             operation,
             schema: OnceLock::new(),
@@ -336,7 +336,7 @@ impl<'s> Parameter<'s> {
 }
 
 /// Reads an operation, and says of which argument a value is refused.
-pub fn read<O: Operation>(arguments: Map<String, Value>) -> Result<O, Error> {
+pub(crate) fn read<O: Operation>(arguments: Map<String, Value>) -> Result<O, Error> {
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
         let name = error.path().to_string();
         let why = error.into_inner().to_string();

@@ -17,12 +17,15 @@ pub mod report;
 pub mod schema;
 pub mod values;
 
+use schema::Schema;
+use serde_json::{Map, Value};
+
 pub use caller::{
     Caller, Disconnected, Event, EventSink, Folders, Interruption, Networks, PersonTerminal,
     Stream, TakenTerminal, TerminalEvent,
 };
 pub use error::{Error, ErrorCode};
-pub use operation::{Cli, Effect, Handle, JsonFlag, Mcp, Names, Only, Operation, Profile};
+pub use operation::{Cli, Effect, Handle, JsonFlag, Listed, Mcp, Names, Only, Operation, Profile};
 pub use report::{Report, Text};
 
 /// The version of the public contract that this crate follows.
@@ -36,6 +39,27 @@ macro_rules! operations {
         impl<T> HandleAll for T
         where
             T: $(Handle<operations::$module::$operation> +)* Send + Sync + 'static {}
+
+        $(impl Listed for operations::$module::$operation {
+            fn read(arguments: Map<String, Value>) -> Result<Self, Error> {
+                arguments::read(arguments)
+            }
+
+            fn write(output: &Self::Output) -> Result<Value, Error> {
+                serde_json::to_value(output).map_err(|error| {
+                    let what = "The result cannot be written as JSON";
+                    Error::new(ErrorCode::Internal, what).caused_by(&error)
+                })
+            }
+
+            fn input_schema() -> Schema {
+                schema::of_input::<Self>()
+            }
+
+            fn output_schema() -> Schema {
+                schema::of_output::<Self::Output>()
+            }
+        })*
 
         /// Shows every operation to a door, in the order of the list.
         pub fn visit<E: HandleAll>(visitor: &mut impl Visit<E>) {
@@ -100,7 +124,7 @@ operations! {
 
 /// A door that looks at every operation, on behalf of an engine `E` that can carry it out.
 pub trait Visit<E> {
-    fn operation<O: Operation>(&mut self)
+    fn operation<O: Listed>(&mut self)
     where
         E: Handle<O>;
 }

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
+use crate::schema::Schema;
 use crate::{Caller, Error, Report};
 
 /// One thing that pyro can do. The type's fields are its arguments on every surface.
@@ -19,6 +21,22 @@ pub trait Operation:
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// An operation of the list. What every door does with its types is compiled here, once: as generic
+/// functions, each door would compile it for itself.
+pub trait Listed: Operation {
+    /// Reads the arguments, and says of which one a value is refused.
+    fn read(arguments: Map<String, Value>) -> Result<Self, Error>;
+
+    /// The result as JSON.
+    fn write(output: &Self::Output) -> Result<Value, Error>;
+
+    /// The schema of the arguments, as it was declared.
+    fn input_schema() -> Schema;
+
+    /// The schema of the result, as it was declared.
+    fn output_schema() -> Schema;
 }
 
 /// Carries out one operation.

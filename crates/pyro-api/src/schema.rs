@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::Operation;
+use crate::Listed;
 
 pub type Schema = Map<String, Value>;
 
@@ -15,7 +15,7 @@ pub type Schema = Map<String, Value>;
 const LARGEST: [u64; 2] = [u32::MAX as u64, u64::MAX];
 
 /// What an operation takes, without the arguments that are not offered, and its doc comment.
-pub fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
+pub fn input<O: Listed>(not_offered: &[&str]) -> (Schema, String) {
     let mut schema = offered::<O>(not_offered, Detail::Described);
     let words = match schema.shift_remove("description") {
         Some(Value::String(words)) => paragraphs(&words),
@@ -25,12 +25,12 @@ pub fn input<O: Operation>(not_offered: &[&str]) -> (Schema, String) {
 }
 
 /// The same with every bound, for checking what is given.
-pub(crate) fn validation<O: Operation>(not_offered: &[&str]) -> Schema {
+pub(crate) fn validation<O: Listed>(not_offered: &[&str]) -> Schema {
     offered::<O>(not_offered, Detail::WithBounds)
 }
 
-fn offered<O: Operation>(not_offered: &[&str], detail: Detail) -> Schema {
-    let mut schema = root::<O>(SchemaSettings::draft2020_12().for_deserialize());
+fn offered<O: Listed>(not_offered: &[&str], detail: Detail) -> Schema {
+    let mut schema = O::input_schema();
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.retain(|name, _| !not_offered.contains(&name.as_str()));
         for property in properties.values_mut() {
@@ -44,8 +44,8 @@ fn offered<O: Operation>(not_offered: &[&str], detail: Detail) -> Schema {
 ///
 /// Nothing is required and nothing is forbidden: clients check the facts of an error against this
 /// as well, and there all of these fields are missing.
-pub fn output<T: JsonSchema>(list: Option<&str>) -> Schema {
-    let mut schema = root::<T>(SchemaSettings::draft2020_12().for_serialize());
+pub fn output<O: Listed>(list: Option<&str>) -> Schema {
+    let mut schema = O::output_schema();
     let mut properties = match schema.shift_remove("properties") {
         Some(Value::Object(properties)) => properties,
         _ => Map::new(),
@@ -101,6 +101,14 @@ pub fn renamed(name: String, list: &str) -> String {
     } else {
         name
     }
+}
+
+pub(crate) fn of_input<T: JsonSchema>() -> Schema {
+    root::<T>(SchemaSettings::draft2020_12().for_deserialize())
+}
+
+pub(crate) fn of_output<T: JsonSchema>() -> Schema {
+    root::<T>(SchemaSettings::draft2020_12().for_serialize())
 }
 
 fn root<T: JsonSchema>(settings: SchemaSettings) -> Schema {

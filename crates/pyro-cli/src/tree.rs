@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use pyro_api::{
-    Caller, Error, Handle, HandleAll, JsonFlag, Only, Operation, Report, Text, Visit, visit,
+    Caller, Error, Handle, HandleAll, JsonFlag, Listed, Only, Report, Text, Visit, visit,
 };
 
 use crate::{demo_ollama, documents, host, mcp};
@@ -32,7 +32,7 @@ const GROUPS: &[(&str, &str)] = &[
 
 /// A result, ready to be shown either way.
 pub(crate) struct Answer {
-    pub(crate) json: serde_json::Result<serde_json::Value>,
+    pub(crate) json: Result<serde_json::Value, Error>,
     pub(crate) text: Text,
     /// What a flag such as `--id-only` prints.
     pub(crate) only: Vec<u8>,
@@ -119,7 +119,7 @@ impl<E: HandleAll> Tree<E> {
 }
 
 impl<E: HandleAll> Visit<E> for Tree<E> {
-    fn operation<O: Operation>(&mut self)
+    fn operation<O: Listed>(&mut self)
     where
         E: Handle<O>,
     {
@@ -176,7 +176,7 @@ fn insert(parent: Command, groups: &[&'static str], command: Command) -> Command
     parent.subcommand(insert(made, below, command))
 }
 
-fn parse<O: Operation, E: Handle<O> + Send + Sync + 'static>(
+fn parse<O: Listed, E: Handle<O> + Send + Sync + 'static>(
     matches: &ArgMatches,
 ) -> Result<Call<E>, clap::Error> {
     let operation = O::from_arg_matches(matches)?;
@@ -187,7 +187,7 @@ fn parse<O: Operation, E: Handle<O> + Send + Sync + 'static>(
             let mut text = Text::default();
             output.report(&mut text);
             Ok(Answer {
-                json: serde_json::to_value(&output),
+                json: O::write(&output),
                 only: output.only(),
                 notes: output.notes(),
                 exit_code: output.exit_code(),

@@ -14,18 +14,16 @@ use crate::progress::CallEvents;
 use crate::tools::Tools;
 
 /// The tools of a profile, to be listed and called.
-pub struct InProcess<E> {
-    engine: Arc<E>,
-    tools: Tools<E>,
+pub struct InProcess {
+    tools: Tools,
     access: Access,
 }
 
-impl<E: HandleAll> InProcess<E> {
+impl InProcess {
     /// Refuses settings of the environment that mean nothing.
-    pub fn new(engine: Arc<E>, profile: Profile) -> Result<Self, Error> {
+    pub fn new<E: HandleAll>(engine: &Arc<E>, profile: Profile) -> Result<Self, Error> {
         Ok(Self {
-            engine,
-            tools: Tools::of(profile),
+            tools: Tools::of(engine, profile),
             access: Access::from_environment()?,
         })
     }
@@ -49,12 +47,12 @@ impl<E: HandleAll> InProcess<E> {
         &self,
         name: &str,
         arguments: Map<String, Value>,
-    ) -> impl Future<Output = Result<Value, Error>> + Send + use<E> {
+    ) -> impl Future<Output = Result<Value, Error>> + Send + use<> {
         let events = Arc::new(CallEvents::default());
         let begun = self.tools.find(name).and_then(|tool| {
             let arguments = tool.arguments.normalize(arguments)?;
             let caller = self.access.program_caller(&events);
-            Ok((tool.call)(Arc::clone(&self.engine), arguments, caller))
+            Ok((tool.call)(arguments, caller))
         });
         async move {
             let outcome = match begun {

@@ -24,9 +24,6 @@ mod stdio;
 mod tools;
 mod transport;
 
-use pyro_api::{HandleAll, Profile};
-use serde_json::Value;
-
 pub use in_process::InProcess;
 pub use server::{Ended, Settings, serve};
 pub use stdio::Stdio;
@@ -34,12 +31,3 @@ pub use stdio::Stdio;
 /// How much of each output stream an answer holds, in bytes, head and tail together: some eight
 /// thousand words of a model's attention for both.
 const KEPT_OUTPUT: usize = 32 * 1024;
-
-/// The tools of a profile as a client gets to see them, for contract tests and documents.
-pub fn tools<E: HandleAll>(profile: Profile) -> serde_json::Result<Vec<Value>> {
-    let tools = tools::Tools::<E>::of(profile);
-    let offered = tools.offered.iter();
-    offered
-        .map(|offered| serde_json::to_value(&offered.tool))
-        .collect()
-}

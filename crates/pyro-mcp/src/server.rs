@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one notification may hold up its call.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
+type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+
 /// What is to be served, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -86,51 +88,61 @@ pub async fn serve<E: HandleAll>(
     engine: Arc<E>,
     settings: Settings,
     stdio: Stdio,
-    until: impl Future<Output = ()>,
+    until: impl Future<Output = ()> + Send,
 ) -> Result<Ended, Error> {
-    let gone = CancellationToken::new();
     let closing = CancellationToken::new();
     let server = Server {
-        tools: Tools::of(settings.profile),
+        tools: Tools::of(&engine, settings.profile),
         access: Access::from_environment()?,
-        engine,
         settings,
         closing: closing.clone(),
     };
-    let transport = LineTransport::new(stdio, gone.clone()).map_err(|error| {
-        Error::new(ErrorCode::HostIo, "The server could not begin to read").caused_by(&error)
-    })?;
-    let mut served = pin!(async {
-        if let Ok(running) = serve_server(server, transport).await {
-            let _ = running.waiting().await;
-        }
-    });
-    let ended = tokio::select! {
-        () = &mut served => return Ok(Ended::ByClient),
-        () = gone.cancelled() => {
-            if timeout(GRACE, &mut served).await.is_ok() {
-                return Ok(Ended::ByClient);
-            }
-            Ended::ByClient
-        }
-        () = until => Ended::Stopped,
-    };
-    closing.cancel();
-    gone.cancel();
-    let _ = timeout(SHUTDOWN_TIMEOUT, served).await;
-    Ok(ended)
+    serve_until(server, closing, stdio, Box::pin(until)).await
 }
 
-struct Server<E> {
-    engine: Arc<E>,
+/// Boxed, so that it is compiled here and not by each of its callers.
+fn serve_until(
+    server: Server,
+    closing: CancellationToken,
+    stdio: Stdio,
+    until: BoxFuture<'_, ()>,
+) -> BoxFuture<'_, Result<Ended, Error>> {
+    Box::pin(async move {
+        let gone = CancellationToken::new();
+        let transport = LineTransport::new(stdio, gone.clone()).map_err(|error| {
+            Error::new(ErrorCode::HostIo, "The server could not begin to read").caused_by(&error)
+        })?;
+        let mut served = pin!(async {
+            if let Ok(running) = serve_server(server, transport).await {
+                let _ = running.waiting().await;
+            }
+        });
+        let ended = tokio::select! {
+            () = &mut served => return Ok(Ended::ByClient),
+            () = gone.cancelled() => {
+                if timeout(GRACE, &mut served).await.is_ok() {
+                    return Ok(Ended::ByClient);
+                }
+                Ended::ByClient
+            }
+            () = until => Ended::Stopped,
+        };
+        closing.cancel();
+        gone.cancel();
+        let _ = timeout(SHUTDOWN_TIMEOUT, served).await;
+        Ok(ended)
+    })
+}
+
+struct Server {
     settings: Settings,
-    tools: Tools<E>,
+    tools: Tools,
     access: Access,
     /// Cancelled when calls are to end.
     closing: CancellationToken,
 }
 
-impl<E: HandleAll> Server<E> {
+impl Server {
     async fn call(
         &self,
         name: &str,
@@ -165,7 +177,7 @@ impl<E: HandleAll> Server<E> {
         let arguments = tool.arguments.normalize(given)?;
         let client = context.client_info().map(|client| client.name);
         let caller = self.access.remote_caller(events, client.as_deref());
-        let mut call = (tool.call)(Arc::clone(&self.engine), arguments, caller);
+        let mut call = (tool.call)(arguments, caller);
         let token = context.meta.get_progress_token();
         let mut updates = ProgressUpdates::new(events);
         loop {
@@ -189,7 +201,7 @@ fn cancelled(why: &str) -> Error {
     Error::new(ErrorCode::Cancelled, why)
 }
 
-impl<E: HandleAll> ServerHandler for Server<E> {
+impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let instructions = match self.settings.profile {
             Profile::VmRun => INSTRUCTIONS_VM_RUN,

@@ -4,45 +4,49 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use pyro_api::arguments::{self, Arguments};
+use pyro_api::arguments::Arguments;
 use pyro_api::schema::{self, Schema};
-use pyro_api::{Caller, Effect, Error, Handle, HandleAll, Operation, Profile, Report, Text};
-use pyro_api::{Visit, visit};
+use pyro_api::{
+    Caller, Effect, Error, Handle, HandleAll, Listed, Profile, Report, Text, Visit, visit,
+};
 use rmcp::model::{Tool, ToolAnnotations};
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
 
 pub(crate) type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
-type Call<E> = fn(Arc<E>, Map<String, Value>, Caller) -> AnswerFuture;
+type Call = Box<dyn Fn(Map<String, Value>, Caller) -> AnswerFuture + Send + Sync>;
 
 /// One operation, as a profile offers it.
-pub(crate) struct ToolEntry<E> {
+pub(crate) struct ToolEntry {
     pub(crate) tool: Tool,
     pub(crate) arguments: Arguments,
-    pub(crate) call: Call<E>,
+    pub(crate) call: Call,
 }
 
-/// The tools of a profile, in the order of the list.
-pub(crate) struct Tools<E> {
+/// The tools of a profile, in the order of the list, each with whoever carries it out.
+pub(crate) struct Tools {
     profile: Profile,
-    pub(crate) offered: Vec<ToolEntry<E>>,
+    pub(crate) offered: Vec<ToolEntry>,
     /// Those that a larger profile has.
     other_profiles: Vec<&'static str>,
 }
 
-impl<E: HandleAll> Tools<E> {
-    pub(crate) fn of(profile: Profile) -> Self {
-        let mut tools = Self {
-            profile,
-            offered: Vec::new(),
-            other_profiles: Vec::new(),
+impl Tools {
+    pub(crate) fn of<E: HandleAll>(engine: &Arc<E>, profile: Profile) -> Self {
+        let mut listing = Listing {
+            engine,
+            tools: Self {
+                profile,
+                offered: Vec::new(),
+                other_profiles: Vec::new(),
+            },
         };
-        visit(&mut tools);
-        tools
+        visit(&mut listing);
+        listing.tools
     }
 
-    pub(crate) fn find(&self, name: &str) -> Result<&ToolEntry<E>, Error> {
+    pub(crate) fn find(&self, name: &str) -> Result<&ToolEntry, Error> {
         let found = self
             .offered
             .iter()
@@ -66,8 +70,8 @@ impl<E: HandleAll> Tools<E> {
         })
     }
 
-    fn output<O: Operation>(&self, list: Option<&str>) -> Schema {
-        let mut output = schema::output::<O::Output>(list);
+    fn output<O: Listed>(&self, list: Option<&str>) -> Schema {
+        let mut output = schema::output::<O>(list);
         for earlier in &self.offered {
             if let Some(known) = &earlier.tool.output_schema
                 && schema::refer(&mut output, &earlier.tool.name, known)
@@ -79,29 +83,39 @@ impl<E: HandleAll> Tools<E> {
     }
 }
 
-impl<E: HandleAll> Visit<E> for Tools<E> {
-    fn operation<O: Operation>(&mut self)
+/// The tools, while they are being listed.
+struct Listing<'e, E> {
+    engine: &'e Arc<E>,
+    tools: Tools,
+}
+
+impl<E: HandleAll> Visit<E> for Listing<'_, E> {
+    fn operation<O: Listed>(&mut self)
     where
         E: Handle<O>,
     {
         let Some(mcp) = O::NAMES.mcp else { return };
-        if mcp.from > self.profile {
-            self.other_profiles.push(mcp.name);
+        let tools = &mut self.tools;
+        if mcp.from > tools.profile {
+            tools.other_profiles.push(mcp.name);
             return;
         }
-        let left_out = match self.profile {
+        let left_out = match tools.profile {
             Profile::WorkspaceFull => &[],
             Profile::VmRun | Profile::WorkspaceCore => mcp.only_full,
         };
         let (input, description) = schema::input::<O>(left_out);
         let tool = Tool::new(mcp.name, description, input)
             .with_title(mcp.title)
-            .with_raw_output_schema(Arc::new(self.output::<O>(mcp.list)))
+            .with_raw_output_schema(Arc::new(tools.output::<O>(mcp.list)))
             .with_annotations(annotations(mcp.effect, mcp.open_world));
-        self.offered.push(ToolEntry {
+        let engine = Arc::clone(self.engine);
+        tools.offered.push(ToolEntry {
             tool,
             arguments: Arguments::of::<O>(mcp.name, left_out),
-            call: call::<O, E>,
+            call: Box::new(move |arguments, caller| {
+                call::<O, E>(Arc::clone(&engine), arguments, caller)
+            }),
         });
     }
 }
@@ -121,21 +135,18 @@ fn annotations(effect: Effect, open_world: bool) -> ToolAnnotations {
         .open_world(open_world)
 }
 
-fn call<O: Operation, E: Handle<O> + Send + Sync + 'static>(
+fn call<O: Listed, E: Handle<O> + Send + Sync + 'static>(
     engine: Arc<E>,
     arguments: Map<String, Value>,
     caller: Caller,
 ) -> AnswerFuture {
     Box::pin(async move {
-        let operation: O = arguments::read(arguments)?;
+        let operation = O::read(arguments)?;
         operation.check()?;
         let output = engine.handle(operation, &caller).await?;
         let mut text = Text::default();
         output.report(&mut text);
-        let mut facts = serde_json::to_value(&output).map_err(|error| {
-            let what = "The result cannot be written as JSON";
-            Error::new(pyro_api::ErrorCode::Internal, what).caused_by(&error)
-        })?;
+        let mut facts = O::write(&output)?;
         let list = O::NAMES.mcp.and_then(|mcp| mcp.list);
         if let (Some(list), Value::Object(fields)) = (list, &mut facts) {
             *fields = std::mem::take(fields)

@@ -1,6 +1,6 @@
 //! The operations as methods: what Python needs to know of each.
 
-use pyro_api::{Handle, Operation, Visit, visit};
+use pyro_api::{Handle, Listed, Visit, visit};
 use pyro_engine::Engine;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -37,7 +37,7 @@ pub(crate) fn declared() -> Vec<Method> {
 struct Methods(Vec<Method>);
 
 impl Visit<Engine> for Methods {
-    fn operation<O: Operation>(&mut self)
+    fn operation<O: Listed>(&mut self)
     where
         Engine: Handle<O>,
     {
@@ -68,7 +68,7 @@ fn schema<T: schemars::JsonSchema>(settings: SchemaSettings) -> Value {
         .to_value()
 }
 
-fn parameters<O: Operation>(input: &Value) -> Vec<Parameter> {
+fn parameters<O: Listed>(input: &Value) -> Vec<Parameter> {
     let command = O::augment_args(clap::Command::new(O::NAMES.operation));
     let places: Vec<&str> = command
         .get_arguments()

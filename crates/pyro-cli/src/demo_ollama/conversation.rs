@@ -26,7 +26,7 @@ const QUESTION: &str = "Which Linux kernel and which version of git does the env
      guess.";
 
 pub(super) struct Conversation {
-    tools: InProcess<Engine>,
+    tools: InProcess,
     server: ModelServer,
     verbose: bool,
     messages: Vec<Value>,
@@ -41,7 +41,7 @@ impl Conversation {
         verbose: bool,
     ) -> Result<Self, Error> {
         Ok(Self {
-            tools: InProcess::new(engine, Profile::VmRun)?,
+            tools: InProcess::new(&engine, Profile::VmRun)?,
             server,
             verbose,
             messages: vec![json!({ "role": "user", "content": QUESTION })],
