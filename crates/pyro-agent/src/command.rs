@@ -45,7 +45,7 @@ pub(crate) enum StartError {
         source: io::Error,
     },
     #[error("{fault}")]
-    Secret {
+    Fault {
         #[from]
         fault: Fault,
     },
@@ -69,7 +69,7 @@ impl StartError {
 
     pub(crate) fn fault(&self) -> Fault {
         let code = match self {
-            Self::Secret { fault } => return fault.clone(),
+            Self::Fault { fault } => return fault.clone(),
             Self::Folder { source, .. }
                 if matches!(
                     source.kind(),

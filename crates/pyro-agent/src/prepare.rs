@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::agent::Agent;
 use crate::backend::{Backend, WORKSPACE};
 use crate::clock::Laps;
-use crate::launcher::Running;
+use crate::launcher::Process;
 use crate::lifecycle::Stage;
 use crate::output::Outputs;
 use crate::setup::{self, SetUpError};
@@ -74,17 +74,11 @@ async fn warm_up(agent: &Agent, command: &Command) {
         input: false,
         timings: false,
     };
-    let Ok(running) = agent.launcher.start(&request, &mut Laps::begin(false)) else {
+    let Ok((pipes, process)) = agent.launcher.start(&request, &mut Laps::begin(false)) else {
         return;
     };
-    let Running {
-        group,
-        stdout,
-        stderr,
-        exit,
-        ..
-    } = running;
-    Outputs::new(stdout, stderr, &agent.launcher.secrets).discard();
+    let Process { group, exit, .. } = process;
+    Outputs::new(pipes.stdout, pipes.stderr, &agent.launcher.secrets).discard();
     let _ = timeout(WARM_UP_LIMIT, exit).await;
     // Nothing of it lives on: the group kills as it drops.
     drop(group);
