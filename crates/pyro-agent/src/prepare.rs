@@ -65,15 +65,7 @@ fn mount_root() -> Result<(), SetUpError> {
 /// Runs one command for what it leaves in the page cache. Whether it exists and what it says is
 /// nobody's business here.
 async fn warm_up(agent: &Agent, command: &Command) {
-    let request = Exec {
-        command: command.clone(),
-        cwd: None,
-        env: Vec::new(),
-        secret_env: Vec::new(),
-        timeout_ms: None,
-        input: false,
-        timings: false,
-    };
+    let request = Exec::new(command.clone());
     let Ok((pipes, process)) = agent.launcher.start(&request, &mut Laps::begin(false)) else {
         return;
     };

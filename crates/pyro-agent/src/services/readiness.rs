@@ -104,12 +104,16 @@ async fn probe_command(
     tokio::spawn(pump(pipes.stdout, launcher.secrets.redactor(), |_| {}));
     let said = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&said);
-    let mut hearing = tokio::spawn(pump(pipes.stderr, launcher.secrets.redactor(), move |bytes| {
-        let mut heard = lock(&heard);
-        heard.extend_from_slice(bytes);
-        let surplus = heard.len().saturating_sub(STDERR_TAIL);
-        heard.drain(..surplus);
-    }));
+    let mut hearing = tokio::spawn(pump(
+        pipes.stderr,
+        launcher.secrets.redactor(),
+        move |bytes| {
+            let mut heard = lock(&heard);
+            heard.extend_from_slice(bytes);
+            let surplus = heard.len().saturating_sub(STDERR_TAIL);
+            heard.drain(..surplus);
+        },
+    ));
     let ended = timeout(limit, exit).await;
     drop(group);
     let how = match ended {
