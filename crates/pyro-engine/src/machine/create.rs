@@ -16,7 +16,7 @@ use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::catalog_failed;
-use crate::random::random_hex;
+use crate::random::random_id;
 use crate::template::{Kind, Shape, Template};
 
 /// What a new VM is to be.
@@ -87,13 +87,7 @@ impl Engine {
             }
         };
 
-        let vm_id = random_hex(6).map_err(|error| {
-            Error::new(
-                ErrorCode::HostIo,
-                "The host does not provide random numbers",
-            )
-            .caused_by(&error)
-        })?;
+        let vm_id = random_id()?;
         let created_at = now();
         let record = VmRecord {
             environment: request.environment.to_owned(),

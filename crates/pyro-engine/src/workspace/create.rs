@@ -28,7 +28,7 @@ use crate::environments::version;
 use crate::error::{broke, cancelled, catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts};
 use crate::machine::{disk, network, now, shim_client};
-use crate::random::random_hex;
+use crate::random::{random_hex, random_id};
 use crate::store::StoredWorkspace;
 use crate::template::{Kind, Shape, Template};
 
@@ -81,13 +81,7 @@ impl Engine {
             }
         };
 
-        let id = random_hex(6).map_err(|error| {
-            Error::new(
-                ErrorCode::HostIo,
-                "The host does not provide random numbers",
-            )
-            .caused_by(&error)
-        })?;
+        let id = random_id()?;
         let stored = StoredWorkspace {
             record: WorkspaceRecord {
                 secrets: secrets.public().to_vec(),
