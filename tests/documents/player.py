@@ -7,10 +7,12 @@ import json
 import re
 from contextlib import ExitStack, nullcontext
 
+from mcp_stdio import CallError
+
 from . import likeness, links, page, wording
 from .child import PATIENCE
 from .interpreter import Interpreter
-from .server import CallError, Server
+from .server import Server
 from .shell import Shell
 from .world import World
 

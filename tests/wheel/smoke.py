@@ -8,51 +8,36 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mcp_stdio import Session
 from pyro_mcp import Pyro
 
 PYRO = Path(sys.executable).parent / "pyro"
 ENVIRONMENT = "debian:12"
+# A boot without KVM takes minutes.
+PATIENCE = 300
 
 
-class Server:
-    """`pyro mcp serve`, spoken to line by line."""
+class Server(Session):
+    """`pyro mcp serve`."""
 
     def __init__(self, *arguments):
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             [PYRO, "mcp", "serve", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self.number = 0
+        super().__init__(process, "smoke", PATIENCE)
 
     def __enter__(self):
-        client = {"name": "smoke", "version": "1"}
-        self.request(
-            "initialize",
-            {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client},
-        )
-        self.send({"method": "notifications/initialized"})
         return self
 
     def __exit__(self, *_):
         self.process.stdin.close()
         self.process.wait(timeout=60)
+        self.close()
 
-    def send(self, message):
-        self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def request(self, method, parameters):
-        self.number += 1
-        self.send({"id": self.number, "method": method, "params": parameters})
-        for line in self.process.stdout:
-            message = json.loads(line)
-            if message.get("id") == self.number and "method" not in message:
-                return message["result"]
-        raise AssertionError("the server has ended")
-
-    def call(self, tool, **arguments):
-        answer = self.request("tools/call", {"name": tool, "arguments": arguments})
-        assert not answer.get("isError"), answer["content"]
-        return answer["structuredContent"]
+    def ask(self, tool, **arguments):
+        facts, failed = self.call(tool, arguments)
+        assert not failed, facts
+        return facts
 
     def tools(self):
         return {tool["name"] for tool in self.request("tools/list", {})["tools"]}
@@ -67,28 +52,28 @@ def default_profile():
     with Server() as server:
         tools = server.tools()
         assert "workspace_exec" in tools and "snapshot_create" not in tools, tools
-        workspace = server.call("workspace_create", environment=ENVIRONMENT)["workspace_id"]
+        workspace = server.ask("workspace_create", environment=ENVIRONMENT)["workspace_id"]
         try:
-            result = server.call("workspace_exec", workspace_id=workspace, command="echo kept >note; cat note")
+            result = server.ask("workspace_exec", workspace_id=workspace, command="echo kept >note; cat note")
             assert result["stdout"] == "kept\n", result
-            assert "note" in json.dumps(server.call("workspace_diff", workspace_id=workspace))
+            assert "note" in json.dumps(server.ask("workspace_diff", workspace_id=workspace))
         finally:
-            server.call("workspace_delete", workspace_id=workspace)
+            server.ask("workspace_delete", workspace_id=workspace)
 
 
 def full_profile():
     with Server("--profile", "workspace-full") as server:
-        workspace = server.call("workspace_create", environment=ENVIRONMENT)["workspace_id"]
+        workspace = server.ask("workspace_create", environment=ENVIRONMENT)["workspace_id"]
         try:
             write = {"workspace_id": workspace, "path": "state"}
-            server.call("workspace_file_write", text="good\n", **write)
-            server.call("snapshot_create", workspace_id=workspace, snapshot_name="good")
-            server.call("workspace_file_write", text="bad\n", **write)
-            server.call("workspace_reset", workspace_id=workspace, snapshot="good")
-            result = server.call("workspace_exec", workspace_id=workspace, command="cat state")
+            server.ask("workspace_file_write", text="good\n", **write)
+            server.ask("snapshot_create", workspace_id=workspace, snapshot_name="good")
+            server.ask("workspace_file_write", text="bad\n", **write)
+            server.ask("workspace_reset", workspace_id=workspace, snapshot="good")
+            result = server.ask("workspace_exec", workspace_id=workspace, command="cat state")
             assert result["stdout"] == "good\n", result
         finally:
-            server.call("workspace_delete", workspace_id=workspace)
+            server.ask("workspace_delete", workspace_id=workspace)
 
 
 for smoke in (sdk, default_profile, full_profile):

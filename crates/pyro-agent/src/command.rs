@@ -45,7 +45,7 @@ pub(crate) enum StartError {
         source: io::Error,
     },
     #[error("{fault}")]
-    Secret {
+    Fault {
         #[from]
         fault: Fault,
     },
@@ -69,7 +69,7 @@ impl StartError {
 
     pub(crate) fn fault(&self) -> Fault {
         let code = match self {
-            Self::Secret { fault } => return fault.clone(),
+            Self::Fault { fault } => return fault.clone(),
             Self::Folder { source, .. }
                 if matches!(
                     source.kind(),
@@ -313,13 +313,8 @@ mod tests {
         assert_eq!(all[OsStr::new("HOME")], "/root");
 
         let mut request = Exec {
-            command: Command::Shell(bytes("true")),
-            cwd: None,
             env: vec![(bytes("A=B"), bytes("c"))],
-            secret_env: Vec::new(),
-            timeout_ms: None,
-            input: false,
-            timings: false,
+            ..Exec::new(Command::Shell(bytes("true")))
         };
         assert!(check(&request).is_err());
         request.env = vec![(bytes("A"), bytes("a\0b"))];

@@ -26,6 +26,7 @@ use crate::clock::Laps;
 use crate::command::StartError;
 use crate::group::Group;
 use crate::input;
+use crate::launcher::Process;
 use crate::output::Outputs;
 use crate::peer::{Peer, Reader, Writer};
 use crate::reaper::Exit;
@@ -43,48 +44,30 @@ pub(crate) async fn run<P: Peer>(
     from: &mut Reader<P>,
     to: &mut Writer<P>,
 ) -> Result<(), FrameError> {
-    if let Err(fault) = agent.lifecycle.ready_for("commands") {
-        return frame::write_message(to, &ExecEvent::Failed(fault)).await;
-    }
     let started_at = Instant::now();
     let mut laps = Laps::begin(request.timings);
-    let running = match agent.launcher.start(&request, &mut laps) {
-        Ok(running) => running,
-        Err(error) => return not_started(agent, &error, to).await,
+    let launch = || agent.launcher.start(&request, &mut laps);
+    let Some((pipes, Process { group, exit, .. })) = start(agent, launch, to).await? else {
+        return Ok(());
     };
-    let started = ExecEvent::Started { pid: running.pid };
-    frame::write_message(to, &started).await?;
     laps.reached("start told");
 
-    let group = running.group;
     let limit = request.timeout_ms.map(Duration::from_millis);
-    let mut outputs = Outputs::new(running.stdout, running.stderr, &agent.launcher.secrets);
+    let mut outputs = Outputs::new(pipes.stdout, pipes.stderr, &agent.launcher.secrets);
     let (exited, asked) = (Notify::new(), Notify::new());
-    let mut end = {
-        let supervised = async {
-            let end = supervise(running.exit, &group, limit, &asked, started_at).await;
-            exited.notify_one();
-            laps.reached("ended");
-            end
-        };
-        let finished = async {
-            let (end, forwarded) = tokio::join!(supervised, outputs.forward(to, &exited));
-            forwarded.map(|()| end)
-        };
-        let watched = input::follow(from, running.stdin, |control| match control {
-            ExecControl::Signal(number) => group.signal(number),
-            ExecControl::End => asked.notify_one(),
-            // A command without a terminal has no size.
-            ExecControl::InputEnd | ExecControl::Resize(_) => {}
-        });
-        let (finished, watched) = (pin!(finished), pin!(watched));
-        tokio::select! {
-            biased;
-            end = finished => end?,
-            // The group kills as it drops.
-            () = watched => return Err(FrameError::Ended),
-        }
+    let ended = async {
+        let end = supervise(exit, &group, limit, &asked, started_at).await;
+        laps.reached("ended");
+        end
     };
+    let watched = input::follow(from, pipes.stdin, |control| match control {
+        ExecControl::Signal(number) => group.signal(number),
+        ExecControl::End => asked.notify_one(),
+        // A command without a terminal has no size.
+        ExecControl::InputEnd | ExecControl::Resize(_) => {}
+    });
+    let forwarded = outputs.forward(to, &exited);
+    let mut end = finish(ended, &exited, forwarded, watched).await?;
     end.oom_killed = group.memory_events().oom_killed();
     group.release();
     outputs.discard();
@@ -93,8 +76,54 @@ pub(crate) async fn run<P: Peer>(
     frame::write_message(to, &ExecEvent::Ended(end)).await
 }
 
+/// Launches a command and tells that it runs, or why it does not.
+///
+/// What the command writes to comes before its process: it is dropped after it, as a terminal that
+/// is hung up first would scatter what is to be killed.
+pub(crate) async fn start<'a, T, P: Peer>(
+    agent: &Agent,
+    launch: impl FnOnce() -> Result<(T, Process<'a>), StartError>,
+    to: &mut Writer<P>,
+) -> Result<Option<(T, Process<'a>)>, FrameError> {
+    let ready = agent.lifecycle.ready_for("commands");
+    match ready.map_err(StartError::from).and_then(|()| launch()) {
+        Ok((outside, process)) => {
+            let started = ExecEvent::Started { pid: process.pid() };
+            frame::write_message(to, &started).await?;
+            Ok(Some((outside, process)))
+        }
+        Err(error) => not_started(agent, &error, to).await.map(|()| None),
+    }
+}
+
+/// Waits until a command has ended and what it wrote is forwarded. Whoever is `watched` may be gone
+/// before that.
+pub(crate) async fn finish(
+    ended: impl Future<Output = ExecEnd>,
+    exited: &Notify,
+    forwarded: impl Future<Output = Result<(), FrameError>>,
+    watched: impl Future<Output = ()>,
+) -> Result<ExecEnd, FrameError> {
+    let ended = async {
+        let end = ended.await;
+        exited.notify_one();
+        end
+    };
+    let finished = async {
+        let (end, forwarded) = tokio::join!(ended, forwarded);
+        forwarded.map(|()| end)
+    };
+    let (finished, watched) = (pin!(finished), pin!(watched));
+    tokio::select! {
+        biased;
+        end = finished => end,
+        // The group of the command kills as it drops.
+        () = watched => Err(FrameError::Ended),
+    }
+}
+
 /// Answers for a command that never ran: as a shell would have, where it would have.
-pub(crate) async fn not_started<P: Peer>(
+async fn not_started<P: Peer>(
     agent: &Agent,
     error: &StartError,
     to: &mut Writer<P>,

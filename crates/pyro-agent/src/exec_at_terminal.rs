@@ -4,7 +4,6 @@
 //! through the terminal, which makes signals of some of it. Unlike a shell it belongs to its stream:
 //! nothing of what it writes is lost when that is slow, and it ends with it.
 
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use pyro_wire::exec::{ExecAtTerminal, ExecControl, ExecEvent};
@@ -15,9 +14,9 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
-use crate::exec::{not_started, supervise};
+use crate::exec::{finish, start, supervise};
 use crate::group::Group;
-use crate::launcher::RunningAtTerminal;
+use crate::launcher::Process;
 use crate::peer::{Peer, Reader, Writer};
 use crate::pty::{Pty, check_size};
 
@@ -40,49 +39,22 @@ pub(crate) async fn run<P: Peer>(
     from: &mut Reader<P>,
     to: &mut Writer<P>,
 ) -> Result<(), FrameError> {
-    let may_run = agent.lifecycle.ready_for("commands");
-    if let Err(fault) = may_run.and_then(|()| check_size(request.size)) {
-        return frame::write_message(to, &ExecEvent::Failed(fault)).await;
-    }
     let started_at = Instant::now();
-    let RunningAtTerminal {
-        pty,
-        leader,
-        group,
-        exit,
-    } = match agent
-        .launcher
-        .start_at_terminal(&request.exec, request.size)
-    {
-        Ok(running) => running,
-        Err(error) => return not_started(agent, &error, to).await,
+    let launch = || {
+        check_size(request.size)?;
+        let launcher = &agent.launcher;
+        launcher.start_at_terminal(&request.exec, request.size)
     };
-    let started = ExecEvent::Started {
-        pid: leader.cast_unsigned(),
+    let Some((pty, Process { group, exit, .. })) = start(agent, launch, to).await? else {
+        return Ok(());
     };
-    frame::write_message(to, &started).await?;
 
     let limit = request.exec.timeout_ms.map(Duration::from_millis);
     let redactor = agent.launcher.secrets.redactor();
     let (exited, asked) = (Notify::new(), Notify::new());
-    let mut end = {
-        let supervised = async {
-            let end = supervise(exit, &group, limit, &asked, started_at).await;
-            exited.notify_one();
-            end
-        };
-        let finished = async {
-            let (end, forwarded) = tokio::join!(supervised, forward(&pty, redactor, to, &exited));
-            forwarded.map(|()| end)
-        };
-        let (finished, watched) = (pin!(finished), pin!(follow(&pty, &group, from)));
-        tokio::select! {
-            biased;
-            end = finished => end?,
-            // The group kills as it drops.
-            () = watched => return Err(FrameError::Ended),
-        }
-    };
+    let ended = supervise(exit, &group, limit, &asked, started_at);
+    let forwarded = forward(&pty, redactor, to, &exited);
+    let mut end = finish(ended, &exited, forwarded, follow(&pty, &group, from)).await?;
     end.oom_killed = group.memory_events().oom_killed();
     // What it left running lives on, unless it minds that the terminal is hung up.
     group.release();

@@ -35,22 +35,24 @@ pub(crate) struct Launcher {
     pub(crate) secrets: Secrets,
 }
 
-/// A command that runs on pipes.
-pub(crate) struct Running<'a> {
-    pub(crate) pid: u32,
-    pub(crate) group: Group<'a>,
-    pub(crate) stdin: Option<pipe::Sender>,
-    pub(crate) stdout: pipe::Receiver,
-    pub(crate) stderr: pipe::Receiver,
-    pub(crate) exit: oneshot::Receiver<Exit>,
-}
-
-/// A command that runs at a terminal of its own.
-pub(crate) struct RunningAtTerminal<'a> {
-    pub(crate) pty: Pty,
+/// A command that runs.
+pub(crate) struct Process<'a> {
     pub(crate) leader: i32,
     pub(crate) group: Group<'a>,
     pub(crate) exit: oneshot::Receiver<Exit>,
+}
+
+/// Our ends of what a command that has no terminal runs on.
+pub(crate) struct Pipes {
+    pub(crate) stdin: Option<pipe::Sender>,
+    pub(crate) stdout: pipe::Receiver,
+    pub(crate) stderr: pipe::Receiver,
+}
+
+impl Process<'_> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.leader.cast_unsigned()
+    }
 }
 
 impl Launcher {
@@ -63,7 +65,11 @@ impl Launcher {
         }
     }
 
-    pub(crate) fn start(&self, request: &Exec, laps: &mut Laps) -> Result<Running<'_>, StartError> {
+    pub(crate) fn start(
+        &self,
+        request: &Exec,
+        laps: &mut Laps,
+    ) -> Result<(Pipes, Process<'_>), StartError> {
         let Prepared { argv, env, cwd } = self.prepare(request)?;
         let (stdout, stdout_inside) = output_pipe()?;
         let (stderr, stderr_inside) = output_pipe()?;
@@ -76,22 +82,20 @@ impl Launcher {
         };
         let stdio = [stdin_inside, stdout_inside, stderr_inside];
         laps.reached("folder and pipes open");
-        let (leader, group, exit) = self.spawn(&argv, env, stdio, &cwd, false, laps)?;
-        Ok(Running {
-            pid: leader.cast_unsigned(),
-            group,
+        let process = self.spawn(&argv, env, stdio, &cwd, false, laps)?;
+        let pipes = Pipes {
             stdin,
             stdout,
             stderr,
-            exit,
-        })
+        };
+        Ok((pipes, process))
     }
 
     pub(crate) fn start_at_terminal(
         &self,
         request: &Exec,
         size: Size,
-    ) -> Result<RunningAtTerminal<'_>, StartError> {
+    ) -> Result<(Pty, Process<'_>), StartError> {
         let Prepared { argv, env, cwd } = self.prepare(request)?;
         self.spawn_at_terminal(&argv, env, &cwd, size)
     }
@@ -103,17 +107,12 @@ impl Launcher {
         env: BTreeMap<OsString, OsString>,
         cwd: &File,
         size: Size,
-    ) -> Result<RunningAtTerminal<'_>, StartError> {
+    ) -> Result<(Pty, Process<'_>), StartError> {
         let (pty, inside) = Pty::open(size)?;
         let stdio = [inside.try_clone()?, inside.try_clone()?, inside];
         let laps = &mut Laps::begin(false);
-        let (leader, group, exit) = self.spawn(argv, env, stdio, cwd, true, laps)?;
-        Ok(RunningAtTerminal {
-            pty,
-            leader,
-            group,
-            exit,
-        })
+        let process = self.spawn(argv, env, stdio, cwd, true, laps)?;
+        Ok((pty, process))
     }
 
     /// Checks a request, and finds what it is started with.
@@ -139,7 +138,7 @@ impl Launcher {
         cwd: &File,
         controlling_terminal: bool,
         laps: &mut Laps,
-    ) -> Result<(i32, Group<'_>, oneshot::Receiver<Exit>), StartError> {
+    ) -> Result<Process<'_>, StartError> {
         let program = Program::new(argv, env, stdio)?;
         let cgroup = self.groups.create();
         laps.reached("group made");
@@ -165,7 +164,11 @@ impl Launcher {
         // No await since the process was started, see `Reaper`.
         let exit = self.reaper.watch(leader);
         let group = Group::new(&self.groups, self.reaper.clone(), leader, cgroup);
-        Ok((leader, group, exit))
+        Ok(Process {
+            leader,
+            group,
+            exit,
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::agent::Agent;
 use crate::backend::{Backend, WORKSPACE};
 use crate::clock::Laps;
-use crate::launcher::Running;
+use crate::launcher::Process;
 use crate::lifecycle::Stage;
 use crate::output::Outputs;
 use crate::setup::{self, SetUpError};
@@ -65,26 +65,12 @@ fn mount_root() -> Result<(), SetUpError> {
 /// Runs one command for what it leaves in the page cache. Whether it exists and what it says is
 /// nobody's business here.
 async fn warm_up(agent: &Agent, command: &Command) {
-    let request = Exec {
-        command: command.clone(),
-        cwd: None,
-        env: Vec::new(),
-        secret_env: Vec::new(),
-        timeout_ms: None,
-        input: false,
-        timings: false,
-    };
-    let Ok(running) = agent.launcher.start(&request, &mut Laps::begin(false)) else {
+    let request = Exec::new(command.clone());
+    let Ok((pipes, process)) = agent.launcher.start(&request, &mut Laps::begin(false)) else {
         return;
     };
-    let Running {
-        group,
-        stdout,
-        stderr,
-        exit,
-        ..
-    } = running;
-    Outputs::new(stdout, stderr, &agent.launcher.secrets).discard();
+    let Process { group, exit, .. } = process;
+    Outputs::new(pipes.stdout, pipes.stderr, &agent.launcher.secrets).discard();
     let _ = timeout(WARM_UP_LIMIT, exit).await;
     // Nothing of it lives on: the group kills as it drops.
     drop(group);

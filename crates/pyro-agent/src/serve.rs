@@ -283,13 +283,10 @@ mod tests {
         let agent = agent(&folder, Reaper::start().unwrap());
         let mut sound = Vec::new();
         let request = AgentRequest::Exec(Exec {
-            command: Command::Program(vec![b"cat".to_vec().into()]),
-            cwd: None,
             env: vec![(b"A".to_vec().into(), b"b".to_vec().into())],
-            secret_env: Vec::new(),
             timeout_ms: Some(2000),
             input: true,
-            timings: false,
+            ..Exec::new(Command::Program(vec![b"cat".to_vec().into()]))
         });
         frame::write_message(&mut sound, &request).await.unwrap();
         frame::write_data(&mut sound, frame::Kind::Input, b"some input")

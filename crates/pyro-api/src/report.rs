@@ -70,6 +70,12 @@ pub trait Report {
     }
 }
 
+/// The status of a command as that of pyro.
+pub(crate) fn own_status(code: i32) -> u8 {
+    // The agent keeps statuses within a byte; anything else would be its fault, not success.
+    u8::try_from(code).unwrap_or(255)
+}
+
 /// `yes` or `no`.
 pub fn yes_no(value: bool) -> &'static str {
     if value { "yes" } else { "no" }

@@ -22,6 +22,7 @@ mod environments;
 mod error;
 mod machine;
 mod operations;
+mod private_file;
 mod random;
 mod shells;
 mod standby;

@@ -14,6 +14,11 @@ pub(crate) fn random_number() -> Result<u64, Error> {
     Ok(u64::from_str_radix(&hex, 16).unwrap_or_default() >> 4)
 }
 
+/// An id for something new: twelve digits.
+pub(crate) fn random_id() -> Result<String, Error> {
+    random_hex(6).map_err(|error| host_io("The host does not provide random numbers", &error))
+}
+
 /// Random bytes of the host, as lower-case hex digits.
 pub(crate) fn random_hex(bytes: usize) -> io::Result<String> {
     let mut random = vec![0_u8; bytes];

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pyro_api::operations::doctor::{Check, Outcome};
+use pyro_api::operations::doctor::{Check, Outcome, report_checks};
 use pyro_api::report::plain;
 use pyro_api::{Error, Report, Text};
 use serde::Serialize;
@@ -323,18 +323,7 @@ impl Report for Diagnosis {
         text.field("Host", self.title);
         text.field("Config", self.config.display().to_string());
         text.field("Pyro", if self.healthy { "PASS" } else { "FAIL" });
-        text.out("Checks:");
-        for check in &self.checks {
-            let mark = match check.outcome {
-                Outcome::Ok => "ok",
-                Outcome::Warning => "warn",
-                Outcome::Failed => "FAIL",
-            };
-            text.out(format!("  [{mark}] {}: {}", check.name, check.detail));
-            if let Some(fix) = &check.fix {
-                text.out(format!("         fix: {fix}"));
-            }
-        }
+        report_checks(&self.checks, text);
     }
 
     fn exit_code(&self) -> u8 {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::io::AllowStdIo;
 use pyro_wire::agent::AgentRequest;
-use pyro_wire::exec::Exec;
+use pyro_wire::exec::{self, Exec};
 use pyro_wire::frame::{self, Frame, Kind};
 use pyro_wire::launch::LaunchEvent;
 use pyro_wire::shim::{CONTROL_SOCKET, ShimReply, ShimRequest, Stop};
@@ -154,16 +154,8 @@ fn ask(dir: &Path, question: &[&str]) -> Result<(), Any> {
                 "{:?}",
                 receive(&mut socket)?.map(|frame| frame.message::<ShimReply>())
             );
-            let exec = Exec {
-                command: pyro_wire::exec::Command::Shell(command.as_bytes().to_vec().into()),
-                cwd: None,
-                env: Vec::new(),
-                secret_env: Vec::new(),
-                timeout_ms: None,
-                input: false,
-                timings: false,
-            };
-            send(&mut socket, &AgentRequest::Exec(exec))?;
+            let command = exec::Command::Shell(command.as_bytes().to_vec().into());
+            send(&mut socket, &AgentRequest::Exec(Exec::new(command)))?;
         }
         _ => return Err("unknown question".into()),
     }

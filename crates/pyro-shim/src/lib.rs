@@ -41,6 +41,7 @@ mod handle;
 mod holes;
 mod jobs;
 mod liveness;
+mod lock_file;
 mod owner;
 mod publish;
 mod random;

@@ -3,13 +3,15 @@
 //! A pid may be another process tomorrow; a lock cannot lie. It belongs to the *open file*, which
 //! the shim and its VMM share, so it is free only when both are gone, however they went.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::shim::LIVENESS_LOCK;
+
+use crate::lock_file;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LivenessError {
@@ -43,20 +45,9 @@ pub(crate) struct Liveness {
 impl Liveness {
     /// Takes the lock in the current folder.
     pub(crate) fn take() -> Result<Self, LivenessError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(LIVENESS_LOCK)?;
-        // SAFETY: the descriptor is open for the length of the call.
-        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-            let error = io::Error::last_os_error();
-            return Err(match error.kind() {
-                io::ErrorKind::WouldBlock => LivenessError::Held,
-                _ => error.into(),
-            });
+        let file = lock_file::open(LIVENESS_LOCK.as_ref())?;
+        if !lock_file::try_lock(&file)? {
+            return Err(LivenessError::Held);
         }
         // A shim that ends removes the file under its lock: then this lock guards nothing.
         match std::fs::metadata(LIVENESS_LOCK) {

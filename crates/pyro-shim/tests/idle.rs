@@ -97,15 +97,9 @@ fn a_job_keeps_a_vm_and_ends_with_its_holder() {
     let gone = outputs.path().join("gone");
     let start = |job| JobStart {
         job,
-        exec: Exec {
-            command: Command::Shell(format!("file {}", gone.display()).into_bytes().into()),
-            cwd: None,
-            env: Vec::new(),
-            secret_env: Vec::new(),
-            timeout_ms: None,
-            input: false,
-            timings: false,
-        },
+        exec: Exec::new(Command::Shell(
+            format!("file {}", gone.display()).into_bytes().into(),
+        )),
         input: Default::default(),
         folder: outputs.path().to_owned(),
         max_bytes: 1024,

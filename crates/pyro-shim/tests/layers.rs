@@ -17,7 +17,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use pyro_wire::fault::FaultCode;
 use pyro_wire::launch::{DiskFormat, DiskLayer, EndReason};
-use pyro_wire::shim::{ShimReply, ShimRequest, Stop};
+use pyro_wire::shim::{ShimReply, ShimRequest};
 
 const MANY: usize = 50;
 
@@ -393,15 +393,7 @@ fn a_host_without_space_ends_a_vm_that_loses_nothing() {
     let mut shim = harness.start();
     shim.ready();
     assert_eq!(output(&harness, "cat /root/before"), "before");
-    let stop = Stop {
-        grace_ms: 0,
-        remove: true,
-        at_once: false,
-    };
-    assert_eq!(
-        harness.request(&ShimRequest::Stop(stop)),
-        ShimReply::Stopped
-    );
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }
 
 #[test]

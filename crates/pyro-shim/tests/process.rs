@@ -17,7 +17,7 @@ use pyro_wire::agent::{AgentReply, AgentRequest};
 use pyro_wire::fault::FaultCode;
 use pyro_wire::frame::Kind;
 use pyro_wire::launch::{END_FILE, EndReason, Ended, LaunchEvent};
-use pyro_wire::shim::{CONTROL_SOCKET, LIVENESS_LOCK, ShimReply, ShimRequest, Stop};
+use pyro_wire::shim::{CONTROL_SOCKET, LIVENESS_LOCK, ShimReply, ShimRequest};
 
 #[test]
 fn a_vm_answers_and_stops_without_a_trace() {
@@ -467,13 +467,5 @@ fn a_leaked_descriptor_is_not_kept() {
     shim.ready();
     ours.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(ours.read(&mut [0]).unwrap(), 0);
-    let stop = Stop {
-        grace_ms: 0,
-        remove: true,
-        at_once: false,
-    };
-    assert_eq!(
-        harness.request(&ShimRequest::Stop(stop)),
-        ShimReply::Stopped
-    );
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
 }

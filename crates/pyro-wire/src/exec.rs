@@ -40,6 +40,21 @@ pub struct Exec {
     pub timings: bool,
 }
 
+impl Exec {
+    /// A command with the agent's folder and variables, no input, and as much time as it takes.
+    pub fn new(command: Command) -> Self {
+        Self {
+            command,
+            cwd: None,
+            env: Vec::new(),
+            secret_env: Vec::new(),
+            timeout_ms: None,
+            input: false,
+            timings: false,
+        }
+    }
+}
+
 /// A command to run at a terminal of its own. What it reads is what is typed there, so
 /// [`Exec::input`] means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -60,13 +60,10 @@ impl ServiceStart {
     /// A command that runs as the service itself does.
     pub fn exec(&self, command: &Command) -> Exec {
         Exec {
-            command: command.clone(),
             cwd: self.cwd.clone(),
             env: self.env.clone(),
             secret_env: self.secret_env.clone(),
-            timeout_ms: None,
-            input: false,
-            timings: false,
+            ..Exec::new(command.clone())
         }
     }
 }

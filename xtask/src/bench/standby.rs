@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use pyro_api::operations::vm_run::VmRun;
-use pyro_api::values::{MemMib, TimeoutSeconds, TtlSeconds, VcpuCount};
 use pyro_api::{Caller, Handle};
 use pyro_engine::{Config, Engine, Standby};
 use tokio::time::{sleep, timeout};
@@ -46,20 +45,7 @@ struct RunInStandby {
 impl RunInStandby {
     async fn run(&self) -> Result<Duration> {
         self.until_one_waits().await?;
-        let run = VmRun {
-            terminal: Default::default(),
-            environment: ENVIRONMENT.to_owned(),
-            command: self.errand.as_typed(),
-            env: Default::default(),
-            cwd: None,
-            vcpu_count: VcpuCount::default(),
-            mem_mib: MemMib::default(),
-            timeout_seconds: TimeoutSeconds::default(),
-            ttl_seconds: TtlSeconds::default(),
-            network: false,
-            allow_host_compat: false,
-            allow_net: Vec::new(),
-        };
+        let run = VmRun::new(ENVIRONMENT, self.errand.as_typed());
         let started = Instant::now();
         let result = timeout(HUNG, self.engine.handle(run, &Caller::new()))
             .await

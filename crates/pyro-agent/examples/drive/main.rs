@@ -148,13 +148,8 @@ async fn exec(
     show: bool,
 ) -> Result<(), DriveError> {
     let request = AgentRequest::Exec(Exec {
-        command,
-        cwd: None,
-        env: Vec::new(),
-        secret_env: Vec::new(),
         timeout_ms,
-        input: false,
-        timings: false,
+        ..Exec::new(command)
     });
     let began = Instant::now();
     let mut stream = opener.open().await?;
@@ -187,15 +182,7 @@ async fn bench(opener: &Opener, sh: bool, count: usize, line: &str) -> Result<()
     let mut times = Vec::new();
     for _ in 0..count {
         let command = if sh { shell(line) } else { program(line) };
-        let request = AgentRequest::Exec(Exec {
-            command,
-            cwd: None,
-            env: Vec::new(),
-            secret_env: Vec::new(),
-            timeout_ms: None,
-            input: false,
-            timings: false,
-        });
+        let request = AgentRequest::Exec(Exec::new(command));
         let began = Instant::now();
         let mut stream = opener.open().await?;
         frame::write_message(&mut stream, &request).await?;

@@ -13,7 +13,7 @@ use super::pump::pump;
 use super::service::Service;
 use crate::clock::Laps;
 use crate::command;
-use crate::launcher::{Launcher, Running};
+use crate::launcher::{Launcher, Process};
 use crate::lock::lock;
 use crate::reaper::Exit;
 
@@ -99,23 +99,21 @@ async fn probe_command(
     limit: Duration,
 ) -> Result<(), String> {
     let exec = request.exec(command);
-    let running = launcher.start(&exec, &mut Laps::begin(false));
-    let Running {
-        group,
-        stdout,
-        stderr,
-        exit,
-        ..
-    } = running.map_err(|error| error.to_string())?;
-    tokio::spawn(pump(stdout, launcher.secrets.redactor(), |_| {}));
+    let started = launcher.start(&exec, &mut Laps::begin(false));
+    let (pipes, Process { group, exit, .. }) = started.map_err(|error| error.to_string())?;
+    tokio::spawn(pump(pipes.stdout, launcher.secrets.redactor(), |_| {}));
     let said = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&said);
-    let mut hearing = tokio::spawn(pump(stderr, launcher.secrets.redactor(), move |bytes| {
-        let mut heard = lock(&heard);
-        heard.extend_from_slice(bytes);
-        let surplus = heard.len().saturating_sub(STDERR_TAIL);
-        heard.drain(..surplus);
-    }));
+    let mut hearing = tokio::spawn(pump(
+        pipes.stderr,
+        launcher.secrets.redactor(),
+        move |bytes| {
+            let mut heard = lock(&heard);
+            heard.extend_from_slice(bytes);
+            let surplus = heard.len().saturating_sub(STDERR_TAIL);
+            heard.drain(..surplus);
+        },
+    ));
     let ended = timeout(limit, exit).await;
     drop(group);
     let how = match ended {

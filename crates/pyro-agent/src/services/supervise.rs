@@ -14,7 +14,7 @@ use super::pump::pump;
 use super::readiness;
 use super::service::{Service, StopRequest};
 use crate::clock::Laps;
-use crate::launcher::{Launcher, Running};
+use crate::launcher::{Launcher, Process};
 use crate::reaper::Exit;
 use crate::terminate::terminate;
 
@@ -36,8 +36,8 @@ pub(super) async fn run(
     started: oneshot::Sender<Result<(), Fault>>,
 ) {
     let exec = request.exec(&request.command);
-    let running = match launcher.start(&exec, &mut Laps::begin(false)) {
-        Ok(running) => running,
+    let (pipes, process) = match launcher.start(&exec, &mut Laps::begin(false)) {
+        Ok(started) => started,
         Err(error) => {
             let Some(exit_code) = error.exit_code() else {
                 let _ = started.send(Err(error.fault()));
@@ -52,24 +52,19 @@ pub(super) async fn run(
             return;
         }
     };
-    let Running {
-        pid,
-        group,
-        stdout,
-        stderr,
-        mut exit,
-        ..
-    } = running;
-    service.set_started(pid, group.memory_events());
+    service.set_started(process.pid(), process.group.memory_events());
+    let Process {
+        group, mut exit, ..
+    } = process;
     let _ = started.send(Ok(()));
     let pumps = {
         let [first, second] = [Arc::clone(&service), Arc::clone(&service)];
         let redactor = || launcher.secrets.redactor();
         [
-            tokio::spawn(pump(stdout, redactor(), move |bytes| {
+            tokio::spawn(pump(pipes.stdout, redactor(), move |bytes| {
                 first.stdout.push(bytes)
             })),
-            tokio::spawn(pump(stderr, redactor(), move |bytes| {
+            tokio::spawn(pump(pipes.stderr, redactor(), move |bytes| {
                 second.stderr.push(bytes)
             })),
         ]

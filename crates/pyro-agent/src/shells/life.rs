@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::shell::Shell;
 use super::start::{Started, start};
 use super::table::Shells;
-use crate::launcher::{Launcher, RunningAtTerminal};
+use crate::launcher::{Launcher, Process};
 
 /// Starts a shell, tells of it, and follows it until it is closed.
 pub(super) async fn run(
@@ -18,17 +18,16 @@ pub(super) async fn run(
     request: ShellOpen,
     opened: oneshot::Sender<Result<Arc<Shell>, Fault>>,
 ) {
-    let Started { program, cwd } = match start(&launcher, &request) {
+    let Started { pty, process, cwd } = match start(&launcher, &request) {
         Ok(started) => started,
         // Nobody waits any more: nobody can be told.
         Err(error) => return drop(opened.send(Err(error.fault()))),
     };
-    let RunningAtTerminal {
-        pty,
+    let Process {
         leader,
         group,
         exit,
-    } = program;
+    } = process;
     let (shell, closing) = Shell::new(
         request,
         &cwd.to_string_lossy(),

@@ -9,7 +9,8 @@ use pyro_wire::shells::ShellOpen;
 
 use crate::backend::Backend;
 use crate::command::{self, SHELL, StartError};
-use crate::launcher::{Launcher, RunningAtTerminal};
+use crate::launcher::{Launcher, Process};
+use crate::pty::Pty;
 
 const BASH: &str = "/bin/bash";
 
@@ -37,7 +38,8 @@ set disable-completion on
 
 /// A shell that runs.
 pub(super) struct Started<'a> {
-    pub(super) program: RunningAtTerminal<'a>,
+    pub(super) pty: Pty,
+    pub(super) process: Process<'a>,
     /// Where it began, as the guest sees it.
     pub(super) cwd: OsString,
 }
@@ -69,9 +71,10 @@ pub(super) fn start<'a>(
         true => [BASH, "--noprofile", "--norc", "-i"].map(Into::into).into(),
         false => [SHELL, "-i"].map(Into::into).into(),
     };
-    let program = launcher.spawn_at_terminal(&argv, env, &entered, request.size)?;
+    let (pty, process) = launcher.spawn_at_terminal(&argv, env, &entered, request.size)?;
     Ok(Started {
-        program,
+        pty,
+        process,
         cwd: cwd.into_os_string(),
     })
 }

@@ -238,25 +238,13 @@ impl Running {
     }
 }
 
-fn exec(command: Command) -> Exec {
-    Exec {
-        command,
-        cwd: None,
-        env: Vec::new(),
-        secret_env: Vec::new(),
-        timeout_ms: None,
-        input: false,
-        timings: false,
-    }
-}
-
 pub(crate) fn shell(line: &str) -> Exec {
-    exec(Command::Shell(line.as_bytes().to_vec().into()))
+    Exec::new(Command::Shell(line.as_bytes().to_vec().into()))
 }
 
 pub(crate) fn program<T: AsRef<[u8]>>(words: &[T]) -> Exec {
     let words = words.iter().map(|word| word.as_ref().to_vec().into());
-    exec(Command::Program(words.collect()))
+    Exec::new(Command::Program(words.collect()))
 }
 
 /// Waits until a file holds a whole line, and reads it as a process id.

@@ -42,6 +42,22 @@ pub struct Check {
     pub fix: Option<String>,
 }
 
+/// Shows checks, each with its outcome.
+pub fn report_checks(checks: &[Check], text: &mut Text) {
+    text.out("Checks:");
+    for check in checks {
+        let mark = match check.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Warning => "warn",
+            Outcome::Failed => "FAIL",
+        };
+        text.out(format!("  [{mark}] {}: {}", check.name, check.detail));
+        if let Some(fix) = &check.fix {
+            text.out(format!("         fix: {fix}"));
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -120,18 +136,7 @@ impl Report for Diagnosis {
             yes_no(self.networking.tun_available),
             yes_no(self.networking.ip_forward_enabled)
         ));
-        text.out("Checks:");
-        for check in &self.checks {
-            let mark = match check.outcome {
-                Outcome::Ok => "ok",
-                Outcome::Warning => "warn",
-                Outcome::Failed => "FAIL",
-            };
-            text.out(format!("  [{mark}] {}: {}", check.name, check.detail));
-            if let Some(fix) = &check.fix {
-                text.out(format!("         fix: {fix}"));
-            }
-        }
+        report_checks(&self.checks, text);
         if !self.issues.is_empty() {
             text.out("Issues:");
             for issue in &self.issues {

@@ -1,6 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::report::own_status;
 use crate::values::{DetachKeys, ShellRecord};
 use crate::{Cli, JsonFlag, Names, Operation, Report, Text};
 
@@ -44,8 +45,7 @@ impl Report for ShellLeft {
     fn exit_code(&self) -> u8 {
         match self.shell.exit_code {
             _ if self.detached => 0,
-            // The agent keeps statuses within a byte; anything else would be its fault.
-            Some(code) => u8::try_from(code).unwrap_or(255),
+            Some(code) => own_status(code),
             None => 0,
         }
     }

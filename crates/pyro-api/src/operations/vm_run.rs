@@ -59,6 +59,26 @@ pub struct VmRun {
     pub cwd: Option<String>,
 }
 
+impl VmRun {
+    /// A run in which everything else is as when nothing is said of it.
+    pub fn new(environment: &str, command: CommandLine) -> Self {
+        Self {
+            terminal: TtyArgs::default(),
+            environment: environment.to_owned(),
+            command,
+            vcpu_count: VcpuCount::default(),
+            mem_mib: MemMib::default(),
+            timeout_seconds: TimeoutSeconds::default(),
+            ttl_seconds: TtlSeconds::default(),
+            network: false,
+            allow_host_compat: false,
+            allow_net: Vec::new(),
+            env: EnvVars::default(),
+            cwd: None,
+        }
+    }
+}
+
 impl Operation for VmRun {
     type Output = ExecResult;
 

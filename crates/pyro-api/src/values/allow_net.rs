@@ -1,13 +1,12 @@
 //! Exceptions from what a guest's network denies: `10.1.0.0/16`, `db.corp:5432`.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::inline_schema::inline_schema;
 use crate::Error;
 
 /// What a guest may reach although it is near the host, by address, block or name, with a port or
@@ -160,19 +159,7 @@ impl<'de> Deserialize<'de> for AllowNet {
     }
 }
 
-impl JsonSchema for AllowNet {
-    fn schema_name() -> Cow<'static, str> {
-        "AllowNet".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
-    }
-}
+inline_schema!(AllowNet, { "type": "string" });
 
 #[cfg(test)]
 mod tests {

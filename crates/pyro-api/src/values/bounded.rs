@@ -1,12 +1,12 @@
 //! Whole numbers with a smallest, a largest and a default value.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
+
+use super::inline_schema::inline_schema;
 
 /// A value that its own parser refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,19 +107,7 @@ macro_rules! bounded {
             }
         }
 
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "integer", "minimum": $min, "maximum": Self::MAX })
-            }
-        }
+        inline_schema!($type, { "type": "integer", "minimum": $min, "maximum": Self::MAX });
     };
 }
 

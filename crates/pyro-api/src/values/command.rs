@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::inline_schema::inline_schema;
 use crate::Error;
 
 /// The identifier of the arguments after `--` on the command line.
@@ -127,19 +127,7 @@ impl Serialize for CommandLine {
     }
 }
 
-impl JsonSchema for CommandLine {
-    fn schema_name() -> Cow<'static, str> {
-        "CommandLine".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
-    }
-}
+inline_schema!(CommandLine, { "type": "string" });
 
 impl clap::Args for CommandLine {
     fn augment_args(command: clap::Command) -> clap::Command {

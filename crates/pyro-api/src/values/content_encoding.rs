@@ -1,9 +1,8 @@
 //! How the content of a file travels where only text can.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use super::inline_schema::inline_schema;
 
 /// What a read answers with as `content_encoding`, a write takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -19,16 +18,4 @@ pub enum ContentEncoding {
     Base64,
 }
 
-impl JsonSchema for ContentEncoding {
-    fn schema_name() -> Cow<'static, str> {
-        "ContentEncoding".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "enum": ["utf-8", "base64"] })
-    }
-}
+inline_schema!(ContentEncoding, { "type": "string", "enum": ["utf-8", "base64"] });

@@ -1,13 +1,12 @@
 //! The keys by which a person leaves a shell.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 
 use super::InvalidValue;
+use super::inline_schema::inline_schema;
 
 /// Bytes that a terminal sends for these keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,19 +82,7 @@ impl serde::Serialize for DetachKeys {
     }
 }
 
-impl JsonSchema for DetachKeys {
-    fn schema_name() -> Cow<'static, str> {
-        "DetachKeys".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
-    }
-}
+inline_schema!(DetachKeys, { "type": "string" });
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,11 @@
 //! Variables that a command sees beyond the usual ones.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::SecretEnv;
+use super::inline_schema::inline_schema;
 use super::pairs::{is_name, pairs};
 use crate::Error;
 
@@ -101,25 +100,13 @@ impl From<BTreeMap<String, String>> for EnvVars {
     }
 }
 
-impl JsonSchema for EnvVars {
-    fn schema_name() -> Cow<'static, str> {
-        "EnvVars".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "default": {},
-            // A door that refuses such a value does not repeat it: it may be a password.
-            "writeOnly": true,
-            "additionalProperties": { "type": "string" },
-        })
-    }
-}
+inline_schema!(EnvVars, {
+    "type": "object",
+    "default": {},
+    // A door that refuses such a value does not repeat it: it may be a password.
+    "writeOnly": true,
+    "additionalProperties": { "type": "string" },
+});
 
 pairs!(
     EnvVars,

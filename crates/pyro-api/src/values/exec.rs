@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{ExecutionMode, VmDeleted, report_oom_kill};
-use crate::report::{Report, Text};
+use crate::report::{Report, Text, own_status};
 
 /// How the bytes of an output stream became text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -78,13 +78,18 @@ pub struct ExecResult {
     pub standby: bool,
 }
 
+/// Says that a command was ended because its time was over.
+pub(super) fn report_timeout(scope: &str, duration_ms: u64, text: &mut Text) {
+    text.err(format!(
+        "[{scope}] timed out: the command and everything it started were ended after {:.1} s",
+        duration_ms as f64 / 1000.0
+    ));
+}
+
 impl Report for ExecResult {
     fn report(&self, text: &mut Text) {
         if self.timed_out {
-            text.err(format!(
-                "[run] timed out: the command and everything it started were ended after {:.1} s",
-                self.duration_ms as f64 / 1000.0
-            ));
+            report_timeout("run", self.duration_ms, text);
         }
         report_oom_kill("run", self.oom_killed, self.advice.as_deref(), text);
         text.err(format!(
@@ -98,7 +103,6 @@ impl Report for ExecResult {
     }
 
     fn exit_code(&self) -> u8 {
-        // The agent keeps statuses within a byte; anything else would be its fault, not success.
-        u8::try_from(self.exit_code).unwrap_or(255)
+        own_status(self.exit_code)
     }
 }

@@ -1,13 +1,12 @@
 //! Names and labels that people and agents give to workspaces.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use clap::{Arg, ArgAction, ArgMatches};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::inline_schema::inline_schema;
 use super::invalid_text::{InvalidText, MAX_CHARS};
 use super::word::word;
 
@@ -44,19 +43,7 @@ impl From<WorkspaceName> for String {
     }
 }
 
-impl JsonSchema for WorkspaceName {
-    fn schema_name() -> Cow<'static, str> {
-        "WorkspaceName".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "minLength": 1, "maxLength": MAX_CHARS })
-    }
-}
+inline_schema!(WorkspaceName, { "type": "string", "minLength": 1, "maxLength": MAX_CHARS });
 
 word! {
     /// The key of a label.
@@ -108,22 +95,10 @@ impl TryFrom<BTreeMap<LabelKey, String>> for Labels {
     }
 }
 
-impl JsonSchema for Labels {
-    fn schema_name() -> Cow<'static, str> {
-        "Labels".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "additionalProperties": { "type": "string", "minLength": 1, "maxLength": MAX_CHARS },
-        })
-    }
-}
+inline_schema!(Labels, {
+    "type": "object",
+    "additionalProperties": { "type": "string", "minLength": 1, "maxLength": MAX_CHARS },
+});
 
 const LABEL: &str = "label";
 

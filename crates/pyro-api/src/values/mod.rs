@@ -9,6 +9,7 @@ pub mod detach_keys;
 pub mod env_vars;
 pub mod environment;
 pub mod exec;
+mod inline_schema;
 mod invalid_text;
 pub mod label;
 mod memory;

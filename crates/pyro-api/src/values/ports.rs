@@ -1,14 +1,14 @@
 //! Ports of this host that lead to ports of a guest.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
 use clap::{Arg, ArgAction, ArgMatches};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::InvalidValue;
+use super::inline_schema::inline_schema;
 use crate::Error;
 
 /// How many a service can have.
@@ -131,35 +131,23 @@ impl PortRequests {
     }
 }
 
-impl JsonSchema for PortRequests {
-    fn schema_name() -> Cow<'static, str> {
-        "PortRequests".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "array",
-            "default": [],
-            "items": {
-                "type": "object",
-                "properties": {
-                    "guest_port": { "type": "integer", "minimum": 1, "maximum": LAST_PORT },
-                    "host_port": {
-                        "type": ["integer", "null"],
-                        "minimum": FIRST_HOST_PORT,
-                        "maximum": LAST_PORT,
-                    },
-                },
-                "required": ["guest_port"],
-                "additionalProperties": false,
+inline_schema!(PortRequests, {
+    "type": "array",
+    "default": [],
+    "items": {
+        "type": "object",
+        "properties": {
+            "guest_port": { "type": "integer", "minimum": 1, "maximum": LAST_PORT },
+            "host_port": {
+                "type": ["integer", "null"],
+                "minimum": FIRST_HOST_PORT,
+                "maximum": LAST_PORT,
             },
-        })
-    }
-}
+        },
+        "required": ["guest_port"],
+        "additionalProperties": false,
+    },
+});
 
 impl clap::Args for PortRequests {
     fn augment_args(command: clap::Command) -> clap::Command {

@@ -1,11 +1,10 @@
 //! Which secrets a command sees, and by which variables.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use super::inline_schema::inline_schema;
 use super::pairs::{self, pairs};
 use crate::Error;
 
@@ -80,25 +79,13 @@ impl From<BTreeMap<String, String>> for SecretEnv {
     }
 }
 
-impl JsonSchema for SecretEnv {
-    fn schema_name() -> Cow<'static, str> {
-        "SecretEnv".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "default": {},
-            // A door that refuses such a value does not repeat it: it may be that of a secret.
-            "writeOnly": true,
-            "additionalProperties": { "type": "string", "pattern": NAME_PATTERN },
-        })
-    }
-}
+inline_schema!(SecretEnv, {
+    "type": "object",
+    "default": {},
+    // A door that refuses such a value does not repeat it: it may be that of a secret.
+    "writeOnly": true,
+    "additionalProperties": { "type": "string", "pattern": NAME_PATTERN },
+});
 
 pairs!(
     SecretEnv,

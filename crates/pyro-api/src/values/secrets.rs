@@ -1,16 +1,15 @@
 //! Secrets as they are given at create. No error here repeats what was given, as it may be a value.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::inline_schema::inline_schema;
 use super::secret_env::{NAME_PATTERN, NAME_RULE, is_name};
 use crate::Error;
 
@@ -175,38 +174,26 @@ fn given(item: Value) -> Option<SecretInput> {
     })
 }
 
-impl JsonSchema for Secrets {
-    fn schema_name() -> Cow<'static, str> {
-        "Secrets".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "array",
-            "default": [],
-            "maxItems": MAX_SECRETS,
-            // A door that refuses such a value does not repeat it.
-            "writeOnly": true,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "name": { "type": "string", "pattern": NAME_PATTERN },
-                    "value": { "type": "string", "minLength": 1 },
-                    "file_path": {
-                        "type": "string",
-                        "description": "A file of this host, in place of `value`",
-                    },
-                },
-                "required": ["name"],
-                "additionalProperties": false,
+inline_schema!(Secrets, {
+    "type": "array",
+    "default": [],
+    "maxItems": MAX_SECRETS,
+    // A door that refuses such a value does not repeat it.
+    "writeOnly": true,
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": { "type": "string", "pattern": NAME_PATTERN },
+            "value": { "type": "string", "minLength": 1 },
+            "file_path": {
+                "type": "string",
+                "description": "A file of this host, in place of `value`",
             },
-        })
-    }
-}
+        },
+        "required": ["name"],
+        "additionalProperties": false,
+    },
+});
 
 impl clap::Args for Secrets {
     fn augment_args(command: clap::Command) -> clap::Command {

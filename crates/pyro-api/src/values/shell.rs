@@ -1,13 +1,13 @@
 //! An interactive shell as it is shown, and what is said to one.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
+use super::inline_schema::inline_schema;
 use super::{ExecutionMode, InvalidValue, report_oom_kill};
 use crate::report::{Text, plain};
 
@@ -149,20 +149,8 @@ impl<'de> Deserialize<'de> for ShellSignal {
     }
 }
 
-impl JsonSchema for ShellSignal {
-    fn schema_name() -> Cow<'static, str> {
-        "ShellSignal".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // No list of values: a client would refuse `int`, which is understood.
-        json_schema!({ "type": "string" })
-    }
-}
+// No list of values: a client would refuse `int`, which is understood.
+inline_schema!(ShellSignal, { "type": "string" });
 
 #[cfg(test)]
 mod tests {

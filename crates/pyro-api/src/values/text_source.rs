@@ -1,11 +1,11 @@
 //! Text that comes as an argument, or on the command line also from a file.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgGroup, ArgMatches, value_parser};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+
+use super::inline_schema::inline_schema;
 
 macro_rules! text_source {
     ($(#[$doc:meta])* $type:ident, $flag:literal, $file_flag:literal, $what:literal,
@@ -24,19 +24,7 @@ macro_rules! text_source {
             }
         }
 
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
+        inline_schema!($type, $schema);
 
         impl clap::Args for $type {
             fn augment_args(command: clap::Command) -> clap::Command {

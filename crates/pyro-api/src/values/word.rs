@@ -44,21 +44,9 @@ macro_rules! word {
             }
         }
 
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({
-                    "type": "string", "pattern": $crate::values::word::PATTERN,
-                })
-            }
-        }
+        $crate::values::inline_schema::inline_schema!($name, {
+            "type": "string", "pattern": $crate::values::word::PATTERN,
+        });
     };
 }
 

@@ -1,11 +1,11 @@
 //! A workspace as its record shows it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::inline_schema::inline_schema;
 use super::{ExecutionMode, Labels, VmState};
 use crate::report::{Report, Text, moment};
 
@@ -51,19 +51,7 @@ impl TryFrom<String> for NetworkPolicy {
     }
 }
 
-impl JsonSchema for NetworkPolicy {
-    fn schema_name() -> Cow<'static, str> {
-        "NetworkPolicy".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "enum": ["off", "egress", "egress+published-ports"] })
-    }
-}
+inline_schema!(NetworkPolicy, { "type": "string", "enum": ["off", "egress", "egress+published-ports"] });
 
 impl std::fmt::Display for NetworkPolicy {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

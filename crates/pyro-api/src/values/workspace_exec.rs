@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::exec::report_timeout;
 use super::{ExecutionMode, OutputEncoding, report_oom_kill};
-use crate::report::{Report, Text, plain};
+use crate::report::{Report, Text, own_status, plain};
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct WorkspaceExecResult {
@@ -57,11 +58,7 @@ pub struct WorkspaceExecResult {
 impl Report for WorkspaceExecResult {
     fn report(&self, text: &mut Text) {
         if self.timed_out {
-            text.err(format!(
-                "[workspace-exec] timed out: the command and everything it started were ended \
-                 after {:.1} s",
-                self.duration_ms as f64 / 1000.0
-            ));
+            report_timeout("workspace-exec", self.duration_ms, text);
         }
         if let Some(why) = &self.ended_because {
             text.err(format!("[workspace-exec] ended: {}", plain(why)));
@@ -94,8 +91,6 @@ impl Report for WorkspaceExecResult {
         if self.stopped {
             return 0;
         }
-        // The agent keeps statuses within a byte; anything else would be its fault, not success.
-        self.exit_code
-            .map_or(0, |code| u8::try_from(code).unwrap_or(255))
+        self.exit_code.map_or(0, own_status)
     }
 }

@@ -38,41 +38,27 @@ pub fn flatten(
         _ => None,
     };
     let mut buffer = vec![0; PIECE];
-    let mut at = 0;
-    while at < size {
-        if progress(at, size).is_break() {
-            return Err(LayerError::Cancelled);
-        }
-        let (found, length) = stack.look(at, size - at)?;
-        let end = at + length;
+    stack.visit_all(progress, |at, found, length| {
         let Found::Data(number) = found else {
-            at = end;
-            continue;
+            return Ok(length);
         };
-        while at < end {
-            if number == 0
-                && let Some(base) = &base
-            {
-                at = next_data(base, at).min(end);
-                if at == end {
-                    break;
-                }
-            }
-            let count = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-            let piece = &mut buffer[..count];
-            stack.read(number, at, piece)?;
-            for (number, part) in piece.chunks(HOLE).enumerate() {
-                if part.iter().any(|&byte| byte != 0) {
-                    let place = at + (number * HOLE) as u64;
-                    to.write_all_at(part, place).map_err(failed)?;
-                }
-            }
-            at += count as u64;
-            if progress(at, size).is_break() {
-                return Err(LayerError::Cancelled);
+        if number == 0
+            && let Some(base) = &base
+        {
+            let hole = next_data(base, at).saturating_sub(at);
+            if hole > 0 {
+                return Ok(hole.min(length));
             }
         }
-    }
+        let piece = stack.read(number, at, length, &mut buffer)?;
+        for (number, part) in piece.chunks(HOLE).enumerate() {
+            if part.iter().any(|&byte| byte != 0) {
+                let place = at + (number * HOLE) as u64;
+                to.write_all_at(part, place).map_err(failed)?;
+            }
+        }
+        Ok(piece.len() as u64)
+    })?;
     to.sync_all().map_err(failed)?;
     Ok(size)
 }

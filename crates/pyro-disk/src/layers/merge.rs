@@ -22,36 +22,25 @@ pub fn merge(
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), LayerError> {
     let stack = Stack::open(&[lower.clone(), upper.clone()])?;
-    let size = stack.size();
     let failed = |source| LayerError::Write {
         path: to.to_owned(),
         source,
     };
-    create(to, size).map_err(failed)?;
+    create(to, stack.size()).map_err(failed)?;
     let merged = open_new(to).map_err(failed)?;
     let mut buffer = vec![0; PIECE];
-    let mut at = 0;
-    while at < size {
-        if progress(at, size).is_break() {
-            return Err(LayerError::Cancelled);
+    stack.visit_all(progress, |at, found, length| match found {
+        Found::Nothing => Ok(length),
+        Found::Zeros => {
+            merged.write_zeroes(at, length).map_err(failed)?;
+            Ok(length)
         }
-        let (found, length) = stack.look(at, size - at)?;
-        let count = match found {
-            Found::Nothing => length,
-            Found::Zeros => {
-                merged.write_zeroes(at, length).map_err(failed)?;
-                length
-            }
-            Found::Data(number) => {
-                let count = length.min(PIECE as u64);
-                let piece = &mut buffer[..count as usize];
-                stack.read(number, at, piece)?;
-                merged.write(&*piece, at).map_err(failed)?;
-                count
-            }
-        };
-        at += count;
-    }
+        Found::Data(number) => {
+            let piece = stack.read(number, at, length, &mut buffer)?;
+            merged.write(piece, at).map_err(failed)?;
+            Ok(piece.len() as u64)
+        }
+    })?;
     merged.flush().map_err(failed)?;
     merged.sync().map_err(failed)?;
     drop(merged);

@@ -1,5 +1,6 @@
 //! What a chain of layers has at each place, layer by layer.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use imago::{ShallowMapping, Storage};
@@ -90,21 +91,45 @@ impl Stack {
         Ok((Found::Nothing, length))
     }
 
-    pub(crate) fn read(
+    /// Goes over the whole disk. `visit` is told of a place, what there is from it on and for how
+    /// many bytes, and tells how many of them it is done with. `progress` gets how far that is and
+    /// the whole, in bytes, and may cancel.
+    pub(crate) fn visit_all(
+        &self,
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+        mut visit: impl FnMut(u64, Found, u64) -> Result<u64, LayerError>,
+    ) -> Result<(), LayerError> {
+        let size = self.size();
+        let mut at = 0;
+        while at < size {
+            if progress(at, size).is_break() {
+                return Err(LayerError::Cancelled);
+            }
+            let (found, length) = self.look(at, size - at)?;
+            at += visit(at, found, length)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what a layer holds, as much of it as fits into the buffer.
+    pub(crate) fn read<'a>(
         &self,
         number: usize,
         offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<(), LayerError> {
+        length: u64,
+        buffer: &'a mut [u8],
+    ) -> Result<&'a [u8], LayerError> {
+        let count = usize::try_from(length).map_or(buffer.len(), |length| length.min(buffer.len()));
+        let piece = &mut buffer[..count];
         // `number` came from `look`.
-        let Some((path, layer)) = self.0.get(number) else {
-            return Ok(());
-        };
-        layer
-            .read(buffer, offset)
-            .map_err(|source| LayerError::Read {
-                path: path.clone(),
-                source,
-            })
+        if let Some((path, layer)) = self.0.get(number) {
+            layer
+                .read(&mut *piece, offset)
+                .map_err(|source| LayerError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
+        }
+        Ok(piece)
     }
 }

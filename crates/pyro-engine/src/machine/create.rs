@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pyro_api::values::{AllowNet, ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_catalog::Installed;
+use pyro_catalog::{EnvironmentSpec, Installed};
 use pyro_wire::network::GUEST_V4;
 use pyro_wire::reached;
 
@@ -16,7 +16,7 @@ use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::catalog_failed;
-use crate::random::random_hex;
+use crate::random::random_id;
 use crate::template::{Kind, Shape, Template};
 
 /// What a new VM is to be.
@@ -62,38 +62,17 @@ impl Engine {
         caller: &Caller,
     ) -> Result<(VmRecord, Base), Error> {
         let spec = pyro_catalog::find(request.environment).map_err(catalog_failed)?;
-        // In hand until the record says that the VM stands on it.
-        let mut mounted = None;
         let backend = self.backend(request.allow_host_compat, caller)?;
         network::check(backend, request.network, caller)?;
-        let base = match backend {
-            Backend::Process => Base::HostProcess,
-            Backend::Qemu | Backend::Auto => {
-                let installed = self.ensure(spec, caller).await?;
-                reached!("environment found");
-                let shape = Shape {
-                    vcpu_count: request.vcpu_count.get(),
-                    mem_mib: request.mem_mib.get(),
-                    network: request.network,
-                };
-                mounted = self
-                    .template(&installed, shape, Kind::Mounted, caller)
-                    .await?;
-                reached!("template found");
-                Base::Image(Box::new(Image {
-                    installed,
-                    template: mounted.as_ref().map(|template| template.folder.clone()),
-                }))
-            }
+        let shape = Shape {
+            vcpu_count: request.vcpu_count.get(),
+            mem_mib: request.mem_mib.get(),
+            network: request.network,
         };
+        // In hand until the record says that the VM stands on it.
+        let (base, mounted) = self.new_base(backend, spec, shape, caller).await?;
 
-        let vm_id = random_hex(6).map_err(|error| {
-            Error::new(
-                ErrorCode::HostIo,
-                "The host does not provide random numbers",
-            )
-            .caused_by(&error)
-        })?;
+        let vm_id = random_id()?;
         let created_at = now();
         let record = VmRecord {
             environment: request.environment.to_owned(),
@@ -123,6 +102,30 @@ impl Engine {
         }
         reached!("disk layer made");
         Ok((record, base))
+    }
+
+    /// What a new VM runs on. No record says yet that it stands on the template.
+    pub(crate) async fn new_base(
+        &self,
+        backend: Backend,
+        spec: &'static EnvironmentSpec,
+        shape: Shape,
+        caller: &Caller,
+    ) -> Result<(Base, Option<Template>), Error> {
+        if backend == Backend::Process {
+            return Ok((Base::HostProcess, None));
+        }
+        let installed = self.ensure(spec, caller).await?;
+        reached!("environment found");
+        let mounted = self
+            .template(&installed, shape, Kind::Mounted, caller)
+            .await?;
+        reached!("template found");
+        let image = Image {
+            installed,
+            template: mounted.as_ref().map(|template| template.folder.clone()),
+        };
+        Ok((Base::Image(Box::new(image)), mounted))
     }
 
     /// What the VM of a record runs on, now that it was created.

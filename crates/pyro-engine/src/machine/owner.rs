@@ -1,9 +1,9 @@
 //! The mark of a living engine on its one-shot VMs: a lock that ends with the process.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use pyro_api::Error;
 
 use super::age;
 use crate::error::state_unusable;
+use crate::private_file;
 use crate::random::random_hex;
 
 /// How a mark begins that is not locked yet.
@@ -38,13 +39,7 @@ impl Owner {
             let path = folder.join(&id);
             // Locked before it has its name, so that nobody ever takes it for a dead one's.
             let unnamed = folder.join(format!("{NEW}{id}"));
-            let file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&unnamed)?;
-            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-                .map_err(|(_, errno)| io::Error::from(errno))?;
+            let lock = private_file::create_locked(&unnamed)?;
             fs::rename(&unnamed, &path)?;
             Ok(Self { id, path, lock })
         };

@@ -85,20 +85,7 @@ async fn timed<T>(work: impl Future<Output = Result<T, Error>>) -> Result<(f64, 
 }
 
 async fn run(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<ExecResult, Error> {
-    let run = VmRun {
-        terminal: Default::default(),
-        environment: bench.environment.clone(),
-        command: bench.line(),
-        env: Default::default(),
-        cwd: None,
-        vcpu_count: VcpuCount::default(),
-        mem_mib: MemMib::default(),
-        timeout_seconds: TimeoutSeconds::default(),
-        ttl_seconds: TtlSeconds::default(),
-        network: false,
-        allow_host_compat: false,
-        allow_net: Vec::new(),
-    };
+    let run = VmRun::new(&bench.environment, bench.line());
     engine.handle(run, caller).await
 }
 

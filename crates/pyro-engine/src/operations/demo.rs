@@ -19,18 +19,8 @@ impl Handle<Demo> for Engine {
             "git --version"
         };
         let run = VmRun {
-            terminal: Default::default(),
-            environment: "debian:12".to_owned(),
-            command: command.to_owned().into(),
-            env: Default::default(),
-            cwd: None,
-            vcpu_count: Default::default(),
-            mem_mib: Default::default(),
-            timeout_seconds: Default::default(),
-            ttl_seconds: Default::default(),
             network: demo.network,
-            allow_host_compat: false,
-            allow_net: Vec::new(),
+            ..VmRun::new("debian:12", command.to_owned().into())
         };
         self.run_once(&run, caller).await
     }

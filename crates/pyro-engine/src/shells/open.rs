@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyro_api::operations::shell_open::ShellOpen;
 use pyro_api::values::{ExecutionMode, WORKSPACE_PATH};
-use pyro_api::{Caller, Error, ErrorCode};
+use pyro_api::{Caller, Error};
 use pyro_wire::agent::AgentRequest;
 use pyro_wire::frame;
 use pyro_wire::shells::{Shell, ShellOpen as Open, ShellReply, ShellRequest, Size};
@@ -14,7 +14,7 @@ use super::errors::only_in_guests;
 use super::requests::{ShellContext, invalid_reply};
 use crate::engine::Engine;
 use crate::machine::command::env_to_wire;
-use crate::random::random_hex;
+use crate::random::random_id;
 use crate::store::StoredWorkspace;
 use crate::workspace::connect::Connected;
 use crate::workspace::errors::refused;
@@ -46,13 +46,7 @@ impl Engine {
             mut stream,
             started,
         } = self.connect(&found.workspace_id, doing, caller).await?;
-        let id = random_hex(6).map_err(|error| {
-            Error::new(
-                ErrorCode::HostIo,
-                "The host does not provide random numbers",
-            )
-            .caused_by(&error)
-        })?;
+        let id = random_id()?;
         let side = |length: u32| u16::try_from(length).unwrap_or(u16::MAX);
         let request = ShellRequest::Open(Open {
             id: id.clone(),

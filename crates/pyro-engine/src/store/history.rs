@@ -2,6 +2,7 @@
 
 use pyro_api::operations::workspace_logs::LogEvent;
 use pyro_api::values::{ExecutionMode, LastCommand};
+use pyro_wire::exec::ExecEnd;
 use rusqlite::{Transaction, params};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,15 @@ impl Command {
             true => ((now - self.recorded_at).max(0.0) * 1000.0) as u64,
             false => self.duration_ms,
         }
+    }
+
+    /// Notes how the guest's agent saw it end.
+    pub(crate) fn set_end(&mut self, end: &ExecEnd) {
+        self.exit_code = end.exit_code;
+        self.signal = end.signal;
+        self.timed_out = end.timed_out;
+        self.oom_killed = end.oom_killed;
+        self.duration_ms = end.duration_ms;
     }
 
     pub(super) fn as_last(&self) -> LastCommand {

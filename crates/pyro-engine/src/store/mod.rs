@@ -18,13 +18,15 @@ pub(crate) use history::Command;
 pub(crate) use records::{LogState, StoredJob, StoredService, StoredSnapshot, StoredWorkspace};
 pub(crate) use vms::{Admission, StoredVm};
 
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
+
+use crate::private_file;
 
 /// The layout of the database that this pyro writes.
 const SCHEMA_VERSION: u32 = 2;
@@ -128,17 +130,10 @@ impl Store {
             })?;
         let path = state_dir.join("pyro.db");
         // SQLite says of a file that it cannot open no more than that.
-        std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| StoreError::Folder {
-                path: state_dir.to_owned(),
-                source,
-            })?;
+        private_file::open(&path).map_err(|source| StoreError::Folder {
+            path: state_dir.to_owned(),
+            source,
+        })?;
         // While another process turns the journal to write-ahead logging, or closes the database as
         // the last one, SQLite refuses at once whatever its timeout says.
         let until = Instant::now() + PATIENCE;

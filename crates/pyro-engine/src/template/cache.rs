@@ -5,9 +5,9 @@
 //! layer below its disk; the memory of a running guest stays with QEMU, removed or not.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, FileTimes, OpenOptions};
+use std::fs::{self, File, FileTimes};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::{Identity, Kind};
 use crate::machine::disk::LAYER;
+use crate::private_file;
 use crate::random::random_hex;
 
 const MANIFEST: &str = "template.json";
@@ -130,7 +131,7 @@ impl TemplateCache {
     /// The right to build, unless another process has it; who waited finds the template there.
     pub(super) fn try_lock(&self, key: &str) -> io::Result<Option<BuildLock>> {
         make_private(&self.0)?;
-        let file = open_lock(&self.0.join(format!("{LOCK}{key}")))?;
+        let file = private_file::open(&self.0.join(format!("{LOCK}{key}")))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(BuildLock(lock))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
@@ -145,7 +146,7 @@ impl TemplateCache {
         let folder = self.0.join(format!("{PARTIAL}{}", random_hex(8)?));
         make_private(&folder)?;
         let busy = Flock::lock(
-            open_lock(&folder.join(BUSY))?,
+            private_file::open(&folder.join(BUSY))?,
             FlockArg::LockExclusiveNonblock,
         )
         .map_err(|(_, errno)| io::Error::from(errno))?;
@@ -400,13 +401,4 @@ fn make_private(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-}
-
-fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
 }

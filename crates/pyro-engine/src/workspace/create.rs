@@ -28,9 +28,9 @@ use crate::environments::version;
 use crate::error::{broke, cancelled, catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts};
 use crate::machine::{disk, network, now, shim_client};
-use crate::random::random_hex;
+use crate::random::{random_hex, random_id};
 use crate::store::StoredWorkspace;
-use crate::template::{Kind, Shape, Template};
+use crate::template::{Shape, Template};
 
 /// After this the guest writes again by itself, should this process be killed in between.
 const FREEZE: Duration = Duration::from_secs(10);
@@ -59,35 +59,18 @@ impl Engine {
         secrets.redactor().check_names(name, &asked.labels)?;
         let too_short = secrets.too_short();
         self.sweep_workspaces().await?;
-        // In hand until the record says that the workspace stands on it.
-        let mut mounted = None;
-        let base = match backend {
-            Backend::Process if !secrets.is_empty() => return Err(no_secrets_on_the_host()),
-            Backend::Process => Base::HostProcess,
-            Backend::Qemu | Backend::Auto => {
-                let installed = self.ensure(spec, caller).await?;
-                let shape = Shape {
-                    vcpu_count: asked.vcpu_count.get(),
-                    mem_mib: asked.mem_mib.get(),
-                    network: asked.network_policy.has_network(),
-                };
-                mounted = self
-                    .template(&installed, shape, Kind::Mounted, caller)
-                    .await?;
-                Base::Image(Box::new(Image {
-                    installed,
-                    template: mounted.as_ref().map(|template| template.folder.clone()),
-                }))
-            }
+        if backend == Backend::Process && !secrets.is_empty() {
+            return Err(no_secrets_on_the_host());
+        }
+        let shape = Shape {
+            vcpu_count: asked.vcpu_count.get(),
+            mem_mib: asked.mem_mib.get(),
+            network: asked.network_policy.has_network(),
         };
+        // In hand until the record says that the workspace stands on it.
+        let (base, mounted) = self.new_base(backend, spec, shape, caller).await?;
 
-        let id = random_hex(6).map_err(|error| {
-            Error::new(
-                ErrorCode::HostIo,
-                "The host does not provide random numbers",
-            )
-            .caused_by(&error)
-        })?;
+        let id = random_id()?;
         let stored = StoredWorkspace {
             record: WorkspaceRecord {
                 secrets: secrets.public().to_vec(),

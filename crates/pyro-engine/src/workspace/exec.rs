@@ -253,11 +253,7 @@ impl Engine {
         };
 
         let texts = [finished.stdout, finished.stderr].map(|kept| kept.into_text());
-        entry.exit_code = finished.end.exit_code;
-        entry.signal = finished.end.signal;
-        entry.timed_out = finished.end.timed_out;
-        entry.oom_killed = finished.end.oom_killed;
-        entry.duration_ms = finished.end.duration_ms;
+        entry.set_end(&finished.end);
         entry.ended_because = finished.interrupted.then(|| INTERRUPTED.to_owned());
         entry.recorded_at = now();
         [entry.stdout_bytes, entry.stderr_bytes] = texts.each_ref().map(|text| text.bytes);

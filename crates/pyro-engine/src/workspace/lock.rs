@@ -1,7 +1,6 @@
 //! Who may change what a workspace runs on.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -12,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::errors::unknown;
 use super::folder::WorkspaceFolder;
 use crate::error::host_io;
+use crate::private_file;
 
 /// Longer than a boot with its second try takes.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -37,14 +37,7 @@ impl WorkspaceFolder {
                 .hint("`pyro workspace delete` (`workspace_delete`) removes what is left of it"),
             _ => host_io(format!("Workspace `{id}` could not be locked"), &error),
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.lock_file())
-            .map_err(failed)?;
+        let mut file = private_file::open(&self.lock_file()).map_err(failed)?;
         let how = match mode {
             LockMode::Shared => FlockArg::LockSharedNonblock,
             LockMode::Exclusive => FlockArg::LockExclusiveNonblock,

@@ -1,8 +1,7 @@
 //! What commands wrote, in files: the beginning of each stream, up to a cap.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,6 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use pyro_api::{Caller, Disconnected, Event, EventSink, Stream};
 
 use super::folder::WorkspaceFolder;
+use crate::private_file;
 use crate::random::random_hex;
 
 /// How much of each stream of a command is kept.
@@ -113,7 +113,7 @@ impl Recording {
         }
         let written = match &mut self.file {
             Some(file) => file.write_all(bytes),
-            None => create(&self.path).and_then(|file| {
+            None => private_file::create_locked(&self.path).and_then(|file| {
                 let file = self.file.insert(file);
                 file.write_all(bytes)
             }),
@@ -123,15 +123,6 @@ impl Recording {
             Err(_) => self.broken = true,
         }
     }
-}
-
-fn create(path: &Path) -> io::Result<Flock<File>> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
 }
 
 /// Removes the output of commands whose pyro was killed.

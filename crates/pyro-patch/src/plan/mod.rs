@@ -8,6 +8,7 @@ mod content;
 mod edit;
 mod files;
 mod indent;
+mod names;
 mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::content::{content_of, link, made, not_a_file};
 use self::edit::{Draft, HunkError};
 use self::files::{Files, Old};
+use self::names::beside;
 use crate::budget::Budget;
 use crate::change::{Node, Plan};
 use crate::error::{HunkFailure, PatchError};
@@ -155,7 +157,7 @@ impl Planner<'_> {
         label: &Label,
         index: usize,
     ) -> Result<(), PatchError> {
-        let path = self.new_path(section, label)?;
+        let path = self.files.new_path(section, label)?;
         if self.spoiled.contains(&path) {
             return Ok(());
         }
@@ -189,7 +191,7 @@ impl Planner<'_> {
     }
 
     fn delete(&mut self, section: &Section<'_>, label: &Label) -> Result<(), PatchError> {
-        let path = self.existing(section, label)?;
+        let path = self.files.existing(section, label)?;
         if self.spoiled.contains(&path) {
             return Ok(());
         }
@@ -243,7 +245,10 @@ impl Planner<'_> {
             whole.clone()
         } else if readings.is_empty() {
             // `x.orig` and `x`: what is named second is meant, when only that is there.
-            match (self.existing(section, old), self.existing(section, new)) {
+            match (
+                self.files.existing(section, old),
+                self.files.existing(section, new),
+            ) {
                 (Err(PatchError::Missing { .. }), Ok(path)) => path,
                 _ => {
                     return Err(PatchError::Names {
@@ -260,7 +265,7 @@ impl Planner<'_> {
             });
             let doubtful = old.is_doubtful() && first.as_ref() == readings.first();
             let wholes = wholes.into_iter().flatten().collect();
-            match self.pick(section, old, readings, wholes, doubtful) {
+            match self.files.pick(section, old, readings, wholes, doubtful) {
                 Err(PatchError::Missing { .. })
                     if is_new_file && section.hunks.iter().all(|hunk| hunk.only_adds()) =>
                 {
@@ -291,12 +296,12 @@ impl Planner<'_> {
             .iter()
             .find(|path| self.files.displaced.contains_key(*path))
         {
-            let to = self.beside(section, moved, from)?;
+            let to = beside(section, moved, from)?;
             let node = self.files.displaced.remove(from).unwrap_or(Node::Missing);
             return self.move_to(section, from.clone(), to, node, index);
         }
-        let from = self.existing(section, &moved.from)?;
-        let to = self.beside(section, moved, &from)?;
+        let from = self.files.existing(section, &moved.from)?;
+        let to = beside(section, moved, &from)?;
         let node = self.files.node(&from);
         if from != to {
             self.files.put(from.clone(), Node::Missing)?;
@@ -315,12 +320,12 @@ impl Planner<'_> {
         let (from, node) = match before {
             Some(from) => (from.clone(), self.files.before(from)),
             None => {
-                let from = self.existing(section, &moved.from)?;
+                let from = self.files.existing(section, &moved.from)?;
                 let node = self.files.node(&from);
                 (from, node)
             }
         };
-        let to = self.beside(section, moved, &from)?;
+        let to = beside(section, moved, &from)?;
         self.arrive(section, from, to, node, index).map(|_| ())
     }
 
@@ -372,25 +377,6 @@ impl Planner<'_> {
         Ok(Some(to))
     }
 
-    /// The new name of a rename, read in the way in which the old one was found.
-    fn beside(
-        &self,
-        section: &Section<'_>,
-        moved: &Move,
-        from: &[u8],
-    ) -> Result<Vec<u8>, PatchError> {
-        let way = moved.from.readings(section.line)?;
-        let way = way.iter().position(|path| path == from).unwrap_or(0);
-        let mut to = moved.to.readings(section.line)?;
-        match to.len() {
-            0 => Err(PatchError::Syntax {
-                line: section.line,
-                problem: "a file cannot be renamed to /dev/null; write `+++ /dev/null` to delete it",
-            }),
-            count => Ok(to.swap_remove(way.min(count - 1))),
-        }
-    }
-
     /// Refuses to put a file over another, unless a later section takes that one away.
     fn make_room(
         &mut self,
@@ -424,87 +410,6 @@ impl Planner<'_> {
             path: absolute(path),
             same,
         })
-    }
-
-    /// Where a new file goes.
-    fn new_path(&self, section: &Section<'_>, label: &Label) -> Result<Vec<u8>, PatchError> {
-        let mut readings = label.readings(section.line)?;
-        let folder = label
-            .folder_of_prefix()
-            .map(|folder| self.files.node(&folder));
-        let doubtful = match folder {
-            None => false,
-            // A folder of one letter that is there is meant; git's letters are rare without its head.
-            Some(Node::Folder) if label.may_have_letter() => return Ok(readings.swap_remove(1)),
-            Some(there) if label.is_doubtful() => there == Node::Folder,
-            // With git's own head the name is exact; else it more likely says where /workspace is.
-            Some(there) => !section.git && there != Node::Folder,
-        };
-        match doubtful {
-            true => Err(PatchError::Ambiguous {
-                line: section.line,
-                label: label.shown(),
-                readings: readings.iter().map(|path| absolute(path)).collect(),
-            }),
-            false => Ok(readings.swap_remove(0)),
-        }
-    }
-
-    fn existing(&self, section: &Section<'_>, label: &Label) -> Result<Vec<u8>, PatchError> {
-        let readings = label.readings(section.line)?;
-        let wholes = label.whole().into_iter().collect();
-        let doubtful = label.is_doubtful() && readings.len() > 1;
-        self.pick(section, label, readings, wholes, doubtful)
-    }
-
-    /// The reading that is there, unless a whole name is there as well.
-    fn pick(
-        &self,
-        section: &Section<'_>,
-        label: &Label,
-        mut readings: Vec<Vec<u8>>,
-        wholes: Vec<Vec<u8>>,
-        doubtful: bool,
-    ) -> Result<Vec<u8>, PatchError> {
-        let line = section.line;
-        let is_there = |path: &Vec<u8>| self.files.node(path) != Node::Missing;
-        if doubtful && readings.len() > 1 && readings[..2].iter().all(is_there) {
-            readings.truncate(2);
-            return Err(PatchError::Ambiguous {
-                line,
-                label: label.shown(),
-                readings: readings.iter().map(|path| absolute(path)).collect(),
-            });
-        }
-        if let Some(at) = readings.iter().position(is_there) {
-            let path = readings.swap_remove(at);
-            let also: Vec<_> = wholes
-                .iter()
-                .filter(|whole| **whole != path && is_there(whole))
-                .collect();
-            return match also.is_empty() {
-                true => Ok(path),
-                false => Err(PatchError::Ambiguous {
-                    line,
-                    label: label.shown(),
-                    readings: std::iter::once(&path)
-                        .chain(also)
-                        .map(|path| absolute(path))
-                        .collect(),
-                }),
-            };
-        }
-        readings.extend(wholes);
-        match readings.iter().find(|path| self.files.is_gone(path)) {
-            Some(gone) => Err(PatchError::Removed {
-                line,
-                path: absolute(gone),
-            }),
-            None => Err(PatchError::Missing {
-                line,
-                looked: readings.iter().map(|path| absolute(path)).collect(),
-            }),
-        }
     }
 
     /// What hunks apply to, with the mode of a file; a link's content is its target.

@@ -342,13 +342,10 @@ pub(crate) fn stop(dir: &Path, grace_ms: u64, remove: bool) -> ShimReply {
 
 pub(crate) fn exec(agent: &mut UnixStream, command: &str) {
     let exec = Exec {
-        command: pyro_wire::exec::Command::Shell(command.as_bytes().to_vec().into()),
-        cwd: None,
-        env: Vec::new(),
-        secret_env: Vec::new(),
-        timeout_ms: None,
         input: true,
-        timings: false,
+        ..Exec::new(pyro_wire::exec::Command::Shell(
+            command.as_bytes().to_vec().into(),
+        ))
     };
     send(agent, &AgentRequest::Exec(exec));
 }

@@ -114,11 +114,7 @@ impl Engine {
 
 /// Writes an end into the history's entry.
 pub(crate) fn note(command: &mut Command, end: &JobEnd) {
-    command.exit_code = end.exec.exit_code;
-    command.signal = end.exec.signal;
-    command.timed_out = end.exec.timed_out;
-    command.oom_killed = end.exec.oom_killed;
-    command.duration_ms = end.exec.duration_ms;
+    command.set_end(&end.exec);
     command.recorded_at = end.at_ms as f64 / 1000.0;
     [command.stdout_bytes, command.stderr_bytes] = end.written;
     let why = match end.cause {

@@ -1,15 +1,15 @@
 //! The files of jobs in a workspace's folder.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
 use pyro_api::Stream;
 use pyro_wire::jobs::{JOB_FILE_PREFIX, JobEnd, end_file, output_files};
 
+use crate::private_file;
 use crate::store::Command;
 use crate::workspace::folder::WorkspaceFolder;
 
@@ -62,13 +62,7 @@ impl WorkspaceFolder {
     /// Keeps the files of a job that no record names yet.
     pub(crate) fn keep_job(&self, job: u64) -> io::Result<KeptJob> {
         let path = self.hold_of(job);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| io::Error::from(errno))?;
+        let lock = private_file::create_locked(&path)?;
         Ok(KeptJob { path, _lock: lock })
     }
 

@@ -226,7 +226,7 @@ impl Started {
 
 impl PreparedExec<'_> {
     /// The answer for a command that goes on.
-    fn running(&self, mut command: Command, kept: [CapturedOutput; 2]) -> WorkspaceExecResult {
+    fn running(&self, command: Command, kept: [CapturedOutput; 2]) -> WorkspaceExecResult {
         let texts = kept.map(|mut kept| {
             kept.leave_off_partial_end();
             kept.into_text()
@@ -234,7 +234,6 @@ impl PreparedExec<'_> {
         let [stdout, stderr] = texts.each_ref().map(|text| text.bytes.min(log_files::CAP));
         let id = &self.stored.record.workspace_id;
         let sequence = command.sequence;
-        command.duration_ms = ((now() - command.recorded_at).max(0.0) * 1000.0) as u64;
         let time = self.spec.limit().unwrap_or_default().as_secs();
         let next = match self.caller.is_model() {
             true => format!(

@@ -1,8 +1,8 @@
 //! The key that seals the secrets of all workspaces of a state folder.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -10,6 +10,7 @@ use pyro_api::{Error, ErrorCode};
 use zeroize::Zeroizing;
 
 use crate::error::host_io;
+use crate::private_file;
 
 pub(super) const LENGTH: usize = 32;
 
@@ -36,14 +37,7 @@ pub(super) fn get(state_dir: &Path) -> Result<Option<Key>, Error> {
 pub(super) fn get_or_make(state_dir: &Path) -> Result<Key, Error> {
     let path = file_of(state_dir);
     let failed = |error: io::Error| unreadable(&path, &error);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
+    let file = private_file::open(&path).map_err(failed)?;
     check_mode(&path, &file)?;
     // Held for as long as 32 bytes take to be written.
     let mut file =

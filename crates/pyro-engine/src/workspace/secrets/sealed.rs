@@ -1,9 +1,8 @@
 //! The file of a workspace's secrets: XChaCha20-Poly1305, whose nonces are long enough to be drawn
 //! at random, bound to the workspace's id, so that one file does not pass for another's.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -17,6 +16,7 @@ use super::key::Key;
 use super::plain::PlainSecrets;
 use crate::core_dumps::NoCoreDumps;
 use crate::error::host_io;
+use crate::private_file;
 
 /// The first bytes of the file: what it is, and its form.
 const HEAD: &[u8] = b"pyro secrets 1\n";
@@ -44,11 +44,7 @@ pub(super) fn write(path: &Path, id: &str, key: &Key, secrets: &[Secret]) -> Res
         .encrypt(&XNonce::from(nonce), payload(&plain, &bound_to(id)))
         .map_err(|error| broken(error.to_string()))?;
     let keep = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
+        let mut file = private_file::create(path)?;
         file.write_all(HEAD)?;
         file.write_all(&nonce)?;
         file.write_all(&sealed)?;

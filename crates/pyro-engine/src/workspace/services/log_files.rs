@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use pyro_api::Stream;
@@ -12,6 +12,7 @@ use pyro_wire::shim::{SERVICES_FOLDER, SERVICES_INDEX};
 
 use super::agent::Log;
 use crate::machine::folder::VmFolder;
+use crate::private_file;
 use crate::random::random_hex;
 use crate::store::StoredWorkspace;
 use crate::workspace::folder::WorkspaceFolder;
@@ -109,11 +110,7 @@ fn file_name(instance: u64, stream: Stream) -> String {
 fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     make_folder(folder)?;
     let new = folder.join(format!(".new-{}", random_hex(6)?));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)
+    let written = private_file::create(&new)
         .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&new, folder.join(name)));
     written.inspect_err(|_| drop(fs::remove_file(&new)))

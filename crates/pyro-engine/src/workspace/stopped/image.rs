@@ -1,9 +1,7 @@
 //! The whole disk as one file of this host.
 
 use std::ffi::OsStr;
-use std::fs::OpenOptions;
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use pyro_api::{Caller, Error};
@@ -14,6 +12,7 @@ use pyro_transfer::host_paths::home;
 
 use super::{StoppedDisk, scrub, unreadable};
 use crate::error::{broke, cancelled, host_io};
+use crate::private_file;
 use crate::workspace::at_rest::layers_failed;
 use crate::workspace::host_paths::admit;
 use crate::workspace::outgoing::unfit;
@@ -71,12 +70,7 @@ impl Copy {
             .stage(ArtifactKind::File)
             .map_err(unfit)?
             .content();
-        let image = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| host_io(&what, &error))?;
+        let image = private_file::create(&path).map_err(|error| host_io(&what, &error))?;
         let size = layers::flatten(&self.chain, &image, &path, progress)
             .map_err(|error| layers_failed(what.clone(), &error))?;
         let tree = Tree::disk(&[Layer::raw(&path)], b"");

@@ -2,16 +2,15 @@
 //!
 //! The file is a convenience: one that cannot be read or written costs a probe and nothing else.
 
-use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use crate::folder;
+use crate::{folder, lock_file};
 
 /// Other QEMUs and kernels of the same user keep their answers too, but not without end.
 const MAX_ENTRIES: usize = 16;
@@ -97,18 +96,10 @@ impl<'a> ProbeCache<'a> {
         std::fs::create_dir_all(self.path.parent()?).ok()?;
         let mut name = self.path.file_name()?.to_os_string();
         name.push(".lock");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.path.with_file_name(name))
-            .ok()?;
+        let file = lock_file::open(&self.path.with_file_name(name)).ok()?;
         let until = Instant::now() + LOCK_TIMEOUT;
         while Instant::now() < until {
-            // SAFETY: the descriptor is open for the length of the call.
-            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            if lock_file::try_lock(&file).is_ok_and(|locked| locked) {
                 return Some(file);
             }
             sleep(Duration::from_millis(50)).await;
