@@ -24,7 +24,7 @@ class Differences(TypedDict):
     commits: list[DifferencesCommits]
     # How many more got commits or other objects and were not asked; `commits` asks one.
     repositories_left_out: int
-    # With what `skip` the entries (or commits) begin that are behind these.
+    # The `skip` that continues behind these entries (or commits).
     next_skip: int | None
     # Sockets, devices and FIFOs, which are not compared.
     skipped: list[str]
@@ -132,7 +132,7 @@ class DiskListing(TypedDict):
     total_entries: int
     # Whether there are more behind what is shown.
     truncated: bool
-    # With what `skip` those begin.
+    # The `skip` that continues there.
     next_skip: int | None
 
 
@@ -283,7 +283,7 @@ class FileListing(TypedDict):
     total_entries: int
     # Whether there are more behind what is shown.
     truncated: bool
-    # With what `skip` those begin.
+    # The `skip` that continues there.
     next_skip: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
     # Whether this call had to start the VM first.
@@ -326,7 +326,7 @@ class Logged(TypedDict):
     entries: list[LoggedEntries]
     # What happened to the workspace itself, oldest first: stops, starts, resets, and why.
     events: list[LoggedEvents]
-    # With what `skip` those begin that are older than all of these.
+    # The `skip` that continues with older ones.
     next_skip: int | None
     # The memory of the guest, in MiB.
     mem_mib: int
@@ -367,7 +367,7 @@ class LoggedEntries(TypedDict):
     # Whether there is more behind what is shown.
     stdout_truncated: bool
     stderr_truncated: bool
-    # With what `offset` the rest of what was kept can be read.
+    # The `offset` at which the rest of what was kept can be read.
     next_offset: int | None
     # The same for `stderr_offset`.
     next_stderr_offset: int | None
@@ -448,7 +448,7 @@ class Pruned(TypedDict):
     # Names of the removed entries, sorted.
     deleted_environment_dirs: list[str]
     count: int
-    # Disk space that was given back, in bytes.
+    # Disk space that was freed, in bytes.
     freed_bytes: int
 
 
@@ -509,7 +509,7 @@ class PushedWorkspaceSync(TypedDict):
     changed_bytes: int
     # What of a source was left out.
     left_out: PushedWorkspaceSyncLeftOut
-    # What came along otherwise than one may think.
+    # What was copied differently than one may expect.
     notes: list[str]
 
 
@@ -632,7 +632,7 @@ class ResetWorkspaceSeed(TypedDict):
     bytes_written: int
     # What of a source was left out.
     left_out: ResetWorkspaceSeedLeftOut
-    # What came along otherwise than one may think.
+    # What was copied differently than one may expect.
     notes: list[str]
 
 
@@ -685,7 +685,7 @@ class ServiceLogged(TypedDict):
     tail_lines: int | None
     # Whether there is, or was, more of either stream.
     truncated: bool
-    # With what `skip_lines` older lines can be read; absent when no older ones are kept.
+    # The `skip_lines` that reads older lines; absent when none are kept.
     next_skip_lines: int | None
 
 
@@ -837,7 +837,7 @@ class ServicesListed(TypedDict):
     count: int
     # How many there are.
     total: int
-    # With what `skip` those begin that are behind them.
+    # The `skip` that continues behind them.
     next_skip: int | None
     # How many of all of them run.
     running_count: int
@@ -1198,9 +1198,9 @@ class WorkspaceListed(TypedDict):
     count: int
     # How many there are.
     total: int
-    # With what `skip` those begin that are behind them.
+    # The `skip` that continues behind them.
     next_skip: int | None
-    # The one used last comes first.
+    # Most recently used first.
     workspaces: list[WorkspaceListedWorkspaces]
 
 
@@ -1317,7 +1317,7 @@ class WorkspaceRecordWorkspaceSeed(TypedDict):
     bytes_written: int
     # What of a source was left out.
     left_out: WorkspaceRecordWorkspaceSeedLeftOut
-    # What came along otherwise than one may think.
+    # What was copied differently than one may expect.
     notes: list[str]
 
 

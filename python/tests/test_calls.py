@@ -155,7 +155,7 @@ BOUNDS = "timeout_seconds must be between 1 and 4294967295"
         ({"command": "\udcff"}, "command is not valid Unicode"),
         ({"command": ["true"]}, 'command must be text, not `["true"]`'),
         ({"command": " "}, "No command was given"),
-        ({"command": "echo a\0b"}, "The command holds a NUL byte"),
+        ({"command": "echo a\0b"}, "The command contains a NUL byte"),
         ({"command": None}, "No command was given"),
         ({"command": 2**70}, "command must be text, not `1180591620717411303424`"),
         ({"command": "true", "timeout_seconds": "soon"}, f"{WHOLE}, not `soon`"),

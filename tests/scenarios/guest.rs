@@ -225,6 +225,6 @@ fn memory_and_disk_run_out_for_the_guest_alone(world: &World) {
     assert_eq!(ran.code(), 0);
     // The command went on without it; it is told all the same.
     let told = "[run] out of memory: the guest's kernel killed a process of the command\n\
-                hint: The guest's 256 MiB of memory were used up: ";
+                hint: The guest ran out of its 256 MiB of memory: ";
     assert!(ran.err().contains(told), "{}", ran.err());
 }

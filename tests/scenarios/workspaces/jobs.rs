@@ -460,7 +460,7 @@ fn what_makes_no_sense_is_refused(world: &World) {
             "at once",
         ),
         ("exec", json!({}), "No command was given"),
-        ("logs", json!({ "wait_seconds": 1 }), "says which"),
+        ("logs", json!({ "wait_seconds": 1 }), "needs `sequence`"),
         (
             "exec",
             json!({ "command": "true", "env": { "1": "x" } }),

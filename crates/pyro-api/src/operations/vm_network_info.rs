@@ -3,11 +3,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Effect, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Tell whether a VM has a network and what it reaches
+/// Show whether a VM has a network and what it can reach
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmNetworkInfo {
-    /// The VM, as `vm_create` named it
+    /// VM id, as returned by `vm_create`
     pub vm_id: String,
 }
 

@@ -13,22 +13,22 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, report
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiff {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB of entries
+    /// How many bytes of diffs to show; by default 67108864, over MCP 24576 and 32 KiB of entries
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<PatchBytes>,
-    /// How many changed files (or commits) to leave out first
+    /// How many changed files (or commits) to skip
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
-    /// Write what is no text, too, as git's binary sections
+    /// Include binary files, as git binary patches
     #[arg(long)]
     #[serde(default)]
     pub binary: bool,
-    /// What to put before each name of the diff; unless told, the seed's folder in its repository
-    /// (for a model nothing)
+    /// Prefix of each name in the diff; by default the seed's folder in its repository, over MCP
+    /// none
     #[arg(long)]
     #[serde(default)]
     pub prefix: Option<String>,
@@ -58,7 +58,7 @@ pub struct Differences {
     pub commits: Vec<CommitsMade>,
     /// How many more got commits or other objects and were not asked; `commits` asks one.
     pub repositories_left_out: u64,
-    /// With what `skip` the entries (or commits) begin that are behind these.
+    /// The `skip` that continues behind these entries (or commits).
     pub next_skip: Option<u64>,
     /// Sockets, devices and FIFOs, which are not compared.
     pub skipped: Vec<String>,
@@ -209,7 +209,8 @@ impl Operation for WorkspaceDiff {
     fn check(&self) -> Result<(), Error> {
         if self.commits.is_some() && self.prefix.is_some() {
             return Err(Error::invalid(
-                "`prefix` does not go with `commits`, whose names are those of their repository",
+                "`prefix` cannot be combined with `commits`, which keep the names of their \
+                 repository",
             )
             .hint("`git am --directory=FOLDER` puts the files into a folder"));
         }
@@ -217,10 +218,10 @@ impl Operation for WorkspaceDiff {
         let odd = |part: &str| matches!(part, "." | "..") || part.contains(char::is_control);
         if prefix.starts_with('/') || prefix.len() > 4096 || prefix.split('/').any(odd) {
             return Err(Error::invalid(format!(
-                "`{}` cannot stand before the names of a diff",
+                "`{}` cannot be the prefix of the names in a diff",
                 plain(prefix)
             ))
-            .hint("Give a folder as in `services/api`, below the root of a repository"));
+            .hint("Give a folder below the root of a repository, such as `services/api`"));
         }
         Ok(())
     }

@@ -8,24 +8,24 @@ use crate::{
 
 /// Read a file on the disk of a stopped workspace, without starting it
 ///
-/// Any regular file of the guest; links are followed inside the disk only. For a workspace that
-/// runs use `workspace_file_read`, or stop it first.
+/// Any regular file of the guest; links are followed inside the disk only. For a running workspace
+/// use `workspace_file_read`, or stop it first.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiskRead {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// A path in the guest, relative ones below `/workspace`
+    /// A path in the guest; below `/workspace` if relative
     pub path: String,
     /// How much to read, in bytes; one call reads at most 64 MiB
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub max_bytes: DiskReadBytes,
-    /// Where to begin, in bytes
+    /// Where to start, in bytes
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub offset: u64,
-    /// How `content` is given: as text, or in base64 for a binary file
+    /// `content` as text, or in base64 for a binary file
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub encoding: ContentEncoding,

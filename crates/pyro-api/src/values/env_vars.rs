@@ -45,7 +45,7 @@ impl EnvVars {
         let mut all = 0;
         for (name, value) in &self.0 {
             if !is_name(name, LONGEST_NAME) {
-                return Err(Error::invalid("A variable has no valid name")
+                return Err(Error::invalid("A variable name is not valid")
                     .because(
                         "names are letters, digits and `_`, do not begin with a digit, and have at \
                          most 255 characters",
@@ -54,28 +54,28 @@ impl EnvVars {
             }
             let Some(value) = value else {
                 return Err(Error::invalid(format!("The variable `{name}` has no value"))
-                    .because("variables of this host are not handed on by themselves")
+                    .because("variables of this host are not passed on automatically")
                     .hint(format!(
-                        "Give `--env {name}=VALUE`, or `--env {name}=\"${name}\"` for the value \
-                         that your shell has"
+                        "Give `--env {name}=VALUE`, or `--env {name}=\"${name}\"` for the value in \
+                         your shell"
                     )));
             };
             if value.contains('\0') {
                 return Err(Error::invalid(format!(
-                    "The value of the variable `{name}` holds a NUL byte, which none can"
+                    "The value of the variable `{name}` contains a NUL byte, which is not allowed"
                 )));
             }
             let length = name.len() + 1 + value.len();
             all += length + 1;
             if length > LONGEST || all > ALL {
                 return Err(Error::invalid(format!(
-                    "The variable `{name}` is larger than Linux starts a program with"
+                    "The variable `{name}` is larger than Linux allows"
                 ))
                 .because(format!(
-                    "one has at most {LONGEST} bytes, and all together {ALL}"
+                    "the limit is {LONGEST} bytes for one variable and {ALL} for all together"
                 ))
                 .hint(
-                    "Write such a text to a file with `pyro workspace file write` \
+                    "Write the text to a file with `pyro workspace file write` \
                      (`workspace_file_write`)",
                 ));
             }
@@ -86,7 +86,7 @@ impl EnvVars {
             }
             if secrets.pairs().iter().any(|(_, variable)| variable == name) {
                 return Err(Error::invalid(format!(
-                    "The variable `{name}` is to have a value and a secret"
+                    "The variable `{name}` is set both to a value and to a secret"
                 )));
             }
         }
@@ -125,7 +125,7 @@ pairs!(
     EnvVars,
     FLAG,
     "NAME=VALUE",
-    "A variable for the command; may be given many times",
+    "An environment variable for the command; may be repeated",
     |text| match text.split_once('=') {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (text.to_owned(), None),

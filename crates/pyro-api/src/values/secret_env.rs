@@ -37,7 +37,7 @@ impl SecretEnv {
         let (mut secrets, mut variables) = (BTreeSet::new(), BTreeSet::new());
         for (secret, variable) in &self.0 {
             if !is_name(secret) {
-                return Err(Error::invalid("A secret that was asked for has no valid name")
+                return Err(Error::invalid("The name of a requested secret is not valid")
                     .because(NAME_RULE)
                     .hint(
                         "`--secret-env NAME` or `--secret-env NAME=VARIABLE` takes the name of a \
@@ -46,19 +46,22 @@ impl SecretEnv {
             }
             if !is_name(variable) {
                 return Err(Error::invalid(format!(
-                    "The secret `{secret}` is wanted in a variable that has no valid name"
+                    "The variable name for the secret `{secret}` is not valid"
                 ))
                 .because(NAME_RULE)
-                .hint("Give the name of a variable, not a value; values are given at create"));
+                .hint(
+                    "Give the name of a variable, not a value; values are set when the workspace \
+                     is created",
+                ));
             }
             if !secrets.insert(secret) {
                 return Err(Error::invalid(format!(
-                    "The secret `{secret}` is asked for twice"
+                    "The secret `{secret}` is requested twice"
                 )));
             }
             if !variables.insert(variable) {
                 return Err(Error::invalid(format!(
-                    "Two secrets are wanted in the variable `{variable}`"
+                    "Two secrets are requested in the variable `{variable}`"
                 )));
             }
         }
@@ -104,7 +107,7 @@ pairs!(
     SecretEnv,
     FLAG,
     "NAME[=VARIABLE]",
-    "A secret for the command, in a variable; may be given many times",
+    "Pass a secret to the command in a variable; may be repeated",
     |text| {
         let (secret, variable) = text.split_once('=').unwrap_or((text, text));
         (secret.trim().to_owned(), variable.trim().to_owned())

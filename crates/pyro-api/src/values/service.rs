@@ -171,7 +171,7 @@ impl ServiceRecord {
             && did != "start"
             && let Some(why) = &self.not_ready
         {
-            text.err(format!("Not ready at the last look: {}", plain(why)));
+            text.err(format!("Not ready at the last check: {}", plain(why)));
         }
     }
 

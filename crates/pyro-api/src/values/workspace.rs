@@ -20,10 +20,10 @@ pub enum NetworkPolicy {
     #[default]
     #[serde(rename = "off")]
     Off,
-    /// The internet, though not this host and the networks near it
+    /// The internet, but not this host or the networks near it
     #[serde(rename = "egress")]
     Egress,
-    /// Also services that are reached from this host
+    /// The same, and services can publish ports on this host
     #[serde(rename = "egress+published-ports")]
     #[value(name = "egress+published-ports")]
     EgressPublishedPorts,
@@ -45,7 +45,7 @@ impl TryFrom<String> for NetworkPolicy {
             "egress" => Ok(Self::Egress),
             "egress+published-ports" => Ok(Self::EgressPublishedPorts),
             _ => Err(format!(
-                "`{text}` is not a network policy: those are `off`, `egress` or `egress+published-ports`"
+                "`{text}` is not a network policy: use `off`, `egress` or `egress+published-ports`"
             )),
         }
     }
@@ -100,7 +100,7 @@ pub struct WorkspaceSeed {
     pub bytes_written: u64,
     #[serde(default)]
     pub left_out: LeftOut,
-    /// What came along otherwise than one may think.
+    /// What was copied differently than one may expect.
     #[serde(default)]
     pub notes: Vec<String>,
 }
