@@ -151,7 +151,7 @@ impl Call {
         while self.process.is_closing() {
             thread::park();
         }
-        Error::new(ErrorCode::Internal, "pyro broke")
+        Error::new(ErrorCode::Internal, "Internal error in pyro")
     }
 
     /// Ends the call and gives it time to clear up. Whatever it says meanwhile is taken, so that it

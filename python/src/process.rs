@@ -53,7 +53,7 @@ impl Process {
                     .map_err(|error| {
                         Error::new(
                             ErrorCode::HostIo,
-                            "This host does not let pyro start threads",
+                            "pyro could not start threads on this host",
                         )
                         .caused_by(&error)
                     })?;

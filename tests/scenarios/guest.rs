@@ -156,10 +156,10 @@ fn told_as_over(ran: &Ran, reason: &str, console: &str) {
     assert_eq!(ran.code(), 1, "{}", ran.err());
     let told = ran.err();
     assert!(told.contains("[error] VM `"), "{told}");
-    assert!(told.contains("ended before the command had\n"), "{told}");
+    assert!(told.contains("ended before the command did\n"), "{told}");
     assert!(told.contains(&format!("cause: {reason}")), "{told}");
     assert!(
-        told.contains("cause: the last lines of its console were:\n"),
+        told.contains("cause: the last lines of its console:\n"),
         "{told}"
     );
     assert!(told.contains(console), "{told}");

@@ -7,7 +7,7 @@ use crate::disk_usage;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    #[error("there is no environment `{name}`; known are {}", known.join(", "))]
+    #[error("there is no environment `{name}`; known environments: {}", known.join(", "))]
     UnknownEnvironment {
         name: String,
         nearest: Option<&'static str>,

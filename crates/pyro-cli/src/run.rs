@@ -141,7 +141,7 @@ async fn call(engine: Arc<Engine>, invocation: Invocation<Engine>) -> ExitCode {
                 (Ok(Ok(answer)), None) => show(answer, form),
                 (Ok(Err(error)), None) => fail(&error, json),
                 (Err(broken), None) => fail(
-                    &Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken),
+                    &Error::new(ErrorCode::Internal, "Internal error in pyro").caused_by(&broken),
                     json,
                 ),
             };

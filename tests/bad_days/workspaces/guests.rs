@@ -45,7 +45,7 @@ fn a_guest_that_hurts_itself_is_usable_afterwards(world: &World) {
     if after["workspace_started"] == true {
         let events = workspace.done("logs", json!({}))["events"].to_string();
         assert!(
-            events.contains("when the time of a command was over"),
+            events.contains("when a command timed out"),
             "{events}"
         );
     }

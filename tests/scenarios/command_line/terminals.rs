@@ -286,7 +286,7 @@ fn what_cannot_start_is_told_as_without_a_terminal(world: &World) {
         let (status, shown) = run(world, &[], command).leave();
         assert_eq!(status.code(), Some(code), "{command:?}: {shown:?}");
         assert!(shown.contains(told), "{command:?}: {shown:?}");
-        assert!(!shown.contains("went away"), "{command:?}: {shown:?}");
+        assert!(!shown.contains("was cancelled"), "{command:?}: {shown:?}");
         let plain = finish(&mut world.run(&["-T"], command));
         assert_eq!(plain.code(), code, "{}", plain.err());
     }

@@ -371,7 +371,7 @@ fn what_becomes_of_commands_when_their_machine_ends(world: &World, door: &dyn Su
     kill_all(&world.state_dir());
     let why = because(crashed, 137, "here\n");
     assert!(
-        why.contains("started anew") && why.contains("killed"),
+        why.contains("restarted") && why.contains("killed"),
         "{why}"
     );
     assert_eq!(workspace.status()["running_commands"], json!([]));
@@ -430,7 +430,7 @@ fn an_interrupt_ends_the_wait_and_says_how_to_go_on(world: &World) {
     let go_on = format!("`pyro workspace exec {} --stop 1` ends it", workspace.id());
     for said in [
         "running=true",
-        "the command goes on: ",
+        "the command is still running: ",
         "--offset 6 ",
         &go_on,
     ] {
@@ -451,7 +451,7 @@ fn what_makes_no_sense_is_refused(world: &World) {
         (
             "exec",
             json!({ "stop": 1, "command": "true" }),
-            "takes no other",
+            "cannot be combined with",
         ),
         ("exec", json!({ "stop": 1 }), "has no command 1"),
         (
@@ -464,7 +464,7 @@ fn what_makes_no_sense_is_refused(world: &World) {
         (
             "exec",
             json!({ "command": "true", "env": { "1": "x" } }),
-            "no valid name",
+            "name is not valid",
         ),
     ] {
         let told = workspace.refused(operation, arguments, "invalid_argument");

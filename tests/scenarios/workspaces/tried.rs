@@ -156,7 +156,7 @@ fn an_interrupt_ends_the_command_and_not_the_answer(world: &World) {
     interrupt(&running, Signal::SIGINT);
     let ran = running.wait();
     assert_eq!(ran.code(), 130, "{}", ran.err());
-    let said = "whoever waited for it was interrupted";
+    let said = "its caller was interrupted";
     assert!(ran.err().contains(said), "{}", ran.err());
     assert!(ran.err().contains("the copy was deleted"), "{}", ran.err());
     assert_eq!(workspaces(world), 0);

@@ -161,13 +161,13 @@ mod tests {
         let secrets: SecretEnv = serde_json::from_str(r#"{"KEY": "TOKEN"}"#).unwrap();
         let long = format!("A=hunter-2{}", "x".repeat(LONGEST));
         for (words, what) in [
-            (&["--env", "hunter-2"][..], "no valid name"),
-            (&["--env", "=hunter-2"], "no valid name"),
-            (&["--env", "1A=hunter-2"], "no valid name"),
+            (&["--env", "hunter-2"][..], "is not valid"),
+            (&["--env", "=hunter-2"], "is not valid"),
+            (&["--env", "1A=hunter-2"], "is not valid"),
             (&["--env", "HOME"], "`HOME` has no value"),
             (&["--env", "A=hunter-2\0"], "NUL"),
             (&["--env", "A=1", "--env", "A=hunter-2"], "twice"),
-            (&["--env", "TOKEN=hunter-2"], "and a secret"),
+            (&["--env", "TOKEN=hunter-2"], "and to a secret"),
             (&["--env", &long], "larger"),
         ] {
             let error = typed(words).check(&secrets).unwrap_err().in_words();

@@ -140,11 +140,11 @@ mod tests {
     #[test]
     fn what_is_refused_is_not_repeated() {
         for (words, what) in [
-            (&["--secret-env", "TOKEN=hunter-2"][..], "no valid name"),
-            (&["--secret-env", "hunter-2"], "no valid name"),
+            (&["--secret-env", "TOKEN=hunter-2"][..], "is not valid"),
+            (&["--secret-env", "hunter-2"], "is not valid"),
             (&["--secret-env", "A", "--secret-env", "A=B"], "twice"),
             (&["--secret-env", "A=C", "--secret-env", "B=C"], "`C`"),
-            (&["--secret-env", "A="], "no valid name"),
+            (&["--secret-env", "A="], "is not valid"),
         ] {
             let error = typed(words).check().unwrap_err().in_words();
             assert!(error.contains(what), "{words:?}: {error}");

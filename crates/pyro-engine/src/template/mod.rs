@@ -141,7 +141,7 @@ impl Engine {
                 let why = why.collect::<Vec<_>>().join(": ");
                 caller
                     .emit(Event::Note(format!(
-                        "no template could be made, booting instead: {why}"
+                        "no template could be built, booting instead: {why}"
                     )))
                     .map_err(|_| cancelled())?;
                 Ok(None)
