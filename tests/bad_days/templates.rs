@@ -256,7 +256,8 @@ fn a_template_cache_without_room_means_a_boot() {
     let look = "find \"$PYRO_ENVIRONMENT_CACHE_DIR/templates\" -type f -size +0 >&2";
     let ran = finish(&mut mounts.then(&run(&world, &[]), look));
     assert_eq!(error::none(&ran), "fine\n");
-    let told = "[note] no template could be built, booting instead: A template could not be built: ";
+    let told =
+        "[note] no template could be built, booting instead: A template could not be built: ";
     assert!(ran.err().contains(told), "{}", ran.err());
     assert!(ran.err().contains("is full"), "{}", ran.err());
     let left = cache.to_str().unwrap();

@@ -172,21 +172,21 @@ fn a_guest_that_powers_off_is_told(world: &World) {
         world,
         "echo before; sleep 1; echo o > /proc/sysrq-trigger; sleep 1000",
     );
-    told_as_over(&ran, "the guest switched itself off", "Power down");
+    told_as_over(&ran, "the guest powered off", "Power down");
     assert_eq!(ran.out(), "before\n");
 }
 
 fn a_guest_that_restarts_is_told(world: &World) {
     let reboot = "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x1234567)'; sleep 1000";
     let ran = run(world, reboot);
-    told_as_over(&ran, "the guest restarted itself", "Restarting system");
+    told_as_over(&ran, "the guest rebooted", "Restarting system");
 }
 
 fn a_kernel_panic_shows_the_end_of_the_console(world: &World) {
     let ran = run(world, "echo c > /proc/sysrq-trigger; sleep 1000");
     told_as_over(
         &ran,
-        "the guest's kernel gave up: Kernel panic - not syncing: sysrq triggered crash",
+        "the guest's kernel crashed: Kernel panic - not syncing: sysrq triggered crash",
         // The trace above it is longer than the tail.
         "Kernel Offset: ",
     );

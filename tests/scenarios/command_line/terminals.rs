@@ -272,7 +272,7 @@ fn what_cannot_start_is_told_as_without_a_terminal(world: &World) {
         (
             &["cd", "/tmp"][..],
             127,
-            "cd: command not found\r\nhint: `cd` is a word of shells",
+            "cd: command not found\r\nhint: `cd` is shell syntax",
         ),
         (&["nosuch", "x"], 127, "nosuch: command not found\r\n"),
         (

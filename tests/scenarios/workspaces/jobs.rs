@@ -370,10 +370,7 @@ fn what_becomes_of_commands_when_their_machine_ends(world: &World, door: &dyn Su
     follow(&workspace, crashed, "here");
     kill_all(&world.state_dir());
     let why = because(crashed, 137, "here\n");
-    assert!(
-        why.contains("restarted") && why.contains("killed"),
-        "{why}"
-    );
+    assert!(why.contains("restarted") && why.contains("killed"), "{why}");
     assert_eq!(workspace.status()["running_commands"], json!([]));
 
     let reset = begin(&workspace, goes_on);

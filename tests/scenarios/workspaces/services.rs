@@ -237,7 +237,7 @@ fn a_start_that_fails_says_why_and_is_a_failure(world: &World) {
         (&json!("failed"), &json!("readiness_timeout"))
     );
     assert_eq!(late["log_tail"], "waits\n");
-    assert_eq!(late["not_ready"], "the first look has not ended");
+    assert_eq!(late["not_ready"], "the first check has not finished");
     assert_eq!(workspace.exec("pgrep -f '[s]leep 777'")["stdout"], "");
     // Its name is free again.
     let fine = start("late", &[], "exec sleep 1000");

@@ -87,7 +87,7 @@ impl ServiceStart {
             [] => Ok(None),
             [(_, name, "")] => Err(Error::invalid(format!("{name} is empty"))),
             [(_, name, value)] if value.contains('\0') => {
-                Err(Error::invalid(format!("{name} holds a NUL byte")))
+                Err(Error::invalid(format!("{name} contains a NUL byte")))
             }
             [(kind, _, value)] => Ok(Some(Readiness::of(*kind, (*value).to_owned()))),
             several => {

@@ -43,8 +43,9 @@ impl Packed {
             Some(more) => text.push_str(&format!(" and {more} more")),
         }
         Some(format!(
-            "{text} of the workspace stays as it is, with what was committed there, and differs from \
-             this host's; to have this host's, remove it in the workspace and push again"
+            "{text} of the workspace was kept, with what was committed there, and differs from \
+             this host's; to replace it with this host's, remove it in the workspace and push \
+             again"
         ))
     }
 }

@@ -165,7 +165,7 @@ mod tests {
             made(b"no git\n")
                 .unknown_because
                 .unwrap()
-                .contains("no git")
+                .contains("git is not installed")
         );
         assert_eq!(made(b"no commits\n"), CommitsMade::default());
     }
