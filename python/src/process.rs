@@ -81,7 +81,7 @@ impl Process {
             ));
         }
         if process.is_closing() {
-            return Err(Error::new(ErrorCode::Cancelled, "The interpreter ends"));
+            return Err(Error::new(ErrorCode::Cancelled, "The interpreter is shutting down"));
         }
         Ok(process)
     }

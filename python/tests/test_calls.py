@@ -184,7 +184,7 @@ def test_a_part_of_a_value_is_named(workspace):
         (["x"], "published_ports[0] must be an object, not `x`"),
         ([{"guest_port": 80}, {"guest_port": 0}], "published_ports[1].guest_port must be between 1 and 65535"),
         ([{"host_port": 8080}], "published_ports[0] needs the field `guest_port`"),
-        (itself, "that deep in each other"),
+        (itself, "nested that deeply"),
     ]:
         with pytest.raises(errors.InvalidArgumentError) as caught:
             workspace.start_service("web", command="true", published_ports=ports)
