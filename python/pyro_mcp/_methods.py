@@ -401,7 +401,8 @@ class Methods:
                 so far is returned.
             secret_env: Secrets of the workspace to pass to the command: from secret name to
                 variable name.
-            wait_seconds: Return after this time at the latest; the command keeps running.
+            wait_seconds: Return after this many seconds at the latest; the command keeps
+                running.
             background: Return at once; the command keeps running.
             stdin: Text for standard input.
             stop: End the running command with this `sequence`; takes no command.
@@ -436,8 +437,8 @@ class Methods:
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
-        Replaces existing files and deletes nothing. All or nothing; only what differs is
-        transferred.
+        Replaces existing files, deletes nothing, and is applied completely or not at all. Only
+        what differs is transferred.
 
         Args:
             workspace_id: Workspace id or name.
@@ -532,7 +533,7 @@ class Methods:
             max_bytes: Bytes of each stream to show; 65536 with `sequence` (over MCP 24576),
                 else 4096.
             stderr_offset: The same for stderr; by default `offset`.
-            wait_seconds: How long to wait for more output or the end.
+            wait_seconds: Seconds to wait for more output or the end.
             encoding: Output as text, or as bytes in base64.
         """
         arguments: dict[str, Any] = {
@@ -564,7 +565,8 @@ class Methods:
         Args:
             workspace_id: Workspace id or name.
             path: What to copy: a path below `/workspace`.
-            output_path: Where to write on this host: a new path, or a folder for a file.
+            output_path: Where to write on this host: a new path, or for a file an existing
+                folder.
             overwrite: Replace a file with a file, a folder with a folder.
         """
         arguments: dict[str, Any] = {
@@ -1072,7 +1074,8 @@ class Methods:
             cwd: The folder to run in, below `/workspace`.
             readiness: How it shows that it is ready: `type` is `file`, `tcp`, `http` or
                 `command`, and beside it stands `path`, `address`, `url` or `command`.
-            ready_timeout_seconds: Seconds to wait until the service is ready; then it is ended.
+            ready_timeout_seconds: Seconds that the service has to become ready before it is
+                ended.
             ready_interval_ms: Milliseconds between two readiness checks, at most.
             secret_env: Secrets of the workspace to pass to the service: from secret name to
                 variable name.
@@ -1327,7 +1330,8 @@ class WorkspaceMethods:
                 so far is returned.
             secret_env: Secrets of the workspace to pass to the command: from secret name to
                 variable name.
-            wait_seconds: Return after this time at the latest; the command keeps running.
+            wait_seconds: Return after this many seconds at the latest; the command keeps
+                running.
             background: Return at once; the command keeps running.
             stdin: Text for standard input.
             stop: End the running command with this `sequence`; takes no command.
@@ -1360,8 +1364,8 @@ class WorkspaceMethods:
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
-        Replaces existing files and deletes nothing. All or nothing; only what differs is
-        transferred.
+        Replaces existing files, deletes nothing, and is applied completely or not at all. Only
+        what differs is transferred.
 
         Args:
             source_path: A folder or archive of this host, as for a seed.
@@ -1425,7 +1429,7 @@ class WorkspaceMethods:
             max_bytes: Bytes of each stream to show; 65536 with `sequence` (over MCP 24576),
                 else 4096.
             stderr_offset: The same for stderr; by default `offset`.
-            wait_seconds: How long to wait for more output or the end.
+            wait_seconds: Seconds to wait for more output or the end.
             encoding: Output as text, or as bytes in base64.
         """
         return self._pyro.logs_workspace(
@@ -1453,7 +1457,8 @@ class WorkspaceMethods:
 
         Args:
             path: What to copy: a path below `/workspace`.
-            output_path: Where to write on this host: a new path, or a folder for a file.
+            output_path: Where to write on this host: a new path, or for a file an existing
+                folder.
             overwrite: Replace a file with a file, a folder with a folder.
         """
         return self._pyro.export_workspace(
@@ -1885,7 +1890,8 @@ class WorkspaceMethods:
             cwd: The folder to run in, below `/workspace`.
             readiness: How it shows that it is ready: `type` is `file`, `tcp`, `http` or
                 `command`, and beside it stands `path`, `address`, `url` or `command`.
-            ready_timeout_seconds: Seconds to wait until the service is ready; then it is ended.
+            ready_timeout_seconds: Seconds that the service has to become ready before it is
+                ended.
             ready_interval_ms: Milliseconds between two readiness checks, at most.
             secret_env: Secrets of the workspace to pass to the service: from secret name to
                 variable name.

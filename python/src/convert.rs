@@ -159,8 +159,11 @@ pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'
     pythonize(py, value).map_err(|error| {
         to_exception(
             py,
-            &Error::new(ErrorCode::Internal, "The result cannot be converted to Python")
-                .caused_by(&error),
+            &Error::new(
+                ErrorCode::Internal,
+                "The result cannot be converted to Python",
+            )
+            .caused_by(&error),
         )
     })
 }

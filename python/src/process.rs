@@ -81,7 +81,10 @@ impl Process {
             ));
         }
         if process.is_closing() {
-            return Err(Error::new(ErrorCode::Cancelled, "The interpreter is shutting down"));
+            return Err(Error::new(
+                ErrorCode::Cancelled,
+                "The interpreter is shutting down",
+            ));
         }
         Ok(process)
     }

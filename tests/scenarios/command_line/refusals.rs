@@ -112,8 +112,9 @@ fn a_network_is_refused_before_anything_is_made(world: &World) {
     let ran = finish(&mut world.run(&["--network"], ["true"]));
     assert_eq!(ran.code(), 1);
     assert!(
-        ran.err()
-            .contains("[error] Commands that run on this host, without a VM, cannot be given"),
+        ran.err().contains(
+            "[error] Commands that run on this host, without a VM, cannot have a network"
+        ),
         "{}",
         ran.err()
     );

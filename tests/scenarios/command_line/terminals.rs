@@ -168,7 +168,7 @@ fn a_command_in_a_workspace_has_a_terminal_by_the_same_rule(world: &World) {
     let (status, shown) = exec(&workspace, world, &["-t", "--background"], &look).leave();
     assert_eq!(status.code(), Some(1), "{shown:?}");
     assert!(
-        shown.contains("one with `--background` has none"),
+        shown.contains("cannot be combined with `--background`"),
         "{shown:?}"
     );
     let piped = |flags: &[&str]| {

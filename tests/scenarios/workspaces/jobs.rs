@@ -296,7 +296,10 @@ fn too_many_are_refused_and_a_plain_command_runs(world: &World) {
     }
     let more = json!({ "command": "echo more", "wait_seconds": 60 });
     let told = workspace.refused("exec", more.clone(), "invalid_argument");
-    assert!(told.to_string().contains("32 commands go on"), "{told:#}");
+    assert!(
+        told.to_string().contains("32 commands are already running"),
+        "{told:#}"
+    );
 
     // One that only might have gone on runs as its caller's, to its end.
     let mut server = world.pyro(["mcp", "serve"]);

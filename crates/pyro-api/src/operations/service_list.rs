@@ -26,7 +26,7 @@ pub struct ServicesListed {
     pub total: usize,
     /// The `skip` that continues behind them.
     pub next_skip: Option<u64>,
-    /// How many of all of them run.
+    /// How many of them all are running.
     pub running_count: usize,
     /// By name.
     pub services: Vec<ServiceRecord>,

@@ -44,7 +44,7 @@ pub struct ServiceStart {
     #[arg(long)]
     #[serde(default)]
     pub ready_command: Option<String>,
-    /// Seconds to wait until the service is ready; then it is ended
+    /// Seconds that the service has to become ready before it is ended
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ready_timeout_seconds: ReadyTimeoutSeconds,

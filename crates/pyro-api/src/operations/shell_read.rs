@@ -40,12 +40,12 @@ pub struct ShellRead {
 pub struct ShellText {
     #[serde(flatten)]
     pub shell: ShellRecord,
-    /// Where the output begins; behind the cursor that was asked for when `lost_chars` is not 0.
+    /// Where the output begins; after the requested cursor when `lost_chars` is not 0.
     pub cursor: u64,
-    /// Where to go on reading.
+    /// Where to continue reading.
     pub next_cursor: u64,
     pub output: String,
-    /// Whether more is waiting behind `next_cursor`.
+    /// Whether there is more after `next_cursor`.
     pub truncated: bool,
     pub plain: bool,
     pub wait_for_idle_ms: Option<u32>,

@@ -43,7 +43,8 @@ pub struct TryOut {
     #[arg(long)]
     #[serde(default)]
     pub network: bool,
-    /// Seconds until the command and everything it started are ended; not at a terminal, unless given
+    /// Seconds until the command and everything it started are ended; at a terminal, no limit unless
+    /// given
     #[arg(long, default_value_t = an_hour(), allow_negative_numbers = true)]
     #[serde(default = "an_hour")]
     pub timeout_seconds: TimeoutSeconds,

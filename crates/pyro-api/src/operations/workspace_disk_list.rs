@@ -42,7 +42,7 @@ fn workspace_path() -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DiskListing {
     pub workspace_id: String,
-    /// Absolute, as it was asked for.
+    /// Absolute, as requested.
     pub path: String,
     pub recursive: bool,
     /// Sorted by path.

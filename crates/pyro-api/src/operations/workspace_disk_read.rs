@@ -34,18 +34,18 @@ pub struct WorkspaceDiskRead {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DiskContent {
     pub workspace_id: String,
-    /// Absolute, as it was asked for.
+    /// Absolute, as requested.
     pub path: String,
     /// Of the whole file.
     pub size_bytes: u64,
     pub max_bytes: u32,
     /// As text: what is not UTF-8 is replaced.
     pub content: String,
-    /// Whether there is more behind what is shown.
+    /// Whether there is more after what is shown.
     pub truncated: bool,
     /// Where in the file the content begins, in bytes.
     pub offset: u64,
-    /// Where to go on reading.
+    /// Where to continue reading.
     pub next_offset: u64,
     pub content_encoding: OutputEncoding,
     /// The bytes themselves, for the command line.

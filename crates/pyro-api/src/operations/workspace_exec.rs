@@ -38,7 +38,7 @@ pub struct WorkspaceExec {
     #[command(flatten)]
     #[serde(default)]
     pub secret_env: SecretEnv,
-    /// Return after this time at the latest; the command keeps running
+    /// Return after this many seconds at the latest; the command keeps running
     #[arg(long, allow_negative_numbers = true)]
     #[serde(default)]
     pub wait_seconds: Option<WaitSeconds>,

@@ -16,7 +16,7 @@ pub struct WorkspaceExport {
     pub workspace_id: String,
     /// What to copy: a path below `/workspace`
     pub path: String,
-    /// Where to write on this host: a new path, or a folder for a file
+    /// Where to write on this host: a new path, or for a file an existing folder
     #[arg(long = "output", value_name = "PATH")]
     pub output_path: PathBuf,
     /// Replace a file with a file, a folder with a folder

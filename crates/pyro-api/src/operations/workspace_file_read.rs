@@ -50,12 +50,12 @@ pub struct FileContent {
     pub max_bytes: u32,
     /// As text: empty when the file is binary; else what is not UTF-8 is replaced.
     pub content: String,
-    /// Whether there is more behind what is shown.
+    /// Whether there is more after what is shown.
     pub truncated: bool,
     pub execution_mode: ExecutionMode,
     /// Where in the file the content begins, in bytes.
     pub offset: u64,
-    /// Where to go on reading.
+    /// Where to continue reading.
     pub next_offset: u64,
     /// The number of the first line shown, where lines were asked for.
     pub start_line: Option<u64>,

@@ -40,7 +40,7 @@ pub struct WorkspaceLogs {
     #[arg(long)]
     #[serde(default)]
     pub stderr_offset: Option<u64>,
-    /// How long to wait for more output or the end
+    /// Seconds to wait for more output or the end
     #[arg(long, allow_negative_numbers = true)]
     #[serde(default)]
     pub wait_seconds: Option<WaitSeconds>,
@@ -69,7 +69,7 @@ pub struct Logged {
     pub advice: Option<String>,
 }
 
-/// A command that has ended, or goes on without whoever started it.
+/// A command that has ended, or runs in the background.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct LogEntry {
@@ -100,7 +100,7 @@ pub struct LogEntry {
     /// How much of it was kept and can be read here.
     pub stdout_kept_bytes: u64,
     pub stderr_kept_bytes: u64,
-    /// Whether there is more behind what is shown.
+    /// Whether there is more after what is shown.
     pub stdout_truncated: bool,
     pub stderr_truncated: bool,
     /// The `offset` at which the rest of what was kept can be read.
@@ -109,9 +109,9 @@ pub struct LogEntry {
     pub next_stderr_offset: Option<u64>,
     /// How many resets came before it.
     pub reset_count: u32,
-    /// Whether it still runs.
+    /// Whether it is still running.
     pub running: bool,
-    /// Why it ended, where that was neither its own doing nor its time.
+    /// Why it ended, if it neither exited by itself nor timed out.
     pub ended_because: Option<String>,
     /// The bytes of `stdout` and `stderr`, for the command line.
     #[serde(skip)]

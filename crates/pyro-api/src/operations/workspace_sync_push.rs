@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 /// Copy a folder or archive of this host into a workspace
 ///
-/// Replaces existing files and deletes nothing. All or nothing; only what differs is transferred.
+/// Replaces existing files, deletes nothing, and is applied completely or not at all. Only what
+/// differs is transferred.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceSyncPush {

@@ -47,8 +47,8 @@ impl EnvVars {
             if !is_name(name, LONGEST_NAME) {
                 return Err(Error::invalid("A variable name is not valid")
                     .because(
-                        "names are letters, digits and `_`, do not begin with a digit, and have at \
-                         most 255 characters",
+                        "names consist of letters, digits and `_`, do not begin with a digit, and \
+                         have at most 255 characters",
                     )
                     .hint("Give `--env NAME=VALUE` (`env`: {\"NAME\": \"VALUE\"})"));
             }

@@ -69,8 +69,8 @@ impl SecretEnv {
     }
 }
 
-pub(super) const NAME_RULE: &str = "names are letters, digits and `_`, do not begin with a digit, and have at most 64 \
-     characters";
+pub(super) const NAME_RULE: &str = "names consist of letters, digits and `_`, do not begin with a \
+                                    digit, and have at most 64 characters";
 
 /// Whether a secret or a variable may be called so.
 pub(super) fn is_name(text: &str) -> bool {

@@ -68,7 +68,7 @@ impl clap::Args for TtyArgs {
             .arg(
                 flag(INTERACTIVE, 'i')
                     .long("interactive")
-                    .help("Accepted out of habit: the command always reads standard input"),
+                    .help("No effect: the command always reads standard input"),
             )
             .arg(
                 flag(TTY, 't').long("tty").conflicts_with(JSON).help(

@@ -46,7 +46,7 @@ pub(crate) fn below_demo(root: Command) -> Command {
 
 fn command() -> Command {
     Command::new(OLLAMA)
-        .about("Let a model of a local Ollama run a command in a VM")
+        .about("Let a local Ollama model run a command in a VM")
         .arg(
             Arg::new(BASE_URL)
                 .long(BASE_URL)
