@@ -153,7 +153,7 @@ fn what_the_guest_committed_stays(world: &World, door: &dyn Surface) {
     let pushed = workspace.done("sync_push", json!({ "source_path": archive }));
     let notes = pushed["workspace_sync"]["notes"].to_string();
     assert!(
-        notes.contains("the workspace keeps `inner/.git`,"),
+        notes.contains("`inner/.git`, with what was committed there"),
         "{notes}"
     );
     assert_eq!(workspace.output(look), branches.repeat(2));
