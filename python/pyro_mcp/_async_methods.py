@@ -44,20 +44,20 @@ class AsyncMethods:
 
         Args:
             environment: The environment to start from, such as `debian:12`.
-            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
+            command: A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
             timeout_seconds: Seconds until the command and everything it started are ended.
             ttl_seconds: Seconds until the VM deletes itself whatever happens, 60 to 3600; never
                 before the timeout.
-            network: Let the guest reach the internet, though not this host and the networks
-                near it.
-            allow_host_compat: Where no VM can run, run the command on this host, without
+            network: Let the guest reach the internet, but not this host or the networks near
+                it.
+            allow_host_compat: If no VM can run, run the command on this host, without
                 isolation.
-            allow_net: Also allow these addresses, blocks or host names near this host, with or
-                without a port, such as `10.1.0.0/16` or `db.corp:5432`.
-            env: Variables for the command, from name to value.
-            cwd: The folder to run in; a relative one is below `/workspace`.
+            allow_net: Also allow these addresses, CIDR blocks or host names near this host,
+                optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            env: Environment variables for the command, by name.
+            cwd: The folder to run in; below `/workspace` if relative.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -87,7 +87,7 @@ class AsyncMethods:
         self,
         environment: str,
     ) -> results.PulledEnvironment:
-        """Install an environment, or check and mend the one that is installed.
+        """Install an environment, or verify and repair an installed one.
 
         Args:
             environment: The environment, such as `debian:12`.
@@ -102,7 +102,7 @@ class AsyncMethods:
         self,
         environment: str,
     ) -> results.Environment:
-        """Show one environment, and check its image against its digest when it is installed.
+        """Show one environment and, if it is installed, verify the digest of its image.
 
         Args:
             environment: The environment, such as `debian:12`.
@@ -114,7 +114,7 @@ class AsyncMethods:
         return result
 
     async def prune_environments(self) -> results.Pruned:
-        """Remove what the cache no longer needs: other versions, damaged and half-made images."""
+        """Remove what the cache no longer needs: other versions, damaged and incomplete images."""
         arguments: dict[str, Any] = {}
         result: results.Pruned = await self._call("env_prune", arguments)
         return result
@@ -137,12 +137,11 @@ class AsyncMethods:
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
             ttl_seconds: Seconds until the VM deletes itself, 60 to 3600.
-            network: Let the guest reach the internet, though not this host and the networks
-                near it.
-            allow_host_compat: Where no VM can run, run commands on this host, without
-                isolation.
-            allow_net: Also allow these addresses, blocks or host names near this host, with or
-                without a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            network: Let the guest reach the internet, but not this host or the networks near
+                it.
+            allow_host_compat: If no VM can run, run commands on this host, without isolation.
+            allow_net: Also allow these addresses, CIDR blocks or host names near this host,
+                optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
         """
         arguments: dict[str, Any] = {
             "environment": environment,
@@ -160,10 +159,10 @@ class AsyncMethods:
         self,
         vm_id: str,
     ) -> results.VmRecord:
-        """Start a VM and wait until it answers.
+        """Start a VM and wait until it is ready.
 
         Args:
-            vm_id: The VM, as `vm_create` named it.
+            vm_id: VM id, as returned by `vm_create`.
         """
         arguments: dict[str, Any] = {
             "vm_id": vm_id,
@@ -184,11 +183,11 @@ class AsyncMethods:
         """Run one command in a started VM and delete the VM afterwards.
 
         Args:
-            vm_id: The VM, as `vm_create` named it.
-            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
+            vm_id: VM id, as returned by `vm_create`.
+            command: A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             timeout_seconds: Seconds until the command and everything it started are ended.
-            env: Variables for the command, from name to value.
-            cwd: The folder to run in; a relative one is below `/workspace`.
+            env: Environment variables for the command, by name.
+            cwd: The folder to run in; below `/workspace` if relative.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -206,10 +205,10 @@ class AsyncMethods:
         self,
         vm_id: str,
     ) -> results.VmRecord:
-        """Stop a VM; its disk stays until it is deleted.
+        """Stop a VM; its disk is kept until the VM is deleted.
 
         Args:
-            vm_id: The VM, as `vm_create` named it.
+            vm_id: VM id, as returned by `vm_create`.
         """
         arguments: dict[str, Any] = {
             "vm_id": vm_id,
@@ -224,7 +223,7 @@ class AsyncMethods:
         """Delete a VM, running or not.
 
         Args:
-            vm_id: The VM, as `vm_create` named it.
+            vm_id: VM id, as returned by `vm_create`.
         """
         arguments: dict[str, Any] = {
             "vm_id": vm_id,
@@ -236,10 +235,10 @@ class AsyncMethods:
         self,
         vm_id: str,
     ) -> results.VmRecord:
-        """Tell the state of a VM, its sizes and when it ends.
+        """Show the state of a VM, its size and when it expires.
 
         Args:
-            vm_id: The VM, as `vm_create` named it.
+            vm_id: VM id, as returned by `vm_create`.
         """
         arguments: dict[str, Any] = {
             "vm_id": vm_id,
@@ -251,10 +250,10 @@ class AsyncMethods:
         self,
         vm_id: str,
     ) -> results.NetworkInfo:
-        """Tell whether a VM has a network and what it reaches.
+        """Show whether a VM has a network and what it can reach.
 
         Args:
-            vm_id: The VM, as `vm_create` named it.
+            vm_id: VM id, as returned by `vm_create`.
         """
         arguments: dict[str, Any] = {
             "vm_id": vm_id,
@@ -263,7 +262,7 @@ class AsyncMethods:
         return result
 
     async def reap_expired(self) -> results.Reaped:
-        """Delete every one-shot VM whose time is over."""
+        """Delete every one-shot VM that has expired."""
         arguments: dict[str, Any] = {}
         result: results.Reaped = await self._call("vm_reap_expired", arguments)
         return result
@@ -287,30 +286,28 @@ class AsyncMethods:
     ) -> results.WorkspaceRecord:
         """Create a workspace: a Linux VM whose files in `/workspace` last until it is deleted.
 
-        Use it for any work of more than one command. Seed it from a project folder or archive
-        of this host; the host's files are copied, never changed. `workspace_diff` later
-        compares with this first state and `workspace_reset` returns to it.
+        For work that takes more than one command. Seed it from a project folder or archive of
+        this host; the host's files are copied, never changed. `workspace_diff` later compares
+        with this first state and `workspace_reset` returns to it.
 
         Args:
             environment: The environment to start from, such as `debian:12`.
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
-            ttl_seconds: Seconds without use until the VM is stopped, 60 to 2592000, 0 for
-                never. Files stay.
+            ttl_seconds: Idle seconds until the VM is stopped, 60 to 2592000, 0 for never; files
+                are kept.
             network_policy: What the guest may reach.
-            allow_host_compat: Where no VM can run, run commands on this host, without
-                isolation.
-            seed_path: A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
-                with.
-            exclude: What to leave out, as in `.gitignore`; of pushes, too.
+            allow_host_compat: If no VM can run, run commands on this host, without isolation.
+            seed_path: A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to start
+                from.
+            exclude: What to leave out, as in `.gitignore`; also from pushes.
             gitignore: Leave out what git ignores.
-            secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
-                its disk and out of what its commands are seen to print; `secret_env` gives one
-                to a command.
-            name: A name to find it by.
+            secrets: Secrets for its commands, at most 64 KiB of text each. They are kept off
+                the disk and redacted from output; `secret_env` passes one to a command.
+            name: A name for the workspace.
             labels: Labels, as key and value.
-            allow_net: Also allow these addresses, blocks or host names near this host, with or
-                without a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            allow_net: Also allow these addresses, CIDR blocks or host names near this host,
+                optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
         """
         arguments: dict[str, Any] = {
             "environment": environment,
@@ -335,11 +332,10 @@ class AsyncMethods:
         *,
         skip: int = 0,
     ) -> results.WorkspaceListed:
-        """List the workspaces, the one used last first.
+        """List the workspaces, most recently used first.
 
         Args:
-            skip: How many workspaces to leave out first; a model gets as many as fit into 32
-                KiB.
+            skip: How many workspaces to skip; MCP returns at most 32 KiB of them.
         """
         arguments: dict[str, Any] = {
             "skip": skip,
@@ -359,11 +355,11 @@ class AsyncMethods:
         """Change the name and the labels of a workspace.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             name: The new name.
-            clear_name: Take the name away.
-            labels: Labels to set, as key and value; others stay.
-            clear_labels: Keys of labels to take away.
+            clear_name: Remove the name.
+            labels: Labels to set, as key and value; others are kept.
+            clear_labels: Keys of labels to remove.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -392,24 +388,25 @@ class AsyncMethods:
     ) -> results.WorkspaceExecResult:
         """Run a command in a workspace, in `/workspace`.
 
-        Each command has its own shell: folders and variables do not carry over, files do. Long
-        output comes as its beginning and end; `workspace_logs` has the whole.
+        Each command has its own shell: `cd` and variables do not carry over, files do. Long
+        output is cut in the middle; `workspace_logs` has all of it.
 
         For long work raise `timeout_seconds` and give `wait_seconds`: after an answer with
-        `running: true` the command goes on, and `workspace_logs` follows it.
+        `running: true` the command keeps running, and `workspace_logs` follows it.
 
         Args:
-            workspace_id: Its id or its name.
-            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
-            timeout_seconds: Seconds until the command and all that it started are ended; what
-                it printed comes back.
-            secret_env: Secrets of the workspace that the command gets, by their names, each
-                with the name of the variable for it.
-            wait_seconds: Answer after so long at the latest; the command goes on.
-            background: Answer at once; the command goes on.
-            stdin: Text for its standard input.
-            stop: End the running command of this `sequence`; takes no command.
-            env: Variables, from name to value.
+            workspace_id: Workspace id or name.
+            command: A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
+            timeout_seconds: Seconds until the command and all it started are ended; its output
+                so far is returned.
+            secret_env: Secrets of the workspace to pass to the command: from secret name to
+                variable name.
+            wait_seconds: Return after this many seconds at the latest; the command keeps
+                running.
+            background: Return at once; the command keeps running.
+            stdin: Text for standard input.
+            stop: End the running command with this `sequence`; takes no command.
+            env: Environment variables, by name.
             cwd: The folder to run in; below `/workspace` if relative.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
@@ -440,17 +437,17 @@ class AsyncMethods:
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
-        Replaces files that are there, deletes nothing, all or not at all. Only what differs
-        travels.
+        Replaces existing files, deletes nothing, and is applied completely or not at all. Only
+        what differs is transferred.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             source_path: A folder or archive of this host, as for a seed.
-            dest: A folder below `/workspace`, made when it is missing.
-            exclude: More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings
-                back. Later pushes remember them.
-            gitignore: Whether to leave out what git ignores in the source; as before unless
-                told.
+            dest: A folder below `/workspace`, created if missing.
+            exclude: More patterns to leave out, as in `.gitignore`; `!PATTERN` includes again.
+                Later pushes remember them.
+            gitignore: Whether to leave out what git ignores in the source; by default as last
+                time.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -466,10 +463,10 @@ class AsyncMethods:
         self,
         workspace_id: str,
     ) -> results.WorkspaceRecord:
-        """Tell the state of a workspace: whether it runs, why it stopped, its last command.
+        """Show the state of a workspace: whether it runs, why it stopped, its last command.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -481,10 +478,10 @@ class AsyncMethods:
         self,
         workspace_id: str,
     ) -> results.WorkspaceRecord:
-        """Stop a workspace: memory and processes go, files stay.
+        """Stop a workspace: processes and memory are lost, files are kept.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -498,10 +495,10 @@ class AsyncMethods:
     ) -> results.WorkspaceRecord:
         """Start a stopped workspace.
 
-        Seldom needed: every use of its files or commands starts it.
+        Rarely needed: every use of its files or commands starts it.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -524,20 +521,20 @@ class AsyncMethods:
     ) -> results.Logged:
         """Show the commands that ran in a workspace, with their output.
 
-        Without `sequence` the newest, each with the beginning of its output; with it one
-        command, from `offset` on: long output in pieces, a running command followed.
+        Without `sequence`: the newest, each with the beginning of its output. With it: one
+        command, from `offset` on, to read long output in pieces or follow a running command.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             sequence: Only this command.
-            last: Only this many of the newest.
-            skip: How many of the newest to leave out, events included; a model gets 32 KiB.
-            offset: Where to begin, in bytes.
-            max_bytes: Bytes of each stream to show; 65536 with `sequence` (a model: 24576),
+            last: How many of the newest to show.
+            skip: How many of the newest to skip, events included; MCP returns 32 KiB.
+            offset: Where to start, in bytes.
+            max_bytes: Bytes of each stream to show; 65536 with `sequence` (over MCP 24576),
                 else 4096.
-            stderr_offset: The same in stderr, if not at `offset`.
-            wait_seconds: Wait so long for more output, or the end.
-            encoding: As text, or the bytes in base64.
+            stderr_offset: The same for stderr; by default `offset`.
+            wait_seconds: Seconds to wait for more output or the end.
+            encoding: Output as text, or as bytes in base64.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -563,13 +560,14 @@ class AsyncMethods:
     ) -> results.Exported:
         """Copy a file or folder of a workspace to this host.
 
-        Writes nothing outside of `output_path`, and follows no link of the guest.
+        Writes nothing outside `output_path`, and follows no link of the guest.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a new path, or for a file a folder.
-            overwrite: Replace a file by a file, a folder by a folder.
+            output_path: Where to write on this host: a new path, or for a file an existing
+                folder.
+            overwrite: Replace a file with a file, a folder with a folder.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -596,13 +594,13 @@ class AsyncMethods:
         new commits. The diff applies with `git apply`, `patch -p1` and `workspace_patch_apply`.
 
         Args:
-            workspace_id: Its id or its name.
-            max_bytes: How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB
-                of entries.
-            skip: How many changed files (or commits) to leave out first.
-            binary: Write what is no text, too, as git's binary sections.
-            prefix: What to put before each name of the diff; unless told, the seed's folder in
-                its repository (for a model nothing).
+            workspace_id: Workspace id or name.
+            max_bytes: How many bytes of diffs to show; by default 67108864, over MCP 24576 and
+                32 KiB of entries.
+            skip: How many changed files (or commits) to skip.
+            binary: Include binary files, as git binary patches.
+            prefix: Prefix of each name in the diff; by default the seed's folder in its
+                repository, over MCP none.
             commits: Show this folder's new commits instead, for `git am --keep-cr
                 --keep-non-patch --patch-format=mboxrd`.
         """
@@ -629,12 +627,11 @@ class AsyncMethods:
         """List files of a workspace.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             path: A path below `/workspace`; a file or link lists itself.
-            recursive: Also what is in the folders below.
-            max_entries: How many entries to show; all, or for a model as many as fit into 32
-                KiB.
-            skip: How many entries to leave out first.
+            recursive: Also list subfolders.
+            max_entries: How many entries to show; by default all, over MCP 32 KiB.
+            skip: How many entries to skip.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -659,18 +656,18 @@ class AsyncMethods:
     ) -> results.FileContent:
         """Read a file of a workspace.
 
-        Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
-        `start_line` and `line_count`. A binary file is recognised and not shown as text;
-        `encoding` shows it in base64.
+        Read long files in pieces: by bytes with `offset` and `max_bytes`, or by lines with
+        `start_line` and `line_count`. Binary files are not shown as text; `encoding` shows them
+        in base64.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             path: A path below `/workspace`.
             max_bytes: How much to read, in bytes, 1 to 1048576.
-            offset: Where to begin, in bytes.
+            offset: Where to start, in bytes.
             start_line: The first line to read, counted from 1; instead of `offset`.
             line_count: How many lines to read.
-            encoding: How `content` is given: as text, or in base64 for a binary file.
+            encoding: `content` as text, or in base64 for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -694,14 +691,14 @@ class AsyncMethods:
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
-        Makes missing folders. A file that is there keeps its permissions, owner and hard links.
-        To change a part of a file use `workspace_patch_apply`.
+        Creates missing folders. An existing file keeps its permissions, owner and hard links.
+        To change part of a file use `workspace_patch_apply`.
 
         Args:
-            workspace_id: Its id or its name.
-            path: A path below `/workspace`; a link is followed as long as it stays there.
+            workspace_id: Workspace id or name.
+            path: A path below `/workspace`; a link is followed if it stays inside.
             text: The new content, at most 1048576 bytes.
-            encoding: What the text is: the content itself, or base64 of it for a binary file.
+            encoding: Whether `text` is the content itself, or base64 for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -721,11 +718,11 @@ class AsyncMethods:
         """Apply a patch to the files of a workspace, all of it or nothing.
 
         Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and
-        the form from `*** Begin Patch` to `*** End Patch`. Paths are relative to `/workspace`.
-        When a part does not fit, the error shows the nearest text of the file.
+        the `*** Begin Patch` … `*** End Patch` format. Paths are relative to `/workspace`. If a
+        hunk does not apply, the error shows the most similar text of the file.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             patch: The patch, at most 1048576 bytes.
         """
         arguments: dict[str, Any] = {
@@ -743,12 +740,12 @@ class AsyncMethods:
     ) -> results.DiskExported:
         """Copy the whole disk of a stopped workspace to one ext4 image on this host.
 
-        The image is sparse and stands alone: it can be mounted, or read with other tools. Of
-        files use `workspace_export`.
+        The image is sparse and self-contained: it can be mounted, or read with other tools. To
+        copy files use `workspace_export`.
 
         Args:
-            workspace_id: Its id or its name.
-            output_path: Where it goes on this host: a path where nothing is yet.
+            workspace_id: Workspace id or name.
+            output_path: Where to write on this host; the path must not exist yet.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -768,17 +765,16 @@ class AsyncMethods:
     ) -> results.DiskListing:
         """List files on the disk of a stopped workspace, without starting it.
 
-        Any path of the guest, not only `/workspace`. For a workspace that runs use
+        Any path of the guest, not only `/workspace`. For a running workspace use
         `workspace_file_list`, or stop it first.
 
         Args:
-            workspace_id: Its id or its name.
-            path: A path in the guest, relative ones below `/workspace`; a file or link lists
+            workspace_id: Workspace id or name.
+            path: A path in the guest; below `/workspace` if relative. A file or link lists
                 itself.
-            recursive: Also what is in the folders below.
-            max_entries: How many entries to show; all, or for a model as many as fit into 32
-                KiB.
-            skip: How many entries to leave out first.
+            recursive: Also list subfolders.
+            max_entries: How many entries to show; by default all, over MCP 32 KiB.
+            skip: How many entries to skip.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -801,15 +797,15 @@ class AsyncMethods:
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 
-        Any regular file of the guest; links are followed inside the disk only. For a workspace
-        that runs use `workspace_file_read`, or stop it first.
+        Any regular file of the guest; links are followed inside the disk only. For a running
+        workspace use `workspace_file_read`, or stop it first.
 
         Args:
-            workspace_id: Its id or its name.
-            path: A path in the guest, relative ones below `/workspace`.
+            workspace_id: Workspace id or name.
+            path: A path in the guest; below `/workspace` if relative.
             max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
-            offset: Where to begin, in bytes.
-            encoding: How `content` is given: as text, or in base64 for a binary file.
+            offset: Where to start, in bytes.
+            encoding: `content` as text, or in base64 for a binary file.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -826,16 +822,15 @@ class AsyncMethods:
         workspace_id: str,
         snapshot_name: str,
     ) -> results.SnapshotCreated:
-        """Keep the present state of a workspace under a name.
+        """Save the current state of a workspace under a name.
 
-        Take one before something risky: `workspace_reset` goes back to it. Of the whole disk,
-        installed packages too, in milliseconds whatever its size; what runs goes on running and
-        is not part of it.
+        Take one before something risky: `workspace_reset` goes back to it. It holds the whole
+        disk, including installed packages, and takes milliseconds whatever the size. Running
+        processes keep running and are not part of it.
 
         Args:
-            workspace_id: Its id or its name.
-            snapshot_name: A name that none of its snapshots has: letters, digits, `.`, `_`,
-                `-`; not `baseline`.
+            workspace_id: Workspace id or name.
+            snapshot_name: A new name: letters, digits, `.`, `_`, `-`; not `baseline`.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -850,10 +845,10 @@ class AsyncMethods:
     ) -> results.Snapshots:
         """List the saved states of a workspace.
 
-        The first is always `baseline`, its first state; then the newest come first.
+        `baseline`, the first state, comes first; then the newest.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -868,12 +863,12 @@ class AsyncMethods:
     ) -> results.SnapshotDeleted:
         """Delete a saved state of a workspace.
 
-        The files of the workspace and its other snapshots stay as they are. What only this one
-        needed takes no space any more.
+        The files of the workspace and its other snapshots stay as they are. The space that only
+        this snapshot needed is freed.
 
         Args:
-            workspace_id: Its id or its name.
-            snapshot_name: Any of its snapshots but `baseline`.
+            workspace_id: Workspace id or name.
+            snapshot_name: Any snapshot except `baseline`.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -888,13 +883,13 @@ class AsyncMethods:
         *,
         snapshot: str = "baseline",
     ) -> results.Reset:
-        """Bring a workspace back to its first state, or to a snapshot.
+        """Reset a workspace to its first state or to a snapshot.
 
-        A fresh VM on that state of the whole disk: whatever ran is ended and later changes are
-        gone. Id, name, labels, snapshots and command history stay.
+        Restores the whole disk in a fresh VM: running processes end and later changes are lost.
+        Id, name, labels, snapshots and command history are kept.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             snapshot: `baseline`, or the name of a snapshot.
         """
         arguments: dict[str, Any] = {
@@ -916,19 +911,18 @@ class AsyncMethods:
     ) -> results.ShellOpened:
         """Open an interactive shell in a workspace.
 
-        For what needs a terminal or has to go on between calls: a debugger, a prompt that asks
-        back, a folder and variables that stay. For everything else `workspace_exec` is simpler.
-        The shell lives in the workspace until it is closed, and ends when the workspace stops
-        or is reset.
+        For what needs a terminal, or state that lasts between calls: a debugger, an interactive
+        prompt, the current folder, variables. For everything else `workspace_exec` is simpler.
+        The shell lives until it is closed, or until the workspace is stopped or reset.
 
         Args:
-            workspace_id: Its id or its name.
-            cwd: The folder to begin in, below `/workspace`.
+            workspace_id: Workspace id or name.
+            cwd: The folder to start in, below `/workspace`.
             cols: Width of the terminal, in columns.
             rows: Height of the terminal, in rows.
-            secret_env: Secrets of the workspace that the shell gets, by their names, each with
-                the name of the variable for it.
-            env: Variables for the shell, from name to value.
+            secret_env: Secrets of the workspace to pass to the shell: from secret name to
+                variable name.
+            env: Environment variables for the shell, by name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -951,22 +945,21 @@ class AsyncMethods:
         plain: bool = False,
         wait_for_idle_ms: int | None = None,
     ) -> results.ShellText:
-        """Read what a shell has written, from a cursor on.
+        """Read the output of a shell from a cursor on.
 
-        Begin with cursor 0, go on with the `next_cursor` of the answer. With `plain` it is the
-        text that a person would see: colours are gone, progress bars have their last state, and
-        of a full-screen program there is the screen. With `wait_for_idle_ms` the answer waits
-        until the shell has been silent for so long, which is how to see all that a command
-        prints.
+        Start with cursor 0 and continue with the `next_cursor` of the answer. `plain` gives the
+        text that a person would see: no colours, progress bars in their last state, and the
+        screen of a full-screen program. `wait_for_idle_ms` waits until the shell has been
+        silent for that long: use it to see everything that a command prints.
 
         Args:
-            workspace_id: Its id or its name.
-            shell_id: The shell's id, or a beginning of it.
+            workspace_id: Workspace id or name.
+            shell_id: Shell id, or a prefix of it.
             cursor: The first character to read, counted from 0.
-            max_chars: How much to read, in characters as the shell wrote them.
-            plain: Show what a person would see, instead of all that the terminal was told.
-            wait_for_idle_ms: Wait until nothing was written for so many milliseconds, 1 to
-                10000, but never longer than 30 seconds.
+            max_chars: How many characters to read, as the shell wrote them.
+            plain: Show what a person would see instead of the raw terminal output.
+            wait_for_idle_ms: Wait until nothing has been written for this many milliseconds, 1
+                to 10000, but never longer than 30 seconds.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -987,17 +980,17 @@ class AsyncMethods:
         input: str,
         append_newline: bool = True,
     ) -> results.ShellWritten:
-        """Type something into a shell.
+        """Type text into a shell.
 
-        A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
-        characters, in JSON `\\u0003` for Ctrl-C, `\\u0004` for Ctrl-D, `\\u001b[A` for the
-        arrow up (on a command line `$'\\x03'` and so on). Read afterwards what came of it.
+        A newline is added by default, as if Enter was pressed. Send keys as control characters:
+        in JSON `\\u0003` for Ctrl-C, `\\u0004` for Ctrl-D, `\\u001b[A` for arrow up (on a
+        command line `$'\\x03'` and so on). Read the shell afterwards to see the effect.
 
         Args:
-            workspace_id: Its id or its name.
-            shell_id: The shell's id, or a beginning of it.
+            workspace_id: Workspace id or name.
+            shell_id: Shell id, or a prefix of it.
             input: What to type.
-            append_newline: Whether a newline follows.
+            append_newline: Whether to add a newline.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1015,14 +1008,14 @@ class AsyncMethods:
         *,
         signal_name: str = "INT",
     ) -> results.ShellSignalled:
-        """Signal what runs in the foreground of a shell.
+        """Send a signal to what runs in the foreground of a shell.
 
-        INT interrupts it as Ctrl-C does, KILL ends it for sure; the shell itself goes on. Where
-        nothing runs in the foreground the shell gets the signal. HUP reaches both.
+        INT interrupts it as Ctrl-C does, KILL always ends it; the shell itself keeps running.
+        If nothing runs in the foreground, the shell gets the signal. HUP reaches both.
 
         Args:
-            workspace_id: Its id or its name.
-            shell_id: The shell's id, or a beginning of it.
+            workspace_id: Workspace id or name.
+            shell_id: Shell id, or a prefix of it.
             signal_name: HUP, INT, TERM or KILL.
         """
         arguments: dict[str, Any] = {
@@ -1040,12 +1033,12 @@ class AsyncMethods:
     ) -> results.ShellClosed:
         """Close a shell, and end what runs in it.
 
-        It is hung up on, and killed after five seconds. What it wrote cannot be read any more;
-        only what a command took care to leave running in the background lives on.
+        It gets SIGHUP, and is killed after five seconds. Its output can no longer be read. Only
+        what a command deliberately left running in the background keeps running.
 
         Args:
-            workspace_id: Its id or its name.
-            shell_id: The shell's id, or a beginning of it.
+            workspace_id: Workspace id or name.
+            shell_id: Shell id, or a prefix of it.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1068,26 +1061,27 @@ class AsyncMethods:
         env: dict[str, str] | None = None,
         published_ports: list[dict[str, Any]] | None = None,
     ) -> results.ServiceStarted:
-        """Start a service in a workspace: a command that goes on running, such as a web server.
+        """Start a service in a workspace: a command that keeps running, such as a web server.
 
-        Use it in place of `command &`. Returns when the service is ready, or at once with the
-        end of its log when it dies before that. It runs until `service_stop`, until it exits,
-        or until the VM is stopped; a name can be used again when its service has ended.
+        Use it instead of `command &`. Returns when the service is ready, or at once with the
+        end of its log if it dies before that. It runs until `service_stop`, until it exits, or
+        until the VM is stopped; a name can be reused once its service has ended.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             service_name: A name for the service: letters, digits, `.`, `_` and `-`.
-            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
+            command: A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             cwd: The folder to run in, below `/workspace`.
             readiness: How it shows that it is ready: `type` is `file`, `tcp`, `http` or
                 `command`, and beside it stands `path`, `address`, `url` or `command`.
-            ready_timeout_seconds: Seconds until a service that is not ready is ended.
-            ready_interval_ms: Milliseconds between two looks, at most.
-            secret_env: Secrets of the workspace for the service: from the secret's name to the
-                variable's.
-            env: Variables for the service, from name to value.
-            published_ports: Ports of the guest that 127.0.0.1 of this host leads to while the
-                service runs; without `host_port` any free one. Needs the network policy
+            ready_timeout_seconds: Seconds that the service has to become ready before it is
+                ended.
+            ready_interval_ms: Milliseconds between two readiness checks, at most.
+            secret_env: Secrets of the workspace to pass to the service: from secret name to
+                variable name.
+            env: Environment variables for the service, by name.
+            published_ports: Guest ports to publish on 127.0.0.1 of this host while the service
+                runs; without `host_port` on any free port. Needs the network policy
                 `egress+published-ports`.
         """
         arguments: dict[str, Any] = {
@@ -1114,8 +1108,8 @@ class AsyncMethods:
         """List the services of a workspace, running or ended.
 
         Args:
-            workspace_id: Its id or its name.
-            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
+            workspace_id: Workspace id or name.
+            skip: How many services to skip; MCP returns at most 32 KiB of them.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1129,10 +1123,10 @@ class AsyncMethods:
         workspace_id: str,
         service_name: str,
     ) -> results.ServiceRecord:
-        """Show whether a service of a workspace runs, is ready, or how it ended.
+        """Show whether a service of a workspace runs and is ready, or how it ended.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             service_name: The service's name.
         """
         arguments: dict[str, Any] = {
@@ -1153,19 +1147,19 @@ class AsyncMethods:
         max_bytes: int | None = None,
         encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.ServiceLogged:
-        """Show what a service of a workspace wrote, the newest lines of each stream.
+        """Show the newest lines that a service of a workspace wrote.
 
-        Of each stream the newest 1 MiB is kept, also after the service and its VM have ended.
+        The newest 1 MiB of each stream is kept, even after the service and its VM have ended.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             service_name: The service's name.
-            tail_lines: How many lines of each stream, from the end.
-            all: Everything that is kept.
-            skip_lines: How many of the newest lines of each stream to leave out.
-            max_bytes: How much of each stream to show, in bytes: whole lines from the end; for
-                a model 32768.
-            encoding: How the output is given: as text, or its bytes in base64.
+            tail_lines: How many lines of each stream to show, from the end.
+            all: Show everything that is kept.
+            skip_lines: How many of the newest lines of each stream to skip.
+            max_bytes: Most bytes of each stream to show, in whole lines from the end; over MCP
+                32768.
+            encoding: Output as text, or as bytes in base64.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1186,11 +1180,11 @@ class AsyncMethods:
     ) -> results.ServiceRecord:
         """Stop a service of a workspace, with everything that it started.
 
-        It is asked to end, and killed with what is left of its group after five seconds. One
-        that has ended stays as it is.
+        It gets SIGTERM, and after five seconds what is left of it is killed. A service that has
+        ended is left as it is.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
             service_name: The service's name.
         """
         arguments: dict[str, Any] = {
@@ -1204,10 +1198,10 @@ class AsyncMethods:
         self,
         workspace_id: str,
     ) -> results.WorkspaceDeleted:
-        """Delete a workspace with all its files and its history.
+        """Delete a workspace with all its files and history.
 
         Args:
-            workspace_id: Its id or its name.
+            workspace_id: Workspace id or name.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1243,22 +1237,20 @@ class AsyncMethods:
             environment: The environment to start from, such as `debian:12`.
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
-            ttl_seconds: Seconds without use until the VM is stopped, 60 to 2592000, 0 for
-                never. Files stay.
+            ttl_seconds: Idle seconds until the VM is stopped, 60 to 2592000, 0 for never; files
+                are kept.
             network_policy: What the guest may reach.
-            allow_host_compat: Where no VM can run, run commands on this host, without
-                isolation.
-            seed_path: A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin
-                with.
-            exclude: What to leave out, as in `.gitignore`; of pushes, too.
+            allow_host_compat: If no VM can run, run commands on this host, without isolation.
+            seed_path: A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to start
+                from.
+            exclude: What to leave out, as in `.gitignore`; also from pushes.
             gitignore: Leave out what git ignores.
-            secrets: Secrets for its commands, each of at most 64 KiB of text. They are kept off
-                its disk and out of what its commands are seen to print; `secret_env` gives one
-                to a command.
-            name: A name to find it by.
+            secrets: Secrets for its commands, at most 64 KiB of text each. They are kept off
+                the disk and redacted from output; `secret_env` passes one to a command.
+            name: A name for the workspace.
             labels: Labels, as key and value.
-            allow_net: Also allow these addresses, blocks or host names near this host, with or
-                without a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            allow_net: Also allow these addresses, CIDR blocks or host names near this host,
+                optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
             keep: Whether the workspace stays when the block is left.
         """
         from ._asynchronous import AsyncWorkspace
@@ -1299,9 +1291,9 @@ class AsyncWorkspaceMethods:
 
         Args:
             name: The new name.
-            clear_name: Take the name away.
-            labels: Labels to set, as key and value; others stay.
-            clear_labels: Keys of labels to take away.
+            clear_name: Remove the name.
+            labels: Labels to set, as key and value; others are kept.
+            clear_labels: Keys of labels to remove.
         """
         return await self._pyro.update_workspace(
             self.workspace_id,
@@ -1327,23 +1319,24 @@ class AsyncWorkspaceMethods:
     ) -> results.WorkspaceExecResult:
         """Run a command in a workspace, in `/workspace`.
 
-        Each command has its own shell: folders and variables do not carry over, files do. Long
-        output comes as its beginning and end; `workspace_logs` has the whole.
+        Each command has its own shell: `cd` and variables do not carry over, files do. Long
+        output is cut in the middle; `workspace_logs` has all of it.
 
         For long work raise `timeout_seconds` and give `wait_seconds`: after an answer with
-        `running: true` the command goes on, and `workspace_logs` follows it.
+        `running: true` the command keeps running, and `workspace_logs` follows it.
 
         Args:
-            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
-            timeout_seconds: Seconds until the command and all that it started are ended; what
-                it printed comes back.
-            secret_env: Secrets of the workspace that the command gets, by their names, each
-                with the name of the variable for it.
-            wait_seconds: Answer after so long at the latest; the command goes on.
-            background: Answer at once; the command goes on.
-            stdin: Text for its standard input.
-            stop: End the running command of this `sequence`; takes no command.
-            env: Variables, from name to value.
+            command: A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
+            timeout_seconds: Seconds until the command and all it started are ended; its output
+                so far is returned.
+            secret_env: Secrets of the workspace to pass to the command: from secret name to
+                variable name.
+            wait_seconds: Return after this many seconds at the latest; the command keeps
+                running.
+            background: Return at once; the command keeps running.
+            stdin: Text for standard input.
+            stop: End the running command with this `sequence`; takes no command.
+            env: Environment variables, by name.
             cwd: The folder to run in; below `/workspace` if relative.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
@@ -1372,16 +1365,16 @@ class AsyncWorkspaceMethods:
     ) -> results.Pushed:
         """Copy a folder or archive of this host into a workspace.
 
-        Replaces files that are there, deletes nothing, all or not at all. Only what differs
-        travels.
+        Replaces existing files, deletes nothing, and is applied completely or not at all. Only
+        what differs is transferred.
 
         Args:
             source_path: A folder or archive of this host, as for a seed.
-            dest: A folder below `/workspace`, made when it is missing.
-            exclude: More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings
-                back. Later pushes remember them.
-            gitignore: Whether to leave out what git ignores in the source; as before unless
-                told.
+            dest: A folder below `/workspace`, created if missing.
+            exclude: More patterns to leave out, as in `.gitignore`; `!PATTERN` includes again.
+                Later pushes remember them.
+            gitignore: Whether to leave out what git ignores in the source; by default as last
+                time.
         """
         return await self._pyro.push_workspace_sync(
             self.workspace_id,
@@ -1392,13 +1385,13 @@ class AsyncWorkspaceMethods:
         )
 
     async def status(self) -> results.WorkspaceRecord:
-        """Tell the state of a workspace: whether it runs, why it stopped, its last command."""
+        """Show the state of a workspace: whether it runs, why it stopped, its last command."""
         return await self._pyro.status_workspace(
             self.workspace_id,
         )
 
     async def stop(self) -> results.WorkspaceRecord:
-        """Stop a workspace: memory and processes go, files stay."""
+        """Stop a workspace: processes and memory are lost, files are kept."""
         return await self._pyro.stop_workspace(
             self.workspace_id,
         )
@@ -1406,7 +1399,7 @@ class AsyncWorkspaceMethods:
     async def start(self) -> results.WorkspaceRecord:
         """Start a stopped workspace.
 
-        Seldom needed: every use of its files or commands starts it.
+        Rarely needed: every use of its files or commands starts it.
         """
         return await self._pyro.start_workspace(
             self.workspace_id,
@@ -1426,19 +1419,19 @@ class AsyncWorkspaceMethods:
     ) -> results.Logged:
         """Show the commands that ran in a workspace, with their output.
 
-        Without `sequence` the newest, each with the beginning of its output; with it one
-        command, from `offset` on: long output in pieces, a running command followed.
+        Without `sequence`: the newest, each with the beginning of its output. With it: one
+        command, from `offset` on, to read long output in pieces or follow a running command.
 
         Args:
             sequence: Only this command.
-            last: Only this many of the newest.
-            skip: How many of the newest to leave out, events included; a model gets 32 KiB.
-            offset: Where to begin, in bytes.
-            max_bytes: Bytes of each stream to show; 65536 with `sequence` (a model: 24576),
+            last: How many of the newest to show.
+            skip: How many of the newest to skip, events included; MCP returns 32 KiB.
+            offset: Where to start, in bytes.
+            max_bytes: Bytes of each stream to show; 65536 with `sequence` (over MCP 24576),
                 else 4096.
-            stderr_offset: The same in stderr, if not at `offset`.
-            wait_seconds: Wait so long for more output, or the end.
-            encoding: As text, or the bytes in base64.
+            stderr_offset: The same for stderr; by default `offset`.
+            wait_seconds: Seconds to wait for more output or the end.
+            encoding: Output as text, or as bytes in base64.
         """
         return await self._pyro.logs_workspace(
             self.workspace_id,
@@ -1461,12 +1454,13 @@ class AsyncWorkspaceMethods:
     ) -> results.Exported:
         """Copy a file or folder of a workspace to this host.
 
-        Writes nothing outside of `output_path`, and follows no link of the guest.
+        Writes nothing outside `output_path`, and follows no link of the guest.
 
         Args:
             path: What to copy: a path below `/workspace`.
-            output_path: Where it goes on this host: a new path, or for a file a folder.
-            overwrite: Replace a file by a file, a folder by a folder.
+            output_path: Where to write on this host: a new path, or for a file an existing
+                folder.
+            overwrite: Replace a file with a file, a folder with a folder.
         """
         return await self._pyro.export_workspace(
             self.workspace_id,
@@ -1490,12 +1484,12 @@ class AsyncWorkspaceMethods:
         new commits. The diff applies with `git apply`, `patch -p1` and `workspace_patch_apply`.
 
         Args:
-            max_bytes: How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB
-                of entries.
-            skip: How many changed files (or commits) to leave out first.
-            binary: Write what is no text, too, as git's binary sections.
-            prefix: What to put before each name of the diff; unless told, the seed's folder in
-                its repository (for a model nothing).
+            max_bytes: How many bytes of diffs to show; by default 67108864, over MCP 24576 and
+                32 KiB of entries.
+            skip: How many changed files (or commits) to skip.
+            binary: Include binary files, as git binary patches.
+            prefix: Prefix of each name in the diff; by default the seed's folder in its
+                repository, over MCP none.
             commits: Show this folder's new commits instead, for `git am --keep-cr
                 --keep-non-patch --patch-format=mboxrd`.
         """
@@ -1520,10 +1514,9 @@ class AsyncWorkspaceMethods:
 
         Args:
             path: A path below `/workspace`; a file or link lists itself.
-            recursive: Also what is in the folders below.
-            max_entries: How many entries to show; all, or for a model as many as fit into 32
-                KiB.
-            skip: How many entries to leave out first.
+            recursive: Also list subfolders.
+            max_entries: How many entries to show; by default all, over MCP 32 KiB.
+            skip: How many entries to skip.
         """
         return await self._pyro.list_workspace_files(
             self.workspace_id,
@@ -1545,17 +1538,17 @@ class AsyncWorkspaceMethods:
     ) -> results.FileContent:
         """Read a file of a workspace.
 
-        Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
-        `start_line` and `line_count`. A binary file is recognised and not shown as text;
-        `encoding` shows it in base64.
+        Read long files in pieces: by bytes with `offset` and `max_bytes`, or by lines with
+        `start_line` and `line_count`. Binary files are not shown as text; `encoding` shows them
+        in base64.
 
         Args:
             path: A path below `/workspace`.
             max_bytes: How much to read, in bytes, 1 to 1048576.
-            offset: Where to begin, in bytes.
+            offset: Where to start, in bytes.
             start_line: The first line to read, counted from 1; instead of `offset`.
             line_count: How many lines to read.
-            encoding: How `content` is given: as text, or in base64 for a binary file.
+            encoding: `content` as text, or in base64 for a binary file.
         """
         return await self._pyro.read_workspace_file(
             self.workspace_id,
@@ -1576,13 +1569,13 @@ class AsyncWorkspaceMethods:
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
-        Makes missing folders. A file that is there keeps its permissions, owner and hard links.
-        To change a part of a file use `workspace_patch_apply`.
+        Creates missing folders. An existing file keeps its permissions, owner and hard links.
+        To change part of a file use `workspace_patch_apply`.
 
         Args:
-            path: A path below `/workspace`; a link is followed as long as it stays there.
+            path: A path below `/workspace`; a link is followed if it stays inside.
             text: The new content, at most 1048576 bytes.
-            encoding: What the text is: the content itself, or base64 of it for a binary file.
+            encoding: Whether `text` is the content itself, or base64 for a binary file.
         """
         return await self._pyro.write_workspace_file(
             self.workspace_id,
@@ -1599,8 +1592,8 @@ class AsyncWorkspaceMethods:
         """Apply a patch to the files of a workspace, all of it or nothing.
 
         Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and
-        the form from `*** Begin Patch` to `*** End Patch`. Paths are relative to `/workspace`.
-        When a part does not fit, the error shows the nearest text of the file.
+        the `*** Begin Patch` … `*** End Patch` format. Paths are relative to `/workspace`. If a
+        hunk does not apply, the error shows the most similar text of the file.
 
         Args:
             patch: The patch, at most 1048576 bytes.
@@ -1617,11 +1610,11 @@ class AsyncWorkspaceMethods:
     ) -> results.DiskExported:
         """Copy the whole disk of a stopped workspace to one ext4 image on this host.
 
-        The image is sparse and stands alone: it can be mounted, or read with other tools. Of
-        files use `workspace_export`.
+        The image is sparse and self-contained: it can be mounted, or read with other tools. To
+        copy files use `workspace_export`.
 
         Args:
-            output_path: Where it goes on this host: a path where nothing is yet.
+            output_path: Where to write on this host; the path must not exist yet.
         """
         return await self._pyro.export_workspace_disk(
             self.workspace_id,
@@ -1638,16 +1631,15 @@ class AsyncWorkspaceMethods:
     ) -> results.DiskListing:
         """List files on the disk of a stopped workspace, without starting it.
 
-        Any path of the guest, not only `/workspace`. For a workspace that runs use
+        Any path of the guest, not only `/workspace`. For a running workspace use
         `workspace_file_list`, or stop it first.
 
         Args:
-            path: A path in the guest, relative ones below `/workspace`; a file or link lists
+            path: A path in the guest; below `/workspace` if relative. A file or link lists
                 itself.
-            recursive: Also what is in the folders below.
-            max_entries: How many entries to show; all, or for a model as many as fit into 32
-                KiB.
-            skip: How many entries to leave out first.
+            recursive: Also list subfolders.
+            max_entries: How many entries to show; by default all, over MCP 32 KiB.
+            skip: How many entries to skip.
         """
         return await self._pyro.list_workspace_disk(
             self.workspace_id,
@@ -1667,14 +1659,14 @@ class AsyncWorkspaceMethods:
     ) -> results.DiskContent:
         """Read a file on the disk of a stopped workspace, without starting it.
 
-        Any regular file of the guest; links are followed inside the disk only. For a workspace
-        that runs use `workspace_file_read`, or stop it first.
+        Any regular file of the guest; links are followed inside the disk only. For a running
+        workspace use `workspace_file_read`, or stop it first.
 
         Args:
-            path: A path in the guest, relative ones below `/workspace`.
+            path: A path in the guest; below `/workspace` if relative.
             max_bytes: How much to read, in bytes; one call reads at most 64 MiB.
-            offset: Where to begin, in bytes.
-            encoding: How `content` is given: as text, or in base64 for a binary file.
+            offset: Where to start, in bytes.
+            encoding: `content` as text, or in base64 for a binary file.
         """
         return await self._pyro.read_workspace_disk(
             self.workspace_id,
@@ -1688,15 +1680,14 @@ class AsyncWorkspaceMethods:
         self,
         snapshot_name: str,
     ) -> results.SnapshotCreated:
-        """Keep the present state of a workspace under a name.
+        """Save the current state of a workspace under a name.
 
-        Take one before something risky: `workspace_reset` goes back to it. Of the whole disk,
-        installed packages too, in milliseconds whatever its size; what runs goes on running and
-        is not part of it.
+        Take one before something risky: `workspace_reset` goes back to it. It holds the whole
+        disk, including installed packages, and takes milliseconds whatever the size. Running
+        processes keep running and are not part of it.
 
         Args:
-            snapshot_name: A name that none of its snapshots has: letters, digits, `.`, `_`,
-                `-`; not `baseline`.
+            snapshot_name: A new name: letters, digits, `.`, `_`, `-`; not `baseline`.
         """
         return await self._pyro.create_snapshot(
             self.workspace_id,
@@ -1706,7 +1697,7 @@ class AsyncWorkspaceMethods:
     async def list_snapshots(self) -> results.Snapshots:
         """List the saved states of a workspace.
 
-        The first is always `baseline`, its first state; then the newest come first.
+        `baseline`, the first state, comes first; then the newest.
         """
         return await self._pyro.list_snapshots(
             self.workspace_id,
@@ -1718,11 +1709,11 @@ class AsyncWorkspaceMethods:
     ) -> results.SnapshotDeleted:
         """Delete a saved state of a workspace.
 
-        The files of the workspace and its other snapshots stay as they are. What only this one
-        needed takes no space any more.
+        The files of the workspace and its other snapshots stay as they are. The space that only
+        this snapshot needed is freed.
 
         Args:
-            snapshot_name: Any of its snapshots but `baseline`.
+            snapshot_name: Any snapshot except `baseline`.
         """
         return await self._pyro.delete_snapshot(
             self.workspace_id,
@@ -1734,10 +1725,10 @@ class AsyncWorkspaceMethods:
         *,
         snapshot: str = "baseline",
     ) -> results.Reset:
-        """Bring a workspace back to its first state, or to a snapshot.
+        """Reset a workspace to its first state or to a snapshot.
 
-        A fresh VM on that state of the whole disk: whatever ran is ended and later changes are
-        gone. Id, name, labels, snapshots and command history stay.
+        Restores the whole disk in a fresh VM: running processes end and later changes are lost.
+        Id, name, labels, snapshots and command history are kept.
 
         Args:
             snapshot: `baseline`, or the name of a snapshot.
@@ -1758,18 +1749,17 @@ class AsyncWorkspaceMethods:
     ) -> results.ShellOpened:
         """Open an interactive shell in a workspace.
 
-        For what needs a terminal or has to go on between calls: a debugger, a prompt that asks
-        back, a folder and variables that stay. For everything else `workspace_exec` is simpler.
-        The shell lives in the workspace until it is closed, and ends when the workspace stops
-        or is reset.
+        For what needs a terminal, or state that lasts between calls: a debugger, an interactive
+        prompt, the current folder, variables. For everything else `workspace_exec` is simpler.
+        The shell lives until it is closed, or until the workspace is stopped or reset.
 
         Args:
-            cwd: The folder to begin in, below `/workspace`.
+            cwd: The folder to start in, below `/workspace`.
             cols: Width of the terminal, in columns.
             rows: Height of the terminal, in rows.
-            secret_env: Secrets of the workspace that the shell gets, by their names, each with
-                the name of the variable for it.
-            env: Variables for the shell, from name to value.
+            secret_env: Secrets of the workspace to pass to the shell: from secret name to
+                variable name.
+            env: Environment variables for the shell, by name.
         """
         return await self._pyro.open_shell(
             self.workspace_id,
@@ -1789,21 +1779,20 @@ class AsyncWorkspaceMethods:
         plain: bool = False,
         wait_for_idle_ms: int | None = None,
     ) -> results.ShellText:
-        """Read what a shell has written, from a cursor on.
+        """Read the output of a shell from a cursor on.
 
-        Begin with cursor 0, go on with the `next_cursor` of the answer. With `plain` it is the
-        text that a person would see: colours are gone, progress bars have their last state, and
-        of a full-screen program there is the screen. With `wait_for_idle_ms` the answer waits
-        until the shell has been silent for so long, which is how to see all that a command
-        prints.
+        Start with cursor 0 and continue with the `next_cursor` of the answer. `plain` gives the
+        text that a person would see: no colours, progress bars in their last state, and the
+        screen of a full-screen program. `wait_for_idle_ms` waits until the shell has been
+        silent for that long: use it to see everything that a command prints.
 
         Args:
-            shell_id: The shell's id, or a beginning of it.
+            shell_id: Shell id, or a prefix of it.
             cursor: The first character to read, counted from 0.
-            max_chars: How much to read, in characters as the shell wrote them.
-            plain: Show what a person would see, instead of all that the terminal was told.
-            wait_for_idle_ms: Wait until nothing was written for so many milliseconds, 1 to
-                10000, but never longer than 30 seconds.
+            max_chars: How many characters to read, as the shell wrote them.
+            plain: Show what a person would see instead of the raw terminal output.
+            wait_for_idle_ms: Wait until nothing has been written for this many milliseconds, 1
+                to 10000, but never longer than 30 seconds.
         """
         return await self._pyro.read_shell(
             self.workspace_id,
@@ -1821,16 +1810,16 @@ class AsyncWorkspaceMethods:
         input: str,
         append_newline: bool = True,
     ) -> results.ShellWritten:
-        """Type something into a shell.
+        """Type text into a shell.
 
-        A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
-        characters, in JSON `\\u0003` for Ctrl-C, `\\u0004` for Ctrl-D, `\\u001b[A` for the
-        arrow up (on a command line `$'\\x03'` and so on). Read afterwards what came of it.
+        A newline is added by default, as if Enter was pressed. Send keys as control characters:
+        in JSON `\\u0003` for Ctrl-C, `\\u0004` for Ctrl-D, `\\u001b[A` for arrow up (on a
+        command line `$'\\x03'` and so on). Read the shell afterwards to see the effect.
 
         Args:
-            shell_id: The shell's id, or a beginning of it.
+            shell_id: Shell id, or a prefix of it.
             input: What to type.
-            append_newline: Whether a newline follows.
+            append_newline: Whether to add a newline.
         """
         return await self._pyro.write_shell(
             self.workspace_id,
@@ -1845,13 +1834,13 @@ class AsyncWorkspaceMethods:
         *,
         signal_name: str = "INT",
     ) -> results.ShellSignalled:
-        """Signal what runs in the foreground of a shell.
+        """Send a signal to what runs in the foreground of a shell.
 
-        INT interrupts it as Ctrl-C does, KILL ends it for sure; the shell itself goes on. Where
-        nothing runs in the foreground the shell gets the signal. HUP reaches both.
+        INT interrupts it as Ctrl-C does, KILL always ends it; the shell itself keeps running.
+        If nothing runs in the foreground, the shell gets the signal. HUP reaches both.
 
         Args:
-            shell_id: The shell's id, or a beginning of it.
+            shell_id: Shell id, or a prefix of it.
             signal_name: HUP, INT, TERM or KILL.
         """
         return await self._pyro.signal_shell(
@@ -1866,11 +1855,11 @@ class AsyncWorkspaceMethods:
     ) -> results.ShellClosed:
         """Close a shell, and end what runs in it.
 
-        It is hung up on, and killed after five seconds. What it wrote cannot be read any more;
-        only what a command took care to leave running in the background lives on.
+        It gets SIGHUP, and is killed after five seconds. Its output can no longer be read. Only
+        what a command deliberately left running in the background keeps running.
 
         Args:
-            shell_id: The shell's id, or a beginning of it.
+            shell_id: Shell id, or a prefix of it.
         """
         return await self._pyro.close_shell(
             self.workspace_id,
@@ -1890,25 +1879,26 @@ class AsyncWorkspaceMethods:
         env: dict[str, str] | None = None,
         published_ports: list[dict[str, Any]] | None = None,
     ) -> results.ServiceStarted:
-        """Start a service in a workspace: a command that goes on running, such as a web server.
+        """Start a service in a workspace: a command that keeps running, such as a web server.
 
-        Use it in place of `command &`. Returns when the service is ready, or at once with the
-        end of its log when it dies before that. It runs until `service_stop`, until it exits,
-        or until the VM is stopped; a name can be used again when its service has ended.
+        Use it instead of `command &`. Returns when the service is ready, or at once with the
+        end of its log if it dies before that. It runs until `service_stop`, until it exits, or
+        until the VM is stopped; a name can be reused once its service has ended.
 
         Args:
             service_name: A name for the service: letters, digits, `.`, `_` and `-`.
-            command: The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
+            command: A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
             cwd: The folder to run in, below `/workspace`.
             readiness: How it shows that it is ready: `type` is `file`, `tcp`, `http` or
                 `command`, and beside it stands `path`, `address`, `url` or `command`.
-            ready_timeout_seconds: Seconds until a service that is not ready is ended.
-            ready_interval_ms: Milliseconds between two looks, at most.
-            secret_env: Secrets of the workspace for the service: from the secret's name to the
-                variable's.
-            env: Variables for the service, from name to value.
-            published_ports: Ports of the guest that 127.0.0.1 of this host leads to while the
-                service runs; without `host_port` any free one. Needs the network policy
+            ready_timeout_seconds: Seconds that the service has to become ready before it is
+                ended.
+            ready_interval_ms: Milliseconds between two readiness checks, at most.
+            secret_env: Secrets of the workspace to pass to the service: from secret name to
+                variable name.
+            env: Environment variables for the service, by name.
+            published_ports: Guest ports to publish on 127.0.0.1 of this host while the service
+                runs; without `host_port` on any free port. Needs the network policy
                 `egress+published-ports`.
         """
         return await self._pyro.start_service(
@@ -1932,7 +1922,7 @@ class AsyncWorkspaceMethods:
         """List the services of a workspace, running or ended.
 
         Args:
-            skip: How many services to leave out first; a model gets as many as fit into 32 KiB.
+            skip: How many services to skip; MCP returns at most 32 KiB of them.
         """
         return await self._pyro.list_services(
             self.workspace_id,
@@ -1943,7 +1933,7 @@ class AsyncWorkspaceMethods:
         self,
         service_name: str,
     ) -> results.ServiceRecord:
-        """Show whether a service of a workspace runs, is ready, or how it ended.
+        """Show whether a service of a workspace runs and is ready, or how it ended.
 
         Args:
             service_name: The service's name.
@@ -1963,18 +1953,18 @@ class AsyncWorkspaceMethods:
         max_bytes: int | None = None,
         encoding: Literal["utf-8", "base64"] = "utf-8",
     ) -> results.ServiceLogged:
-        """Show what a service of a workspace wrote, the newest lines of each stream.
+        """Show the newest lines that a service of a workspace wrote.
 
-        Of each stream the newest 1 MiB is kept, also after the service and its VM have ended.
+        The newest 1 MiB of each stream is kept, even after the service and its VM have ended.
 
         Args:
             service_name: The service's name.
-            tail_lines: How many lines of each stream, from the end.
-            all: Everything that is kept.
-            skip_lines: How many of the newest lines of each stream to leave out.
-            max_bytes: How much of each stream to show, in bytes: whole lines from the end; for
-                a model 32768.
-            encoding: How the output is given: as text, or its bytes in base64.
+            tail_lines: How many lines of each stream to show, from the end.
+            all: Show everything that is kept.
+            skip_lines: How many of the newest lines of each stream to skip.
+            max_bytes: Most bytes of each stream to show, in whole lines from the end; over MCP
+                32768.
+            encoding: Output as text, or as bytes in base64.
         """
         return await self._pyro.logs_service(
             self.workspace_id,
@@ -1992,8 +1982,8 @@ class AsyncWorkspaceMethods:
     ) -> results.ServiceRecord:
         """Stop a service of a workspace, with everything that it started.
 
-        It is asked to end, and killed with what is left of its group after five seconds. One
-        that has ended stays as it is.
+        It gets SIGTERM, and after five seconds what is left of it is killed. A service that has
+        ended is left as it is.
 
         Args:
             service_name: The service's name.
@@ -2004,7 +1994,7 @@ class AsyncWorkspaceMethods:
         )
 
     async def delete(self) -> results.WorkspaceDeleted:
-        """Delete a workspace with all its files and its history."""
+        """Delete a workspace with all its files and history."""
         return await self._pyro.delete_workspace(
             self.workspace_id,
         )

@@ -60,11 +60,11 @@ class AsyncPyro(AsyncMethods):
         return self._plain.create_server(profile=profile)
 
     def attach(self, workspace_id: str) -> AsyncWorkspace:
-        """A workspace that exists already, whose methods leave out the id.
+        """An existing workspace, whose methods leave out the id.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name. The first use looks whether it
-                is there.
+            workspace_id: Its id, a prefix of it, or its name. The first use checks that it
+                exists.
         """
         return AsyncWorkspace(self, workspace_id=check_workspace_id(workspace_id))
 

@@ -139,11 +139,11 @@ class Pyro(Methods):
         return Server(self._manager._engine, profile)
 
     def attach(self, workspace_id: str) -> Workspace:
-        """A workspace that exists already, whose methods leave out the id.
+        """An existing workspace, whose methods leave out the id.
 
         Args:
-            workspace_id: Its id, a beginning of it, or its name. The first use looks whether it
-                is there.
+            workspace_id: Its id, a prefix of it, or its name. The first use checks that it
+                exists.
         """
         return Workspace(self, workspace_id=check_workspace_id(workspace_id))
 

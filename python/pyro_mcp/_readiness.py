@@ -20,7 +20,7 @@ def ready_fields(readiness: object) -> dict[str, Any]:
     kind = readiness.get("type")
     if not isinstance(kind, str) or kind not in _VALUES:
         kinds = ", ".join(f"`{known}`" for known in _VALUES)
-        raise InvalidArgumentError(f"the type of readiness must be one of {kinds}, not `{kind}`")
+        raise InvalidArgumentError(f"the readiness type must be one of {kinds}, not `{kind}`")
     wanted = _VALUES[kind]
     if set(readiness) != {"type", wanted}:
         raise InvalidArgumentError(f"readiness of type `{kind}` takes `type` and `{wanted}`")

@@ -203,7 +203,7 @@ class UnsupportedError(PyroError, RuntimeError):
 
 
 class CancelledError(PyroError, RuntimeError):
-    """The caller went away."""
+    """The caller cancelled the call, or went away."""
 
     code = "cancelled"
 

@@ -15,16 +15,16 @@ class Differences(TypedDict):
     entries: list[DifferencesEntries]
     # The text patches of the entries, one after the other; with `commits` their mailbox.
     patch: str
-    # Whether what belongs in it was left out for its size, here or behind `next_skip`.
+    # Whether something that belongs in it was left out for its size, here or after `next_skip`.
     patch_truncated: bool
     # Whether it holds every change that such a patch can hold: nothing was too large, binary or
     # skipped. Folders and what lies in a repository's own folder are in none.
     patch_complete: bool
-    # Of each repository in which some were made since the workspace was.
+    # New commits, of each repository that has any.
     commits: list[DifferencesCommits]
-    # How many more got commits or other objects and were not asked; `commits` asks one.
+    # How many more have new commits or other objects and were not checked; `commits` checks one.
     repositories_left_out: int
-    # With what `skip` the entries (or commits) begin that are behind these.
+    # The `skip` that continues behind these entries (or commits).
     next_skip: int | None
     # Sockets, devices and FIFOs, which are not compared.
     skipped: list[str]
@@ -33,28 +33,28 @@ class Differences(TypedDict):
 
 
 class DifferencesCommits(TypedDict):
-    """Commits that no branch had when the workspace was made."""
+    """Commits that no branch had when the workspace was created."""
 
     # The repository's folder below `/workspace`, which is `.` itself.
     repository: str
-    # How many `HEAD` has, merges aside.
+    # How many `HEAD` has, without merges.
     count: int
-    # How many merges it has, which are in no mailbox.
+    # How many merges it has, which a mailbox cannot hold.
     merges: int
-    # How many of them `git am` would cut short or refuse, for a line of their messages that looks
-    # like a patch (`---`, `diff --git`): take those with `git bundle`.
+    # How many of them `git am` would cut short or refuse, because a line of their message looks like
+    # a patch (`---`, `diff --git`): use `git bundle` for those.
     unmailable: int
     # How many other branches have.
     elsewhere: int
     # The branch; null for a detached `HEAD`.
     branch: str | None
-    # The newest commit of the beginning that they stand on; null where there is none.
+    # The newest original commit that they are based on; null if there is none.
     base: str | None
     # Whether `HEAD` has lost commits that it had at the beginning (reset, amend, rebase).
     rewritten: bool
     # First lines, the newest ten, newest first.
     subjects: list[str]
-    # Why nothing of this is known.
+    # Why this is unknown.
     unknown_because: str | None
 
 
@@ -70,7 +70,7 @@ class DifferencesEntries(TypedDict):
     # Why there is no text patch: `binary`, `too_large`, `limit` (of this call), `not_a_file`,
     # `repository` (in a repository's own folder) or `mode` (nothing that git tells changed).
     no_patch_because: str | None
-    # How many changed objects of a repository this folder stands for, for a model.
+    # How many changed objects of a repository this folder represents, over MCP.
     stands_for: int | None
     # Whether its text is not UTF-8; U+FFFD stands for those bytes.
     not_utf8: bool
@@ -95,18 +95,18 @@ class DifferencesSummary(TypedDict):
 
 class DiskContent(TypedDict):
     workspace_id: str
-    # Absolute, as it was asked for.
+    # Absolute, as requested.
     path: str
     # Of the whole file.
     size_bytes: int
     max_bytes: int
     # As text: what is not UTF-8 is replaced.
     content: str
-    # Whether there is more behind what is shown.
+    # Whether there is more after what is shown.
     truncated: bool
     # Where in the file the content begins, in bytes.
     offset: int
-    # Where to go on reading.
+    # Where to continue reading.
     next_offset: int
     content_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
 
@@ -123,7 +123,7 @@ class DiskExported(TypedDict):
 
 class DiskListing(TypedDict):
     workspace_id: str
-    # Absolute, as it was asked for.
+    # Absolute, as requested.
     path: str
     recursive: bool
     # Sorted by path.
@@ -132,7 +132,7 @@ class DiskListing(TypedDict):
     total_entries: int
     # Whether there are more behind what is shown.
     truncated: bool
-    # With what `skip` those begin.
+    # The `skip` that continues there.
     next_skip: int | None
 
 
@@ -198,13 +198,13 @@ class ExecResult(TypedDict):
     cleanup: VmDeleted
     # The signal that ended the command, if one did.
     signal: int | None
-    # Whether the command was ended because its time was over.
+    # Whether the command was ended because it timed out.
     timed_out: bool
-    # Whether the guest's memory was used up and its kernel killed a process of the command.
+    # Whether the guest ran out of memory and its kernel killed a process of the command.
     oom_killed: bool
     # The memory of the guest, in MiB.
     mem_mib: int
-    # What to do about how it ended, where there is something to do.
+    # What to do about how it ended, if there is something to do.
     advice: str | None
     # How many bytes the command wrote, kept or not.
     stdout_bytes: int
@@ -216,15 +216,15 @@ class ExecResult(TypedDict):
     stderr_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     # `kvm`, `tcg` (emulation), or `none` (host process).
     accelerator: str
-    # Why this accelerator was taken.
+    # Why this accelerator was chosen.
     accelerator_reason: str
     # Time until the VM answered, in milliseconds.
     boot_ms: int
-    # Whether the VM resumed a template and did not boot.
+    # Whether the VM was resumed from a template instead of booted.
     resumed: bool
-    # How many boots it took; more than one means that a boot was given up.
+    # How many boots it took; more than one means that a boot failed.
     boot_attempts: int
-    # Whether the VM had been waiting for a command; `boot_ms` was spent before.
+    # Whether the VM was on standby; `boot_ms` was spent before the call.
     standby: bool
 
 
@@ -255,12 +255,12 @@ class FileContent(TypedDict):
     max_bytes: int
     # As text: empty when the file is binary; else what is not UTF-8 is replaced.
     content: str
-    # Whether there is more behind what is shown.
+    # Whether there is more after what is shown.
     truncated: bool
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
     # Where in the file the content begins, in bytes.
     offset: int
-    # Where to go on reading.
+    # Where to continue reading.
     next_offset: int
     # The number of the first line shown, where lines were asked for.
     start_line: int | None
@@ -283,7 +283,7 @@ class FileListing(TypedDict):
     total_entries: int
     # Whether there are more behind what is shown.
     truncated: bool
-    # With what `skip` those begin.
+    # The `skip` that continues there.
     next_skip: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
     # Whether this call had to start the VM first.
@@ -326,7 +326,7 @@ class Logged(TypedDict):
     entries: list[LoggedEntries]
     # What happened to the workspace itself, oldest first: stops, starts, resets, and why.
     events: list[LoggedEvents]
-    # With what `skip` those begin that are older than all of these.
+    # The `skip` that continues with older ones.
     next_skip: int | None
     # The memory of the guest, in MiB.
     mem_mib: int
@@ -335,7 +335,7 @@ class Logged(TypedDict):
 
 
 class LoggedEntries(TypedDict):
-    """A command that has ended, or goes on without whoever started it."""
+    """A command that has ended, or runs in the background."""
 
     # Counts from 1, over all resets: one number is one command of the workspace.
     sequence: int
@@ -364,18 +364,18 @@ class LoggedEntries(TypedDict):
     # How much of it was kept and can be read here.
     stdout_kept_bytes: int
     stderr_kept_bytes: int
-    # Whether there is more behind what is shown.
+    # Whether there is more after what is shown.
     stdout_truncated: bool
     stderr_truncated: bool
-    # With what `offset` the rest of what was kept can be read.
+    # The `offset` at which the rest of what was kept can be read.
     next_offset: int | None
     # The same for `stderr_offset`.
     next_stderr_offset: int | None
     # How many resets came before it.
     reset_count: int
-    # Whether it still runs.
+    # Whether it is still running.
     running: bool
-    # Why it ended, where that was neither its own doing nor its time.
+    # Why it ended, if it neither exited by itself nor timed out.
     ended_because: str | None
 
 
@@ -394,9 +394,9 @@ class _NetworkInfoSometimes(TypedDict, total=False):
     gateway_ip: str | None
     subnet_cidr: str | None
     mac_address: str | None
-    # What the guest asks for names; it passes questions on to the host's name servers.
+    # The name server of the guest, which forwards queries to those of the host.
     dns_servers: list[str] | None
-    # What it reaches although it is near the host.
+    # What it may reach near the host.
     allow_net: list[str] | None
 
 
@@ -448,7 +448,7 @@ class Pruned(TypedDict):
     # Names of the removed entries, sorted.
     deleted_environment_dirs: list[str]
     count: int
-    # Disk space that was given back, in bytes.
+    # Disk space that was freed, in bytes.
     freed_bytes: int
 
 
@@ -509,7 +509,7 @@ class PushedWorkspaceSync(TypedDict):
     changed_bytes: int
     # What of a source was left out.
     left_out: PushedWorkspaceSyncLeftOut
-    # What came along otherwise than one may think.
+    # What was copied differently than one may expect.
     notes: list[str]
 
 
@@ -546,12 +546,12 @@ class Reset(_ResetSometimes):
     environment_version: str | None
     vcpu_count: int
     mem_mib: int
-    # Seconds without use after which the VM is stopped (files stay); 0 is never.
+    # Idle seconds after which the VM is stopped (files are kept); 0 is never.
     ttl_seconds: int
     # Seconds since 1970, as all times here.
     created_at: float
     last_activity_at: float
-    # When the VM is stopped unless somebody uses it; 0 when never. Files stay.
+    # When the VM is stopped if it stays idle; 0 when never. Files are kept.
     expires_at: float
     state: Literal["created", "started", "stopped"]
     network_policy: Literal["off", "egress", "egress+published-ports"]
@@ -567,7 +567,7 @@ class Reset(_ResetSometimes):
     command_count: int
     # The newest command of a workspace.
     last_command: ResetLastCommand | None
-    # Those that go on without whoever started them.
+    # Those that run in the background.
     running_commands: list[ResetRunningCommands]
     reset_count: int
     last_reset_at: float | None
@@ -575,8 +575,7 @@ class Reset(_ResetSometimes):
     running_service_count: int
     # Facts for people and logs; every value is text.
     metadata: dict[str, str]
-    # Seconds until the VM is stopped unless somebody uses it; absent when that is never or has
-    # happened.
+    # Seconds until the VM is stopped if it stays idle; absent when that is never or has happened.
     time_left_seconds: int | None
     # Why it is stopped; absent while it runs.
     stopped_because: str | None
@@ -597,7 +596,7 @@ class ResetLastCommand(TypedDict):
 
 
 class ResetRunningCommands(TypedDict):
-    """A command that goes on without whoever started it."""
+    """A command that runs in the background."""
 
     sequence: int
     command: str
@@ -632,7 +631,7 @@ class ResetWorkspaceSeed(TypedDict):
     bytes_written: int
     # What of a source was left out.
     left_out: ResetWorkspaceSeedLeftOut
-    # What came along otherwise than one may think.
+    # What was copied differently than one may expect.
     notes: list[str]
 
 
@@ -657,7 +656,7 @@ class ServiceLogged(TypedDict):
     # Seconds since 1970, as all times here.
     started_at: float
     ended_at: float | None
-    # Of its first process; absent while it runs, and when nobody saw it end.
+    # Of its first process; absent while it runs, and when its end was not seen.
     exit_code: int | None
     # Of its first process, in the guest.
     pid: int | None
@@ -666,7 +665,7 @@ class ServiceLogged(TypedDict):
     readiness: ServiceLoggedReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
-    # What the last look for its readiness saw instead, where it is not ready or never was.
+    # What the last readiness check found instead, if it is not ready or never was.
     not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
@@ -685,7 +684,7 @@ class ServiceLogged(TypedDict):
     tail_lines: int | None
     # Whether there is, or was, more of either stream.
     truncated: bool
-    # With what `skip_lines` older lines can be read; absent when no older ones are kept.
+    # The `skip_lines` that reads older lines; absent when none are kept.
     next_skip_lines: int | None
 
 
@@ -724,7 +723,7 @@ class ServiceRecord(TypedDict):
     # Seconds since 1970, as all times here.
     started_at: float
     ended_at: float | None
-    # Of its first process; absent while it runs, and when nobody saw it end.
+    # Of its first process; absent while it runs, and when its end was not seen.
     exit_code: int | None
     # Of its first process, in the guest.
     pid: int | None
@@ -733,7 +732,7 @@ class ServiceRecord(TypedDict):
     readiness: ServiceRecordReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
-    # What the last look for its readiness saw instead, where it is not ready or never was.
+    # What the last readiness check found instead, if it is not ready or never was.
     not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
@@ -781,7 +780,7 @@ class ServiceStarted(TypedDict):
     # Seconds since 1970, as all times here.
     started_at: float
     ended_at: float | None
-    # Of its first process; absent while it runs, and when nobody saw it end.
+    # Of its first process; absent while it runs, and when its end was not seen.
     exit_code: int | None
     # Of its first process, in the guest.
     pid: int | None
@@ -790,7 +789,7 @@ class ServiceStarted(TypedDict):
     readiness: ServiceStartedReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
-    # What the last look for its readiness saw instead, where it is not ready or never was.
+    # What the last readiness check found instead, if it is not ready or never was.
     not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
@@ -837,9 +836,9 @@ class ServicesListed(TypedDict):
     count: int
     # How many there are.
     total: int
-    # With what `skip` those begin that are behind them.
+    # The `skip` that continues behind them.
     next_skip: int | None
-    # How many of all of them run.
+    # How many of them all are running.
     running_count: int
     # By name.
     services: list[ServicesListedServices]
@@ -856,7 +855,7 @@ class ServicesListedServices(TypedDict):
     # Seconds since 1970, as all times here.
     started_at: float
     ended_at: float | None
-    # Of its first process; absent while it runs, and when nobody saw it end.
+    # Of its first process; absent while it runs, and when its end was not seen.
     exit_code: int | None
     # Of its first process, in the guest.
     pid: int | None
@@ -865,7 +864,7 @@ class ServicesListedServices(TypedDict):
     readiness: ServicesListedServicesReadiness | None
     # Absent while it is not ready.
     ready_at: float | None
-    # What the last look for its readiness saw instead, where it is not ready or never was.
+    # What the last readiness check found instead, if it is not ready or never was.
     not_ready: str | None
     stop_reason: Literal["process_exited_before_ready", "readiness_timeout", "published_port_failed", "sigterm", "sigkill", "workspace_stopped"] | None
     # Whether the guest's kernel killed a process of it because memory ran out.
@@ -1012,12 +1011,12 @@ class ShellText(TypedDict):
     # The signal that ended it, if one did.
     ended_by_signal: int | None
     execution_mode: Literal["pending", "guest_vsock", "host_compat"]
-    # Where the output begins; behind the cursor that was asked for when `lost_chars` is not 0.
+    # Where the output begins; after the requested cursor when `lost_chars` is not 0.
     cursor: int
-    # Where to go on reading.
+    # Where to continue reading.
     next_cursor: int
     output: str
-    # Whether more is waiting behind `next_cursor`.
+    # Whether there is more after `next_cursor`.
     truncated: bool
     plain: bool
     wait_for_idle_ms: int | None
@@ -1167,13 +1166,13 @@ class WorkspaceExecResult(TypedDict):
     cwd: str
     # The signal that ended the command, if one did.
     signal: int | None
-    # Whether the command was ended because its time was over.
+    # Whether the command was ended because it timed out.
     timed_out: bool
-    # Whether the guest's memory was used up and its kernel killed a process of the command.
+    # Whether the guest ran out of memory and its kernel killed a process of the command.
     oom_killed: bool
     # The memory of the guest, in MiB.
     mem_mib: int
-    # What to do about how it ended, where there is something to do.
+    # What to do about how it ended, if there is something to do.
     advice: str | None
     # How many bytes the command wrote, kept or not.
     stdout_bytes: int
@@ -1185,11 +1184,11 @@ class WorkspaceExecResult(TypedDict):
     stderr_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     # Whether this call had to start the VM first.
     workspace_started: bool
-    # Whether the command still runs.
+    # Whether the command is still running.
     running: bool
-    # Why it ended, where that was neither its own doing nor its time.
+    # Why it ended, if it neither exited by itself nor timed out.
     ended_because: str | None
-    # How to go on with a command that runs.
+    # How to continue with a running command.
     next: str | None
 
 
@@ -1198,9 +1197,9 @@ class WorkspaceListed(TypedDict):
     count: int
     # How many there are.
     total: int
-    # With what `skip` those begin that are behind them.
+    # The `skip` that continues behind them.
     next_skip: int | None
-    # The one used last comes first.
+    # Most recently used first.
     workspaces: list[WorkspaceListedWorkspaces]
 
 
@@ -1214,7 +1213,7 @@ class WorkspaceListedWorkspaces(TypedDict):
     state: Literal["created", "started", "stopped"]
     created_at: float
     last_activity_at: float
-    # When the VM is stopped unless somebody uses it; 0 when never. Files stay.
+    # When the VM is stopped if it stays idle; 0 when never. Files are kept.
     expires_at: float
     time_left_seconds: int | None
     # Why it is stopped; absent while it runs.
@@ -1240,12 +1239,12 @@ class WorkspaceRecord(_WorkspaceRecordSometimes):
     environment_version: str | None
     vcpu_count: int
     mem_mib: int
-    # Seconds without use after which the VM is stopped (files stay); 0 is never.
+    # Idle seconds after which the VM is stopped (files are kept); 0 is never.
     ttl_seconds: int
     # Seconds since 1970, as all times here.
     created_at: float
     last_activity_at: float
-    # When the VM is stopped unless somebody uses it; 0 when never. Files stay.
+    # When the VM is stopped if it stays idle; 0 when never. Files are kept.
     expires_at: float
     state: Literal["created", "started", "stopped"]
     network_policy: Literal["off", "egress", "egress+published-ports"]
@@ -1261,7 +1260,7 @@ class WorkspaceRecord(_WorkspaceRecordSometimes):
     command_count: int
     # The newest command of a workspace.
     last_command: WorkspaceRecordLastCommand | None
-    # Those that go on without whoever started them.
+    # Those that run in the background.
     running_commands: list[WorkspaceRecordRunningCommands]
     reset_count: int
     last_reset_at: float | None
@@ -1269,8 +1268,7 @@ class WorkspaceRecord(_WorkspaceRecordSometimes):
     running_service_count: int
     # Facts for people and logs; every value is text.
     metadata: dict[str, str]
-    # Seconds until the VM is stopped unless somebody uses it; absent when that is never or has
-    # happened.
+    # Seconds until the VM is stopped if it stays idle; absent when that is never or has happened.
     time_left_seconds: int | None
     # Why it is stopped; absent while it runs.
     stopped_because: str | None
@@ -1290,7 +1288,7 @@ class WorkspaceRecordLastCommand(TypedDict):
 
 
 class WorkspaceRecordRunningCommands(TypedDict):
-    """A command that goes on without whoever started it."""
+    """A command that runs in the background."""
 
     sequence: int
     command: str
@@ -1317,7 +1315,7 @@ class WorkspaceRecordWorkspaceSeed(TypedDict):
     bytes_written: int
     # What of a source was left out.
     left_out: WorkspaceRecordWorkspaceSeedLeftOut
-    # What came along otherwise than one may think.
+    # What was copied differently than one may expect.
     notes: list[str]
 
 

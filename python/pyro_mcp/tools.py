@@ -223,7 +223,7 @@ def _read(arguments: str | dict[str, Any] | None, named: dict[str, Any]) -> dict
         except ValueError as why:
             raise InvalidArgumentError("the arguments are not JSON", causes=[str(why)]) from None
         except RecursionError:
-            raise InvalidArgumentError("the arguments are lists or objects too deep in each other") from None
+            raise InvalidArgumentError("the arguments are nested too deeply") from None
     if arguments is not None and not isinstance(arguments, dict):
         raise InvalidArgumentError("the arguments must be an object")
     return {**(arguments or {}), **named}

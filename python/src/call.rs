@@ -151,7 +151,7 @@ impl Call {
         while self.process.is_closing() {
             thread::park();
         }
-        Error::new(ErrorCode::Internal, "pyro broke")
+        Error::new(ErrorCode::Internal, "Internal error in pyro")
     }
 
     /// Ends the call and gives it time to clear up. Whatever it says meanwhile is taken, so that it
@@ -236,14 +236,14 @@ impl Call {
             let receiver = self.receiver();
             let messages = receiver
                 .as_ref()
-                .ok_or_else(|| misuse_error("this call is over"))?;
+                .ok_or_else(|| misuse_error("this call has ended"))?;
             match messages.try_recv() {
                 Ok(message) => message,
                 Err(TryRecvError::Empty) => {
                     return Ok(None);
                 }
                 Err(TryRecvError::Disconnected) => {
-                    let broke = Error::new(ErrorCode::Cancelled, "The call was ended");
+                    let broke = Error::new(ErrorCode::Cancelled, "The call was cancelled");
                     Message::Done(Err(broke))
                 }
             }

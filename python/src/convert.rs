@@ -124,14 +124,14 @@ fn argument(
         ));
     }
     if depth_left == 0 {
-        return Err(refused("lists or dictionaries that deep in each other"));
+        return Err(refused("lists or dictionaries nested that deeply"));
     }
     if let Ok(fields) = value.cast::<PyMapping>() {
         let mut object = Map::new();
         for pair in fields.items()?.iter() {
             let (key, field): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
             let Ok(key) = key.extract::<String>() else {
-                return Err(refused("a dictionary whose keys are no text"));
+                return Err(refused("a dictionary whose keys are not text"));
             };
             let field = argument(&parameter.field(&key), &field, depth_left - 1)?;
             object.insert(key, field);
@@ -159,8 +159,11 @@ pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'
     pythonize(py, value).map_err(|error| {
         to_exception(
             py,
-            &Error::new(ErrorCode::Internal, "The result cannot be shown to Python")
-                .caused_by(&error),
+            &Error::new(
+                ErrorCode::Internal,
+                "The result cannot be converted to Python",
+            )
+            .caused_by(&error),
         )
     })
 }

@@ -53,7 +53,7 @@ impl Process {
                     .map_err(|error| {
                         Error::new(
                             ErrorCode::HostIo,
-                            "This host does not let pyro start threads",
+                            "pyro could not start threads on this host",
                         )
                         .caused_by(&error)
                     })?;
@@ -81,7 +81,10 @@ impl Process {
             ));
         }
         if process.is_closing() {
-            return Err(Error::new(ErrorCode::Cancelled, "The interpreter ends"));
+            return Err(Error::new(
+                ErrorCode::Cancelled,
+                "The interpreter is shutting down",
+            ));
         }
         Ok(process)
     }

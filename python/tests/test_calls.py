@@ -155,7 +155,7 @@ BOUNDS = "timeout_seconds must be between 1 and 4294967295"
         ({"command": "\udcff"}, "command is not valid Unicode"),
         ({"command": ["true"]}, 'command must be text, not `["true"]`'),
         ({"command": " "}, "No command was given"),
-        ({"command": "echo a\0b"}, "The command holds a NUL byte"),
+        ({"command": "echo a\0b"}, "The command contains a NUL byte"),
         ({"command": None}, "No command was given"),
         ({"command": 2**70}, "command must be text, not `1180591620717411303424`"),
         ({"command": "true", "timeout_seconds": "soon"}, f"{WHOLE}, not `soon`"),
@@ -184,7 +184,7 @@ def test_a_part_of_a_value_is_named(workspace):
         (["x"], "published_ports[0] must be an object, not `x`"),
         ([{"guest_port": 80}, {"guest_port": 0}], "published_ports[1].guest_port must be between 1 and 65535"),
         ([{"host_port": 8080}], "published_ports[0] needs the field `guest_port`"),
-        (itself, "that deep in each other"),
+        (itself, "nested that deeply"),
     ]:
         with pytest.raises(errors.InvalidArgumentError) as caught:
             workspace.start_service("web", command="true", published_ports=ports)

@@ -152,7 +152,7 @@ fn a_guest_that_switches_itself_off_is_told(world: &World) {
         off,
     ));
     error::has_code(&ran, "vm_died");
-    assert!(ran.out().contains("switched itself off"), "{}", ran.out());
+    assert!(ran.out().contains("powered off"), "{}", ran.out());
 }
 
 fn a_guest_whose_kernel_dies_is_told(world: &World) {
@@ -213,7 +213,7 @@ time.sleep(1000)
     let flags = ["--timeout-seconds", "300"];
     let run = BackgroundCommand::running_until(world, in_guest(world, &flags, &steal), "stolen");
     let ran = run.ends_within(Duration::from_secs(30));
-    error::tells(&ran, &["cannot be reached any more", "hint: "]);
+    error::tells(&ran, &["can no longer be reached", "hint: "]);
     assert_eq!(records::count(world), 0);
 }
 

@@ -65,7 +65,7 @@ fn a_killed_machine_is_told_at_once(world: &World) {
     error::tells(
         &run.ends_at_once(),
         &[
-            "ended before the command had",
+            "ended before the command did",
             who,
             "killed by signal 9",
             "hint: ",
@@ -80,7 +80,7 @@ fn a_killed_shim_takes_the_machine_along(world: &World) {
     processes::signal(world, Role::Shim, SIGKILL);
     error::tells(
         &run.ends_at_once(),
-        &["went away before the command had ended", "hint: "],
+        &["ended before the command did", "hint: "],
     );
     world.assert_empty();
     the_next_run_works(world);

@@ -183,7 +183,7 @@ fn what_a_broken_qemu_says_is_shown(world: &World) {
         &ran,
         &[
             "could not frobnicate the accelerator",
-            "exit status 1",
+            "exited with status 1",
             "hint: ",
         ],
     );

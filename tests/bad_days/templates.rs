@@ -212,7 +212,7 @@ fn a_run_whose_builder_is_killed_boots() {
     kill(Pid::from_raw(builders[0].pid), SIGKILL).unwrap();
     let ran = run_on.ends_within(Duration::from_secs(120));
     assert_eq!(error::none(&ran), "fine\n");
-    let note = "[note] no template could be made, booting instead: ";
+    let note = "[note] booting without a template: ";
     assert!(ran.err().contains(note), "{}", ran.err());
     assert_eq!(cached(&world), [""; 0]);
 
@@ -256,7 +256,7 @@ fn a_template_cache_without_room_means_a_boot() {
     let look = "find \"$PYRO_ENVIRONMENT_CACHE_DIR/templates\" -type f -size +0 >&2";
     let ran = finish(&mut mounts.then(&run(&world, &[]), look));
     assert_eq!(error::none(&ran), "fine\n");
-    let told = "[note] no template could be made, booting instead: A template could not be built: ";
+    let told = "[note] booting without a template: A template could not be built: ";
     assert!(ran.err().contains(told), "{}", ran.err());
     assert!(ran.err().contains("is full"), "{}", ran.err());
     let left = cache.to_str().unwrap();

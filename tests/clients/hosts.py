@@ -77,7 +77,7 @@ def long_script(world):
             {
                 "call": "workspace_exec",
                 "arguments": at | {"command": LONG, "timeout_seconds": 120},
-                "expect": "The command goes on",
+                "expect": "The command is still running",
                 "capture": {"sequence": r"with sequence=(\d+)", "offset": r" offset=(\d+)"},
             },
             {

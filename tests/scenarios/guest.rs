@@ -156,10 +156,10 @@ fn told_as_over(ran: &Ran, reason: &str, console: &str) {
     assert_eq!(ran.code(), 1, "{}", ran.err());
     let told = ran.err();
     assert!(told.contains("[error] VM `"), "{told}");
-    assert!(told.contains("ended before the command had\n"), "{told}");
+    assert!(told.contains("ended before the command did\n"), "{told}");
     assert!(told.contains(&format!("cause: {reason}")), "{told}");
     assert!(
-        told.contains("cause: the last lines of its console were:\n"),
+        told.contains("cause: the last lines of its console:\n"),
         "{told}"
     );
     assert!(told.contains(console), "{told}");
@@ -172,21 +172,21 @@ fn a_guest_that_powers_off_is_told(world: &World) {
         world,
         "echo before; sleep 1; echo o > /proc/sysrq-trigger; sleep 1000",
     );
-    told_as_over(&ran, "the guest switched itself off", "Power down");
+    told_as_over(&ran, "the guest powered off", "Power down");
     assert_eq!(ran.out(), "before\n");
 }
 
 fn a_guest_that_restarts_is_told(world: &World) {
     let reboot = "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x1234567)'; sleep 1000";
     let ran = run(world, reboot);
-    told_as_over(&ran, "the guest restarted itself", "Restarting system");
+    told_as_over(&ran, "the guest rebooted", "Restarting system");
 }
 
 fn a_kernel_panic_shows_the_end_of_the_console(world: &World) {
     let ran = run(world, "echo c > /proc/sysrq-trigger; sleep 1000");
     told_as_over(
         &ran,
-        "the guest's kernel gave up: Kernel panic - not syncing: sysrq triggered crash",
+        "the guest's kernel crashed: Kernel panic - not syncing: sysrq triggered crash",
         // The trace above it is longer than the tail.
         "Kernel Offset: ",
     );
@@ -225,6 +225,6 @@ fn memory_and_disk_run_out_for_the_guest_alone(world: &World) {
     assert_eq!(ran.code(), 0);
     // The command went on without it; it is told all the same.
     let told = "[run] out of memory: the guest's kernel killed a process of the command\n\
-                hint: The guest's 256 MiB of memory were used up: ";
+                hint: The guest ran out of its 256 MiB of memory: ";
     assert!(ran.err().contains(told), "{}", ran.err());
 }

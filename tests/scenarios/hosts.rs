@@ -451,7 +451,7 @@ fn what_claude_code_keeps_by_project_is_seen_too(world: &World) {
     assert_eq!(code, 1, "{ill}");
     assert!(
         ill.to_string()
-            .contains("but for the projects /nowhere/else"),
+            .contains("only for the projects /nowhere/else"),
         "{ill}"
     );
 

@@ -106,7 +106,7 @@ pub(crate) fn check_texts(
         .any(|text| text.contains(&0))
     {
         return Err(StartError::refused(
-            "arguments, variables and folders cannot hold a NUL byte",
+            "arguments, variables and folders cannot contain a NUL byte",
         ));
     }
     if env
@@ -114,7 +114,7 @@ pub(crate) fn check_texts(
         .any(|(name, _)| name.is_empty() || name.contains(&b'='))
     {
         return Err(StartError::refused(
-            "the name of a variable cannot be empty or hold `=`",
+            "the name of a variable cannot be empty or contain `=`",
         ));
     }
     Ok(())
@@ -227,7 +227,7 @@ pub(crate) fn why_not(words: &[OsString], error: SpawnError) -> StartError {
         SpawnError::Program(errno) => errno,
         SpawnError::PreExec(_) => {
             return StartError::refused(
-                "the new process could not be put into its folder and its control group",
+                "the new process could not enter its folder and its control group",
             );
         }
         SpawnError::Process(errno) => {

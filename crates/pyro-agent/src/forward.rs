@@ -67,7 +67,7 @@ async fn open<P: Peer>(
         }
     };
     Ok(connected.map_err(|error| {
-        let words = format!("nothing answers at port {port} of the guest: {error}");
+        let words = format!("cannot connect to port {port} of the guest: {error}");
         Fault::new(FaultCode::NotFound, words)
     }))
 }

@@ -58,7 +58,7 @@ fn watch_with(trigger: &File) {
         }
         let events = polled[0].revents().unwrap_or(PollFlags::empty());
         if events.contains(PollFlags::POLLERR) {
-            return console::report("the kernel no longer tells of memory shortage");
+            return console::report("the kernel no longer reports memory shortage");
         }
         if !events.contains(PollFlags::POLLPRI) {
             continue;

@@ -57,9 +57,7 @@ pub(crate) async fn set_up_nic() -> io::Result<()> {
     let until = tokio::time::Instant::now() + APPEAR;
     while !Path::new(INTERFACES).join(NIC).exists() {
         if tokio::time::Instant::now() >= until {
-            return Err(io::Error::other(
-                "its driver has not made an interface of it",
-            ));
+            return Err(io::Error::other("its driver has not created an interface"));
         }
         tokio::time::sleep(LOOK).await;
     }

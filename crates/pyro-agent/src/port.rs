@@ -27,7 +27,7 @@ const PORTS: &str = "/sys/class/virtio-ports";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PortError {
-    #[error("no virtio port is called {NAME}; {PORTS} holds: {found}")]
+    #[error("there is no virtio port {NAME}; {PORTS} holds: {found}")]
     Missing { found: String },
     #[error("cannot open the port {}: {source}", path.display())]
     Open { path: PathBuf, source: io::Error },

@@ -79,7 +79,8 @@ impl Secrets {
                         refused(format!("there is no secret `{secret}`")).with_detail([
                             match known.is_empty() {
                                 true => {
-                                    "the workspace has none; secrets are given at create".to_owned()
+                                    "the workspace has none; secrets are set when it is created"
+                                        .to_owned()
                                 }
                                 false => format!("the workspace has {}", known.join(", ")),
                             },
@@ -87,17 +88,19 @@ impl Secrets {
                     );
                 };
                 if !is_name(variable) {
-                    return Err(refused(format!("`{variable}` cannot be a variable")));
+                    return Err(refused(format!(
+                        "`{variable}` is not a valid variable name"
+                    )));
                 }
                 if !taken.insert(variable) {
                     return Err(refused(format!(
-                        "two secrets want the variable `{variable}`"
+                        "two secrets are requested in the variable `{variable}`"
                     )));
                 }
                 let value = without_line_end(value.bytes());
                 if value.contains(&0) {
                     return Err(refused(format!(
-                        "the secret `{secret}` holds a NUL byte, which no variable can: read \
+                        "the secret `{secret}` contains a NUL byte, which a variable cannot: read \
                          {FOLDER}/{secret}"
                     )));
                 }
@@ -143,7 +146,7 @@ fn validate(request: InstallSecrets) -> Result<BTreeMap<String, SecretValue>, Fa
         let length = secret.value.bytes().len();
         together += length;
         if !is_name(&secret.name) {
-            return refused("a secret has a name that none may have".into());
+            return refused("the name of a secret is not valid".into());
         }
         if length == 0 || length > MAX_VALUE {
             return refused(format!(
@@ -152,12 +155,12 @@ fn validate(request: InstallSecrets) -> Result<BTreeMap<String, SecretValue>, Fa
             ));
         }
         if values.insert(secret.name.clone(), secret.value).is_some() {
-            return refused(format!("the secret `{}` is there twice", secret.name));
+            return refused(format!("the secret `{}` is given twice", secret.name));
         }
     }
     if values.len() > MAX_SECRETS || together > MAX_TOGETHER {
         return refused(format!(
-            "{MAX_SECRETS} secrets of {MAX_TOGETHER} bytes together are the limit"
+            "the limit is {MAX_SECRETS} secrets of {MAX_TOGETHER} bytes together"
         ));
     }
     Ok(values)

@@ -69,7 +69,7 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
 /// Brings a guest that stood still back into the present.
 pub(crate) fn refresh(agent: &Agent, request: &Refresh) -> Result<Ready, Fault> {
     if agent.backend != Backend::Vm || agent.lifecycle.stage() != Stage::Ready {
-        let words = "only a guest that is set up can be brought into the present";
+        let words = "only a guest that is set up can be brought up to date";
         return Err(Fault::new(FaultCode::Refused, words));
     }
     renew(&request.entropy, request.unix_time_ns).map_err(|error| error.fault())?;
@@ -143,7 +143,7 @@ fn may_set_up(agent: &Agent) -> Result<(), SetUpError> {
 pub(crate) fn wrong_stage(stage: Stage) -> SetUpError {
     let what = match stage {
         Stage::Waiting => "the guest is not prepared",
-        Stage::Preparing => "the guest is being prepared, or that was broken off",
+        Stage::Preparing => "the guest is being prepared, or that was interrupted",
         Stage::Prepared => "the guest is prepared already",
         Stage::Ready => "the guest is set up already",
         Stage::Broken => "setting the guest up has failed before",

@@ -23,8 +23,8 @@ const OPERATORS: &[&str] = &[
 pub(crate) fn hint(words: &[OsString]) -> String {
     why(words).map_or_else(String::new, |why| {
         format!(
-            "\nhint: {why}, and several arguments are run as a program, without a shell: give the \
-             whole line as one, as in -- 'cd /tmp && ls'"
+            "\nhint: {why}, but several arguments are run as a program, without a shell: give the \
+             whole line as one argument, as in -- 'cd /tmp && ls'"
         )
     })
 }
@@ -35,14 +35,14 @@ fn why(words: &[OsString]) -> Option<String> {
         |word: &OsString, of: &[&str]| of.iter().any(|one| word.as_bytes() == one.as_bytes());
     let shown = String::from_utf8_lossy(first.as_bytes());
     Some(if known(first, BUILTINS) {
-        format!("`{shown}` is a word of shells")
+        format!("`{shown}` is shell syntax")
     } else if is_assignment(first.as_bytes()) {
-        format!("`{shown}` sets a variable in shells only")
+        format!("`{shown}` sets a variable only in a shell")
     } else if first.as_bytes().iter().any(u8::is_ascii_whitespace) {
-        format!("`{shown}` is one word here")
+        format!("`{shown}` is one argument")
     } else {
         let between = words.iter().find(|word| known(word, OPERATORS))?;
-        format!("`{}` is a word of shells", between.display())
+        format!("`{}` is shell syntax", between.display())
     })
 }
 
@@ -67,12 +67,12 @@ mod tests {
             hint(&words)
         };
         for (words, why) in [
-            (&["cd", "/tmp"][..], "`cd` is a word of shells"),
-            (&["cd", "/tmp", "&&", "ls"], "`cd` is a word of shells"),
-            (&["time", "ls"], "`time` is a word of shells"),
-            (&["nosuch", "a", "&&", "ls"], "`&&` is a word of shells"),
+            (&["cd", "/tmp"][..], "`cd` is shell syntax"),
+            (&["cd", "/tmp", "&&", "ls"], "`cd` is shell syntax"),
+            (&["time", "ls"], "`time` is shell syntax"),
+            (&["nosuch", "a", "&&", "ls"], "`&&` is shell syntax"),
             (&["A_1=x", "make"], "`A_1=x` sets a variable"),
-            (&["ls -l", "/tmp"], "`ls -l` is one word here"),
+            (&["ls -l", "/tmp"], "`ls -l` is one argument"),
         ] {
             let told = hint(words);
             assert!(told.contains(why), "{words:?}: {told}");

@@ -35,7 +35,7 @@ pub(crate) async fn shut_down(agent: &Arc<Agent>) {
     agent.files.thaw().await;
     // A change that has not all of its archive gives up, and one that has comes to its end.
     let Some(_guard) = agent.files.stop_changes(CHANGE_LIMIT).await else {
-        console::report("a change of files did not end, and will be undone at the next start");
+        console::report("a change of files did not finish, and will be undone at the next start");
         return end_all(agent).await;
     };
     end_all(agent).await;

@@ -143,7 +143,7 @@ pub enum ErrorCode {
     NewerState,
     /// Not offered here.
     Unsupported,
-    /// The caller went away.
+    /// The caller cancelled the call, or went away.
     Cancelled,
     /// A fault of pyro itself.
     Internal,

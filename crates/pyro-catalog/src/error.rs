@@ -7,7 +7,7 @@ use crate::disk_usage;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    #[error("there is no environment `{name}`; known are {}", known.join(", "))]
+    #[error("there is no environment `{name}`; known environments: {}", known.join(", "))]
     UnknownEnvironment {
         name: String,
         nearest: Option<&'static str>,
@@ -31,7 +31,7 @@ pub enum CatalogError {
         source: io::Error,
     },
     #[error(
-        "not enough room at {}: about {} MiB needed, {} MiB free",
+        "not enough space at {}: about {} MiB needed, {} MiB free",
         path.display(), needed.div_ceil(1 << 20), free >> 20
     )]
     NoSpace {
@@ -46,7 +46,7 @@ pub enum CatalogError {
         found: String,
     },
     #[error(
-        "{} was written by a newer pyro (schema {found}, this one knows {known})",
+        "{} was written by a newer pyro (schema {found}, this one supports {known})",
         path.display()
     )]
     NewerManifest {
@@ -70,7 +70,7 @@ pub enum CatalogError {
         log_tail: Vec<String>,
     },
     #[error(
-        "building `{environment}` did not end within {seconds}s; it was at step `{step}`{}",
+        "building `{environment}` did not finish within {seconds}s; it was at step `{step}`{}",
         tail(log_tail)
     )]
     BuildTimedOut {

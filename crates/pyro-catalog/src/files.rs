@@ -46,7 +46,7 @@ pub(crate) fn check_size(path: &Path, expected: Stamp) -> Result<Stamp, CatalogE
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(CatalogError::damaged(path, "a file", "none"));
         }
-        Err(error) => return Err(CatalogError::reading("look at", path)(error)),
+        Err(error) => return Err(CatalogError::reading("access", path)(error)),
     };
     if found.size != expected.size {
         let bytes = |stamp: Stamp| format!("{} bytes", stamp.size);

@@ -45,7 +45,7 @@ impl Catalog {
         match fs::symlink_metadata(&install_dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             // A place one may not even look into is no place for a cache.
-            Err(error) => return Err(CatalogError::writing("look at", &install_dir)(error)),
+            Err(error) => return Err(CatalogError::writing("access", &install_dir)(error)),
             Ok(_) => {}
         }
         let manifest = self.read_manifest(spec)?;
@@ -96,7 +96,7 @@ impl Catalog {
         kernel::restamp(&self.kernel_dir(&manifest.kernel), &manifest.kernel)?;
         let found = self.verify_found(found, monitor)?;
         manifest.rootfs =
-            Stamp::of(&found.rootfs).map_err(CatalogError::reading("look at", &found.rootfs))?;
+            Stamp::of(&found.rootfs).map_err(CatalogError::reading("access", &found.rootfs))?;
         manifest::write(&found.manifest_path, &manifest)?;
         Ok(found)
     }

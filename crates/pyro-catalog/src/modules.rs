@@ -166,7 +166,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CatalogError> {
         Ok(output) if output.status.success() => Ok(output.stdout),
         Ok(output) => Err(CatalogError::KernelUnusable {
             path: path.to_owned(),
-            reason: format!("{tool} ended with {}", output.status),
+            reason: format!("{tool} exited with {}", output.status),
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(CatalogError::ToolMissing {

@@ -153,7 +153,7 @@ impl Catalog {
             platform: PLATFORM.to_owned(),
             source: built.source,
             rootfs_digest,
-            rootfs: Stamp::of(&rootfs).map_err(CatalogError::reading("look at", &rootfs))?,
+            rootfs: Stamp::of(&rootfs).map_err(CatalogError::reading("access", &rootfs))?,
             kernel,
             created_at: manifest::now(),
         };

@@ -20,7 +20,7 @@ const COMMANDS: [(&str, &str, &str); 5] = [
     (
         "mmdebstrap",
         "mmdebstrap",
-        "puts the packages of an environment together",
+        "assembles the packages of an environment",
     ),
     (
         "apt-get",
@@ -29,7 +29,7 @@ const COMMANDS: [(&str, &str, &str); 5] = [
     ),
     ("dpkg-deb", "dpkg", "unpacks packages"),
     ("mke2fs", "e2fsprogs", "writes the disk image"),
-    ("unshare", "util-linux", "keeps a build apart from the host"),
+    ("unshare", "util-linux", "isolates a build from the host"),
 ];
 
 // Root needs no ids mapped.
@@ -75,7 +75,7 @@ pub fn tools() -> Vec<Tool> {
             .map(PathBuf::from)
             .find(|path| path.is_file()),
         package: KEYRING,
-        why: "holds the keys that Debian's packages are signed with",
+        why: "has the keys that Debian's packages are signed with",
     });
     tools
 }

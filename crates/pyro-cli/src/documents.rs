@@ -14,11 +14,11 @@ const COMMAND: &str = "command";
 pub(crate) fn commands() -> [Command; 2] {
     [
         Command::new(COMPLETIONS)
-            .about("Print a completion script for a shell")
+            .about("Print a shell completion script")
             .arg(
                 Arg::new(SHELL)
                     .value_name("SHELL")
-                    .help("The shell that will read the script")
+                    .help("The shell that the script is for")
                     .required(true)
                     .value_parser(value_parser!(Shell)),
             ),
@@ -27,7 +27,7 @@ pub(crate) fn commands() -> [Command; 2] {
             .arg(
                 Arg::new(COMMAND)
                     .value_name("COMMAND")
-                    .help("The words of the command, as in `pyro man env pull`")
+                    .help("The command, as in `pyro man env pull`")
                     .num_args(0..),
             ),
     ]

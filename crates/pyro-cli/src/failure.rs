@@ -18,7 +18,7 @@ pub(crate) fn not_written(failure: &io::Error) -> Error {
     };
     Error::new(code, "The output could not be written")
         .because(failure)
-        .hint("See where standard output leads, and that there is room")
+        .hint("Check where standard output goes, and that there is free space")
 }
 
 pub(crate) fn fail(error: &Error, json: bool) -> ExitCode {
@@ -32,7 +32,7 @@ pub(crate) fn fail(error: &Error, json: bool) -> ExitCode {
 pub(crate) fn no_threads(error: io::Error) -> Error {
     Error::new(
         ErrorCode::HostIo,
-        "This host does not let pyro start threads",
+        "pyro could not start threads on this host",
     )
     .caused_by(&error)
 }

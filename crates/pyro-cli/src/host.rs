@@ -42,53 +42,47 @@ pub(crate) fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommand(
-            verb(
-                CONNECT,
-                "Write pyro's entry into the configuration of a host",
-            )
-            .args(entry())
-            .args(change()),
+            verb(CONNECT, "Add pyro's entry to the configuration of a host")
+                .args(entry())
+                .args(change()),
         )
-        .subcommand(verb(PRINT_CONFIG, "Print pyro's entry for a host, to be pasted").args(entry()))
+        .subcommand(verb(PRINT_CONFIG, "Print pyro's entry for a host, to paste").args(entry()))
         .subcommand(
             verb(
                 DISCONNECT,
-                "Remove what starts pyro from the configuration of a host, or of all",
+                "Remove the entries that start pyro from the configuration of one host, or of all",
             )
             .mut_arg(HOST, |host| {
                 host.required(false)
                     .required_unless_present(ALL)
-                    .help("The program that starts pyro")
+                    .help("The MCP host that starts pyro")
             })
             .mut_arg(NAME, |name| {
-                name.help("Only the entry of this name [default: each that starts pyro]")
+                name.help("Only the entry with this name [default: each that starts pyro]")
             })
             .mut_arg(CONFIG, |config| config.conflicts_with(ALL))
             .args([
-                switch(ALL, "Of every host that pyro knows").conflicts_with(HOST),
+                switch(ALL, "From every host that pyro knows").conflicts_with(HOST),
                 switch(
                     PURGE,
-                    "Also remove the copies of configurations that pyro has kept, and keep none",
+                    "Also remove the backups of configurations that pyro has kept, and keep none",
                 ),
-                switch(DRY_RUN, "Say what would be done, and do nothing"),
+                switch(DRY_RUN, "Show what would be done, and do nothing"),
             ])
             .override_usage("pyro host disconnect [OPTIONS] <HOST|--all>"),
         )
         .subcommand(verb(
             DOCTOR,
-            "Check that a host's entry is there, starts, and offers its tools",
+            "Check that a host's entry exists, starts, and offers its tools",
         ))
         .subcommand(
-            verb(
-                REPAIR,
-                "Check a host's entry and correct what is wrong with it",
-            )
-            .args(entry())
-            .args(change())
-            .arg(switch(
-                MOVE_ASIDE,
-                "Rename a configuration that cannot be understood, and begin a new one",
-            )),
+            verb(REPAIR, "Check a host's entry and fix what is wrong with it")
+                .args(entry())
+                .args(change())
+                .arg(switch(
+                    MOVE_ASIDE,
+                    "Rename a configuration that cannot be parsed, and start a new one",
+                )),
         )
 }
 
@@ -99,14 +93,14 @@ fn verb(name: &'static str, about: &'static str) -> Command {
         .arg(
             Arg::new(HOST)
                 .value_name("HOST")
-                .help("The program that will start pyro")
+                .help("The MCP host that starts pyro")
                 .required(true)
                 .value_parser(hosts.collect::<Vec<_>>()),
         )
         .arg(
             Arg::new(NAME)
                 .long(NAME)
-                .help("What the entry is called [default: pyro]"),
+                .help("Name of the entry [default: pyro]"),
         )
         .arg(
             Arg::new(SCOPE)
@@ -120,7 +114,7 @@ fn verb(name: &'static str, about: &'static str) -> Command {
             Arg::new(CONFIG)
                 .long(CONFIG)
                 .value_name("PATH")
-                .help("Another file than the host's own")
+                .help("Use this file instead of the host's own")
                 .conflicts_with(SCOPE)
                 .value_parser(value_parser!(PathBuf)),
         )
@@ -138,12 +132,13 @@ fn entry() -> [Arg; 3] {
             .help("Which tools to offer [default: workspace-core]")
             .value_parser(value_parser!(Profile)),
         Arg::new(COMMAND).long(COMMAND).help(
-            "What starts pyro [default: `pyro` where the host finds it, else its whole path]",
+            "The command that starts pyro [default: `pyro` if the host finds it, else its full \
+             path]",
         ),
         Arg::new(ENV)
             .long(ENV)
             .value_name("NAME[=VALUE]")
-            .help("A variable for the server, with the value given or the one it has here")
+            .help("An environment variable for the server; without VALUE, the value it has here")
             .action(ArgAction::Append),
     ]
 }
@@ -155,7 +150,7 @@ fn change() -> [Arg; 2] {
             REPLACE,
             "Overwrite an entry of this name that is not pyro's",
         ),
-        switch(DRY_RUN, "Say what would be done, and do nothing"),
+        switch(DRY_RUN, "Show what would be done, and do nothing"),
     ]
 }
 

@@ -26,7 +26,7 @@ const WORKERS: usize = 4;
 
 pub(crate) fn command() -> Command {
     Command::new(MCP)
-        .about("Serve pyro to programs that speak the Model Context Protocol")
+        .about("Serve pyro over the Model Context Protocol (MCP)")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)

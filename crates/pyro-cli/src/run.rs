@@ -141,7 +141,7 @@ async fn call(engine: Arc<Engine>, invocation: Invocation<Engine>) -> ExitCode {
                 (Ok(Ok(answer)), None) => show(answer, form),
                 (Ok(Err(error)), None) => fail(&error, json),
                 (Err(broken), None) => fail(
-                    &Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken),
+                    &Error::new(ErrorCode::Internal, "Internal error in pyro").caused_by(&broken),
                     json,
                 ),
             };
@@ -162,11 +162,7 @@ fn show(answer: Answer, form: OutputForm) -> ExitCode {
     let shown = match form {
         OutputForm::Json => match answer.json {
             Ok(value) => render::document(value),
-            Err(error) => {
-                let error = Error::new(ErrorCode::Internal, "The result cannot be written as JSON")
-                    .caused_by(&error);
-                return fail(&error, true);
-            }
+            Err(error) => return fail(&error, true),
         },
         OutputForm::Only => {
             for note in &answer.notes {

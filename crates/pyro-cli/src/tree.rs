@@ -17,17 +17,17 @@ const JSON: &str = "json";
 /// What the commands with subcommands are for.
 const GROUPS: &[(&str, &str)] = &[
     ("env", "List, install, inspect and prune environments"),
-    ("workspace", "Work in VMs whose files last"),
-    ("sync", "Bring later changes of the host in"),
+    ("workspace", "Work in VMs that keep their files"),
+    ("sync", "Copy later changes from the host"),
     ("file", "List, read and write files"),
     (
         "patch",
-        "Change files by patches: unified diffs, or `*** Begin Patch`",
+        "Change files with patches: unified diffs, or `*** Begin Patch`",
     ),
     ("shell", "Use interactive shells"),
-    ("service", "Keep commands running, and reach their ports"),
-    ("snapshot", "Keep states, and go back to them"),
-    ("disk", "Look at the disk of a stopped workspace"),
+    ("service", "Run long-lived commands, and reach their ports"),
+    ("snapshot", "Save states, and go back to them"),
+    ("disk", "Read the disk of a stopped workspace"),
 ];
 
 /// A result, ready to be shown either way.

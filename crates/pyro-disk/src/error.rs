@@ -25,7 +25,7 @@ pub enum TreeError {
         source: io::Error,
     },
     /// It was neither unmounted nor frozen, so what is on it is not whole without its journal.
-    #[error("the disk was not left cleanly")]
+    #[error("the disk was not unmounted cleanly")]
     NotClean,
     #[error("the disk holds a file system that pyro cannot read: {what}")]
     Unsupported { what: &'static str },
@@ -36,9 +36,9 @@ pub enum TreeError {
     NotFound { name: String },
     #[error("`{name}` is not {wanted}")]
     WrongKind { name: String, wanted: &'static str },
-    #[error("`{name}` leads from link to link without end")]
+    #[error("`{name}` is a loop of links")]
     Endless { name: String },
-    #[error("`{name}` is too large to be listed")]
+    #[error("`{name}` is too large to list")]
     TooLarge { name: String },
     #[error("`{name}` cannot be read")]
     Unreadable {

@@ -111,7 +111,7 @@ impl Config {
     pub(crate) fn pyro(&self) -> Result<&Path, Error> {
         self.pyro.as_deref().ok_or_else(|| {
             Error::new(ErrorCode::ToolMissing, "The `pyro` binary was not found")
-                .because("looked at PYRO_BIN, beside this program, and on PATH")
+                .because("looked in PYRO_BIN, beside this program, and on PATH")
                 .hint("Set PYRO_BIN to the path of the `pyro` binary")
         })
     }
@@ -119,13 +119,11 @@ impl Config {
     pub(crate) fn agent(&self) -> Result<&Path, Error> {
         self.agent.as_deref().ok_or_else(|| {
             let beside = match self.pyro.as_deref().and_then(Path::parent) {
-                Some(folder) => format!("for `pyro-agent` in {}", folder.display()),
-                None => "beside a `pyro` binary, which was not found either".to_owned(),
+                Some(folder) => format!("looked for `pyro-agent` in {}", folder.display()),
+                None => "the `pyro` binary to look beside was not found either".to_owned(),
             };
             Error::new(ErrorCode::ToolMissing, "The guest agent was not found")
-                .because(format!(
-                    "looked at PYRO_AGENT, which is not set, and {beside}"
-                ))
+                .because(format!("PYRO_AGENT is not set; {beside}"))
                 .hint(
                     "Put `pyro-agent` beside `pyro` (`make build` does), or set PYRO_AGENT to its \
                      path",
@@ -159,9 +157,9 @@ fn folder(own: &str, base: &str, below_home: &str, leaf: &str) -> Result<PathBuf
         .ok_or_else(|| {
             Error::new(
                 ErrorCode::HostIo,
-                "There is no home folder to keep state in",
+                "No home folder was found to keep state in",
             )
-            .because("HOME is not set and /etc/passwd names none for this user")
+            .because("HOME is not set, and /etc/passwd has none for this user")
             .hint(format!("Set HOME, or {own} to a folder of your choice"))
         })?;
     Ok(home.join(below_home).join(leaf))

@@ -95,7 +95,7 @@ impl Engine {
                 Some(event) = progress.recv() => caller.emit(event).map_err(|_| cancelled())?,
                 done = &mut pull => {
                     let installed = done.map_err(|error| {
-                        Error::new(ErrorCode::Internal, "Pulling broke off").caused_by(&error)
+                        Error::new(ErrorCode::Internal, "The pull failed unexpectedly").caused_by(&error)
                     })??;
                     phase(caller, "ready", spec)?;
                     return Ok(installed);

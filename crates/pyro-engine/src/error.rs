@@ -53,7 +53,7 @@ impl From<StoreError> for Error {
                 match code {
                     ErrorCode::NoSpace => told.hint(FREE_SPACE),
                     _ => told.hint(
-                        "See that the folder is writable; when the database is damaged, move it \
+                        "Check that the folder is writable; if the database is damaged, move it \
                          away: it holds only the records of VMs",
                     ),
                 }
@@ -83,7 +83,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
                 ErrorCode::UnknownEnvironment,
                 format!("There is no environment `{name}`"),
             )
-            .because(format!("known are {}", known.join(", ")))
+            .because(format!("known environments: {}", known.join(", ")))
             .hint(hint);
         }
         CatalogError::NotInstalled { name } => (
@@ -93,7 +93,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         ),
         CatalogError::ToolMissing { tool, package, .. } => (
             ErrorCode::ToolMissing,
-            format!("`{tool}` is needed to build an environment and was not found"),
+            format!("`{tool}` is needed to build an environment, but was not found"),
             format!("Install it with `sudo apt-get install {package}`"),
         ),
         CatalogError::CacheNotWritable { path, .. } => (
@@ -112,7 +112,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         CatalogError::Damaged { .. } => (
             ErrorCode::Damaged,
             "An installed environment is damaged".to_owned(),
-            "Mend it with `pyro env pull` and its name".to_owned(),
+            "Repair it with `pyro env pull ENVIRONMENT`".to_owned(),
         ),
         CatalogError::NewerManifest { .. } => (
             ErrorCode::NewerState,
@@ -135,8 +135,8 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         | CatalogError::BuildTimedOut { environment, .. } => (
             ErrorCode::PullFailed,
             format!("Environment `{environment}` could not be built"),
-            "See that the Debian mirror can be reached (PYRO_DEBIAN_MIRROR names another one), \
-                 then try again; nothing half-made was kept"
+            "Check that the Debian mirror can be reached (PYRO_DEBIAN_MIRROR selects another one), \
+             then try again; nothing incomplete was kept"
                 .to_owned(),
         ),
         CatalogError::Cancelled => return cancelled(),
@@ -154,8 +154,8 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         CatalogError::Io { .. } => (
             ErrorCode::HostIo,
             "The environment cache cannot be used".to_owned(),
-            "See that the disk is sound and the folder is yours, or set \
-             PYRO_ENVIRONMENT_CACHE_DIR to another folder"
+            "Check the disk and the owner of the folder, or set PYRO_ENVIRONMENT_CACHE_DIR to \
+             another folder"
                 .to_owned(),
         ),
     };
@@ -164,7 +164,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
 
 /// The caller does not want the operation any more.
 pub(crate) fn cancelled() -> Error {
-    Error::new(ErrorCode::Cancelled, "The caller went away")
+    Error::new(ErrorCode::Cancelled, "The call was cancelled")
 }
 
 /// Whether a file system has no room left for data, or for one more file.
@@ -204,13 +204,14 @@ pub(crate) fn launch_failed(vm_id: &str, error: LaunchError) -> Error {
         LaunchError::NoAnswer { .. } => Error::new(ErrorCode::BootTimeout, what)
             .because(&error)
             .hint(LESS_LOAD),
-        LaunchError::ShimGone { .. } => Error::new(ErrorCode::VmDied, what)
-            .because(&error)
-            .hint("Try again; when it happens often, see `pyro doctor` and the kernel's log for killed processes"),
+        LaunchError::ShimGone { .. } => Error::new(ErrorCode::VmDied, what).because(&error).hint(
+            "Try again; if it keeps happening, check `pyro doctor`, and the kernel log for killed \
+             processes",
+        ),
         LaunchError::Start { .. } | LaunchError::Garbled { .. } | LaunchError::CallerGone => {
             Error::new(ErrorCode::Internal, what)
                 .caused_by(&error)
-                .hint("See that PYRO_BIN, when set, names this version's `pyro`")
+                .hint("If PYRO_BIN is set, check that it is the `pyro` of this version")
         }
     }
 }
@@ -235,7 +236,7 @@ pub(crate) fn command_refused(vm_id: &str, fault: Fault) -> Error {
 pub(crate) fn vm_died(vm_id: &str, error: &CommandError) -> Error {
     Error::new(
         ErrorCode::VmDied,
-        format!("VM `{vm_id}` went away before the command had ended"),
+        format!("VM `{vm_id}` ended before the command did"),
     )
     .caused_by(error)
     .hint("Run the command again in a new VM")
@@ -243,8 +244,9 @@ pub(crate) fn vm_died(vm_id: &str, error: &CommandError) -> Error {
 
 /// Says that a VM went because its supervisor did.
 pub(crate) fn supervisor_gone(mut error: Error) -> Error {
-    error.causes =
-        vec!["its supervisor (`pyro shim`) ended without a word, so it was probably killed".into()];
+    error.causes = vec![
+        "its supervisor (`pyro shim`) exited without a message, so it was probably killed".into(),
+    ];
     error
 }
 
@@ -258,7 +260,7 @@ pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
         EndReason::NoSpace => (ErrorCode::NoSpace, FREE_SPACE),
         EndReason::GuestOff => (
             ErrorCode::VmDied,
-            "The guest switched itself off; run the command again in a new VM if that was not its aim",
+            "The guest powered off; run the command again in a new VM if that was not intended",
         ),
         EndReason::Stopped
         | EndReason::Idle
@@ -266,7 +268,7 @@ pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
         | EndReason::Died
         | EndReason::Unknown => (ErrorCode::VmDied, "Run the command again in a new VM"),
     };
-    let mut error = Error::new(code, format!("VM `{vm_id}` ended before the command had"))
+    let mut error = Error::new(code, format!("VM `{vm_id}` ended before the command did"))
         .because(ended.message);
     error.causes.extend(console(ended.console_tail));
     error.hint(hint)
@@ -280,12 +282,12 @@ pub(crate) fn wrong_state(record: &VmRecord, wanted: &str, allowed: &str) -> Err
             record.vm_id, record.state
         ),
     )
-    .because(format!("that needs a VM that is {allowed}"))
+    .because(format!("this needs a VM that is {allowed}"))
 }
 
 /// Work on a thread that broke.
 pub(crate) fn broke(error: &tokio::task::JoinError) -> Error {
-    Error::new(ErrorCode::Internal, "pyro broke").caused_by(error)
+    Error::new(ErrorCode::Internal, "Internal error in pyro").caused_by(error)
 }
 
 fn from_fault(what: String, fault: Fault) -> Error {
@@ -298,7 +300,7 @@ fn from_fault(what: String, fault: Fault) -> Error {
         FaultCode::BootTimeout => (ErrorCode::BootTimeout, Some(LESS_LOAD)),
         FaultCode::BootFailed => (
             ErrorCode::BootFailed,
-            Some("Check the environment with `pyro env pull` and its name, then try again"),
+            Some("Verify the environment with `pyro env pull ENVIRONMENT`, then try again"),
         ),
         FaultCode::GuestDied | FaultCode::Over => {
             (ErrorCode::VmDied, Some("Run the command again in a new VM"))
@@ -318,7 +320,7 @@ fn from_fault(what: String, fault: Fault) -> Error {
         FaultCode::GuestIo => (ErrorCode::GuestIo, None),
         FaultCode::Protocol | FaultCode::Unknown => (
             ErrorCode::Internal,
-            Some("See that `pyro` and `pyro-agent` come from the same build"),
+            Some("Check that `pyro` and `pyro-agent` come from the same build"),
         ),
     };
     let mut error = Error::new(code, what).because(fault.message);
@@ -331,6 +333,5 @@ fn from_fault(what: String, fault: Fault) -> Error {
 
 /// The end of a console as one cause of several lines.
 fn console(lines: Vec<String>) -> Option<String> {
-    (!lines.is_empty())
-        .then(|| format!("the last lines of its console were:\n{}", lines.join("\n")))
+    (!lines.is_empty()).then(|| format!("the last lines of its console:\n{}", lines.join("\n")))
 }

@@ -164,8 +164,8 @@ fn notes(
     }
     for name in launch::variables_not_passed_on(entry, context) {
         notes.push(format!(
-            "{name} is set here, and hosts pass on little of their environment: give `--env \
-             {name}` to put it into the entry"
+            "{name} is set here, but hosts pass on little of their environment: add it to the \
+             entry with `--env {name}`"
         ));
     }
     if config_file.scope == Some(Scope::Project) {
@@ -173,7 +173,7 @@ fn notes(
         if entry.command == launch::PYRO && !host.from_terminal {
             notes.push(
                 "started from a desktop, the host may not find `pyro`; `--scope user` writes its \
-                 whole path"
+                 full path"
                     .to_owned(),
             );
         }
@@ -184,7 +184,7 @@ fn notes(
 impl Report for Connected {
     fn report(&self, text: &mut Text) {
         let would = match (self.outcome, self.dry_run) {
-            (Outcome::Unchanged, _) => "Nothing to do: it is there",
+            (Outcome::Unchanged, _) => "Nothing to do: the entry is already there",
             (Outcome::Created, false) => "Created the file with the entry",
             (Outcome::Created, true) => "Would create the file with the entry",
             (Outcome::Added, false) => "Added the entry",

@@ -136,7 +136,7 @@ impl Disconnected {
             }
         } else if !copies.is_empty() && !options.dry_run {
             self.notes.push(format!(
-                "earlier versions are kept as {}; `--purge` removes them",
+                "backups are kept as {}; `--purge` removes them",
                 shown(&copies)
             ));
         }
@@ -205,7 +205,7 @@ impl Disconnected {
                 });
             } else if name == crate::options::DEFAULT_NAME {
                 self.notes.push(format!(
-                    "`{name}` in {} starts `{}`, which is not pyro's, and stays",
+                    "`{name}` in {} was kept: it starts `{}`, which is not pyro",
                     config_file.file.display(),
                     describe(Some(&fields), entry.as_ref())
                 ));
@@ -282,7 +282,7 @@ impl Report for Disconnected {
             "Removed"
         };
         for copy in &self.purged {
-            text.out(format!("{did} the copy {}", copy.display()));
+            text.out(format!("{did} the backup {}", copy.display()));
         }
         for note in &self.notes {
             text.err(format!("[note] {note}"));

@@ -197,7 +197,7 @@ impl Diagnosis {
             let mut detail = format!("there is no entry called `{name}`");
             if !elsewhere.is_empty() {
                 let projects = plain(&elsewhere.join(", ")).into_owned();
-                detail.push_str(&format!(" but for the projects {projects}"));
+                detail.push_str(&format!(", only for the projects {projects}"));
             }
             return self.fail("entry", detail, connect, Finding::NoEntry);
         };
@@ -232,7 +232,7 @@ impl Diagnosis {
         };
         let Some(command) = command else {
             let detail = match entry.command.contains('/') {
-                true => format!("{} is not a program", plain(&entry.command)),
+                true => format!("{} is not an executable file", plain(&entry.command)),
                 false => format!("`{}` is not on {}", plain(&entry.command), path.display()),
             };
             return self.fail("command", detail, repair, Finding::NoCommand);
@@ -240,7 +240,7 @@ impl Diagnosis {
         let of_project = self.config_file.scope == Some(Scope::Project);
         if of_project && entry.command.contains('/') && !is_same(&command, &context.pyro) {
             let detail = format!(
-                "a file of the project names {}, so it is not started",
+                "a file of the project names {}, so pyro did not start it",
                 plain(&command.to_string_lossy())
             );
             return self.fail("command", detail, repair, Finding::NoCommand);

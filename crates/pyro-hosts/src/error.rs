@@ -7,19 +7,19 @@ use pyro_api::{Error, ErrorCode};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    #[error("the home folder is not known, so neither is the configuration of {host}")]
+    #[error("the home folder is not known, so the configuration of {host} cannot be found")]
     NoHome { host: &'static str },
     #[error("{host} has no configuration per project")]
     NoProjectScope { host: &'static str },
     #[error("pyro does not know where {host} keeps its configuration")]
     NoKnownFile { host: &'static str },
-    #[error("{what} is not known")]
+    #[error("{what} could not be determined")]
     Unknown {
         what: &'static str,
         #[source]
         source: io::Error,
     },
-    #[error("{} is not the {format} that it should be", .file.display())]
+    #[error("{} is not valid {format}", .file.display())]
     Broken {
         file: PathBuf,
         format: &'static str,
@@ -27,7 +27,7 @@ pub enum HostError {
         column: usize,
         why: String,
     },
-    #[error("{} holds something else where the servers belong", .file.display())]
+    #[error("{} has something else in the place of the servers", .file.display())]
     WrongShape { file: PathBuf, at: String },
     #[error("{} has another entry called `{name}`", .file.display())]
     NotPyros {
@@ -43,7 +43,7 @@ pub enum HostError {
     },
     #[error("{} changed while pyro was editing it", .file.display())]
     Changed { file: PathBuf },
-    #[error("{} is not changed", .file.display())]
+    #[error("{} was not changed", .file.display())]
     ReadOnly { file: PathBuf },
     #[error("{} cannot be {doing}", .file.display())]
     Io {
@@ -56,7 +56,7 @@ pub enum HostError {
     BadName { name: String },
     #[error("the variable `{given}` cannot be passed on")]
     BadVariable { given: String, why: &'static str },
-    #[error("the path of pyro is not valid text")]
+    #[error("the path of pyro is not valid UTF-8")]
     NonUtf8Path { path: PathBuf },
 }
 
@@ -69,7 +69,8 @@ impl From<HostError> for Error {
             HostError::NoProjectScope { .. } => Self::invalid(words)
                 .hint("Leave `--scope` out, or name a file with `--config PATH`"),
             HostError::NoKnownFile { .. } => Self::invalid(words).hint(
-                "Name its file with `--config PATH`, or paste what `pyro host print-config` prints",
+                "Name its file with `--config PATH`, or paste the output of `pyro host \
+                 print-config`",
             ),
             HostError::Unknown { source, .. } => {
                 Self::new(ErrorCode::HostIo, words).because(source)
@@ -83,8 +84,8 @@ impl From<HostError> for Error {
             } => Self::new(ErrorCode::BadHostConfig, words)
                 .because(format!("line {line}, column {column}: {why}"))
                 .hint(format!(
-                    "Correct it in an editor; or have `pyro host repair` with the same arguments \
-                     and `--move-aside` rename it to {}.broken and begin a new one",
+                    "Correct it in an editor, or let `pyro host repair` with the same arguments \
+                     and `--move-aside` rename it to {}.broken and start a new one",
                     file.display()
                 )),
             HostError::WrongShape { ref at, .. } => Self::new(ErrorCode::BadHostConfig, words)
@@ -95,15 +96,16 @@ impl From<HostError> for Error {
                 .hint("Choose another name with `--name`, or give `--replace` to overwrite it"),
             HostError::NotToRemove { ref starts, .. } => Self::new(ErrorCode::Conflict, words)
                 .because(format!("it starts `{starts}`"))
-                .hint("Take it out in an editor if it is to go"),
+                .hint("To remove it anyway, use an editor"),
             HostError::ReadOnly { ref file } => Self::new(ErrorCode::HostIo, words)
-                .because("it is read-only")
+                .because("the file is read-only")
                 .hint(format!(
-                    "Allow it with `chmod u+w {}`, or paste what `pyro host print-config` prints",
+                    "Make it writable with `chmod u+w {}`, or paste the output of `pyro host \
+                     print-config`",
                     file.display()
                 )),
             HostError::Changed { .. } => Self::new(ErrorCode::Conflict, words)
-                .because("another program wrote it at the same moment; nothing was changed")
+                .because("another program wrote it at the same time; pyro changed nothing")
                 .hint("Try again"),
             HostError::Io {
                 ref file,
@@ -113,10 +115,10 @@ impl From<HostError> for Error {
                 .because(source)
                 .hint(match source.kind() {
                     io::ErrorKind::Other => "Name another file with `--config PATH`".to_owned(),
-                    _ => format!("See who may use {}", file.display()),
+                    _ => format!("Check the permissions of {}", file.display()),
                 }),
             HostError::BadName { .. } => {
-                Self::invalid(words).because("hosts take 1 to 64 letters, digits, `-` and `_`")
+                Self::invalid(words).because("names have 1 to 64 letters, digits, `-` and `_`")
             }
             HostError::BadVariable { why, .. } => Self::invalid(words)
                 .because(why)

@@ -155,7 +155,7 @@ pub const HOSTS: &[Host] = &[
         project: &[],
         from_terminal: false,
         program: None,
-        next: "quit Claude Desktop and start it again; closing its window is not enough",
+        next: "quit Claude Desktop and start it again; closing the window is not enough",
         project_note: None,
     },
     Host {
@@ -172,7 +172,7 @@ pub const HOSTS: &[Host] = &[
         project: &[".cursor/mcp.json"],
         from_terminal: false,
         program: Some("cursor"),
-        next: "open Settings, MCP, and see that its switch is on",
+        next: "open Settings, MCP, and check that pyro is switched on",
         project_note: None,
     },
     Host {
@@ -223,7 +223,7 @@ pub const HOSTS: &[Host] = &[
         project: &[".zed/settings.json"],
         from_terminal: false,
         program: Some("zed"),
-        next: "open the settings of the Agent Panel; its dot turns green",
+        next: "open the settings of the Agent Panel; the dot beside pyro turns green",
         project_note: Some("Zed starts servers of trusted projects only"),
     },
     Host {

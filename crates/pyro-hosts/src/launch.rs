@@ -97,7 +97,8 @@ fn variables(wanted: &[String], context: &Context) -> Result<BTreeMap<String, St
                     let value = context.variable(given);
                     let value = value.ok_or_else(|| refuse(given, "it is not set here"))?;
                     let value = value.to_str();
-                    let value = value.ok_or_else(|| refuse(given, "its value is not text"))?;
+                    let value =
+                        value.ok_or_else(|| refuse(given, "its value is not UTF-8 text"))?;
                     (given.as_str(), value.to_owned())
                 }
             };

@@ -69,11 +69,11 @@ impl Report for Printed {
         text.out.extend_from_slice(self.text.as_bytes());
         match &self.config {
             Some(file) => text.err(format!(
-                "[next] this belongs into {}; `pyro host connect {}` puts it there",
+                "[next] add this to {}; `pyro host connect {}` does it for you",
                 file.display(),
                 self.host
             )),
-            None => text.err("[next] this is how most hosts write it; see the host's own manual"),
+            None => text.err("[next] most hosts use this form; see the host's own manual"),
         }
     }
 }

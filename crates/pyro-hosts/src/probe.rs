@@ -130,10 +130,10 @@ impl Server {
     }
 
     fn notify(&mut self, message: &Value) -> Result<(), String> {
-        let input = self.input.as_mut().ok_or("it takes no input")?;
+        let input = self.input.as_mut().ok_or("it accepts no input")?;
         // Small enough for the pipe, so this does not wait for a server that reads nothing.
         let written = writeln!(input, "{message}").and_then(|()| input.flush());
-        written.map_err(|_| "it ended before it answered".to_owned())
+        written.map_err(|_| "it exited before it answered".to_owned())
     }
 
     fn ask(&mut self, id: u64, method: &str, params: Value) -> Result<Value, String> {
@@ -146,7 +146,7 @@ impl Server {
                     return Err(format!("it did not answer `{method}` in time"));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err("it ended before it answered".to_owned());
+                    return Err("it exited before it answered".to_owned());
                 }
             };
             let Ok(message) = serde_json::from_str::<Value>(&line) else {
@@ -179,7 +179,10 @@ impl Server {
         let errors = std::mem::replace(&mut self.errors, thread::spawn(String::new));
         let bytes = errors.join().unwrap_or_default();
         match bytes.lines().rfind(|line| !line.trim().is_empty()) {
-            Some(last) => format!("{why}; it said: {}", pyro_api::report::plain(last.trim())),
+            Some(last) => format!(
+                "{why}; its last line of standard error: {}",
+                pyro_api::report::plain(last.trim())
+            ),
             None => why,
         }
     }
@@ -239,7 +242,7 @@ mod tests {
             panic!("it answered")
         };
         assert!(
-            why.contains("ended before") && why.contains("it said: no environment"),
+            why.contains("exited before") && why.contains("standard error: no environment"),
             "{why}"
         );
         let Err(Failure::NotInitialized(why)) = shell("echo Welcome; read a; read b") else {

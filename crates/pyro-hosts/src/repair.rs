@@ -93,12 +93,12 @@ fn renewed(old: Option<&Entry>, fresh: Entry, options: &Options) -> Entry {
 impl Report for Repaired {
     fn report(&self, text: &mut Text) {
         if let Some(aside) = &self.moved_aside {
-            text.out(format!("Moved the broken file aside: {}", aside.display()));
+            text.out(format!("Renamed the broken file: {}", aside.display()));
         }
         match &self.change {
             Some(change) => change.report(text),
-            None if self.now.healthy => text.out("Nothing to do: it works"),
-            None => text.out("Would move the broken file aside and begin a new one"),
+            None if self.now.healthy => text.out("Nothing to do: the entry works"),
+            None => text.out("Would rename the broken file and start a new one"),
         }
         self.now.report(text);
     }

@@ -29,7 +29,7 @@ pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, HostError> {
         Ok(_) => Err(fault(io::Error::other("it is not a file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(file) {
             Ok(_) => Err(fault(io::Error::other(
-                "it is a link to a file that is gone",
+                "it is a link to a file that does not exist",
             ))),
             Err(_) => Ok(None),
         },
@@ -146,7 +146,7 @@ pub(crate) fn delete_backup(copy: &Path) -> Result<(), HostError> {
 pub(crate) fn move_aside(file: &Path) -> Result<PathBuf, HostError> {
     let fault = |source| HostError::Io {
         file: file.to_owned(),
-        doing: "moved aside",
+        doing: "renamed",
         source,
     };
     for number in 1..=MAX_BACKUPS {
@@ -161,7 +161,9 @@ pub(crate) fn move_aside(file: &Path) -> Result<PathBuf, HostError> {
             Err(error) => return Err(fault(error)),
         }
     }
-    Err(fault(io::Error::other("there are too many such files")))
+    Err(fault(io::Error::other(
+        "there are too many renamed files beside it",
+    )))
 }
 
 fn copy(file: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<PathBuf> {

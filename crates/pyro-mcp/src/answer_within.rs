@@ -64,7 +64,7 @@ impl AnswerWithin {
             Error::invalid(format!(
                 "{ANSWER_WITHIN} must be a number of seconds above 0, or `off`, not `{words}`"
             ))
-            .hint("Correct it in the server's environment, or leave it out there")
+            .hint("Correct it in the server's environment, or remove it there")
         })
     }
 

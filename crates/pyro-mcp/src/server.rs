@@ -36,19 +36,19 @@ For a single command use vm_run. For work of several steps: \
 1. workspace_create, with seed_path to copy a project folder in; keep the workspace_id. \
 2. workspace_exec runs commands in /workspace; workspace_file_list, _read, _write and \
 workspace_patch_apply look at files and change them. \
-3. workspace_diff shows all changes since the creation. \
-4. workspace_export copies what was good, file by file, to this host; nothing else changes files \
-here. 5. workspace_reset returns to the first state; workspace_delete removes the workspace. \
-Files last between calls, a shell's folder and variables do not. A command that takes long is \
-answered with running true and goes on: workspace_logs follows it. A command that fails is a \
-result with its exit_code; an error has a code and a hint that says how to go on. Long output \
-comes as head and tail; workspace_logs has the whole. An answer with next_skip goes on with that \
-as skip.";
+3. workspace_diff shows all changes since creation. \
+4. workspace_export copies results, file by file, to this host; nothing else changes files here. \
+5. workspace_reset returns to the first state; workspace_delete removes the workspace. \
+Files last between calls, a shell's folder and variables do not. A long command is answered with \
+running true and keeps running: workspace_logs follows it. A command that fails is a result with \
+its exit_code; an error has a code and a hint that says how to continue. Long output comes as head \
+and tail; workspace_logs has all of it. If an answer has next_skip, pass it as skip to get the \
+rest.";
 
 const INSTRUCTIONS_VM_RUN: &str = "\
 pyro runs commands in Linux virtual machines that are isolated from this host. vm_run starts a \
 fresh VM, runs one command line in it and deletes the VM: nothing lasts between calls. A command \
-that fails is a result with its exit_code; an error has a code and a hint that says how to go on.";
+that fails is a result with its exit_code; an error has a code and a hint that says how to continue.";
 
 /// How long calls go on when the client has closed its end: enough to do whole what was nearly done,
 /// too short for an orphan to matter.
@@ -110,7 +110,7 @@ fn serve_until(
     Box::pin(async move {
         let gone = CancellationToken::new();
         let transport = LineTransport::new(stdio, gone.clone()).map_err(|error| {
-            Error::new(ErrorCode::HostIo, "The server could not begin to read").caused_by(&error)
+            Error::new(ErrorCode::HostIo, "The server could not start reading").caused_by(&error)
         })?;
         let mut served = pin!(async {
             if let Ok(running) = serve_server(server, transport).await {
@@ -183,8 +183,8 @@ impl Server {
         loop {
             tokio::select! {
                 biased;
-                () = context.ct.cancelled() => return Err(cancelled("The client took the call back")),
-                () = self.closing.cancelled() => return Err(cancelled("The server ends")),
+                () = context.ct.cancelled() => return Err(cancelled("The client cancelled the call")),
+                () = self.closing.cancelled() => return Err(cancelled("The server is shutting down")),
                 answer = &mut call => return answer,
                 (seconds, message) = updates.next(), if token.is_some() => {
                     // Waited for here, so that no news come after the answer.

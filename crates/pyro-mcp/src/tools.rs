@@ -58,7 +58,7 @@ impl Tools {
             );
             if self.other_profiles.contains(&name) {
                 return unknown
-                    .because("this profile does not have it")
+                    .because("this profile does not offer it")
                     .hint("Serve with `pyro mcp serve --profile workspace-full`");
             }
             let names: Vec<&str> = self

@@ -129,7 +129,7 @@ impl LineTransport {
                 Ok(value) => self.refuse_value(&value),
                 Err(why) => {
                     // Without an id, as MCP has it where none could be read.
-                    let why = format!("this line is no JSON: {why}");
+                    let why = format!("this line is not JSON: {why}");
                     self.refuse(None, ErrorCode::PARSE_ERROR, why);
                     None
                 }
@@ -144,7 +144,7 @@ impl LineTransport {
         self.refuse(
             id,
             ErrorCode::INVALID_REQUEST,
-            "this is not a JSON-RPC 2.0 message that MCP knows".into(),
+            "this is not a JSON-RPC 2.0 message of MCP".into(),
         );
         None
     }

@@ -17,18 +17,18 @@ pub enum PatchError {
     #[error("the patch has {size} bytes, more than the {MAX_PATCH} allowed")]
     TooLong { size: usize },
     #[error(
-        "the text holds no `--- ` and `+++ ` lines, no `diff --git` line and no `*** Begin Patch`"
+        "the text has no `--- ` and `+++ ` lines, no `diff --git` line and no `*** Begin Patch`"
     )]
     NoSections,
     #[error(
-        "line {line} belongs to a patch that begins with `*** Begin Patch`, but stands outside of \
-         one; a text is that form from `*** Begin Patch` to `*** End Patch`, or a unified diff"
+        "line {line} belongs to the `*** Begin Patch` format, but is outside of such a patch; give \
+         a patch from `*** Begin Patch` to `*** End Patch`, or a unified diff"
     )]
     Mixed { line: usize },
     #[error(
-        "line {line} begins a SEARCH/REPLACE block; accepted are unified diffs (`--- a/PATH`, \
-         `+++ b/PATH`, hunks that begin with `@@`) and the form from `*** Begin Patch` to `*** End \
-         Patch`"
+        "line {line} begins a SEARCH/REPLACE block, which is not supported; give a unified diff \
+         (`--- a/PATH`, `+++ b/PATH`, hunks that begin with `@@`) or a patch from `*** Begin \
+         Patch` to `*** End Patch`"
     )]
     SearchReplace { line: usize },
     #[error("line {line} of the patch: `{label}` {}", NOT_TO_BE_CHANGED)]
@@ -43,7 +43,7 @@ pub enum PatchError {
     },
     #[error(
         "line {line} of the patch: `{label}` is not below `{folder}/`, as other names in it are; \
-         /workspace is that folder of the repository, and nothing else of it"
+         /workspace holds only that folder of the repository"
     )]
     Outside {
         line: usize,
@@ -51,7 +51,7 @@ pub enum PatchError {
         folder: String,
     },
     #[error(
-        "line {line} of the patch: `{name}` is binary, and what is in it was left out of the patch"
+        "line {line} of the patch: `{name}` is binary, and its content was left out of the patch"
     )]
     Binary { line: usize, name: String },
     #[error("line {line} of the patch: the binary part for {path} does not fit: {problem}")]
@@ -60,7 +60,7 @@ pub enum PatchError {
         path: String,
         problem: &'static str,
     },
-    #[error("line {line} of the patch: `{label}` may mean {}", either(.readings))]
+    #[error("line {line} of the patch: `{label}` could mean {}", either(.readings))]
     Ambiguous {
         line: usize,
         label: String,
@@ -71,8 +71,8 @@ pub enum PatchError {
     #[error("line {line} of the patch: {path} was deleted or renamed earlier in this patch")]
     Removed { line: usize, path: String },
     #[error(
-        "line {line} of the patch makes {path}, which is there already{}",
-        if *.same { " with just this content" } else { "" }
+        "line {line} of the patch creates {path}, which already exists{}",
+        if *.same { " with exactly this content" } else { "" }
     )]
     Exists {
         line: usize,
@@ -85,15 +85,15 @@ pub enum PatchError {
         path: String,
         what: String,
     },
-    #[error("line {line} of the patch: {old} and {new} differ, but nothing says `rename from`")]
+    #[error("line {line} of the patch: {old} and {new} differ, but there is no `rename from`")]
     Names {
         line: usize,
         old: String,
         new: String,
     },
     #[error(
-        "line {line} of the patch deletes {path} but not all its content: {left} lines stay, \
-         first `{first}`"
+        "line {line} of the patch deletes {path} but not all its content: {left} lines remain, the \
+         first is `{first}`"
     )]
     NotEmptied {
         line: usize,
@@ -102,7 +102,7 @@ pub enum PatchError {
         first: String,
     },
     #[error(
-        "line {line} of the patch deletes {path} by its head alone, but it is not empty; show all \
+        "line {line} of the patch deletes {path} without its lines, but it is not empty; show all \
          its lines as deleted, or delete it with a command"
     )]
     NotShown { line: usize, path: String },
@@ -113,8 +113,8 @@ pub enum PatchError {
     #[error("the patched files are too large together")]
     TooMuch,
     #[error(
-        "finding the places of the hunks takes too much work at {path}: it is too long or too \
-         repetitive, or named too often; give right line numbers, or smaller patches"
+        "locating the hunks takes too much work in {path}: it is too long, too repetitive or \
+         patched too often; give correct line numbers, or smaller patches"
     )]
     TooComplex { path: String },
     #[error("{}", failures_in_words(.failures, *.complete))]
@@ -183,7 +183,7 @@ impl fmt::Display for HunkFailure {
                 nearest,
                 file_lines,
             } => {
-                write!(to, "does not fit. It looks for:")?;
+                write!(to, "does not apply. It looks for:")?;
                 for line in wanted.iter().take(SHOWN_LINES) {
                     write!(to, "\n      | {line}")?;
                 }
@@ -192,31 +192,31 @@ impl fmt::Display for HunkFailure {
                 }
                 match nearest {
                     Some(nearest) => write!(to, "\n{nearest}"),
-                    None => write!(to, "\nNothing in its {file_lines} lines is like that."),
+                    None => write!(to, "\nNothing in the file's {file_lines} lines is similar."),
                 }
             }
             HunkReason::Ambiguous { places, numbered } => {
                 let places: Vec<String> = places.iter().map(usize::to_string).collect();
                 let apart = match numbered {
-                    true => "the right line number after `@@ -`",
+                    true => "the correct line number after `@@ -`",
                     false => "the line of its function or class after `@@`",
                 };
                 write!(
                     to,
-                    "fits equally well at lines {}. Give {apart}, or more lines of context",
+                    "applies equally well at lines {}. Give {apart}, or more lines of context",
                     places.join(", ")
                 )
             }
             HunkReason::NoAnchor { anchor } => {
-                write!(to, "is to follow the line `{anchor}`, which is not there")
+                write!(to, "should follow the line `{anchor}`, which is not there")
             }
             HunkReason::Applied { line } => write!(
                 to,
-                "does not fit, as its new text is there already, at line {line}. Leave it out"
+                "does not apply: its new text is already there, at line {line}. Leave it out"
             ),
             HunkReason::NoContext => write!(
                 to,
-                "adds lines but shows none of those around them. Give some lines of context"
+                "adds lines without context. Give some of the lines around them"
             ),
             HunkReason::NotEmpty { file_lines } => write!(
                 to,
@@ -230,7 +230,7 @@ impl fmt::Display for HunkFailure {
 fn failures_in_words(failures: &[HunkFailure], complete: bool) -> String {
     let mut words: Vec<String> = failures.iter().map(HunkFailure::to_string).collect();
     if !complete {
-        words.push("The rest of the patch was not tried".to_owned());
+        words.push("The rest of the patch was not checked".to_owned());
     }
     words.join("\n")
 }

@@ -36,7 +36,7 @@ impl fmt::Display for Nearest {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             to,
-            "Most alike ({} %) is line {} (`>` marks what differs):",
+            "The most similar text ({} %) is at line {} (`>` marks what differs):",
             self.percent, self.line
         )?;
         for (offset, line) in self.lines.iter().enumerate() {

@@ -69,13 +69,13 @@ impl fmt::Display for Note {
             Self::OneSided { names } => {
                 return write!(
                     to,
-                    "on one side only, and not in the patch (`diff -N` puts them in): {}",
+                    "on one side only, and not in the patch (`diff -N` includes them): {}",
                     names.join(", ")
                 );
             }
         };
         let path = absolute(path);
-        write!(to, "{path}: hunk {hunk} taken at line {line}, ")?;
+        write!(to, "{path}: hunk {hunk} applied at line {line}, ")?;
         match leniency {
             Leniency::Offset(lines) => {
                 let (count, side) = (
@@ -85,15 +85,20 @@ impl fmt::Display for Note {
                 let unit = if count == 1 { "line" } else { "lines" };
                 write!(to, "{count} {unit} {side} the stated one")
             }
-            Leniency::LineEnds => write!(to, "with the file's own line ends"),
-            Leniency::TrailingSpace => write!(to, "white space at line ends aside"),
+            Leniency::LineEnds => write!(to, "with the file's own line endings"),
+            Leniency::TrailingSpace => write!(to, "ignoring white space at line ends"),
             Leniency::LessContext => write!(to, "although its outer lines of context differ"),
-            Leniency::Indentation => write!(to, "white space aside, indented as the file is"),
-            Leniency::Anchor => write!(to, "where alone it fits, which is not behind its anchor"),
+            Leniency::Indentation => {
+                write!(to, "ignoring white space, and indented as the file is")
+            }
+            Leniency::Anchor => write!(
+                to,
+                "the only place where it applies, which is not after its anchor"
+            ),
             Leniency::NotAtEnd => write!(to, "which is not at the end of the file"),
-            Leniency::Short(1) => write!(to, "although its head says that one more line follows"),
+            Leniency::Short(1) => write!(to, "although its header announces one more line"),
             Leniency::Short(lines) => {
-                write!(to, "although its head says that {lines} more lines follow")
+                write!(to, "although its header announces {lines} more lines")
             }
         }
     }

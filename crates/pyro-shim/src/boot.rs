@@ -80,12 +80,12 @@ pub(crate) async fn boot(
             return Err(failure.fault);
         }
         let outcome = match failure.fault.code {
-            FaultCode::BootTimeout => "gave no answer".to_owned(),
+            FaultCode::BootTimeout => "timed out".to_owned(),
             _ => format!("failed ({})", failure.fault.message),
         };
         let seconds = begun.elapsed().as_secs_f32();
         events.note(format!(
-            "boot attempt {attempt} {outcome} in {seconds:.1} s, trying again"
+            "boot attempt {attempt} {outcome} after {seconds:.1} s, trying again"
         ));
         attempt += 1;
     }

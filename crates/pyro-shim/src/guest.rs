@@ -29,14 +29,14 @@ pub(crate) enum GuestError {
         #[from]
         source: SessionError,
     },
-    #[error("the agent broke off: {source}")]
+    #[error("the agent disconnected: {source}")]
     Frame {
         #[from]
         source: FrameError,
     },
     #[error("{source}")]
     Refused { source: Fault },
-    #[error("the agent gave an answer to another question")]
+    #[error("the agent sent an unexpected reply")]
     Nonsense,
     #[error("the host's random source cannot be read: {source}")]
     Random { source: io::Error },

@@ -130,5 +130,5 @@ pub(crate) fn expire_at(at_ms: u64, queue: &mpsc::Sender<Request>) -> std::io::R
 }
 
 pub(crate) fn vm_over() -> Fault {
-    Fault::new(FaultCode::Over, "the VM is over")
+    Fault::new(FaultCode::Over, "the VM has ended")
 }

@@ -83,7 +83,7 @@ impl Jobs {
     }
 
     fn find(&self, number: u64) -> Result<Arc<Job>, Fault> {
-        let unknown = || Fault::new(FaultCode::NotFound, "the VM runs no such command");
+        let unknown = || Fault::new(FaultCode::NotFound, "the VM has no such command");
         self.table()
             .get(&number)
             .map(Arc::clone)
@@ -175,7 +175,7 @@ async fn begin(vm: &Arc<VmHandle>, jobs: &Arc<Jobs>, request: JobStart) -> Resul
         let mut table = jobs.table();
         let run = table.values().filter(|job| job.runs()).count();
         if run >= MAX_JOBS {
-            let words = format!("{MAX_JOBS} commands go on in the VM already");
+            let words = format!("{MAX_JOBS} commands are already running in the VM");
             return Err(many(words));
         }
         if table.contains_key(&request.job) {
@@ -186,7 +186,7 @@ async fn begin(vm: &Arc<VmHandle>, jobs: &Arc<Jobs>, request: JobStart) -> Resul
     let number = request.job;
     let begun = timeout(START_TIMEOUT, ask(vm, &request)).await;
     let broken = |why: String| Fault::new(FaultCode::GuestDied, why);
-    let begun = begun.unwrap_or_else(|_| Err(broken("the guest gave no answer in time".into())));
+    let begun = begun.unwrap_or_else(|_| Err(broken("the guest did not answer in time".into())));
     let (stream, first) = begun.inspect_err(|_| drop(jobs.table().remove(&number)))?;
     let (task_vm, jobs) = (Arc::clone(vm), Arc::clone(jobs));
     let task_job = Arc::clone(&job);

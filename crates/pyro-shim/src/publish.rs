@@ -155,7 +155,7 @@ fn taken(wanted: &WantedPort, error: &io::Error) -> Fault {
         None => "a free port of 127.0.0.1".to_owned(),
     };
     let why = match code {
-        FaultCode::Conflict => format!("{port} is taken"),
+        FaultCode::Conflict => format!("{port} is already in use"),
         _ => format!("{port} cannot be bound: {error}"),
     };
     Fault::new(code, why)

@@ -155,7 +155,7 @@ impl<'a> Supervisor<'a> {
             tokio::select! {
                 death = vm.machine.ended() => return State::Over(self.died(&vm, &death)),
                 why = vm.guest.lost() => {
-                    let why = format!("the agent cannot be reached any more: {why}");
+                    let why = format!("the agent can no longer be reached: {why}");
                     return self.lost(vm, why).await;
                 }
                 limit = &mut idle => {
@@ -214,7 +214,7 @@ impl<'a> Supervisor<'a> {
             Ok(Err(fault)) => ShimReply::Failed(fault.clone()),
             Err(_) => ShimReply::Failed(Fault::new(
                 FaultCode::GuestDied,
-                "the VMM did not say in time whether it has added the disk layer",
+                "the VMM did not report in time whether it has added the disk layer",
             )),
         };
         let _ = reply.send(answer);
@@ -342,11 +342,15 @@ impl<'a> Supervisor<'a> {
             Request::Stop { stop, reply } => return Some(Ending::asked(&stop, reply)),
             Request::OwnerGone => (
                 EndReason::OwnerGone,
-                "the process that the VM belonged to is gone",
+                "the process that owned the VM has ended",
                 Duration::ZERO,
             ),
-            Request::Expired => (EndReason::Expired, "the VM's time to live is over", flush),
-            Request::Terminate => (EndReason::Stopped, "the shim was told to end", flush),
+            Request::Expired => (
+                EndReason::Expired,
+                "the VM's time to live has expired",
+                flush,
+            ),
+            Request::Terminate => (EndReason::Stopped, "the shim was terminated", flush),
             Request::Status { .. }
             | Request::Agent { .. }
             | Request::AddLayer { .. }
@@ -371,7 +375,7 @@ impl<'a> Supervisor<'a> {
     fn idle_for(&self, limit: Duration) -> Ending {
         Ending {
             reason: EndReason::Idle,
-            message: format!("nobody used the VM for {} s", limit.as_secs_f64()).into(),
+            message: format!("the VM was not used for {} s", limit.as_secs_f64()).into(),
             remove: self.remove_when_over,
             until: Instant::now() + self.grace(),
             at_once: Vec::new(),
@@ -465,7 +469,7 @@ impl Ending {
         };
         Self {
             reason: EndReason::Stopped,
-            message: "its end was requested".into(),
+            message: "a stop was requested".into(),
             remove: stop.remove,
             until: Instant::now() + grace,
             at_once,
@@ -506,7 +510,10 @@ async fn in_time(work: impl Future<Output = Result<(), Fault>>) -> ShimReply {
         Ok(Err(fault)) => ShimReply::Failed(fault),
         Err(_) => ShimReply::Failed(Fault::new(
             FaultCode::GuestDied,
-            format!("the VM did not react within {} s", PAUSE_TIMEOUT.as_secs()),
+            format!(
+                "the VM did not respond within {} s",
+                PAUSE_TIMEOUT.as_secs()
+            ),
         )),
     }
 }

@@ -48,8 +48,8 @@ async fn save(path: &Path) -> Result<TemplateBuilt, Fault> {
         let mut backend = QemuBackend::new(spec.qemu.clone(), None, false);
         tokio::select! {
             built = backend.save(&spec, &events) => built,
-            () = owner::closed(input) => Err(given_up("the process that wanted it is gone")),
-            _ = terminate.recv() => Err(given_up("the builder was told to end")),
+            () = owner::closed(input) => Err(given_up("the process that requested it has ended")),
+            _ = terminate.recv() => Err(given_up("the builder was terminated")),
         }
     };
     // Whoever hears the outcome may remove the folder at once.
@@ -91,7 +91,7 @@ fn tell(mut output: File, outcome: &impl Serialize, code: ExitCode) -> ExitCode 
 fn given_up(why: &str) -> Fault {
     Fault::new(
         FaultCode::Refused,
-        format!("the template was given up: {why}"),
+        format!("the template was not finished: {why}"),
     )
 }
 

@@ -47,7 +47,7 @@ fn layers_are_added_under_a_guest_that_writes() {
         "yes"
     );
     assert_eq!(harness.stop(20_000, false), ShimReply::Stopped);
-    assert_eq!(shim.end().message, "its end was requested");
+    assert_eq!(shim.end().message, "a stop was requested");
     for (layer, content) in disk[1..].iter().zip(&frozen) {
         let path = layer.path.display();
         assert!(fs::read(&layer.path).unwrap() == *content, "{path}");

@@ -360,7 +360,7 @@ fn a_boot_that_hangs_is_tried_again() {
         panic!("no note");
     };
     assert!(
-        note.starts_with("boot attempt 1 gave no answer in 0.5 s"),
+        note.starts_with("boot attempt 1 timed out after 0.5 s"),
         "{note}"
     );
     assert_eq!(shim.ready().boot_attempts, 2);
@@ -448,7 +448,7 @@ fn a_flood_on_the_console_is_survived() {
     let mut agent = harness.agent();
     exec(&mut agent, "exit 3");
     let ended: Ended = shim.end();
-    assert_eq!(ended.message, "the agent ended with exit status 3");
+    assert_eq!(ended.message, "the agent exited with status 3");
     assert!(
         ended
             .console_tail

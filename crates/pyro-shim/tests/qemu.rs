@@ -104,12 +104,8 @@ fn a_living_qemu_holds_the_lock_alone() {
 #[test]
 fn guests_end_in_their_own_ways() {
     for (command, reason, words) in [
-        (
-            "poweroff",
-            EndReason::GuestOff,
-            "the guest switched itself off",
-        ),
-        ("reboot", EndReason::GuestOff, "the guest restarted itself"),
+        ("poweroff", EndReason::GuestOff, "the guest powered off"),
+        ("reboot", EndReason::GuestOff, "the guest rebooted"),
         (
             "panic",
             EndReason::Died,
@@ -138,7 +134,7 @@ fn a_signal_to_qemu_is_named() {
     let mut shim = harness.start();
     shim.ready();
     signal(harness.status().vmm_pid.unwrap(), Signal::SIGTERM);
-    assert_eq!(shim.end().message, "a signal told QEMU to end");
+    assert_eq!(shim.end().message, "QEMU was ended by a signal");
 }
 
 #[test]
@@ -150,7 +146,7 @@ fn a_kernel_without_an_agent_fails_with_its_panic() {
         panic!("no note");
     };
     assert!(
-        note.starts_with("boot attempt 1 failed (the guest's kernel gave up: Kernel panic"),
+        note.starts_with("boot attempt 1 failed (the guest's kernel crashed: Kernel panic"),
         "{note}"
     );
     let fault = shim.failed();
@@ -183,7 +179,7 @@ fn what_is_missing_is_named() {
     assert_eq!(fault.code, FaultCode::VmmFailed);
     assert_eq!(
         fault.message,
-        "QEMU ended with exit status 1: Image is not in qcow2 format"
+        "QEMU exited with status 1: Image is not in qcow2 format"
     );
 }
 

@@ -14,9 +14,9 @@ pub(crate) const MAX_PATH: usize = 4095;
 pub(crate) enum InvalidName {
     #[error("it is absolute")]
     Absolute,
-    #[error("it has a part `..`")]
+    #[error("it contains `..`")]
     Parent,
-    #[error("it has a zero byte")]
+    #[error("it contains a NUL byte")]
     Zero,
     #[error("it is longer than Linux allows")]
     TooLong,

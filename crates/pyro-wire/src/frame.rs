@@ -53,13 +53,13 @@ pub enum FrameError {
     },
     #[error("the connection ended in the middle of a frame")]
     CutOff,
-    #[error("the connection ended where a message was due")]
+    #[error("the connection ended where a message was expected")]
     Ended,
     #[error("a frame of {length} bytes is above the limit of {MAX_FRAME}")]
     TooLarge { length: usize },
     #[error("a frame has the unknown kind {kind}")]
     UnknownKind { kind: u8 },
-    #[error("raw data arrived where a message was due")]
+    #[error("raw data arrived where a message was expected")]
     NotAMessage,
     #[error("a message could not be understood: {reason}")]
     BadMessage { reason: String },

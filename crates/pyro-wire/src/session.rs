@@ -48,7 +48,7 @@ pub enum SessionError {
     Version { theirs: u32 },
     #[error("{HOST_STREAMS} streams to the guest are open already")]
     Full,
-    #[error("the session is over")]
+    #[error("the session has ended")]
     Over,
 }
 

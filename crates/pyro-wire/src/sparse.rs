@@ -38,9 +38,9 @@ pub struct Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadMap {
-    #[error("the map of a sparse file is not one")]
+    #[error("the map of a sparse file is malformed")]
     Malformed,
-    #[error("the map of a sparse file has more parts than are believed")]
+    #[error("the map of a sparse file has too many parts")]
     TooLong,
     #[error("the parts of a sparse file overlap, or are not as long as its data")]
     Overlaps,

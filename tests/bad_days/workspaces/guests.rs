@@ -44,10 +44,7 @@ fn a_guest_that_hurts_itself_is_usable_afterwards(world: &World) {
     assert_eq!(after["stdout"], "kept\n", "{after:#}");
     if after["workspace_started"] == true {
         let events = workspace.done("logs", json!({}))["events"].to_string();
-        assert!(
-            events.contains("when the time of a command was over"),
-            "{events}"
-        );
+        assert!(events.contains("when a command timed out"), "{events}");
     }
     // Odd files where it looks.
     workspace.output("mknod device c 1 3; mknod disk b 254 0; mkfifo pipe");

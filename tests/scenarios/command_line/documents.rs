@@ -57,7 +57,7 @@ fn a_failure_is_one_document_and_nothing_else(world: &World) {
     assert_eq!(told["error"], "There is no environment `debian:13`");
     assert_eq!(
         told["causes"][0],
-        "known are debian:12, debian:12-base, debian:12-build"
+        "known environments: debian:12, debian:12-base, debian:12-build"
     );
     assert_eq!(told["hint"], "Did you mean `debian:12`?");
 }

@@ -91,7 +91,7 @@ fn an_unknown_environment_names_the_nearest(world: &World) {
         ran.err(),
         "[run] phase=create environment=debian:13\n\
          [error] There is no environment `debian:13`\n  \
-         cause: known are debian:12, debian:12-base, debian:12-build\n\
+         cause: known environments: debian:12, debian:12-base, debian:12-build\n\
          hint: Did you mean `debian:12`?\n"
     );
     assert_eq!(ran.code(), 1);
@@ -112,8 +112,9 @@ fn a_network_is_refused_before_anything_is_made(world: &World) {
     let ran = finish(&mut world.run(&["--network"], ["true"]));
     assert_eq!(ran.code(), 1);
     assert!(
-        ran.err()
-            .contains("[error] Commands that run on this host, without a VM, cannot be given"),
+        ran.err().contains(
+            "[error] Commands that run on this host, without a VM, cannot have a network"
+        ),
         "{}",
         ran.err()
     );

@@ -55,7 +55,7 @@ fn a_person_comes_leaves_and_comes_back(world: &World) {
     let (status, shown) = terminal.leave();
     assert_eq!(status.code(), Some(0), "{shown:?}");
     assert!(shown.contains("\u{1b}[?1049l\u{1b}[?25h"), "{shown:?}");
-    let said = shown.split("the shell runs on: `").nth(1).unwrap();
+    let said = shown.split("the shell is still running: `").nth(1).unwrap();
     let shell_id = said
         .split('`')
         .next()

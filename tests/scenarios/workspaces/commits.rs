@@ -141,7 +141,7 @@ fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, door
         workspace.exec("rm -f $(command -v git)");
         let diff = workspace.done("diff", json!({}));
         let why = made(&diff, ".")["unknown_because"].as_str().unwrap();
-        assert!(why.contains("no git"), "{why}");
+        assert!(why.contains("git is not installed"), "{why}");
         workspace.refused("diff", json!({ "commits": "." }), "tool_missing");
     }
 }

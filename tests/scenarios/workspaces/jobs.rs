@@ -296,7 +296,10 @@ fn too_many_are_refused_and_a_plain_command_runs(world: &World) {
     }
     let more = json!({ "command": "echo more", "wait_seconds": 60 });
     let told = workspace.refused("exec", more.clone(), "invalid_argument");
-    assert!(told.to_string().contains("32 commands go on"), "{told:#}");
+    assert!(
+        told.to_string().contains("32 commands are already running"),
+        "{told:#}"
+    );
 
     // One that only might have gone on runs as its caller's, to its end.
     let mut server = world.pyro(["mcp", "serve"]);
@@ -370,10 +373,7 @@ fn what_becomes_of_commands_when_their_machine_ends(world: &World, door: &dyn Su
     follow(&workspace, crashed, "here");
     kill_all(&world.state_dir());
     let why = because(crashed, 137, "here\n");
-    assert!(
-        why.contains("started anew") && why.contains("killed"),
-        "{why}"
-    );
+    assert!(why.contains("restarted") && why.contains("killed"), "{why}");
     assert_eq!(workspace.status()["running_commands"], json!([]));
 
     let reset = begin(&workspace, goes_on);
@@ -430,7 +430,7 @@ fn an_interrupt_ends_the_wait_and_says_how_to_go_on(world: &World) {
     let go_on = format!("`pyro workspace exec {} --stop 1` ends it", workspace.id());
     for said in [
         "running=true",
-        "the command goes on: ",
+        "the command is still running: ",
         "--offset 6 ",
         &go_on,
     ] {
@@ -451,7 +451,7 @@ fn what_makes_no_sense_is_refused(world: &World) {
         (
             "exec",
             json!({ "stop": 1, "command": "true" }),
-            "takes no other",
+            "cannot be combined with",
         ),
         ("exec", json!({ "stop": 1 }), "has no command 1"),
         (
@@ -460,11 +460,11 @@ fn what_makes_no_sense_is_refused(world: &World) {
             "at once",
         ),
         ("exec", json!({}), "No command was given"),
-        ("logs", json!({ "wait_seconds": 1 }), "says which"),
+        ("logs", json!({ "wait_seconds": 1 }), "needs `sequence`"),
         (
             "exec",
             json!({ "command": "true", "env": { "1": "x" } }),
-            "no valid name",
+            "name is not valid",
         ),
     ] {
         let told = workspace.refused(operation, arguments, "invalid_argument");

@@ -66,7 +66,7 @@ fn a_workspace_is_called_by_id_beginning_or_name(world: &World, door: &dyn Surfa
     let other = Workspace::with(world, door, json!({ "name": "shared" }));
     let note = other.created["notes"][0].as_str().unwrap();
     assert!(
-        note.contains(&format!("also what {} is called", one.id())),
+        note.contains(&format!("also the name of {}", one.id())),
         "{note}"
     );
     let told = status("shared").unwrap_err();

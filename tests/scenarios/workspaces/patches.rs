@@ -117,8 +117,8 @@ fn a_patch_in_the_form_of_codex_is_applied(world: &World, door: &dyn Surface) {
         "deep\nkept\nmade\none\nTWO\nm\n750\n"
     );
     for (body, words) in [
-        ("*** Add File: kept\n+2\n", "kept, which is there already"),
-        ("*** Update File: kept\n@@\n-2\n+3\n", "does not fit"),
+        ("*** Add File: kept\n+2\n", "kept, which already exists"),
+        ("*** Update File: kept\n@@\n-2\n+3\n", "does not apply"),
     ] {
         let patch = format!("{head}*** Delete File: made\n{body}*** End Patch\n");
         let told = workspace.refused("patch_apply", json!({ "patch": patch }), "patch_failed");

@@ -136,7 +136,7 @@ fn what_the_guest_committed_stays(world: &World, door: &dyn Surface) {
     let pushed = push("/workspace");
     let note = pushed["notes"][0].as_str().unwrap();
     assert!(
-        note.starts_with("`.git`, `inner/.git` of the workspace stays"),
+        note.starts_with("the workspace keeps `.git`, `inner/.git`,"),
         "{pushed:#}"
     );
     let look = "for here in . inner; do cd $here; git log -1 --format=%s; git branch --format='%(refname)'; \
@@ -153,7 +153,7 @@ fn what_the_guest_committed_stays(world: &World, door: &dyn Surface) {
     let pushed = workspace.done("sync_push", json!({ "source_path": archive }));
     let notes = pushed["workspace_sync"]["notes"].to_string();
     assert!(
-        notes.contains("`inner/.git` of the workspace stays"),
+        notes.contains("`inner/.git`, with what was committed there"),
         "{notes}"
     );
     assert_eq!(workspace.output(look), branches.repeat(2));

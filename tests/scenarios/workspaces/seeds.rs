@@ -168,7 +168,7 @@ fn a_worktree_is_a_repository_in_the_guest(world: &World, door: &dyn Surface) {
     disk.write_all_at(b"block", 1 << 30).unwrap();
     let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
     let notes = workspace.created["workspace_seed"]["notes"].to_string();
-    assert!(notes.contains("folder of its own"), "{notes}");
+    assert!(notes.contains("separate repository"), "{notes}");
     assert!(notes.contains(".venv/bin/python3"), "{notes}");
     assert_eq!(workspace.changes(), [""; 0]);
     // What takes 3 GiB as zeros takes a few blocks on both sides.

@@ -237,7 +237,7 @@ fn a_start_that_fails_says_why_and_is_a_failure(world: &World) {
         (&json!("failed"), &json!("readiness_timeout"))
     );
     assert_eq!(late["log_tail"], "waits\n");
-    assert_eq!(late["not_ready"], "the first look has not ended");
+    assert_eq!(late["not_ready"], "the first check has not finished");
     assert_eq!(workspace.exec("pgrep -f '[s]leep 777'")["stdout"], "");
     // Its name is free again.
     let fine = start("late", &[], "exec sleep 1000");
@@ -298,7 +298,7 @@ fn a_log_is_followed_to_its_end(world: &World) {
     assert_eq!((followed.code(), followed.out().as_str()), (0, "1\n2\n3\n"));
     let told = followed.err();
     assert!(
-        told.contains("state=exited") && !told.contains("left out"),
+        told.contains("state=exited") && !told.contains("were skipped"),
         "{told}"
     );
     // Once it has ended there is nothing to wait for.
@@ -333,7 +333,7 @@ fn a_log_that_is_followed_slowly_says_what_is_missing(world: &World) {
         .filter_map(|line| {
             let bytes = line.strip_prefix("[note] ")?;
             let bytes = bytes.strip_suffix(
-                " bytes are left out here: `flood` wrote them faster than they were read",
+                " bytes were skipped here: `flood` wrote them faster than they were read",
             )?;
             Some(bytes.parse::<u64>().unwrap())
         })

@@ -110,7 +110,7 @@ fn one_that_nobody_uses_stops_and_says_so(world: &World) {
         status["state"] == "stopped"
     });
     let why = status["stopped_because"].as_str().unwrap();
-    assert!(why.contains("nobody used the VM for 2 s"), "{why}");
+    assert!(why.contains("the VM was not used for 2 s"), "{why}");
     let logs = workspace.done("logs", json!({}));
     let last = logs["events"].as_array().unwrap().last().unwrap();
     assert_eq!(last["event"], "stopped");

@@ -53,7 +53,7 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
     // The command's own status, and nothing else on standard output.
     let ran = run(&["--", "cat a; exit 3"]);
     assert_eq!((ran.code(), ran.out()), (3, "1\n".to_owned()));
-    assert!(ran.err().contains("the copy is deleted"), "{}", ran.err());
+    assert!(ran.err().contains("the copy was deleted"), "{}", ran.err());
     assert_eq!(workspaces(world), 0);
 
     // What looking at a repository leaves in its own folder is no change.
@@ -62,7 +62,7 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
         (ran.code(), ran.out()),
         (0, "AD a\nA  \"b c\"\nb c\n".to_owned())
     );
-    assert!(ran.err().contains("the copy is deleted"), "{}", ran.err());
+    assert!(ran.err().contains("the copy was deleted"), "{}", ran.err());
     assert_eq!(workspaces(world), 0);
 
     let ran = run(&[
@@ -134,7 +134,7 @@ fn a_person_tries_something_out(world: &World) {
     seat.see("20 70");
     let (status, shown) = seat.leave();
     assert_eq!(status.code(), Some(5), "{shown:?}");
-    assert!(shown.contains("the copy is deleted"), "{shown:?}");
+    assert!(shown.contains("the copy was deleted"), "{shown:?}");
 }
 
 fn interrupt(running: &Running, signal: Signal) {
@@ -156,9 +156,9 @@ fn an_interrupt_ends_the_command_and_not_the_answer(world: &World) {
     interrupt(&running, Signal::SIGINT);
     let ran = running.wait();
     assert_eq!(ran.code(), 130, "{}", ran.err());
-    let said = "whoever waited for it was interrupted";
+    let said = "its caller was interrupted";
     assert!(ran.err().contains(said), "{}", ran.err());
-    assert!(ran.err().contains("the copy is deleted"), "{}", ran.err());
+    assert!(ran.err().contains("the copy was deleted"), "{}", ran.err());
     assert_eq!(workspaces(world), 0);
 
     let running = begin("trap 'echo 2 > file; exit 0' TERM; echo here; sleep 1000 & wait");

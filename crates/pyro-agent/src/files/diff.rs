@@ -268,7 +268,7 @@ impl Comparison<'_> {
         before: Option<Meta>,
         file: &File,
     ) -> Result<(), FileError> {
-        let status = fstat(file).map_err(|error| FileError::io("look at", path, error))?;
+        let status = fstat(file).map_err(|error| FileError::io("access", path, error))?;
         let after = status::meta(&status, None, false);
         let size = after.size;
         let content = size <= self.content_limit;

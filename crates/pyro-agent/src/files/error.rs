@@ -25,7 +25,7 @@ pub(crate) enum FileError {
         path: String,
         source: io::Error,
     },
-    #[error("the asking side has gone")]
+    #[error("the caller has disconnected")]
     Gone,
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn export(
     let base = path::normalize(&request.path)?;
     let workspace = layout.open_workspace()?;
     let itself = open_inside(&workspace, &base, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-    let about = fstat(&itself).map_err(|error| FileError::io("look at", &base, error))?;
+    let about = fstat(&itself).map_err(|error| FileError::io("access", &base, error))?;
     let mut packing = Packing {
         base: &base,
         writer: Writer::default(),
@@ -124,7 +124,7 @@ impl Packing<'_> {
     }
 
     fn file(&mut self, name: &[u8], file: &File) -> Result<(), FileError> {
-        let about = fstat(file).map_err(|error| self.failed("look at", name, error))?;
+        let about = fstat(file).map_err(|error| self.failed("access", name, error))?;
         if about.st_nlink > 1 {
             let key = (about.st_dev, status::stamp(&about));
             if let Some(first) = self.links.get(&key) {

@@ -49,7 +49,7 @@ pub(crate) async fn freeze(
 ) -> Result<(), Fault> {
     freezer.refuse_twice()?;
     let guard = changes.acquire().await.ok_or_else(|| {
-        let words = "a change of the workspace has not ended yet";
+        let words = "a change of the workspace is still in progress";
         Fault::new(FaultCode::Refused, words)
     })?;
     freezer.refuse_twice()?;

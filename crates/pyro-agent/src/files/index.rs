@@ -382,7 +382,7 @@ impl Reader {
 fn damaged() -> FileError {
     not_readable(io::Error::new(
         io::ErrorKind::InvalidData,
-        "it is damaged, and nothing can be compared any more until the workspace is reset",
+        "it is damaged, and nothing can be compared until the workspace is reset",
     ))
 }
 

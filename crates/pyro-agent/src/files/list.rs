@@ -34,7 +34,7 @@ pub(crate) fn list(
         false => links.follow_parent(&base)?,
     };
     let itself = open_inside(&workspace, &there, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
-    let about = fstat(&itself).map_err(|error| FileError::io("look at", &base, error))?;
+    let about = fstat(&itself).map_err(|error| FileError::io("access", &base, error))?;
     let mut batch = Batch::new(replies);
     if status::kind_of(&about) == EntryKind::Directory {
         let folder =
@@ -82,7 +82,7 @@ fn list_one(base: &[u8], folder: OwnedFd, batch: &mut Batch) -> Result<(), FileE
     names.sort_unstable_by(|one, other| one.bytes.cmp(&other.bytes));
     for name in names {
         let path = path::join(base, &name.bytes);
-        let failed = |error| FileError::io("look at", &path, error);
+        let failed = |error| FileError::io("access", &path, error);
         let Some(status) = status::find(&folder, &name.bytes).map_err(failed)? else {
             continue;
         };

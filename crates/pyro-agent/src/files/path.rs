@@ -11,7 +11,7 @@ const NAME: usize = 255;
 /// Without `.`, empty parts and a slash at the end; empty for the workspace itself.
 pub(crate) fn normalize(path: &[u8]) -> Result<Vec<u8>, FileError> {
     if path.contains(&0) {
-        return Err(FileError::bad_path(path, "it holds a NUL byte"));
+        return Err(FileError::bad_path(path, "it contains a NUL byte"));
     }
     if path.starts_with(b"/") {
         return Err(FileError::bad_path(path, "it is absolute"));
@@ -21,7 +21,7 @@ pub(crate) fn normalize(path: &[u8]) -> Result<Vec<u8>, FileError> {
     for part in path.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => continue,
-            b".." => return Err(FileError::bad_path(path, "it holds `..`")),
+            b".." => return Err(FileError::bad_path(path, "it contains `..`")),
             part if part.len() > NAME => {
                 return Err(FileError::bad_path(path, "a name in it is too long"));
             }

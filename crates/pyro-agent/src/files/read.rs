@@ -54,7 +54,7 @@ pub(crate) fn read(
 }
 
 fn regular(path: &[u8], status: nix::Result<FileStat>) -> Result<FileStat, FileError> {
-    let status = status.map_err(|error| FileError::io("look at", path, error))?;
+    let status = status.map_err(|error| FileError::io("access", path, error))?;
     let what = match status::kind_of(&status) {
         EntryKind::File => return Ok(status),
         EntryKind::Directory => "a folder",

@@ -141,7 +141,7 @@ impl Walk {
             let status = match status::find(&level.folder, &item.name) {
                 Ok(Some(status)) => status,
                 Ok(None) => continue,
-                Err(error) => return Err(FileError::io("look at", &self.path, error)),
+                Err(error) => return Err(FileError::io("access", &self.path, error)),
             };
             if status::kind_of(&status) != EntryKind::Directory {
                 break (status, None, false);

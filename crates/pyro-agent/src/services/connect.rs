@@ -12,7 +12,7 @@ pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, String> 
     let addresses = addresses(host, &std::fs::read_to_string(HOSTS).unwrap_or_default());
     if addresses.is_empty() {
         return Err(format!(
-            "`{host}` is no address, and not in {HOSTS} of the guest"
+            "`{host}` is not an address, and not in {HOSTS} of the guest"
         ));
     }
     let mut refusals = Vec::new();

@@ -23,7 +23,7 @@ struct Address {
 
 /// The status of the last answer, or why there is none.
 pub(super) async fn status(url: &str) -> Result<u16, String> {
-    let mut address = parse(url).ok_or("this is no http:// address")?;
+    let mut address = parse(url).ok_or("this is not an http:// address")?;
     for _ in 0..=REDIRECTS {
         let (status, location) = ask(&address).await?;
         let elsewhere = match (status, location) {
@@ -46,7 +46,7 @@ async fn ask(address: &Address) -> Result<(u16, Option<String>), String> {
         "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: pyro\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n"
     );
-    let broken = |error: std::io::Error| format!("the connection broke: {}", describe(&error));
+    let broken = |error: std::io::Error| format!("the connection was lost: {}", describe(&error));
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 2048];
@@ -56,8 +56,10 @@ async fn ask(address: &Address) -> Result<(u16, Option<String>), String> {
         match head(&answer) {
             Head::Whole(status, location) => return Ok((status, location)),
             Head::Part if count > 0 && answer.len() < HEAD => {}
-            Head::Part if count == 0 => return Err("it closed the connection unanswered".into()),
-            Head::Part | Head::Nonsense => return Err("what it answers is not HTTP".into()),
+            Head::Part if count == 0 => {
+                return Err("it closed the connection without an answer".into());
+            }
+            Head::Part | Head::Nonsense => return Err("its answer is not HTTP".into()),
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn wait(
         Readiness::Command(_) => longest,
         _ => longest.min(FIRST_PAUSE),
     };
-    service.set_not_ready("the first look has not ended".into());
+    service.set_not_ready("the first check has not finished".into());
     while let Err(why) = probe(launcher, request, readiness).await {
         service.set_not_ready(launcher.secrets.redact(&why));
         sleep(pause).await;
@@ -118,8 +118,8 @@ async fn probe_command(
     drop(group);
     let how = match ended {
         Ok(Ok(Exit::Code(0))) => return Ok(()),
-        Ok(Ok(Exit::Code(code))) => format!("the command ended with status {code}"),
-        Ok(Ok(Exit::Signal(number))) => format!("the command was ended by signal {number}"),
+        Ok(Ok(Exit::Code(code))) => format!("the command exited with status {code}"),
+        Ok(Ok(Exit::Signal(number))) => format!("the command was killed by signal {number}"),
         Ok(Err(_)) => "the command was lost".into(),
         Err(_) => late(limit),
     };

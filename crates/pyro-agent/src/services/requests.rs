@@ -84,7 +84,7 @@ async fn gone<P: Peer>(from: &mut Reader<P>) {
 }
 
 fn unknown() -> Fault {
-    Fault::new(FaultCode::NotFound, "the guest knows no such service")
+    Fault::new(FaultCode::NotFound, "the guest has no such service")
 }
 
 /// Stops a service when it is dropped.

@@ -31,14 +31,14 @@ impl Services {
             .position(|service| service.name == request.name);
         if let Some(at) = namesake {
             if table[at].is_running() {
-                let words = format!("a service `{}` runs already", request.name);
+                let words = format!("service `{}` is already running", request.name);
                 return Err(Fault::new(FaultCode::Conflict, words));
             }
             table.remove(at);
         }
         if table.len() >= MAX_SERVICES {
             let Some(at) = table.iter().position(|service| !service.is_running()) else {
-                let words = format!("{MAX_SERVICES} services run already");
+                let words = format!("{MAX_SERVICES} services are already running");
                 return Err(Fault::new(FaultCode::Refused, words));
             };
             table.remove(at);

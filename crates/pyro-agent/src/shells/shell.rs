@@ -274,8 +274,8 @@ impl Shell {
             let length = typing.pending + canonical::kept_of(&line[done..], &self.settings()?);
             if self.becomes_canonical(settle, before + done, whole).await? && length > MAX_LINE {
                 let words = format!(
-                    "what runs in it reads whole lines, and of one with {} bytes the terminal would \
-                     keep the first {MAX_LINE}; {} of {whole} bytes were typed",
+                    "the program in it reads whole lines, and the terminal would cut a line of {} \
+                     bytes to {MAX_LINE}; {} of {whole} bytes were typed",
                     length + done,
                     before + done,
                 );
@@ -545,7 +545,8 @@ impl Shell {
 }
 
 fn not_reading(done: usize, whole: usize) -> Fault {
-    let words = format!("the program in the shell took {done} of {whole} bytes and reads no more");
+    let words =
+        format!("the program in the shell read {done} of {whole} bytes and stopped reading");
     Fault::new(FaultCode::Refused, words)
 }
 

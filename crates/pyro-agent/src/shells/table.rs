@@ -32,7 +32,7 @@ impl Shells {
             (Some(shell), next) if !id.is_empty() && shell.id.starts_with(id) => match next {
                 Some(next) if next.id.starts_with(id) => Err(Fault::new(
                     FaultCode::Conflict,
-                    format!("`{id}` may be {} or {}", shell.id, next.id),
+                    format!("`{id}` matches both {} and {}", shell.id, next.id),
                 )),
                 _ => Ok(Arc::clone(shell)),
             },
@@ -49,7 +49,10 @@ impl Shells {
             ));
         }
         if by_id.contains_key(&shell.id) {
-            return Err(Fault::new(FaultCode::Refused, "there is such a shell"));
+            return Err(Fault::new(
+                FaultCode::Refused,
+                "there is already such a shell",
+            ));
         }
         by_id.insert(shell.id.clone(), shell);
         self.scrollback.set_shells(by_id.len());

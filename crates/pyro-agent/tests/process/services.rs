@@ -420,7 +420,7 @@ async fn why_a_service_was_not_ready_is_told() {
         (tcp("127.0.0.1"), "127.0.0.1 port 1: connection refused"),
         (
             tcp("nowhere"),
-            "`nowhere` is no address, and not in /etc/hosts of the guest",
+            "`nowhere` is not an address, and not in /etc/hosts of the guest",
         ),
         (
             Readiness::File(b"none".to_vec().into()),
@@ -428,7 +428,7 @@ async fn why_a_service_was_not_ready_is_told() {
         ),
         (
             Readiness::Command(shell(command)),
-            "the command ended with status 3: no lamp is lit",
+            "the command exited with status 3: no lamp is lit",
         ),
     ]) {
         let mut request = service(instance, "exec sleep 1000", Some(readiness));

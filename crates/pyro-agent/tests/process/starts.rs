@@ -32,7 +32,7 @@ async fn a_word_of_shells_is_told_from_a_program() {
     let outcome = agent.run(program(&["cd", "/tmp"])).await;
     assert_eq!(outcome.end.exit_code, 127);
     let words = String::from_utf8(outcome.errors).unwrap();
-    let hint = "pyro: cd: command not found\nhint: `cd` is a word of shells";
+    let hint = "pyro: cd: command not found\nhint: `cd` is shell syntax";
     assert!(words.starts_with(hint) && words.ends_with('\n'), "{words}");
 }
 

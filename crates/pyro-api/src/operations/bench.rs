@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::values::{BenchRounds, CommandLine, StandbyCount};
 use crate::{Cli, Error, JsonFlag, Names, Operation, Report, Text};
 
-/// Measure on this machine how long commands in VMs take, taking turns
+/// Measure how long commands in VMs take on this machine
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Bench {
@@ -12,15 +12,15 @@ pub struct Bench {
     #[arg(default_value = "debian:12")]
     #[serde(default = "default_environment")]
     pub environment: String,
-    /// The command, a line for `/bin/sh -l`; `true` when there is none
+    /// A command line for `/bin/sh -l`; `true` by default
     #[command(flatten)]
     #[serde(default = "default_command")]
     pub command: CommandLine,
-    /// How often each is measured, 1 to 1000
+    /// How many times to measure each, 1 to 1000
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub rounds: BenchRounds,
-    /// How many VMs wait for the commands that are to find one, 1 to 16
+    /// How many VMs to keep ready for the standby measurements, 1 to 16
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub standby: StandbyCount,

@@ -5,7 +5,7 @@ use crate::report::yes_no;
 use crate::values::{Environment, Platform};
 use crate::{Cli, JsonFlag, Names, Operation, Report, Text};
 
-/// Check whether this host can run VMs, and tell how to fix what is missing
+/// Check whether this host can run VMs, and show how to fix what is missing
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Doctor {
@@ -90,7 +90,7 @@ pub struct Networking {
     pub ip_forward_enabled: bool,
 }
 
-/// What VMs are made with here.
+/// What VMs are run with here.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Runtime {
     pub bundle_version: Option<String>,

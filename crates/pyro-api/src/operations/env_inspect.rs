@@ -4,7 +4,7 @@ use serde::Deserialize;
 use crate::values::Environment;
 use crate::{Cli, JsonFlag, Names, Operation};
 
-/// Show one environment, and check its image against its digest when it is installed
+/// Show one environment and, if it is installed, verify the digest of its image
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct EnvInspect {

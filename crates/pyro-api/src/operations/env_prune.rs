@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Cli, JsonFlag, Names, Operation, Report, Text};
 
-/// Remove what the cache no longer needs: other versions, damaged and half-made images
+/// Remove what the cache no longer needs: other versions, damaged and incomplete images
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct EnvPrune {}
@@ -14,7 +14,7 @@ pub struct Pruned {
     /// Names of the removed entries, sorted.
     pub deleted_environment_dirs: Vec<String>,
     pub count: usize,
-    /// Disk space that was given back, in bytes.
+    /// Disk space that was freed, in bytes.
     pub freed_bytes: u64,
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::values::Environment;
 use crate::{Cli, JsonFlag, Names, Operation, Report, Text};
 
-/// Install an environment, or check and mend the one that is installed
+/// Install an environment, or verify and repair an installed one
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct EnvPull {

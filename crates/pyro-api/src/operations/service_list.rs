@@ -9,9 +9,9 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceList {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// How many services to leave out first; a model gets as many as fit into 32 KiB
+    /// How many services to skip; MCP returns at most 32 KiB of them
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
@@ -24,9 +24,9 @@ pub struct ServicesListed {
     pub count: usize,
     /// How many there are.
     pub total: usize,
-    /// With what `skip` those begin that are behind them.
+    /// The `skip` that continues behind them.
     pub next_skip: Option<u64>,
-    /// How many of all of them run.
+    /// How many of them all are running.
     pub running_count: usize,
     /// By name.
     pub services: Vec<ServiceRecord>,
@@ -51,7 +51,7 @@ impl Report for ServicesListed {
         }
         if let Some(next) = self.next_skip {
             text.err(format!(
-                "[workspace-service-list] {} of {} services shown; go on with --skip {next}",
+                "[workspace-service-list] {} of {} services shown; continue with --skip {next}",
                 self.count, self.total
             ));
         }

@@ -7,37 +7,37 @@ use crate::values::{
 };
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Show what a service of a workspace wrote, the newest lines of each stream
+/// Show the newest lines that a service of a workspace wrote
 ///
-/// Of each stream the newest 1 MiB is kept, also after the service and its VM have ended.
+/// The newest 1 MiB of each stream is kept, even after the service and its VM have ended.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceLogs {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// The service's name
     pub service_name: ServiceName,
-    /// How many lines of each stream, from the end
+    /// How many lines of each stream to show, from the end
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub tail_lines: TailLines,
-    /// Everything that is kept
+    /// Show everything that is kept
     #[arg(long)]
     #[serde(default)]
     pub all: bool,
-    /// How many of the newest lines of each stream to leave out
+    /// How many of the newest lines of each stream to skip
     #[arg(long, default_value_t, conflicts_with = "follow")]
     #[serde(default)]
     pub skip_lines: u64,
-    /// How much of each stream to show, in bytes: whole lines from the end; for a model 32768
+    /// Most bytes of each stream to show, in whole lines from the end; over MCP 32768
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<ReadBytes>,
-    /// How the output is given: as text, or its bytes in base64
+    /// Output as text, or as bytes in base64
     #[arg(long, value_enum, default_value_t, conflicts_with = "follow")]
     #[serde(default)]
     pub encoding: ContentEncoding,
-    /// Go on as the service writes, until it has ended
+    /// Follow the output until the service has ended
     // For a person at a terminal: a tool's answer comes once.
     #[arg(long)]
     #[serde(skip)]
@@ -56,7 +56,7 @@ pub struct ServiceLogged {
     pub tail_lines: Option<u32>,
     /// Whether there is, or was, more of either stream.
     pub truncated: bool,
-    /// With what `skip_lines` older lines can be read; absent when no older ones are kept.
+    /// The `skip_lines` that reads older lines; absent when none are kept.
     pub next_skip_lines: Option<u64>,
     /// The bytes of `stdout` and `stderr`, for the command line.
     #[serde(skip)]
@@ -71,7 +71,7 @@ impl Report for ServiceLogged {
         self.service.report_as("logs", text);
         if let Some(next) = self.next_skip_lines {
             text.err(format!(
-                "[workspace-service-logs] for older lines go on with --skip-lines {next}"
+                "[workspace-service-logs] for older lines use --skip-lines {next}"
             ));
         }
     }

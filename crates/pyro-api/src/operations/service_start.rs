@@ -9,19 +9,19 @@ use crate::values::{
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Start a service in a workspace: a command that goes on running, such as a web server
+/// Start a service in a workspace: a command that keeps running, such as a web server
 ///
-/// Use it in place of `command &`. Returns when the service is ready, or at once with the end of its
-/// log when it dies before that. It runs until `service_stop`, until it exits, or until the VM is
-/// stopped; a name can be used again when its service has ended.
+/// Use it instead of `command &`. Returns when the service is ready, or at once with the end of its
+/// log if it dies before that. It runs until `service_stop`, until it exits, or until the VM is
+/// stopped; a name can be reused once its service has ended.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceStart {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// A name for the service: letters, digits, `.`, `_` and `-`
     pub service_name: ServiceName,
-    /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
+    /// A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
     #[command(flatten)]
     pub command: CommandLine,
     /// The folder to run in, below `/workspace`
@@ -44,24 +44,24 @@ pub struct ServiceStart {
     #[arg(long)]
     #[serde(default)]
     pub ready_command: Option<String>,
-    /// Seconds until a service that is not ready is ended
+    /// Seconds that the service has to become ready before it is ended
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ready_timeout_seconds: ReadyTimeoutSeconds,
-    /// Milliseconds between two looks, at most
+    /// Milliseconds between two readiness checks, at most
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ready_interval_ms: ReadyIntervalMs,
-    /// Secrets of the workspace for the service: from the secret's name to the variable's
+    /// Secrets of the workspace to pass to the service: from secret name to variable name
     #[command(flatten)]
     #[serde(default)]
     pub secret_env: SecretEnv,
-    /// Variables for the service, from name to value
+    /// Environment variables for the service, by name
     #[command(flatten)]
     #[serde(default)]
     pub env: EnvVars,
-    /// Ports of the guest that 127.0.0.1 of this host leads to while the service runs; without
-    /// `host_port` any free one. Needs the network policy `egress+published-ports`
+    /// Guest ports to publish on 127.0.0.1 of this host while the service runs; without `host_port`
+    /// on any free port. Needs the network policy `egress+published-ports`
     #[command(flatten)]
     #[serde(default)]
     pub published_ports: PortRequests,
@@ -87,16 +87,14 @@ impl ServiceStart {
             [] => Ok(None),
             [(_, name, "")] => Err(Error::invalid(format!("{name} is empty"))),
             [(_, name, value)] if value.contains('\0') => {
-                Err(Error::invalid(format!("{name} holds a NUL byte")))
+                Err(Error::invalid(format!("{name} contains a NUL byte")))
             }
             [(kind, _, value)] => Ok(Some(Readiness::of(*kind, (*value).to_owned()))),
             several => {
                 let names: Vec<&str> = several.iter().map(|(_, name, _)| *name).collect();
-                Err(
-                    Error::invalid("Only one sign of readiness can be waited for")
-                        .because(format!("{} are given", names.join(" and ")))
-                        .hint("`--ready-command` (`ready_command`) can look at several things"),
-                )
+                Err(Error::invalid("Only one readiness check can be given")
+                    .because(format!("{} were given", names.join(" and ")))
+                    .hint("`--ready-command` (`ready_command`) can check several things"))
             }
         }
     }
@@ -126,14 +124,14 @@ impl Report for ServiceStarted {
             "[error] Service `{}` was not ready: {}{}{}",
             plain(self.service.service_name.as_str()),
             match self.service.stop_reason {
-                Some(StopReason::ReadinessTimeout) => "its time was over",
-                _ if self.service.oom_killed => "it ended when the memory of the guest was used up",
-                _ => "its process ended",
+                Some(StopReason::ReadinessTimeout) => "its readiness timeout expired",
+                _ if self.service.oom_killed => "it ended when the guest ran out of memory",
+                _ => "its process exited",
             },
             self.service
                 .not_ready
                 .as_ref()
-                .map(|why| format!("; at the last look: {}", plain(why)))
+                .map(|why| format!("; last check: {}", plain(why)))
                 .unwrap_or_default(),
             self.service
                 .exit_code

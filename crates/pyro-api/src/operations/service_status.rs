@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use crate::values::{ServiceName, ServiceRecord};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Show whether a service of a workspace runs, is ready, or how it ended
+/// Show whether a service of a workspace runs and is ready, or how it ended
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceStatus {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// The service's name
     pub service_name: ServiceName,

@@ -6,12 +6,12 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 
 /// Stop a service of a workspace, with everything that it started
 ///
-/// It is asked to end, and killed with what is left of its group after five seconds. One that has ended
-/// stays as it is.
+/// It gets SIGTERM, and after five seconds what is left of it is killed. A service that has ended is
+/// left as it is.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceStop {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// The service's name
     pub service_name: ServiceName,

@@ -5,19 +5,19 @@ use crate::report::own_status;
 use crate::values::{DetachKeys, ShellRecord};
 use crate::{Cli, JsonFlag, Names, Operation, Report, Text};
 
-/// Put this terminal on a shell of a workspace
+/// Attach this terminal to a shell of a workspace
 ///
-/// Without a shell's id a new one is opened. The detach keys leave the shell running; `exit` ends
-/// it. The shell gets the size of this terminal, and follows it.
+/// Without a shell id a new shell is opened. The detach keys leave the shell running; `exit` ends
+/// it. The shell follows the size of this terminal.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellAttach {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// The shell's id, or a beginning of it; a new shell without it
+    /// Shell id, or a prefix of it; a new shell is opened without it
     #[serde(default)]
     pub shell_id: Option<String>,
-    /// The keys that leave the shell, one after the other: `ctrl-]`, or `ctrl-p,ctrl-q`
+    /// Keys that detach from the shell, pressed in sequence: `ctrl-]`, or `ctrl-p,ctrl-q`
     #[arg(long, default_value_t, value_name = "KEYS")]
     #[serde(default)]
     pub detach_keys: DetachKeys,
@@ -36,7 +36,8 @@ impl Report for ShellLeft {
         self.shell.report("attach", text);
         if self.detached {
             text.err(format!(
-                "[workspace-shell-attach] the shell runs on: `pyro workspace shell attach {} {}`",
+                "[workspace-shell-attach] the shell is still running: `pyro workspace shell attach \
+                 {} {}`",
                 self.shell.workspace_id, self.shell.shell_id
             ));
         }

@@ -6,14 +6,14 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 
 /// Close a shell, and end what runs in it
 ///
-/// It is hung up on, and killed after five seconds. What it wrote cannot be read any more; only
-/// what a command took care to leave running in the background lives on.
+/// It gets SIGHUP, and is killed after five seconds. Its output can no longer be read. Only what
+/// a command deliberately left running in the background keeps running.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellClose {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// The shell's id, or a beginning of it
+    /// Shell id, or a prefix of it
     pub shell_id: String,
 }
 

@@ -6,15 +6,15 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile, 
 
 /// Open an interactive shell in a workspace
 ///
-/// For what needs a terminal or has to go on between calls: a debugger, a prompt that asks back, a
-/// folder and variables that stay. For everything else `workspace_exec` is simpler. The shell
-/// lives in the workspace until it is closed, and ends when the workspace stops or is reset.
+/// For what needs a terminal, or state that lasts between calls: a debugger, an interactive prompt,
+/// the current folder, variables. For everything else `workspace_exec` is simpler. The shell lives
+/// until it is closed, or until the workspace is stopped or reset.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellOpen {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// The folder to begin in, below `/workspace`
+    /// The folder to start in, below `/workspace`
     #[arg(long, default_value = DEFAULT_CWD)]
     #[serde(default = "default_cwd")]
     pub cwd: String,
@@ -26,12 +26,11 @@ pub struct ShellOpen {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub rows: ShellRows,
-    /// Secrets of the workspace that the shell gets, by their names, each with the name of the
-    /// variable for it
+    /// Secrets of the workspace to pass to the shell: from secret name to variable name
     #[command(flatten)]
     #[serde(default)]
     pub secret_env: SecretEnv,
-    /// Variables for the shell, from name to value
+    /// Environment variables for the shell, by name
     #[command(flatten)]
     #[serde(default)]
     pub env: EnvVars,

@@ -4,33 +4,33 @@ use serde::{Deserialize, Serialize};
 use crate::values::{MaxChars, ShellRecord, WaitForIdleMs};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Read what a shell has written, from a cursor on
+/// Read the output of a shell from a cursor on
 ///
-/// Begin with cursor 0, go on with the `next_cursor` of the answer. With `plain` it is the text
-/// that a person would see: colours are gone, progress bars have their last state, and of a
-/// full-screen program there is the screen. With `wait_for_idle_ms` the answer waits until the
-/// shell has been silent for so long, which is how to see all that a command prints.
+/// Start with cursor 0 and continue with the `next_cursor` of the answer. `plain` gives the text
+/// that a person would see: no colours, progress bars in their last state, and the screen of a
+/// full-screen program. `wait_for_idle_ms` waits until the shell has been silent for that long:
+/// use it to see everything that a command prints.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellRead {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// The shell's id, or a beginning of it
+    /// Shell id, or a prefix of it
     pub shell_id: String,
     /// The first character to read, counted from 0
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub cursor: u64,
-    /// How much to read, in characters as the shell wrote them
+    /// How many characters to read, as the shell wrote them
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub max_chars: MaxChars,
-    /// Show what a person would see, instead of all that the terminal was told
+    /// Show what a person would see instead of the raw terminal output
     #[arg(long)]
     #[serde(default)]
     pub plain: bool,
-    /// Wait until nothing was written for so many milliseconds, 1 to 10000, but never longer than
-    /// 30 seconds
+    /// Wait until nothing has been written for this many milliseconds, 1 to 10000, but never longer
+    /// than 30 seconds
     #[arg(long, allow_negative_numbers = true)]
     #[serde(default)]
     pub wait_for_idle_ms: Option<WaitForIdleMs>,
@@ -40,12 +40,12 @@ pub struct ShellRead {
 pub struct ShellText {
     #[serde(flatten)]
     pub shell: ShellRecord,
-    /// Where the output begins; behind the cursor that was asked for when `lost_chars` is not 0.
+    /// Where the output begins; after the requested cursor when `lost_chars` is not 0.
     pub cursor: u64,
-    /// Where to go on reading.
+    /// Where to continue reading.
     pub next_cursor: u64,
     pub output: String,
-    /// Whether more is waiting behind `next_cursor`.
+    /// Whether there is more after `next_cursor`.
     pub truncated: bool,
     pub plain: bool,
     pub wait_for_idle_ms: Option<u32>,
@@ -58,8 +58,8 @@ impl Report for ShellText {
         text.out.extend_from_slice(self.output.as_bytes());
         if self.lost_chars > 0 {
             text.err(format!(
-                "[note] {} characters before this are gone: of each shell only the recent output \
-                 is kept",
+                "[note] {} characters before this are gone: only the recent output of a shell is \
+                 kept",
                 self.lost_chars
             ));
         }

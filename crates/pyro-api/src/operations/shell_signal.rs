@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 use crate::values::{ShellRecord, ShellSignal};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Signal what runs in the foreground of a shell
+/// Send a signal to what runs in the foreground of a shell
 ///
-/// INT interrupts it as Ctrl-C does, KILL ends it for sure; the shell itself goes on. Where nothing
-/// runs in the foreground the shell gets the signal. HUP reaches both.
+/// INT interrupts it as Ctrl-C does, KILL always ends it; the shell itself keeps running. If nothing
+/// runs in the foreground, the shell gets the signal. HUP reaches both.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellSignalSend {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// The shell's id, or a beginning of it
+    /// Shell id, or a prefix of it
     pub shell_id: String,
     /// HUP, INT, TERM or KILL
     #[arg(long = "signal", value_enum, value_name = "SIGNAL", default_value_t)]

@@ -8,26 +8,26 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report
 /// What is typed at once, in bytes.
 const MOST: usize = 1024 * 1024;
 
-/// Type something into a shell
+/// Type text into a shell
 ///
-/// A newline follows unless told otherwise, as if Enter was pressed. Keys are their control
-/// characters, in JSON `\u0003` for Ctrl-C, `\u0004` for Ctrl-D, `\u001b[A` for the arrow up (on a
-/// command line `$'\x03'` and so on). Read afterwards what came of it.
+/// A newline is added by default, as if Enter was pressed. Send keys as control characters: in JSON
+/// `\u0003` for Ctrl-C, `\u0004` for Ctrl-D, `\u001b[A` for arrow up (on a command line `$'\x03'`
+/// and so on). Read the shell afterwards to see the effect.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShellWrite {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// The shell's id, or a beginning of it
+    /// Shell id, or a prefix of it
     pub shell_id: String,
     /// What to type
     #[arg(long, required = true, value_name = "TEXT", allow_hyphen_values = true)]
     pub input: String,
-    /// Whether a newline follows
+    /// Whether to add a newline
     #[arg(
         long = "no-newline",
         action = ArgAction::SetFalse,
-        help = "Do not let a newline follow"
+        help = "Do not add a newline"
     )]
     #[serde(default = "yes")]
     pub append_newline: bool,

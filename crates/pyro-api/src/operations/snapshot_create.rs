@@ -6,16 +6,17 @@ use crate::{
     Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text, report::plain,
 };
 
-/// Keep the present state of a workspace under a name
+/// Save the current state of a workspace under a name
 ///
-/// Take one before something risky: `workspace_reset` goes back to it. Of the whole disk, installed
-/// packages too, in milliseconds whatever its size; what runs goes on running and is not part of it.
+/// Take one before something risky: `workspace_reset` goes back to it. It holds the whole disk,
+/// including installed packages, and takes milliseconds whatever the size. Running processes keep
+/// running and are not part of it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotCreate {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// A name that none of its snapshots has: letters, digits, `.`, `_`, `-`; not `baseline`
+    /// A new name: letters, digits, `.`, `_`, `-`; not `baseline`
     pub snapshot_name: SnapshotName,
 }
 
@@ -64,10 +65,10 @@ impl Operation for SnapshotCreate {
 
     fn check(&self) -> Result<(), Error> {
         if self.snapshot_name.as_str() == BASELINE {
-            return Err(Error::invalid(
-                "Every workspace has its `baseline` already: its first state",
-            )
-            .hint("Give the snapshot another name"));
+            return Err(
+                Error::invalid("`baseline` is the name of every workspace's first state")
+                    .hint("Give the snapshot another name"),
+            );
         }
         Ok(())
     }

@@ -8,14 +8,14 @@ use crate::{
 
 /// Delete a saved state of a workspace
 ///
-/// The files of the workspace and its other snapshots stay as they are. What only this one needed
-/// takes no space any more.
+/// The files of the workspace and its other snapshots stay as they are. The space that only this
+/// snapshot needed is freed.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotDelete {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// Any of its snapshots but `baseline`
+    /// Any snapshot except `baseline`
     pub snapshot_name: SnapshotName,
 }
 

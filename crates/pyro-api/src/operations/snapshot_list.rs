@@ -9,11 +9,11 @@ use crate::{
 
 /// List the saved states of a workspace
 ///
-/// The first is always `baseline`, its first state; then the newest come first.
+/// `baseline`, the first state, comes first; then the newest.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotList {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
 }
 

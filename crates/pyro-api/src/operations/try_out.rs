@@ -18,10 +18,10 @@ const NAMED: usize = 20;
 /// Why a change has no text patch, where one of git's binary sections holds it.
 const BINARY: &str = "binary";
 
-/// Try something on a copy of a folder, in a VM, and tell what it changed
+/// Try something on a copy of a folder, in a VM, and show what it changed
 ///
-/// Without a command, a shell at this terminal. The folder itself is never changed. When files of
-/// the copy changed it is kept as a workspace, and what to do with it is told; otherwise it is
+/// Without a command, opens a shell at this terminal. The folder itself is never changed. If files
+/// of the copy changed, it is kept as a workspace and the next steps are shown; otherwise it is
 /// deleted.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
@@ -33,17 +33,18 @@ pub struct TryOut {
     /// The folder, or a .tar, .tar.gz, .tgz or .tar.zst file
     #[arg(default_value = ".")]
     pub path: PathBuf,
-    /// The command, a line for `/bin/sh -l`; without it a shell
+    /// A command line for `/bin/sh -l`; without it a shell
     #[command(flatten)]
     pub command: CommandLine,
     /// The environment to start from
     #[arg(long, default_value = "debian:12")]
     pub environment: String,
-    /// Let the guest reach the internet, though not this host and the networks near it
+    /// Let the guest reach the internet, but not this host or the networks near it
     #[arg(long)]
     #[serde(default)]
     pub network: bool,
-    /// Seconds until the command and everything it started are ended; at a terminal only if given
+    /// Seconds until the command and everything it started are ended; at a terminal, no limit unless
+    /// given
     #[arg(long, default_value_t = an_hour(), allow_negative_numbers = true)]
     #[serde(default = "an_hour")]
     pub timeout_seconds: TimeoutSeconds,
@@ -90,7 +91,7 @@ impl Report for TriedOut {
             shell.report(text);
         }
         if self.deleted {
-            text.err("[try] no file changed; the copy is deleted");
+            text.err("[try] no files changed; the copy was deleted");
             return;
         }
         let id = &self.workspace_id;

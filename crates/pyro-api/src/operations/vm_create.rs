@@ -22,16 +22,16 @@ pub struct VmCreate {
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub ttl_seconds: TtlSeconds,
-    /// Let the guest reach the internet, though not this host and the networks near it
+    /// Let the guest reach the internet, but not this host or the networks near it
     #[arg(long)]
     #[serde(default)]
     pub network: bool,
-    /// Where no VM can run, run commands on this host, without isolation
+    /// If no VM can run, run commands on this host, without isolation
     #[arg(long)]
     #[serde(default)]
     pub allow_host_compat: bool,
-    /// Also allow these addresses, blocks or host names near this host, with or without a port, such
-    /// as `10.1.0.0/16` or `db.corp:5432`
+    /// Also allow these addresses, CIDR blocks or host names near this host, optionally with a port,
+    /// such as `10.1.0.0/16` or `db.corp:5432`
     #[arg(long, value_name = "WHERE")]
     #[serde(default)]
     pub allow_net: Vec<AllowNet>,

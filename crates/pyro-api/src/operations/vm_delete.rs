@@ -8,7 +8,7 @@ use crate::{Effect, Mcp, Names, Operation, Profile};
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmDelete {
-    /// The VM, as `vm_create` named it
+    /// VM id, as returned by `vm_create`
     pub vm_id: String,
 }
 

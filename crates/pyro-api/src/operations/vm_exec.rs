@@ -8,20 +8,20 @@ use crate::{Effect, Error, Mcp, Names, Operation, Profile};
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmExec {
-    /// The VM, as `vm_create` named it
+    /// VM id, as returned by `vm_create`
     pub vm_id: String,
-    /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
+    /// A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
     #[command(flatten)]
     pub command: CommandLine,
     /// Seconds until the command and everything it started are ended
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
-    /// Variables for the command, from name to value
+    /// Environment variables for the command, by name
     #[command(flatten)]
     #[serde(default)]
     pub env: EnvVars,
-    /// The folder to run in; a relative one is below `/workspace`
+    /// The folder to run in; below `/workspace` if relative
     #[arg(long)]
     #[serde(default)]
     pub cwd: Option<String>,

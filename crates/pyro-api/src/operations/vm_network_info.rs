@@ -3,11 +3,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Effect, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Tell whether a VM has a network and what it reaches
+/// Show whether a VM has a network and what it can reach
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmNetworkInfo {
-    /// The VM, as `vm_create` named it
+    /// VM id, as returned by `vm_create`
     pub vm_id: String,
 }
 
@@ -30,10 +30,10 @@ pub struct NetworkInfo {
     pub subnet_cidr: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac_address: Option<String>,
-    /// What the guest asks for names; it passes questions on to the host's name servers.
+    /// The name server of the guest, which forwards queries to those of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_servers: Option<Vec<String>>,
-    /// What it reaches although it is near the host.
+    /// What it may reach near the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_net: Option<Vec<String>>,
 }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Effect, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Delete every one-shot VM whose time is over
+/// Delete every one-shot VM that has expired
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmReapExpired {}

@@ -17,7 +17,7 @@ pub struct VmRun {
     pub terminal: TtyArgs,
     /// The environment to start from, such as `debian:12`
     pub environment: String,
-    /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
+    /// A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
     #[command(flatten)]
     pub command: CommandLine,
     /// Virtual CPUs, 1 to 8
@@ -36,24 +36,24 @@ pub struct VmRun {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ttl_seconds: TtlSeconds,
-    /// Let the guest reach the internet, though not this host and the networks near it
+    /// Let the guest reach the internet, but not this host or the networks near it
     #[arg(long)]
     #[serde(default)]
     pub network: bool,
-    /// Where no VM can run, run the command on this host, without isolation
+    /// If no VM can run, run the command on this host, without isolation
     #[arg(long)]
     #[serde(default)]
     pub allow_host_compat: bool,
-    /// Also allow these addresses, blocks or host names near this host, with or without a port, such
-    /// as `10.1.0.0/16` or `db.corp:5432`
+    /// Also allow these addresses, CIDR blocks or host names near this host, optionally with a port,
+    /// such as `10.1.0.0/16` or `db.corp:5432`
     #[arg(long, value_name = "WHERE")]
     #[serde(default)]
     pub allow_net: Vec<AllowNet>,
-    /// Variables for the command, from name to value
+    /// Environment variables for the command, by name
     #[command(flatten)]
     #[serde(default)]
     pub env: EnvVars,
-    /// The folder to run in; a relative one is below `/workspace`
+    /// The folder to run in; below `/workspace` if relative
     #[arg(long)]
     #[serde(default)]
     pub cwd: Option<String>,

@@ -4,11 +4,11 @@ use serde::Deserialize;
 use crate::values::VmRecord;
 use crate::{Effect, Mcp, Names, Operation, Profile};
 
-/// Start a VM and wait until it answers
+/// Start a VM and wait until it is ready
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmStart {
-    /// The VM, as `vm_create` named it
+    /// VM id, as returned by `vm_create`
     pub vm_id: String,
 }
 

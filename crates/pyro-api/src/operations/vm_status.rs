@@ -4,11 +4,11 @@ use serde::Deserialize;
 use crate::values::VmRecord;
 use crate::{Effect, Mcp, Names, Operation, Profile};
 
-/// Tell the state of a VM, its sizes and when it ends
+/// Show the state of a VM, its size and when it expires
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmStatus {
-    /// The VM, as `vm_create` named it
+    /// VM id, as returned by `vm_create`
     pub vm_id: String,
 }
 

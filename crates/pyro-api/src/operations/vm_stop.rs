@@ -4,11 +4,11 @@ use serde::Deserialize;
 use crate::values::VmRecord;
 use crate::{Effect, Mcp, Names, Operation, Profile};
 
-/// Stop a VM; its disk stays until it is deleted
+/// Stop a VM; its disk is kept until the VM is deleted
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct VmStop {
-    /// The VM, as `vm_create` named it
+    /// VM id, as returned by `vm_create`
     pub vm_id: String,
 }
 

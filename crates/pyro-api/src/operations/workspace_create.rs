@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Create a workspace: a Linux VM whose files in `/workspace` last until it is deleted
 ///
-/// Use it for any work of more than one command. Seed it from a project folder or archive of this
+/// For work that takes more than one command. Seed it from a project folder or archive of this
 /// host; the host's files are copied, never changed. `workspace_diff` later compares with this
 /// first state and `workspace_reset` returns to it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
@@ -27,7 +27,7 @@ pub struct WorkspaceCreate {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub mem_mib: MemMib,
-    /// Seconds without use until the VM is stopped, 60 to 2592000, 0 for never. Files stay
+    /// Idle seconds until the VM is stopped, 60 to 2592000, 0 for never; files are kept
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub ttl_seconds: IdleSeconds,
@@ -35,15 +35,15 @@ pub struct WorkspaceCreate {
     #[arg(long, value_enum, default_value_t, ignore_case = true)]
     #[serde(default)]
     pub network_policy: NetworkPolicy,
-    /// Where no VM can run, run commands on this host, without isolation
+    /// If no VM can run, run commands on this host, without isolation
     #[arg(long)]
     #[serde(default)]
     pub allow_host_compat: bool,
-    /// A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to begin with
+    /// A folder or .tar, .tar.gz, .tgz or .tar.zst file of this host to start from
     #[arg(long)]
     #[serde(default)]
     pub seed_path: Option<PathBuf>,
-    /// What to leave out, as in `.gitignore`; of pushes, too
+    /// What to leave out, as in `.gitignore`; also from pushes
     #[arg(long, value_name = "PATTERN")]
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -51,12 +51,12 @@ pub struct WorkspaceCreate {
     #[arg(long)]
     #[serde(default)]
     pub gitignore: bool,
-    /// Secrets for its commands, each of at most 64 KiB of text. They are kept off its disk and out
-    /// of what its commands are seen to print; `secret_env` gives one to a command
+    /// Secrets for its commands, at most 64 KiB of text each. They are kept off the disk and redacted
+    /// from output; `secret_env` passes one to a command
     #[command(flatten)]
     #[serde(default)]
     pub secrets: Secrets,
-    /// A name to find it by
+    /// A name for the workspace
     #[arg(long)]
     #[serde(default)]
     pub name: Option<WorkspaceName>,
@@ -64,8 +64,8 @@ pub struct WorkspaceCreate {
     #[command(flatten)]
     #[serde(default)]
     pub labels: Labels,
-    /// Also allow these addresses, blocks or host names near this host, with or without a port, such
-    /// as `10.1.0.0/16` or `db.corp:5432`
+    /// Also allow these addresses, CIDR blocks or host names near this host, optionally with a port,
+    /// such as `10.1.0.0/16` or `db.corp:5432`
     #[arg(long, value_name = "WHERE")]
     #[serde(default)]
     pub allow_net: Vec<AllowNet>,

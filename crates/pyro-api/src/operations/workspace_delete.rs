@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use crate::values::DeleteReason;
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Delete a workspace with all its files and its history
+/// Delete a workspace with all its files and history
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDelete {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
 }
 

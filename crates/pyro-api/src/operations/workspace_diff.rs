@@ -13,22 +13,22 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, report
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiff {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// How many bytes of diffs to show; 67108864, for a model 24576 and 32 KiB of entries
+    /// How many bytes of diffs to show; by default 67108864, over MCP 24576 and 32 KiB of entries
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<PatchBytes>,
-    /// How many changed files (or commits) to leave out first
+    /// How many changed files (or commits) to skip
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
-    /// Write what is no text, too, as git's binary sections
+    /// Include binary files, as git binary patches
     #[arg(long)]
     #[serde(default)]
     pub binary: bool,
-    /// What to put before each name of the diff; unless told, the seed's folder in its repository
-    /// (for a model nothing)
+    /// Prefix of each name in the diff; by default the seed's folder in its repository, over MCP
+    /// none
     #[arg(long)]
     #[serde(default)]
     pub prefix: Option<String>,
@@ -49,16 +49,16 @@ pub struct Differences {
     pub entries: Vec<DiffEntry>,
     /// The text patches of the entries, one after the other; with `commits` their mailbox.
     pub patch: String,
-    /// Whether what belongs in it was left out for its size, here or behind `next_skip`.
+    /// Whether something that belongs in it was left out for its size, here or after `next_skip`.
     pub patch_truncated: bool,
     /// Whether it holds every change that such a patch can hold: nothing was too large, binary or
     /// skipped. Folders and what lies in a repository's own folder are in none.
     pub patch_complete: bool,
-    /// Of each repository in which some were made since the workspace was.
+    /// New commits, of each repository that has any.
     pub commits: Vec<CommitsMade>,
-    /// How many more got commits or other objects and were not asked; `commits` asks one.
+    /// How many more have new commits or other objects and were not checked; `commits` checks one.
     pub repositories_left_out: u64,
-    /// With what `skip` the entries (or commits) begin that are behind these.
+    /// The `skip` that continues behind these entries (or commits).
     pub next_skip: Option<u64>,
     /// Sockets, devices and FIFOs, which are not compared.
     pub skipped: Vec<String>,
@@ -79,30 +79,30 @@ pub struct Differences {
     pub is_mailbox: bool,
 }
 
-/// Commits that no branch had when the workspace was made.
+/// Commits that no branch had when the workspace was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct CommitsMade {
     /// The repository's folder below `/workspace`, which is `.` itself.
     pub repository: String,
-    /// How many `HEAD` has, merges aside.
+    /// How many `HEAD` has, without merges.
     pub count: u64,
-    /// How many merges it has, which are in no mailbox.
+    /// How many merges it has, which a mailbox cannot hold.
     pub merges: u64,
-    /// How many of them `git am` would cut short or refuse, for a line of their messages that looks
-    /// like a patch (`---`, `diff --git`): take those with `git bundle`.
+    /// How many of them `git am` would cut short or refuse, because a line of their message looks
+    /// like a patch (`---`, `diff --git`): use `git bundle` for those.
     pub unmailable: u64,
     /// How many other branches have.
     pub elsewhere: u64,
     /// The branch; null for a detached `HEAD`.
     pub branch: Option<String>,
-    /// The newest commit of the beginning that they stand on; null where there is none.
+    /// The newest original commit that they are based on; null if there is none.
     pub base: Option<String>,
     /// Whether `HEAD` has lost commits that it had at the beginning (reset, amend, rebase).
     pub rewritten: bool,
     /// First lines, the newest ten, newest first.
     pub subjects: Vec<String>,
-    /// Why nothing of this is known.
+    /// Why this is unknown.
     pub unknown_because: Option<String>,
 }
 
@@ -142,7 +142,7 @@ pub struct DiffEntry {
     /// Why there is no text patch: `binary`, `too_large`, `limit` (of this call), `not_a_file`,
     /// `repository` (in a repository's own folder) or `mode` (nothing that git tells changed).
     pub no_patch_because: Option<String>,
-    /// How many changed objects of a repository this folder stands for, for a model.
+    /// How many changed objects of a repository this folder represents, over MCP.
     pub stands_for: Option<u64>,
     /// The repository's own folder that it is in, for the command line.
     #[serde(skip)]
@@ -209,7 +209,8 @@ impl Operation for WorkspaceDiff {
     fn check(&self) -> Result<(), Error> {
         if self.commits.is_some() && self.prefix.is_some() {
             return Err(Error::invalid(
-                "`prefix` does not go with `commits`, whose names are those of their repository",
+                "`prefix` cannot be combined with `commits`, which keep the names of their \
+                 repository",
             )
             .hint("`git am --directory=FOLDER` puts the files into a folder"));
         }
@@ -217,10 +218,10 @@ impl Operation for WorkspaceDiff {
         let odd = |part: &str| matches!(part, "." | "..") || part.contains(char::is_control);
         if prefix.starts_with('/') || prefix.len() > 4096 || prefix.split('/').any(odd) {
             return Err(Error::invalid(format!(
-                "`{}` cannot stand before the names of a diff",
+                "`{}` cannot be the prefix of the names in a diff",
                 plain(prefix)
             ))
-            .hint("Give a folder as in `services/api`, below the root of a repository"));
+            .hint("Give a folder below the root of a repository, such as `services/api`"));
         }
         Ok(())
     }

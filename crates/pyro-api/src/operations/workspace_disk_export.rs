@@ -7,14 +7,14 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text,
 
 /// Copy the whole disk of a stopped workspace to one ext4 image on this host
 ///
-/// The image is sparse and stands alone: it can be mounted, or read with other tools. Of files use
-/// `workspace_export`.
+/// The image is sparse and self-contained: it can be mounted, or read with other tools. To copy
+/// files use `workspace_export`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiskExport {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// Where it goes on this host: a path where nothing is yet
+    /// Where to write on this host; the path must not exist yet
     #[arg(long = "output", value_name = "PATH")]
     pub output_path: PathBuf,
 }

@@ -10,26 +10,26 @@ use crate::{
 
 /// List files on the disk of a stopped workspace, without starting it
 ///
-/// Any path of the guest, not only `/workspace`. For a workspace that runs use
+/// Any path of the guest, not only `/workspace`. For a running workspace use
 /// `workspace_file_list`, or stop it first.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiskList {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// A path in the guest, relative ones below `/workspace`; a file or link lists itself
+    /// A path in the guest; below `/workspace` if relative. A file or link lists itself
     #[arg(default_value = WORKSPACE_PATH)]
     #[serde(default = "workspace_path")]
     pub path: String,
-    /// Also what is in the folders below
+    /// Also list subfolders
     #[arg(long)]
     #[serde(default)]
     pub recursive: bool,
-    /// How many entries to show; all, or for a model as many as fit into 32 KiB
+    /// How many entries to show; by default all, over MCP 32 KiB
     #[arg(long)]
     #[serde(default)]
     pub max_entries: Option<MaxEntries>,
-    /// How many entries to leave out first
+    /// How many entries to skip
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
@@ -42,7 +42,7 @@ fn workspace_path() -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DiskListing {
     pub workspace_id: String,
-    /// Absolute, as it was asked for.
+    /// Absolute, as requested.
     pub path: String,
     pub recursive: bool,
     /// Sorted by path.
@@ -51,7 +51,7 @@ pub struct DiskListing {
     pub total_entries: u64,
     /// Whether there are more behind what is shown.
     pub truncated: bool,
-    /// With what `skip` those begin.
+    /// The `skip` that continues there.
     pub next_skip: Option<u64>,
 }
 

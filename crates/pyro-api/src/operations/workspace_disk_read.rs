@@ -8,24 +8,24 @@ use crate::{
 
 /// Read a file on the disk of a stopped workspace, without starting it
 ///
-/// Any regular file of the guest; links are followed inside the disk only. For a workspace that
-/// runs use `workspace_file_read`, or stop it first.
+/// Any regular file of the guest; links are followed inside the disk only. For a running workspace
+/// use `workspace_file_read`, or stop it first.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiskRead {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// A path in the guest, relative ones below `/workspace`
+    /// A path in the guest; below `/workspace` if relative
     pub path: String,
     /// How much to read, in bytes; one call reads at most 64 MiB
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub max_bytes: DiskReadBytes,
-    /// Where to begin, in bytes
+    /// Where to start, in bytes
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub offset: u64,
-    /// How `content` is given: as text, or in base64 for a binary file
+    /// `content` as text, or in base64 for a binary file
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub encoding: ContentEncoding,
@@ -34,18 +34,18 @@ pub struct WorkspaceDiskRead {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DiskContent {
     pub workspace_id: String,
-    /// Absolute, as it was asked for.
+    /// Absolute, as requested.
     pub path: String,
     /// Of the whole file.
     pub size_bytes: u64,
     pub max_bytes: u32,
     /// As text: what is not UTF-8 is replaced.
     pub content: String,
-    /// Whether there is more behind what is shown.
+    /// Whether there is more after what is shown.
     pub truncated: bool,
     /// Where in the file the content begins, in bytes.
     pub offset: u64,
-    /// Where to go on reading.
+    /// Where to continue reading.
     pub next_offset: u64,
     pub content_encoding: OutputEncoding,
     /// The bytes themselves, for the command line.

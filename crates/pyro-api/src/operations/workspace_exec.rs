@@ -11,11 +11,11 @@ pub const LONGEST_STDIN: usize = 1024 * 1024;
 
 /// Run a command in a workspace, in `/workspace`
 ///
-/// Each command has its own shell: folders and variables do not carry over, files do. Long output
-/// comes as its beginning and end; `workspace_logs` has the whole.
+/// Each command has its own shell: `cd` and variables do not carry over, files do. Long output is
+/// cut in the middle; `workspace_logs` has all of it.
 ///
 /// For long work raise `timeout_seconds` and give `wait_seconds`: after an answer with `running:
-/// true` the command goes on, and `workspace_logs` follows it.
+/// true` the command keeps running, and `workspace_logs` follows it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceExec {
@@ -23,45 +23,44 @@ pub struct WorkspaceExec {
     #[command(flatten)]
     #[serde(skip)]
     pub terminal: TtyArgs,
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// The command, a line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
+    /// A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
     #[command(flatten)]
     #[serde(default)]
     #[schemars(skip_serializing_if = "CommandLine::is_none")]
     pub command: CommandLine,
-    /// Seconds until the command and all that it started are ended; what it printed comes back
+    /// Seconds until the command and all it started are ended; its output so far is returned
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub timeout_seconds: TimeoutSeconds,
-    /// Secrets of the workspace that the command gets, by their names, each with the name of the
-    /// variable for it
+    /// Secrets of the workspace to pass to the command: from secret name to variable name
     #[command(flatten)]
     #[serde(default)]
     pub secret_env: SecretEnv,
-    /// Answer after so long at the latest; the command goes on
+    /// Return after this many seconds at the latest; the command keeps running
     #[arg(long, allow_negative_numbers = true)]
     #[serde(default)]
     pub wait_seconds: Option<WaitSeconds>,
-    /// Answer at once; the command goes on
+    /// Return at once; the command keeps running
     #[arg(long)]
     #[serde(default)]
     pub background: bool,
-    /// Text for its standard input
+    /// Text for standard input
     // Only the command line has an input of its own.
     #[arg(
         long,
         value_name = "TEXT",
         allow_hyphen_values = true,
-        help = "Text for its standard input; `-` is that of pyro"
+        help = "Text for standard input; `-` passes on that of pyro"
     )]
     #[serde(default)]
     pub stdin: Option<String>,
-    /// End the running command of this `sequence`; takes no command
+    /// End the running command with this `sequence`; takes no command
     #[arg(long, value_name = "SEQUENCE")]
     #[serde(default)]
     pub stop: Option<u32>,
-    /// Variables, from name to value
+    /// Environment variables, by name
     #[command(flatten)]
     #[serde(default)]
     pub env: EnvVars,
@@ -114,9 +113,9 @@ impl Operation for WorkspaceExec {
             && self.terminal.is_insisted_on()
         {
             return Err(Error::invalid(format!(
-                "`--tty` wants a terminal for the command, and one with {flag} has none"
+                "`--tty` cannot be combined with {flag}, which gives the command no terminal"
             ))
-            .hint("Leave one of the two out"));
+            .hint("Leave out one of the two"));
         }
         if let Some(sequence) = self.stop {
             // Some hosts of models fill in every argument: what is empty was not given.
@@ -132,15 +131,15 @@ impl Operation for WorkspaceExec {
             return match other.into_iter().find(|(_, given)| *given) {
                 None => Ok(()),
                 Some((what, _)) => Err(Error::invalid(format!(
-                    "`stop` ends command {sequence} and takes no other, but {what} is given"
+                    "`stop` ends command {sequence} and cannot be combined with {what}"
                 ))
-                .hint("Stop the one first, and run the other then")),
+                .hint("Stop that command first, then run the other")),
             };
         }
         self.command.check()?;
         if self.background && self.wait_seconds.is_some() {
             return Err(Error::invalid(
-                "`background` answers at once, so there is nothing for `wait_seconds` to wait for",
+                "`background` returns at once and cannot be combined with `wait_seconds`",
             )
             .hint("Give one of the two"));
         }
@@ -148,12 +147,12 @@ impl Operation for WorkspaceExec {
             && text.len() > LONGEST_STDIN
         {
             return Err(Error::invalid(format!(
-                "`stdin` has {} bytes, and a command can be given {LONGEST_STDIN}",
+                "`stdin` has {} bytes, and the limit is {LONGEST_STDIN}",
                 text.len()
             ))
             .hint(
                 "Write it to a file with `pyro workspace file write` (`workspace_file_write`), and \
-                 have the command read that",
+                 let the command read that",
             ));
         }
         self.secret_env.check()?;

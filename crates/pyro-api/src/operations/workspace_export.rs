@@ -8,18 +8,18 @@ use std::path::PathBuf;
 
 /// Copy a file or folder of a workspace to this host
 ///
-/// Writes nothing outside of `output_path`, and follows no link of the guest.
+/// Writes nothing outside `output_path`, and follows no link of the guest.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceExport {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// What to copy: a path below `/workspace`
     pub path: String,
-    /// Where it goes on this host: a new path, or for a file a folder
+    /// Where to write on this host: a new path, or for a file an existing folder
     #[arg(long = "output", value_name = "PATH")]
     pub output_path: PathBuf,
-    /// Replace a file by a file, a folder by a folder
+    /// Replace a file with a file, a folder with a folder
     #[arg(long)]
     #[serde(default)]
     pub overwrite: bool,

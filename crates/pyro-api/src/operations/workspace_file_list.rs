@@ -11,21 +11,21 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceFileList {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// A path below `/workspace`; a file or link lists itself
     #[arg(default_value = WORKSPACE_PATH)]
     #[serde(default = "workspace_path")]
     pub path: String,
-    /// Also what is in the folders below
+    /// Also list subfolders
     #[arg(long)]
     #[serde(default)]
     pub recursive: bool,
-    /// How many entries to show; all, or for a model as many as fit into 32 KiB
+    /// How many entries to show; by default all, over MCP 32 KiB
     #[arg(long)]
     #[serde(default)]
     pub max_entries: Option<MaxEntries>,
-    /// How many entries to leave out first
+    /// How many entries to skip
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
@@ -46,7 +46,7 @@ pub struct FileListing {
     pub total_entries: u64,
     /// Whether there are more behind what is shown.
     pub truncated: bool,
-    /// With what `skip` those begin.
+    /// The `skip` that continues there.
     pub next_skip: Option<u64>,
     pub execution_mode: ExecutionMode,
     /// Whether this call had to start the VM first.
@@ -82,7 +82,7 @@ pub(super) fn report_entries(
     if let Some(next) = next_skip {
         let shown = entries.len();
         text.err(format!(
-            "[{by}] {shown} of {total} entries shown; for more use --max-entries, or go on with \
+            "[{by}] {shown} of {total} entries shown; for more use --max-entries, or continue with \
              --skip {next}"
         ));
     }

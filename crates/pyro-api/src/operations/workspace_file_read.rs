@@ -9,13 +9,13 @@ use crate::{
 
 /// Read a file of a workspace
 ///
-/// Long files come in pieces: by bytes with `offset` and `max_bytes`, or by lines with
-/// `start_line` and `line_count`. A binary file is recognised and not shown as text; `encoding`
-/// shows it in base64.
+/// Read long files in pieces: by bytes with `offset` and `max_bytes`, or by lines with
+/// `start_line` and `line_count`. Binary files are not shown as text; `encoding` shows them in
+/// base64.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceFileRead {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// A path below `/workspace`
     pub path: String,
@@ -23,7 +23,7 @@ pub struct WorkspaceFileRead {
     #[arg(long, default_value_t, allow_negative_numbers = true)]
     #[serde(default)]
     pub max_bytes: ReadBytes,
-    /// Where to begin, in bytes
+    /// Where to start, in bytes
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub offset: u64,
@@ -35,7 +35,7 @@ pub struct WorkspaceFileRead {
     #[arg(long)]
     #[serde(default)]
     pub line_count: Option<u64>,
-    /// How `content` is given: as text, or in base64 for a binary file
+    /// `content` as text, or in base64 for a binary file
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub encoding: ContentEncoding,
@@ -50,12 +50,12 @@ pub struct FileContent {
     pub max_bytes: u32,
     /// As text: empty when the file is binary; else what is not UTF-8 is replaced.
     pub content: String,
-    /// Whether there is more behind what is shown.
+    /// Whether there is more after what is shown.
     pub truncated: bool,
     pub execution_mode: ExecutionMode,
     /// Where in the file the content begins, in bytes.
     pub offset: u64,
-    /// Where to go on reading.
+    /// Where to continue reading.
     pub next_offset: u64,
     /// The number of the first line shown, where lines were asked for.
     pub start_line: Option<u64>,
@@ -120,13 +120,13 @@ impl Operation for WorkspaceFileRead {
     fn check(&self) -> Result<(), Error> {
         if self.start_line.is_some() && self.offset > 0 {
             return Err(
-                Error::invalid("A file is read from a line or from an offset, not both")
-                    .hint("Leave `offset` or `start_line` out"),
+                Error::invalid("`offset` and `start_line` cannot be combined")
+                    .hint("Leave out one of the two"),
             );
         }
         if self.start_line == Some(0) || self.line_count == Some(0) {
             return Err(Error::invalid(
-                "Lines are counted from 1, and at least one is read",
+                "`start_line` and `line_count` must be at least 1",
             ));
         }
         Ok(())

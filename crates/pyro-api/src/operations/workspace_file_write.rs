@@ -6,19 +6,19 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 
 /// Write a whole file in a workspace
 ///
-/// Makes missing folders. A file that is there keeps its permissions, owner and hard links. To
-/// change a part of a file use `workspace_patch_apply`.
+/// Creates missing folders. An existing file keeps its permissions, owner and hard links. To change
+/// part of a file use `workspace_patch_apply`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceFileWrite {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
-    /// A path below `/workspace`; a link is followed as long as it stays there
+    /// A path below `/workspace`; a link is followed if it stays inside
     pub path: String,
     /// The new content, at most 1048576 bytes
     #[command(flatten)]
     pub text: FileText,
-    /// What the text is: the content itself, or base64 of it for a binary file
+    /// Whether `text` is the content itself, or base64 for a binary file
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub encoding: ContentEncoding,

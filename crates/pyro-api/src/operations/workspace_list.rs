@@ -7,11 +7,11 @@ use crate::{
     report::{moment, moment_or_never},
 };
 
-/// List the workspaces, the one used last first
+/// List the workspaces, most recently used first
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceList {
-    /// How many workspaces to leave out first; a model gets as many as fit into 32 KiB
+    /// How many workspaces to skip; MCP returns at most 32 KiB of them
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
@@ -23,9 +23,9 @@ pub struct WorkspaceListed {
     pub count: usize,
     /// How many there are.
     pub total: usize,
-    /// With what `skip` those begin that are behind them.
+    /// The `skip` that continues behind them.
     pub next_skip: Option<u64>,
-    /// The one used last comes first.
+    /// Most recently used first.
     pub workspaces: Vec<WorkspaceListItem>,
 }
 
@@ -73,7 +73,7 @@ impl Report for WorkspaceListed {
         }
         if let Some(next) = self.next_skip {
             text.err(format!(
-                "[workspace-list] {} of {} workspaces shown; go on with --skip {next}",
+                "[workspace-list] {} of {} workspaces shown; continue with --skip {next}",
                 self.count, self.total
             ));
         }

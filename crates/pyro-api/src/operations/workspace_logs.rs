@@ -9,42 +9,42 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report
 
 /// Show the commands that ran in a workspace, with their output
 ///
-/// Without `sequence` the newest, each with the beginning of its output; with it one command, from
-/// `offset` on: long output in pieces, a running command followed.
+/// Without `sequence`: the newest, each with the beginning of its output. With it: one command, from
+/// `offset` on, to read long output in pieces or follow a running command.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceLogs {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// Only this command
     #[arg(long)]
     #[serde(default)]
     pub sequence: Option<u32>,
-    /// Only this many of the newest
+    /// How many of the newest to show
     #[arg(long)]
     #[serde(default)]
     pub last: Option<u32>,
-    /// How many of the newest to leave out, events included; a model gets 32 KiB
+    /// How many of the newest to skip, events included; MCP returns 32 KiB
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub skip: u64,
-    /// Where to begin, in bytes
+    /// Where to start, in bytes
     #[arg(long, default_value_t)]
     #[serde(default)]
     pub offset: u64,
-    /// Bytes of each stream to show; 65536 with `sequence` (a model: 24576), else 4096
+    /// Bytes of each stream to show; 65536 with `sequence` (over MCP 24576), else 4096
     #[arg(long)]
     #[serde(default)]
     pub max_bytes: Option<ReadBytes>,
-    /// The same in stderr, if not at `offset`
+    /// The same for stderr; by default `offset`
     #[arg(long)]
     #[serde(default)]
     pub stderr_offset: Option<u64>,
-    /// Wait so long for more output, or the end
+    /// Seconds to wait for more output or the end
     #[arg(long, allow_negative_numbers = true)]
     #[serde(default)]
     pub wait_seconds: Option<WaitSeconds>,
-    /// As text, or the bytes in base64
+    /// Output as text, or as bytes in base64
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub encoding: ContentEncoding,
@@ -61,7 +61,7 @@ pub struct Logged {
     pub entries: Vec<LogEntry>,
     /// What happened to the workspace itself, oldest first: stops, starts, resets, and why.
     pub events: Vec<LogEvent>,
-    /// With what `skip` those begin that are older than all of these.
+    /// The `skip` that continues with older ones.
     pub next_skip: Option<u64>,
     /// The memory of the guest, in MiB.
     pub mem_mib: u32,
@@ -69,7 +69,7 @@ pub struct Logged {
     pub advice: Option<String>,
 }
 
-/// A command that has ended, or goes on without whoever started it.
+/// A command that has ended, or runs in the background.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct LogEntry {
@@ -100,18 +100,18 @@ pub struct LogEntry {
     /// How much of it was kept and can be read here.
     pub stdout_kept_bytes: u64,
     pub stderr_kept_bytes: u64,
-    /// Whether there is more behind what is shown.
+    /// Whether there is more after what is shown.
     pub stdout_truncated: bool,
     pub stderr_truncated: bool,
-    /// With what `offset` the rest of what was kept can be read.
+    /// The `offset` at which the rest of what was kept can be read.
     pub next_offset: Option<u64>,
     /// The same for `stderr_offset`.
     pub next_stderr_offset: Option<u64>,
     /// How many resets came before it.
     pub reset_count: u32,
-    /// Whether it still runs.
+    /// Whether it is still running.
     pub running: bool,
-    /// Why it ended, where that was neither its own doing nor its time.
+    /// Why it ended, if it neither exited by itself nor timed out.
     pub ended_because: Option<String>,
     /// The bytes of `stdout` and `stderr`, for the command line.
     #[serde(skip)]
@@ -153,7 +153,7 @@ impl Report for Logged {
             }
             if entry.running {
                 text.err(format!(
-                    "[workspace-logs] sequence={} still runs; for more use --sequence {} \
+                    "[workspace-logs] sequence={} is still running; for more use --sequence {} \
                      --offset {} --stderr-offset {} --wait-seconds 60",
                     entry.sequence,
                     entry.sequence,
@@ -180,7 +180,7 @@ impl Report for Logged {
                 if cut {
                     let kept = match kept < bytes {
                         true => format!(
-                            ", of which the first {kept} are kept; what is known of the end is at \
+                            ", of which the first {kept} are kept; what was kept of the end is at \
                              --offset {kept}"
                         ),
                         false => String::new(),
@@ -214,7 +214,7 @@ impl Report for Logged {
         }
         if let Some(next) = self.next_skip {
             text.err(format!(
-                "[workspace-logs] {} of {} commands shown; for older ones go on with --skip {next}",
+                "[workspace-logs] {} of {} commands shown; for older ones use --skip {next}",
                 self.count, self.total
             ));
         }
@@ -243,9 +243,9 @@ impl Operation for WorkspaceLogs {
     fn check(&self) -> Result<(), Error> {
         match (self.wait_seconds, self.sequence) {
             (Some(_), None) => Err(Error::invalid(
-                "`wait_seconds` waits for one command, and no `sequence` says which",
+                "`wait_seconds` needs `sequence`, the command to wait for",
             )
-            .hint("`workspace_status` (`pyro workspace status`) lists those that run")),
+            .hint("`workspace_status` (`pyro workspace status`) lists the running commands")),
             _ => Ok(()),
         }
     }

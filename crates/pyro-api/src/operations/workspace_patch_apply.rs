@@ -6,13 +6,13 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 
 /// Apply a patch to the files of a workspace, all of it or nothing
 ///
-/// Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and the form
-/// from `*** Begin Patch` to `*** End Patch`. Paths are relative to `/workspace`. When a part does
-/// not fit, the error shows the nearest text of the file.
+/// Takes unified diffs (plain or git's: new, deleted, renamed and binary files, modes) and the
+/// `*** Begin Patch` … `*** End Patch` format. Paths are relative to `/workspace`. If a hunk does
+/// not apply, the error shows the most similar text of the file.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspacePatchApply {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// The patch, at most 1048576 bytes
     #[command(flatten)]

@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 use crate::values::{BASELINE, SnapshotKind, WorkspaceRecord};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Bring a workspace back to its first state, or to a snapshot
+/// Reset a workspace to its first state or to a snapshot
 ///
-/// A fresh VM on that state of the whole disk: whatever ran is ended and later changes are gone.
-/// Id, name, labels, snapshots and command history stay.
+/// Restores the whole disk in a fresh VM: running processes end and later changes are lost. Id,
+/// name, labels, snapshots and command history are kept.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceReset {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// `baseline`, or the name of a snapshot
     #[arg(long, default_value = BASELINE)]

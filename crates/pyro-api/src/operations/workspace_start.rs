@@ -6,11 +6,11 @@ use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text}
 
 /// Start a stopped workspace
 ///
-/// Seldom needed: every use of its files or commands starts it.
+/// Rarely needed: every use of its files or commands starts it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceStart {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
 }
 

@@ -4,11 +4,11 @@ use serde::Deserialize;
 use crate::values::WorkspaceRecord;
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile};
 
-/// Tell the state of a workspace: whether it runs, why it stopped, its last command
+/// Show the state of a workspace: whether it runs, why it stopped, its last command
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceStatus {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
 }
 

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use crate::values::WorkspaceRecord;
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
-/// Stop a workspace: memory and processes go, files stay
+/// Stop a workspace: processes and memory are lost, files are kept
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceStop {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
 }
 

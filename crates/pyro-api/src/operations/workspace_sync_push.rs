@@ -8,24 +8,25 @@ use std::path::PathBuf;
 
 /// Copy a folder or archive of this host into a workspace
 ///
-/// Replaces files that are there, deletes nothing, all or not at all. Only what differs travels.
+/// Replaces existing files, deletes nothing, and is applied completely or not at all. Only what
+/// differs is transferred.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceSyncPush {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// A folder or archive of this host, as for a seed
     pub source_path: PathBuf,
-    /// A folder below `/workspace`, made when it is missing
+    /// A folder below `/workspace`, created if missing
     #[arg(long, default_value = WORKSPACE_PATH)]
     #[serde(default = "workspace_path")]
     pub dest: String,
-    /// More patterns of what to leave out, as in `.gitignore`; `!PATTERN` brings back. Later pushes
+    /// More patterns to leave out, as in `.gitignore`; `!PATTERN` includes again. Later pushes
     /// remember them
     #[arg(long, value_name = "PATTERN")]
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Whether to leave out what git ignores in the source; as before unless told
+    /// Whether to leave out what git ignores in the source; by default as last time
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(default)]
     pub gitignore: Option<bool>,
@@ -59,7 +60,7 @@ pub struct WorkspaceSync {
     pub changed_count: u64,
     pub changed_bytes: u64,
     pub left_out: LeftOut,
-    /// What came along otherwise than one may think.
+    /// What was copied differently than one may expect.
     pub notes: Vec<String>,
 }
 

@@ -8,21 +8,21 @@ use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceUpdate {
-    /// Its id or its name
+    /// Workspace id or name
     pub workspace_id: String,
     /// The new name
     #[arg(long)]
     #[serde(default)]
     pub name: Option<WorkspaceName>,
-    /// Take the name away
+    /// Remove the name
     #[arg(long)]
     #[serde(default)]
     pub clear_name: bool,
-    /// Labels to set, as key and value; others stay
+    /// Labels to set, as key and value; others are kept
     #[command(flatten)]
     #[serde(default)]
     pub labels: Labels,
-    /// Keys of labels to take away
+    /// Keys of labels to remove
     #[arg(long = "clear-label", value_name = "KEY")]
     #[serde(default)]
     pub clear_labels: Vec<LabelKey>,
@@ -49,10 +49,8 @@ impl Operation for WorkspaceUpdate {
 
     fn check(&self) -> Result<(), Error> {
         if self.name.is_some() && self.clear_name {
-            return Err(
-                Error::invalid("A name cannot be given and taken away at once")
-                    .hint("Give `name` or `clear_name`, not both"),
-            );
+            return Err(Error::invalid("A name cannot be set and removed at once")
+                .hint("Give `name` or `clear_name`, not both"));
         }
         let nothing = self.name.is_none()
             && !self.clear_name

@@ -28,7 +28,7 @@ pub enum AllowedTo {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{given}` is not an address, block of addresses or host name with an optional port, such as \
+    "`{given}` is not an address, CIDR block or host name with an optional port, such as \
      `10.1.0.0/16`, `192.168.1.5:5432`, `[fd00::1]:443` or `db.example.com:5432`"
 )]
 pub struct InvalidAllowNet {
@@ -52,8 +52,8 @@ const MOST: usize = 64;
 pub fn check_allow_net(allow: &[AllowNet], has_network: bool) -> Result<(), Error> {
     if !allow.is_empty() && !has_network {
         return Err(
-            Error::invalid("What a guest without a network may reach makes no difference")
-                .because("`--allow-net` (`allow_net`) was given and the network is off")
+            Error::invalid("Network exceptions need a guest with a network")
+                .because("`--allow-net` (`allow_net`) was given, but the network is off")
                 .hint(
                     "Switch it on: `--network` (`network`), or for a workspace \
                      `--network-policy egress` (`network_policy`)",
@@ -64,7 +64,7 @@ pub fn check_allow_net(allow: &[AllowNet], has_network: bool) -> Result<(), Erro
         return Err(
             Error::invalid(format!("At most {MOST} exceptions can be given"))
                 .because(format!("`--allow-net` (`allow_net`) has {}", allow.len()))
-                .hint("Join neighbouring addresses to blocks, such as `10.1.0.0/16`"),
+                .hint("Combine neighbouring addresses into blocks, such as `10.1.0.0/16`"),
         );
     }
     Ok(())

@@ -44,8 +44,8 @@ impl CommandLine {
     pub fn check(&self) -> Result<(), Error> {
         if self.is_empty() {
             return Err(Error::invalid("No command was given").hint(
-                "Give one, such as `git --version`; on the command line it stands after `--`, as \
-                 in `pyro run debian:12 -- git --version`",
+                "Give one, such as `git --version`; on the command line it goes after `--`, as in \
+                 `pyro run debian:12 -- git --version`",
             ));
         }
         let words = match self {
@@ -54,14 +54,13 @@ impl CommandLine {
         };
         if words.iter().any(|word| word.contains(&0)) {
             return Err(
-                Error::invalid("The command holds a NUL byte, which no command can")
-                    .hint("Write such bytes as an escape, as in `printf 'a\\0b'`"),
+                Error::invalid("The command contains a NUL byte, which is not allowed")
+                    .hint("Write it as an escape, as in `printf 'a\\0b'`"),
             );
         }
         if let Some(word) = words.iter().find(|word| word.len() > LONGEST_WORD) {
             return Err(Error::invalid(format!(
-                "The command has an argument of {} bytes, and Linux starts none with more than \
-                 {LONGEST_WORD}",
+                "The command has an argument of {} bytes, and Linux allows at most {LONGEST_WORD}",
                 word.len()
             ))
             .hint(
@@ -134,7 +133,10 @@ impl clap::Args for CommandLine {
         command.arg(
             Arg::new(COMMAND_ARGS)
                 .value_name("ARG")
-                .help("The command: one argument is a line for `/bin/sh -l`, several are a program and its arguments")
+                .help(
+                    "The command: one argument is a command line for `/bin/sh -l`, several are a \
+                     program and its arguments",
+                )
                 .value_parser(value_parser!(OsString))
                 .num_args(0..)
                 .action(ArgAction::Append)

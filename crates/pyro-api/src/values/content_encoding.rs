@@ -7,12 +7,12 @@ use super::inline_schema::inline_schema;
 /// What a read answers with as `content_encoding`, a write takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum ContentEncoding {
-    /// As it is
+    /// Text as it is
     #[default]
     #[serde(rename = "utf-8")]
     #[value(name = "utf-8")]
     Utf8,
-    /// In base64, which holds any bytes
+    /// Base64, for any bytes
     #[serde(rename = "base64")]
     #[value(name = "base64")]
     Base64,

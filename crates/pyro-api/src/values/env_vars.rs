@@ -44,37 +44,37 @@ impl EnvVars {
         let mut all = 0;
         for (name, value) in &self.0 {
             if !is_name(name, LONGEST_NAME) {
-                return Err(Error::invalid("A variable has no valid name")
+                return Err(Error::invalid("A variable name is not valid")
                     .because(
-                        "names are letters, digits and `_`, do not begin with a digit, and have at \
-                         most 255 characters",
+                        "names consist of letters, digits and `_`, do not begin with a digit, and \
+                         have at most 255 characters",
                     )
                     .hint("Give `--env NAME=VALUE` (`env`: {\"NAME\": \"VALUE\"})"));
             }
             let Some(value) = value else {
                 return Err(Error::invalid(format!("The variable `{name}` has no value"))
-                    .because("variables of this host are not handed on by themselves")
+                    .because("variables of this host are not passed on automatically")
                     .hint(format!(
-                        "Give `--env {name}=VALUE`, or `--env {name}=\"${name}\"` for the value \
-                         that your shell has"
+                        "Give `--env {name}=VALUE`, or `--env {name}=\"${name}\"` for the value in \
+                         your shell"
                     )));
             };
             if value.contains('\0') {
                 return Err(Error::invalid(format!(
-                    "The value of the variable `{name}` holds a NUL byte, which none can"
+                    "The value of the variable `{name}` contains a NUL byte, which is not allowed"
                 )));
             }
             let length = name.len() + 1 + value.len();
             all += length + 1;
             if length > LONGEST || all > ALL {
                 return Err(Error::invalid(format!(
-                    "The variable `{name}` is larger than Linux starts a program with"
+                    "The variable `{name}` is larger than Linux allows"
                 ))
                 .because(format!(
-                    "one has at most {LONGEST} bytes, and all together {ALL}"
+                    "the limit is {LONGEST} bytes for one variable and {ALL} for all together"
                 ))
                 .hint(
-                    "Write such a text to a file with `pyro workspace file write` \
+                    "Write the text to a file with `pyro workspace file write` \
                      (`workspace_file_write`)",
                 ));
             }
@@ -85,7 +85,7 @@ impl EnvVars {
             }
             if secrets.pairs().iter().any(|(_, variable)| variable == name) {
                 return Err(Error::invalid(format!(
-                    "The variable `{name}` is to have a value and a secret"
+                    "The variable `{name}` is set both to a value and to a secret"
                 )));
             }
         }
@@ -112,7 +112,7 @@ pairs!(
     EnvVars,
     FLAG,
     "NAME=VALUE",
-    "A variable for the command; may be given many times",
+    "An environment variable for the command; may be repeated",
     |text| match text.split_once('=') {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (text.to_owned(), None),
@@ -148,13 +148,13 @@ mod tests {
         let secrets: SecretEnv = serde_json::from_str(r#"{"KEY": "TOKEN"}"#).unwrap();
         let long = format!("A=hunter-2{}", "x".repeat(LONGEST));
         for (words, what) in [
-            (&["--env", "hunter-2"][..], "no valid name"),
-            (&["--env", "=hunter-2"], "no valid name"),
-            (&["--env", "1A=hunter-2"], "no valid name"),
+            (&["--env", "hunter-2"][..], "is not valid"),
+            (&["--env", "=hunter-2"], "is not valid"),
+            (&["--env", "1A=hunter-2"], "is not valid"),
             (&["--env", "HOME"], "`HOME` has no value"),
             (&["--env", "A=hunter-2\0"], "NUL"),
             (&["--env", "A=1", "--env", "A=hunter-2"], "twice"),
-            (&["--env", "TOKEN=hunter-2"], "and a secret"),
+            (&["--env", "TOKEN=hunter-2"], "and to a secret"),
             (&["--env", &long], "larger"),
         ] {
             let error = typed(words).check(&secrets).unwrap_err().in_words();

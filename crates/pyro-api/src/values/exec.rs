@@ -15,7 +15,7 @@ pub enum OutputEncoding {
     /// What is not UTF-8 was replaced by U+FFFD.
     #[serde(rename = "utf-8-replaced")]
     Utf8Replaced,
-    /// The text is the bytes in base64, as that was asked for.
+    /// The text is the bytes in base64, as requested.
     #[serde(rename = "base64")]
     Base64,
 }
@@ -48,13 +48,13 @@ pub struct ExecResult {
     pub cleanup: VmDeleted,
     /// The signal that ended the command, if one did.
     pub signal: Option<i32>,
-    /// Whether the command was ended because its time was over.
+    /// Whether the command was ended because it timed out.
     pub timed_out: bool,
-    /// Whether the guest's memory was used up and its kernel killed a process of the command.
+    /// Whether the guest ran out of memory and its kernel killed a process of the command.
     pub oom_killed: bool,
     /// The memory of the guest, in MiB.
     pub mem_mib: u32,
-    /// What to do about how it ended, where there is something to do.
+    /// What to do about how it ended, if there is something to do.
     pub advice: Option<String>,
     /// How many bytes the command wrote, kept or not.
     pub stdout_bytes: u64,
@@ -66,15 +66,15 @@ pub struct ExecResult {
     pub stderr_encoding: OutputEncoding,
     /// `kvm`, `tcg` (emulation), or `none` (host process).
     pub accelerator: String,
-    /// Why this accelerator was taken.
+    /// Why this accelerator was chosen.
     pub accelerator_reason: String,
     /// Time until the VM answered, in milliseconds.
     pub boot_ms: u64,
-    /// Whether the VM resumed a template and did not boot.
+    /// Whether the VM was resumed from a template instead of booted.
     pub resumed: bool,
-    /// How many boots it took; more than one means that a boot was given up.
+    /// How many boots it took; more than one means that a boot failed.
     pub boot_attempts: u32,
-    /// Whether the VM had been waiting for a command; `boot_ms` was spent before.
+    /// Whether the VM was on standby; `boot_ms` was spent before the call.
     pub standby: bool,
 }
 

@@ -108,7 +108,7 @@ impl clap::Args for Labels {
             Arg::new(LABEL)
                 .long(LABEL)
                 .value_name("KEY=VALUE")
-                .help("A label; may be given many times")
+                .help("A label; may be repeated")
                 .value_parser(pair)
                 .action(ArgAction::Append),
         )

@@ -5,8 +5,8 @@ use crate::report::Text;
 /// What to do when a guest with so much memory had too little.
 pub fn more_memory(mem_mib: u32) -> String {
     format!(
-        "The guest's {mem_mib} MiB of memory were used up: give a new VM or workspace more with \
-         `--mem-mib` (`mem_mib`), or let the command take less"
+        "The guest ran out of its {mem_mib} MiB of memory: give a new VM or workspace more with \
+         `--mem-mib` (`mem_mib`), or make the command use less"
     )
 }
 

@@ -121,10 +121,10 @@ impl PortRequests {
             let key = host_port.ok_or(guest_port);
             if !seen.insert(key) {
                 let twice = match host_port {
-                    Some(port) => format!("Port {port} of this host is wanted twice"),
-                    None => format!("Port {guest_port} of the guest is to be published twice"),
+                    Some(port) => format!("Port {port} of this host is requested twice"),
+                    None => format!("Port {guest_port} of the guest is published twice"),
                 };
-                return Err(Error::invalid(twice).hint("Give each a port of this host of its own"));
+                return Err(Error::invalid(twice).hint("Give each its own port of this host"));
             }
         }
         Ok(())
@@ -155,7 +155,7 @@ impl clap::Args for PortRequests {
             Arg::new(FLAG)
                 .long(FLAG)
                 .value_name("[HOST_PORT:]GUEST_PORT")
-                .help("Let a port of 127.0.0.1 lead to this port of the guest; may be given many times")
+                .help("Publish this port of the guest on 127.0.0.1 of this host; may be repeated")
                 .value_parser(parse)
                 .action(ArgAction::Append),
         )

@@ -36,7 +36,7 @@ impl SecretEnv {
         let (mut secrets, mut variables) = (BTreeSet::new(), BTreeSet::new());
         for (secret, variable) in &self.0 {
             if !is_name(secret) {
-                return Err(Error::invalid("A secret that was asked for has no valid name")
+                return Err(Error::invalid("The name of a requested secret is not valid")
                     .because(NAME_RULE)
                     .hint(
                         "`--secret-env NAME` or `--secret-env NAME=VARIABLE` takes the name of a \
@@ -45,19 +45,22 @@ impl SecretEnv {
             }
             if !is_name(variable) {
                 return Err(Error::invalid(format!(
-                    "The secret `{secret}` is wanted in a variable that has no valid name"
+                    "The variable name for the secret `{secret}` is not valid"
                 ))
                 .because(NAME_RULE)
-                .hint("Give the name of a variable, not a value; values are given at create"));
+                .hint(
+                    "Give the name of a variable, not a value; values are set when the workspace \
+                     is created",
+                ));
             }
             if !secrets.insert(secret) {
                 return Err(Error::invalid(format!(
-                    "The secret `{secret}` is asked for twice"
+                    "The secret `{secret}` is requested twice"
                 )));
             }
             if !variables.insert(variable) {
                 return Err(Error::invalid(format!(
-                    "Two secrets are wanted in the variable `{variable}`"
+                    "Two secrets are requested in the variable `{variable}`"
                 )));
             }
         }
@@ -65,8 +68,8 @@ impl SecretEnv {
     }
 }
 
-pub(super) const NAME_RULE: &str = "names are letters, digits and `_`, do not begin with a digit, and have at most 64 \
-     characters";
+pub(super) const NAME_RULE: &str = "names consist of letters, digits and `_`, do not begin with a \
+                                    digit, and have at most 64 characters";
 
 /// Whether a secret or a variable may be called so.
 pub(super) fn is_name(text: &str) -> bool {
@@ -91,7 +94,7 @@ pairs!(
     SecretEnv,
     FLAG,
     "NAME[=VARIABLE]",
-    "A secret for the command, in a variable; may be given many times",
+    "Pass a secret to the command in a variable; may be repeated",
     |text| {
         let (secret, variable) = text.split_once('=').unwrap_or((text, text));
         (secret.trim().to_owned(), variable.trim().to_owned())
@@ -124,11 +127,11 @@ mod tests {
     #[test]
     fn what_is_refused_is_not_repeated() {
         for (words, what) in [
-            (&["--secret-env", "TOKEN=hunter-2"][..], "no valid name"),
-            (&["--secret-env", "hunter-2"], "no valid name"),
+            (&["--secret-env", "TOKEN=hunter-2"][..], "is not valid"),
+            (&["--secret-env", "hunter-2"], "is not valid"),
             (&["--secret-env", "A", "--secret-env", "A=B"], "twice"),
             (&["--secret-env", "A=C", "--secret-env", "B=C"], "`C`"),
-            (&["--secret-env", "A="], "no valid name"),
+            (&["--secret-env", "A="], "is not valid"),
         ] {
             let error = typed(words).check().unwrap_err().in_words();
             assert!(error.contains(what), "{words:?}: {error}");

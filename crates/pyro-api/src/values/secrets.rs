@@ -81,8 +81,8 @@ impl Secrets {
         for SecretInput { name, source } in &self.0 {
             if !is_name(name) {
                 let which = match source {
-                    SecretSource::Literal(_) => "A secret has no valid name",
-                    SecretSource::File(_) => "A secret from a file has no valid name",
+                    SecretSource::Literal(_) => "The name of a secret is not valid",
+                    SecretSource::File(_) => "The name of a secret from a file is not valid",
                 };
                 return Err(Error::invalid(which).because(NAME_RULE).hint(FORM));
             }
@@ -94,18 +94,17 @@ impl Secrets {
             match source {
                 SecretSource::Literal(value) => check_length(name, value.as_str().len())?,
                 SecretSource::File(path) if path.as_os_str().is_empty() => {
-                    return Err(Error::invalid(format!(
-                        "The secret `{name}` does not name a file"
-                    ))
-                    .hint(FORM));
+                    return Err(
+                        Error::invalid(format!("The secret `{name}` has no file path")).hint(FORM),
+                    );
                 }
                 SecretSource::File(path) => inputs += usize::from(path.as_os_str() == "-"),
             }
         }
         if inputs > 1 {
             return Err(
-                Error::invalid("Two secrets are to come from standard input")
-                    .hint("Give one of them in a file"),
+                Error::invalid("Only one secret can be read from standard input")
+                    .hint("Read the other from a file"),
             );
         }
         if names.len() > MAX_SECRETS {
@@ -127,8 +126,8 @@ pub fn check_length(name: &str, length: usize) -> Result<(), Error> {
             "The secret `{name}` has more than {MAX_SECRET_BYTES} bytes"
         ))
         .hint(
-            "Larger files come in with `pyro workspace sync push` (`workspace_sync_push`), where \
-             they are not secret",
+            "Copy larger files in with `pyro workspace sync push` (`workspace_sync_push`), which \
+             does not keep them secret",
         )),
     }
 }
@@ -203,8 +202,8 @@ impl clap::Args for Secrets {
                     .long(LITERAL)
                     .value_name("NAME=VALUE")
                     .help(
-                        "A secret; other users of this host may see it in the list of processes, \
-                         which `--secret-file` avoids. May be given many times",
+                        "A secret. Other users of this host may see it in the process list; \
+                         `--secret-file` avoids that. May be repeated",
                     )
                     .action(ArgAction::Append),
             )
@@ -213,8 +212,8 @@ impl clap::Args for Secrets {
                     .long(FILE)
                     .value_name("NAME=PATH")
                     .help(
-                        "A secret from a file of this host, or from standard input where PATH is \
-                         `-`. May be given many times",
+                        "A secret from a file of this host, or from standard input if PATH is `-`. \
+                         May be repeated",
                     )
                     .action(ArgAction::Append),
             )

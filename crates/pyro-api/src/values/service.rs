@@ -21,9 +21,9 @@ pub enum ServiceState {
     Running,
     /// It ended by itself.
     Exited,
-    /// Somebody ended it, or its VM.
+    /// It was stopped, or its VM was.
     Stopped,
-    /// It was never ready.
+    /// It never became ready.
     Failed,
 }
 
@@ -118,7 +118,7 @@ pub struct ServiceRecord {
     /// Seconds since 1970, as all times here.
     pub started_at: f64,
     pub ended_at: Option<f64>,
-    /// Of its first process; absent while it runs, and when nobody saw it end.
+    /// Of its first process; absent while it runs, and when its end was not seen.
     pub exit_code: Option<i32>,
     /// Of its first process, in the guest.
     pub pid: Option<u32>,
@@ -126,7 +126,7 @@ pub struct ServiceRecord {
     pub readiness: Option<Readiness>,
     /// Absent while it is not ready.
     pub ready_at: Option<f64>,
-    /// What the last look for its readiness saw instead, where it is not ready or never was.
+    /// What the last readiness check found instead, if it is not ready or never was.
     pub not_ready: Option<String>,
     pub stop_reason: Option<StopReason>,
     /// Whether the guest's kernel killed a process of it because memory ran out.
@@ -171,7 +171,7 @@ impl ServiceRecord {
             && did != "start"
             && let Some(why) = &self.not_ready
         {
-            text.err(format!("Not ready at the last look: {}", plain(why)));
+            text.err(format!("Not ready at the last check: {}", plain(why)));
         }
     }
 

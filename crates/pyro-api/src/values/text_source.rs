@@ -42,7 +42,7 @@ macro_rules! text_source {
                             .value_name("PATH")
                             .value_parser(value_parser!(PathBuf))
                             .help(concat!(
-                                "A file of this host that holds the ",
+                                "A file of this host with the ",
                                 $file_what,
                                 "; `-` is standard input"
                             )),
@@ -83,7 +83,7 @@ macro_rules! text_source {
 
 text_source! {
     /// The new content of a file.
-    FileText, "text", "text-file", "text", "content, be it text or not",
+    FileText, "text", "text-file", "text", "content, text or binary",
     // For doors whose callers have bytes at hand.
     { "type": "string", "contentMediaType": "application/octet-stream" }
 }

@@ -39,9 +39,9 @@ impl TtyArgs {
             TtyMode::Auto => Ok(terminal.filter(|terminal| terminal.shows_errors())),
             TtyMode::Always if terminal.is_some() => Ok(terminal),
             TtyMode::Always => Err(Error::invalid(
-                "`--tty` needs a terminal, and standard input and output are not one",
+                "`--tty` needs a terminal, but standard input and output are not one",
             )
-            .hint("Leave it out: the command reads standard input in any case")),
+            .hint("Leave it out: the command reads standard input without it too")),
         }
     }
 
@@ -68,19 +68,18 @@ impl clap::Args for TtyArgs {
             .arg(
                 flag(INTERACTIVE, 'i')
                     .long("interactive")
-                    .help("Accepted for habit: the command reads standard input in any case"),
+                    .help("No effect: the command always reads standard input"),
             )
             .arg(
-                flag(TTY, 't')
-                    .long("tty")
-                    .conflicts_with(JSON)
-                    .help("Insist on a terminal for the command, which it has in any case at one"),
+                flag(TTY, 't').long("tty").conflicts_with(JSON).help(
+                    "Require a terminal for the command; by default it gets one if pyro has one",
+                ),
             )
             .arg(
                 flag(NO_TTY, 'T')
                     .long("no-tty")
                     .conflicts_with(TTY)
-                    .help("Give the command no terminal, also at one"),
+                    .help("Give the command no terminal, even if pyro has one"),
             )
     }
 

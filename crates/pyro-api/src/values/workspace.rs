@@ -20,10 +20,10 @@ pub enum NetworkPolicy {
     #[default]
     #[serde(rename = "off")]
     Off,
-    /// The internet, though not this host and the networks near it
+    /// The internet, but not this host or the networks near it
     #[serde(rename = "egress")]
     Egress,
-    /// Also services that are reached from this host
+    /// The same, and services can publish ports on this host
     #[serde(rename = "egress+published-ports")]
     #[value(name = "egress+published-ports")]
     EgressPublishedPorts,
@@ -45,7 +45,7 @@ impl TryFrom<String> for NetworkPolicy {
             "egress" => Ok(Self::Egress),
             "egress+published-ports" => Ok(Self::EgressPublishedPorts),
             _ => Err(format!(
-                "`{text}` is not a network policy: those are `off`, `egress` or `egress+published-ports`"
+                "`{text}` is not a network policy: use `off`, `egress` or `egress+published-ports`"
             )),
         }
     }
@@ -88,7 +88,7 @@ pub struct WorkspaceSeed {
     pub bytes_written: u64,
     #[serde(default)]
     pub left_out: LeftOut,
-    /// What came along otherwise than one may think.
+    /// What was copied differently than one may expect.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -141,7 +141,7 @@ pub struct LastCommand {
     pub execution_mode: ExecutionMode,
 }
 
-/// A command that goes on without whoever started it.
+/// A command that runs in the background.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub struct RunningCommand {
@@ -161,12 +161,12 @@ pub struct WorkspaceRecord {
     pub environment_version: Option<String>,
     pub vcpu_count: u32,
     pub mem_mib: u32,
-    /// Seconds without use after which the VM is stopped (files stay); 0 is never.
+    /// Idle seconds after which the VM is stopped (files are kept); 0 is never.
     pub ttl_seconds: u32,
     /// Seconds since 1970, as all times here.
     pub created_at: f64,
     pub last_activity_at: f64,
-    /// When the VM is stopped unless somebody uses it; 0 when never. Files stay.
+    /// When the VM is stopped if it stays idle; 0 when never. Files are kept.
     pub expires_at: f64,
     pub state: VmState,
     pub network_policy: NetworkPolicy,
@@ -181,7 +181,7 @@ pub struct WorkspaceRecord {
     /// Commands since the last reset.
     pub command_count: u32,
     pub last_command: Option<LastCommand>,
-    /// Those that go on without whoever started them.
+    /// Those that run in the background.
     #[serde(default)]
     pub running_commands: Vec<RunningCommand>,
     pub reset_count: u32,
@@ -190,8 +190,7 @@ pub struct WorkspaceRecord {
     pub running_service_count: u32,
     /// Facts for people and logs; every value is text.
     pub metadata: BTreeMap<String, String>,
-    /// Seconds until the VM is stopped unless somebody uses it; absent when that is never or has
-    /// happened.
+    /// Seconds until the VM is stopped if it stays idle; absent when that is never or has happened.
     pub time_left_seconds: Option<u64>,
     /// Why it is stopped; absent while it runs.
     pub stopped_because: Option<String>,
@@ -303,7 +302,7 @@ pub struct WorkspaceListItem {
     pub state: VmState,
     pub created_at: f64,
     pub last_activity_at: f64,
-    /// When the VM is stopped unless somebody uses it; 0 when never. Files stay.
+    /// When the VM is stopped if it stays idle; 0 when never. Files are kept.
     pub expires_at: f64,
     pub time_left_seconds: Option<u64>,
     /// Why it is stopped; absent while it runs.

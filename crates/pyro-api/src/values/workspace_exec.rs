@@ -26,13 +26,13 @@ pub struct WorkspaceExecResult {
     pub cwd: String,
     /// The signal that ended the command, if one did.
     pub signal: Option<i32>,
-    /// Whether the command was ended because its time was over.
+    /// Whether the command was ended because it timed out.
     pub timed_out: bool,
-    /// Whether the guest's memory was used up and its kernel killed a process of the command.
+    /// Whether the guest ran out of memory and its kernel killed a process of the command.
     pub oom_killed: bool,
     /// The memory of the guest, in MiB.
     pub mem_mib: u32,
-    /// What to do about how it ended, where there is something to do.
+    /// What to do about how it ended, if there is something to do.
     pub advice: Option<String>,
     /// How many bytes the command wrote, kept or not.
     pub stdout_bytes: u64,
@@ -44,11 +44,11 @@ pub struct WorkspaceExecResult {
     pub stderr_encoding: OutputEncoding,
     /// Whether this call had to start the VM first.
     pub workspace_started: bool,
-    /// Whether the command still runs.
+    /// Whether the command is still running.
     pub running: bool,
-    /// Why it ended, where that was neither its own doing nor its time.
+    /// Why it ended, if it neither exited by itself nor timed out.
     pub ended_because: Option<String>,
-    /// How to go on with a command that runs.
+    /// How to continue with a running command.
     pub next: Option<String>,
     /// Its end is what the call was for.
     #[serde(skip)]

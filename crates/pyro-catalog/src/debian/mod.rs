@@ -54,7 +54,12 @@ impl Builder for DebianBuilder {
         let keyring = tools::require_all()?;
         let mirror = Mirror::configured()?;
         run_script(spec, folder, &mirror, &keyring, monitor)?;
-        report(monitor, Phase::Kernel, 0.9, "picking the kernel's drivers");
+        report(
+            monitor,
+            Phase::Kernel,
+            0.9,
+            "selecting the kernel's drivers",
+        );
         let (kernel, kernel_release) = lay_out_kernel(&folder.join("unpacked"), folder)?;
         Ok(Built {
             rootfs: folder.join("rootfs.ext4"),

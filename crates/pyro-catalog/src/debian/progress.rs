@@ -52,7 +52,7 @@ const MARKS: [(&str, Phase, f32, &str); 9] = [
         0.75,
         "downloading the kernel",
     ),
-    ("PYRO: tidy", Phase::Image, 0.80, "tidying up"),
+    ("PYRO: tidy", Phase::Image, 0.80, "cleaning up"),
     ("PYRO: image", Phase::Image, 0.82, "writing the disk image"),
 ];
 

@@ -81,7 +81,7 @@ impl Conversation {
         }
         Err(self
             .unhelpful()
-            .because(format!("it gave no answer within {ROUNDS} rounds")))
+            .because(format!("it did not finish within {ROUNDS} rounds")))
     }
 
     /// What a call gave, a refusal included: both are for the model to read.
@@ -116,14 +116,14 @@ impl Conversation {
         if self.ran {
             return Ok(());
         }
-        let why = "it answered without running a command that succeeds";
+        let why = "it answered without running a command successfully";
         Err(self.unhelpful().because(why))
     }
 
     fn unhelpful(&self) -> Error {
         let what = format!("The model `{}` did not solve the task", self.server.model());
         Error::new(ErrorCode::Unsupported, what)
-            .hint("Try again, or name a larger model that can use tools with `--model`")
+            .hint("Try again, or choose a larger model that supports tools with `--model`")
     }
 }
 

@@ -46,25 +46,25 @@ pub(crate) fn below_demo(root: Command) -> Command {
 
 fn command() -> Command {
     Command::new(OLLAMA)
-        .about("Let a model of a local Ollama run a command in a VM")
+        .about("Let a local Ollama model run a command in a VM")
         .arg(
             Arg::new(BASE_URL)
                 .long(BASE_URL)
                 .value_name("URL")
-                .help("Where a server speaks the Chat Completions protocol over HTTP")
+                .help("Base URL of a server with the Chat Completions API, over HTTP")
                 .default_value("http://localhost:11434/v1"),
         )
         .arg(
             Arg::new(MODEL)
                 .long(MODEL)
-                .help("The model to ask, which must know how to use tools")
+                .help("The model to use; it must support tools")
                 .default_value("llama3.2:3b"),
         )
         .arg(
             Arg::new(VERBOSE)
                 .short('v')
                 .long(VERBOSE)
-                .help("Show the question and whole results as well")
+                .help("Also show the question and full results")
                 .action(ArgAction::SetTrue),
         )
 }
@@ -102,7 +102,7 @@ fn play(server: ModelServer, verbose: bool) -> Result<ExitCode, Error> {
         tokio::select! {
             ended = &mut conversation => match ended {
                 Ok(outcome) => outcome.map(|()| ExitCode::SUCCESS),
-                Err(broken) => Err(Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken)),
+                Err(broken) => Err(Error::new(ErrorCode::Internal, "Internal error in pyro").caused_by(&broken)),
             },
             number = termination_signal() => {
                 conversation.abort();

@@ -26,7 +26,9 @@ impl ModelServer {
             return Err(Error::invalid(format!(
                 "base-url must begin with `http://`, not `{base_url}`"
             ))
-            .hint("Give the address of a server on this machine, as `http://localhost:11434/v1`"));
+            .hint(
+                "Give the address of a server on this machine, such as `http://localhost:11434/v1`",
+            ));
         }
         let agent = Agent::config_builder()
             .timeout_global(Some(REQUEST_TIMEOUT))
@@ -53,7 +55,7 @@ impl ModelServer {
         let server = self.clone();
         let asked = tokio::task::spawn_blocking(move || server.ask(&body)).await;
         asked.unwrap_or_else(|broken| {
-            Err(Error::new(ErrorCode::Internal, "pyro broke").caused_by(&broken))
+            Err(Error::new(ErrorCode::Internal, "Internal error in pyro").caused_by(&broken))
         })
     }
 
@@ -81,7 +83,7 @@ impl ModelServer {
         let timed_out = matches!(error, ureq::Error::Timeout(_));
         let what = if timed_out {
             format!(
-                "The model `{}` gave no answer within {}s",
+                "The model `{}` did not answer within {}s",
                 self.model,
                 REQUEST_TIMEOUT.as_secs()
             )
@@ -92,7 +94,7 @@ impl ModelServer {
             "Try a smaller model with `--model`".to_owned()
         } else {
             format!(
-                "Start Ollama with `ollama serve`, get the model with `ollama pull {}`, or name \
+                "Start Ollama with `ollama serve`, get the model with `ollama pull {}`, or use \
                  another server with `--base-url`",
                 self.model
             )
@@ -112,11 +114,11 @@ impl ModelServer {
             .collect();
         Error::new(
             ErrorCode::HostIo,
-            format!("The server at {} gave no message", self.base_url),
+            format!("The server at {} returned no message", self.base_url),
         )
         .because(format!("status {status}: {complaint}"))
         .hint(format!(
-            "Get the model with `ollama pull {}`, or name another with `--model`",
+            "Get the model with `ollama pull {}`, or choose another with `--model`",
             self.model
         ))
     }

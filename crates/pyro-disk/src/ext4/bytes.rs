@@ -70,7 +70,7 @@ impl<D: ReadAt> Cache<D> {
                 .read_at(offset, buffer)
                 .map_err(|source| TreeError::Disk { source }),
             _ => Err(TreeError::Damaged {
-                what: "a block number is outside of the disk",
+                what: "a block number is outside the disk",
             }),
         }
     }

@@ -54,7 +54,7 @@ impl<D: ReadAt> Ext4<D> {
                     number,
                     after,
                 } = parse(rest).ok_or(TreeError::Damaged {
-                    what: "an entry of a folder makes no sense",
+                    what: "an entry of a folder is invalid",
                 })?;
                 rest = after;
                 // Number 0: removed ones, checksums, and the nodes of the tree of hashes.
@@ -63,7 +63,7 @@ impl<D: ReadAt> Ext4<D> {
                 }
                 if name.is_empty() || name.iter().any(|&byte| byte == b'/' || byte == 0) {
                     return Err(TreeError::Damaged {
-                        what: "a folder has an impossible name",
+                        what: "a folder has an invalid name",
                     });
                 }
                 entries.entry(name.to_vec()).or_insert(number);

@@ -65,7 +65,7 @@ impl<D: ReadAt> Ext4<D> {
 
     fn run(&self, inode: &Inode, block: u64) -> Result<Run, TreeError> {
         let damaged = || TreeError::Damaged {
-            what: "the blocks of a file make no sense",
+            what: "the blocks of a file are invalid",
         };
         let mut node = Node::parse(&inode.body).ok_or_else(damaged)?;
         // Where the next entry to the right begins: a hole ends there.

@@ -53,7 +53,7 @@ impl Inode {
             return unsupported("a file is encrypted");
         }
         if self.flags & (USES_EXTENTS | DATA_IN_INODE) != USES_EXTENTS {
-            return unsupported("a file is stored in an old way");
+            return unsupported("a file is stored in an old format");
         }
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Inode {
 impl<D: ReadAt> Ext4<D> {
     pub(crate) fn inode(&self, number: u32) -> Result<Inode, TreeError> {
         self.try_inode(number)?.ok_or(TreeError::Damaged {
-            what: "an inode makes no sense",
+            what: "an inode is invalid",
         })
     }
 

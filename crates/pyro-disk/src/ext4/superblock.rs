@@ -43,7 +43,7 @@ impl Superblock {
         disk.read_at(PLACE, &mut bytes)
             .map_err(|source| TreeError::Disk { source })?;
         Self::parse(&bytes).ok_or(TreeError::Damaged {
-            what: "its superblock makes no sense",
+            what: "its superblock is invalid",
         })?
     }
 
@@ -58,7 +58,7 @@ impl Superblock {
             return Some(Err(TreeError::NotClean));
         }
         if features & !KNOWN != 0 || features & FILE_TYPES == 0 {
-            return unsupported("it has features that are not known");
+            return unsupported("it has unknown features");
         }
         let block_size = match u32_at(bytes, 0x18)? {
             scale @ 0..=6 => 1024_u32 << scale,

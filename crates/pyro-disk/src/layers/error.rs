@@ -19,6 +19,6 @@ pub enum LayerError {
     },
     #[error("the disk layer `{}` is damaged", path.display())]
     Damaged { path: PathBuf },
-    #[error("the caller went away")]
+    #[error("the call was cancelled")]
     Cancelled,
 }

@@ -30,17 +30,17 @@ const SIGKILL: i32 = 9;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
-    #[error("the connection to the guest broke")]
+    #[error("the connection to the guest was lost")]
     Broken {
         #[source]
         source: FrameError,
     },
     /// The stream ended before the command did: the VM is gone.
-    #[error("the VM went away before the command had ended")]
+    #[error("the VM ended before the command did")]
     VmGone,
     #[error(transparent)]
     Refused { fault: Fault },
-    #[error("the caller went away")]
+    #[error("the call was cancelled")]
     CallerGone,
 }
 

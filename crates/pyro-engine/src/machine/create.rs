@@ -157,10 +157,10 @@ impl Engine {
     fn layer_gone(&self, record: &VmRecord, name: &str) -> Error {
         Error::new(
             ErrorCode::Damaged,
-            format!("A layer of the disk of VM `{}` is gone", record.vm_id),
+            format!("A disk layer of VM `{}` is missing", record.vm_id),
         )
         .because(format!(
-            "the template that it was created on was removed or changed since: {}",
+            "the template that it was created from has been removed or changed: {}",
             self.template_cache().folder(name).display()
         ))
         .hint("Delete the VM and create a new one; `pyro env prune` never removes what a VM needs")
@@ -193,7 +193,7 @@ impl Engine {
         made.map_err(|error| {
             crate::error::host_io(
                 format!(
-                    "The folder of a new VM could not be made: {}",
+                    "The folder of a new VM could not be created: {}",
                     folder.path().display()
                 ),
                 &error,
@@ -205,10 +205,13 @@ impl Engine {
 fn image_gone(record: &VmRecord) -> Error {
     Error::new(
         ErrorCode::Damaged,
-        format!("VM `{}` was created on an image that is gone", record.vm_id),
+        format!(
+            "The image that VM `{}` was created from is missing",
+            record.vm_id
+        ),
     )
     .because(format!(
-        "`{}` was pulled anew or removed since",
+        "`{}` has been pulled again or removed",
         record.environment
     ))
     .hint("Delete the VM and create a new one")

@@ -120,7 +120,7 @@ pub(crate) async fn wait_until_gone(folder: &VmFolder, patience: Duration) -> Re
                 format!("A VM did not end within {} s", patience.as_secs()),
             )
             .hint(format!(
-                "Look for a process `pyro shim {}` and end it",
+                "Find the process `pyro shim {}` and kill it",
                 folder.path().display()
             )));
         }

@@ -42,16 +42,16 @@ pub(crate) enum LaunchError {
     },
     #[error(transparent)]
     Failed { fault: Fault },
-    #[error("the supervisor of the VM ended without a word: {log}")]
+    #[error("the supervisor of the VM exited without an answer: {log}")]
     ShimGone { log: String },
-    #[error("the VM gave no answer within {} s", waited.as_secs())]
+    #[error("the VM did not answer within {} s", waited.as_secs())]
     NoAnswer { waited: Duration },
-    #[error("the supervisor of the VM said something that was not understood")]
+    #[error("the supervisor of the VM sent a reply that could not be parsed")]
     Garbled {
         #[source]
         source: frame::FrameError,
     },
-    #[error("the caller went away")]
+    #[error("the call was cancelled")]
     CallerGone,
 }
 

@@ -42,8 +42,9 @@ impl Engine {
         let folder = self.folder(&vm.record.vm_id);
         if !folder.path().is_dir() {
             self.store()?.remove_vm(&vm.record.vm_id)?;
-            return Err(unknown(&vm.record.vm_id)
-                .because("it ended and its folder was removed since it was last looked at"));
+            return Err(
+                unknown(&vm.record.vm_id).because("it has ended, and its folder has been removed")
+            );
         }
         let why = std::fs::read(folder.join(END_FILE))
             .ok()
@@ -61,5 +62,5 @@ impl Engine {
 
 fn unknown(vm_id: &str) -> Error {
     Error::new(ErrorCode::UnknownVm, format!("There is no VM `{vm_id}`"))
-        .hint("One-shot VMs are gone after `vm_exec`, `vm_delete` or their time to live")
+        .hint("One-shot VMs are deleted after `vm_exec`, `vm_delete` or their time to live")
 }

@@ -53,18 +53,18 @@ pub(crate) fn check(backend: Backend, has_network: bool, caller: &Caller) -> Res
     if !has_network {
         return Ok(());
     }
-    allowed("Guests may not be given a network here", caller)?;
+    allowed("Guests may not have a network here", caller)?;
     if backend != Backend::Process {
         return Ok(());
     }
     Err(Error::new(
         ErrorCode::Unsupported,
-        "Commands that run on this host, without a VM, cannot be given a network of their own",
+        "Commands that run on this host, without a VM, cannot have a network of their own",
     )
-    .because("they have the host's network, and nothing to restrict it with")
+    .because("they use the host's network, and nothing restricts that")
     .hint(
-        "Leave the network off (`--network` or `network`, `--network-policy` or \
-         `network_policy`), or run it in a VM: `pyro doctor` says what is missing for that",
+        "Leave the network off (`--network` or `network`, `--network-policy` or `network_policy`), \
+         or run the command in a VM: `pyro doctor` shows what is missing for that",
     ))
 }
 
@@ -74,10 +74,10 @@ pub(crate) fn allowed(what: &str, caller: &Caller) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::new(ErrorCode::Unsupported, what)
-        .because(format!("{by} forbids it to models"))
+        .because(format!("{by} forbids it for models"))
         .hint(
-            "Go on without a network. Who set this server up can allow networks by leaving that \
-             setting out",
+            "Continue without a network. Whoever runs this server can allow networks by removing \
+             that setting",
         ))
 }
 

@@ -41,7 +41,7 @@ impl Engine {
             .output();
         let output = timeout(PATIENCE, output)
             .await
-            .map_err(|_| format!("the probe gave no answer in {} s", PATIENCE.as_secs()))?
+            .map_err(|_| format!("the probe did not answer within {} s", PATIENCE.as_secs()))?
             .map_err(|error| error.to_string())?;
         serde_json::from_slice(&output.stdout).map_err(|_| {
             format!(

@@ -33,16 +33,16 @@ pub(crate) enum ShimError {
         #[source]
         source: io::Error,
     },
-    #[error("the connection to the supervisor of the VM broke")]
+    #[error("the connection to the supervisor of the VM was lost")]
     Broken {
         #[source]
         source: FrameError,
     },
-    #[error("the supervisor of the VM gave no answer in time")]
+    #[error("the supervisor of the VM did not answer in time")]
     Silent,
     #[error(transparent)]
     Failed { fault: Fault },
-    #[error("the supervisor of the VM gave an answer to another question")]
+    #[error("the supervisor of the VM sent an unexpected reply")]
     UnexpectedReply,
 }
 

@@ -38,7 +38,7 @@ impl Engine {
             Backend::Qemu => Ok(Backend::Qemu),
             Backend::Process if allow_host_compat => Ok(Backend::Process),
             Backend::Process => Err(host_compat_not_allowed(
-                "PYRO_BACKEND asks for host processes",
+                "PYRO_BACKEND is set to host processes",
             )),
             Backend::Auto if on_path(QEMU).is_some() => Ok(Backend::Qemu),
             Backend::Auto if caller.is_model() => Err(qemu_missing().hint(INSTALL_QEMU)),
@@ -143,7 +143,7 @@ impl Engine {
             && guest_failed
         {
             self.discard_template(template);
-            error = error.hint("Try again: its template was dropped, and another one is made then");
+            error = error.hint("Try again: its template was dropped, and a new one will be built");
         }
         error
     }
@@ -350,7 +350,7 @@ fn qemu_missing() -> Error {
 fn host_compat_not_allowed(cause: &str) -> Error {
     Error::new(
         ErrorCode::VmUnavailable,
-        "Running commands on this host, without isolation, was not allowed",
+        "Running commands on this host, without isolation, is not allowed",
     )
     .because(cause)
     .hint("Pass `--allow-host-compat` (`allow_host_compat=True`) if that is what you want")

@@ -54,7 +54,7 @@ impl Handle<Bench> for Engine {
             if !result.standby {
                 return Err(Error::new(
                     ErrorCode::Internal,
-                    "A command did not find the VM that waited for it",
+                    "A command did not get the standby VM that was ready for it",
                 ));
             }
             standby.push(time);
@@ -69,8 +69,8 @@ impl Handle<Bench> for Engine {
             accelerator: first.accelerator,
             rows: vec![
                 Row::of("run in a fresh VM", fresh),
-                Row::of("run in a VM that waited (standby)", standby),
-                Row::of("first command in a started VM, and its end", running),
+                Row::of("run in a standby VM", standby),
+                Row::of("first command in a started VM, and its deletion", running),
                 Row::of("run in a VM that boots", cold),
             ],
         })
@@ -123,11 +123,9 @@ async fn wait_for_standbys(engine: &Arc<Engine>, bench: &Bench) -> Result<(), Er
         if Instant::now() > until {
             return Err(Error::new(
                 ErrorCode::BootTimeout,
-                format!("{count} VMs could not be kept waiting"),
+                format!("{count} standby VMs could not be kept ready"),
             )
-            .hint(
-                "See with `pyro run` whether VMs start here, and ask for fewer with `--standby`",
-            ));
+            .hint("Check with `pyro run` that VMs start here, or keep fewer with `--standby`"));
         }
         sleep(Duration::from_millis(5)).await;
     }

@@ -78,7 +78,10 @@ impl Engine {
         let (probe, fix) = match installed {
             Some(installed) => (self.probe(installed).await, ""),
             None => (
-                Err("no environment is installed yet, so no guest can be tried".to_owned()),
+                Err(
+                    "no environment is installed yet, so no guest could be started to find out"
+                        .to_owned(),
+                ),
                 "pyro env pull debian:12",
             ),
         };
@@ -110,7 +113,7 @@ impl Engine {
             }
             Err(reason) => {
                 checks.push(ok("qemu", qemu.display().to_string()));
-                checks.push(warning("accelerator", format!("not known: {reason}"), fix));
+                checks.push(warning("accelerator", format!("unknown: {reason}"), fix));
                 kvm.reason = reason;
                 (kvm, None)
             }
@@ -146,7 +149,7 @@ impl Engine {
             cache.outcome = Outcome::Warning;
             cache
                 .detail
-                .push_str("; VMs run, but each boots, as no template can be kept");
+                .push_str("; VMs run, but each one boots, because templates cannot be saved");
         }
         checks.push(cache);
         checks.push(match catalog.space() {
@@ -193,7 +196,7 @@ impl Engine {
             stats.bytes >> 20
         ));
         if self.config().templates == Templates::Off {
-            words.push_str("; not used, as PYRO_TEMPLATES is off");
+            words.push_str("; not used, because PYRO_TEMPLATES is off");
         }
         words
     }

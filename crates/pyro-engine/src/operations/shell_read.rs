@@ -43,7 +43,7 @@ impl Handle<ShellRead> for Engine {
         let reply = self.ask_output(&stored, &mut stream, context, request, wait);
         let mut read = reply.await?;
         if read.text.chars().count() as u64 > max_chars {
-            return Err(invalid_reply(&stored, context).because("it sent more than was asked for"));
+            return Err(invalid_reply(&stored, context).because("it sent more than was requested"));
         }
         if caller.is_model() && asked.max_chars == MaxChars::default() {
             // So many characters may be four times as many bytes.
@@ -58,8 +58,11 @@ impl Handle<ShellRead> for Engine {
                 tokio::task::spawn_blocking(move || pyro_screen::visible_text(size, &before, &text))
                     .await
                     .map_err(|error| {
-                        Error::new(ErrorCode::Internal, "The output could not be made plain")
-                            .caused_by(&error)
+                        Error::new(
+                            ErrorCode::Internal,
+                            "The output could not be converted to plain text",
+                        )
+                        .caused_by(&error)
                     })?
             }
         };

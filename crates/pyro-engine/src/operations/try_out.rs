@@ -45,7 +45,7 @@ impl Handle<TryOut> for Engine {
         let (mut command, mut shell) = (None, None);
         if wants_shell {
             let _ = caller.emit(Event::Note(
-                "`exit` ends this shell, and tells what changed".to_owned(),
+                "`exit` ends this shell and shows what changed".to_owned(),
             ));
             let attach: ShellAttach = from_json(json!({ "workspace_id": id }))?;
             tokio::select! {
@@ -94,26 +94,27 @@ impl Drop for Left<'_> {
     fn drop(&mut self) {
         let Some(id) = self.id else { return };
         let take = match self.is_folder {
-            true => format!(", `pyro workspace diff {id} --binary | git apply` takes it"),
+            true => format!(", `pyro workspace diff {id} --binary | git apply` applies it"),
             false => String::new(),
         };
         let _ = self.caller.emit(Event::Note(format!(
-            "workspace {id} is left: `pyro workspace diff {id}` shows what changed{take}, \
-             `pyro workspace delete {id}` deletes it"
+            "workspace {id} was kept: `pyro workspace diff {id}` shows what changed{take}, `pyro \
+             workspace delete {id}` deletes it"
         )));
     }
 }
 
 /// An operation with these arguments; the others are as for whoever leaves them out.
 fn from_json<O: Operation>(arguments: Value) -> Result<O, Error> {
-    serde_json::from_value(arguments)
-        .map_err(|error| Error::new(ErrorCode::Internal, "pyro broke").caused_by(&error))
+    serde_json::from_value(arguments).map_err(|error| {
+        Error::new(ErrorCode::Internal, "Internal error in pyro").caused_by(&error)
+    })
 }
 
 fn no_shell() -> Error {
     Error::new(
         ErrorCode::InvalidArgument,
-        "A shell needs a terminal, and standard input and output are not one",
+        "A shell needs a terminal, but standard input and output are not one",
     )
     .hint("Give a command after `--`, as in `pyro try . -- make test`")
 }

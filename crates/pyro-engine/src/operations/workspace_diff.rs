@@ -31,7 +31,7 @@ impl Handle<WorkspaceDiff> for Engine {
             started,
         } = self.connect(&asked.workspace_id, doing, caller).await?;
         let id = stored.record.workspace_id.clone();
-        let what = format!("The changes of workspace `{id}` could not be found out");
+        let what = format!("The changes of workspace `{id}` could not be determined");
         let prefix = prefix(&asked, &stored, caller);
         let part = match asked.commits {
             Some(_) => DiffPage::nothing(),
@@ -66,9 +66,12 @@ impl Handle<WorkspaceDiff> for Engine {
                 .map_err(|error| broke(&error))?
                 .map_err(|error| {
                     Error::new(ErrorCode::Damaged, what)
-                    .because("its first state cannot be read from the disk layers on this host")
-                    .caused_by(&error)
-                    .hint("`pyro workspace export` (`workspace_export`) still takes its files out")
+                        .because("its first state cannot be read from the disk layers on this host")
+                        .caused_by(&error)
+                        .hint(
+                            "`pyro workspace export` (`workspace_export`) can still copy its files \
+                             out",
+                        )
                 })?;
         if let Some(folder) = &asked.commits {
             commits::check_chosen(&compared.repositories, folder)?;

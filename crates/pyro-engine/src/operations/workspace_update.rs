@@ -40,8 +40,10 @@ impl Handle<WorkspaceUpdate> for Engine {
         })?;
         let stored = changed.ok_or_else(|| unknown(&id))?;
         if !effect {
-            return Err(Error::invalid(format!("Workspace `{id}` is so already"))
-                .because("nothing of what was asked differs from what it has"));
+            return Err(
+                Error::invalid(format!("The update changes nothing in workspace `{id}`"))
+                    .because("it already has what was given"),
+            );
         }
         // Somebody cares for it, so its time starts anew; one that is stopped has none.
         let _ = shim_client::touch(&self.vm_of(&stored)).await;

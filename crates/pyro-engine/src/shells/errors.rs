@@ -32,10 +32,13 @@ pub(crate) fn refused(workspace: &str, shell: &str, doing: &str, fault: Fault) -
         }
         FaultCode::Over => (
             ErrorCode::ShellEnded,
-            "What it wrote can still be read with `pyro workspace shell read` (`shell_read`); then close \
-             it with `shell close` (`shell_close`)",
+            "Its output can still be read with `pyro workspace shell read` (`shell_read`); then \
+             close it with `shell close` (`shell_close`)",
         ),
-        FaultCode::Conflict => (ErrorCode::InvalidArgument, "Give more of the shell's id"),
+        FaultCode::Conflict => (
+            ErrorCode::InvalidArgument,
+            "Give a longer prefix of the shell id",
+        ),
         FaultCode::LineTooLong => (
             ErrorCode::InvalidArgument,
             "Write it with `pyro workspace file write` (`workspace_file_write`) to a file for the \
@@ -50,7 +53,7 @@ pub(crate) fn refused(workspace: &str, shell: &str, doing: &str, fault: Fault) -
     };
     let mut error = Error::new(
         code,
-        format!("Shell `{shell}` of workspace `{workspace}` could not be asked to {doing}"),
+        format!("Shell `{shell}` of workspace `{workspace}` could not {doing}"),
     )
     .because(fault.message);
     error.causes.extend(fault.detail);
@@ -73,7 +76,7 @@ pub(crate) fn only_in_guests(workspace: &str) -> Error {
 pub(crate) fn no_terminal() -> Error {
     Error::new(
         ErrorCode::InvalidArgument,
-        "`shell attach` needs a terminal, and standard input and output are not one",
+        "`shell attach` needs a terminal, but standard input and output are not one",
     )
     .hint("Programs use `shell open`, `shell write` and `shell read`")
 }

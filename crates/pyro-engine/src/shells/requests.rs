@@ -117,7 +117,7 @@ impl Engine {
             }
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(self.shell_broken(stored, context, &error)),
-            Err(_) => Err(invalid_reply(stored, context).because("it gave no answer in time")),
+            Err(_) => Err(invalid_reply(stored, context).because("it did not answer in time")),
         }
     }
 

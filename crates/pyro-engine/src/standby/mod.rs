@@ -193,7 +193,10 @@ impl Engine {
                     Err(error) => {
                         // The next round tries again; meanwhile VMs are started as they are needed.
                         let causes = error.causes.join(": ");
-                        tracing::warn!("no VM could be kept waiting: {}: {causes}", error.error);
+                        tracing::warn!(
+                            "no standby VM could be kept ready: {}: {causes}",
+                            error.error
+                        );
                         break;
                     }
                 }

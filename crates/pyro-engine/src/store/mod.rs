@@ -90,7 +90,7 @@ pub(crate) enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
-    #[error("the state database {} has layout {found}, this pyro knows {SCHEMA_VERSION}", path.display())]
+    #[error("the state database {} has layout {found}, this pyro supports {SCHEMA_VERSION}", path.display())]
     Newer { path: PathBuf, found: u32 },
     #[error("the record of workspace {id} cannot be read")]
     DamagedWorkspace {

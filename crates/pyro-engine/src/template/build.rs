@@ -81,7 +81,7 @@ impl Engine {
             self.is_in_use(folder)
         });
         cache.find(&key).ok_or_else(|| {
-            Error::new(ErrorCode::Internal, WHAT).because("it is not there although it was built")
+            Error::new(ErrorCode::Internal, WHAT).because("it is missing although it was built")
         })
     }
 
@@ -96,8 +96,9 @@ impl Engine {
             }
             if Instant::now() >= until {
                 let seconds = patience.as_secs();
-                return Err(Error::new(ErrorCode::BootTimeout, WHAT)
-                    .because(format!("another pyro was at it for more than {seconds} s")));
+                return Err(Error::new(ErrorCode::BootTimeout, WHAT).because(format!(
+                    "another pyro has been building it for more than {seconds} s"
+                )));
             }
             sleep(TURN).await;
         }

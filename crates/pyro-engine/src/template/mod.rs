@@ -140,9 +140,7 @@ impl Engine {
                 let why = std::iter::once(error.error).chain(error.causes);
                 let why = why.collect::<Vec<_>>().join(": ");
                 caller
-                    .emit(Event::Note(format!(
-                        "no template could be made, booting instead: {why}"
-                    )))
+                    .emit(Event::Note(format!("booting without a template: {why}")))
                     .map_err(|_| cancelled())?;
                 Ok(None)
             }

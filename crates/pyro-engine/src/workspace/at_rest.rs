@@ -41,12 +41,12 @@ pub(crate) fn layers_failed(what: String, error: &LayerError) -> Error {
         ),
         LayerError::Write { .. } => (
             ErrorCode::HostIo,
-            "See that the folder can be written; nothing was changed",
+            "Check that the folder is writable; nothing was changed",
         ),
         LayerError::Read { .. } | LayerError::Damaged { .. } => (
             ErrorCode::Damaged,
-            "Nothing was changed. Another snapshot may be sound: `pyro workspace reset --snapshot` \
-             (`workspace_reset`)",
+            "Nothing was changed. Another snapshot may be intact: `pyro workspace reset \
+             --snapshot` (`workspace_reset`)",
         ),
     };
     Error::new(code, what).caused_by(error).hint(hint)

@@ -125,7 +125,7 @@ impl Engine {
         let id = stored.record.workspace_id.clone();
         let folder = self.workspace_folder(&id);
         let failed = |error: std::io::Error| {
-            host_io("The folder of a new workspace could not be made", &error)
+            host_io("The folder of a new workspace could not be created", &error)
         };
         let phase = |phase| {
             caller
@@ -174,7 +174,7 @@ impl Engine {
         phase("start")?;
         let started = self.launch_workspace(&stored, true, caller).await?;
 
-        let what = format!("Workspace `{id}` could not be filled");
+        let what = format!("Workspace `{id}` could not be seeded");
         let doing = "take its first files";
         let line = self.reconnect(&stored, doing).await?;
         let change = Change {
@@ -234,7 +234,7 @@ impl Engine {
             link_base_images(folder, image);
         }
         let what = format!(
-            "The first state of workspace `{}` could not be kept",
+            "The first state of workspace `{}` could not be saved",
             stored.record.workspace_id
         );
         for _ in 0..TRIES {
@@ -251,16 +251,16 @@ impl Engine {
                 Err(error) => {
                     return Err(Error::new(ErrorCode::Damaged, what)
                         .caused_by(&error)
-                        .hint("Nothing was made. Try again"));
+                        .hint("Nothing was created. Try again"));
                 }
             }
         }
         Err(Error::new(ErrorCode::HostIo, what)
             .because(format!(
-                "its guest stands still for {} s at most, and {TRIES} times this host took longer",
+                "its guest can be frozen for {} s at most, and this host took longer {TRIES} times",
                 FREEZE.as_secs()
             ))
-            .hint("Nothing was made. Try again when this host has less to do"))
+            .hint("Nothing was created. Try again when this host is less busy"))
     }
 
     async fn freeze_once(
@@ -271,7 +271,7 @@ impl Engine {
         what: &str,
     ) -> Result<(), Error> {
         let id = stored.record.workspace_id.clone();
-        let doing = "keep its first state";
+        let doing = "save its first state";
         stored.baseline_layers = stored.layers.len();
         let layer = match base {
             Base::Image(image) => {
@@ -303,8 +303,8 @@ fn no_secrets_on_the_host() -> Error {
         ErrorCode::Unsupported,
         "Commands that run on the host cannot have secrets",
     )
-    .because("without a VM there is no memory of a guest to keep them in")
-    .hint("Leave secrets out, or use a host that runs VMs (`pyro doctor`)")
+    .because("without a VM there is no guest memory to keep them in")
+    .hint("Leave out the secrets, or use a host that runs VMs (`pyro doctor`)")
 }
 
 /// Gives what the disk stands on a second name in the workspace's folder. Where that cannot be done

@@ -9,8 +9,8 @@ use crate::machine::shim_client::ShimError;
 
 const START_AGAIN: &str = "Its files are kept; the next use starts it again";
 
-const AFTER_AN_END: &str = "What was on its disk is kept, unless it was reset; what a command \
-    wrote in the last seconds may be missing. The next use starts it again";
+const AFTER_AN_END: &str = "Its disk is kept, unless it was reset; what a command wrote in the \
+                            last seconds may be missing. The next use starts it again";
 
 pub(crate) const WHAT_IS_THERE: &str =
     "`pyro workspace file list` (`workspace_file_list`) shows what is there";
@@ -24,18 +24,18 @@ pub(crate) fn unknown(reference: &str) -> Error {
         ErrorCode::UnknownWorkspace,
         format!("There is no workspace `{reference}`"),
     )
-    .hint("`pyro workspace list` (`workspace_list`) shows the ones there are")
+    .hint("`pyro workspace list` (`workspace_list`) shows those that exist")
 }
 
 pub(crate) fn ambiguous(reference: &str, ids: &[String]) -> Error {
     Error::new(
         ErrorCode::AmbiguousWorkspace,
-        format!("`{reference}` may be any of {} workspaces", ids.len()),
+        format!("`{reference}` matches {} workspaces", ids.len()),
     )
     .because(ids.join(", "))
     .hint(
-        "Give the id, or enough of it; `pyro workspace update ID --name NAME` (`workspace_update`) \
-         gives one of them another name",
+        "Give the id, or a longer prefix of it; `pyro workspace update ID --name NAME` \
+         (`workspace_update`) renames one of them",
     )
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn shim_unreachable(id: &str, doing: &str, error: &ShimError) -> Erro
 /// Of a history with so many commands.
 pub(crate) fn unknown_command(id: &str, sequence: u32, total: usize) -> Error {
     Error::invalid(format!("Workspace `{id}` has no command {sequence}"))
-        .because(format!("{total} commands are in its history"))
+        .because(format!("its history has {total} commands"))
         .hint("`pyro workspace logs` (`workspace_logs`) without `sequence` shows them all")
 }
 
@@ -65,7 +65,9 @@ impl Engine {
                 ErrorCode::VmDied,
                 format!("Workspace `{id}` was deleted before it could {doing}"),
             )
-            .hint("Its files are gone; `pyro workspace create` (`workspace_create`) makes another"),
+            .hint(
+                "Its files are gone; `pyro workspace create` (`workspace_create`) creates another",
+            ),
             _ => vm_went_away(id, doing, ended),
         }
     }
@@ -75,7 +77,7 @@ pub(crate) fn vm_went_away(id: &str, doing: &str, ended: Option<Ended>) -> Error
     let (code, why) = match ended {
         None => (
             ErrorCode::VmDied,
-            "its VM was stopped or reset meanwhile, or its supervisor was killed".to_owned(),
+            "its VM was stopped or reset in the meantime, or its supervisor was killed".to_owned(),
         ),
         Some(ended) => (
             match ended.reason {
@@ -102,7 +104,7 @@ pub(crate) fn service_refused(what: String, fault: Fault) -> Error {
     let (code, hint) = match fault.code {
         FaultCode::NotFound => (
             ErrorCode::InvalidArgument,
-            "See that its folder exists and that the workspace has the secrets",
+            "Check that its folder exists and that the workspace has the secrets",
         ),
         FaultCode::Conflict => (
             ErrorCode::Conflict,
@@ -122,7 +124,7 @@ pub(crate) fn refused(what: String, fault: Fault) -> Error {
         FaultCode::NotFound => (ErrorCode::UnknownFile, WHAT_IS_THERE),
         FaultCode::BadPath => (
             ErrorCode::BadPath,
-            "Give a path below `/workspace`; links are followed as far as they stay inside",
+            "Give a path below `/workspace`; links are followed as long as they stay inside",
         ),
         FaultCode::Conflict => (ErrorCode::Conflict, "Look at what is there, then try again"),
         FaultCode::GuestNoSpace => (
@@ -133,8 +135,8 @@ pub(crate) fn refused(what: String, fault: Fault) -> Error {
         FaultCode::Refused => (ErrorCode::InvalidArgument, "Nothing was changed"),
         FaultCode::TooMany => (
             ErrorCode::InvalidArgument,
-            "`pyro workspace status` (`workspace_status`) lists the commands that go on, `exec` \
-             with `stop` ends one",
+            "`pyro workspace status` (`workspace_status`) lists the running commands, `exec` with \
+             `stop` ends one",
         ),
         // Stopped, reset or deleted by somebody else meanwhile.
         FaultCode::Over => (ErrorCode::VmDied, AFTER_AN_END),

@@ -30,10 +30,10 @@ use crate::shells::attach;
 use crate::store::{Command, StoredWorkspace};
 
 /// Completes "could not be reached to …".
-pub(super) const DOING: &str = "run the command to its end";
+pub(super) const DOING: &str = "finish the command";
 
 /// Why a command ended whose caller was interrupted.
-const INTERRUPTED: &str = "whoever waited for it was interrupted";
+const INTERRUPTED: &str = "its caller was interrupted";
 
 /// What a call takes beyond its command: a command whose own time ends so much before an answer is due
 /// needs nobody to go on with it. One whose time is over has a while to end itself.
@@ -101,16 +101,16 @@ async fn given_stdin<'a>(
             Ok(Some(read.into()))
         }
         Some("-") if caller.terminal().is_some() => Err(Error::invalid(
-            "`--stdin -` reads standard input to its end, and that is a terminal",
+            "`--stdin -` reads standard input to its end, but that is a terminal",
         )
-        .hint("Pipe it in, or give the text itself")),
+        .hint("Pipe the text in, or give it as `--stdin TEXT`")),
         text => Ok(text.map(|text| text.as_bytes().into())),
     }
 }
 
 fn tell_unread(caller: &Caller) -> Result<(), Error> {
-    let note = "standard input was not read: a command that goes on by itself gets what \
-                `--stdin TEXT` or `--stdin -` says";
+    let note = "standard input was not read: a background command gets only what `--stdin TEXT` or \
+                `--stdin -` passes on";
     caller
         .emit(Event::Note(note.into()))
         .map_err(|_| cancelled())
@@ -120,7 +120,7 @@ impl Engine {
     /// Ends a command with its VM, as the guest does not end it. The next use starts the workspace
     /// again.
     async fn stop_stuck(&self, id: &str, caller: &Caller) -> Result<(), Error> {
-        let why = "its guest did not answer any more when the time of a command was over";
+        let why = "its guest no longer answered when a command timed out";
         let _held = self
             .workspace_folder(id)
             .lock(id, LockMode::Exclusive)
@@ -269,7 +269,7 @@ impl Engine {
     pub(super) fn record_ended(&self, id: &str, entry: Command) -> Result<Command, Error> {
         self.store()?
             .record_command(id, entry, |stored| stored.record.last_activity_at = now())?
-            .ok_or_else(|| unknown(id).because("it was deleted while the command ran"))
+            .ok_or_else(|| unknown(id).because("it was deleted while the command was running"))
     }
 
     /// Why a command came to no end of its own, when its VM has gone. It may still be writing down why.

@@ -32,14 +32,14 @@ const MOST_ENTRIES: usize = 5_000_000;
 pub(crate) enum FilesError {
     #[error("{}", fault.message)]
     Refused { fault: Fault },
-    #[error("the connection to the guest broke")]
+    #[error("the connection to the guest was lost")]
     Broken {
         #[source]
         source: FrameError,
     },
-    #[error("the guest gave no answer for {} s", SILENCE.as_secs())]
+    #[error("the guest did not answer for {} s", SILENCE.as_secs())]
     Silent,
-    #[error("the guest said something that makes no sense: {0}")]
+    #[error("the guest sent an invalid reply: {0}")]
     InvalidReply(&'static str),
     /// What was to be sent could not be made.
     #[error(transparent)]
@@ -76,7 +76,7 @@ async fn done(mut stream: UnixStream, request: &AgentRequest) -> Result<(), File
         AgentReply::Done => Ok(()),
         AgentReply::Failed(fault) => Err(fault.into()),
         AgentReply::Ready(_) | AgentReply::Used { .. } => {
-            Err(FilesError::InvalidReply("an answer to another question"))
+            Err(FilesError::InvalidReply("an answer to a different request"))
         }
     }
 }
@@ -105,7 +105,7 @@ pub(crate) async fn list(
             ListEvent::Failed(fault) => return Err(fault.into()),
         }
         if entries.len() > MOST_ENTRIES {
-            return Err(FilesError::InvalidReply("too many files to be true"));
+            return Err(FilesError::InvalidReply("an impossible number of files"));
         }
     }
 }
@@ -132,7 +132,7 @@ pub(crate) async fn read(
     let (meta, stamp) = match message(&mut stream).await? {
         ReadEvent::Found { meta, stamp } => (meta, stamp),
         ReadEvent::Failed(fault) => return Err(fault.into()),
-        ReadEvent::End => return Err(FilesError::InvalidReply("an end before the beginning")),
+        ReadEvent::End => return Err(FilesError::InvalidReply("an end before a beginning")),
     };
     let mut bytes = Vec::new();
     loop {
@@ -141,7 +141,7 @@ pub(crate) async fn read(
             bytes.extend_from_slice(&frame.body);
             if bytes.len() as u64 > length {
                 return Err(FilesError::InvalidReply(
-                    "more of a file than was asked for",
+                    "more of a file than was requested",
                 ));
             }
             continue;
@@ -257,7 +257,7 @@ pub(crate) fn archive_of(
         }
         archive.finish().map(drop)
     };
-    write().map_err(|error| crate::error::host_io("The guest did not take the files", &error))
+    write().map_err(|error| crate::error::host_io("The guest did not accept the files", &error))
 }
 
 /// What a guest did not send.
@@ -348,7 +348,7 @@ pub(crate) async fn diff(
             DiffEvent::ContentEnd => return Err(FilesError::InvalidReply("an end of nothing")),
         }
     }
-    Err(FilesError::InvalidReply("too many files to be true"))
+    Err(FilesError::InvalidReply("an impossible number of files"))
 }
 
 async fn content(stream: &mut UnixStream, limit: u64) -> Result<Vec<u8>, FilesError> {
@@ -359,7 +359,7 @@ async fn content(stream: &mut UnixStream, limit: u64) -> Result<Vec<u8>, FilesEr
             bytes.extend_from_slice(&frame.body);
             if bytes.len() as u64 > limit {
                 return Err(FilesError::InvalidReply(
-                    "more of a file than was asked for",
+                    "more of a file than was requested",
                 ));
             }
             continue;

@@ -40,8 +40,8 @@ impl Engine {
         others.retain(|id| *id != record.workspace_id);
         Ok((!others.is_empty()).then(|| {
             format!(
-                "`{name}` is also what {} is called, so the name finds neither any more: use the \
-                 id, or give one of them another name (`pyro workspace update`, `workspace_update`)",
+                "`{name}` is also the name of {}, so the name is ambiguous now: use the id, or \
+                 rename one of them (`pyro workspace update`, `workspace_update`)",
                 others.join(", ")
             )
         }))
@@ -182,7 +182,7 @@ pub(crate) fn last_end(folder: &VmFolder) -> (f64, String) {
         Some(ended) => (ended.at_ms as f64 / 1000.0, ended.message),
         None => (
             now(),
-            "its VM ended without a word: this host was started anew, or the supervisor was killed"
+            "its VM ended without a report: this host was restarted, or the supervisor was killed"
                 .to_owned(),
         ),
     }

@@ -27,11 +27,12 @@ pub(crate) async fn admit(path: &Path, caller: &Caller) -> Result<(), Error> {
         .await
         .map_err(|error| broke(&error))?;
     let refused = |cause: String| {
-        let what = "is outside of the folders of this host that may be used here";
+        let what = "is outside the folders of this host that may be used here";
         Err(Error::invalid(format!("`{}` {what}", named.display()))
             .because(cause)
             .hint(format!(
-                "Name a path below one of them; who set this server up can allow more with {named_by}"
+                "Give a path below one of them; whoever runs this server can allow more with \
+                 {named_by}"
             )))
     };
     match is_inside {
@@ -40,6 +41,6 @@ pub(crate) async fn admit(path: &Path, caller: &Caller) -> Result<(), Error> {
             let folders: Vec<_> = folders.iter().map(|one| one.to_string_lossy()).collect();
             refused(format!("{named_by} allows {}", folders.join(", ")))
         }
-        Err(error) => refused(format!("where it leads cannot be told: {error}")),
+        Err(error) => refused(format!("it cannot be resolved: {error}")),
     }
 }

@@ -37,7 +37,7 @@ impl Incoming {
             let home = home();
             let source =
                 Source::open(&path, home.as_deref())?.limited(selection.filter(), allowed(&caller));
-            let survey = source.survey(&mut progress(&caller, "looking at", None))?;
+            let survey = source.survey(&mut progress(&caller, "scanning", None))?;
             Ok(Self {
                 source,
                 survey,
@@ -141,7 +141,7 @@ fn unfit(error: ImportError) -> Error {
         ),
         ImportError::Archive { .. } => (
             ErrorCode::BadSeed,
-            "See that the archive is whole, with `tar tf`; nothing was changed",
+            "Check the archive with `tar tf`; nothing was changed",
         ),
     };
     Error::new(code, "The source cannot be copied in")

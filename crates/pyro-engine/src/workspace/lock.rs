@@ -34,7 +34,7 @@ impl WorkspaceFolder {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => unknown(id)
                 .because("its folder is gone")
-                .hint("`pyro workspace delete` (`workspace_delete`) removes what is left of it"),
+                .hint("`pyro workspace delete` (`workspace_delete`) removes the rest of it"),
             _ => host_io(format!("Workspace `{id}` could not be locked"), &error),
         };
         let mut file = private_file::open(&self.lock_file()).map_err(failed)?;

@@ -67,11 +67,12 @@ pub(crate) fn unfit(error: ExportError) -> Error {
         ExportError::Cancelled => return cancelled(),
         ExportError::NoName { .. } => (
             ErrorCode::InvalidArgument,
-            "Give the path of the file or folder that is to be made",
+            "Give the path of the file or folder to create",
         ),
         ExportError::NoFolder { .. } => (
             ErrorCode::InvalidArgument,
-            "Make the folder first, or give the path without the `/` at its end; nothing was written",
+            "Create the folder first, or give the path without the `/` at its end; nothing was \
+             written",
         ),
         ExportError::Exists { .. } => (
             ErrorCode::Conflict,
@@ -79,7 +80,7 @@ pub(crate) fn unfit(error: ExportError) -> Error {
         ),
         ExportError::IsFolder { .. } | ExportError::IsFile { .. } => (
             ErrorCode::Conflict,
-            "Give another path, or move what is there away; nothing was written",
+            "Give another path, or move away what is there; nothing was written",
         ),
         ExportError::Protected { .. } | ExportError::NoSwap { .. } => (
             ErrorCode::Conflict,
@@ -93,7 +94,7 @@ pub(crate) fn unfit(error: ExportError) -> Error {
                 ),
                 _ => (
                     ErrorCode::HostIo,
-                    "See that the folder can be written; nothing was written",
+                    "Check that the folder is writable; nothing was written",
                 ),
             }
         }

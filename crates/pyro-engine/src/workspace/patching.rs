@@ -137,8 +137,8 @@ impl Engine {
         change.remove = remove.into_iter().map(Bytes::from).collect();
         if let Some(folder) = seed {
             applied.notes.push(format!(
-                "names were taken from the root of the seed's repository, as `workspace diff` and \
-                 git write them: without `{folder}/`"
+                "names were read from the root of the seed's repository, as `workspace diff` and \
+                 git write them: `{folder}/` was removed"
             ));
         }
         if !applied.entries.is_empty() {
@@ -236,11 +236,11 @@ fn unfit(error: &PatchError) -> Error {
              a new folder of that name in the workspace, write `/workspace/` before the name"
         }
         PatchError::Binary { .. } => {
-            "Make the patch with `git diff --binary`, or bring the file in with `pyro workspace \
+            "Create the patch with `git diff --binary`, or copy the file in with `pyro workspace \
              sync push` (`workspace_sync_push`)"
         }
         PatchError::BinaryMismatch { .. } => {
-            "Make the patch from the file as it is now, or bring the new file in with `pyro \
+            "Create the patch from the file as it is now, or copy the new file in with `pyro \
              workspace sync push` (`workspace_sync_push`)"
         }
         PatchError::NoSections | PatchError::Mixed { .. } | PatchError::SearchReplace { .. } => {
@@ -249,7 +249,7 @@ fn unfit(error: &PatchError) -> Error {
         }
         _ => {
             "Read the file as it is now with `pyro workspace file read` (`workspace_file_read`) \
-             and make the patch from that, or write the whole file with `file write` \
+             and create the patch from that, or write the whole file with `file write` \
              (`workspace_file_write`)"
         }
     };

@@ -42,7 +42,7 @@ impl GuestPath {
             return refuse("it is empty");
         }
         if trimmed.contains('\0') {
-            return refuse("it holds a NUL byte");
+            return refuse("it contains a NUL byte");
         }
         let below = match trimmed.strip_prefix('/') {
             None => trimmed,
@@ -56,7 +56,7 @@ impl GuestPath {
             .filter(|part| !part.is_empty() && *part != ".")
             .collect();
         if parts.contains(&"..") {
-            return refuse("it has a `..` in it");
+            return refuse("it contains `..`");
         }
         Ok(Self {
             relative: parts.join("/"),
@@ -109,8 +109,8 @@ impl WorkingDir {
         let trimmed = given.trim();
         let below = Path::new(trimmed).starts_with(WORKSPACE_PATH);
         if below || !trimmed.starts_with('/') || trimmed.contains('\0') {
-            let hint = "Give a folder below `/workspace`, such as `src`, or any other by its whole \
-                        path, such as `/etc`";
+            let hint = "Give a folder below `/workspace`, such as `src`, or any other by its \
+                        absolute path, such as `/etc`";
             let path = GuestPath::parse_or("cwd", given, hint);
             return path.map(|path| Self(Some(Location::Below(path))));
         }

@@ -30,18 +30,18 @@ impl Selection {
         self.gitignore = gitignore.unwrap_or(self.gitignore);
         if self.exclude.len() > MOST_PATTERNS {
             return Err(Error::invalid(format!(
-                "There are more than {MOST_PATTERNS} patterns of what is left out"
+                "There are more than {MOST_PATTERNS} exclude patterns"
             ))
-            .hint("Write them into a `.pyroignore` file of the source"));
+            .hint("Write them to a `.pyroignore` file in the source"));
         }
         let mut bad = Vec::new();
         let lines = exclude.iter().map(String::as_str);
         drop(Patterns::read(lines, |line| bad.push(line.to_owned())));
         match bad.first() {
             None => Ok(self),
-            Some(line) => Err(Error::invalid(format!("`{line}` is no pattern"))
-                .because("it is none of those that a `.gitignore` may hold")
-                .hint("Write it as there: `node_modules/`, `*.log`, `/build`, `!keep.log`")),
+            Some(line) => Err(Error::invalid(format!("`{line}` is not a valid pattern"))
+                .because("patterns have the syntax of `.gitignore`")
+                .hint("Examples: `node_modules/`, `*.log`, `/build`, `!keep.log`")),
         }
     }
 

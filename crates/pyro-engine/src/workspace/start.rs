@@ -192,15 +192,15 @@ impl Engine {
                 format!("Workspace `{}` cannot be started", record.workspace_id),
             )
             .because(format!(
-                "{what} of `{}` that it was created on is gone from the cache",
+                "{what} of `{}` that it was created from is missing from the cache",
                 record.environment
             ))
             .hint(hint)
         };
-        const RESTORE: &str = "Put the cache folder back, or delete the workspace";
+        const RESTORE: &str = "Restore the cache folder, or delete the workspace";
         let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
         let Some(mut installed) = self.catalog().installed(spec).map_err(catalog_failed)? else {
-            let pull = format!("`pyro env pull {}` brings it back", record.environment);
+            let pull = format!("`pyro env pull {}` restores it", record.environment);
             return Err(gone("the kernel", &pull));
         };
         if let Ok(image) = std::fs::metadata(folder.image()) {

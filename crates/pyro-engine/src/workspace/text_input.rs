@@ -61,7 +61,7 @@ fn from_base64(mut text: Vec<u8>) -> Result<Vec<u8>, Error> {
     ANY_PADDING.decode(text).map_err(|error| {
         Error::invalid("The text is not base64")
             .because(error)
-            .hint("Leave `encoding` out for text as it is")
+            .hint("Leave out `encoding` for plain text")
     })
 }
 
@@ -113,8 +113,8 @@ fn too_long(what: &str) -> Error {
         format!("The {what} is longer than {LIMIT} bytes"),
     )
     .hint(
-        "Larger files come in with `pyro workspace sync push` (`workspace_sync_push`), or are made \
-         by a command",
+        "Copy larger files in with `pyro workspace sync push` (`workspace_sync_push`), or create \
+         them with a command",
     )
 }
 

@@ -23,7 +23,7 @@ pub(crate) async fn write_file(
         Ok(piece) => piece.meta.kind == EntryKind::File,
         Err(FilesError::Refused { fault }) if fault.code == FaultCode::NotFound => false,
         Err(FilesError::Refused { fault }) if fault.code == FaultCode::Refused => {
-            let words = format!("{} is there, and is not a regular file", path.absolute());
+            let words = format!("{} exists and is not a regular file", path.absolute());
             return Err(Fault::new(FaultCode::Conflict, words).into());
         }
         Err(error) => return Err(error),

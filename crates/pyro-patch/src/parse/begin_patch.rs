@@ -70,7 +70,7 @@ fn read<'t>(lines: &mut Lines<'t>, sections: &mut Vec<Section<'t>>) -> Result<()
         };
         let line = lines
             .peek()
-            .ok_or_else(|| wrong("`*** End Patch` is missing, so that the patch may be cut"))?;
+            .ok_or_else(|| wrong("`*** End Patch` is missing, so the patch may be cut off"))?;
         lines.advance();
         let mut section = Section {
             line: number,
@@ -131,7 +131,7 @@ fn added<'t>(lines: &mut Lines<'t>) -> Result<Vec<Hunk<'t>>, PatchError> {
                 .filter(|line| line.kind == LineKind::Added)
                 .ok_or_else(|| PatchError::Syntax {
                     line: lines.number(),
-                    problem: "in a new file each line begins with `+`, an empty one as well",
+                    problem: "in a new file each line begins with `+`, even an empty one",
                 })?,
         );
         lines.advance();
@@ -213,7 +213,7 @@ fn finish<'t>(hunks: &mut Vec<Hunk<'t>>, hunk: Hunk<'t>) -> Result<(), PatchErro
         true => Ok(()),
         false => Err(PatchError::Syntax {
             line: hunk.line,
-            problem: "no lines follow the head of the hunk",
+            problem: "no lines follow the header of the hunk",
         }),
     }
 }

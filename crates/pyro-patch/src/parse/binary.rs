@@ -124,7 +124,7 @@ fn packed(lines: &mut Lines<'_>) -> Result<Option<Packed>, PatchError> {
         decode_line(line, &mut bytes).ok_or_else(|| {
             wrong(
                 lines.number(),
-                "this is no line of git's base 85, or it was cut",
+                "this is not a line of git's base 85, or it was cut off",
             )
         })?;
         lines.advance();
@@ -154,7 +154,7 @@ impl Binary {
             return match is_blob_id(&ids.new, &new) {
                 true => Ok(new),
                 false => Err(BinaryError::Damaged(
-                    "it does not give the content that it names",
+                    "it does not result in the content that it names",
                 )),
             };
         }
@@ -181,7 +181,9 @@ impl Packed {
             .read_to_end(&mut bytes)
             .map_err(|_| BinaryError::Damaged("it cannot be unpacked"))?;
         if bytes.len() != self.size {
-            return Err(BinaryError::Damaged("it has not the size that it states"));
+            return Err(BinaryError::Damaged(
+                "its size is not the one that it states",
+            ));
         }
         match self.kind {
             Kind::Literal => Ok(bytes),
@@ -192,7 +194,7 @@ impl Packed {
 
 /// Carries git's delta out: parts of the base, and what is new.
 fn applied(mut delta: &[u8], base: &[u8], budget: &mut Budget) -> Result<Vec<u8>, BinaryError> {
-    let cut = BinaryError::Damaged("the difference in it is cut");
+    let cut = BinaryError::Damaged("the delta in it is cut off");
     if length(&mut delta).ok_or(cut)? != base.len() {
         return Err(BinaryError::OtherPreimage);
     }
@@ -212,9 +214,7 @@ fn applied(mut delta: &[u8], base: &[u8], budget: &mut Budget) -> Result<Vec<u8>
     while let Some(code) = byte(&mut delta) {
         let part = match code {
             0 => {
-                return Err(BinaryError::Damaged(
-                    "the difference in it has an unknown part",
-                ));
+                return Err(BinaryError::Damaged("the delta in it has an unknown part"));
             }
             1..0x80 => {
                 let (part, rest) = delta.split_at_checked(code).ok_or(cut)?;
@@ -236,12 +236,12 @@ fn applied(mut delta: &[u8], base: &[u8], budget: &mut Budget) -> Result<Vec<u8>
                 };
                 base.get(offset..offset + count)
                     .ok_or(BinaryError::Damaged(
-                        "the difference in it reads beyond the file",
+                        "the delta in it reads beyond the file",
                     ))?
             }
         };
         if new.len() + part.len() > size {
-            return Err(BinaryError::Damaged("the difference in it makes too much"));
+            return Err(BinaryError::Damaged("the delta in it produces too much"));
         }
         new.extend_from_slice(part);
     }

@@ -88,8 +88,8 @@ fn check_whole(section: &Section<'_>, hunk: &Hunk<'_>) -> Result<(), PatchError>
     }
     Err(PatchError::Syntax {
         line: hunk.line,
-        problem: "more lines belong to this hunk than the patch has, so that it may be cut. If it \
-                  is whole, correct the numbers of the hunk, or leave out the `index` line",
+        problem: "this hunk announces more lines than the patch has, so it may be cut off. If it \
+                  is complete, correct the numbers of the hunk, or leave out the `index` line",
     })
 }
 
@@ -111,7 +111,7 @@ fn read<'t>(lines: &mut Lines<'t>, git: bool) -> Result<(Hunk<'t>, bool), PatchE
     if body.is_empty() {
         return Err(PatchError::Syntax {
             line,
-            problem: "no lines follow the head of the hunk",
+            problem: "no lines follow the header of the hunk",
         });
     }
     let ends = lines.ahead(lines.blank_ahead()).is_none();
@@ -256,7 +256,7 @@ fn by_sign<'t>(lines: &mut Lines<'t>) -> Result<Vec<Line<'t>>, PatchError> {
             if !mark(&mut body) {
                 return Err(PatchError::Syntax {
                     line: lines.number(),
-                    problem: "`\\ No newline at end of file` follows no line",
+                    problem: "`\\ No newline at end of file` does not follow a line",
                 });
             }
             lines.advance();

@@ -484,7 +484,7 @@ fn clean(name: &[u8], label: &[u8], line: usize) -> Result<Vec<u8>, PatchError> 
         None => name,
     };
     if below.contains(&0) {
-        return Err(refused("it holds a NUL byte"));
+        return Err(refused("it contains a NUL byte"));
     }
     if below.ends_with(b"/") {
         return Err(refused("it names a folder"));
@@ -493,7 +493,7 @@ fn clean(name: &[u8], label: &[u8], line: usize) -> Result<Vec<u8>, PatchError> 
     for part in below.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => continue,
-            b".." => return Err(refused("it holds `..`")),
+            b".." => return Err(refused("it contains `..`")),
             _ if part.len() > LONGEST_NAME => return Err(refused("a name in it is too long")),
             _ => {}
         }

@@ -62,8 +62,8 @@ pub(crate) fn decode(text: &[u8]) -> Result<Cow<'_, [u8]>, PatchError> {
         };
         out.extend(body.ok_or(PatchError::Syntax {
             line: first + 1,
-            problem: "the mail's encoded text that begins here is damaged; save the mail anew, or \
-                      make the patch with `git format-patch`",
+            problem: "the mail's encoded text that begins here is damaged; save the mail again, or \
+                      create the patch with `git format-patch`",
         })?);
         if !out.ends_with(b"\n") {
             out.push(b'\n');

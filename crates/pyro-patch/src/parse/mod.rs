@@ -172,7 +172,7 @@ fn hint_of_more(lines: &Lines<'_>, line: &[u8], guarded: bool) -> Option<PatchEr
         return Some(syntax(
             lines,
             "this may be part of the patch above, which ended before. In a hunk each line begins \
-             with a space, `+` or `-`; put no text between patches that begins so",
+             with a space, `+` or `-`; text between patches must not begin so",
         ));
     }
     None

@@ -67,7 +67,7 @@ pub(crate) fn made(
         return Err(PatchError::NotAFile {
             line: section.line,
             path: absolute(path),
-            what: "a file; to make it a link, delete it and make a new one with `new file mode \
+            what: "a file; to make it a link, delete it and create a new one with `new file mode \
                    120000`"
                 .to_owned(),
         });

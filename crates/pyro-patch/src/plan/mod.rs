@@ -455,8 +455,8 @@ impl Planner<'_> {
                     "the file is not the one that the patch was made from"
                 }
                 Err(BinaryError::UnknownPreimage) => {
-                    "neither an `index` line nor the way back tells which file it was made from; \
-                     make it with `git diff --binary`"
+                    "neither an `index` line nor a reverse delta says which file it was made from; \
+                     create it with `git diff --binary`"
                 }
             };
             return Err(PatchError::BinaryMismatch {

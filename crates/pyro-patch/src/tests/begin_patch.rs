@@ -112,7 +112,8 @@ fn what_fits_twice_is_refused_with_the_places() {
     ] {
         let text = patch(&format!("*** Update File: x\n{anchors}{HUNK}"));
         let error = refusal(&[("x", CLASSES)], &text);
-        let words = format!("fits equally well at lines {places}. Give the line of its function");
+        let words =
+            format!("applies equally well at lines {places}. Give the line of its function");
         assert!(error.contains(&words), "{error}");
     }
 }
@@ -123,7 +124,7 @@ fn an_anchor_that_is_not_above_is_told() {
     let text = patch("*** Update File: x\n@@ def g():\n-    return 1\n+    return 2\n");
     let plan = planned(&tree(&old), text.as_bytes()).unwrap();
     let note = plan.notes[0].to_string();
-    assert!(note.contains("which is not behind its anchor"), "{note}");
+    assert!(note.contains("which is not after its anchor"), "{note}");
     // The anchor again as the first line of the hunk.
     let text = patch("*** Update File: x\n@@ def f():\n def f():\n-    return 1\n+    return 2\n");
     assert_eq!(planned(&tree(&old), text.as_bytes()).unwrap().notes, []);
@@ -161,15 +162,15 @@ fn each_fault_has_its_words() {
     for (body, words) in [
         (
             "*** Add File: x\n+1\n",
-            "makes /workspace/x, which is there already",
+            "creates /workspace/x, which already exists",
         ),
         (
             "*** Add File: e\n+1\n",
-            "makes /workspace/e, which is there already",
+            "creates /workspace/e, which already exists",
         ),
         (
             "*** Update File: x\n*** Move to: y\n@@\n-a\n+A\n",
-            "makes /workspace/y, which is there",
+            "creates /workspace/y, which already exists",
         ),
         ("*** Delete File: z\n", "there is no /workspace/z"),
         (
@@ -184,9 +185,9 @@ fn each_fault_has_its_words() {
         ),
         (
             "*** Update File: x\n@@\n-other\n+b\n",
-            "does not fit. It looks for",
+            "does not apply. It looks for",
         ),
-        ("*** Update File: x\n@@\n+b\n", "shows none of those around"),
+        ("*** Update File: x\n@@\n+b\n", "without context"),
         (
             "*** Update File: x\n@@ nowhere\n+b\n",
             "the line `nowhere`, which is not there",
@@ -195,7 +196,7 @@ fn each_fault_has_its_words() {
             "*** Add File: z\nwords\n",
             "in a new file each line begins with `+`",
         ),
-        ("*** Add File: ../z\n+1\n", "it holds `..`"),
+        ("*** Add File: ../z\n+1\n", "it contains `..`"),
         ("*** Add File: /etc/z\n+1\n", "it is not below /workspace"),
         ("*** Rename File: x\n", "must come here"),
         ("--- a/x\n+++ b/x\n@@\n-a\n+b\n", "must come here"),

@@ -37,7 +37,7 @@ fn what_is_there_must_be_what_the_patch_was_made_from() {
     }
     let error = problem(&bin(b"\0\x01\x02"), &format!("{HEAD}{FORWARD}"));
     assert!(
-        error.contains("neither an `index` line nor the way back"),
+        error.contains("neither an `index` line nor a reverse delta"),
         "{error}"
     );
 }
@@ -55,27 +55,27 @@ fn damage_is_told() {
         (
             "Kc${NkWCj2L2ml2D",
             "Kc${NkWCj2L2ml",
-            "no line of git's base 85",
+            "not a line of git's base 85",
         ),
         (
             "Kc${NkWCj2L2ml2D",
             "Kc\"{NkWCj2L2ml2D",
-            "no line of git's base 85",
+            "not a line of git's base 85",
         ),
         (
             "Kc${NkWCj2L2ml2D",
             "K~~~~~~~~~~~~~~~",
-            "no line of git's base 85",
+            "not a line of git's base 85",
         ),
         (
             "literal 3\nKc${NkWCj",
             "literal 2\nKc${NkWCj",
-            "has not the size that it states",
+            "is not the one that it states",
         ),
         (
             "literal 3\nKc${NkWCj",
             "literal 4\nKc${NkWCj",
-            "has not the size that it states",
+            "is not the one that it states",
         ),
         (
             "literal 3\nKc${NkWCj",
@@ -90,7 +90,7 @@ fn damage_is_told() {
         (
             "1592e5c6",
             "1592e5c7",
-            "does not give the content that it names",
+            "does not result in the content that it names",
         ),
         (
             "literal 3\nKc${NkWCj",
@@ -117,7 +117,7 @@ fn what_unpacks_to_much_is_bounded() {
     let body = base85(&packed);
     let lying = format!("{HEAD}GIT binary patch\nliteral 10\n{body}\nliteral 0\nHcmV?d00001\n\n");
     let error = problem(&bin(b""), &lying);
-    assert!(error.contains("has not the size that it states"), "{error}");
+    assert!(error.contains("is not the one that it states"), "{error}");
 
     let honest: String = (0..40)
         .map(|number| {
@@ -143,7 +143,7 @@ fn differences_stay_within_the_file() {
             &[10, 4, 0xff, 255, 255, 255, 255, 255, 255, 255],
             "reads beyond the file",
         ),
-        (&[10, 2, 0x91, 0, 4], "makes too much"),
+        (&[10, 2, 0x91, 0, 4], "produces too much"),
         (&[10, 8, 0x91, 0, 4], "is cut"),
         (&[10, 4, 0x91, 0], "is cut"),
         (&[10, 4, 5, b'x'], "is cut"),

@@ -227,7 +227,7 @@ fn letters_of_git_are_known_without_its_line() {
     );
     assert_patched(&[("i/x", "a\n")], &gone("i/x"), &[]);
     let error = refusal(&[("i/x", "a\n"), ("x", "a\n")], &gone("i/x"));
-    assert!(error.contains("`i/x` may mean"), "{error}");
+    assert!(error.contains("`i/x` could mean"), "{error}");
     // Nothing stands before the other names.
     let other = "--- x\n+++ x\n@@ -1 +1 @@\n-a\n+b\n";
     assert_patched(

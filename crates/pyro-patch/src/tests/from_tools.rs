@@ -54,7 +54,7 @@ fn two_folders_that_are_there_are_doubtful() {
     ] {
         let error = refusal(tree, &patch);
         assert!(
-            error.contains("there is no /workspace/x") || error.contains("may mean"),
+            error.contains("there is no /workspace/x") || error.contains("could mean"),
             "{error}"
         );
     }
@@ -63,7 +63,7 @@ fn two_folders_that_are_there_are_doubtful() {
     let mut tree = tree(&[("new/z", "z\n")]);
     tree.insert(b"new".to_vec(), Node::Folder);
     let error = planned(&tree, made.as_bytes()).unwrap_err().to_string();
-    assert!(error.contains("`new/y` may mean"), "{error}");
+    assert!(error.contains("`new/y` could mean"), "{error}");
     // Never what only ends as the name does.
     let other = format!("--- original/src/x\n+++ fixed/src/x\n{BODY}");
     let error = refusal(&[("x", OLD)], &other);

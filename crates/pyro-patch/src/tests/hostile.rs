@@ -173,7 +173,7 @@ fn searches_end() {
     let long = format!("--- a/x\n+++ b/x\n@@\n{}-b\n+c\n", " a\n".repeat(30_000));
     let error = refusal(&[("x", &equal)], &long);
     assert!(
-        error.contains("does not fit") || error.contains("too much work"),
+        error.contains("does not apply") || error.contains("too much work"),
         "{error}"
     );
 
@@ -182,7 +182,7 @@ fn searches_end() {
     let many = format!("--- a/x\n+++ b/x\n{}", hunk.repeat(10_000));
     let error = refusal(&[("x", &two)], &many);
     assert!(
-        error.contains("does not fit") || error.contains("too much work"),
+        error.contains("does not apply") || error.contains("too much work"),
         "{error}"
     );
 
@@ -203,7 +203,7 @@ fn searches_end() {
     assert!(error.contains("too much work"), "{error}");
 
     let blank = format!("--- a/x\n+++ b/x\n@@\n-a\n{}+b\n", "\n".repeat(900_000));
-    assert!(refusal(&[("x", "a\n")], &blank).contains("does not fit"));
+    assert!(refusal(&[("x", "a\n")], &blank).contains("does not apply"));
     let commented = format!("--- a/x\n+++ b/x\n@@\n-a\n{}\n+b\n", "\n ".repeat(400_000));
-    assert!(refusal(&[("x", "a\n")], &commented).contains("does not fit"));
+    assert!(refusal(&[("x", "a\n")], &commented).contains("does not apply"));
 }

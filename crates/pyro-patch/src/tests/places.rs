@@ -57,7 +57,7 @@ fn nothing_is_guessed_among_many() {
             format!("--- a/x\n+++ b/x\n{head}\n     start()\n-    return 1\n+    return 2\n");
         let error = refusal(&[("x", &file)], &patch);
         assert!(
-            error.contains("fits equally well at lines 2, 6, 10"),
+            error.contains("applies equally well at lines 2, 6, 10"),
             "{error}"
         );
     }
@@ -92,7 +92,7 @@ fn outer_context_may_differ() {
         &[("x", &format!("{file}{file}{file}"))],
         &patch.replace("-1,6 +1,6", ""),
     );
-    assert!(error.contains("does not fit"), "{error}");
+    assert!(error.contains("does not apply"), "{error}");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn an_indentation_that_cannot_be_told_is_not_guessed() {
     let file = "if x:\n\ta()\n  b()\n";
     let patch = "--- a/x\n+++ b/x\n@@\n     a()\n-    b()\n+        c()\n";
     let error = refusal(&[("x", file)], patch);
-    assert!(error.contains("does not fit"), "{error}");
+    assert!(error.contains("does not apply"), "{error}");
 }
 
 #[test]
@@ -124,11 +124,11 @@ fn a_failed_hunk_tells_what_is_there() {
     let error = refusal(&[("x", file)], patch);
     assert_eq!(
         error,
-        "/workspace/x: hunk 2 of 2 (`@@ -3,3 +3,3 @@ def area`), at line 7 of the patch, does not fit. It looks for:\n\
+        "/workspace/x: hunk 2 of 2 (`@@ -3,3 +3,3 @@ def area`), at line 7 of the patch, does not apply. It looks for:\n\
          \x20     | def area(width, h):\n\
          \x20     |     # compute\n\
          \x20     |     return width * h\n\
-         Most alike (85 %) is line 3 (`>` marks what differs):\n\
+         The most similar text (85 %) is at line 3 (`>` marks what differs):\n\
          \x20   3 >| def area(w, h):\n\
          \x20   4  |     # compute\n\
          \x20   5 >|     return w * h"
@@ -139,7 +139,7 @@ fn a_failed_hunk_tells_what_is_there() {
 fn all_failed_hunks_are_told_and_nothing_changes() {
     let patch = "--- a/x\n+++ b/x\n@@\n-nowhere\n+1\n@@\n-neither\n+1\n--- a/y\n+++ b/y\n@@\n-nor here\n+1\n";
     let error = refusal(&[("x", "a\n"), ("y", "b\n")], patch);
-    assert_eq!(error.matches("does not fit").count(), 3, "{error}");
+    assert_eq!(error.matches("does not apply").count(), 3, "{error}");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_change_that_was_made_already_is_told() {
     let patch = "--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n";
     let error = refusal(&[("x", "a\nB\nc\n")], patch);
     assert!(
-        error.contains("its new text is there already, at line 1"),
+        error.contains("its new text is already there, at line 1"),
         "{error}"
     );
 }

@@ -5,15 +5,15 @@ use super::*;
 #[test]
 fn paths_outside_are_refused() {
     for (name, why) in [
-        ("../x", "it holds `..`"),
-        ("a/../../x", "it holds `..`"),
+        ("../x", "it contains `..`"),
+        ("a/../../x", "it contains `..`"),
         ("/etc/passwd", "it is not below /workspace"),
         ("a//etc/passwd", "it is not below /workspace"),
-        ("/workspace/../etc/passwd", "it holds `..`"),
+        ("/workspace/../etc/passwd", "it contains `..`"),
         ("/workspacex/y", "it is not below /workspace"),
         ("/workspace/", "it names no file"),
         ("src/", "it names a folder"),
-        ("\"x\\000y\"", "it holds a NUL byte"),
+        ("\"x\\000y\"", "it contains a NUL byte"),
     ] {
         for patch in [
             format!("--- {name}\n+++ {name}\n@@ -1 +1 @@\n-a\n+b\n"),
@@ -66,16 +66,19 @@ fn a_repository_s_own_folder_is_left_alone() {
 fn each_fault_has_its_words() {
     let old = [("x", "a\n"), ("y", "b\n")];
     for (patch, words) in [
-        ("", "holds no `--- `"),
-        ("just words\n", "holds no `--- `"),
-        ("*** Update File: x\n@@\n-a\n+b\n", "outside of one"),
+        ("", "has no `--- `"),
+        ("just words\n", "has no `--- `"),
+        (
+            "*** Update File: x\n@@\n-a\n+b\n",
+            "outside of such a patch",
+        ),
         (
             "--- a/x\n+++ b/x\n@@\n-a\n+b\n*** Begin Patch\n*** Delete File: y\n*** End Patch\n",
-            "outside of one",
+            "outside of such a patch",
         ),
         (
             "x\n<<<<<<< SEARCH\na\n=======\nb\n>>>>>>> REPLACE\n",
-            "begins a SEARCH/REPLACE block; accepted are unified diffs",
+            "begins a SEARCH/REPLACE block, which is not supported; give a unified diff",
         ),
         ("@@ -1 +1 @@\n-a\n+b\n", "a hunk comes before"),
         (
@@ -114,11 +117,11 @@ fn each_fault_has_its_words() {
         ),
         (
             "diff --git a/x b/x\ndeleted file mode 100644\nindex 1..0\n",
-            "deletes /workspace/x by its head alone",
+            "deletes /workspace/x without its lines",
         ),
         (
             "--- a/x\n+++ /dev/null\n",
-            "deletes /workspace/x by its head alone",
+            "deletes /workspace/x without its lines",
         ),
         (
             "diff --git a/x b/x\nBinary files a/x and b/x differ\n",
@@ -142,7 +145,7 @@ fn each_fault_has_its_words() {
         ),
         (
             "--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n",
-            "nothing says `rename from`",
+            "there is no `rename from`",
         ),
         (
             "--- /dev/null\n+++ /dev/null\n+a\n",
@@ -156,14 +159,14 @@ fn each_fault_has_its_words() {
             "--- a/x\n+++ /dev/null\n@@ -1 +1 @@\n-a\n+b\n",
             "has only lines that begin with `-`",
         ),
-        ("--- /dev/null\n+++ b/x\n+b\n", "which is there already"),
+        ("--- /dev/null\n+++ b/x\n+b\n", "which already exists"),
         (
             "--- /dev/null\n+++ b/x\n+a\n",
-            "already with just this content",
+            "exists with exactly this content",
         ),
         (
             "rename from x\nrename to y\n",
-            "makes /workspace/y, which is there already",
+            "creates /workspace/y, which already exists",
         ),
         ("rename from z\nrename to w\n", "there is no /workspace/z"),
         (
@@ -176,16 +179,13 @@ fn each_fault_has_its_words() {
         ),
         (
             "--- /dev/null\n+++ b/z\n+1\n--- /dev/null\n+++ b/z\n+2\n",
-            "which is there already",
+            "which already exists",
         ),
         (
             "--- /dev/null\n+++ b/z\n+1\n--- /dev/null\n+++ b/z/w\n+2\n",
             "cannot be a file while /workspace/z/w",
         ),
-        (
-            "--- a/x\n+++ b/x\n@@ -1 +1,2 @@\n+b\n",
-            "shows none of those around",
-        ),
+        ("--- a/x\n+++ b/x\n@@ -1 +1,2 @@\n+b\n", "without context"),
         (
             "--- a/x\n+++ b/x\n@@ -0,0 +1 @@\n+b\n",
             "is for an empty file, but this one has 1 lines",
@@ -193,7 +193,7 @@ fn each_fault_has_its_words() {
         ("--- \"a/x\n+++ b/x\n@@\n-a\n+b\n", "does not end"),
         (
             "--- /dev/null\n+++ b/workspace/z\n+1\n",
-            "may mean /workspace/workspace/z or /workspace/z",
+            "could mean /workspace/workspace/z or /workspace/z",
         ),
     ] {
         let error = refusal(&old, patch);
@@ -205,7 +205,10 @@ fn each_fault_has_its_words() {
 fn a_deletion_must_name_all_that_is_deleted() {
     let patch = "--- a/x\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n";
     let error = refusal(&[("x", "a\nb\n")], patch);
-    assert!(error.contains("1 lines stay, first `b`"), "{error}");
+    assert!(
+        error.contains("1 lines remain, the first is `b`"),
+        "{error}"
+    );
 }
 
 #[test]

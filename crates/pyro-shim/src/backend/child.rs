@@ -91,7 +91,7 @@ fn keep_across_exec(fd: RawFd) -> io::Result<()> {
 /// The end of a process in words: "ended with exit status 1", "was killed by signal 9 (SIGKILL)".
 pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with exit status {code}"),
+        (Some(code), _) => format!("exited with status {code}"),
         (None, Some(number)) => match Signal::try_from(number) {
             Ok(signal) => format!("was killed by signal {number} ({signal})"),
             Err(_) => format!("was killed by signal {number}"),

@@ -148,12 +148,12 @@ impl Machine for ProcessMachine {
     }
 
     fn add_layer<'a>(&'a mut self, _: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>> {
-        let words = "commands run on the host itself here: there is no disk to put a layer on";
+        let words = "commands run on the host itself here: there is no disk to add a layer to";
         async move { Err(Fault::new(FaultCode::Refused, words)) }.boxed_local()
     }
 
     fn merge_layer<'a>(&'a mut self, _: &'a Path) -> LocalBoxFuture<'a, Result<(), Fault>> {
-        let words = "commands run on the host itself here: there is no disk to take a layer from";
+        let words = "commands run on the host itself here: there is no disk to remove a layer from";
         async move { Err(Fault::new(FaultCode::Refused, words)) }.boxed_local()
     }
 
@@ -186,8 +186,5 @@ impl Machine for ProcessMachine {
 }
 
 fn no_machine() -> Fault {
-    Fault::new(
-        FaultCode::Refused,
-        "processes of the host do not stand still",
-    )
+    Fault::new(FaultCode::Refused, "processes of the host cannot be frozen")
 }

@@ -29,7 +29,7 @@ pub enum ArchiveError {
         #[source]
         source: io::Error,
     },
-    #[error("the archive ends in the middle")]
+    #[error("the archive is truncated")]
     Truncated,
     #[error("the archive is damaged at byte {offset}: {what}")]
     Damaged { offset: u64, what: &'static str },
@@ -148,7 +148,7 @@ impl<R: Read> ArchiveReader<R> {
             EntryType::Link => MemberKind::HardLink { target: link },
             EntryType::Fifo => MemberKind::Special("a FIFO"),
             EntryType::Char | EntryType::Block => MemberKind::Special("a device"),
-            _ => MemberKind::Special("of a kind that is not known"),
+            _ => MemberKind::Special("of an unknown kind"),
         };
         let stored = extension.size.unwrap_or(header_size);
         // A link or folder may state a size that no data stands behind.

@@ -10,15 +10,15 @@ use crate::names::escaped;
 pub enum ExportError {
     #[error("`{path}` names no file or folder")]
     NoName { path: PathBuf },
-    #[error("`{path}` is not a folder that is there")]
+    #[error("`{path}` is not an existing folder")]
     NoFolder { path: PathBuf },
-    #[error("`{path}` exists already")]
+    #[error("`{path}` already exists")]
     Exists { path: PathBuf },
-    #[error("`{path}` is a folder, and a file does not take its place")]
+    #[error("`{path}` is a folder and cannot be replaced with a file")]
     IsFolder { path: PathBuf },
-    #[error("`{path}` is a file, and a folder does not take its place")]
+    #[error("`{path}` is a file and cannot be replaced with a folder")]
     IsFile { path: PathBuf },
-    #[error("`{path}` is the home folder, the working folder, or around one of them")]
+    #[error("`{path}` is the home folder or the working folder, or contains one of them")]
     Protected { path: PathBuf },
     #[error("`{path}` cannot be written")]
     Unwritable {
@@ -27,7 +27,7 @@ pub enum ExportError {
         source: io::Error,
     },
     /// A file system that cannot swap two names in one step, as some network ones.
-    #[error("the file system of `{path}` cannot replace what is there in one step")]
+    #[error("the file system of `{path}` cannot replace what is there atomically")]
     NoSwap { path: PathBuf },
     /// Names are escaped for people.
     #[error("`{name}` could not be written")]
@@ -36,7 +36,7 @@ pub enum ExportError {
         #[source]
         source: io::Error,
     },
-    #[error("the guest sent something that no export has: `{name}` {why}")]
+    #[error("the guest sent an invalid export: `{name}` {why}")]
     Hostile { name: String, why: String },
     #[error("the guest's archive cannot be used")]
     Archive {

@@ -41,7 +41,7 @@ impl Staging {
                 return Ok(Self { path, folder });
             }
         }
-        Err(io::Error::other("other exports take every new folder away"))
+        Err(io::Error::other("other exports remove every new folder"))
     }
 
     /// Where to make what is put in place afterwards.

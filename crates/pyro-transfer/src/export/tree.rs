@@ -119,7 +119,7 @@ impl Tree<'_> {
                 self.pass.totals.entries += u64::from(!name.is_empty());
                 self.pass.note_mode(&name, member);
             }
-            Err(Errno::EEXIST) => return Err(ExportError::hostile(&name, "is there twice")),
+            Err(Errno::EEXIST) => return Err(ExportError::hostile(&name, "is in it twice")),
             Err(Errno::ENOTDIR | Errno::ELOOP) => {
                 return Err(ExportError::hostile(
                     &name,

@@ -176,8 +176,8 @@ fn note_repository(name: &[u8], content: &[u8], notes: &mut Notes) {
     if !target.is_some_and(|target| stays_inside(name, target)) {
         notes.no_git(
             name,
-            "it is a file that leads out of the archive, as that of a worktree; seed the folder \
-             instead, and the repository comes along",
+            "it is a file that leads out of the archive, as in a worktree; seed the folder \
+             instead, which includes the repository",
         );
     }
 }

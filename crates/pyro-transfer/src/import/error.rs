@@ -22,7 +22,7 @@ pub enum ImportError {
     #[error("`{name}` {why}")]
     Refused { name: String, why: String },
     /// A file that says what is left out, and nobody knows what.
-    #[error("`{name}` {why}, so nobody can tell what it leaves out")]
+    #[error("`{name}` {why}, so it is unknown what it leaves out")]
     NoRules { name: String, why: String },
     #[error("`{name}` cannot be read")]
     Unreadable {
@@ -32,7 +32,7 @@ pub enum ImportError {
     },
     #[error("`{name}` changed while it was read")]
     Changed { name: String },
-    #[error("there are more than {most} entries, which no workspace can hold")]
+    #[error("there are more than {most} entries, the most that a workspace can hold")]
     TooMany { most: u64 },
     #[error("the archive `{path}` cannot be used")]
     Archive {
@@ -41,7 +41,7 @@ pub enum ImportError {
         source: ArchiveError,
     },
     /// The other end of the stream went away or failed; its own error says why.
-    #[error("the stream to the workspace broke")]
+    #[error("the connection to the workspace was lost")]
     Stream {
         #[source]
         source: io::Error,

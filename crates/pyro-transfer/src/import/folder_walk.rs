@@ -279,7 +279,9 @@ impl Walk<'_, '_, '_> {
         })?;
         if let Some(notes) = &mut self.notes {
             let (path, common) = (escaped(path), outside.common.display());
-            notes.repository(|| format!("`{path}` is a folder of its own, made from `{common}`"));
+            notes.repository(|| {
+                format!("`{path}` was copied as a separate repository, from `{common}`")
+            });
         }
         let objects = outside.common.join("objects");
         if let Ok(list) = read(&objects.join("info/alternates"))

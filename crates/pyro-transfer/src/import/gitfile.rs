@@ -1,6 +1,6 @@
 //! Git repositories whose `.git` is not a folder but a file that points elsewhere: worktrees,
 //! submodules. In a guest it would point nowhere, so what makes git work is brought along, as a
-//! `.git` folder of its own.
+//! `.git` separate repository.
 //!
 //! A pointer may be a lie: what it leads to is followed only where that points back to this folder,
 //! and, for callers with limits, only inside of their folders. Git itself is never run.
@@ -68,7 +68,7 @@ fn follow(
         .strip_prefix(b"gitdir: ")
         .map(<[u8]>::trim_ascii_end)
         .filter(|target| !target.is_empty())
-        .ok_or("it is a file, and points nowhere")?;
+        .ok_or("it is a file, but points nowhere")?;
     let pointer = root.join(OsStr::from_bytes(name));
     let folder = pointer.parent().unwrap_or(root);
     let named = folder.join(OsStr::from_bytes(target));
@@ -80,7 +80,7 @@ fn follow(
         return Ok(Pointer::Inside(own));
     }
     let refused = || {
-        format!("{leads}, outside of the folders that may be used here; seed a clone of it instead")
+        format!("{leads}, outside the folders that may be used here; seed a clone of it instead")
     };
     if !allowed.allow(&own) {
         return Err(refused());
@@ -114,14 +114,14 @@ fn follow(
         .iter()
         .all(|name| is_folder(&common.join(name)));
     if !is_repository {
-        return Err(format!("{leads}, which is no repository"));
+        return Err(format!("{leads}, which is not a repository"));
     }
     if parsed
         .get("extensions", "refstorage")
         .is_some_and(|kind| kind != b"files")
     {
         return Err(format!(
-            "{leads}, which keeps its refs in a form that does not come apart; seed a `git clone` \
+            "{leads}, which stores its refs in a format that cannot be split; seed a `git clone` \
              of it instead"
         ));
     }

@@ -90,7 +90,7 @@ impl FolderRules {
             }));
             if let (Some(line), Some(notes)) = (bad.first(), notes.as_deref_mut()) {
                 let file = file(PYROIGNORE);
-                notes.line(format!("`{file}` has a line that is no pattern: `{line}`"));
+                notes.line(format!("`{file}` has an invalid pattern: `{line}`"));
             }
         }
         if !gitignore {
@@ -135,7 +135,7 @@ impl Around {
             let dot_git = folder.join(".git").display().to_string();
             if !allowed.allow(folder) {
                 if is_top {
-                    let why = "is outside of the folders that may be used here";
+                    let why = "is outside the folders that may be used here";
                     rules.repository = Some(Repository::unknown(&dot_git, why, &mut notes));
                 }
             } else {
@@ -238,7 +238,7 @@ impl Repository {
         if let Some(notes) = notes {
             notes.repository(|| {
                 format!(
-                    "what git ignores is not left out there: `{dot_git}` {why}, so nobody can tell \
+                    "what git ignores is not left out there: `{dot_git}` {why}, so it is unknown \
                      what git tracks"
                 )
             });

@@ -205,7 +205,7 @@ pub(super) fn fit(member: Member) -> Result<Option<Member>, ImportError> {
         MemberKind::HardLink { target } => {
             let target = relative(&target).map_err(|_| {
                 let why = format!(
-                    "is a hard link to `{}`, outside of the source",
+                    "is a hard link to `{}`, outside the source",
                     escaped(&target)
                 );
                 ImportError::refused(&name, why)

@@ -67,8 +67,8 @@ impl Notes {
     pub(super) fn no_objects(&mut self, name: &[u8]) {
         self.no_git(
             name,
-            "it borrows objects from another repository; `git repack -a -d` copies them, and the file \
-             can go then",
+            "it borrows objects from another repository; `git repack -a -d` copies them, and then \
+             the file can be removed",
         );
     }
 
@@ -95,7 +95,7 @@ impl Notes {
         lines.extend(self.repositories.iter().cloned());
         if self.more_repositories > 0 {
             let more = self.more_repositories;
-            lines.push(format!("the same goes for {more} more repositories"));
+            lines.push(format!("the same applies to {more} more repositories"));
         }
         let kinds = [
             self.links.line(

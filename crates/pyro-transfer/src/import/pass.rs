@@ -43,8 +43,8 @@ impl Packed {
             Some(more) => text.push_str(&format!(" and {more} more")),
         }
         Some(format!(
-            "{text} of the workspace stays as it is, with what was committed there, and differs from \
-             this host's; to have this host's, remove it in the workspace and push again"
+            "the workspace keeps {text}, with what was committed there, which differs from this \
+             host's; to replace it with this host's, remove it in the workspace and push again"
         ))
     }
 }

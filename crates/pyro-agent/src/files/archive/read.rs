@@ -82,7 +82,7 @@ impl<R: BufRead> Archive<R> {
             } else if kind.is_pax_local_extensions() {
                 let text = self.extension(size)?;
                 let read = records.read(&text);
-                read.ok_or_else(|| self.damaged("a list of records is not one"))?;
+                read.ok_or_else(|| self.damaged("a list of records is malformed"))?;
             } else if kind.is_pax_global_extensions() {
                 // What tools put here (git: the name of a commit) is about the archive.
                 self.extension(size)?;
@@ -210,7 +210,7 @@ impl<R: BufRead> Archive<R> {
         let Some(block) = self.block()? else {
             return match began {
                 0 => Ok(None),
-                _ => Err(self.damaged("it ends without the mark of an end")),
+                _ => Err(self.damaged("it has no end marker")),
             };
         };
         if block.iter().all(|byte| *byte == 0) {

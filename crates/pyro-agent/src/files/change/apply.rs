@@ -117,7 +117,7 @@ impl Trees {
         let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
         let file = open_file(folder, name, OFlag::O_WRONLY)
             .map_err(|error| not_moved("write", path, error))?;
-        let about = fstat(&file).map_err(|error| not_moved("look at", path, error))?;
+        let about = fstat(&file).map_err(|error| not_moved("access", path, error))?;
         let same = about.st_ino == inode && status::stamp(&about).ctime_ns == ctime_ns;
         Ok(same.then_some(file))
     }
@@ -128,7 +128,7 @@ impl Trees {
         let look = |folder| {
             status::lstat(folder, name)
                 .map(|status| status::kind_of(&status))
-                .map_err(|error| not_moved("look at", path, error))
+                .map_err(|error| not_moved("access", path, error))
         };
         let new = look(from)?;
         let exchange = || {

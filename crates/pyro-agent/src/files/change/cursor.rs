@@ -79,7 +79,7 @@ impl Cursor {
         match self.enter_parent(path, Missing::Fail) {
             Ok((folder, name)) => {
                 let name = if name.is_empty() { b"." } else { name };
-                status::find(folder, name).map_err(|error| FileError::io("look at", path, error))
+                status::find(folder, name).map_err(|error| FileError::io("access", path, error))
             }
             Err(FileError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -117,9 +117,10 @@ pub(crate) fn open_file(folder: impl AsFd, name: &[u8], access: OFlag) -> nix::R
 
 fn not_entered(folder: &[u8], error: Errno) -> FileError {
     match error {
-        Errno::ENOTDIR | Errno::ELOOP => {
-            FileError::bad_path(folder, "it is not a folder, and no link is followed here")
-        }
+        Errno::ENOTDIR | Errno::ELOOP => FileError::bad_path(
+            folder,
+            "it is not a folder, and links are not followed here",
+        ),
         error => FileError::opening(folder, error),
     }
 }

@@ -65,7 +65,7 @@ pub(crate) async fn run<P: Peer>(
     let reply = match lock.acquire().await {
         Some(guard) => change(layout, lifecycle, request, from, guard).await,
         None => {
-            let words = "another change, or a copy of the disk, has not ended yet";
+            let words = "another change, or a copy of the disk, is still in progress";
             ChangeReply::Failed(Fault::new(FaultCode::Refused, words))
         }
     };
@@ -105,10 +105,7 @@ async fn change<P: Peer>(
 
 fn ended(reply: Option<ChangeReply>) -> ChangeReply {
     reply.unwrap_or_else(|| {
-        ChangeReply::Failed(Fault::new(
-            FaultCode::GuestIo,
-            "the change has not come to an end",
-        ))
+        ChangeReply::Failed(Fault::new(FaultCode::GuestIo, "the change did not finish"))
     })
 }
 
@@ -152,7 +149,7 @@ fn carry_out(
     journal::write(&area.journal(), &steps)?;
     if layout.own_disk() {
         syncfs(area.old_files()?)
-            .map_err(|error| FileError::at("write", "what was unpacked to the disk", error))?;
+            .map_err(|error| FileError::at("write", "the unpacked files to the disk", error))?;
     }
 
     let mut done = check(&request.expect, links, &mut trees.workspace);
@@ -191,13 +188,13 @@ fn same_disk(layout: &Layout, area: &StagingArea) -> Result<(), FileError> {
     let device = |folder| {
         fstat(folder)
             .map(|status| status.st_dev)
-            .map_err(|error| FileError::io("look at", b"", error))
+            .map_err(|error| FileError::io("access", b"", error))
     };
     if device(layout.make_workspace()?)? == device(area.old_files()?)? {
         return Ok(());
     }
     Err(FileError::refused(format!(
-        "something else than the workspace's disk is mounted at {}",
+        "something other than the workspace's disk is mounted at {}",
         display::path(b"")
     )))
 }
@@ -214,9 +211,9 @@ fn check(
         let found = workspace.find(&path)?.map(|status| status::stamp(&status));
         if found != *stamp {
             let why = match (stamp, found) {
-                (None, _) => "is there now, and was not when it was looked at",
-                (Some(_), None) => "is not there any more",
-                (Some(_), Some(_)) => "was changed since it was looked at",
+                (None, _) => "has been created since it was read",
+                (Some(_), None) => "no longer exists",
+                (Some(_), Some(_)) => "was changed since it was read",
             };
             return Err(FileError::conflict(&path, why));
         }

@@ -81,7 +81,10 @@ impl<'a> Planner<'a> {
 
     fn remove(&mut self, path: &[u8]) -> Result<(), FileError> {
         if path.is_empty() {
-            return Err(FileError::bad_path(path, "it cannot be removed itself"));
+            return Err(FileError::bad_path(
+                path,
+                "it is the workspace itself and cannot be removed",
+            ));
         }
         let Some(status) = self.workspace.find(path)? else {
             return Err(FileError::not_found(path));
@@ -119,7 +122,7 @@ impl<'a> Planner<'a> {
     fn plan_for(&mut self, path: Vec<u8>) -> Result<(), FileError> {
         let (folder, name) = self.new.enter_parent(&path, Missing::Fail)?;
         let new =
-            status::lstat(folder, name).map_err(|error| FileError::io("look at", &path, error))?;
+            status::lstat(folder, name).map_err(|error| FileError::io("access", &path, error))?;
         let old = match self.removed.contains(&path) {
             true => None,
             false => self.workspace.find(&path)?,
@@ -147,7 +150,7 @@ impl<'a> Planner<'a> {
             (EntryKind::Directory, EntryKind::Symlink) => {
                 return Err(FileError::bad_path(
                     &path,
-                    "it is a symbolic link, and nothing is written through one",
+                    "it is a symbolic link, and files are not written through links",
                 ));
             }
             (new, old) => return Err(FileError::conflict(&path, in_the_way(new, old))),
@@ -221,7 +224,7 @@ impl<'a> Planner<'a> {
         }
         let here = self.workspace.enter(folder, Missing::Fail)?;
         let status =
-            nix::sys::stat::fstat(here).map_err(|error| FileError::io("look at", folder, error))?;
+            nix::sys::stat::fstat(here).map_err(|error| FileError::io("access", folder, error))?;
         let known = (status::permissions(&status), status::mtime_ns(&status));
         self.touched.insert(folder.to_vec(), known);
         Ok(())
@@ -230,10 +233,10 @@ impl<'a> Planner<'a> {
 
 fn in_the_way(new: EntryKind, old: EntryKind) -> &'static str {
     match (new, old) {
-        (_, EntryKind::Directory) => "is a folder, and something else was to take its place",
-        (EntryKind::Directory, _) => "is not a folder, and a folder was to take its place",
-        (_, EntryKind::Symlink) => "is a symbolic link, and a file was to take its place",
-        (_, EntryKind::File) => "is a file, and a symbolic link was to take its place",
-        (_, EntryKind::Special) => "is a FIFO, a socket or a device, which nothing replaces",
+        (_, EntryKind::Directory) => "is a folder and cannot be replaced with something else",
+        (EntryKind::Directory, _) => "is not a folder and cannot be replaced with one",
+        (_, EntryKind::Symlink) => "is a symbolic link and cannot be replaced with a file",
+        (_, EntryKind::File) => "is a file and cannot be replaced with a symbolic link",
+        (_, EntryKind::Special) => "is a FIFO, a socket or a device, which cannot be replaced",
     }
 }

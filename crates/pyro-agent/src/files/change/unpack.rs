@@ -92,7 +92,7 @@ impl Unpacker<'_> {
             MemberKind::Folder => self.folder(path, member),
             _ if name.is_empty() => Err(FileError::bad_path(
                 &path,
-                "the archive has something there that is not a folder",
+                "the archive has something other than a folder there",
             )),
             MemberKind::File => {
                 let path = self
@@ -198,7 +198,7 @@ impl Unpacker<'_> {
             let target = display::path(&target);
             FileError::bad_path(
                 path,
-                format!("it is another name for {target}, which is not a file of the archive"),
+                format!("it is a hard link to {target}, which is not a file of the archive"),
             )
         };
         let (target_folder, target_name) = self
@@ -241,11 +241,11 @@ fn make<T>(
 fn existing(folder: impl AsFd, name: &[u8], path: &[u8]) -> Result<EntryKind, FileError> {
     status::lstat(folder, name)
         .map(|status| status::kind_of(&status))
-        .map_err(|error| FileError::io("look at", path, error))
+        .map_err(|error| FileError::io("access", path, error))
 }
 
 fn twice(path: &[u8]) -> FileError {
-    FileError::conflict(path, "is in the archive twice, as different things")
+    FileError::conflict(path, "is in the archive twice, as different kinds of file")
 }
 
 pub(crate) fn time(nanoseconds: i64) -> TimeSpec {

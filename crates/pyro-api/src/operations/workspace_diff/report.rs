@@ -62,8 +62,8 @@ impl Differences {
             tell(
                 text,
                 format!(
-                    "repositories with new objects that were not asked for commits: {}; \
-                     `--commits=FOLDER` asks one",
+                    "repositories with new objects, not checked for commits: {}; check one with \
+                     `--commits=FOLDER`",
                     self.repositories_left_out
                 ),
             );
@@ -76,7 +76,7 @@ impl Differences {
             tell(
                 text,
                 format!(
-                    "THIS PATCH IS NOT COMPLETE, it tells {shown} of {total} changed files: \
+                    "THIS PATCH IS NOT COMPLETE, it covers {shown} of {total} changed files: \
                      `--skip {next}` writes the next part, to be applied after this one"
                 ),
             );
@@ -107,7 +107,7 @@ impl Differences {
                 }
             }
             if let Some((old, new)) = entry.untold_modes() {
-                tell(text, format!("mode {old} became {new}: {path}"));
+                tell(text, format!("mode changed from {old} to {new}: {path}"));
             }
         }
         for (folder, count) in in_repositories {
@@ -146,13 +146,12 @@ impl Differences {
             Some(next) if self.patch.is_empty() => tell(
                 text,
                 format!(
-                    "commit {next} is larger than --max-bytes; give more, or take a \
-                     `git bundle` out"
+                    "commit {next} is larger than --max-bytes; raise that, or export a `git bundle`"
                 ),
             ),
             Some(next) => tell(
                 text,
-                format!("this mailbox is not complete; go on with --skip {next}"),
+                format!("this mailbox is not complete; continue with --skip {next}"),
             ),
             None if self.patch.is_empty() => tell(text, "no commits to print"),
             None => {}
@@ -190,25 +189,28 @@ impl CommitsMade {
         }
         if self.unmailable > 0 {
             words.push_str(&format!(
-                "; with a message that `git am` takes for a patch: {}, for which `git bundle` is better",
+                "; with a message that `git am` would mistake for a patch: {} (use `git bundle` \
+                 for them)",
                 self.unmailable
             ));
         }
         if self.merges > 0 {
             words.push_str(&format!(
-                "; merges, which no mailbox holds: {}",
+                "; merges, which a mailbox cannot hold: {}",
                 self.merges
             ));
         }
         if self.elsewhere > 0 {
             words.push_str(&format!(
-                "; on other branches: {}, which `git bundle create FILE --branches` takes",
+                "; on other branches: {} (`git bundle create FILE --branches` includes them)",
                 self.elsewhere
             ));
         }
         if self.rewritten {
             let base = self.base.as_deref().unwrap_or("nothing");
-            words.push_str(&format!("; history was rewritten, they stand on {base}"));
+            words.push_str(&format!(
+                "; history was rewritten, they are based on {base}"
+            ));
         }
         words
     }
@@ -226,9 +228,9 @@ fn quoted(subject: &str) -> String {
 /// How to get what is not in the patch; `None` where no patch has it.
 fn way_to(why: &str, at: u64) -> Option<String> {
     Some(match why {
-        "binary" => "`--binary` writes what is no text".to_owned(),
+        "binary" => "`--binary` includes binary files".to_owned(),
         "limit" => {
-            format!("`--skip {at}` with a larger `--max-bytes` begins with what is too long")
+            format!("`--skip {at}` with a larger `--max-bytes` starts at what was too long")
         }
         "too_large" => "`pyro workspace export` copies large files".to_owned(),
         _ => return None,

@@ -23,7 +23,7 @@ pub(super) fn made(said: &[u8]) -> CommitsMade {
         let number = || rest.parse().unwrap_or_default();
         match word {
             "no" if rest == "git" => {
-                return unknown("there is no git in the guest".to_owned());
+                return unknown("git is not installed in the guest".to_owned());
             }
             // An empty repository, or one whose `HEAD` is damaged.
             "no" => return made,
@@ -41,7 +41,7 @@ pub(super) fn made(said: &[u8]) -> CommitsMade {
     }
     match ended {
         true => made,
-        false => unknown("git in the guest gave no whole answer".to_owned()),
+        false => unknown("git in the guest returned an incomplete answer".to_owned()),
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
             made(b"no git\n")
                 .unknown_because
                 .unwrap()
-                .contains("no git")
+                .contains("git is not installed")
         );
         assert_eq!(made(b"no commits\n"), CommitsMade::default());
     }

@@ -102,8 +102,8 @@ impl Engine {
             )
             .because(why)
             .hint(
-                "`pyro workspace exec` (`workspace_exec`) runs `git bundle create` in the guest, \
-                 and `export` takes the bundle out",
+                "Run `git bundle create` in the guest with `pyro workspace exec` \
+                 (`workspace_exec`), and copy the bundle out with `export`",
             )
         };
         let bytes = room + BEHIND_MAIL;
@@ -127,8 +127,8 @@ impl Engine {
         match mails {
             Some(mails) if !broken_off => Ok(mails),
             _ => Err(failed(match said.lines().next() {
-                Some(first) => format!("git in the guest said: {first}"),
-                None => "git in the guest gave no whole answer".to_owned(),
+                Some(first) => format!("git in the guest reported: {first}"),
+                None => "git in the guest returned an incomplete answer".to_owned(),
             })),
         }
     }
@@ -168,7 +168,7 @@ impl Engine {
             let spec = CommandSpec::of(&command, None, &env, time)?;
             Ok::<_, Error>(command::run(line, &spec, &caller).await)
         };
-        let too_long = || "git in the guest gave no answer in time".to_owned();
+        let too_long = || "git in the guest did not answer in time".to_owned();
         let finished = match timeout_at(until, run).await {
             Err(_) => return Err(too_long()),
             Ok(Err(error)) => return Err(error.error),
@@ -216,7 +216,7 @@ pub(crate) fn check_chosen(repositories: &BTreeSet<Repository>, folder: &str) ->
     }
     Err(Error::new(
         ErrorCode::UnknownFile,
-        format!("No commits were made in a repository `{folder}`"),
+        format!("There are no new commits in a repository `{folder}`"),
     )
     .hint(format!("New objects are in: {}", others.join(", "))))
 }
@@ -231,5 +231,5 @@ pub(crate) fn check_known(made: &CommitsMade) -> Result<(), Error> {
         format!("The commits of `{}` cannot be printed", made.repository),
     )
     .because(why)
-    .hint("Install git in the guest, or take the repository's `.git` out with `export`"))
+    .hint("Install git in the guest, or copy the repository's `.git` out with `export`"))
 }

@@ -101,7 +101,8 @@ impl Engine {
         let folder = self.workspace_folder(&record.workspace_id);
         let vm = folder.vm(job.generation);
         if vm.is_alive() {
-            let why = "its end could not be written down, as on a full disk of this host";
+            let why = "how it ended could not be saved, for instance because the disk of this host \
+                       is full";
             return (now(), why.to_owned());
         }
         let (at, why) = last_end(&vm);
@@ -120,7 +121,7 @@ pub(crate) fn note(command: &mut Command, end: &JobEnd) {
     let why = match end.cause {
         JobCause::Itself | JobCause::Unknown => None,
         JobCause::Asked => Some("it was asked to end"),
-        JobCause::CallerGone => Some("whoever started it went away"),
+        JobCause::CallerGone => Some("its caller went away"),
         JobCause::VmStopped => Some("its workspace was stopped"),
     };
     command.ended_because = why.map(str::to_owned);

@@ -120,7 +120,7 @@ impl Engine {
             Err(JobRefused::Unknown) => {
                 return Err(Error::new(
                     ErrorCode::Unsupported,
-                    format!("No command can go on by itself in workspace `{id}`"),
+                    format!("No command can run in the background in workspace `{id}`"),
                 )
                 .because("its VM was started by an older pyro")
                 .hint(STOP_IT));
@@ -212,7 +212,7 @@ impl Engine {
         let recorded =
             self.store()?
                 .begin_job(id, prepared.entry.clone(), started.job, generation)?;
-        recorded.ok_or_else(|| unknown(id).because("it was deleted while the command ran"))
+        recorded.ok_or_else(|| unknown(id).because("it was deleted while the command was running"))
     }
 }
 
@@ -237,16 +237,17 @@ impl PreparedExec<'_> {
         let time = self.spec.limit().unwrap_or_default().as_secs();
         let next = match self.caller.is_model() {
             true => format!(
-                "The command goes on. Call workspace_logs with sequence={sequence} \
-                 offset={stdout} stderr_offset={stderr} wait_seconds={NEXT_WAIT} for what it prints \
-                 next, again until running is false. Call workspace_exec with stop={sequence} to \
-                 end it. It is ended in any case {time} s after its start (timeout_seconds)."
+                "The command is still running. Call workspace_logs with sequence={sequence} \
+                 offset={stdout} stderr_offset={stderr} wait_seconds={NEXT_WAIT} for its next \
+                 output, and repeat until running is false. Call workspace_exec with \
+                 stop={sequence} to end it. It is ended in any case {time} s after its start \
+                 (timeout_seconds)."
             ),
             false => format!(
-                "the command goes on: `pyro workspace logs {id} --sequence {sequence} --offset \
-                 {stdout} --stderr-offset {stderr} --wait-seconds {NEXT_WAIT}` shows what it prints \
-                 next, `pyro workspace exec {id} --stop {sequence}` ends it; it is ended in any case \
-                 {time} s after its start"
+                "the command is still running: `pyro workspace logs {id} --sequence {sequence} \
+                 --offset {stdout} --stderr-offset {stderr} --wait-seconds {NEXT_WAIT}` shows its \
+                 next output, `pyro workspace exec {id} --stop {sequence}` ends it; it is ended in \
+                 any case {time} s after its start"
             ),
         };
         WorkspaceExecResult {

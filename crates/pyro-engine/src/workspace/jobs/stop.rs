@@ -67,7 +67,7 @@ impl Engine {
                 ErrorCode::VmDied,
                 format!("Command {sequence} of workspace `{id}` could not be ended"),
             )
-            .because("its guest gave no answer in time")
+            .because("its guest did not answer in time")
             .hint(STOP_IT));
         }
         let end = command.job.and_then(|job| folder.job_end(job));

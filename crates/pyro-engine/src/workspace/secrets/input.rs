@@ -48,7 +48,7 @@ impl SecretsInput {
         }
         if together > MAX_TOGETHER {
             return Err(Error::invalid("The secrets are too long").because(format!(
-                "they have {together} bytes together, {MAX_TOGETHER} are the limit"
+                "they have {together} bytes together, and the limit is {MAX_TOGETHER}"
             )));
         }
         found.sort_by(|(first, _), (second, _)| first.name.cmp(&second.name));
@@ -82,9 +82,9 @@ impl SecretsInput {
             _ => "the secrets {} are",
         };
         Some(format!(
-            "{} shorter than {ENCODED_FROM} characters: wherever commands print the same characters, \
-             be they part of something else, {REDACTED} stands in their place, and other forms of \
-             them (base64) are not taken out",
+            "{} shorter than {ENCODED_FROM} characters: wherever commands print the same \
+             characters, even as part of something else, {REDACTED} replaces them, and other forms \
+             of them (base64) are not redacted",
             subject.replace("{}", &names.join(", "))
         ))
     }
@@ -103,10 +103,10 @@ async fn from_file(name: &str, path: &Path, caller: &Caller) -> Result<Vec<u8>, 
     let input = match path == Path::new("-") {
         true => Some(caller.take_input().ok_or_else(|| {
             Error::invalid(format!(
-                "The secret `{name}` is to come from standard input"
+                "The secret `{name}` cannot be read from standard input"
             ))
-            .because("there is none to read, or it is a terminal")
-            .hint("Pipe the value in, or name a file")
+            .because("there is no input, or it is a terminal")
+            .hint("Pipe the value in, or give a file")
         })?),
         false => None,
     };
@@ -121,7 +121,7 @@ async fn from_file(name: &str, path: &Path, caller: &Caller) -> Result<Vec<u8>, 
         Ok(read) => read.unwrap_or_else(|error| Err(broke(&error))),
         Err(_) => Err(
             Error::invalid(format!("The secret `{name}` was not read")).because(format!(
-                "nothing came to its end within {} s",
+                "its input did not end within {} s",
                 PATIENCE.as_secs()
             )),
         ),

@@ -80,7 +80,7 @@ fn check_mode(path: &Path, file: &File) -> Result<(), Error> {
     }
     Err(Error::new(
         ErrorCode::HostIo,
-        "The key of the secrets is not used, as others may read it",
+        "The key of the secrets is not used, because others can read it",
     )
     .because(format!(
         "{} has the mode {:o}",

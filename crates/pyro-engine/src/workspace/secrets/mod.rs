@@ -76,8 +76,8 @@ impl Engine {
         let opened = self.unseal_secrets(stored)?;
         if opened.is_none() && !stored.record.secrets.is_empty() {
             let id = &stored.record.workspace_id;
-            let words = "its secrets cannot be read any more, so it runs without them: their file \
-                         or `secrets.key` in the state folder was changed or removed";
+            let words = "its secrets can no longer be read, so it runs without them: their file or \
+                         `secrets.key` in the state folder was changed or removed";
             caller
                 .emit(Event::Note(format!("Workspace `{id}`: {words}")))
                 .map_err(|_| cancelled())?;
@@ -107,7 +107,7 @@ impl Engine {
             true => "it has none".to_owned(),
             false => format!("it has {}", names.join(", ")),
         })
-        .hint("Secrets are given when a workspace is created");
+        .hint("Secrets are set when a workspace is created");
         Err(self.redacted_error(stored, error))
     }
 
@@ -131,7 +131,7 @@ impl Engine {
         match timeout(ANSWER, exchange).await {
             Ok(Ok(AgentReply::Done)) => Ok(()),
             Ok(Ok(AgentReply::Failed(fault))) => Err(refused(
-                format!("The secrets of workspace `{id}` could not be put into its guest"),
+                format!("The secrets of workspace `{id}` could not be passed to its guest"),
                 fault,
             )),
             Ok(Ok(AgentReply::Ready(_) | AgentReply::Used { .. }) | Err(_)) => {
@@ -141,7 +141,7 @@ impl Engine {
                 ErrorCode::VmDied,
                 format!("The guest of workspace `{id}` did not {doing}"),
             )
-            .because(format!("it gave no answer within {} s", ANSWER.as_secs()))
+            .because(format!("it did not answer within {} s", ANSWER.as_secs()))
             .hint("Try again when this host is less busy")),
         }
     }

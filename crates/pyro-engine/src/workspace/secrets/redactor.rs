@@ -84,9 +84,9 @@ impl Redactor {
         }
         Err(Error::new(
             ErrorCode::InvalidArgument,
-            format!("The {what} holds the value of a secret of the workspace"),
+            format!("The {what} contains the value of a secret of the workspace"),
         )
-        .because("it would be kept and shown as it is")
+        .because("it would be stored and shown unredacted")
         .hint("Choose another"))
     }
 }

@@ -28,9 +28,9 @@ const LIMIT: u64 = MAX_TOGETHER as u64 + 64 * 1024;
 
 /// Seals secrets into a new file.
 pub(super) fn write(path: &Path, id: &str, key: &Key, secrets: &[Secret]) -> Result<(), Error> {
-    let failed = |error: io::Error| host_io("The secrets could not be kept", &error);
+    let failed = |error: io::Error| host_io("The secrets could not be saved", &error);
     let broken = |words: String| {
-        Error::new(ErrorCode::Internal, "The secrets could not be sealed").because(words)
+        Error::new(ErrorCode::Internal, "The secrets could not be encrypted").because(words)
     };
     let secrets = InstallSecrets {
         secrets: secrets.to_vec(),

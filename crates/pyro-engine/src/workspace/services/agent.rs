@@ -23,16 +23,16 @@ const MARGIN: Duration = Duration::from_secs(30);
 pub(crate) enum AgentError {
     #[error("{}", fault.message)]
     Refused { fault: Fault },
-    #[error("the connection to the guest broke")]
+    #[error("the connection to the guest was lost")]
     Broken {
         #[source]
         source: FrameError,
     },
-    #[error("the guest gave no answer in time")]
+    #[error("the guest did not answer in time")]
     Silent,
-    #[error("the guest gave an answer to another question")]
+    #[error("the guest sent an unexpected reply")]
     InvalidReply,
-    #[error("the caller went away")]
+    #[error("the call was cancelled")]
     CallerGone,
 }
 

@@ -113,7 +113,7 @@ impl Engine {
                     bytes,
                 },
                 Piece::Lost(bytes) => Event::Note(format!(
-                    "{bytes} bytes are left out here: `{}` wrote them faster than they were read",
+                    "{bytes} bytes were skipped here: `{}` wrote them faster than they were read",
                     service.record.service_name
                 )),
             };

@@ -65,11 +65,11 @@ impl Engine {
                 let (code, hint) = match fault.code {
                     FaultCode::Conflict => (
                         ErrorCode::Conflict,
-                        "Give another port of this host, or none for any that is free",
+                        "Give another port of this host, or none for any free one",
                     ),
                     FaultCode::Refused => (
                         ErrorCode::InvalidArgument,
-                        "Give another port of this host, or none for any that is free",
+                        "Give another port of this host, or none for any free one",
                     ),
                     _ => (ErrorCode::HostIo, "Nothing was started"),
                 };

@@ -17,7 +17,7 @@ pub(crate) fn understood(
     let given = |value: &Option<String>| value.clone().unwrap_or_default();
     let wanted = match readiness.kind {
         ReadinessKind::File => {
-            let path = GuestPath::parse("path of readiness", &given(&readiness.path))?;
+            let path = GuestPath::parse("readiness path", &given(&readiness.path))?;
             let shown = Readiness::of(ReadinessKind::File, path.absolute());
             return Ok((Some(shown), Some(Wanted::File(path.bytes()))));
         }

@@ -58,7 +58,7 @@ impl Engine {
         let runs_already = || {
             Error::new(
                 ErrorCode::Conflict,
-                format!("A service `{name}` runs already in workspace `{id}`"),
+                format!("Service `{name}` is already running in workspace `{id}`"),
             )
             .hint("Stop it first with `pyro workspace service stop` (`service_stop`), or use another name")
         };
@@ -176,7 +176,7 @@ impl Engine {
         let Some(service) = service else {
             return Err(Error::new(
                 ErrorCode::Conflict,
-                format!("Service `{name}` was replaced or reset while it was started"),
+                format!("Service `{name}` was replaced or reset while it was starting"),
             ));
         };
         let failed = service.record.state == ServiceState::Failed;

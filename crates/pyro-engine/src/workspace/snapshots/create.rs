@@ -25,7 +25,7 @@ use pyro_wire::fault::FaultCode;
 /// After this the guest writes again by itself, should this process be killed in between.
 const FREEZE: Duration = Duration::from_secs(5);
 
-const DOING: &str = "keep its state";
+const DOING: &str = "save its state";
 
 /// A snapshot that was made.
 pub(crate) struct Made {
@@ -60,7 +60,7 @@ impl Engine {
         if started {
             stored = self.wake_workspace(&stored, caller).await?;
         }
-        let what = format!("The state of workspace `{id}` could not be kept");
+        let what = format!("The state of workspace `{id}` could not be saved");
         let frozen = match self.workspace_base(&stored)? {
             Base::Image(image) => {
                 let layers = stored.layers.clone();
@@ -185,11 +185,11 @@ impl Engine {
             .map_err(|error| broke(&error))?
             .map_err(|error| {
                 Error::new(ErrorCode::Damaged, what)
-                    .because("what is on its disk is not a file system that one could go back to")
+                    .because("its disk does not hold a file system that could be restored")
                     .caused_by(&error)
                     .hint(
-                        "Nothing was changed. `pyro workspace export` (`workspace_export`) still \
-                         takes files out",
+                        "Nothing was changed. `pyro workspace export` (`workspace_export`) can \
+                         still copy files out",
                     )
             })
     }
@@ -211,7 +211,7 @@ impl Added {
                 let told = match fault.code {
                     FaultCode::NoSpace => Error::new(
                         ErrorCode::NoSpace,
-                        format!("The state of workspace `{id}` could not be kept"),
+                        format!("The state of workspace `{id}` could not be saved"),
                     )
                     .because(fault.message)
                     .hint("Free space on this host; nothing was changed"),
@@ -229,14 +229,14 @@ fn check_snapshot_name(stored: &StoredWorkspace, name: &str) -> Result<(), Error
     if stored.snapshot(name).is_some() {
         return Err(Error::new(
             ErrorCode::Conflict,
-            format!("Workspace `{id}` has a snapshot `{name}` already"),
+            format!("Workspace `{id}` already has a snapshot `{name}`"),
         )
         .hint("Give another name, or delete that one first"));
     }
     if stored.snapshots.len() >= MOST {
         return Err(Error::new(
             ErrorCode::Conflict,
-            format!("Workspace `{id}` has {MOST} snapshots, and no more are kept"),
+            format!("Workspace `{id}` has {MOST} snapshots, which is the limit"),
         )
         .hint(
             "Delete one that is not needed with `pyro workspace snapshot delete` \

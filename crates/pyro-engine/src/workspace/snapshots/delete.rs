@@ -40,7 +40,7 @@ impl Engine {
         // From here on it is deleted, and what fails is tried again with the next one.
         if let Err(error) = self.merge_layers(&id, caller).await {
             let why = error.causes.first().unwrap_or(&error.error).clone();
-            let detail = format!("space that `{name}` took is not given back yet: {why}");
+            let detail = format!("the space of `{name}` has not been freed yet: {why}");
             self.note_event(&id, "snapshot_space", detail)?;
         }
         Ok(id)

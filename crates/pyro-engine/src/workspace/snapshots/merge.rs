@@ -30,7 +30,7 @@ const OTHERS_PATIENCE: Duration = Duration::from_secs(120);
 
 const POLL: Duration = Duration::from_millis(10);
 
-const DOING: &str = "put layers of its disk together";
+const DOING: &str = "merge layers of its disk";
 
 /// What can be merged next.
 enum Next {
@@ -55,9 +55,7 @@ impl Engine {
                     if let Some(why) = status.and_then(|status| status.merge_failed) {
                         return Err(Error::new(
                             ErrorCode::HostIo,
-                            format!(
-                                "Layers of the disk of workspace `{id}` could not be put together"
-                            ),
+                            format!("Disk layers of workspace `{id}` could not be merged"),
                         )
                         .because(why));
                     }
@@ -152,14 +150,14 @@ impl Engine {
     ) -> Result<(), Error> {
         let id = &stored.record.workspace_id;
         let folder = self.workspace_folder(id);
-        let what = format!("Layers of the disk of workspace `{id}` could not be put together");
+        let what = format!("Disk layers of workspace `{id}` could not be merged");
         let failed = |error: std::io::Error| host_io(&what, &error);
         let bench = MergeFolder::new(&folder).map_err(failed)?;
         // A VM that is started writes to the last layer of its disk, and to no other: those stay as
         // they are for as long as they are needed.
         let held = (stored.layers.last() == Some(&upper)).then_some(held);
         let (below, above) = (folder.layer(&lower), folder.layer(&upper));
-        let (_cancel, mut progress) = report_progress(caller, "giving space back");
+        let (_cancel, mut progress) = report_progress(caller, "freeing space");
         let to = bench.path();
         let done = tokio::task::spawn_blocking(move || {
             let (below, above) = (Layer::qcow2(&below), Layer::qcow2(&above));
@@ -207,9 +205,9 @@ impl Engine {
             if Instant::now() > deadline {
                 return Err(Error::new(
                     ErrorCode::Conflict,
-                    format!("Workspace `{id}` still puts layers of its disk together"),
+                    format!("Workspace `{id}` is still merging layers of its disk"),
                 )
-                .hint("Try again in a while"));
+                .hint("Try again later"));
             }
             sleep(POLL).await;
         }

@@ -48,10 +48,11 @@ impl Engine {
         if stored.record.state != VmState::Stopped || self.vm_of(&stored).is_alive() {
             return Err(Error::new(
                 ErrorCode::WrongState,
-                format!("Workspace `{id}` runs, and its disk is in use"),
+                format!("Workspace `{id}` is running, and its disk is in use"),
             )
             .hint(format!(
-                "Stop it first with `pyro workspace stop {id}` (`workspace_stop`); its files stay"
+                "Stop it first with `pyro workspace stop {id}` (`workspace_stop`); its files are \
+                 kept"
             )));
         }
         let layers = stored.layers.iter().map(|name| folder.layer(name));
@@ -100,8 +101,8 @@ pub(crate) fn unreadable(what: &str, id: &str, error: &TreeError) -> Error {
         TreeError::NotClean => (
             ErrorCode::Damaged,
             format!(
-                "Its VM ended before it could put its disk in order. `pyro workspace start {id}` \
-                 (`workspace_start`) and then `stop` (`workspace_stop`) does that"
+                "Its VM ended without unmounting its disk. `pyro workspace start {id}` \
+                 (`workspace_start`) and then `stop` (`workspace_stop`) repair that"
             ),
         ),
         TreeError::TooLarge { .. } => (
@@ -111,7 +112,7 @@ pub(crate) fn unreadable(what: &str, id: &str, error: &TreeError) -> Error {
         _ => (
             ErrorCode::Damaged,
             format!(
-                "Another state may be sound: `pyro workspace snapshot list {id}` (`snapshot_list`)"
+                "Another state may be intact: `pyro workspace snapshot list {id}` (`snapshot_list`)"
             ),
         ),
     };

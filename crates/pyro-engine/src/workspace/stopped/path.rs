@@ -24,7 +24,7 @@ impl DiskPath {
             return refuse("it is empty");
         }
         if trimmed.contains('\0') {
-            return refuse("it holds a NUL byte");
+            return refuse("it contains a NUL byte");
         }
         let mut parts: Vec<String> = match trimmed.starts_with('/') {
             true => Vec::new(),
@@ -34,7 +34,7 @@ impl DiskPath {
             match part {
                 "" | "." => {}
                 ".." if trimmed.starts_with('/') => drop(parts.pop()),
-                ".." => return refuse("it is relative and has a `..` in it"),
+                ".." => return refuse("it is relative and contains `..`"),
                 part => parts.push(part.to_owned()),
             }
         }

@@ -39,7 +39,7 @@ pub(super) fn agent_files(tree: &Tree, image: &Path, what: &str) -> Result<(), E
         .find(|path| path.is_file())
         .ok_or_else(|| {
             Error::new(ErrorCode::ToolMissing, what)
-                .because("`debugfs` is needed to take the agent's own files out, and was not found")
+                .because("`debugfs` is needed to remove the agent's own files, but was not found")
                 .hint("Install it with `sudo apt-get install e2fsprogs`")
         })?;
     let script = script_beside(image);
@@ -56,10 +56,10 @@ pub(super) fn agent_files(tree: &Tree, image: &Path, what: &str) -> Result<(), E
     match ended {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(ErrorCode::Damaged, what)
-            .because("`debugfs` could not take the agent's own files out of the copy")
+            .because("`debugfs` could not remove the agent's own files from the copy")
             .hint(
-                "`pyro workspace export` (`workspace_export`) still takes files out of the started \
-                 workspace",
+                "`pyro workspace export` (`workspace_export`) can still copy files out of the \
+                 running workspace",
             )),
         Err(error) => Err(host_io(what, &error)),
     }

@@ -31,9 +31,7 @@ pub(super) enum LayerError {
     Unusable { source: Fault },
     #[error("the disk layer {layer} cannot be read: {source}")]
     Read { layer: String, source: io::Error },
-    #[error(
-        "{layer} is not a qcow2 image, and only one of those lets the disk below shine through"
-    )]
+    #[error("{layer} is not a qcow2 image, and only those can have a backing file")]
     Format { layer: String },
     #[error("the disk layer {layer} has {found} bytes, the disk has {wanted}")]
     Size {
@@ -47,9 +45,9 @@ pub(super) enum LayerError {
     Monitor { source: QmpError },
     #[error("{layer} is not a layer of the disk between its bottom and its top")]
     NotBetween { layer: String },
-    #[error("a layer is being taken out of the disk already")]
+    #[error("a layer is already being removed from the disk")]
     Merging,
-    #[error("the disk layer cannot be taken out: {source}")]
+    #[error("the disk layer cannot be removed: {source}")]
     Merge { source: QmpError },
 }
 

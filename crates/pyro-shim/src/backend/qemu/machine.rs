@@ -321,16 +321,16 @@ impl QemuMachine {
         let panic = || {
             let line = self.console.last_with(PANIC)?;
             let (_, text) = line.split_once(PANIC)?;
-            Some(format!("the guest's kernel gave up: {PANIC}{text}"))
+            Some(format!("the guest's kernel crashed: {PANIC}{text}"))
         };
         match self.shutdown.as_deref() {
             Some("guest-reset" | "guest-panic") => match panic() {
                 Some(message) => (DeathKind::Crash, message),
-                None => (DeathKind::Off, "the guest restarted itself".into()),
+                None => (DeathKind::Off, "the guest rebooted".into()),
             },
-            Some("guest-shutdown") => (DeathKind::Off, "the guest switched itself off".into()),
-            Some("host-signal") => (DeathKind::Vmm, "a signal told QEMU to end".into()),
-            _ => (DeathKind::Vmm, "QEMU ended by itself".into()),
+            Some("guest-shutdown") => (DeathKind::Off, "the guest powered off".into()),
+            Some("host-signal") => (DeathKind::Vmm, "QEMU was ended by a signal".into()),
+            _ => (DeathKind::Vmm, "QEMU exited by itself".into()),
         }
     }
 }

@@ -53,7 +53,7 @@ impl QemuBackend {
             spec,
             lock,
             accelerator: Accelerator::Tcg,
-            reason: "emulation was asked for".into(),
+            reason: "emulation was requested".into(),
         }
     }
 
@@ -62,7 +62,7 @@ impl QemuBackend {
             AcceleratorChoice::Tcg => {}
             AcceleratorChoice::Kvm => {
                 self.accelerator = Accelerator::Kvm;
-                self.reason = "KVM was asked for".into();
+                self.reason = "KVM was requested".into();
             }
             AcceleratorChoice::Auto => {
                 let target = ProbeTarget {
@@ -73,7 +73,7 @@ impl QemuBackend {
                 let cache = ProbeCache::at(&self.spec.probe_cache);
                 let verdict = probe::find_out(&target, &cache, false, || {
                     events
-                        .note("looking whether KVM runs guests here, once per start of this host");
+                        .note("checking whether KVM runs guests here, once per boot of this host");
                 });
                 let verdict = verdict.await;
                 self.accelerator = verdict.accelerator();

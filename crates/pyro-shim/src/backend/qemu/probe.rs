@@ -167,7 +167,7 @@ enum ProbeFailure {
 
 fn host(error: io::Error) -> ProbeFailure {
     ProbeFailure::Host {
-        reason: format!("KVM could not be tried: {error}"),
+        reason: format!("KVM could not be tested: {error}"),
     }
 }
 

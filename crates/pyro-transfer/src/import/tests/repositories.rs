@@ -77,7 +77,7 @@ fn a_worktree_is_a_repository_where_it_arrives() {
     write(main.join(".git/objects/tmp_obj_1"), "half");
     let (there, notes) = arrived(&tree);
     assert_eq!(notes.len(), 1, "{notes:?}");
-    assert!(notes[0].contains("folder of its own"), "{notes:?}");
+    assert!(notes[0].contains("separate repository"), "{notes:?}");
     let status = git(there.path(), &["status", "--porcelain"]);
     assert_eq!(status, " M file\nA  staged\n");
     assert_eq!(git(there.path(), &["log", "--format=%s"]), "two\none\n");
@@ -241,7 +241,7 @@ fn a_repository_outside_of_the_allowed_folders_is_left_where_it_is() {
     };
     let (kind, notes) = packed(&["tree"]);
     assert_eq!(kind, MemberKind::File);
-    assert!(notes.contains("outside of the folders"), "{notes}");
+    assert!(notes.contains("outside the folders"), "{notes}");
     let (kind, notes) = packed(&["tree", "main"]);
     assert_eq!(kind, MemberKind::Folder, "{notes}");
 }

@@ -305,7 +305,7 @@ fn a_part_of_a_repository_is_ruled_by_the_folders_around_it() {
     let allowed = AllowedFolders::Only([sub.clone()].into());
     let (brought, notes) = part(&sub, allowed);
     assert!(brought.contains(&"other.log".into()), "{brought:?}");
-    assert!(notes.contains("outside of the folders"), "{notes}");
+    assert!(notes.contains("outside the folders"), "{notes}");
     fs::write(repository.join(".git/index"), "DIRC").unwrap();
     for seed in [&sub, &repository] {
         let (brought, notes) = part(seed, AllowedFolders::All);
