@@ -9,7 +9,7 @@
 //!        │ waits without the interpreter's lock; output, Ctrl-C and errors are the caller's thread's
 //! ```
 //!
-//! Like every door it walks the list of operations and names none of them. The half in Python is
+//! Like every surface it walks the list of operations and names none of them. The half in Python is
 //! written by `cargo xtask python` from the same list.
 //!
 //! Deliberately absent: threads of pyro that enter the interpreter, which would have to cope with

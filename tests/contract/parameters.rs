@@ -1,5 +1,5 @@
 //! The arguments of operations against the MCP tools and SDK methods of the contract: names,
-//! order, which are required, defaults and bounds. Their doors come later; the declarations are
+//! order, which are required, defaults and bounds. Their surfaces come later; the declarations are
 //! here already and must not drift.
 
 use std::collections::BTreeMap;

@@ -16,8 +16,8 @@ crate::stories! { [vm] [command_line, library]:
 
 crate::stories! { [vm]: environments_are_told_in_words }
 
-fn the_catalog_says_what_is_installed(_: &World, door: &dyn Surface) {
-    let listed = door.call("vm_list_environments", json!({})).unwrap();
+fn the_catalog_says_what_is_installed(_: &World, surface: &dyn Surface) {
+    let listed = surface.call("vm_list_environments", json!({})).unwrap();
     let entries = listed["environments"].as_array().unwrap();
     let named = |name: &str| entries.iter().find(|entry| entry["name"] == name).unwrap();
     let installed = named("debian:12");
@@ -26,24 +26,25 @@ fn the_catalog_says_what_is_installed(_: &World, door: &dyn Surface) {
     assert_eq!(installed["source_digest"].as_str().unwrap().len(), 64);
     assert_eq!(installed.get("problem"), None);
 
-    let inspected = door
+    let inspected = surface
         .call("env_inspect", json!({ "environment": "debian:12" }))
         .unwrap();
     assert_eq!(inspected, *installed);
-    let unknown = door
+    let unknown = surface
         .call("env_inspect", json!({ "environment": "debian:11" }))
         .unwrap_err();
     assert_eq!(unknown["code"], "unknown_environment");
     assert_eq!(unknown["hint"], "Did you mean `debian:12`?");
 }
 
-fn pulling_what_is_installed_checks_it(_: &World, door: &dyn Surface) {
+fn pulling_what_is_installed_checks_it(_: &World, surface: &dyn Surface) {
     let inspect = || {
-        door.call("env_inspect", json!({ "environment": "debian:12" }))
+        surface
+            .call("env_inspect", json!({ "environment": "debian:12" }))
             .unwrap()
     };
     let before = inspect();
-    let pulled = door
+    let pulled = surface
         .call("env_pull", json!({ "environment": "debian:12" }))
         .unwrap();
     assert_eq!(pulled["source_digest"], before["source_digest"]);

@@ -37,29 +37,29 @@ crate::stories! { [process]: engines_leave_each_others_vms_alone }
 
 /// A VM of a story.
 struct Vm<'a> {
-    door: &'a dyn Surface,
+    surface: &'a dyn Surface,
     id: String,
 }
 
 impl<'a> Vm<'a> {
-    fn create(world: &World, door: &'a dyn Surface) -> Self {
+    fn create(world: &World, surface: &'a dyn Surface) -> Self {
         let arguments = json!({
             "environment": "debian:12",
             "mem_mib": 256,
             "allow_host_compat": world.backend == Backend::Process,
         });
-        let record = door.call("vm_create", arguments).unwrap();
+        let record = surface.call("vm_create", arguments).unwrap();
         let id = record["vm_id"].as_str().unwrap().to_owned();
-        Self { door, id }
+        Self { surface, id }
     }
 
     fn call(&self, operation: &str) -> Result<Value, Value> {
-        self.door.call(operation, json!({ "vm_id": self.id }))
+        self.surface.call(operation, json!({ "vm_id": self.id }))
     }
 
     fn exec(&self, command: &str) -> Result<Value, Value> {
         let arguments = json!({ "vm_id": self.id, "command": command });
-        self.door.call("vm_exec", arguments)
+        self.surface.call("vm_exec", arguments)
     }
 
     fn state(&self) -> String {
@@ -95,9 +95,9 @@ fn seconds_since_1970() -> f64 {
         .as_secs_f64()
 }
 
-fn a_vm_is_created_started_used_and_gone(world: &World, door: &dyn Surface) {
+fn a_vm_is_created_started_used_and_gone(world: &World, surface: &dyn Surface) {
     let before = seconds_since_1970();
-    let vm = Vm::create(world, door);
+    let vm = Vm::create(world, surface);
     let record = vm.call("vm_status").unwrap();
     assert_eq!(record["state"], "created");
     assert_eq!(record["execution_mode"], "pending");
@@ -136,8 +136,8 @@ fn a_vm_is_created_started_used_and_gone(world: &World, door: &dyn Surface) {
     assert!(vm.is_gone());
 }
 
-fn a_stopped_vm_keeps_its_disk(world: &World, door: &dyn Surface) {
-    let vm = Vm::create(world, door);
+fn a_stopped_vm_keeps_its_disk(world: &World, surface: &dyn Surface) {
+    let vm = Vm::create(world, surface);
     vm.call("vm_start").unwrap();
     assert_eq!(vm.call("vm_stop").unwrap()["state"], "stopped");
     assert_eq!(vm.state(), "stopped");
@@ -165,7 +165,7 @@ fn a_stopped_vm_keeps_its_disk(world: &World, door: &dyn Surface) {
     assert_eq!(result["stdout"].as_str().unwrap().trim(), expected);
 }
 
-fn a_step_out_of_order_is_refused(world: &World, door: &dyn Surface) {
+fn a_step_out_of_order_is_refused(world: &World, surface: &dyn Surface) {
     let wrong = |answer: Result<Value, Value>, state: &str| {
         let told = answer.unwrap_err();
         assert_eq!(told["code"], "wrong_state", "{told}");
@@ -175,7 +175,7 @@ fn a_step_out_of_order_is_refused(world: &World, door: &dyn Surface) {
             "{words}"
         );
     };
-    let vm = Vm::create(world, door);
+    let vm = Vm::create(world, surface);
     wrong(vm.exec("true"), "created");
     vm.call("vm_start").unwrap();
     wrong(vm.call("vm_start"), "started");
@@ -186,7 +186,7 @@ fn a_step_out_of_order_is_refused(world: &World, door: &dyn Surface) {
     assert_eq!(vm.exec("exit 5").unwrap()["exit_code"], 5);
 }
 
-fn a_vm_is_deleted_in_every_state(world: &World, door: &dyn Surface) {
+fn a_vm_is_deleted_in_every_state(world: &World, surface: &dyn Surface) {
     for steps in [
         &[] as &[&str],
         &["vm_stop"],
@@ -194,7 +194,7 @@ fn a_vm_is_deleted_in_every_state(world: &World, door: &dyn Surface) {
         &["vm_start", "vm_stop"],
         &["vm_start", "vm_stop", "vm_start"],
     ] {
-        let vm = Vm::create(world, door);
+        let vm = Vm::create(world, surface);
         for step in steps {
             vm.call(step).unwrap();
         }
@@ -207,7 +207,7 @@ fn a_vm_is_deleted_in_every_state(world: &World, door: &dyn Surface) {
     }
 }
 
-fn a_vm_that_nobody_knows_is_told(_: &World, door: &dyn Surface) {
+fn a_vm_that_nobody_knows_is_told(_: &World, surface: &dyn Surface) {
     for operation in [
         "vm_status",
         "vm_start",
@@ -216,14 +216,16 @@ fn a_vm_that_nobody_knows_is_told(_: &World, door: &dyn Surface) {
         "vm_network_info",
     ] {
         for vm_id in ["0123456789ab", "", "../../etc", "\0"] {
-            let told = door.call(operation, json!({ "vm_id": vm_id })).unwrap_err();
+            let told = surface
+                .call(operation, json!({ "vm_id": vm_id }))
+                .unwrap_err();
             assert_eq!(told["code"], "unknown_vm", "{operation}: {told}");
         }
     }
 }
 
-fn a_vm_has_no_network(world: &World, door: &dyn Surface) {
-    let vm = Vm::create(world, door);
+fn a_vm_has_no_network(world: &World, surface: &dyn Surface) {
+    let vm = Vm::create(world, surface);
     let info = vm.call("vm_network_info").unwrap();
     assert_eq!(info["network_enabled"], false);
     assert_eq!(info["outbound_connectivity_expected"], false);
@@ -238,13 +240,13 @@ fn a_vm_has_no_network(world: &World, door: &dyn Surface) {
         if operation == "vm_run" {
             arguments["command"] = json!("true");
         }
-        let told = door.call(operation, arguments).unwrap_err();
+        let told = surface.call(operation, arguments).unwrap_err();
         assert_eq!(told["code"], "unsupported", "{told}");
     }
 }
 
-fn a_new_vm_takes_the_sizes_it_was_given(_: &World, door: &dyn Surface) {
-    let record = door
+fn a_new_vm_takes_the_sizes_it_was_given(_: &World, surface: &dyn Surface) {
+    let record = surface
         .call(
             "vm_create",
             json!({
@@ -261,21 +263,22 @@ fn a_new_vm_takes_the_sizes_it_was_given(_: &World, door: &dyn Surface) {
     assert_eq!(record["mem_mib"], 32_768);
     assert_eq!(record["ttl_seconds"], 60);
     assert_eq!(record["allow_host_compat"], true);
-    door.call("vm_delete", json!({ "vm_id": record["vm_id"] }))
+    surface
+        .call("vm_delete", json!({ "vm_id": record["vm_id"] }))
         .unwrap();
 }
 
-fn the_environments_are_listed(_: &World, door: &dyn Surface) {
-    let listed = door.call("vm_list_environments", json!({})).unwrap();
+fn the_environments_are_listed(_: &World, surface: &dyn Surface) {
+    let listed = surface.call("vm_list_environments", json!({})).unwrap();
     let environments = listed["environments"].as_array().unwrap();
     let names: Vec<&Value> = environments.iter().map(|entry| &entry["name"]).collect();
     assert_eq!(names, ["debian:12", "debian:12-base", "debian:12-build"]);
 }
 
-fn a_vm_whose_time_is_over_is_deleted_when_somebody_asks(world: &World, door: &dyn Surface) {
+fn a_vm_whose_time_is_over_is_deleted_when_somebody_asks(world: &World, surface: &dyn Surface) {
     for started in [false, true] {
         for operation in ["vm_status", "vm_start", "vm_stop", "vm_network_info"] {
-            let vm = Vm::create(world, door);
+            let vm = Vm::create(world, surface);
             if started {
                 vm.call("vm_start").unwrap();
             }
@@ -288,8 +291,8 @@ fn a_vm_whose_time_is_over_is_deleted_when_somebody_asks(world: &World, door: &d
     }
 }
 
-fn expired_vms_are_reaped(world: &World, door: &dyn Surface) {
-    let vms = [(); 3].map(|()| Vm::create(world, door));
+fn expired_vms_are_reaped(world: &World, surface: &dyn Surface) {
+    let vms = [(); 3].map(|()| Vm::create(world, surface));
     vms[1].call("vm_start").unwrap();
     vms[2].call("vm_start").unwrap();
     vms[2].call("vm_stop").unwrap();
@@ -298,15 +301,15 @@ fn expired_vms_are_reaped(world: &World, door: &dyn Surface) {
     }
     let mut expected: Vec<&str> = vms.iter().map(|vm| vm.id.as_str()).collect();
     expected.sort_unstable();
-    let reaped = door.call("vm_reap_expired", json!({})).unwrap();
+    let reaped = surface.call("vm_reap_expired", json!({})).unwrap();
     assert_eq!(reaped, json!({ "count": 3, "deleted_vm_ids": expected }));
     assert!(vms.iter().all(Vm::is_gone));
     assert!(vms.iter().all(|vm| !vm.folder(world).exists()));
 }
 
-fn reaping_spares_the_living(world: &World, door: &dyn Surface) {
-    let vm = Vm::create(world, door);
-    let reap = || door.call("vm_reap_expired", json!({})).unwrap();
+fn reaping_spares_the_living(world: &World, surface: &dyn Surface) {
+    let vm = Vm::create(world, surface);
+    let reap = || surface.call("vm_reap_expired", json!({})).unwrap();
     assert_eq!(reap()["count"], 0);
     vm.call("vm_start").unwrap();
     assert_eq!(reap()["count"], 0);

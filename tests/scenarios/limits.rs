@@ -21,17 +21,17 @@ crate::stories! { [process]:
 
 crate::stories! { [vm]: a_guest_has_what_was_asked_for }
 
-fn refusal(door: &dyn Surface, name: &str, value: serde_json::Value) -> serde_json::Value {
+fn refusal(surface: &dyn Surface, name: &str, value: serde_json::Value) -> serde_json::Value {
     let mut arguments = json!({
         "environment": "debian:12",
         "command": "true",
         "allow_host_compat": true,
     });
     arguments[name] = value;
-    door.call("vm_run", arguments).expect_err(name)
+    surface.call("vm_run", arguments).expect_err(name)
 }
 
-fn sizes_out_of_bounds_are_refused_in_the_same_words(_: &World, door: &dyn Surface) {
+fn sizes_out_of_bounds_are_refused_in_the_same_words(_: &World, surface: &dyn Surface) {
     let century = i64::from(u32::MAX);
     let bounds = [
         ("vcpu_count", 1, 8),
@@ -41,7 +41,7 @@ fn sizes_out_of_bounds_are_refused_in_the_same_words(_: &World, door: &dyn Surfa
     ];
     for (name, min, max) in bounds {
         for given in [0, -1, min - 1, max + 1, i64::MAX, i64::MIN] {
-            let told = refusal(door, name, json!(given));
+            let told = refusal(surface, name, json!(given));
             assert_eq!(told["code"], "invalid_argument", "{told}");
             let words = told["error"].as_str().unwrap();
             let expected = format!("{name} must be between {min} and {max}, not {given}");
@@ -50,10 +50,10 @@ fn sizes_out_of_bounds_are_refused_in_the_same_words(_: &World, door: &dyn Surfa
     }
 }
 
-fn what_is_no_number_is_refused(_: &World, door: &dyn Surface) {
+fn what_is_no_number_is_refused(_: &World, surface: &dyn Surface) {
     for name in ["vcpu_count", "mem_mib", "timeout_seconds", "ttl_seconds"] {
         for given in ["many", "", "1.5", "1e3", "0x10", "512M", "\u{663}"] {
-            let told = refusal(door, name, json!(given));
+            let told = refusal(surface, name, json!(given));
             let code = told["code"].as_str().unwrap();
             assert!(["usage", "invalid_argument"].contains(&code), "{told}");
             let words = told["error"].as_str().unwrap();
@@ -65,8 +65,8 @@ fn what_is_no_number_is_refused(_: &World, door: &dyn Surface) {
     }
 }
 
-fn numbers_in_strings_are_understood(_: &World, door: &dyn Surface) {
-    let result = door.call(
+fn numbers_in_strings_are_understood(_: &World, surface: &dyn Surface) {
+    let result = surface.call(
         "vm_run",
         json!({
             "environment": "debian:12",

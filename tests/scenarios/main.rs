@@ -1,5 +1,5 @@
-//! The contract as stories, played through the doors and on the backends where they mean
-//! something: by default through every door and on both backends.
+//! The contract as stories, played through the surfaces and on the backends where they mean
+//! something: by default through every surface and on both backends.
 
 // In a story an error that nobody expected is the end of the test.
 #![allow(clippy::unwrap_used)]
@@ -32,29 +32,29 @@ fn play(backend: Backend, story: fn(&World)) {
     world.assert_empty();
 }
 
-/// Plays a story on a door of a fresh world, then looks for what it left behind.
-fn play_through(backend: Backend, door: Door, story: fn(&World, &dyn Surface)) {
+/// Plays a story on a surface of a fresh world, then looks for what it left behind.
+fn play_through(backend: Backend, surface: SurfaceKind, story: fn(&World, &dyn Surface)) {
     let world = World::new(backend);
-    match door {
-        Door::CommandLine => story(&world, &CommandLine(&world)),
-        Door::Library => story(&world, &Library::new(&world)),
-        Door::Mcp => story(&world, &Tools::new(&world)),
+    match surface {
+        SurfaceKind::CommandLine => story(&world, &CommandLine(&world)),
+        SurfaceKind::Library => story(&world, &Library::new(&world)),
+        SurfaceKind::Mcp => story(&world, &Tools::new(&world)),
     }
     world.assert_empty();
 }
 
 #[derive(Clone, Copy)]
-enum Door {
+enum SurfaceKind {
     CommandLine,
     Library,
     Mcp,
 }
 
-/// Makes tests of stories, one for each backend and door:
+/// Makes tests of stories, one for each backend and surface:
 ///
-/// - `stories![a, b]`: two backends, every door;
-/// - `stories! { [process, vm] [library]: a, b }`: these backends, these doors;
-/// - `stories! { [vm]: a, b }`: these backends, and the story opens its own doors.
+/// - `stories![a, b]`: two backends, every surface;
+/// - `stories! { [process, vm] [library]: a, b }`: these backends, these surfaces;
+/// - `stories! { [vm]: a, b }`: these backends, and the story opens its own surfaces.
 macro_rules! stories {
     ($($story:ident),* $(,)?) => {
         crate::stories! { [process, vm] [command_line, library, mcp]: $($story),* }
@@ -62,8 +62,8 @@ macro_rules! stories {
     ($backends:tt: $($story:ident),* $(,)?) => {
         $(crate::stories! { @alone $backends $story })*
     };
-    ($backends:tt $doors:tt: $($story:ident),* $(,)?) => {
-        $(crate::stories! { @backends $backends $doors $story })*
+    ($backends:tt $surfaces:tt: $($story:ident),* $(,)?) => {
+        $(crate::stories! { @backends $backends $surfaces $story })*
     };
     (@alone [$($backend:ident),*] $story:ident) => {
         mod $story {
@@ -73,25 +73,25 @@ macro_rules! stories {
             })*
         }
     };
-    (@backends [$($backend:ident),*] $doors:tt $story:ident) => {
+    (@backends [$($backend:ident),*] $surfaces:tt $story:ident) => {
         mod $story {
             $(mod $backend {
-                crate::stories! { @doors $doors $backend $story }
+                crate::stories! { @surfaces $surfaces $backend $story }
             })*
         }
     };
-    (@doors [$($door:ident),*] $backend:ident $story:ident) => {
+    (@surfaces [$($surface:ident),*] $backend:ident $story:ident) => {
         $(#[test]
-        fn $door() {
+        fn $surface() {
             let backend = crate::stories!(@backend $backend);
-            let door = crate::stories!(@door $door);
-            crate::play_through(backend, door, super::super::$story);
+            let surface = crate::stories!(@surface $surface);
+            crate::play_through(backend, surface, super::super::$story);
         })*
     };
     (@backend process) => { pyro_tests::Backend::Process };
     (@backend vm) => { pyro_tests::Backend::Vm };
-    (@door command_line) => { crate::Door::CommandLine };
-    (@door library) => { crate::Door::Library };
-    (@door mcp) => { crate::Door::Mcp };
+    (@surface command_line) => { crate::SurfaceKind::CommandLine };
+    (@surface library) => { crate::SurfaceKind::Library };
+    (@surface mcp) => { crate::SurfaceKind::Mcp };
 }
 use stories;

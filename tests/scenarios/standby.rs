@@ -44,18 +44,18 @@ const TRACES: &str = "find /etc /home -type f -newer /etc/machine-id ! -path /et
     find /tmp /var/tmp /run /workspace /root /dev/shm -type f;
     readlink /proc/[0-9]*/exe; true";
 
-fn run_with(door: &dyn Surface, command: &str, mem_mib: u32) -> Value {
+fn run_with(surface: &dyn Surface, command: &str, mem_mib: u32) -> Value {
     let arguments = json!({
         "environment": "debian:12",
         "command": command,
         "mem_mib": mem_mib,
         "timeout_seconds": 120,
     });
-    door.call("vm_run", arguments).unwrap()
+    surface.call("vm_run", arguments).unwrap()
 }
 
-fn run(door: &dyn Surface, command: &str) -> Value {
-    run_with(door, command, 256)
+fn run(surface: &dyn Surface, command: &str) -> Value {
+    run_with(surface, command, 256)
 }
 
 fn waited(result: &Value) -> bool {
@@ -77,11 +77,11 @@ fn waiting(world: &World) -> Vec<String> {
 }
 
 fn a_run_takes_a_vm_that_waited_and_another_takes_its_place(world: &World) {
-    let door = Library::new(world);
-    assert!(!waited(&run(&door, "true")));
-    door.keep_standby(1);
+    let surface = Library::new(world);
+    assert!(!waited(&run(&surface, "true")));
+    surface.keep_standby(1);
     let first = waiting(world);
-    let result = run(&door, "echo out; exit 3");
+    let result = run(&surface, "echo out; exit 3");
     assert!(waited(&result), "{result}");
     assert_eq!(result["vm_id"], first[0]);
     assert_eq!(
@@ -89,30 +89,33 @@ fn a_run_takes_a_vm_that_waited_and_another_takes_its_place(world: &World) {
         (&json!("out\n"), &json!(3))
     );
     assert_eq!(result["cleanup"]["deleted"], true);
-    door.await_standbys(1);
+    surface.await_standbys(1);
     assert_ne!(waiting(world), first);
     // Nobody's VM: no operation knows it, and none ends it.
     let vm_id = waiting(world).remove(0);
-    let told = door
+    let told = surface
         .call("vm_status", json!({ "vm_id": vm_id }))
         .unwrap_err();
     assert_eq!(told["code"], "unknown_vm");
-    assert_eq!(door.call("vm_reap_expired", json!({})).unwrap()["count"], 0);
+    assert_eq!(
+        surface.call("vm_reap_expired", json!({})).unwrap()["count"],
+        0
+    );
     // One of another size is not what was asked for.
-    assert!(!waited(&run_with(&door, "true", 300)));
+    assert!(!waited(&run_with(&surface, "true", 300)));
     assert_eq!(waiting(world), [vm_id]);
 }
 
 fn a_vm_that_waited_is_a_fresh_guest(world: &World) {
-    let door = Library::new(world);
-    let fresh = run(&door, TRACES);
-    door.keep_standby(2);
+    let surface = Library::new(world);
+    let fresh = run(&surface, TRACES);
+    surface.keep_standby(2);
     // Long enough for a clock that stood still to be seen.
     std::thread::sleep(Duration::from_secs(2));
     let mut seen = BTreeSet::new();
     for _ in 0..2 {
         let before = now_ns();
-        let result = run(&door, &format!("date +%s%N; {IDENTITY}"));
+        let result = run(&surface, &format!("date +%s%N; {IDENTITY}"));
         let after = now_ns();
         assert!(waited(&result), "{result}");
         let lines: Vec<&str> = result["stdout"].as_str().unwrap().lines().collect();
@@ -129,9 +132,9 @@ fn a_vm_that_waited_is_a_fresh_guest(world: &World) {
         for own in [boot_id, machine_id, random] {
             assert!(seen.insert(own.to_owned()), "{own} twice");
         }
-        door.await_standbys(2);
+        surface.await_standbys(2);
     }
-    let result = run(&door, TRACES);
+    let result = run(&surface, TRACES);
     assert!(waited(&result));
     assert_eq!(
         (&result["exit_code"], &fresh["exit_code"]),
@@ -159,8 +162,8 @@ impl EventSink for Clocks {
 /// A line takes its time to the host, the fastest of many next to none.
 fn the_clocks_of_many_handed_out_at_once_are_right(world: &World) {
     const CLOSE: i128 = 100_000_000;
-    let door = Library::new(world);
-    door.keep_standby(4);
+    let surface = Library::new(world);
+    surface.keep_standby(4);
     // Long enough to be seen, should one go on where it stood still.
     std::thread::sleep(Duration::from_secs(1));
     std::thread::scope(|scope| {
@@ -174,7 +177,7 @@ fn the_clocks_of_many_handed_out_at_once_are_right(world: &World) {
                     "mem_mib": 256,
                     "timeout_seconds": 120,
                 });
-                let result = door.call_as(caller, "vm_run", arguments).unwrap();
+                let result = surface.call_as(caller, "vm_run", arguments).unwrap();
                 assert!(waited(&result), "{result}");
                 let behind = clocks.0.lock().unwrap();
                 assert_eq!(behind.len(), 20);
@@ -197,8 +200,8 @@ fn now_ns() -> u128 {
 }
 
 fn a_vm_that_waits_uses_no_processor(world: &World) {
-    let door = Library::new(world);
-    door.keep_standby(2);
+    let surface = Library::new(world);
+    surface.keep_standby(2);
     let ids: Vec<i32> = processes(&world.state_dir())
         .iter()
         .map(|process| process.pid)
@@ -210,7 +213,7 @@ fn a_vm_that_waits_uses_no_processor(world: &World) {
     let ticks = used() - before;
     // A hundredth of a second each: one guest that only idles would use more.
     assert!(ticks <= 5, "{ticks} ticks in 5 s");
-    assert!(waited(&run(&door, "true")));
+    assert!(waited(&run(&surface, "true")));
 }
 
 /// Time in the processor, of a process and its threads, in hundredths of a second.
@@ -224,13 +227,13 @@ fn processor_ticks(pid: i32) -> u64 {
 fn a_vm_that_waits_gives_way_when_memory_is_short(world: &World) {
     let mut config = config(world);
     config.memory_share = 600.0 / memory_mib();
-    let door = Library::with(config);
-    door.keep_standby(2);
+    let surface = Library::with(config);
+    surface.keep_standby(2);
     // 600 MiB hold both, or this one.
-    let result = run_with(&door, "echo there is room", 512);
+    let result = run_with(&surface, "echo there is room", 512);
     assert_eq!(result["stdout"], "there is room\n");
     assert!(!waited(&result));
-    door.await_standbys(2);
+    surface.await_standbys(2);
 }
 
 fn memory_mib() -> f64 {
@@ -246,31 +249,31 @@ fn a_vm_of_another_pyro_is_not_handed_out(world: &World) {
     config.pyro = Some(copy.clone());
     // What these would leave in the cache, nobody else would use.
     config.templates = Templates::Off;
-    let door = Library::with(config);
-    door.keep_standby(1);
+    let surface = Library::with(config);
+    surface.keep_standby(1);
     let old = waiting(world);
     // Not opened for writing, which is refused for a program that runs.
     let file = fs::File::open(copy).unwrap();
     file.set_modified(SystemTime::now()).unwrap();
-    let result = run(&door, "true");
+    let result = run(&surface, "true");
     assert!(!waited(&result));
     assert_ne!(waiting(world), old);
 }
 
 fn a_vm_that_died_while_it_waited_fails_no_run(world: &World) {
-    let door = Library::new(world);
-    door.keep_standby(1);
+    let surface = Library::new(world);
+    surface.keep_standby(1);
     let machine = processes(&world.state_dir())
         .into_iter()
         .find(|process| process.command.contains("qemu-system"))
         .unwrap();
     kill(Pid::from_raw(machine.pid), Signal::SIGKILL).unwrap();
-    let result = run(&door, "echo here");
+    let result = run(&surface, "echo here");
     assert_eq!(
         (result["stdout"].as_str(), waited(&result)),
         (Some("here\n"), false)
     );
-    door.await_standbys(1);
+    surface.await_standbys(1);
 }
 
 fn the_end_of_the_owner_is_the_end_of_those_that_wait(world: &World) {
@@ -301,10 +304,10 @@ fn the_end_of_the_owner_is_the_end_of_those_that_wait(world: &World) {
 }
 
 fn the_rest_of_a_vm_goes_after_the_answer(world: &World) {
-    let door = Library::new(world);
-    let result = run(&door, "true");
+    let surface = Library::new(world);
+    let result = run(&surface, "true");
     let vm_id = &result["vm_id"];
-    let told = door
+    let told = surface
         .call("vm_status", json!({ "vm_id": vm_id }))
         .unwrap_err();
     assert_eq!(told["code"], "unknown_vm");
@@ -316,16 +319,16 @@ fn the_rest_of_a_vm_goes_after_the_answer(world: &World) {
 }
 
 fn processes_of_the_host_do_not_wait(world: &World) {
-    let door = Library::new(world);
+    let surface = Library::new(world);
     // They are wanted all the same, and none comes.
-    door.want_standby(1);
+    surface.want_standby(1);
     let arguments = json!({
         "environment": "debian:12",
         "command": "echo here",
         "mem_mib": 256,
         "allow_host_compat": true,
     });
-    let result = door.call("vm_run", arguments).unwrap();
+    let result = surface.call("vm_run", arguments).unwrap();
     assert_eq!(
         (result["stdout"].as_str(), waited(&result)),
         (Some("here\n"), false)

@@ -1,4 +1,4 @@
-//! What scenarios stand on: a world of their own, the doors of pyro behind one trait, and a
+//! What scenarios stand on: a world of their own, the surfaces of pyro behind one trait, and a
 //! check that nothing is left behind.
 
 pub mod cache;

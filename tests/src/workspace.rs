@@ -1,40 +1,40 @@
-//! A workspace of a test, behind a door.
+//! A workspace of a test, behind a surface.
 
 use serde_json::{Value, json};
 
 use crate::surfaces::Surface;
 use crate::world::{Backend, World};
 
-/// Is deleted when its story is over, through the same door.
+/// Is deleted when its story is over, through the same surface.
 pub struct Workspace<'a> {
-    door: &'a dyn Surface,
+    surface: &'a dyn Surface,
     /// What was answered when it was made.
     pub created: Value,
 }
 
 impl<'a> Workspace<'a> {
     /// An empty one.
-    pub fn new(world: &World, door: &'a dyn Surface) -> Self {
-        Self::with(world, door, json!({}))
+    pub fn new(world: &World, surface: &'a dyn Surface) -> Self {
+        Self::with(world, surface, json!({}))
     }
 
     /// One with these arguments, and small in all others.
-    pub fn with(world: &World, door: &'a dyn Surface, arguments: Value) -> Self {
-        let created = Self::try_with(world, door, arguments)
+    pub fn with(world: &World, surface: &'a dyn Surface, arguments: Value) -> Self {
+        let created = Self::try_with(world, surface, arguments)
             .unwrap_or_else(|told| panic!("no workspace: {told:#}"));
-        Self { door, created }
+        Self { surface, created }
     }
 
     /// The same, where a refusal is the point.
     pub fn try_with(
         world: &World,
-        door: &dyn Surface,
+        surface: &dyn Surface,
         mut arguments: Value,
     ) -> Result<Value, Value> {
         arguments["environment"] = json!("debian:12");
         arguments["mem_mib"] = json!(256);
         arguments["allow_host_compat"] = json!(world.backend == Backend::Process);
-        door.call("workspace_create", arguments)
+        surface.call("workspace_create", arguments)
     }
 
     pub fn id(&self) -> &str {
@@ -48,7 +48,7 @@ impl<'a> Workspace<'a> {
             true => operation.to_owned(),
             false => format!("workspace_{operation}"),
         };
-        self.door.call(&operation, arguments)
+        self.surface.call(&operation, arguments)
     }
 
     /// Keeps the present state under a name.
@@ -72,13 +72,14 @@ impl<'a> Workspace<'a> {
     /// Calls an operation of shells, by its name without `shell_`.
     pub fn shell(&self, operation: &str, mut arguments: Value) -> Result<Value, Value> {
         arguments["workspace_id"] = json!(self.id());
-        self.door.call(&format!("shell_{operation}"), arguments)
+        self.surface.call(&format!("shell_{operation}"), arguments)
     }
 
     /// Calls an operation of its services, by its name without `service_`.
     pub fn service(&self, operation: &str, mut arguments: Value) -> Result<Value, Value> {
         arguments["workspace_id"] = json!(self.id());
-        self.door.call(&format!("service_{operation}"), arguments)
+        self.surface
+            .call(&format!("service_{operation}"), arguments)
     }
 
     /// Starts a service with these arguments.

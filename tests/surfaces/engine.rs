@@ -1,4 +1,4 @@
-//! The Rust library as a surface: operations by name, over the list that every door walks.
+//! The Rust library as a surface: operations by name, over the list that every surface walks.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

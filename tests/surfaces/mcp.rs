@@ -191,7 +191,7 @@ fn parsed(line: &str) -> Value {
     message
 }
 
-/// The door: operations by name, as tools of the largest profile.
+/// The surface: operations by name, as tools of the largest profile.
 pub struct Tools {
     connection: Mutex<Connection>,
     names: HashMap<&'static str, &'static str>,

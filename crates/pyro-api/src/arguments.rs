@@ -1,4 +1,4 @@
-//! Arguments as JSON has them, made into what an operation takes: for the doors of models and of
+//! Arguments as JSON has them, made into what an operation takes: for the surfaces of models and of
 //! Python, whose callers read the same words when something is wrong.
 //!
 //! Forgiving where the meaning is plain (a number as text, an object as JSON text, null for
@@ -12,15 +12,15 @@ use serde_json::{Map, Value};
 use crate::schema::{self, Schema};
 use crate::{Error, Listed, Operation};
 
-/// The arguments of one operation, as one door offers them.
+/// The arguments of one operation, as one surface offers them.
 #[derive(Debug)]
 pub struct Arguments {
-    /// The operation, as the door calls it.
+    /// The operation, as the surface calls it.
     operation: &'static str,
     /// Made when the first call comes, as most operations are never called.
     schema: OnceLock<Schema>,
     declared: fn(&[&str]) -> Schema,
-    /// Those of the operation that this door leaves out.
+    /// Those of the operation that this surface leaves out.
     left_out: &'static [&'static str],
 }
 

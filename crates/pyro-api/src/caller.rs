@@ -1,4 +1,4 @@
-//! What a front door lends to an operation while it is carried out.
+//! What a surface lends to an operation while it is carried out.
 
 use std::future::{Future, pending};
 use std::io::{self, Read};

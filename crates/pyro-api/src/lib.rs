@@ -2,7 +2,7 @@
 //!
 //! One operation is one struct in [`operations`]: its fields are the command line's flags, the
 //! MCP tool's arguments and the SDK's parameters, and their doc comments are the help on all
-//! three. The doors (command line, MCP, Python) walk the list below and name no operation. The
+//! three. The surfaces (command line, MCP, Python) walk the list below and name no operation. The
 //! engine carries each out in a file of the same name; a handler that is missing does not compile.
 //!
 //! **To add an operation:** a file in `operations/`, a line in the list below, a handler in
@@ -61,7 +61,7 @@ macro_rules! operations {
             }
         })*
 
-        /// Shows every operation to a door, in the order of the list.
+        /// Shows every operation to a surface, in the order of the list.
         pub fn visit<E: HandleAll>(visitor: &mut impl Visit<E>) {
             $(visitor.operation::<operations::$module::$operation>();)*
         }
@@ -122,7 +122,7 @@ operations! {
     bench::Bench,
 }
 
-/// A door that looks at every operation, on behalf of an engine `E` that can carry it out.
+/// A surface that looks at every operation, on behalf of an engine `E` that can carry it out.
 pub trait Visit<E> {
     fn operation<O: Listed>(&mut self)
     where

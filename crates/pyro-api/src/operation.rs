@@ -23,8 +23,8 @@ pub trait Operation:
     }
 }
 
-/// An operation of the list. What every door does with its types is compiled here, once: as generic
-/// functions, each door would compile it for itself.
+/// An operation of the list. What every surface does with its types is compiled here, once: as generic
+/// functions, each surface would compile it for itself.
 pub trait Listed: Operation {
     /// Reads the arguments, and says of which one a value is refused.
     fn read(arguments: Map<String, Value>) -> Result<Self, Error>;
@@ -42,7 +42,7 @@ pub trait Listed: Operation {
 /// Carries out one operation.
 ///
 /// The future is boxed, so that all of it is compiled where the handler stands; otherwise each
-/// door would compile the engine again, for itself.
+/// surface would compile the engine again, for itself.
 #[async_trait]
 pub trait Handle<O: Operation> {
     /// Dropping the future cancels the operation: what it started ends, what it half made goes.

@@ -168,7 +168,7 @@ fn simplify(schema: &mut Value, detail: Detail) {
                 if least == Some(0) {
                     map.shift_remove("minimum");
                 }
-                // For the doors, not for those who ask.
+                // For the surfaces, not for those who ask.
                 map.shift_remove("writeOnly");
             }
             if map.get("default").is_some_and(Value::is_null) {

@@ -9,7 +9,7 @@
 //! `answers` is how much of it one answer holds.
 //! An operation never calls another.
 //!
-//! Deliberately absent: the terminal that pyro itself runs in, command lines, MCP, and anything that knows which door called;
+//! Deliberately absent: the terminal that pyro itself runs in, command lines, MCP, and anything that knows which surface called;
 //! QEMU, QMP and guests' insides (the shim's); how images are built (the catalog's); how a patch is
 //! read and placed (`pyro-patch`); what is on a disk that nobody writes to (`pyro-disk`); how
 //! archives of files are packed and unpacked (`pyro-transfer`).

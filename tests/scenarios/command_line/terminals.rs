@@ -105,8 +105,8 @@ fn last_entry(workspace: &Workspace<'_>) -> Value {
 }
 
 fn a_person_gets_a_shell_in_a_workspace(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let shell = ["env", "PS1=ready> ", "sh"];
     let mut seat = exec(&workspace, world, &["-it", "--cwd", "/usr"], &shell);
     seat.see("ready> ");
@@ -141,8 +141,8 @@ fn a_person_gets_a_shell_in_a_workspace(world: &World) {
 }
 
 fn a_command_in_a_workspace_has_a_terminal_by_the_same_rule(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let look = [
         "sh",
         "-c",
@@ -180,8 +180,8 @@ fn a_command_in_a_workspace_has_a_terminal_by_the_same_rule(world: &World) {
 }
 
 fn a_person_may_leave_a_command_in_a_workspace(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let killed = |code: i64| {
         let kept = last_entry(&workspace);
         assert_eq!(kept["exit_code"], json!(code), "{kept:#}");
@@ -241,8 +241,8 @@ fn a_person_may_leave_and_a_timeout_that_was_typed_counts(world: &World) {
 }
 
 fn what_a_guest_wrote_does_not_act_on_the_terminal(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.write("f", "good\n\u{1b}[1A\u{1b}[2Kevil\rnice\n");
     let id = workspace.id();
     for (words, wanted) in [

@@ -87,8 +87,8 @@ fn arguments_name_paths_of_the_given_folders_only(world: &World) {
     );
     call("workspace_delete", json!({ "workspace_id": id }));
     // The person's own commands know no such limit.
-    let door = CommandLine(&world);
-    let own = Workspace::with(&world, &door, json!({ "seed_path": at("private") }));
+    let surface = CommandLine(&world);
+    let own = Workspace::with(&world, &surface, json!({ "seed_path": at("private") }));
     assert_eq!(own.output("cat file"), "private");
 }
 

@@ -58,8 +58,8 @@ fn all<'a>(parts: &'a [Value], list: &str, field: &str) -> Vec<&'a Value> {
 }
 
 fn a_long_history_comes_in_parts(world: &World) {
-    let door = Tools::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Tools::new(world);
+    let workspace = Workspace::new(world, &surface);
     for _ in 0..2 {
         for number in 0..15 {
             workspace.exec(&format!("seq {number} 3000; seq 3000 >&2"));
@@ -123,8 +123,8 @@ fn a_long_history_comes_in_parts(world: &World) {
 }
 
 fn long_text_comes_in_whole_characters(world: &World) {
-    let door = Tools::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Tools::new(world);
+    let workspace = Workspace::new(world, &surface);
     // Pages end inside of characters, in each stream at another place.
     workspace.exec(
         "(printf x; yes 日本語 | head -c 36000); (printf xx; yes 日本語 | head -c 60000) >&2",
@@ -169,9 +169,9 @@ fn long_text_comes_in_whole_characters(world: &World) {
 }
 
 fn a_long_diff_comes_in_parts_that_apply(world: &World) {
-    let door = Tools::new(world);
+    let surface = Tools::new(world);
     let seed = tree::plant(&world.folder().join("seed"), &[("file-20", "old\n")]);
-    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, &surface, json!({ "seed_path": seed }));
     workspace.output(
         "for i in $(seq 10 59); do seq $i 800 > file-$i; done; seq 9000 > file-30; \
          head -c 100 /dev/zero > zeros; mkdir many; for i in $(seq 200); do : > many/$i; done",
@@ -214,8 +214,8 @@ fn a_long_diff_comes_in_parts_that_apply(world: &World) {
 }
 
 fn a_long_list_of_files_comes_in_parts(world: &World) {
-    let door = Tools::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Tools::new(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.output("for i in $(seq 1000 1999); do : > file-$i; done");
     let parts = parts(&workspace, "file_list", &json!({}));
     let paths = all(&parts, "entries", "path");
@@ -235,8 +235,8 @@ fn a_long_list_of_files_comes_in_parts(world: &World) {
 }
 
 fn a_long_log_of_a_service_is_read_backwards(world: &World) {
-    let door = Tools::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Tools::new(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.starts(
         "web",
         "seq 100000 115000; seq 500 >&2; touch done; exec sleep 1000",
@@ -286,16 +286,16 @@ fn a_long_log_of_a_service_is_read_backwards(world: &World) {
 }
 
 fn many_workspaces_come_in_parts(world: &World) {
-    let door = Tools::new(world);
+    let surface = Tools::new(world);
     let label = "x".repeat(120);
     let labels: serde_json::Map<String, Value> = (0..100)
         .map(|number| (format!("key-{number}"), json!(label)))
         .collect();
     let made: Vec<Workspace<'_>> = (0..4)
-        .map(|_| Workspace::with(world, &door, json!({ "labels": labels })))
+        .map(|_| Workspace::with(world, &surface, json!({ "labels": labels })))
         .collect();
     let parts = in_parts(&json!({}), |arguments| {
-        door.call("workspace_list", arguments).unwrap()
+        surface.call("workspace_list", arguments).unwrap()
     });
     let shown = all(&parts, "workspaces", "workspace_id");
     assert_eq!(shown.len(), 4);
@@ -312,8 +312,8 @@ fn many_workspaces_come_in_parts(world: &World) {
 }
 
 fn what_was_said_is_not_repeated_at_length(world: &World) {
-    let door = Tools::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Tools::new(world);
+    let workspace = Workspace::new(world, &surface);
     let long = format!("true {}end", "word ".repeat(20_000));
     let ran = workspace.exec(&long);
     assert_eq!(ran["exit_code"], 0, "{ran:#}");

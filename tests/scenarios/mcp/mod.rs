@@ -1,5 +1,5 @@
-//! `pyro mcp serve` on the wire: what no other door has. What a tool does is told by the stories
-//! that every door plays.
+//! `pyro mcp serve` on the wire: what no other surface has. What a tool does is told by the stories
+//! that every surface plays.
 
 mod access;
 mod answers;

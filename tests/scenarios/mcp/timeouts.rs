@@ -182,7 +182,7 @@ fn a_command_that_takes_long_to_end_is_told_with_its_time(world: &World) {
 }
 
 fn the_command_of_a_call_ends_with_the_connection(world: &World) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let mut client = Connection::initialized(world, &[], NEWEST_WITH_INITIALIZE);
     let id = workspace(world, &mut client);
     // The host waits for less than the command may take, so that it may come to go on.
@@ -198,13 +198,14 @@ fn the_command_of_a_call_ends_with_the_connection(world: &World) {
     // Nobody is told anything any more: clients that gave up fail at what they do not expect.
     let after = client.rest();
     assert!(after.iter().all(|message| message["id"] != 2), "{after:?}");
-    let logs = door.call("workspace_logs", json!({ "workspace_id": id }));
+    let logs = surface.call("workspace_logs", json!({ "workspace_id": id }));
     let entry = &logs.unwrap()["entries"][0];
     assert_eq!(
         (&entry["running"], &entry["exit_code"], &entry["stdout"]),
         (&json!(false), &json!(137), &json!("first\n"))
     );
-    door.call("workspace_delete", json!({ "workspace_id": id }))
+    surface
+        .call("workspace_delete", json!({ "workspace_id": id }))
         .unwrap();
 }
 

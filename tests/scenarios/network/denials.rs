@@ -54,10 +54,10 @@ fn a_guest_reaches_the_outside_and_nothing_near_its_host(world: &World) {
     let seed = world.folder().join("seed");
     fs::create_dir(&seed).unwrap();
     fs::write(seed.join("probe.py"), include_str!("probe.py")).unwrap();
-    let door = pyro_tests::surfaces::cli::CommandLine(world);
+    let surface = pyro_tests::surfaces::cli::CommandLine(world);
     let guest = Workspace::with(
         world,
-        &door,
+        &surface,
         json!({
             "network_policy": "egress",
             "seed_path": seed,

@@ -44,11 +44,11 @@ fn a_guest_reaches_no_other_guest(world: &World) {
     fs::create_dir(&seed).unwrap();
     fs::write(seed.join("probe.py"), include_str!("probe.py")).unwrap();
     fs::write(seed.join("greet.py"), GREETER).unwrap();
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let with = |policy: &str| {
         Workspace::with(
             world,
-            &door,
+            &surface,
             json!({ "network_policy": policy, "seed_path": seed }),
         )
     };

@@ -49,10 +49,10 @@ fn apt_and_pip_work_in_a_guest(world: &World) {
     allow.sort();
     allow.dedup();
 
-    let door = pyro_tests::surfaces::engine::Library::new(world);
+    let surface = pyro_tests::surfaces::engine::Library::new(world);
     let guest = Workspace::with(
         world,
-        &door,
+        &surface,
         json!({ "network_policy": "egress", "seed_path": seed, "allow_net": allow }),
     );
     let run = |command: &str| -> Value {

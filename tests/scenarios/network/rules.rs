@@ -8,9 +8,9 @@ crate::stories! { [process] [command_line, mcp]:
     a_network_needs_a_vm_and_exceptions_need_a_network,
 }
 
-fn a_network_needs_a_vm_and_exceptions_need_a_network(world: &World, door: &dyn Surface) {
+fn a_network_needs_a_vm_and_exceptions_need_a_network(world: &World, surface: &dyn Surface) {
     let refused = |arguments, code: &str, words: &str| {
-        let told = Workspace::try_with(world, door, arguments).unwrap_err();
+        let told = Workspace::try_with(world, surface, arguments).unwrap_err();
         assert_eq!(told["code"], code, "{told:#}");
         assert!(told.to_string().contains(words), "{words}: {told:#}");
     };
@@ -39,7 +39,7 @@ fn a_network_needs_a_vm_and_exceptions_need_a_network(world: &World, door: &dyn 
         "host's network",
     );
     // `off` is what everybody has who says nothing.
-    let plain = Workspace::with(world, door, json!({ "network_policy": "off" }));
+    let plain = Workspace::with(world, surface, json!({ "network_policy": "off" }));
     assert_eq!(plain.created["network_policy"], "off");
     assert_eq!(plain.created["network_enabled"], false);
 }

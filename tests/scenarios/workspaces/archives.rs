@@ -14,7 +14,7 @@ crate::stories! { [process] [library]:
     an_archive_that_is_cut_off_is_refused,
 }
 
-fn every_kind_of_archive_is_taken(world: &World, door: &dyn Surface) {
+fn every_kind_of_archive_is_taken(world: &World, surface: &dyn Surface) {
     let seed = tree::plant_all_kinds(&world.folder().join("seed"));
     let mut builder = Builder::new(Vec::new());
     builder.follow_symlinks(false);
@@ -34,7 +34,7 @@ fn every_kind_of_archive_is_taken(world: &World, door: &dyn Surface) {
     ] {
         let archive = world.folder().join(name);
         fs::write(&archive, bytes).unwrap();
-        let workspace = Workspace::with(world, door, json!({ "seed_path": archive }));
+        let workspace = Workspace::with(world, surface, json!({ "seed_path": archive }));
         let told = &workspace.created["workspace_seed"];
         assert_eq!(told["mode"], "tar_archive", "{name}");
         assert_eq!(told["entry_count"], planted.len(), "{name}");
@@ -63,16 +63,16 @@ fn archive(world: &World, name: &str, kind: EntryType, target: &str) -> PathBuf 
     path
 }
 
-fn refused(world: &World, door: &dyn Surface, archive: &Path) -> String {
-    let told = Workspace::try_with(world, door, json!({ "seed_path": archive })).unwrap_err();
+fn refused(world: &World, surface: &dyn Surface, archive: &Path) -> String {
+    let told = Workspace::try_with(world, surface, json!({ "seed_path": archive })).unwrap_err();
     assert_eq!(told["code"], "bad_seed", "{told:#}");
-    let listed = door.call("workspace_list", json!({})).unwrap();
+    let listed = surface.call("workspace_list", json!({})).unwrap();
     assert_eq!(listed["count"], 0, "{listed:#}");
     told.to_string()
 }
 
-fn an_archive_that_would_leave_is_refused_by_name(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn an_archive_that_would_leave_is_refused_by_name(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     for (name, kind, target) in [
         ("../above", EntryType::Regular, ""),
         ("in/../../above", EntryType::Regular, ""),
@@ -83,18 +83,19 @@ fn an_archive_that_would_leave_is_refused_by_name(world: &World, door: &dyn Surf
         ("hard-out", EntryType::Link, "../../etc/passwd"),
     ] {
         let archive = archive(world, name, kind, target);
-        let told = Workspace::try_with(world, door, json!({ "seed_path": archive })).unwrap_err();
+        let told =
+            Workspace::try_with(world, surface, json!({ "seed_path": archive })).unwrap_err();
         assert_eq!(told["code"], "bad_seed", "{told:#}");
         assert!(told.to_string().contains(name), "{told:#}");
         let told = workspace.refused("sync_push", json!({ "source_path": archive }), "bad_seed");
         assert!(told.to_string().contains(name), "{told:#}");
     }
     assert_eq!(workspace.changes(), [""; 0]);
-    let listed = door.call("workspace_list", json!({})).unwrap();
+    let listed = surface.call("workspace_list", json!({})).unwrap();
     assert_eq!(listed["count"], 1, "{listed:#}");
 }
 
-fn an_archive_that_is_cut_off_is_refused(world: &World, door: &dyn Surface) {
+fn an_archive_that_is_cut_off_is_refused(world: &World, surface: &dyn Surface) {
     let mut builder = Builder::new(Vec::new());
     let seed = tree::plant(
         &world.folder().join("seed"),
@@ -105,8 +106,8 @@ fn an_archive_that_is_cut_off_is_refused(world: &World, door: &dyn Surface) {
     let path = world.folder().join("cut.tar");
     for length in [whole.len() - 1024 - 5000, 1000, 512 + 100] {
         fs::write(&path, &whole[..length]).unwrap();
-        refused(world, door, &path);
+        refused(world, surface, &path);
     }
     fs::write(world.folder().join("cut.tar.zst"), b"no zstd at all").unwrap();
-    refused(world, door, &world.folder().join("cut.tar.zst"));
+    refused(world, surface, &world.folder().join("cut.tar.zst"));
 }

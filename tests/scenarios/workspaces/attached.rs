@@ -19,8 +19,8 @@ fn attach(world: &World, arguments: &[&str]) -> TerminalSession {
 }
 
 fn a_person_comes_leaves_and_comes_back(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let id = workspace.id().to_owned();
 
     // Without a terminal there is nothing to attach.

@@ -26,8 +26,8 @@ crate::stories! { [process]:
 }
 crate::stories! { [process, vm] [library]: long_output_is_kept_whole_for_later }
 
-fn a_command_leaves_files_and_a_place_in_the_history(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_command_leaves_files_and_a_place_in_the_history(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     assert_eq!(
         workspace
             .output("pwd; echo made > file")
@@ -60,8 +60,8 @@ fn a_command_leaves_files_and_a_place_in_the_history(world: &World, door: &dyn S
     );
 }
 
-fn a_timeout_keeps_what_was_written(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_timeout_keeps_what_was_written(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let command = "echo early; (setsid sleep 1000 &) ; sleep 1000";
     let result = workspace.done("exec", json!({ "command": command, "timeout_seconds": 1 }));
     assert_eq!(result["exit_code"], 124);
@@ -72,8 +72,8 @@ fn a_timeout_keeps_what_was_written(world: &World, door: &dyn Surface) {
     assert_eq!(logs["entries"][0]["stdout"], "early\n");
 }
 
-fn a_command_whose_output_is_no_text_runs_once(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_command_whose_output_is_no_text_runs_once(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let result =
         workspace.exec(r"echo once >> count; printf '\377\376'; printf '\300' >&2; exit 4");
     assert_eq!(
@@ -89,8 +89,8 @@ fn a_command_whose_output_is_no_text_runs_once(world: &World, door: &dyn Surface
     assert_eq!(workspace.changes().len(), 2);
 }
 
-fn signals_and_statuses_are_the_commands_own(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn signals_and_statuses_are_the_commands_own(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let result = workspace.exec("kill -9 $$");
     assert_eq!(result["exit_code"], 137);
     assert_eq!(result["signal"], 9);
@@ -99,8 +99,8 @@ fn signals_and_statuses_are_the_commands_own(world: &World, door: &dyn Surface) 
     assert_eq!(result["signal"], Value::Null);
 }
 
-fn the_history_is_read_in_pieces(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn the_history_is_read_in_pieces(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     for word in ["one", "two", "three"] {
         workspace.exec(&format!("echo {word}"));
     }
@@ -118,8 +118,8 @@ fn the_history_is_read_in_pieces(world: &World, door: &dyn Surface) {
 }
 
 fn output_comes_live_and_byte_for_byte(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let script = r"printf 'a\377'; read -r line < pipe; echo $line; exit 7";
     workspace.exec("mkfifo pipe");
     let mut exec = world.pyro(["workspace", "exec", workspace.id(), "--", script]);
@@ -133,8 +133,8 @@ fn output_comes_live_and_byte_for_byte(world: &World) {
 }
 
 fn what_was_written_is_shown_byte_for_byte(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let script = r"printf 'caf\351\n'; printf 'no \377\n' >&2";
     workspace.exec(script);
     workspace.starts(
@@ -186,8 +186,8 @@ fn what_was_written_is_shown_byte_for_byte(world: &World) {
 }
 
 fn several_at_once_get_numbers_of_their_own(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let all: Vec<Running> = (0..12)
         .map(|which| {
             let command = format!("echo {which} > {which}; echo {which}");
@@ -219,8 +219,8 @@ fn several_at_once_get_numbers_of_their_own(world: &World) {
     }
 }
 
-fn long_output_is_kept_whole_for_later(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn long_output_is_kept_whole_for_later(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let command = "echo begin; head -c 30000000 /dev/zero | tr '\\0' x; echo end";
     let result = workspace.done(
         "exec",
@@ -244,8 +244,8 @@ fn long_output_is_kept_whole_for_later(world: &World, door: &dyn Surface) {
 
 /// Ctrl-C: what the command had written is in the history, and the next has a number of its own.
 fn an_interrupted_command_keeps_its_place(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let line = "echo early; echo oops >&2; exec sleep 1000";
     let exec = ["workspace", "exec", workspace.id(), "--", line];
     let running = Running::start(&mut world.pyro(exec));

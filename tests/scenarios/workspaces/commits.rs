@@ -72,11 +72,11 @@ fn am(folder: &Path, mailbox: &str) {
     git(folder, &words.concat());
 }
 
-fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, door: &dyn Surface) {
+fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, surface: &dyn Surface) {
     let files = [("file", "one\n"), ("gone", "bye\n")];
     let seed = repository(&world.folder().join("seed"), &files);
     let nested = repository(&seed.join("libs/nested"), &[("inner", "a\n")]);
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     in_guest(
         &workspace,
         "echo two > file; printf '\\000\\001' > bytes; git add file bytes; \
@@ -147,14 +147,14 @@ fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, door
 }
 
 /// A bare one, one whose work tree is elsewhere, and a new one.
-fn a_repository_by_another_name_is_kept_out_of_the_patch(world: &World, door: &dyn Surface) {
+fn a_repository_by_another_name_is_kept_out_of_the_patch(world: &World, surface: &dyn Surface) {
     let [seed, copy] = ["seed", "copy"].map(|name| {
         let seed = tree::plant(&world.folder().join(name), &[]);
         repository(&seed.join("work"), &[("file", "one\n")]);
         git(&seed, &["clone", "--quiet", "--bare", "work", "origin.git"]);
         seed
     });
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     in_guest(
         &workspace,
         "echo x > origin.git/notes; mkdir plain; echo x > plain/HEAD; \
@@ -188,8 +188,8 @@ fn a_repository_by_another_name_is_kept_out_of_the_patch(world: &World, door: &d
     assert_eq!(fs::read_to_string(copy.join("work/file")).unwrap(), "two\n");
 }
 
-fn many_repositories_and_slow_ones_do_not_hold_the_diff_up(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn many_repositories_and_slow_ones_do_not_hold_the_diff_up(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     in_guest(
         &workspace,
         "for i in $(seq 10 27); do git init -q m/r$i; cd m/r$i; echo $i > file; git add file; \
@@ -217,9 +217,9 @@ fn many_repositories_and_slow_ones_do_not_hold_the_diff_up(world: &World, door: 
 }
 
 fn a_long_mailbox_comes_in_parts(world: &World) {
-    let door = Tools::new(world);
+    let surface = Tools::new(world);
     let seed = repository(&world.folder().join("seed"), &[("file", "one\n")]);
-    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, &surface, json!({ "seed_path": seed }));
     // One says what looks like the head of a mail, one changes nothing.
     in_guest(
         &workspace,
@@ -291,8 +291,8 @@ fn a_long_mailbox_comes_in_parts(world: &World) {
 }
 
 /// Nothing before, a branch beside, a detached `HEAD`, an amended commit.
-fn what_was_committed_is_counted_whatever_became_of_history(world: &World, door: &dyn Surface) {
-    let empty = Workspace::new(world, door);
+fn what_was_committed_is_counted_whatever_became_of_history(world: &World, surface: &dyn Surface) {
+    let empty = Workspace::new(world, surface);
     in_guest(
         &empty,
         "git init -q -b trunk; echo a > a; git add a; git commit -qm root",
@@ -330,7 +330,7 @@ fn what_was_committed_is_counted_whatever_became_of_history(world: &World, door:
     git(&seed, &["commit", "--quiet", "--all", "--message=second"]);
     git(&seed, &["pack-refs", "--all"]);
     let [first, second] = ["HEAD~1", "HEAD"].map(|name| git(&seed, &["rev-parse", name]));
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     in_guest(
         &workspace,
         "git checkout -q beside; echo b > b; git add b; git commit -qm 'on beside'; \

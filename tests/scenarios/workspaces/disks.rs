@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 crate::stories! { [vm]: a_stopped_disk_is_listed_read_and_copied }
 crate::stories! { [process] [library]: commands_on_the_host_have_no_disk }
 
-fn commands_on_the_host_have_no_disk(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn commands_on_the_host_have_no_disk(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.done("stop", json!({}));
     workspace.refused("disk_list", json!({}), "unsupported");
     workspace.refused("disk_read", json!({ "path": "file" }), "unsupported");
@@ -42,9 +42,9 @@ fn tool(program: &str, arguments: &[&str], image: &Path) -> String {
 
 /// All on one VM, which is stopped once.
 fn a_stopped_disk_is_listed_read_and_copied(world: &World) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let seed = tree::plant(&world.folder().join("seed"), &[("file", "first\n")]);
-    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, &surface, json!({ "seed_path": seed }));
     workspace.output(
         "echo second > file; mkdir -p d/e; echo deep > 'd/e/with space'; mkfifo pipe; \
          ln -s ../etc/hostname out; ln -s ../../../../../../etc/shadow far; ln -s d/e in; \

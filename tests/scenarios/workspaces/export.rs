@@ -13,8 +13,8 @@ crate::stories! { [process] [command_line, library]:
     nothing_of_the_host_is_reached_through_links,
 }
 
-fn a_file_goes_where_nothing_was(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_file_goes_where_nothing_was(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("echo out > file; chmod 751 file; ln -s file link; mkdir -p dir/empty");
     let out = world.folder().join("made/on/the/way");
     let exported = workspace.done("export", json!({ "path": "file", "output_path": out }));
@@ -45,8 +45,8 @@ fn a_file_goes_where_nothing_was(world: &World, door: &dyn Surface) {
     assert!(!world.folder().join("never").exists());
 }
 
-fn what_is_there_is_replaced_only_on_demand(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn what_is_there_is_replaced_only_on_demand(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("mkdir dir; echo new > dir/file");
     let out = tree::plant(&world.folder().join("out"), &[("mine", "precious")]);
     let export =
@@ -77,9 +77,9 @@ fn what_is_there_is_replaced_only_on_demand(world: &World, door: &dyn Surface) {
     assert_eq!(beside.len(), 3, "{beside:?}");
 }
 
-fn nothing_of_the_host_is_reached_through_links(world: &World, door: &dyn Surface) {
+fn nothing_of_the_host_is_reached_through_links(world: &World, surface: &dyn Surface) {
     let outside = tree::plant(&world.folder().join("outside"), &[("secret", "secret")]);
-    let workspace = Workspace::new(world, door);
+    let workspace = Workspace::new(world, surface);
     workspace.exec(&format!(
         "mkdir dir; ln -s {} dir/out; ln -s ../../.. dir/up",
         outside.display()

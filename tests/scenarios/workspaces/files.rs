@@ -15,8 +15,8 @@ crate::stories! { [process, vm] [mcp]: a_file_keeps_what_belongs_to_it }
 crate::stories! { [process] [command_line, library]: a_long_list_is_whole }
 crate::stories! { [process]: the_content_alone_is_written_byte_for_byte }
 
-fn a_file_is_written_listed_and_read(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_file_is_written_listed_and_read(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let written = workspace.done(
         "file_write",
         json!({ "path": "src/a.txt", "text": "héllo\n" }),
@@ -80,8 +80,8 @@ fn a_file_is_written_listed_and_read(world: &World, door: &dyn Surface) {
     workspace.refused("file_read", json!({ "path": "missing" }), "unknown_file");
 }
 
-fn a_file_is_read_in_pieces_and_lines(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_file_is_read_in_pieces_and_lines(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("seq 1 100000 > big; printf 'aé' > cut");
     let big = |arguments: Value| {
         let mut arguments = arguments;
@@ -121,8 +121,8 @@ fn a_file_is_read_in_pieces_and_lines(world: &World, door: &dyn Surface) {
     );
 }
 
-fn a_binary_file_goes_both_ways(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_binary_file_goes_both_ways(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec(r"printf 'a\000b\377' > binary; printf 'a\377b' > latin");
     let binary = workspace.done("file_read", json!({ "path": "binary" }));
     assert_eq!(
@@ -161,8 +161,8 @@ fn a_binary_file_goes_both_ways(world: &World, door: &dyn Surface) {
     workspace.refused("file_write", bad, "invalid_argument");
 }
 
-fn a_file_keeps_what_belongs_to_it(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_file_keeps_what_belongs_to_it(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     // Who is not root, as on a host, has no file of somebody else's to give.
     let owner = match world.backend {
         Backend::Vm => "chown 33:34 one named",
@@ -224,8 +224,8 @@ fn a_file_keeps_what_belongs_to_it(world: &World, door: &dyn Surface) {
     }
 }
 
-fn a_long_list_is_whole(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_long_list_is_whole(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.output("mkdir many && cd many && seq 10100 | xargs touch");
     let listed = workspace.done("file_list", json!({ "path": "many" }));
     assert_eq!(listed["entries"].as_array().unwrap().len(), 10_100);
@@ -238,8 +238,8 @@ fn a_long_list_is_whole(world: &World, door: &dyn Surface) {
 }
 
 fn the_content_alone_is_written_byte_for_byte(world: &World) {
-    let door = pyro_tests::surfaces::cli::CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = pyro_tests::surfaces::cli::CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.exec(r"printf 'a\000\377' > binary");
     let mut read = world.pyro([
         "workspace",
@@ -280,8 +280,8 @@ fn the_content_alone_is_written_byte_for_byte(world: &World) {
     );
 }
 
-fn a_write_makes_folders_and_keeps_the_mode(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_write_makes_folders_and_keeps_the_mode(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.write("deep/er/run", "#!/bin/sh\necho first\n");
     workspace.exec("chmod 750 deep/er/run");
     let written = workspace.done(
@@ -313,11 +313,11 @@ fn a_write_makes_folders_and_keeps_the_mode(world: &World, door: &dyn Surface) {
     );
 }
 
-fn links_that_leave_are_not_followed(world: &World, door: &dyn Surface) {
+fn links_that_leave_are_not_followed(world: &World, surface: &dyn Surface) {
     let outside = world.folder().join("outside");
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(outside.join("file"), "secret").unwrap();
-    let workspace = Workspace::new(world, door);
+    let workspace = Workspace::new(world, surface);
     let (folder, file) = (outside.display(), outside.join("file"));
     workspace.exec(&format!(
         "ln -s {folder} out; ln -s {} out-file; ln -s real in; echo kept > real",
@@ -344,8 +344,8 @@ fn links_that_leave_are_not_followed(world: &World, door: &dyn Surface) {
     assert_eq!(workspace.read("in"), "kept\n");
 }
 
-fn odd_files_are_listed_and_not_read(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn odd_files_are_listed_and_not_read(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("mkfifo pipe; mkdir dir");
     let listed = workspace.done("file_list", json!({}));
     assert_eq!(

@@ -69,8 +69,8 @@ fn follow(workspace: &Workspace<'_>, sequence: u64, enough: &str) -> (String, St
     }
 }
 
-fn a_command_is_followed_to_its_end(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_command_is_followed_to_its_end(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let waited = workspace.done(
         "exec",
         json!({ "command": IN_TWO_PARTS, "wait_seconds": 1, "timeout_seconds": 600 }),
@@ -170,8 +170,8 @@ fn a_command_is_followed_to_its_end(world: &World, door: &dyn Surface) {
     assert_eq!(status["last_command"]["exit_code"], 124, "{status:#}");
 }
 
-fn a_character_that_is_not_whole_comes_with_its_rest(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_character_that_is_not_whole_comes_with_its_rest(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let line = r"printf 'caf\303'; while [ ! -e go ]; do sleep 0.05; done; printf '\251 ok\351'";
     let exec = json!({ "command": line, "wait_seconds": 3, "timeout_seconds": 600 });
     let begun = workspace.done("exec", exec);
@@ -222,8 +222,8 @@ fn a_character_that_is_not_whole_comes_with_its_rest(world: &World, door: &dyn S
     assert_eq!(bytes["stdout"], "qSBva+k=");
 }
 
-fn a_command_gets_its_folder_variables_and_input(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_command_gets_its_folder_variables_and_input(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("mkdir below");
     let arguments = json!({
         "command": "cat; echo \"$A|$EMPTY|$PATH_X\"; pwd",
@@ -274,7 +274,7 @@ fn a_command_gets_its_folder_variables_and_input(world: &World, door: &dyn Surfa
     eventually("it has written", LONG, || {
         workspace.of_service("logs", "variables")["stdout"] == "of a service\n"
     });
-    let once = door.call(
+    let once = surface.call(
         "vm_run",
         json!({
             "environment": "debian:12",
@@ -289,8 +289,8 @@ fn a_command_gets_its_folder_variables_and_input(world: &World, door: &dyn Surfa
 
 fn too_many_are_refused_and_a_plain_command_runs(world: &World) {
     const MOST: u64 = 32;
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     for sequence in 1..=MOST {
         assert_eq!(begin(&workspace, "sleep 1000"), sequence);
     }
@@ -325,8 +325,8 @@ fn too_many_are_refused_and_a_plain_command_runs(world: &World) {
 }
 
 fn a_stop_asks_also_where_input_is_left_unread(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let mut exec = world.pyro(["workspace", "exec", workspace.id(), "--background"]);
     exec.args(["--stdin", "-", "--timeout-seconds", "600", "--"]);
     exec.arg("trap 'echo bye; exit 9' TERM; echo on; while :; do sleep 0.05; done");
@@ -340,8 +340,8 @@ fn a_stop_asks_also_where_input_is_left_unread(world: &World) {
     );
 }
 
-fn what_becomes_of_commands_when_their_machine_ends(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn what_becomes_of_commands_when_their_machine_ends(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let goes_on = "trap 'echo bye; exit 0' TERM; echo here; while :; do sleep 0.05; done";
     let because = |sequence, exit_code: i32, stdout: &str| {
         let ended = entry(&workspace, sequence, json!({}));
@@ -391,15 +391,15 @@ fn what_becomes_of_commands_when_their_machine_ends(world: &World, door: &dyn Su
 }
 
 fn a_command_that_goes_on_survives_a_killed_caller(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let arguments = json!({
         "workspace_id": workspace.id(),
         "command": IN_TWO_PARTS,
         "wait_seconds": 600,
         "timeout_seconds": 600,
     });
-    let waiting = Running::start(&mut door.command("workspace_exec", &arguments));
+    let waiting = Running::start(&mut surface.command("workspace_exec", &arguments));
     eventually("it runs", LONG, || {
         workspace.status()["running_commands"][0]["sequence"] == 1
     });
@@ -418,8 +418,8 @@ fn a_command_that_goes_on_survives_a_killed_caller(world: &World) {
 }
 
 fn an_interrupt_ends_the_wait_and_says_how_to_go_on(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let mut exec = world.pyro(["workspace", "exec", workspace.id(), "--wait-seconds", "600"]);
     let waiting = Running::start(exec.args(["--", IN_TWO_PARTS]));
     waiting.await_out("first\n");
@@ -445,8 +445,8 @@ fn an_interrupt_ends_the_wait_and_says_how_to_go_on(world: &World) {
 }
 
 fn what_makes_no_sense_is_refused(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     for (operation, arguments, why) in [
         (
             "exec",
@@ -484,8 +484,8 @@ fn what_makes_no_sense_is_refused(world: &World) {
 }
 
 fn a_pipe_is_read_or_said_to_be_left(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let exec = |flags: &[&str]| {
         let mut exec = world.pyro(["workspace", "exec", workspace.id()]);
         exec.args(flags).args(["--", "cat"]);
@@ -520,8 +520,8 @@ fn a_pipe_is_read_or_said_to_be_left(world: &World) {
 }
 
 fn much_output_keeps_its_ends(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     // More than is kept in files.
     let line = "echo begin; head -c 70000000 /dev/zero | tr '\\0' x; echo; echo end";
     let result = workspace.done(
@@ -559,8 +559,8 @@ fn much_output_keeps_its_ends(world: &World) {
 }
 
 fn an_end_that_cannot_be_written_is_known_all_the_same(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let folder = world.state_dir().join("workspaces").join(workspace.id());
     let outputs = folder.join("output");
     let sequence = begin(&workspace, IN_TWO_PARTS);

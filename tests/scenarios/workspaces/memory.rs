@@ -14,8 +14,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// The kernel kills it, and nothing else: all others are small.
 const EAT: &str = "tail /dev/zero";
 
-fn who_was_killed_for_want_of_memory_is_told(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn who_was_killed_for_want_of_memory_is_told(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.starts("bystander", "exec sleep 1000", json!({}));
     let opened = workspace.shell("open", json!({})).unwrap();
     let shell = json!({ "shell_id": opened["shell_id"], "plain": true });
@@ -98,8 +98,8 @@ fn says_what_to_do(killed: &Value) {
     );
 }
 
-fn nobody_is_said_to_have_been_who_was_not(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn nobody_is_said_to_have_been_who_was_not(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let killed = workspace.exec("kill -9 $$");
     assert_eq!(
         (&killed["exit_code"], &killed["oom_killed"]),

@@ -12,9 +12,13 @@ crate::stories! { [process] [command_line, library]:
     one_that_nobody_knows_is_told,
 }
 
-fn a_workspace_has_a_name_and_labels_that_change(world: &World, door: &dyn Surface) {
+fn a_workspace_has_a_name_and_labels_that_change(world: &World, surface: &dyn Surface) {
     let labels = json!({ "team": "core", "note": "two words=fine" });
-    let workspace = Workspace::with(world, door, json!({ "name": "Fix it!", "labels": labels }));
+    let workspace = Workspace::with(
+        world,
+        surface,
+        json!({ "name": "Fix it!", "labels": labels }),
+    );
     assert_eq!(workspace.created["name"], "Fix it!");
     assert_eq!(workspace.created["labels"], labels);
     let updated = workspace.done(
@@ -26,11 +30,11 @@ fn a_workspace_has_a_name_and_labels_that_change(world: &World, door: &dyn Surfa
     assert_eq!(workspace.status()["labels"], json!({ "team": "docs" }));
     let updated = workspace.done("update", json!({ "clear_name": true }));
     assert_eq!(updated["name"], Value::Null);
-    let listed = door.call("workspace_list", json!({})).unwrap();
+    let listed = surface.call("workspace_list", json!({})).unwrap();
     assert_eq!(listed["workspaces"][0]["labels"], json!({ "team": "docs" }));
 }
 
-fn names_and_labels_have_rules(world: &World, door: &dyn Surface) {
+fn names_and_labels_have_rules(world: &World, surface: &dyn Surface) {
     for arguments in [
         json!({ "name": "" }),
         json!({ "name": "two\nlines" }),
@@ -38,13 +42,13 @@ fn names_and_labels_have_rules(world: &World, door: &dyn Surface) {
         json!({ "labels": { ".dot": "in front" } }),
         json!({ "ttl_seconds": 59 }),
     ] {
-        let told = Workspace::try_with(world, door, arguments.clone()).unwrap_err();
+        let told = Workspace::try_with(world, surface, arguments.clone()).unwrap_err();
         assert!(
             ["usage", "invalid_argument"].contains(&told["code"].as_str().unwrap()),
             "{told:#}"
         );
     }
-    let workspace = Workspace::new(world, door);
+    let workspace = Workspace::new(world, surface);
     workspace.refused("update", json!({}), "invalid_argument");
     workspace.refused(
         "update",
@@ -53,17 +57,18 @@ fn names_and_labels_have_rules(world: &World, door: &dyn Surface) {
     );
 }
 
-fn a_workspace_is_called_by_id_beginning_or_name(world: &World, door: &dyn Surface) {
-    let one = Workspace::with(world, door, json!({ "name": "shared" }));
+fn a_workspace_is_called_by_id_beginning_or_name(world: &World, surface: &dyn Surface) {
+    let one = Workspace::with(world, surface, json!({ "name": "shared" }));
     let status = |reference: &str| {
-        door.call("workspace_status", json!({ "workspace_id": reference }))
+        surface
+            .call("workspace_status", json!({ "workspace_id": reference }))
             .map(|record| record["workspace_id"].as_str().unwrap().to_owned())
     };
     for reference in [one.id(), &one.id()[..8], "shared"] {
         assert_eq!(status(reference).unwrap(), one.id());
     }
     assert_eq!(one.created["notes"], Value::Null);
-    let other = Workspace::with(world, door, json!({ "name": "shared" }));
+    let other = Workspace::with(world, surface, json!({ "name": "shared" }));
     let note = other.created["notes"][0].as_str().unwrap();
     assert!(
         note.contains(&format!("also the name of {}", one.id())),
@@ -86,10 +91,10 @@ fn a_workspace_is_called_by_id_beginning_or_name(world: &World, door: &dyn Surfa
     assert_eq!(other.status()["notes"], Value::Null);
 }
 
-fn the_list_begins_with_the_one_used_last(world: &World, door: &dyn Surface) {
-    let three = [(); 3].map(|()| Workspace::new(world, door));
+fn the_list_begins_with_the_one_used_last(world: &World, surface: &dyn Surface) {
+    let three = [(); 3].map(|()| Workspace::new(world, surface));
     three[1].exec("true");
-    let listed = door.call("workspace_list", json!({})).unwrap();
+    let listed = surface.call("workspace_list", json!({})).unwrap();
     assert_eq!(listed["count"], 3);
     let ids = listed["workspaces"]
         .as_array()
@@ -101,11 +106,11 @@ fn the_list_begins_with_the_one_used_last(world: &World, door: &dyn Surface) {
     assert_eq!(listed["workspaces"][0]["command_count"], 1);
 }
 
-fn the_time_that_is_left_is_told(world: &World, door: &dyn Surface) {
-    let kept = Workspace::with(world, door, json!({ "ttl_seconds": 0 }));
+fn the_time_that_is_left_is_told(world: &World, surface: &dyn Surface) {
+    let kept = Workspace::with(world, surface, json!({ "ttl_seconds": 0 }));
     assert_eq!(kept.created["expires_at"], 0.0);
     assert_eq!(kept.created["time_left_seconds"], Value::Null);
-    let workspace = Workspace::with(world, door, json!({ "ttl_seconds": 2_592_000 }));
+    let workspace = Workspace::with(world, surface, json!({ "ttl_seconds": 2_592_000 }));
     let record = workspace.status();
     let lives =
         record["expires_at"].as_f64().unwrap() - record["last_activity_at"].as_f64().unwrap();
@@ -118,7 +123,7 @@ fn the_time_that_is_left_is_told(world: &World, door: &dyn Surface) {
     assert_eq!(record["time_left_seconds"], Value::Null);
 }
 
-fn one_that_nobody_knows_is_told(_: &World, door: &dyn Surface) {
+fn one_that_nobody_knows_is_told(_: &World, surface: &dyn Surface) {
     for operation in [
         "status",
         "exec",
@@ -135,7 +140,7 @@ fn one_that_nobody_knows_is_told(_: &World, door: &dyn Surface) {
             if operation == "exec" {
                 arguments["command"] = json!("true");
             }
-            let told = door
+            let told = surface
                 .call(&format!("workspace_{operation}"), arguments)
                 .unwrap_err();
             assert_eq!(

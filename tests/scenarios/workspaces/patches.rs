@@ -18,8 +18,8 @@ crate::stories! { [process] [command_line, library]:
     changes_of_kind_apply_to_another_workspace,
 }
 
-fn a_patch_of_git_is_applied(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_patch_of_git_is_applied(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec(
         "printf 'one\\ntwo\\nthree\\n' > edit; echo bye > gone; echo same > old-name; \
          printf '\\0\\1\\2' > image",
@@ -101,8 +101,8 @@ index 0000000..8ba3a16
     assert_eq!(applied["format"], "unified");
 }
 
-fn a_patch_in_the_form_of_codex_is_applied(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_patch_in_the_form_of_codex_is_applied(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("printf 'one\\ntwo\\n' > old; chmod 750 old; echo bye > gone; echo 1 > kept");
     let head = "*** Begin Patch\n";
     let patch = format!(
@@ -130,8 +130,8 @@ fn a_patch_in_the_form_of_codex_is_applied(world: &World, door: &dyn Surface) {
     assert_eq!(workspace.output("cat kept made"), "1\nm\n");
 }
 
-fn a_patch_leaves_a_repository_s_own_folder_alone(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_patch_leaves_a_repository_s_own_folder_alone(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("mkdir -p lib/.git; echo ref > lib/.git/HEAD; echo a > x");
     let patch = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n\
                  --- a/lib/.git/HEAD\n+++ b/lib/.git/HEAD\n@@ -1 +1 @@\n-ref\n+other\n";
@@ -143,8 +143,8 @@ fn a_patch_leaves_a_repository_s_own_folder_alone(world: &World, door: &dyn Surf
     assert_eq!(workspace.output("cat lib/.git/HEAD x"), "ref\na\n");
 }
 
-fn a_patch_that_does_not_fit_changes_nothing_and_says_where(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_patch_that_does_not_fit_changes_nothing_and_says_where(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.write("fits", "a\n");
     workspace.write(
         "differs",
@@ -180,8 +180,8 @@ fn a_patch_that_does_not_fit_changes_nothing_and_says_where(world: &World, door:
     assert_eq!(workspace.output("ls; cat fits"), "differs\nfits\na\n");
 }
 
-fn a_patch_that_leaves_is_refused(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_patch_that_leaves_is_refused(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("ln -s /tmp out");
     for path in [
         "../outside",
@@ -203,8 +203,8 @@ fn a_patch_that_leaves_is_refused(world: &World, door: &dyn Surface) {
     assert_eq!(workspace.output("ls"), "out\n");
 }
 
-fn endings_of_lines_and_files_are_kept(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn endings_of_lines_and_files_are_kept(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.write("dos", "one\r\ntwo\r\n");
     workspace.write("open", "one\ntwo");
     let patch = "\
@@ -228,17 +228,17 @@ fn endings_of_lines_and_files_are_kept(world: &World, door: &dyn Surface) {
     assert_eq!(workspace.read("open"), "one\nTWO");
 }
 
-fn changes_of_kind_apply_to_another_workspace(world: &World, door: &dyn Surface) {
+fn changes_of_kind_apply_to_another_workspace(world: &World, surface: &dyn Surface) {
     let seed = "mkdir -p dir/sub other; echo x > dir/x; echo y > dir/sub/y; echo f > f; ln -s f lnk; \
                 ln -s f way; echo z > other/z; echo p > plain";
     let change = "rm -r dir; echo file > dir; rm f; mkdir f; echo in > f/in; rm lnk; echo own > lnk; \
                   rm way; mkdir way; echo w > way/w; rm -r other; ln -s plain other";
     let look = "find . -printf '%y %p %l\\n' | sort; cat dir f/in lnk way/w";
-    let first = Workspace::with(world, door, json!({}));
+    let first = Workspace::with(world, surface, json!({}));
     first.output(seed);
     let source = world.folder().join("source");
     first.done("export", json!({ "path": ".", "output_path": source }));
-    let made = |_| Workspace::with(world, door, json!({ "seed_path": source }));
+    let made = |_| Workspace::with(world, surface, json!({ "seed_path": source }));
     let [changed, fresh, fuller] = [0, 1, 2].map(made);
     changed.output(change);
     let patch = changed.done("diff", json!({}))["patch"].clone();
@@ -251,11 +251,11 @@ fn changes_of_kind_apply_to_another_workspace(world: &World, door: &dyn Surface)
     assert_eq!(fuller.output("find . | sort"), before);
 }
 
-fn a_patch_of_a_repository_lands_in_a_seed_of_one_folder(world: &World, door: &dyn Surface) {
+fn a_patch_of_a_repository_lands_in_a_seed_of_one_folder(world: &World, surface: &dyn Surface) {
     let files = [("top", "top\n"), ("services/api/x", "one\n")];
     let root = repository(&world.folder().join("mono"), &files);
     let seed = root.join("services/api");
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     let made = |name: &str| format!("--- /dev/null\n+++ {name}\n@@ -0,0 +1 @@\n+n\n");
     for (patch, path) in [
         (

@@ -18,9 +18,9 @@ crate::stories! { [process] [command_line, library]:
 }
 crate::stories! { [process]: a_push_that_is_refused_leaves_no_copy_on_the_host }
 
-fn only_what_differs_travels(world: &World, door: &dyn Surface) {
+fn only_what_differs_travels(world: &World, surface: &dyn Surface) {
     let seed = tree::plant_all_kinds(&world.folder().join("seed"));
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     let push =
         || workspace.done("sync_push", json!({ "source_path": seed }))["workspace_sync"].clone();
     let same = push();
@@ -44,8 +44,8 @@ fn only_what_differs_travels(world: &World, door: &dyn Surface) {
     assert_eq!(tree::look(&out), tree::look(&seed));
 }
 
-fn a_destination_is_made_and_stays_inside(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_destination_is_made_and_stays_inside(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let source = tree::plant(&world.folder().join("source"), &[("file", "pushed\n")]);
     let push = |dest: &str| json!({ "source_path": source, "dest": dest });
     for dest in ["a/b", "/workspace/c", "./d//e"] {
@@ -83,8 +83,8 @@ fn a_destination_is_made_and_stays_inside(world: &World, door: &dyn Surface) {
     assert!(told.to_string().contains("missing"), "{told:#}");
 }
 
-fn nothing_is_deleted_and_files_are_replaced(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn nothing_is_deleted_and_files_are_replaced(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("mkdir -p dir; echo own > dir/own; echo old > dir/both; ln -s old link");
     let source = tree::plant(&world.folder().join("source"), &[("dir/both", "new\n")]);
     symlink("new", source.join("link")).unwrap();
@@ -117,10 +117,10 @@ fn git(folder: &Path, words: &str) {
     assert!(ran.status.success(), "{words}: {ran:?}");
 }
 
-fn what_the_guest_committed_stays(world: &World, door: &dyn Surface) {
+fn what_the_guest_committed_stays(world: &World, surface: &dyn Surface) {
     let seed = world.folder().join("seed");
     repositories(&seed);
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     let push = |dest: &str| {
         let asked = json!({ "source_path": seed, "dest": dest });
         workspace.done("sync_push", asked)["workspace_sync"].clone()
@@ -165,8 +165,8 @@ fn what_the_guest_committed_stays(world: &World, door: &dyn Surface) {
     );
 }
 
-fn what_is_in_the_way_leaves_everything_as_it_was(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn what_is_in_the_way_leaves_everything_as_it_was(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("mkdir -p z-folder/full; echo old > a-file");
     let source = tree::plant(
         &world.folder().join("source"),
@@ -189,8 +189,8 @@ fn a_push_that_is_refused_leaves_no_copy_on_the_host(world: &World) {
     let temporary = world.folder().join("tmp");
     fs::create_dir(&temporary).unwrap();
     let world = world.with("TMPDIR", &temporary);
-    let door = CommandLine(&world);
-    let workspace = Workspace::new(&world, &door);
+    let surface = CommandLine(&world);
+    let workspace = Workspace::new(&world, &surface);
     let source = tree::plant(&world.folder().join("source"), &[("file", "new\n")]);
     let push = |dest: &str| json!({ "source_path": source, "dest": dest });
     workspace.refused("sync_push", push("/etc"), "bad_path");

@@ -7,10 +7,10 @@ crate::stories! { [process, vm] [command_line]: a_reset_brings_the_first_state_b
 crate::stories! { [process] [command_line, mcp]: a_number_means_one_command_over_all_resets }
 crate::stories! { [process] [library]: a_stopped_one_is_reset_as_well, what_is_no_snapshot_is_told }
 
-fn a_reset_brings_the_first_state_back(world: &World, door: &dyn Surface) {
+fn a_reset_brings_the_first_state_back(world: &World, surface: &dyn Surface) {
     let seed = tree::plant(&world.folder().join("seed"), &[("file", "first\n")]);
     let arguments = json!({ "seed_path": seed, "name": "stays", "labels": { "a": "b" } });
-    let workspace = Workspace::with(world, door, arguments);
+    let workspace = Workspace::with(world, surface, arguments);
     workspace.exec("echo changed > file; echo new > new; (setsid sleep 4242 >/dev/null 2>&1 &)");
     let reset = workspace.done("reset", json!({}));
     assert_eq!(reset["workspace_id"], workspace.id());
@@ -46,8 +46,8 @@ fn a_reset_brings_the_first_state_back(world: &World, door: &dyn Surface) {
     assert_eq!(workspace.read("file"), "first\n");
 }
 
-fn a_number_means_one_command_over_all_resets(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_number_means_one_command_over_all_resets(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let begin = |word: &str| {
         let command = format!("echo {word}; exec sleep 1000");
         let exec = json!({ "command": command, "background": true, "timeout_seconds": 600 });
@@ -104,16 +104,16 @@ fn a_number_means_one_command_over_all_resets(world: &World, door: &dyn Surface)
     );
 }
 
-fn a_stopped_one_is_reset_as_well(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_stopped_one_is_reset_as_well(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("echo x > x");
     workspace.done("stop", json!({}));
     assert_eq!(workspace.done("reset", json!({}))["state"], "started");
     assert_eq!(workspace.changes(), [""; 0]);
 }
 
-fn what_is_no_snapshot_is_told(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn what_is_no_snapshot_is_told(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("echo x > x");
     workspace.refused("reset", json!({ "snapshot": "never" }), "unknown_snapshot");
     assert_eq!(workspace.read("x"), "x\n");

@@ -78,10 +78,10 @@ fn files(root: &Path) -> Vec<(String, tree::FileState)> {
 
 fn every_kind_of_change_is_told_and_its_patch_makes_the_same_tree(
     world: &World,
-    door: &dyn Surface,
+    surface: &dyn Surface,
 ) {
     let seed = tree::plant(&world.folder().join("seed"), SEED);
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     workspace.output(CHANGE);
     let diff = workspace.done("diff", json!({}));
     assert_eq!(diff["changed"], true);
@@ -130,8 +130,8 @@ fn every_kind_of_change_is_told_and_its_patch_makes_the_same_tree(
     assert!(!workspace.changes().contains(&"modified edit".to_owned()));
 }
 
-fn a_diff_beyond_the_limit_comes_in_parts_that_apply(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_diff_beyond_the_limit_comes_in_parts_that_apply(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     // What is short comes after what is long, and one is too long for any part.
     workspace.exec(
         "for i in $(seq 10 29); do seq 1000 > file-$i; echo x > file-$i-short; done; \
@@ -166,8 +166,8 @@ fn a_diff_beyond_the_limit_comes_in_parts_that_apply(world: &World, door: &dyn S
     assert_eq!(files(&folder), files(&out));
 }
 
-fn what_is_no_file_is_named_and_not_compared(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn what_is_no_file_is_named_and_not_compared(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("mkfifo pipe; mkdir deep; mkfifo deep/pipe; echo x > file");
     let diff = workspace.done("diff", json!({}));
     assert_eq!(
@@ -185,9 +185,10 @@ fn what_is_no_file_is_named_and_not_compared(world: &World, door: &dyn Surface) 
     assert!(out.join("pipe").symlink_metadata().is_err());
 }
 
-fn a_diff_applies_to_another_workspace(world: &World, door: &dyn Surface) {
+fn a_diff_applies_to_another_workspace(world: &World, surface: &dyn Surface) {
     let seed = tree::plant(&world.folder().join("seed"), SEED);
-    let [one, other] = [(); 2].map(|()| Workspace::with(world, door, json!({ "seed_path": seed })));
+    let [one, other] =
+        [(); 2].map(|()| Workspace::with(world, surface, json!({ "seed_path": seed })));
     one.output(CHANGE);
     one.exec("rm new/binary");
     let diff = one.done("diff", json!({}));
@@ -196,7 +197,7 @@ fn a_diff_applies_to_another_workspace(world: &World, door: &dyn Surface) {
 }
 
 /// Empty files, modes that git does not tell apart, folders that become files, and bytes.
-fn what_a_patch_cannot_hold_is_told(world: &World, door: &dyn Surface) {
+fn what_a_patch_cannot_hold_is_told(world: &World, surface: &dyn Surface) {
     let [seed, for_git, for_patch] = ["seed", "git", "gnu"].map(|name| {
         let files = [
             ("edit", "one\n"),
@@ -209,7 +210,7 @@ fn what_a_patch_cannot_hold_is_told(world: &World, door: &dyn Surface) {
         fs::set_permissions(folder.join("group"), fs::Permissions::from_mode(0o664)).unwrap();
         folder
     });
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     workspace.output(
         "chmod 644 group; chmod 600 edit; echo two > edit; rm empty; printf '\\000\\001' > bytes; \
          mkdir gap; : > fresh",
@@ -237,7 +238,7 @@ fn what_a_patch_cannot_hold_is_told(world: &World, door: &dyn Surface) {
     assert_eq!(ran.code(), 0, "{}", ran.err());
     fs::copy(out.join("bytes"), for_patch.join("bytes")).unwrap();
     assert_eq!(files(&for_patch), files(&out));
-    let other = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let other = Workspace::with(world, surface, json!({ "seed_path": seed }));
     other.done("patch_apply", json!({ "patch": diff["patch"] }));
     assert!(other.call("file_read", json!({ "path": "empty" })).is_err());
     assert_eq!(other.read("fresh"), "");
@@ -250,11 +251,11 @@ fn what_a_patch_cannot_hold_is_told(world: &World, door: &dyn Surface) {
     assert_eq!(files(&for_git), files(&export("second")));
 }
 
-fn a_folder_of_a_repository_has_a_diff_for_the_repository(world: &World, door: &dyn Surface) {
+fn a_folder_of_a_repository_has_a_diff_for_the_repository(world: &World, surface: &dyn Surface) {
     let files = [("top", "top\n"), ("services/my api/app", "one\n")];
     let root = repository(&world.folder().join("root"), &files);
     let seed = root.join("services/my api");
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     let change = "echo two > app; echo new > new";
     workspace.exec(change);
     let diff = workspace.done("diff", json!({}));
@@ -274,7 +275,7 @@ fn a_folder_of_a_repository_has_a_diff_for_the_repository(world: &World, door: &
         git(&root, &["checkout", "--quiet", "."]);
         git(&root, &["clean", "--quiet", "--force", "-d"]);
     }
-    let other = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let other = Workspace::with(world, surface, json!({ "seed_path": seed }));
     let applied = other.done("patch_apply", json!({ "patch": diff["patch"] }));
     assert!(
         applied["notes"][0].as_str().unwrap().contains("root"),
@@ -292,10 +293,10 @@ fn a_folder_of_a_repository_has_a_diff_for_the_repository(world: &World, door: &
     workspace.refused("diff", json!({ "prefix": "../x" }), "invalid_argument");
 }
 
-fn text_of_another_encoding_is_exact(world: &World, door: &dyn Surface) {
+fn text_of_another_encoding_is_exact(world: &World, surface: &dyn Surface) {
     let seed = tree::plant(&world.folder().join("seed"), &[]);
     fs::write(seed.join("latin"), b"caf\xe9\n").unwrap();
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     workspace.exec("printf 'th\\351\\n' > latin");
     let diff = workspace.done("diff", json!({}));
     assert_eq!(entry(&diff, "latin")["not_utf8"], true);

@@ -52,7 +52,7 @@ print("trace", value, file=sys.stderr)
 print("backwards", value[::-1], os.environ["K"][::-1])
 '"#;
 
-fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Surface) {
+fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, surface: &dyn Surface) {
     let stamp = world.folder().join("stamp");
     std::fs::write(&stamp, "").unwrap();
     let (token, key) = (fresh("token"), fresh("key"));
@@ -62,7 +62,7 @@ fn commands_know_a_secret_and_nothing_else_holds_it(world: &World, door: &dyn Su
     std::fs::write(&key_file, format!("{key}\n")).unwrap();
     let workspace = Workspace::with(
         world,
-        door,
+        surface,
         json!({ "secrets": [
             { "name": "TOKEN", "value": token },
             { "name": "KEY", "file_path": key_file },
@@ -353,7 +353,7 @@ fn a_secret_comes_from_standard_input(world: &World) {
     assert_eq!(deleted.code(), 0);
 }
 
-fn a_refused_secret_leaves_nothing(world: &World, door: &dyn Surface) {
+fn a_refused_secret_leaves_nothing(world: &World, surface: &dyn Surface) {
     let file = |name: &str, content: &[u8]| {
         let path = world.folder().join(name);
         std::fs::write(&path, content).unwrap();
@@ -371,7 +371,7 @@ fn a_refused_secret_leaves_nothing(world: &World, door: &dyn Surface) {
         json!({ "name": "BAD", "file_path": file("long", &[b'x'; 65_537]) }),
     ] {
         let arguments = json!({ "secrets": [sound, bad] });
-        let told = Workspace::try_with(world, door, arguments).unwrap_err();
+        let told = Workspace::try_with(world, surface, arguments).unwrap_err();
         assert_eq!(told["code"], "invalid_argument", "{bad}: {told:#}");
         assert!(!told.to_string().contains("hunter"), "{told:#}");
     }
@@ -379,7 +379,7 @@ fn a_refused_secret_leaves_nothing(world: &World, door: &dyn Surface) {
     let folder = json!({ "name": "BAD", "file_path": world.folder() });
     for bad in [missing, folder] {
         let told =
-            Workspace::try_with(world, door, json!({ "secrets": [sound, bad] })).unwrap_err();
+            Workspace::try_with(world, surface, json!({ "secrets": [sound, bad] })).unwrap_err();
         assert_eq!(told["code"], "host_io", "{told:#}");
         assert!(told.to_string().contains("BAD"), "{told:#}");
     }
@@ -390,15 +390,15 @@ fn a_refused_secret_leaves_nothing(world: &World, door: &dyn Surface) {
     ] {
         let mut arguments = named;
         arguments["secrets"] = json!([sound]);
-        let told = Workspace::try_with(world, door, arguments).unwrap_err();
+        let told = Workspace::try_with(world, surface, arguments).unwrap_err();
         assert_eq!(told["code"], "invalid_argument", "{told:#}");
         assert!(!told.to_string().contains("hunter"), "{told:#}");
     }
     // There is no guest here whose memory could keep one.
-    let told = Workspace::try_with(world, door, json!({ "secrets": [sound] })).unwrap_err();
+    let told = Workspace::try_with(world, surface, json!({ "secrets": [sound] })).unwrap_err();
     assert_eq!(told["code"], "unsupported", "{told:#}");
     assert!(!world.state_dir().join("secrets.key").exists());
-    let workspace = Workspace::new(world, door);
+    let workspace = Workspace::new(world, surface);
     assert_eq!(workspace.created["secrets"], json!([]));
     let asked = json!({ "command": "true", "secret_env": { "GOOD": "GOOD" } });
     workspace.refused("exec", asked, "invalid_argument");
@@ -448,7 +448,7 @@ fn assert_no_process_shows(world: &World, values: &[&str]) {
         let limits = read("limits");
         let cores = limits.lines().find(|line| line.starts_with("Max core"));
         let soft = cores.and_then(|line| line.split_whitespace().nth(4));
-        // A door that serves for long holds values for moments, and guards those otherwise.
+        // A surface that serves for long holds values for moments, and guards those otherwise.
         if !process.command.contains("mcp serve") {
             assert_eq!(soft, Some("0"), "{} may dump a core", process.command);
         }

@@ -21,17 +21,17 @@ crate::stories! { [vm] [command_line, mcp]: a_worktree_is_a_repository_in_the_gu
 crate::stories! { [process]: an_id_alone_is_printed_for_scripts }
 
 /// What a seed path was refused for; nothing may be there afterwards.
-fn refused(world: &World, door: &dyn Surface, seed: &Path) -> String {
-    let told = Workspace::try_with(world, door, json!({ "seed_path": seed })).unwrap_err();
+fn refused(world: &World, surface: &dyn Surface, seed: &Path) -> String {
+    let told = Workspace::try_with(world, surface, json!({ "seed_path": seed })).unwrap_err();
     assert_eq!(told["code"], "bad_seed", "{told:#}");
-    let listed = door.call("workspace_list", json!({})).unwrap();
+    let listed = surface.call("workspace_list", json!({})).unwrap();
     assert_eq!(listed["count"], 0, "{listed:#}");
     told.to_string()
 }
 
-fn a_folder_comes_in_and_goes_out_as_it_is(world: &World, door: &dyn Surface) {
+fn a_folder_comes_in_and_goes_out_as_it_is(world: &World, surface: &dyn Surface) {
     let seed = tree::plant_all_kinds(&world.folder().join("seed"));
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     let planted = tree::look(&seed);
     let told = &workspace.created["workspace_seed"];
     assert_eq!(told["mode"], "directory");
@@ -50,8 +50,8 @@ fn a_folder_comes_in_and_goes_out_as_it_is(world: &World, door: &dyn Surface) {
     assert_eq!(tree::look(&out), planted);
 }
 
-fn a_workspace_without_a_seed_is_empty(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_workspace_without_a_seed_is_empty(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     assert_eq!(workspace.created["state"], "started");
     assert_eq!(workspace.created["workspace_seed"]["mode"], "empty");
     assert_eq!(
@@ -63,23 +63,23 @@ fn a_workspace_without_a_seed_is_empty(world: &World, door: &dyn Surface) {
     assert_eq!(workspace.changes(), [""; 0]);
 }
 
-fn a_seed_that_cannot_be_taken_is_refused_by_name(world: &World, door: &dyn Surface) {
+fn a_seed_that_cannot_be_taken_is_refused_by_name(world: &World, surface: &dyn Surface) {
     let seed = tree::plant(
         &world.folder().join("seed"),
         &[("fine", ""), ("deep/fine", "")],
     );
     nix::unistd::mkfifo(&seed.join("deep/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(refused(world, door, &seed).contains("deep/pipe"));
-    assert!(refused(world, door, &seed.join("fine")).contains("fine"));
-    assert!(refused(world, door, &seed.join("missing")).contains("missing"));
+    assert!(refused(world, surface, &seed).contains("deep/pipe"));
+    assert!(refused(world, surface, &seed.join("fine")).contains("fine"));
+    assert!(refused(world, surface, &seed.join("missing")).contains("missing"));
 }
 
-fn links_that_leave_are_kept_and_told(world: &World, door: &dyn Surface) {
+fn links_that_leave_are_kept_and_told(world: &World, surface: &dyn Surface) {
     let seed = tree::plant(&world.folder().join("seed"), &[("deep/er/file", "")]);
     symlink("../../deep/er/file", seed.join("deep/er/stays")).unwrap();
     symlink("../../../etc/passwd", seed.join("deep/er/leaves")).unwrap();
     symlink(seed.join("deep"), seed.join("own")).unwrap();
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     let notes = &workspace.created["workspace_seed"]["notes"];
     assert_eq!(notes.as_array().map(Vec::len), Some(1), "{notes:#}");
     let note = notes[0].as_str().unwrap();
@@ -98,7 +98,7 @@ fn links_that_leave_are_kept_and_told(world: &World, door: &dyn Surface) {
     assert_eq!(pushed["workspace_sync"]["changed_count"], 0, "{pushed:#}");
 }
 
-fn what_is_left_out_is_told_and_remembered(world: &World, door: &dyn Surface) {
+fn what_is_left_out_is_told_and_remembered(world: &World, surface: &dyn Surface) {
     let files = [
         (".pyroignore", "data/\n"),
         (".gitignore", "*.log\n"),
@@ -109,7 +109,7 @@ fn what_is_left_out_is_told_and_remembered(world: &World, door: &dyn Surface) {
     ];
     let seed = tree::plant(&world.folder().join("seed"), &files);
     let arguments = json!({ "seed_path": seed, "exclude": ["node_modules/"] });
-    let workspace = Workspace::with(world, door, arguments);
+    let workspace = Workspace::with(world, surface, arguments);
     let told = &workspace.created["workspace_seed"];
     assert_eq!(told["entry_count"], 4, "{told:#}");
     let left_out = &told["left_out"];
@@ -141,7 +141,7 @@ fn what_is_left_out_is_told_and_remembered(world: &World, door: &dyn Surface) {
 }
 
 /// A worktree of a project with a virtual environment and a disk image, as parallel agents have it.
-fn a_worktree_is_a_repository_in_the_guest(world: &World, door: &dyn Surface) {
+fn a_worktree_is_a_repository_in_the_guest(world: &World, surface: &dyn Surface) {
     let folder = world.folder();
     let main = tree::plant(
         &folder.join("main"),
@@ -166,7 +166,7 @@ fn a_worktree_is_a_repository_in_the_guest(world: &World, door: &dyn Surface) {
     let disk = fs::File::create(seed.join("disk.img")).unwrap();
     disk.set_len(3 << 30).unwrap();
     disk.write_all_at(b"block", 1 << 30).unwrap();
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     let notes = workspace.created["workspace_seed"]["notes"].to_string();
     assert!(notes.contains("separate repository"), "{notes}");
     assert!(notes.contains(".venv/bin/python3"), "{notes}");

@@ -24,8 +24,8 @@ crate::stories! { [process]:
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn services_are_started_seen_and_stopped(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn services_are_started_seen_and_stopped(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let listed = workspace.service("list", json!({})).unwrap();
     assert_eq!(
         (&listed["count"], &listed["services"]),
@@ -120,8 +120,8 @@ fn services_are_started_seen_and_stopped(world: &World, door: &dyn Surface) {
     assert_eq!(unknown.unwrap_err()["code"], "unknown_service");
 }
 
-fn what_becomes_of_services_when_the_machine_ends(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn what_becomes_of_services_when_the_machine_ends(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     let begins = "trap 'echo so long; exit 0' TERM; echo begun > begun; echo begun; while :; do sleep 0.05; done";
     workspace.starts("polite", begins, json!({ "ready_file": "begun" }));
     workspace.starts("over", "echo done; exit 5", json!({}));
@@ -199,8 +199,8 @@ fn what_becomes_of_services_when_the_machine_ends(world: &World, door: &dyn Surf
 }
 
 fn a_start_that_fails_says_why_and_is_a_failure(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let start = |name: &str, flags: &[&str], command: &str| {
         let words = ["workspace", "service", "start", workspace.id(), name];
         finish(world.pyro(words).args(flags).args(["--", command]))
@@ -250,8 +250,8 @@ fn a_start_that_fails_says_why_and_is_a_failure(world: &World) {
 }
 
 fn a_killed_caller_leaves_no_half_started_service(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let words = [
         "workspace",
         "service",
@@ -281,8 +281,8 @@ fn a_killed_caller_leaves_no_half_started_service(world: &World) {
 }
 
 fn a_log_is_followed_to_its_end(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let counts =
         "for n in 1 2 3; do echo $n; until test -e after-$n; do sleep 0.01; done; done; exit 4";
     workspace.starts("counts", counts, json!({}));
@@ -309,8 +309,8 @@ fn a_log_is_followed_to_its_end(world: &World) {
 }
 
 fn a_log_that_is_followed_slowly_says_what_is_missing(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let flood =
         "echo begun; until test -e go; do sleep 0.01; done; seq 1000000 2999999; touch done";
     workspace.starts("flood", flood, json!({}));

@@ -62,8 +62,8 @@ impl<'a> Shell<'a> {
     }
 }
 
-fn a_shell_is_opened_worked_in_and_closed(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn a_shell_is_opened_worked_in_and_closed(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.exec("mkdir folder");
     workspace.done("stop", json!({}));
     // Opening one starts the VM.
@@ -216,8 +216,8 @@ fn a_shell_is_opened_worked_in_and_closed(world: &World, door: &dyn Surface) {
 }
 
 fn commands_on_the_host_have_no_shells(world: &World) {
-    let door = pyro_tests::surfaces::cli::CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = pyro_tests::surfaces::cli::CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     for (operation, arguments) in [
         ("open", json!({})),
         ("read", json!({ "shell_id": "0123456789ab" })),

@@ -19,9 +19,9 @@ fn names(workspace: &Workspace<'_>) -> Vec<String> {
     snapshots.iter().map(name).collect()
 }
 
-fn states_are_kept_and_come_back(world: &World, door: &dyn Surface) {
+fn states_are_kept_and_come_back(world: &World, surface: &dyn Surface) {
     let seed = tree::plant(&world.folder().join("seed"), &[("file", "first\n")]);
-    let workspace = Workspace::with(world, door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     workspace.output("echo second > file; mkdir -p d/e; ln -s file link; echo 12345 > d/e/more");
     let elsewhere = world.backend == Backend::Vm;
     if elsewhere {
@@ -137,8 +137,8 @@ fn disk_use(world: &World, workspace: &Workspace<'_>) -> (usize, u64) {
 
 /// All on one VM: each state has a file of noise of its own, and what the one before it had.
 fn layers_are_shared_merged_and_given_back(world: &World) {
-    let door = Library::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Library::new(world);
+    let workspace = Workspace::new(world, &surface);
     let sums = |workspace: &Workspace<'_>| workspace.output("sync; sha256sum *");
     let seen = RefCell::new(BTreeMap::new());
     for name in ["a", "b", "c", "d"] {

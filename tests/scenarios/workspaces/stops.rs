@@ -16,8 +16,8 @@ crate::stories! { [process, vm]:
 }
 crate::stories! { [process] [command_line, library]: every_use_starts_a_stopped_one }
 
-fn what_was_acknowledged_outlasts_a_stop(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn what_was_acknowledged_outlasts_a_stop(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.write("written", "by write\n");
     workspace.exec("echo by exec > exec; nohup sleep 1000 >/dev/null 2>&1 &");
     if world.backend == Backend::Vm {
@@ -49,10 +49,10 @@ fn a_later_process_finds_it(world: &World) {
     let workspace = Workspace::with(world, &first, json!({ "name": "lasting" }));
     workspace.write("file", "made earlier\n");
     // Another process, while the first is there and after it.
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let exec = || {
         let arguments = json!({ "workspace_id": "lasting", "command": "cat file" });
-        let result = door.call("workspace_exec", arguments).unwrap();
+        let result = surface.call("workspace_exec", arguments).unwrap();
         assert_eq!(result["stdout"], "made earlier\n");
         assert_eq!(result["workspace_started"], false);
     };
@@ -61,13 +61,14 @@ fn a_later_process_finds_it(world: &World) {
     std::mem::forget(workspace);
     drop(first);
     exec();
-    door.call("workspace_delete", json!({ "workspace_id": id }))
+    surface
+        .call("workspace_delete", json!({ "workspace_id": id }))
         .unwrap();
 }
 
 fn a_killed_machine_is_started_again_and_says_so(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.exec("echo kept > file; sync");
     assert!(!processes(&world.state_dir()).is_empty());
     kill_all(&world.state_dir());
@@ -89,8 +90,8 @@ fn a_killed_machine_is_started_again_and_says_so(world: &World) {
 }
 
 fn one_that_nobody_uses_stops_and_says_so(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.done("stop", json!({}));
     // Nobody may ask for less than a minute, and no test should wait for one.
     rusqlite::Connection::open(world.state_dir().join("pyro.db"))
@@ -120,8 +121,8 @@ fn one_that_nobody_uses_stops_and_says_so(world: &World) {
     assert_eq!(result["workspace_started"], true);
 }
 
-fn every_use_starts_a_stopped_one(world: &World, door: &dyn Surface) {
-    let workspace = Workspace::new(world, door);
+fn every_use_starts_a_stopped_one(world: &World, surface: &dyn Surface) {
+    let workspace = Workspace::new(world, surface);
     workspace.write("file", "x\n");
     let source = pyro_tests::tree::plant(&world.folder().join("source"), &[("pushed", "")]);
     let out = world.folder().join("out");

@@ -103,7 +103,7 @@ impl From<BTreeMap<String, String>> for EnvVars {
 inline_schema!(EnvVars, {
     "type": "object",
     "default": {},
-    // A door that refuses such a value does not repeat it: it may be a password.
+    // A surface that refuses such a value does not repeat it: it may be a password.
     "writeOnly": true,
     "additionalProperties": { "type": "string" },
 });

@@ -85,7 +85,7 @@ impl From<BTreeMap<String, String>> for SecretEnv {
 inline_schema!(SecretEnv, {
     "type": "object",
     "default": {},
-    // A door that refuses such a value does not repeat it: it may be that of a secret.
+    // A surface that refuses such a value does not repeat it: it may be that of a secret.
     "writeOnly": true,
     "additionalProperties": { "type": "string", "pattern": NAME_PATTERN },
 });

@@ -177,7 +177,7 @@ inline_schema!(Secrets, {
     "type": "array",
     "default": [],
     "maxItems": MAX_SECRETS,
-    // A door that refuses such a value does not repeat it.
+    // A surface that refuses such a value does not repeat it.
     "writeOnly": true,
     "items": {
         "type": "object",

@@ -84,7 +84,7 @@ macro_rules! text_source {
 text_source! {
     /// The new content of a file.
     FileText, "text", "text-file", "text", "content, text or binary",
-    // For doors whose callers have bytes at hand.
+    // For surfaces whose callers have bytes at hand.
     { "type": "string", "contentMediaType": "application/octet-stream" }
 }
 text_source! {

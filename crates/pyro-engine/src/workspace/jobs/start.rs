@@ -40,7 +40,7 @@ use crate::workspace::log_files;
 // So that it can be asked to end whatever it leaves unread.
 const _: () = assert!(LONGEST_STDIN <= READ_AHEAD);
 
-/// What a first wait suggests for the next ones, in seconds. A door bounds it by what its client takes.
+/// What a first wait suggests for the next ones, in seconds. A surface bounds it by what its client takes.
 const NEXT_WAIT: u32 = 60;
 
 /// A command that runs in the shim.

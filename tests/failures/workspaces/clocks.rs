@@ -22,9 +22,9 @@ fn set(workspace: &Workspace<'_>, by: &str) {
 }
 
 fn a_guest_whose_clock_is_set_works_as_before(world: &World) {
-    let door = Library::new(world);
+    let surface = Library::new(world);
     let seed = tree::plant(&world.folder().join("seed"), &[("file", "0000\n")]);
-    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, &surface, json!({ "seed_path": seed }));
     // A day on, a day back from where it was, and right again.
     for (round, by) in ["+1 day", "-2 days", "+1 day"].into_iter().enumerate() {
         set(&workspace, by);

@@ -1,4 +1,4 @@
-//! Workspaces on bad days. Each story deletes what it made; then nothing of it may be left.
+//! Workspaces when things fail. Each story deletes what it made; then nothing of it may be left.
 
 mod baselines;
 mod clocks;
@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 use crate::background_command::AT_ONCE;
 
 /// The ids of the workspaces that are listed, which also clears debris away.
-fn listed(door: &dyn pyro_tests::Surface) -> Vec<String> {
-    let listed = door.call("workspace_list", json!({})).expect("a list");
+fn listed(surface: &dyn pyro_tests::Surface) -> Vec<String> {
+    let listed = surface.call("workspace_list", json!({})).expect("a list");
     let workspaces = listed["workspaces"].as_array().expect("workspaces");
     let id = |one: &Value| one["workspace_id"].as_str().expect("an id").to_owned();
     workspaces.iter().map(id).collect()
@@ -61,8 +61,8 @@ fn shims(world: &World) -> Vec<Process> {
 }
 
 /// After a list there are the folders of the workspaces that are listed, and no others.
-fn assert_only_listed(world: &World, door: &dyn pyro_tests::Surface) -> Vec<String> {
-    let mut ids = listed(door);
+fn assert_only_listed(world: &World, surface: &dyn pyro_tests::Surface) -> Vec<String> {
+    let mut ids = listed(surface);
     ids.sort();
     let entries = std::fs::read_dir(world.state_dir().join("workspaces"));
     let names = entries.into_iter().flatten().map(|entry| {

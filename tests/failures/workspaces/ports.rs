@@ -48,9 +48,9 @@ fn is_free(port: u16) -> bool {
 }
 
 fn a_port_is_published_whole_or_not_at_all(world: &World) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let policy = json!({ "network_policy": "egress+published-ports" });
-    let workspace = Workspace::with(world, &door, policy);
+    let workspace = Workspace::with(world, &surface, policy);
     workspace.write("echo.py", ECHO);
     let id = workspace.id();
     let port = free_port();

@@ -1,4 +1,4 @@
-//! Bad days: what pyro does when something is killed, full, missing, broken, crowded or hostile.
+//! What pyro does when something is killed, full, missing, broken, crowded or hostile.
 //!
 //! Each story ends with nothing left behind. Stories that need a mount of their own make it in a
 //! private namespace ([`mounts`]), so they run for root and for an ordinary user alike.

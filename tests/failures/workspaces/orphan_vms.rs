@@ -63,8 +63,8 @@ fn assert_shims(world: &World, count: usize) {
 }
 
 fn a_vm_of_a_reset_that_was_not_written_down_is_ended(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::with(world, &door, json!({ "ttl_seconds": 0 }));
+    let surface = CommandLine(world);
+    let workspace = Workspace::with(world, &surface, json!({ "ttl_seconds": 0 }));
     // Where commands run on the host, the last one ends before the next begins.
     let left = match world.backend {
         Backend::Vm => 1,
@@ -75,7 +75,7 @@ fn a_vm_of_a_reset_that_was_not_written_down_is_ended(world: &World) {
         killed_unwritten(world, &workspace, "reset", 1);
         assert_eq!(shims(world).len(), left + 1, "{command}");
         match command {
-            "list" => assert_eq!(assert_only_listed(world, &door), [workspace.id()]),
+            "list" => assert_eq!(assert_only_listed(world, &surface), [workspace.id()]),
             "exec" => assert_eq!(workspace.output("echo on"), "on\n"),
             _ => assert_eq!(workspace.done("stop", json!({}))["state"], "stopped"),
         }
@@ -89,14 +89,14 @@ fn a_vm_of_a_reset_that_was_not_written_down_is_ended(world: &World) {
 }
 
 fn a_vm_of_a_start_that_was_not_written_down_is_ended(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::with(world, &door, json!({ "ttl_seconds": 0 }));
+    let surface = CommandLine(world);
+    let workspace = Workspace::with(world, &surface, json!({ "ttl_seconds": 0 }));
     for (command, after) in [("list", 0), ("exec", 1), ("stop", 0)] {
         workspace.done("stop", json!({}));
         killed_unwritten(world, &workspace, "start", 0);
         assert_eq!(shims(world).len(), 1);
         match command {
-            "list" => assert_eq!(assert_only_listed(world, &door), [workspace.id()]),
+            "list" => assert_eq!(assert_only_listed(world, &surface), [workspace.id()]),
             "exec" => assert_eq!(workspace.output("echo on"), "on\n"),
             _ => assert_eq!(workspace.done("stop", json!({}))["state"], "stopped"),
         }

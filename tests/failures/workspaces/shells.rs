@@ -15,8 +15,8 @@ const LONG: Duration = Duration::from_secs(60);
 const MOST: usize = 256;
 
 fn a_crowd_of_shells_and_a_chatty_one_share_a_guest(world: &World) {
-    let door = Library::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Library::new(world);
+    let workspace = Workspace::new(world, &surface);
     let call = |operation: &str, shell: &str, mut arguments: Value| {
         arguments["shell_id"] = json!(shell);
         workspace

@@ -67,7 +67,7 @@ fn a_killed_create_leaves_all_or_nothing(world: &World) {
 }
 
 pub(super) fn create_is_killed(world: &World, worker: Worker) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let seed = files_of(world, 0);
     let create = |_| {
         let arguments = json!({
@@ -79,14 +79,15 @@ pub(super) fn create_is_killed(world: &World, worker: Worker) {
         worker.begins(world, "workspace_create", arguments)
     };
     at_many_moments(world, create, |_| {
-        for id in assert_only_listed(world, &door) {
+        for id in assert_only_listed(world, &surface) {
             let exec = json!({ "workspace_id": id, "command": "ls | wc -l" });
-            let result = door.call("workspace_exec", exec).unwrap();
+            let result = surface.call("workspace_exec", exec).unwrap();
             assert_eq!(result["stdout"].as_str().unwrap().trim(), "200");
-            door.call("workspace_delete", json!({ "workspace_id": id }))
+            surface
+                .call("workspace_delete", json!({ "workspace_id": id }))
                 .unwrap();
         }
-        assert_only_listed(world, &door);
+        assert_only_listed(world, &surface);
     });
 }
 
@@ -95,8 +96,8 @@ fn a_killed_push_is_made_whole_or_not_at_all(world: &World) {
 }
 
 pub(super) fn push_is_killed(world: &World, worker: Worker) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let push = |round| {
         let source = files_of(world, round);
         let arguments = json!({ "workspace_id": workspace.id(), "source_path": source });
@@ -116,8 +117,8 @@ fn a_killed_patch_is_made_whole_or_not_at_all(world: &World) {
 }
 
 pub(super) fn patch_is_killed(world: &World, worker: Worker) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.exec("for i in $(seq 0 199); do echo 'round x' > file-$i; done");
     let last = std::cell::RefCell::new("round x".to_owned());
     let patch = |round| {
@@ -146,9 +147,9 @@ fn a_killed_export_leaves_nothing_beside_it(world: &World) {
 }
 
 pub(super) fn export_is_killed(world: &World, worker: Worker) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let seed = files_of(world, 0);
-    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, &surface, json!({ "seed_path": seed }));
     let parent = world.folder().join("exports");
     fs::create_dir(&parent).unwrap();
     let out = parent.join("out");
@@ -181,9 +182,9 @@ fn a_killed_reset_leaves_a_workspace_that_works(world: &World) {
 }
 
 pub(super) fn reset_is_killed(world: &World, worker: Worker) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let seed = files_of(world, 0);
-    let workspace = Workspace::with(world, &door, json!({ "seed_path": seed }));
+    let workspace = Workspace::with(world, &surface, json!({ "seed_path": seed }));
     let reset = |round| {
         workspace.output(&format!(
             "for file in *; do echo 'round {}' > $file; done",
@@ -205,9 +206,9 @@ pub(super) fn reset_is_killed(world: &World, worker: Worker) {
 
 /// A guest that runs, and was not given what belongs into it, is nobody's workspace.
 fn a_killed_start_leaves_no_guest_without_its_secrets(world: &World) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let secrets = json!([{ "name": "TOKEN", "value": "hunter-2-hunter" }]);
-    let workspace = Workspace::with(world, &door, json!({ "secrets": secrets }));
+    let workspace = Workspace::with(world, &surface, json!({ "secrets": secrets }));
     let start = |_| {
         workspace.done("stop", json!({}));
         world.pyro(["workspace", "start", workspace.id()])
@@ -224,9 +225,9 @@ fn a_killed_start_leaves_no_guest_without_its_secrets(world: &World) {
 }
 
 fn a_killed_delete_leaves_a_workspace_or_none(world: &World) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let delete = |round| {
-        let created = Workspace::try_with(world, &door, json!({ "name": format!("n{round}") }));
+        let created = Workspace::try_with(world, &surface, json!({ "name": format!("n{round}") }));
         let id = created.unwrap()["workspace_id"]
             .as_str()
             .unwrap()
@@ -234,20 +235,24 @@ fn a_killed_delete_leaves_a_workspace_or_none(world: &World) {
         world.pyro(["workspace", "delete", &id])
     };
     at_many_moments(world, delete, |_| {
-        for id in assert_only_listed(world, &door) {
+        for id in assert_only_listed(world, &surface) {
             let exec = json!({ "workspace_id": id, "command": "true" });
-            assert_eq!(door.call("workspace_exec", exec).unwrap()["exit_code"], 0);
-            door.call("workspace_delete", json!({ "workspace_id": id }))
+            assert_eq!(
+                surface.call("workspace_exec", exec).unwrap()["exit_code"],
+                0
+            );
+            surface
+                .call("workspace_delete", json!({ "workspace_id": id }))
                 .unwrap();
         }
-        assert_only_listed(world, &door);
+        assert_only_listed(world, &surface);
     });
 }
 
 /// Of all commands it is the one that may explain the end.
 fn a_command_whose_vm_is_killed_stays_in_the_history(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let line = "echo at work; echo and in trouble >&2; exec sleep 1000";
     for role in [Role::Machine, Role::Shim] {
         let exec = world.pyro(["workspace", "exec", workspace.id(), "--", line]);
@@ -264,8 +269,8 @@ fn a_command_whose_vm_is_killed_stays_in_the_history(world: &World) {
 
 /// The workspace goes on, the command that nobody waits for does not.
 fn a_killed_exec_ends_its_command(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let script = "echo $$ > pid; echo at work; exec sleep 1000";
     let command = world.pyro(["workspace", "exec", workspace.id(), "--", script]);
     let exec = BackgroundCommand::running(world, command);

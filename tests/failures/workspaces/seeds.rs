@@ -65,10 +65,10 @@ fn a_large_seed_streams_and_tells_how_far_it_is(world: &World) {
     let shares: Vec<u32> = shares.collect();
     assert!(shares.len() > 1 && shares.is_sorted(), "{told}");
     assert!(shares.iter().all(|share| *share <= 100), "{told}");
-    let door = CommandLine(world);
-    for id in listed(&door) {
+    let surface = CommandLine(world);
+    for id in listed(&surface) {
         let deleted =
-            pyro_tests::Surface::call(&door, "workspace_delete", json!({ "workspace_id": id }));
+            pyro_tests::Surface::call(&surface, "workspace_delete", json!({ "workspace_id": id }));
         deleted.unwrap();
     }
 }

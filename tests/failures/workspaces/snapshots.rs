@@ -1,4 +1,4 @@
-//! Snapshots and stopped disks on bad days: kills of everything in the middle of everything, a
+//! Snapshots and stopped disks when things fail: kills of everything in the middle of everything, a
 //! guest that writes hard, damaged layers, and a full disk.
 
 use std::fs;
@@ -68,8 +68,8 @@ fn assert_sound(workspace: &Workspace<'_>) {
 
 /// `kill -9` of the command line in the middle of create, reset and delete.
 fn a_killed_pyro_leaves_the_old_state_or_the_new(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let id = workspace.id();
     let create = |round: u32| {
         write_state(&workspace, &format!("s{round}"));
@@ -132,8 +132,8 @@ fn rounds(world: &World) -> u32 {
 
 /// `kill -9` of the shim and of QEMU in the middle of create, delete and reset.
 fn a_killed_machine_leaves_the_old_state_or_the_new(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let id = workspace.id();
     for name in ["a", "b", "c"] {
         write_state(&workspace, name);
@@ -226,8 +226,8 @@ for path in glob.glob("/workspace/block-*"):
 missing = [n for n in range(max(1, last - 38), last + 1) if n not in seen]
 print(last, len(missing))
 "#;
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.write("writer.py", WRITER);
     workspace.write("checker.py", CHECKER);
     workspace.output("setsid python3 writer.py > /dev/null 2>&1 & until test -s /dev/shm/said; do sleep 0.1; done");
@@ -263,8 +263,8 @@ print(last, len(missing))
 
 /// Copies of a disk: killed, onto a full disk, and of layers that are damaged.
 fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.output("head -c 50M /dev/urandom > noise; mkdir d; echo x > d/file; sync");
     workspace.snapshot("one");
     workspace.output("echo y > d/file; sync");
@@ -363,8 +363,8 @@ fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
 
 /// Files that no state holds any more take no space on the host, also when a snapshot held them.
 fn what_is_deleted_gives_its_space_back(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let disks = world
         .state_dir()
         .join("workspaces")
@@ -396,8 +396,8 @@ fn what_is_deleted_gives_its_space_back(world: &World) {
 
 /// Whoever merges stands still in the middle of it, and is killed there at the end.
 fn a_state_that_is_not_in_use_is_merged_while_others_work(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let id = workspace.id();
     let noise = |name: &str| {
         workspace.output(&format!(

@@ -21,7 +21,7 @@ crate::stories![Vm: a_workspace_is_made_with_a_baseline_that_can_be_read_or_not_
 const MOST_LAYERS: [usize; 4] = [2, usize::MAX, 2, usize::MAX];
 
 fn a_workspace_is_made_with_a_baseline_that_can_be_read_or_not_at_all(world: &World) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     for most_layers in MOST_LAYERS {
         let is_over = AtomicBool::new(false);
         let made = thread::scope(|scope| {
@@ -32,22 +32,22 @@ fn a_workspace_is_made_with_a_baseline_that_can_be_read_or_not_at_all(world: &Wo
                     }
                 });
             }
-            let made = Workspace::try_with(world, &door, json!({}));
+            let made = Workspace::try_with(world, &surface, json!({}));
             is_over.store(true, Ordering::Relaxed);
             made
         });
         match made {
-            Ok(made) => assert_whole(&door, &made["workspace_id"]),
+            Ok(made) => assert_whole(&surface, &made["workspace_id"]),
             Err(told) => assert_eq!(told["code"], "host_io", "{told:#}"),
         }
-        assert!(assert_only_listed(world, &door).is_empty());
+        assert!(assert_only_listed(world, &surface).is_empty());
     }
 }
 
-fn assert_whole(door: &CommandLine<'_>, id: &Value) {
+fn assert_whole(surface: &CommandLine<'_>, id: &Value) {
     let call = |operation: &str, mut arguments: Value| {
         arguments["workspace_id"] = id.clone();
-        let called = door.call(operation, arguments);
+        let called = surface.call(operation, arguments);
         called.unwrap_or_else(|told| panic!("{operation}: {told:#}"))
     };
     call("workspace_exec", json!({ "command": "echo x > file" }));

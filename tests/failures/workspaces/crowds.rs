@@ -31,8 +31,8 @@ fn is_clear(answer: &Value) -> bool {
 }
 
 fn using_resetting_and_deleting_at_once_ends_well(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let call = |words: &[&str]| -> Command {
         let mut pyro = world.pyro(["workspace"]);
         let (before, after) = words.split_at(
@@ -81,11 +81,11 @@ fn using_resetting_and_deleting_at_once_ends_well(world: &World) {
         answers.iter().any(|answer| answer["deleted"] == true),
         "{answers:#?}"
     );
-    assert!(assert_only_listed(world, &door).is_empty());
+    assert!(assert_only_listed(world, &surface).is_empty());
 }
 
 fn creating_and_deleting_at_once_leaves_nothing(world: &World) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     let flags = ["--mem-mib", "256", "--allow-host-compat", "--id-only"];
     let create = || {
         let mut create = world.pyro(["workspace", "create", "debian:12"]);
@@ -95,14 +95,14 @@ fn creating_and_deleting_at_once_leaves_nothing(world: &World) {
         // Lists sweep, and must not sweep what is being made.
         let all: Vec<Running> = (0..6).map(|_| create()).collect();
         for _ in 0..6 {
-            listed(&door);
+            listed(&surface);
         }
         let ids = all
             .into_iter()
             .map(|one| crate::error::none(&one.wait()).trim().to_owned());
         let mut ids: Vec<String> = ids.collect();
         ids.sort();
-        assert_eq!(assert_only_listed(world, &door), ids);
+        assert_eq!(assert_only_listed(world, &surface), ids);
         let deletes: Vec<Running> = ids
             .iter()
             .map(|id| Running::start(&mut world.pyro(["workspace", "delete", id])))
@@ -115,26 +115,27 @@ fn creating_and_deleting_at_once_leaves_nothing(world: &World) {
 
 /// A list makes the records of those true whose VM is gone, and finds some of them gone as well.
 fn a_list_is_answered_while_others_are_deleted(world: &World) {
-    let door = Library::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Library::new(world);
+    let workspace = Workspace::new(world, &surface);
     let copies = copies(world, &workspace);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let door = Library::new(world);
+            let surface = Library::new(world);
             // From the other end than the list has begun at.
             for id in copies.iter().rev() {
-                door.call("workspace_delete", json!({ "workspace_id": id }))
+                surface
+                    .call("workspace_delete", json!({ "workspace_id": id }))
                     .unwrap();
             }
         });
-        while listed(&door).len() > 1 {}
+        while listed(&surface).len() > 1 {}
     });
-    assert_eq!(assert_only_listed(world, &door), [workspace.id()]);
+    assert_eq!(assert_only_listed(world, &surface), [workspace.id()]);
 }
 
 fn starting_at_once_starts_once(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.done("stop", json!({}));
     let exec = ["workspace", "exec", workspace.id(), "--json", "--", "true"];
     let all: Vec<Running> = (0..6)
@@ -171,17 +172,18 @@ fn copies(world: &World, workspace: &Workspace<'_>) -> Vec<String> {
 }
 
 fn a_hundred_stopped_ones_are_listed_and_deleted(world: &World) {
-    let door = Library::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Library::new(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.done("stop", json!({}));
     copies(world, &workspace);
-    assert_eq!(assert_only_listed(world, &door).len(), 100);
+    assert_eq!(assert_only_listed(world, &surface).len(), 100);
     let ran = finish(&mut world.pyro(["workspace", "list"]));
     assert_eq!(ran.out().lines().count(), 100, "{}{}", ran.out(), ran.err());
     // They are no VMs, so they take no memory from others.
-    drop(Workspace::new(world, &door));
-    for id in listed(&door) {
-        door.call("workspace_delete", json!({ "workspace_id": id }))
+    drop(Workspace::new(world, &surface));
+    for id in listed(&surface) {
+        surface
+            .call("workspace_delete", json!({ "workspace_id": id }))
             .unwrap();
     }
 }

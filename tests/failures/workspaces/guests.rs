@@ -16,8 +16,8 @@ const LAST: &str = "echo good bye; sleep 2; echo o > /proc/sysrq-trigger; sleep 
 
 /// One workspace for all, as each begins with a VM.
 fn a_guest_that_hurts_itself_is_usable_afterwards(world: &World) {
-    let door = Library::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Library::new(world);
+    let workspace = Workspace::new(world, &surface);
     workspace
         .output("grep -q '^pyro.agent$' /sys/class/virtio-ports/*/name; echo kept > file; sync");
     let survives = |started: bool| {
@@ -68,8 +68,8 @@ fn a_guest_that_hurts_itself_is_usable_afterwards(world: &World) {
 }
 
 fn a_guest_that_fills_its_disk_refuses_whole_and_recovers(world: &World) {
-    let door = Library::new(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = Library::new(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.write("file", "small\n");
     // Room is taken without a byte that the host would have to keep.
     workspace.exec(

@@ -20,9 +20,9 @@ crate::stories![Process:
 ];
 
 fn a_folder_that_somebody_deleted_is_told_and_forgotten(world: &World) {
-    let door = CommandLine(world);
+    let surface = CommandLine(world);
     for stopped in [true, false] {
-        let [gone, other] = [(); 2].map(|()| Workspace::new(world, &door));
+        let [gone, other] = [(); 2].map(|()| Workspace::new(world, &surface));
         if stopped {
             gone.done("stop", json!({}));
         }
@@ -38,9 +38,9 @@ fn a_folder_that_somebody_deleted_is_told_and_forgotten(world: &World) {
             assert!(hint.contains("workspace delete"), "{told:#}");
         }
         // It is still there to be deleted, and hides nobody.
-        assert_eq!(listed(&door).len(), 2);
+        assert_eq!(listed(&surface).len(), 2);
         gone.done("delete", json!({}));
-        assert_eq!(listed(&door), [other.id()]);
+        assert_eq!(listed(&surface), [other.id()]);
         assert_eq!(other.output("echo fine"), "fine\n");
     }
     // What nobody can reach ends by itself.
@@ -50,23 +50,23 @@ fn a_folder_that_somebody_deleted_is_told_and_forgotten(world: &World) {
 }
 
 fn a_damaged_record_does_not_hide_the_others(world: &World) {
-    let door = CommandLine(world);
-    let [damaged, fine] = [(); 2].map(|()| Workspace::new(world, &door));
+    let surface = CommandLine(world);
+    let [damaged, fine] = [(); 2].map(|()| Workspace::new(world, &surface));
     let changed = database(world).execute(
         "UPDATE workspaces SET record = '{' WHERE workspace_id = ?1",
         [damaged.id()],
     );
     assert_eq!(changed.unwrap(), 1);
-    assert_eq!(listed(&door), [fine.id()]);
+    assert_eq!(listed(&surface), [fine.id()]);
     assert_eq!(fine.output("echo fine"), "fine\n");
     damaged.refused("status", json!({}), "damaged");
-    drop(Workspace::new(world, &door));
+    drop(Workspace::new(world, &surface));
     damaged.done("delete", json!({}));
 }
 
 fn odd_names_survive_every_way(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     let long = "n".repeat(255);
     let script = format!(
         "for name in \"$(printf 'new\\nline')\" \"it's \\\"quoted\\\"\" \"$(printf 'not \\377 text')\" \
@@ -114,12 +114,12 @@ fn odd_names_survive_every_way(world: &World) {
         );
     }
     // And in again.
-    let second = Workspace::with(world, &door, json!({ "seed_path": out }));
+    let second = Workspace::with(world, &surface, json!({ "seed_path": out }));
     assert_eq!(second.created["workspace_seed"]["entry_count"], number);
     second.done("reset", json!({}));
     assert_eq!(second.changes(), [""; 0]);
     // The patch of one makes the files of the other, where text can name them.
-    let third = Workspace::new(world, &door);
+    let third = Workspace::new(world, &surface);
     workspace.exec("rm not*");
     let patch = workspace.done("diff", json!({}))["patch"].clone();
     third.done("patch_apply", json!({ "patch": patch }));

@@ -15,8 +15,8 @@ use crate::missing::broken_qemu;
 crate::stories![Vm: a_reset_that_fails_leaves_the_old_state];
 
 fn a_reset_that_fails_leaves_the_old_state(world: &World) {
-    let door = CommandLine(world);
-    let workspace = Workspace::new(world, &door);
+    let surface = CommandLine(world);
+    let workspace = Workspace::new(world, &surface);
     workspace.output("echo of the snapshot > file; head -c 20M /dev/urandom > noise; sync");
     workspace.snapshot("kept");
     let layers = || -> Vec<PathBuf> {
