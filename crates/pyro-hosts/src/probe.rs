@@ -252,7 +252,7 @@ mod tests {
         let Err(Failure::NoTools(why)) = shell(&format!("{HELLO}; read b; exit 1")) else {
             panic!("it answered")
         };
-        assert!(why.contains("ended before"), "{why}");
+        assert!(why.contains("exited before"), "{why}");
     }
 
     #[test]
