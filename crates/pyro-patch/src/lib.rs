@@ -34,7 +34,7 @@
 //! assert_eq!(change.after, patched);
 //! assert_eq!(
 //!     plan.notes[0].to_string(),
-//!     "/workspace/greeting: hunk 1 taken at line 2, 1 line below the stated one"
+//!     "/workspace/greeting: hunk 1 applied at line 2, 1 line below the stated one"
 //! );
 //! # Ok::<(), pyro_patch::PatchError>(())
 //! ```
