@@ -73,6 +73,11 @@ impl Error {
     pub fn invalid(error: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidArgument, error)
     }
+
+    /// A result that JSON has no form for.
+    pub fn not_json(error: serde_json::Error) -> Self {
+        Self::new(ErrorCode::Internal, "The result cannot be written as JSON").caused_by(&error)
+    }
 }
 
 /// Stable names for what can go wrong.

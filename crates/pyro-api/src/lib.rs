@@ -46,10 +46,7 @@ macro_rules! operations {
             }
 
             fn write(output: &Self::Output) -> Result<Value, Error> {
-                serde_json::to_value(output).map_err(|error| {
-                    let what = "The result cannot be written as JSON";
-                    Error::new(ErrorCode::Internal, what).caused_by(&error)
-                })
+                serde_json::to_value(output).map_err(Error::not_json)
             }
 
             fn input_schema() -> Schema {

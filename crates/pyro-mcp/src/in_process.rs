@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use pyro_api::arguments::Arguments;
-use pyro_api::{Error, ErrorCode, HandleAll, Profile};
+use pyro_api::{Error, HandleAll, Profile};
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value};
 
@@ -32,7 +32,7 @@ impl InProcess {
     pub fn tools(&self) -> Result<Vec<Value>, Error> {
         let offered = self.tools.offered.iter();
         offered
-            .map(|offered| serde_json::to_value(&offered.tool).map_err(not_written))
+            .map(|offered| serde_json::to_value(&offered.tool).map_err(Error::not_json))
             .collect()
     }
 
@@ -63,11 +63,7 @@ impl InProcess {
                 Ok(answer) => answer.into_result(&events.output_text(), Form::Structured),
                 Err(error) => refused(&error, Form::Structured),
             };
-            serde_json::to_value(result).map_err(not_written)
+            serde_json::to_value(result).map_err(Error::not_json)
         }
     }
-}
-
-fn not_written(error: serde_json::Error) -> Error {
-    Error::new(ErrorCode::Internal, "The result cannot be written as JSON").caused_by(&error)
 }
