@@ -62,14 +62,17 @@ fn a_touch_keeps_a_vm_and_questions_do_not() {
     while let Ok(mut socket) = harness::try_connect(harness.path()) {
         send(&mut socket, &ShimRequest::Status);
         match receive(&mut socket).map(reply) {
-            // The clock's own adjustments show in milliseconds.
             Some(ShimReply::Status(status)) => last = status.last_activity_ms,
             Some(ShimReply::Failed(fault)) => assert_eq!(fault.code, FaultCode::Over),
             other => panic!("{other:?}"),
         }
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(last.abs_diff(touched) < 100, "{last} {touched}");
+    // Questions that counted would have moved it by all of the idle time; a clock that is adjusted
+    // and a busy machine move it by less.
+    assert!(last.abs_diff(touched) < 1000, "{last} {touched}");
+    // The socket goes before the record of the end is written.
+    assert_eq!(shim.end().reason, EndReason::Idle);
     assert_eq!(harness.end_file().reason, EndReason::Idle);
 }
 
