@@ -63,7 +63,7 @@ pull-build: build         ## install the environment with compilers in it
 	$(RELEASE)/pyro env pull debian:12-build
 
 bench: build pull         ## measure next to Docker, Bubblewrap and plain QEMU: make bench BENCH="20 --write"
-	scripts/with-docker cargo xtask bench $(BENCH)
+	scripts/with-docker cargo run --quiet --release --locked --package pyro-bench -- $(BENCH)
 
 install: build            ## install `pyro` into PREFIX (~/.local)
 	install -d "$(PREFIX)/bin"

@@ -55,10 +55,15 @@ use workspace::Workspace;
 
 const ROUNDS: usize = 10;
 
-/// Runs `bench [ROUNDS] [--write]`.
-pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<()> {
+/// `pyro-bench [ROUNDS] [--write]`
+fn main() -> Result<()> {
+    // The engine is measured inside of this process.
+    ensure!(
+        !cfg!(debug_assertions),
+        "a debug build measures nothing that users get: make bench"
+    );
     let (mut rounds, mut write) = (ROUNDS, false);
-    for arg in args {
+    for arg in std::env::args().skip(1) {
         if arg == "--write" {
             write = true;
         } else {
