@@ -266,7 +266,11 @@ impl<'a> Supervisor<'a> {
             }
         }
         self.clients.disconnect();
-        if let Some(why) = vm.machine.standstill() {
+        let unwritten = match flushed {
+            true => vm.machine.standstill(),
+            false => vm.machine.lack_of_space(),
+        };
+        if let Some(why) = unwritten {
             let death = no_space(why);
             end(&mut vm, ending.remove).await;
             return State::Over(self.died_stopping(&vm, &death, ending));

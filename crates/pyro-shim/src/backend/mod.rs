@@ -74,6 +74,9 @@ pub(crate) trait Machine {
     /// Why the guest stands still for a while, when it does.
     fn standstill(&self) -> Option<&str>;
 
+    /// Why it does, or did until a moment ago. What it writes may still be unwritten.
+    fn lack_of_space(&self) -> Option<&str>;
+
     /// Puts an empty layer on top of the root disk. A refusal leaves everything as it was; whoever
     /// drops the future cannot know what the disk is, and must end the machine.
     fn add_layer<'a>(&'a mut self, layer: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>>;

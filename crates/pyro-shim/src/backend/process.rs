@@ -147,6 +147,10 @@ impl Machine for ProcessMachine {
         None
     }
 
+    fn lack_of_space(&self) -> Option<&str> {
+        None
+    }
+
     fn add_layer<'a>(&'a mut self, _: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>> {
         let words = "commands run on the host itself here: there is no disk to add a layer to";
         async move { Err(Fault::new(FaultCode::Refused, words)) }.boxed_local()

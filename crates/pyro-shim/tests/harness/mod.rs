@@ -10,7 +10,7 @@ pub(crate) mod template;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 pub(crate) use example::example;
 use futures::FutureExt;
 use futures::io::AllowStdIo;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use pyro_wire::agent::AgentRequest;
@@ -35,6 +36,9 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 /// Longer than anything here takes on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same for a shim's next word: it may give a full disk half a minute, or boot a VM twice.
+const EVENT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Says why a test is not played, and fails where all of them must be.
 #[track_caller]
@@ -246,6 +250,9 @@ impl Shim {
 
     pub(crate) fn event(&mut self) -> LaunchEvent {
         let pipe = self.child.stdout.as_mut().unwrap();
+        let mut ready = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        let patience = PollTimeout::try_from(EVENT_PATIENCE).unwrap();
+        assert_eq!(poll(&mut ready, patience), Ok(1), "the shim says nothing");
         receive(pipe).expect("an event").message().unwrap()
     }
 

@@ -165,7 +165,7 @@ pub(super) struct QemuMachine {
     /// What is at the other end of the guest's network device; dropping it ends it.
     _peer: Option<Peer>,
     disk: Disk,
-    /// The guest stands still because the host's disk is full.
+    /// The guest stands still, or did a moment ago, because the host's disk is full.
     disk_full: Option<DiskFull>,
     /// Why QEMU said that it is about to end.
     shutdown: Option<String>,
@@ -378,6 +378,11 @@ impl Machine for QemuMachine {
     }
 
     fn standstill(&self) -> Option<&str> {
+        self.lack_of_space()
+            .filter(|_| self.disk_full.as_ref().is_some_and(DiskFull::stands_still))
+    }
+
+    fn lack_of_space(&self) -> Option<&str> {
         Some(&self.disk_full.as_ref()?.message)
     }
 
