@@ -90,7 +90,7 @@ impl Inputs {
             bytes.push(random.u8(..));
             return;
         };
-        match random.u8(..12) {
+        match random.u8(..13) {
             0 | 1 => *byte ^= 1 << random.u8(..8),
             2 => *byte = *random.choice(&[0, 1, 0x7f, 0x80, 0xff]).unwrap_or(&0),
             3 => *byte = random.u8(..),
@@ -108,6 +108,11 @@ impl Inputs {
                 let to = one.place(bytes.len(), random);
                 let end = bytes.len().min(to + piece.len());
                 bytes.splice(to..end, piece);
+            }
+            11 => {
+                let filling = *random.choice(b"\0\xff~ 9").unwrap_or(&0);
+                let piece = piece(bytes, at, random);
+                bytes[piece].fill(filling);
             }
             // The beginning of this one, and the end of another.
             _ => {

@@ -18,7 +18,7 @@ macro_rules! tests {
     ($($name:ident)*) => {
         $(#[test]
         fn $name() {
-            play(pyro_fuzz::target(stringify!($name)).unwrap());
+            play(pyro_fuzz::target(stringify!($name)).expect("a target"));
         })*
     };
 }
@@ -27,7 +27,7 @@ pyro_fuzz::each_target!(tests);
 
 fn play(target: Target) {
     if let Some(file) = std::env::var_os("PYRO_FUZZ_INPUT") {
-        (target.play)(&std::fs::read(file).unwrap());
+        (target.play)(&std::fs::read(file).expect("a file with an input"));
         return;
     }
     let seeds = match (target.seeds)() {

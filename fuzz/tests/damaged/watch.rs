@@ -29,7 +29,7 @@ impl Watch {
         let seen = Arc::clone(&now);
         std::thread::spawn(move || {
             while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                let Some((number, since)) = *seen.lock().unwrap() else {
+                let Some((number, since)) = *seen.lock().expect("nobody panics with it") else {
                     continue;
                 };
                 let memory = memory_mib();
@@ -42,7 +42,7 @@ impl Watch {
     }
 
     pub(crate) fn plays(&self, number: u64) {
-        *self.now.lock().unwrap() = Some((number, Instant::now()));
+        *self.now.lock().expect("nobody panics with it") = Some((number, Instant::now()));
     }
 }
 
