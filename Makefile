@@ -22,7 +22,7 @@ check: lint test-fast     ## what to run before a commit: lint and the fast test
 dist-check: wheel pull    ## build the wheel that people install, and play it from a clean environment
 	scripts/dist-check
 
-fuzz: setup-fuzz          ## feed the parsers of guests' bytes with damaged input, a minute each
+fuzz: setup-fuzz          ## look for input that a parser of guests' bytes fails with, a minute each
 	scripts/fuzz 60
 
 lint: setup               ## check formatting, clippy, the arrows between crates and generated files
@@ -30,7 +30,6 @@ lint: setup               ## check formatting, clippy, the arrows between crates
 	cargo clippy --workspace --all-targets --features pyro-shim/real-vms --locked -- --deny warnings
 	cargo xtask arrows
 	cargo xtask python --check
-	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 
 build: setup              ## build `pyro` and the guest agent
 	cargo build --release --locked --package pyro-cli --package pyro-agent

@@ -46,7 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that ship to nobody and may use anything.
-const TOOLS: &[&str] = &["xtask", "pyro-bench", "pyro-tests"];
+const TOOLS: &[&str] = &["xtask", "pyro-bench", "pyro-fuzz", "pyro-tests"];
 
 pub(crate) fn check() -> Result<()> {
     let used = arrows()?;

@@ -10,31 +10,37 @@ use crate::link::{Frames, Link};
 use crate::packet::{Content, Frame, Packet, Segment, datagram, parse};
 use crate::{dns, neighbours, ping, router, tcp};
 
-/// A stream as QEMU sends it.
-pub fn stream(bytes: &[u8]) {
+/// A stream as QEMU sends it. Whether all of it is routed, and there is something of it.
+pub fn stream(bytes: &[u8]) -> bool {
     let mut frames = Frames::default();
     let mut listener = None;
+    let mut routed = None;
     for chunk in bytes.chunks(1_500) {
         frames.room().extend(chunk);
         while let Some(frame) = frames.next() {
-            one(frame, &mut listener);
+            let this_one = one(frame, &mut listener);
+            routed = Some(this_one && routed != Some(false));
         }
     }
+    routed == Some(true)
 }
 
-/// One frame.
-pub fn frame(bytes: &[u8]) {
-    one(bytes, &mut None);
+/// One frame. Whether it is routed.
+pub fn frame(bytes: &[u8]) -> bool {
+    one(bytes, &mut None)
 }
 
 type Listener = (tcp::Stack, SocketSet<'static>);
 
-fn one(frame: &[u8], listener: &mut Option<Listener>) {
-    match parse(frame) {
+fn one(frame: &[u8], listener: &mut Option<Listener>) -> bool {
+    let frame = parse(frame);
+    let is_routed = frame.is_some();
+    match frame {
         Some(Frame::Arp(question)) => drop(neighbours::arp(&question)),
         Some(Frame::Packet(packet)) => content(&packet, listener),
         None => {}
     }
+    is_routed
 }
 
 fn content(packet: &Packet<'_>, listener: &mut Option<Listener>) {

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use pyro_wire::network::Network;
 
 mod dns;
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzing;
 mod icmp;
 mod limits;

@@ -128,10 +128,10 @@ pub(crate) fn refuse(packet: &[u8], to: IpAddr, link: &Link) {
 }
 
 /// The stack of one connection, by itself.
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub(crate) struct Stack(QueueDevice, Interface);
 
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 impl Stack {
     pub(crate) fn new(address: IpAddr) -> Option<Self> {
         let mut device = QueueDevice::default();

@@ -2,7 +2,7 @@
 
 use crate::import;
 
-/// Reads bytes as each of the files that say something about a source.
-pub fn source_files(bytes: &[u8]) {
-    import::try_files(bytes);
+/// Reads bytes as each of the files that say something about a source, and tells whether one does.
+pub fn source_files(bytes: &[u8]) -> bool {
+    import::try_files(bytes)
 }

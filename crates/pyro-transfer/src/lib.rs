@@ -48,7 +48,7 @@
 
 pub mod archive;
 pub mod export;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod host_paths;
 pub mod import;

@@ -45,14 +45,16 @@ pub use pass::Packed;
 pub use patterns::Patterns;
 pub use source::{Source, SourceKind, Survey};
 
-/// Reads bytes as each of the files that say something about a source.
-#[cfg(fuzzing)]
-pub(crate) fn try_files(bytes: &[u8]) {
-    let _ = git_config::GitConfig::parse(bytes).get("core", "worktree");
-    for hash in [20, 32] {
+/// Reads bytes as each of the files that say something about a source, and tells whether one does.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn try_files(bytes: &[u8]) -> bool {
+    let config = git_config::GitConfig::parse(bytes);
+    let indexes = [20, 32].map(|hash| {
         let tracked = git_index::Tracked::parse(bytes, hash);
-        let _ = tracked.is_some_and(|tracked| tracked.has(b"a/b", true));
-    }
+        tracked.is_some_and(|tracked| tracked.has(b"a/b", true))
+    });
     let lines = String::from_utf8_lossy(bytes);
-    let _ = Patterns::read(lines.lines().take(8), |_| {}).leaves_out(b"a/b.c", false);
+    let patterns = Patterns::read(lines.lines().take(8), |_| {});
+    let is_left_out = patterns.leaves_out(b"a/b.c", false);
+    config.get("core", "worktree").is_some() || indexes.contains(&true) || is_left_out
 }

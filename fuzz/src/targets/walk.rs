@@ -7,9 +7,10 @@ use pyro_disk::layers::{self, Format, Layer};
 use tempfile::NamedTempFile;
 
 /// Entries that are looked at: a folder that is its own parent has no end.
-const MOST_ENTRIES: usize = 200;
+const MOST_ENTRIES: usize = 50;
 
-pub(crate) fn walk(bytes: &[u8], format: Format) {
+/// Whether there is something.
+pub(super) fn walk(bytes: &[u8], format: Format) -> bool {
     // In memory: a target makes thousands of files in a second.
     let mut file = NamedTempFile::new_in("/dev/shm").expect("a file");
     file.write_all(bytes).expect("written");
@@ -17,14 +18,14 @@ pub(crate) fn walk(bytes: &[u8], format: Format) {
     let chain = [Layer { path, format }];
     let _ = layers::check(&chain);
     let Ok(tree) = Tree::disk(&chain, b"") else {
-        return;
+        return false;
     };
     let mut left = MOST_ENTRIES;
     let mut folders = vec![Vec::new()];
     while let Some(folder) = folders.pop() {
         for entry in tree.list(&folder).unwrap_or_default() {
             if left == 0 {
-                return;
+                return true;
             }
             left -= 1;
             let path = [folder.as_slice(), b"/", &entry.name].concat();
@@ -35,4 +36,5 @@ pub(crate) fn walk(bytes: &[u8], format: Format) {
             folders.push(path);
         }
     }
+    left < MOST_ENTRIES
 }
