@@ -28,7 +28,7 @@ def main():
     (run,) = tool_definitions("vm-run")
     for number, candidate in enumerate(CANDIDATES, 1):
         command = f"cat > try.py <<'END'\n{PROGRAM.format(candidate=candidate)}\nEND\npython3 try.py"
-        result = run(environment="debian:12", command=command, timeout_seconds=5)
+        result = run(environment="debian:12", command=command, timeout_seconds=15)
         if result.get("ok") is False:
             raise SystemExit(f"{result['error']}\n{result.get('hint', '')}")
         if result["exit_code"] == 0:
