@@ -86,6 +86,10 @@ class World:
                     found.append((int(entry.name), words.replace(b"\0", b" ").decode()))
         return found
 
+    def sleeping(self, seconds):
+        """Those that sleep for so long; other tests of this machine have theirs."""
+        return [pid for pid, words in self.processes() if words == f"sleep {seconds} "]
+
     def vms(self):
         """Folders of one-shot VMs."""
         folder = self.state / "vms"

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 from conftest import eventually
-from test_calls import sleeping
 
 from pyro_mcp import AsyncPyro, errors
 
@@ -42,20 +41,21 @@ def test_a_call_that_is_cancelled_ends_its_command(world):
                 )
             )
             await begun.wait()
+            await asyncio.to_thread(eventually, lambda: world.sleeping(1003))
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            await asyncio.to_thread(eventually, lambda: not sleeping(1003))
+            await asyncio.to_thread(eventually, lambda: not world.sleeping(1003))
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(workspace.exec(command="exec sleep 1003"), 0.5)
-            await asyncio.to_thread(eventually, lambda: not sleeping(1003))
+            await asyncio.to_thread(eventually, lambda: not world.sleeping(1003))
 
             def hear(stream, what):
                 raise ZeroDivisionError
 
             with pytest.raises(ZeroDivisionError):
                 await workspace.exec(command="echo begun; exec sleep 1003", on_output=hear)
-            await asyncio.to_thread(eventually, lambda: not sleeping(1003))
+            await asyncio.to_thread(eventually, lambda: not world.sleeping(1003))
 
     asyncio.run(story())
 

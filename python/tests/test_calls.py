@@ -8,7 +8,6 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from conftest import eventually
@@ -106,20 +105,7 @@ def test_an_exception_in_the_callback_ends_the_command(world, workspace):
 
     with pytest.raises(Enough):
         workspace.exec(command="echo begun; exec sleep 1000", on_output=hear)
-    eventually(lambda: not sleeping(1000), seconds=10)
-
-
-def sleeping(seconds):
-    wanted = b"sleep\0%d\0" % seconds
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if (entry / "cmdline").read_bytes() == wanted:
-                    found.append(int(entry.name))
-            except OSError:
-                pass
-    return found
+    eventually(lambda: not world.sleeping(1000))
 
 
 def test_an_error_says_what_why_and_how_to_fix_it(world, pyro):
@@ -318,9 +304,10 @@ def test_ctrl_c_ends_the_call_and_the_command(world, workspace):
     """
     with world.start(program, workspace.workspace_id) as process:
         assert process.stdout.readline() == "begun\n"
+        eventually(lambda: world.sleeping(1001))
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
-        eventually(lambda: not sleeping(1001), seconds=10)
+        eventually(lambda: not world.sleeping(1001))
         assert process.wait(20) == 0
     # The workspace itself goes on.
     assert workspace.exec(command="echo here")["exit_code"] == 0

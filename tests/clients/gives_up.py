@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from datetime import timedelta
 
 from mcp import ClientSession, McpError, StdioServerParameters
@@ -20,14 +21,17 @@ async def main(on_host):
     server = StdioServerParameters(command=PYRO, args=["mcp", "serve"], env=dict(os.environ))
     async with stdio_client(server) as streams, ClientSession(*streams) as session:
         await session.initialize()
+        asked = time.monotonic()
         created = await session.call_tool(
             "workspace_create", {"environment": "debian:12", "allow_host_compat": on_host}
         )
         at = {"workspace_id": created.structuredContent["workspace_id"]}
+        # Long enough for the command to begin, which is much less than making a workspace is.
+        patience = timedelta(seconds=min(max(2, time.monotonic() - asked), 60))
         command = {"command": "echo begun; sleep 1000", "timeout_seconds": 600}
         try:
             await session.call_tool(
-                "workspace_exec", at | command, read_timeout_seconds=timedelta(seconds=2)
+                "workspace_exec", at | command, read_timeout_seconds=patience
             )
         except McpError as error:
             assert "Timed out" in str(error), error

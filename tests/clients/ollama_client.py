@@ -65,9 +65,11 @@ def test_a_model_that_does_not_stop_is_stopped(world):
 
 
 def test_nothing_listens(world):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    # Nobody listens at it, and nobody else gets it meanwhile.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    ran = demo(world, f"http://127.0.0.1:{port}/v1")
+        ran = demo(world, f"http://127.0.0.1:{port}/v1")
     assert ran.returncode == 1, ran
     assert f"[error] No model server answers at http://127.0.0.1:{port}/v1" in ran.stdout, ran
     assert "ollama serve" in ran.stdout and "ollama pull scripted" in ran.stdout, ran

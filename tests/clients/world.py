@@ -62,6 +62,16 @@ class World:
             timeout=PATIENCE,
         )
 
+    def wait_for_no_vm(self):
+        """The folder of a one-shot VM goes a moment after the call that it was for has ended."""
+        folder = self.state / "vms"
+        left = sorted(folder.iterdir()) if folder.exists() else []
+        deadline = time.monotonic() + PATIENCE
+        while left:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+            left = sorted(folder.iterdir())
+
     def processes(self):
         """Those whose arguments name the state folder."""
         found = []

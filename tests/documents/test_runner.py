@@ -117,12 +117,14 @@ class Pages(unittest.TestCase):
         self.assertEqual(self.found("```json call\n{\n```\n"), [1])
 
     def test_nothing_stays(self):
-        self.play("```console\n$ sleep 300 &\n$ touch file\n```\n")
+        # Nobody else on this machine sleeps for exactly as long.
+        sleep = f"sleep 300.{os.getpid()}"
+        self.play(f"```console\n$ {sleep} &\n$ touch file\n```\n")
         names = [name for name in os.listdir(tempfile.gettempdir()) if name.startswith(PREFIX)]
         mine = [name for name in names if _owner(Path(tempfile.gettempdir(), name)) == os.getpid()]
         self.assertEqual(mine, [])
         listed = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True).stdout
-        self.assertNotIn("sleep 300", [line.split(None, 1)[-1] for line in listed.splitlines()])
+        self.assertNotIn(sleep, [line.split(None, 1)[-1] for line in listed.splitlines()])
 
 
     def test_the_watch_sees_a_theft(self):

@@ -38,8 +38,7 @@ class Story:
         # Whatever it made is gone with it.
         left = world.run([PYRO, "workspace", "list", "--json"])
         assert json.loads(left.stdout)["workspaces"] == [], left
-        vms = world.state / "vms"
-        assert not vms.exists() or not list(vms.iterdir()), list(vms.iterdir())
+        world.wait_for_no_vm()
 
     def check_output(self, out):
         # This machine's own kernel would mean that no VM was there.

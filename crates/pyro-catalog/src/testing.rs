@@ -6,16 +6,21 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::builder::{Builder, Built};
 use crate::{Catalog, CatalogError, EnvironmentSpec, ProgressMonitor, Step};
+
+/// Longer than anything here takes on a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Builds a small image at once, or does as it is told.
 #[derive(Default)]
 pub(crate) struct FakeBuilder {
     pub(crate) builds: AtomicUsize,
-    pub(crate) takes: Duration,
+    /// How many others must wait for a build before it ends, and how many do.
+    pub(crate) others: usize,
+    pub(crate) waiting: AtomicUsize,
     pub(crate) fails_with: Mutex<Option<CatalogError>>,
     /// Part of the kernel's bytes.
     pub(crate) kernel: Mutex<String>,
@@ -40,7 +45,11 @@ impl Builder for FakeBuilder {
     ) -> Result<Built, CatalogError> {
         self.builds.fetch_add(1, Ordering::SeqCst);
         fs::create_dir_all(folder.join("root/etc")).unwrap();
-        std::thread::sleep(self.takes);
+        let begun = Instant::now();
+        while self.waiting.load(Ordering::SeqCst) < self.others {
+            assert!(begun.elapsed() < PATIENCE, "they do not wait");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if monitor.cancelled() {
             return Err(CatalogError::Cancelled);
         }

@@ -19,8 +19,9 @@ use crate::random;
 /// Mixed into the guest's own random source, which under emulation has little to start from.
 const ENTROPY: usize = 128;
 
-/// How long an agent may think about when its guest was in use.
-const LAST_USE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an agent may think about when its guest was in use. Who is silent loses the VM with all
+/// services in it, and a guest that is emulated on a busy host is slow.
+const LAST_USE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GuestError {

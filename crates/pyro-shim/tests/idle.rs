@@ -6,6 +6,7 @@
 mod harness;
 
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,11 +26,14 @@ fn now_ms() -> u64 {
 #[test]
 fn an_unused_vm_is_stopped_and_its_folder_says_why() {
     let harness = Harness::new().edit(|spec| spec.idle_ms = Some(400));
+    // Until the connection is there, however long that takes.
+    harness.guest_is_busy(true);
     let mut shim = harness.start();
     shim.ready();
     let agent = harness.agent();
+    harness.guest_is_busy(false);
     // Asking is no use of a VM, an open connection is.
-    thread::sleep(Duration::from_millis(1000));
+    thread::sleep(Duration::from_millis(600));
     let before = now_ms();
     assert!(harness.status().last_activity_ms >= before);
     drop(agent);
@@ -40,10 +44,11 @@ fn an_unused_vm_is_stopped_and_its_folder_says_why() {
     assert!(lock_is_free(harness.path()));
     assert!(shim.exit().success());
     // It can be started again, and its time begins anew.
+    let begun = Instant::now();
     let mut shim = harness.start();
     shim.ready();
-    harness.status();
-    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
+    assert_eq!(shim.end().reason, EndReason::Idle);
+    assert!(begun.elapsed() >= Duration::from_millis(400));
 }
 
 #[test]
@@ -94,6 +99,8 @@ fn a_shell_that_writes_keeps_a_vm_and_one_that_is_silent_does_not() {
 #[test]
 fn a_job_keeps_a_vm_and_ends_with_its_holder() {
     let harness = Harness::new().edit(|spec| spec.idle_ms = Some(400));
+    // Until the job is there, however long that takes.
+    harness.guest_is_busy(true);
     let mut shim = harness.start();
     shim.ready();
     let outputs = tempfile::tempdir().unwrap();
@@ -110,6 +117,7 @@ fn a_job_keeps_a_vm_and_ends_with_its_holder() {
     let mut holder = harness.connect();
     send(&mut holder, &ShimRequest::JobStart(start(7)));
     assert_eq!(receive(&mut holder).map(reply), Some(ShimReply::Done));
+    harness.guest_is_busy(false);
     // Its number is taken.
     let ShimReply::Failed(again) = harness.request(&ShimRequest::JobStart(start(7))) else {
         panic!("two jobs of one number");
@@ -193,6 +201,8 @@ fn all_who_want_the_end_hear_of_it() {
         let mut shim = harness.start();
         shim.ready();
         let sockets: Vec<UnixStream> = (0..40).map(|_| harness.connect()).collect();
+        // Who says nothing for a second after the end is not waited for.
+        let all = Arc::new(Barrier::new(sockets.len()));
         let stops: Vec<_> = sockets
             .into_iter()
             .map(|mut socket| {
@@ -201,7 +211,9 @@ fn all_who_want_the_end_hear_of_it() {
                     remove,
                     at_once: false,
                 };
+                let all = Arc::clone(&all);
                 thread::spawn(move || {
+                    all.wait();
                     send(&mut socket, &ShimRequest::Stop(stop));
                     receive(&mut socket).map(reply)
                 })

@@ -162,9 +162,6 @@ fn nonsense_and_silence_hurt_only_their_own_connection() {
     assert!(matches!(reply, ShimReply::Failed(fault) if fault.code == FaultCode::Protocol));
     assert_eq!(harness.status().connections, 0);
     // Dropped after some seconds.
-    silent
-        .set_read_timeout(Some(Duration::from_secs(8)))
-        .unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
 }
 
@@ -277,8 +274,15 @@ fn time_to_live_is_kept() {
         spec.remove_when_over = true;
     });
     let mut shim = harness.start();
-    shim.ready();
-    assert_eq!(shim.end().reason, EndReason::Expired);
+    // On a busy host the time may be over before the VM is ready, which is the same end.
+    let ended = loop {
+        match shim.event() {
+            LaunchEvent::Ended(ended) => break ended,
+            LaunchEvent::Ready(_) => {}
+            other => panic!("not ended but {other:?}"),
+        }
+    };
+    assert_eq!(ended.reason, EndReason::Expired);
     assert!(!harness.path().exists());
 }
 
@@ -352,26 +356,31 @@ fn a_full_event_pipe_holds_up_nothing() {
 fn a_boot_that_hangs_is_tried_again() {
     let harness = Harness::new();
     let file = harness.workspace().join("first-try");
+    let deadline = harness.ample_boot_ms(500);
     let harness = harness
         .behavior(&format!("late:{}", file.display()))
-        .edit(|spec| spec.boot_deadline_ms = 500);
+        .edit(|spec| spec.boot_deadline_ms = deadline);
     let mut shim = harness.start();
     let LaunchEvent::Note(note) = shim.event() else {
         panic!("no note");
     };
-    assert!(
-        note.starts_with("boot attempt 1 timed out after 0.5 s"),
-        "{note}"
-    );
+    let took = note
+        .strip_prefix("boot attempt 1 timed out after ")
+        .and_then(|rest| rest.strip_suffix(" s, trying again"));
+    // In tenths, and with the time in which it was killed.
+    let took: f64 = took.unwrap_or_else(|| panic!("{note}")).parse().unwrap();
+    assert!(took >= deadline as f64 / 1000.0 - 0.05, "{note}");
     assert_eq!(shim.ready().boot_attempts, 2);
     harness.stop(0, true);
 }
 
 #[test]
 fn a_boot_that_never_answers_fails_with_the_console() {
-    let harness = Harness::new()
+    let harness = Harness::new();
+    let deadline = harness.ample_boot_ms(300);
+    let harness = harness
         .behavior("mute")
-        .edit(|spec| spec.boot_deadline_ms = 300);
+        .edit(|spec| spec.boot_deadline_ms = deadline);
     let mut shim = harness.start();
     let fault = shim.failed();
     assert_eq!(fault.code, FaultCode::BootTimeout);

@@ -7,6 +7,7 @@ of that, so that finding nothing in the guest means something.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -101,10 +102,10 @@ class Listeners:
     """One port, TCP and UDP, on every address of this host."""
 
     def __init__(self):
-        self.tcp = socket.create_server(("0.0.0.0", 0))
+        self.tcp, self.udp = _one_port()
         self.port = self.tcp.getsockname()[1]
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("0.0.0.0", self.port))
+        # Taken in for as long as there are any.
+        self.tcp.setblocking(False)
         self.ended = threading.Event()
         self.events = []
         self.thread = threading.Thread(target=self._listen, daemon=True)
@@ -137,18 +138,44 @@ class Listeners:
             ready.register(self.tcp, selectors.EVENT_READ)
             ready.register(self.udp, selectors.EVENT_READ)
             while not self.ended.is_set():
-                for key, _ in ready.select(timeout=0.1):
-                    if key.fileobj is self.tcp:
-                        connection, _ = self.tcp.accept()
-                        with connection:
-                            connection.settimeout(1)
-                            try:
-                                said = connection.recv(100)
-                            except OSError:
-                                said = b""
-                        self.events.append(("tcp", said))
-                    else:
-                        self.events.append(("udp", self.udp.recv(100)))
+                if not (came := {key.fileobj for key, _ in ready.select(timeout=0.1)}):
+                    continue
+                # All connections first: a mark that comes as a packet was sent after them.
+                for connection in _waiting(self.tcp):
+                    with connection:
+                        connection.settimeout(1)
+                        try:
+                            said = connection.recv(100)
+                        except OSError:
+                            said = b""
+                    self.events.append(("tcp", said))
+                if self.udp in came:
+                    self.events.append(("udp", self.udp.recv(100)))
+
+
+def _one_port():
+    """A server and a socket for packets at the same port, which is free for both."""
+    while True:
+        tcp = socket.create_server(("0.0.0.0", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(("0.0.0.0", tcp.getsockname()[1]))
+            return tcp, udp
+        except OSError as error:
+            tcp.close()
+            udp.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
+def _waiting(server):
+    """The connections that have come."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except BlockingIOError:
+            return
+        yield connection
 
 
 def _own_addresses():

@@ -75,9 +75,10 @@ mod tests {
 
     #[tokio::test]
     async fn every_address_that_was_tried_is_named() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        // Nobody listens at it, and nobody else gets it meanwhile.
+        let taken = tokio::net::TcpSocket::new_v4().unwrap();
+        taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let port = taken.local_addr().unwrap().port();
         let why = connect("localhost", port).await.unwrap_err();
         let refused = format!("127.0.0.1 port {port}: connection refused; ::1 port {port}: ");
         assert!(why.starts_with(&refused), "{why}");

@@ -102,6 +102,14 @@ impl Agent {
         self.run(shell(line)).await
     }
 
+    /// A time limit for a command, in milliseconds, that is much more than this one needs on this
+    /// host right now, and not shorter than `least`.
+    pub(crate) async fn ample_ms(&self, line: &str, least: u64) -> u64 {
+        let began = Instant::now();
+        self.sh(line).await;
+        least.max(10 * u64::try_from(began.elapsed().as_millis()).unwrap())
+    }
+
     /// Ends the channel, as a host does that goes away, and waits for the agent's end.
     pub(crate) async fn hang_up(self) -> std::process::ExitStatus {
         self.part().await.0

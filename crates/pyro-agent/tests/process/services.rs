@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyro_wire::agent::{AgentReply, AgentRequest};
 use pyro_wire::exec::Command;
@@ -182,7 +182,9 @@ async fn one_that_dies_or_is_never_ready_says_so_and_leaves_nothing() {
     );
     // Much longer than the test may take: it must answer at the death.
     request.ready_timeout_ms = 1_000_000;
+    let begun = Instant::now();
     let died = start(&agent, request).await;
+    let pace = u64::try_from(begun.elapsed().as_millis()).unwrap();
     assert_eq!((died.phase, died.ready), (ServicePhase::Failed, false));
     assert_eq!(died.reason, Some(ServiceEnd::ProcessExitedBeforeReady));
     assert_eq!(died.exit_code, Some(3));
@@ -196,7 +198,8 @@ async fn one_that_dies_or_is_never_ready_says_so_and_leaves_nothing() {
         "trap '' TERM; sleep 1000 & echo $! > child; wait",
         Some(look),
     );
-    request.ready_timeout_ms = 500;
+    // Much longer than starting both takes on this host right now.
+    request.ready_timeout_ms = u64::max(500, 20 * pace);
     let late = start(&agent, request).await;
     assert_eq!((late.phase, late.ready), (ServicePhase::Failed, false));
     assert_eq!(late.reason, Some(ServiceEnd::ReadinessTimeout));

@@ -70,7 +70,8 @@ impl Harness {
                 agent: example("fake_agent"),
                 workspace: workspace.clone(),
             }),
-            boot_deadline_ms: 20_000,
+            // Nothing here waits for it to pass, and a busy host may be slow.
+            boot_deadline_ms: 120_000,
             expires_at_ms: None,
             idle_ms: None,
             bound_to_owner: false,
@@ -145,6 +146,25 @@ impl Harness {
 
     pub(crate) fn start(&self) -> Shim {
         Shim::from(self.command().stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// A time for a boot that is much more than one takes on this host right now, and not shorter
+    /// than `least`: what must have happened when it is over, has happened.
+    pub(crate) fn ample_boot_ms(&self, least: u64) -> u64 {
+        let mut shim = self.start();
+        let running = shim.ready();
+        self.stop(0, false);
+        least.max(10 * running.boot_ms)
+    }
+
+    /// Has the fake agent say that something in the guest is in use, or that nothing is.
+    pub(crate) fn guest_is_busy(&self, busy: bool) {
+        let file = self.workspace().join("busy");
+        if busy {
+            std::fs::write(file, "").unwrap();
+        } else {
+            std::fs::remove_file(file).unwrap();
+        }
     }
 
     /// With an event pipe that takes nothing.
