@@ -28,6 +28,8 @@ fn it_needs_no_library() {
     assert_eq!(elf[..6], *b"\x7fELF\x02\x01", "64 bits, little-endian");
     let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
     assert!(count > 0);
-    let kinds: Vec<usize> = (0..count).map(|at| number(headers + at * size, 4)).collect();
+    let kinds: Vec<usize> = (0..count)
+        .map(|at| number(headers + at * size, 4))
+        .collect();
     assert!(!kinds.contains(&3), "{kinds:?}");
 }
