@@ -11,9 +11,15 @@ const ROUNDS: usize = 100;
 /// Kills everything below `ancestor`, but not itself. Stop `ancestor` before, if it is not us:
 /// what it starts meanwhile would escape.
 pub(crate) fn kill_below(ancestor: i32) {
+    kill_all(|| below(ancestor, &parents()));
+}
+
+/// Kills what is found, until nothing is that was not killed yet: what was born while we looked is
+/// found by the next look.
+pub(crate) fn kill_all(find: impl Fn() -> Vec<i32>) {
     let mut killed = HashSet::new();
     for _ in 0..ROUNDS {
-        let fresh: Vec<_> = below(ancestor, &parents())
+        let fresh: Vec<_> = find()
             .into_iter()
             .filter(|pid| killed.insert(*pid))
             .collect();
