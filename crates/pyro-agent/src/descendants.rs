@@ -143,7 +143,27 @@ fn below(ancestor: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
     use super::*;
+    use crate::reaper::CHILDREN;
+
+    #[test]
+    fn what_is_born_between_two_looks_is_killed_as_well() {
+        let _children = CHILDREN.blocking_lock();
+        let mut sleeps = [(); 2].map(|()| Command::new("sleep").arg("20").spawn().unwrap());
+        let ids = sleeps.each_ref().map(|sleep| sleep.id().cast_signed());
+        let looks = Cell::new(0);
+        kill_all(|| {
+            looks.set(looks.get() + 1);
+            ids[..looks.get().min(2)].to_vec()
+        });
+        for sleep in &mut sleeps {
+            assert_eq!(sleep.wait().unwrap().signal(), Some(libc::SIGKILL));
+        }
+    }
 
     #[test]
     fn a_name_cannot_forge_a_parent() {
