@@ -61,6 +61,10 @@ fn many_may_be_the_first_in_a_state_folder(world: &World) {
     }
 }
 
+/// How long a pull may take that builds, and before it one that waits for another: minutes beside
+/// guests that have the processors.
+const BUILD: Duration = Duration::from_secs(600);
+
 /// The one real build of these tests: an ordinary user's, in a home that nobody else may enter.
 fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
     let person = Person::of(world);
@@ -74,13 +78,14 @@ fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
         let partial = names.find(|name| name.starts_with(".partial-"));
         partial.is_some_and(|name| platform.join(name).join("build/root/usr").exists())
     };
-    eventually("packages are there", Duration::from_secs(300), is_half_made);
+    eventually("packages are there", BUILD, is_half_made);
     killed.signal(SIGKILL);
     killed.ends_at_once();
     assert!(is_half_made());
 
     let pulls: Vec<Running> = (0..2).map(|_| Running::start(&mut pull())).collect();
-    let pulls: Vec<_> = pulls.into_iter().map(Running::wait).collect();
+    let wait = |pull: Running| pull.wait_within(BUILD);
+    let pulls: Vec<_> = pulls.into_iter().map(wait).collect();
     for pull in &pulls {
         error::none(pull);
     }

@@ -104,14 +104,18 @@ fn a_pyro_killed_while_it_boots_leaves_nothing(world: &World) {
     the_next_run_works(world);
 }
 
-/// A run that is long in booting: a VM is by nature, a process with an agent that never answers.
+/// A run that is long in booting: a VM is without a template, a process with an agent that never
+/// answers.
 fn booting(world: &World) -> std::process::Command {
     let mut run = world.run(FLAGS, [COMMAND]);
-    if world.backend == Backend::Process {
-        // It waits without a child of its own, which only a living shim could end.
-        let agent = crate::missing::script(world, "agent", "mkfifo $0.in; read -r never < $0.in");
-        run.env("PYRO_AGENT", agent);
-    }
+    match world.backend {
+        Backend::Process => {
+            // It waits without a child of its own, which only a living shim could end.
+            let lines = "mkfifo $0.in; read -r never < $0.in";
+            run.env("PYRO_AGENT", crate::missing::script(world, "agent", lines))
+        }
+        Backend::Vm => run.env("PYRO_TEMPLATES", "off"),
+    };
     run
 }
 

@@ -1,12 +1,11 @@
 //! Programs that are not there, are broken, or are not what they seem.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pyro_tests::World;
 use pyro_tests::world::finish;
+use pyro_tests::{World, program};
 
 use crate::error;
 use crate::mounts::Mounts;
@@ -35,8 +34,7 @@ pub(crate) fn script(world: &World, name: &str, lines: &str) -> PathBuf {
     let folder = world.folder().join("bin");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{lines}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    program::script(&path, lines);
     path
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyro_tests::leftovers::{Process, processes};
@@ -40,7 +41,10 @@ fn in_role(world: &World, role: Role) -> Vec<Process> {
 }
 
 pub(crate) fn signal(world: &World, role: Role, signal: Signal) {
-    kill(find(world, role), signal).expect("a signal to a process of the world");
+    // One that has ended since it was found was not the one that is meant.
+    while let Err(error) = kill(find(world, role), signal) {
+        assert_eq!(error, Errno::ESRCH, "a signal to a process of the world");
+    }
 }
 
 /// No process of a VM and no folder of one is left, whatever the engine left of itself.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::unistd::geteuid;
-use pyro_tests::World;
 use pyro_tests::world::{finish, pyro};
+use pyro_tests::{World, program};
 
 const NAME: &str = "pyrotest";
 
@@ -57,8 +57,7 @@ impl<'a> Person<'a> {
         person.own(&person.home(), 0o700);
         // Copies, because the build may be somewhere below root's home.
         for (from, name) in [(pyro(), "pyro"), (agent(), "pyro-agent")] {
-            fs::copy(&from, person.bin().join(name))
-                .unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+            program::copy(&from, &person.bin().join(name));
         }
         person
     }

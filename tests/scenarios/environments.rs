@@ -3,9 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pyro_tests::surfaces::engine::Library;
-use pyro_tests::world::finish;
+use pyro_tests::world::{Running, finish};
 use pyro_tests::{Backend, Surface, World, cache};
 use serde_json::{Value, json};
 
@@ -111,8 +112,13 @@ fn image(world: &World) -> File {
         .unwrap()
 }
 
+/// How long a pull may take that builds: a Debian is downloaded and installed, which takes minutes
+/// beside guests that have the processors.
+const BUILD: Duration = Duration::from_secs(600);
+
 fn env(world: &World, command: &[&str]) -> Value {
-    let ran = finish(world.pyro(["env"]).args(command).arg("--json"));
+    let running = Running::start(world.pyro(["env"]).args(command).arg("--json"));
+    let ran = running.wait_within(BUILD);
     assert_eq!(ran.code(), 0, "{}", ran.out());
     ran.json()
 }

@@ -1,10 +1,12 @@
 //! What a command finds in its guest, and what it cannot do to anybody else from there.
 
 use std::fs;
+use std::io::Write;
+use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyro_tests::World;
-use pyro_tests::world::{Ran, finish};
+use pyro_tests::world::{Ran, Running, finish};
 use serde_json::{Value, json};
 
 crate::stories! { [vm]:
@@ -168,10 +170,14 @@ fn told_as_over(ran: &Ran, reason: &str, console: &str) {
 }
 
 fn a_guest_that_powers_off_is_told(world: &World) {
-    let ran = run(
-        world,
-        "echo before; sleep 1; echo o > /proc/sysrq-trigger; sleep 1000",
-    );
+    // Not before somebody has seen what it wrote.
+    let command = "echo before; read seen; echo o > /proc/sysrq-trigger; sleep 1000";
+    let flags = ["--mem-mib", "256", "--timeout-seconds", "60"];
+    let mut running = Running::start(world.run(&flags, [command]).stdin(Stdio::piped()));
+    running.await_out("before\n");
+    let mut input = running.child.stdin.take().unwrap();
+    input.write_all(b"seen\n").unwrap();
+    let ran = running.wait();
     told_as_over(&ran, "the guest powered off", "Power down");
     assert_eq!(ran.out(), "before\n");
 }

@@ -15,12 +15,15 @@ use pyro_tests::world::eventually;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What nothing at a terminal says but its owner, at the end.
+const END: &str = "<end of the session>";
+
 /// A pseudoterminal with `pyro` in it, and what a person at it types and sees.
 pub(crate) struct TerminalSession {
     keys: File,
     /// The other end, to see how the terminal is set.
     line: OwnedFd,
-    shown: Arc<Mutex<String>>,
+    shown: Arc<Mutex<Vec<u8>>>,
     child: Child,
     before: Termios,
 }
@@ -37,7 +40,7 @@ impl TerminalSession {
         let before = tcgetattr(&pty.slave).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
-        let shown = Arc::new(Mutex::new(String::new()));
+        let shown: Arc<Mutex<Vec<u8>>> = Arc::default();
         let (seen, mut from) = (
             Arc::clone(&shown),
             File::from(pty.master.try_clone().unwrap()),
@@ -45,8 +48,7 @@ impl TerminalSession {
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = from.read(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
-                seen.lock().unwrap().push_str(&text);
+                seen.lock().unwrap().extend_from_slice(&buffer[..count]);
             }
         });
         Self {
@@ -63,7 +65,7 @@ impl TerminalSession {
     }
 
     pub(crate) fn shown(&self) -> String {
-        self.shown.lock().unwrap().clone()
+        String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
     pub(crate) fn see(&self, wanted: &str) {
@@ -112,15 +114,10 @@ impl TerminalSession {
         }
         assert!(status.is_some(), "no end: {:?}", self.shown());
         assert_eq!(tcgetattr(&self.line).unwrap(), self.before);
-        // What was written last may still be on its way through the terminal.
-        let mut shown = self.shown();
-        loop {
-            std::thread::sleep(Duration::from_millis(200));
-            let now = self.shown();
-            if now == shown {
-                return (status.unwrap(), shown);
-            }
-            shown = now;
-        }
+        // What was written last may still be on its way through the terminal, and is before this.
+        nix::unistd::write(&self.line, END.as_bytes()).unwrap();
+        self.see(END);
+        let shown = self.shown().replace(END, "");
+        (status.unwrap(), shown)
     }
 }

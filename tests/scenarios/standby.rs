@@ -13,7 +13,7 @@ use pyro_tests::leftovers::processes;
 use pyro_tests::surfaces::engine::{Library, config};
 use pyro_tests::surfaces::mcp::{Connection as Client, NEWEST_WITH_INITIALIZE};
 use pyro_tests::world::{Running, eventually, finish, pyro};
-use pyro_tests::{Surface, World};
+use pyro_tests::{Surface, World, program};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
@@ -244,7 +244,7 @@ fn memory_mib() -> f64 {
 
 fn a_vm_of_another_pyro_is_not_handed_out(world: &World) {
     let copy = world.folder().join("pyro");
-    fs::copy(pyro(), &copy).unwrap();
+    program::copy(&pyro(), &copy);
     let mut config = config(world);
     config.pyro = Some(copy.clone());
     // What these would leave in the cache, nobody else would use.
@@ -338,7 +338,8 @@ fn processes_of_the_host_do_not_wait(world: &World) {
 fn a_server_keeps_vms_waiting_when_it_is_told_to(world: &World) {
     let world = World::new(world.backend).with("PYRO_STANDBY", "1");
     let mut client = Client::initialized(&world, &["--profile", "vm-run"], NEWEST_WITH_INITIALIZE);
-    eventually("a VM waits", PATIENCE, || waiting(&world).len() == 1);
+    // As elsewhere: it may be the first of its size, which has a template to build.
+    eventually("a VM waits", PATIENCE * 2, || waiting(&world).len() == 1);
     let asked = json!({ "environment": "debian:12", "command": "echo out" });
     let answer = client.call(1, "vm_run", asked);
     let told = &answer["structuredContent"];

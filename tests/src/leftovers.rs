@@ -1,5 +1,6 @@
 //! Finds what a test left behind: processes and files that belong to its state folder.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -75,15 +76,23 @@ pub fn assert_none(state_dir: &Path) {
 
 /// Ends what is left, by id, and waits until it is gone.
 ///
-/// A killed process loses its command line first and its locks last, so that none is found is too
-/// early to look at what it leaves.
+/// What is born while we look is found by the next look: it may have been stopped with its group by
+/// an agent that was about to end it, and would then stay for ever. And a killed process loses its
+/// command line first and its locks last, so that none is found is too early to look at what it
+/// leaves.
 pub fn kill_all(state_dir: &Path) {
-    let all = processes(state_dir);
-    for process in &all {
-        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-    }
     let deadline = Instant::now() + PATIENCE;
-    while all.iter().any(|process| is_there(process.pid)) && Instant::now() < deadline {
+    let mut killed = HashSet::new();
+    loop {
+        let found = processes(state_dir);
+        for process in &found {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+            killed.insert(process.pid);
+        }
+        let is_over = found.is_empty() && !killed.iter().any(|pid| is_there(*pid));
+        if is_over || Instant::now() > deadline {
+            return;
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -4,6 +4,7 @@
 pub mod cache;
 pub mod leftovers;
 mod played;
+pub mod program;
 #[path = "../surfaces/mod.rs"]
 pub mod surfaces;
 pub mod tree;

@@ -130,6 +130,18 @@ impl<'a> Workspace<'a> {
         result["stdout"].as_str().expect("text").to_owned()
     }
 
+    /// The same of a command that has much to do. In an emulated guest beside others it needs more than
+    /// the time that a command has when nobody says how much, and less than a story waits.
+    #[track_caller]
+    pub fn long_output(&self, command: &str) -> String {
+        let result = self.done(
+            "exec",
+            json!({ "command": command, "timeout_seconds": 150 }),
+        );
+        assert_eq!(result["exit_code"], 0, "{result:#}");
+        result["stdout"].as_str().expect("text").to_owned()
+    }
+
     #[track_caller]
     pub fn write(&self, path: &str, text: &str) {
         self.done("file_write", json!({ "path": path, "text": text }));

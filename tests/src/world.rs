@@ -205,8 +205,13 @@ impl Running {
     }
 
     /// Waits for the end, but not for ever.
-    pub fn wait(mut self) -> Ran {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait(self) -> Ran {
+        self.wait_within(PATIENCE)
+    }
+
+    /// The same for a command that may take longer than others, or less.
+    pub fn wait_within(mut self, patience: Duration) -> Ran {
+        let deadline = Instant::now() + patience;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("waiting for a child") {
                 break status;
@@ -214,7 +219,7 @@ impl Running {
             if Instant::now() > deadline {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                panic!("a command did not end within {} s", PATIENCE.as_secs());
+                panic!("a command did not end within {} s", patience.as_secs());
             }
             std::thread::sleep(Duration::from_millis(10));
         };

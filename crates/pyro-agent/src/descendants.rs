@@ -11,9 +11,15 @@ const ROUNDS: usize = 100;
 /// Kills everything below `ancestor`, but not itself. Stop `ancestor` before, if it is not us:
 /// what it starts meanwhile would escape.
 pub(crate) fn kill_below(ancestor: i32) {
+    kill_all(|| below(ancestor, &parents()));
+}
+
+/// Kills what is found, until nothing is that was not killed yet: what was born while we looked is
+/// found by the next look.
+pub(crate) fn kill_all(find: impl Fn() -> Vec<i32>) {
     let mut killed = HashSet::new();
     for _ in 0..ROUNDS {
-        let fresh: Vec<_> = below(ancestor, &parents())
+        let fresh: Vec<_> = find()
             .into_iter()
             .filter(|pid| killed.insert(*pid))
             .collect();
@@ -137,7 +143,27 @@ fn below(ancestor: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
     use super::*;
+    use crate::reaper::CHILDREN;
+
+    #[test]
+    fn what_is_born_between_two_looks_is_killed_as_well() {
+        let _children = CHILDREN.blocking_lock();
+        let mut sleeps = [(); 2].map(|()| Command::new("sleep").arg("20").spawn().unwrap());
+        let ids = sleeps.each_ref().map(|sleep| sleep.id().cast_signed());
+        let looks = Cell::new(0);
+        kill_all(|| {
+            looks.set(looks.get() + 1);
+            ids[..looks.get().min(2)].to_vec()
+        });
+        for sleep in &mut sleeps {
+            assert_eq!(sleep.wait().unwrap().signal(), Some(libc::SIGKILL));
+        }
+    }
 
     #[test]
     fn a_name_cannot_forge_a_parent() {

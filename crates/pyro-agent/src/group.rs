@@ -197,7 +197,7 @@ impl<'a> Group<'a> {
     pub(crate) fn kill_rest(&self) {
         match &self.path {
             Some(path) if fs::write(path.join("cgroup.kill"), "1").is_ok() => {}
-            _ => self.signal_rest(libc::SIGKILL),
+            _ => descendants::kill_all(|| self.rest()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! VMs of a workspace that its record does not know, because pyro was killed before it could write
 //! down that it had started one, or before it could end the last one.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ use serde_json::json;
 use super::kill_points::forget_the_killed;
 use super::{assert_only_listed, shims, supervisor};
 use crate::background_command::{AT_ONCE, BackgroundCommand};
+use crate::missing::script;
 use crate::records::database;
+use crate::unprivileged_user::agent;
 
 crate::stories_of_both_backends![
     a_vm_of_a_reset_that_was_not_written_down_is_ended,
@@ -29,6 +32,17 @@ fn killed_unwritten(world: &World, workspace: &Workspace<'_>, verb: &str, genera
     let database = database(world);
     let counted = "SELECT running FROM workspaces WHERE workspace_id = ?1";
     let mut command = world.pyro(["workspace", verb, workspace.id()]);
+    let go = world.folder().join("go");
+    if world.backend == Backend::Process {
+        // It is up in no time, and waits for our lock of the database.
+        let _ = fs::remove_file(&go);
+        let lines = format!(
+            "until test -e '{}'; do sleep 0.01; done; exec '{}' \"$@\"",
+            go.display(),
+            agent().display()
+        );
+        command.env("PYRO_AGENT", script(world, "agent", &lines));
+    }
     let run = BackgroundCommand::start(world, &mut command);
     // Which it is from before its VM starts. A look each while would come too late.
     let deadline = Instant::now() + START;
@@ -39,6 +53,7 @@ fn killed_unwritten(world: &World, workspace: &Workspace<'_>, verb: &str, genera
         assert!(Instant::now() < deadline, "its memory is not counted");
     }
     database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    fs::write(&go, "").unwrap();
     let vm = world
         .state_dir()
         .join("workspaces")

@@ -17,7 +17,7 @@ crate::stories![Vm: a_reset_that_fails_leaves_the_old_state];
 fn a_reset_that_fails_leaves_the_old_state(world: &World) {
     let surface = CommandLine(world);
     let workspace = Workspace::new(world, &surface);
-    workspace.output("echo of the snapshot > file; head -c 20M /dev/urandom > noise; sync");
+    workspace.long_output("echo of the snapshot > file; head -c 20M /dev/urandom > noise; sync");
     workspace.snapshot("kept");
     let layers = || -> Vec<PathBuf> {
         let folder = world.state_dir().join("workspaces").join(workspace.id());

@@ -46,14 +46,14 @@ fn snapshots(workspace: &Workspace<'_>) -> Vec<String> {
 
 /// Each snapshot holds its own name, in a file that is large enough to be in many places.
 fn write_state(workspace: &Workspace<'_>, name: &str) {
-    workspace.output(&format!(
+    workspace.long_output(&format!(
         "yes {name} | head -n 250000 > file; cp file other; sync"
     ));
 }
 
 /// The one name that the files hold.
 fn state(workspace: &Workspace<'_>) -> String {
-    let said = workspace.output("cmp file other; sort -u file | head -n 1");
+    let said = workspace.long_output("cmp file other; sort -u file | head -n 1");
     said.trim().to_owned()
 }
 
@@ -209,9 +209,10 @@ while True:
         os.fsync(file.fileno())
     log.write(b"%d\n" % number)
     os.fsync(log.fileno())
-    # Only what is on the disk is said.
-    with open("/dev/shm/said", "w") as said:
+    # Only what is on the disk is said, and always a whole number.
+    with open("/dev/shm/saying", "w") as said:
         said.write(str(number))
+    os.rename("/dev/shm/saying", "/dev/shm/said")
 "#;
     const CHECKER: &str = r#"
 import hashlib, glob
@@ -231,27 +232,21 @@ print(last, len(missing))
     workspace.write("writer.py", WRITER);
     workspace.write("checker.py", CHECKER);
     workspace.output("setsid python3 writer.py > /dev/null 2>&1 & until test -s /dev/shm/said; do sleep 0.1; done");
+    let says = || -> u64 {
+        let said = workspace.output("cat /dev/shm/said");
+        said.trim().parse().unwrap()
+    };
     let mut said = Vec::new();
     for number in 0..4 {
-        let before: u64 = workspace
-            .output("cat /dev/shm/said")
-            .trim()
-            .parse()
-            .unwrap();
+        let before = says();
         workspace.snapshot(&format!("s{number}"));
         said.push(before);
     }
-    // It never stopped writing.
-    let before: u64 = workspace
-        .output("cat /dev/shm/said")
-        .trim()
-        .parse()
-        .unwrap();
-    assert!(before > said[3]);
+    eventually("it goes on writing", LONG, || says() > said[3]);
     for (number, before) in said.into_iter().enumerate() {
         workspace.reset_to(&format!("s{number}"));
         let told = workspace
-            .output("python3 checker.py; dmesg | grep -ci 'recovery\\|ext4-fs.error'; true");
+            .long_output("python3 checker.py; dmesg | grep -ci 'recovery\\|ext4-fs.error'; true");
         let numbers: Vec<u64> = told
             .split_whitespace()
             .map(|word| word.parse().unwrap())
@@ -265,7 +260,7 @@ print(last, len(missing))
 fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
     let surface = CommandLine(world);
     let workspace = Workspace::new(world, &surface);
-    workspace.output("head -c 50M /dev/urandom > noise; mkdir d; echo x > d/file; sync");
+    workspace.long_output("head -c 50M /dev/urandom > noise; mkdir d; echo x > d/file; sync");
     workspace.snapshot("one");
     workspace.output("echo y > d/file; sync");
     workspace.done("stop", json!({}));
@@ -379,12 +374,12 @@ fn what_is_deleted_gives_its_space_back(world: &World) {
     let begin = taken();
     let (large, few) = (60 << 20, 10 << 20);
     let noise = format!("head -c {large} /dev/urandom > noise; sync");
-    workspace.output(&noise);
+    workspace.long_output(&noise);
     assert!(taken() >= begin + large);
     // Without a snapshot, as soon as the guest's file system is done with it.
     workspace.output("rm noise; sync");
     eventually("the space is given back", LONG, || taken() < begin + few);
-    workspace.output(&noise);
+    workspace.long_output(&noise);
     workspace.snapshot("with");
     workspace.output("rm noise; sync");
     workspace.snapshot("without");
@@ -400,7 +395,7 @@ fn a_state_that_is_not_in_use_is_merged_while_others_work(world: &World) {
     let workspace = Workspace::new(world, &surface);
     let id = workspace.id();
     let noise = |name: &str| {
-        workspace.output(&format!(
+        workspace.long_output(&format!(
             "head -c 40M /dev/urandom > {name}; echo {name} > file; sync"
         ));
         workspace.snapshot(name);
@@ -408,7 +403,7 @@ fn a_state_that_is_not_in_use_is_merged_while_others_work(world: &World) {
     for name in ["a", "b", "c", "d"] {
         noise(name);
     }
-    let sums = workspace.output("sha256sum a b c d");
+    let sums = workspace.long_output("sha256sum a b c d");
     workspace.reset_to("baseline");
     let folder = world.state_dir().join("workspaces").join(id);
     let merging = || {
@@ -457,7 +452,7 @@ fn a_state_that_is_not_in_use_is_merged_while_others_work(world: &World) {
         assert_eq!(workspace.read("file"), format!("{name}\n"));
         let check = "sha256sum $(cat list) 2>&1";
         workspace.write("list", &"a b c d"[..if name == "c" { 5 } else { 7 }]);
-        assert!(sums.starts_with(&workspace.output(check)), "{name}");
+        assert!(sums.starts_with(&workspace.long_output(check)), "{name}");
     }
     drop(workspace);
     forget_the_killed(world);

@@ -39,8 +39,9 @@ fn a_person_gets_a_shell_and_the_terminal_back(world: &World) {
         terminal.shown().contains("33 99")
     });
     // Keys mean what they mean at a terminal, and go to the command and not to pyro.
-    terminal.type_keys("echo begun; sleep 1000; echo over\r");
-    terminal.see("\nbegun");
+    // The one that is interrupted says that it has the terminal: until then the shell has.
+    terminal.type_keys("sh -c 'echo be\"\"gun; exec sleep 1000'; echo over\r");
+    terminal.see("begun");
     terminal.type_keys("\u{3}");
     terminal.see("^C");
     // What is written fast arrives whole, however slowly it is read.
@@ -121,8 +122,8 @@ fn a_person_gets_a_shell_in_a_workspace(world: &World) {
         std::thread::sleep(std::time::Duration::from_millis(100));
         seat.shown().contains("33 99")
     });
-    seat.type_keys("echo begun; sleep 1000; echo over\r");
-    seat.see("\nbegun");
+    seat.type_keys("sh -c 'echo be\"\"gun; exec sleep 1000'; echo over\r");
+    seat.see("begun");
     seat.type_keys("\u{3}");
     seat.see("^C");
     seat.type_keys("exit 7\r");
@@ -182,35 +183,39 @@ fn a_command_in_a_workspace_has_a_terminal_by_the_same_rule(world: &World) {
 fn a_person_may_leave_a_command_in_a_workspace(world: &World) {
     let surface = CommandLine(world);
     let workspace = Workspace::new(world, &surface);
-    let killed = |code: i64| {
-        let kept = last_entry(&workspace);
-        assert_eq!(kept["exit_code"], json!(code), "{kept:#}");
-        let at = workspace.exec("kill -0 $(cat pid) 2>/dev/null || echo gone");
-        assert_eq!(at["stdout"], "gone\n", "it runs on");
+    // Of the command with this mark. What was killed is still there for a moment.
+    let killed = |mark: &str| {
+        let mut kept = Value::Null;
+        eventually("it is in the history", PATIENCE, || {
+            let logs = workspace.done("logs", json!({}));
+            let mut entries = logs["entries"].as_array().unwrap().iter();
+            let is_meant = |one: &&Value| one["command"].as_str().unwrap().contains(mark);
+            kept = entries.find(is_meant).cloned().unwrap_or_default();
+            !kept.is_null()
+        });
+        assert_eq!(kept["exit_code"], 137, "{kept:#}");
+        eventually("nothing of it runs on", PATIENCE, || {
+            let look = format!("kill -0 $(cat pid-{mark}) 2>/dev/null || echo gone");
+            workspace.exec(&look)["stdout"] == "gone\n"
+        });
     };
-    let waits = ["sh", "-c", "echo $$ > pid; echo beg''un; exec cat"];
-    let mut seat = exec(&workspace, world, &[], &waits);
+    let waits = |mark: &str| format!("echo $$ > pid-{mark}; echo beg''un; exec cat");
+    let mut seat = exec(&workspace, world, &[], &["sh", "-c", &waits("first")]);
     seat.see("begun");
     seat.type_keys("\u{1d}\u{1d}\u{1d}");
     let (status, shown) = seat.leave();
     assert_eq!(status.code(), Some(137), "{shown:?}");
-    killed(137);
+    killed("first");
     // Its workspace is as it was.
     assert_eq!(workspace.status()["state"], "started");
 
     // Told to end, pyro gives the terminal back, and nothing runs on.
-    let seat = exec(&workspace, world, &[], &waits);
+    let seat = exec(&workspace, world, &[], &["sh", "-c", &waits("second")]);
     seat.see("begun");
     seat.signal(Signal::SIGHUP);
     let (status, shown) = seat.leave();
     assert_eq!(status.code(), Some(129), "{shown:?}");
-    eventually("it is in the history", PATIENCE, || {
-        last_entry(&workspace)["command"]
-            .as_str()
-            .unwrap()
-            .contains("cat")
-    });
-    killed(137);
+    killed("second");
 
     let timed = exec(
         &workspace,

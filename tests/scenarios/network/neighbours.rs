@@ -72,7 +72,7 @@ fn a_guest_reaches_no_other_guest(world: &World) {
     // One command for each address: Python begins slowly where everything is emulated.
     let tried: String = (addresses.iter())
         .map(|address| {
-            guest.output(&format!(
+            guest.long_output(&format!(
                 "for port in {published} 8000 9000; do
                     echo {address} $(python3 probe.py tcp {address} $port)
                 done"

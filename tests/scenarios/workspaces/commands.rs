@@ -250,6 +250,10 @@ fn an_interrupted_command_keeps_its_place(world: &World) {
     let exec = ["workspace", "exec", workspace.id(), "--", line];
     let running = Running::start(&mut world.pyro(exec));
     running.await_out("early\n");
+    // The second stream is written after the first, and comes by itself.
+    eventually("it has written both", Duration::from_secs(60), || {
+        running.err().contains("oops\n")
+    });
     let pid = i32::try_from(running.child.id()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
     assert_eq!(running.wait().code(), 130);

@@ -233,12 +233,14 @@ fn connect(port: u16) -> TcpStream {
     stream
 }
 
-/// Says something, ends its half, and hears the rest.
+/// Says something, ends its half, and hears the rest: nothing where nobody answers, who may have
+/// broken off before all was said.
 fn exchange(port: u16, words: &[u8]) -> Vec<u8> {
     let mut client = connect(port);
-    client.write_all(words).unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
-    let _ = client.read_to_end(&mut answer);
+    let _ = client
+        .write_all(words)
+        .and_then(|()| client.shutdown(Shutdown::Write))
+        .and_then(|()| client.read_to_end(&mut answer));
     answer
 }
