@@ -168,7 +168,7 @@ fn a_guest_whose_kernel_dies_is_told(world: &World) {
 
 fn a_fork_bomb_ends_with_its_time(world: &World) {
     let bomb = "echo begun; b() { b | b & }; b; sleep 1000";
-    let ran = finish(&mut in_guest(world, &["--timeout-seconds", "4"], bomb));
+    let ran = finish(&mut in_guest(world, &["--timeout-seconds", "5"], bomb));
     assert_eq!(ran.code(), 124, "{}", ran.err());
     assert!(ran.out().starts_with("begun\n"));
 }

@@ -207,7 +207,7 @@ fn a_guest_that_halts_is_ended_with_its_timeout(world: &World) {
 
 fn a_fork_bomb_is_ended_with_its_timeout(world: &World) {
     let bomb = "echo before; bomb() { bomb | bomb & }; bomb; sleep 1000";
-    let flags = ["--mem-mib", "256", "--timeout-seconds", "3"];
+    let flags = ["--mem-mib", "256", "--timeout-seconds", "5"];
     let ran = finish(&mut world.run(&flags, [bomb]));
     assert_eq!(ran.code(), 124, "{}", ran.err());
     assert_eq!(ran.out(), "before\n");

@@ -82,7 +82,8 @@ fn numbers_in_strings_are_understood(_: &World, surface: &dyn Surface) {
 fn a_timeout_ends_everything_and_says_so(world: &World) {
     let stubborn = "trap '' TERM HUP INT; echo early; echo aside >&2; \
                     setsid sleep 1000 & (setsid sh -c 'sleep 1000 & sleep 1000' &); sleep 1000";
-    let ran = finish(&mut world.run(&["--timeout-seconds", "1"], [stubborn]));
+    let seconds = world.seconds_to_begin().to_string();
+    let ran = finish(&mut world.run(&["--timeout-seconds", &seconds], [stubborn]));
     assert_eq!(ran.code(), 124);
     assert_eq!(ran.out(), "early\n");
     assert!(ran.err().contains("\naside\n"), "{}", ran.err());

@@ -56,7 +56,7 @@ fn a_signal_is_told_apart(world: &World, surface: &dyn Surface) {
 
 fn a_timeout_keeps_what_was_written(world: &World, surface: &dyn Surface) {
     let mut arguments = arguments(world, "echo early; (setsid sleep 1000 &) ; sleep 1000");
-    arguments["timeout_seconds"] = json!(1);
+    arguments["timeout_seconds"] = json!(world.seconds_to_begin());
     let result = surface.call("vm_run", arguments).unwrap();
     assert_eq!(result["exit_code"], 124);
     assert_eq!(result["timed_out"], true);

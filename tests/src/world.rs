@@ -90,6 +90,15 @@ impl World {
         run
     }
 
+    /// Seconds in which a command has begun and written a line, for timeouts that are waited for: a
+    /// guest that has just booted, beside others on a busy host, takes more than one.
+    pub fn seconds_to_begin(&self) -> u32 {
+        match self.backend {
+            Backend::Process => 1,
+            Backend::Vm => 5,
+        }
+    }
+
     /// Nothing of this world is left: no process, no folder of a VM or workspace, no mark of
     /// an engine.
     pub fn assert_empty(&self) {

@@ -63,7 +63,11 @@ fn a_command_leaves_files_and_a_place_in_the_history(world: &World, surface: &dy
 fn a_timeout_keeps_what_was_written(world: &World, surface: &dyn Surface) {
     let workspace = Workspace::new(world, surface);
     let command = "echo early; (setsid sleep 1000 &) ; sleep 1000";
-    let result = workspace.done("exec", json!({ "command": command, "timeout_seconds": 1 }));
+    let seconds = world.seconds_to_begin();
+    let result = workspace.done(
+        "exec",
+        json!({ "command": command, "timeout_seconds": seconds }),
+    );
     assert_eq!(result["exit_code"], 124);
     assert_eq!(result["timed_out"], true);
     assert_eq!(result["stdout"], "early\n");

@@ -159,7 +159,11 @@ fn a_command_is_followed_to_its_end(world: &World, surface: &dyn Surface) {
     // Its own time bounds it as well.
     let timed = workspace.done(
         "exec",
-        json!({ "command": "echo early; sleep 1000", "background": true, "timeout_seconds": 1 }),
+        json!({
+            "command": "echo early; sleep 1000",
+            "background": true,
+            "timeout_seconds": world.seconds_to_begin(),
+        }),
     );
     let (stdout, _, last) = follow(&workspace, timed["sequence"].as_u64().unwrap(), "");
     assert_eq!(

@@ -65,13 +65,17 @@ impl Handle<WorkspaceDiff> for Engine {
                 .await
                 .map_err(|error| broke(&error))?
                 .map_err(|error| {
-                    Error::new(ErrorCode::Damaged, what)
-                        .because("its first state cannot be read from the disk layers on this host")
-                        .caused_by(&error)
-                        .hint(
-                            "`pyro workspace export` (`workspace_export`) can still copy its files \
-                             out",
-                        )
+                    self.if_deleted(&id, doing).unwrap_or_else(|| {
+                        Error::new(ErrorCode::Damaged, what)
+                            .because(
+                                "its first state cannot be read from the disk layers on this host",
+                            )
+                            .caused_by(&error)
+                            .hint(
+                                "`pyro workspace export` (`workspace_export`) can still copy its \
+                                 files out",
+                            )
+                    })
                 })?;
         if let Some(folder) = &asked.commits {
             commits::check_chosen(&compared.repositories, folder)?;

@@ -59,17 +59,20 @@ pub(crate) fn unknown_command(id: &str, sequence: u32, total: usize) -> Error {
 impl Engine {
     /// The VM of a workspace went away under a request; perhaps with the workspace.
     pub(crate) fn went_away(&self, id: &str, doing: &str, ended: Option<Ended>) -> Error {
-        // A record goes before its VM does.
-        match self.store().and_then(|store| Ok(store.has_workspace(id)?)) {
-            Ok(false) => Error::new(
-                ErrorCode::VmDied,
-                format!("Workspace `{id}` was deleted before it could {doing}"),
-            )
-            .hint(
-                "Its files are gone; `pyro workspace create` (`workspace_create`) creates another",
-            ),
-            _ => vm_went_away(id, doing, ended),
-        }
+        self.if_deleted(id, doing)
+            .unwrap_or_else(|| vm_went_away(id, doing, ended))
+    }
+
+    /// Why something of a workspace is missing, when somebody has deleted it meanwhile.
+    pub(crate) fn if_deleted(&self, id: &str, doing: &str) -> Option<Error> {
+        // A record goes before its VM and its files do.
+        let is_there = self.store().and_then(|store| Ok(store.has_workspace(id)?));
+        let deleted = Error::new(
+            ErrorCode::VmDied,
+            format!("Workspace `{id}` was deleted before it could {doing}"),
+        )
+        .hint("Its files are gone; `pyro workspace create` (`workspace_create`) creates another");
+        matches!(is_there, Ok(false)).then_some(deleted)
     }
 }
 
