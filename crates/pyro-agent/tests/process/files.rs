@@ -19,6 +19,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::agent::{Agent, LIMIT};
 
+/// Fifty thousand files take ten seconds alone, and a minute and more on a disk that others write to.
+const CHANGE_LIMIT: Duration = Duration::from_secs(300);
+
 pub(crate) fn bytes(text: impl AsRef<[u8]>) -> Bytes {
     text.as_ref().to_vec().into()
 }
@@ -108,7 +111,7 @@ impl Agent {
             }
         };
         let receive = frame::read_message(&mut from);
-        let ((), reply) = timeout(LIMIT, async { tokio::join!(send, receive) })
+        let ((), reply) = timeout(CHANGE_LIMIT, async { tokio::join!(send, receive) })
             .await
             .unwrap();
         match reply.unwrap() {
