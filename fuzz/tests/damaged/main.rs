@@ -2,7 +2,7 @@
 //! on every machine.
 //!
 //! An input that fails is kept in a file, and played alone with
-//! `PYRO_FUZZ_INPUT=FILE cargo test --package pyro-fuzz --test damaged TARGET`. So is any other file.
+//! `PYRO_FUZZ_INPUT=FILE cargo test --workspace --test damaged TARGET`. So is any other file.
 
 mod damage;
 mod watch;
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use damage::Inputs;
 use pyro_fuzz::{SeedError, Target};
+use pyro_tests::played;
 use watch::Watch;
 
 macro_rules! tests {
@@ -30,19 +31,22 @@ fn play(target: Target) {
         (target.play)(&std::fs::read(file).expect("a file with an input"));
         return;
     }
-    let seeds = match (target.seeds)() {
-        Ok(seeds) => seeds,
-        Err(SeedError::ToolMissing { what }) => return not_played(&what),
+    let (seeds, missing) = match (target.seeds)() {
+        Ok(seeds) => (Some(seeds), String::new()),
+        Err(SeedError::ToolMissing { what }) => (None, what),
         Err(error) => panic!("{}: no sound input: {error}", target.name),
+    };
+    let Some(seeds) = played(seeds, &missing) else {
+        return;
     };
     let inputs = Inputs::new(target, seeds);
     let watch = Watch::begin(inputs.clone());
     for number in 0..target.inputs {
         let (origin, bytes) = inputs.get(number);
         watch.plays(number);
-        let played = catch_unwind(AssertUnwindSafe(|| (target.play)(&bytes)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| (target.play)(&bytes)));
         // What is refused at once leads nowhere, however it is damaged.
-        let as_it_should = played.is_ok_and(|sound| sound || !inputs.is_whole_seed(number));
+        let as_it_should = outcome.is_ok_and(|sound| sound || !inputs.is_whole_seed(number));
         assert!(
             as_it_should,
             "{}",
@@ -63,18 +67,8 @@ fn failure(target: &Target, number: u64, origin: &str, bytes: &[u8]) -> String {
     };
     format!(
         "target {name} failed with input {number} of {}: {origin}\n\
-         again:  PYRO_FUZZ_INPUT={file} cargo test --locked --package pyro-fuzz --test damaged {name}",
+         again:  PYRO_FUZZ_INPUT={file} cargo test --locked --workspace \
+         --features pyro-shim/real-vms --test damaged {name}",
         target.inputs
     )
-}
-
-/// Says why a test is not played, and fails where all of them must be.
-#[track_caller]
-fn not_played(why: &str) {
-    let must = std::env::var_os("PYRO_TESTS_PLAY_ALL").is_some_and(|value| !value.is_empty());
-    assert!(
-        !must,
-        "not played although PYRO_TESTS_PLAY_ALL is set: {why}"
-    );
-    eprintln!("NOT PLAYED: {why}");
 }

@@ -100,14 +100,12 @@ impl DiskFull {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::{advance, timeout};
+
     use super::*;
 
     fn full() -> DiskFull {
         DiskFull::new("full".to_owned())
-    }
-
-    async fn pass(time: Duration) {
-        tokio::time::advance(time).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -128,7 +126,7 @@ mod tests {
             let (mut disk, began) = (full(), Instant::now());
             loop {
                 assert_eq!(disk.step().await, Step::Retry);
-                let failure = tokio::time::timeout(fails_after, disk.step()).await;
+                let failure = timeout(fails_after, disk.step()).await;
                 assert!(failure.is_err(), "given up after {fails_after:?}");
                 if !disk.within_limit() {
                     break;
@@ -144,9 +142,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_of_one_standstill_do_not_put_off_the_next_try() {
         let mut disk = full();
-        pass(RETRY_INTERVAL / 2).await;
+        advance(RETRY_INTERVAL / 2).await;
         assert!(disk.within_limit());
-        pass(RETRY_INTERVAL / 2).await;
+        advance(RETRY_INTERVAL / 2).await;
         let began = Instant::now();
         assert_eq!(disk.step().await, Step::Retry);
         assert_eq!(began.elapsed(), Duration::ZERO);

@@ -378,8 +378,8 @@ impl Machine for QemuMachine {
     }
 
     fn standstill(&self) -> Option<&str> {
-        self.lack_of_space()
-            .filter(|_| self.disk_full.as_ref().is_some_and(DiskFull::stands_still))
+        let disk_full = self.disk_full.as_ref()?;
+        disk_full.stands_still().then_some(&disk_full.message)
     }
 
     fn lack_of_space(&self) -> Option<&str> {
