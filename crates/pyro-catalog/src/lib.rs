@@ -61,7 +61,6 @@ mod partial;
 mod prune;
 mod pull;
 mod space;
-mod subordinate_ids;
 #[cfg(test)]
 mod testing;
 mod tools;

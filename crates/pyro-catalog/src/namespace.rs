@@ -9,8 +9,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use pyro_namespace::Forbidden;
+
 use crate::child::{self, Ended};
-use crate::{CatalogError, NoMonitor, subordinate_ids};
+use crate::{CatalogError, NoMonitor};
 
 const USER_FLAGS: [&str; 3] = ["--user", "--map-root-user", "--map-auto"];
 const FLAGS: [&str; 4] = ["--mount", "--pid", "--fork", "--kill-child"];
@@ -63,65 +65,42 @@ pub fn user_namespaces() -> Result<(), CatalogError> {
 
 /// Turns what `unshare` said, and what the kernel's switches say, into a reason and a fix.
 pub(crate) fn explain(said: &str) -> CatalogError {
-    explain_with(said, is_root(), &read_setting)
+    explain_with(said, is_root(), pyro_namespace::forbidden_by_setting(said))
 }
 
-fn explain_with(said: &str, root: bool, setting: &dyn Fn(&str) -> Option<String>) -> CatalogError {
-    let is = |name: &str, value: &str| setting(name).is_some_and(|found| found == value);
+fn explain_with(said: &str, root: bool, by_setting: Option<Forbidden>) -> CatalogError {
     let says = |word: &str| said.contains(word);
-    let ids;
     let (reason, fix) = if root {
         (
             format!("root may not create namespaces here ({said})"),
             "run the container with CAP_SYS_ADMIN (`docker run --privileged`), or pull the \
-             environment on the host and mount its cache",
+             environment on the host and mount its cache"
+                .to_owned(),
         )
-    } else if is("kernel/unprivileged_userns_clone", "0") {
-        (
-            "user namespaces are switched off".to_owned(),
-            "sudo sysctl kernel.unprivileged_userns_clone=1",
-        )
-    } else if is("user/max_user_namespaces", "0") {
-        (
-            "no user namespaces are allowed".to_owned(),
-            "sudo sysctl user.max_user_namespaces=15000",
-        )
-    } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
-        (
-            format!("AppArmor restricts user namespaces ({said})"),
-            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
-        )
+    } else if let Some(Forbidden { reason, fix }) = by_setting {
+        (reason, fix)
     } else if says("newuidmap") || says("newgidmap") {
         (
             format!("`newuidmap` is missing or failed ({said})"),
-            "sudo apt-get install uidmap",
+            "sudo apt-get install uidmap".to_owned(),
         )
     } else if says("subuid") || says("subgid") || says("no line matching user") {
-        ids = subordinate_ids::command_for_this_user();
         (
             format!("this user has no subordinate ids ({said})"),
-            ids.as_str(),
+            pyro_namespace::command_for_this_user(),
         )
     } else if says("unrecognized option") {
         (
             "`unshare` is older than util-linux 2.38".to_owned(),
-            "run the pull as root, with the same cache folder",
+            "run the pull as root, with the same cache folder".to_owned(),
         )
     } else {
         (
             format!("`unshare` failed ({said})"),
-            "run the pull as root, with the same cache folder",
+            "run the pull as root, with the same cache folder".to_owned(),
         )
     };
-    CatalogError::UserNamespaces {
-        reason,
-        fix: fix.to_owned(),
-    }
-}
-
-fn read_setting(name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
-    Some(text.trim().to_owned())
+    CatalogError::UserNamespaces { reason, fix }
 }
 
 #[cfg(test)]
@@ -130,24 +109,23 @@ mod tests {
 
     #[test]
     fn each_known_refusal_comes_with_what_to_do() {
-        let fix = |said: &str, root, switch: &str, value: &str| {
-            let setting = |name: &str| (name == switch).then(|| value.to_owned());
-            match explain_with(said, root, &setting) {
-                CatalogError::UserNamespaces { fix, .. } => fix,
-                other => panic!("{other}"),
-            }
+        let fix = |said: &str, root, by_setting| match explain_with(said, root, by_setting) {
+            CatalogError::UserNamespaces { fix, .. } => fix,
+            other => panic!("{other}"),
         };
         let refused = "unshare: unshare failed: Operation not permitted";
-        assert!(fix(refused, true, "", "").contains("CAP_SYS_ADMIN"));
-        assert!(fix(refused, false, "kernel/unprivileged_userns_clone", "0").contains("sysctl"));
-        assert!(fix(refused, false, "user/max_user_namespaces", "0").contains("sysctl"));
-        let apparmor = "kernel/apparmor_restrict_unprivileged_userns";
-        assert!(fix(refused, false, apparmor, "1").contains("apparmor"));
-        assert!(!fix(refused, false, apparmor, "0").contains("apparmor"));
-        assert!(fix("failed to execute newuidmap", false, "", "").contains("uidmap"));
+        let switched_off = Forbidden {
+            reason: "switched off".into(),
+            fix: "sudo sysctl".into(),
+        };
+        assert!(fix(refused, true, None).contains("CAP_SYS_ADMIN"));
+        assert!(fix(refused, true, Some(switched_off.clone())).contains("CAP_SYS_ADMIN"));
+        assert!(fix(refused, false, Some(switched_off)).contains("sysctl"));
+        assert!(fix(refused, false, None).contains("as root"));
+        assert!(fix("failed to execute newuidmap", false, None).contains("uidmap"));
         let no_ids = "unshare: no line matching user \"me\" in /etc/subuid";
-        assert!(fix(no_ids, false, "", "").contains("--add-subuids"));
+        assert!(fix(no_ids, false, None).contains("--add-subuids"));
         let old = "unshare: unrecognized option '--map-auto'";
-        assert!(fix(old, false, "", "").contains("as root"));
+        assert!(fix(old, false, None).contains("as root"));
     }
 }

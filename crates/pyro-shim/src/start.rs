@@ -105,6 +105,10 @@ async fn supervise(
                 .map_err(|error| host_io("the lock could not be shared", error))?;
             Box::new(QemuBackend::new(qemu, Some(lock), spec.remove_when_over))
         }
+        Machine::Gvisor(_) => {
+            let words = "this shim has no sandboxes of gVisor";
+            return Err(Fault::new(FaultCode::Refused, words));
+        }
     };
     let options = BootOptions {
         hostname: spec.hostname.clone(),

@@ -48,6 +48,7 @@ pub struct LaunchSpec {
 #[serde(rename_all = "snake_case")]
 pub enum Machine {
     Qemu(Qemu),
+    Gvisor(Gvisor),
     Process(Process),
 }
 
@@ -73,6 +74,22 @@ pub struct Qemu {
     pub network: Option<Network>,
 }
 
+/// A sandbox of gVisor: its kernel is a process, and its disk is folders of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gvisor {
+    pub runsc: PathBuf,
+    pub agent: PathBuf,
+    pub vcpu_count: u32,
+    pub mem_mib: u32,
+    /// The root disk, bottom layer first; the last one is written to. Every layer is a
+    /// [`DiskFormat::Folder`]: the first is a tree of files, each of the others has the folders
+    /// `upper` and `work`.
+    pub disk: Vec<DiskLayer>,
+    /// What the guest may reach; without it, it has only its own loopback.
+    #[serde(default)]
+    pub network: Option<Network>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskLayer {
     pub path: PathBuf,
@@ -84,6 +101,8 @@ pub struct DiskLayer {
 pub enum DiskFormat {
     Raw,
     Qcow2,
+    /// A folder of the host, for [`Gvisor`].
+    Folder,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,9 +141,9 @@ pub enum LaunchEvent {
 /// A VM that answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
-    /// `qemu` or `process`.
+    /// `qemu`, `gvisor` or `process`.
     pub backend: String,
-    /// `kvm`, `tcg` or `none`.
+    /// `kvm`, `tcg`, `systrap` or `none`.
     pub accelerator: String,
     /// Why this accelerator, in one sentence.
     pub accelerator_reason: String,
@@ -194,4 +213,19 @@ pub struct KvmState {
     pub writable: bool,
     /// A probe guest ran to its end; absent when none was tried.
     pub runs_guests: Option<bool>,
+}
+
+/// The answer of `pyro shim --probe-sandbox`: whether sandboxes of gVisor run on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxProbe {
+    /// A probe sandbox ran to its end.
+    pub runs: bool,
+    /// In one sentence.
+    pub reason: String,
+    /// A command or a step that helps, where one is known.
+    #[serde(default)]
+    pub fix: Option<String>,
+    /// That of `runsc`, where it tells one.
+    #[serde(default)]
+    pub version: Option<String>,
 }

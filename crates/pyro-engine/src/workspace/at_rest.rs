@@ -11,14 +11,18 @@ use crate::error::cancelled;
 
 /// The files of a chain that no VM has open, or only to read.
 pub(crate) fn layers_of(chain: &[DiskLayer]) -> Vec<Layer> {
-    let layer = |layer: &DiskLayer| Layer {
-        path: layer.path.clone(),
-        format: match layer.format {
-            DiskFormat::Raw => Format::Raw,
-            DiskFormat::Qcow2 => Format::Qcow2,
-        },
+    let layer = |layer: &DiskLayer| {
+        Some(Layer {
+            path: layer.path.clone(),
+            format: match layer.format {
+                DiskFormat::Raw => Format::Raw,
+                DiskFormat::Qcow2 => Format::Qcow2,
+                // No part of an image: a chain of these has no file to be read.
+                DiskFormat::Folder => return None,
+            },
+        })
     };
-    chain.iter().map(layer).collect()
+    chain.iter().filter_map(layer).collect()
 }
 
 /// What a guest would call it.

@@ -108,7 +108,7 @@ impl Harness {
     pub(crate) fn edit_qemu(self, edit: impl FnOnce(&mut Qemu)) -> Self {
         self.edit(|spec| match &mut spec.machine {
             Machine::Qemu(qemu) => edit(qemu),
-            Machine::Process(_) => panic!("not a virtual machine"),
+            Machine::Gvisor(_) | Machine::Process(_) => panic!("not a virtual machine"),
         })
     }
 
@@ -131,6 +131,7 @@ impl Harness {
     pub(crate) fn disk(&self) -> Vec<DiskLayer> {
         match &self.spec.machine {
             Machine::Qemu(qemu) => qemu.disk.clone(),
+            Machine::Gvisor(gvisor) => gvisor.disk.clone(),
             Machine::Process(_) => Vec::new(),
         }
     }

@@ -252,7 +252,8 @@ impl Disk {
         });
         let mut node = json!({
             "driver": match layer.format {
-                DiskFormat::Raw => "raw",
+                // A folder is no image, which QEMU says when it opens it.
+                DiskFormat::Raw | DiskFormat::Folder => "raw",
                 DiskFormat::Qcow2 => "qcow2",
             },
             "node-name": name,
@@ -280,6 +281,7 @@ fn size(layer: &DiskLayer) -> Result<u64, LayerError> {
     let found = match layer.format {
         DiskFormat::Raw => fs::metadata(&layer.path).map(|file| Some(file.len())),
         DiskFormat::Qcow2 => qcow2_size(&layer.path),
+        DiskFormat::Folder => Ok(None),
     };
     let name = || layer.path.display().to_string();
     match found {

@@ -1,0 +1,36 @@
+//! A program in user, mount, PID, network, IPC and UTS namespaces of its own, with subordinate ids.
+//!
+//! In the user namespace, id 0 is the caller (root or an ordinary user) and the ids from 1 on are
+//! subordinate ids, so files in there belong to whom they must, and nobody in there is anybody on
+//! the host but the caller. The program is the first process of its PID namespace, so its end is the end of
+//! everything it started; and it ends with its caller, however that ends.
+//!
+//! What the program does in there (mounts, a new root) is its own affair.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `id_map` | which ids mean which |
+//! | `subordinate_ids` | the ranges of `/etc/subuid` and `/etc/subgid` |
+//! | `program` | what to start, and how it is started |
+//! | `in_child` | from clone(2) to exec(2), in the child |
+//! | `write_map` | the maps of a child, by the caller or by `newuidmap` |
+//! | `tool` | a program that answers at once |
+//! | `child` | the handle of what was started |
+//! | `forbidden` | why namespaces are refused here, and what to do about it |
+
+mod child;
+mod error;
+mod forbidden;
+mod id_map;
+mod in_child;
+mod program;
+mod subordinate_ids;
+mod tool;
+mod write_map;
+
+pub use child::Child;
+pub use error::NamespaceError;
+pub use forbidden::{Forbidden, forbidden_by_setting};
+pub use id_map::{IdMap, Ids};
+pub use program::{Namespaces, Program};
+pub use subordinate_ids::command_for_this_user;
