@@ -6,6 +6,7 @@
 //! ext4     a file system in those bytes, never mounted
 //!   ▲
 //! Tree     its files by path, or those of a plain folder where commands run without a VM
+//! unpack   all of them written into a folder
 //! ```
 //!
 //! ```
@@ -46,8 +47,12 @@ mod error;
 mod ext4;
 pub mod layers;
 mod names;
+#[cfg(test)]
+mod testing;
 mod tree;
+mod unpack;
 
 pub use entry::{Count, Entry, FileKind, Stat};
 pub use error::TreeError;
 pub use tree::Tree;
+pub use unpack::{UnpackError, Unpacked, unpack};
