@@ -8,7 +8,8 @@ use std::os::unix::fs::fchown;
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, mknodat, utimensat,
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, mknodat,
+    utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, linkat, symlinkat};
@@ -91,6 +92,8 @@ impl Unpacker<'_> {
         let mode = Mode::from_bits_truncate(inode.stat().mode);
         fchmod(open, mode).map_err(write(path))?;
         self.set_attributes(inode, open.as_fd(), path)?;
+        let blocks = fstat(open).map_err(write(path))?.st_blocks;
+        self.done.allocated += u64::try_from(blocks).unwrap_or(0) * 512;
         futimens(open, &time(inode.atime_ns), &time(inode.mtime_ns)).map_err(write(path))
     }
 }

@@ -33,6 +33,8 @@ pub struct Unpacked {
     pub entries: u64,
     /// Of the files, holes not counted.
     pub bytes: u64,
+    /// What all of it takes on this host's disk.
+    pub allocated: u64,
     /// Left out.
     pub devices: u64,
     /// Extended attributes that were left out.

@@ -146,6 +146,8 @@ fn everything_is_as_it_was() {
     assert_eq!(before, after);
     assert_eq!(done.entries, before.len() as u64 + 1);
     assert_eq!((done.devices, done.attributes), (0, 0));
+    assert!(done.allocated < 4_000_000, "{done:?}");
+    assert!(done.allocated >= done.bytes, "{done:?}");
     assert!(blocks < 2000, "{blocks} blocks for a file of holes");
     let inode = |name| fs::metadata(rig.target().join(name)).unwrap().ino();
     assert_eq!(inode("a/file"), inode("a/deep/er/again"));
