@@ -1,8 +1,11 @@
-//! Disks for tests, made from folders by the tools that make real ones.
+//! Disks for tests, made from folders by the tools that make real ones, and what is in a folder.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imago::file::File;
@@ -11,6 +14,8 @@ use imago::{
     DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage,
     StorageOpenOptions,
 };
+
+use nix::unistd::geteuid;
 
 use crate::layers::Layer;
 
@@ -71,4 +76,71 @@ pub(crate) fn layer(before: &Path, after: &Path, path: &Path) -> Layer {
     }
     access.flush().unwrap();
     Layer::qcow2(path)
+}
+
+/// All that matters of a file, besides what is in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    pub(crate) size: u64,
+    pub(crate) names: u64,
+    pub(crate) seconds: i64,
+    pub(crate) content: Vec<u8>,
+}
+
+pub(crate) fn seen(folder: &Path) -> BTreeMap<PathBuf, Seen> {
+    let mut all = BTreeMap::new();
+    let mut ahead = vec![PathBuf::new()];
+    while let Some(path) = ahead.pop() {
+        let full = folder.join(&path);
+        let found = fs::symlink_metadata(&full).unwrap();
+        let (is_folder, is_link) = (found.is_dir(), found.is_symlink());
+        // Who is not root cannot look everywhere, so this looks before others are asked to.
+        if is_folder && !geteuid().is_root() {
+            fs::set_permissions(&full, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        if is_folder {
+            let entries = fs::read_dir(&full).unwrap();
+            ahead.extend(entries.map(|entry| path.join(entry.unwrap().file_name())));
+        }
+        let content = match (found.is_file(), is_link) {
+            (true, _) => fs::read(&full).unwrap_or_default(),
+            (_, true) => fs::read_link(&full)
+                .unwrap()
+                .into_os_string()
+                .as_bytes()
+                .to_vec(),
+            _ => Vec::new(),
+        };
+        all.insert(
+            path,
+            Seen {
+                mode: found.mode(),
+                owner: (found.uid(), found.gid()),
+                size: if is_folder { 0 } else { found.size() },
+                names: if is_folder { 0 } else { found.nlink() },
+                seconds: found.mtime(),
+                content,
+            },
+        );
+    }
+    all
+}
+
+/// What a file has as an extended attribute; nothing where it has none.
+pub(crate) fn attribute(path: &Path, name: &std::ffi::CStr) -> Vec<u8> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+    let mut value = vec![0; 4096];
+    // SAFETY: both strings end with a zero, and the buffer is as long as said.
+    let length = unsafe {
+        nix::libc::lgetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    value.truncate(length.try_into().unwrap_or(0));
+    value
 }

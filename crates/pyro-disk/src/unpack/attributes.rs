@@ -1,15 +1,15 @@
 //! Gives files their extended attributes.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use nix::libc;
 
 use super::UnpackError;
 use super::error::write;
 use super::walk::Unpacker;
 use crate::ext4::Inode;
+use crate::xattr;
 
 /// What an overlay keeps in attributes of its layers. A disk that had them could make an overlay
 /// over the folder show what is not there.
@@ -33,7 +33,8 @@ impl Unpacker<'_> {
                 self.done.attributes += 1;
                 continue;
             }
-            match set(open, attribute.name, &attribute.value) {
+            let name = CString::new(attribute.name).map_err(|_| Errno::EINVAL);
+            match name.and_then(|name| xattr::set(&open, &name, &attribute.value)) {
                 Ok(()) => {}
                 Err(errno @ (Errno::EIO | Errno::EDQUOT)) => return Err(write(path)(errno)),
                 Err(Errno::ENOSPC) if attribute.value.len() <= SURELY_FITS => {
@@ -45,19 +46,4 @@ impl Unpacker<'_> {
         }
         Ok(())
     }
-}
-
-fn set(open: BorrowedFd, name: Vec<u8>, value: &[u8]) -> Result<(), Errno> {
-    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the descriptor is open, the name ends with a zero, and the value is as long as said.
-    let set = unsafe {
-        libc::fsetxattr(
-            open.as_raw_fd(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    };
-    Errno::result(set).map(drop)
 }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +10,7 @@ use nix::unistd::{geteuid, mkfifo};
 
 use super::*;
 use crate::error::TreeError;
-use crate::testing::{edit, image, layer};
+use crate::testing::{attribute, edit, image, layer, seen};
 
 fn whole(layers: &[Layer], folder: &Path) -> Result<Unpacked, UnpackError> {
     unpack(layers, folder, &mut |_, _| ControlFlow::Continue(()))
@@ -75,56 +74,6 @@ fn source() -> tempfile::TempDir {
         fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
     }
     folder
-}
-
-/// All that matters of a file, besides what is in it.
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    mode: u32,
-    owner: (u32, u32),
-    size: u64,
-    names: u64,
-    seconds: i64,
-    content: Vec<u8>,
-}
-
-fn seen(folder: &Path) -> BTreeMap<PathBuf, Seen> {
-    let mut all = BTreeMap::new();
-    let mut ahead = vec![PathBuf::new()];
-    while let Some(path) = ahead.pop() {
-        let full = folder.join(&path);
-        let found = fs::symlink_metadata(&full).unwrap();
-        let (is_folder, is_link) = (found.is_dir(), found.is_symlink());
-        // Who is not root cannot look everywhere, so this looks before others are asked to.
-        if is_folder && !geteuid().is_root() {
-            fs::set_permissions(&full, Permissions::from_mode(0o700)).unwrap();
-        }
-        if is_folder {
-            let entries = fs::read_dir(&full).unwrap();
-            ahead.extend(entries.map(|entry| path.join(entry.unwrap().file_name())));
-        }
-        let content = match (found.is_file(), is_link) {
-            (true, _) => fs::read(&full).unwrap_or_default(),
-            (_, true) => fs::read_link(&full)
-                .unwrap()
-                .into_os_string()
-                .as_bytes()
-                .to_vec(),
-            _ => Vec::new(),
-        };
-        all.insert(
-            path,
-            Seen {
-                mode: found.mode(),
-                owner: (found.uid(), found.gid()),
-                size: if is_folder { 0 } else { found.size() },
-                names: if is_folder { 0 } else { found.nlink() },
-                seconds: found.mtime(),
-                content,
-            },
-        );
-    }
-    all
 }
 
 #[test]
@@ -295,22 +244,6 @@ fn what_a_file_may_do_survives_its_change_of_owner() {
         true => assert_eq!((&kept[4..12], done.attributes), (&capability[4..12], 0)),
         false => assert_eq!((kept.as_slice(), done.attributes), (&b""[..], 1)),
     }
-}
-
-fn attribute(path: &Path, name: &std::ffi::CStr) -> Vec<u8> {
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
-    let mut value = vec![0; 4096];
-    // SAFETY: both strings end with a zero, and the buffer is as long as said.
-    let length = unsafe {
-        nix::libc::lgetxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_mut_ptr().cast(),
-            value.len(),
-        )
-    };
-    value.truncate(length.try_into().unwrap_or(0));
-    value
 }
 
 #[test]

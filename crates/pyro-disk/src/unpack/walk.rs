@@ -6,26 +6,16 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::dir::Dir;
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::{Mode, mkdirat};
-
 use super::error::{damaged, too_large, write};
 use super::{UnpackError, Unpacked};
 use crate::entry::FileKind;
 use crate::ext4::{Ext4, Inode};
+use crate::folders::{self, DEEPEST};
 use crate::layers::{Format, Layer};
 use crate::tree::Chain;
 
 /// A guest could make more than this host has time for.
 const MOST_ENTRIES: u64 = 5_000_000;
-
-/// How many folders may lie in one another: each is a descriptor. Linux opens no path that has as
-/// many parts as would matter here, but a guest could go from one folder to the next.
-const DEEPEST: usize = 400;
-
-/// The longest path that Linux takes, without the zero at its end.
-const LONGEST: usize = 4095;
 
 pub(super) struct Unpacker<'a> {
     pub(super) disk: Ext4<Chain>,
@@ -100,7 +90,7 @@ impl<'a> Unpacker<'a> {
                 return Err(too_large(&path));
             }
             let frame = &frames[frames.len() - 1];
-            let open = make_folder(&frame.open, &name).map_err(write(&path))?;
+            let open = folders::make(&frame.open, &name).map_err(write(&path))?;
             self.count()?;
             let frame = self.enter(inode, open, path)?;
             frames.push(frame);
@@ -161,33 +151,15 @@ fn open_empty(path: &Path) -> Result<OwnedFd, UnpackError> {
         path: path.to_owned(),
         source: errno.into(),
     };
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut entries = Dir::open(path, flags, Mode::empty()).map_err(failed)?;
-    for entry in entries.iter() {
-        let entry = entry.map_err(failed)?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            return Err(UnpackError::NotEmpty {
-                path: path.to_owned(),
-            });
-        }
+    let folder = folders::open(path).map_err(failed)?;
+    match folders::names(&folder).map_err(failed)?.is_empty() {
+        true => Ok(folder),
+        false => Err(UnpackError::NotEmpty {
+            path: path.to_owned(),
+        }),
     }
-    fcntl::open(path, flags, Mode::empty()).map_err(failed)
-}
-
-/// Makes a folder that nobody else reads as long as it is not whole.
-fn make_folder(above: &OwnedFd, name: &[u8]) -> nix::Result<OwnedFd> {
-    mkdirat(above, name, Mode::S_IRWXU)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    fcntl::openat(above, name, flags, Mode::empty())
 }
 
 fn join(folder: &[u8], name: &[u8]) -> Result<Vec<u8>, UnpackError> {
-    let path = match folder {
-        b"" => name.to_vec(),
-        folder => [folder, b"/", name].concat(),
-    };
-    match path.len() {
-        0..=LONGEST => Ok(path),
-        _ => Err(too_large(folder)),
-    }
+    folders::join(folder, name).ok_or_else(|| too_large(folder))
 }
