@@ -23,6 +23,7 @@ mod environments;
 mod error;
 mod machine;
 mod operations;
+mod owned_files;
 mod private_file;
 mod random;
 mod shells;
@@ -35,6 +36,6 @@ mod workspace;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;
+pub use owned_files::{FILES_COMMAND, files_command};
 pub use pyro_screen::ScreenModes;
 pub use standby::Standby;
-pub use trees::{FILES_COMMAND, files_command};

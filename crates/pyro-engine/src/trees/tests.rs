@@ -2,6 +2,7 @@
 //! then a test starts itself again as that user.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::Write;
 use std::os::fd::FromRawFd;
@@ -17,31 +18,33 @@ use pyro_namespace::{Namespaces, Program, remove_tree};
 
 use super::*;
 use crate::Config;
+use crate::owned_files::run_inside;
 
 /// What the `pyro` of these tests is told by its script.
-const IMAGE: &str = "PYRO_TEST_IMAGE";
-const FOLDER: &str = "PYRO_TEST_FOLDER";
+const WORDS: &str = "PYRO_TEST_WORDS";
 
 /// A `pyro` that does what the hidden command does, and counts how often.
 const REAL: &str = r#"echo >> HERE/calls
 exec 3>&1 >/dev/null
-export PYRO_TEST_IMAGE="$3" PYRO_TEST_FOLDER="$4"
+shift
+export PYRO_TEST_WORDS="$*"
 exec TEST --exact trees::tests::as_the_hidden_command --nocapture"#;
 
 /// One that is in the middle of it for longer than anybody waits.
 const ENDLESS: &str = r#"mkdir "$4/half" && chown 33:33 "$4/half" && chmod 0 "$4/half"
-echo '{"Progress":{"done":1,"all":2}}'
+echo '{"progress":0.5}'
 exec sleep 600"#;
 
 /// Not a test by itself.
 #[test]
 fn as_the_hidden_command() {
-    let (Some(image), Some(folder)) = (env::var_os(IMAGE), env::var_os(FOLDER)) else {
+    let Ok(words) = env::var(WORDS) else {
         return;
     };
     // SAFETY: the script opened it for this.
     let mut output = unsafe { File::from_raw_fd(3) };
-    inside::run(Path::new(&image), Path::new(&folder), &mut output);
+    let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+    run_inside(&words, &mut output);
 }
 
 struct World {
@@ -315,7 +318,7 @@ async fn what_goes_wrong_is_told_and_leaves_nothing() {
     let refused = engine.environment_tree(&installed, &caller).await;
     assert_eq!(refused.unwrap_err().code, ErrorCode::Internal);
 
-    world.set_pyro(r#"echo '{"Failed":{"errno":28,"causes":["`a` cannot be written"]}}'"#);
+    world.set_pyro(r#"echo '{"failed":{"errno":28,"causes":["`a` cannot be written"]}}'"#);
     let full = engine
         .environment_tree(&installed, &caller)
         .await
@@ -331,6 +334,7 @@ async fn what_goes_wrong_is_told_and_leaves_nothing() {
         .await
         .unwrap_err();
     assert_eq!(damaged.code, ErrorCode::Damaged);
+    assert!(damaged.hint.unwrap().contains("env pull"));
     fs::remove_file(world.path("image")).unwrap();
     let missing = engine
         .environment_tree(&installed, &caller)
@@ -338,4 +342,42 @@ async fn what_goes_wrong_is_told_and_leaves_nothing() {
         .unwrap_err();
     assert_eq!(missing.code, ErrorCode::Damaged);
     assert_eq!(world.trees(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_layer_is_copied_with_its_owners_and_removals() {
+    let world = World::new(REAL);
+    let (engine, caller) = (world.engine(), Caller::new());
+    let (from, to) = (world.path("cache/from"), world.path("cache/to"));
+    for folder in [&from, &to] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let mut sandbox = Program::new("/bin/sh", Namespaces::Files);
+    let script = r#"PATH=/usr/sbin:/usr/bin:/sbin:/bin; set -e; cd "$0"
+        mkdir private; echo secret > private/file; mknod private/gone c 0 0
+        chown -R 33:44 private; chmod 700 private; chmod 4500 private/file"#;
+    sandbox.args(["-c", script]).arg(&from);
+    let mut sandbox = sandbox.start(&IdMap::of_caller().unwrap()).unwrap();
+    assert!(sandbox.wait().unwrap().success());
+
+    let copied = engine.copy_layer(&from, &to, &caller).await.unwrap();
+    assert_eq!((copied.entries, copied.devices_left_out), (3, 0));
+    let look = r#"cd "$0" && /usr/bin/stat -c '%n %F %a %u %g' private private/*"#;
+    let (mut said, writer) = std::io::pipe().unwrap();
+    let mut looker = Program::new("/bin/sh", Namespaces::Files);
+    looker.args(["-c", look]).arg(&to).stdout(writer);
+    let mut looking = looker.start(&IdMap::of_caller().unwrap()).unwrap();
+    drop(looker);
+    assert!(looking.wait().unwrap().success());
+    let seen = std::io::read_to_string(&mut said).unwrap();
+    assert_eq!(
+        seen,
+        "private directory 700 33 44\n\
+         private/file regular file 4500 33 44\n\
+         private/gone character special file 644 33 44\n"
+    );
+    let again = engine.copy_layer(&from, &to, &caller).await.unwrap_err();
+    assert_eq!(again.code, ErrorCode::HostIo);
+    assert!(again.causes[0].contains("is not empty"), "{again:?}");
+    also_as_user("a_layer_is_copied_with_its_owners_and_removals");
 }
