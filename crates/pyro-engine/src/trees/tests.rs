@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 use pyro_catalog::Kernel;
 use pyro_namespace::{Namespaces, Program, remove_tree};
@@ -22,6 +23,9 @@ use crate::owned_files::run_inside;
 
 /// What the `pyro` of these tests is told by its script.
 const WORDS: &str = "PYRO_TEST_WORDS";
+
+/// Where a pyro that will be killed works.
+const VICTIM: &str = "PYRO_TEST_VICTIM";
 
 /// A `pyro` that does what the hidden command does, and counts how often.
 const REAL: &str = r#"echo >> HERE/calls
@@ -47,6 +51,16 @@ fn as_the_hidden_command() {
     run_inside(&words, &mut output);
 }
 
+/// Not a test by itself: a pyro that will be killed.
+#[tokio::test]
+async fn as_a_victim() {
+    if let Some(here) = env::var_os(VICTIM).map(PathBuf::from) {
+        let (engine, caller) = (engine_at(&here, &here.join("cache")), Caller::new());
+        let installed = installed_at(&here, "one");
+        let _ = engine.environment_tree(&installed, &caller).await;
+    }
+}
+
 struct World {
     here: tempfile::TempDir,
 }
@@ -62,8 +76,8 @@ impl World {
         fs::write(source.join("folder/file"), "content").unwrap();
         let tool = |program: &str, arguments: &[&str]| {
             let mut tool = Command::new(program);
-            let done = tool.args(arguments).stderr(Stdio::null()).status().unwrap();
-            assert!(done.success(), "{program} {arguments:?}");
+            let done = tool.args(arguments).output().unwrap();
+            assert!(done.status.success(), "{program} {arguments:?} {done:?}");
         };
         let (image, source) = (world.path("image"), source.display().to_string());
         let image = image.display().to_string();
@@ -108,30 +122,11 @@ impl World {
     }
 
     fn engine_with_cache(&self, cache: &Path) -> Engine {
-        let mut config = Config::from_environment().unwrap();
-        config.cache_dir = cache.to_owned();
-        config.state_dir = self.path("state");
-        config.pyro = Some(self.path("pyro"));
-        Engine::new(config)
+        engine_at(self.here.path(), cache)
     }
 
     fn installed(&self, digest: &str) -> Installed {
-        Installed {
-            spec: pyro_catalog::find("debian:12").unwrap(),
-            install_dir: self.path("install"),
-            manifest_path: self.path("install/environment.json"),
-            rootfs: self.path("image"),
-            rootfs_digest: digest.to_owned(),
-            virtual_size: 0,
-            kernel: Kernel {
-                image: PathBuf::new(),
-                modules_dir: PathBuf::new(),
-                release: String::new(),
-                digest: String::new(),
-            },
-            source: String::new(),
-            created_at: String::new(),
-        }
+        installed_at(self.here.path(), digest)
     }
 
     /// How often an image was unpacked.
@@ -153,6 +148,34 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = remove_tree(&self.path("cache"));
         let _ = remove_tree(&self.path("state"));
+    }
+}
+
+fn engine_at(here: &Path, cache: &Path) -> Engine {
+    let mut config = Config::from_environment().unwrap();
+    config.cache_dir = cache.to_owned();
+    config.state_dir = here.join("state");
+    config.pyro = Some(here.join("pyro"));
+    Engine::new(config)
+}
+
+fn installed_at(here: &Path, digest: &str) -> Installed {
+    let install_dir = here.join("install");
+    Installed {
+        spec: pyro_catalog::find("debian:12").unwrap(),
+        manifest_path: install_dir.join("environment.json"),
+        install_dir,
+        rootfs: here.join("image"),
+        rootfs_digest: digest.to_owned(),
+        virtual_size: 0,
+        kernel: Kernel {
+            image: PathBuf::new(),
+            modules_dir: PathBuf::new(),
+            release: String::new(),
+            digest: String::new(),
+        },
+        source: String::new(),
+        created_at: String::new(),
     }
 }
 
@@ -258,6 +281,45 @@ async fn who_gives_up_and_who_is_killed_leave_nothing_for_long() {
     world.set_pyro(REAL);
     engine.environment_tree(&installed, &caller).await.unwrap();
     also_as_user("who_gives_up_and_who_is_killed_leave_nothing_for_long");
+}
+
+#[tokio::test]
+async fn a_pyro_that_is_killed_takes_its_helper_along_and_the_next_clears_up() {
+    let world = World::new(ENDLESS);
+    let mut victim = Command::new(env::current_exe().unwrap());
+    victim.args(["--exact", "trees::tests::as_a_victim"]);
+    victim.env(VICTIM, world.here.path()).stdout(Stdio::null());
+    let mut victim = victim.spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    let partial = loop {
+        let names = world.trees();
+        let half = |name: &String| world.path("cache/trees").join(name).join("root/half");
+        if let Some(name) = names.into_iter().find(|name| half(name).exists()) {
+            break world.path("cache/trees").join(name);
+        }
+        assert!(Instant::now() < until, "it did not come that far");
+        sleep(Duration::from_millis(20)).await;
+    };
+    let is_busy = || {
+        let busy = File::open(partial.join("busy.lock")).unwrap();
+        Flock::lock(busy, FlockArg::LockExclusiveNonblock).is_err()
+    };
+    assert!(is_busy());
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    while is_busy() {
+        assert!(Instant::now() < until, "its helper lives on");
+        sleep(Duration::from_millis(20)).await;
+    }
+    world.set_pyro(REAL);
+    let installed = world.installed("one");
+    let tree = world
+        .engine()
+        .environment_tree(&installed, &Caller::new())
+        .await;
+    assert!(tree.unwrap().join("folder/file").exists());
+    assert_eq!(world.trees().len(), 1);
+    also_as_user("a_pyro_that_is_killed_takes_its_helper_along_and_the_next_clears_up");
 }
 
 #[tokio::test]
