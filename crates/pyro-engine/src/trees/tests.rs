@@ -24,7 +24,7 @@ use crate::owned_files::run_inside;
 /// What the `pyro` of these tests is told by its script.
 const WORDS: &str = "PYRO_TEST_WORDS";
 
-/// Where a pyro that will be killed works.
+/// Where such a pyro works.
 const VICTIM: &str = "PYRO_TEST_VICTIM";
 
 /// A `pyro` that does what the hidden command does, and counts how often.
@@ -51,13 +51,17 @@ fn as_the_hidden_command() {
     run_inside(&words, &mut output);
 }
 
-/// Not a test by itself: a pyro that will be killed.
+/// Not a test by itself: a pyro that will be killed, or that has another disk.
 #[tokio::test]
 async fn as_a_victim() {
     if let Some(here) = env::var_os(VICTIM).map(PathBuf::from) {
         let (engine, caller) = (engine_at(&here, &here.join("cache")), Caller::new());
         let installed = installed_at(&here, "one");
-        let _ = engine.environment_tree(&installed, &caller).await;
+        let outcome = engine.environment_tree(&installed, &caller).await;
+        let left = fs::read_dir(here.join("cache/trees")).unwrap().flatten();
+        let left = left.filter(|entry| entry.file_type().unwrap().is_dir());
+        let told = format!("{:?} {}", outcome.unwrap_err().code, left.count());
+        fs::write(here.join("outcome"), told).unwrap();
     }
 }
 
@@ -442,4 +446,32 @@ async fn a_layer_is_copied_with_its_owners_and_removals() {
     assert_eq!(again.code, ErrorCode::HostIo);
     assert!(again.causes[0].contains("is not empty"), "{again:?}");
     also_as_user("a_layer_is_copied_with_its_owners_and_removals");
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_told_and_nothing_is_left_on_it() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let world = World::new(REAL);
+    // More than is on the disk of the cache, and more than a full disk.
+    let large = world.path("large");
+    fs::write(&large, vec![1; 3 << 20]).unwrap();
+    let image = world.path("image").display().to_string();
+    let write = format!("write {} large", large.display());
+    let debugfs = Command::new("debugfs")
+        .args(["-w", "-R", &write, &image])
+        .output();
+    assert!(debugfs.unwrap().status.success());
+    fs::create_dir(world.path("cache")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=1m tmpfs {}/cache && exec {} --exact trees::tests::as_a_victim",
+        world.here.path().display(),
+        env::current_exe().unwrap().display(),
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", &script]);
+    let output = unshare.env(VICTIM, world.here.path()).output().unwrap();
+    let outcome = fs::read_to_string(world.path("outcome"));
+    assert_eq!(outcome.ok().as_deref(), Some("NoSpace 0"), "{output:?}");
 }
