@@ -10,12 +10,18 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-api", &[]),
     ("pyro-wire", &[]),
-    ("pyro-agent", &["pyro-wire"]),
+    ("pyro-agent", &["pyro-wire", "pyro-interface"]),
     ("pyro-network", &["pyro-wire"]),
     ("pyro-namespace", &[]),
+    ("pyro-interface", &["pyro-wire"]),
     (
         "pyro-shim",
-        &["pyro-wire", "pyro-network", "pyro-namespace"],
+        &[
+            "pyro-wire",
+            "pyro-network",
+            "pyro-namespace",
+            "pyro-interface",
+        ],
     ),
     ("pyro-catalog", &["pyro-namespace"]),
     ("pyro-patch", &[]),

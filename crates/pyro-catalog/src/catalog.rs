@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::builder::Builder;
-use crate::debian::DebianBuilder;
+use crate::debian::{DebianBuilder, DebianRunsc};
 use crate::manifest::KernelName;
+use crate::runsc::RunscSource;
 use crate::{EnvironmentSpec, PLATFORM};
 
 /// A cache of built environments. Cheap to open and to clone; processes may share the folder.
@@ -14,19 +15,32 @@ use crate::{EnvironmentSpec, PLATFORM};
 pub struct Catalog {
     cache_dir: PathBuf,
     pub(crate) builder: Arc<dyn Builder>,
+    pub(crate) runsc_source: Arc<dyn RunscSource>,
 }
 
 impl Catalog {
     /// Names the cache; looks at nothing yet.
     pub fn open(cache_dir: impl Into<PathBuf>) -> Self {
-        Self::with_builder(cache_dir, Arc::new(DebianBuilder))
+        Self::with_sources(
+            cache_dir,
+            Arc::new(DebianBuilder),
+            Arc::new(DebianRunsc::default()),
+        )
     }
 
-    pub(crate) fn with_builder(cache_dir: impl Into<PathBuf>, builder: Arc<dyn Builder>) -> Self {
+    pub(crate) fn with_sources(
+        cache_dir: impl Into<PathBuf>,
+        builder: Arc<dyn Builder>,
+        runsc_source: Arc<dyn RunscSource>,
+    ) -> Self {
         let cache_dir = cache_dir.into();
         // Tools run in other folders, so a relative path would lead them astray.
         let cache_dir = std::path::absolute(&cache_dir).unwrap_or(cache_dir);
-        Self { cache_dir, builder }
+        Self {
+            cache_dir,
+            builder,
+            runsc_source,
+        }
     }
 
     pub fn cache_dir(&self) -> &Path {

@@ -2,7 +2,7 @@
 //!
 //! Nothing that a tool prints reaches the user's terminal, and it gets no input.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -59,7 +59,7 @@ pub(crate) fn search_path() -> Vec<PathBuf> {
 }
 
 /// A command with a clean environment, no input and no output, that dies with this thread.
-pub(crate) fn command(program: &str) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let path = std::env::join_paths(search_path()).unwrap_or(OsString::from("/usr/bin:/bin"));
     let mut command = Command::new(program);
     command

@@ -1,6 +1,22 @@
-//! Reads the little of an ELF file that pyro must know: its interpreter and a named section.
+//! Reads the little of an ELF file that pyro must know: its architecture, its interpreter and
+//! a named section.
 //!
 //! The bytes come from outside, so nothing here trusts an offset.
+
+/// The bytes that tell the architecture.
+pub(crate) const HEADER: u64 = 64;
+
+/// The machine of the programs that run here: x86-64 or AArch64, as ELF numbers them.
+pub(crate) const MACHINE: u16 = if cfg!(target_arch = "aarch64") {
+    183
+} else {
+    62
+};
+
+/// Whether these bytes begin an ELF file of any kind.
+pub(crate) fn is_elf(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x7fELF")
+}
 
 /// A 64-bit little-endian ELF file.
 pub(crate) struct Elf<'a>(&'a [u8]);
@@ -12,6 +28,11 @@ impl<'a> Elf<'a> {
         // Magic, 64 bit, little endian.
         let fits = bytes.starts_with(b"\x7fELF\x02\x01") && bytes.len() >= 64;
         fits.then_some(Self(bytes))
+    }
+
+    /// The architecture, as ELF numbers them.
+    pub(crate) fn machine(&self) -> Option<u16> {
+        self.u16(18)
     }
 
     /// Whether the kernel would hand this program to a dynamic loader; `None` when broken.

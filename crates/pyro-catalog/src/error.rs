@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk_usage;
+use crate::{RunscOrigin, disk_usage};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -22,6 +22,8 @@ pub enum CatalogError {
     ToolMissing {
         tool: &'static str,
         package: &'static str,
+        /// What cannot be done without it, like `build an environment`.
+        needed_to: &'static str,
         looked_in: Vec<PathBuf>,
     },
     #[error("cannot write to the environment cache at {}", path.display())]
@@ -78,6 +80,29 @@ pub enum CatalogError {
         step: String,
         seconds: u64,
         log_tail: Vec<String>,
+    },
+    #[error("fetching `{package}` failed at step `{step}`{}", tail(log_tail))]
+    FetchFailed {
+        package: &'static str,
+        step: String,
+        /// The last lines that the tools printed.
+        log_tail: Vec<String>,
+    },
+    #[error(
+        "fetching `{package}` did not finish within {seconds}s; it was at step `{step}`{}",
+        tail(log_tail)
+    )]
+    FetchTimedOut {
+        package: &'static str,
+        step: String,
+        seconds: u64,
+        log_tail: Vec<String>,
+    },
+    #[error("{} cannot be used as gVisor's `runsc`: {reason}", path.display())]
+    RunscUnusable {
+        path: PathBuf,
+        origin: RunscOrigin,
+        reason: String,
     },
     #[error("cancelled")]
     Cancelled,

@@ -91,6 +91,24 @@ pub(crate) fn seal(path: &Path) -> io::Result<()> {
     sync(path)
 }
 
+/// The same for what is to be run.
+pub(crate) fn seal_program(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o555))?;
+    sync(path)
+}
+
+/// A temporary file of [`write_whole`] that its writer, who needs milliseconds, did not rename
+/// within a minute.
+pub(crate) fn is_abandoned(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let age = path
+        .metadata()
+        .and_then(|metadata| metadata.modified())
+        // A clock that was set back shows times ahead.
+        .map(|made| made.elapsed().unwrap_or_else(|ahead| ahead.duration()));
+    name.starts_with(".tmp-") && age.is_ok_and(|age| age.as_secs() > 60)
+}
+
 /// Removes a file or a tree. Missing is fine.
 ///
 /// A tree that a killed build left has files of ids that only exist in a namespace like the
@@ -107,5 +125,25 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
             namespace::remove_tree(path).map_err(|_| error)
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn what_somebody_writes_is_told_from_debris_whatever_the_clock_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".tmp-1");
+        let file = fs::File::create(&path).unwrap();
+        let now = SystemTime::now();
+        let day = Duration::from_secs(86_400);
+        for (time, abandoned) in [(now, false), (now - day, true), (now + day, true)] {
+            file.set_modified(time).unwrap();
+            assert_eq!(is_abandoned(&path), abandoned, "{time:?}");
+        }
     }
 }

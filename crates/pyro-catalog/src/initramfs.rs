@@ -124,22 +124,11 @@ pub(crate) fn unreferenced(folder: &Path, kept: &dyn Fn(&str) -> bool) -> Vec<Pa
         let is_archive = path
             .extension()
             .is_some_and(|extension| extension == ARCHIVE);
-        if (is_archive && !archives.contains(&path)) || is_abandoned(&path) {
+        if (is_archive && !archives.contains(&path)) || files::is_abandoned(&path) {
             gone.push(path);
         }
     }
     gone
-}
-
-/// A temporary file that its writer, who needs milliseconds, did not rename within a minute.
-fn is_abandoned(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let age = path
-        .metadata()
-        .and_then(|metadata| metadata.modified())
-        // A clock that was set back shows times ahead.
-        .map(|made| made.elapsed().unwrap_or_else(|ahead| ahead.duration()));
-    name.starts_with(".tmp-") && age.is_ok_and(|age| age.as_secs() > 60)
 }
 
 /// The guest has no loader before its root disk is mounted.
@@ -229,24 +218,10 @@ impl Archive {
 mod tests {
     use std::collections::BTreeMap;
     use std::io::Read;
-    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::testing::{Rig, program, rig};
     use crate::{NoMonitor, find};
-
-    #[test]
-    fn what_somebody_writes_is_told_from_debris_whatever_the_clock_does() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".tmp-1");
-        let file = fs::File::create(&path).unwrap();
-        let now = SystemTime::now();
-        let day = Duration::from_secs(86_400);
-        for (time, abandoned) in [(now, false), (now - day, true), (now + day, true)] {
-            file.set_modified(time).unwrap();
-            assert_eq!(is_abandoned(&path), abandoned, "{time:?}");
-        }
-    }
 
     fn kernel_and_agent(rig: &Rig) -> (Kernel, PathBuf) {
         let spec = find("debian:12").unwrap();

@@ -1,4 +1,4 @@
-//! Names of the files below an environment's and a kernel's directory in the cache.
+//! Names of the files below an environment's, a kernel's and a `runsc`'s directory in the cache.
 
 pub(crate) const ENVIRONMENT_FILE: &str = "environment.json";
 pub(crate) const ROOTFS_FILE: &str = "rootfs.ext4";
@@ -8,3 +8,6 @@ pub(crate) const KERNEL_IMAGE_FILE: &str = "vmlinuz";
 pub(crate) const MODULES_DIR: &str = "modules";
 /// Lists the modules' file names, one a line, in load order.
 pub(crate) const MODULE_ORDER_FILE: &str = "order";
+
+pub(crate) const RUNSC_FILE: &str = "runsc.json";
+pub(crate) const RUNSC_PROGRAM_FILE: &str = "runsc";

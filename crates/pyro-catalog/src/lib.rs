@@ -2,13 +2,15 @@
 //!
 //! An environment is built once from Debian's packages and then never changes: it lies in
 //! the cache under its name and version, with a manifest that says what its bytes hash to.
-//! The kernel is shared by all environments.
+//! The kernel is shared by all environments. gVisor's `runsc` is found or fetched likewise.
 //!
 //! ```text
 //! <cache>/linux-x86_64/
 //!     debian_12-4.1.0/            rootfs.ext4  environment.json  packages.txt
 //!     kernel-6.1.0-56-cloud-amd64-1f2e3d4c/   vmlinuz  modules/{*.ko,order}  kernel.json
 //!     initramfs/                  <key>.cpio  <stamp>.json
+//!     runsc-20240729.0-1f2e3d4c/  runsc  copyright  runsc.json
+//!     versions-of-runsc/          <file>.json, what one on PATH says its version is
 //!     .lock-debian_12             held while somebody pulls
 //!     .partial-debian_12-…        a pull at work, or what a killed one left
 //! ```
@@ -48,6 +50,7 @@ mod elf;
 mod environments;
 mod error;
 mod files;
+mod full_disk;
 mod initramfs;
 mod installed;
 mod kernel;
@@ -60,6 +63,7 @@ mod namespace;
 mod partial;
 mod prune;
 mod pull;
+mod runsc;
 mod space;
 #[cfg(test)]
 mod testing;
@@ -77,5 +81,6 @@ pub use kernel::Kernel;
 pub use monitor::{NoMonitor, Phase, ProgressMonitor, Step};
 pub use namespace::user_namespaces;
 pub use prune::Pruned;
+pub use runsc::{Runsc, RunscOrigin};
 pub use space::Space;
 pub use tools::{Tool, tools};

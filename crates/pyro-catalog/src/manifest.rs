@@ -1,4 +1,5 @@
-//! What lies beside an image or a kernel and says what it is: `environment.json`, `kernel.json`.
+//! What lies beside an image, a kernel or a `runsc` and says what it is: `environment.json`,
+//! `kernel.json`, `runsc.json`.
 
 use std::fs;
 use std::io;
@@ -71,6 +72,21 @@ impl KernelManifest {
         }
         digest::of_bytes(text.as_bytes())
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunscManifest {
+    pub(crate) schema_version: u64,
+    /// As it says itself.
+    pub(crate) version: String,
+    /// The version of Debian's package.
+    pub(crate) package: String,
+    pub(crate) source: String,
+    /// SHA-256 of the program, bare hex.
+    pub(crate) digest: String,
+    #[serde(flatten)]
+    pub(crate) stamp: Stamp,
+    pub(crate) created_at: String,
 }
 
 /// Reads a manifest; a missing or unreadable one means that what it describes is damaged.

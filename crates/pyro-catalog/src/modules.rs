@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::elf::Elf;
-use crate::{CatalogError, child};
+use crate::{CatalogError, child, tools};
 
 /// What the agent needs before the root disk is there. Skipped where built in.
 /// Dashes and underscores mean the same to the kernel; here it is underscores.
@@ -172,6 +172,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CatalogError> {
             Err(CatalogError::ToolMissing {
                 tool,
                 package,
+                needed_to: tools::BUILD,
                 looked_in: child::search_path(),
             })
         }

@@ -12,6 +12,7 @@ use crate::manifest::{self, EnvironmentManifest};
 use crate::partial::{is_dead, is_partial, may_belong_to};
 use crate::{
     Catalog, CatalogError, EnvironmentSpec, disk_usage, environments, files, initramfs, partial,
+    runsc,
 };
 
 /// What a prune removed.
@@ -27,7 +28,9 @@ impl Catalog {
     /// Removes what is dead, damaged, of another version or of no name.
     ///
     /// Kept are current installs, what a live pull works on, and each directory or initramfs
-    /// for which `in_use` says so; with a kept install goes its kernel.
+    /// for which `in_use` says so; with a kept install goes its kernel. Of the packages of `runsc`
+    /// the latest is current. A sandbox that runs has its program open, so it goes on without the
+    /// name; one that is to be started or asked by that path again is for `in_use` to tell.
     pub fn prune(&self, in_use: &dyn Fn(&Path) -> bool) -> Result<Pruned, CatalogError> {
         let platform_dir = self.platform_dir();
         let mut pruned = Pruned::default();
@@ -63,6 +66,10 @@ impl Catalog {
                 files::remove(&path).map_err(CatalogError::writing("remove", &path))?;
             }
         }
+        for path in runsc::outdated_answers(&self.runsc_answers_dir()) {
+            pruned.freed_bytes += disk_usage::allocated_bytes(&path);
+            files::remove(&path).map_err(CatalogError::writing("remove", &path))?;
+        }
         pruned.deleted.sort();
         Ok(pruned)
     }
@@ -84,6 +91,10 @@ struct Sweep<'a> {
     catalog: &'a Catalog,
     in_use: &'a dyn Fn(&Path) -> bool,
     live: Vec<&'static EnvironmentSpec>,
+    /// Whether somebody fetches a `runsc`.
+    runsc_live: bool,
+    /// The directory of the `runsc` that would be used.
+    runsc: Option<String>,
     _held: Vec<Lock>,
 }
 
@@ -99,10 +110,18 @@ impl<'a> Sweep<'a> {
                 None => live.push(spec),
             }
         }
+        let runsc_lock = Lock::try_acquire(&catalog.runsc_lock_path())?;
+        let runsc_live = runsc_lock.is_none();
+        held.extend(runsc_lock);
+        if !runsc_live {
+            catalog.restamp_runsc_packages();
+        }
         Ok(Self {
             catalog,
             in_use,
             live,
+            runsc_live,
+            runsc: catalog.newest_runsc_package().map(|newest| newest.dir_name),
             _held: held,
         })
     }
@@ -110,7 +129,14 @@ impl<'a> Sweep<'a> {
     fn keeps(&self, name: &str, path: &Path) -> bool {
         if is_partial(name) {
             let of_live_pull = |spec: &&EnvironmentSpec| may_belong_to(name, &spec.subject());
-            return self.live.iter().any(of_live_pull) || !is_dead(path) || (self.in_use)(path);
+            return self.live.iter().any(of_live_pull)
+                || (self.runsc_live && may_belong_to(name, runsc::SUBJECT))
+                || !is_dead(path)
+                || (self.in_use)(path);
+        }
+        if name.starts_with(runsc::PACKAGE_PREFIX) {
+            let current = self.runsc.as_deref() == Some(name);
+            return current || self.runsc_live || (self.in_use)(path);
         }
         let own = environments().iter().find(|spec| spec.dir_name() == name);
         let current = own.is_some_and(|spec| {
@@ -148,7 +174,8 @@ fn directories(platform_dir: &Path) -> Result<Option<Vec<String>>, CatalogError>
     let judged = |entry: &fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let ours = name != "initramfs" && (is_partial(&name) || !name.starts_with('.'));
+        let of_files = ["initramfs", runsc::ANSWERS_DIR].contains(&&*name);
+        let ours = !of_files && (is_partial(&name) || !name.starts_with('.'));
         (is_dir && ours).then_some(name)
     };
     Ok(Some(
@@ -260,6 +287,62 @@ mod tests {
         assert_eq!(rig.catalog.prune(&nothing).unwrap(), Pruned::default());
         drop(live);
         assert!(names(&rig).is_empty());
+    }
+
+    #[test]
+    fn of_the_packages_of_runsc_the_latest_and_those_in_use_stay() {
+        let rig = rig();
+        let pull = |version: &str| {
+            rig.runsc.publishes(version);
+            let path = rig.catalog.pull_runsc(&NoMonitor).unwrap().path;
+            path.parent().unwrap().to_owned()
+        };
+        let old = pull("0.0~20240101.0");
+        let newer = pull("0.0~20240729.0");
+        let oldest = pull("0.0~20230801.0");
+        let broken = pull("0.0~20250101.0");
+        fs::remove_file(broken.join("runsc")).unwrap();
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+
+        let in_use = |path: &Path| path == old;
+        let mut expected = [name(&oldest), name(&broken)];
+        expected.sort();
+        assert_eq!(rig.catalog.prune(&in_use).unwrap().deleted, expected);
+        assert_eq!(rig.catalog.prune(&nothing).unwrap().deleted, [name(&old)]);
+        assert!(rig.catalog.prune(&nothing).unwrap().deleted.is_empty());
+        assert_eq!(names(&rig), [name(&newer)]);
+    }
+
+    #[test]
+    fn a_fetch_at_work_keeps_all_that_is_of_runsc() {
+        let rig = rig();
+        let dir = rig.catalog.platform_dir();
+        for name in [".partial-runsc-1-0", "runsc-20230801.0-12345678", "gone"] {
+            fs::create_dir_all(dir.join(name)).unwrap();
+        }
+        let lock = Lock::try_acquire(&rig.catalog.runsc_lock_path())
+            .unwrap()
+            .unwrap();
+        assert_eq!(rig.catalog.prune(&nothing).unwrap().deleted, ["gone"]);
+        drop(lock);
+        assert_eq!(
+            rig.catalog.prune(&nothing).unwrap().deleted,
+            [".partial-runsc-1-0", "runsc-20230801.0-12345678"]
+        );
+    }
+
+    #[test]
+    fn what_a_file_said_is_forgotten_with_the_file() {
+        let rig = rig();
+        let path = rig.runsc.on_path("bin/runsc", "release-20240729.0");
+        rig.catalog.runsc(None, &NoMonitor).unwrap();
+        let answers = rig.catalog.runsc_answers_dir();
+        let count = || fs::read_dir(&answers).unwrap().count();
+        rig.catalog.prune(&nothing).unwrap();
+        assert_eq!(count(), 1);
+        fs::remove_file(path).unwrap();
+        assert!(rig.catalog.prune(&nothing).unwrap().freed_bytes > 0);
+        assert_eq!(count(), 0);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! What goes into it is a [`crate::builder::Builder`]'s business.
 
 use std::fs;
-use std::path::Path;
 
 use crate::files::{self, Stamp};
 use crate::installed::image_digest;
@@ -14,12 +13,8 @@ use crate::monitor::report;
 use crate::partial::{self, Partial};
 use crate::{
     CATALOG_VERSION, Catalog, CatalogError, EnvironmentSpec, Installed, PLATFORM, Phase,
-    ProgressMonitor, Step, disk_usage,
+    ProgressMonitor, Step, disk_usage, full_disk,
 };
-
-/// Less than this left after a failure means that the failure was a full disk, whatever the
-/// tools said: some clean up behind themselves, some only say "write error".
-const NEARLY_FULL: u64 = 32 * 1024 * 1024;
 
 impl Catalog {
     /// Makes sure that an environment is installed and that its bytes are right.
@@ -118,7 +113,7 @@ impl Catalog {
         let partial = Partial::create(&platform_dir, &spec.subject())?;
         let built = self
             .build_in(spec, &partial, monitor)
-            .map_err(|error| or_no_space(error, spec, &platform_dir));
+            .map_err(|error| full_disk::or_no_space(error, spec.build_bytes, &platform_dir));
         built.inspect_err(|_| drop(partial))
     }
 
@@ -174,38 +169,6 @@ impl Catalog {
         self.installed(spec)?
             .ok_or(CatalogError::NotInstalled { name: spec.name })
     }
-}
-
-/// Recognises a full disk behind another error. To be asked before the partial directory
-/// goes and gives back its room.
-fn or_no_space(error: CatalogError, spec: &EnvironmentSpec, dir: &Path) -> CatalogError {
-    let full = match &error {
-        CatalogError::Cancelled => false,
-        CatalogError::NoSpace { .. } => true,
-        CatalogError::BuildFailed { log_tail, .. }
-        | CatalogError::BuildTimedOut { log_tail, .. } => {
-            let says_so = |line: &String| {
-                [
-                    "No space left on device",
-                    "Disk quota exceeded",
-                    "enough free space",
-                ]
-                .iter()
-                .any(|words| line.contains(words))
-            };
-            log_tail.iter().any(says_so) || nearly_full(dir)
-        }
-        _ => nearly_full(dir),
-    };
-    if full {
-        CatalogError::no_space(dir, spec.build_bytes)
-    } else {
-        error
-    }
-}
-
-fn nearly_full(dir: &Path) -> bool {
-    disk_usage::free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL)
 }
 
 #[cfg(test)]

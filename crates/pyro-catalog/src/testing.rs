@@ -1,14 +1,16 @@
-//! Stand-ins for tests: a builder without Debian, a monitor that cancels, tiny ELF files.
+//! Stand-ins for tests: builder and packages without Debian, a monitor that cancels, tiny ELF files.
 
 use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::builder::{Builder, Built};
+use crate::runsc::{Fetched, RunscSource};
 use crate::{Catalog, CatalogError, EnvironmentSpec, ProgressMonitor, Step};
 
 /// Longer than anything here takes on a machine that is busy with something else.
@@ -78,20 +80,124 @@ impl Builder for FakeBuilder {
     }
 }
 
+/// A PATH with nothing on it, and an archive with one release of `runsc`, unless told otherwise.
+pub(crate) struct FakeRunsc {
+    folder: PathBuf,
+    found: Mutex<Vec<PathBuf>>,
+    version: Mutex<String>,
+    pub(crate) fetches: AtomicUsize,
+    /// How many others must wait for a fetch before it ends, and how many do.
+    pub(crate) others: AtomicUsize,
+    pub(crate) waiting: AtomicUsize,
+    pub(crate) unprepared: Mutex<Option<CatalogError>>,
+    pub(crate) fails_with: Mutex<Option<CatalogError>>,
+}
+
+impl FakeRunsc {
+    fn below(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            found: Mutex::default(),
+            version: Mutex::new("0.0~20240729.0".to_owned()),
+            fetches: AtomicUsize::new(0),
+            others: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            unprepared: Mutex::default(),
+            fails_with: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+
+    /// Puts a `runsc` on PATH.
+    pub(crate) fn on_path(&self, name: &str, version: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        script(&path, &format!("echo runsc version {version}"));
+        self.found.lock().unwrap().push(path.clone());
+        path
+    }
+
+    /// What the archive has from now on.
+    pub(crate) fn publishes(&self, version: &str) {
+        version.clone_into(&mut self.version.lock().unwrap());
+    }
+}
+
+impl RunscSource for FakeRunsc {
+    fn on_path(&self) -> Vec<PathBuf> {
+        self.found.lock().unwrap().clone()
+    }
+
+    fn prepare(&self) -> Result<(), CatalogError> {
+        self.unprepared.lock().unwrap().take().map_or(Ok(()), Err)
+    }
+
+    fn fetch(&self, folder: &Path, monitor: &dyn ProgressMonitor) -> Result<Fetched, CatalogError> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        let begun = Instant::now();
+        while self.waiting.load(Ordering::SeqCst) < self.others.load(Ordering::SeqCst) {
+            assert!(begun.elapsed() < PATIENCE, "they do not wait");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if monitor.cancelled() {
+            return Err(CatalogError::Cancelled);
+        }
+        if let Some(error) = self.fails_with.lock().unwrap().take() {
+            return Err(error);
+        }
+        let program = folder.join("runsc");
+        let version = self.version.lock().unwrap().clone();
+        script(&program, &format!("echo runsc version {version}"));
+        let copyright = folder.join("copyright");
+        fs::write(&copyright, "Apache-2.0").unwrap();
+        Ok(Fetched {
+            program,
+            copyright,
+            package: format!("{version}-1"),
+            source: "made-up://here".to_owned(),
+        })
+    }
+}
+
+/// Says why a test is not played, and fails where all of them must be.
+#[track_caller]
+pub(crate) fn not_played(why: &str) {
+    let must = std::env::var_os("PYRO_TESTS_PLAY_ALL").is_some_and(|value| !value.is_empty());
+    assert!(
+        !must,
+        "not played although PYRO_TESTS_PLAY_ALL is set: {why}"
+    );
+    eprintln!("NOT PLAYED: {why}");
+}
+
+/// An executable shell script, in place of what was there.
+pub(crate) fn script(path: &Path, body: &str) {
+    let _ = fs::remove_file(path);
+    fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// A catalog on a temporary folder, whose builds take no time.
 pub(crate) struct Rig {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) builder: Arc<FakeBuilder>,
+    pub(crate) runsc: Arc<FakeRunsc>,
     pub(crate) catalog: Catalog,
 }
 
 pub(crate) fn rig_with(builder: FakeBuilder) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let builder = Arc::new(builder);
-    let catalog = Catalog::with_builder(folder.path().join("cache"), builder.clone());
+    let runsc = Arc::new(FakeRunsc::below(folder.path()));
+    let catalog =
+        Catalog::with_sources(folder.path().join("cache"), builder.clone(), runsc.clone());
     Rig {
         folder,
         builder,
+        runsc,
         catalog,
     }
 }

@@ -1,4 +1,4 @@
-//! The host's tools that a pull uses, for `pyro doctor` and for a clear error beforehand.
+//! The host's tools that pulls and fetches use, for `pyro doctor` and for a clear error beforehand.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -80,10 +80,25 @@ pub fn tools() -> Vec<Tool> {
     tools
 }
 
+/// What tools are needed for, in an error.
+pub(crate) const BUILD: &str = "build an environment";
+const FETCH: &str = "fetch gVisor's `runsc`";
+
 /// Fails on the first one missing; returns Debian's keyring.
 pub(crate) fn require_all() -> Result<PathBuf, CatalogError> {
+    require(tools(), BUILD)
+}
+
+/// The same for what the fetch of one package needs.
+pub(crate) fn require_for_fetch() -> Result<PathBuf, CatalogError> {
+    let mut needed = tools();
+    needed.retain(|tool| ["apt-get", "dpkg-deb", KEYRING].contains(&tool.name));
+    require(needed, FETCH)
+}
+
+fn require(tools: Vec<Tool>, needed_to: &'static str) -> Result<PathBuf, CatalogError> {
     let mut keyring = PathBuf::new();
-    for tool in tools() {
+    for tool in tools {
         let looked_in = || match tool.name {
             KEYRING => KEYRINGS.iter().map(PathBuf::from).collect(),
             _ => child::search_path(),
@@ -91,6 +106,7 @@ pub(crate) fn require_all() -> Result<PathBuf, CatalogError> {
         let path = tool.path.ok_or_else(|| CatalogError::ToolMissing {
             tool: tool.name,
             package: tool.package,
+            needed_to,
             looked_in: looked_in(),
         })?;
         if tool.name == KEYRING {

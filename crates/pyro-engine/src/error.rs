@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pyro_api::values::VmRecord;
 use pyro_api::{Error, ErrorCode};
-use pyro_catalog::CatalogError;
+use pyro_catalog::{CatalogError, RunscOrigin};
 use pyro_namespace::NamespaceError;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
@@ -92,9 +92,14 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
             format!("Environment `{name}` is not installed"),
             format!("Install it with `pyro env pull {name}`"),
         ),
-        CatalogError::ToolMissing { tool, package, .. } => (
+        CatalogError::ToolMissing {
+            tool,
+            package,
+            needed_to,
+            ..
+        } => (
             ErrorCode::ToolMissing,
-            format!("`{tool}` is needed to build an environment, but was not found"),
+            format!("`{tool}` is needed to {needed_to}, but was not found"),
             format!("Install it with `sudo apt-get install {package}`"),
         ),
         CatalogError::CacheNotWritable { path, .. } => (
@@ -139,6 +144,29 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
             "Check that the Debian mirror can be reached (PYRO_DEBIAN_MIRROR selects another one), \
              then try again; nothing incomplete was kept"
                 .to_owned(),
+        ),
+        CatalogError::FetchFailed { package, .. } | CatalogError::FetchTimedOut { package, .. } => (
+            ErrorCode::PullFailed,
+            format!("gVisor's `{package}` could not be fetched"),
+            "Check that the Debian mirror can be reached (PYRO_DEBIAN_MIRROR selects another one), \
+             then try again, or set PYRO_RUNSC to a `runsc` that is there; nothing incomplete was \
+             kept"
+                .to_owned(),
+        ),
+        CatalogError::RunscUnusable { origin, .. } => (
+            ErrorCode::ToolMissing,
+            "gVisor's `runsc` cannot be used".to_owned(),
+            match origin {
+                RunscOrigin::Override => {
+                    "Set PYRO_RUNSC to a `runsc` for this machine of July 2023 or later, or unset \
+                     it: pyro then finds or fetches one"
+                }
+                RunscOrigin::OnPath | RunscOrigin::Package => {
+                    "Check that programs can be run from the environment cache (that it is not \
+                     mounted `noexec`), or set PYRO_RUNSC to another `runsc`"
+                }
+            }
+            .to_owned(),
         ),
         CatalogError::Cancelled => return cancelled(),
         CatalogError::KernelUnusable { .. } => (

@@ -8,6 +8,8 @@
 //!                                                                  └─▶ neighbours (ARP, NDP)
 //! ```
 //!
+//! In a gVisor sandbox a tap interface is in the place of the NIC, of QEMU and of the socket pair.
+//!
 //! This is a process of its own (`pyro shim --network`), a child of the shim. All that a hostile
 //! guest sends is read here and nowhere else: when this process dies, a VM loses its network, and
 //! nothing more. It needs no right of the host beyond opening sockets.
@@ -19,9 +21,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use pyro_wire::network::Network;
 
 mod dns;
@@ -58,16 +60,16 @@ fn serve(network: &str) -> io::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let link = tokio::net::UnixStream::from_std(link)?;
         let policy = policy::Policy::new(&network)?;
         router::run(link, policy, limits).await
     })
 }
 
-fn take_link() -> io::Result<UnixStream> {
+fn take_link() -> io::Result<OwnedFd> {
     use std::os::fd::AsFd;
     let link: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
-    let link = UnixStream::from(link);
-    link.set_nonblocking(true)?;
+    let flags = fcntl(&link, FcntlArg::F_GETFL)?;
+    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+    fcntl(&link, FcntlArg::F_SETFL(flags))?;
     Ok(link)
 }

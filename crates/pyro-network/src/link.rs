@@ -1,11 +1,18 @@
 //! The link: frames on a byte stream, as QEMU's `stream` network device speaks it. A length of four
-//! bytes, most significant first, and then so many bytes.
+//! bytes, most significant first, and then so many bytes. Or a device, which takes and gives a frame
+//! at each call: then the length is put before it here.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::AsyncReadExt;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
@@ -68,9 +75,94 @@ impl Frames {
     }
 }
 
-/// Reads more of the stream; false at its end. May be dropped and asked again.
-pub(crate) async fn read(from: &mut OwnedReadHalf, frames: &mut Frames) -> io::Result<bool> {
-    Ok(from.read_buf(frames.room()).await? > 0)
+/// Where frames of the guest come from.
+pub(crate) enum Reader {
+    Stream(OwnedReadHalf),
+    Device(Arc<AsyncFd<OwnedFd>>),
+}
+
+/// Where frames for the guest go.
+pub(crate) enum Writer {
+    Stream(OwnedWriteHalf),
+    Device(Arc<AsyncFd<OwnedFd>>),
+}
+
+/// Takes the two directions of a descriptor that does not block: a Unix stream, or a device such as
+/// a tap interface.
+pub(crate) fn open(link: OwnedFd) -> io::Result<(Reader, Writer)> {
+    let socket = getsockname::<SockaddrStorage>(link.as_raw_fd());
+    if socket.is_ok_and(|name| name.family() == Some(AddressFamily::Unix)) {
+        let stream = UnixStream::from_std(net::UnixStream::from(link))?;
+        let (reader, writer) = stream.into_split();
+        return Ok((Reader::Stream(reader), Writer::Stream(writer)));
+    }
+    // SAFETY: the descriptor is owned here, and nobody else closes it or puts another in its place.
+    let device = Arc::new(unsafe { AsyncFd::register(link) }?);
+    Ok((Reader::Device(Arc::clone(&device)), Writer::Device(device)))
+}
+
+impl Reader {
+    /// Reads more; false at the end. May be dropped and asked again.
+    pub(crate) async fn read(&mut self, frames: &mut Frames) -> io::Result<bool> {
+        match self {
+            Self::Stream(stream) => Ok(stream.read_buf(frames.room()).await? > 0),
+            Self::Device(device) => {
+                let room = frames.room();
+                let read = device.async_io(Interest::READABLE, |device| {
+                    read_frames(device.as_fd(), room)
+                });
+                match read.await {
+                    Ok(()) => Ok(true),
+                    // The interface has gone, and the guest with it.
+                    Err(error) if is_gone(&error) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+}
+
+/// Appends what a device has now, as a stream would bring it. Blocks only if there is nothing.
+fn read_frames(device: BorrowedFd<'_>, room: &mut Vec<u8>) -> io::Result<()> {
+    let mut any = false;
+    while room.len() + LENGTH + MAX_FRAME <= CHUNK {
+        let begin = room.len();
+        room.resize(begin + LENGTH + MAX_FRAME, 0);
+        let read = nix::unistd::read(device, &mut room[begin + LENGTH..]);
+        let length = *read.as_ref().unwrap_or(&0);
+        room.truncate(begin + if length > 0 { LENGTH + length } else { 0 });
+        match read {
+            Ok(0) => {
+                return if any {
+                    Ok(())
+                } else {
+                    Err(Errno::ENETDOWN.into())
+                };
+            }
+            Ok(length) => {
+                let length = u32::try_from(length).unwrap_or_default();
+                room[begin..begin + LENGTH].copy_from_slice(&length.to_be_bytes());
+                any = true;
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) if any => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    let gone = [
+        Errno::ENETDOWN,
+        Errno::ENODEV,
+        Errno::ENXIO,
+        Errno::EBADFD,
+        Errno::EIO,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| gone.contains(&Errno::from_raw(code)))
 }
 
 /// The way back to the guest. Clones lead to the same one.
@@ -106,14 +198,31 @@ pub(crate) fn with_length(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// Writes what was sent, until the guest has gone.
-pub(crate) async fn write(
-    to: OwnedWriteHalf,
-    mut outgoing: mpsc::Receiver<Vec<u8>>,
-) -> io::Result<()> {
+pub(crate) async fn write(to: Writer, mut outgoing: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
     let mut batch = Vec::with_capacity(WAITING_FRAMES);
     while outgoing.recv_many(&mut batch, WAITING_FRAMES).await > 0 {
-        write_all(&to, &batch).await?;
+        match &to {
+            Writer::Stream(stream) => write_all(stream, &batch).await?,
+            Writer::Device(device) => write_each(device, &batch).await?,
+        }
         batch.clear();
+    }
+    Ok(())
+}
+
+/// A frame at each call. One that the device has no room for, or finds no frame, is lost, as on any
+/// network.
+async fn write_each(device: &AsyncFd<OwnedFd>, batch: &[Vec<u8>]) -> io::Result<()> {
+    for frame in batch {
+        let frame = frame.get(LENGTH..).unwrap_or_default();
+        let written = device.async_io(Interest::WRITABLE, |device| {
+            Ok(nix::unistd::write(device, frame)?)
+        });
+        match written.await {
+            Ok(_) => {}
+            Err(error) if is_gone(&error) => return Err(error),
+            Err(_) => {}
+        }
     }
     Ok(())
 }
@@ -261,6 +370,47 @@ mod tests {
             }
         }
         assert_eq!(found, [frames[0].clone(), frames[2].clone()]);
+    }
+
+    /// A connected UDP socket takes and gives a message at each call, as a tap interface does.
+    #[tokio::test]
+    async fn a_device_gives_and_takes_a_frame_at_a_time() {
+        let ends = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        let [guest, ours] = &ends;
+        guest.connect(ours.local_addr().unwrap()).unwrap();
+        ours.connect(guest.local_addr().unwrap()).unwrap();
+        for end in &ends {
+            end.set_nonblocking(true).unwrap();
+        }
+        let (mut reader, writer) = open(ours.try_clone().unwrap().into()).unwrap();
+        let sent: Vec<Vec<u8>> = (1..=9u8).map(|n| vec![n; usize::from(n) * 100]).collect();
+        for frame in &sent {
+            assert_eq!(guest.send(frame).unwrap(), frame.len());
+        }
+        let (mut parser, mut found) = (Frames::default(), Vec::new());
+        while found.len() < sent.len() {
+            assert!(reader.read(&mut parser).await.unwrap());
+            while let Some(frame) = parser.next() {
+                found.push(frame.to_vec());
+            }
+        }
+        assert_eq!(found, sent);
+
+        let (link, outgoing) = Link::new();
+        let writer = tokio::spawn(write(writer, outgoing));
+        let long = vec![0; MAX_FRAME];
+        for frame in sent.iter().chain([&long]) {
+            link.send([&[0; LENGTH], &frame[..]].concat()).await;
+        }
+        drop(link);
+        // What is too long for it is lost, and nothing else.
+        writer.await.unwrap().unwrap();
+        let mut frame = vec![0; MAX_FRAME];
+        for sent in &sent {
+            let length = guest.recv(&mut frame).unwrap();
+            assert_eq!(&frame[..length], sent);
+        }
+        assert!(guest.recv(&mut frame).is_err());
     }
 
     #[tokio::test]

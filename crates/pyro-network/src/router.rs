@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::dns::Dns;
@@ -21,8 +21,8 @@ use crate::tcp::{Context, HalfClosed, Options, is_name_server};
 use crate::{neighbours, ping, tcp, udp};
 
 /// Serves the guest until its end of the link is closed.
-pub(crate) async fn run(link: UnixStream, policy: Policy, limits: Limits) -> io::Result<()> {
-    let (mut from_guest, to_guest) = link.into_split();
+pub(crate) async fn run(link: OwnedFd, policy: Policy, limits: Limits) -> io::Result<()> {
+    let (mut from_guest, to_guest) = link::open(link)?;
     let (link, outgoing) = Link::new();
     let writer = link::write(to_guest, outgoing);
     let mut router = Router::new(link, policy, limits);
@@ -32,7 +32,7 @@ pub(crate) async fn run(link: UnixStream, policy: Policy, limits: Limits) -> io:
             tokio::select! {
                 biased;
                 Some(ended) = router.ended.recv() => router.flows.remove(&ended),
-                more = link::read(&mut from_guest, &mut frames) => {
+                more = from_guest.read(&mut frames) => {
                     if !more? {
                         return Ok(());
                     }
@@ -321,6 +321,7 @@ mod tests {
     use smoltcp::iface::{SocketHandle, SocketSet};
     use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
     use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
     use tokio::time::timeout;
 
     use super::*;
@@ -350,6 +351,7 @@ mod tests {
                     port: None,
                 }],
             };
+            let theirs = OwnedFd::from(theirs.into_std().unwrap());
             tokio::spawn(run(theirs, Policy::new(&network).unwrap(), limits));
             Self {
                 stack: tcp::Stack::new(GUEST_V4.into()).unwrap(),

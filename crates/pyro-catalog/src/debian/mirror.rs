@@ -97,6 +97,12 @@ impl Mirror {
         )
     }
 
+    /// One suite of the archive alone.
+    pub(crate) fn archive_source(&self, suite: &str, keyring: &Path) -> String {
+        let keyring = keyring.to_string_lossy();
+        format!("deb [signed-by={keyring}] {} {suite} main", self.archive)
+    }
+
     /// The same for the guest. What only the host can reach or may know stays out of it.
     pub(crate) fn guest_sources(&self, suite: &str) -> String {
         let private = |address: &str| {

@@ -5,6 +5,7 @@
 
 mod mirror;
 mod progress;
+mod runsc;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use self::mirror::Mirror;
 use self::progress::Progress;
+pub(crate) use self::runsc::DebianRunsc;
 use crate::builder::{Builder, Built};
 use crate::child::{self, Ended};
 use crate::layout::{KERNEL_IMAGE_FILE, MODULE_ORDER_FILE, MODULES_DIR};

@@ -18,6 +18,7 @@ mod child;
 pub(crate) mod descendants;
 pub(crate) mod process;
 pub(crate) mod qemu;
+mod router;
 
 /// The byte channel to the agent.
 pub(crate) trait Pipe: AsyncRead + AsyncWrite + Unpin + Send {}

@@ -1,20 +1,13 @@
-//! The guest's network device, and the process at its other end.
+//! The guest's network device, and what is at its other end.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 
-use nix::sys::signal::Signal;
 use pyro_wire::network::Network;
-use tokio::process::Command;
-use tokio::task::JoinHandle;
 
 use super::command_line::Ram;
-use crate::backend::child::{Inherit, describe, spawn};
-
-/// This program, even when an update has put another one in its place.
-const THIS_PROGRAM: &str = "/proc/self/exe";
+use crate::backend::router::{self, Router};
 
 pub(super) struct Netdev {
     /// For QEMU.
@@ -23,8 +16,8 @@ pub(super) struct Netdev {
 }
 
 pub(super) enum Peer {
-    /// A process, which ends at the latest when QEMU closes its socket.
-    Process { task: JoinHandle<()> },
+    /// It ends at the latest when QEMU closes its socket.
+    Router { _router: Router },
     /// Nobody: the guest is about to be frozen, and sends into the void.
     Absent { _end: OwnedFd },
 }
@@ -44,24 +37,11 @@ pub(super) fn connect(network: &Network, ram: Ram<'_>) -> io::Result<Netdev> {
 }
 
 fn serve(network: &Network, netdev: UnixStream) -> io::Result<Peer> {
-    let peer_copy = netdev.try_clone()?;
-    let mut command = Command::new(THIS_PROGRAM);
-    command
-        .args(["shim", "--network"])
-        .arg(serde_json::to_string(network)?)
-        .stdin(Stdio::from(OwnedFd::from(netdev)))
-        .stdout(Stdio::null());
-    let mut child = spawn(command, &Inherit::SameNumbers(&[]), Signal::SIGKILL)?;
-    let task = tokio::spawn(async move {
-        // When it ends before its VM, the VM lives on without a network.
-        if let Ok(status) = child.wait().await
-            && !status.success()
-        {
-            eprintln!("the guest's network {}", describe(status));
-            let _ = discard(peer_copy).await;
-        }
-    });
-    Ok(Peer::Process { task })
+    let copy = netdev.try_clone()?;
+    let router = router::start(network, netdev.into(), async move {
+        let _ = discard(copy).await;
+    })?;
+    Ok(Peer::Router { _router: router })
 }
 
 /// Throws away what the guest sends. QEMU 7.2 was seen to crash when the other end of the socket
@@ -71,13 +51,4 @@ async fn discard(socket: UnixStream) -> io::Result<()> {
     let mut socket = tokio::net::UnixStream::from_std(socket)?;
     tokio::io::copy(&mut socket, &mut tokio::io::sink()).await?;
     Ok(())
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        if let Self::Process { task } = self {
-            // The child is in there, and is killed with it.
-            task.abort();
-        }
-    }
 }
