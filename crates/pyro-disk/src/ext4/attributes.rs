@@ -18,8 +18,9 @@ const BLOCK_HEADER: usize = 32;
 /// The largest value that Linux takes.
 const LONGEST_VALUE: u32 = 64 * 1024;
 
-/// A guest could make an inode with a chain of entries as long as a block.
-const MOST: usize = 4096;
+/// How many bytes of values a file may have. A guest could make a block of entries that all have one
+/// large value.
+const MOST: usize = 1024 * 1024;
 
 /// An extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +64,8 @@ impl<D: ReadAt> Ext4<D> {
         while u32_at(area, at).is_some_and(|word| word != 0) {
             let entry = Entry::parse(area, at).ok_or_else(damaged)?;
             at = entry.end;
-            if entry.size > LONGEST_VALUE || found.len() >= MOST {
+            let before: usize = found.iter().map(|known| known.value.len()).sum();
+            if entry.size > LONGEST_VALUE || before > MOST {
                 return Err(damaged());
             }
             let value = match entry.inode {

@@ -350,6 +350,12 @@ fn a_damaged_disk_gives_errors_and_no_panic() {
     let here = tempfile::tempdir().unwrap();
     let path = here.path().join("disk");
     image(source.path(), &path, "1024", 8, 0);
+    for name in ["a/file", "a/deep", "empty"] {
+        for (attribute, length) in [("few", 5), ("many", 400)] {
+            let value = "v".repeat(length);
+            edit(&path, &format!("ea_set {name} user.{attribute} {value}"));
+        }
+    }
     let whole_disk = fs::read(&path).unwrap();
     let interesting: Vec<usize> = (1024..whole_disk.len() - 1)
         .filter(|&at| {
