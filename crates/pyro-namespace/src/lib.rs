@@ -17,6 +17,7 @@
 //! | `tool` | a program that answers at once |
 //! | `child` | the handle of what was started |
 //! | `enter` | the namespaces of what runs already |
+//! | `remove` | a tree of files that belong to ids of a namespace, removed |
 //! | `forbidden` | why namespaces are refused here, and what to do about it |
 
 mod child;
@@ -26,6 +27,7 @@ mod forbidden;
 mod id_map;
 mod in_child;
 mod program;
+mod remove;
 mod subordinate_ids;
 mod tool;
 mod write_map;
@@ -36,4 +38,5 @@ pub use error::NamespaceError;
 pub use forbidden::{Forbidden, forbidden_by_setting};
 pub use id_map::{IdMap, Ids};
 pub use program::{Namespaces, Program};
+pub use remove::remove_tree;
 pub use subordinate_ids::command_for_this_user;

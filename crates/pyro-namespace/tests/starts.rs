@@ -12,7 +12,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{geteuid, getpid};
-use pyro_namespace::{IdMap, NamespaceError, Namespaces, Program};
+use pyro_namespace::{IdMap, NamespaceError, Namespaces, Program, remove_tree};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Set in a test that was started again as an ordinary user.
@@ -280,4 +280,37 @@ fn this_process_is_still_where_it_was() {
     shell("true", Namespaces::All);
     assert_eq!(fs::read_link("/proc/self/ns/user").unwrap(), before);
     assert!(Path::new(&format!("/proc/{}", getpid())).exists());
+}
+
+#[test]
+fn a_tree_of_many_owners_any_modes_and_any_depth_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree");
+    let script = format!(
+        "set -e; mkdir {tree}; cd {tree}; mkdir -p private/in; touch private/in/file; \
+         ln -s {outside} link; chown -R 33:44 private; chmod 0 private/in private; \
+         i=0; while [ $i -lt 1200 ]; do mkdir d; chown 7:7 d; cd -P d; i=$((i+1)); done",
+        tree = tree.display(),
+        outside = folder.path().join("outside").display(),
+    );
+    fs::create_dir(folder.path().join("outside")).unwrap();
+    fs::write(folder.path().join("outside/file"), "stays").unwrap();
+    let (status, said) = shell(&script, Namespaces::Files);
+    assert!(status.success(), "{said}");
+    if !geteuid().is_root() {
+        assert!(fs::remove_dir_all(tree.join("private")).is_err());
+    }
+    remove_tree(&tree).unwrap();
+    assert!(!tree.exists());
+    assert!(folder.path().join("outside/file").exists());
+    remove_tree(&tree).unwrap();
+    also_as_user("a_tree_of_many_owners_any_modes_and_any_depth_is_removed");
+}
+
+#[test]
+fn what_cannot_be_removed_is_told() {
+    let error = remove_tree(Path::new("/proc/self/status")).unwrap_err();
+    assert!(matches!(error, NamespaceError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("/proc/self/status"), "{error}");
+    also_as_user("what_cannot_be_removed_is_told");
 }
