@@ -9,6 +9,7 @@
 mod harness;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -156,6 +157,26 @@ fn a_hundred_layers_are_one_disk() {
 }
 
 #[test]
+fn files_of_other_users_go_with_the_folder() {
+    let Some(harness) = harness() else { return };
+    let layer = sandbox::layer(&harness.path().join("layer"));
+    let upper = layer.path.join("upper");
+    let harness = harness
+        .edit(|spec| spec.remove_when_over = true)
+        .edit_gvisor(|gvisor| gvisor.disk[1] = layer);
+    let mut shim = harness.start();
+    shim.ready();
+    assert_eq!(run(&harness, "own /file").0, 0);
+    let owner = fs::metadata(upper.join("own/file")).unwrap().uid();
+    assert!(
+        owner > 1000 && owner != nix::unistd::geteuid().as_raw(),
+        "{owner}"
+    );
+    assert_eq!(harness.stop(0, true), ShimReply::Stopped);
+    assert!(!harness.path().exists());
+}
+
+#[test]
 fn guests_end_in_their_own_ways() {
     for (command, reason, words) in [
         ("exit 0", EndReason::GuestOff, "the guest powered off"),
@@ -259,6 +280,10 @@ fn the_guests_kernel_has_no_rights_on_the_host() {
             .to_owned()
     };
     assert_ne!(users(own(kernel)), users(own(shim.pid())));
+    if !nix::unistd::geteuid().is_root() {
+        harness::not_played("only root may look into its processes");
+        return;
+    }
     // Who serves its files sees none but the guest's.
     for pid in [kernel, named("runsc-gofer"), runsc] {
         let root = PathBuf::from(format!("/proc/{pid}/root"));
