@@ -33,6 +33,13 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     if args.get(1).is_some_and(|word| word == shim::COMMAND) {
         return shim::main(&args[2..]);
     }
+    // Hidden too: works on files for the engine, as root of a user namespace.
+    if args
+        .get(1)
+        .is_some_and(|word| word == pyro_engine::FILES_COMMAND)
+    {
+        return pyro_engine::files_command(&args[2..]);
+    }
     run::main(args)
 }
 

@@ -6,7 +6,10 @@
 //! ext4     a file system in those bytes, never mounted
 //!   ▲
 //! Tree     its files by path, or those of a plain folder where commands run without a VM
+//! unpack   all of them written into a folder
 //! ```
+//!
+//! Where a guest works on folders of this host and not on a disk, [`copy_layer`] copies one.
 //!
 //! ```
 //! use std::fs;
@@ -41,13 +44,21 @@
 //! All of it blocks. Not here: which layers a disk has, who holds them (the engine), disks in use
 //! (the shim), and writing to a file system, which nothing in pyro does.
 
+mod copy;
 mod entry;
 mod error;
 mod ext4;
+mod folders;
 pub mod layers;
 mod names;
+#[cfg(test)]
+mod testing;
 mod tree;
+mod unpack;
+mod xattr;
 
+pub use copy::{Copied, CopyError, copy_layer};
 pub use entry::{Count, Entry, FileKind, Stat};
 pub use error::TreeError;
 pub use tree::Tree;
+pub use unpack::{UnpackError, Unpacked, unpack};

@@ -97,6 +97,8 @@ impl Engine {
                     let installed = done.map_err(|error| {
                         Error::new(ErrorCode::Internal, "The pull failed unexpectedly").caused_by(&error)
                     })??;
+                    // Those of an image that this one took the place of.
+                    self.prune_trees();
                     phase(caller, "ready", spec)?;
                     return Ok(installed);
                 }

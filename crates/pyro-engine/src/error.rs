@@ -6,6 +6,7 @@ use std::path::Path;
 use pyro_api::values::VmRecord;
 use pyro_api::{Error, ErrorCode};
 use pyro_catalog::{CatalogError, RunscOrigin};
+use pyro_namespace::NamespaceError;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
@@ -188,6 +189,20 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         ),
     };
     Error::new(code, what).caused_by(&error).hint(hint)
+}
+
+/// Files or processes in a user namespace cannot be had.
+pub(crate) fn namespaces_refused(error: NamespaceError) -> Error {
+    let code = match &error {
+        NamespaceError::Forbidden(_) => ErrorCode::VmUnavailable,
+        NamespaceError::Exec { .. } => ErrorCode::Internal,
+        NamespaceError::Io { .. } => ErrorCode::HostIo,
+    };
+    let told = Error::new(code, "A user namespace cannot be used").because(&error);
+    match error.fix() {
+        Some(fix) => told.hint(fix),
+        None => told,
+    }
 }
 
 /// The caller does not want the operation any more.

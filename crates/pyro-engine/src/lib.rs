@@ -5,7 +5,8 @@
 //! a command in it, its end) and `store/` (the records of all);
 //! `workspace/` is what lasts: disks, files and history behind VMs that come and go;
 //! `shells/` are terminals in them, and what a person sees there;
-//! `template/` keeps the frozen guests that VMs start from, `standby` VMs that wait for a command.
+//! `template/` keeps the frozen guests that VMs start from, `trees/` the unpacked images that sandboxes
+//! do, `standby` VMs that wait for a command.
 //! `answers` is how much of it one answer holds.
 //! An operation never calls another.
 //!
@@ -29,9 +30,11 @@ mod standby;
 mod store;
 mod template;
 pub mod timings;
+mod trees;
 mod workspace;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;
 pub use pyro_screen::ScreenModes;
 pub use standby::Standby;
+pub use trees::{FILES_COMMAND, files_command};

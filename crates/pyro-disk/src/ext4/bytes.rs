@@ -61,17 +61,31 @@ impl<D: ReadAt> Cache<D> {
 
     /// Reads from the beginning of a block, past the cache.
     pub(crate) fn read_blocks(&self, number: u64, buffer: &mut [u8]) -> Result<(), TreeError> {
+        let place = self.place(number, buffer.len() as u64)?;
+        self.read(place, buffer)
+    }
+
+    /// Reads what [`Cache::place`] found.
+    pub(crate) fn read(&self, place: u64, buffer: &mut [u8]) -> Result<(), TreeError> {
+        self.disk
+            .read_at(place, buffer)
+            .map_err(|source| TreeError::Disk { source })
+    }
+
+    /// Where on the disk a block begins, when as many bytes are there.
+    pub(crate) fn place(&self, number: u64, length: u64) -> Result<u64, TreeError> {
         let offset = number.checked_mul(u64::from(self.block_size));
-        let end = offset.and_then(|offset| offset.checked_add(buffer.len() as u64));
+        let end = offset.and_then(|offset| offset.checked_add(length));
         match (offset, end) {
             // The first block is never that of a file.
-            (Some(offset), Some(end)) if number > 0 && end <= self.disk.size() => self
-                .disk
-                .read_at(offset, buffer)
-                .map_err(|source| TreeError::Disk { source }),
+            (Some(offset), Some(end)) if number > 0 && end <= self.disk.size() => Ok(offset),
             _ => Err(TreeError::Damaged {
                 what: "a block number is outside the disk",
             }),
         }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.disk.size()
     }
 }

@@ -25,7 +25,26 @@ struct Run {
     blocks: u64,
 }
 
+/// A piece of a file that is on the disk in one piece, or is a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Where it is on the disk, checked to be there; `None`: it is zeros.
+    pub(crate) place: Option<u64>,
+    pub(crate) length: u64,
+}
+
 impl<D: ReadAt> Ext4<D> {
+    /// What a file has from an offset on that is the beginning of a block and before its end.
+    pub(crate) fn extent(&self, inode: &Inode, offset: u64) -> Result<Extent, TreeError> {
+        inode.expect_extents()?;
+        let block_size = u64::from(self.superblock.block_size);
+        let run = self.run(inode, offset / block_size)?;
+        let length = run.blocks.saturating_mul(block_size);
+        let length = length.min(inode.size.saturating_sub(offset));
+        let place = run.at.map(|at| self.disk.place(at, length)).transpose()?;
+        Ok(Extent { place, length })
+    }
+
     /// A piece of a file's content, with no end of its own: what is asked for must be there.
     pub(crate) fn content(
         &self,

@@ -12,6 +12,12 @@ pub(crate) const ROOT: u32 = 2;
 pub(crate) const BODY: usize = 60;
 
 const USES_EXTENTS: u32 = 0x8_0000;
+const PIPE: u32 = 0o010_000;
+const SOCKET: u32 = 0o140_000;
+
+/// The length that every inode has; what is behind begins with how much of it are fields.
+pub(crate) const OLD_LENGTH: usize = 128;
+
 const ENCRYPTED: u32 = 0x800;
 const DATA_IN_INODE: u32 = 0x1000_0000;
 
@@ -21,9 +27,26 @@ pub(crate) struct Inode {
     pub(crate) kind: FileKind,
     pub(crate) size: u64,
     pub(crate) body: [u8; BODY],
+    pub(crate) owner: u32,
+    pub(crate) group: u32,
+    /// How many names it has.
+    pub(crate) names: u16,
+    pub(crate) atime_ns: i64,
+    pub(crate) mtime_ns: i64,
+    /// The block that holds attributes for which the inode has no room; 0: there is none.
+    pub(crate) attributes_at: u64,
+    /// The kind as it is written, which tells apart what a `FileKind` does not.
+    format: u32,
     mode: u32,
-    mtime_ns: i64,
     flags: u32,
+}
+
+/// Something that is neither file, folder nor link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    Pipe,
+    Socket,
+    Device,
 }
 
 impl Inode {
@@ -36,6 +59,15 @@ impl Inode {
             },
             mode: self.mode,
             mtime_ns: self.mtime_ns,
+        }
+    }
+
+    /// What a [`FileKind::Special`] is.
+    pub(crate) fn special(&self) -> Special {
+        match self.format {
+            PIPE => Special::Pipe,
+            SOCKET => Special::Socket,
+            _ => Special::Device,
         }
     }
 
@@ -60,32 +92,52 @@ impl Inode {
 
     fn parse(number: u32, bytes: &[u8]) -> Option<Self> {
         let mode = u32::from(u16_at(bytes, 0x0)?);
-        let kind = match mode & 0o170_000 {
+        let format = mode & 0o170_000;
+        let kind = match format {
             0o100_000 => FileKind::File,
             0o040_000 => FileKind::Directory,
             0o120_000 => FileKind::Symlink,
-            0o010_000 | 0o020_000 | 0o060_000 | 0o140_000 => FileKind::Special,
+            PIPE | 0o020_000 | 0o060_000 | SOCKET => FileKind::Special,
             _ => return None,
         };
-        // Seconds are signed; two bits of the extra field carry them past 2038.
-        let seconds = i64::from(u32_at(bytes, 0x10)?.cast_signed());
-        let extra = match u16_at(bytes, 0x80) {
-            Some(length) if length >= 0xc => u32_at(bytes, 0x88)?,
-            _ => 0,
-        };
-        let seconds = seconds + (i64::from(extra & 0x3) << 32);
+        let halves = |low, high| Some(joined_halves(u16_at(bytes, low)?, u16_at(bytes, high)?));
         Some(Self {
             number,
             kind,
+            owner: halves(0x2, 0x78)?,
+            group: halves(0x18, 0x7a)?,
+            names: u16_at(bytes, 0x1a)?,
+            atime_ns: time(bytes, 0x8, 0x8c)?,
+            mtime_ns: time(bytes, 0x10, 0x88)?,
+            attributes_at: joined(u32_at(bytes, 0x68)?, u16_at(bytes, 0x76)?.into()),
+            format,
             size: joined(u32_at(bytes, 0x4)?, u32_at(bytes, 0x6c)?),
             body: bytes.get(0x28..0x28 + BODY)?.try_into().ok()?,
             mode: mode & 0o7777,
-            mtime_ns: seconds
-                .saturating_mul(1_000_000_000)
-                .saturating_add((extra >> 2).into()),
             flags: u32_at(bytes, 0x20)?,
         })
     }
+}
+
+fn joined_halves(low: u16, high: u16) -> u32 {
+    u32::from(high) << 16 | u32::from(low)
+}
+
+/// How many bytes of fields an inode has beyond those of old.
+pub(crate) fn extra_fields(bytes: &[u8]) -> usize {
+    u16_at(bytes, OLD_LENGTH).unwrap_or_default().into()
+}
+
+/// Nanoseconds since 1970. Seconds are signed; two bits of the extra field carry them past 2038.
+fn time(bytes: &[u8], seconds: usize, extra: usize) -> Option<i64> {
+    let seconds = i64::from(u32_at(bytes, seconds)?.cast_signed());
+    let extra = match OLD_LENGTH + extra_fields(bytes) >= extra + 4 {
+        true => u32_at(bytes, extra)?,
+        false => 0,
+    };
+    let seconds = seconds + (i64::from(extra & 0x3) << 32);
+    let nanoseconds = seconds.saturating_mul(1_000_000_000);
+    Some(nanoseconds.saturating_add((extra >> 2).into()))
 }
 
 impl<D: ReadAt> Ext4<D> {
@@ -96,6 +148,11 @@ impl<D: ReadAt> Ext4<D> {
     }
 
     fn try_inode(&self, number: u32) -> Result<Option<Inode>, TreeError> {
+        let bytes = self.inode_bytes(number)?;
+        Ok(bytes.and_then(|bytes| Inode::parse(number, &bytes)))
+    }
+
+    pub(crate) fn inode_bytes(&self, number: u32) -> Result<Option<Vec<u8>>, TreeError> {
         let sb = &self.superblock;
         let Some(index) = number.checked_sub(1) else {
             return Ok(None);
@@ -112,8 +169,7 @@ impl<D: ReadAt> Ext4<D> {
         // Only wide descriptions reach as far as the high half.
         let high = u32_at(&description, 0x28).unwrap_or_default();
         let place = u64::from(index % sb.inodes_per_group) * u64::from(sb.inode_size);
-        let inode = self.part(joined(low, high), place, sb.inode_size)?;
-        Ok(inode.and_then(|bytes| Inode::parse(number, &bytes)))
+        self.part(joined(low, high), place, sb.inode_size)
     }
 
     /// Bytes that do not cross the end of a block, from a table that begins with a block.

@@ -7,9 +7,10 @@
 //! Written for pyro, as the crates there are read preallocated space as data, refuse dates after
 //! 2038, and end the process on some damaged images, which a guest could make.
 //!
-//! One type in several files: `inode`, `dir` and `extents` each add to [`Ext4`] what it knows of
+//! One type in several files: `inode`, `dir`, `extents` and `attributes` each add to [`Ext4`] what it knows of
 //! them.
 
+mod attributes;
 mod bytes;
 mod dir;
 mod extents;
@@ -24,7 +25,8 @@ use crate::error::TreeError;
 
 use self::bytes::Cache;
 use self::dir::KnownFolders;
-use self::inode::{Inode, ROOT};
+use self::inode::ROOT;
+pub(crate) use self::inode::{Inode, Special};
 pub(crate) use self::read_at::ReadAt;
 use self::superblock::Superblock;
 
@@ -53,6 +55,26 @@ impl<D: ReadAt> Ext4<D> {
         Ok(ext4)
     }
 
+    /// The folder where paths begin.
+    pub(crate) fn root(&self) -> Result<Inode, TreeError> {
+        self.inode(self.root)
+    }
+
+    /// How large the disk is.
+    pub(crate) fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    /// How much of the disk the file system says it uses.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.superblock.used_bytes
+    }
+
+    /// Reads from where an extent is.
+    pub(crate) fn read_place(&self, place: u64, buffer: &mut [u8]) -> Result<(), TreeError> {
+        self.disk.read(place, buffer)
+    }
+
     pub(crate) fn stat(&self, path: &[u8]) -> Result<Stat, TreeError> {
         Ok(self.find(path)?.stat())
     }
@@ -77,12 +99,16 @@ impl<D: ReadAt> Ext4<D> {
         if inode.kind != FileKind::Symlink {
             return Err(TreeError::wrong_kind(path, "a link"));
         }
+        self.target_of(&inode)
+    }
+
+    pub(crate) fn target_of(&self, inode: &Inode) -> Result<Vec<u8>, TreeError> {
         match inode.inline_target() {
             Some(target) => Ok(target.to_vec()),
             None if inode.size > LONGEST_TARGET => Err(TreeError::Damaged {
                 what: "a link's target is too long",
             }),
-            None => self.content(&inode, 0, usize::try_from(inode.size).unwrap_or_default()),
+            None => self.content(inode, 0, usize::try_from(inode.size).unwrap_or_default()),
         }
     }
 

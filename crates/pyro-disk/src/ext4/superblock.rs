@@ -29,6 +29,7 @@ const KNOWN: u32 = FILE_TYPES
 #[derive(Debug)]
 pub(crate) struct Superblock {
     pub(crate) block_size: u32,
+    pub(crate) used_bytes: u64,
     /// The block that the table of groups begins in.
     pub(crate) groups_at: u64,
     pub(crate) group_size: u32,
@@ -65,10 +66,11 @@ impl Superblock {
             _ => return None,
         };
         let wide = features & WIDE != 0;
-        let blocks = joined(
-            u32_at(bytes, 0x4)?,
-            if wide { u32_at(bytes, 0x150)? } else { 0 },
-        );
+        let count = |low, high| {
+            let high = if wide { u32_at(bytes, high)? } else { 0 };
+            Some(joined(u32_at(bytes, low)?, high))
+        };
+        let (blocks, free) = (count(0x4, 0x150)?, count(0xc, 0x158)?);
         let first_block = u32_at(bytes, 0x14)?;
         let blocks_per_group = u64::from(u32_at(bytes, 0x20)?);
         let groups = blocks
@@ -89,6 +91,9 @@ impl Superblock {
         }
         Some(Ok(Self {
             block_size,
+            used_bytes: blocks
+                .saturating_sub(free)
+                .saturating_mul(block_size.into()),
             groups_at: u64::from(first_block) + 1,
             group_size,
             groups: u32::try_from(groups).ok()?,

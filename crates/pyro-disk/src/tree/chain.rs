@@ -6,10 +6,10 @@ use crate::error::TreeError;
 use crate::ext4::ReadAt;
 use crate::layers::{Layer, OpenLayer, open};
 
-pub(super) struct Chain(OpenLayer);
+pub(crate) struct Chain(OpenLayer);
 
 impl Chain {
-    pub(super) fn open(layers: &[Layer]) -> Result<Self, TreeError> {
+    pub(crate) fn open(layers: &[Layer]) -> Result<Self, TreeError> {
         let mut top: Option<OpenLayer> = None;
         for layer in layers {
             let opened = open(layer, top.take()).map_err(|source| TreeError::Layer {

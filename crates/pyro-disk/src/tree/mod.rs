@@ -20,7 +20,7 @@ use crate::error::TreeError;
 use crate::ext4::Ext4;
 use crate::layers::Layer;
 
-use self::chain::Chain;
+pub(crate) use self::chain::Chain;
 use self::folder::Folder;
 
 /// A folder on a disk or on this host.

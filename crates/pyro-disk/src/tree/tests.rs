@@ -4,78 +4,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
-
-use imago::file::File;
-use imago::qcow2::Qcow2;
-use imago::{
-    DenyImplicitOpenGate, FormatAccess, FormatCreateBuilder, FormatDriverBuilder, Storage,
-    StorageOpenOptions,
-};
 
 use super::*;
 use crate::entry::FileKind;
 use crate::ext4::ReadAt;
-
-/// Clusters of a qcow2 layer.
-const CLUSTER: usize = 64 * 1024;
-
-fn tool(program: &str, arguments: &[&OsStr]) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program}: {output:?}");
-}
-
-/// A file system made from a folder. What `mke2fs` does not write keeps the bytes of `filling`, as
-/// on a disk that was used before.
-fn image(folder: &Path, path: &Path, block_size: &str, mib: usize, filling: u8) {
-    fs::write(path, vec![filling; mib << 20]).unwrap();
-    let options = [
-        "-q",
-        "-F",
-        "-t",
-        "ext4",
-        "-b",
-        block_size,
-        "-O",
-        "^metadata_csum",
-    ];
-    let mut arguments: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
-    arguments.extend([OsStr::new("-d"), folder.as_os_str(), path.as_os_str()]);
-    tool("mke2fs", &arguments);
-}
-
-/// Changes a file system without mounting it.
-fn edit(image: &Path, command: &str) {
-    let arguments = ["-w", "-R", command].map(OsStr::new);
-    tool("debugfs", &[&arguments[..], &[image.as_os_str()]].concat());
-}
-
-/// A layer that makes `before` look like `after`.
-fn layer(before: &Path, after: &Path, path: &Path) -> Layer {
-    let before = fs::read(before).unwrap();
-    let after = fs::read(after).unwrap();
-    fs::write(path, "").unwrap();
-    let open = || File::open(StorageOpenOptions::new().write(true).filename(path)).unwrap();
-    Qcow2::<File>::create_builder(open())
-        .size(after.len() as u64)
-        .create()
-        .unwrap();
-    let access = FormatAccess::new(
-        Qcow2::<File>::builder(open())
-            .write(true)
-            .open(DenyImplicitOpenGate::default())
-            .unwrap(),
-    );
-    for (at, cluster) in after.chunks(CLUSTER).enumerate() {
-        let offset = at * CLUSTER;
-        if before[offset..offset + cluster.len()] != *cluster {
-            access.write(cluster, offset as u64).unwrap();
-        }
-    }
-    access.flush().unwrap();
-    Layer::qcow2(path)
-}
+use crate::testing::{edit, image, layer};
 
 /// A folder `workspace` with one of everything in it.
 fn project() -> tempfile::TempDir {

@@ -5,6 +5,9 @@ use pyro_api::values::VmRecord;
 /// Names the build of the template below the VM's disk.
 pub(crate) const TEMPLATE: &str = "template";
 
+/// The folder of the tree that the VM's disk lies on.
+pub(crate) const TREE: &str = "environment_tree";
+
 /// On the record of a VM that waits, or waited.
 pub(crate) const STANDBY: &str = "standby";
 

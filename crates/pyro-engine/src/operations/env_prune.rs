@@ -17,11 +17,14 @@ impl Handle<EnvPrune> for Engine {
         let (templates, freed) = self.prune_templates();
         let mut deleted = pruned.deleted;
         deleted.extend(templates);
+        // After the images, whose going makes trees go.
+        let (trees, freed_by_trees) = self.prune_trees();
+        deleted.extend(trees);
         deleted.sort();
         Ok(Pruned {
             count: deleted.len(),
             deleted_environment_dirs: deleted,
-            freed_bytes: pruned.freed_bytes + freed,
+            freed_bytes: pruned.freed_bytes + freed + freed_by_trees,
         })
     }
 }

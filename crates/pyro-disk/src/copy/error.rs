@@ -1,0 +1,67 @@
+//! Why a layer could not be copied.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::names::escaped;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("the folder `{}` cannot be used", path.display())]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the folder `{}` is not empty", path.display())]
+    NotEmpty { path: PathBuf },
+    /// Names are escaped for people.
+    #[error("`{name}` cannot be read")]
+    Read {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{name}` cannot be written")]
+    Write {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("there is too much in `{name}`, or its path is too long")]
+    TooLarge { name: String },
+    #[error("the call was cancelled")]
+    Cancelled,
+}
+
+impl CopyError {
+    /// What the host said, where it is the host that refused.
+    pub fn host(&self) -> Option<&io::Error> {
+        match self {
+            Self::Folder { source, .. }
+            | Self::Read { source, .. }
+            | Self::Write { source, .. } => Some(source),
+            Self::NotEmpty { .. } | Self::TooLarge { .. } | Self::Cancelled => None,
+        }
+    }
+}
+
+pub(super) fn read<E: Into<io::Error>>(path: &[u8]) -> impl FnOnce(E) -> CopyError {
+    |source| CopyError::Read {
+        name: escaped(path),
+        source: source.into(),
+    }
+}
+
+pub(super) fn write<E: Into<io::Error>>(path: &[u8]) -> impl FnOnce(E) -> CopyError {
+    |source| CopyError::Write {
+        name: escaped(path),
+        source: source.into(),
+    }
+}
+
+pub(super) fn too_large(path: &[u8]) -> CopyError {
+    CopyError::TooLarge {
+        name: escaped(path),
+    }
+}

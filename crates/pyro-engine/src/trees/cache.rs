@@ -1,0 +1,278 @@
+//! The folder that trees are kept in: finding, publishing, pruning.
+//!
+//! A tree appears whole, by one rename, after everything in it was flushed to the disk. From then on
+//! nobody writes to it, so that finding one is looking whether it is there.
+
+use std::fs::{self, File, FileTimes};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use pyro_disk::Unpacked;
+use pyro_namespace::remove_tree;
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+use crate::private_file;
+use crate::random::random_hex;
+
+const MANIFEST: &str = "tree.json";
+const ROOT: &str = "root";
+
+const PARTIAL: &str = ".partial-";
+const LOCK: &str = ".lock-";
+
+/// Held for as long as anybody writes to a partial tree.
+const BUSY: &str = "busy.lock";
+
+/// A tree that was found less than this ago is not removed: who found it may not have its record
+/// yet.
+const YOUNG: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug)]
+pub(super) struct TreeCache(PathBuf);
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    identity: Identity,
+    contents: Contents,
+}
+
+/// What became of an image.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Contents {
+    /// How much of the disk it takes.
+    allocated: u64,
+    entries: u64,
+    /// What of the image is not in the tree.
+    devices_left_out: u64,
+    attributes_left_out: u64,
+}
+
+impl From<Unpacked> for Contents {
+    fn from(unpacked: Unpacked) -> Self {
+        Self {
+            allocated: unpacked.allocated,
+            entries: unpacked.entries,
+            devices_left_out: unpacked.devices,
+            attributes_left_out: unpacked.attributes,
+        }
+    }
+}
+
+/// The right to build one tree.
+#[derive(Debug)]
+pub(super) struct Builder {
+    cache: TreeCache,
+    _lock: Flock<File>,
+}
+
+/// A tree being made. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct Partial {
+    folder: PathBuf,
+    busy: Flock<File>,
+}
+
+impl TreeCache {
+    pub(super) fn at(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
+    /// A tree, when there is one. Looks at nothing but names, rights and times.
+    pub(super) fn find(&self, identity: &Identity) -> Option<PathBuf> {
+        let folder = self.0.join(identity.key());
+        let manifest = folder.join(MANIFEST);
+        if !fs::symlink_metadata(&manifest).ok()?.is_file() || !is_private(&self.0) {
+            return None;
+        }
+        // Not the time of access, which a prune that looks at it would change.
+        let now = FileTimes::new().set_modified(SystemTime::now());
+        let _ = File::open(manifest).and_then(|file| file.set_times(now));
+        // After that, for who removes a tree renames it first.
+        let root = folder.join(ROOT);
+        root.is_dir().then_some(root)
+    }
+
+    /// Makes the folder when it is not there, and tells whether trees can be kept in it safely.
+    pub(super) fn is_ours(&self) -> bool {
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0);
+        if made.is_err() {
+            return false;
+        }
+        // As after a copy that did not keep rights.
+        let is_caller = |found: fs::Metadata| found.uid() == geteuid().as_raw();
+        if fs::symlink_metadata(&self.0).is_ok_and(is_caller) && !is_private(&self.0) {
+            let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700));
+        }
+        is_private(&self.0)
+    }
+
+    /// The right to build, unless another process has it; who waited finds the tree there.
+    pub(super) fn try_lock(&self, identity: &Identity) -> io::Result<Option<Builder>> {
+        let name = format!("{LOCK}{}", identity.key());
+        let file = private_file::open(&self.0.join(name))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Builder {
+                cache: self.clone(),
+                _lock: lock,
+            })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno.into()),
+        }
+    }
+
+    /// Removes what is damaged or not `wanted` any more; tells names and bytes.
+    pub(super) fn prune(
+        &self,
+        wanted: impl Fn(&Identity) -> bool,
+        is_in_use: impl Fn(&Path) -> bool,
+    ) -> (Vec<String>, u64) {
+        let (mut names, mut freed) = (Vec::new(), 0);
+        let Ok(_tidy) = self.tidy() else {
+            return (names, freed);
+        };
+        self.remove_dead_partials();
+        for (name, folder) in self.entries(|name| !name.starts_with('.')) {
+            let manifest = read_manifest(&folder);
+            let identity = manifest.as_ref().map(|manifest| &manifest.identity);
+            if identity.is_some_and(&wanted) || is_young(&folder) || is_in_use(&folder) {
+                continue;
+            }
+            if self.remove(&folder) {
+                freed += manifest.map_or(0, |manifest| manifest.contents.allocated);
+                names.push(format!("trees/{name}"));
+            }
+        }
+        (names, freed)
+    }
+
+    /// Removes a tree so that nobody finds half of it.
+    fn remove(&self, folder: &Path) -> bool {
+        let Ok(doomed) = random_hex(8).map(|name| self.0.join(format!("{PARTIAL}{name}"))) else {
+            return false;
+        };
+        if fs::rename(folder, &doomed).is_err() {
+            return false;
+        }
+        // What cannot be removed now is debris of that name for the next build or prune.
+        let _ = remove_tree(&doomed);
+        true
+    }
+
+    fn entries(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, PathBuf)> {
+        fs::read_dir(&self.0)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+            .filter(|(name, _)| wanted(name))
+            .collect()
+    }
+
+    /// Held while partial folders are looked through or begun: one that was just made is not locked
+    /// yet, and looks like a dead one.
+    fn tidy(&self) -> io::Result<Flock<File>> {
+        Flock::lock(File::open(&self.0)?, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno.into())
+    }
+
+    /// Who calls it holds `tidy`.
+    fn remove_dead_partials(&self) {
+        for (_, folder) in self.entries(|name| name.starts_with(PARTIAL)) {
+            let lives = File::open(folder.join(BUSY))
+                .is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err());
+            if !lives {
+                let _ = remove_tree(&folder);
+            }
+        }
+    }
+}
+
+impl Builder {
+    /// A folder to unpack into, after clearing away what killed ones left.
+    pub(super) fn partial(&self) -> io::Result<Partial> {
+        let _tidy = self.cache.tidy()?;
+        self.cache.remove_dead_partials();
+        let folder = self.cache.0.join(format!("{PARTIAL}{}", random_hex(8)?));
+        let private = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
+        private(&folder)?;
+        let busy = private_file::create_locked(&folder.join(BUSY))?;
+        let partial = Partial { folder, busy };
+        private(&partial.root())?;
+        Ok(partial)
+    }
+
+    /// Makes what was unpacked, and flushed, the tree that everybody finds.
+    pub(super) fn publish(
+        &self,
+        partial: &Partial,
+        identity: &Identity,
+        contents: Contents,
+    ) -> io::Result<PathBuf> {
+        let manifest = Manifest {
+            identity: identity.clone(),
+            contents,
+        };
+        let mut file = private_file::create(&partial.folder.join(MANIFEST))?;
+        file.write_all(&serde_json::to_vec_pretty(&manifest)?)?;
+        file.sync_all()?;
+        File::open(&partial.folder)?.sync_all()?;
+        let folder = self.cache.0.join(identity.key());
+        // What is of this name and was not found has lost its manifest or its root.
+        if folder.symlink_metadata().is_ok() {
+            self.cache.remove(&folder);
+        }
+        fs::rename(&partial.folder, &folder)?;
+        File::open(&self.cache.0)?.sync_all()?;
+        let _ = fs::remove_file(folder.join(BUSY));
+        Ok(folder.join(ROOT))
+    }
+}
+
+impl Partial {
+    /// Where the image is unpacked to.
+    pub(super) fn root(&self) -> PathBuf {
+        self.folder.join(ROOT)
+    }
+
+    /// For whoever writes in it: as long as a copy is open, nobody takes it for debris.
+    pub(super) fn busy(&self) -> io::Result<OwnedFd> {
+        Ok(self.busy.try_clone()?.into())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After publishing there is nothing of this name any more.
+        let _ = remove_tree(&self.folder);
+    }
+}
+
+/// Whether nobody but the caller gets through a folder.
+fn is_private(folder: &Path) -> bool {
+    fs::symlink_metadata(folder).is_ok_and(|found| {
+        found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0
+    })
+}
+
+fn is_young(folder: &Path) -> bool {
+    let used = fs::metadata(folder.join(MANIFEST)).and_then(|found| found.modified());
+    used.is_ok_and(|used| match used.elapsed() {
+        Ok(age) => age < YOUNG,
+        // A clock that was set back makes nothing young for as long as that.
+        Err(ahead) => ahead.duration() < YOUNG,
+    })
+}
+
+fn read_manifest(folder: &Path) -> Option<Manifest> {
+    serde_json::from_slice(&fs::read(folder.join(MANIFEST)).ok()?).ok()
+}
