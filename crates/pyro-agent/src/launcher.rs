@@ -15,13 +15,15 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use crate::backend::Backend;
+use crate::cgroup::Groups;
 use crate::clock::Laps;
 use crate::command::{self, StartError};
-use crate::group::{Group, Groups};
+use crate::group::Group;
 use crate::pty::Pty;
 use crate::reaper::{Exit, Reaper};
 use crate::secrets::Secrets;
 use crate::spawn::{PreExec, Program};
+use crate::standstill::Starts;
 
 /// How much output a command may be ahead of its reader.
 const OUTPUT_PIPE: i32 = 1024 * 1024;
@@ -31,6 +33,8 @@ pub(crate) struct Launcher {
     pub(crate) backend: Backend,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) groups: Groups,
+    /// Whether a command may start at the moment.
+    pub(crate) starts: Starts,
     /// What commands may ask for, and must not be seen to say.
     pub(crate) secrets: Secrets,
 }
@@ -61,6 +65,7 @@ impl Launcher {
             backend,
             reaper,
             groups: Groups::default(),
+            starts: Starts::default(),
             secrets: Secrets::default(),
         }
     }
@@ -140,11 +145,11 @@ impl Launcher {
         laps: &mut Laps,
     ) -> Result<Process<'_>, StartError> {
         let program = Program::new(argv, env, stdio)?;
-        let cgroup = self.groups.create();
+        let fresh = self.groups.create();
         laps.reached("group made");
         let spawned = program.spawn(&PreExec {
             cwd: cwd.as_raw_fd(),
-            cgroup_procs: cgroup.as_ref().map(|cgroup| cgroup.procs.as_raw_fd()),
+            cgroup_procs: fresh.as_ref().map(|fresh| fresh.procs.as_raw_fd()),
             dies_with_parent: matches!(self.backend, Backend::Process { .. }),
             controlling_terminal,
         });
@@ -152,11 +157,12 @@ impl Launcher {
         // Our copies of the command's ends: with them we would wait for ourselves, and a terminal
         // would never be hung up.
         drop(program);
+        let cgroup = fresh.map(|fresh| fresh.cgroup);
         let leader = match spawned {
             Ok(pid) => pid,
             Err(error) => {
                 if let Some(cgroup) = cgroup {
-                    self.groups.clear_away(cgroup.into_path());
+                    self.groups.clear_away(cgroup);
                 }
                 return Err(command::why_not(argv, error));
             }

@@ -22,17 +22,31 @@ const TRIES: usize = 100;
 pub(crate) struct Layout {
     workspace: PathBuf,
     state: PathBuf,
-    /// Whether the disk is ours, so that flushing it and holding it back harms nobody else.
-    own_disk: bool,
+    disk: Disk,
+}
+
+/// Whose the disk is that the workspace is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    /// Ours, so that flushing it and holding it back harms nobody else.
+    Ours,
+    /// The host's, and all that is written to it here comes from processes that are ours. The host
+    /// flushes it: it can do so for all files at once.
+    Behind,
+    /// The host's, to which others write as well.
+    Shared,
 }
 
 impl Layout {
     pub(crate) fn new(backend: &Backend) -> Self {
         match backend {
-            Backend::Vm => Self {
+            Backend::Vm | Backend::Sandbox => Self {
                 workspace: WORKSPACE.into(),
                 state: GUEST_STATE.into(),
-                own_disk: true,
+                disk: match backend {
+                    Backend::Vm => Disk::Ours,
+                    _ => Disk::Behind,
+                },
             },
             Backend::Process { folder } => {
                 let mut name = folder.file_name().unwrap_or_default().to_owned();
@@ -40,14 +54,14 @@ impl Layout {
                 Self {
                     workspace: folder.clone(),
                     state: folder.parent().unwrap_or(folder).join(name),
-                    own_disk: false,
+                    disk: Disk::Shared,
                 }
             }
         }
     }
 
-    pub(crate) fn own_disk(&self) -> bool {
-        self.own_disk
+    pub(crate) fn disk(&self) -> Disk {
+        self.disk
     }
 
     pub(crate) fn index(&self) -> PathBuf {

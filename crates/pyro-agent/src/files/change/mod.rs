@@ -47,7 +47,7 @@ use crate::files::change::plan::Planner;
 use crate::files::change::staging::StagingArea;
 use crate::files::change_lock::ChangeLock;
 use crate::files::error::FileError;
-use crate::files::layout::Layout;
+use crate::files::layout::{Disk, Layout};
 use crate::files::links::Links;
 use crate::files::{display, index, path, status};
 use crate::lifecycle::Lifecycle;
@@ -147,7 +147,7 @@ fn carry_out(
     let planner = Planner::new(&mut trees, request);
     let (steps, removed) = planner.plan(&remove, &unpacked.folders)?;
     journal::write(&area.journal(), &steps)?;
-    if layout.own_disk() {
+    if layout.disk() == Disk::Ours {
         syncfs(area.old_files()?)
             .map_err(|error| FileError::at("write", "the unpacked files to the disk", error))?;
     }
@@ -170,7 +170,7 @@ fn carry_out(
     if request.baseline {
         take_index(layout, &area)?;
     }
-    if layout.own_disk() {
+    if layout.disk() == Disk::Ours {
         // What was answered outlasts the VM. Nothing can be undone any more, and a disk that fails
         // now fails for the next change as well.
         let _ = area.old_files().map(syncfs);
