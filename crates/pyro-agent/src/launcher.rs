@@ -24,6 +24,7 @@ use crate::reaper::{Exit, Reaper};
 use crate::secrets::Secrets;
 use crate::spawn::{PreExec, Program};
 use crate::standstill::Starts;
+use crate::witness::Seat;
 
 /// How much output a command may be ahead of its reader.
 const OUTPUT_PIPE: i32 = 1024 * 1024;
@@ -44,6 +45,13 @@ pub(crate) struct Process<'a> {
     pub(crate) leader: i32,
     pub(crate) group: Group<'a>,
     pub(crate) exit: oneshot::Receiver<Exit>,
+}
+
+/// Whether a command's standard input is a terminal that becomes its own.
+enum Terminal {
+    None,
+    /// With a seat for a witness where the kernel needs one.
+    Own(Option<Seat>),
 }
 
 /// Our ends of what a command that has no terminal runs on.
@@ -87,7 +95,7 @@ impl Launcher {
         };
         let stdio = [stdin_inside, stdout_inside, stderr_inside];
         laps.reached("folder and pipes open");
-        let process = self.spawn(&argv, env, stdio, &cwd, false, laps)?;
+        let process = self.spawn(&argv, env, stdio, &cwd, Terminal::None, laps)?;
         let pipes = Pipes {
             stdin,
             stdout,
@@ -113,10 +121,11 @@ impl Launcher {
         cwd: &File,
         size: Size,
     ) -> Result<(Pty, Process<'_>), StartError> {
-        let (pty, inside) = Pty::open(size)?;
+        let (mut pty, inside) = Pty::open(size)?;
+        let seat = pty.appoint_witness()?;
         let stdio = [inside.try_clone()?, inside.try_clone()?, inside];
         let laps = &mut Laps::begin(false);
-        let process = self.spawn(argv, env, stdio, cwd, true, laps)?;
+        let process = self.spawn(argv, env, stdio, cwd, Terminal::Own(seat), laps)?;
         Ok((pty, process))
     }
 
@@ -141,7 +150,7 @@ impl Launcher {
         env: BTreeMap<OsString, OsString>,
         stdio: [OwnedFd; 3],
         cwd: &File,
-        controlling_terminal: bool,
+        terminal: Terminal,
         laps: &mut Laps,
     ) -> Result<Process<'_>, StartError> {
         let program = Program::new(argv, env, stdio)?;
@@ -151,12 +160,16 @@ impl Launcher {
             cwd: cwd.as_raw_fd(),
             cgroup_procs: fresh.as_ref().map(|fresh| fresh.procs.as_raw_fd()),
             dies_with_parent: matches!(self.backend, Backend::Process { .. }),
-            controlling_terminal,
+            controlling_terminal: matches!(terminal, Terminal::Own(_)),
+            witness: match &terminal {
+                Terminal::Own(Some(seat)) => Some(seat.as_raw_fd()),
+                _ => None,
+            },
         });
         laps.reached("process started");
         // Our copies of the command's ends: with them we would wait for ourselves, and a terminal
         // would never be hung up.
-        drop(program);
+        drop((program, terminal));
         let cgroup = fresh.map(|fresh| fresh.cgroup);
         let leader = match spawned {
             Ok(pid) => pid,

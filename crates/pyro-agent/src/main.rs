@@ -60,6 +60,7 @@ mod sockets;
 mod spawn;
 mod standstill;
 mod terminate;
+mod witness;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
