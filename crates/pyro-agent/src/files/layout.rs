@@ -2,21 +2,15 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use crate::backend::{Backend, WORKSPACE};
 use crate::files::error::FileError;
 use crate::files::links::Links;
 
 const GUEST_STATE: &str = "/var/lib/pyro";
-
-/// How often an opening is tried again that a renaming elsewhere disturbed.
-const TRIES: usize = 100;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -58,6 +52,12 @@ impl Layout {
                 }
             }
         }
+    }
+
+    /// The same on a disk of another kind.
+    #[cfg(test)]
+    pub(crate) fn on(self, disk: Disk) -> Self {
+        Self { disk, ..self }
     }
 
     pub(crate) fn disk(&self) -> Disk {
@@ -119,26 +119,4 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
         .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(path)?;
     Ok(file.into())
-}
-
-/// Opens a normalized path below the workspace for looking at it. Links on the way may be followed, as
-/// the kernel sees to it that they stay inside.
-pub(crate) fn open_inside(
-    workspace: impl AsFd,
-    path: &[u8],
-    flags: OFlag,
-) -> Result<OwnedFd, FileError> {
-    let name = if path.is_empty() { b"." } else { path };
-    let how = || {
-        OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS)
-    };
-    let mut tries = 0;
-    loop {
-        match openat2(&workspace, name, how()) {
-            Err(Errno::EAGAIN | Errno::EINTR) if tries < TRIES => tries += 1,
-            opened => return opened.map_err(|error| FileError::opening(path, error)),
-        }
-    }
 }

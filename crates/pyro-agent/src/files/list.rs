@@ -9,7 +9,8 @@ use pyro_wire::files::{Entry, EntryKind, List, ListEvent};
 
 use crate::files::error::FileError;
 use crate::files::folder;
-use crate::files::layout::{Layout, open_inside};
+use crate::files::inside::open_inside;
+use crate::files::layout::Layout;
 use crate::files::walk::{self, Found, Order, Walk};
 use crate::files::worker::Replies;
 use crate::files::{path, status};
@@ -33,7 +34,12 @@ pub(crate) fn list(
         true => links.follow(&base)?,
         false => links.follow_parent(&base)?,
     };
-    let itself = open_inside(&workspace, &there, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let itself = open_inside(
+        layout,
+        &workspace,
+        &there,
+        OFlag::O_PATH | OFlag::O_NOFOLLOW,
+    )?;
     let about = fstat(&itself).map_err(|error| FileError::io("access", &base, error))?;
     let mut batch = Batch::new(replies);
     if status::kind_of(&about) == EntryKind::Directory {

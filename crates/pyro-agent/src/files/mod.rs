@@ -20,6 +20,7 @@ mod folder;
 mod freeze;
 mod hash;
 mod index;
+mod inside;
 mod layout;
 mod links;
 mod list;

@@ -156,9 +156,11 @@ impl<'a> Planner<'a> {
             (new, old) => return Err(FileError::conflict(&path, in_the_way(new, old))),
         }
         self.touch_parent(&path)?;
+        let number = self.steps.len() as u64;
         self.steps.push(Step::Replace {
             path: path.into(),
             inode: new.st_ino,
+            number,
         });
         Ok(())
     }
@@ -178,14 +180,16 @@ impl<'a> Planner<'a> {
         let mode = status::permissions(if self.keep_modes { old } else { new });
         attributes::copy(&was, &becomes, mode)
             .map_err(|error| FileError::io("keep what belongs to", &path, error))?;
+        let number = self.steps.len() as u64;
         if old.st_nlink <= 1 {
             self.touch_parent(&path)?;
-            let path = path.into();
-            let inode = new.st_ino;
-            self.steps.push(Step::Replace { path, inode });
+            self.steps.push(Step::Replace {
+                path: path.into(),
+                inode: new.st_ino,
+                number,
+            });
             return Ok(());
         }
-        let number = self.steps.len() as u64;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let owner_only = Mode::from_bits_truncate(0o600);
         openat(self.old, number.to_string().as_str(), flags, owner_only)
