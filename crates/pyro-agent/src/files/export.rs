@@ -20,9 +20,9 @@ use crate::files::archive::write::{self, Writer};
 use crate::files::error::FileError;
 use crate::files::inside::open_inside;
 use crate::files::layout::Layout;
-use crate::files::walk::{self, Found, Order, SKIPPED, Walk};
+use crate::files::walk::{Found, Order, SKIPPED, Walk};
 use crate::files::worker::Replies;
-use crate::files::{display, path, status};
+use crate::files::{display, folder, path, status};
 
 /// How many files with several names are remembered. What comes later is packed once more.
 const LINKS: usize = 64 * 1024;
@@ -48,7 +48,7 @@ pub(crate) fn export(
         EntryKind::Directory => {
             packing.header(&about, b".", MemberKind::Folder, b"")?;
             let folder =
-                walk::open(&itself, b".").map_err(|error| FileError::io("read", &base, error))?;
+                folder::open(&itself, b".").map_err(|error| FileError::io("read", &base, error))?;
             let mut walk = Walk::new(folder, Order::Tree)
                 .map_err(|error| FileError::io("read", &base, error))?;
             while let Some(found) = walk.next()? {

@@ -1,13 +1,17 @@
 //! Where the workspace is, and the agent's own files about it: on the same disk, never inside.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::AT_FDCWD;
 
 use crate::backend::{Backend, WORKSPACE};
 use crate::files::error::FileError;
+use crate::files::folder;
 use crate::files::links::Links;
 
 const GUEST_STATE: &str = "/var/lib/pyro";
@@ -114,9 +118,5 @@ impl Layout {
 
 /// Opens a folder for reading it, but not through a link.
 pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let file: File = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)?;
-    Ok(file.into())
+    Ok(folder::open(AT_FDCWD, path.as_os_str().as_bytes())?)
 }

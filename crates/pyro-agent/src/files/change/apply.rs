@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, renameat, renameat2};
@@ -80,14 +81,9 @@ impl Trees {
             Step::Touch { .. } => Ok(()),
             Step::Remove { path, number } => {
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
-                renameat2(
-                    folder,
-                    name,
-                    self.old.root(),
-                    number.to_string().as_str(),
-                    RenameFlags::RENAME_NOREPLACE,
-                )
-                .map_err(|error| not_moved("remove", path, error))
+                let number = number.to_string();
+                move_to_free(folder, name, self.old.root(), number.as_bytes())
+                    .map_err(|error| not_moved("remove", path, error))
             }
             Step::RemoveFolder { path } => {
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
@@ -99,7 +95,7 @@ impl Trees {
             Step::Move { path, .. } => {
                 let (from, name) = self.new.enter_parent(path, Missing::Fail)?;
                 let (to, _) = self.workspace.enter_parent(path, Missing::Fail)?;
-                renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE)
+                move_to_free(from, name, to, name)
                     .map_err(|error| not_moved("move into place", path, error))?;
                 self.new.forget();
                 Ok(())
@@ -266,8 +262,7 @@ impl Trees {
                     return Ok(());
                 }
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
-                let flags = RenameFlags::RENAME_NOREPLACE;
-                renameat2(self.old.root(), number.as_str(), folder, name, flags).map_err(failed)
+                move_to_free(self.old.root(), number.as_bytes(), folder, name).map_err(failed)
             }
             Step::RemoveFolder { path } => {
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
@@ -283,13 +278,12 @@ impl Trees {
                 let failed = |error| not_moved("take back", path, error);
                 let (to, _) = self.new.enter_parent(path, Missing::Fail)?;
                 let (from, name) = self.workspace.enter_parent(path, Missing::Fail)?;
-                let flags = RenameFlags::RENAME_NOREPLACE;
-                match renameat2(from, name, to, name, flags) {
+                match move_to_free(from, name, to, name) {
                     // Only root may move a folder that is not writable.
                     Err(Errno::EACCES) => {
                         let mode = Mode::from_bits_truncate(0o700);
                         fchmodat(from, name, mode, FchmodatFlags::FollowSymlink)
-                            .and_then(|()| renameat2(from, name, to, name, flags))
+                            .and_then(|()| move_to_free(from, name, to, name))
                             .map_err(failed)?;
                     }
                     moved => moved.map_err(failed)?,
@@ -329,6 +323,19 @@ impl Trees {
                     .map_err(|source| FileError::io("write back", path, source))
             }
         }
+    }
+}
+
+/// Moves something to where nothing is.
+fn move_to_free(from: BorrowedFd, name: &[u8], to: BorrowedFd, new_name: &[u8]) -> nix::Result<()> {
+    match renameat2(from, name, to, new_name, RenameFlags::RENAME_NOREPLACE) {
+        // gVisor cannot do it in one on files that it shares with others. Then two have to be so
+        // fast as to come between these two calls.
+        Err(Errno::EINVAL) => match status::find(to, new_name)? {
+            Some(_) => Err(Errno::EEXIST),
+            None => renameat(from, name, to, new_name),
+        },
+        moved => moved,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::files::change::cursor::{Cursor, Missing, open_file};
 use crate::files::change::journal::Step;
 use crate::files::change::unpack::FolderMeta;
 use crate::files::error::FileError;
-use crate::files::{folder, path, status, walk};
+use crate::files::{folder, path, status};
 
 pub(crate) struct Planner<'a> {
     /// What was unpacked, and the workspace.
@@ -108,7 +108,7 @@ impl<'a> Planner<'a> {
     fn merge(&mut self, folder: &[u8]) -> Result<(), FileError> {
         let failed = |error| FileError::io("read", folder, error);
         let here = self.new.enter(folder, Missing::Fail)?;
-        let names = walk::open(here, b".")
+        let names = folder::open(here, b".")
             .and_then(|here| folder::names(here, &mut self.buffer))
             .map_err(failed)?;
         let mut names: Vec<Vec<u8>> = names.into_iter().map(|name| name.bytes).collect();
