@@ -10,6 +10,7 @@ use pyro_namespace::NamespaceError;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
+use crate::config::QEMU;
 use crate::machine::command::CommandError;
 use crate::machine::launch::LaunchError;
 use crate::machine::shim_client::ShimError;
@@ -17,6 +18,9 @@ use crate::store::StoreError;
 
 const INSTALL_QEMU: &str =
     "Install QEMU with `sudo apt-get install qemu-system-x86`, and see `pyro doctor`";
+/// The same after words that name it.
+pub(crate) const INSTALL_MISSING_QEMU: &str =
+    "Install it with `sudo apt-get install qemu-system-x86`";
 const FREE_SPACE: &str = "Free some space, for instance with `pyro env prune`, or set PYRO_STATE_DIR and \
      PYRO_ENVIRONMENT_CACHE_DIR to folders on a larger disk";
 const LESS_LOAD: &str = "Try again when the host is less busy, or allow more time with \
@@ -67,6 +71,12 @@ impl From<StoreError> for Error {
             .hint("It is removed when the next VM is created"),
         }
     }
+}
+
+pub(crate) fn qemu_missing() -> Error {
+    Error::new(ErrorCode::VmUnavailable, "This host cannot run VMs yet")
+        .because(format!("`{QEMU}` was not found on PATH"))
+        .hint(INSTALL_MISSING_QEMU)
 }
 
 pub(crate) fn catalog_failed(error: CatalogError) -> Error {
