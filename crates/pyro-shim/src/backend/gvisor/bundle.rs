@@ -15,6 +15,9 @@ pub(super) const AGENT: &str = "/run/.pyro-agent";
 /// it, on the guest's disk.
 pub(super) const MOUNT_FOLDERS: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
+/// The network namespace of the sandbox's first process, which becomes runsc.
+const OWN_NETWORK: &str = "/proc/1/ns/net";
+
 /// What root in the guest may do there. All of it is asked of the guest's kernel, which is
 /// gVisor's, and none of the host's.
 const CAPABILITIES: [&str; 38] = [
@@ -127,11 +130,19 @@ struct Linux {
 struct Namespace {
     #[serde(rename = "type")]
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'static str>,
 }
 
 impl<'a> Config<'a> {
-    /// A sandbox whose disk is mounted at `root`, with `agent` as its first process.
-    pub(super) fn new(hostname: &'a str, root: &'a Path, agent: &'a Path) -> Self {
+    /// A sandbox whose disk is mounted at `root`, with `agent` as its first process. With a network
+    /// it takes over the interfaces of the namespace that runsc is started in.
+    pub(super) fn new(
+        hostname: &'a str,
+        root: &'a Path,
+        agent: &'a Path,
+        has_network: bool,
+    ) -> Self {
         Self {
             oci_version: "1.0.2",
             hostname,
@@ -163,8 +174,10 @@ impl<'a> Config<'a> {
             },
             mounts: mounts(agent),
             linux: Linux {
-                namespaces: ["pid", "network", "ipc", "uts", "mount"]
-                    .map(|kind| Namespace { kind }),
+                namespaces: ["pid", "network", "ipc", "uts", "mount"].map(|kind| Namespace {
+                    kind,
+                    path: (has_network && kind == "network").then_some(OWN_NETWORK),
+                }),
             },
         }
     }
@@ -213,7 +226,7 @@ mod tests {
 
     #[test]
     fn it_is_what_the_specification_calls_it() {
-        let config = Config::new("box", Path::new("/disk"), Path::new("/agent"));
+        let config = Config::new("box", Path::new("/disk"), Path::new("/agent"), false);
         let config: Value = serde_json::to_value(config).unwrap();
         assert_eq!(config["ociVersion"], "1.0.2");
         assert_eq!(

@@ -11,6 +11,7 @@ use futures::future::LocalBoxFuture;
 use pyro_namespace::{Child, IdMap, NamespaceError, Namespaces, Program};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::DiskLayer;
+use pyro_wire::network::Network;
 use pyro_wire::reached;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -18,6 +19,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 
 use super::enter;
+use super::link::Link;
 use super::plan::Plan;
 use super::sandbox::FAILED;
 use crate::backend::child::describe;
@@ -71,15 +73,16 @@ impl From<StartError> for BootFailure {
 pub(super) fn start(
     plan: Plan,
     disk: Vec<DiskLayer>,
+    network: Option<&Network>,
     lock: Option<&OwnedFd>,
 ) -> Result<(GvisorMachine, UnixStream), StartError> {
     let map = IdMap::of_caller()?;
-    let (program, ends) = prepare(plan, lock)?;
+    let (program, ends) = prepare(plan, network.is_some(), lock)?;
     let child = program.start(&map)?;
     // It holds the other ends.
     drop(program);
     reached!("sandbox started");
-    Ok(ends.into_machine(child, disk)?)
+    Ok(ends.into_machine(child, disk, network)?)
 }
 
 impl From<(GvisorMachine, UnixStream)> for Launched {
@@ -96,9 +99,15 @@ struct Ends {
     channel: StdUnixStream,
     console: io::PipeReader,
     log: io::PipeReader,
+    /// Where the guest's interface comes out.
+    link: Option<StdUnixStream>,
 }
 
-fn prepare(mut plan: Plan, lock: Option<&OwnedFd>) -> io::Result<(Program, Ends)> {
+fn prepare(
+    mut plan: Plan,
+    has_network: bool,
+    lock: Option<&OwnedFd>,
+) -> io::Result<(Program, Ends)> {
     let (channel, agent_end) = StdUnixStream::pair()?;
     channel.set_nonblocking(true)?;
     // A file in its place would be written at runsc's own offset. One pipe for both, so that lines
@@ -107,6 +116,16 @@ fn prepare(mut plan: Plan, lock: Option<&OwnedFd>) -> io::Result<(Program, Ends)
     let (log, log_end) = io::pipe()?;
     plan.log = log_end.as_raw_fd();
     let mut program = Program::new(THIS_PROGRAM, Namespaces::All);
+    let mut link = None;
+    if has_network {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        plan.link = Some(theirs.as_raw_fd());
+        program.keep(theirs);
+        link = Some(ours);
+    }
+    if let Some(lock) = lock {
+        program.keep(lock.try_clone()?);
+    }
     program
         .args(["shim", "--sandbox"])
         .arg(serde_json::to_string(&plan)?)
@@ -114,13 +133,11 @@ fn prepare(mut plan: Plan, lock: Option<&OwnedFd>) -> io::Result<(Program, Ends)
         .stdout(console_end.try_clone()?)
         .stderr(console_end)
         .keep(log_end);
-    if let Some(lock) = lock {
-        program.keep(lock.try_clone()?);
-    }
     let ends = Ends {
         channel,
         console,
         log,
+        link,
     };
     Ok((program, ends))
 }
@@ -130,7 +147,12 @@ impl Ends {
         self,
         child: Child,
         disk: Vec<DiskLayer>,
+        network: Option<&Network>,
     ) -> io::Result<(GvisorMachine, UnixStream)> {
+        let link = match (network, self.link) {
+            (Some(network), Some(link)) => Some(Link::serve(network.clone(), link)?),
+            _ => None,
+        };
         // SAFETY: a `Child` names the same open descriptor for as long as it lives.
         let child = unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }?;
         let machine = GvisorMachine {
@@ -148,6 +170,7 @@ impl Ends {
             console: Tail::follow(Receiver::from_owned_fd(self.console.into())?, CONSOLE_BYTES),
             log: Tail::follow(Receiver::from_owned_fd(self.log.into())?, ERROR_BYTES),
             disk,
+            _link: link,
         };
         Ok((machine, UnixStream::from_std(self.channel)?))
     }
@@ -161,6 +184,7 @@ pub(super) struct GvisorMachine {
     /// What runsc says itself.
     log: Tail,
     disk: Vec<DiskLayer>,
+    _link: Option<Link>,
 }
 
 impl GvisorMachine {

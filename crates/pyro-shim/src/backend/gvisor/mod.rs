@@ -16,6 +16,7 @@
 //! | `plan` | what the first process is told |
 //! | `sandbox` | the first process, until it becomes runsc |
 //! | `overlay` | the chain of folders as one file system |
+//! | `link` | the guest's network interface, and the router at its other end |
 //! | `bundle` | what runsc is told of the sandbox |
 //! | `enter` | a command in the namespaces of a sandbox |
 //! | `probe`, `version` | whether sandboxes run here, and of which runsc |
@@ -35,6 +36,7 @@ use crate::events::Events;
 
 mod bundle;
 pub(crate) mod enter;
+mod link;
 mod machine;
 mod overlay;
 mod plan;
@@ -81,6 +83,7 @@ impl GvisorBackend {
             layers: Some(Layers::of(&self.spec.disk, self.disposable)?),
             hostname: self.hostname.clone(),
             processors: self.spec.vcpu_count,
+            link: None,
             log: 0,
         })
     }
@@ -92,7 +95,12 @@ impl GvisorBackend {
             folder(layer)?;
         }
         let disk = self.spec.disk.clone();
-        let mut started = machine::start(self.plan()?, disk, self.lock.as_ref())?;
+        let mut started = machine::start(
+            self.plan()?,
+            disk,
+            self.spec.network.as_ref(),
+            self.lock.as_ref(),
+        )?;
         // While the sandbox comes up. One that cannot say what it is fails by itself.
         started
             .0

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(super) hostname: String,
     /// How many processors the guest may use; more than there are means all.
     pub(super) processors: u32,
+    /// The socket that the guest's interface is handed out at, where it gets one.
+    pub(super) link: Option<RawFd>,
     /// The descriptor for what explains a failure.
     pub(super) log: RawFd,
 }

@@ -109,9 +109,10 @@ async fn try_sandbox(runsc: &Path, agent: &Path, cache: &Path) -> Result<(), Pro
         layers: None,
         hostname: "probe".into(),
         processors: u32::MAX,
+        link: None,
         log: 0,
     };
-    let (mut machine, mut channel) = machine::start(plan, Vec::new(), None)?;
+    let (mut machine, mut channel) = machine::start(plan, Vec::new(), None, None)?;
     let answered = tokio::select! {
         biased;
         greeted = timeout(SANDBOX_TIMEOUT, session::handshake(&mut channel)) => greeted.ok(),

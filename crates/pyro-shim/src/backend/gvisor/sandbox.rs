@@ -27,8 +27,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
-use super::overlay;
 use super::plan::Plan;
+use super::{link, overlay};
 use crate::random;
 
 pub(super) const RUNSC: &str = "/runsc";
@@ -84,6 +84,9 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
         return Err(step("its start")(error));
     }
     make_world(plan)?;
+    if let Some(to) = plan.link {
+        link::make(to, &plan.place.join("proc")).map_err(step("making its network interface"))?;
+    }
     enter_world(&plan.place)?;
     // Both are wishes, which some containers do not grant.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE.to_string());
@@ -97,13 +100,19 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
         // Control groups are root's, and the guest's kernel has its own.
         "--ignore-cgroups",
         "--platform=systrap",
-        "--network=none",
+        // The router's end takes one packet at a time, whose checksums are right.
+        "--gso=false",
+        "--software-gso=false",
         // Changes lie in the top layer, and not in a file of runsc.
         "--overlay2=none",
         // Files are opened by a process apart, so the guest's kernel needs no right to any.
         "--directfs=false",
         "--file-access=exclusive",
     ]);
+    command.arg(match plan.link {
+        Some(_) => "--network=sandbox",
+        None => "--network=none",
+    });
     command.arg(format!("--log-fd={}", plan.log));
     command.args(["run", "--bundle", BUNDLE, NAME]);
     Err(step("the start of runsc")(command.exec()))
@@ -156,7 +165,12 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
         overlay::mount_disk(layers, &bottom, &inside("/layers"), &inside(DISK))
             .map_err(step("mounting the disk"))?;
     }
-    let config = Config::new(&plan.hostname, Path::new(DISK), Path::new(AGENT));
+    let config = Config::new(
+        &plan.hostname,
+        Path::new(DISK),
+        Path::new(AGENT),
+        plan.link.is_some(),
+    );
     let written = serde_json::to_vec(&config)
         .map_err(io::Error::from)
         .and_then(|text| fs::write(inside(BUNDLE).join("config.json"), text));
