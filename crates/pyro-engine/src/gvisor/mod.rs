@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use pyro_api::{Caller, Error};
 use pyro_catalog::{Installed, Runsc};
 use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
+use pyro_wire::network::Network;
 use pyro_wire::reached;
 
 use crate::engine::Engine;
@@ -53,6 +54,7 @@ impl Engine {
         disk: Vec<DiskLayer>,
         vcpu_count: u32,
         mem_mib: u32,
+        network: Option<Network>,
     ) -> Result<Gvisor, Error> {
         Ok(Gvisor {
             runsc: tree.runsc.path.clone(),
@@ -60,7 +62,7 @@ impl Engine {
             vcpu_count,
             mem_mib,
             disk,
-            network: None,
+            network,
         })
     }
 }

@@ -55,16 +55,7 @@ pub(crate) fn check(kind: VmKind, has_network: bool, caller: &Caller) -> Result<
     }
     allowed("Guests may not have a network here", caller)?;
     match kind {
-        VmKind::Vm => Ok(()),
-        VmKind::Gvisor => Err(Error::new(
-            ErrorCode::Unsupported,
-            "gVisor sandboxes cannot have a network yet",
-        )
-        .because("this version of pyro connects only VMs to a network")
-        .hint(
-            "Leave the network off (`--network` or `network`), or run the command in a VM: \
-             `--isolation vm` (`isolation`)",
-        )),
+        VmKind::Vm | VmKind::Gvisor => Ok(()),
         VmKind::HostProcess => Err(Error::new(
             ErrorCode::Unsupported,
             "Commands that run on this host, without a VM, cannot have a network of their own",

@@ -256,6 +256,9 @@ impl Engine {
         template: Option<&Template>,
     ) -> Result<LaunchSpec, Error> {
         let folder = self.folder(&record.vm_id);
+        let network = record
+            .network_enabled
+            .then(|| network::of_record(&record.metadata));
         let machine = match base {
             Base::Image(image) => self
                 .qemu_machine(
@@ -264,14 +267,12 @@ impl Engine {
                     record.vcpu_count,
                     record.mem_mib,
                     template,
-                    record
-                        .network_enabled
-                        .then(|| network::of_record(&record.metadata)),
+                    network,
                     &folder,
                 )
                 .map(Machine::Qemu)?,
             Base::Tree(tree) => self
-                .gvisor_machine(tree, disk, record.vcpu_count, record.mem_mib)
+                .gvisor_machine(tree, disk, record.vcpu_count, record.mem_mib, network)
                 .map(Machine::Gvisor)?,
             Base::HostProcess => Machine::Process(Process {
                 agent: self.config().agent()?.to_owned(),
