@@ -34,10 +34,7 @@ pub(crate) fn has_nic() -> bool {
 
 /// Whether there is a way out: a NIC of the guest's, or an interface that a sandbox was given.
 pub(crate) fn is_attached() -> bool {
-    has_nic()
-        || control_socket(libc::AF_INET)
-            .and_then(|socket| ioctl(&socket, libc::SIOCGIFINDEX, &mut request(NIC)))
-            .is_ok()
+    has_nic() || pyro_interface::exists(NIC)
 }
 
 /// Sets the NIC up where there is one.
