@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pyro_api::values::Isolation;
+use pyro_engine::Config;
 use pyro_tests::leftovers::processes;
 use pyro_tests::played;
-use pyro_tests::surfaces::engine::Library;
+use pyro_tests::surfaces::engine::{Library, config};
 use pyro_tests::world::{Running, eventually, finish};
 use pyro_tests::{Surface, World, program};
 use serde_json::{Value, json};
@@ -34,6 +36,7 @@ crate::stories! { [vm]:
     a_killed_sandbox_is_told_at_once,
     an_interrupt_ends_a_sandbox,
     no_vm_that_waits_is_taken_for_a_sandbox,
+    a_sandbox_that_waits_is_taken_and_is_no_vm,
     a_runsc_that_is_none_is_told,
     doctor_says_which_kinds_run,
 }
@@ -394,6 +397,32 @@ fn no_vm_that_waits_is_taken_for_a_sandbox(world: &World) {
     let result = library.call("vm_run", asked).unwrap();
     assert_eq!(result["execution_mode"], "guest_vsock");
     assert_eq!(result["standby"], true);
+}
+
+fn a_sandbox_that_waits_is_taken_and_is_no_vm(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let library = Library::with(Config {
+        isolation: Isolation::Gvisor,
+        ..config(world)
+    });
+    library.keep_standby(1);
+    let run = |isolation: Option<&str>| {
+        let mut asked = arguments("cat /proc/uptime");
+        asked["isolation"] = json!(isolation);
+        library.call("vm_run", asked).unwrap()
+    };
+    let of_vm = run(Some("vm"));
+    assert_eq!(of_vm["execution_mode"], "guest_vsock");
+    assert_eq!(of_vm["standby"], false);
+    for isolation in [None, Some("gvisor")] {
+        library.await_standbys(1);
+        let result = run(isolation);
+        assert_eq!(result["exit_code"], 0, "{result}");
+        assert_eq!(result["execution_mode"], "gvisor");
+        assert_eq!(result["standby"], true, "{result}");
+    }
 }
 
 fn a_runsc_that_is_none_is_told(world: &World) {

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::{Caller, Error};
 use pyro_catalog::{Installed, Runsc};
+use pyro_namespace::IdMap;
 use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
 use pyro_wire::network::Network;
 use pyro_wire::reached;
 
 use crate::engine::Engine;
+use crate::error::no_sandboxes;
 
 /// Name of the layer in the folder of a VM.
 const LAYER: &str = "layer";
@@ -36,6 +38,8 @@ impl Engine {
         installed: Installed,
         caller: &Caller,
     ) -> Result<EnvironmentTree, Error> {
+        // Before anything is fetched for nothing.
+        IdMap::of_caller().map_err(no_sandboxes)?;
         let runsc = self.runsc(caller).await?;
         reached!("runsc found");
         let folder = self.environment_tree(&installed, caller).await?;

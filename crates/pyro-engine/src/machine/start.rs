@@ -17,7 +17,7 @@ use super::launch::{LaunchError, Launched, launch};
 use super::{disk, network, sweep};
 use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
-use crate::error::{cancelled, catalog_failed, launch_failed, qemu_missing};
+use crate::error::{cancelled, catalog_failed, launch_failed, qemu_missing, sandbox_launch_failed};
 use crate::gvisor;
 use crate::store::Admission;
 use crate::template::{Shape, Template, TemplateQuery};
@@ -42,7 +42,15 @@ impl Engine {
         let spec = self.launch_spec(record, base, disk, template.as_ref())?;
         let launched = match launch(self.config().pyro()?, &folder, &spec, caller).await {
             Ok(launched) => launched,
-            Err(error) => return Err(self.not_launched(&record.vm_id, template, error)),
+            Err(error) => {
+                let vm_id = &record.vm_id;
+                return Err(match (base, &error) {
+                    (Base::Tree(_), LaunchError::Failed { .. }) => {
+                        sandbox_launch_failed(vm_id, error)
+                    }
+                    _ => self.not_launched(vm_id, template, error),
+                });
+            }
         };
         let running = &launched.running;
         let resumed = match template {
