@@ -25,6 +25,7 @@ mod error;
 mod gvisor;
 mod machine;
 mod operations;
+mod owned_files;
 mod private_file;
 mod random;
 mod shells;
@@ -37,6 +38,6 @@ mod workspace;
 
 pub use config::{Backend, Config, Templates};
 pub use engine::Engine;
+pub use owned_files::{FILES_COMMAND, files_command};
 pub use pyro_screen::ScreenModes;
 pub use standby::Standby;
-pub use trees::{FILES_COMMAND, files_command};

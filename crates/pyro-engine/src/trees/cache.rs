@@ -13,11 +13,11 @@ use std::time::{Duration, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
-use pyro_disk::Unpacked;
 use pyro_namespace::remove_tree;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
+use crate::owned_files::Unpacked;
 use crate::private_file;
 use crate::random::random_hex;
 
@@ -40,29 +40,7 @@ pub(super) struct TreeCache(PathBuf);
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     identity: Identity,
-    contents: Contents,
-}
-
-/// What became of an image.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Contents {
-    /// How much of the disk it takes.
-    allocated: u64,
-    entries: u64,
-    /// What of the image is not in the tree.
-    devices_left_out: u64,
-    attributes_left_out: u64,
-}
-
-impl From<Unpacked> for Contents {
-    fn from(unpacked: Unpacked) -> Self {
-        Self {
-            allocated: unpacked.allocated,
-            entries: unpacked.entries,
-            devices_left_out: unpacked.devices,
-            attributes_left_out: unpacked.attributes,
-        }
-    }
+    contents: Unpacked,
 }
 
 /// The right to build one tree.
@@ -216,7 +194,7 @@ impl Builder {
         &self,
         partial: &Partial,
         identity: &Identity,
-        contents: Contents,
+        contents: Unpacked,
     ) -> io::Result<PathBuf> {
         let manifest = Manifest {
             identity: identity.clone(),

@@ -25,10 +25,6 @@ impl Identity {
         }
     }
 
-    pub(super) fn ids(&self) -> &IdMap {
-        &self.ids
-    }
-
     pub(super) fn key(&self) -> String {
         // Writing a struct of plain fields into memory has no way to fail.
         let text = serde_json::to_vec(self).unwrap_or_default();

@@ -17,28 +17,22 @@
 
 mod cache;
 mod identity;
-mod inside;
 #[cfg(test)]
 mod tests;
-mod unpack;
-
-pub use inside::{COMMAND as FILES_COMMAND, main as files_command};
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_catalog::Installed;
 use pyro_namespace::IdMap;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use self::cache::{Builder, TreeCache};
 use self::identity::Identity;
 use crate::engine::Engine;
-use crate::error::{broke, cancelled, host_io, namespaces_refused};
+use crate::error::{cancelled, host_io, namespaces_refused};
+use crate::owned_files::{Helper, OnOwnThread};
 
 /// How long to wait for another process that unpacks the same tree.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -80,30 +74,22 @@ impl Engine {
                 fields: vec![("environment", name.to_owned())],
             })
             .map_err(|_| cancelled())?;
-        let work = unpack::Work {
-            pyro: self.config().pyro()?.to_owned(),
-            image: installed.rootfs.clone(),
-            environment: name,
-        };
-        let (fractions, mut progress) = mpsc::unbounded_channel();
-        let stop = StopOnDrop::default();
-        let stopped = Arc::clone(&stop.0);
-        let mut build = tokio::task::spawn_blocking(move || {
-            work.build(builder, &identity, &stopped, &|fraction| {
-                let _ = fractions.send(fraction);
-            })
-        });
-        loop {
-            tokio::select! {
-                Some(fraction) = progress.recv() => caller
-                    .emit(Event::Progress {
-                        message: format!("unpacking {name} for sandboxes, once"),
-                        fraction: Some(fraction),
-                    })
-                    .map_err(|_| cancelled())?,
-                done = &mut build => return done.map_err(|error| broke(&error))?,
-            }
-        }
+        let helper = Helper::new(self.config().pyro()?, what.clone())?;
+        let image = installed.rootfs.clone();
+        let message = format!("unpacking {name} for sandboxes, once");
+        OnOwnThread::start(move |watch| {
+            let failed = |error: std::io::Error| host_io(&*what, &error);
+            let partial = builder.partial().map_err(failed)?;
+            let busy = partial.busy().map_err(failed)?;
+            let unpacked = helper
+                .unpack(&image, &partial.root(), busy, watch)
+                .map_err(or_repair)?;
+            builder
+                .publish(&partial, &identity, unpacked)
+                .map_err(failed)
+        })
+        .finish(&message, caller)
+        .await
     }
 
     /// The right to build a tree; `None` when another process has built it meanwhile.
@@ -184,12 +170,10 @@ fn no_place(what: &str) -> Error {
         .hint("Make one of them writable, or set PYRO_ENVIRONMENT_CACHE_DIR to another folder")
 }
 
-/// Tells a thread that nobody waits for it any more.
-#[derive(Default)]
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+/// An image that is damaged can be had again.
+fn or_repair(error: Error) -> Error {
+    match error.code {
+        ErrorCode::Damaged => error.hint("Repair the image with `pyro env pull ENVIRONMENT`"),
+        _ => error,
     }
 }

@@ -2,6 +2,7 @@
 //! then a test starts itself again as that user.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::Write;
 use std::os::fd::FromRawFd;
@@ -11,37 +12,57 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 use pyro_catalog::Kernel;
 use pyro_namespace::{Namespaces, Program, remove_tree};
 
 use super::*;
 use crate::Config;
+use crate::owned_files::run_inside;
 
 /// What the `pyro` of these tests is told by its script.
-const IMAGE: &str = "PYRO_TEST_IMAGE";
-const FOLDER: &str = "PYRO_TEST_FOLDER";
+const WORDS: &str = "PYRO_TEST_WORDS";
+
+/// Where such a pyro works.
+const VICTIM: &str = "PYRO_TEST_VICTIM";
 
 /// A `pyro` that does what the hidden command does, and counts how often.
 const REAL: &str = r#"echo >> HERE/calls
 exec 3>&1 >/dev/null
-export PYRO_TEST_IMAGE="$3" PYRO_TEST_FOLDER="$4"
+shift
+export PYRO_TEST_WORDS="$*"
 exec TEST --exact trees::tests::as_the_hidden_command --nocapture"#;
 
 /// One that is in the middle of it for longer than anybody waits.
 const ENDLESS: &str = r#"mkdir "$4/half" && chown 33:33 "$4/half" && chmod 0 "$4/half"
-echo '{"Progress":{"done":1,"all":2}}'
+echo '{"progress":0.5}'
 exec sleep 600"#;
 
 /// Not a test by itself.
 #[test]
 fn as_the_hidden_command() {
-    let (Some(image), Some(folder)) = (env::var_os(IMAGE), env::var_os(FOLDER)) else {
+    let Ok(words) = env::var(WORDS) else {
         return;
     };
     // SAFETY: the script opened it for this.
     let mut output = unsafe { File::from_raw_fd(3) };
-    inside::run(Path::new(&image), Path::new(&folder), &mut output);
+    let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+    run_inside(&words, &mut output);
+}
+
+/// Not a test by itself: a pyro that will be killed, or that has another disk.
+#[tokio::test]
+async fn as_a_victim() {
+    if let Some(here) = env::var_os(VICTIM).map(PathBuf::from) {
+        let (engine, caller) = (engine_at(&here, &here.join("cache")), Caller::new());
+        let installed = installed_at(&here, "one");
+        let outcome = engine.environment_tree(&installed, &caller).await;
+        let left = fs::read_dir(here.join("cache/trees")).unwrap().flatten();
+        let left = left.filter(|entry| entry.file_type().unwrap().is_dir());
+        let told = format!("{:?} {}", outcome.unwrap_err().code, left.count());
+        fs::write(here.join("outcome"), told).unwrap();
+    }
 }
 
 struct World {
@@ -59,8 +80,8 @@ impl World {
         fs::write(source.join("folder/file"), "content").unwrap();
         let tool = |program: &str, arguments: &[&str]| {
             let mut tool = Command::new(program);
-            let done = tool.args(arguments).stderr(Stdio::null()).status().unwrap();
-            assert!(done.success(), "{program} {arguments:?}");
+            let done = tool.args(arguments).output().unwrap();
+            assert!(done.status.success(), "{program} {arguments:?} {done:?}");
         };
         let (image, source) = (world.path("image"), source.display().to_string());
         let image = image.display().to_string();
@@ -105,30 +126,11 @@ impl World {
     }
 
     fn engine_with_cache(&self, cache: &Path) -> Engine {
-        let mut config = Config::from_environment().unwrap();
-        config.cache_dir = cache.to_owned();
-        config.state_dir = self.path("state");
-        config.pyro = Some(self.path("pyro"));
-        Engine::new(config)
+        engine_at(self.here.path(), cache)
     }
 
     fn installed(&self, digest: &str) -> Installed {
-        Installed {
-            spec: pyro_catalog::find("debian:12").unwrap(),
-            install_dir: self.path("install"),
-            manifest_path: self.path("install/environment.json"),
-            rootfs: self.path("image"),
-            rootfs_digest: digest.to_owned(),
-            virtual_size: 0,
-            kernel: Kernel {
-                image: PathBuf::new(),
-                modules_dir: PathBuf::new(),
-                release: String::new(),
-                digest: String::new(),
-            },
-            source: String::new(),
-            created_at: String::new(),
-        }
+        installed_at(self.here.path(), digest)
     }
 
     /// How often an image was unpacked.
@@ -150,6 +152,34 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = remove_tree(&self.path("cache"));
         let _ = remove_tree(&self.path("state"));
+    }
+}
+
+fn engine_at(here: &Path, cache: &Path) -> Engine {
+    let mut config = Config::from_environment().unwrap();
+    config.cache_dir = cache.to_owned();
+    config.state_dir = here.join("state");
+    config.pyro = Some(here.join("pyro"));
+    Engine::new(config)
+}
+
+fn installed_at(here: &Path, digest: &str) -> Installed {
+    let install_dir = here.join("install");
+    Installed {
+        spec: pyro_catalog::find("debian:12").unwrap(),
+        manifest_path: install_dir.join("environment.json"),
+        install_dir,
+        rootfs: here.join("image"),
+        rootfs_digest: digest.to_owned(),
+        virtual_size: 0,
+        kernel: Kernel {
+            image: PathBuf::new(),
+            modules_dir: PathBuf::new(),
+            release: String::new(),
+            digest: String::new(),
+        },
+        source: String::new(),
+        created_at: String::new(),
     }
 }
 
@@ -258,6 +288,45 @@ async fn who_gives_up_and_who_is_killed_leave_nothing_for_long() {
 }
 
 #[tokio::test]
+async fn a_pyro_that_is_killed_takes_its_helper_along_and_the_next_clears_up() {
+    let world = World::new(ENDLESS);
+    let mut victim = Command::new(env::current_exe().unwrap());
+    victim.args(["--exact", "trees::tests::as_a_victim"]);
+    victim.env(VICTIM, world.here.path()).stdout(Stdio::null());
+    let mut victim = victim.spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    let partial = loop {
+        let names = world.trees();
+        let half = |name: &String| world.path("cache/trees").join(name).join("root/half");
+        if let Some(name) = names.into_iter().find(|name| half(name).exists()) {
+            break world.path("cache/trees").join(name);
+        }
+        assert!(Instant::now() < until, "it did not come that far");
+        sleep(Duration::from_millis(20)).await;
+    };
+    let is_busy = || {
+        let busy = File::open(partial.join("busy.lock")).unwrap();
+        Flock::lock(busy, FlockArg::LockExclusiveNonblock).is_err()
+    };
+    assert!(is_busy());
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    while is_busy() {
+        assert!(Instant::now() < until, "its helper lives on");
+        sleep(Duration::from_millis(20)).await;
+    }
+    world.set_pyro(REAL);
+    let installed = world.installed("one");
+    let tree = world
+        .engine()
+        .environment_tree(&installed, &Caller::new())
+        .await;
+    assert!(tree.unwrap().join("folder/file").exists());
+    assert_eq!(world.trees().len(), 1);
+    also_as_user("a_pyro_that_is_killed_takes_its_helper_along_and_the_next_clears_up");
+}
+
+#[tokio::test]
 async fn a_tree_goes_when_its_image_is_gone_and_nobody_needs_it() {
     let world = World::new(REAL);
     let (engine, caller) = (world.engine(), Caller::new());
@@ -315,7 +384,7 @@ async fn what_goes_wrong_is_told_and_leaves_nothing() {
     let refused = engine.environment_tree(&installed, &caller).await;
     assert_eq!(refused.unwrap_err().code, ErrorCode::Internal);
 
-    world.set_pyro(r#"echo '{"Failed":{"errno":28,"causes":["`a` cannot be written"]}}'"#);
+    world.set_pyro(r#"echo '{"failed":{"errno":28,"causes":["`a` cannot be written"]}}'"#);
     let full = engine
         .environment_tree(&installed, &caller)
         .await
@@ -331,6 +400,7 @@ async fn what_goes_wrong_is_told_and_leaves_nothing() {
         .await
         .unwrap_err();
     assert_eq!(damaged.code, ErrorCode::Damaged);
+    assert!(damaged.hint.unwrap().contains("env pull"));
     fs::remove_file(world.path("image")).unwrap();
     let missing = engine
         .environment_tree(&installed, &caller)
@@ -338,4 +408,70 @@ async fn what_goes_wrong_is_told_and_leaves_nothing() {
         .unwrap_err();
     assert_eq!(missing.code, ErrorCode::Damaged);
     assert_eq!(world.trees(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_layer_is_copied_with_its_owners_and_removals() {
+    let world = World::new(REAL);
+    let (engine, caller) = (world.engine(), Caller::new());
+    let (from, to) = (world.path("cache/from"), world.path("cache/to"));
+    for folder in [&from, &to] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let mut sandbox = Program::new("/bin/sh", Namespaces::Files);
+    let script = r#"PATH=/usr/sbin:/usr/bin:/sbin:/bin; set -e; cd "$0"
+        mkdir private; echo secret > private/file; mknod private/gone c 0 0
+        chown -R 33:44 private; chmod 700 private; chmod 4500 private/file"#;
+    sandbox.args(["-c", script]).arg(&from);
+    let mut sandbox = sandbox.start(&IdMap::of_caller().unwrap()).unwrap();
+    assert!(sandbox.wait().unwrap().success());
+
+    let copied = engine.copy_layer(&from, &to, &caller).await.unwrap();
+    assert_eq!((copied.entries, copied.devices_left_out), (3, 0));
+    let look = r#"cd "$0" && /usr/bin/stat -c '%n %F %a %u %g' private private/*"#;
+    let (mut said, writer) = std::io::pipe().unwrap();
+    let mut looker = Program::new("/bin/sh", Namespaces::Files);
+    looker.args(["-c", look]).arg(&to).stdout(writer);
+    let mut looking = looker.start(&IdMap::of_caller().unwrap()).unwrap();
+    drop(looker);
+    assert!(looking.wait().unwrap().success());
+    let seen = std::io::read_to_string(&mut said).unwrap();
+    assert_eq!(
+        seen,
+        "private directory 700 33 44\n\
+         private/file regular file 4500 33 44\n\
+         private/gone character special file 644 33 44\n"
+    );
+    let again = engine.copy_layer(&from, &to, &caller).await.unwrap_err();
+    assert_eq!(again.code, ErrorCode::HostIo);
+    assert!(again.causes[0].contains("is not empty"), "{again:?}");
+    also_as_user("a_layer_is_copied_with_its_owners_and_removals");
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_told_and_nothing_is_left_on_it() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let world = World::new(REAL);
+    // More than is on the disk of the cache, and more than a full disk.
+    let large = world.path("large");
+    fs::write(&large, vec![1; 3 << 20]).unwrap();
+    let image = world.path("image").display().to_string();
+    let write = format!("write {} large", large.display());
+    let debugfs = Command::new("debugfs")
+        .args(["-w", "-R", &write, &image])
+        .output();
+    assert!(debugfs.unwrap().status.success());
+    fs::create_dir(world.path("cache")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=1m tmpfs {}/cache && exec {} --exact trees::tests::as_a_victim",
+        world.here.path().display(),
+        env::current_exe().unwrap().display(),
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", &script]);
+    let output = unshare.env(VICTIM, world.here.path()).output().unwrap();
+    let outcome = fs::read_to_string(world.path("outcome"));
+    assert_eq!(outcome.ok().as_deref(), Some("NoSpace 0"), "{output:?}");
 }

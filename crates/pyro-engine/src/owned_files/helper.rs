@@ -1,0 +1,211 @@
+//! Starts a process that is root of a user namespace, and listens to how its work goes.
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, PipeReader};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_namespace::{IdMap, Namespaces, Program};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::inside::{COMMAND, COPY, UNPACK};
+use super::report::{Copied, Failure, Report, Unpacked};
+use crate::error::{broke, cancelled, host_io, namespaces_refused};
+
+/// How long the process may have nothing to say: it may be flushing all to a slow disk.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// How often to look whether somebody still wants it.
+const TURN: Duration = Duration::from_millis(50);
+
+/// Whoever does the work, and what a failure of it is called.
+pub(crate) struct Helper {
+    pyro: PathBuf,
+    ids: IdMap,
+    what: String,
+}
+
+impl Helper {
+    pub(crate) fn new(pyro: &Path, what: String) -> Result<Self, Error> {
+        Ok(Self {
+            pyro: pyro.to_owned(),
+            ids: IdMap::of_caller().map_err(namespaces_refused)?,
+            what,
+        })
+    }
+
+    /// Unpacks an image into an empty folder. `busy` stays open for as long as anybody writes there.
+    pub(crate) fn unpack(
+        &self,
+        image: &Path,
+        folder: &Path,
+        busy: OwnedFd,
+        watch: &Watch,
+    ) -> Result<Unpacked, Error> {
+        match self.run(UNPACK, [image, folder], Some(busy), watch)? {
+            Report::Unpacked(unpacked) => Ok(unpacked),
+            _ => Err(self.garbled()),
+        }
+    }
+
+    pub(super) fn copy(&self, from: &Path, to: &Path, watch: &Watch) -> Result<Copied, Error> {
+        match self.run(COPY, [from, to], None, watch)? {
+            Report::Copied(copied) => Ok(copied),
+            _ => Err(self.garbled()),
+        }
+    }
+
+    /// Runs the command until it says that it is done. The calling thread must live as long.
+    fn run(
+        &self,
+        work: &str,
+        paths: [&Path; 2],
+        keep: Option<OwnedFd>,
+        watch: &Watch,
+    ) -> Result<Report, Error> {
+        let (reader, writer) = io::pipe().map_err(|error| self.failed(&error))?;
+        let mut program = Program::new(&self.pyro, Namespaces::Files);
+        let words = [OsStr::new(COMMAND), OsStr::new(work)];
+        program.args(words).args(paths).stdout(writer);
+        if let Some(fd) = keep {
+            program.keep(fd);
+        }
+        // Dropped, it is killed.
+        let _child = program.start(&self.ids).map_err(namespaces_refused)?;
+        // It holds the end for writing.
+        drop(program);
+        let mut reader = BufReader::new(reader);
+        loop {
+            match next(&mut reader, watch).map_err(|error| self.failed(&error))? {
+                Next::Stopped => return Err(cancelled()),
+                Next::Report(Report::Progress(fraction)) => watch.tell(fraction),
+                Next::Report(Report::Failed(failure)) => return Err(self.refused(work, failure)),
+                Next::Report(done) => return Ok(done),
+                Next::End => return Err(self.garbled()),
+            }
+        }
+    }
+
+    fn failed(&self, error: &io::Error) -> Error {
+        host_io(&*self.what, error)
+    }
+
+    fn garbled(&self) -> Error {
+        Error::new(ErrorCode::Internal, &*self.what)
+            .because("the process that works on these files was killed, or is another pyro")
+            .hint("If PYRO_BIN is set, check that it is the `pyro` of this version")
+    }
+
+    /// What the process itself told of the work.
+    fn refused(&self, work: &str, failure: Failure) -> Error {
+        let mut error = match failure.errno {
+            Some(errno) => self.failed(&Errno::from_raw(errno).into()),
+            None if work == UNPACK => Error::new(ErrorCode::Damaged, &*self.what),
+            None => Error::new(ErrorCode::HostIo, &*self.what),
+        };
+        // In its words, which say where it was.
+        error.causes = failure.causes;
+        error
+    }
+}
+
+/// Between the work on a thread of its own and whoever waits for it.
+pub(crate) struct Watch {
+    steps: mpsc::UnboundedSender<Option<f32>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn tell(&self, fraction: Option<f32>) {
+        let _ = self.steps.send(fraction);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// Work that blocks. Dropping this lets it end soon.
+pub(crate) struct OnOwnThread<T> {
+    thread: JoinHandle<Result<T, Error>>,
+    steps: mpsc::UnboundedReceiver<Option<f32>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl<T: Send + 'static> OnOwnThread<T> {
+    pub(crate) fn start(work: impl FnOnce(&Watch) -> Result<T, Error> + Send + 'static) -> Self {
+        let (sender, steps) = mpsc::unbounded_channel();
+        let stopped = Arc::<AtomicBool>::default();
+        let watch = Watch {
+            steps: sender,
+            stopped: Arc::clone(&stopped),
+        };
+        Self {
+            thread: tokio::task::spawn_blocking(move || work(&watch)),
+            steps,
+            stopped,
+        }
+    }
+
+    /// Waits for it, and tells the caller how far it is.
+    pub(crate) async fn finish(mut self, message: &str, caller: &Caller) -> Result<T, Error> {
+        loop {
+            tokio::select! {
+                Some(fraction) = self.steps.recv() => caller
+                    .emit(Event::Progress {
+                        message: message.to_owned(),
+                        fraction,
+                    })
+                    .map_err(|_| cancelled())?,
+                done = &mut self.thread => return done.map_err(|error| broke(&error))?,
+            }
+        }
+    }
+}
+
+impl<T> Drop for OnOwnThread<T> {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+enum Next {
+    Report(Report),
+    /// Nobody wants it any more.
+    Stopped,
+    /// There is nothing more to come.
+    End,
+}
+
+fn next(reader: &mut BufReader<PipeReader>, watch: &Watch) -> io::Result<Next> {
+    let until = Instant::now() + SILENCE;
+    // A line comes in one piece, as it is shorter than what a pipe takes at once.
+    while reader.buffer().is_empty() {
+        if watch.is_stopped() {
+            return Ok(Next::Stopped);
+        }
+        if Instant::now() >= until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let mut fds = [PollFd::new(reader.get_ref().as_fd(), PollFlags::POLLIN)];
+        let turn = PollTimeout::try_from(TURN).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, turn) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    Ok(match serde_json::from_str(&line) {
+        Ok(report) => Next::Report(report),
+        Err(_) => Next::End,
+    })
+}

@@ -1,0 +1,144 @@
+//! `pyro owned-files`: hidden, started by the engine only, as root of a user namespace. Tells on
+//! standard output how it goes, and ends with whoever started it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use pyro_disk::layers::Layer;
+use pyro_disk::{CopyError, UnpackError};
+
+use super::report::{Failure, Report};
+
+/// The word after `pyro`.
+pub const COMMAND: &str = "owned-files";
+pub(super) const UNPACK: &str = "--unpack";
+pub(super) const COPY: &str = "--copy";
+
+const USAGE: &str =
+    "usage: pyro owned-files --unpack IMAGE FOLDER | pyro owned-files --copy FROM TO";
+
+/// How often to tell how far it is.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Runs the command with the words after its name.
+pub fn main(args: &[OsString]) -> ExitCode {
+    run(args, &mut io::stdout().lock())
+}
+
+pub(crate) fn run(args: &[OsString], output: &mut impl Write) -> ExitCode {
+    let args: Vec<&Path> = args.iter().map(Path::new).collect();
+    let done = match args.as_slice() {
+        [word, image, folder] if word.as_os_str() == UNPACK => unpack(image, folder, output),
+        [word, from, to] if word.as_os_str() == COPY => copy(from, to, output),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let (report, code) = match done {
+        Ok(report) => (report, ExitCode::SUCCESS),
+        Err(failure) => (Report::Failed(failure), ExitCode::FAILURE),
+    };
+    match tell(output, &report) {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn unpack(image: &Path, folder: &Path, output: &mut impl Write) -> Result<Report, Failure> {
+    let mut teller = Teller::new(output);
+    let mut progress =
+        |done, all: u64| teller.tell(|| Some((done as f32 / all.max(1) as f32).min(1.0)));
+    let unpacked = pyro_disk::unpack(&[Layer::raw(image)], folder, &mut progress)?;
+    flush(folder)?;
+    Ok(Report::Unpacked(unpacked.into()))
+}
+
+fn copy(from: &Path, to: &Path, output: &mut impl Write) -> Result<Report, Failure> {
+    let mut teller = Teller::new(output);
+    let copied = pyro_disk::copy_layer(from, to, &mut |_| teller.tell(|| None))?;
+    flush(to)?;
+    Ok(Report::Copied(copied.into()))
+}
+
+/// What is told to be done is done, even after the host lost its power.
+fn flush(folder: &Path) -> Result<(), Failure> {
+    let opened = File::open(folder).map_err(host)?;
+    nix::unistd::syncfs(&opened).map_err(|errno| host(errno.into()))
+}
+
+/// Tells how far it is, not too often; with nobody to tell it to, it ends.
+struct Teller<'a, W> {
+    output: &'a mut W,
+    last: Instant,
+}
+
+impl<'a, W: Write> Teller<'a, W> {
+    fn new(output: &'a mut W) -> Self {
+        let last = Instant::now();
+        Self { output, last }
+    }
+
+    fn tell(&mut self, how_far: impl Fn() -> Option<f32>) -> ControlFlow<()> {
+        if self.last.elapsed() < TURN {
+            return ControlFlow::Continue(());
+        }
+        self.last = Instant::now();
+        match tell(self.output, &Report::Progress(how_far())) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+}
+
+/// One line in one write.
+fn tell(output: &mut impl Write, report: &Report) -> io::Result<()> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    output.write_all(&line)?;
+    output.flush()
+}
+
+fn host(error: io::Error) -> Failure {
+    Failure {
+        errno: Some(number(&error)),
+        causes: vec![error.to_string()],
+    }
+}
+
+fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(nix::libc::EIO)
+}
+
+fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut causes = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes
+}
+
+impl From<UnpackError> for Failure {
+    fn from(error: UnpackError) -> Self {
+        Self {
+            errno: error.host().map(number),
+            causes: causes(&error),
+        }
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        Self {
+            errno: error.host().map(number),
+            causes: causes(&error),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Files that belong to the ids of a user namespace: the trees that sandboxes start from, and the
+//! layers with what they changed. From outside they can be read at best, so work on them is done by a
+//! process that is root in there.
+//!
+//! `helper` starts it and listens, `inside` is what it does, `report` what it tells.
+
+mod helper;
+mod inside;
+mod report;
+
+pub(crate) use helper::{Helper, OnOwnThread};
+#[cfg(test)]
+pub(crate) use inside::run as run_inside;
+pub use inside::{COMMAND as FILES_COMMAND, main as files_command};
+pub(crate) use report::{Copied, Unpacked};
+
+use std::path::{Path, PathBuf};
+
+use pyro_api::{Caller, Error};
+
+use crate::engine::Engine;
+
+impl Engine {
+    /// Copies what a sandbox changed, the `upper` of a layer, into a folder that is there and empty,
+    /// and flushes it. Nobody may write to either meanwhile. After an error the folder holds a part,
+    /// which `pyro_namespace::remove_tree` removes.
+    #[allow(
+        dead_code,
+        reason = "until workspaces of the kind gvisor have snapshots"
+    )]
+    pub(crate) async fn copy_layer(
+        &self,
+        from: &Path,
+        to: &Path,
+        caller: &Caller,
+    ) -> Result<Copied, Error> {
+        let what = format!("The layer {} could not be copied", from.display());
+        let helper = Helper::new(self.config().pyro()?, what)?;
+        let (from, to): (PathBuf, PathBuf) = (from.to_owned(), to.to_owned());
+        let message = "copying what was changed";
+        OnOwnThread::start(move |watch| helper.copy(&from, &to, watch))
+            .finish(message, caller)
+            .await
+    }
+}
