@@ -22,6 +22,10 @@ const ROOT: &str = "/sys/fs/cgroup/pyro";
 pub(crate) const PIDS: &str = "/sys/fs/cgroup/pids";
 const PIDS_ROOT: &str = "/sys/fs/cgroup/pids/pyro";
 
+/// As many processes and threads may all commands of a sandbox have together. In a virtual machine the
+/// kernel sees to a bound; here each is a process or a thread of the host's too.
+const MOST_TASKS: &str = "4096";
+
 /// A group with so many processes, or more, cannot fork. gVisor takes 0 for no limit.
 const NO_MORE: &str = "1";
 
@@ -63,7 +67,8 @@ impl Groups {
 
     /// Uses what is mounted at [`PIDS`] from now on.
     pub(crate) fn enable_pids(&self) -> io::Result<()> {
-        self.take(PIDS_ROOT, Version::OneWithPids)
+        self.take(PIDS_ROOT, Version::OneWithPids)?;
+        fs::write(Path::new(PIDS_ROOT).join("pids.max"), MOST_TASKS)
     }
 
     fn take(&self, root: &str, version: Version) -> io::Result<()> {

@@ -30,6 +30,7 @@ mod exec_at_terminal;
 mod files;
 mod forward;
 mod group;
+mod host_socket;
 mod identity;
 mod inherited;
 mod input;

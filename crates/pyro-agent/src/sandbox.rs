@@ -11,12 +11,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixStream;
-
 use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
+use crate::host_socket::HostSocket;
 use crate::reaper::Reaper;
 use crate::{console, inherited, limits, mounts, shutdown, sockets};
 
@@ -90,7 +89,7 @@ async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {
         // Commands are then ended by what is known of their parents.
         console::report(format_args!("cannot use control groups: {error}"));
     }
-    let channel = Channel::new(UnixStream::from_std(channel)?);
+    let channel = Channel::new(HostSocket::new(channel)?);
     let served = sockets::serve_hosts(&agent, channel).await;
     agent.files.thaw().await;
     shutdown::end_processes().await;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use pyro_wire::session::{self, SessionError};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::agent::Agent;
 use crate::channel::Channel;
@@ -12,7 +12,7 @@ use crate::{console, serve};
 
 pub(crate) async fn serve_hosts(
     agent: &Arc<Agent>,
-    mut channel: Channel<UnixStream>,
+    mut channel: Channel<impl AsyncRead + AsyncWrite + Unpin>,
 ) -> io::Result<()> {
     loop {
         match session::accept_handshake(&mut channel).await {
