@@ -54,5 +54,5 @@ mod unpack;
 
 pub use entry::{Count, Entry, FileKind, Stat};
 pub use error::TreeError;
-pub use tree::Tree;
+pub use tree::{Tree, serve};
 pub use unpack::{UnpackError, Unpacked, unpack};
