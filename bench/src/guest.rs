@@ -32,6 +32,7 @@ impl Guest {
             network: false,
             allow_host_compat: false,
             allow_net: Vec::new(),
+            isolation: None,
         };
         let created: VmRecord = engine.handle(create, &caller).await?;
         let start = VmStart {

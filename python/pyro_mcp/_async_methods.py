@@ -38,6 +38,7 @@ class AsyncMethods:
         allow_net: list[str] | None = None,
         env: dict[str, str] | None = None,
         cwd: str | None = None,
+        isolation: Literal["auto", "vm", "gvisor"] | None = None,
         on_output: OnOutput | None = None,
     ) -> results.ExecResult:
         """Run one command in a fresh VM and delete the VM afterwards.
@@ -58,6 +59,8 @@ class AsyncMethods:
                 optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
             env: Environment variables for the command, by name.
             cwd: The folder to run in; below `/workspace` if relative.
+            isolation: What keeps the command apart from this host; as PYRO_ISOLATION says if
+                not given, or `auto`.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -73,6 +76,7 @@ class AsyncMethods:
             "allow_net": allow_net,
             "env": env,
             "cwd": cwd,
+            "isolation": isolation,
         }
         result: results.ExecResult = await self._call("vm_run", arguments, on_output)
         return result
@@ -129,6 +133,7 @@ class AsyncMethods:
         network: bool = False,
         allow_host_compat: bool = False,
         allow_net: list[str] | None = None,
+        isolation: Literal["auto", "vm", "gvisor"] | None = None,
     ) -> results.VmRecord:
         """Create a one-shot VM without starting it.
 
@@ -142,6 +147,8 @@ class AsyncMethods:
             allow_host_compat: If no VM can run, run commands on this host, without isolation.
             allow_net: Also allow these addresses, CIDR blocks or host names near this host,
                 optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            isolation: What keeps its commands apart from this host; as PYRO_ISOLATION says if
+                not given, or `auto`.
         """
         arguments: dict[str, Any] = {
             "environment": environment,
@@ -151,6 +158,7 @@ class AsyncMethods:
             "network": network,
             "allow_host_compat": allow_host_compat,
             "allow_net": allow_net,
+            "isolation": isolation,
         }
         result: results.VmRecord = await self._call("vm_create", arguments)
         return result

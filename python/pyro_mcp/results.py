@@ -194,7 +194,7 @@ class ExecResult(TypedDict):
     exit_code: int
     # Time from the start of the command to its end, in milliseconds.
     duration_ms: int
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     cleanup: VmDeleted
     # The signal that ended the command, if one did.
     signal: int | None
@@ -214,7 +214,7 @@ class ExecResult(TypedDict):
     stderr_truncated: bool
     stdout_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
     stderr_encoding: Literal["utf-8", "utf-8-replaced", "base64"]
-    # `kvm`, `tcg` (emulation), or `none` (host process).
+    # `kvm`, `tcg` (emulation), `systrap` (gVisor), or `none` (host process).
     accelerator: str
     # Why this accelerator was chosen.
     accelerator_reason: str
@@ -238,7 +238,7 @@ class Exported(TypedDict):
     # 1 for a file or link, all that is in it for a folder.
     entry_count: int
     bytes_written: int
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # What could not be copied, with the reason: sockets, devices, names this host refuses.
     skipped: list[str]
     # What came out otherwise than it is in the workspace.
@@ -257,7 +257,7 @@ class FileContent(TypedDict):
     content: str
     # Whether there is more after what is shown.
     truncated: bool
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # Where in the file the content begins, in bytes.
     offset: int
     # Where to continue reading.
@@ -285,7 +285,7 @@ class FileListing(TypedDict):
     truncated: bool
     # The `skip` that continues there.
     next_skip: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # Whether this call had to start the VM first.
     workspace_started: bool
 
@@ -309,7 +309,7 @@ class FileWritten(TypedDict):
     path: str
     size_bytes: int
     bytes_written: int
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # Whether there was no such file before.
     created: bool
     # Whether this call had to start the VM first.
@@ -344,7 +344,7 @@ class LoggedEntries(TypedDict):
     # Null while it runs.
     exit_code: int | None
     duration_ms: int
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # The file's name in the folder `output` of the workspace's state.
     stdout_file: str
     stderr_file: str
@@ -420,7 +420,7 @@ class Patched(TypedDict):
     entries: list[PatchedEntries]
     # The patch, as it was given; what is not UTF-8 is replaced.
     patch: str
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # Where the patch was not taken exactly: moved hunks, ignored spaces, what was left out.
     notes: list[str]
     # Whether this call had to start the VM first.
@@ -488,7 +488,7 @@ class PulledEnvironment(_PulledEnvironmentSometimes):
 
 class Pushed(TypedDict):
     workspace_id: str
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     workspace_sync: PushedWorkspaceSync
     # Whether this call had to start the VM first.
     workspace_started: bool
@@ -559,7 +559,7 @@ class Reset(_ResetSometimes):
     allow_host_compat: bool
     guest_ip: str | None
     tap_name: str | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     workspace_path: str
     workspace_seed: ResetWorkspaceSeed
     secrets: list[ResetSecrets]
@@ -592,7 +592,7 @@ class ResetLastCommand(TypedDict):
     cwd: str
     exit_code: int
     duration_ms: int
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
 
 
 class ResetRunningCommands(TypedDict):
@@ -660,7 +660,7 @@ class ServiceLogged(TypedDict):
     exit_code: int | None
     # Of its first process, in the guest.
     pid: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # What shows that a service can be used. Beside `type` the one field that belongs to it.
     readiness: ServiceLoggedReadiness | None
     # Absent while it is not ready.
@@ -727,7 +727,7 @@ class ServiceRecord(TypedDict):
     exit_code: int | None
     # Of its first process, in the guest.
     pid: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # What shows that a service can be used. Beside `type` the one field that belongs to it.
     readiness: ServiceRecordReadiness | None
     # Absent while it is not ready.
@@ -784,7 +784,7 @@ class ServiceStarted(TypedDict):
     exit_code: int | None
     # Of its first process, in the guest.
     pid: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # What shows that a service can be used. Beside `type` the one field that belongs to it.
     readiness: ServiceStartedReadiness | None
     # Absent while it is not ready.
@@ -859,7 +859,7 @@ class ServicesListedServices(TypedDict):
     exit_code: int | None
     # Of its first process, in the guest.
     pid: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # What shows that a service can be used. Beside `type` the one field that belongs to it.
     readiness: ServicesListedServicesReadiness | None
     # Absent while it is not ready.
@@ -925,7 +925,7 @@ class ShellClosed(TypedDict):
     advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     closed: bool
 
 
@@ -953,7 +953,7 @@ class ShellOpened(TypedDict):
     advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # Whether this call had to start the VM first.
     workspace_started: bool
 
@@ -982,7 +982,7 @@ class ShellSignalled(TypedDict):
     advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     signal: str
 
 
@@ -1010,7 +1010,7 @@ class ShellText(TypedDict):
     advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # Where the output begins; after the requested cursor when `lost_chars` is not 0.
     cursor: int
     # Where to continue reading.
@@ -1048,7 +1048,7 @@ class ShellWritten(TypedDict):
     advice: str | None
     # The signal that ended it, if one did.
     ended_by_signal: int | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # Characters, the newline not counted.
     input_length: int
     append_newline: bool
@@ -1058,7 +1058,7 @@ class SnapshotCreated(TypedDict):
     workspace_id: str
     # A saved state.
     snapshot: SnapshotCreatedSnapshot
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # Whether this call had to start the VM first.
     workspace_started: bool
 
@@ -1135,8 +1135,9 @@ class VmRecord(TypedDict):
     allow_host_compat: bool
     guest_ip: str | None
     tap_name: str | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
-    # `kvm`, `tcg` (emulation), or `none` (host process); absent before the first start.
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
+    # `kvm`, `tcg` (emulation), `systrap` (gVisor), or `none` (host process); absent before the first
+    # start.
     accelerator: str | None
     # Facts for people and logs; every value is text.
     metadata: dict[str, str]
@@ -1160,7 +1161,7 @@ class WorkspaceExecResult(TypedDict):
     exit_code: int | None
     # Time from the start of the command to its end, in milliseconds.
     duration_ms: int
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     # The number of the command, for `workspace_logs`. Counts from 1, over all resets.
     sequence: int
     cwd: str
@@ -1252,7 +1253,7 @@ class WorkspaceRecord(_WorkspaceRecordSometimes):
     allow_host_compat: bool
     guest_ip: str | None
     tap_name: str | None
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
     workspace_path: str
     workspace_seed: WorkspaceRecordWorkspaceSeed
     secrets: list[WorkspaceRecordSecrets]
@@ -1284,7 +1285,7 @@ class WorkspaceRecordLastCommand(TypedDict):
     cwd: str
     exit_code: int
     duration_ms: int
-    execution_mode: Literal["pending", "guest_vsock", "host_compat"]
+    execution_mode: Literal["pending", "guest_vsock", "gvisor", "host_compat"]
 
 
 class WorkspaceRecordRunningCommands(TypedDict):

@@ -20,6 +20,7 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("run", "--cwd"),
     ("run", "--env"),
     ("run", "--interactive"),
+    ("run", "--isolation"),
     ("run", "--tty"),
     ("run", "--no-tty"),
     ("workspace create", "--allow-net"),

@@ -19,6 +19,8 @@ crate::stories![Vm:
     a_cache_that_may_not_even_be_looked_into_is_told,
     a_state_folder_of_somebody_else_is_told,
     without_subordinate_ids_the_command_that_adds_them_is_named,
+    without_subordinate_ids_there_are_no_sandboxes,
+    a_sandbox_of_an_ordinary_user_leaves_nothing,
 ];
 
 fn doctor_tells_an_ordinary_user_what_works(world: &World) {
@@ -150,6 +152,15 @@ fn a_state_folder_of_somebody_else_is_told(world: &World) {
     );
 }
 
+/// Hides the ranges of ids, beside what is mounted already.
+fn without_subordinate_ids(world: &World, mounts: Mounts) -> Mounts {
+    let nobody = world.folder().join("subids");
+    fs::write(&nobody, "somebody-else:100000:65536\n").unwrap();
+    ["/etc/subuid", "/etc/subgid"]
+        .iter()
+        .fold(mounts, |mounts, file| mounts.cover(file.as_ref(), &nobody))
+}
+
 fn without_subordinate_ids_the_command_that_adds_them_is_named(world: &World) {
     let root = geteuid().is_root().then_some(());
     let why = "only root can hide /etc/subuid from a user who is not root inside";
@@ -157,16 +168,68 @@ fn without_subordinate_ids_the_command_that_adds_them_is_named(world: &World) {
         return;
     }
     let person = Person::of(world);
-    let nobody = world.folder().join("subids");
-    fs::write(&nobody, "somebody-else:100000:65536\n").unwrap();
-    let mounts = ["/etc/subuid", "/etc/subgid"]
-        .iter()
-        .fold(Mounts::new(), |mounts, file| {
-            mounts.cover(file.as_ref(), &nobody)
-        });
+    let mounts = without_subordinate_ids(world, Mounts::new());
     let ran = finish(&mut mounts.around(&person.pyro(["env", "pull", "debian:12-base", "--json"])));
     error::has_code(&ran, "pull_failed");
     assert!(ran.out().contains("--add-subuids"), "{}", ran.out());
     assert!(ran.out().contains("no subordinate ids"), "{}", ran.out());
     assert_nothing_half_made(&person.home().join(".cache/pyro/environments"));
+}
+
+/// `pyro run --isolation gvisor`, in a cache of somebody else's.
+fn sandbox(person: &Person, cache: &Path, flags: &[&str], command: &str) -> std::process::Command {
+    let mut variables = vec![("PYRO_ENVIRONMENT_CACHE_DIR", cache)];
+    let runsc = std::env::var_os("PYRO_RUNSC").map(PathBuf::from);
+    variables.extend(runsc.as_deref().map(|runsc| ("PYRO_RUNSC", runsc)));
+    let run = ["run", "debian:12", "--isolation", "gvisor", "--mem-mib=256"];
+    person.pyro_with(&variables, [&run[..], flags, &["--", command]].concat())
+}
+
+fn without_subordinate_ids_there_are_no_sandboxes(world: &World) {
+    let root = geteuid().is_root().then_some(());
+    let why = "only root can hide /etc/subuid from a user who is not root inside";
+    if played(root, why).is_none() {
+        return;
+    }
+    let person = Person::of(world);
+    let (cache, mounts) = shared(world);
+    let mounts = without_subordinate_ids(world, mounts);
+    let ran = finish(&mut mounts.around(&sandbox(&person, &cache, &["--json"], "true")));
+    error::has_code(&ran, "vm_unavailable");
+    for words in [
+        "gVisor sandboxes cannot run here",
+        "--add-subuids",
+        "`--isolation vm`",
+    ] {
+        assert!(ran.out().contains(words), "no `{words}` in {}", ran.out());
+    }
+}
+
+fn a_sandbox_of_an_ordinary_user_leaves_nothing(world: &World) {
+    let person = Person::of(world);
+    let (cache, mounts) = shared(world);
+    let run = |command| finish(&mut mounts.around(&sandbox(&person, &cache, &[], command)));
+    let first = run("id -u; stat -c %u /etc/passwd");
+    let runs = (first.code() == 0).then_some(());
+    if played(
+        runs,
+        &format!("no sandbox of gVisor's runs here: {}", first.err()),
+    )
+    .is_none()
+    {
+        return;
+    }
+    assert_eq!(first.out(), "0\n0\n");
+    // Files of ids that the person has only in a namespace, in folders that are closed.
+    let ran = run("mkdir -p /srv/a/b && touch /srv/a/b/c && chown -R 33:33 /srv && chmod 0 /srv/a");
+    assert_eq!(error::none(&ran), "");
+    leftovers::assert_none(&person.state_dir());
+    // As the cache is not the person's, the environment was unpacked here.
+    let trees = person.state_dir().join("trees");
+    assert!(trees.is_dir());
+    let mut remove = std::process::Command::new("unshare");
+    remove.args(["--user", "--map-root-user", "--map-auto", "rm", "-rf"]);
+    if !geteuid().is_root() {
+        assert_eq!(finish(remove.arg(trees)).code(), 0);
+    }
 }

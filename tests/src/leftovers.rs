@@ -12,7 +12,8 @@ use nix::unistd::Pid;
 /// How long the last VM may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A process that belongs to a state folder: its arguments or its current folder name it.
+/// A process that belongs to a state folder: its arguments or its current folder name it, or, as the
+/// first one of a sandbox lives in a world of its own, it holds the lock of a VM.
 #[derive(Debug)]
 pub struct Process {
     pub pid: i32,
@@ -34,12 +35,22 @@ pub fn processes(state_dir: &Path) -> Vec<Process> {
             let named = command.windows(needle.len()).any(|part| part == needle);
             let inside =
                 fs::read_link(folder.join("cwd")).is_ok_and(|cwd| cwd.starts_with(state_dir));
-            (named || inside).then(|| Process {
+            let holds = || command.starts_with(b"/runsc\0") && has_open(&folder, state_dir);
+            (named || inside || holds()).then(|| Process {
                 pid: i32::try_from(pid).unwrap_or(0),
                 command: String::from_utf8_lossy(&command).replace('\0', " "),
             })
         })
         .collect()
+}
+
+/// Whether a process has a file below a folder open.
+fn has_open(process: &Path, below: &Path) -> bool {
+    fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .any(|fd| fs::read_link(fd.path()).is_ok_and(|file| file.starts_with(below)))
 }
 
 /// What is left, in words.

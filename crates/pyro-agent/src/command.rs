@@ -23,6 +23,11 @@ pub(crate) const SHELL: &str = "/bin/sh";
 /// Holds the `PATH` that was given until a login shell has set its own.
 const GIVEN_PATH: &str = "PYRO_GIVEN_PATH";
 
+const TOO_LARGE: &str = "arguments and variables together are larger than the kernel allows";
+
+/// No file has a longer name.
+const NAME: usize = 255;
+
 /// The exit statuses with which shells say why a program did not start.
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
@@ -160,7 +165,7 @@ pub(crate) fn text(bytes: &Bytes) -> OsString {
 pub(crate) fn folder(backend: &Backend, cwd: Option<&Bytes>) -> PathBuf {
     let wanted = Path::new(WORKSPACE).join(cwd.map(text).unwrap_or_default());
     match backend {
-        Backend::Vm => tidy(wanted),
+        Backend::Vm | Backend::Sandbox => tidy(wanted),
         Backend::Process { folder } => match wanted.strip_prefix(WORKSPACE) {
             Ok(below) => tidy(folder.join(below)),
             Err(_) => wanted,
@@ -191,7 +196,7 @@ pub(crate) fn environment<'a>(
     extra: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
 ) -> BTreeMap<OsString, OsString> {
     let home = match backend {
-        Backend::Vm => OsStr::new("/root"),
+        Backend::Vm | Backend::Sandbox => OsStr::new("/root"),
         Backend::Process { folder } => folder.as_os_str(),
     };
     let shell = if Path::new("/bin/bash").exists() {
@@ -241,12 +246,12 @@ pub(crate) fn why_not(words: &[OsString], error: SpawnError) -> StartError {
             name,
             hint: shell_words::hint(words),
         },
-        Errno::E2BIG => StartError::refused(
-            "arguments and variables together are larger than the kernel allows",
-        ),
+        Errno::E2BIG => StartError::refused(TOO_LARGE),
         Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => StartError::System {
             source: errno.into(),
         },
+        // gVisor's word for a single argument that is too large.
+        Errno::ENAMETOOLONG if name.len() <= NAME => StartError::refused(TOO_LARGE),
         _ => StartError::NotExecutable {
             name,
             source: errno.into(),

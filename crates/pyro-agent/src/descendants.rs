@@ -41,6 +41,39 @@ pub(crate) struct Seen {
     begun: u64,
 }
 
+impl Seen {
+    pub(crate) fn pid(self) -> i32 {
+        self.pid
+    }
+
+    /// Greater for what began later.
+    pub(crate) fn age_order(self) -> (u64, i32) {
+        (self.begun, self.pid)
+    }
+
+    /// Whether it has not been collected, and its id is not another's now.
+    pub(crate) fn is_there(self) -> bool {
+        let stat = fs::read(format!("/proc/{}/stat", self.pid));
+        let stat = stat.ok().and_then(|stat| stat_in(&stat));
+        stat.is_some_and(|stat| stat.begun == self.begun)
+    }
+
+    pub(crate) fn signal(self, number: i32) {
+        // SAFETY: `kill` has no memory effects.
+        unsafe { libc::kill(self.pid, number) };
+    }
+}
+
+/// Every process but this one that has neither ended nor been stopped.
+pub(crate) fn running() -> Vec<Seen> {
+    let us = std::process::id().cast_signed();
+    let stats = stats().into_iter();
+    stats
+        .filter(|(pid, stat)| *pid != us && !stat.ended && !stat.stopped)
+        .map(|(pid, Stat { begun, .. })| Seen { pid, begun })
+        .collect()
+}
+
 /// What is below `ancestor` now.
 pub(crate) fn seen_below(ancestor: i32) -> Vec<Seen> {
     let stats = stats();
@@ -92,6 +125,8 @@ struct Stat {
     session: i32,
     /// Nobody has collected it yet.
     ended: bool,
+    /// By a signal, or by whoever traces it.
+    stopped: bool,
     /// In ticks of the kernel's clock.
     begun: u64,
 }
@@ -116,8 +151,10 @@ fn stat_in(stat: &[u8]) -> Option<Stat> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
     let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
     Some(Stat {
-        ended: matches!(fields.next()?, "Z" | "X"),
+        ended: matches!(state, "Z" | "X"),
+        stopped: matches!(state, "T" | "t"),
         parent: fields.next()?.parse().ok()?,
         session: fields.nth(1)?.parse().ok()?,
         begun: fields.nth(15)?.parse().ok()?,
@@ -171,6 +208,7 @@ mod tests {
             parent: 42,
             session: 9,
             ended: false,
+            stopped: false,
             begun: 22,
         };
         let between = b" 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23";
@@ -181,6 +219,11 @@ mod tests {
             ..stat
         };
         assert_eq!(stat_in(&line(b"7 (a) Z 42 5 9")), Some(ended));
+        let stopped = Stat {
+            stopped: true,
+            ..stat
+        };
+        assert_eq!(stat_in(&line(b"7 (a) t 42 5 9")), Some(stopped));
         assert_eq!(stat_in(b"7 (a) Z 42 5 9 7"), None);
         assert_eq!(stat_in(b"7 (a"), None);
         assert_eq!(stat_in(b"7 (a)"), None);

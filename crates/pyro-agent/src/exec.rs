@@ -85,6 +85,7 @@ pub(crate) async fn start<'a, T, P: Peer>(
     launch: impl FnOnce() -> Result<(T, Process<'a>), StartError>,
     to: &mut Writer<P>,
 ) -> Result<Option<(T, Process<'a>)>, FrameError> {
+    agent.launcher.starts.allowed().await;
     let ready = agent.lifecycle.ready_for("commands");
     match ready.map_err(StartError::from).and_then(|()| launch()) {
         Ok((outside, process)) => {

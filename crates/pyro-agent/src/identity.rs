@@ -55,7 +55,7 @@ pub(crate) fn apply(request: &SetUp) -> io::Result<()> {
     )?;
     let hosts = read(Path::new(HOSTS));
     write(Path::new(HOSTS), &hosts_with(&hosts, name))?;
-    if network::has_nic() {
+    if network::is_attached() {
         write(Path::new(RESOLVER), &format!("nameserver {GATEWAY_V4}\n"))?;
     }
     Ok(())

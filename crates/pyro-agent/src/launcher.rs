@@ -15,13 +15,16 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use crate::backend::Backend;
+use crate::cgroup::Groups;
 use crate::clock::Laps;
 use crate::command::{self, StartError};
-use crate::group::{Group, Groups};
+use crate::group::Group;
 use crate::pty::Pty;
 use crate::reaper::{Exit, Reaper};
 use crate::secrets::Secrets;
 use crate::spawn::{PreExec, Program};
+use crate::standstill::Starts;
+use crate::witness::Seat;
 
 /// How much output a command may be ahead of its reader.
 const OUTPUT_PIPE: i32 = 1024 * 1024;
@@ -31,6 +34,8 @@ pub(crate) struct Launcher {
     pub(crate) backend: Backend,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) groups: Groups,
+    /// Whether a command may start at the moment.
+    pub(crate) starts: Starts,
     /// What commands may ask for, and must not be seen to say.
     pub(crate) secrets: Secrets,
 }
@@ -40,6 +45,13 @@ pub(crate) struct Process<'a> {
     pub(crate) leader: i32,
     pub(crate) group: Group<'a>,
     pub(crate) exit: oneshot::Receiver<Exit>,
+}
+
+/// Whether a command's standard input is a terminal that becomes its own.
+enum Terminal {
+    None,
+    /// With a seat for a witness where the kernel needs one.
+    Own(Option<Seat>),
 }
 
 /// Our ends of what a command that has no terminal runs on.
@@ -61,6 +73,7 @@ impl Launcher {
             backend,
             reaper,
             groups: Groups::default(),
+            starts: Starts::default(),
             secrets: Secrets::default(),
         }
     }
@@ -82,7 +95,7 @@ impl Launcher {
         };
         let stdio = [stdin_inside, stdout_inside, stderr_inside];
         laps.reached("folder and pipes open");
-        let process = self.spawn(&argv, env, stdio, &cwd, false, laps)?;
+        let process = self.spawn(&argv, env, stdio, &cwd, Terminal::None, laps)?;
         let pipes = Pipes {
             stdin,
             stdout,
@@ -108,10 +121,11 @@ impl Launcher {
         cwd: &File,
         size: Size,
     ) -> Result<(Pty, Process<'_>), StartError> {
-        let (pty, inside) = Pty::open(size)?;
+        let (mut pty, inside) = Pty::open(size)?;
+        let seat = pty.appoint_witness()?;
         let stdio = [inside.try_clone()?, inside.try_clone()?, inside];
         let laps = &mut Laps::begin(false);
-        let process = self.spawn(argv, env, stdio, cwd, true, laps)?;
+        let process = self.spawn(argv, env, stdio, cwd, Terminal::Own(seat), laps)?;
         Ok((pty, process))
     }
 
@@ -136,27 +150,32 @@ impl Launcher {
         env: BTreeMap<OsString, OsString>,
         stdio: [OwnedFd; 3],
         cwd: &File,
-        controlling_terminal: bool,
+        terminal: Terminal,
         laps: &mut Laps,
     ) -> Result<Process<'_>, StartError> {
         let program = Program::new(argv, env, stdio)?;
-        let cgroup = self.groups.create();
+        let fresh = self.groups.create();
         laps.reached("group made");
         let spawned = program.spawn(&PreExec {
             cwd: cwd.as_raw_fd(),
-            cgroup_procs: cgroup.as_ref().map(|cgroup| cgroup.procs.as_raw_fd()),
+            cgroup_procs: fresh.as_ref().map(|fresh| fresh.procs.as_raw_fd()),
             dies_with_parent: matches!(self.backend, Backend::Process { .. }),
-            controlling_terminal,
+            controlling_terminal: matches!(terminal, Terminal::Own(_)),
+            witness: match &terminal {
+                Terminal::Own(Some(seat)) => Some(seat.as_raw_fd()),
+                _ => None,
+            },
         });
         laps.reached("process started");
         // Our copies of the command's ends: with them we would wait for ourselves, and a terminal
         // would never be hung up.
-        drop(program);
+        drop((program, terminal));
+        let cgroup = fresh.map(|fresh| fresh.cgroup);
         let leader = match spawned {
             Ok(pid) => pid,
             Err(error) => {
                 if let Some(cgroup) = cgroup {
-                    self.groups.clear_away(cgroup.into_path());
+                    self.groups.clear_away(cgroup);
                 }
                 return Err(command::why_not(argv, error));
             }

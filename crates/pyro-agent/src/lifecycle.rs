@@ -8,7 +8,7 @@ use crate::backend::Backend;
 /// It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// In the initramfs, root not mounted.
+    /// Nobody's yet. A virtual machine is in its initramfs, its root not mounted.
     Waiting,
     /// On the way to `Prepared`, or left there by a host that has gone.
     Preparing,
@@ -28,7 +28,7 @@ pub(crate) struct Lifecycle(watch::Sender<Stage>);
 impl Lifecycle {
     pub(crate) fn new(backend: &Backend) -> Self {
         Self(watch::Sender::new(match backend {
-            Backend::Vm => Stage::Waiting,
+            Backend::Vm | Backend::Sandbox => Stage::Waiting,
             // Nothing needs to be set up here.
             Backend::Process { .. } => Stage::Ready,
         }))

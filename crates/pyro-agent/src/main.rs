@@ -1,11 +1,12 @@
-//! PID 1 of a pyro guest; with `--process <folder>` an ordinary process that serves the same
-//! protocol without a virtual machine around it.
+//! PID 1 of a pyro guest; with `--sandbox` PID 1 of a gVisor sandbox, and with `--process <folder>` an
+//! ordinary process that serves the same protocol without anything around it.
 //!
 //! ```text
 //! guest:    kernel ──▶ boot (modules, port) ──▶ waits in the initramfs, without using CPU
 //!                                                 │ SetUp (maybe after Prepare)
 //!                                                 ▼
 //!                      root disk mounted, root switched ──▶ runs commands ──▶ ShutDown
+//! sandbox:  descriptor 0 ──▶ SetUp ──▶ runs commands ──▶ ShutDown, or descriptor 0 ends
 //! process:  descriptor 3 ──▶ runs commands ──▶ descriptor 3 ends: kills all it started, exits
 //! ```
 //!
@@ -18,6 +19,7 @@
 mod agent;
 mod backend;
 mod boot;
+mod cgroup;
 mod channel;
 mod clock;
 mod command;
@@ -28,7 +30,9 @@ mod exec_at_terminal;
 mod files;
 mod forward;
 mod group;
+mod host_socket;
 mod identity;
+mod inherited;
 mod input;
 mod launcher;
 mod lifecycle;
@@ -45,6 +49,7 @@ mod prepare;
 mod process;
 mod pty;
 mod reaper;
+mod sandbox;
 mod secrets;
 mod serve;
 mod services;
@@ -52,8 +57,11 @@ mod setup;
 mod shell_words;
 mod shells;
 mod shutdown;
+mod sockets;
 mod spawn;
+mod standstill;
 mod terminate;
+mod witness;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -61,15 +69,23 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     console::install_panic_hook();
-    // The kernel hands words of its command line to its first process, so those mean nothing.
-    if std::process::id() == 1 {
-        boot::run();
-    }
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if std::process::id() == 1 {
+        match arguments.as_slice() {
+            // A kernel is started with a command line that is ours and never has this word.
+            [flag] if flag == "--sandbox" => return sandbox::run(),
+            // It hands words of it to its first process, so others mean nothing.
+            _ => boot::run(),
+        }
+    }
     match arguments.as_slice() {
         [flag] if flag == "--version" => {
             println!("pyro-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
+        }
+        [flag] if flag == "--sandbox" => {
+            console::report("`--sandbox` is for the first process of a sandbox");
+            ExitCode::from(2)
         }
         [flag, folder] if flag == "--process" => process::run(PathBuf::from(folder)),
         _ => {

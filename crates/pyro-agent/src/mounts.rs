@@ -7,9 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tokio::time::{Instant, sleep};
 
+use crate::cgroup;
+
+const TEMPORARY: &str = "/tmp";
 const ROOT_DEVICE: &str = "/dev/vda";
 const NEW_ROOT: &str = "/newroot";
 
@@ -94,6 +98,12 @@ const CGROUPS: [Mount; 2] = [
     entry("cgroup2", "/sys/fs/cgroup", INERT, "nsdelegate"),
 ];
 
+/// gVisor has version 1 only, in which each controller has a folder.
+const SANDBOX_GROUPS: [Mount; 2] = [
+    entry("tmpfs", "/sys/fs/cgroup", INERT, "mode=755"),
+    entry("cgroup", cgroup::PIDS, INERT, "pids"),
+];
+
 /// What devtmpfs does not bring.
 const LINKS: [(&str, &str); 4] = [
     ("/dev/fd", "/proc/self/fd"),
@@ -129,6 +139,25 @@ pub(crate) fn inside_basic() -> Result<(), MountError> {
         }
     }
     Ok(())
+}
+
+/// Mounts what lets a sandbox put the processes of a command into a group.
+pub(crate) fn process_groups() -> Result<(), MountError> {
+    let [folder, pids] = &SANDBOX_GROUPS;
+    folder.mount()?;
+    make_folder(Path::new(pids.target), 0o755)?;
+    pids.mount()
+}
+
+/// Takes away the file system in memory that gVisor mounts on an empty `/tmp`, of which its
+/// configuration says nothing: what is put there may be large, and is expected again after a stop.
+pub(crate) fn keep_temporary_files() {
+    let in_memory =
+        |path: &str| statfs(path).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC);
+    if !in_memory("/") && in_memory(TEMPORARY) {
+        // Where it cannot be taken away it serves all the same.
+        let _ = umount2(TEMPORARY, MntFlags::MNT_DETACH);
+    }
 }
 
 /// Waits for the root disk.

@@ -32,6 +32,11 @@ pub(crate) fn has_nic() -> bool {
     classes.any(|class| class.is_ok_and(|class| class.trim() == CLASS))
 }
 
+/// Whether there is a way out: a NIC of the guest's, or an interface that a sandbox was given.
+pub(crate) fn is_attached() -> bool {
+    has_nic() || pyro_interface::exists(NIC)
+}
+
 /// Sets the NIC up where there is one.
 pub(crate) async fn set_up_nic() -> io::Result<()> {
     if !has_nic() {

@@ -24,7 +24,7 @@ use crate::{identity, mounts, shutdown};
 /// Prepares a waiting guest, once in its life.
 pub(crate) async fn prepare(agent: &Agent, request: &Prepare) -> Result<(), Fault> {
     if agent.backend != Backend::Vm {
-        let words = "only a guest of its own can be prepared";
+        let words = "only a virtual machine can be prepared";
         return Err(Fault::new(FaultCode::Refused, words));
     }
     prepare_guest(agent, request)

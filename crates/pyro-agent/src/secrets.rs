@@ -45,7 +45,7 @@ pub(crate) fn install(
     request: InstallSecrets,
 ) -> Result<(), Fault> {
     let refused = |words: &str| Fault::new(FaultCode::Refused, words);
-    if *backend != Backend::Vm {
+    if !backend.is_guest() {
         return Err(refused("a process of the host keeps no secrets"));
     }
     lifecycle.ready_for("secrets")?;

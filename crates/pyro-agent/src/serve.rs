@@ -126,7 +126,7 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
                 .min(),
         }),
         AgentRequest::Freeze(request) => {
-            let frozen = agent.files.freeze(&request).await;
+            let frozen = agent.files.freeze(&agent.launcher.starts, &request).await;
             frozen.map(|()| AgentReply::Done)
         }
         AgentRequest::Thaw => {

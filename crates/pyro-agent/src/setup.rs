@@ -54,12 +54,13 @@ impl SetUpError {
 /// Sets the guest up, once in its life. Outside of a guest there is nothing to do.
 pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Fault> {
     let mut laps = Laps::begin(request.timings);
-    if agent.backend == Backend::Vm {
-        set_up_guest(agent, request, &mut laps)
-            .await
-            .inspect_err(report_broken)
-            .map_err(|error| error.fault())?;
+    match agent.backend {
+        Backend::Vm => set_up_guest(agent, request, &mut laps).await,
+        Backend::Sandbox => set_up_sandbox(agent, request, &mut laps),
+        Backend::Process { .. } => Ok(()),
     }
+    .inspect_err(report_broken)
+    .map_err(|error| error.fault())?;
     Ok(Ready {
         laps: laps.finish(),
         ..about(agent)
@@ -68,11 +69,14 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
 
 /// Brings a guest that stood still back into the present.
 pub(crate) fn refresh(agent: &Agent, request: &Refresh) -> Result<Ready, Fault> {
-    if agent.backend != Backend::Vm || agent.lifecycle.stage() != Stage::Ready {
+    if !agent.backend.is_guest() || agent.lifecycle.stage() != Stage::Ready {
         let words = "only a guest that is set up can be brought up to date";
         return Err(Fault::new(FaultCode::Refused, words));
     }
-    renew(&request.entropy, request.unix_time_ns).map_err(|error| error.fault())?;
+    // The clock and the random numbers of a sandbox are the host's, and so never of the past.
+    if agent.backend == Backend::Vm {
+        renew(&request.entropy, request.unix_time_ns).map_err(|error| error.fault())?;
+    }
     Ok(about(agent))
 }
 
@@ -83,10 +87,10 @@ pub(crate) fn about(agent: &Agent) -> Ready {
             .map(|system| system.release().to_string_lossy().into_owned())
             .unwrap_or_default(),
         uptime_ms: u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX),
-        // On the host there is no clock of a guest, which could be wrong.
+        // The host's own clock is no guest's, which could be wrong.
         unix_time_ns: match agent.backend {
             Backend::Vm => clock::wall_clock(),
-            Backend::Process { .. } => None,
+            Backend::Sandbox | Backend::Process { .. } => None,
         },
         laps: Vec::new(),
     }
@@ -95,7 +99,7 @@ pub(crate) fn about(agent: &Agent) -> Ready {
 /// Corrects the wall clock of a guest that is set up. The host's own is not ours to touch.
 pub(crate) fn step_clock(agent: &Agent, request: StepClock) -> Result<(), Fault> {
     if agent.backend != Backend::Vm || agent.lifecycle.stage() != Stage::Ready {
-        let words = "only the clock of a guest that is set up can be corrected";
+        let words = "only the clock of a virtual machine that is set up can be corrected";
         return Err(Fault::new(FaultCode::Refused, words));
     }
     clock::step_wall_clock(request.by_ns).map_err(|error| {
@@ -129,6 +133,25 @@ async fn set_up_guest(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result
     steps(before, agent, request, laps)?;
     agent.lifecycle.set(Stage::Ready);
     agent.trace().print_if_enabled();
+    Ok(())
+}
+
+/// What it shares with the host's kernel needs nothing. It waits for nothing either, so no session's
+/// end can leave it half set up.
+fn set_up_sandbox(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(), SetUpError> {
+    identity::check(request).map_err(|what| SetUpError::Refused { what })?;
+    may_set_up(agent)?;
+    laps.reached("request understood");
+    agent.lifecycle.set(Stage::Broken);
+    mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
+    // As in a virtual machine, below.
+    if let Err(error) = agent.files.recover() {
+        console::report(error);
+    }
+    laps.reached("workspace there");
+    identity::apply(request).map_err(step("write the guest's name"))?;
+    laps.reached("name taken on");
+    agent.lifecycle.set(Stage::Ready);
     Ok(())
 }
 

@@ -51,6 +51,15 @@ async fn end_all(agent: &Agent) {
                 console::power_off();
             });
         }
+        Backend::Sandbox => {
+            end_processes().await;
+            nix::unistd::sync();
+            tokio::spawn(async {
+                sleep(HOST_LIMIT).await;
+                // With its first process the sandbox ends.
+                std::process::exit(0);
+            });
+        }
         Backend::Process { .. } => {
             descendants::kill_below(std::process::id().cast_signed());
             tokio::spawn(async {

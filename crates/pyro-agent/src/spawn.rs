@@ -17,6 +17,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
+use crate::witness;
+
 /// The child makes some ten calls, none of which nests.
 const STACK: usize = 32 * 1024;
 
@@ -43,6 +45,8 @@ pub(crate) struct PreExec {
     pub(crate) dies_with_parent: bool,
     /// Its standard input is a terminal, and becomes the controlling terminal of its session.
     pub(crate) controlling_terminal: bool,
+    /// Where a witness of that terminal is to sit, see [`witness`].
+    pub(crate) witness: Option<RawFd>,
 }
 
 /// Why nothing was started.
@@ -167,8 +171,15 @@ impl Child<'_> {
         // SAFETY: plain system calls on open descriptors and constant, terminated strings.
         unsafe {
             Errno::result(libc::setsid())?;
+            if self.pre_exec.controlling_terminal {
+                Errno::result(libc::ioctl(self.stdio[0], libc::TIOCSCTTY, 0))?;
+            }
+            // Before it is in the command's group, of which the witness is none.
+            if let Some(seat) = self.pre_exec.witness {
+                witness::leave(seat)?;
+            }
             if let Some(procs) = self.pre_exec.cgroup_procs {
-                // Before anything else can start a process: nothing escapes.
+                // Before the command can start a process: nothing escapes.
                 Errno::result(libc::write(procs, c"0".as_ptr().cast(), 1))?;
             } else {
                 // Orphans come to the command itself, where `Group` finds them.
@@ -190,9 +201,6 @@ impl Child<'_> {
             Errno::result(libc::fchdir(self.pre_exec.cwd))?;
             for (number, fd) in (0..).zip(self.stdio) {
                 Errno::result(libc::dup2(fd, number))?;
-            }
-            if self.pre_exec.controlling_terminal {
-                Errno::result(libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0))?;
             }
             // What `std` ignores would stay ignored; every other signal has its default action once
             // the program runs.
@@ -288,6 +296,7 @@ mod tests {
             cgroup_procs: None,
             dies_with_parent: true,
             controlling_terminal: false,
+            witness: None,
         });
         drop(program);
         let pid = started?;

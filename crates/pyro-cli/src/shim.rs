@@ -1,29 +1,29 @@
 //! `pyro shim`: hidden, started by the engine only. One process that keeps one VM alive.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) const COMMAND: &str = "shim";
 
 const USAGE: &str = "usage: pyro shim FOLDER | pyro shim --template SPEC | \
-     pyro shim --network NETWORK | pyro shim --probe QEMU KERNEL INITRAMFS CACHE";
+     pyro shim --network NETWORK | pyro shim --probe QEMU KERNEL INITRAMFS CACHE | \
+     pyro shim --sandbox PLAN | pyro shim --enter PIDFD PROGRAM ARGUMENTS | \
+     pyro shim --probe-sandbox RUNSC AGENT CACHE";
 
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let args: Vec<&Path> = args.iter().map(Path::new).collect();
     match args.as_slice() {
         [word, qemu, kernel, initramfs, cache] if word.as_os_str() == "--probe" => {
-            let probe = pyro_shim::probe(qemu, kernel, initramfs, cache, false);
-            match serde_json::to_string(&probe) {
-                Ok(text) => {
-                    println!("{text}");
-                    ExitCode::SUCCESS
-                }
-                Err(error) => {
-                    eprintln!("{error}");
-                    ExitCode::FAILURE
-                }
-            }
+            print(&pyro_shim::probe(qemu, kernel, initramfs, cache, false))
+        }
+        [word, runsc, agent, cache] if word.as_os_str() == "--probe-sandbox" => {
+            print(&pyro_shim::probe_sandbox(runsc, agent, cache, false))
+        }
+        [word, plan] if word.as_os_str() == "--sandbox" => pyro_shim::sandbox(plan.as_os_str()),
+        [word, pidfd, program, arguments @ ..] if word.as_os_str() == "--enter" => {
+            let arguments: Vec<&OsStr> = arguments.iter().map(|word| word.as_os_str()).collect();
+            pyro_shim::enter_sandbox(pidfd.as_os_str(), program.as_os_str(), &arguments)
         }
         [word, spec] if word.as_os_str() == "--template" => pyro_shim::save_template(spec),
         [word, network] if word.as_os_str() == "--network" => {
@@ -33,6 +33,20 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
+        }
+    }
+}
+
+/// An answer as one line of JSON.
+fn print(answer: &impl serde::Serialize) -> ExitCode {
+    match serde_json::to_string(answer) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What is in a folder of a file system.
 
+use serde::{Deserialize, Serialize};
+
 /// What is at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     pub kind: FileKind,
     /// Bytes of a file, or of a link's target; 0 for the rest.
@@ -11,7 +13,7 @@ pub struct Stat {
     pub mtime_ns: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileKind {
     File,
     Directory,
@@ -21,8 +23,9 @@ pub enum FileKind {
 }
 
 /// An entry of a folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
+    #[serde(with = "serde_bytes")]
     pub name: Vec<u8>,
     pub stat: Stat,
     pub(crate) inode: u64,

@@ -60,5 +60,5 @@ mod xattr;
 pub use copy::{Copied, CopyError, copy_layer};
 pub use entry::{Count, Entry, FileKind, Stat};
 pub use error::TreeError;
-pub use tree::Tree;
+pub use tree::{Tree, serve};
 pub use unpack::{UnpackError, Unpacked, unpack};

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pyro_api::values::Isolation;
 use pyro_api::{Error, ErrorCode};
 use pyro_wire::launch::AcceleratorChoice;
 
@@ -47,6 +48,12 @@ pub struct Config {
     pub agent: Option<PathBuf>,
     /// `PYRO_BACKEND`: `auto`, `qemu` or `process`.
     pub backend: Backend,
+    /// What keeps commands of one-shot VMs apart from this host where a call does not say.
+    /// `PYRO_ISOLATION`: `auto`, `vm` or `gvisor`.
+    pub isolation: Isolation,
+    /// gVisor's program. `PYRO_RUNSC`, else the newest of those on `PATH` and in the cache, else Debian's,
+    /// which is fetched.
+    pub runsc: Option<PathBuf>,
     /// `PYRO_ACCELERATOR`: `auto`, `kvm` or `tcg`.
     pub accelerator: AcceleratorChoice,
     /// How long one boot may take, in milliseconds. `PYRO_BOOT_TIMEOUT_SECONDS`, else a minute.
@@ -87,6 +94,15 @@ impl Config {
                     ("process", Backend::Process),
                 ],
             )?,
+            isolation: choice(
+                "PYRO_ISOLATION",
+                &[
+                    ("auto", Isolation::Auto),
+                    ("vm", Isolation::Vm),
+                    ("gvisor", Isolation::Gvisor),
+                ],
+            )?,
+            runsc: path_variable("PYRO_RUNSC"),
             accelerator: choice(
                 "PYRO_ACCELERATOR",
                 &[

@@ -68,7 +68,7 @@ impl Engine {
         self.pulling(spec, caller, Catalog::ensure).await
     }
 
-    /// Lets the catalog work on a thread of its own and tells its progress to the caller.
+    /// Lets the catalog make an environment, with the beginning and the end of it told to the caller.
     pub(crate) async fn pulling(
         &self,
         spec: &'static EnvironmentSpec,
@@ -80,6 +80,21 @@ impl Engine {
         ) -> Result<Installed, CatalogError>,
     ) -> Result<Installed, Error> {
         phase(caller, "install", spec)?;
+        let installed = self
+            .watched(caller, move |catalog, monitor| work(catalog, spec, monitor))
+            .await?;
+        // Those of an image that this one took the place of.
+        self.prune_trees();
+        phase(caller, "ready", spec)?;
+        Ok(installed)
+    }
+
+    /// Lets the catalog work on a thread of its own and tells its progress to the caller.
+    pub(crate) async fn watched<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        work: impl FnOnce(&Catalog, &dyn ProgressMonitor) -> Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T, Error> {
         let (steps, mut progress) = mpsc::unbounded_channel();
         let watch = Progress {
             steps,
@@ -87,20 +102,15 @@ impl Engine {
         };
         let _cancel = CancelOnDrop(Arc::clone(&watch.cancelled));
         let catalog = Arc::clone(self.catalog());
-        let mut pull = tokio::task::spawn_blocking(move || {
-            work(&catalog, spec, &watch).map_err(catalog_failed)
-        });
+        let mut working =
+            tokio::task::spawn_blocking(move || work(&catalog, &watch).map_err(catalog_failed));
         loop {
             tokio::select! {
                 Some(event) = progress.recv() => caller.emit(event).map_err(|_| cancelled())?,
-                done = &mut pull => {
-                    let installed = done.map_err(|error| {
+                done = &mut working => {
+                    return done.map_err(|error| {
                         Error::new(ErrorCode::Internal, "The pull failed unexpectedly").caused_by(&error)
-                    })??;
-                    // Those of an image that this one took the place of.
-                    self.prune_trees();
-                    phase(caller, "ready", spec)?;
-                    return Ok(installed);
+                    })?;
                 }
             }
         }

@@ -10,6 +10,7 @@ use pyro_namespace::NamespaceError;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
+use crate::config::QEMU;
 use crate::machine::command::CommandError;
 use crate::machine::launch::LaunchError;
 use crate::machine::shim_client::ShimError;
@@ -17,6 +18,11 @@ use crate::store::StoreError;
 
 const INSTALL_QEMU: &str =
     "Install QEMU with `sudo apt-get install qemu-system-x86`, and see `pyro doctor`";
+/// The same after words that name it.
+pub(crate) const INSTALL_MISSING_QEMU: &str =
+    "Install it with `sudo apt-get install qemu-system-x86`";
+const IN_A_VM: &str =
+    "See `pyro doctor`; `--isolation vm` (`isolation`) runs the command in a VM instead";
 const FREE_SPACE: &str = "Free some space, for instance with `pyro env prune`, or set PYRO_STATE_DIR and \
      PYRO_ENVIRONMENT_CACHE_DIR to folders on a larger disk";
 const LESS_LOAD: &str = "Try again when the host is less busy, or allow more time with \
@@ -67,6 +73,12 @@ impl From<StoreError> for Error {
             .hint("It is removed when the next VM is created"),
         }
     }
+}
+
+pub(crate) fn qemu_missing() -> Error {
+    Error::new(ErrorCode::VmUnavailable, "This host cannot run VMs yet")
+        .because(format!("`{QEMU}` was not found on PATH"))
+        .hint(INSTALL_MISSING_QEMU)
 }
 
 pub(crate) fn catalog_failed(error: CatalogError) -> Error {
@@ -257,6 +269,34 @@ pub(crate) fn launch_failed(vm_id: &str, error: LaunchError) -> Error {
                 .hint("If PYRO_BIN is set, check that it is the `pyro` of this version")
         }
     }
+}
+
+/// The same for a sandbox, where neither QEMU nor KVM is at fault.
+pub(crate) fn sandbox_launch_failed(vm_id: &str, error: LaunchError) -> Error {
+    let of_runsc = matches!(
+        &error,
+        LaunchError::Failed { fault }
+            if matches!(fault.code, FaultCode::VmmMissing | FaultCode::VmmFailed)
+    );
+    let told = launch_failed(vm_id, error);
+    if of_runsc {
+        return told.hint(IN_A_VM);
+    }
+    told
+}
+
+/// This host refuses what every sandbox needs.
+pub(crate) fn no_sandboxes(error: NamespaceError) -> Error {
+    let told = namespaces_refused(error);
+    let hint = match &told.hint {
+        Some(fix) => format!("{fix}. Or run the command in a VM: `--isolation vm` (`isolation`)"),
+        None => IN_A_VM.to_owned(),
+    };
+    Error {
+        error: "gVisor sandboxes cannot run here".to_owned(),
+        ..told
+    }
+    .hint(hint)
 }
 
 pub(crate) fn shim_failed(vm_id: &str, error: &ShimError) -> Error {

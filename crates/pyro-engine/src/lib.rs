@@ -7,6 +7,7 @@
 //! `shells/` are terminals in them, and what a person sees there;
 //! `template/` keeps the frozen guests that VMs start from, `trees/` the unpacked images that sandboxes
 //! do, `standby` VMs that wait for a command.
+//! `gvisor/` is what those are made of.
 //! `answers` is how much of it one answer holds.
 //! An operation never calls another.
 //!
@@ -21,6 +22,7 @@ mod core_dumps;
 mod engine;
 mod environments;
 mod error;
+mod gvisor;
 mod machine;
 mod operations;
 mod owned_files;

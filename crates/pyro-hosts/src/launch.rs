@@ -113,10 +113,11 @@ fn variables(wanted: &[String], context: &Context) -> Result<BTreeMap<String, St
 /// Settings of pyro that are set here and that the host will not hand on by itself.
 pub(crate) fn variables_not_passed_on(entry: &Entry, context: &Context) -> Vec<String> {
     // What a development build or a test sets says nothing about where things are kept.
-    const RELEVANT: [&str; 3] = [
+    const RELEVANT: [&str; 4] = [
         "PYRO_STATE_DIR",
         "PYRO_ENVIRONMENT_CACHE_DIR",
         "PYRO_BACKEND",
+        "PYRO_ISOLATION",
     ];
     let set = RELEVANT
         .iter()

@@ -1,6 +1,6 @@
 //! A guest agent small enough to be read at a glance, for trying the shim without the real one:
 //! as `/init` of an initramfs it loads `/modules/order` and speaks through `pyro.agent`; as
-//! `--process <folder>` it speaks through descriptor 3.
+//! `--process <folder>` it speaks through descriptor 3, as `--sandbox` through descriptor 0.
 //!
 //! `FAKE_AGENT=mute` never greets, `FAKE_AGENT=late:<file>` greets only when that file exists (and
 //! makes it otherwise), `FAKE_AGENT=child` leaves a process of its own behind, `FAKE_AGENT=writing` says
@@ -40,7 +40,7 @@ fn begun() -> Instant {
 
 fn main() -> Result<(), Any> {
     begun();
-    if std::process::id() == 1 {
+    if std::process::id() == 1 && !is_sandbox() {
         init()?;
     }
     tokio::runtime::Builder::new_current_thread()
@@ -49,7 +49,20 @@ fn main() -> Result<(), Any> {
         .block_on(serve())
 }
 
+fn is_sandbox() -> bool {
+    std::env::args()
+        .nth(1)
+        .is_some_and(|word| word == "--sandbox")
+}
+
 async fn serve() -> Result<(), Any> {
+    if is_sandbox() {
+        println!("fake agent in a sandbox");
+        // SAFETY: the sandbox is started with the channel as descriptor 0, which nobody else owns.
+        let channel = unsafe { std::os::unix::net::UnixStream::from(OwnedFd::from_raw_fd(0)) };
+        channel.set_nonblocking(true)?;
+        return speak(tokio::net::UnixStream::from_std(channel)?).await;
+    }
     if std::process::id() == 1 {
         let file = vport()?;
         // SAFETY: a `File` names the same open descriptor for as long as it lives.
@@ -93,7 +106,7 @@ async fn speak(mut channel: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), A
 
 async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
     match frame::read_message(&mut stream).await? {
-        request @ (AgentRequest::SetUp(_) | AgentRequest::About) => {
+        request @ (AgentRequest::SetUp(_) | AgentRequest::About | AgentRequest::Refresh(_)) => {
             if let AgentRequest::SetUp(set_up) = request {
                 eprintln!("fake agent: I am {}", set_up.hostname);
             }
@@ -109,8 +122,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
             };
             frame::write_message(&mut stream, &AgentReply::Ready(ready)).await?;
         }
-        AgentRequest::Refresh(_)
-        | AgentRequest::Ping
+        AgentRequest::Ping
         | AgentRequest::Prepare(_)
         | AgentRequest::InstallSecrets(_)
         | AgentRequest::StepClock(_) => {
@@ -231,7 +243,8 @@ fn service(instance: u64, phase: ServicePhase) -> ServiceState {
     }
 }
 
-/// `echo` sends input back; `file F` makes F when the asking side goes away; the rest ends things.
+/// `echo` sends input back; `file F` makes F when the asking side goes away; `keep F` makes F and flushes
+/// it, `read F` sends it; the rest ends things.
 async fn act(command: &str, stream: &mut Stream) -> Result<i32, frame::FrameError> {
     match command.split_once(' ').unwrap_or((command, "")) {
         ("echo", _) => {
@@ -263,6 +276,35 @@ async fn act(command: &str, stream: &mut Stream) -> Result<i32, frame::FrameErro
                 disk.sync_data()?;
             }
         }
+        ("keep", file) => {
+            let mut file = File::create(file)?;
+            file.write_all(b"kept")?;
+            file.sync_all()?;
+        }
+        ("read", file) => {
+            let Ok(text) = fs::read(file) else {
+                return Ok(1);
+            };
+            frame::write_data(stream, Kind::Output, &text).await?;
+        }
+        ("own", name) => {
+            let folder = PathBuf::from("/own");
+            fs::create_dir(&folder)?;
+            fs::write(folder.join(name.trim_start_matches('/')), "")?;
+            for path in [folder.join(name.trim_start_matches('/')), folder] {
+                std::os::unix::fs::chown(path, Some(1000), Some(1000))?;
+            }
+        }
+        ("processors", _) => {
+            let count = std::thread::available_parallelism()?.to_string();
+            frame::write_data(stream, Kind::Output, count.as_bytes()).await?;
+        }
+        ("spin", _) => drop(std::thread::spawn(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        })),
+        ("remove", file) => fs::remove_file(file)?,
         ("clock", _) => {
             let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
                 .map_err(io::Error::from)?;

@@ -4,10 +4,12 @@
 //! shim run <dir>                                   what `pyro shim <dir>` will be
 //! shim template <spec.json>
 //! shim probe <qemu> <kernel> <initramfs> <cache> [fresh]
+//! shim probe-sandbox <runsc> <agent> <cache> [fresh]
 //! shim bench <count> <launch.json> [base-disk]     boots in a row, with a table at the end
 //! shim ask <dir> status|stop|remove|exec <line>    a client; exec sends its input along
 //! ```
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -30,6 +32,26 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["template", spec] => return pyro_shim::save_template(Path::new(spec)),
+        // As the shim calls itself.
+        ["shim", "--sandbox", plan] => return pyro_shim::sandbox(plan.as_ref()),
+        ["shim", "--enter", pidfd, program, arguments @ ..] => {
+            let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
+            return pyro_shim::enter_sandbox(pidfd.as_ref(), program.as_ref(), &arguments);
+        }
+        ["probe-sandbox-json", runsc, agent, cache] => {
+            let (runsc, agent, cache) = (runsc.as_ref(), agent.as_ref(), cache.as_ref());
+            let answer = pyro_shim::probe_sandbox(runsc, agent, cache, false);
+            serde_json::to_string(&answer)
+                .map(|text| println!("{text}"))
+                .map_err(Any::from)
+        }
+        ["probe-sandbox", runsc, agent, cache, rest @ ..] => {
+            let begun = Instant::now();
+            let (runsc, agent, cache) = (runsc.as_ref(), agent.as_ref(), cache.as_ref());
+            let answer = pyro_shim::probe_sandbox(runsc, agent, cache, !rest.is_empty());
+            println!("{answer:#?}\nin {:?}", begun.elapsed());
+            Ok(())
+        }
         ["run", dir] => return pyro_shim::run(Path::new(dir)),
         ["probe", qemu, kernel, initramfs, cache, rest @ ..] => {
             let begun = Instant::now();

@@ -118,7 +118,7 @@ fn empty_and_remove() -> Result<(), FolderError> {
         }
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let gone = if is_dir {
-            fs::remove_dir_all(entry.path())
+            remove_dir_all(&folder.join(&name))
         } else {
             fs::remove_file(entry.path())
         };
@@ -126,6 +126,15 @@ fn empty_and_remove() -> Result<(), FolderError> {
     }
     vanished_is_fine(fs::remove_file(LIVENESS_LOCK)).map_err(failed(LIVENESS_LOCK))?;
     vanished_is_fine(fs::remove_dir(&folder)).map_err(failed("the folder"))
+}
+
+/// A layer of folders (its changes are in `upper`) was a sandbox's: its files belong to ids that only a
+/// user namespace has, and there may be more folders in one another than one should go down by oneself.
+fn remove_dir_all(path: &Path) -> io::Result<()> {
+    if path.join("upper").is_dir() && pyro_namespace::remove_tree(path).is_ok() {
+        return Ok(());
+    }
+    fs::remove_dir_all(path)
 }
 
 fn vanished_is_fine(result: io::Result<()>) -> io::Result<()> {

@@ -9,7 +9,7 @@
 //! | `start` | from a process to a shim |
 //! | `supervisor` | the state of the VM; the only place that changes it |
 //! | `boot` | attempts, deadlines, the one retry |
-//! | `backend` | how a machine is made: QEMU, or a plain process |
+//! | `backend` | how a machine is made: QEMU, gVisor, or a plain process |
 //! | `guest` | the session with the agent |
 //! | `control`, `bridge` | clients on the control socket |
 //! | `handle` | how clients' tasks reach the supervisor and the guest |
@@ -21,10 +21,11 @@
 //! | `template`, `holes` | a template instead of a VM |
 //! | `folder`, `liveness` | the VM's folder and the lock in it |
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use pyro_wire::launch::Probe;
+use pyro_wire::launch::{Probe, SandboxProbe};
 
 mod backend;
 mod boot;
@@ -81,4 +82,24 @@ pub fn probe(binary: &Path, kernel: &Path, initramfs: &Path, cache: &Path, fresh
 /// Serves the network of one guest; this is `pyro shim --network NETWORK`, a child of its VM's shim.
 pub fn network(network: &str) -> ExitCode {
     pyro_network::run(network)
+}
+
+/// Whether sandboxes of gVisor run on this host; this is `pyro shim --probe-sandbox`.
+///
+/// The answer is remembered in the file `cache` as that of [`probe`] is. Blocks for some seconds at
+/// worst.
+pub fn probe_sandbox(runsc: &Path, agent: &Path, cache: &Path, fresh: bool) -> SandboxProbe {
+    backend::gvisor::probe::run(runsc, agent, cache, fresh)
+}
+
+/// Becomes the runsc of a sandbox; this is `pyro shim --sandbox PLAN`, a child of its VM's shim and
+/// the first process of the namespaces that the shim makes for it.
+pub fn sandbox(plan: &OsStr) -> ExitCode {
+    backend::gvisor::sandbox::run(plan)
+}
+
+/// Runs a program in the namespaces of a sandbox; this is `pyro shim --enter PIDFD PROGRAM
+/// ARGUMENTS`, a child of the sandbox's shim.
+pub fn enter_sandbox(pidfd: &OsStr, program: &OsStr, arguments: &[&OsStr]) -> ExitCode {
+    backend::gvisor::enter::run(pidfd, program, arguments)
 }

@@ -1,6 +1,7 @@
 //! The beginning of a shim: a process of its own, a lock, a launch file, and the ways of signals,
 //! timers and the owner into the supervisor's queue.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::backend::gvisor::GvisorBackend;
 use crate::backend::process::ProcessBackend;
 use crate::backend::qemu::QemuBackend;
 use crate::backend::{Backend, descendants};
@@ -100,14 +102,14 @@ async fn supervise(
     let backend: Box<dyn Backend> = match spec.machine.clone() {
         Machine::Process(process) => Box::new(ProcessBackend::new(process)),
         Machine::Qemu(qemu) => {
-            let lock = lock
-                .share()
-                .map_err(|error| host_io("the lock could not be shared", error))?;
+            let lock = share(&lock)?;
             Box::new(QemuBackend::new(qemu, Some(lock), spec.remove_when_over))
         }
-        Machine::Gvisor(_) => {
-            let words = "this shim has no sandboxes of gVisor";
-            return Err(Fault::new(FaultCode::Refused, words));
+        Machine::Gvisor(gvisor) => {
+            let lock = share(&lock)?;
+            let hostname = spec.hostname.clone();
+            let disposable = spec.remove_when_over;
+            Box::new(GvisorBackend::new(gvisor, hostname, Some(lock), disposable))
         }
     };
     let options = BootOptions {
@@ -170,6 +172,11 @@ fn end_with_folder(queue: &mpsc::Sender<Request>) {
         }
         let _ = to.send(Request::Terminate).await;
     });
+}
+
+fn share(lock: &Liveness) -> Result<OwnedFd, Fault> {
+    lock.share()
+        .map_err(|error| host_io("the lock could not be shared", error))
 }
 
 fn host_io(what: &str, error: std::io::Error) -> Fault {

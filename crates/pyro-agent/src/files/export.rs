@@ -18,10 +18,11 @@ use pyro_wire::sparse::{self, Part};
 use crate::files::archive::read::{Member, MemberKind};
 use crate::files::archive::write::{self, Writer};
 use crate::files::error::FileError;
-use crate::files::layout::{Layout, open_inside};
-use crate::files::walk::{self, Found, Order, SKIPPED, Walk};
+use crate::files::inside::open_inside;
+use crate::files::layout::Layout;
+use crate::files::walk::{Found, Order, SKIPPED, Walk};
 use crate::files::worker::Replies;
-use crate::files::{display, path, status};
+use crate::files::{display, folder, path, status};
 
 /// How many files with several names are remembered. What comes later is packed once more.
 const LINKS: usize = 64 * 1024;
@@ -33,7 +34,7 @@ pub(crate) fn export(
 ) -> Result<(), FileError> {
     let base = path::normalize(&request.path)?;
     let workspace = layout.open_workspace()?;
-    let itself = open_inside(&workspace, &base, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let itself = open_inside(layout, &workspace, &base, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
     let about = fstat(&itself).map_err(|error| FileError::io("access", &base, error))?;
     let mut packing = Packing {
         base: &base,
@@ -47,7 +48,7 @@ pub(crate) fn export(
         EntryKind::Directory => {
             packing.header(&about, b".", MemberKind::Folder, b"")?;
             let folder =
-                walk::open(&itself, b".").map_err(|error| FileError::io("read", &base, error))?;
+                folder::open(&itself, b".").map_err(|error| FileError::io("read", &base, error))?;
             let mut walk = Walk::new(folder, Order::Tree)
                 .map_err(|error| FileError::io("read", &base, error))?;
             while let Some(found) = walk.next()? {
@@ -69,7 +70,7 @@ pub(crate) fn export(
         }
         EntryKind::File => {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-            let file = open_inside(&workspace, &base, flags)?;
+            let file = open_inside(layout, &workspace, &base, flags)?;
             packing.file(b".", &File::from(file))?;
         }
         EntryKind::Special => {

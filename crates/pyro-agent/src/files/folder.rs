@@ -4,9 +4,13 @@
 //! handle of the C library.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
+
+use crate::files::status;
 
 /// Enough for a thousand names at once.
 pub(crate) const BUFFER: usize = 64 * 1024;
@@ -20,6 +24,23 @@ pub(crate) struct Name {
     pub(crate) bytes: Vec<u8>,
     /// Whether it is a folder, as far as the folder around it knows: some file systems do not.
     pub(crate) maybe_folder: bool,
+}
+
+/// Opens a folder in a folder for reading it. Whatever else has that name is left alone.
+pub(crate) fn open(folder: impl AsFd, name: &[u8]) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY
+        | OFlag::O_DIRECTORY
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_NONBLOCK
+        | OFlag::O_CLOEXEC;
+    let folder = folder.as_fd();
+    let inside = openat(folder, name, flags, Mode::empty())?;
+    // gVisor (2024) follows a link all the same when it is to open a folder.
+    let (opened, named) = (fstat(&inside)?, status::lstat(folder, name)?);
+    match (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino) {
+        true => Ok(inside),
+        false => Err(Errno::ENOTDIR),
+    }
 }
 
 /// The names in a folder, except `.` and `..`, in the order of the disk.
@@ -64,4 +85,27 @@ fn first(records: &[u8]) -> Option<(&[u8], u8, &[u8])> {
 /// Whether nothing is in a folder.
 pub(crate) fn is_empty(folder: impl AsFd, buffer: &mut [u8]) -> nix::Result<bool> {
     names(folder, buffer).map(|names| names.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_opened_and_a_link_to_one_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join("folder/inner")).unwrap();
+        fs::write(home.path().join("file"), "").unwrap();
+        symlink("folder", home.path().join("link")).unwrap();
+        let home = fs::File::open(home.path()).unwrap();
+        let mut buffer = vec![0; BUFFER];
+        let inside = names(open(&home, b"folder").unwrap(), &mut buffer).unwrap();
+        assert_eq!(inside[0].bytes, b"inner");
+        for other in [&b"link"[..], b"file", b"none"] {
+            assert!(open(&home, other).is_err());
+        }
+    }
 }

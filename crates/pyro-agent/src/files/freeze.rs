@@ -1,7 +1,10 @@
 //! Holds all writes to the disk back, so that a copy of it is consistent.
 //!
-//! A thread of its own owns the frozen disk and thaws it at its deadline. It writes nothing
-//! anywhere meanwhile: on the frozen disk that would wait for the thread itself.
+//! In a virtual machine the kernel freezes the disk. In a sandbox, which has no disk, all processes
+//! stand still instead, and none begins.
+//!
+//! A thread of its own owns what is frozen and thaws it at its deadline. It writes nothing
+//! anywhere meanwhile: on a frozen disk that would wait for the thread itself.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,13 +16,14 @@ use std::time::Duration;
 use nix::errno::Errno;
 use pyro_wire::agent::Freeze;
 use pyro_wire::fault::{Fault, FaultCode};
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::oneshot;
 
 use crate::console;
 use crate::files::change_lock::ChangeLock;
 use crate::files::error::FileError;
-use crate::files::layout::{Layout, open_folder};
+use crate::files::layout::{Disk, Layout, open_folder};
 use crate::lock::lock;
+use crate::standstill::{Standstill, Starts};
 
 /// No disk stays frozen for longer, whatever a host asks for.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
@@ -45,6 +49,7 @@ pub(crate) async fn freeze(
     freezer: &Freezer,
     changes: &ChangeLock,
     layout: &Layout,
+    starts: &Starts,
     request: &Freeze,
 ) -> Result<(), Fault> {
     freezer.refuse_twice()?;
@@ -53,17 +58,28 @@ pub(crate) async fn freeze(
         Fault::new(FaultCode::Refused, words)
     })?;
     freezer.refuse_twice()?;
-    if !layout.own_disk() {
+    let hold_back: HoldBack = match layout.disk() {
+        Disk::Ours => || Ok(Held::Disk(freeze_root()?)),
+        Disk::Behind => || {
+            let standstill = Standstill::begin()?;
+            // What the sandbox's kernel has not handed on to the host yet.
+            nix::unistd::sync();
+            Ok(Held::Processes(standstill))
+        },
         // A disk of the host is not ours to hold back, and not ours to flush: who copies the files
         // reads what was written. What counts is that no change is half-done, or half cleaned up.
-        return Ok(());
-    }
+        Disk::Shared => return Ok(()),
+    };
+    let pause = starts.pause();
     let limit = Duration::from_millis(request.thaw_after_ms).min(LONGEST);
     let (hold, held) = mpsc::channel();
     let (reply, replied) = oneshot::channel();
     let keeper = thread::Builder::new()
         .name("freezer".into())
-        .spawn(move || keep(guard, limit, &held, reply))
+        .spawn(move || {
+            keep(hold_back, limit, &held, reply);
+            drop((pause, guard));
+        })
         .map_err(|source| failed("start a thread for", source).fault())?;
     *lock(&freezer.frozen) = Some(Frozen { hold, keeper });
     match replied.await {
@@ -102,15 +118,24 @@ impl Freezer {
     }
 }
 
+/// How to hold writes back.
+type HoldBack = fn() -> io::Result<Held>;
+
+/// What holds them back.
+enum Held {
+    Disk(OwnedFd),
+    Processes(Standstill),
+}
+
 /// Freezes, waits, thaws.
 fn keep(
-    guard: OwnedMutexGuard<()>,
+    hold_back: HoldBack,
     limit: Duration,
     held: &mpsc::Receiver<()>,
     reply: oneshot::Sender<Result<(), FileError>>,
 ) {
-    let root = match freeze_root() {
-        Ok(root) => root,
+    let frozen = match hold_back() {
+        Ok(frozen) => frozen,
         Err(source) => {
             let _ = reply.send(Err(failed("freeze", source)));
             return;
@@ -120,10 +145,14 @@ fn keep(
     let _ = reply.send(Ok(()));
     // An end of the waiting, whichever, is the end of the freeze.
     let _ = held.recv_timeout(limit);
-    if let Err(error) = thaw_root(&root) {
-        console::report(format_args!("cannot thaw the disk: {error}"));
+    match frozen {
+        Held::Disk(root) => {
+            if let Err(error) = thaw_root(&root) {
+                console::report(format_args!("cannot thaw the disk: {error}"));
+            }
+        }
+        Held::Processes(standstill) => drop(standstill),
     }
-    drop(guard);
 }
 
 fn freeze_root() -> io::Result<OwnedFd> {

@@ -17,7 +17,7 @@ use std::io::{self, BufReader, BufWriter, Read, Take, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 use pyro_wire::files::{EntryKind, Meta, Stamp};
 
 use crate::files::error::FileError;
@@ -34,6 +34,11 @@ const END: u16 = u16::MAX;
 
 /// Longer paths and targets are not believed.
 const PATH: usize = 256 * 1024;
+
+/// A clock with smaller steps is not the one that kernels give the times of files from; and the largest
+/// step that those have (of 100 Hz), with as much for two clocks that are not quite the same.
+const FINE_NS: i64 = 100_000;
+const COARSEST_NS: i64 = 20_000_000;
 
 /// What the index has at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +82,16 @@ impl Record {
 /// The clock that the file system's times come from. What has an older time than this, and is
 /// looked at later, cannot be changed any more without getting another time.
 pub(crate) fn now_ns() -> i64 {
-    clock_gettime(ClockId::CLOCK_REALTIME_COARSE)
-        .map_or(0, |now| status::nanoseconds(now.tv_sec(), now.tv_nsec()))
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE)
+        .map_or(0, |now| status::nanoseconds(now.tv_sec(), now.tv_nsec()));
+    // Where the coarse clock is as fine as any, which is in gVisor, the times of files are none the less
+    // those of the host's coarse one, and so may be that much behind.
+    let fine = clock_getres(ClockId::CLOCK_REALTIME_COARSE)
+        .is_ok_and(|step| step.tv_sec() == 0 && step.tv_nsec() < FINE_NS);
+    match fine {
+        true => now.saturating_sub(COARSEST_NS),
+        false => now,
+    }
 }
 
 /// A stamp that can be relied on later, or one that equals none.

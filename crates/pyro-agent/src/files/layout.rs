@@ -1,38 +1,50 @@
 //! Where the workspace is, and the agent's own files about it: on the same disk, never inside.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::AT_FDCWD;
 
 use crate::backend::{Backend, WORKSPACE};
 use crate::files::error::FileError;
+use crate::files::folder;
 use crate::files::links::Links;
 
 const GUEST_STATE: &str = "/var/lib/pyro";
-
-/// How often an opening is tried again that a renaming elsewhere disturbed.
-const TRIES: usize = 100;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     workspace: PathBuf,
     state: PathBuf,
-    /// Whether the disk is ours, so that flushing it and holding it back harms nobody else.
-    own_disk: bool,
+    disk: Disk,
+}
+
+/// Whose the disk is that the workspace is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    /// Ours, so that flushing it and holding it back harms nobody else.
+    Ours,
+    /// The host's, and all that is written to it here comes from processes that are ours. The host
+    /// flushes it: it can do so for all files at once.
+    Behind,
+    /// The host's, to which others write as well.
+    Shared,
 }
 
 impl Layout {
     pub(crate) fn new(backend: &Backend) -> Self {
         match backend {
-            Backend::Vm => Self {
+            Backend::Vm | Backend::Sandbox => Self {
                 workspace: WORKSPACE.into(),
                 state: GUEST_STATE.into(),
-                own_disk: true,
+                disk: match backend {
+                    Backend::Vm => Disk::Ours,
+                    _ => Disk::Behind,
+                },
             },
             Backend::Process { folder } => {
                 let mut name = folder.file_name().unwrap_or_default().to_owned();
@@ -40,14 +52,20 @@ impl Layout {
                 Self {
                     workspace: folder.clone(),
                     state: folder.parent().unwrap_or(folder).join(name),
-                    own_disk: false,
+                    disk: Disk::Shared,
                 }
             }
         }
     }
 
-    pub(crate) fn own_disk(&self) -> bool {
-        self.own_disk
+    /// The same on a disk of another kind.
+    #[cfg(test)]
+    pub(crate) fn on(self, disk: Disk) -> Self {
+        Self { disk, ..self }
+    }
+
+    pub(crate) fn disk(&self) -> Disk {
+        self.disk
     }
 
     pub(crate) fn index(&self) -> PathBuf {
@@ -100,31 +118,5 @@ impl Layout {
 
 /// Opens a folder for reading it, but not through a link.
 pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let file: File = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)?;
-    Ok(file.into())
-}
-
-/// Opens a normalized path below the workspace for looking at it. Links on the way may be followed, as
-/// the kernel sees to it that they stay inside.
-pub(crate) fn open_inside(
-    workspace: impl AsFd,
-    path: &[u8],
-    flags: OFlag,
-) -> Result<OwnedFd, FileError> {
-    let name = if path.is_empty() { b"." } else { path };
-    let how = || {
-        OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS)
-    };
-    let mut tries = 0;
-    loop {
-        match openat2(&workspace, name, how()) {
-            Err(Errno::EAGAIN | Errno::EINTR) if tries < TRIES => tries += 1,
-            opened => return opened.map_err(|error| FileError::opening(path, error)),
-        }
-    }
+    Ok(folder::open(AT_FDCWD, path.as_os_str().as_bytes())?)
 }

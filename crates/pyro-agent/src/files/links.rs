@@ -5,7 +5,7 @@
 //! out has no links in it, and whoever uses it follows none that leads out: a link that somebody
 //! puts there meanwhile is refused.
 //!
-//! [`open_inside`]: crate::files::layout::open_inside
+//! [`open_inside`]: crate::files::inside::open_inside
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;

@@ -9,8 +9,9 @@ use pyro_wire::files::{Entry, EntryKind, List, ListEvent};
 
 use crate::files::error::FileError;
 use crate::files::folder;
-use crate::files::layout::{Layout, open_inside};
-use crate::files::walk::{self, Found, Order, Walk};
+use crate::files::inside::open_inside;
+use crate::files::layout::Layout;
+use crate::files::walk::{Found, Order, Walk};
 use crate::files::worker::Replies;
 use crate::files::{path, status};
 
@@ -33,12 +34,17 @@ pub(crate) fn list(
         true => links.follow(&base)?,
         false => links.follow_parent(&base)?,
     };
-    let itself = open_inside(&workspace, &there, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let itself = open_inside(
+        layout,
+        &workspace,
+        &there,
+        OFlag::O_PATH | OFlag::O_NOFOLLOW,
+    )?;
     let about = fstat(&itself).map_err(|error| FileError::io("access", &base, error))?;
     let mut batch = Batch::new(replies);
     if status::kind_of(&about) == EntryKind::Directory {
         let folder =
-            walk::open(&itself, b".").map_err(|error| FileError::io("read", &base, error))?;
+            folder::open(&itself, b".").map_err(|error| FileError::io("read", &base, error))?;
         if request.recursive {
             list_all(&base, folder, &mut batch)?;
         } else {
@@ -89,7 +95,7 @@ fn list_one(base: &[u8], folder: OwnedFd, batch: &mut Batch) -> Result<(), FileE
         let kind = status::kind_of(&status);
         let (mut empty, mut unreadable) = (false, None);
         if kind == EntryKind::Directory {
-            match walk::open(&folder, &name.bytes)
+            match folder::open(&folder, &name.bytes)
                 .and_then(|inside| folder::is_empty(inside, &mut buffer))
             {
                 Ok(nothing) => empty = nothing,

@@ -20,6 +20,7 @@ mod folder;
 mod freeze;
 mod hash;
 mod index;
+mod inside;
 mod layout;
 mod links;
 mod list;
@@ -46,6 +47,7 @@ use self::layout::Layout;
 use crate::backend::Backend;
 use crate::lifecycle::Lifecycle;
 use crate::peer::{Peer, Reader, Writer};
+use crate::standstill::Starts;
 
 /// The workspace, and what holds changes of it back.
 pub(crate) struct Files {
@@ -78,8 +80,8 @@ impl Files {
     }
 
     /// Writes everything to the disk and holds further writes back.
-    pub(crate) async fn freeze(&self, request: &Freeze) -> Result<(), Fault> {
-        freeze::freeze(&self.freezer, &self.changes, &self.layout, request).await
+    pub(crate) async fn freeze(&self, starts: &Starts, request: &Freeze) -> Result<(), Fault> {
+        freeze::freeze(&self.freezer, &self.changes, &self.layout, starts, request).await
     }
 
     pub(crate) async fn thaw(&self) {

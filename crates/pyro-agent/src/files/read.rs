@@ -9,7 +9,8 @@ use pyro_wire::files::{EntryKind, Read, ReadEvent};
 use pyro_wire::frame::DATA_CHUNK;
 
 use crate::files::error::FileError;
-use crate::files::layout::{Layout, open_inside};
+use crate::files::inside::open_inside;
+use crate::files::layout::Layout;
 use crate::files::worker::Replies;
 use crate::files::{display, path, status};
 
@@ -21,10 +22,10 @@ pub(crate) fn read(
     let path = layout.links()?.follow(&path::normalize(&request.path)?)?;
     let workspace = layout.open_workspace()?;
     // A look first: opening a device may already do something.
-    let itself = open_inside(&workspace, &path, OFlag::O_PATH)?;
+    let itself = open_inside(layout, &workspace, &path, OFlag::O_PATH)?;
     regular(&path, fstat(&itself))?;
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = open_inside(&workspace, &path, flags)?;
+    let file = open_inside(layout, &workspace, &path, flags)?;
     let about = regular(&path, fstat(&file))?;
     replies.event(ReadEvent::Found {
         meta: status::meta(&about, None, false),

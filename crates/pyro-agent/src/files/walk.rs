@@ -180,7 +180,7 @@ impl Walk {
         let Some(level) = self.levels.last_mut() else {
             return Ok(true);
         };
-        let folder = open(&level.folder, &name)?;
+        let folder = folder::open(&level.folder, &name)?;
         let inside = Level::new(folder, self.order, &mut self.buffer)?;
         if inside.items.as_slice().is_empty() {
             return Ok(true);
@@ -232,16 +232,6 @@ impl Item {
             .then_with(|| beyond(self).cmp(&beyond(other)))
             .then_with(|| self.name.len().cmp(&other.name.len()))
     }
-}
-
-/// Opens a folder in a folder for reading it. Whatever else has that name is left alone.
-pub(crate) fn open(folder: impl AsFd, name: &[u8]) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY
-        | OFlag::O_DIRECTORY
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_NONBLOCK
-        | OFlag::O_CLOEXEC;
-    openat(folder, name, flags, Mode::empty())
 }
 
 #[cfg(test)]

@@ -98,6 +98,7 @@ async fn probe_command(
     command: &Command,
     limit: Duration,
 ) -> Result<(), String> {
+    launcher.starts.allowed().await;
     let exec = request.exec(command);
     let started = launcher.start(&exec, &mut Laps::begin(false));
     let (pipes, Process { group, exit, .. }) = started.map_err(|error| error.to_string())?;

@@ -7,7 +7,7 @@ use pyro_wire::service::{ServiceEnd, ServicePhase, ServiceState};
 use tokio::sync::watch;
 
 use super::log::Log;
-use crate::group::MemoryEvents;
+use crate::cgroup::MemoryEvents;
 
 pub(super) struct Service {
     pub(super) name: String,

@@ -35,6 +35,7 @@ pub(super) async fn run(
     request: ServiceStart,
     started: oneshot::Sender<Result<(), Fault>>,
 ) {
+    launcher.starts.allowed().await;
     let exec = request.exec(&request.command);
     let (pipes, process) = match launcher.start(&exec, &mut Laps::begin(false)) {
         Ok(started) => started,

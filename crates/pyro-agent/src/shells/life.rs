@@ -18,6 +18,7 @@ pub(super) async fn run(
     request: ShellOpen,
     opened: oneshot::Sender<Result<Arc<Shell>, Fault>>,
 ) {
+    launcher.starts.allowed().await;
     let Started { pty, process, cwd } = match start(&launcher, &request) {
         Ok(started) => started,
         // Nobody waits any more: nobody can be told.

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use pyro_wire::shells::ShellOpen;
 
-use crate::backend::Backend;
 use crate::command::{self, SHELL, StartError};
 use crate::launcher::{Launcher, Process};
 use crate::pty::Pty;
@@ -60,7 +59,7 @@ pub(super) fn start<'a>(
         let (name, value) = NO_EXPANSION;
         env.insert(name.into(), value.into());
         // A guest whose root has broken its `/run` has completion.
-        if launcher.backend == Backend::Vm && write_settings().is_ok() {
+        if launcher.backend.is_guest() && write_settings().is_ok() {
             env.insert(LINE_EDITOR.into(), SETTINGS_FILE.into());
         }
     }

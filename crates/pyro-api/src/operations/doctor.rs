@@ -24,6 +24,7 @@ pub struct Diagnosis {
     /// What keeps VMs from running, in words; empty when nothing does.
     pub issues: Vec<String>,
     pub kvm: Kvm,
+    pub gvisor: Gvisor,
     pub networking: Networking,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
@@ -80,6 +81,23 @@ pub struct Kvm {
     pub reason: String,
 }
 
+/// What `--isolation gvisor` finds here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Gvisor {
+    /// Whether sandboxes run here; absent when that could not be tried.
+    pub runs_sandboxes: Option<bool>,
+    /// The path of `runsc`; absent when there is none that can be used.
+    pub runsc: Option<String>,
+    /// As it says itself.
+    pub version: Option<String>,
+    /// The day of its release.
+    pub released: Option<String>,
+    /// How it was come by: `override` (PYRO_RUNSC), `path`, or `package` (Debian's, in the cache).
+    pub origin: Option<String>,
+    /// Why sandboxes run, or what keeps them from running.
+    pub reason: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Networking {
     pub enabled_by_default: bool,
@@ -121,6 +139,11 @@ impl Report for Diagnosis {
             yes_no(self.kvm.exists),
             yes_no(self.kvm.readable),
             yes_no(self.kvm.writable)
+        ));
+        text.out(format!(
+            "gVisor: sandboxes={} runsc={}",
+            self.gvisor.runs_sandboxes.map_or("unknown", yes_no),
+            self.gvisor.version.as_deref().unwrap_or("none")
         ));
         if let Some(runtime) = &self.runtime {
             text.field("Environment cache", &runtime.cache_dir);

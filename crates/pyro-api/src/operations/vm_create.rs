@@ -1,7 +1,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::values::{AllowNet, MemMib, TtlSeconds, VcpuCount, VmRecord, check_allow_net};
+use crate::values::{
+    AllowNet, Isolation, MemMib, TtlSeconds, VcpuCount, VmRecord, check_allow_net,
+};
 use crate::{Effect, Error, Mcp, Names, Operation, Profile};
 
 /// Create a one-shot VM without starting it
@@ -35,6 +37,10 @@ pub struct VmCreate {
     #[arg(long, value_name = "WHERE")]
     #[serde(default)]
     pub allow_net: Vec<AllowNet>,
+    /// What keeps its commands apart from this host; as PYRO_ISOLATION says if not given, or `auto`
+    #[arg(long, value_enum, ignore_case = true)]
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
 }
 
 impl Operation for VmCreate {

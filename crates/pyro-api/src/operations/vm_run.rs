@@ -2,8 +2,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    AllowNet, CommandLine, EnvVars, ExecResult, MemMib, SecretEnv, TimeoutSeconds, TtlSeconds,
-    TtyArgs, VcpuCount, check_allow_net,
+    AllowNet, CommandLine, EnvVars, ExecResult, Isolation, MemMib, SecretEnv, TimeoutSeconds,
+    TtlSeconds, TtyArgs, VcpuCount, check_allow_net,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
@@ -57,6 +57,10 @@ pub struct VmRun {
     #[arg(long)]
     #[serde(default)]
     pub cwd: Option<String>,
+    /// What keeps the command apart from this host; as PYRO_ISOLATION says if not given, or `auto`
+    #[arg(long, value_enum, ignore_case = true)]
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
 }
 
 impl VmRun {
@@ -75,6 +79,7 @@ impl VmRun {
             allow_net: Vec::new(),
             env: EnvVars::default(),
             cwd: None,
+            isolation: None,
         }
     }
 }
@@ -92,7 +97,7 @@ impl Operation for VmRun {
         mcp: Some(
             Mcp::new("vm_run", "Run in a fresh VM", Profile::VmRun, Effect::Adds)
                 .open_world()
-                .only_full(&["allow_net", "env", "cwd"]),
+                .only_full(&["allow_net", "env", "cwd", "isolation"]),
         ),
         sdk: Some("run_in_vm"),
     };

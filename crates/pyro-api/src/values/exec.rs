@@ -64,7 +64,7 @@ pub struct ExecResult {
     pub stderr_truncated: bool,
     pub stdout_encoding: OutputEncoding,
     pub stderr_encoding: OutputEncoding,
-    /// `kvm`, `tcg` (emulation), or `none` (host process).
+    /// `kvm`, `tcg` (emulation), `systrap` (gVisor), or `none` (host process).
     pub accelerator: String,
     /// Why this accelerator was chosen.
     pub accelerator_reason: String,
@@ -92,6 +92,9 @@ impl Report for ExecResult {
             report_timeout("run", self.duration_ms, text);
         }
         report_oom_kill("run", self.oom_killed, self.advice.as_deref(), text);
+        if let Some(advice) = self.advice.as_deref().filter(|_| !self.oom_killed) {
+            text.err(format!("hint: {advice}"));
+        }
         text.err(format!(
             "[run] environment={} execution_mode={} exit_code={} duration_ms={} accelerator={}",
             self.environment,

@@ -29,6 +29,8 @@ pub enum ExecutionMode {
     Pending,
     /// In a guest with its own kernel.
     GuestVsock,
+    /// In a gVisor sandbox, whose kernel is a process of this host.
+    Gvisor,
     /// As a process of this host, without isolation.
     HostCompat,
 }
@@ -59,7 +61,7 @@ pub struct VmRecord {
     pub guest_ip: Option<String>,
     pub tap_name: Option<String>,
     pub execution_mode: ExecutionMode,
-    /// `kvm`, `tcg` (emulation), or `none` (host process); absent before the first start.
+    /// `kvm`, `tcg` (emulation), `systrap` (gVisor), or `none` (host process); absent before the first start.
     pub accelerator: Option<String>,
     /// Facts for people and logs; every value is text.
     pub metadata: BTreeMap<String, String>,

@@ -1,7 +1,7 @@
 //! Files by their paths.
 //!
 //! A [`Tree`] is a folder of a guest's disk, read from its layers, or a plain folder of this host
-//! where commands run without a VM; both answer and refuse alike. Paths are relative to it, plain,
+//! where commands run without a VM, or one that another process reads; all answer and refuse alike. Paths are relative to it, plain,
 //! and no link is followed on the way.
 //!
 //! One type in several files: `links` and `walk` add to it what both kinds have in common.
@@ -9,10 +9,12 @@
 mod chain;
 mod folder;
 mod links;
+mod served;
 #[cfg(test)]
 mod tests;
 mod walk;
 
+use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::entry::{Entry, Stat};
@@ -22,6 +24,9 @@ use crate::layers::Layer;
 
 pub(crate) use self::chain::Chain;
 use self::folder::Folder;
+use self::served::Served;
+
+pub use self::served::serve;
 
 /// A folder on a disk or on this host.
 pub struct Tree(Kind);
@@ -29,6 +34,7 @@ pub struct Tree(Kind);
 enum Kind {
     Disk(Box<Ext4<Chain>>),
     Folder(Folder),
+    Served(Served),
 }
 
 impl Tree {
@@ -44,11 +50,17 @@ impl Tree {
         Folder::open(path).map(Kind::Folder).map(Self)
     }
 
+    /// A folder that another process reads, with [`serve`], at the other ends of these.
+    pub fn served(to: impl Write + Send + 'static, from: impl Read + Send + 'static) -> Self {
+        Self(Kind::Served(Served::new(Box::new(to), Box::new(from))))
+    }
+
     /// What is at a path; a link is looked at itself. `None`: nothing.
     pub fn stat(&self, path: &[u8]) -> Result<Option<Stat>, TreeError> {
         found(match &self.0 {
             Kind::Disk(disk) => disk.stat(path),
             Kind::Folder(folder) => folder.stat(path),
+            Kind::Served(served) => served.stat(path),
         })
     }
 
@@ -62,6 +74,7 @@ impl Tree {
         match &self.0 {
             Kind::Disk(disk) => disk.read(path, offset, limit),
             Kind::Folder(folder) => folder.read(path, offset, limit),
+            Kind::Served(served) => served.read(path, offset, limit),
         }
     }
 
@@ -70,6 +83,7 @@ impl Tree {
         match &self.0 {
             Kind::Disk(disk) => disk.target(path),
             Kind::Folder(folder) => folder.target(path),
+            Kind::Served(served) => served.target(path),
         }
     }
 
@@ -78,6 +92,7 @@ impl Tree {
         let mut entries = match &self.0 {
             Kind::Disk(disk) => disk.list(path),
             Kind::Folder(folder) => folder.list(path),
+            Kind::Served(served) => served.list(path),
         }?;
         entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         Ok(entries)

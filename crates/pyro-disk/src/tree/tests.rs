@@ -92,8 +92,45 @@ fn a_disk_holds_what_its_folder_held() {
     }
 }
 
+/// A folder that a thread of this process serves.
+fn served(root: &Path) -> Tree {
+    let (asked, to) = io::pipe().unwrap();
+    let (from, answers) = io::pipe().unwrap();
+    let root = root.to_owned();
+    std::thread::spawn(move || serve(&root, asked, answers).unwrap());
+    Tree::served(to, from)
+}
+
 #[test]
-fn both_kinds_of_tree_refuse_alike() {
+fn a_served_folder_is_the_folder() {
+    let folder = project();
+    let root = folder.path().join("workspace");
+    assert_same(&served(&root), &Tree::folder(&root).unwrap(), b"");
+    let tree = served(&root);
+    let piece = tree.read_from(b"dir/large", 2_999_000, usize::MAX).unwrap();
+    assert_eq!(piece.len(), 1000);
+    assert_eq!(
+        tree.count(b"").unwrap(),
+        Tree::folder(&root).unwrap().count(b"").unwrap()
+    );
+    assert_eq!(
+        tree.resolve(b"away/../away/large", true).unwrap(),
+        b"dir/large"
+    );
+}
+
+#[test]
+fn a_served_folder_whose_reader_has_gone_is_an_error() {
+    let (asked, to) = io::pipe().unwrap();
+    let (from, answers) = io::pipe().unwrap();
+    drop((asked, answers));
+    let tree = Tree::served(to, from);
+    let error = tree.stat(b"file").unwrap_err();
+    assert!(matches!(error, TreeError::Disk { .. }), "{error:?}");
+}
+
+#[test]
+fn all_kinds_of_tree_refuse_alike() {
     let folder = project();
     let here = tempfile::tempdir().unwrap();
     let path = here.path().join("image");
@@ -101,6 +138,7 @@ fn both_kinds_of_tree_refuse_alike() {
     let trees = [
         Tree::folder(&folder.path().join("workspace")).unwrap(),
         Tree::disk(&[Layer::raw(&path)], b"workspace").unwrap(),
+        served(&folder.path().join("workspace")),
     ];
     for tree in &trees {
         assert_eq!(tree.stat(b"missing").unwrap(), None);

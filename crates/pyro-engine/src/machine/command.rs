@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::output::CapturedOutput;
+use super::output::{CapturedOutput, LastWords};
 use crate::workspace::paths::WorkingDir;
 
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
@@ -49,6 +49,8 @@ pub(crate) struct Finished {
     pub(crate) end: ExecEnd,
     pub(crate) stdout: CapturedOutput,
     pub(crate) stderr: CapturedOutput,
+    /// Of standard error, or of the terminal.
+    pub(crate) last_words: LastWords,
     /// The guest did not end it in time, nor did it say anything more: only the end of the VM is
     /// the end of the command.
     pub(crate) runs_on: bool,
@@ -142,6 +144,7 @@ pub(crate) async fn run(
 
     let mut stdout = CapturedOutput::new(caller.keep_output());
     let mut stderr = CapturedOutput::new(caller.keep_output());
+    let mut last_words = LastWords::default();
     let begun = Instant::now();
     let mut interrupted = false;
     let ended = {
@@ -164,6 +167,9 @@ pub(crate) async fn run(
                     },
                 };
                 kept.push(&frame.body);
+                if stream == Stream::Stderr {
+                    last_words.push(&frame.body);
+                }
                 let bytes = &frame.body;
                 caller
                     .emit(Event::Output { stream, bytes })
@@ -203,6 +209,7 @@ pub(crate) async fn run(
         end,
         stdout,
         stderr,
+        last_words,
         runs_on,
         interrupted,
     })

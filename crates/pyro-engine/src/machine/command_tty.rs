@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::command::{
     CommandError, CommandSpec, Finished, GUEST_GRACE, killed, out_of_time, vm_gone,
 };
-use super::output::CapturedOutput;
+use super::output::{CapturedOutput, LastWords};
 use crate::shells::attach::{forward_input, size_of};
 use crate::shells::keys::Keys;
 
@@ -44,10 +44,11 @@ pub(crate) async fn run(
         .map_err(broken)?;
 
     let mut stdout = CapturedOutput::new(kept_bytes);
+    let mut last_words = LastWords::default();
     let wait = (spec.limit()).map_or(Duration::MAX, |limit| limit.saturating_add(GUEST_GRACE));
     let keys = Keys::new(LEAVE);
     let (end, runs_on) = tokio::select! {
-        ended = timeout(wait, show(&mut from_guest, taken.as_ref(), &mut stdout)) => match ended {
+        ended = timeout(wait, show(&mut from_guest, taken.as_ref(), &mut stdout, &mut last_words)) => match ended {
             Ok(end) => (end?, false),
             Err(_) => (out_of_time(wait), true),
         },
@@ -62,6 +63,7 @@ pub(crate) async fn run(
         end,
         stdout,
         stderr: CapturedOutput::new(0),
+        last_words,
         runs_on,
         interrupted: false,
     })
@@ -72,6 +74,7 @@ async fn show(
     from_guest: &mut (impl AsyncRead + Unpin),
     taken: &dyn TakenTerminal,
     kept: &mut CapturedOutput,
+    last_words: &mut LastWords,
 ) -> Result<ExecEnd, CommandError> {
     let broken = |source| CommandError::Broken { source };
     loop {
@@ -87,6 +90,7 @@ async fn show(
         };
         if let Some(bytes) = shown {
             kept.push(&bytes);
+            last_words.push(&bytes);
             taken.show(&bytes).map_err(|_| CommandError::CallerGone)?;
             continue;
         }

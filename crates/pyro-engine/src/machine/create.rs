@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use pyro_api::values::{AllowNet, ExecutionMode, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState};
+use pyro_api::values::{
+    AllowNet, ExecutionMode, Isolation, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState,
+};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::{EnvironmentSpec, Installed};
 use pyro_wire::network::GUEST_V4;
 use pyro_wire::reached;
 
-use super::facts::TEMPLATE;
+use super::facts::{ISOLATION, ISOLATION_REASON, TEMPLATE, TREE};
 use super::folder::VmFolder;
+use super::isolation::{Asked, Chosen, VmKind};
 use super::{disk, network, now};
-use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::catalog_failed;
+use crate::gvisor::{self, EnvironmentTree};
 use crate::random::random_id;
 use crate::template::{Kind, Shape, Template};
 
@@ -31,9 +34,18 @@ pub(crate) struct VmRequest<'a> {
     /// What it reaches although it is near the host.
     pub(crate) allow_net: &'a [AllowNet],
     pub(crate) allow_host_compat: bool,
+    pub(crate) isolation: Option<Isolation>,
 }
 
 impl VmRequest<'_> {
+    /// What was asked for, for [`Engine::choose`].
+    pub(crate) fn asked(&self) -> Asked {
+        Asked {
+            isolation: self.isolation,
+            allow_host_compat: self.allow_host_compat,
+        }
+    }
+
     /// How long the VM lives at most, in seconds.
     pub(crate) fn lifetime_seconds(&self) -> f64 {
         f64::from(self.ttl_seconds.get().max(self.min_lifetime_seconds))
@@ -51,7 +63,28 @@ pub(crate) struct Image {
 #[derive(Clone, Debug)]
 pub(crate) enum Base {
     Image(Box<Image>),
+    /// A folder of files, for gVisor.
+    Tree(Box<EnvironmentTree>),
     HostProcess,
+}
+
+impl Base {
+    pub(crate) fn kind(&self) -> VmKind {
+        match self {
+            Self::Image(_) => VmKind::Vm,
+            Self::Tree(_) => VmKind::Gvisor,
+            Self::HostProcess => VmKind::HostProcess,
+        }
+    }
+
+    /// The fact of a record that tells the version of what runs the VM, and that version, of which the
+    /// shim may know nothing.
+    pub(crate) fn vmm_fact(&self, of_shim: Option<&str>) -> (&'static str, Option<String>) {
+        match self {
+            Self::Image(_) | Self::HostProcess => ("qemu_version", of_shim.map(str::to_owned)),
+            Self::Tree(tree) => ("runsc_version", Some(tree.runsc.version.clone())),
+        }
+    }
 }
 
 impl Engine {
@@ -62,15 +95,15 @@ impl Engine {
         caller: &Caller,
     ) -> Result<(VmRecord, Base), Error> {
         let spec = pyro_catalog::find(request.environment).map_err(catalog_failed)?;
-        let backend = self.backend(request.allow_host_compat, caller)?;
-        network::check(backend, request.network, caller)?;
+        let chosen = self.choose(request.asked(), caller)?;
+        network::check(chosen.kind, request.network, caller)?;
         let shape = Shape {
             vcpu_count: request.vcpu_count.get(),
             mem_mib: request.mem_mib.get(),
             network: request.network,
         };
         // In hand until the record says that the VM stands on it.
-        let (base, mounted) = self.new_base(backend, spec, shape, caller).await?;
+        let (base, mounted) = self.new_base(chosen.kind, spec, shape, caller).await?;
 
         let vm_id = random_id()?;
         let created_at = now();
@@ -89,7 +122,7 @@ impl Engine {
             tap_name: None,
             execution_mode: ExecutionMode::Pending,
             accelerator: None,
-            metadata: metadata(request, &base, mounted.as_ref()),
+            metadata: metadata(request, &chosen, &base, mounted.as_ref()),
             vm_id,
         };
         // The record comes first: a folder without one is debris that any sweep may remove.
@@ -107,16 +140,20 @@ impl Engine {
     /// What a new VM runs on. No record says yet that it stands on the template.
     pub(crate) async fn new_base(
         &self,
-        backend: Backend,
+        kind: VmKind,
         spec: &'static EnvironmentSpec,
         shape: Shape,
         caller: &Caller,
     ) -> Result<(Base, Option<Template>), Error> {
-        if backend == Backend::Process {
+        if kind == VmKind::HostProcess {
             return Ok((Base::HostProcess, None));
         }
         let installed = self.ensure(spec, caller).await?;
         reached!("environment found");
+        if kind == VmKind::Gvisor {
+            let tree = self.gvisor_base(installed, caller).await?;
+            return Ok((Base::Tree(Box::new(tree)), None));
+        }
         let mounted = self
             .template(&installed, shape, Kind::Mounted, caller)
             .await?;
@@ -129,13 +166,17 @@ impl Engine {
     }
 
     /// What the VM of a record runs on, now that it was created.
-    pub(crate) fn base_of(&self, record: &VmRecord) -> Result<Base, Error> {
+    pub(crate) async fn base_of(&self, record: &VmRecord, caller: &Caller) -> Result<Base, Error> {
         let Some(digest) = record.metadata.get("environment_digest") else {
             return Ok(Base::HostProcess);
         };
         let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
         match self.catalog().installed(spec).map_err(catalog_failed)? {
             Some(installed) if installed.rootfs_digest == *digest => {
+                if record.metadata.contains_key(TREE) {
+                    let tree = self.gvisor_base(installed, caller).await?;
+                    return Ok(Base::Tree(Box::new(tree)));
+                }
                 let template = match record.metadata.get(TEMPLATE) {
                     None => None,
                     Some(name) => {
@@ -186,6 +227,7 @@ impl Engine {
                 Base::Image(image) => {
                     disk::create_layer(&disk::own_layer(folder.path()), &image.installed)
                 }
+                Base::Tree(_) => gvisor::create_layer(&gvisor::own_layer(folder.path())),
                 Base::HostProcess => std::fs::create_dir(folder.join(disk::HOST_WORKSPACE)),
             },
             Err(error) => Err(error),
@@ -219,6 +261,7 @@ fn image_gone(record: &VmRecord) -> Error {
 
 fn metadata(
     request: &VmRequest<'_>,
+    chosen: &Chosen,
     base: &Base,
     mounted: Option<&Template>,
 ) -> BTreeMap<String, String> {
@@ -228,12 +271,16 @@ fn metadata(
             request.allow_host_compat.to_string(),
         ),
         ("network_enabled".to_owned(), request.network.to_string()),
+        (ISOLATION.to_owned(), chosen.kind.name().to_owned()),
+        (ISOLATION_REASON.to_owned(), chosen.reason.clone()),
     ]);
     let version = version(request.environment);
     metadata.extend(version.map(|version| ("environment_version".to_owned(), version)));
     metadata.extend(network::facts(request.allow_net));
-    if let Base::Image(image) = base {
-        metadata.extend(image_facts(image, mounted));
+    match base {
+        Base::Image(image) => metadata.extend(image_facts(image, mounted)),
+        Base::Tree(tree) => metadata.extend(tree_facts(tree)),
+        Base::HostProcess => {}
     }
     metadata
 }
@@ -242,19 +289,38 @@ fn metadata(
 pub(crate) fn image_facts(image: &Image, mounted: Option<&Template>) -> Vec<(String, String)> {
     let installed = &image.installed;
     let facts = [
+        ("kernel_image", installed.kernel.image.display().to_string()),
+        ("rootfs_image", installed.rootfs.display().to_string()),
+        ("rootfs_clone_mode", "qcow2_overlay".to_owned()),
+    ];
+    environment_facts(installed)
+        .into_iter()
+        .chain(facts)
+        .chain(mounted.map(|template| (TEMPLATE, template.name())))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// What a record says of the tree that a disk stands on.
+fn tree_facts(tree: &EnvironmentTree) -> Vec<(String, String)> {
+    let facts = [
+        (TREE, tree.folder.display().to_string()),
+        ("rootfs_clone_mode", "overlay".to_owned()),
+    ];
+    environment_facts(&tree.installed)
+        .into_iter()
+        .chain(facts)
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn environment_facts(installed: &Installed) -> [(&'static str, String); 3] {
+    [
         ("environment_source", installed.source.clone()),
         ("environment_digest", installed.rootfs_digest.clone()),
         (
             "environment_install_dir",
             installed.install_dir.display().to_string(),
         ),
-        ("kernel_image", installed.kernel.image.display().to_string()),
-        ("rootfs_image", installed.rootfs.display().to_string()),
-        ("rootfs_clone_mode", "qcow2_overlay".to_owned()),
-    ];
-    facts
-        .into_iter()
-        .chain(mounted.map(|template| (TEMPLATE, template.name())))
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+    ]
 }

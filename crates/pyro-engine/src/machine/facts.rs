@@ -2,11 +2,19 @@
 
 use pyro_api::values::VmRecord;
 
+use super::isolation::VmKind;
+
 /// Names the build of the template below the VM's disk.
 pub(crate) const TEMPLATE: &str = "template";
 
 /// The folder of the tree that the VM's disk lies on.
 pub(crate) const TREE: &str = "environment_tree";
+
+/// What keeps the commands of the VM apart from this host: `vm`, `gvisor` or `none`.
+pub(crate) const ISOLATION: &str = "isolation";
+
+/// Why it is that.
+pub(crate) const ISOLATION_REASON: &str = "isolation_reason";
 
 /// On the record of a VM that waits, or waited.
 pub(crate) const STANDBY: &str = "standby";
@@ -16,6 +24,12 @@ pub(crate) const WAITING: &str = "waiting";
 
 /// The value of [`STANDBY`] once somebody has the VM.
 pub(crate) const TAKEN: &str = "true";
+
+/// Whether the record is of a VM of this kind.
+pub(crate) fn is_of_kind(record: &VmRecord, kind: VmKind) -> bool {
+    let fact = record.metadata.get(ISOLATION);
+    fact.is_some_and(|fact| fact == kind.name())
+}
 
 /// Whether the record is of a VM that waits: nobody's, and no operation knows it.
 pub(crate) fn is_waiting(record: &VmRecord) -> bool {

@@ -9,6 +9,8 @@ use nix::fcntl::{Flock, FlockArg};
 use pyro_wire::launch::LAUNCH_FILE;
 use pyro_wire::shim::LIVENESS_LOCK;
 
+use crate::gvisor;
+
 /// The folder of one VM. The shim and the VMM write in it while the VM lives, the engine before
 /// and after.
 #[derive(Clone, Debug)]
@@ -66,6 +68,7 @@ impl VmFolder {
 
     /// Removes the folder; one that is gone already is fine.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        gvisor::remove_layer(&self.0);
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,

@@ -17,6 +17,7 @@ pub(crate) mod disk;
 pub(crate) mod end;
 pub(crate) mod facts;
 pub(crate) mod folder;
+pub(crate) mod isolation;
 pub(crate) mod launch;
 pub(crate) mod lookup;
 pub(crate) mod network;

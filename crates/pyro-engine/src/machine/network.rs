@@ -9,7 +9,7 @@ use pyro_api::values::{AllowNet, AllowedTo};
 use pyro_api::{Caller, Error, ErrorCode, Networks};
 use pyro_wire::network::{Destination, Exception, Network};
 
-use crate::config::Backend;
+use super::isolation::VmKind;
 
 /// The fact of a record that says what a guest may reach beside the internet.
 pub(crate) const ALLOW_NET: &str = "allow_net";
@@ -49,23 +49,24 @@ fn exception(allow: AllowNet) -> Exception {
 
 /// Refuses a network where a person forbade it, and for a command on this host, which has the host's
 /// own network: nothing could keep it from that.
-pub(crate) fn check(backend: Backend, has_network: bool, caller: &Caller) -> Result<(), Error> {
+pub(crate) fn check(kind: VmKind, has_network: bool, caller: &Caller) -> Result<(), Error> {
     if !has_network {
         return Ok(());
     }
     allowed("Guests may not have a network here", caller)?;
-    if backend != Backend::Process {
-        return Ok(());
+    match kind {
+        VmKind::Vm | VmKind::Gvisor => Ok(()),
+        VmKind::HostProcess => Err(Error::new(
+            ErrorCode::Unsupported,
+            "Commands that run on this host, without a VM, cannot have a network of their own",
+        )
+        .because("they use the host's network, and nothing restricts that")
+        .hint(
+            "Leave the network off (`--network` or `network`, `--network-policy` or \
+             `network_policy`), or run the command in a VM: `pyro doctor` shows what is missing \
+             for that",
+        )),
     }
-    Err(Error::new(
-        ErrorCode::Unsupported,
-        "Commands that run on this host, without a VM, cannot have a network of their own",
-    )
-    .because("they use the host's network, and nothing restricts that")
-    .hint(
-        "Leave the network off (`--network` or `network`, `--network-policy` or `network_policy`), \
-         or run the command in a VM: `pyro doctor` shows what is missing for that",
-    ))
 }
 
 /// Whether the caller may have anything to do with networks; `what` is what it may not.

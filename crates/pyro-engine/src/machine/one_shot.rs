@@ -1,6 +1,6 @@
 //! A command in a started VM, after which the VM is deleted, whatever happened.
 
-use pyro_api::values::{DeleteReason, ExecResult, VmRecord, more_memory};
+use pyro_api::values::{DeleteReason, ExecResult, ExecutionMode, VmRecord, more_memory};
 use pyro_api::{Caller, Error, PersonTerminal};
 
 use pyro_wire::reached;
@@ -12,6 +12,7 @@ use super::shim_client;
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::{cancelled, command_refused, shim_failed, vm_died};
+use crate::gvisor;
 use crate::shells::attach;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
@@ -70,6 +71,13 @@ impl Engine {
         let deleted = deleted?;
 
         let (stdout, stderr) = (finished.stdout.into_text(), finished.stderr.into_text());
+        let advice = if finished.end.oom_killed {
+            Some(more_memory(record.mem_mib))
+        } else if record.execution_mode == ExecutionMode::Gvisor {
+            gvisor::lacks::advice(finished.end.exit_code, &finished.last_words.into_text())
+        } else {
+            None
+        };
         let fact = |key: &str| record.metadata.get(key).cloned().unwrap_or_default();
         Ok(ExecResult {
             vm_id: record.vm_id.clone(),
@@ -86,7 +94,7 @@ impl Engine {
             timed_out: finished.end.timed_out,
             oom_killed: finished.end.oom_killed,
             mem_mib: record.mem_mib,
-            advice: (finished.end.oom_killed).then(|| more_memory(record.mem_mib)),
+            advice,
             stdout_bytes: stdout.bytes,
             stderr_bytes: stderr.bytes,
             stdout_truncated: stdout.truncated,

@@ -14,6 +14,27 @@ pub(crate) struct CapturedOutput {
     total: u64,
 }
 
+/// The end of what a command had to say, kept whoever keeps the rest.
+#[derive(Default)]
+pub(crate) struct LastWords(VecDeque<u8>);
+
+impl LastWords {
+    /// Enough for the lines with which a program gives up.
+    const BYTES: usize = 4 * 1024;
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(Self::BYTES)..];
+        let overflow = (self.0.len() + bytes.len()).saturating_sub(Self::BYTES);
+        self.0.drain(..overflow);
+        self.0.extend(bytes);
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        let bytes: Vec<u8> = self.0.into();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
 /// What was kept, as text.
 pub(crate) struct CapturedText {
     pub(crate) text: String,
@@ -155,6 +176,21 @@ mod tests {
             output.push(piece);
         }
         output.into_text()
+    }
+
+    #[test]
+    fn last_words_are_the_last_however_they_come() {
+        let mut words = LastWords::default();
+        for piece in ["x".repeat(10_000), "é".repeat(2_000), "end".to_owned()] {
+            words.push(piece.as_bytes());
+        }
+        let text = words.into_text();
+        assert!(text.ends_with("éend") && text.starts_with('x'), "{text}");
+        assert_eq!(text.len(), LastWords::BYTES);
+        let mut words = LastWords::default();
+        words.push("é".repeat(LastWords::BYTES).as_bytes());
+        words.push(b"!");
+        assert!(words.into_text().ends_with("é!"));
     }
 
     #[test]

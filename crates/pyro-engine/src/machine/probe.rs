@@ -1,11 +1,12 @@
-//! Asks a shim which accelerator works on this host.
+//! Asks a shim what works on this host: which accelerator, and whether sandboxes do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use pyro_catalog::Installed;
-use pyro_wire::launch::Probe;
+use pyro_wire::launch::{Probe, SandboxProbe};
+use serde::de::DeserializeOwned;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -28,14 +29,28 @@ impl Engine {
             .catalog()
             .initramfs(&installed.kernel, agent)
             .map_err(|error| error.to_string())?;
+        let kernel = &installed.kernel.image;
+        let cache = self.probe_cache();
+        self.ask_shim("--probe", &[&binary, kernel, &initramfs, &cache])
+            .await
+    }
+
+    /// Whether sandboxes of gVisor run with this `runsc`.
+    pub(crate) async fn probe_sandbox(&self, runsc: &Path) -> Result<SandboxProbe, String> {
+        let agent = self.config().agent().map_err(|error| error.error)?;
+        let cache = self.config().cache_dir.join("sandbox-probe.json");
+        self.ask_shim("--probe-sandbox", &[runsc, agent, &cache])
+            .await
+    }
+
+    async fn ask_shim<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        about: &[&Path],
+    ) -> Result<T, String> {
         let output = Command::new(self.config().pyro().map_err(|error| error.error)?)
-            .args(["shim", "--probe"])
-            .args([
-                &binary,
-                &installed.kernel.image,
-                &initramfs,
-                &self.probe_cache(),
-            ])
+            .args(["shim", what])
+            .args(about)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();

@@ -45,8 +45,9 @@ impl Engine {
             network: run.network,
             allow_net: &run.allow_net,
             allow_host_compat: run.allow_host_compat,
+            isolation: run.isolation,
         };
-        if let Some(record) = self.take_standby(&request).await {
+        if let Some(record) = self.take_standby(&request, caller).await {
             // Its place is filled when the command, however it went, needs the processors no more.
             let _filled = WakeKeeperOnDrop(self);
             let cleanup = CleanupGuard::new(self, &record.vm_id);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pyro_api::values::{ExecutionMode, VmRecord, VmState};
+use pyro_api::values::{VmRecord, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::{CatalogError, Installed, Kernel};
 use pyro_wire::fault::FaultCode;
@@ -15,41 +15,17 @@ use super::facts::is_waiting;
 use super::folder::VmFolder;
 use super::launch::{LaunchError, Launched, launch};
 use super::{disk, network, sweep};
-use crate::config::{Backend, QEMU, on_path};
+use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
-use crate::error::{cancelled, catalog_failed, launch_failed};
+use crate::error::{cancelled, catalog_failed, launch_failed, qemu_missing, sandbox_launch_failed};
+use crate::gvisor;
 use crate::store::Admission;
 use crate::template::{Shape, Template, TemplateQuery};
-
-const INSTALL_QEMU: &str = "Install it with `sudo apt-get install qemu-system-x86`";
 
 /// File name of an initramfs that is not in the cache.
 const OWN_INITRAMFS: &str = "initramfs.cpio";
 
 impl Engine {
-    /// Which backend VMs run on here, given what the caller allows. A model's word is enough only
-    /// where a person has chosen host processes.
-    pub(crate) fn backend(
-        &self,
-        allow_host_compat: bool,
-        caller: &Caller,
-    ) -> Result<Backend, Error> {
-        match self.config().backend {
-            Backend::Qemu => Ok(Backend::Qemu),
-            Backend::Process if allow_host_compat => Ok(Backend::Process),
-            Backend::Process => Err(host_compat_not_allowed(
-                "PYRO_BACKEND is set to host processes",
-            )),
-            Backend::Auto if on_path(QEMU).is_some() => Ok(Backend::Qemu),
-            Backend::Auto if caller.is_model() => Err(qemu_missing().hint(INSTALL_QEMU)),
-            Backend::Auto if allow_host_compat => Ok(Backend::Process),
-            Backend::Auto => Err(qemu_missing().hint(format!(
-                "{INSTALL_QEMU}. To run the command on this host instead, without isolation, pass \
-                 `--allow-host-compat` (`allow_host_compat=True`)"
-            ))),
-        }
-    }
-
     /// Starts the VM of a record and brings the record up to date.
     pub(crate) async fn start_vm(
         &self,
@@ -66,7 +42,15 @@ impl Engine {
         let spec = self.launch_spec(record, base, disk, template.as_ref())?;
         let launched = match launch(self.config().pyro()?, &folder, &spec, caller).await {
             Ok(launched) => launched,
-            Err(error) => return Err(self.not_launched(&record.vm_id, template, error)),
+            Err(error) => {
+                let vm_id = &record.vm_id;
+                return Err(match (base, &error) {
+                    (Base::Tree(_), LaunchError::Failed { .. }) => {
+                        sandbox_launch_failed(vm_id, error)
+                    }
+                    _ => self.not_launched(vm_id, template, error),
+                });
+            }
         };
         let running = &launched.running;
         let resumed = match template {
@@ -78,10 +62,7 @@ impl Engine {
             None => None,
         };
         record.state = VmState::Started;
-        record.execution_mode = match base {
-            Base::Image(_) => ExecutionMode::GuestVsock,
-            Base::HostProcess => ExecutionMode::HostCompat,
-        };
+        record.execution_mode = base.kind().execution_mode();
         record.accelerator = Some(running.accelerator.clone());
         record.metadata.extend([
             (
@@ -105,7 +86,7 @@ impl Engine {
             ),
         ]);
         let optional = [
-            ("qemu_version", running.vmm_version.clone()),
+            base.vmm_fact(running.vmm_version.as_deref()),
             (
                 "resumed_template",
                 resumed.map(|template| template.kind.name().to_owned()),
@@ -232,7 +213,7 @@ impl Engine {
     ) -> Result<Qemu, Error> {
         let agent = self.config().agent()?;
         Ok(Qemu {
-            binary: on_path(QEMU).ok_or_else(|| qemu_missing().hint(INSTALL_QEMU))?,
+            binary: on_path(QEMU).ok_or_else(|| qemu_missing())?,
             // A frozen guest goes on where it was frozen.
             accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
                 Some("kvm") => AcceleratorChoice::Kvm,
@@ -283,6 +264,9 @@ impl Engine {
         template: Option<&Template>,
     ) -> Result<LaunchSpec, Error> {
         let folder = self.folder(&record.vm_id);
+        let network = record
+            .network_enabled
+            .then(|| network::of_record(&record.metadata));
         let machine = match base {
             Base::Image(image) => self
                 .qemu_machine(
@@ -291,12 +275,13 @@ impl Engine {
                     record.vcpu_count,
                     record.mem_mib,
                     template,
-                    record
-                        .network_enabled
-                        .then(|| network::of_record(&record.metadata)),
+                    network,
                     &folder,
                 )
                 .map(Machine::Qemu)?,
+            Base::Tree(tree) => self
+                .gvisor_machine(tree, disk, record.vcpu_count, record.mem_mib, network)
+                .map(Machine::Gvisor)?,
             Base::HostProcess => Machine::Process(Process {
                 agent: self.config().agent()?.to_owned(),
                 workspace: folder.join(disk::HOST_WORKSPACE),
@@ -326,6 +311,7 @@ impl Base {
                 image.template.as_deref(),
                 [disk::own_layer(folder.path())],
             ),
+            Self::Tree(tree) => gvisor::chain(&tree.folder, [gvisor::own_layer(folder.path())]),
             Self::HostProcess => Vec::new(),
         }
     }
@@ -340,18 +326,4 @@ fn memory_limit_mib(share: f64) -> u64 {
         });
     // Without an answer no limit is better than a wrong one.
     total_kib.map_or(u64::MAX, |kib| (kib as f64 * share / 1024.0) as u64)
-}
-
-fn qemu_missing() -> Error {
-    Error::new(ErrorCode::VmUnavailable, "This host cannot run VMs yet")
-        .because(format!("`{QEMU}` was not found on PATH"))
-}
-
-fn host_compat_not_allowed(cause: &str) -> Error {
-    Error::new(
-        ErrorCode::VmUnavailable,
-        "Running commands on this host, without isolation, is not allowed",
-    )
-    .because(cause)
-    .hint("Pass `--allow-host-compat` (`allow_host_compat=True`) if that is what you want")
 }

@@ -99,6 +99,7 @@ async fn in_running(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<f
         network: false,
         allow_host_compat: false,
         allow_net: Vec::new(),
+        isolation: None,
     };
     let vm_id = engine.handle(create, caller).await?.vm_id;
     let start = VmStart {

@@ -4,13 +4,14 @@ use std::path::Path;
 use async_trait::async_trait;
 use nix::unistd::AccessFlags;
 use pyro_api::operations::doctor::{
-    Capabilities, Check, Diagnosis, Doctor, Kvm, Networking, Outcome, Runtime,
+    Capabilities, Check, Diagnosis, Doctor, Gvisor, Kvm, Networking, Outcome, Runtime,
 };
 use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::Installed;
 
 use crate::Engine;
 use crate::config::{QEMU, Templates, on_path};
+use crate::machine::isolation::{Abilities, VmKind, best};
 
 /// Below this much free space on the disk of cache or state, VMs soon fail.
 const LITTLE_SPACE: u64 = 2 << 30;
@@ -25,6 +26,8 @@ impl Handle<Doctor> for Engine {
         let (kvm, qemu_version) = self
             .check_accelerator(installed.as_ref(), &mut checks)
             .await;
+        let gvisor = self.check_gvisor(&mut checks).await;
+        checks.push(isolation_check(&kvm, &gvisor));
         self.check_programs(&mut checks);
         check_image_tools(installed.is_some(), &mut checks);
         self.check_cache(installed.is_some(), &mut checks);
@@ -45,6 +48,7 @@ impl Handle<Doctor> for Engine {
             runtime: on_path(QEMU).map(|qemu| self.runtime(&qemu, qemu_version, &issues)),
             issues,
             kvm,
+            gvisor,
             networking: networking(),
             checks,
         })
@@ -254,6 +258,21 @@ fn accelerator_check(accelerator: &str, reason: String) -> Check {
         detail: format!("{accelerator} (emulation, which works but is slower): {reason}"),
         fix: None,
     }
+}
+
+/// Which kind of VM suits this host, and which one it gets unasked.
+fn isolation_check(kvm: &Kvm, gvisor: &Gvisor) -> Check {
+    let (kind, why) = best(Abilities {
+        kvm: kvm.accelerator.as_deref() == Some("kvm"),
+        gvisor: gvisor.runs_sandboxes == Some(true),
+    });
+    let detail = match kind {
+        VmKind::Gvisor => {
+            format!("`auto` is a VM; `--isolation gvisor` suits this host better: {why}")
+        }
+        VmKind::Vm | VmKind::HostProcess => format!("`auto` is a VM: {why}"),
+    };
+    ok("isolation", detail)
 }
 
 /// What builds images; needed only until one is installed.

@@ -20,6 +20,7 @@ impl Handle<VmCreate> for Engine {
             network: create.network,
             allow_net: &create.allow_net,
             allow_host_compat: create.allow_host_compat,
+            isolation: create.isolation,
         };
         Ok(self.create_vm(&request, caller).await?.0)
     }

@@ -16,7 +16,7 @@ impl Handle<VmStart> for Engine {
                 "created or stopped",
             ));
         }
-        let base = self.base_of(&record)?;
+        let base = self.base_of(&record, caller).await?;
         let launched = self.start_vm(&mut record, &base, caller).await;
         match launched {
             Ok(launched) => {

@@ -32,7 +32,8 @@ use crate::engine::Engine;
 use crate::error::{catalog_failed, shim_failed, vm_died};
 use crate::machine::command::{self, CommandSpec};
 use crate::machine::create::VmRequest;
-use crate::machine::facts::{STANDBY, TAKEN, WAITING};
+use crate::machine::facts::{STANDBY, TAKEN, WAITING, is_of_kind};
+use crate::machine::isolation::VmKind;
 use crate::machine::one_shot::CleanupGuard;
 use crate::machine::{now, shim_client};
 use crate::store::StoredVm;
@@ -80,7 +81,13 @@ impl Engine {
     }
 
     /// A VM that waited and is what was asked for, leased: started, and its time counts from now.
-    pub(crate) async fn take_standby(&self, request: &VmRequest<'_>) -> Option<VmRecord> {
+    pub(crate) async fn take_standby(
+        &self,
+        request: &VmRequest<'_>,
+        caller: &Caller,
+    ) -> Option<VmRecord> {
+        // Why it can be nothing at all is told where a VM is made.
+        let kind = self.choose(request.asked(), caller).ok()?.kind;
         if request.network {
             return None;
         }
@@ -88,6 +95,7 @@ impl Engine {
             waiting.record.environment == request.environment
                 && waiting.record.vcpu_count == request.vcpu_count.get()
                 && waiting.record.mem_mib == request.mem_mib.get()
+                && is_of_kind(&waiting.record, kind)
         };
         while let Some(waiting) = self.standby_pool().take(fits) {
             let current = self.origin(&waiting.record).await;
@@ -215,6 +223,8 @@ impl Engine {
             network: false,
             allow_net: &[],
             allow_host_compat: false,
+            // As for a run that says nothing of it.
+            isolation: None,
         };
         let (mut record, base) = self.create_vm(&request, &caller).await?;
         let vm_id = record.vm_id.clone();
@@ -261,8 +271,13 @@ impl Engine {
             mem_mib: record.mem_mib,
             network: record.network_enabled,
         };
-        let template = self.template_key(&installed, shape).ok()?;
-        Some((installed.rootfs_digest, template))
+        let made_by = if is_of_kind(record, VmKind::Gvisor) {
+            let runsc = self.installed_runsc().ok()??;
+            Some(format!("{} {}", runsc.path.display(), runsc.version))
+        } else {
+            self.template_key(&installed, shape).ok()?
+        };
+        Some((installed.rootfs_digest, made_by))
     }
 }
 

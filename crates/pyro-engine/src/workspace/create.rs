@@ -14,7 +14,7 @@ use pyro_transfer::import::folder_in_repository;
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
 
-use super::errors::{shim_unreachable, unknown};
+use super::errors::{no_sandbox, shim_unreachable, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
@@ -22,11 +22,11 @@ use super::lock::LockMode;
 use super::repository_prefix::SEED_IN_REPOSITORY;
 use super::secrets::SecretsInput;
 use super::selection::Selection;
-use crate::config::Backend;
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::{broke, cancelled, catalog_failed, host_io};
 use crate::machine::create::{Base, Image, image_facts};
+use crate::machine::isolation::VmKind;
 use crate::machine::{disk, network, now, shim_client};
 use crate::random::{random_hex, random_id};
 use crate::store::StoredWorkspace;
@@ -46,8 +46,9 @@ impl Engine {
         caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
-        let backend = self.backend(asked.allow_host_compat, caller)?;
-        network::check(backend, asked.network_policy.has_network(), caller)?;
+        let why = "workspaces are VMs";
+        let kind = self.choose_vm(asked.allow_host_compat, why, caller)?.kind;
+        network::check(kind, asked.network_policy.has_network(), caller)?;
         // A seed that cannot be taken is refused before anything is made.
         let selection = Selection::default().and(&asked.exclude, Some(asked.gitignore))?;
         let seed = match asked.seed_path.clone() {
@@ -59,7 +60,7 @@ impl Engine {
         secrets.redactor().check_names(name, &asked.labels)?;
         let too_short = secrets.too_short();
         self.sweep_workspaces().await?;
-        if backend == Backend::Process && !secrets.is_empty() {
+        if kind == VmKind::HostProcess && !secrets.is_empty() {
             return Err(no_secrets_on_the_host());
         }
         let shape = Shape {
@@ -68,7 +69,7 @@ impl Engine {
             network: asked.network_policy.has_network(),
         };
         // In hand until the record says that the workspace stands on it.
-        let (base, mounted) = self.new_base(backend, spec, shape, caller).await?;
+        let (base, mounted) = self.new_base(kind, spec, shape, caller).await?;
 
         let id = random_id()?;
         let stored = StoredWorkspace {
@@ -164,6 +165,7 @@ impl Engine {
             Base::Image(image) => stored
                 .layers
                 .push(new_layer(&folder, image).map_err(failed)?),
+            Base::Tree(_) => return Err(no_sandbox(&id)),
             Base::HostProcess => {
                 std::fs::create_dir_all(folder.tree().join(disk::HOST_WORKSPACE))
                     .map_err(failed)?;
@@ -277,6 +279,7 @@ impl Engine {
             Base::Image(image) => {
                 Some(new_layer(folder, image).map_err(|error| host_io(what, &error))?)
             }
+            Base::Tree(_) => return Err(no_sandbox(&id)),
             Base::HostProcess => None,
         };
         let line = self.reconnect(stored, doing).await?;

@@ -5,7 +5,7 @@ use pyro_api::values::VmState;
 use pyro_api::{Caller, Error};
 
 use super::create::{copy_tree, new_layer};
-use super::errors::unknown;
+use super::errors::{no_sandbox, unknown};
 use super::snapshots::Target;
 use super::sweep::remove_vm;
 use crate::engine::Engine;
@@ -37,6 +37,7 @@ impl Engine {
                 next.layers
                     .push(new_layer(&folder, &image).map_err(failed)?);
             }
+            Base::Tree(_) => return Err(no_sandbox(&id)),
             // Both would work in the one folder: here the old one ends first.
             Base::HostProcess => {
                 remove_vm(&old).await?;

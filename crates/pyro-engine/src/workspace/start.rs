@@ -7,7 +7,7 @@ use pyro_wire::launch::{DiskLayer, LaunchSpec, Machine, Process};
 use pyro_wire::{PROTOCOL, step};
 
 use super::at_rest::{layers_failed, layers_of};
-use super::errors::unknown;
+use super::errors::{no_sandbox, unknown};
 use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::error::{broke, catalog_failed, host_io};
@@ -98,6 +98,7 @@ impl Engine {
                 )?;
                 (Machine::Qemu(machine), template)
             }
+            Base::Tree(_) => return Err(no_sandbox(id)),
             Base::HostProcess => (
                 Machine::Process(Process {
                     agent: self.config().agent()?.to_owned(),
@@ -140,10 +141,7 @@ impl Engine {
             self.discard_template(template);
         }
         Ok(Started {
-            execution_mode: match base {
-                Base::Image(_) => ExecutionMode::GuestVsock,
-                Base::HostProcess => ExecutionMode::HostCompat,
-            },
+            execution_mode: base.kind().execution_mode(),
             facts: [
                 ("accelerator", running.accelerator),
                 ("accelerator_reason", accelerator_reason),
@@ -175,7 +173,9 @@ impl Engine {
                 let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
                 Tree::disk(&layers_of(&chain), WORKSPACE_PATH.as_bytes())
             }
-            Base::HostProcess => Tree::folder(&folder.baseline_tree().join(disk::HOST_WORKSPACE)),
+            Base::Tree(_) | Base::HostProcess => {
+                Tree::folder(&folder.baseline_tree().join(disk::HOST_WORKSPACE))
+            }
         })
     }
 

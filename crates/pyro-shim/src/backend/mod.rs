@@ -16,6 +16,8 @@ use crate::events::Events;
 
 mod child;
 pub(crate) mod descendants;
+pub(crate) mod gvisor;
+mod probe_cache;
 pub(crate) mod process;
 pub(crate) mod qemu;
 mod router;

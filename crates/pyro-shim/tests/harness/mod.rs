@@ -6,6 +6,7 @@
 pub(crate) mod example;
 pub(crate) mod guest;
 pub(crate) mod json_session;
+pub(crate) mod sandbox;
 pub(crate) mod template;
 
 use std::fs::File;
@@ -28,8 +29,8 @@ use pyro_wire::exec::Exec;
 use pyro_wire::fault::Fault;
 use pyro_wire::frame::{self, Frame, Kind};
 use pyro_wire::launch::{
-    DiskLayer, END_FILE, Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine, Process, Qemu,
-    Running,
+    DiskLayer, END_FILE, Ended, Gvisor, LAUNCH_FILE, LaunchEvent, LaunchSpec, Machine, Process,
+    Qemu, Running,
 };
 use pyro_wire::shim::{CONTROL_SOCKET, LIVENESS_LOCK, ShimReply, ShimRequest, Status, Stop};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
@@ -103,6 +104,20 @@ impl Harness {
         let harness = Self::new();
         let qemu = guest::real(harness.outer.path());
         harness.edit(|spec| spec.machine = Machine::Qemu(qemu))
+    }
+
+    /// A harness for sandboxes; none where there is no runsc.
+    pub(crate) fn gvisor() -> Option<Self> {
+        let harness = Self::new();
+        let gvisor = sandbox::spec(harness.outer.path())?;
+        Some(harness.edit(|spec| spec.machine = Machine::Gvisor(gvisor)))
+    }
+
+    pub(crate) fn edit_gvisor(self, edit: impl FnOnce(&mut Gvisor)) -> Self {
+        self.edit(|spec| match &mut spec.machine {
+            Machine::Gvisor(gvisor) => edit(gvisor),
+            Machine::Qemu(_) | Machine::Process(_) => panic!("not a sandbox"),
+        })
     }
 
     pub(crate) fn edit_qemu(self, edit: impl FnOnce(&mut Qemu)) -> Self {

@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, renameat2};
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, renameat, renameat2};
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, fstat, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use crate::files::change::cursor::{Cursor, Missing, open_file};
 use crate::files::change::journal::Step;
 use crate::files::change::staging::StagingArea;
 use crate::files::change::unpack::{FolderMeta, time};
 use crate::files::error::FileError;
+use crate::files::layout::{Disk, Layout};
 use crate::files::{attributes, status};
 
 /// The three trees that steps move things between.
@@ -25,28 +27,44 @@ pub(crate) struct Trees {
     /// The numbers of the files that were written into. Others may be written by somebody else,
     /// who is not to lose that when the change is undone.
     written: BTreeSet<u64>,
+    system: System,
+    /// Whether an inode still has the number that it had when the steps were written down.
+    same_inodes: bool,
+}
+
+/// What the system under the trees can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum System {
+    /// Exchanges two names in one instant, and keeps the numbers of inodes for ever.
+    Linux,
+    /// Puts a name in the place of another in one instant, but exchanges none. The numbers of inodes are
+    /// made up anew in each sandbox.
+    Gvisor,
 }
 
 impl Trees {
-    pub(crate) fn open(
-        area: &StagingArea,
-        workspace: std::os::fd::OwnedFd,
-    ) -> Result<Self, FileError> {
+    pub(crate) fn open(area: &StagingArea, layout: &Layout) -> Result<Self, FileError> {
         Ok(Self {
-            workspace: Cursor::new(workspace),
+            workspace: Cursor::new(layout.make_workspace()?),
             new: Cursor::new(area.new_tree()?),
             old: Cursor::new(area.old_files()?),
             written: BTreeSet::new(),
+            system: match layout.disk() {
+                Disk::Ours | Disk::Shared => System::Linux,
+                Disk::Behind => System::Gvisor,
+            },
+            same_inodes: true,
         })
     }
 
     /// The same after a crash, when nobody knows any more how far these steps have come.
     pub(crate) fn leftover(
         area: &StagingArea,
-        workspace: std::os::fd::OwnedFd,
+        layout: &Layout,
         steps: &[Step],
     ) -> Result<Self, FileError> {
-        let mut trees = Self::open(area, workspace)?;
+        let mut trees = Self::open(area, layout)?;
+        trees.same_inodes = trees.system == System::Linux;
         trees.written = steps
             .iter()
             .filter_map(|step| match step {
@@ -63,14 +81,9 @@ impl Trees {
             Step::Touch { .. } => Ok(()),
             Step::Remove { path, number } => {
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
-                renameat2(
-                    folder,
-                    name,
-                    self.old.root(),
-                    number.to_string().as_str(),
-                    RenameFlags::RENAME_NOREPLACE,
-                )
-                .map_err(|error| not_moved("remove", path, error))
+                let number = number.to_string();
+                move_to_free(folder, name, self.old.root(), number.as_bytes())
+                    .map_err(|error| not_moved("remove", path, error))
             }
             Step::RemoveFolder { path } => {
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
@@ -82,12 +95,15 @@ impl Trees {
             Step::Move { path, .. } => {
                 let (from, name) = self.new.enter_parent(path, Missing::Fail)?;
                 let (to, _) = self.workspace.enter_parent(path, Missing::Fail)?;
-                renameat2(from, name, to, name, RenameFlags::RENAME_NOREPLACE)
+                move_to_free(from, name, to, name)
                     .map_err(|error| not_moved("move into place", path, error))?;
                 self.new.forget();
                 Ok(())
             }
-            Step::Replace { path, .. } => self.exchange(path),
+            Step::Replace { path, number, .. } => match self.system {
+                System::Linux => self.exchange(path),
+                System::Gvisor => self.supplant(path, *number),
+            },
             Step::Overwrite {
                 path,
                 inode,
@@ -144,6 +160,57 @@ impl Trees {
         Ok(())
     }
 
+    /// Puts what is new in the place of what is there, which gets another name first.
+    fn supplant(&mut self, path: &[u8], number: u64) -> Result<(), FileError> {
+        let (from, name) = self.new.enter_parent(path, Missing::Fail)?;
+        let (to, _) = self.workspace.enter_parent(path, Missing::Fail)?;
+        let (old, number) = (self.old.root(), number.to_string());
+        let look = |folder, name: &[u8]| {
+            status::lstat(folder, name)
+                .map(|status| status::kind_of(&status))
+                .map_err(|error| not_moved("access", path, error))
+        };
+        // Somebody may have put something else there since it was looked at.
+        let new = look(from, name)?;
+        if look(to, name)? != new {
+            return Err(FileError::changed(path));
+        }
+        linkat(to, name, old, number.as_str(), AtFlags::empty())
+            .map_err(|error| not_moved("keep", path, error))?;
+        let kept = look(old, number.as_bytes())?;
+        let supplanted = match kept == new {
+            true => {
+                renameat(from, name, to, name).map_err(|error| not_moved("replace", path, error))
+            }
+            false => Err(FileError::changed(path)),
+        };
+        if supplanted.is_err() {
+            let _ = unlinkat(old, number.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        supplanted
+    }
+
+    /// Puts what was there back, unless somebody else has put something there since.
+    fn reinstate(&mut self, path: &[u8], inode: u64, number: u64) -> Result<(), FileError> {
+        let number = number.to_string();
+        let failed = |error| not_moved("put back", path, error);
+        let kept = status::find(self.old.root(), number.as_bytes()).map_err(failed)?;
+        if kept.is_none() || !self.has_arrived(path, inode)? {
+            return Ok(());
+        }
+        let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
+        renameat(self.old.root(), number.as_str(), folder, name).map_err(failed)
+    }
+
+    /// Whether a step has brought its inode to where it belongs. Where inodes cannot be told apart,
+    /// that is so when it is no longer where it was.
+    fn has_arrived(&mut self, path: &[u8], inode: u64) -> Result<bool, FileError> {
+        match self.same_inodes {
+            true => is_at(&mut self.workspace, path, inode),
+            false => Ok(self.new.find(path)?.is_none() && self.workspace.find(path)?.is_some()),
+        }
+    }
+
     /// Gives folders their modes and times, those inside of others first: afterwards they may not
     /// be entered any more.
     pub(crate) fn set_folder_metadata(
@@ -195,8 +262,7 @@ impl Trees {
                     return Ok(());
                 }
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
-                let flags = RenameFlags::RENAME_NOREPLACE;
-                renameat2(self.old.root(), number.as_str(), folder, name, flags).map_err(failed)
+                move_to_free(self.old.root(), number.as_bytes(), folder, name).map_err(failed)
             }
             Step::RemoveFolder { path } => {
                 let (folder, name) = self.workspace.enter_parent(path, Missing::Fail)?;
@@ -206,19 +272,18 @@ impl Trees {
                 }
             }
             Step::Move { path, inode } => {
-                if !is_at(&mut self.workspace, path, *inode)? {
+                if !self.has_arrived(path, *inode)? {
                     return Ok(());
                 }
                 let failed = |error| not_moved("take back", path, error);
                 let (to, _) = self.new.enter_parent(path, Missing::Fail)?;
                 let (from, name) = self.workspace.enter_parent(path, Missing::Fail)?;
-                let flags = RenameFlags::RENAME_NOREPLACE;
-                match renameat2(from, name, to, name, flags) {
+                match move_to_free(from, name, to, name) {
                     // Only root may move a folder that is not writable.
                     Err(Errno::EACCES) => {
                         let mode = Mode::from_bits_truncate(0o700);
                         fchmodat(from, name, mode, FchmodatFlags::FollowSymlink)
-                            .and_then(|()| renameat2(from, name, to, name, flags))
+                            .and_then(|()| move_to_free(from, name, to, name))
                             .map_err(failed)?;
                     }
                     moved => moved.map_err(failed)?,
@@ -226,9 +291,14 @@ impl Trees {
                 self.workspace.forget();
                 Ok(())
             }
-            Step::Replace { path, inode } => match is_at(&mut self.workspace, path, *inode)? {
-                true => self.exchange(path),
-                false => Ok(()),
+            Step::Replace {
+                path,
+                inode,
+                number,
+            } => match self.system {
+                System::Gvisor => self.reinstate(path, *inode, *number),
+                System::Linux if is_at(&mut self.workspace, path, *inode)? => self.exchange(path),
+                System::Linux => Ok(()),
             },
             Step::Overwrite {
                 path,
@@ -236,10 +306,11 @@ impl Trees {
                 ctime_ns,
                 number,
             } => {
-                if !self.written.contains(number)
-                    || !is_at(&mut self.workspace, path, *inode)?
-                    || self.open_unchanged(path, *inode, *ctime_ns)?.is_some()
-                {
+                let untouched = !self.written.contains(number)
+                    || self.same_inodes
+                        && (!is_at(&mut self.workspace, path, *inode)?
+                            || self.open_unchanged(path, *inode, *ctime_ns)?.is_some());
+                if untouched {
                     return Ok(());
                 }
                 let failed = |error| not_moved("write back", path, error);
@@ -252,6 +323,19 @@ impl Trees {
                     .map_err(|source| FileError::io("write back", path, source))
             }
         }
+    }
+}
+
+/// Moves something to where nothing is.
+fn move_to_free(from: BorrowedFd, name: &[u8], to: BorrowedFd, new_name: &[u8]) -> nix::Result<()> {
+    match renameat2(from, name, to, new_name, RenameFlags::RENAME_NOREPLACE) {
+        // gVisor cannot do it in one on files that it shares with others. Then two have to be so
+        // fast as to come between these two calls.
+        Err(Errno::EINVAL) => match status::find(to, new_name)? {
+            Some(_) => Err(Errno::EEXIST),
+            None => renameat(from, name, to, new_name),
+        },
+        moved => moved,
     }
 }
 

@@ -28,8 +28,14 @@ pub(crate) enum Step {
     RemoveFolder { path: Bytes },
     /// Moves this inode, a folder with all that is in it too, to where nothing is.
     Move { path: Bytes, inode: u64 },
-    /// Exchanges this inode with the file or the link that is there, in one instant.
-    Replace { path: Bytes, inode: u64 },
+    /// Puts this inode in the place of the file or the link that is there, in one instant. Where names
+    /// cannot be exchanged, what was there is in the area's `old` then, by number.
+    Replace {
+        path: Bytes,
+        inode: u64,
+        #[serde(default)]
+        number: u64,
+    },
     /// Writes into this inode, which has other names too. What it holds is in the area's `old`, by
     /// number, whole before the journal is; as long as the inode has this `ctime_ns`, nothing was
     /// written.

@@ -47,7 +47,7 @@ use crate::files::change::plan::Planner;
 use crate::files::change::staging::StagingArea;
 use crate::files::change_lock::ChangeLock;
 use crate::files::error::FileError;
-use crate::files::layout::Layout;
+use crate::files::layout::{Disk, Layout};
 use crate::files::links::Links;
 use crate::files::{display, index, path, status};
 use crate::lifecycle::Lifecycle;
@@ -143,11 +143,11 @@ fn carry_out(
     let links = links.as_ref();
     let mut unpacked = unpack::unpack(archive, new, destination, request.baseline, links)?;
 
-    let mut trees = Trees::open(&area, layout.make_workspace()?)?;
+    let mut trees = Trees::open(&area, layout)?;
     let planner = Planner::new(&mut trees, request);
     let (steps, removed) = planner.plan(&remove, &unpacked.folders)?;
     journal::write(&area.journal(), &steps)?;
-    if layout.own_disk() {
+    if layout.disk() == Disk::Ours {
         syncfs(area.old_files()?)
             .map_err(|error| FileError::at("write", "the unpacked files to the disk", error))?;
     }
@@ -170,7 +170,7 @@ fn carry_out(
     if request.baseline {
         take_index(layout, &area)?;
     }
-    if layout.own_disk() {
+    if layout.disk() == Disk::Ours {
         // What was answered outlasts the VM. Nothing can be undone any more, and a disk that fails
         // now fails for the next change as well.
         let _ = area.old_files().map(syncfs);
@@ -246,7 +246,7 @@ pub(crate) fn recover(layout: &Layout) -> Result<(), FileError> {
         .map_err(|source| FileError::at("read", "the journal of a change", source))?;
     match steps {
         Some(steps) => {
-            let mut trees = Trees::leftover(&area, layout.make_workspace()?, &steps)?;
+            let mut trees = Trees::leftover(&area, layout, &steps)?;
             undo(&mut area, &mut trees, &steps)?;
         }
         None if area.index().exists() => take_index(layout, &area)?,
@@ -270,6 +270,9 @@ mod tests {
     use super::*;
     use crate::backend::Backend;
     use crate::files::change::unpack::FolderMeta;
+
+    /// Names can be exchanged, or cannot, see `apply`.
+    const BOTH: [Disk; 2] = [Disk::Shared, Disk::Behind];
 
     /// All that the workspace is made of: names, modes, times of folders, contents.
     fn tree(folder: &Path) -> Vec<String> {
@@ -295,7 +298,10 @@ mod tests {
     }
 
     /// A workspace, a change of it that does everything a change can do, and its steps.
-    fn prepared(home: &Path) -> (Layout, StagingArea, Vec<journal::Step>, Vec<FolderMeta>) {
+    fn prepared(
+        home: &Path,
+        disk: Disk,
+    ) -> (Layout, StagingArea, Vec<journal::Step>, Vec<FolderMeta>) {
         let workspace = home.join("workspace");
         for folder in ["stays", "goes/inner", "mode"] {
             fs::create_dir_all(workspace.join(folder)).unwrap();
@@ -308,7 +314,7 @@ mod tests {
         fs::set_permissions(workspace.join("named"), fs::Permissions::from_mode(0o640)).unwrap();
         fs::hard_link(workspace.join("named"), workspace.join("stays/named too")).unwrap();
         fs::set_permissions(workspace.join("goes"), fs::Permissions::from_mode(0o710)).unwrap();
-        let layout = Layout::new(&Backend::Process { folder: workspace });
+        let layout = Layout::new(&Backend::Process { folder: workspace }).on(disk);
         let area = StagingArea::create(&layout).unwrap();
         let new = layout.change().join("new");
         for folder in ["stays", "fresh/inner", "becomes", "mode"] {
@@ -338,7 +344,7 @@ mod tests {
             "becomes",
         ];
         let remove = remove.map(|path| path.as_bytes().to_vec());
-        let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
+        let mut trees = Trees::open(&area, &layout).unwrap();
         let request = Change {
             edit: true,
             ..Change::default()
@@ -352,13 +358,17 @@ mod tests {
 
     #[test]
     fn whatever_was_done_before_a_crash_is_undone() {
+        BOTH.into_iter().for_each(undone_after_a_crash);
+    }
+
+    fn undone_after_a_crash(disk: Disk) {
         let mut after = 0;
         loop {
             let home = tempfile::tempdir().unwrap();
-            let (layout, mut area, steps, mut folders) = prepared(home.path());
+            let (layout, mut area, steps, mut folders) = prepared(home.path(), disk);
             let workspace = home.path().join("workspace");
             let before = tree(&workspace);
-            let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
+            let mut trees = Trees::open(&area, &layout).unwrap();
             for step in &steps[..after.min(steps.len())] {
                 trees.apply(step).unwrap();
             }
@@ -381,15 +391,19 @@ mod tests {
 
     #[test]
     fn what_others_wrote_into_a_file_with_several_names_stays() {
+        BOTH.into_iter().for_each(others_writing_stays);
+    }
+
+    fn others_writing_stays(disk: Disk) {
         let home = tempfile::tempdir().unwrap();
-        let (layout, area, steps, _) = prepared(home.path());
+        let (layout, area, steps, _) = prepared(home.path(), disk);
         let named = home.path().join("workspace/named");
         // Within one tick of the clock a change cannot be told from none.
         let before = fs::metadata(&named).unwrap();
         while fs::metadata(&named).unwrap().ctime_nsec() == before.ctime_nsec() {
             fs::write(&named, "theirs").unwrap();
         }
-        let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
+        let mut trees = Trees::open(&area, &layout).unwrap();
         let failed = steps.iter().filter(|step| trees.apply(step).is_err());
         assert_eq!(failed.count(), 1);
         trees.undo(&steps).unwrap();
@@ -398,9 +412,13 @@ mod tests {
 
     #[test]
     fn what_was_committed_before_a_crash_is_kept() {
+        BOTH.into_iter().for_each(committed_is_kept);
+    }
+
+    fn committed_is_kept(disk: Disk) {
         let home = tempfile::tempdir().unwrap();
-        let (layout, mut area, steps, mut folders) = prepared(home.path());
-        let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
+        let (layout, mut area, steps, mut folders) = prepared(home.path(), disk);
+        let mut trees = Trees::open(&area, &layout).unwrap();
         steps.iter().try_for_each(|step| trees.apply(step)).unwrap();
         trees.set_folder_metadata(&mut folders).unwrap();
         let after = tree(&home.path().join("workspace"));
@@ -419,8 +437,12 @@ mod tests {
 
     #[test]
     fn a_journal_that_was_cut_off_undoes_nothing() {
+        BOTH.into_iter().for_each(cut_off_undoes_nothing);
+    }
+
+    fn cut_off_undoes_nothing(disk: Disk) {
         let home = tempfile::tempdir().unwrap();
-        let (layout, mut area, ..) = prepared(home.path());
+        let (layout, mut area, ..) = prepared(home.path(), disk);
         let before = tree(&home.path().join("workspace"));
         let journal = fs::read(area.journal()).unwrap();
         fs::write(area.journal(), &journal[..journal.len() - 3]).unwrap();
@@ -432,14 +454,18 @@ mod tests {
 
     #[test]
     fn others_who_are_faster_are_not_overwritten() {
+        BOTH.into_iter().for_each(faster_is_not_overwritten);
+    }
+
+    fn faster_is_not_overwritten(disk: Disk) {
         let home = tempfile::tempdir().unwrap();
-        let (layout, area, steps, _) = prepared(home.path());
+        let (layout, area, steps, _) = prepared(home.path(), disk);
         let workspace = home.path().join("workspace");
         // Somebody makes and removes things after they were looked at.
         fs::write(workspace.join("stays/added"), "theirs").unwrap();
         fs::remove_file(workspace.join("stays/replaced")).unwrap();
         fs::create_dir(workspace.join("stays/replaced")).unwrap();
-        let mut trees = Trees::open(&area, layout.open_workspace().unwrap()).unwrap();
+        let mut trees = Trees::open(&area, &layout).unwrap();
         let failed: Vec<_> = steps
             .iter()
             .filter_map(|step| trees.apply(step).err().map(|error| error.to_string()))

@@ -16,7 +16,7 @@ use crate::files::change::cursor::{Cursor, Missing, open_file};
 use crate::files::change::journal::Step;
 use crate::files::change::unpack::FolderMeta;
 use crate::files::error::FileError;
-use crate::files::{folder, path, status, walk};
+use crate::files::{folder, path, status};
 
 pub(crate) struct Planner<'a> {
     /// What was unpacked, and the workspace.
@@ -108,7 +108,7 @@ impl<'a> Planner<'a> {
     fn merge(&mut self, folder: &[u8]) -> Result<(), FileError> {
         let failed = |error| FileError::io("read", folder, error);
         let here = self.new.enter(folder, Missing::Fail)?;
-        let names = walk::open(here, b".")
+        let names = folder::open(here, b".")
             .and_then(|here| folder::names(here, &mut self.buffer))
             .map_err(failed)?;
         let mut names: Vec<Vec<u8>> = names.into_iter().map(|name| name.bytes).collect();
@@ -156,9 +156,11 @@ impl<'a> Planner<'a> {
             (new, old) => return Err(FileError::conflict(&path, in_the_way(new, old))),
         }
         self.touch_parent(&path)?;
+        let number = self.steps.len() as u64;
         self.steps.push(Step::Replace {
             path: path.into(),
             inode: new.st_ino,
+            number,
         });
         Ok(())
     }
@@ -178,14 +180,16 @@ impl<'a> Planner<'a> {
         let mode = status::permissions(if self.keep_modes { old } else { new });
         attributes::copy(&was, &becomes, mode)
             .map_err(|error| FileError::io("keep what belongs to", &path, error))?;
+        let number = self.steps.len() as u64;
         if old.st_nlink <= 1 {
             self.touch_parent(&path)?;
-            let path = path.into();
-            let inode = new.st_ino;
-            self.steps.push(Step::Replace { path, inode });
+            self.steps.push(Step::Replace {
+                path: path.into(),
+                inode: new.st_ino,
+                number,
+            });
             return Ok(());
         }
-        let number = self.steps.len() as u64;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let owner_only = Mode::from_bits_truncate(0o600);
         openat(self.old, number.to_string().as_str(), flags, owner_only)

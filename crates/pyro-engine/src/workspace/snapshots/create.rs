@@ -16,7 +16,7 @@ use crate::random::random_hex;
 use crate::store::{StoredSnapshot, StoredWorkspace};
 use crate::workspace::at_rest::layers_of;
 use crate::workspace::create::{copy_tree, new_layer};
-use crate::workspace::errors::{shim_unreachable, unknown};
+use crate::workspace::errors::{no_sandbox, shim_unreachable, unknown};
 use crate::workspace::files;
 
 use pyro_api::values::WORKSPACE_PATH;
@@ -68,6 +68,7 @@ impl Engine {
                 stored = self.push_layer(&stored, layer, &what).await?;
                 Frozen { layers, tree: None }
             }
+            Base::Tree(_) => return Err(no_sandbox(&id)),
             Base::HostProcess => {
                 let tree = random_hex(6).map_err(|error| host_io(&what, &error))?;
                 std::fs::create_dir_all(folder.trees()).map_err(|error| host_io(&what, &error))?;

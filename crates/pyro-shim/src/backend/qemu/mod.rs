@@ -13,8 +13,9 @@ use pyro_wire::launch::{AcceleratorChoice, Qemu};
 use self::command_line::{Accelerator, CommandLine, Ram};
 use self::disk::Disk;
 use self::host_file::{readable, usable};
-use self::probe_cache::{ProbeCache, ProbeResult, ProbeTarget};
+use self::probe::ProbeTarget;
 use self::resume::Template;
+use super::probe_cache::{ProbeCache, ProbeResult};
 use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
 
@@ -26,7 +27,6 @@ mod machine;
 mod migration;
 mod network;
 pub(crate) mod probe;
-mod probe_cache;
 mod qmp;
 mod resume;
 mod rom;
@@ -168,7 +168,7 @@ impl Backend for QemuBackend {
             runs_guests: false,
             reason: reason.clone(),
         };
-        ProbeCache::at(&self.spec.probe_cache).put(&target, &result);
+        ProbeCache::at(&self.spec.probe_cache).put(&target.files(), &result);
         self.accelerator = Accelerator::Tcg;
         self.reason = reason;
         Next::Different

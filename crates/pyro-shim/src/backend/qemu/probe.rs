@@ -25,9 +25,9 @@ use tokio::time::timeout;
 
 use super::command_line::{Accelerator, COMMON_ARGUMENTS, CommandLine, Ram};
 use super::disk::Disk;
-use super::probe_cache::{ProbeCache, ProbeResult, ProbeTarget};
 use super::{machine, rom};
 use crate::backend::child::{Inherit, describe, spawn};
+use crate::backend::probe_cache::{ProbeCache, ProbeResult};
 use crate::backend::{BootFailure, Launched};
 
 const KVM_DEVICE: &str = "/dev/kvm";
@@ -39,6 +39,21 @@ const FIRMWARE_TIMEOUT: Duration = Duration::from_secs(3);
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(8);
 
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is probed. Another QEMU or kernel may have another answer.
+#[derive(Clone, Copy)]
+pub(crate) struct ProbeTarget<'a> {
+    pub(crate) binary: &'a Path,
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+}
+
+impl<'a> ProbeTarget<'a> {
+    /// What else a guest holds makes no difference to KVM.
+    pub(crate) fn files(&self) -> [&'a Path; 2] {
+        [self.binary, self.kernel]
+    }
+}
 
 pub(crate) struct Verdict {
     pub(crate) kvm: KvmState,
@@ -119,7 +134,13 @@ pub(crate) async fn find_out(
     if let Some(reason) = trouble {
         return Verdict { kvm, reason };
     }
-    let cached = || if fresh { None } else { cache.get(target) };
+    let cached = || {
+        if fresh {
+            None
+        } else {
+            cache.get(&target.files())
+        }
+    };
     let result = match cached() {
         Some(result) => result,
         None => {
@@ -152,7 +173,7 @@ async fn probe_and_cache(target: &ProbeTarget<'_>, cache: &ProbeCache<'_>) -> Pr
         },
     };
     if !matches!(outcome, Err(ProbeFailure::Host { .. })) {
-        cache.put(target, &result);
+        cache.put(&target.files(), &result);
     }
     result
 }

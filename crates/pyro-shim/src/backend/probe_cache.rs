@@ -1,4 +1,4 @@
-//! What was found out about KVM on this host, kept in a file until the host is booted again.
+//! What was found out about this host by trying it, kept in a file until the host is booted again.
 //!
 //! The file is a convenience: one that cannot be read or written costs a probe and nothing else.
 
@@ -12,19 +12,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::{folder, lock_file};
 
-/// Other QEMUs and kernels of the same user keep their answers too, but not without end.
+/// Other programs of the same user keep their answers too, but not without end.
 const MAX_ENTRIES: usize = 16;
 
 /// Longer than the longest probe of another process.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// What is probed. Another QEMU or kernel may have another answer.
-#[derive(Clone, Copy)]
-pub(crate) struct ProbeTarget<'a> {
-    pub(crate) binary: &'a Path,
-    pub(crate) kernel: &'a Path,
-    pub(crate) initramfs: &'a Path,
-}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct CacheFile {
@@ -35,8 +27,8 @@ struct CacheFile {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Entry {
-    /// QEMU and kernel: what else a guest holds makes no difference to KVM.
-    files: [Identity; 2],
+    /// What was tried: others may have another answer.
+    files: Vec<Identity>,
     #[serde(flatten)]
     result: ProbeResult,
 }
@@ -65,22 +57,22 @@ impl<'a> ProbeCache<'a> {
         Self { path }
     }
 
-    pub(crate) fn get(&self, target: &ProbeTarget<'_>) -> Option<ProbeResult> {
-        let files = identities(target)?;
+    pub(crate) fn get(&self, files: &[&Path]) -> Option<ProbeResult> {
+        let files = identities(files)?;
         self.read(&boot_id()?)
             .into_iter()
             .find(|entry| entry.files == files)
             .map(|entry| entry.result)
     }
 
-    pub(crate) fn put(&self, target: &ProbeTarget<'_>, result: &ProbeResult) {
-        let _ = self.try_put(target, result);
+    pub(crate) fn put(&self, files: &[&Path], result: &ProbeResult) {
+        let _ = self.try_put(files, result);
     }
 
-    fn try_put(&self, target: &ProbeTarget<'_>, result: &ProbeResult) -> Option<()> {
+    fn try_put(&self, files: &[&Path], result: &ProbeResult) -> Option<()> {
         let boot_id = boot_id()?;
         let entry = Entry {
-            files: identities(target)?,
+            files: identities(files)?,
             result: result.clone(),
         };
         let mut entries = self.read(&boot_id);
@@ -123,8 +115,8 @@ fn boot_id() -> Option<String> {
     Some(id.trim().to_owned())
 }
 
-fn identities(target: &ProbeTarget<'_>) -> Option<[Identity; 2]> {
-    Some([identity(target.binary)?, identity(target.kernel)?])
+fn identities(files: &[&Path]) -> Option<Vec<Identity>> {
+    files.iter().map(|path| identity(path)).collect()
 }
 
 fn identity(path: &Path) -> Option<Identity> {
@@ -149,12 +141,8 @@ mod tests {
             std::fs::write(&path, name).unwrap();
             path
         };
-        let (binary, kernel, initramfs) = (file("qemu"), file("kernel"), file("initramfs"));
-        let target = ProbeTarget {
-            binary: &binary,
-            kernel: &kernel,
-            initramfs: &initramfs,
-        };
+        let (binary, kernel) = (file("qemu"), file("kernel"));
+        let target = [binary.as_path(), &kernel];
         let path = folder.path().join("new/folder/kvm.json");
         let cache = ProbeCache::at(&path);
         assert_eq!(cache.get(&target), None);
@@ -176,11 +164,7 @@ mod tests {
     #[tokio::test]
     async fn a_place_that_cannot_be_written_is_no_error() {
         let cache = ProbeCache::at(Path::new("/proc/nowhere/kvm.json"));
-        let target = ProbeTarget {
-            binary: Path::new("/bin/sh"),
-            kernel: Path::new("/bin/sh"),
-            initramfs: Path::new("/bin/sh"),
-        };
+        let target = [Path::new("/bin/sh")];
         assert!(cache.lock().await.is_none());
         let result = ProbeResult {
             runs_guests: true,

@@ -1,0 +1,273 @@
+//! Control groups: one for each command, which nothing leaves by forking, `setsid` or double forks.
+//!
+//! ```text
+//! the kernel of a guest   version 2: kills a group at once, and tells when it is empty
+//! a gVisor sandbox        version 1, the controller `pids`: a group that may not fork any more is
+//!                         killed process by process
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::descendants;
+use crate::lock::lock;
+
+const TOP: &str = "/sys/fs/cgroup";
+const ROOT: &str = "/sys/fs/cgroup/pyro";
+
+/// Where the controller `pids` is mounted in a sandbox.
+pub(crate) const PIDS: &str = "/sys/fs/cgroup/pids";
+const PIDS_ROOT: &str = "/sys/fs/cgroup/pids/pyro";
+
+/// As many processes and threads may all commands of a sandbox have together. In a virtual machine the
+/// kernel sees to a bound; here each is a process or a thread of the host's too.
+const MOST_TASKS: &str = "4096";
+
+/// A group with so many processes, or more, cannot fork. gVisor takes 0 for no limit.
+const NO_MORE: &str = "1";
+
+/// How deep a command may have nested control groups for us to clear them away.
+const DEPTH: usize = 16;
+
+/// Hands out groups and clears away those that have become empty.
+#[derive(Default)]
+pub(crate) struct Groups {
+    /// Set once control groups are mounted.
+    root: Mutex<Option<Cgroup>>,
+    next: AtomicU64,
+    /// Groups of ended commands that were not empty, because a daemon lives on.
+    leftover: Mutex<Vec<PathBuf>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// Of a guest's kernel.
+    Two,
+    /// Of a sandbox, with `pids`.
+    OneWithPids,
+}
+
+impl Groups {
+    /// Uses control groups of version 2 from now on.
+    pub(crate) fn enable(&self) -> io::Result<()> {
+        self.take(ROOT, Version::Two)?;
+        // With `cpu` one command of a thousand processes leaves the agent, and every other command,
+        // as much of the processors as it takes itself. With `memory` the kernel tells of which
+        // command it killed a process. One that has neither runs commands all the same.
+        for controller in ["+cpu", "+memory"] {
+            for above in [TOP, ROOT] {
+                let _ = fs::write(Path::new(above).join("cgroup.subtree_control"), controller);
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses what is mounted at [`PIDS`] from now on.
+    pub(crate) fn enable_pids(&self) -> io::Result<()> {
+        self.take(PIDS_ROOT, Version::OneWithPids)?;
+        fs::write(Path::new(PIDS_ROOT).join("pids.max"), MOST_TASKS)
+    }
+
+    fn take(&self, root: &str, version: Version) -> io::Result<()> {
+        match fs::create_dir(root) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let path = root.into();
+        *lock(&self.root) = Some(Cgroup { path, version });
+        Ok(())
+    }
+
+    /// A group for one command, without processes. `None` where there are no control groups, or
+    /// where root in the guest has broken them: commands must run all the same.
+    pub(crate) fn create(&self) -> Option<Fresh> {
+        self.sweep();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let root = lock(&self.root).clone()?;
+        let path = root.path.join(number.to_string());
+        fs::create_dir(&path).ok()?;
+        let procs = OpenOptions::new()
+            .write(true)
+            .open(path.join("cgroup.procs"));
+        match procs {
+            Ok(procs) => {
+                let version = root.version;
+                let cgroup = Cgroup { path, version };
+                Some(Fresh { cgroup, procs })
+            }
+            Err(_) => {
+                self.clear_away_path(path);
+                None
+            }
+        }
+    }
+
+    /// Removes a group, now or when it has become empty.
+    pub(crate) fn clear_away(&self, cgroup: Cgroup) {
+        self.clear_away_path(cgroup.path);
+    }
+
+    fn clear_away_path(&self, path: PathBuf) {
+        if !remove(&path, DEPTH) {
+            lock(&self.leftover).push(path);
+        }
+    }
+
+    fn sweep(&self) {
+        lock(&self.leftover).retain(|path| !remove(path, DEPTH));
+    }
+}
+
+/// A control group before its command runs.
+pub(crate) struct Fresh {
+    pub(crate) cgroup: Cgroup,
+    /// `cgroup.procs`: writing `0` to it moves the writer inside.
+    pub(crate) procs: File,
+}
+
+/// The control group of a command.
+#[derive(Clone, Debug)]
+pub(crate) struct Cgroup {
+    path: PathBuf,
+    version: Version,
+}
+
+impl Cgroup {
+    pub(crate) fn memory_events(&self) -> MemoryEvents {
+        MemoryEvents(Some(self.path.clone()))
+    }
+
+    /// Kills all that is in it. `false` where the kernel does not, or root in the guest has seen to
+    /// it that it does not.
+    pub(crate) fn kill(&self) -> bool {
+        match self.version {
+            Version::Two => fs::write(self.path.join("cgroup.kill"), "1").is_ok(),
+            Version::OneWithPids => {
+                if fs::write(self.path.join("pids.max"), NO_MORE).is_err() {
+                    return false;
+                }
+                descendants::kill_all(|| processes_below(&self.path, DEPTH));
+                true
+            }
+        }
+    }
+
+    /// Whether nothing is left in it, where that can be seen.
+    pub(crate) fn is_empty(&self) -> Option<bool> {
+        match self.version {
+            Version::Two => {
+                let events = fs::read_to_string(self.path.join("cgroup.events")).ok()?;
+                Some(events.lines().any(|line| line == "populated 0"))
+            }
+            Version::OneWithPids => {
+                processes_in(&self.path)?;
+                Some(processes_below(&self.path, DEPTH).is_empty())
+            }
+        }
+    }
+
+    /// The processes in it, where they can be seen.
+    pub(crate) fn processes(&self) -> Option<Vec<i32>> {
+        processes_in(&self.path)
+    }
+}
+
+fn processes_in(path: &Path) -> Option<Vec<i32>> {
+    let inside = fs::read_to_string(path.join("cgroup.procs")).ok()?;
+    Some(inside.lines().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// With those of the groups that the command has made in it.
+fn processes_below(path: &Path, depth: usize) -> Vec<i32> {
+    let mut all = processes_in(path).unwrap_or_default();
+    if depth > 0 {
+        for folder in folders_in(path) {
+            all.extend(processes_below(&folder, depth - 1));
+        }
+    }
+    all
+}
+
+fn folders_in(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).collect()
+}
+
+/// What the kernel has counted about the memory of one command, for as long as its group is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemoryEvents(Option<PathBuf>);
+
+impl MemoryEvents {
+    /// Whether the kernel has killed a process of the command because memory ran out. Not known,
+    /// and so never claimed, where there are no control groups.
+    pub(crate) fn oom_killed(&self) -> bool {
+        let Some(path) = &self.0 else { return false };
+        fs::read_to_string(path.join("memory.events")).is_ok_and(|events| has_oom_kill(&events))
+    }
+}
+
+fn has_oom_kill(events: &str) -> bool {
+    let mut counts = events.lines().filter_map(|line| line.split_once(' '));
+    counts.any(|(name, count)| name == "oom_kill" && count.trim() != "0")
+}
+
+/// Removes a control group and those inside it; says whether it is gone.
+fn remove(path: &Path, depth: usize) -> bool {
+    match fs::remove_dir(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        // Busy, which means processes or nested groups.
+        Err(_) if depth > 0 => {
+            let nested = folders_in(path);
+            !nested.is_empty()
+                && nested.iter().all(|folder| remove(folder, depth - 1))
+                && fs::remove_dir(path).is_ok()
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_groups_go_and_a_missing_one_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("1");
+        fs::create_dir_all(top.join("a/b")).unwrap();
+        fs::create_dir(top.join("c")).unwrap();
+        assert!(remove(&top, DEPTH));
+        assert!(remove(&top, DEPTH));
+    }
+
+    #[test]
+    fn only_a_kill_for_want_of_memory_is_told_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let events = MemoryEvents(Some(folder.path().to_owned()));
+        assert!(!events.oom_killed(), "the kernel counts nothing");
+        let file = folder.path().join("memory.events");
+        fs::write(
+            &file,
+            "low 0\nhigh 3\nmax 7\noom 2\noom_kill 0\noom_group_kill 1\n",
+        )
+        .unwrap();
+        assert!(!events.oom_killed());
+        fs::write(&file, "low 0\nhigh 0\nmax 0\noom 0\noom_kill 12\n").unwrap();
+        assert!(events.oom_killed());
+        assert!(!MemoryEvents::default().oom_killed());
+    }
+
+    #[test]
+    fn a_group_that_is_too_deep_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("1");
+        fs::create_dir_all(top.join("a/b/c")).unwrap();
+        assert!(!remove(&top, 2));
+        assert!(top.exists());
+    }
+}

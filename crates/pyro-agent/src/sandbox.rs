@@ -1,0 +1,97 @@
+//! PID 1 of a gVisor sandbox: from its first instruction to its last.
+//!
+//! Its channel is descriptor 0, a connected Unix socket that the sandbox was started with. What a
+//! boot does for a guest, whoever wrote the sandbox's configuration has done here: what commands
+//! expect is mounted, and the loopback is up. When the channel ends, or the agent is told to end,
+//! everything ends and is written to the host's files, and with this process the sandbox ends.
+
+use std::io;
+use std::os::unix::net;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::Agent;
+use crate::backend::Backend;
+use crate::channel::Channel;
+use crate::clock::Trace;
+use crate::host_socket::HostSocket;
+use crate::reaper::Reaper;
+use crate::{console, inherited, limits, mounts, shutdown, sockets};
+
+const CHANNEL: i32 = 0;
+
+/// How long work on files may take to end. What it leaves is put right at the next start.
+const FILES_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+enum SandboxError {
+    #[error("descriptor {CHANNEL} is not a connected socket: {source}")]
+    Channel { source: io::Error },
+    #[error("cannot prepare the first process: {source}")]
+    System {
+        #[from]
+        source: io::Error,
+    },
+}
+
+/// Serves until the channel ends.
+pub(crate) fn run() -> ExitCode {
+    match try_run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::report(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run() -> Result<(), SandboxError> {
+    let channel = take_channel().map_err(|source| SandboxError::Channel { source })?;
+    inherited::reset(&channel)?;
+    mounts::keep_temporary_files();
+    if let Err(error) = limits::raise() {
+        console::report(format_args!(
+            "cannot raise the limit of open files: {error}"
+        ));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(serve_until_end(channel));
+    // Work on files hears of the end and gives up, or comes to its own.
+    runtime.shutdown_timeout(FILES_LIMIT);
+    nix::unistd::sync();
+    Ok(served?)
+}
+
+/// Takes the channel to another number: a program that forgets its standard input must not find
+/// the channel there, and neither must we.
+fn take_channel() -> io::Result<net::UnixStream> {
+    let channel = inherited::take_channel(CHANNEL)?;
+    // With the mark that commands do not inherit it, and above the standard three.
+    let moved = channel.try_clone()?;
+    let nothing = std::fs::File::open("/dev/null")?;
+    nix::unistd::dup2_stdin(&nothing)?;
+    // It is not the channel any more, and stays open for as long as the program runs.
+    std::mem::forget(channel);
+    Ok(moved)
+}
+
+async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {
+    let reaper = Reaper::start()?;
+    let agent = Arc::new(Agent::new(Backend::Sandbox, reaper, Trace::default()));
+    let groups = &agent.launcher.groups;
+    if let Err(error) = mounts::process_groups()
+        .map_err(io::Error::other)
+        .and_then(|()| groups.enable_pids())
+    {
+        // Commands are then ended by what is known of their parents.
+        console::report(format_args!("cannot use control groups: {error}"));
+    }
+    let channel = Channel::new(HostSocket::new(channel)?);
+    let served = sockets::serve_hosts(&agent, channel).await;
+    agent.files.thaw().await;
+    shutdown::end_processes().await;
+    served
+}

@@ -1,0 +1,130 @@
+//! What a sandbox of gVisor is made of: its program, its root file system, its own layer. How it is
+//! started is the shim's business.
+
+mod diagnosis;
+pub(crate) mod lacks;
+mod runsc;
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use pyro_api::{Caller, Error};
+use pyro_catalog::{Installed, Runsc};
+use pyro_namespace::IdMap;
+use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
+use pyro_wire::network::Network;
+use pyro_wire::reached;
+
+use crate::engine::Engine;
+use crate::error::no_sandboxes;
+
+/// Name of the layer in the folder of a VM.
+const LAYER: &str = "layer";
+
+/// An environment as a folder of files, and the `runsc` that serves it.
+#[derive(Clone, Debug)]
+pub(crate) struct EnvironmentTree {
+    pub(crate) installed: Installed,
+    pub(crate) folder: PathBuf,
+    pub(crate) runsc: Runsc,
+}
+
+impl Engine {
+    /// What sandboxes of an environment run on; made and fetched where it is not there yet.
+    pub(crate) async fn gvisor_base(
+        &self,
+        installed: Installed,
+        caller: &Caller,
+    ) -> Result<EnvironmentTree, Error> {
+        // Before anything is fetched for nothing.
+        IdMap::of_caller().map_err(no_sandboxes)?;
+        let runsc = self.runsc(caller).await?;
+        reached!("runsc found");
+        let folder = self.environment_tree(&installed, caller).await?;
+        reached!("environment's tree found");
+        Ok(EnvironmentTree {
+            installed,
+            folder,
+            runsc,
+        })
+    }
+
+    /// A machine of gVisor's on a chain of folders.
+    pub(crate) fn gvisor_machine(
+        &self,
+        tree: &EnvironmentTree,
+        disk: Vec<DiskLayer>,
+        vcpu_count: u32,
+        mem_mib: u32,
+        network: Option<Network>,
+    ) -> Result<Gvisor, Error> {
+        Ok(Gvisor {
+            runsc: tree.runsc.path.clone(),
+            agent: self.config().agent()?.to_owned(),
+            vcpu_count,
+            mem_mib,
+            disk,
+            network,
+        })
+    }
+}
+
+/// Where the layer of a VM is in its folder.
+pub(crate) fn own_layer(folder: &Path) -> PathBuf {
+    folder.join(LAYER)
+}
+
+/// Makes an empty layer: what the sandbox writes comes into `upper`, `work` is the kernel's.
+pub(crate) fn create_layer(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    for part in ["upper", "work"] {
+        DirBuilder::new().create(path.join(part))?;
+    }
+    // It becomes the root folder of the sandbox, which everybody in there walks through. Not when it
+    // is made: there the caller's umask would take something away.
+    fs::set_permissions(path.join("upper"), Permissions::from_mode(0o755))
+}
+
+/// Removes the layer of a VM's folder, if it has one. Its files belong to ids that only a user namespace
+/// has, and a sandbox may have made more folders in one another than one should go down by oneself.
+pub(crate) fn remove_layer(folder: &Path) {
+    let layer = own_layer(folder);
+    if layer.exists() {
+        // Where that cannot be done, whoever removes the rest says why.
+        let _ = pyro_namespace::remove_tree(&layer);
+    }
+}
+
+/// A root disk, bottom first: the environment's tree, own layers.
+pub(crate) fn chain(tree: &Path, layers: impl IntoIterator<Item = PathBuf>) -> Vec<DiskLayer> {
+    let folder = |path: PathBuf| DiskLayer {
+        path,
+        format: DiskFormat::Folder,
+    };
+    let tree = folder(tree.to_owned());
+    std::iter::once(tree)
+        .chain(layers.into_iter().map(folder))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_two_folders_and_its_root_is_everybodys_to_walk_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let layer = own_layer(folder.path());
+        create_layer(&layer).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&layer), 0o700);
+        assert_eq!(mode(&layer.join("upper")), 0o755);
+        assert!(layer.join("work").is_dir());
+        let chain = chain(Path::new("/tree"), [layer.clone()]);
+        let paths: Vec<_> = chain.iter().map(|layer| layer.path.as_path()).collect();
+        assert_eq!(paths, [Path::new("/tree"), &layer]);
+        assert!(chain.iter().all(|layer| layer.format == DiskFormat::Folder));
+    }
+}

@@ -1,0 +1,319 @@
+//! What keeps a VM's commands apart from this host. Decided here and once, when it is made: a VM keeps
+//! its kind for life.
+
+use pyro_api::values::{ExecutionMode, Isolation};
+use pyro_api::{Caller, Error, ErrorCode};
+
+use crate::config::{Backend, QEMU, on_path};
+use crate::engine::Engine;
+use crate::error::{INSTALL_MISSING_QEMU, qemu_missing};
+
+/// What a VM is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VmKind {
+    /// A virtual machine of QEMU's.
+    Vm,
+    /// A sandbox of gVisor's.
+    Gvisor,
+    /// Processes of this host, without isolation.
+    HostProcess,
+}
+
+impl VmKind {
+    /// How a record names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::Gvisor => "gvisor",
+            Self::HostProcess => "none",
+        }
+    }
+
+    /// Where commands run, once it is started.
+    pub(crate) fn execution_mode(self) -> ExecutionMode {
+        match self {
+            Self::Vm => ExecutionMode::GuestVsock,
+            Self::Gvisor => ExecutionMode::Gvisor,
+            Self::HostProcess => ExecutionMode::HostCompat,
+        }
+    }
+}
+
+/// A kind, and why it is that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) kind: VmKind,
+    /// One sentence, for records.
+    pub(crate) reason: String,
+}
+
+impl Chosen {
+    fn new(kind: VmKind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// In the call itself.
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) allow_host_compat: bool,
+}
+
+/// What the choice depends on beside what was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Circumstances {
+    backend: Backend,
+    /// What is meant where a call does not say.
+    default: Isolation,
+    has_qemu: bool,
+    /// A model's word is enough only where a person has chosen host processes.
+    is_model: bool,
+    /// What `auto` goes by. Without it, it is a VM.
+    abilities: Option<Abilities>,
+}
+
+impl Engine {
+    /// What a new VM is to be here.
+    pub(crate) fn choose(&self, asked: Asked, caller: &Caller) -> Result<Chosen, Error> {
+        self.circumstances(caller).choose(asked)
+    }
+
+    /// The same for what can only be a VM, for this reason.
+    pub(crate) fn choose_vm(
+        &self,
+        allow_host_compat: bool,
+        why: &str,
+        caller: &Caller,
+    ) -> Result<Chosen, Error> {
+        self.circumstances(caller).choose_vm(allow_host_compat, why)
+    }
+
+    fn circumstances(&self, caller: &Caller) -> Circumstances {
+        Circumstances {
+            backend: self.config().backend,
+            default: self.config().isolation,
+            has_qemu: on_path(QEMU).is_some(),
+            is_model: caller.is_model(),
+            // Not before sandboxes can have a network and are kept to their memory: whoever asks for
+            // nothing is to lose nothing.
+            abilities: None,
+        }
+    }
+}
+
+impl Circumstances {
+    fn choose(self, asked: Asked) -> Result<Chosen, Error> {
+        let (isolation, source) = match asked.isolation {
+            Some(isolation) => (isolation, Source::Call),
+            None => (self.default, Source::Setting),
+        };
+        match isolation {
+            Isolation::Gvisor => self.choose_gvisor(source),
+            Isolation::Vm => self.choose_vm(asked.allow_host_compat, &source.words(isolation)),
+            Isolation::Auto => match self.abilities.map(best) {
+                Some((VmKind::Gvisor, why)) => Ok(Chosen::new(VmKind::Gvisor, why)),
+                Some((_, why)) => self.choose_vm(asked.allow_host_compat, why),
+                None => self.choose_vm(asked.allow_host_compat, "`auto` is a VM"),
+            },
+        }
+    }
+
+    fn choose_gvisor(self, source: Source) -> Result<Chosen, Error> {
+        let why = source.words(Isolation::Gvisor);
+        if self.backend == Backend::Process {
+            return Err(
+                Error::new(ErrorCode::VmUnavailable, "gVisor cannot be used here")
+                    .because(format!("PYRO_BACKEND is set to host processes, and {why}"))
+                    .hint("Unset PYRO_BACKEND, or leave out the isolation"),
+            );
+        }
+        Ok(Chosen::new(VmKind::Gvisor, why))
+    }
+
+    /// A VM, or what the caller allows in place of one.
+    fn choose_vm(self, allow_host_compat: bool, why: &str) -> Result<Chosen, Error> {
+        let on_host = |why: &str| Ok(Chosen::new(VmKind::HostProcess, why));
+        const SET: &str = "PYRO_BACKEND is set to host processes";
+        match self.backend {
+            Backend::Qemu => Ok(Chosen::new(VmKind::Vm, why)),
+            Backend::Process if allow_host_compat => on_host(SET),
+            Backend::Process => Err(host_compat_not_allowed(SET)),
+            Backend::Auto if self.has_qemu => Ok(Chosen::new(VmKind::Vm, why)),
+            Backend::Auto if self.is_model => Err(qemu_missing()),
+            Backend::Auto if allow_host_compat => {
+                on_host("QEMU is missing, and the call allowed it")
+            }
+            Backend::Auto => Err(qemu_missing().hint(format!(
+                "{INSTALL_MISSING_QEMU}. To run the command on this host instead, without \
+                 isolation, pass `--allow-host-compat` (`allow_host_compat=True`)"
+            ))),
+        }
+    }
+}
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Call,
+    Setting,
+}
+
+impl Source {
+    fn words(self, isolation: Isolation) -> String {
+        match self {
+            Self::Call => format!("the call asked for `{isolation}`"),
+            Self::Setting => format!("PYRO_ISOLATION is set to `{isolation}`"),
+        }
+    }
+}
+
+/// What a host can do, as far as isolation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Abilities {
+    /// KVM runs guests here.
+    pub(crate) kvm: bool,
+    /// gVisor runs sandboxes here.
+    pub(crate) gvisor: bool,
+}
+
+/// What suits a host best, and why: a VM where KVM runs guests, else gVisor where it runs, which is
+/// faster than emulation and, unlike that, made to be a wall; else a VM under emulation.
+pub(crate) fn best(host: Abilities) -> (VmKind, &'static str) {
+    match host {
+        Abilities { kvm: true, .. } => (VmKind::Vm, "KVM works here"),
+        Abilities { gvisor: true, .. } => (
+            VmKind::Gvisor,
+            "KVM does not work here, and gVisor does, which is faster than emulation",
+        ),
+        Abilities { .. } => (VmKind::Vm, "neither KVM nor gVisor works here"),
+    }
+}
+
+fn host_compat_not_allowed(cause: &str) -> Error {
+    Error::new(
+        ErrorCode::VmUnavailable,
+        "Running commands on this host, without isolation, is not allowed",
+    )
+    .because(cause)
+    .hint("Pass `--allow-host-compat` (`allow_host_compat=True`) if that is what you want")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Circumstances = Circumstances {
+        backend: Backend::Auto,
+        default: Isolation::Auto,
+        has_qemu: true,
+        is_model: false,
+        abilities: None,
+    };
+
+    fn asked(isolation: Option<Isolation>, allow_host_compat: bool) -> Asked {
+        Asked {
+            isolation,
+            allow_host_compat,
+        }
+    }
+
+    fn kind(here: Circumstances, asked: Asked) -> VmKind {
+        here.choose(asked).unwrap().kind
+    }
+
+    #[test]
+    fn a_call_says_more_than_a_setting_and_a_setting_more_than_nothing() {
+        let gvisor = Circumstances {
+            default: Isolation::Gvisor,
+            ..HERE
+        };
+        for (here, isolation, wanted, why) in [
+            (HERE, None, VmKind::Vm, "`auto` is a VM"),
+            (
+                HERE,
+                Some(Isolation::Gvisor),
+                VmKind::Gvisor,
+                "the call asked for `gvisor`",
+            ),
+            (
+                gvisor,
+                None,
+                VmKind::Gvisor,
+                "PYRO_ISOLATION is set to `gvisor`",
+            ),
+            (
+                gvisor,
+                Some(Isolation::Vm),
+                VmKind::Vm,
+                "the call asked for `vm`",
+            ),
+            (gvisor, Some(Isolation::Auto), VmKind::Vm, "`auto` is a VM"),
+        ] {
+            let chosen = here.choose(asked(isolation, false)).unwrap();
+            assert_eq!((chosen.kind, chosen.reason.as_str()), (wanted, why));
+        }
+    }
+
+    #[test]
+    fn gvisor_needs_no_qemu_and_is_never_replaced_by_the_host() {
+        let wanted = asked(Some(Isolation::Gvisor), true);
+        let without = Circumstances {
+            has_qemu: false,
+            ..HERE
+        };
+        assert_eq!(kind(without, wanted), VmKind::Gvisor);
+        for backend in [Backend::Auto, Backend::Qemu] {
+            assert_eq!(
+                kind(Circumstances { backend, ..HERE }, wanted),
+                VmKind::Gvisor
+            );
+        }
+        let backend = Backend::Process;
+        let error = Circumstances { backend, ..HERE }
+            .choose(wanted)
+            .unwrap_err();
+        assert_eq!(error.code, ErrorCode::VmUnavailable);
+        assert!(error.causes[0].contains("PYRO_BACKEND"), "{error:?}");
+    }
+
+    #[test]
+    fn the_host_is_used_only_where_a_person_allowed_it() {
+        let without = Circumstances {
+            has_qemu: false,
+            ..HERE
+        };
+        let of_model = Circumstances {
+            is_model: true,
+            ..without
+        };
+        for isolation in [None, Some(Isolation::Auto), Some(Isolation::Vm)] {
+            assert_eq!(kind(without, asked(isolation, true)), VmKind::HostProcess);
+            assert!(without.choose(asked(isolation, false)).is_err());
+            assert!(of_model.choose(asked(isolation, true)).is_err());
+        }
+    }
+
+    #[test]
+    fn auto_is_a_vm_with_kvm_and_gvisor_before_emulation() {
+        for (kvm, gvisor, wanted) in [
+            (true, true, VmKind::Vm),
+            (true, false, VmKind::Vm),
+            (false, true, VmKind::Gvisor),
+            (false, false, VmKind::Vm),
+        ] {
+            let abilities = Some(Abilities { kvm, gvisor });
+            let here = Circumstances { abilities, ..HERE };
+            for isolation in [None, Some(Isolation::Auto)] {
+                assert_eq!(kind(here, asked(isolation, false)), wanted);
+            }
+            assert_eq!(kind(here, asked(Some(Isolation::Vm), false)), VmKind::Vm);
+        }
+        // As long as nobody looks what the host can do.
+        assert_eq!(kind(HERE, asked(None, false)), VmKind::Vm);
+    }
+}

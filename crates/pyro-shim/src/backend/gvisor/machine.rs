@@ -1,0 +1,350 @@
+//! One sandbox: its start, its console, and what its end means.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::process::ExitStatus;
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use pyro_namespace::{Child, IdMap, NamespaceError, Namespaces, Program};
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::DiskLayer;
+use pyro_wire::network::Network;
+use pyro_wire::reached;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+
+use super::enter;
+use super::link::Link;
+use super::plan::Plan;
+use super::sandbox::FAILED;
+use crate::backend::child::describe;
+use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine, Merging};
+use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
+
+/// This program, even when an update has put another one in its place.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// What runsc exits with when it fails itself.
+const RUNSC_FAILED: i32 = 128;
+
+/// As a shell tells SIGKILL.
+const KERNEL_KILLED: i32 = 137;
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("a sandbox cannot be started: {0}")]
+    Namespaces(#[from] NamespaceError),
+    #[error("a sandbox could not be started: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl StartError {
+    /// What a person can do about it, where that is known.
+    pub(super) fn fix(&self) -> Option<&str> {
+        match self {
+            Self::Namespaces(error) => error.fix(),
+            Self::Io(_) => None,
+        }
+    }
+}
+
+impl From<StartError> for BootFailure {
+    fn from(error: StartError) -> Self {
+        let code = match &error {
+            StartError::Namespaces(_) => FaultCode::VmmFailed,
+            StartError::Io(source) => FaultCode::of_io(source),
+        };
+        let mut words = error.to_string();
+        if let Some(fix) = error.fix() {
+            words.push_str("; what helps: ");
+            words.push_str(fix);
+        }
+        Self::lasting(Fault::new(code, words))
+    }
+}
+
+/// Starts a sandbox. Its agent answers later, or the machine ends and says why.
+pub(super) fn start(
+    plan: Plan,
+    disk: Vec<DiskLayer>,
+    network: Option<&Network>,
+    lock: Option<&OwnedFd>,
+) -> Result<(GvisorMachine, UnixStream), StartError> {
+    let map = IdMap::of_caller()?;
+    let (program, ends) = prepare(plan, network.is_some(), lock)?;
+    let child = program.start(&map)?;
+    // It holds the other ends.
+    drop(program);
+    reached!("sandbox started");
+    Ok(ends.into_machine(child, disk, network)?)
+}
+
+impl From<(GvisorMachine, UnixStream)> for Launched {
+    fn from((machine, channel): (GvisorMachine, UnixStream)) -> Self {
+        Self {
+            machine: Box::new(machine),
+            channel: Box::new(channel),
+        }
+    }
+}
+
+/// Our ends of what a sandbox is connected with.
+struct Ends {
+    channel: StdUnixStream,
+    console: io::PipeReader,
+    log: io::PipeReader,
+    /// Where the guest's interface comes out.
+    link: Option<StdUnixStream>,
+}
+
+fn prepare(
+    mut plan: Plan,
+    has_network: bool,
+    lock: Option<&OwnedFd>,
+) -> io::Result<(Program, Ends)> {
+    let (channel, agent_end) = StdUnixStream::pair()?;
+    channel.set_nonblocking(true)?;
+    // A file in its place would be written at runsc's own offset. One pipe for both, so that lines
+    // keep their order.
+    let (console, console_end) = io::pipe()?;
+    let (log, log_end) = io::pipe()?;
+    plan.log = log_end.as_raw_fd();
+    let mut program = Program::new(THIS_PROGRAM, Namespaces::All);
+    let mut link = None;
+    if has_network {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        plan.link = Some(theirs.as_raw_fd());
+        program.keep(theirs);
+        link = Some(ours);
+    }
+    if let Some(lock) = lock {
+        program.keep(lock.try_clone()?);
+    }
+    program
+        .args(["shim", "--sandbox"])
+        .arg(serde_json::to_string(&plan)?)
+        .stdin(agent_end)
+        .stdout(console_end.try_clone()?)
+        .stderr(console_end)
+        .keep(log_end);
+    let ends = Ends {
+        channel,
+        console,
+        log,
+        link,
+    };
+    Ok((program, ends))
+}
+
+impl Ends {
+    fn into_machine(
+        self,
+        child: Child,
+        disk: Vec<DiskLayer>,
+        network: Option<&Network>,
+    ) -> io::Result<(GvisorMachine, UnixStream)> {
+        let link = match (network, self.link) {
+            (Some(network), Some(link)) => Some(Link::serve(network.clone(), link)?),
+            _ => None,
+        };
+        // SAFETY: a `Child` names the same open descriptor for as long as it lives.
+        let child = unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }?;
+        let machine = GvisorMachine {
+            about: About {
+                backend: "gvisor",
+                accelerator: "systrap",
+                accelerator_reason:
+                    "gVisor runs the guest's programs on the host's processors and \
+                                     catches their system calls"
+                        .into(),
+                vmm_version: None,
+                resumed: false,
+            },
+            child,
+            console: Tail::follow(Receiver::from_owned_fd(self.console.into())?, CONSOLE_BYTES),
+            log: Tail::follow(Receiver::from_owned_fd(self.log.into())?, ERROR_BYTES),
+            disk,
+            _link: link,
+        };
+        Ok((machine, UnixStream::from_std(self.channel)?))
+    }
+}
+
+pub(super) struct GvisorMachine {
+    about: About,
+    /// The first process of the namespaces: its end is everybody's.
+    child: AsyncFd<Child>,
+    console: Tail,
+    /// What runsc says itself.
+    log: Tail,
+    disk: Vec<DiskLayer>,
+    _link: Option<Link>,
+}
+
+impl GvisorMachine {
+    pub(super) fn tell_version(&mut self, version: Option<String>) {
+        self.about.vmm_version = version;
+    }
+
+    async fn death(&mut self) -> Death {
+        let status = loop {
+            match self.child.readable().await {
+                Ok(mut ready) => ready.clear_ready(),
+                Err(error) => break Err(error),
+            }
+            match self.child.get_mut().try_wait() {
+                Ok(None) => {}
+                Ok(Some(status)) => break Ok(status),
+                Err(error) => break Err(error),
+            }
+        };
+        self.console.drain().await;
+        self.log.drain().await;
+        let vmm_log: Vec<String> = self.log.lines().iter().map(|line| words(line)).collect();
+        let (kind, message) = match status {
+            Ok(status) => explain(status, &vmm_log),
+            Err(error) => (DeathKind::Vmm, format!("runsc is gone: {error}")),
+        };
+        Death {
+            kind,
+            message,
+            vmm_log,
+        }
+    }
+}
+
+/// What runsc says of itself is an object of JSON in each line, in which few words matter.
+fn words(line: &str) -> String {
+    let told: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let words = told.as_ref().and_then(|told| told.get("msg")?.as_str());
+    words.unwrap_or(line).to_owned()
+}
+
+/// `runsc run` ends as the guest's first process does, or with a status and words of its own.
+fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
+    let last = log.last().map(String::as_str).unwrap_or_default();
+    match status.code() {
+        Some(0) => (DeathKind::Off, "the guest powered off".into()),
+        Some(code) if code == i32::from(FAILED) => (DeathKind::Refused, last.to_owned()),
+        Some(RUNSC_FAILED) => (DeathKind::Refused, format!("runsc failed: {last}")),
+        // What runsc tells of a kernel that is gone, which nobody in the guest can kill.
+        Some(KERNEL_KILLED) => (
+            DeathKind::Vmm,
+            "the guest's kernel was killed, as the host does when its memory is used up".into(),
+        ),
+        Some(code) => (
+            DeathKind::Crash,
+            format!("the guest's first process exited with status {code}"),
+        ),
+        None => (DeathKind::Vmm, format!("runsc {}", describe(status))),
+    }
+}
+
+impl Machine for GvisorMachine {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Some(self.child.get_ref().id())
+    }
+
+    fn console_tail(&self) -> Vec<String> {
+        self.console.lines()
+    }
+
+    fn disk(&self) -> &[DiskLayer] {
+        &self.disk
+    }
+
+    /// A full disk of the host is an error to the guest's programs, and nothing waits.
+    fn standstill(&self) -> Option<&str> {
+        None
+    }
+
+    fn lack_of_space(&self) -> Option<&str> {
+        None
+    }
+
+    fn add_layer<'a>(&'a mut self, _: &'a DiskLayer) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        let words = "a sandbox that runs cannot get another disk layer yet: stop it first";
+        async move { Err(Fault::new(FaultCode::Refused, words)) }.boxed_local()
+    }
+
+    fn merge_layer<'a>(&'a mut self, _: &'a Path) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        let words = "a sandbox that runs cannot give up a disk layer yet: stop it first";
+        async move { Err(Fault::new(FaultCode::Refused, words)) }.boxed_local()
+    }
+
+    fn merging(&self) -> Option<&Merging> {
+        None
+    }
+
+    fn ended(&mut self) -> LocalBoxFuture<'_, Death> {
+        self.death().boxed_local()
+    }
+
+    /// What the guest's kernel holds back it writes when its agent asks for it; what is written is
+    /// the host's.
+    fn quit(&mut self) -> LocalBoxFuture<'_, Death> {
+        self.kill();
+        self.ended()
+    }
+
+    fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+        enter::runsc(self.child.get_ref().as_fd(), "pause").boxed_local()
+    }
+
+    fn unpause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
+        enter::runsc(self.child.get_ref().as_fd(), "resume").boxed_local()
+    }
+
+    fn kill(&mut self) {
+        self.child.get_ref().kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn each_end_says_whose_it_was() {
+        let end = |wait_status, log: &[&str]| {
+            let log: Vec<String> = log.iter().map(|line| words(line)).collect();
+            explain(ExitStatus::from_raw(wait_status), &log)
+        };
+        assert_eq!(end(0, &[]).0, DeathKind::Off);
+        assert_eq!(end(7 << 8, &[]).0, DeathKind::Crash);
+        assert_eq!(end(137 << 8, &[]).0, DeathKind::Vmm);
+        assert_eq!(
+            end(125 << 8, &["the sandbox could not be made: here"]),
+            (
+                DeathKind::Refused,
+                "the sandbox could not be made: here".into()
+            )
+        );
+        assert_eq!(
+            end(
+                128 << 8,
+                &["noise", r#"{"msg":"no such thing","level":"error"}"#]
+            ),
+            (DeathKind::Refused, "runsc failed: no such thing".into())
+        );
+        assert_eq!(
+            end(9, &[]),
+            (
+                DeathKind::Vmm,
+                "runsc was killed by signal 9 (SIGKILL)".into()
+            )
+        );
+    }
+}

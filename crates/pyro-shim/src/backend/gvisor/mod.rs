@@ -1,0 +1,160 @@
+//! Sandboxes of gVisor: the guest's kernel is `runsc`, a process without rights on the host, and its
+//! disk is folders of the host.
+//!
+//! ```text
+//! shim ──▶ pyro shim --sandbox PLAN   the first process of new namespaces: mounts the disk, and
+//!          │                          makes a world with nothing else in it
+//!          ▼ exec
+//!          runsc run ──▶ sentry (the guest's kernel), gofer (the guest's files), the guest's programs
+//!            0: the byte channel, which is the agent's descriptor 0
+//!            1, 2: the console
+//! ```
+//!
+//! | module | subject |
+//! |---|---|
+//! | `machine` | one sandbox: its start, and what its end means |
+//! | `plan` | what the first process is told |
+//! | `sandbox` | the first process, until it becomes runsc |
+//! | `overlay` | the chain of folders as one file system |
+//! | `link` | the guest's network interface, and the router at its other end |
+//! | `bundle` | what runsc is told of the sandbox |
+//! | `enter` | a command in the namespaces of a sandbox |
+//! | `probe`, `version` | whether sandboxes run here, and of which runsc |
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
+
+use self::plan::{Layers, Plan};
+use super::{Backend, BootFailure, Launched, Next};
+use crate::events::Events;
+
+mod bundle;
+pub(crate) mod enter;
+mod link;
+mod machine;
+mod overlay;
+mod plan;
+pub(crate) mod probe;
+pub(crate) mod sandbox;
+mod version;
+
+/// Where the world of a sandbox is put together, in the VM's folder: empty for everybody else.
+const PLACE: &str = "sandbox";
+
+pub(crate) struct GvisorBackend {
+    spec: Gvisor,
+    hostname: String,
+    /// Inherited by runsc, so that the VM counts as alive for as long as runsc lives.
+    lock: Option<std::os::fd::OwnedFd>,
+    /// The disk is thrown away at the end.
+    disposable: bool,
+}
+
+impl GvisorBackend {
+    pub(crate) fn new(
+        spec: Gvisor,
+        hostname: String,
+        lock: Option<std::os::fd::OwnedFd>,
+        disposable: bool,
+    ) -> Self {
+        Self {
+            spec,
+            hostname,
+            lock,
+            disposable,
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, BootFailure> {
+        let place = make_place().map_err(|error| {
+            let words = format!("the VM's folder cannot hold a sandbox: {error}");
+            BootFailure::lasting(Fault::new(FaultCode::of_io(&error), words))
+        })?;
+        Ok(Plan {
+            runsc: self.spec.runsc.clone(),
+            agent: self.spec.agent.clone(),
+            place,
+            layers: Some(Layers::of(&self.spec.disk, self.disposable)?),
+            hostname: self.hostname.clone(),
+            processors: self.spec.vcpu_count,
+            link: None,
+            log: 0,
+        })
+    }
+
+    async fn start(&self) -> Result<Launched, BootFailure> {
+        executable(&self.spec.runsc)?;
+        usable(&self.spec.agent, "the agent")?;
+        for layer in &self.spec.disk {
+            folder(layer)?;
+        }
+        let disk = self.spec.disk.clone();
+        let mut started = machine::start(
+            self.plan()?,
+            disk,
+            self.spec.network.as_ref(),
+            self.lock.as_ref(),
+        )?;
+        // While the sandbox comes up. One that cannot say what it is fails by itself.
+        started
+            .0
+            .tell_version(version::version(&self.spec.runsc).await.ok());
+        Ok(started.into())
+    }
+}
+
+impl Backend for GvisorBackend {
+    fn prepare<'a>(&'a mut self, _: &'a Events) -> LocalBoxFuture<'a, Result<(), Fault>> {
+        async { Ok(()) }.boxed_local()
+    }
+
+    fn launch(&mut self) -> LocalBoxFuture<'_, Result<Launched, BootFailure>> {
+        self.start().boxed_local()
+    }
+
+    fn boot_failed(&mut self, _: &Fault) -> Next {
+        Next::Same
+    }
+}
+
+/// The folder in the current one, as everybody sees it.
+fn make_place() -> io::Result<PathBuf> {
+    match fs::create_dir(PLACE) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::canonicalize(PLACE)
+}
+
+fn executable(runsc: &Path) -> Result<(), BootFailure> {
+    nix::unistd::access(runsc, nix::unistd::AccessFlags::X_OK).map_err(|error| {
+        let words = format!("runsc ({}) cannot be executed: {error}", runsc.display());
+        BootFailure::lasting(Fault::new(FaultCode::VmmMissing, words))
+    })
+}
+
+fn usable(path: &Path, what: &str) -> Result<(), BootFailure> {
+    File::open(path).map(drop).map_err(|error| {
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => FaultCode::NotFound,
+            _ => FaultCode::HostIo,
+        };
+        let words = format!("{what} {} cannot be opened: {error}", path.display());
+        BootFailure::lasting(Fault::new(code, words))
+    })
+}
+
+fn folder(layer: &DiskLayer) -> Result<(), BootFailure> {
+    usable(&layer.path, "the disk layer")?;
+    if layer.format == DiskFormat::Folder && layer.path.is_dir() {
+        return Ok(());
+    }
+    let words = format!("the disk layer {} is no folder", layer.path.display());
+    Err(BootFailure::lasting(Fault::new(FaultCode::Refused, words)))
+}

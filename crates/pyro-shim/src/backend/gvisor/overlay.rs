@@ -1,0 +1,83 @@
+//! The chain of folders as one file system, by the kernel's overlayfs.
+//!
+//! What the guest changes lies in the top folder of the host, as it changes: a flush of the guest is one of
+//! the host, and a killed sandbox loses nothing that was flushed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+
+use super::plan::Layers;
+
+/// Mounts the disk at `target`, above `bottom`. Leaves the current folder for `names`, an empty one,
+/// which has short names for the layers afterwards.
+pub(super) fn mount_disk(
+    layers: &Layers,
+    bottom: &Path,
+    names: &Path,
+    target: &Path,
+) -> io::Result<()> {
+    // All options together may have one page, which a few paths fill; and paths may hold the
+    // characters that divide them. Names of our own are short and hold digits.
+    for (number, layer) in layers.lower.iter().enumerate() {
+        symlink(layer, names.join(number.to_string()))?;
+    }
+    symlink(bottom, names.join("bottom"))?;
+    symlink(&layers.top, names.join("top"))?;
+    nix::unistd::chdir(names)?;
+    if layers.disposable {
+        forget_volatile(&layers.top);
+    }
+    mount(
+        Some("overlay"),
+        target,
+        Some("overlay"),
+        MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME,
+        Some(options(layers).as_str()),
+    )?;
+    Ok(())
+}
+
+fn options(layers: &Layers) -> String {
+    let lower: Vec<String> = (0..layers.lower.len())
+        .map(|number| number.to_string())
+        .collect();
+    // In a user namespace overlayfs may keep its own notes in `user.*` attributes only.
+    let mut options = format!(
+        "userxattr,lowerdir={}:bottom,upperdir=top/upper,workdir=top/work",
+        lower.join(":")
+    );
+    if layers.disposable {
+        // Flushes are for disks that somebody may look for after a crash of the host.
+        options.push_str(",volatile");
+    }
+    options
+}
+
+/// A disk that was mounted without flushes is not mounted again, for a crash may have come between.
+/// This one was in use by an earlier attempt of the same boot.
+fn forget_volatile(top: &Path) {
+    let _ = fs::remove_dir_all(top.join("work/work/incompat"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_layers_fit_in_a_page() {
+        let layers = Layers {
+            lower: (0..500)
+                .map(|number| format!("/a, long: path/{number}").into())
+                .collect(),
+            top: "/top".into(),
+            disposable: true,
+        };
+        let options = options(&layers);
+        assert!(options.len() < 4096, "{}", options.len());
+        assert!(options.contains("lowerdir=0:1:2:"));
+    }
+}

@@ -1,0 +1,80 @@
+//! What the first process of a sandbox is told: one word of its command line.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::launch::DiskLayer;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::BootFailure;
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(super) runsc: PathBuf,
+    pub(super) agent: PathBuf,
+    /// An empty folder, in which the sandbox's world is put together.
+    pub(super) place: PathBuf,
+    /// Without them the disk is empty and nowhere.
+    pub(super) layers: Option<Layers>,
+    pub(super) hostname: String,
+    /// How many processors the guest may use; more than there are means all.
+    pub(super) processors: u32,
+    /// The socket that the guest's interface is handed out at, where it gets one.
+    pub(super) link: Option<RawFd>,
+    /// The descriptor for what explains a failure.
+    pub(super) log: RawFd,
+}
+
+/// The disk: folders that lie on one another.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Layers {
+    /// What is only read, top first.
+    pub(super) lower: Vec<PathBuf>,
+    /// The folder that holds `upper` and `work`.
+    pub(super) top: PathBuf,
+    /// Nobody will look for what is on it when the host has crashed.
+    pub(super) disposable: bool,
+}
+
+impl Layers {
+    pub(super) fn of(disk: &[DiskLayer], disposable: bool) -> Result<Self, BootFailure> {
+        let [tree, between @ .., top] = disk else {
+            let words = "the disk of a sandbox needs a tree and a layer that is written to";
+            return Err(BootFailure::lasting(Fault::new(FaultCode::Refused, words)));
+        };
+        let between = between.iter().rev().map(|layer| layer.path.join("upper"));
+        Ok(Self {
+            lower: between.chain([tree.path.clone()]).collect(),
+            top: top.path.clone(),
+            disposable,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pyro_wire::launch::DiskFormat;
+
+    use super::*;
+
+    #[test]
+    fn layers_lie_on_one_another() {
+        let disk: Vec<DiskLayer> = ["/tree", "/one", "/two", "/top"]
+            .into_iter()
+            .map(|path| DiskLayer {
+                path: path.into(),
+                format: DiskFormat::Folder,
+            })
+            .collect();
+        let layers = Layers::of(&disk, false).unwrap();
+        let lower = ["/two/upper", "/one/upper", "/tree"].map(PathBuf::from);
+        assert_eq!(layers.lower, lower);
+        assert_eq!(layers.top, PathBuf::from("/top"));
+        assert_eq!(
+            Layers::of(&disk[..2], true).unwrap().lower,
+            [PathBuf::from("/tree")]
+        );
+        assert!(Layers::of(&disk[..1], false).is_err());
+    }
+}

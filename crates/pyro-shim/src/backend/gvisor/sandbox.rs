@@ -1,0 +1,226 @@
+//! The first process of a sandbox's namespaces, until it becomes runsc; this is `pyro shim --sandbox PLAN`.
+//!
+//! It makes a world that holds what runsc needs and nothing else of the host, and moves into it:
+//!
+//! ```text
+//! /runsc /agent       the two programs
+//! /disk               the layers as one file system
+//! /bundle /state      what runsc is told, and what it notes for itself
+//! /proc /dev          of these namespaces; the few devices that programs count on
+//! ```
+//!
+//! All of it is in memory and in this mount namespace, so it is gone with the sandbox, however that
+//! ends.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
+use super::plan::Plan;
+use super::{link, overlay};
+use crate::random;
+
+pub(super) const RUNSC: &str = "/runsc";
+pub(super) const STATE: &str = "/state";
+/// What runsc calls the only sandbox in its state.
+pub(super) const NAME: &str = "vm";
+
+/// What this process exits with when it does not become runsc.
+pub(super) const FAILED: u8 = 125;
+
+const AGENT: &str = "/agent";
+const DISK: &str = "/disk";
+const BOTTOM: &str = "/bottom";
+const BUNDLE: &str = "/bundle";
+/// Where runsc makes the world of the guest's kernel, which has nothing in it at all.
+const TEMPORARY: &str = "/tmp";
+
+const NONE: Option<&str> = None;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the sandbox could not be made: {step}: {source}")]
+struct SandboxError {
+    step: &'static str,
+    source: io::Error,
+}
+
+fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> SandboxError {
+    move |source| SandboxError {
+        step,
+        source: source.into(),
+    }
+}
+
+/// See [`crate::sandbox`].
+pub(crate) fn run(plan: &OsStr) -> ExitCode {
+    let plan = plan
+        .to_str()
+        .and_then(|plan| serde_json::from_str(plan).ok());
+    let Some(plan): Option<Plan> = plan else {
+        eprintln!("this is no plan of a sandbox");
+        return FAILED.into();
+    };
+    let Err(error) = become_runsc(&plan);
+    // SAFETY: whoever made the plan passed this descriptor for the purpose, and nobody else uses it.
+    let mut log = unsafe { File::from_raw_fd(plan.log) };
+    let _ = writeln!(log, "{error}");
+    FAILED.into()
+}
+
+fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
+    if std::process::id() != 1 {
+        let error = io::Error::other("this is not the first process of a PID namespace");
+        return Err(step("its start")(error));
+    }
+    make_world(plan)?;
+    if let Some(to) = plan.link {
+        link::make(to, &plan.place.join("proc")).map_err(step("making its network interface"))?;
+    }
+    enter_world(&plan.place)?;
+    // Both are wishes, which some containers do not grant.
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE.to_string());
+    let _ = keep_to_processors(plan.processors);
+    // Nobody in here gets rights from a file any more.
+    nix::sys::prctl::set_no_new_privs().map_err(step("giving up new rights"))?;
+    let mut command = Command::new(RUNSC);
+    command.env_clear().args([
+        "--root",
+        STATE,
+        // Control groups are root's, and the guest's kernel has its own.
+        "--ignore-cgroups",
+        "--platform=systrap",
+        // The router's end takes one packet at a time, whose checksums are right.
+        "--gso=false",
+        "--software-gso=false",
+        // Changes lie in the top layer, and not in a file of runsc.
+        "--overlay2=none",
+        // Files are opened by a process apart, so the guest's kernel needs no right to any.
+        "--directfs=false",
+        "--file-access=exclusive",
+    ]);
+    command.arg(match plan.link {
+        Some(_) => "--network=sandbox",
+        None => "--network=none",
+    });
+    command.arg(format!("--log-fd={}", plan.log));
+    command.args(["run", "--bundle", BUNDLE, NAME]);
+    Err(step("the start of runsc")(command.exec()))
+}
+
+/// Puts the world together at its place, which the rest of the host does not see.
+fn make_world(plan: &Plan) -> Result<(), SandboxError> {
+    let place = plan.place.as_path();
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
+        .map_err(step("keeping its mounts to itself"))?;
+    mount(
+        Some("tmpfs"),
+        place,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some("mode=700,size=64m"),
+    )
+    .map_err(step("mounting a file system in memory"))?;
+    let inside = |path: &str| place.join(path.trim_start_matches('/'));
+    for folder in [
+        DISK, BUNDLE, STATE, "/proc", "/dev", "/layers", BOTTOM, TEMPORARY,
+    ] {
+        fs::create_dir(inside(folder)).map_err(step("making its folders"))?;
+    }
+    for (program, name) in [(&plan.runsc, RUNSC), (&plan.agent, AGENT)] {
+        bind_file(program, &inside(name)).map_err(step("taking its programs in"))?;
+    }
+    for device in [
+        "/dev/null",
+        "/dev/zero",
+        "/dev/full",
+        "/dev/random",
+        "/dev/urandom",
+    ] {
+        bind_file(Path::new(device), &inside(device)).map_err(step("taking devices in"))?;
+    }
+    mount(
+        Some("proc"),
+        &inside("/proc"),
+        Some("proc"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        NONE,
+    )
+    .map_err(step(
+        "mounting /proc, which a container must not hide in parts",
+    ))?;
+    if let Some(layers) = &plan.layers {
+        let bottom = inside(BOTTOM);
+        mount_points(&bottom).map_err(step("making the places of mounts"))?;
+        overlay::mount_disk(layers, &bottom, &inside("/layers"), &inside(DISK))
+            .map_err(step("mounting the disk"))?;
+    }
+    let config = Config::new(
+        &plan.hostname,
+        Path::new(DISK),
+        Path::new(AGENT),
+        plan.link.is_some(),
+    );
+    let written = serde_json::to_vec(&config)
+        .map_err(io::Error::from)
+        .and_then(|text| fs::write(inside(BUNDLE).join("config.json"), text));
+    written.map_err(step("writing its configuration"))
+}
+
+/// What lies below the disk: the places of mounts, which nobody sees below what is mounted there.
+fn mount_points(bottom: &Path) -> io::Result<()> {
+    let inside = |path: &str| bottom.join(path.trim_start_matches('/'));
+    for folder in MOUNT_FOLDERS {
+        fs::create_dir(inside(folder))?;
+    }
+    File::create(inside(GUEST_AGENT)).map(drop)
+}
+
+/// Makes the place the root of everything, and lets go of what was the root.
+fn enter_world(place: &Path) -> Result<(), SandboxError> {
+    let entering = "moving into its world";
+    nix::unistd::chdir(place).map_err(step(entering))?;
+    nix::unistd::pivot_root(".", ".").map_err(step(entering))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(step(entering))?;
+    nix::unistd::chdir("/").map_err(step(entering))?;
+    // The agent of a guest is looked up by ids without rights on the host.
+    fs::set_permissions("/", fs::Permissions::from_mode(0o755)).map_err(step(entering))
+}
+
+fn bind_file(from: &Path, to: &Path) -> io::Result<()> {
+    File::create(to)?;
+    mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)?;
+    Ok(())
+}
+
+/// Keeps to as many processors as the guest may have: gVisor shows its guest as many as it may use
+/// itself.
+fn keep_to_processors(count: u32) -> io::Result<()> {
+    let all = sched_getaffinity(Pid::from_raw(0))?;
+    let usable: Vec<usize> = (0..CpuSet::count())
+        .filter(|number| all.is_set(*number).unwrap_or(false))
+        .collect();
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count >= usable.len() {
+        return Ok(());
+    }
+    // Not the first ones, which all sandboxes would share.
+    let [random] = random::bytes::<1>()?;
+    let mut chosen = CpuSet::new();
+    let from = usize::from(random) % usable.len();
+    for number in usable.iter().cycle().skip(from).take(count) {
+        chosen.set(*number)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &chosen)?;
+    Ok(())
+}

@@ -1,0 +1,475 @@
+//! The choice of what keeps a command apart from this host, and one-shot VMs that are sandboxes of
+//! gVisor's.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pyro_api::values::Isolation;
+use pyro_engine::Config;
+use pyro_tests::leftovers::processes;
+use pyro_tests::played;
+use pyro_tests::surfaces::engine::{Library, config};
+use pyro_tests::world::{Running, eventually, finish};
+use pyro_tests::{Surface, World, program};
+use serde_json::{Value, json};
+
+crate::stories! { [vm] [command_line, library, mcp]:
+    a_command_answers_from_a_sandbox,
+    an_exit_status_is_the_commands_own_in_a_sandbox,
+    a_timeout_ends_all_of_a_sandbox,
+    binary_output_of_a_sandbox_is_marked,
+    a_sandbox_has_no_network,
+    a_failure_for_want_of_a_kernel_names_the_vm,
+    an_unknown_isolation_is_refused,
+}
+
+crate::stories! { [vm] [library, mcp]: a_sandbox_lives_like_a_vm }
+
+crate::stories! { [vm]:
+    a_setting_chooses_and_a_call_says_otherwise,
+    each_sandbox_is_a_fresh_one,
+    input_comes_into_a_sandbox_and_its_output_out,
+    a_killed_pyro_takes_its_sandbox_along,
+    a_killed_shim_takes_the_sandbox_along,
+    a_killed_sandbox_is_told_at_once,
+    an_interrupt_ends_a_sandbox,
+    no_vm_that_waits_is_taken_for_a_sandbox,
+    a_sandbox_that_waits_is_taken_and_is_no_vm,
+    a_runsc_that_is_none_is_told,
+    doctor_says_which_kinds_run,
+}
+
+crate::stories! { [process]:
+    an_unknown_setting_is_refused,
+    gvisor_is_not_replaced_by_the_host,
+}
+
+/// What is due at once, on a machine that runs other tests as well.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// Whether sandboxes run here; where not, a test says why it is not played.
+fn sandboxes(world: &World) -> bool {
+    let diagnosis = finish(&mut world.pyro(["doctor", "--json"])).json();
+    let gvisor = &diagnosis["gvisor"];
+    let run = (gvisor["runs_sandboxes"] != json!(false)).then_some(());
+    let why = format!("no sandbox of gVisor's runs here: {}", gvisor["reason"]);
+    played(run, &why).is_some()
+}
+
+fn arguments(command: &str) -> Value {
+    json!({
+        "environment": "debian:12",
+        "command": command,
+        "mem_mib": 256,
+        "isolation": "gvisor",
+    })
+}
+
+fn run(surface: &dyn Surface, command: &str) -> Value {
+    surface.call("vm_run", arguments(command)).unwrap()
+}
+
+/// `pyro run --isolation gvisor`, not started yet.
+fn sandbox(world: &World, flags: &[&str], command: &str) -> std::process::Command {
+    let flags = [&["--isolation", "gvisor", "--mem-mib", "256"], flags].concat();
+    world.run(&flags, [command])
+}
+
+fn a_command_answers_from_a_sandbox(world: &World, surface: &dyn Surface) {
+    if !sandboxes(world) {
+        return;
+    }
+    let result = run(surface, "echo héllo; echo oops >&2; id -u; pwd");
+    assert_eq!(result["stdout"], "héllo\n0\n/workspace\n");
+    assert_eq!(result["stderr"], "oops\n");
+    assert_eq!(result["exit_code"], 0);
+    assert_eq!(result["execution_mode"], "gvisor");
+    assert_eq!(result["accelerator"], "systrap");
+    assert_ne!(result["accelerator_reason"], "");
+    assert_eq!(result["resumed"], false);
+    assert_eq!(result["advice"], Value::Null);
+    assert_eq!(result["cleanup"]["reason"], "post_exec_cleanup");
+    // It is gVisor's kernel that answers, and not this host's.
+    let result = run(surface, "dmesg");
+    let log = result["stdout"].as_str().unwrap();
+    assert!(log.contains("gVisor"), "{result}");
+}
+
+fn an_exit_status_is_the_commands_own_in_a_sandbox(world: &World, surface: &dyn Surface) {
+    if !sandboxes(world) {
+        return;
+    }
+    assert_eq!(run(surface, "exit 7")["exit_code"], 7);
+    assert_eq!(run(surface, "no-such-program")["exit_code"], 127);
+    let killed = run(surface, "kill -9 $$");
+    assert_eq!(killed["exit_code"], 137);
+    assert_eq!(killed["signal"], 9);
+    assert_eq!(killed["timed_out"], false);
+}
+
+fn a_timeout_ends_all_of_a_sandbox(world: &World, surface: &dyn Surface) {
+    if !sandboxes(world) {
+        return;
+    }
+    let mut arguments = arguments("echo early; (setsid sleep 1000 &) ; sleep 1000");
+    arguments["timeout_seconds"] = json!(world.seconds_to_begin());
+    let result = surface.call("vm_run", arguments).unwrap();
+    assert_eq!(result["exit_code"], 124);
+    assert_eq!(result["timed_out"], true);
+    assert_eq!(result["stdout"], "early\n");
+}
+
+fn binary_output_of_a_sandbox_is_marked(world: &World, surface: &dyn Surface) {
+    if !sandboxes(world) {
+        return;
+    }
+    let result = run(surface, r"printf 'a\377b'");
+    assert_eq!(result["stdout"], "a\u{fffd}b");
+    assert_eq!(result["stdout_encoding"], "utf-8-replaced");
+    assert_eq!(result["stdout_bytes"], 3);
+}
+
+fn a_sandbox_has_no_network(world: &World, surface: &dyn Surface) {
+    let mut asked = arguments("true");
+    asked["network"] = json!(true);
+    let told = surface.call("vm_run", asked).unwrap_err();
+    assert_eq!(told["code"], "unsupported", "{told}");
+    let hint = told["hint"].as_str().unwrap();
+    assert!(hint.contains("`--isolation vm`"), "{told}");
+    if !sandboxes(world) {
+        return;
+    }
+    // ENETUNREACH or EHOSTUNREACH: there is nothing to send by.
+    let connect =
+        "python3 -c 'import socket; print(socket.socket().connect_ex((\"192.0.2.1\", 80)))'";
+    let said = run(surface, connect);
+    assert!(
+        ["101\n", "113\n"].contains(&said["stdout"].as_str().unwrap()),
+        "{said}"
+    );
+    let devices = run(surface, "tail -n +3 /proc/net/dev | cut -d: -f1");
+    let devices = devices["stdout"].as_str().unwrap();
+    assert!(
+        devices.trim().is_empty() || devices.trim() == "lo",
+        "{devices}"
+    );
+}
+
+fn a_failure_for_want_of_a_kernel_names_the_vm(world: &World, surface: &dyn Surface) {
+    if !sandboxes(world) {
+        return;
+    }
+    let wants = "truncate -s 1M /disk; mount -t ext4 /disk /mnt";
+    let result = run(surface, wants);
+    assert_ne!(result["exit_code"], 0, "{result}");
+    let advice = result["advice"].as_str().unwrap();
+    assert!(advice.contains("`--isolation vm`"), "{result}");
+    // What fails for other reasons has nothing to do with it.
+    assert_eq!(run(surface, "cat /none")["advice"], Value::Null);
+}
+
+fn an_unknown_isolation_is_refused(world: &World, surface: &dyn Surface) {
+    let mut asked = arguments("true");
+    asked["isolation"] = json!("docker");
+    let told = surface.call("vm_run", asked).unwrap_err();
+    let words = told.to_string();
+    for word in ["docker", "auto", "vm", "gvisor"] {
+        assert!(words.contains(word), "{words}");
+    }
+    let ran = finish(&mut world.run(&["--isolation", "docker"], ["true"]));
+    assert_eq!(ran.code(), 2, "{}", ran.err());
+    assert_eq!(ran.out(), "");
+}
+
+fn an_unknown_setting_is_refused(world: &World) {
+    let ran = finish(world.run(&[], ["true"]).env("PYRO_ISOLATION", "docker"));
+    assert_eq!(ran.code(), 1);
+    assert_eq!(
+        ran.err(),
+        "[error] PYRO_ISOLATION must be one of auto, vm, gvisor, not `docker`\n"
+    );
+}
+
+fn gvisor_is_not_replaced_by_the_host(world: &World) {
+    let ran = finish(&mut world.run(&["--isolation", "gvisor", "--json"], ["true"]));
+    assert_eq!(ran.code(), 1, "{}", ran.out());
+    assert_eq!(ran.json()["code"], "vm_unavailable");
+    let causes = ran.json()["causes"].to_string();
+    assert!(causes.contains("PYRO_BACKEND"), "{causes}");
+}
+
+fn a_sandbox_lives_like_a_vm(world: &World, surface: &dyn Surface) {
+    if !sandboxes(world) {
+        return;
+    }
+    let create = json!({ "environment": "debian:12", "mem_mib": 256, "isolation": "gvisor" });
+    let created = surface.call("vm_create", create).unwrap();
+    let of = json!({ "vm_id": created["vm_id"] });
+    let call = |operation: &str| surface.call(operation, of.clone()).unwrap();
+    assert_eq!(created["state"], "created");
+    assert_eq!(created["execution_mode"], "pending");
+    assert_eq!(created["metadata"]["isolation"], "gvisor");
+    assert_eq!(
+        created["metadata"]["isolation_reason"],
+        "the call asked for `gvisor`"
+    );
+    let started = call("vm_start");
+    assert_eq!(started["execution_mode"], "gvisor");
+    assert_eq!(started["accelerator"], "systrap");
+    let facts = started["metadata"].as_object().unwrap();
+    assert!(facts.values().all(Value::is_string), "{started}");
+    assert_eq!(facts["backend"], "gvisor");
+    assert!(!facts["runsc_version"].as_str().unwrap().is_empty());
+    assert!(!facts.contains_key("qemu_version"), "{started}");
+    assert_eq!(call("vm_status"), started);
+    assert_eq!(call("vm_network_info")["network_enabled"], false);
+
+    assert_eq!(call("vm_stop")["state"], "stopped");
+    // A command deletes its VM, so what is on the disk comes from the host.
+    let id = created["vm_id"].as_str().unwrap();
+    let layer = world.state_dir().join("vms").join(id).join("layer/upper");
+    fs::write(layer.join("mark"), "kept").unwrap();
+    assert_eq!(call("vm_start")["state"], "started");
+    let mut exec = of.clone();
+    exec["command"] = json!("cat /mark; stat -c %a /");
+    let result = surface.call("vm_exec", exec).unwrap();
+    assert_eq!(result["stdout"], "kept755\n", "{result}");
+    assert_eq!(result["execution_mode"], "gvisor");
+    let told = surface.call("vm_status", of.clone()).unwrap_err();
+    assert_eq!(told["code"], "unknown_vm");
+}
+
+fn a_setting_chooses_and_a_call_says_otherwise(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let mode = |flags: &[&str]| {
+        let flags = [&["--json", "--mem-mib", "256"], flags].concat();
+        let mut run = world.run(&flags, ["true"]);
+        let ran = finish(run.env("PYRO_ISOLATION", "gvisor"));
+        ran.json()["execution_mode"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(mode(&[]), "gvisor");
+    assert_eq!(mode(&["--isolation", "vm"]), "guest_vsock");
+    assert_eq!(mode(&["--isolation", "AUTO"]), "guest_vsock");
+}
+
+fn each_sandbox_is_a_fresh_one(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let write = "echo mine > /etc/mine; echo mine > /workspace/mine; rm -rf /usr/share/doc; \
+                 chown 33:33 /etc/mine; mkdir -m 700 /srv/a; chown -R 33 /srv/a; ls /etc/mine";
+    let look = "ls /etc/mine /workspace/mine /srv/a 2>/dev/null; ls -d /usr/share/doc";
+    let ran = finish(&mut sandbox(world, &[], write));
+    assert_eq!(
+        (ran.code(), ran.out().as_str()),
+        (0, "/etc/mine\n"),
+        "{}",
+        ran.err()
+    );
+    let ran = finish(&mut sandbox(world, &[], look));
+    assert_eq!(ran.out(), "/usr/share/doc\n", "{}", ran.err());
+}
+
+fn input_comes_into_a_sandbox_and_its_output_out(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let input: Vec<u8> = (0..=255).cycle().take(3 << 20).collect();
+    let mut cat = sandbox(world, &["--interactive"], "cat");
+    let ran = pyro_tests::world::finish_with_input(&mut cat, input.clone());
+    assert_eq!(ran.code(), 0, "{}", ran.err());
+    assert!(ran.stdout == input, "{} bytes", ran.stdout.len());
+    assert!(ran.err().contains("execution_mode=gvisor"), "{}", ran.err());
+    assert!(ran.err().contains("accelerator=systrap"), "{}", ran.err());
+}
+
+/// A sandbox whose command would go on for hours.
+fn at_work(world: &World) -> Running {
+    let flags = ["--timeout-seconds", "1000"];
+    let command = "trap '' INT TERM HUP; setsid sleep 1000 & echo at work; sleep 1000";
+    let running = Running::start(&mut sandbox(world, &flags, command));
+    running.await_out("at work\n");
+    running
+}
+
+fn pid(running: &Running) -> Pid {
+    Pid::from_raw(i32::try_from(running.child.id()).unwrap())
+}
+
+/// No process of a sandbox and no folder of one.
+fn assert_gone(world: &World) {
+    eventually("the sandbox is gone", AT_ONCE, || {
+        let folders = fs::read_dir(world.state_dir().join("vms"));
+        processes(&world.state_dir()).is_empty() && folders.into_iter().flatten().count() == 0
+    });
+}
+
+/// The next one works, and clears away what the last could not.
+fn the_next_works(world: &World) {
+    let ran = finish(&mut sandbox(world, &[], "echo again"));
+    assert_eq!(
+        (ran.code(), ran.out().as_str()),
+        (0, "again\n"),
+        "{}",
+        ran.err()
+    );
+}
+
+fn find(world: &World, words: &str) -> Pid {
+    let found = processes(&world.state_dir());
+    let process = found.iter().find(|process| process.command.contains(words));
+    let process = process.unwrap_or_else(|| panic!("no `{words}` in {found:#?}"));
+    Pid::from_raw(process.pid)
+}
+
+fn a_killed_pyro_takes_its_sandbox_along(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let running = at_work(world);
+    kill(pid(&running), Signal::SIGKILL).unwrap();
+    running.wait_within(AT_ONCE);
+    assert_gone(world);
+    the_next_works(world);
+    // The mark of the killed one stays until it is some seconds old.
+    fs::remove_dir_all(world.state_dir().join("owners")).unwrap();
+}
+
+fn a_killed_shim_takes_the_sandbox_along(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let running = at_work(world);
+    kill(find(world, "pyro shim /"), Signal::SIGKILL).unwrap();
+    let ran = running.wait_within(AT_ONCE);
+    assert_eq!(ran.code(), 1, "{}", ran.err());
+    assert!(
+        ran.err().contains("ended before the command did"),
+        "{}",
+        ran.err()
+    );
+    assert_gone(world);
+    the_next_works(world);
+}
+
+fn a_killed_sandbox_is_told_at_once(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let running = at_work(world);
+    kill(find(world, "runsc"), Signal::SIGKILL).unwrap();
+    let ran = running.wait_within(AT_ONCE);
+    assert_eq!(ran.code(), 1, "{}", ran.err());
+    for words in ["ended before the command did", "hint: "] {
+        assert!(ran.err().contains(words), "{}", ran.err());
+    }
+    assert_gone(world);
+    the_next_works(world);
+}
+
+fn an_interrupt_ends_a_sandbox(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let running = at_work(world);
+    kill(pid(&running), Signal::SIGINT).unwrap();
+    let ran = running.wait_within(AT_ONCE);
+    assert_eq!(ran.code(), 130, "{}", ran.err());
+    assert_gone(world);
+}
+
+fn no_vm_that_waits_is_taken_for_a_sandbox(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let library = Library::new(world);
+    library.keep_standby(1);
+    let result = run(&library, "true");
+    assert_eq!(result["execution_mode"], "gvisor");
+    assert_eq!(result["standby"], false);
+    library.await_standbys(1);
+    let mut asked = arguments("true");
+    asked["isolation"] = json!("vm");
+    let result = library.call("vm_run", asked).unwrap();
+    assert_eq!(result["execution_mode"], "guest_vsock");
+    assert_eq!(result["standby"], true);
+}
+
+fn a_sandbox_that_waits_is_taken_and_is_no_vm(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    let library = Library::with(Config {
+        isolation: Isolation::Gvisor,
+        ..config(world)
+    });
+    library.keep_standby(1);
+    let run = |isolation: Option<&str>| {
+        let mut asked = arguments("cat /proc/uptime");
+        asked["isolation"] = json!(isolation);
+        library.call("vm_run", asked).unwrap()
+    };
+    let of_vm = run(Some("vm"));
+    assert_eq!(of_vm["execution_mode"], "guest_vsock");
+    assert_eq!(of_vm["standby"], false);
+    for isolation in [None, Some("gvisor")] {
+        library.await_standbys(1);
+        let result = run(isolation);
+        assert_eq!(result["exit_code"], 0, "{result}");
+        assert_eq!(result["execution_mode"], "gvisor");
+        assert_eq!(result["standby"], true, "{result}");
+    }
+}
+
+fn a_runsc_that_is_none_is_told(world: &World) {
+    let folder = world.folder().join("bin");
+    fs::create_dir_all(&folder).unwrap();
+    let script = folder.join("runsc");
+    program::script(&script, "echo something else; exit 0");
+    for runsc in [
+        folder.join("missing"),
+        folder.clone(),
+        script,
+        "/etc/passwd".into(),
+        "/bin/true".into(),
+    ] {
+        let mut run = sandbox(world, &["--json"], "true");
+        let ran = finish(run.env("PYRO_RUNSC", &runsc));
+        assert_eq!(ran.code(), 1, "{}", ran.out());
+        let told = ran.json();
+        assert_eq!(told["code"], "tool_missing", "{told}");
+        assert!(
+            told["hint"].as_str().unwrap().contains("PYRO_RUNSC"),
+            "{told}"
+        );
+        let path = runsc.display().to_string();
+        assert!(told["causes"].to_string().contains(&path), "{told}");
+    }
+}
+
+fn doctor_says_which_kinds_run(world: &World) {
+    if !sandboxes(world) {
+        return;
+    }
+    the_next_works(world);
+    let diagnosis = finish(&mut world.pyro(["doctor", "--json"])).json();
+    let gvisor = &diagnosis["gvisor"];
+    assert_eq!(gvisor["runs_sandboxes"], true, "{gvisor}");
+    for fact in ["runsc", "version", "released", "origin"] {
+        assert!(!gvisor[fact].as_str().unwrap().is_empty(), "{gvisor}");
+    }
+    let nonsense = finish(world.pyro(["doctor", "--json"]).env("PYRO_RUNSC", "/none")).json();
+    assert_eq!(nonsense["gvisor"]["runs_sandboxes"], false);
+    assert!(
+        nonsense["gvisor"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("/none")
+    );
+    // VMs run without it.
+    assert_eq!(nonsense["runtime_ok"], true);
+}
