@@ -22,9 +22,10 @@ const ROOT: &str = "/sys/fs/cgroup/pyro";
 pub(crate) const PIDS: &str = "/sys/fs/cgroup/pids";
 const PIDS_ROOT: &str = "/sys/fs/cgroup/pids/pyro";
 
-/// As many processes and threads may all commands of a sandbox have together. In a virtual machine the
-/// kernel sees to a bound; here each is a process or a thread of the host's too.
-const MOST_TASKS: &str = "4096";
+/// As many processes and threads may one command of a sandbox have. In a virtual machine the kernel
+/// sees to a bound for all; here each is a burden to the host too, and gVisor counts those of a group
+/// only, not those of the groups in it.
+const MOST_TASKS: &str = "2048";
 
 /// A group with so many processes, or more, cannot fork. gVisor takes 0 for no limit.
 const NO_MORE: &str = "1";
@@ -67,8 +68,7 @@ impl Groups {
 
     /// Uses what is mounted at [`PIDS`] from now on.
     pub(crate) fn enable_pids(&self) -> io::Result<()> {
-        self.take(PIDS_ROOT, Version::OneWithPids)?;
-        fs::write(Path::new(PIDS_ROOT).join("pids.max"), MOST_TASKS)
+        self.take(PIDS_ROOT, Version::OneWithPids)
     }
 
     fn take(&self, root: &str, version: Version) -> io::Result<()> {
@@ -95,6 +95,9 @@ impl Groups {
         match procs {
             Ok(procs) => {
                 let version = root.version;
+                if version == Version::OneWithPids {
+                    let _ = fs::write(path.join("pids.max"), MOST_TASKS);
+                }
                 let cgroup = Cgroup { path, version };
                 Some(Fresh { cgroup, procs })
             }
@@ -140,16 +143,22 @@ impl Cgroup {
         MemoryEvents(Some(self.path.clone()))
     }
 
-    /// Kills all that is in it. `false` where the kernel does not, or root in the guest has seen to
+    /// Kills all that is in it, which `leader` has begun. `false` where the kernel does not, or root in the guest has seen to
     /// it that it does not.
-    pub(crate) fn kill(&self) -> bool {
+    pub(crate) fn kill(&self, leader: i32) -> bool {
         match self.version {
             Version::Two => fs::write(self.path.join("cgroup.kill"), "1").is_ok(),
             Version::OneWithPids => {
                 if fs::write(self.path.join("pids.max"), NO_MORE).is_err() {
                     return false;
                 }
-                descendants::kill_all(|| processes_below(&self.path, DEPTH));
+                descendants::kill_all(|| {
+                    let left = processes_below(&self.path, DEPTH);
+                    if !kill_process_group(leader, &left) {
+                        return left;
+                    }
+                    processes_below(&self.path, DEPTH)
+                });
                 true
             }
         }
@@ -172,6 +181,16 @@ impl Cgroup {
     /// The processes in it, where they can be seen.
     pub(crate) fn processes(&self) -> Option<Vec<i32>> {
         processes_in(&self.path)
+    }
+}
+
+/// Kills the process group of a command in one call, where one of these is in it: among hundreds that
+/// want the processor each call of ours waits for its turn.
+fn kill_process_group(leader: i32, inside: &[i32]) -> bool {
+    // SAFETY: plain system calls. No other group has this id as long as a process is in this one.
+    unsafe {
+        inside.iter().any(|pid| libc::getpgid(*pid) == leader)
+            && libc::kill(-leader, libc::SIGKILL) == 0
     }
 }
 

@@ -62,7 +62,7 @@ impl<'a> Group<'a> {
 
     /// Kills every process of the command.
     pub(crate) fn kill(&self) {
-        let killed = self.cgroup.as_ref().is_some_and(Cgroup::kill);
+        let killed = self.kill_cgroup();
         // Without a control group (or where root in the guest broke it) the tree has to do. The
         // leader is stopped first and killed last, as its end would scatter its descendants.
         if !killed && self.reaper.is_alive(self.leader) {
@@ -70,6 +70,11 @@ impl<'a> Group<'a> {
             descendants::kill_below(self.leader);
         }
         self.signal(libc::SIGKILL);
+    }
+
+    fn kill_cgroup(&self) -> bool {
+        let leader = self.leader;
+        (self.cgroup.as_ref()).is_some_and(|cgroup| cgroup.kill(leader))
     }
 
     /// Whether nothing of the command is left, as far as can be seen.
@@ -91,7 +96,7 @@ impl<'a> Group<'a> {
 
     /// Kills what is left of the command after its first process has ended.
     pub(crate) fn kill_rest(&self) {
-        if !self.cgroup.as_ref().is_some_and(Cgroup::kill) {
+        if !self.kill_cgroup() {
             descendants::kill_all(|| self.rest());
         }
     }
