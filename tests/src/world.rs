@@ -59,9 +59,11 @@ impl World {
     /// The variables that make a process part of this world.
     pub fn variables(&self) -> Vec<(OsString, OsString)> {
         let mut variables = vec![("PYRO_STATE_DIR".into(), self.state_dir().into())];
-        if self.backend == Backend::Process {
-            variables.push(("PYRO_BACKEND".into(), "process".into()));
-        }
+        variables.push(match self.backend {
+            Backend::Process => ("PYRO_BACKEND".into(), "process".into()),
+            // What a host does by itself depends on the host.
+            Backend::Vm => ("PYRO_ISOLATION".into(), "vm".into()),
+        });
         variables.extend(self.extra.iter().cloned());
         variables
     }

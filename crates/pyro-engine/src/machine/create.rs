@@ -95,7 +95,7 @@ impl Engine {
         caller: &Caller,
     ) -> Result<(VmRecord, Base), Error> {
         let spec = pyro_catalog::find(request.environment).map_err(catalog_failed)?;
-        let chosen = self.choose(request.asked(), caller)?;
+        let chosen = self.choose(request.asked(), spec, caller).await?;
         network::check(chosen.kind, request.network, caller)?;
         let shape = Shape {
             vcpu_count: request.vcpu_count.get(),

@@ -3,7 +3,10 @@
 
 use pyro_api::values::{ExecutionMode, Isolation};
 use pyro_api::{Caller, Error, ErrorCode};
+use pyro_catalog::EnvironmentSpec;
+use pyro_wire::launch::AcceleratorChoice;
 
+use super::abilities::Abilities;
 use crate::config::{Backend, QEMU, on_path};
 use crate::engine::Engine;
 use crate::error::{INSTALL_MISSING_QEMU, qemu_missing};
@@ -71,6 +74,8 @@ struct Circumstances {
     /// What is meant where a call does not say.
     default: Isolation,
     has_qemu: bool,
+    /// A person chose how VMs run, and so VMs.
+    has_accelerator: bool,
     /// A model's word is enough only where a person has chosen host processes.
     is_model: bool,
     /// What `auto` goes by. Without it, it is a VM.
@@ -78,12 +83,29 @@ struct Circumstances {
 }
 
 impl Engine {
-    /// What a new VM is to be here.
-    pub(crate) fn choose(&self, asked: Asked, caller: &Caller) -> Result<Chosen, Error> {
-        self.circumstances(caller).choose(asked)
+    /// What a new VM is to be here, of an environment.
+    pub(crate) async fn choose(
+        &self,
+        asked: Asked,
+        spec: &'static EnvironmentSpec,
+        caller: &Caller,
+    ) -> Result<Chosen, Error> {
+        let mut circumstances = self.circumstances(caller);
+        if circumstances.asks_host(asked) {
+            circumstances.abilities = Some(self.abilities(spec, caller).await?);
+        }
+        circumstances.choose(asked)
     }
 
-    /// The same for what can only be a VM, for this reason.
+    /// Whether what the host can do decides where nothing is asked for.
+    pub(crate) fn asks_host(&self, caller: &Caller) -> bool {
+        self.circumstances(caller).asks_host(Asked {
+            isolation: None,
+            allow_host_compat: false,
+        })
+    }
+
+    /// What it is where it can only be a VM, for this reason.
     pub(crate) fn choose_vm(
         &self,
         allow_host_compat: bool,
@@ -98,15 +120,21 @@ impl Engine {
             backend: self.config().backend,
             default: self.config().isolation,
             has_qemu: on_path(QEMU).is_some(),
+            has_accelerator: self.config().accelerator != AcceleratorChoice::Auto,
             is_model: caller.is_model(),
-            // Not before sandboxes can have a network and are kept to their memory: whoever asks for
-            // nothing is to lose nothing.
             abilities: None,
         }
     }
 }
 
 impl Circumstances {
+    /// Whether the choice depends on what the host can do.
+    fn asks_host(self, asked: Asked) -> bool {
+        asked.isolation.unwrap_or(self.default) == Isolation::Auto
+            && self.backend == Backend::Auto
+            && !self.has_accelerator
+    }
+
     fn choose(self, asked: Asked) -> Result<Chosen, Error> {
         let (isolation, source) = match asked.isolation {
             Some(isolation) => (isolation, Source::Call),
@@ -118,7 +146,7 @@ impl Circumstances {
             Isolation::Auto => match self.abilities.map(best) {
                 Some((VmKind::Gvisor, why)) => Ok(Chosen::new(VmKind::Gvisor, why)),
                 Some((_, why)) => self.choose_vm(asked.allow_host_compat, why),
-                None => self.choose_vm(asked.allow_host_compat, "`auto` is a VM"),
+                None => self.choose_vm(asked.allow_host_compat, AUTO_IS_VM),
             },
         }
     }
@@ -156,6 +184,9 @@ impl Circumstances {
     }
 }
 
+/// Where the host is not asked.
+const AUTO_IS_VM: &str = "`auto` is a VM where the backend or the accelerator is set";
+
 /// Who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -172,20 +203,13 @@ impl Source {
     }
 }
 
-/// What a host can do, as far as isolation goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Abilities {
-    /// KVM runs guests here.
-    pub(crate) kvm: bool,
-    /// gVisor runs sandboxes here.
-    pub(crate) gvisor: bool,
-}
+pub(crate) const KVM_WORKS: &str = "KVM works here";
 
 /// What suits a host best, and why: a VM where KVM runs guests, else gVisor where it runs, which is
 /// faster than emulation and, unlike that, made to be a wall; else a VM under emulation.
 pub(crate) fn best(host: Abilities) -> (VmKind, &'static str) {
     match host {
-        Abilities { kvm: true, .. } => (VmKind::Vm, "KVM works here"),
+        Abilities { kvm: true, .. } => (VmKind::Vm, KVM_WORKS),
         Abilities { gvisor: true, .. } => (
             VmKind::Gvisor,
             "KVM does not work here, and gVisor does, which is faster than emulation",
@@ -211,6 +235,7 @@ mod tests {
         backend: Backend::Auto,
         default: Isolation::Auto,
         has_qemu: true,
+        has_accelerator: false,
         is_model: false,
         abilities: None,
     };
@@ -233,7 +258,7 @@ mod tests {
             ..HERE
         };
         for (here, isolation, wanted, why) in [
-            (HERE, None, VmKind::Vm, "`auto` is a VM"),
+            (HERE, None, VmKind::Vm, AUTO_IS_VM),
             (
                 HERE,
                 Some(Isolation::Gvisor),
@@ -252,7 +277,7 @@ mod tests {
                 VmKind::Vm,
                 "the call asked for `vm`",
             ),
-            (gvisor, Some(Isolation::Auto), VmKind::Vm, "`auto` is a VM"),
+            (gvisor, Some(Isolation::Auto), VmKind::Vm, AUTO_IS_VM),
         ] {
             let chosen = here.choose(asked(isolation, false)).unwrap();
             assert_eq!((chosen.kind, chosen.reason.as_str()), (wanted, why));

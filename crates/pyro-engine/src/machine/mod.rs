@@ -10,6 +10,7 @@
 //!                     lock free, record says `started` ──sweep──▶ no folder, no record
 //! ```
 
+pub(crate) mod abilities;
 pub(crate) mod command;
 pub(crate) mod command_tty;
 pub(crate) mod create;

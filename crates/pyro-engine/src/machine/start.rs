@@ -11,8 +11,9 @@ use pyro_wire::network::Network;
 use pyro_wire::{PROTOCOL, reached, step};
 
 use super::create::Base;
-use super::facts::is_waiting;
+use super::facts::{ISOLATION_REASON, is_waiting};
 use super::folder::VmFolder;
+use super::isolation::KVM_WORKS;
 use super::launch::{LaunchError, Launched, launch};
 use super::{disk, network, sweep};
 use crate::config::{QEMU, on_path};
@@ -21,6 +22,9 @@ use crate::error::{cancelled, catalog_failed, launch_failed, qemu_missing, sandb
 use crate::gvisor;
 use crate::store::Admission;
 use crate::template::{Shape, Template, TemplateQuery};
+
+/// The accelerator that is the processor's own.
+const KVM: &str = "kvm";
 
 /// File name of an initramfs that is not in the cache.
 const OWN_INITRAMFS: &str = "initramfs.cpio";
@@ -44,6 +48,8 @@ impl Engine {
             Ok(launched) => launched,
             Err(error) => {
                 let vm_id = &record.vm_id;
+                // Whatever this host could do once.
+                self.forget_abilities();
                 return Err(match (base, &error) {
                     (Base::Tree(_), LaunchError::Failed { .. }) => {
                         sandbox_launch_failed(vm_id, error)
@@ -61,6 +67,9 @@ impl Engine {
             }
             None => None,
         };
+        if running.accelerator != KVM {
+            self.disappointed(record);
+        }
         record.state = VmState::Started;
         record.execution_mode = base.kind().execution_mode();
         record.accelerator = Some(running.accelerator.clone());
@@ -102,6 +111,14 @@ impl Engine {
         self.put(record)?;
         reached!("record says started");
         Ok(launched)
+    }
+
+    /// KVM was said to run guests, and does not.
+    fn disappointed(&self, record: &VmRecord) {
+        let why = record.metadata.get(ISOLATION_REASON);
+        if why.is_some_and(|why| why == KVM_WORKS) {
+            self.forget_abilities();
+        }
     }
 
     /// Why a VM did not start. When the guest could neither be resumed nor booted, the layer that the

@@ -11,7 +11,8 @@ use pyro_catalog::Installed;
 
 use crate::Engine;
 use crate::config::{QEMU, Templates, on_path};
-use crate::machine::isolation::{Abilities, VmKind, best};
+use crate::machine::abilities::Abilities;
+use crate::machine::isolation::{VmKind, best};
 
 /// Below this much free space on the disk of cache or state, VMs soon fail.
 const LITTLE_SPACE: u64 = 2 << 30;
@@ -268,9 +269,11 @@ fn isolation_check(kvm: &Kvm, gvisor: &Gvisor) -> Check {
     });
     let detail = match kind {
         VmKind::Gvisor => {
-            format!("`auto` is a VM; `--isolation gvisor` suits this host better: {why}")
+            format!("a run is in gVisor unless it asks for a VM, and a workspace is a VM: {why}")
         }
-        VmKind::Vm | VmKind::HostProcess => format!("`auto` is a VM: {why}"),
+        VmKind::Vm | VmKind::HostProcess => {
+            format!("everything is in VMs unless it asks for gVisor: {why}")
+        }
     };
     ok("isolation", detail)
 }

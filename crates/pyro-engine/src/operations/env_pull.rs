@@ -23,6 +23,7 @@ impl Handle<EnvPull> for Engine {
         for kind in [Kind::Bare, Kind::Mounted] {
             self.template(&installed, usual, kind, caller).await?;
         }
+        self.prepare_sandboxes(&installed, caller).await?;
         Ok(PulledEnvironment {
             kernel_image: installed.kernel.image.display().to_string(),
             rootfs_image: installed.rootfs.display().to_string(),

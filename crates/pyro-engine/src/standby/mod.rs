@@ -87,7 +87,8 @@ impl Engine {
         caller: &Caller,
     ) -> Option<VmRecord> {
         // Why it can be nothing at all is told where a VM is made.
-        let kind = self.choose(request.asked(), caller).ok()?.kind;
+        let spec = pyro_catalog::find(request.environment).ok()?;
+        let kind = self.choose(request.asked(), spec, caller).await.ok()?.kind;
         if request.network {
             return None;
         }

@@ -1,0 +1,184 @@
+//! What this host can do, as far as the choice of isolation goes. Tried once, and remembered until the
+//! host is booted again, since it is on the way of each run.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::AccessFlags;
+use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_catalog::{EnvironmentSpec, Installed};
+use pyro_namespace::IdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{QEMU, on_path};
+use crate::engine::Engine;
+use crate::error::cancelled;
+use crate::private_file;
+use crate::random::random_hex;
+
+const KVM: &str = "/dev/kvm";
+
+/// What a host can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Abilities {
+    /// KVM runs guests here.
+    pub(crate) kvm: bool,
+    /// gVisor runs sandboxes here.
+    pub(crate) gvisor: bool,
+}
+
+/// What was found out, and about what.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    about: About,
+    abilities: Abilities,
+}
+
+/// All that the answer hangs on. Another of any is another question.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct About {
+    pyro: String,
+    /// The host's start.
+    boot_id: String,
+    user: u32,
+    files: Vec<Option<Stamp>>,
+}
+
+/// A file as it was.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    path: PathBuf,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Engine {
+    /// What this host can do, found out if it is not known. That may take the pull of an environment,
+    /// without which there is no guest to try KVM with; and it never fetches `runsc`, so a host without
+    /// a registry loses no time.
+    pub(crate) async fn abilities(
+        &self,
+        spec: &'static EnvironmentSpec,
+        caller: &Caller,
+    ) -> Result<Abilities, Error> {
+        let about = self.about();
+        if let Some(known) = self.remembered(&about) {
+            return Ok(known);
+        }
+        let kvm = self.kvm_works(spec, caller).await?;
+        let abilities = Abilities {
+            kvm,
+            gvisor: !kvm && self.gvisor_works().await,
+        };
+        // An answer that cannot be kept is found out anew.
+        let _ = self.remember(&Remembered { about, abilities });
+        Ok(abilities)
+    }
+
+    /// Has what sandboxes need, where `auto` is going to make some: so that the first of them waits for
+    /// nothing, and so that runs need no registry. Without it they are VMs, which is told.
+    pub(crate) async fn prepare_sandboxes(
+        &self,
+        installed: &Installed,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        if !self.asks_host(caller) || self.kvm_works(installed.spec, caller).await? {
+            return Ok(());
+        }
+        // Nothing that has to be fetched for hosts where it is of no use.
+        let prepared = match IdMap::of_caller() {
+            Ok(_) => self.gvisor_base(installed.clone(), caller).await.map(drop),
+            Err(_) => return Ok(()),
+        };
+        let Err(error) = prepared else { return Ok(()) };
+        if error.code == ErrorCode::Cancelled {
+            return Err(error);
+        }
+        let why = error.causes.first().cloned().unwrap_or(error.error);
+        let note = format!("runs here will be in emulated VMs, as gVisor cannot be had: {why}");
+        caller.emit(Event::Note(note)).map_err(|_| cancelled())
+    }
+
+    /// What was found out turned out to be wrong, or may.
+    pub(crate) fn forget_abilities(&self) {
+        let _ = fs::remove_file(self.abilities_file());
+    }
+
+    async fn kvm_works(
+        &self,
+        spec: &'static EnvironmentSpec,
+        caller: &Caller,
+    ) -> Result<bool, Error> {
+        let usable = nix::unistd::access(KVM, AccessFlags::R_OK | AccessFlags::W_OK).is_ok();
+        if !usable || on_path(QEMU).is_none() {
+            return Ok(false);
+        }
+        let installed = self.ensure(spec, caller).await?;
+        let probe = self.probe(&installed).await;
+        Ok(probe.is_ok_and(|probe| probe.kvm.runs_guests == Some(true)))
+    }
+
+    async fn gvisor_works(&self) -> bool {
+        let Ok(Some(runsc)) = self.installed_runsc() else {
+            return false;
+        };
+        IdMap::of_caller().is_ok()
+            && self
+                .probe_sandbox(&runsc.path)
+                .await
+                .is_ok_and(|probe| probe.runs)
+    }
+
+    fn about(&self) -> About {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let runsc = self.installed_runsc().ok().flatten();
+        let files = [
+            on_path(QEMU),
+            runsc.map(|runsc| runsc.path),
+            self.config().agent().ok().map(Path::to_owned),
+            Some(KVM.into()),
+            Some("/etc/subuid".into()),
+        ];
+        About {
+            pyro: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: boot_id.trim().to_owned(),
+            user: nix::unistd::geteuid().as_raw(),
+            files: files.into_iter().map(|path| Stamp::of(path?)).collect(),
+        }
+    }
+
+    fn remembered(&self, about: &About) -> Option<Abilities> {
+        let text = fs::read(self.abilities_file()).ok()?;
+        let known: Remembered = serde_json::from_slice(&text).ok()?;
+        (known.about == *about).then_some(known.abilities)
+    }
+
+    fn remember(&self, known: &Remembered) -> io::Result<()> {
+        let path = self.abilities_file();
+        fs::create_dir_all(&self.config().cache_dir)?;
+        let whole = path.with_extension(random_hex(6)?);
+        let written = private_file::create(&whole)
+            .and_then(|file| Ok(serde_json::to_writer(file, known)?))
+            .and_then(|()| fs::rename(&whole, &path));
+        written.inspect_err(|_| {
+            let _ = fs::remove_file(&whole);
+        })
+    }
+
+    fn abilities_file(&self) -> PathBuf {
+        self.config().cache_dir.join("isolation.json")
+    }
+}
+
+impl Stamp {
+    fn of(path: PathBuf) -> Option<Self> {
+        let found = fs::metadata(&path).ok()?;
+        Some(Self {
+            path,
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
+    }
+}
