@@ -99,7 +99,7 @@ impl Engine {
             default: self.config().isolation,
             has_qemu: on_path(QEMU).is_some(),
             is_model: caller.is_model(),
-            // Not before sandboxes can have a network and are kept to their memory: whoever asks for
+            // Not before sandboxes are kept to their memory and workspaces can be ones: whoever asks for
             // nothing is to lose nothing.
             abilities: None,
         }
