@@ -230,7 +230,7 @@ impl Engine {
     ) -> Result<Qemu, Error> {
         let agent = self.config().agent()?;
         Ok(Qemu {
-            binary: on_path(QEMU).ok_or_else(|| qemu_missing())?,
+            binary: on_path(QEMU).ok_or_else(qemu_missing)?,
             // A frozen guest goes on where it was frozen.
             accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
                 Some("kvm") => AcceleratorChoice::Kvm,
