@@ -295,6 +295,21 @@ async fn act(command: &str, stream: &mut Stream) -> Result<i32, frame::FrameErro
                 std::os::unix::fs::chown(path, Some(1000), Some(1000))?;
             }
         }
+        ("attribute", link) => {
+            std::os::unix::fs::symlink("/anywhere", link)?;
+            let link = std::ffi::CString::new(link).map_err(io::Error::other)?;
+            let name = c"security.selinux";
+            // SAFETY: two C strings, and room for nothing.
+            let got = unsafe {
+                nix::libc::lgetxattr(link.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0)
+            };
+            let errno = if got < 0 {
+                nix::errno::Errno::last_raw()
+            } else {
+                0
+            };
+            frame::write_data(stream, Kind::Output, errno.to_string().as_bytes()).await?;
+        }
         ("processors", _) => {
             let count = std::thread::available_parallelism()?.to_string();
             frame::write_data(stream, Kind::Output, count.as_bytes()).await?;

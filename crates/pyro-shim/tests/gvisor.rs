@@ -383,6 +383,17 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
+fn symbolic_links_have_no_bad_attributes() {
+    let Some(harness) = harness() else { return };
+    let mut shim = harness.start();
+    shim.ready();
+    let (_, errno) = run(&harness, "attribute /link");
+    let fine = [nix::Error::ENOTSUP, nix::Error::ENODATA].map(|error| (error as i32).to_string());
+    assert!(fine.contains(&errno), "{errno}");
+    harness.stop(0, true);
+}
+
+#[test]
 fn processors_are_as_many_as_were_asked_for() {
     let Some(harness) = harness() else { return };
     let harness = harness.edit_gvisor(|gvisor| gvisor.vcpu_count = 1);

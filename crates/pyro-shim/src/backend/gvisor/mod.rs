@@ -18,6 +18,7 @@
 //! | `overlay` | the chain of folders as one file system |
 //! | `link` | the guest's network interface, and the router at its other end |
 //! | `bundle` | what runsc is told of the sandbox |
+//! | `attributes` | no extended attributes, where gVisor errs about them |
 //! | `enter` | a command in the namespaces of a sandbox |
 //! | `probe`, `version` | whether sandboxes run here, and of which runsc |
 
@@ -31,9 +32,11 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
 
 use self::plan::{Layers, Plan};
+use self::version::{has_bad_attributes, version};
 use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
 
+mod attributes;
 mod bundle;
 pub(crate) mod enter;
 mod link;
@@ -71,7 +74,7 @@ impl GvisorBackend {
         }
     }
 
-    fn plan(&self) -> Result<Plan, BootFailure> {
+    fn plan(&self, version: Option<&str>) -> Result<Plan, BootFailure> {
         let place = make_place().map_err(|error| {
             let words = format!("the VM's folder cannot hold a sandbox: {error}");
             BootFailure::lasting(Fault::new(FaultCode::of_io(&error), words))
@@ -84,6 +87,7 @@ impl GvisorBackend {
             hostname: self.hostname.clone(),
             processors: self.spec.vcpu_count,
             link: None,
+            hide_attributes: version.is_some_and(has_bad_attributes),
             log: 0,
         })
     }
@@ -95,16 +99,12 @@ impl GvisorBackend {
             folder(layer)?;
         }
         let disk = self.spec.disk.clone();
-        let mut started = machine::start(
-            self.plan()?,
-            disk,
-            self.spec.network.as_ref(),
-            self.lock.as_ref(),
-        )?;
-        // While the sandbox comes up. One that cannot say what it is fails by itself.
-        started
-            .0
-            .tell_version(version::version(&self.spec.runsc).await.ok());
+        // One that cannot say what it is fails by itself.
+        let version = version(&self.spec.runsc).await.ok();
+        let plan = self.plan(version.as_deref())?;
+        let network = self.spec.network.as_ref();
+        let mut started = machine::start(plan, disk, network, self.lock.as_ref())?;
+        started.0.tell_version(version);
         Ok(started.into())
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(super) processors: u32,
     /// The socket that the guest's interface is handed out at, where it gets one.
     pub(super) link: Option<RawFd>,
+    /// This runsc tells nonsense of the attributes of files.
+    pub(super) hide_attributes: bool,
     /// The descriptor for what explains a failure.
     pub(super) log: RawFd,
 }

@@ -110,6 +110,7 @@ async fn try_sandbox(runsc: &Path, agent: &Path, cache: &Path) -> Result<(), Pro
         hostname: "probe".into(),
         processors: u32::MAX,
         link: None,
+        hide_attributes: false,
         log: 0,
     };
     let (mut machine, mut channel) = machine::start(plan, Vec::new(), None, None)?;

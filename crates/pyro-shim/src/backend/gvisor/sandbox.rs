@@ -28,7 +28,7 @@ use nix::unistd::Pid;
 
 use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
 use super::plan::Plan;
-use super::{link, overlay};
+use super::{attributes, link, overlay};
 use crate::random;
 
 pub(super) const RUNSC: &str = "/runsc";
@@ -93,6 +93,9 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
     let _ = keep_to_processors(plan.processors);
     // Nobody in here gets rights from a file any more.
     nix::sys::prctl::set_no_new_privs().map_err(step("giving up new rights"))?;
+    if plan.hide_attributes {
+        attributes::hide().map_err(step("hiding attributes of files"))?;
+    }
     let mut command = Command::new(RUNSC);
     command.env_clear().args([
         "--root",
