@@ -35,6 +35,8 @@ pub(crate) struct VmRequest<'a> {
     pub(crate) allow_net: &'a [AllowNet],
     pub(crate) allow_host_compat: bool,
     pub(crate) isolation: Option<Isolation>,
+    /// It may be stopped and started again with what was on its disk.
+    pub(crate) may_restart: bool,
 }
 
 impl VmRequest<'_> {
@@ -129,7 +131,7 @@ impl Engine {
         self.put(&record)?;
         drop(mounted);
         reached!("record written");
-        if let Err(error) = self.make_folder(&record, &base) {
+        if let Err(error) = self.make_folder(&record, &base, request.may_restart) {
             self.forget(&record.vm_id);
             return Err(error);
         }
@@ -220,13 +222,15 @@ impl Engine {
         VmFolder::of(&self.config().state_dir, vm_id)
     }
 
-    fn make_folder(&self, record: &VmRecord, base: &Base) -> Result<(), Error> {
+    fn make_folder(&self, record: &VmRecord, base: &Base, may_restart: bool) -> Result<(), Error> {
         let folder = self.folder(&record.vm_id);
         let made = match folder.create() {
             Ok(()) => match base {
                 Base::Image(image) => {
                     disk::create_layer(&disk::own_layer(folder.path()), &image.installed)
                 }
+                // A sandbox works faster without one.
+                Base::Tree(_) if !may_restart => Ok(()),
                 Base::Tree(_) => gvisor::create_layer(&gvisor::own_layer(folder.path())),
                 Base::HostProcess => std::fs::create_dir(folder.join(disk::HOST_WORKSPACE)),
             },

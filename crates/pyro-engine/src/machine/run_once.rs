@@ -46,6 +46,7 @@ impl Engine {
             allow_net: &run.allow_net,
             allow_host_compat: run.allow_host_compat,
             isolation: run.isolation,
+            may_restart: false,
         };
         if let Some(record) = self.take_standby(&request, caller).await {
             // Its place is filled when the command, however it went, needs the processors no more.

@@ -328,7 +328,10 @@ impl Base {
                 image.template.as_deref(),
                 [disk::own_layer(folder.path())],
             ),
-            Self::Tree(tree) => gvisor::chain(&tree.folder, [gvisor::own_layer(folder.path())]),
+            Self::Tree(tree) => {
+                let own = gvisor::own_layer(folder.path());
+                gvisor::chain(&tree.folder, own.exists().then_some(own))
+            }
             Self::HostProcess => Vec::new(),
         }
     }

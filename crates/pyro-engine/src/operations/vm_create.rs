@@ -21,6 +21,7 @@ impl Handle<VmCreate> for Engine {
             allow_net: &create.allow_net,
             allow_host_compat: create.allow_host_compat,
             isolation: create.isolation,
+            may_restart: true,
         };
         Ok(self.create_vm(&request, caller).await?.0)
     }

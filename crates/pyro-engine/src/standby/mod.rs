@@ -226,6 +226,7 @@ impl Engine {
             allow_host_compat: false,
             // As for a run that says nothing of it.
             isolation: None,
+            may_restart: false,
         };
         let (mut record, base) = self.create_vm(&request, &caller).await?;
         let vm_id = record.vm_id.clone();

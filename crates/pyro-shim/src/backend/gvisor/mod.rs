@@ -50,6 +50,9 @@ mod version;
 /// Where the world of a sandbox is put together, in the VM's folder: empty for everybody else.
 const PLACE: &str = "sandbox";
 
+/// Where runsc keeps what a guest changes that has no layer: in a file without a name.
+const CHANGES: &str = "changes";
+
 pub(crate) struct GvisorBackend {
     spec: Gvisor,
     hostname: String,
@@ -75,15 +78,18 @@ impl GvisorBackend {
     }
 
     fn plan(&self, version: Option<&str>) -> Result<Plan, BootFailure> {
-        let place = make_place().map_err(|error| {
-            let words = format!("the VM's folder cannot hold a sandbox: {error}");
-            BootFailure::lasting(Fault::new(FaultCode::of_io(&error), words))
-        })?;
+        let place = in_folder(PLACE)?;
+        let layers = Layers::of(&self.spec.disk, self.disposable)?;
+        let changes = match &layers.top {
+            Some(_) => None,
+            None => Some(in_folder(CHANGES)?),
+        };
         Ok(Plan {
             runsc: self.spec.runsc.clone(),
             agent: self.spec.agent.clone(),
             place,
-            layers: Some(Layers::of(&self.spec.disk, self.disposable)?),
+            layers: Some(layers),
+            changes,
             hostname: self.hostname.clone(),
             processors: self.spec.vcpu_count,
             link: None,
@@ -123,13 +129,16 @@ impl Backend for GvisorBackend {
     }
 }
 
-/// The folder in the current one, as everybody sees it.
-fn make_place() -> io::Result<PathBuf> {
-    match fs::create_dir(PLACE) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    fs::canonicalize(PLACE)
+/// A folder in the current one, which is the VM's, as everybody sees it.
+fn in_folder(name: &str) -> Result<PathBuf, BootFailure> {
+    let made = match fs::create_dir(name) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::canonicalize(name),
+    };
+    made.map_err(|error| {
+        let words = format!("the VM's folder cannot hold a sandbox: {error}");
+        BootFailure::lasting(Fault::new(FaultCode::of_io(&error), words))
+    })
 }
 
 fn executable(runsc: &Path) -> Result<(), BootFailure> {

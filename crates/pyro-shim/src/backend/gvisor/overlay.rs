@@ -1,7 +1,8 @@
 //! The chain of folders as one file system, by the kernel's overlayfs.
 //!
 //! What the guest changes lies in the top folder of the host, as it changes: a flush of the guest is one of
-//! the host, and a killed sandbox loses nothing that was flushed.
+//! the host, and a killed sandbox loses nothing that was flushed. Without a top one the whole is only read,
+//! and runsc keeps what changes.
 
 use std::fs;
 use std::io;
@@ -26,17 +27,24 @@ pub(super) fn mount_disk(
         symlink(layer, names.join(number.to_string()))?;
     }
     symlink(bottom, names.join("bottom"))?;
-    symlink(&layers.top, names.join("top"))?;
-    nix::unistd::chdir(names)?;
-    if layers.disposable {
-        forget_volatile(&layers.top);
+    let mut flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
+    match &layers.top {
+        Some(top) => {
+            symlink(top, names.join("top"))?;
+            if layers.disposable {
+                forget_volatile(top);
+            }
+        }
+        None => flags |= MsFlags::MS_RDONLY,
     }
+    nix::unistd::chdir(names)?;
+    let options = options(layers);
     mount(
         Some("overlay"),
         target,
         Some("overlay"),
-        MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME,
-        Some(options(layers).as_str()),
+        flags,
+        Some(options.as_str()),
     )?;
     Ok(())
 }
@@ -46,10 +54,11 @@ fn options(layers: &Layers) -> String {
         .map(|number| number.to_string())
         .collect();
     // In a user namespace overlayfs may keep its own notes in `user.*` attributes only.
-    let mut options = format!(
-        "userxattr,lowerdir={}:bottom,upperdir=top/upper,workdir=top/work",
-        lower.join(":")
-    );
+    let mut options = format!("userxattr,lowerdir={}:bottom", lower.join(":"));
+    if layers.top.is_none() {
+        return options;
+    }
+    options.push_str(",upperdir=top/upper,workdir=top/work");
     if layers.disposable {
         // Flushes are for disks that somebody may look for after a crash of the host.
         options.push_str(",volatile");
@@ -73,7 +82,7 @@ mod tests {
             lower: (0..500)
                 .map(|number| format!("/a, long: path/{number}").into())
                 .collect(),
-            top: "/top".into(),
+            top: Some("/top".into()),
             disposable: true,
         };
         let options = options(&layers);

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(super) place: PathBuf,
     /// Without them the disk is empty and nowhere.
     pub(super) layers: Option<Layers>,
+    /// A folder for what the guest changes, where no layer is for that.
+    pub(super) changes: Option<PathBuf>,
     pub(super) hostname: String,
     /// How many processors the guest may use; more than there are means all.
     pub(super) processors: u32,
@@ -33,22 +35,27 @@ pub(crate) struct Plan {
 pub(super) struct Layers {
     /// What is only read, top first.
     pub(super) lower: Vec<PathBuf>,
-    /// The folder that holds `upper` and `work`.
-    pub(super) top: PathBuf,
+    /// The folder that holds `upper` and `work`. Without one, what the guest changes is gone with the
+    /// sandbox.
+    pub(super) top: Option<PathBuf>,
     /// Nobody will look for what is on it when the host has crashed.
     pub(super) disposable: bool,
 }
 
 impl Layers {
     pub(super) fn of(disk: &[DiskLayer], disposable: bool) -> Result<Self, BootFailure> {
-        let [tree, between @ .., top] = disk else {
-            let words = "the disk of a sandbox needs a tree and a layer that is written to";
+        let Some((tree, layers)) = disk.split_first() else {
+            let words = "the disk of a sandbox needs a tree";
             return Err(BootFailure::lasting(Fault::new(FaultCode::Refused, words)));
+        };
+        let (top, between) = match layers.split_last() {
+            Some((top, between)) => (Some(top), between),
+            None => (None, layers),
         };
         let between = between.iter().rev().map(|layer| layer.path.join("upper"));
         Ok(Self {
             lower: between.chain([tree.path.clone()]).collect(),
-            top: top.path.clone(),
+            top: top.map(|top| top.path.clone()),
             disposable,
         })
     }
@@ -72,11 +79,12 @@ mod tests {
         let layers = Layers::of(&disk, false).unwrap();
         let lower = ["/two/upper", "/one/upper", "/tree"].map(PathBuf::from);
         assert_eq!(layers.lower, lower);
-        assert_eq!(layers.top, PathBuf::from("/top"));
+        assert_eq!(layers.top, Some(PathBuf::from("/top")));
         assert_eq!(
             Layers::of(&disk[..2], true).unwrap().lower,
             [PathBuf::from("/tree")]
         );
-        assert!(Layers::of(&disk[..1], false).is_err());
+        assert_eq!(Layers::of(&disk[..1], true).unwrap().top, None);
+        assert!(Layers::of(&[], false).is_err());
     }
 }

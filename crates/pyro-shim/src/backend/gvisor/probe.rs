@@ -107,6 +107,7 @@ async fn try_sandbox(runsc: &Path, agent: &Path, cache: &Path) -> Result<(), Pro
         agent: agent.to_owned(),
         place,
         layers: None,
+        changes: None,
         hostname: "probe".into(),
         processors: u32::MAX,
         link: None,

@@ -42,6 +42,8 @@ pub(super) const FAILED: u8 = 125;
 const AGENT: &str = "/agent";
 const DISK: &str = "/disk";
 const BOTTOM: &str = "/bottom";
+const CHANGES: &str = "/changes";
+const OVERLAY_IN_CHANGES: &str = "--overlay2=root:dir=/changes";
 const BUNDLE: &str = "/bundle";
 /// Where runsc makes the world of the guest's kernel, which has nothing in it at all.
 const TEMPORARY: &str = "/tmp";
@@ -106,12 +108,16 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
         // The router's end takes one packet at a time, whose checksums are right.
         "--gso=false",
         "--software-gso=false",
-        // Changes lie in the top layer, and not in a file of runsc.
-        "--overlay2=none",
         // Files are opened by a process apart, so the guest's kernel needs no right to any.
         "--directfs=false",
-        "--file-access=exclusive",
     ]);
+    command.args(match plan.changes {
+        // Nobody changes what is below.
+        Some(_) => [OVERLAY_IN_CHANGES, "--file-access=exclusive"],
+        // Changes lie in the top layer. What is remembered of a file by one of its names would be
+        // wrong after a change by another.
+        None => ["--overlay2=none", "--file-access=shared"],
+    });
     command.arg(match plan.link {
         Some(_) => "--network=sandbox",
         None => "--network=none",
@@ -162,6 +168,12 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
     .map_err(step(
         "mounting /proc, which a container must not hide in parts",
     ))?;
+    if let Some(changes) = &plan.changes {
+        let to = inside(CHANGES);
+        fs::create_dir(&to)
+            .and_then(|()| Ok(mount(Some(changes), &to, NONE, MsFlags::MS_BIND, NONE)?))
+            .map_err(step("taking the folder for changes in"))?;
+    }
     if let Some(layers) = &plan.layers {
         let bottom = inside(BOTTOM);
         mount_points(&bottom).map_err(step("making the places of mounts"))?;
