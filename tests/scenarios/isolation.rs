@@ -25,7 +25,10 @@ crate::stories! { [vm] [command_line, library, mcp]:
     an_unknown_isolation_is_refused,
 }
 
-crate::stories! { [vm] [library, mcp]: a_sandbox_lives_like_a_vm }
+crate::stories! { [vm] [library, mcp]:
+    a_sandbox_lives_like_a_vm,
+    a_file_is_one_by_all_its_names_in_a_sandbox,
+}
 
 crate::stories! { [vm]:
     a_setting_chooses_and_a_call_says_otherwise,
@@ -241,6 +244,26 @@ fn a_sandbox_lives_like_a_vm(world: &World, surface: &dyn Surface) {
     assert_eq!(told["code"], "unknown_vm");
 }
 
+/// In a sandbox that keeps its changes itself, and in one whose changes are in a layer of the host.
+fn a_file_is_one_by_all_its_names_in_a_sandbox(world: &World, surface: &dyn Surface) {
+    if !sandboxes(world) {
+        return;
+    }
+    let change = "echo one > a; ln a b; cat b; echo two >> a; cat b; truncate -s 3 b; chmod 640 b; \
+                  chown 33 a; stat -c '%s %a %u %h' a b";
+    let wanted = "one\none\ntwo\n3 640 33 2\n3 640 33 2\n";
+    assert_eq!(run(surface, change)["stdout"], wanted);
+
+    let create = json!({ "environment": "debian:12", "mem_mib": 256, "isolation": "gvisor" });
+    let id = surface.call("vm_create", create).unwrap()["vm_id"].take();
+    let of = json!({ "vm_id": id });
+    surface.call("vm_start", of.clone()).unwrap();
+    let mut exec = of;
+    exec["command"] = json!(change);
+    let result = surface.call("vm_exec", exec).unwrap();
+    assert_eq!(result["stdout"], wanted, "{result}");
+}
+
 fn a_setting_chooses_and_a_call_says_otherwise(world: &World) {
     if !sandboxes(world) {
         return;
@@ -253,7 +276,22 @@ fn a_setting_chooses_and_a_call_says_otherwise(world: &World) {
     };
     assert_eq!(mode(&[]), "gvisor");
     assert_eq!(mode(&["--isolation", "vm"]), "guest_vsock");
-    assert_eq!(mode(&["--isolation", "AUTO"]), "guest_vsock");
+    // Where sandboxes run, it is a VM with KVM alone.
+    let diagnosis = finish(&mut world.pyro(["doctor", "--json"])).json();
+    let auto = match diagnosis["kvm"]["accelerator"] == "kvm" {
+        true => "guest_vsock",
+        false => "gvisor",
+    };
+    assert_eq!(mode(&["--isolation", "AUTO"]), auto);
+    let set = json!({ "PYRO_ACCELERATOR": "tcg", "PYRO_BACKEND": "qemu" });
+    for (name, value) in set.as_object().unwrap() {
+        let mut run = world.run(&["--json", "--mem-mib", "256"], ["true"]);
+        let ran = finish(
+            run.env("PYRO_ISOLATION", "auto")
+                .env(name, value.as_str().unwrap()),
+        );
+        assert_eq!(ran.json()["execution_mode"], "guest_vsock", "{name}");
+    }
 }
 
 fn each_sandbox_is_a_fresh_one(world: &World) {
