@@ -146,6 +146,13 @@ class Likeness(unittest.TestCase):
         self.assertIsNone(output_differs(["Ran 2 tests in 0.001s"], "Ran 2 tests in 1.5s"))
         self.assertEqual(output_differs(["Ran 2 tests in 0.001s"], "Ran 3 tests in 0.001s"), 0)
 
+    def test_what_a_one_shot_vm_is_is_not_compared(self):
+        shown = "[run] environment=debian:12 execution_mode=guest_vsock exit_code=0"
+        self.assertIsNone(output_differs([shown], shown.replace("guest_vsock", "gvisor")))
+        self.assertEqual(output_differs([shown], shown.replace("guest_vsock", "host_compat")), 0)
+        shown = shown.replace("run", "workspace-exec")
+        self.assertEqual(output_differs([shown], shown.replace("guest_vsock", "gvisor")), 0)
+
     def test_facts(self):
         came = {"a": 1, "list": [1, 2], "text": "one two", "more": {"b": None}}
         for shown in (
