@@ -22,6 +22,10 @@ pub(crate) struct Plan {
     pub(super) hostname: String,
     /// How many processors the guest may use; more than there are means all.
     pub(super) processors: u32,
+    /// How much memory the guest may have.
+    pub(super) mem_mib: u32,
+    /// What the first process writes to in order to be in its control group, where it has one.
+    pub(super) control_group: Option<RawFd>,
     /// The socket that the guest's interface is handed out at, where it gets one.
     pub(super) link: Option<RawFd>,
     /// This runsc tells nonsense of the attributes of files.
