@@ -28,7 +28,7 @@ const PIDS_ROOT: &str = "/sys/fs/cgroup/pids/pyro";
 /// in it.
 const TASKS_PER_MIB: u64 = 2;
 const FEWEST_TASKS: u64 = 512;
-const MOST_TASKS: u64 = 4096;
+const MOST_TASKS: u64 = 2048;
 
 /// A group with so many processes, or more, cannot fork. gVisor takes 0 for no limit.
 const NO_MORE: &str = "1";
@@ -360,9 +360,9 @@ mod tests {
         };
         assert_eq!(
             [of(64), of(512), of(1024), of(1 << 20)],
-            [512, 1024, 2048, 4096]
+            [512, 1024, 2048, 2048]
         );
-        assert_eq!(most_tasks(""), 4096);
+        assert_eq!(most_tasks(""), 2048);
     }
 
     #[test]

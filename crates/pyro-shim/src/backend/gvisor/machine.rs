@@ -40,6 +40,9 @@ const REASON: &str = "gVisor runs the guest's programs on the host's processors 
 /// What runsc exits with when it fails itself.
 const RUNSC_FAILED: i32 = 128;
 
+/// And when it cannot go on.
+const RUNSC_PANICKED: i32 = 2;
+
 /// As a shell tells SIGKILL.
 const KERNEL_KILLED: i32 = 137;
 
@@ -278,6 +281,13 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
             DeathKind::Vmm,
             "the guest's kernel was killed, as the host does when its memory is used up".into(),
         ),
+        // A program in Go that panics. The agent has no such status.
+        Some(RUNSC_PANICKED) => (
+            DeathKind::Vmm,
+            "the guest's kernel gave up, as it does when it gets no more processes or memory of the \
+             host's"
+                .into(),
+        ),
         Some(code) => (
             DeathKind::Crash,
             format!("the guest's first process exited with status {code}"),
@@ -370,6 +380,7 @@ mod tests {
             explain(ExitStatus::from_raw(wait_status), &log)
         };
         assert_eq!(end(0, &[]).0, DeathKind::Off);
+        assert_eq!(end(2 << 8, &[]).0, DeathKind::Vmm);
         assert_eq!(end(7 << 8, &[]).0, DeathKind::Crash);
         assert_eq!(end(137 << 8, &[]).0, DeathKind::Vmm);
         assert_eq!(
