@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use futures::FutureExt;
@@ -119,6 +119,8 @@ struct Ends {
     /// Where the guest's interface comes out.
     link: Option<StdUnixStream>,
     group: Option<ControlGroup>,
+    /// A folder on the file system of the host that the guest's changes lie on.
+    written_to: Option<PathBuf>,
 }
 
 fn prepare(
@@ -163,6 +165,7 @@ fn prepare(
         log,
         link,
         group,
+        written_to: plan.written_to().map(Path::to_owned),
     };
     Ok((program, ends))
 }
@@ -179,8 +182,7 @@ impl Ends {
             (Some(network), Some(link)) => Some(Link::serve(network.clone(), link)?),
             _ => None,
         };
-        let layer = disk.last().map(|layer| layer.path.clone());
-        let guard = Guard::watch(child.id(), child.killer()?, allowance, layer);
+        let guard = Guard::watch(child.id(), child.killer()?, allowance, self.written_to);
         // SAFETY: a `Child` names the same open descriptor for as long as it lives.
         let child = unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }?;
         let machine = GvisorMachine {

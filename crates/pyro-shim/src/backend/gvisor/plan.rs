@@ -1,7 +1,7 @@
 //! What the first process of a sandbox is told: one word of its command line.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::DiskLayer;
@@ -32,6 +32,17 @@ pub(crate) struct Plan {
     pub(super) hide_attributes: bool,
     /// The descriptor for what explains a failure.
     pub(super) log: RawFd,
+}
+
+impl Plan {
+    /// A folder that the guest's changes lie in, where there are any.
+    pub(super) fn written_to(&self) -> Option<&Path> {
+        let top = self
+            .layers
+            .as_ref()
+            .and_then(|layers| layers.top.as_deref());
+        self.changes.as_deref().or(top)
+    }
 }
 
 /// The disk: folders that lie on one another.
