@@ -19,6 +19,7 @@ mod no_qemu;
 mod one_command;
 mod pty;
 mod removal;
+mod sandbox_limits;
 mod standby;
 mod timings;
 mod workspaces;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::backend::Backend;
 use crate::clock::Trace;
 use crate::files::Files;
+use crate::greediest::Victims;
 use crate::launcher::Launcher;
 use crate::lifecycle::Lifecycle;
 use crate::lock::lock;
@@ -20,6 +21,7 @@ pub(crate) struct Agent {
     pub(crate) files: Files,
     pub(crate) services: Services,
     pub(crate) shells: Arc<Shells>,
+    pub(crate) victims: Victims,
     trace: Mutex<Trace>,
 }
 
@@ -31,6 +33,7 @@ impl Agent {
             files: Files::new(&backend),
             services: Services::default(),
             shells: Arc::default(),
+            victims: Victims::default(),
             trace: Mutex::new(trace),
             backend,
         }

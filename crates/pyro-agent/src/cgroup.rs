@@ -9,8 +9,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::descendants;
 use crate::lock::lock;
@@ -22,10 +22,13 @@ const ROOT: &str = "/sys/fs/cgroup/pyro";
 pub(crate) const PIDS: &str = "/sys/fs/cgroup/pids";
 const PIDS_ROOT: &str = "/sys/fs/cgroup/pids/pyro";
 
-/// As many processes and threads may one command of a sandbox have. In a virtual machine the kernel
-/// sees to a bound for all; here each is a burden to the host too, and gVisor counts those of a group
-/// only, not those of the groups in it.
-const MOST_TASKS: &str = "2048";
+/// As many processes and threads may one command of a sandbox have, by the sandbox's memory. In a virtual
+/// machine the kernel sees to a bound for all; here each process is two of the host's too, which take
+/// some memory beside the guest's own, and gVisor counts those of a group only, not those of the groups
+/// in it.
+const TASKS_PER_MIB: u64 = 2;
+const FEWEST_TASKS: u64 = 512;
+const MOST_TASKS: u64 = 2048;
 
 /// A group with so many processes, or more, cannot fork. gVisor takes 0 for no limit.
 const NO_MORE: &str = "1";
@@ -41,6 +44,9 @@ pub(crate) struct Groups {
     next: AtomicU64,
     /// Groups of ended commands that were not empty, because a daemon lives on.
     leftover: Mutex<Vec<PathBuf>>,
+    /// Where it is noted for running commands that we killed a process of theirs, by the numbers of
+    /// their groups. Only where the kernel counts nothing itself.
+    kills: Mutex<Vec<(u64, Weak<AtomicBool>)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +83,27 @@ impl Groups {
             _ => {}
         }
         let path = root.into();
-        *lock(&self.root) = Some(Cgroup { path, version });
+        *lock(&self.root) = Some(Cgroup {
+            path,
+            version,
+            oom_killed: Arc::default(),
+        });
         Ok(())
+    }
+
+    /// Notes that a process is killed because memory ran out, for the command that it is of.
+    pub(crate) fn count_kill(&self, pid: i32) {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let Some(number) = number_in(&groups) else {
+            return;
+        };
+        for (of, killed) in lock(&self.kills).iter() {
+            if *of == number
+                && let Some(killed) = killed.upgrade()
+            {
+                killed.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// A group for one command, without processes. `None` where there are no control groups, or
@@ -94,11 +119,19 @@ impl Groups {
             .open(path.join("cgroup.procs"));
         match procs {
             Ok(procs) => {
-                let version = root.version;
-                if version == Version::OneWithPids {
-                    let _ = fs::write(path.join("pids.max"), MOST_TASKS);
+                let cgroup = Cgroup {
+                    path,
+                    version: root.version,
+                    oom_killed: Arc::default(),
+                };
+                if root.version == Version::OneWithPids {
+                    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+                    let most = most_tasks(&meminfo).to_string();
+                    let _ = fs::write(cgroup.path.join("pids.max"), most);
+                    let mut kills = lock(&self.kills);
+                    kills.retain(|(_, killed)| killed.strong_count() > 0);
+                    kills.push((number, Arc::downgrade(&cgroup.oom_killed)));
                 }
-                let cgroup = Cgroup { path, version };
                 Some(Fresh { cgroup, procs })
             }
             Err(_) => {
@@ -136,11 +169,16 @@ pub(crate) struct Fresh {
 pub(crate) struct Cgroup {
     path: PathBuf,
     version: Version,
+    /// Whether we have killed a process of it for want of memory.
+    oom_killed: Arc<AtomicBool>,
 }
 
 impl Cgroup {
     pub(crate) fn memory_events(&self) -> MemoryEvents {
-        MemoryEvents(Some(self.path.clone()))
+        MemoryEvents {
+            path: Some(self.path.clone()),
+            oom_killed: Arc::clone(&self.oom_killed),
+        }
     }
 
     /// Kills all that is in it, which `leader` has begun. `false` where the kernel does not, or root in the guest has seen to
@@ -216,15 +254,43 @@ fn folders_in(path: &Path) -> Vec<PathBuf> {
     folders.map(|entry| entry.path()).collect()
 }
 
-/// What the kernel has counted about the memory of one command, for as long as its group is there.
+/// As many as a sandbox with so much memory may have.
+fn most_tasks(meminfo: &str) -> u64 {
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|total| total.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    match kib {
+        Some(kib) => (kib / 1024 * TASKS_PER_MIB).clamp(FEWEST_TASKS, MOST_TASKS),
+        None => MOST_TASKS,
+    }
+}
+
+/// Of which command a process is, by what `/proc` says of its control groups: `7:pids:/pyro/12`, or
+/// below that, where the command has made groups.
+fn number_in(groups: &str) -> Option<u64> {
+    let mut paths = groups.lines().filter_map(|line| line.split_once(":pids:"));
+    let (_, path) = paths.next()?;
+    let below = path.strip_prefix("/pyro/")?;
+    below.split('/').next()?.parse().ok()
+}
+
+/// What is known about the memory of one command: by the kernel, for as long as its group is there,
+/// and by us, who kill where the kernel does not.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct MemoryEvents(Option<PathBuf>);
+pub(crate) struct MemoryEvents {
+    path: Option<PathBuf>,
+    oom_killed: Arc<AtomicBool>,
+}
 
 impl MemoryEvents {
-    /// Whether the kernel has killed a process of the command because memory ran out. Not known,
-    /// and so never claimed, where there are no control groups.
+    /// Whether a process of the command was killed because memory ran out. Not known, and so never
+    /// claimed, where there are no control groups.
     pub(crate) fn oom_killed(&self) -> bool {
-        let Some(path) = &self.0 else { return false };
+        if self.oom_killed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let Some(path) = &self.path else { return false };
         fs::read_to_string(path.join("memory.events")).is_ok_and(|events| has_oom_kill(&events))
     }
 }
@@ -267,7 +333,10 @@ mod tests {
     #[test]
     fn only_a_kill_for_want_of_memory_is_told_as_one() {
         let folder = tempfile::tempdir().unwrap();
-        let events = MemoryEvents(Some(folder.path().to_owned()));
+        let events = MemoryEvents {
+            path: Some(folder.path().to_owned()),
+            ..MemoryEvents::default()
+        };
         assert!(!events.oom_killed(), "the kernel counts nothing");
         let file = folder.path().join("memory.events");
         fs::write(
@@ -279,6 +348,39 @@ mod tests {
         fs::write(&file, "low 0\nhigh 0\nmax 0\noom 0\noom_kill 12\n").unwrap();
         assert!(events.oom_killed());
         assert!(!MemoryEvents::default().oom_killed());
+    }
+
+    #[test]
+    fn a_sandbox_has_tasks_by_its_memory() {
+        let of = |mib: u64| {
+            most_tasks(&format!(
+                "MemTotal:       {:8} kB\nMemFree: 1 kB\n",
+                mib << 10
+            ))
+        };
+        assert_eq!(
+            [of(64), of(512), of(1024), of(1 << 20)],
+            [512, 1024, 2048, 2048]
+        );
+        assert_eq!(most_tasks(""), 2048);
+    }
+
+    #[test]
+    fn a_process_is_of_the_command_whose_group_it_is_in() {
+        assert_eq!(number_in("7:pids:/pyro/12\n6:memory:/\n"), Some(12));
+        assert_eq!(
+            number_in("6:memory:/pyro/3\n7:pids:/pyro/12/own/3\n"),
+            Some(12)
+        );
+        for other in [
+            "",
+            "7:pids:/\n",
+            "7:pids:/pyro\n",
+            "7:pids:/pyro/x\n",
+            "0::/pyro/3\n",
+        ] {
+            assert_eq!(number_in(other), None, "{other}");
+        }
     }
 
     #[test]

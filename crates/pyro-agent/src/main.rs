@@ -29,6 +29,7 @@ mod exec;
 mod exec_at_terminal;
 mod files;
 mod forward;
+mod greediest;
 mod group;
 mod host_socket;
 mod identity;

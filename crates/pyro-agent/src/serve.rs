@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use crate::agent::Agent;
 use crate::peer::{self, Peer, Reader, Writer};
 use crate::{
-    exec, exec_at_terminal, files, forward, prepare, secrets, services, setup, shells, shutdown,
+    exec, exec_at_terminal, files, forward, greediest, prepare, secrets, services, setup, shells,
+    shutdown,
 };
 
 /// How long an asking side may take to end its stream after the last answer.
@@ -132,6 +133,9 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::Thaw => {
             agent.files.thaw().await;
             Ok(AgentReply::Done)
+        }
+        AgentRequest::FreeMemory(request) => {
+            greediest::kill(agent, &request).map(|()| AgentReply::Done)
         }
         AgentRequest::Ping => Ok(AgentReply::Done),
         AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),

@@ -333,6 +333,9 @@ pub(crate) fn supervisor_gone(mut error: Error) -> Error {
     error
 }
 
+const MORE_MEMORY: &str = "Give it more memory with `--mem-mib` (`mem_mib`), or have the command use \
+                           less";
+
 /// A VM that ended under a command, with its shim's last words.
 pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
     let (code, hint) = match ended.reason {
@@ -341,6 +344,7 @@ pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
             "Give the VM more time with `--ttl-seconds` (`ttl_seconds`)",
         ),
         EndReason::NoSpace => (ErrorCode::NoSpace, FREE_SPACE),
+        EndReason::OutOfMemory => (ErrorCode::VmDied, MORE_MEMORY),
         EndReason::GuestOff => (
             ErrorCode::VmDied,
             "The guest powered off; run the command again in a new VM if that was not intended",

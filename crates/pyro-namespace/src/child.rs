@@ -13,6 +13,31 @@ use nix::unistd::Pid;
 /// How long a killed child may take to go before it is left to whoever collects orphans.
 const REAP_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Can kill a [`Child`], for as long as that is there and afterwards.
+#[derive(Debug)]
+pub struct Killer(OwnedFd);
+
+impl Killer {
+    /// As [`Child::kill`].
+    pub fn kill(&self) {
+        kill(self.0.as_fd());
+    }
+}
+
+/// By the pidfd, for the number may be another's by now. Fails only when it has ended.
+fn kill(pidfd: BorrowedFd<'_>) {
+    // SAFETY: sends a signal; touches no memory of ours.
+    unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            libc::SIGKILL,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+}
+
 /// A program in namespaces. Dropping it kills it, and with it all that it started.
 ///
 /// Its descriptor is a pidfd, readable once the program has ended: an `AsyncFd` can wait for it.
@@ -39,17 +64,12 @@ impl Child {
 
     /// Kills it, and with it everything in its PID namespace. Does not wait for the end.
     pub fn kill(&self) {
-        // By the pidfd, for the number may be another's by now. Fails only when it has ended.
-        // SAFETY: sends a signal; touches no memory of ours.
-        unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.pidfd.as_raw_fd(),
-                libc::SIGKILL,
-                std::ptr::null::<libc::siginfo_t>(),
-                0,
-            )
-        };
+        kill(self.pidfd.as_fd());
+    }
+
+    /// For somebody who may kill it, and does not own it.
+    pub fn killer(&self) -> io::Result<Killer> {
+        Ok(Killer(self.pidfd.try_clone()?))
     }
 
     /// How it ended, or nothing while it runs.

@@ -107,6 +107,7 @@ async fn try_once(backend: &mut dyn Backend, options: &BootOptions) -> Result<Vm
     };
     let failure = match connected {
         Connected::Outcome(Some(Ok((guest, ready)))) => {
+            machine.greeted(guest.opener());
             let about = machine.about().clone();
             let running = Running {
                 backend: about.backend.into(),

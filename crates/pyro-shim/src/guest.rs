@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use pyro_wire::agent::{AgentReply, AgentRequest, Prepare, Ready, Refresh, SetUp, StepClock};
+use pyro_wire::agent::{
+    AgentReply, AgentRequest, FreeMemory, Prepare, Ready, Refresh, SetUp, StepClock,
+};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::reached;
@@ -188,6 +190,13 @@ pub(crate) async fn last_use(opener: &Opener) -> Option<Duration> {
         Ok(Ok(AgentReply::Used { ms_ago })) => ms_ago.map(Duration::from_millis),
         _ => None,
     }
+}
+
+/// Asks the agent of a sandbox to kill the process that uses most memory, if all together use more
+/// than the limit.
+pub(crate) async fn free_memory(opener: &Opener, limit_bytes: u64) -> Result<(), GuestError> {
+    let request = AgentRequest::FreeMemory(FreeMemory { limit_bytes });
+    ask_done(opener, &request).await
 }
 
 /// Asks the agent to put everything acknowledged on the disk.

@@ -10,6 +10,7 @@
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
 //! Thaw      ▶ reply: AgentReply::Done
+//! FreeMemory ▶ reply: AgentReply::Done, when a process was killed, or none had to be
 //! InstallSecrets ▶ reply: AgentReply::Done, in a guest that is set up
 //! List, Read, Change, Export, Diff: see [`crate::files`]
 //! Shell: see [`crate::shells`]
@@ -41,6 +42,7 @@ pub enum AgentRequest {
     About,
     StepClock(StepClock),
     Ping,
+    FreeMemory(FreeMemory),
     Exec(Exec),
     ExecAtTerminal(ExecAtTerminal),
     Freeze(Freeze),
@@ -126,6 +128,12 @@ pub const WAITING: &str = "pyro-agent: waiting for a host";
 pub struct Freeze {
     /// After this many milliseconds writes go on by themselves, whatever became of the host.
     pub thaw_after_ms: u64,
+}
+
+/// Kills the process of a sandbox that uses most memory, if all together still use more than this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreeMemory {
+    pub limit_bytes: u64,
 }
 
 /// Who the agent is, and how far the guest has come.

@@ -191,6 +191,8 @@ pub enum EndReason {
     Died,
     /// The host had no space left for what the guest wrote to its disk.
     NoSpace,
+    /// It used more memory than it may have, and killing processes in it did not help.
+    OutOfMemory,
     #[serde(other)]
     Unknown,
 }

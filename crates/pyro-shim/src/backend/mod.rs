@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskLayer, EndReason};
+use pyro_wire::session::Opener;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::events::Events;
@@ -64,6 +65,9 @@ pub(crate) struct Launched {
 /// A machine that runs. Dropping it kills it, without waiting for its end.
 pub(crate) trait Machine {
     fn about(&self) -> &About;
+
+    /// Hears of its guest's agent once that answers, whose help some machines need.
+    fn greeted(&mut self, _agent: Opener) {}
 
     /// The VMM's process.
     fn pid(&self) -> Option<u32>;
@@ -164,6 +168,8 @@ pub(crate) enum DeathKind {
     Refused,
     /// The host has no space left for the disk.
     NoSpace,
+    /// It used more of the host's memory than it may.
+    OutOfMemory,
 }
 
 impl Death {
@@ -171,6 +177,7 @@ impl Death {
         match self.kind {
             DeathKind::Off => EndReason::GuestOff,
             DeathKind::NoSpace => EndReason::NoSpace,
+            DeathKind::OutOfMemory => EndReason::OutOfMemory,
             DeathKind::Crash | DeathKind::Vmm | DeathKind::Refused => EndReason::Died,
         }
     }
@@ -204,7 +211,7 @@ impl From<Death> for BootFailure {
     fn from(death: Death) -> Self {
         let (code, lasting) = match death.kind {
             DeathKind::Off | DeathKind::Crash => (FaultCode::BootFailed, false),
-            DeathKind::Vmm => (FaultCode::VmmFailed, false),
+            DeathKind::Vmm | DeathKind::OutOfMemory => (FaultCode::VmmFailed, false),
             DeathKind::Refused => (FaultCode::VmmFailed, true),
             DeathKind::NoSpace => (FaultCode::NoSpace, true),
         };

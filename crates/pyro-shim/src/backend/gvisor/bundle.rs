@@ -118,7 +118,7 @@ struct Mount<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     source: &'a Path,
-    options: &'static [&'static str],
+    options: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -142,6 +142,7 @@ impl<'a> Config<'a> {
         root: &'a Path,
         agent: &'a Path,
         has_network: bool,
+        mem_mib: u32,
     ) -> Self {
         Self {
             oci_version: "1.0.2",
@@ -172,7 +173,7 @@ impl<'a> Config<'a> {
                 }],
                 oom_score_adj: OOM_SCORE,
             },
-            mounts: mounts(agent),
+            mounts: mounts(agent, mem_mib),
             linux: Linux {
                 namespaces: ["pid", "network", "ipc", "uts", "mount"].map(|kind| Namespace {
                     kind,
@@ -183,18 +184,20 @@ impl<'a> Config<'a> {
     }
 }
 
-/// As the agent of a VM mounts them. `/tmp` is on the disk, for what is there may be large.
-fn mounts(agent: &Path) -> Vec<Mount<'_>> {
-    let mount = |destination, kind: &'static str, options| Mount {
+/// As the agent of a VM mounts them. `/tmp` is on the disk, for what is there may be large; what is in
+/// memory may take half of it each, as Linux has it.
+fn mounts(agent: &Path, mem_mib: u32) -> Vec<Mount<'_>> {
+    let mount = |destination, kind: &'static str, options: &[&str]| Mount {
         destination,
         kind,
         source: Path::new(kind),
-        options,
+        options: options.iter().map(|&option| option.to_owned()).collect(),
     };
+    let half = format!("size={}k", u64::from(mem_mib) * 1024 / 2);
     vec![
         mount("/proc", "proc", &["nosuid", "nodev", "noexec"]),
         mount("/sys", "sysfs", &["nosuid", "nodev", "noexec"]),
-        mount("/dev", "tmpfs", &["nosuid", "mode=755"]),
+        mount("/dev", "tmpfs", &["nosuid", "mode=755", &half]),
         mount(
             "/dev/pts",
             "devpts",
@@ -207,13 +210,17 @@ fn mounts(agent: &Path) -> Vec<Mount<'_>> {
                 "ptmxmode=666",
             ],
         ),
-        mount("/dev/shm", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
-        mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755"]),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            &["nosuid", "nodev", "mode=1777", &half],
+        ),
+        mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755", &half]),
         Mount {
             destination: AGENT,
             kind: "bind",
             source: agent,
-            options: &["bind", "ro"],
+            options: ["bind", "ro"].map(str::to_owned).into(),
         },
     ]
 }
@@ -226,7 +233,7 @@ mod tests {
 
     #[test]
     fn it_is_what_the_specification_calls_it() {
-        let config = Config::new("box", Path::new("/disk"), Path::new("/agent"), false);
+        let config = Config::new("box", Path::new("/disk"), Path::new("/agent"), false, 512);
         let config: Value = serde_json::to_value(config).unwrap();
         assert_eq!(config["ociVersion"], "1.0.2");
         assert_eq!(
@@ -244,6 +251,15 @@ mod tests {
             (&agent["type"], &agent["source"]),
             (&json!("bind"), &json!("/agent"))
         );
+        let in_memory: Vec<_> = mounts
+            .iter()
+            .filter(|mount| mount["type"] == "tmpfs")
+            .collect();
+        assert_eq!(in_memory.len(), 3);
+        for mount in in_memory {
+            let options = mount["options"].as_array().unwrap();
+            assert!(options.contains(&json!("size=262144k")), "{mount}");
+        }
         assert!(mounts.iter().all(|mount| mount["destination"] != "/tmp"));
     }
 }

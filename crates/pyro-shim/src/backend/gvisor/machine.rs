@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use futures::FutureExt;
@@ -13,12 +13,17 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::DiskLayer;
 use pyro_wire::network::Network;
 use pyro_wire::reached;
+use pyro_wire::session::Opener;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 
 use super::enter;
+use super::limits::allowance::Allowance;
+use super::limits::control_group::{ControlGroup, Limits};
+use super::limits::guard::{Guard, Verdict};
+use super::limits::{LIMITED, WATCHED, tasks};
 use super::link::Link;
 use super::plan::Plan;
 use super::sandbox::FAILED;
@@ -29,8 +34,14 @@ use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
 /// This program, even when an update has put another one in its place.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
+const REASON: &str = "gVisor runs the guest's programs on the host's processors and catches their \
+                      system calls";
+
 /// What runsc exits with when it fails itself.
 const RUNSC_FAILED: i32 = 128;
+
+/// And when it cannot go on.
+const RUNSC_PANICKED: i32 = 2;
 
 /// As a shell tells SIGKILL.
 const KERNEL_KILLED: i32 = 137;
@@ -77,12 +88,18 @@ pub(super) fn start(
     lock: Option<&OwnedFd>,
 ) -> Result<(GvisorMachine, UnixStream), StartError> {
     let map = IdMap::of_caller()?;
-    let (program, ends) = prepare(plan, network.is_some(), lock)?;
+    let allowance = Allowance::new(plan.mem_mib, plan.processors);
+    let group = ControlGroup::make(&Limits {
+        memory: allowance.all,
+        tasks: tasks::most_tasks(plan.mem_mib),
+        processors: plan.processors,
+    });
+    let (program, ends) = prepare(plan, network.is_some(), lock, group)?;
     let child = program.start(&map)?;
     // It holds the other ends.
     drop(program);
     reached!("sandbox started");
-    Ok(ends.into_machine(child, disk, network)?)
+    Ok(ends.into_machine(child, disk, network, allowance)?)
 }
 
 impl From<(GvisorMachine, UnixStream)> for Launched {
@@ -101,12 +118,16 @@ struct Ends {
     log: io::PipeReader,
     /// Where the guest's interface comes out.
     link: Option<StdUnixStream>,
+    group: Option<ControlGroup>,
+    /// A folder on the file system of the host that the guest's changes lie on.
+    written_to: Option<PathBuf>,
 }
 
 fn prepare(
     mut plan: Plan,
     has_network: bool,
     lock: Option<&OwnedFd>,
+    group: Option<ControlGroup>,
 ) -> io::Result<(Program, Ends)> {
     let (channel, agent_end) = StdUnixStream::pair()?;
     channel.set_nonblocking(true)?;
@@ -123,6 +144,11 @@ fn prepare(
         program.keep(theirs);
         link = Some(ours);
     }
+    if let Some(group) = &group {
+        let entrance = group.entrance()?;
+        plan.control_group = Some(entrance.as_raw_fd());
+        program.keep(entrance);
+    }
     if let Some(lock) = lock {
         program.keep(lock.try_clone()?);
     }
@@ -138,6 +164,8 @@ fn prepare(
         console,
         log,
         link,
+        group,
+        written_to: plan.written_to().map(Path::to_owned),
     };
     Ok((program, ends))
 }
@@ -148,21 +176,20 @@ impl Ends {
         child: Child,
         disk: Vec<DiskLayer>,
         network: Option<&Network>,
+        allowance: Allowance,
     ) -> io::Result<(GvisorMachine, UnixStream)> {
         let link = match (network, self.link) {
             (Some(network), Some(link)) => Some(Link::serve(network.clone(), link)?),
             _ => None,
         };
+        let guard = Guard::watch(child.id(), child.killer()?, allowance, self.written_to);
         // SAFETY: a `Child` names the same open descriptor for as long as it lives.
         let child = unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }?;
         let machine = GvisorMachine {
             about: About {
                 backend: "gvisor",
                 accelerator: "systrap",
-                accelerator_reason:
-                    "gVisor runs the guest's programs on the host's processors and \
-                                     catches their system calls"
-                        .into(),
+                accelerator_reason: REASON.into(),
                 vmm_version: None,
                 resumed: false,
             },
@@ -170,6 +197,8 @@ impl Ends {
             console: Tail::follow(Receiver::from_owned_fd(self.console.into())?, CONSOLE_BYTES),
             log: Tail::follow(Receiver::from_owned_fd(self.log.into())?, ERROR_BYTES),
             disk,
+            guard,
+            group: self.group,
             _link: link,
         };
         Ok((machine, UnixStream::from_std(self.channel)?))
@@ -184,6 +213,9 @@ pub(super) struct GvisorMachine {
     /// What runsc says itself.
     log: Tail,
     disk: Vec<DiskLayer>,
+    guard: Guard,
+    /// After the child, whose end it needs.
+    group: Option<ControlGroup>,
     _link: Option<Link>,
 }
 
@@ -207,7 +239,20 @@ impl GvisorMachine {
         self.console.drain().await;
         self.log.drain().await;
         let vmm_log: Vec<String> = self.log.lines().iter().map(|line| words(line)).collect();
+        if let Some(Verdict { kind, message }) = self.guard.verdict().cloned() {
+            return Death {
+                kind,
+                message,
+                vmm_log,
+            };
+        }
         let (kind, message) = match status {
+            Ok(_) if self.group.as_ref().is_some_and(ControlGroup::oom_killed) => (
+                DeathKind::OutOfMemory,
+                "the host's kernel killed the sandbox, which took more memory than its control \
+                 group may"
+                    .into(),
+            ),
             Ok(status) => explain(status, &vmm_log),
             Err(error) => (DeathKind::Vmm, format!("runsc is gone: {error}")),
         };
@@ -238,6 +283,13 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
             DeathKind::Vmm,
             "the guest's kernel was killed, as the host does when its memory is used up".into(),
         ),
+        // A program in Go that panics. The agent has no such status.
+        Some(RUNSC_PANICKED) => (
+            DeathKind::Vmm,
+            "the guest's kernel gave up, as it does when it gets no more processes or memory of the \
+             host's"
+                .into(),
+        ),
         Some(code) => (
             DeathKind::Crash,
             format!("the guest's first process exited with status {code}"),
@@ -249,6 +301,13 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
 impl Machine for GvisorMachine {
     fn about(&self) -> &About {
         &self.about
+    }
+
+    fn greeted(&mut self, agent: Opener) {
+        let limited = self.group.as_ref().is_some_and(ControlGroup::is_entered);
+        let how = if limited { LIMITED } else { WATCHED };
+        self.about.accelerator_reason = format!("{REASON}; {how}");
+        self.guard.greeted(agent);
     }
 
     fn pid(&self) -> Option<u32> {
@@ -323,6 +382,7 @@ mod tests {
             explain(ExitStatus::from_raw(wait_status), &log)
         };
         assert_eq!(end(0, &[]).0, DeathKind::Off);
+        assert_eq!(end(2 << 8, &[]).0, DeathKind::Vmm);
         assert_eq!(end(7 << 8, &[]).0, DeathKind::Crash);
         assert_eq!(end(137 << 8, &[]).0, DeathKind::Vmm);
         assert_eq!(

@@ -16,6 +16,7 @@
 //! | `plan` | what the first process is told |
 //! | `sandbox` | the first process, until it becomes runsc |
 //! | `overlay` | the chain of folders as one file system |
+//! | `limits` | what it may take of the host |
 //! | `link` | the guest's network interface, and the router at its other end |
 //! | `bundle` | what runsc is told of the sandbox |
 //! | `attributes` | no extended attributes, where gVisor errs about them |
@@ -39,6 +40,7 @@ use crate::events::Events;
 mod attributes;
 mod bundle;
 pub(crate) mod enter;
+mod limits;
 mod link;
 mod machine;
 mod overlay;
@@ -92,6 +94,8 @@ impl GvisorBackend {
             changes,
             hostname: self.hostname.clone(),
             processors: self.spec.vcpu_count,
+            mem_mib: self.spec.mem_mib,
+            control_group: None,
             link: None,
             hide_attributes: version.is_some_and(has_bad_attributes),
             log: 0,

@@ -1,7 +1,7 @@
 //! What the first process of a sandbox is told: one word of its command line.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::DiskLayer;
@@ -22,12 +22,27 @@ pub(crate) struct Plan {
     pub(super) hostname: String,
     /// How many processors the guest may use; more than there are means all.
     pub(super) processors: u32,
+    /// How much memory the guest may have.
+    pub(super) mem_mib: u32,
+    /// What the first process writes to in order to be in its control group, where it has one.
+    pub(super) control_group: Option<RawFd>,
     /// The socket that the guest's interface is handed out at, where it gets one.
     pub(super) link: Option<RawFd>,
     /// This runsc tells nonsense of the attributes of files.
     pub(super) hide_attributes: bool,
     /// The descriptor for what explains a failure.
     pub(super) log: RawFd,
+}
+
+impl Plan {
+    /// A folder that the guest's changes lie in, where there are any.
+    pub(super) fn written_to(&self) -> Option<&Path> {
+        let top = self
+            .layers
+            .as_ref()
+            .and_then(|layers| layers.top.as_deref());
+        self.changes.as_deref().or(top)
+    }
 }
 
 /// The disk: folders that lie on one another.

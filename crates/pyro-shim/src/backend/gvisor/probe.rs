@@ -9,6 +9,7 @@ use pyro_wire::launch::SandboxProbe;
 use pyro_wire::session;
 use tokio::time::timeout;
 
+use super::limits;
 use super::machine::{self, StartError};
 use super::plan::Plan;
 use super::version::version;
@@ -17,6 +18,9 @@ use crate::backend::probe_cache::{ProbeCache, ProbeResult};
 
 /// Ten times what a sandbox takes on a busy host.
 const SANDBOX_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Plenty for an agent that only answers.
+const MEM_MIB: u32 = 256;
 
 /// Where the probe's world is put together, beside the answer: an empty folder that stays.
 const PLACE: &str = "sandbox-probe";
@@ -50,7 +54,7 @@ async fn report(runsc: &Path, agent: &Path, path: &Path, fresh: bool) -> Sandbox
     let cached = || if fresh { None } else { cache.get(&[runsc]) };
     let answer = |result: ProbeResult| SandboxProbe {
         runs: result.runs_guests,
-        reason: result.reason,
+        reason: format!("{}; {}", result.reason, limits::how()),
         fix: None,
         version: version.clone(),
     };
@@ -110,6 +114,8 @@ async fn try_sandbox(runsc: &Path, agent: &Path, cache: &Path) -> Result<(), Pro
         changes: None,
         hostname: "probe".into(),
         processors: u32::MAX,
+        mem_mib: MEM_MIB,
+        control_group: None,
         link: None,
         hide_attributes: false,
         log: 0,

@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -27,6 +27,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
+use super::limits::tasks;
 use super::plan::Plan;
 use super::{attributes, link, overlay};
 use crate::random;
@@ -85,6 +86,8 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
         let error = io::Error::other("this is not the first process of a PID namespace");
         return Err(step("its start")(error));
     }
+    // A wish too: in a group or not, the sandbox is watched.
+    let _ = plan.control_group.map(enter_group);
     make_world(plan)?;
     if let Some(to) = plan.link {
         link::make(to, &plan.place.join("proc")).map_err(step("making its network interface"))?;
@@ -93,6 +96,7 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
     // Both are wishes, which some containers do not grant.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE.to_string());
     let _ = keep_to_processors(plan.processors);
+    tasks::limit(plan.mem_mib).map_err(step("limiting its processes"))?;
     // Nobody in here gets rights from a file any more.
     nix::sys::prctl::set_no_new_privs().map_err(step("giving up new rights"))?;
     if plan.hide_attributes {
@@ -174,6 +178,7 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
             .and_then(|()| Ok(mount(Some(changes), &to, NONE, MsFlags::MS_BIND, NONE)?))
             .map_err(step("taking the folder for changes in"))?;
     }
+    show_memory(place, plan.mem_mib).map_err(step("telling runsc of the guest's memory"))?;
     if let Some(layers) = &plan.layers {
         let bottom = inside(BOTTOM);
         mount_points(&bottom).map_err(step("making the places of mounts"))?;
@@ -185,11 +190,27 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
         Path::new(DISK),
         Path::new(AGENT),
         plan.link.is_some(),
+        plan.mem_mib,
     );
     let written = serde_json::to_vec(&config)
         .map_err(io::Error::from)
         .and_then(|text| fs::write(inside(BUNDLE).join("config.json"), text));
     written.map_err(step("writing its configuration"))
+}
+
+/// Has runsc find as much memory as the guest may have: what it finds it shows to the guest.
+fn show_memory(place: &Path, mem_mib: u32) -> io::Result<()> {
+    let file = place.join("meminfo");
+    let kib = u64::from(mem_mib) * 1024;
+    fs::write(&file, format!("MemTotal:       {kib:8} kB\n"))?;
+    bind(&file, &place.join("proc/meminfo"))
+}
+
+/// Moves this process into a group, and whatever it starts from here on.
+fn enter_group(entrance: RawFd) -> io::Result<()> {
+    // SAFETY: whoever made the plan passed this descriptor for the purpose, and nobody else uses it.
+    let mut entrance = unsafe { File::from_raw_fd(entrance) };
+    entrance.write_all(b"0")
 }
 
 /// What lies below the disk: the places of mounts, which nobody sees below what is mounted there.
@@ -214,6 +235,10 @@ fn enter_world(place: &Path) -> Result<(), SandboxError> {
 
 fn bind_file(from: &Path, to: &Path) -> io::Result<()> {
     File::create(to)?;
+    bind(from, to)
+}
+
+fn bind(from: &Path, to: &Path) -> io::Result<()> {
     mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)?;
     Ok(())
 }
