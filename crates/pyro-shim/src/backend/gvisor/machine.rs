@@ -206,11 +206,13 @@ impl GvisorMachine {
         };
         self.console.drain().await;
         self.log.drain().await;
-        let vmm_log: Vec<String> = self.log.lines().iter().map(|line| words(line)).collect();
+        let mut vmm_log: Vec<String> = self.log.lines().iter().map(|line| words(line)).collect();
         let (kind, message) = match status {
             Ok(status) => explain(status, &vmm_log),
             Err(error) => (DeathKind::Vmm, format!("runsc is gone: {error}")),
         };
+        // Nothing is told twice.
+        vmm_log.pop_if(|last| message.ends_with(last.as_str()));
         Death {
             kind,
             message,

@@ -124,7 +124,17 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
     });
     command.arg(format!("--log-fd={}", plan.log));
     command.args(["run", "--bundle", BUNDLE, NAME]);
-    Err(step("the start of runsc")(command.exec()))
+    let error = command.exec();
+    let error = match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(
+            error.kind(),
+            format!(
+                "{error}: it needs a loader or an interpreter, and there is none in here; gVisor's own builds and Debian's are static"
+            ),
+        ),
+        _ => error,
+    };
+    Err(step("the start of runsc")(error))
 }
 
 /// Puts the world together at its place, which the rest of the host does not see.
@@ -166,7 +176,8 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
         NONE,
     )
     .map_err(step(
-        "mounting /proc, which a container must not hide in parts",
+        "mounting /proc, which a container must not hide in parts (`docker run --security-opt \
+         systempaths=unconfined` shows all of it)",
     ))?;
     if let Some(changes) = &plan.changes {
         let to = inside(CHANGES);
