@@ -235,10 +235,13 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
         Some(0) => (DeathKind::Off, "the guest powered off".into()),
         Some(code) if code == i32::from(FAILED) => (DeathKind::Refused, last.to_owned()),
         Some(RUNSC_FAILED) => (DeathKind::Refused, format!("runsc failed: {last}")),
-        // What runsc tells of a kernel that is gone, which nobody in the guest can kill.
+        // What runsc tells of a kernel that is gone, or of a first process: root in the guest may kill
+        // that one, unlike on Linux.
         Some(KERNEL_KILLED) => (
             DeathKind::Vmm,
-            "the guest's kernel was killed, as the host does when its memory is used up".into(),
+            "the guest's kernel was killed, as the host does when its memory is used up, or the \
+             guest killed its first process"
+                .into(),
         ),
         Some(code) => (
             DeathKind::Crash,

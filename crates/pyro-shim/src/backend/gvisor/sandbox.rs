@@ -24,6 +24,7 @@ use std::process::{Command, ExitCode};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
 
 use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
@@ -105,6 +106,9 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
         // Control groups are root's, and the guest's kernel has its own.
         "--ignore-cgroups",
         "--platform=systrap",
+        // Or the guest's root, which has all rights of its own kernel, could not even ping. What it
+        // sends raw goes through the router like the rest.
+        "--net-raw",
         // The router's end takes one packet at a time, whose checksums are right.
         "--gso=false",
         "--software-gso=false",
@@ -157,7 +161,9 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
         fs::create_dir(inside(folder)).map_err(step("making its folders"))?;
     }
     for (program, name) in [(&plan.runsc, RUNSC), (&plan.agent, AGENT)] {
-        bind_file(program, &inside(name)).map_err(step("taking its programs in"))?;
+        bind_file(program, &inside(name))
+            .and_then(|()| forbid_writing(&inside(name)))
+            .map_err(step("taking its programs in"))?;
     }
     for device in [
         "/dev/null",
@@ -227,6 +233,24 @@ fn bind_file(from: &Path, to: &Path) -> io::Result<()> {
     File::create(to)?;
     mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)?;
     Ok(())
+}
+
+/// Makes a bind mount read-only. What the host forbids on the file system that it is of stays so: a
+/// user namespace may not even ask for less.
+fn forbid_writing(at: &Path) -> io::Result<()> {
+    let found = statvfs(at)?.flags();
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    let kept = kept.into_iter().filter(|(flag, _)| found.contains(*flag));
+    let kept: MsFlags = kept.map(|(_, flag)| flag).collect();
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | kept;
+    Ok(mount(NONE, at, NONE, flags, NONE)?)
 }
 
 /// Keeps to as many processors as the guest may have: gVisor shows its guest as many as it may use
