@@ -7,13 +7,13 @@ use nix::unistd::Pid;
 use pyro_tests::World;
 use pyro_tests::world::{Ran, Running, eventually};
 
-crate::stories! { [process, vm]:
+crate::stories! { [process, vm, gvisor]:
     an_interrupt_ends_a_run,
     a_termination_ends_a_run,
     a_hangup_ends_a_run,
 }
 
-crate::stories! { [vm]: an_interrupt_ends_a_boot }
+crate::stories! { [vm, gvisor]: an_interrupt_ends_a_boot }
 
 crate::stories! { [process]: a_second_interrupt_changes_nothing }
 

@@ -2,24 +2,16 @@
 //! gVisor's.
 
 use std::fs;
-use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use pyro_api::values::Isolation;
 use pyro_engine::Config;
-use pyro_tests::leftovers::processes;
-use pyro_tests::played;
 use pyro_tests::surfaces::engine::{Library, config};
-use pyro_tests::world::{Running, eventually, finish};
+use pyro_tests::world::finish;
 use pyro_tests::{Surface, World, program};
 use serde_json::{Value, json};
 
 crate::stories! { [vm] [command_line, library, mcp]:
     a_command_answers_from_a_sandbox,
-    an_exit_status_is_the_commands_own_in_a_sandbox,
-    a_timeout_ends_all_of_a_sandbox,
-    binary_output_of_a_sandbox_is_marked,
     a_sandbox_has_no_network_unasked,
     a_failure_for_want_of_a_kernel_names_the_vm,
     an_unknown_isolation_is_refused,
@@ -34,10 +26,6 @@ crate::stories! { [vm]:
     a_setting_chooses_and_a_call_says_otherwise,
     each_sandbox_is_a_fresh_one,
     input_comes_into_a_sandbox_and_its_output_out,
-    a_killed_pyro_takes_its_sandbox_along,
-    a_killed_shim_takes_the_sandbox_along,
-    a_killed_sandbox_is_told_at_once,
-    an_interrupt_ends_a_sandbox,
     no_vm_that_waits_is_taken_for_a_sandbox,
     a_sandbox_that_waits_is_taken_and_is_no_vm,
     a_runsc_that_is_none_is_told,
@@ -49,16 +37,9 @@ crate::stories! { [process]:
     gvisor_is_not_replaced_by_the_host,
 }
 
-/// What is due at once, on a machine that runs other tests as well.
-const AT_ONCE: Duration = Duration::from_secs(10);
-
 /// Whether sandboxes run here; where not, a test says why it is not played.
 pub(crate) fn sandboxes(world: &World) -> bool {
-    let diagnosis = finish(&mut world.pyro(["doctor", "--json"])).json();
-    let gvisor = &diagnosis["gvisor"];
-    let run = (gvisor["runs_sandboxes"] != json!(false)).then_some(());
-    let why = format!("no sandbox of gVisor's runs here: {}", gvisor["reason"]);
-    played(run, &why).is_some()
+    world.can_run_sandboxes()
 }
 
 fn arguments(command: &str) -> Value {
@@ -98,40 +79,6 @@ fn a_command_answers_from_a_sandbox(world: &World, surface: &dyn Surface) {
     let result = run(surface, "dmesg");
     let log = result["stdout"].as_str().unwrap();
     assert!(log.contains("gVisor"), "{result}");
-}
-
-fn an_exit_status_is_the_commands_own_in_a_sandbox(world: &World, surface: &dyn Surface) {
-    if !sandboxes(world) {
-        return;
-    }
-    assert_eq!(run(surface, "exit 7")["exit_code"], 7);
-    assert_eq!(run(surface, "no-such-program")["exit_code"], 127);
-    let killed = run(surface, "kill -9 $$");
-    assert_eq!(killed["exit_code"], 137);
-    assert_eq!(killed["signal"], 9);
-    assert_eq!(killed["timed_out"], false);
-}
-
-fn a_timeout_ends_all_of_a_sandbox(world: &World, surface: &dyn Surface) {
-    if !sandboxes(world) {
-        return;
-    }
-    let mut arguments = arguments("echo early; (setsid sleep 1000 &) ; sleep 1000");
-    arguments["timeout_seconds"] = json!(world.seconds_to_begin());
-    let result = surface.call("vm_run", arguments).unwrap();
-    assert_eq!(result["exit_code"], 124);
-    assert_eq!(result["timed_out"], true);
-    assert_eq!(result["stdout"], "early\n");
-}
-
-fn binary_output_of_a_sandbox_is_marked(world: &World, surface: &dyn Surface) {
-    if !sandboxes(world) {
-        return;
-    }
-    let result = run(surface, r"printf 'a\377b'");
-    assert_eq!(result["stdout"], "a\u{fffd}b");
-    assert_eq!(result["stdout_encoding"], "utf-8-replaced");
-    assert_eq!(result["stdout_bytes"], 3);
 }
 
 fn a_sandbox_has_no_network_unasked(world: &World, surface: &dyn Surface) {
@@ -325,27 +272,6 @@ fn input_comes_into_a_sandbox_and_its_output_out(world: &World) {
     assert!(ran.err().contains("accelerator=systrap"), "{}", ran.err());
 }
 
-/// A sandbox whose command would go on for hours.
-fn at_work(world: &World) -> Running {
-    let flags = ["--timeout-seconds", "1000"];
-    let command = "trap '' INT TERM HUP; setsid sleep 1000 & echo at work; sleep 1000";
-    let running = Running::start(&mut sandbox(world, &flags, command));
-    running.await_out("at work\n");
-    running
-}
-
-fn pid(running: &Running) -> Pid {
-    Pid::from_raw(i32::try_from(running.child.id()).unwrap())
-}
-
-/// No process of a sandbox and no folder of one.
-fn assert_gone(world: &World) {
-    eventually("the sandbox is gone", AT_ONCE, || {
-        let folders = fs::read_dir(world.state_dir().join("vms"));
-        processes(&world.state_dir()).is_empty() && folders.into_iter().flatten().count() == 0
-    });
-}
-
 /// The next one works, and clears away what the last could not.
 fn the_next_works(world: &World) {
     let ran = finish(&mut sandbox(world, &[], "echo again"));
@@ -355,69 +281,6 @@ fn the_next_works(world: &World) {
         "{}",
         ran.err()
     );
-}
-
-fn find(world: &World, words: &str) -> Pid {
-    let found = processes(&world.state_dir());
-    let process = found.iter().find(|process| process.command.contains(words));
-    let process = process.unwrap_or_else(|| panic!("no `{words}` in {found:#?}"));
-    Pid::from_raw(process.pid)
-}
-
-fn a_killed_pyro_takes_its_sandbox_along(world: &World) {
-    if !sandboxes(world) {
-        return;
-    }
-    let running = at_work(world);
-    kill(pid(&running), Signal::SIGKILL).unwrap();
-    running.wait_within(AT_ONCE);
-    assert_gone(world);
-    the_next_works(world);
-    // The mark of the killed one stays until it is some seconds old.
-    fs::remove_dir_all(world.state_dir().join("owners")).unwrap();
-}
-
-fn a_killed_shim_takes_the_sandbox_along(world: &World) {
-    if !sandboxes(world) {
-        return;
-    }
-    let running = at_work(world);
-    kill(find(world, "pyro shim /"), Signal::SIGKILL).unwrap();
-    let ran = running.wait_within(AT_ONCE);
-    assert_eq!(ran.code(), 1, "{}", ran.err());
-    assert!(
-        ran.err().contains("ended before the command did"),
-        "{}",
-        ran.err()
-    );
-    assert_gone(world);
-    the_next_works(world);
-}
-
-fn a_killed_sandbox_is_told_at_once(world: &World) {
-    if !sandboxes(world) {
-        return;
-    }
-    let running = at_work(world);
-    kill(find(world, "runsc"), Signal::SIGKILL).unwrap();
-    let ran = running.wait_within(AT_ONCE);
-    assert_eq!(ran.code(), 1, "{}", ran.err());
-    for words in ["ended before the command did", "hint: "] {
-        assert!(ran.err().contains(words), "{}", ran.err());
-    }
-    assert_gone(world);
-    the_next_works(world);
-}
-
-fn an_interrupt_ends_a_sandbox(world: &World) {
-    if !sandboxes(world) {
-        return;
-    }
-    let running = at_work(world);
-    kill(pid(&running), Signal::SIGINT).unwrap();
-    let ran = running.wait_within(AT_ONCE);
-    assert_eq!(ran.code(), 130, "{}", ran.err());
-    assert_gone(world);
 }
 
 fn no_vm_that_waits_is_taken_for_a_sandbox(world: &World) {

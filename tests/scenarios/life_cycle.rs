@@ -11,7 +11,7 @@ use pyro_tests::{Backend, Surface, World};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-crate::stories! { [process, vm] [library]:
+crate::stories! { [process, vm, gvisor] [library]:
     a_vm_is_created_started_used_and_gone,
     a_stopped_vm_keeps_its_disk,
 }
@@ -28,7 +28,7 @@ crate::stories! { [process] [library, mcp]:
     reaping_spares_the_living,
 }
 
-crate::stories! { [process, vm]:
+crate::stories! { [process, vm, gvisor]:
     an_engine_takes_its_vms_with_it,
     a_supervisor_alone_ends_a_vm_whose_time_is_over,
 }
@@ -114,10 +114,7 @@ fn a_vm_is_created_started_used_and_gone(world: &World, surface: &dyn Surface) {
     let started = vm.call("vm_start").unwrap();
     assert_eq!(started["state"], "started");
     assert_eq!(vm.call("vm_status").unwrap(), started);
-    let (mode, accelerators): (_, &[&str]) = match world.backend {
-        Backend::Process => ("host_compat", &["none"]),
-        Backend::Vm => ("guest_vsock", &["tcg", "kvm"]),
-    };
+    let (mode, accelerators) = world.mode_and_accelerators();
     assert_eq!(started["execution_mode"], mode);
     assert!(
         accelerators.contains(&started["accelerator"].as_str().unwrap()),
@@ -147,6 +144,11 @@ fn a_stopped_vm_keeps_its_disk(world: &World, surface: &dyn Surface) {
         Backend::Process => {
             fs::write(vm.folder(world).join("workspace/mark"), "kept").unwrap();
             ("cat mark", "kept")
+        }
+        Backend::Gvisor => {
+            let layer = vm.folder(world).join("layer/upper");
+            fs::write(layer.join("mark"), "kept").unwrap();
+            ("cat /mark", "kept")
         }
         Backend::Vm => ("od -An -tu2 -j1076 -N2 /dev/vda", "2"),
     };

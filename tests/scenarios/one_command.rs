@@ -3,14 +3,14 @@
 use pyro_tests::{Backend, Surface, World};
 use serde_json::{Value, json};
 
-crate::stories![
+crate::stories! { [process, vm, gvisor] [command_line, library, mcp]:
     a_command_answers_with_its_output,
     an_exit_status_is_the_commands_own,
     a_signal_is_told_apart,
     a_timeout_keeps_what_was_written,
     binary_output_is_marked,
     a_background_process_does_not_hold_the_call,
-];
+}
 
 fn run(world: &World, surface: &dyn Surface, command: &str) -> Value {
     surface.call("vm_run", arguments(world, command)).unwrap()
@@ -34,10 +34,7 @@ fn a_command_answers_with_its_output(world: &World, surface: &dyn Surface) {
     assert_eq!(result["command"], "echo héllo; echo oops >&2");
     assert_eq!(result["cleanup"]["deleted"], true);
     assert_eq!(result["cleanup"]["reason"], "post_exec_cleanup");
-    let (mode, accelerators): (_, &[&str]) = match world.backend {
-        Backend::Process => ("host_compat", &["none"]),
-        Backend::Vm => ("guest_vsock", &["tcg", "kvm"]),
-    };
+    let (mode, accelerators) = world.mode_and_accelerators();
     assert_eq!(result["execution_mode"], mode);
     let accelerator = result["accelerator"].as_str().unwrap();
     assert!(accelerators.contains(&accelerator), "{accelerator}");

@@ -3,7 +3,7 @@
 use pyro_tests::World;
 use pyro_tests::world::finish;
 
-crate::stories! { [process, vm]: a_run_tells_its_steps_when_asked }
+crate::stories! { [process, vm, gvisor]: a_run_tells_its_steps_when_asked }
 
 /// The time and the room of each step, and its name.
 fn steps(told: &str) -> Vec<(f64, String, String)> {

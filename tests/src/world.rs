@@ -4,14 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::leftovers;
+use crate::{leftovers, played};
 
 /// No command of a test may take longer than this.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -23,6 +23,8 @@ pub enum Backend {
     Process,
     /// Real virtual machines.
     Vm,
+    /// Sandboxes of gVisor.
+    Gvisor,
 }
 
 pub struct World {
@@ -63,6 +65,7 @@ impl World {
             Backend::Process => ("PYRO_BACKEND".into(), "process".into()),
             // What a host does by itself depends on the host.
             Backend::Vm => ("PYRO_ISOLATION".into(), "vm".into()),
+            Backend::Gvisor => ("PYRO_ISOLATION".into(), "gvisor".into()),
         });
         variables.extend(self.extra.iter().cloned());
         variables
@@ -97,8 +100,34 @@ impl World {
     pub fn seconds_to_begin(&self) -> u32 {
         match self.backend {
             Backend::Process => 1,
+            Backend::Gvisor => 3,
             Backend::Vm => 5,
         }
+    }
+
+    /// What results of this world call its kind, and which accelerators it may have.
+    pub fn mode_and_accelerators(&self) -> (&'static str, &'static [&'static str]) {
+        match self.backend {
+            Backend::Process => ("host_compat", &["none"]),
+            Backend::Vm => ("guest_vsock", &["tcg", "kvm"]),
+            Backend::Gvisor => ("gvisor", &["systrap"]),
+        }
+    }
+
+    /// Whether VMs of this kind run here; where not, says why its stories are not played.
+    pub fn can_be_played(&self) -> bool {
+        self.backend != Backend::Gvisor || self.can_run_sandboxes()
+    }
+
+    /// Whether sandboxes of gVisor run here; where not, says why a story is not played.
+    pub fn can_run_sandboxes(&self) -> bool {
+        static SANDBOXES: OnceLock<Value> = OnceLock::new();
+        let gvisor = SANDBOXES
+            .get_or_init(|| finish(&mut self.pyro(["doctor", "--json"])).json()["gvisor"].clone());
+        // Where no runsc is here yet, the first sandbox fetches one.
+        let run = (gvisor["runs_sandboxes"] != Value::Bool(false)).then_some(());
+        let why = format!("no sandbox of gVisor's runs here: {}", gvisor["reason"]);
+        played(run, &why).is_some()
     }
 
     /// Nothing of this world is left: no process, no folder of a VM or workspace, no mark of

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyro_api::values::{MemMib, VcpuCount};
+use pyro_api::values::{Isolation, MemMib, VcpuCount};
 use pyro_api::{Caller, Error, Handle, Listed, Visit, visit};
 use pyro_engine::{Backend as EngineBackend, Config, Engine, Standby};
 use serde_json::Value;
@@ -87,7 +87,12 @@ pub fn config(world: &World) -> Config {
     config.pyro = Some(pyro);
     config.backend = match world.backend {
         Backend::Process => EngineBackend::Process,
-        Backend::Vm => EngineBackend::Qemu,
+        Backend::Vm | Backend::Gvisor => EngineBackend::Qemu,
+    };
+    // As `World::variables` has it for programs.
+    config.isolation = match world.backend {
+        Backend::Gvisor => Isolation::Gvisor,
+        Backend::Process | Backend::Vm => Isolation::Vm,
     };
     config
 }

@@ -30,7 +30,7 @@ fn a_push_onto_a_full_disk_changes_nothing(world: &World) {
     std::fs::write(source.join("noise"), noise.stdout).unwrap();
     let (size, backend) = match world.backend {
         Backend::Process => ("size=8m", "--allow-host-compat"),
-        Backend::Vm => ("size=32m", "--ttl-seconds=600"),
+        Backend::Vm | Backend::Gvisor => ("size=32m", "--ttl-seconds=600"),
     };
     let mut script = std::process::Command::new("sh");
     script
@@ -45,7 +45,7 @@ fn a_push_onto_a_full_disk_changes_nothing(world: &World) {
     let told: serde_json::Value = serde_json::from_str(&read("push")).unwrap();
     let code = match world.backend {
         Backend::Process => "guest_no_space",
-        Backend::Vm => "no_space",
+        Backend::Vm | Backend::Gvisor => "no_space",
     };
     assert_eq!(told["code"], code, "{told:#}");
 }

@@ -95,7 +95,7 @@ impl Work {
 fn rounds(world: &World) -> u32 {
     match world.backend {
         Backend::Process => 24,
-        Backend::Vm => 5,
+        Backend::Vm | Backend::Gvisor => 5,
     }
 }
 

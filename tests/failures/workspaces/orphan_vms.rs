@@ -82,7 +82,7 @@ fn a_vm_of_a_reset_that_was_not_written_down_is_ended(world: &World) {
     let workspace = Workspace::with(world, &surface, json!({ "ttl_seconds": 0 }));
     // Where commands run on the host, the last one ends before the next begins.
     let left = match world.backend {
-        Backend::Vm => 1,
+        Backend::Vm | Backend::Gvisor => 1,
         Backend::Process => 0,
     };
     for (command, after) in [("list", left), ("exec", 1), ("stop", 0)] {

@@ -126,7 +126,7 @@ fn a_killed_pyro_leaves_the_old_state_or_the_new(world: &World) {
 fn rounds(world: &World) -> u32 {
     match world.backend {
         Backend::Process => 25,
-        Backend::Vm => 6,
+        Backend::Vm | Backend::Gvisor => 6,
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use pyro_tests::World;
 use pyro_tests::world::finish;
 
-crate::stories! { [process, vm]: words_arrive_as_they_were_typed }
+crate::stories! { [process, vm, gvisor]: words_arrive_as_they_were_typed }
 
 crate::stories! { [process]:
     one_word_is_a_line_for_a_shell,

@@ -60,7 +60,7 @@ fn told(ran: &Ran) -> String {
             "duration_ms=N".to_owned()
         }
         Some(("accelerator", name)) => {
-            assert!(["kvm", "tcg", "none"].contains(&name), "{name}");
+            assert!(["kvm", "tcg", "systrap", "none"].contains(&name), "{name}");
             "accelerator=A".to_owned()
         }
         _ => word.to_owned(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyro_tests::World;
 use pyro_tests::world::{Running, eventually, finish, finish_with_input};
 
-crate::stories! { [process, vm]:
+crate::stories! { [process, vm, gvisor]:
     output_comes_as_it_is_written,
     every_byte_arrives_on_its_own_stream,
     output_of_any_length_passes_through,

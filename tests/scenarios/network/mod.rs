@@ -5,6 +5,7 @@
 //! All that arrives anywhere is recorded, so a denial is proved by what nobody has seen.
 
 mod denials;
+mod guest;
 mod lab;
 mod neighbours;
 mod registries;

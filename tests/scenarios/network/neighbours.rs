@@ -4,14 +4,20 @@ use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::world::{Running, finish};
 use pyro_tests::{Workspace, World, played};
 use serde_json::json;
 
 use super::denials::PROHIBITED;
+use super::guest::{Guest, PROBE};
 use super::lab::{HOST, Lab};
 
 crate::stories! { [vm]: a_guest_reaches_no_other_guest }
+
+crate::stories! { [gvisor]: a_sandbox_reaches_no_other_sandbox }
 
 /// Greets at every port that it is given, and says at which.
 const GREETER: &str = r#"
@@ -80,14 +86,7 @@ fn a_guest_reaches_no_other_guest(world: &World) {
         })
         .collect();
     assert_eq!(tried.lines().count(), 3 * addresses.len(), "{tried}");
-    for line in tried.lines() {
-        let (address, answer) = line.split_once(' ').unwrap();
-        let answer = answer.trim_matches('"');
-        match OWN.contains(&address) {
-            true => assert_eq!(answer, "ECONNREFUSED", "{tried}"),
-            false => assert!(PROHIBITED.contains(&answer), "{tried}"),
-        }
-    }
+    assert_denied(&tried, |_, answer| PROHIBITED.contains(&answer));
     // Only the host was heard, before and after.
     assert_eq!(ask_as_the_host(), "hello");
     other.of_service("stop", "greeter");
@@ -95,4 +94,47 @@ fn a_guest_reaches_no_other_guest(world: &World) {
         other.of_service("logs", "greeter")["stdout"],
         "8000\n8000\n"
     );
+}
+
+/// Lines of an address and what was heard there.
+fn assert_denied(tried: &str, is_denial: impl Fn(&str, &str) -> bool) {
+    for line in tried.lines() {
+        let (address, answer) = line.split_once(' ').unwrap();
+        let answer = answer.trim_matches('"');
+        match OWN.contains(&address) {
+            true => assert_eq!(answer, "ECONNREFUSED", "{tried}"),
+            false => assert!(is_denial(address, answer), "{tried}"),
+        }
+    }
+}
+
+fn a_sandbox_reaches_no_other_sandbox(world: &World) {
+    let lab = Lab::enter(world.folder());
+    let Some(_lab) = played(lab, "only root can make a network for this test") else {
+        return;
+    };
+    let guest = Guest::OneShot(world, &[]);
+    let greet = "python3 -c \"$0\" 8000 9000 & until test -e ready; do sleep 0.05; done; \
+                 echo ready; wait";
+    let greeter = Running::start(&mut guest.run(["sh", "-c", greet, GREETER]));
+    greeter.await_out("ready\n");
+
+    let addresses: Vec<&str> = OWN.into_iter().chain(GATEWAY).chain(HOST).collect();
+    let each = format!(
+        "for address in {}; do for port in 8000 9000; do
+            echo $address $(python3 -c \"$0\" tcp $address $port 2)
+        done; done",
+        addresses.join(" ")
+    );
+    let ran = finish(&mut guest.run(["sh", "-c", &each, PROBE]));
+    let tried = ran.out();
+    assert_eq!(tried.lines().count(), 2 * addresses.len(), "{}", ran.err());
+    assert_denied(&tried, |address, answer| {
+        guest.is_denial("tcp", address, answer)
+    });
+    // Nobody was heard there.
+    assert_eq!(greeter.out(), "ready\n");
+    let pyro = Pid::from_raw(i32::try_from(greeter.child.id()).unwrap());
+    kill(pyro, Signal::SIGINT).unwrap();
+    assert_eq!(greeter.wait().code(), 130);
 }

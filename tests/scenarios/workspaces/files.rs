@@ -165,13 +165,13 @@ fn a_file_keeps_what_belongs_to_it(world: &World, surface: &dyn Surface) {
     let workspace = Workspace::new(world, surface);
     // Who is not root, as on a host, has no file of somebody else's to give.
     let owner = match world.backend {
-        Backend::Vm => "chown 33:34 one named",
+        Backend::Vm | Backend::Gvisor => "chown 33:34 one named",
         Backend::Process => "true",
     };
     let set = |name: &str| format!("os.setxattr(\"{name}\", \"user.note\", b\"kept\")");
     let attributes = format!("python3 -c 'import os; {}; {}'", set("one"), set("named"));
     let attributes = match world.backend {
-        Backend::Vm => attributes.as_str(),
+        Backend::Vm | Backend::Gvisor => attributes.as_str(),
         Backend::Process => "true",
     };
     workspace.output(&format!(
@@ -182,7 +182,7 @@ fn a_file_keeps_what_belongs_to_it(world: &World, surface: &dyn Surface) {
         let attributes = "python3 -c 'import os; print([os.getxattr(name, \"user.note\") for name in \
                           (\"one\", \"named\")])'";
         let more = match world.backend {
-            Backend::Vm => attributes,
+            Backend::Vm | Backend::Gvisor => attributes,
             Backend::Process => "true",
         };
         workspace.output(&format!(

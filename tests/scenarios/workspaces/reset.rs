@@ -14,7 +14,7 @@ fn a_reset_brings_the_first_state_back(world: &World, surface: &dyn Surface) {
     // The same story may be played in a guest at this moment, by a `pyro` that names its own.
     let number = match world.backend {
         Backend::Process => 4242,
-        Backend::Vm => 4252,
+        Backend::Vm | Backend::Gvisor => 4252,
     };
     workspace.exec(&format!(
         "echo changed > file; echo new > new; (setsid sleep {number} >/dev/null 2>&1 &)"

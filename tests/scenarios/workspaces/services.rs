@@ -191,7 +191,7 @@ fn what_becomes_of_services_when_the_machine_ends(world: &World, surface: &dyn S
     // The same story may be played in a guest at this moment, by a `pyro` that names its own.
     let (sleep, look) = match world.backend {
         Backend::Process => ("exec sleep 4343", "pgrep -f '[s]leep 4343'"),
-        Backend::Vm => ("exec sleep 4353", "pgrep -f '[s]leep 4353'"),
+        Backend::Vm | Backend::Gvisor => ("exec sleep 4353", "pgrep -f '[s]leep 4353'"),
     };
     workspace.starts("polite", sleep, json!({}));
     workspace.done("reset", json!({}));

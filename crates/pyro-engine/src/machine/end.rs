@@ -62,7 +62,11 @@ impl Engine {
         }
         reached!("VM killed");
         self.launched().remove(vm_id);
-        self.store()?.remove_vm(vm_id)?;
+        if self.store()?.remove_vm(vm_id).is_err() {
+            // A guest may have filled this disk, and what its folder holds makes room again.
+            wait_until_gone(&self.folder(vm_id), STOP_TIMEOUT).await?;
+            return self.end_vm(vm_id, reason).await;
+        }
         reached!("record removed");
         Ok(deleted(vm_id, reason))
     }

@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use pyro_interface::tap;
@@ -39,11 +40,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// namespaces; `proc` is where runsc finds its `/proc`.
 pub(super) fn make(to: RawFd, proc: &Path) -> io::Result<()> {
     let tap = tap::create(NIC).map_err(|error| {
-        let words = format!(
-            "{} cannot be used ({error}); `sudo chmod 666 {0}` lets every user make interfaces in \
-             namespaces of their own",
-            tap::DEVICE
-        );
+        let words = format!("{} cannot be used ({error}){}", tap::DEVICE, remedy(&error));
         io::Error::new(error.kind(), words)
     })?;
     pyro_interface::bring_up("lo")?;
@@ -64,6 +61,21 @@ pub(super) fn make(to: RawFd, proc: &Path) -> io::Result<()> {
     // SAFETY: whoever passed the descriptor did so for this, and nobody else here knows it.
     drop(unsafe { OwnedFd::from_raw_fd(to) });
     Ok(())
+}
+
+/// What a person can do about a device that does not make interfaces, if that is known.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::ENOTTY) => {
+            "; `sudo modprobe tun` makes it, and `docker run --device /dev/net/tun` takes it into a \
+             container"
+        }
+        Some(Errno::EACCES | Errno::EPERM) => {
+            "; `sudo chmod 666 /dev/net/tun` lets every user make interfaces in namespaces of their \
+             own, and a container needs `docker run --device /dev/net/tun`"
+        }
+        _ => "",
+    }
 }
 
 /// The guest's router, started as soon as there is an interface to serve. Ends it when dropped.

@@ -238,7 +238,7 @@ impl GvisorMachine {
         };
         self.console.drain().await;
         self.log.drain().await;
-        let vmm_log: Vec<String> = self.log.lines().iter().map(|line| words(line)).collect();
+        let mut vmm_log: Vec<String> = self.log.lines().iter().map(|line| words(line)).collect();
         if let Some(Verdict { kind, message }) = self.guard.verdict().cloned() {
             return Death {
                 kind,
@@ -256,6 +256,8 @@ impl GvisorMachine {
             Ok(status) => explain(status, &vmm_log),
             Err(error) => (DeathKind::Vmm, format!("runsc is gone: {error}")),
         };
+        // Nothing is told twice.
+        vmm_log.pop_if(|last| message.ends_with(last.as_str()));
         Death {
             kind,
             message,
@@ -278,10 +280,13 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
         Some(0) => (DeathKind::Off, "the guest powered off".into()),
         Some(code) if code == i32::from(FAILED) => (DeathKind::Refused, last.to_owned()),
         Some(RUNSC_FAILED) => (DeathKind::Refused, format!("runsc failed: {last}")),
-        // What runsc tells of a kernel that is gone, which nobody in the guest can kill.
+        // What runsc tells of a kernel that is gone, or of a first process: root in the guest may kill
+        // that one, unlike on Linux.
         Some(KERNEL_KILLED) => (
             DeathKind::Vmm,
-            "the guest's kernel was killed, as the host does when its memory is used up".into(),
+            "the guest's kernel was killed, as the host does when its memory is used up, or the \
+             guest killed its first process"
+                .into(),
         ),
         // A program in Go that panics. The agent has no such status.
         Some(RUNSC_PANICKED) => (

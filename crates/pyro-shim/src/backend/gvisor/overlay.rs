@@ -9,7 +9,12 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{
+    FUSE_SUPER_MAGIC, MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, SMB_SUPER_MAGIC,
+    statfs,
+};
 
 use super::plan::Layers;
 
@@ -45,8 +50,30 @@ pub(super) fn mount_disk(
         Some("overlay"),
         flags,
         Some(options.as_str()),
-    )?;
-    Ok(())
+    )
+    .map_err(|error| match &layers.top {
+        Some(top) => explain(error, top),
+        None => error.into(),
+    })
+}
+
+/// Names what is known not to bear an overlay, and what does.
+fn explain(error: Errno, top: &Path) -> io::Error {
+    let found = statfs(top).map(|found| found.filesystem_type());
+    let name = match found {
+        Ok(OVERLAYFS_SUPER_MAGIC) => "overlayfs itself, as in a container",
+        Ok(NFS_SUPER_MAGIC) => "NFS",
+        Ok(FUSE_SUPER_MAGIC) => "FUSE",
+        Ok(SMB_SUPER_MAGIC) => "SMB",
+        Ok(MSDOS_SUPER_MAGIC) => "FAT",
+        _ => return error.into(),
+    };
+    let words = format!(
+        "{error}: {} is on {name}, which cannot hold what a sandbox changes; set PYRO_STATE_DIR to a \
+         folder on ext4, XFS, Btrfs or tmpfs (in a container, to a volume)",
+        top.display()
+    );
+    io::Error::new(io::Error::from(error).kind(), words)
 }
 
 fn options(layers: &Layers) -> String {

@@ -24,6 +24,7 @@ use std::process::{Command, ExitCode};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
 
 use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
@@ -109,6 +110,9 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
         // Control groups are root's, and the guest's kernel has its own.
         "--ignore-cgroups",
         "--platform=systrap",
+        // Or the guest's root, which has all rights of its own kernel, could not even ping. What it
+        // sends raw goes through the router like the rest.
+        "--net-raw",
         // The router's end takes one packet at a time, whose checksums are right.
         "--gso=false",
         "--software-gso=false",
@@ -128,7 +132,17 @@ fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
     });
     command.arg(format!("--log-fd={}", plan.log));
     command.args(["run", "--bundle", BUNDLE, NAME]);
-    Err(step("the start of runsc")(command.exec()))
+    let error = command.exec();
+    let error = match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(
+            error.kind(),
+            format!(
+                "{error}: it needs a loader or an interpreter, and there is none in here; gVisor's own builds and Debian's are static"
+            ),
+        ),
+        _ => error,
+    };
+    Err(step("the start of runsc")(error))
 }
 
 /// Puts the world together at its place, which the rest of the host does not see.
@@ -151,7 +165,9 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
         fs::create_dir(inside(folder)).map_err(step("making its folders"))?;
     }
     for (program, name) in [(&plan.runsc, RUNSC), (&plan.agent, AGENT)] {
-        bind_file(program, &inside(name)).map_err(step("taking its programs in"))?;
+        bind_file(program, &inside(name))
+            .and_then(|()| forbid_writing(&inside(name)))
+            .map_err(step("taking its programs in"))?;
     }
     for device in [
         "/dev/null",
@@ -170,7 +186,8 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
         NONE,
     )
     .map_err(step(
-        "mounting /proc, which a container must not hide in parts",
+        "mounting /proc, which a container must not hide in parts (`docker run --security-opt \
+         systempaths=unconfined` shows all of it)",
     ))?;
     if let Some(changes) = &plan.changes {
         let to = inside(CHANGES);
@@ -241,6 +258,24 @@ fn bind_file(from: &Path, to: &Path) -> io::Result<()> {
 fn bind(from: &Path, to: &Path) -> io::Result<()> {
     mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)?;
     Ok(())
+}
+
+/// Makes a bind mount read-only. What the host forbids on the file system that it is of stays so: a
+/// user namespace may not even ask for less.
+fn forbid_writing(at: &Path) -> io::Result<()> {
+    let found = statvfs(at)?.flags();
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    let kept = kept.into_iter().filter(|(flag, _)| found.contains(*flag));
+    let kept: MsFlags = kept.map(|(_, flag)| flag).collect();
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | kept;
+    Ok(mount(NONE, at, NONE, flags, NONE)?)
 }
 
 /// Keeps to as many processors as the guest may have: gVisor shows its guest as many as it may use
