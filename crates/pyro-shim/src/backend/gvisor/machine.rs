@@ -1,7 +1,7 @@
 //! One sandbox: its start, its console, and what its end means.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 
-use super::enter;
+use super::hold::Held;
 use super::link::Link;
 use super::plan::Plan;
 use super::sandbox::FAILED;
@@ -72,6 +72,7 @@ impl From<StartError> for BootFailure {
 /// Starts a sandbox. Its agent answers later, or the machine ends and says why.
 pub(super) fn start(
     plan: Plan,
+    version: &str,
     disk: Vec<DiskLayer>,
     network: Option<&Network>,
     lock: Option<&OwnedFd>,
@@ -82,7 +83,7 @@ pub(super) fn start(
     // It holds the other ends.
     drop(program);
     reached!("sandbox started");
-    Ok(ends.into_machine(child, disk, network)?)
+    Ok(ends.into_machine(child, version, disk, network)?)
 }
 
 impl From<(GvisorMachine, UnixStream)> for Launched {
@@ -146,6 +147,7 @@ impl Ends {
     fn into_machine(
         self,
         child: Child,
+        version: &str,
         disk: Vec<DiskLayer>,
         network: Option<&Network>,
     ) -> io::Result<(GvisorMachine, UnixStream)> {
@@ -163,13 +165,14 @@ impl Ends {
                     "gVisor runs the guest's programs on the host's processors and \
                                      catches their system calls"
                         .into(),
-                vmm_version: None,
+                vmm_version: Some(version.to_owned()),
                 resumed: false,
             },
             child,
             console: Tail::follow(Receiver::from_owned_fd(self.console.into())?, CONSOLE_BYTES),
             log: Tail::follow(Receiver::from_owned_fd(self.log.into())?, ERROR_BYTES),
             disk,
+            held: None,
             _link: link,
         };
         Ok((machine, UnixStream::from_std(self.channel)?))
@@ -184,14 +187,12 @@ pub(super) struct GvisorMachine {
     /// What runsc says itself.
     log: Tail,
     disk: Vec<DiskLayer>,
+    /// While the sandbox is paused.
+    held: Option<Held>,
     _link: Option<Link>,
 }
 
 impl GvisorMachine {
-    pub(super) fn tell_version(&mut self, version: Option<String>) {
-        self.about.vmm_version = version;
-    }
-
     async fn death(&mut self) -> Death {
         let status = loop {
             match self.child.readable().await {
@@ -298,11 +299,20 @@ impl Machine for GvisorMachine {
     }
 
     fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
-        enter::runsc(self.child.get_ref().as_fd(), "pause").boxed_local()
+        async {
+            let held = Held::all_below(self.child.get_ref().id()).await;
+            self.held = Some(held.map_err(|error| {
+                let words = format!("the sandbox could not be stopped: {error}");
+                Fault::new(FaultCode::VmmFailed, words)
+            })?);
+            Ok(())
+        }
+        .boxed_local()
     }
 
     fn unpause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
-        enter::runsc(self.child.get_ref().as_fd(), "resume").boxed_local()
+        self.held = None;
+        async { Ok(()) }.boxed_local()
     }
 
     fn kill(&mut self) {
