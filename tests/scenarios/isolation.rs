@@ -50,7 +50,7 @@ crate::stories! { [process]:
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// Whether sandboxes run here; where not, a test says why it is not played.
-fn sandboxes(world: &World) -> bool {
+pub(crate) fn sandboxes(world: &World) -> bool {
     let diagnosis = finish(&mut world.pyro(["doctor", "--json"])).json();
     let gvisor = &diagnosis["gvisor"];
     let run = (gvisor["runs_sandboxes"] != json!(false)).then_some(());

@@ -20,6 +20,7 @@ mod one_command;
 mod pty;
 mod removal;
 mod standby;
+mod standby_sandboxes;
 mod timings;
 mod workspaces;
 
