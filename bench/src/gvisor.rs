@@ -13,7 +13,10 @@ use serde_json::Value;
 use super::contender::{Contender, Errand, Goal, League, Turn, Work};
 use super::guest::Guest;
 use super::pyro::{ENVIRONMENT, Pyro};
-use super::{process, standby};
+use super::{process, standby, work};
+
+/// A large image is unpacked file by file.
+const PREPARING: Duration = Duration::from_secs(600);
 
 pub(crate) struct Gvisor {
     /// What runs here, or why nothing does.
@@ -21,13 +24,20 @@ pub(crate) struct Gvisor {
 }
 
 impl Gvisor {
-    /// Starts a sandbox, which fetches and unpacks what is not here yet.
+    /// Starts sandboxes, which fetch and unpack what is not here yet.
     pub(crate) async fn prepare(pyro: &Pyro) -> Self {
-        let version = match pyro.json(&run(Errand::True)).await {
-            Ok(_) => version(pyro).await.map_err(|error| error.to_string()),
-            Err(error) => Err(why(&error)),
-        };
-        Self { version }
+        for environment in [ENVIRONMENT, work::ENVIRONMENT] {
+            let mut command = pyro.command();
+            command.args(["run", environment, "--isolation", "gvisor", "--", "true"]);
+            if let Err(error) = process::run_within(&mut command, PREPARING).await {
+                return Self {
+                    version: Err(why(&error)),
+                };
+            }
+        }
+        Self {
+            version: version(pyro).await.map_err(|error| error.to_string()),
+        }
     }
 
     /// Why there are no sandboxes here, where there are none.
