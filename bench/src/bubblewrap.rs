@@ -24,6 +24,10 @@ impl Bubblewrap {
         self.version.as_deref().unwrap_or("none")
     }
 
+    pub(crate) fn why_not(&self) -> Option<&str> {
+        self.version.as_ref().err().map(String::as_str)
+    }
+
     pub(crate) fn contenders(&self, rootfs: &Path) -> Vec<Contender> {
         let rootfs = rootfs.to_string_lossy();
         Errand::ALL
@@ -41,7 +45,12 @@ impl Bubblewrap {
 }
 
 fn bwrap(rootfs: &str, errand: Errand) -> Process {
-    let bwrap = [
+    Process::new(words(rootfs).iter().chain(errand.words()).copied())
+}
+
+/// What stands before a command that runs on these files.
+pub(crate) fn words(rootfs: &str) -> [&str; 14] {
+    [
         "bwrap",
         "--unshare-all",
         "--die-with-parent",
@@ -56,6 +65,5 @@ fn bwrap(rootfs: &str, errand: Errand) -> Process {
         "/tmp",
         "--chdir",
         "/",
-    ];
-    Process::new(bwrap.iter().chain(errand.words()).copied())
+    ]
 }

@@ -9,6 +9,7 @@ use anyhow::Result;
 use pyro_api::values::CommandLine;
 
 use super::port::Page;
+use super::work::Task;
 
 /// Rounds before those that count: templates and page cache are filled.
 pub(crate) const WARM_UP_ROUNDS: usize = 1;
@@ -74,6 +75,8 @@ pub(crate) enum League {
     Connect,
     /// An answer over a published port.
     Port(Page),
+    /// Work that takes a while.
+    Work(Task),
 }
 
 /// What a median should not exceed.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use pyro_api::operations::vm_create::VmCreate;
 use pyro_api::operations::vm_delete::VmDelete;
 use pyro_api::operations::vm_start::VmStart;
-use pyro_api::values::{MemMib, TtlSeconds, VcpuCount, VmRecord};
+use pyro_api::values::{Isolation, MemMib, TtlSeconds, VcpuCount, VmRecord};
 use pyro_api::{Caller, Error, Handle};
 use pyro_engine::Engine;
 use pyro_wire::shim::{ShimReply, ShimRequest};
@@ -22,7 +22,11 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(crate) async fn start(engine: &Arc<Engine>, mem_mib: MemMib) -> Result<Self, Error> {
+    pub(crate) async fn start(
+        engine: &Arc<Engine>,
+        isolation: Isolation,
+        mem_mib: MemMib,
+    ) -> Result<Self, Error> {
         let caller = Caller::new();
         let create = VmCreate {
             environment: ENVIRONMENT.to_owned(),
@@ -32,7 +36,7 @@ impl Guest {
             network: false,
             allow_host_compat: false,
             allow_net: Vec::new(),
-            isolation: None,
+            isolation: Some(isolation),
         };
         let created: VmRecord = engine.handle(create, &caller).await?;
         let start = VmStart {
@@ -55,15 +59,31 @@ impl Guest {
         Ok(())
     }
 
-    /// The processes that keep the VM: shim and QEMU.
+    /// The processes that keep the VM: shim and QEMU, or shim and all of gVisor's.
     pub(crate) async fn processes(&self) -> Result<Vec<u32>> {
         let reply = shim::ask(&self.folder, &ShimRequest::Status).await?;
         let ShimReply::Status(status) = &reply else {
             bail!("the shim answered something else: {reply:?}");
         };
-        Ok([Some(status.shim_pid), status.vmm_pid]
+        Ok(family(status.shim_pid))
+    }
+}
+
+/// A process and all that it started.
+fn family(first: u32) -> Vec<u32> {
+    let mut found = vec![first];
+    let mut looked_at = 0;
+    while let Some(parent) = found.get(looked_at) {
+        let threads = std::fs::read_dir(format!("/proc/{parent}/task"));
+        let lists: Vec<String> = threads
             .into_iter()
             .flatten()
-            .collect())
+            .flatten()
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+            .collect();
+        let children = lists.iter().flat_map(|list| list.split_whitespace());
+        found.extend(children.filter_map(|child| child.parse::<u32>().ok()));
+        looked_at += 1;
     }
+    found
 }

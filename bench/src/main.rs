@@ -13,6 +13,7 @@ mod docker;
 mod document;
 mod egress;
 mod guest;
+mod gvisor;
 mod machine;
 mod mcp;
 mod memory;
@@ -31,6 +32,7 @@ mod snapshots;
 mod standby;
 mod statistics;
 mod table;
+mod work;
 mod workspace;
 
 use std::fmt::Write;
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use pyro_api::values::MemMib;
+use pyro_api::values::{Isolation, MemMib};
 use pyro_engine::{Config, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -47,6 +49,7 @@ use bubblewrap::Bubblewrap;
 use contender::{Contender, Part, WARM_UP_ROUNDS};
 use docker::Docker;
 use egress::Egress;
+use gvisor::Gvisor;
 use pyro::{ENVIRONMENT, Pyro};
 use scratch::Scratch;
 use snapshots::Snapshots;
@@ -117,7 +120,14 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     let path = |name: &str| environment[name].as_str().with_context(|| name.to_owned());
     let rootfs = scratch.rootfs();
     rootfs::extract(path("rootfs_image")?, &rootfs).await?;
+    let build = pyro
+        .json(&["env", "pull", work::ENVIRONMENT, "--json"])
+        .await?;
+    let build = build["rootfs_image"].as_str().context("rootfs_image")?;
+    let build_rootfs = scratch.build_rootfs();
+    rootfs::extract(build, &build_rootfs).await?;
     let vm = pyro.look_inside().await?;
+    let gvisor = Gvisor::prepare(&pyro).await;
     let mem_mib = MemMib::default();
 
     let bubblewrap = Bubblewrap::look().await;
@@ -128,6 +138,7 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
         Ok(docker) => format!("Docker: {}", docker.describe()),
         Err(_) => "Docker: none".to_owned(),
     });
+    facts.push(gvisor.describe());
     facts.push(format!("Bubblewrap: {}", bubblewrap.describe()));
 
     let engine = Arc::new(Engine::new(config.clone()));
@@ -149,7 +160,9 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     let published = Rc::new(port::serve(&engine).await?);
 
     let mut contenders = pyro.contenders();
-    contenders.extend(standby::contenders(&config)?);
+    contenders.extend(standby::contenders(&config, Isolation::Vm)?);
+    contenders.extend(gvisor.contenders(&pyro, &config)?);
+    contenders.extend(work::contenders(&pyro, &gvisor, &bubblewrap, &build_rootfs));
     contenders.extend(workspace::commands(&pyro, &used));
     contenders.extend(mcp::contenders(&pyro, &used).await?);
     contenders.push(shell::contender(&used).await?);
@@ -181,8 +194,14 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     snapshots.delete().await?;
     networked.delete().await?;
     drop(docker);
-    let crowds = memory::measure(&engine).await?;
-    report(&facts, rounds, mem_mib, &times, &table::memory(&crowds))
+    let crowds = memory::measure(&engine, Isolation::Vm).await?;
+    let mut memory = table::memory("VMs", &crowds, 60.0);
+    if gvisor.why_not().is_none() {
+        let crowds = memory::measure(&engine, Isolation::Gvisor).await?;
+        memory += "\n";
+        memory += &table::memory("sandboxes", &crowds, 16.0);
+    }
+    report(&facts, rounds, mem_mib, &times, &memory)
 }
 
 async fn take_turns(contenders: Vec<Contender>, rounds: usize) -> Result<Vec<Row>> {
@@ -239,7 +258,7 @@ fn report(
     )?;
     write!(
         text,
-        "**Memory.** VMs of {} MiB from one template; shim and QEMU together; medians of {}.\n\n\
+        "**Memory.** Of {} MiB, VMs from one template; all processes of one together; medians of {}.\n\n\
          {memory}",
         memory::MEM_MIB,
         memory::REPETITIONS

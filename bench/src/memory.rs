@@ -1,4 +1,4 @@
-//! What idle VMs take of the host's memory, and how long it takes to start many at once.
+//! What idle VMs and sandboxes take of the host's memory, and how long it takes to start many at once.
 //!
 //! Proportional (PSS) counts a page that several processes share in equal parts to each, so that
 //! the sum is what all of them take; resident (RSS) counts it in full to each.
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures::future::join_all;
-use pyro_api::values::MemMib;
+use pyro_api::values::{Isolation, MemMib};
 use pyro_api::{Error, ErrorCode};
 use pyro_engine::Engine;
 
@@ -32,16 +32,16 @@ pub(crate) struct Crowd {
 pub(crate) struct Measured {
     /// From the first request until all had answered, in milliseconds.
     pub(crate) start_ms: f64,
-    /// Of one VM, shim and QEMU together.
+    /// Of one, all its processes together.
     pub(crate) resident_mib: f64,
     pub(crate) proportional_mib: f64,
 }
 
-pub(crate) async fn measure(engine: &Arc<Engine>) -> Result<Vec<Crowd>> {
+pub(crate) async fn measure(engine: &Arc<Engine>, isolation: Isolation) -> Result<Vec<Crowd>> {
     let mut crowds = Vec::new();
     for count in COUNTS {
-        eprintln!("bench: {count} idle VMs");
-        let measured = match repeat(engine, count).await? {
+        eprintln!("bench: {count} idle ones ({isolation})");
+        let measured = match repeat(engine, isolation, count).await? {
             Ok(all) => Ok(Measured {
                 start_ms: median(&all, |one| one.start_ms)?,
                 resident_mib: median(&all, |one| one.resident_mib)?,
@@ -60,10 +60,14 @@ fn median(all: &[Measured], of: fn(&Measured) -> f64) -> Result<f64> {
 }
 
 /// The inner error says why this host cannot hold so many.
-async fn repeat(engine: &Arc<Engine>, count: usize) -> Result<Result<Vec<Measured>, String>> {
+async fn repeat(
+    engine: &Arc<Engine>,
+    isolation: Isolation,
+    count: usize,
+) -> Result<Result<Vec<Measured>, String>> {
     let mut all = Vec::new();
     for _ in 0..REPETITIONS {
-        match once(engine, count).await? {
+        match once(engine, isolation, count).await? {
             Ok(measured) => all.push(measured),
             Err(why) => return Ok(Err(why)),
         }
@@ -71,10 +75,14 @@ async fn repeat(engine: &Arc<Engine>, count: usize) -> Result<Result<Vec<Measure
     Ok(Ok(all))
 }
 
-async fn once(engine: &Arc<Engine>, count: usize) -> Result<Result<Measured, String>> {
+async fn once(
+    engine: &Arc<Engine>,
+    isolation: Isolation,
+    count: usize,
+) -> Result<Result<Measured, String>> {
     let mem_mib = MemMib::new(MEM_MIB.into())?;
     let started = Instant::now();
-    let starts = join_all((0..count).map(|_| Guest::start(engine, mem_mib))).await;
+    let starts = join_all((0..count).map(|_| Guest::start(engine, isolation, mem_mib))).await;
     let start_ms = started.elapsed().as_secs_f64() * 1000.0;
 
     let (mut guests, mut refused) = (Vec::new(), Vec::new());
@@ -99,7 +107,8 @@ async fn weigh(guests: &[Guest], start_ms: f64) -> Result<Measured> {
     tokio::time::sleep(IDLE).await;
     let (mut resident, mut proportional) = (0.0, 0.0);
     for guest in guests {
-        if guest.record.metadata.get("resumed").map(String::as_str) != Some("true") {
+        let fact = |name: &str| guest.record.metadata.get(name).map(String::as_str);
+        if fact("isolation") == Some("vm") && fact("resumed") != Some("true") {
             bail!("VM {} did not resume its template", guest.record.vm_id);
         }
         for process in guest.processes().await? {

@@ -32,17 +32,25 @@ impl Work for Process {
 
 /// Runs a process to its end, which must be a good one. Dropping the future kills it.
 pub(crate) async fn run(command: &mut Command) -> Result<(Duration, Output)> {
+    run_within(command, HUNG).await
+}
+
+/// The same with another limit.
+pub(crate) async fn run_within(
+    command: &mut Command,
+    limit: Duration,
+) -> Result<(Duration, Output)> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let started = Instant::now();
-    let output = timeout(HUNG, command.output()).await;
+    let output = timeout(limit, command.output()).await;
     let took = started.elapsed();
     let name = format!("{:?}", command.as_std());
     let output = output
-        .with_context(|| format!("{name} hung: it did not end within {HUNG:?}"))?
+        .with_context(|| format!("{name} hung: it did not end within {limit:?}"))?
         .with_context(|| format!("starting {name}"))?;
     ensure!(
         output.status.success(),

@@ -58,7 +58,15 @@ impl Pyro {
     pub(crate) async fn look_inside(&self) -> Result<Inside> {
         let look = "uname -r; sed -n 's/^VmRSS:\\s*//p' /proc/1/status";
         let vm = self
-            .json(&["run", ENVIRONMENT, "--json", "--", look])
+            .json(&[
+                "run",
+                ENVIRONMENT,
+                "--isolation",
+                "vm",
+                "--json",
+                "--",
+                look,
+            ])
             .await?;
         let fact = |name: &str| {
             vm[name]
@@ -152,7 +160,7 @@ impl Run {
         let mut command = self.pyro.command();
         command
             .env("PYRO_TEMPLATES", templates)
-            .args(["run", ENVIRONMENT, "--json", "--"])
+            .args(["run", ENVIRONMENT, "--isolation", "vm", "--json", "--"])
             .args(self.errand.words());
         let (took, output) = process::run(&mut command).await?;
         let result: Value = serde_json::from_slice(&output.stdout)?;

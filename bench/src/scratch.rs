@@ -63,6 +63,11 @@ impl Scratch {
         self.folder.path().join("rootfs")
     }
 
+    /// The files of the environment that has a compiler.
+    pub(crate) fn build_rootfs(&self) -> PathBuf {
+        self.folder.path().join("build-rootfs")
+    }
+
     /// Files of about the size of a project.
     pub(crate) fn project(&self) -> PathBuf {
         self.folder.path().join("project")

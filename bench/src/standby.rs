@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use pyro_api::operations::vm_run::VmRun;
+use pyro_api::values::Isolation;
 use pyro_api::{Caller, Handle};
 use pyro_engine::{Config, Engine, Standby};
 use tokio::time::{sleep, timeout};
@@ -18,18 +19,29 @@ use super::pyro::ENVIRONMENT;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// To be called in a tokio runtime, which makes the VMs wait.
-pub(crate) fn contenders(config: &Config) -> Result<Vec<Contender>> {
+pub(crate) fn contenders(config: &Config, isolation: Isolation) -> Result<Vec<Contender>> {
     // An engine of its own: the others' commands are to find no VM that waits. One VM serves all
     // turns, as they come one after the other.
     let engine = Arc::new(Engine::new(config.clone()));
-    engine.keep_standby(Standby::usual(ENVIRONMENT, 1))?;
+    engine.keep_standby(Standby {
+        isolation: Some(isolation),
+        ..Standby::usual(ENVIRONMENT, 1)
+    })?;
+    let what = match isolation {
+        Isolation::Gvisor => "sandbox",
+        Isolation::Auto | Isolation::Vm => "VM",
+    };
     Ok(Errand::ALL
         .into_iter()
         .map(|errand| {
             let engine = Arc::clone(&engine);
             Contender::new(
-                format!("engine in process: run `{errand}` in a VM from standby"),
-                RunInStandby { engine, errand },
+                format!("engine in process: run `{errand}` in a {what} from standby"),
+                RunInStandby {
+                    engine,
+                    isolation,
+                    errand,
+                },
             )
             .league(League::Fresh(errand))
             .goal((errand == Errand::True).then_some(Goal::Ratio(0.2)))
@@ -39,13 +51,15 @@ pub(crate) fn contenders(config: &Config) -> Result<Vec<Contender>> {
 
 struct RunInStandby {
     engine: Arc<Engine>,
+    isolation: Isolation,
     errand: Errand,
 }
 
 impl RunInStandby {
     async fn run(&self) -> Result<Duration> {
         self.until_one_waits().await?;
-        let run = VmRun::new(ENVIRONMENT, self.errand.as_typed());
+        let mut run = VmRun::new(ENVIRONMENT, self.errand.as_typed());
+        run.isolation = Some(self.isolation);
         let started = Instant::now();
         let result = timeout(HUNG, self.engine.handle(run, &Caller::new()))
             .await

@@ -7,8 +7,8 @@ use super::contender::{Contender, Goal, League, Part};
 use super::memory::Crowd;
 use super::statistics::Sample;
 
-/// What thirty idle VMs should take at most, each, in MiB (proportional).
-const MEMORY_GOAL: (usize, f64) = (30, 60.0);
+/// How many idle ones have a goal.
+const MANY: usize = 30;
 
 /// One contender with what its turns took.
 pub(crate) struct Row {
@@ -80,9 +80,10 @@ fn met(met: bool) -> &'static str {
     if met { "met" } else { "**missed**" }
 }
 
-pub(crate) fn memory(crowds: &[Crowd]) -> String {
-    let mut text = String::from(
-        "| idle VMs | start, until all answer, ms | resident, each, MiB | proportional, each, MiB \
+/// `what` they are; `goal`: what each of many should take at most, in MiB (proportional).
+pub(crate) fn memory(what: &str, crowds: &[Crowd], goal: f64) -> String {
+    let mut text = format!(
+        "| idle {what} | start, until all answer, ms | resident, each, MiB | proportional, each, MiB \
          | goal |\n|--:|--:|--:|--:|---|\n",
     );
     for Crowd { count, measured } in crowds {
@@ -93,10 +94,9 @@ pub(crate) fn memory(crowds: &[Crowd]) -> String {
                 milliseconds(measured.start_ms),
                 measured.resident_mib,
                 measured.proportional_mib,
-                if *count == MEMORY_GOAL.0 {
-                    let limit = MEMORY_GOAL.1;
-                    let verdict = met(measured.proportional_mib <= limit);
-                    format!("≤ {limit} MiB proportional: {verdict}")
+                if *count == MANY {
+                    let verdict = met(measured.proportional_mib <= goal);
+                    format!("≤ {goal} MiB proportional: {verdict}")
                 } else {
                     String::new()
                 }

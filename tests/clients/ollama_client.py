@@ -10,7 +10,7 @@ from hosts import Model, Script, alone
 from world import PYRO
 
 # Only a guest knows its kernel.
-KERNEL = r"(\d+\.\d+\.\d+-[\w+.-]*amd64)"
+KERNEL = r"(\d+\.\d+\.\d+[\w+.-]*)\\n"
 
 
 def call(command, **more):

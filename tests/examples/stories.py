@@ -13,11 +13,11 @@ ROUND = [
             "command": "python3 -c 'print(round(0.5), round(1.5), round(2.5))'; uname -r",
         },
         "expect": r'"exit_code": ?0',
-        "capture": {"answer": r"\b(\d \d \d)\\n", "kernel": r"(\d+\.\d+\.\d+-[\w+.-]*amd64)"},
+        "capture": {"answer": r"\b(\d \d \d)\\n", "kernel": r"(\d+\.\d+\.\d+[\w+.-]*)\\n"},
     },
     {"say": "It prints {answer}, half to even, on {kernel}."},
 ]
-ROUNDED = [r"It prints 0 2 2, half to even, on \d+\.\d+\.\d+-\S*amd64\."]
+ROUNDED = [r"It prints 0 2 2, half to even, on \d+\.\d+\.\d+\S*\."]
 
 AT = {"workspace_id": "{id}"}
 MENDED = """\
@@ -98,14 +98,14 @@ STORIES = [
             "candidate 3 passes: import statistics",
         ],
     ),
-    Story("python_run.py", [r"git version 2\.", r"\d-\S*amd64\n", r"exit code 0 after \d+ ms"]),
+    Story("python_run.py", [r"git version 2\.", r"\d+\.\d+\.\d+\S*\n", r"exit code 0 after \d+ ms"]),
     Story(
         "python_lifecycle.py",
         [
             "created: created",
             "started: started",
             "it has 512 MiB",
-            r"ran: \d+\.\d+\.\d+-\S*amd64",
+            r"ran: \d+\.\d+\.\d+\S*",
             "gone: unknown_vm",
         ],
     ),

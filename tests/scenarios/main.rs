@@ -21,6 +21,7 @@ mod pty;
 mod removal;
 mod sandbox_limits;
 mod standby;
+mod standby_sandboxes;
 mod timings;
 mod workspaces;
 

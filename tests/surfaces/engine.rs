@@ -55,12 +55,18 @@ impl Library {
     }
 
     pub fn want_standby(&self, count: usize) {
+        self.want_standby_of(None, count);
+    }
+
+    /// The same of one kind, whatever runs get that say nothing.
+    pub fn want_standby_of(&self, isolation: Option<Isolation>, count: usize) {
         let _in_runtime = self.runtime.enter();
         let mem_mib = MemMib::new(MemMib::MIN.into()).expect("the smallest is allowed");
         let standby = Standby {
             environment: "debian:12".to_owned(),
             vcpu_count: VcpuCount::default(),
             mem_mib,
+            isolation,
             count,
         };
         self.engine.keep_standby(standby).expect("VMs that wait");

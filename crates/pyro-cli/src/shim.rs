@@ -1,6 +1,6 @@
 //! `pyro shim`: hidden, started by the engine only. One process that keeps one VM alive.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -21,10 +21,6 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
             print(&pyro_shim::probe_sandbox(runsc, agent, cache, false))
         }
         [word, plan] if word.as_os_str() == "--sandbox" => pyro_shim::sandbox(plan.as_os_str()),
-        [word, pidfd, program, arguments @ ..] if word.as_os_str() == "--enter" => {
-            let arguments: Vec<&OsStr> = arguments.iter().map(|word| word.as_os_str()).collect();
-            pyro_shim::enter_sandbox(pidfd.as_os_str(), program.as_os_str(), &arguments)
-        }
         [word, spec] if word.as_os_str() == "--template" => pyro_shim::save_template(spec),
         [word, network] if word.as_os_str() == "--network" => {
             pyro_shim::network(&network.to_string_lossy())

@@ -16,12 +16,10 @@
 //! | `write_map` | the maps of a child, by the caller or by `newuidmap` |
 //! | `tool` | a program that answers at once |
 //! | `child` | the handle of what was started |
-//! | `enter` | the namespaces of what runs already |
 //! | `remove` | a tree of files that belong to ids of a namespace, removed |
 //! | `forbidden` | why namespaces are refused here, and what to do about it |
 
 mod child;
-mod enter;
 mod error;
 mod forbidden;
 mod id_map;
@@ -33,7 +31,6 @@ mod tool;
 mod write_map;
 
 pub use child::{Child, Killer};
-pub use enter::enter;
 pub use error::NamespaceError;
 pub use forbidden::{Forbidden, forbidden_by_setting};
 pub use id_map::{IdMap, Ids};

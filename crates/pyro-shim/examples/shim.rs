@@ -9,7 +9,6 @@
 //! shim ask <dir> status|stop|remove|exec <line>    a client; exec sends its input along
 //! ```
 
-use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -34,10 +33,6 @@ fn main() -> ExitCode {
         ["template", spec] => return pyro_shim::save_template(Path::new(spec)),
         // As the shim calls itself.
         ["shim", "--sandbox", plan] => return pyro_shim::sandbox(plan.as_ref()),
-        ["shim", "--enter", pidfd, program, arguments @ ..] => {
-            let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-            return pyro_shim::enter_sandbox(pidfd.as_ref(), program.as_ref(), &arguments);
-        }
         ["probe-sandbox-json", runsc, agent, cache] => {
             let (runsc, agent, cache) = (runsc.as_ref(), agent.as_ref(), cache.as_ref());
             let answer = pyro_shim::probe_sandbox(runsc, agent, cache, false);

@@ -97,9 +97,3 @@ pub fn probe_sandbox(runsc: &Path, agent: &Path, cache: &Path, fresh: bool) -> S
 pub fn sandbox(plan: &OsStr) -> ExitCode {
     backend::gvisor::sandbox::run(plan)
 }
-
-/// Runs a program in the namespaces of a sandbox; this is `pyro shim --enter PIDFD PROGRAM
-/// ARGUMENTS`, a child of the sandbox's shim.
-pub fn enter_sandbox(pidfd: &OsStr, program: &OsStr, arguments: &[&OsStr]) -> ExitCode {
-    backend::gvisor::enter::run(pidfd, program, arguments)
-}

@@ -78,6 +78,8 @@ pub struct Qemu {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gvisor {
     pub runsc: PathBuf,
+    /// The version of that program, which nobody needs to ask for again.
+    pub version: String,
     pub agent: PathBuf,
     pub vcpu_count: u32,
     pub mem_mib: u32,

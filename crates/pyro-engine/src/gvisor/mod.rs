@@ -62,6 +62,7 @@ impl Engine {
     ) -> Result<Gvisor, Error> {
         Ok(Gvisor {
             runsc: tree.runsc.path.clone(),
+            version: tree.runsc.version.clone(),
             agent: self.config().agent()?.to_owned(),
             vcpu_count,
             mem_mib,

@@ -92,6 +92,11 @@ impl Engine {
     ) -> Result<Chosen, Error> {
         let mut circumstances = self.circumstances(caller);
         if circumstances.asks_host(asked) {
+            if matches!(self.catalog().installed(spec), Ok(None)) {
+                // Whoever waits for the one waits for the other, and the registry is there.
+                let installed = self.ensure(spec, caller).await?;
+                self.prepare_sandboxes(&installed, caller).await?;
+            }
             circumstances.abilities = Some(self.abilities(spec, caller).await?);
         }
         circumstances.choose(asked)

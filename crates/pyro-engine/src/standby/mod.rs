@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A first command in a guest takes three times as long as a second one, because QEMU must translate
-//! all of its code first. One that waits has that behind it; paused, it uses no processor. Its record
+//! all of its code first; and a sandbox takes most of its start to set up itself. One that waits has that
+//! behind it; paused, it uses no processor. Its record
 //! says that it waits and counts its memory. Who takes that record takes the VM: a run of this engine,
 //! or anybody who needs the memory more. It ends with its engine like every one-shot VM.
 //!
@@ -33,7 +34,7 @@ use crate::error::{catalog_failed, shim_failed, vm_died};
 use crate::machine::command::{self, CommandSpec};
 use crate::machine::create::VmRequest;
 use crate::machine::facts::{STANDBY, TAKEN, WAITING, is_of_kind};
-use crate::machine::isolation::VmKind;
+use crate::machine::isolation::{Asked, VmKind};
 use crate::machine::one_shot::CleanupGuard;
 use crate::machine::{now, shim_client};
 use crate::store::StoredVm;
@@ -155,11 +156,7 @@ impl Engine {
             let Some(waiting) = self.standby_pool().take(|vm| vm.record.vm_id == vm_id) else {
                 continue;
             };
-            let inner = self.standby_pool().inner().wanted.clone();
-            let wanted = inner.iter().any(|standby| {
-                let ahead = self.standby_pool().count(standby);
-                standby.fits(&waiting.record) && ahead < standby.count
-            });
+            let wanted = self.is_wanted(&waiting.record).await;
             let current = self.origin(&waiting.record).await;
             if wanted
                 && self.folder(&vm_id).is_alive()
@@ -170,6 +167,20 @@ impl Engine {
                 self.drop_standby(waiting).await;
             }
         }
+    }
+
+    /// Whether there are still fewer of its shape than are to wait.
+    async fn is_wanted(&self, record: &VmRecord) -> bool {
+        let wanted = self.standby_pool().inner().wanted.clone();
+        for standby in &wanted {
+            if let Ok(kind) = self.kind_of(standby).await
+                && standby.fits(record, kind)
+                && self.standby_pool().count(standby, kind) < standby.count
+            {
+                return true;
+            }
+        }
+        false
     }
 
     async fn drop_standby(&self, waiting: Waiting) {
@@ -196,9 +207,10 @@ impl Engine {
         self.drop_stale_standbys().await;
         let wanted = self.standby_pool().inner().wanted.clone();
         for standby in wanted {
-            while self.standby_pool().count(&standby) < standby.count {
-                match self.make_standby(&standby).await {
-                    Ok(waiting) => self.standby_pool().inner().waiting.push_back(waiting),
+            loop {
+                match self.add_standby(&standby).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
                     Err(error) => {
                         // The next round tries again; meanwhile VMs are started as they are needed.
                         let causes = error.causes.join(": ");
@@ -213,6 +225,28 @@ impl Engine {
         }
     }
 
+    /// Makes one of these, if there are not enough yet.
+    async fn add_standby(&self, standby: &Standby) -> Result<bool, Error> {
+        let pool = self.standby_pool();
+        let is_wanted =
+            standby.count > 0 && pool.count(standby, self.kind_of(standby).await?) < standby.count;
+        if is_wanted {
+            let waiting = self.make_standby(standby).await?;
+            pool.inner().waiting.push_back(waiting);
+        }
+        Ok(is_wanted)
+    }
+
+    /// What these are here.
+    async fn kind_of(&self, standby: &Standby) -> Result<VmKind, Error> {
+        let spec = pyro_catalog::find(&standby.environment).map_err(catalog_failed)?;
+        let asked = Asked {
+            isolation: standby.isolation,
+            allow_host_compat: false,
+        };
+        Ok(self.choose(asked, spec, &Caller::new()).await?.kind)
+    }
+
     async fn make_standby(&self, standby: &Standby) -> Result<Waiting, Error> {
         let caller = Caller::new();
         let request = VmRequest {
@@ -224,8 +258,7 @@ impl Engine {
             network: false,
             allow_net: &[],
             allow_host_compat: false,
-            // As for a run that says nothing of it.
-            isolation: None,
+            isolation: standby.isolation,
             may_restart: false,
         };
         let (mut record, base) = self.create_vm(&request, &caller).await?;

@@ -4,10 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyro_api::values::{MemMib, VcpuCount, VmRecord};
+use pyro_api::values::{Isolation, MemMib, VcpuCount, VmRecord};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::machine::facts::is_of_kind;
+use crate::machine::isolation::VmKind;
 use crate::machine::launch::Launched;
 
 /// VMs that an engine is to keep waiting.
@@ -16,6 +18,9 @@ pub struct Standby {
     pub environment: String,
     pub vcpu_count: VcpuCount,
     pub mem_mib: MemMib,
+    /// What they are kept apart from this host by, as a run says it; nothing means what runs get that say
+    /// nothing of it.
+    pub isolation: Option<Isolation>,
     /// How many at a time; 0 ends those that wait.
     pub count: usize,
 }
@@ -27,12 +32,15 @@ impl Standby {
             environment: environment.into(),
             vcpu_count: VcpuCount::default(),
             mem_mib: MemMib::default(),
+            isolation: None,
             count,
         }
     }
 
-    pub(super) fn fits(&self, record: &VmRecord) -> bool {
-        self.environment == record.environment
+    /// Whether the record is of such a VM, `kind` being what they are here.
+    pub(super) fn fits(&self, record: &VmRecord, kind: VmKind) -> bool {
+        is_of_kind(record, kind)
+            && self.environment == record.environment
             && self.vcpu_count.get() == record.vcpu_count
             && self.mem_mib.get() == record.mem_mib
     }
@@ -94,10 +102,10 @@ impl StandbyPool {
         inner.waiting.remove(at)
     }
 
-    pub(super) fn count(&self, standby: &Standby) -> usize {
+    pub(super) fn count(&self, standby: &Standby, kind: VmKind) -> usize {
         let inner = self.inner();
-        let alike = inner.waiting.iter().filter(|vm| standby.fits(&vm.record));
-        alike.count()
+        let records = inner.waiting.iter().map(|vm| &vm.record);
+        records.filter(|record| standby.fits(record, kind)).count()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
 
@@ -16,14 +17,23 @@ pub(crate) fn spec(folder: &Path) -> Option<Gvisor> {
         tree(&folder.join("tree, with: odd name")),
         layer(&folder.join("top")),
     ];
+    let runsc = runsc()?;
     Some(Gvisor {
-        runsc: runsc()?,
+        version: version(&runsc),
+        runsc,
         agent: example("fake_agent"),
         vcpu_count: 2,
         mem_mib: 256,
         disk,
         network: None,
     })
+}
+
+/// As it tells it.
+fn version(runsc: &Path) -> String {
+    let told = Command::new(runsc).arg("--version").output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    told.split_whitespace().nth(2).unwrap().to_owned()
 }
 
 pub(crate) fn runsc() -> Option<PathBuf> {

@@ -1,7 +1,7 @@
 //! One sandbox: its start, its console, and what its end means.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -19,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 
-use super::enter;
+use super::hold::Held;
 use super::limits::allowance::Allowance;
 use super::limits::control_group::{ControlGroup, Limits};
 use super::limits::guard::{Guard, Verdict};
@@ -83,6 +83,7 @@ impl From<StartError> for BootFailure {
 /// Starts a sandbox. Its agent answers later, or the machine ends and says why.
 pub(super) fn start(
     plan: Plan,
+    version: &str,
     disk: Vec<DiskLayer>,
     network: Option<&Network>,
     lock: Option<&OwnedFd>,
@@ -99,7 +100,7 @@ pub(super) fn start(
     // It holds the other ends.
     drop(program);
     reached!("sandbox started");
-    Ok(ends.into_machine(child, disk, network, allowance)?)
+    Ok(ends.into_machine(child, version, disk, network, allowance)?)
 }
 
 impl From<(GvisorMachine, UnixStream)> for Launched {
@@ -174,6 +175,7 @@ impl Ends {
     fn into_machine(
         self,
         child: Child,
+        version: &str,
         disk: Vec<DiskLayer>,
         network: Option<&Network>,
         allowance: Allowance,
@@ -190,7 +192,7 @@ impl Ends {
                 backend: "gvisor",
                 accelerator: "systrap",
                 accelerator_reason: REASON.into(),
-                vmm_version: None,
+                vmm_version: Some(version.to_owned()),
                 resumed: false,
             },
             child,
@@ -199,6 +201,7 @@ impl Ends {
             disk,
             guard,
             group: self.group,
+            held: None,
             _link: link,
         };
         Ok((machine, UnixStream::from_std(self.channel)?))
@@ -216,14 +219,12 @@ pub(super) struct GvisorMachine {
     guard: Guard,
     /// After the child, whose end it needs.
     group: Option<ControlGroup>,
+    /// While the sandbox is paused.
+    held: Option<Held>,
     _link: Option<Link>,
 }
 
 impl GvisorMachine {
-    pub(super) fn tell_version(&mut self, version: Option<String>) {
-        self.about.vmm_version = version;
-    }
-
     async fn death(&mut self) -> Death {
         let status = loop {
             match self.child.readable().await {
@@ -362,11 +363,20 @@ impl Machine for GvisorMachine {
     }
 
     fn pause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
-        enter::runsc(self.child.get_ref().as_fd(), "pause").boxed_local()
+        async {
+            let held = Held::all_below(self.child.get_ref().id()).await;
+            self.held = Some(held.map_err(|error| {
+                let words = format!("the sandbox could not be stopped: {error}");
+                Fault::new(FaultCode::VmmFailed, words)
+            })?);
+            Ok(())
+        }
+        .boxed_local()
     }
 
     fn unpause(&mut self) -> LocalBoxFuture<'_, Result<(), Fault>> {
-        enter::runsc(self.child.get_ref().as_fd(), "resume").boxed_local()
+        self.held = None;
+        async { Ok(()) }.boxed_local()
     }
 
     fn kill(&mut self) {

@@ -20,7 +20,7 @@
 //! | `link` | the guest's network interface, and the router at its other end |
 //! | `bundle` | what runsc is told of the sandbox |
 //! | `attributes` | no extended attributes, where gVisor errs about them |
-//! | `enter` | a command in the namespaces of a sandbox |
+//! | `hold` | a sandbox that stands still |
 //! | `probe`, `version` | whether sandboxes run here, and of which runsc |
 
 use std::fs::{self, File};
@@ -33,13 +33,13 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
 
 use self::plan::{Layers, Plan};
-use self::version::{has_bad_attributes, version};
+use self::version::has_bad_attributes;
 use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
 
 mod attributes;
 mod bundle;
-pub(crate) mod enter;
+mod hold;
 mod limits;
 mod link;
 mod machine;
@@ -79,7 +79,7 @@ impl GvisorBackend {
         }
     }
 
-    fn plan(&self, version: Option<&str>) -> Result<Plan, BootFailure> {
+    fn plan(&self) -> Result<Plan, BootFailure> {
         let place = in_folder(PLACE)?;
         let layers = Layers::of(&self.spec.disk, self.disposable)?;
         let changes = match &layers.top {
@@ -97,24 +97,21 @@ impl GvisorBackend {
             mem_mib: self.spec.mem_mib,
             control_group: None,
             link: None,
-            hide_attributes: version.is_some_and(has_bad_attributes),
+            hide_attributes: has_bad_attributes(&self.spec.version),
             log: 0,
         })
     }
 
-    async fn start(&self) -> Result<Launched, BootFailure> {
+    fn start(&self) -> Result<Launched, BootFailure> {
         executable(&self.spec.runsc)?;
         usable(&self.spec.agent, "the agent")?;
         for layer in &self.spec.disk {
             folder(layer)?;
         }
         let disk = self.spec.disk.clone();
-        // One that cannot say what it is fails by itself.
-        let version = version(&self.spec.runsc).await.ok();
-        let plan = self.plan(version.as_deref())?;
-        let network = self.spec.network.as_ref();
-        let mut started = machine::start(plan, disk, network, self.lock.as_ref())?;
-        started.0.tell_version(version);
+        let plan = self.plan()?;
+        let (version, network) = (&self.spec.version, self.spec.network.as_ref());
+        let started = machine::start(plan, version, disk, network, self.lock.as_ref())?;
         Ok(started.into())
     }
 }
@@ -125,7 +122,7 @@ impl Backend for GvisorBackend {
     }
 
     fn launch(&mut self) -> LocalBoxFuture<'_, Result<Launched, BootFailure>> {
-        self.start().boxed_local()
+        async { self.start() }.boxed_local()
     }
 
     fn boot_failed(&mut self, _: &Fault) -> Next {

@@ -66,7 +66,7 @@ async fn report(runsc: &Path, agent: &Path, path: &Path, fresh: bool) -> Sandbox
     if let Some(result) = cached() {
         return answer(result);
     }
-    match try_sandbox(runsc, agent, path).await {
+    match try_sandbox(runsc, version.as_deref().unwrap_or_default(), agent, path).await {
         Ok(()) => {
             let result = ProbeResult {
                 runs_guests: true,
@@ -103,7 +103,12 @@ impl From<String> for ProbeFailure {
     }
 }
 
-async fn try_sandbox(runsc: &Path, agent: &Path, cache: &Path) -> Result<(), ProbeFailure> {
+async fn try_sandbox(
+    runsc: &Path,
+    version: &str,
+    agent: &Path,
+    cache: &Path,
+) -> Result<(), ProbeFailure> {
     let place =
         make_place(cache).map_err(|error| format!("a sandbox could not be tried: {error}"))?;
     let plan = Plan {
@@ -120,7 +125,7 @@ async fn try_sandbox(runsc: &Path, agent: &Path, cache: &Path) -> Result<(), Pro
         hide_attributes: false,
         log: 0,
     };
-    let (mut machine, mut channel) = machine::start(plan, Vec::new(), None, None)?;
+    let (mut machine, mut channel) = machine::start(plan, version, Vec::new(), None, None)?;
     let answered = tokio::select! {
         biased;
         greeted = timeout(SANDBOX_TIMEOUT, session::handshake(&mut channel)) => greeted.ok(),

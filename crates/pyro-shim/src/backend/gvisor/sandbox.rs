@@ -33,10 +33,10 @@ use super::plan::Plan;
 use super::{attributes, link, overlay};
 use crate::random;
 
-pub(super) const RUNSC: &str = "/runsc";
-pub(super) const STATE: &str = "/state";
+const RUNSC: &str = "/runsc";
+const STATE: &str = "/state";
 /// What runsc calls the only sandbox in its state.
-pub(super) const NAME: &str = "vm";
+const NAME: &str = "vm";
 
 /// What this process exits with when it does not become runsc.
 pub(super) const FAILED: u8 = 125;
