@@ -236,10 +236,10 @@ struct Space {
 impl Space {
     fn of(folder: &Path) -> nix::Result<Self> {
         let stat = statvfs(folder)?;
-        let unit = u64::from(stat.fragment_size());
+        let unit = stat.fragment_size();
         Ok(Self {
-            free: u64::from(stat.blocks_available()).saturating_mul(unit),
-            size: u64::from(stat.blocks()).saturating_mul(unit),
+            free: stat.blocks_available().saturating_mul(unit),
+            size: stat.blocks().saturating_mul(unit),
         })
     }
 }
