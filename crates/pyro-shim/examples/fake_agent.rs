@@ -124,6 +124,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         }
         AgentRequest::Ping
         | AgentRequest::Prepare(_)
+        | AgentRequest::FreeMemory(_)
         | AgentRequest::InstallSecrets(_)
         | AgentRequest::StepClock(_) => {
             frame::write_message(&mut stream, &AgentReply::Done).await?;
