@@ -13,7 +13,7 @@ use crate::memory::peak_mib;
 use crate::processes::{self, Role};
 use crate::{error, records};
 
-crate::stories_of_both_backends![
+crate::stories_of_all_backends![
     escapes_pass_byte_for_byte_and_stay_out_of_json,
     daemons_that_hold_the_output_do_not_hold_the_call,
 ];

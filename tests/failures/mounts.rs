@@ -29,6 +29,24 @@ impl Mounts {
         self.line(format!("mount -t tmpfs -o {options} pyro-test {at}"))
     }
 
+    /// A file system of two layers, as containers have one for all that is theirs.
+    pub(crate) fn overlay(mut self, world: &World, at: &Path) -> Self {
+        let layers = world.folder().join("overlay");
+        for folder in ["lower", "upper", "work"] {
+            std::fs::create_dir_all(layers.join(folder)).expect("a folder");
+        }
+        std::fs::create_dir_all(at).expect("a place for a mount");
+        let (layers, at) = (self.path(&layers), self.path(at));
+        self.line(format!("cd {layers}")).line(format!(
+            "mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work pyro-test {at}\ncd /"
+        ))
+    }
+
+    /// A line of shell of one test alone.
+    pub(crate) fn line_of(self, line: &str) -> Self {
+        self.line(line)
+    }
+
     /// Fills the file system at a path to the last byte.
     pub(crate) fn full(mut self, at: &Path) -> Self {
         let at = self.path(at);

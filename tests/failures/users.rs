@@ -20,6 +20,7 @@ crate::stories![Vm:
     a_state_folder_of_somebody_else_is_told,
     without_subordinate_ids_the_command_that_adds_them_is_named,
     without_subordinate_ids_there_are_no_sandboxes,
+    without_newuidmap_there_are_no_sandboxes,
     a_sandbox_of_an_ordinary_user_leaves_nothing,
 ];
 
@@ -203,6 +204,18 @@ fn without_subordinate_ids_there_are_no_sandboxes(world: &World) {
     ] {
         assert!(ran.out().contains(words), "no `{words}` in {}", ran.out());
     }
+}
+
+fn without_newuidmap_there_are_no_sandboxes(world: &World) {
+    let root = geteuid().is_root().then_some(());
+    if played(root, "only root can hide a program from somebody else").is_none() {
+        return;
+    }
+    let person = Person::of(world);
+    let (cache, mounts) = shared(world);
+    let mounts = mounts.without(world, "newuidmap");
+    let ran = finish(&mut mounts.around(&sandbox(&person, &cache, &[], "true")));
+    error::tells(&ran, &["newuidmap", "apt-get install uidmap"]);
 }
 
 fn a_sandbox_of_an_ordinary_user_leaves_nothing(world: &World) {
