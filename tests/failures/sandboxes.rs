@@ -177,7 +177,7 @@ fn a_device_for_networks_that_is_missing_is_told(world: &World) {
 fn a_device_for_networks_that_may_not_be_opened_is_told(world: &World) {
     let closed = world.folder().join("tun");
     std::fs::write(&closed, "").unwrap();
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
     let root = geteuid().is_root().then_some(());
     if played(root, "only root can cover a device without hiding it").is_none() {
         return;
