@@ -279,8 +279,8 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
     let last = log.last().map(String::as_str).unwrap_or_default();
     match status.code() {
         Some(0) => (DeathKind::Off, "the guest powered off".into()),
-        Some(code) if code == i32::from(FAILED) => (DeathKind::Refused, last.to_owned()),
-        Some(RUNSC_FAILED) => (DeathKind::Refused, format!("runsc failed: {last}")),
+        Some(code) if code == i32::from(FAILED) => (refusal(last), last.to_owned()),
+        Some(RUNSC_FAILED) => (refusal(last), format!("runsc failed: {last}")),
         // What runsc tells of a kernel that is gone, or of a first process: root in the guest may kill
         // that one, unlike on Linux.
         Some(KERNEL_KILLED) => (
@@ -301,6 +301,15 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
             format!("the guest's first process exited with status {code}"),
         ),
         None => (DeathKind::Vmm, format!("runsc {}", describe(status))),
+    }
+}
+
+/// What kind of refusal these words tell of: all of them are those of ENOSPC, in Rust or in Go.
+fn refusal(words: &str) -> DeathKind {
+    let words = words.to_lowercase();
+    match words.contains("no space left on device") {
+        true => DeathKind::NoSpace,
+        false => DeathKind::Refused,
     }
 }
 
@@ -414,6 +423,8 @@ mod tests {
             ),
             (DeathKind::Refused, "runsc failed: no such thing".into())
         );
+        let full = r#"{"msg":"creating container: open /changes/x: no space left on device"}"#;
+        assert_eq!(end(128 << 8, &[full]).0, DeathKind::NoSpace);
         assert_eq!(
             end(9, &[]),
             (
