@@ -150,32 +150,37 @@ impl Engine {
         Some(record)
     }
 
-    /// Ends the VMs that wait and are not what one made now would be, or died.
+    /// Ends the VMs that wait and are not what one made now would be, or died. A run may take any of
+    /// them meanwhile.
     pub(crate) async fn drop_stale_standbys(&self) {
-        for vm_id in self.standby_pool().vm_ids() {
-            let Some(waiting) = self.standby_pool().take(|vm| vm.record.vm_id == vm_id) else {
-                continue;
-            };
-            let wanted = self.is_wanted(&waiting.record).await;
-            let current = self.origin(&waiting.record).await;
-            if wanted
-                && self.folder(&vm_id).is_alive()
-                && current.is_some_and(|current| current == waiting.origin)
+        let mut kept = Vec::new();
+        for (record, origin) in self.standby_pool().made() {
+            let current = self.origin(&record).await;
+            if current.is_some_and(|current| current == origin)
+                && self.folder(&record.vm_id).is_alive()
+                && self.is_wanted(&record, &kept).await
             {
-                self.standby_pool().inner().waiting.push_back(waiting);
-            } else {
-                self.drop_standby(waiting).await;
+                kept.push(record);
+            } else if let Some(stale) = self
+                .standby_pool()
+                .take(|vm| vm.record.vm_id == record.vm_id)
+            {
+                self.drop_standby(stale).await;
             }
         }
     }
 
-    /// Whether there are still fewer of its shape than are to wait.
-    async fn is_wanted(&self, record: &VmRecord) -> bool {
+    /// Whether one more like this is to wait, beside these.
+    async fn is_wanted(&self, record: &VmRecord, others: &[VmRecord]) -> bool {
         let wanted = self.standby_pool().inner().wanted.clone();
         for standby in &wanted {
             if let Ok(kind) = self.kind_of(standby).await
                 && standby.fits(record, kind)
-                && self.standby_pool().count(standby, kind) < standby.count
+                && others
+                    .iter()
+                    .filter(|other| standby.fits(other, kind))
+                    .count()
+                    < standby.count
             {
                 return true;
             }

@@ -88,6 +88,15 @@ impl StandbyPool {
         ids.collect()
     }
 
+    /// The VMs that wait, and what each was made of.
+    pub(super) fn made(&self) -> Vec<(VmRecord, Origin)> {
+        let inner = self.inner();
+        let waiting = inner.waiting.iter();
+        waiting
+            .map(|vm| (vm.record.clone(), vm.origin.clone()))
+            .collect()
+    }
+
     /// See [`Engine::release_after_fork`].
     pub(crate) fn release_after_fork(&self) {
         if let Ok(inner) = self.inner.try_lock() {
