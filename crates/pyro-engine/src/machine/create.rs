@@ -45,6 +45,7 @@ impl VmRequest<'_> {
         Asked {
             isolation: self.isolation,
             allow_host_compat: self.allow_host_compat,
+            network: self.network,
         }
     }
 

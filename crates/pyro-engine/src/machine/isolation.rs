@@ -1,6 +1,7 @@
 //! What keeps a VM's commands apart from this host. Decided here and once, when it is made: a VM keeps
 //! its kind for life.
 
+use nix::unistd::AccessFlags;
 use pyro_api::values::{ExecutionMode, Isolation};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::EnvironmentSpec;
@@ -65,6 +66,7 @@ pub(crate) struct Asked {
     /// In the call itself.
     pub(crate) isolation: Option<Isolation>,
     pub(crate) allow_host_compat: bool,
+    pub(crate) network: bool,
 }
 
 /// What the choice depends on beside what was asked for.
@@ -76,6 +78,8 @@ struct Circumstances {
     has_qemu: bool,
     /// A person chose how VMs run, and so VMs.
     has_accelerator: bool,
+    /// This user may make network interfaces for sandboxes.
+    has_tun: bool,
     /// A model's word is enough only where a person has chosen host processes.
     is_model: bool,
     /// What `auto` goes by. Without it, it is a VM.
@@ -107,6 +111,7 @@ impl Engine {
         self.circumstances(caller).asks_host(Asked {
             isolation: None,
             allow_host_compat: false,
+            network: false,
         })
     }
 
@@ -126,6 +131,7 @@ impl Engine {
             default: self.config().isolation,
             has_qemu: on_path(QEMU).is_some(),
             has_accelerator: self.config().accelerator != AcceleratorChoice::Auto,
+            has_tun: nix::unistd::access(TUN, AccessFlags::R_OK | AccessFlags::W_OK).is_ok(),
             is_model: caller.is_model(),
             abilities: None,
         }
@@ -149,6 +155,9 @@ impl Circumstances {
             Isolation::Gvisor => self.choose_gvisor(source),
             Isolation::Vm => self.choose_vm(asked.allow_host_compat, &source.words(isolation)),
             Isolation::Auto => match self.abilities.map(best) {
+                Some((VmKind::Gvisor, _)) if asked.network && !self.has_tun => {
+                    self.choose_vm(asked.allow_host_compat, NO_TUN)
+                }
                 Some((VmKind::Gvisor, why)) => Ok(Chosen::new(VmKind::Gvisor, why)),
                 Some((_, why)) => self.choose_vm(asked.allow_host_compat, why),
                 None => self.choose_vm(asked.allow_host_compat, AUTO_IS_VM),
@@ -188,6 +197,11 @@ impl Circumstances {
         }
     }
 }
+
+/// What the network of a sandbox is made with.
+const TUN: &str = "/dev/net/tun";
+
+const NO_TUN: &str = "a sandbox with a network needs /dev/net/tun, which this user may not open";
 
 /// Where the host is not asked.
 const AUTO_IS_VM: &str = "`auto` is a VM where the backend or the accelerator is set";
@@ -241,6 +255,7 @@ mod tests {
         default: Isolation::Auto,
         has_qemu: true,
         has_accelerator: false,
+        has_tun: true,
         is_model: false,
         abilities: None,
     };
@@ -249,6 +264,7 @@ mod tests {
         Asked {
             isolation,
             allow_host_compat,
+            network: false,
         }
     }
 
@@ -325,6 +341,32 @@ mod tests {
             assert_eq!(kind(without, asked(isolation, true)), VmKind::HostProcess);
             assert!(without.choose(asked(isolation, false)).is_err());
             assert!(of_model.choose(asked(isolation, true)).is_err());
+        }
+    }
+
+    #[test]
+    fn auto_with_a_network_is_no_sandbox_where_that_can_have_none() {
+        let abilities = Some(Abilities {
+            kvm: false,
+            gvisor: true,
+        });
+        let with_network = |isolation| Asked {
+            network: true,
+            ..asked(isolation, false)
+        };
+        for (has_tun, isolation, wanted) in [
+            (true, None, VmKind::Gvisor),
+            (false, None, VmKind::Vm),
+            // Whoever insists hears why it cannot be.
+            (false, Some(Isolation::Gvisor), VmKind::Gvisor),
+        ] {
+            let here = Circumstances {
+                has_tun,
+                abilities,
+                ..HERE
+            };
+            assert_eq!(kind(here, with_network(isolation)), wanted);
+            assert_eq!(kind(here, asked(None, false)), VmKind::Gvisor);
         }
     }
 

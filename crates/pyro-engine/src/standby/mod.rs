@@ -248,6 +248,7 @@ impl Engine {
         let asked = Asked {
             isolation: standby.isolation,
             allow_host_compat: false,
+            network: false,
         };
         Ok(self.choose(asked, spec, &Caller::new()).await?.kind)
     }
