@@ -46,7 +46,6 @@ impl Engine {
     ///
     /// Of an environment that is installed it stays. To keep it beyond that, a record has to
     /// name it within a minute (`facts::TREE`).
-    #[allow(dead_code, reason = "until VMs of the kind gvisor start on it")]
     pub(crate) async fn environment_tree(
         &self,
         installed: &Installed,
