@@ -169,6 +169,7 @@ fn sandboxes_and_vms_wait_side_by_side(world: &World) {
     surface.await_standbys(2);
     assert!(waited(&run_as(&surface, Some("gvisor"), "true", 256)));
     // Those of one kind may be given up while the others stay.
+    surface.await_standbys(2);
     surface.want_standby_of(Some(Isolation::Vm), 0);
     surface.await_standbys(1);
     let result = run_as(&surface, Some("gvisor"), "true", 256);
