@@ -237,7 +237,8 @@ fn processes_without_a_bound_of_the_guests_have_one(world: &World) {
     }
     let free = "echo $$ > /sys/fs/cgroup/pids/cgroup.procs; ";
     let (ran, most) = watched(world, &format!("{free}{BOMB}"));
-    assert!(most.processes < 2100, "{} processes", most.processes);
+    // What the user namespace may have, which counts threads as well; the host's default is ten times that.
+    assert!(most.processes < 3200, "{} processes", most.processes);
     drop(ran);
     assert_eq!(run(world, "echo again")["stdout"], "again\n");
 }
