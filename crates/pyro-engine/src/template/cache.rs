@@ -12,13 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{Identity, Kind};
+use crate::build_folder::{BUSY, BuildFolder};
 use crate::machine::disk::LAYER;
-use crate::private_file;
 use crate::random::random_hex;
 
 const MANIFEST: &str = "template.json";
@@ -26,13 +25,7 @@ const MANIFEST: &str = "template.json";
 /// The folder of the frozen guest itself, which the shim writes and reads.
 pub(super) const GUEST: &str = "guest";
 
-const PARTIAL: &str = ".partial-";
-const LOCK: &str = ".lock-";
-
-/// Held by a build for as long as it lives.
-const BUSY: &str = "busy.lock";
-
-pub(crate) struct TemplateCache(PathBuf);
+pub(crate) struct TemplateCache(BuildFolder);
 
 /// A template that is ready for use.
 #[derive(Clone, Debug)]
@@ -100,11 +93,13 @@ pub(super) struct Partial {
 
 impl TemplateCache {
     pub(crate) fn at(folder: PathBuf) -> Self {
-        Self(folder)
+        Self(BuildFolder::at(folder, |folder| {
+            let _ = fs::remove_dir_all(folder);
+        }))
     }
 
     pub(crate) fn folder(&self, key: &str) -> PathBuf {
-        self.0.join(key)
+        self.0.path().join(key)
     }
 
     /// A template of this key, when there is one that is as it was published.
@@ -130,26 +125,13 @@ impl TemplateCache {
 
     /// The right to build, unless another process has it; who waited finds the template there.
     pub(super) fn try_lock(&self, key: &str) -> io::Result<Option<BuildLock>> {
-        make_private(&self.0)?;
-        let file = private_file::open(&self.0.join(format!("{LOCK}{key}")))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(BuildLock(lock))),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno.into()),
-        }
+        make_private(self.0.path())?;
+        Ok(self.0.try_lock(key)?.map(BuildLock))
     }
 
     /// A folder to build in, after clearing away what killed builds left.
     pub(super) fn partial(&self) -> io::Result<Partial> {
-        let _tidy = self.tidy()?;
-        self.remove_dead_partials();
-        let folder = self.0.join(format!("{PARTIAL}{}", random_hex(8)?));
-        make_private(&folder)?;
-        let busy = Flock::lock(
-            private_file::open(&folder.join(BUSY))?,
-            FlockArg::LockExclusiveNonblock,
-        )
-        .map_err(|(_, errno)| io::Error::from(errno))?;
+        let (folder, busy) = self.0.begin()?;
         Ok(Partial {
             folder,
             _busy: busy,
@@ -179,7 +161,7 @@ impl TemplateCache {
     /// stays for as long as it `is_in_use` by a VM.
     pub(crate) fn discard(&self, template: Template, is_in_use: impl Fn(&Path) -> bool) {
         let Template { folder, lease, .. } = template;
-        self.remove_atomically(&folder.join(GUEST));
+        self.0.remove(&folder.join(GUEST));
         drop(lease);
         self.remove(&folder, &is_in_use);
     }
@@ -190,11 +172,11 @@ impl TemplateCache {
         wanted: impl Fn(&Identity) -> bool,
         is_in_use: impl Fn(&Path) -> bool,
     ) -> (Vec<String>, u64) {
-        if let Ok(_tidy) = self.tidy() {
-            self.remove_dead_partials();
+        if let Ok(tidy) = self.0.tidy() {
+            self.0.remove_dead_partials(&tidy);
         }
         let (mut names, mut freed) = (Vec::new(), 0);
-        for (name, folder) in self.folders() {
+        for (name, folder) in self.0.finished() {
             let manifest = read_manifest(&folder).filter(|manifest| manifest.matches(&folder));
             if manifest.is_some_and(|manifest| wanted(&manifest.identity)) {
                 continue;
@@ -218,7 +200,8 @@ impl TemplateCache {
             }
         }
         let mut all: Vec<_> = self
-            .folders()
+            .0
+            .finished()
             .into_iter()
             .map(|(name, folder)| {
                 let used = fs::metadata(folder.join(MANIFEST)).and_then(|found| found.accessed());
@@ -244,7 +227,7 @@ impl TemplateCache {
 
     pub(crate) fn stats(&self) -> TemplateStats {
         let mut stats = TemplateStats::default();
-        for (_, folder) in self.folders() {
+        for (_, folder) in self.0.finished() {
             stats.bytes += allocated(&folder);
             let manifest = read_manifest(&folder).filter(|manifest| manifest.matches(&folder));
             match manifest.map(|manifest| manifest.identity.kind()) {
@@ -267,58 +250,14 @@ impl TemplateCache {
             },
             Err(_) => None,
         };
-        let removed = !is_in_use(folder) && self.remove_atomically(folder);
+        let removed = !is_in_use(folder) && self.0.remove(folder);
         drop(lock);
         removed
     }
 
-    /// Removes a folder so that nobody finds half of it; false when it cannot be touched.
-    fn remove_atomically(&self, folder: &Path) -> bool {
-        let Ok(doomed) = random_hex(8).map(|name| self.0.join(format!("{PARTIAL}{name}"))) else {
-            return false;
-        };
-        if fs::rename(folder, &doomed).is_err() {
-            return false;
-        }
-        // What cannot be removed now is debris of that name for the next build or prune.
-        let _ = fs::remove_dir_all(doomed);
-        true
-    }
-
     fn builds_of(&self, key: &str) -> Vec<(String, PathBuf)> {
         let prefix = format!("{key}-");
-        self.entries(|name| name.starts_with(&prefix))
-    }
-
-    fn folders(&self) -> Vec<(String, PathBuf)> {
-        self.entries(|name| !name.starts_with('.'))
-    }
-
-    fn entries(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, PathBuf)> {
-        fs::read_dir(&self.0)
-            .into_iter()
-            .flatten()
-            .filter_map(Result::ok)
-            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-            .filter(|(name, _)| wanted(name))
-            .collect()
-    }
-
-    /// Held for the moment in which partial folders are looked through or begun: one that was just
-    /// made is not locked yet, and looks like a dead one.
-    fn tidy(&self) -> io::Result<Flock<File>> {
-        Flock::lock(File::open(&self.0)?, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| errno.into())
-    }
-
-    fn remove_dead_partials(&self) {
-        for (_, folder) in self.entries(|name| name.starts_with(PARTIAL)) {
-            let lives = File::open(folder.join(BUSY))
-                .is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err());
-            if !lives {
-                let _ = fs::remove_dir_all(folder);
-            }
-        }
+        self.0.entries(|name| name.starts_with(&prefix))
     }
 }
 

@@ -10,32 +10,25 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use nix::unistd::geteuid;
 use pyro_namespace::remove_tree;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
+use crate::build_folder::{BUSY, BuildFolder};
 use crate::owned_files::Unpacked;
 use crate::private_file;
-use crate::random::random_hex;
 
 const MANIFEST: &str = "tree.json";
 const ROOT: &str = "root";
-
-const PARTIAL: &str = ".partial-";
-const LOCK: &str = ".lock-";
-
-/// Held for as long as anybody writes to a partial tree.
-const BUSY: &str = "busy.lock";
 
 /// A tree that was found less than this ago is not removed: who found it may not have its record
 /// yet.
 const YOUNG: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
-pub(super) struct TreeCache(PathBuf);
+pub(super) struct TreeCache(BuildFolder);
 
 #[derive(Serialize, Deserialize)]
 struct Manifest {
@@ -59,14 +52,16 @@ pub(super) struct Partial {
 
 impl TreeCache {
     pub(super) fn at(folder: PathBuf) -> Self {
-        Self(folder)
+        Self(BuildFolder::at(folder, |folder| {
+            let _ = remove_tree(folder);
+        }))
     }
 
     /// A tree, when there is one. Looks at nothing but names, rights and times.
     pub(super) fn find(&self, identity: &Identity) -> Option<PathBuf> {
-        let folder = self.0.join(identity.key());
+        let folder = self.0.path().join(identity.key());
         let manifest = folder.join(MANIFEST);
-        if !fs::symlink_metadata(&manifest).ok()?.is_file() || !is_private(&self.0) {
+        if !fs::symlink_metadata(&manifest).ok()?.is_file() || !is_private(self.0.path()) {
             return None;
         }
         // Not the time of access, which a prune that looks at it would change.
@@ -82,30 +77,25 @@ impl TreeCache {
         let made = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.0);
+            .create(self.0.path());
         if made.is_err() {
             return false;
         }
         // As after a copy that did not keep rights.
         let is_caller = |found: fs::Metadata| found.uid() == geteuid().as_raw();
-        if fs::symlink_metadata(&self.0).is_ok_and(is_caller) && !is_private(&self.0) {
-            let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700));
+        if fs::symlink_metadata(self.0.path()).is_ok_and(is_caller) && !is_private(self.0.path()) {
+            let _ = fs::set_permissions(self.0.path(), fs::Permissions::from_mode(0o700));
         }
-        is_private(&self.0)
+        is_private(self.0.path())
     }
 
     /// The right to build, unless another process has it; who waited finds the tree there.
     pub(super) fn try_lock(&self, identity: &Identity) -> io::Result<Option<Builder>> {
-        let name = format!("{LOCK}{}", identity.key());
-        let file = private_file::open(&self.0.join(name))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Builder {
-                cache: self.clone(),
-                _lock: lock,
-            })),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno.into()),
-        }
+        let lock = self.0.try_lock(&identity.key())?;
+        Ok(lock.map(|lock| Builder {
+            cache: self.clone(),
+            _lock: lock,
+        }))
     }
 
     /// Removes what is damaged or not `wanted` any more; tells names and bytes.
@@ -115,77 +105,31 @@ impl TreeCache {
         is_in_use: impl Fn(&Path) -> bool,
     ) -> (Vec<String>, u64) {
         let (mut names, mut freed) = (Vec::new(), 0);
-        let Ok(_tidy) = self.tidy() else {
+        let Ok(tidy) = self.0.tidy() else {
             return (names, freed);
         };
-        self.remove_dead_partials();
-        for (name, folder) in self.entries(|name| !name.starts_with('.')) {
+        self.0.remove_dead_partials(&tidy);
+        for (name, folder) in self.0.finished() {
             let manifest = read_manifest(&folder);
             let identity = manifest.as_ref().map(|manifest| &manifest.identity);
             if identity.is_some_and(&wanted) || is_young(&folder) || is_in_use(&folder) {
                 continue;
             }
-            if self.remove(&folder) {
+            if self.0.remove(&folder) {
                 freed += manifest.map_or(0, |manifest| manifest.contents.allocated);
                 names.push(format!("trees/{name}"));
             }
         }
         (names, freed)
     }
-
-    /// Removes a tree so that nobody finds half of it.
-    fn remove(&self, folder: &Path) -> bool {
-        let Ok(doomed) = random_hex(8).map(|name| self.0.join(format!("{PARTIAL}{name}"))) else {
-            return false;
-        };
-        if fs::rename(folder, &doomed).is_err() {
-            return false;
-        }
-        // What cannot be removed now is debris of that name for the next build or prune.
-        let _ = remove_tree(&doomed);
-        true
-    }
-
-    fn entries(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, PathBuf)> {
-        fs::read_dir(&self.0)
-            .into_iter()
-            .flatten()
-            .filter_map(Result::ok)
-            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-            .filter(|(name, _)| wanted(name))
-            .collect()
-    }
-
-    /// Held while partial folders are looked through or begun: one that was just made is not locked
-    /// yet, and looks like a dead one.
-    fn tidy(&self) -> io::Result<Flock<File>> {
-        Flock::lock(File::open(&self.0)?, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| errno.into())
-    }
-
-    /// Who calls it holds `tidy`.
-    fn remove_dead_partials(&self) {
-        for (_, folder) in self.entries(|name| name.starts_with(PARTIAL)) {
-            let lives = File::open(folder.join(BUSY))
-                .is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err());
-            if !lives {
-                let _ = remove_tree(&folder);
-            }
-        }
-    }
 }
 
 impl Builder {
     /// A folder to unpack into, after clearing away what killed ones left.
     pub(super) fn partial(&self) -> io::Result<Partial> {
-        let _tidy = self.cache.tidy()?;
-        self.cache.remove_dead_partials();
-        let folder = self.cache.0.join(format!("{PARTIAL}{}", random_hex(8)?));
-        let private = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
-        private(&folder)?;
-        let busy = private_file::create_locked(&folder.join(BUSY))?;
+        let (folder, busy) = self.cache.0.begin()?;
         let partial = Partial { folder, busy };
-        private(&partial.root())?;
+        fs::DirBuilder::new().mode(0o700).create(partial.root())?;
         Ok(partial)
     }
 
@@ -204,13 +148,13 @@ impl Builder {
         file.write_all(&serde_json::to_vec_pretty(&manifest)?)?;
         file.sync_all()?;
         File::open(&partial.folder)?.sync_all()?;
-        let folder = self.cache.0.join(identity.key());
+        let folder = self.cache.0.path().join(identity.key());
         // What is of this name and was not found has lost its manifest or its root.
         if folder.symlink_metadata().is_ok() {
-            self.cache.remove(&folder);
+            self.cache.0.remove(&folder);
         }
         fs::rename(&partial.folder, &folder)?;
-        File::open(&self.cache.0)?.sync_all()?;
+        File::open(self.cache.0.path())?.sync_all()?;
         let _ = fs::remove_file(folder.join(BUSY));
         Ok(folder.join(ROOT))
     }
