@@ -17,6 +17,7 @@
 //! | `tool` | a program that answers at once |
 //! | `child` | the handle of what was started |
 //! | `remove` | a tree of files that belong to ids of a namespace, removed |
+//! | `overlay` | folders on one another as one file system, from inside |
 //! | `forbidden` | why namespaces are refused here, and what to do about it |
 
 mod child;
@@ -24,6 +25,7 @@ mod error;
 mod forbidden;
 mod id_map;
 mod in_child;
+pub mod overlay;
 mod program;
 mod remove;
 mod subordinate_ids;

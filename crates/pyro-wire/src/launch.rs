@@ -90,6 +90,20 @@ pub struct Gvisor {
     /// What the guest may reach; without it, it has only its own loopback.
     #[serde(default)]
     pub network: Option<Network>,
+    #[serde(default)]
+    pub runs: Runs,
+}
+
+/// What there is on the disk of a [`Gvisor`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runs {
+    /// A guest.
+    #[default]
+    Sandbox,
+    /// The agent alone, as a program of the host in the same namespaces, which serves requests about
+    /// files and no others: nothing of the disk is ever executed.
+    Files,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use pyro_api::{Caller, Error};
 use pyro_catalog::{Installed, Runsc};
 use pyro_namespace::IdMap;
-use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
+use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor, Runs};
 use pyro_wire::network::Network;
 use pyro_wire::reached;
 
@@ -68,6 +68,7 @@ impl Engine {
             mem_mib,
             disk,
             network,
+            runs: Runs::Sandbox,
         })
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn spec(folder: &Path) -> Option<Gvisor> {
         mem_mib: 256,
         disk,
         network: None,
+        runs: pyro_wire::launch::Runs::Sandbox,
     })
 }
 

@@ -15,7 +15,6 @@
 //! | `machine` | one sandbox: its start, and what its end means |
 //! | `plan` | what the first process is told |
 //! | `sandbox` | the first process, until it becomes runsc |
-//! | `overlay` | the chain of folders as one file system |
 //! | `limits` | what it may take of the host |
 //! | `link` | the guest's network interface, and the router at its other end |
 //! | `bundle` | what runsc is told of the sandbox |
@@ -32,7 +31,7 @@ use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
 
-use self::plan::{Layers, Plan};
+use self::plan::{Plan, layers};
 use self::version::has_bad_attributes;
 use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
@@ -43,7 +42,6 @@ mod hold;
 mod limits;
 mod link;
 mod machine;
-mod overlay;
 mod plan;
 pub(crate) mod probe;
 pub(crate) mod sandbox;
@@ -81,7 +79,7 @@ impl GvisorBackend {
 
     fn plan(&self) -> Result<Plan, BootFailure> {
         let place = in_folder(PLACE)?;
-        let layers = Layers::of(&self.spec.disk, self.disposable)?;
+        let layers = layers(&self.spec.disk, self.disposable)?;
         let changes = match &layers.top {
             Some(_) => None,
             None => Some(in_folder(CHANGES)?),

@@ -3,6 +3,7 @@
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
+use pyro_namespace::overlay::Layers;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::DiskLayer;
 use serde::{Deserialize, Serialize};
@@ -45,35 +46,22 @@ impl Plan {
     }
 }
 
-/// The disk: folders that lie on one another.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Layers {
-    /// What is only read, top first.
-    pub(super) lower: Vec<PathBuf>,
-    /// The folder that holds `upper` and `work`. Without one, what the guest changes is gone with the
-    /// sandbox.
-    pub(super) top: Option<PathBuf>,
-    /// Nobody will look for what is on it when the host has crashed.
-    pub(super) disposable: bool,
-}
-
-impl Layers {
-    pub(super) fn of(disk: &[DiskLayer], disposable: bool) -> Result<Self, BootFailure> {
-        let Some((tree, layers)) = disk.split_first() else {
-            let words = "the disk of a sandbox needs a tree";
-            return Err(BootFailure::lasting(Fault::new(FaultCode::Refused, words)));
-        };
-        let (top, between) = match layers.split_last() {
-            Some((top, between)) => (Some(top), between),
-            None => (None, layers),
-        };
-        let between = between.iter().rev().map(|layer| layer.path.join("upper"));
-        Ok(Self {
-            lower: between.chain([tree.path.clone()]).collect(),
-            top: top.map(|top| top.path.clone()),
-            disposable,
-        })
-    }
+/// The disk of a launch file.
+pub(super) fn layers(disk: &[DiskLayer], disposable: bool) -> Result<Layers, BootFailure> {
+    let Some((tree, layers)) = disk.split_first() else {
+        let words = "the disk of a sandbox needs a tree";
+        return Err(BootFailure::lasting(Fault::new(FaultCode::Refused, words)));
+    };
+    let (top, between) = match layers.split_last() {
+        Some((top, between)) => (Some(top), between),
+        None => (None, layers),
+    };
+    let between = between.iter().rev().map(|layer| layer.path.join("upper"));
+    Ok(Layers {
+        lower: between.chain([tree.path.clone()]).collect(),
+        top: top.map(|top| top.path.clone()),
+        disposable,
+    })
 }
 
 #[cfg(test)]
@@ -91,15 +79,15 @@ mod tests {
                 format: DiskFormat::Folder,
             })
             .collect();
-        let layers = Layers::of(&disk, false).unwrap();
+        let found = layers(&disk, false).unwrap();
         let lower = ["/two/upper", "/one/upper", "/tree"].map(PathBuf::from);
-        assert_eq!(layers.lower, lower);
+        assert_eq!(found.lower, lower);
         assert_eq!(layers.top, Some(PathBuf::from("/top")));
         assert_eq!(
-            Layers::of(&disk[..2], true).unwrap().lower,
+            layers(&disk[..2], true).unwrap().lower,
             [PathBuf::from("/tree")]
         );
-        assert_eq!(Layers::of(&disk[..1], true).unwrap().top, None);
-        assert!(Layers::of(&[], false).is_err());
+        assert_eq!(layers(&disk[..1], true).unwrap().top, None);
+        assert!(layers(&[], false).is_err());
     }
 }

@@ -26,11 +26,12 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
+use pyro_namespace::overlay;
 
 use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
 use super::limits::tasks;
 use super::plan::Plan;
-use super::{attributes, link, overlay};
+use super::{attributes, link};
 use crate::random;
 
 const RUNSC: &str = "/runsc";
@@ -199,7 +200,7 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
     if let Some(layers) = &plan.layers {
         let bottom = inside(BOTTOM);
         mount_points(&bottom).map_err(step("making the places of mounts"))?;
-        overlay::mount_disk(layers, &bottom, &inside("/layers"), &inside(DISK))
+        overlay::mount_layers(layers, &bottom, &inside("/layers"), &inside(DISK))
             .map_err(step("mounting the disk"))?;
     }
     let config = Config::new(

@@ -1,13 +1,13 @@
-//! The chain of folders as one file system, by the kernel's overlayfs.
+//! A chain of folders as one file system, by the kernel's overlayfs. For a process that is root in a user
+//! namespace and has mounts of its own.
 //!
-//! What the guest changes lies in the top folder of the host, as it changes: a flush of the guest is one of
-//! the host, and a killed sandbox loses nothing that was flushed. Without a top one the whole is only read,
-//! and runsc keeps what changes.
+//! What is changed in it lies in the top folder of the host, as it changes: a flush in there is one of
+//! the host, and a killed process loses nothing that was flushed. Without a top one the whole is only read.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -15,17 +15,22 @@ use nix::sys::statfs::{
     FUSE_SUPER_MAGIC, MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, SMB_SUPER_MAGIC,
     statfs,
 };
+use serde::{Deserialize, Serialize};
 
-use super::plan::Layers;
+/// Folders that lie on one another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layers {
+    /// What is only read, top first.
+    pub lower: Vec<PathBuf>,
+    /// The folder that holds `upper` and `work`.
+    pub top: Option<PathBuf>,
+    /// Nobody will look for what is on it when the host has crashed.
+    pub disposable: bool,
+}
 
-/// Mounts the disk at `target`, above `bottom`. Leaves the current folder for `names`, an empty one,
+/// Mounts layers at `target`, above `bottom`. Leaves the current folder for `names`, an empty one,
 /// which has short names for the layers afterwards.
-pub(super) fn mount_disk(
-    layers: &Layers,
-    bottom: &Path,
-    names: &Path,
-    target: &Path,
-) -> io::Result<()> {
+pub fn mount_layers(layers: &Layers, bottom: &Path, names: &Path, target: &Path) -> io::Result<()> {
     // All options together may have one page, which a few paths fill; and paths may hold the
     // characters that divide them. Names of our own are short and hold digits.
     for (number, layer) in layers.lower.iter().enumerate() {
