@@ -82,7 +82,7 @@ mod tests {
         let found = layers(&disk, false).unwrap();
         let lower = ["/two/upper", "/one/upper", "/tree"].map(PathBuf::from);
         assert_eq!(found.lower, lower);
-        assert_eq!(layers.top, Some(PathBuf::from("/top")));
+        assert_eq!(found.top, Some(PathBuf::from("/top")));
         assert_eq!(
             layers(&disk[..2], true).unwrap().lower,
             [PathBuf::from("/tree")]
