@@ -165,7 +165,7 @@ pub(crate) fn text(bytes: &Bytes) -> OsString {
 pub(crate) fn folder(backend: &Backend, cwd: Option<&Bytes>) -> PathBuf {
     let wanted = Path::new(WORKSPACE).join(cwd.map(text).unwrap_or_default());
     match backend {
-        Backend::Vm | Backend::Sandbox => tidy(wanted),
+        Backend::Vm | Backend::Sandbox | Backend::Files => tidy(wanted),
         Backend::Process { folder } => match wanted.strip_prefix(WORKSPACE) {
             Ok(below) => tidy(folder.join(below)),
             Err(_) => wanted,
@@ -196,7 +196,7 @@ pub(crate) fn environment<'a>(
     extra: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
 ) -> BTreeMap<OsString, OsString> {
     let home = match backend {
-        Backend::Vm | Backend::Sandbox => OsStr::new("/root"),
+        Backend::Vm | Backend::Sandbox | Backend::Files => OsStr::new("/root"),
         Backend::Process { folder } => folder.as_os_str(),
     };
     let shell = if Path::new("/bin/bash").exists() {

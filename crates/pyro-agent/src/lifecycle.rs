@@ -28,7 +28,7 @@ pub(crate) struct Lifecycle(watch::Sender<Stage>);
 impl Lifecycle {
     pub(crate) fn new(backend: &Backend) -> Self {
         Self(watch::Sender::new(match backend {
-            Backend::Vm | Backend::Sandbox => Stage::Waiting,
+            Backend::Vm | Backend::Sandbox | Backend::Files => Stage::Waiting,
             // Nothing needs to be set up here.
             Backend::Process { .. } => Stage::Ready,
         }))

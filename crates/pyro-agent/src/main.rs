@@ -1,5 +1,6 @@
-//! PID 1 of a pyro guest; with `--sandbox` PID 1 of a gVisor sandbox, and with `--process <folder>` an
-//! ordinary process that serves the same protocol without anything around it.
+//! PID 1 of a pyro guest; with `--sandbox` PID 1 of a gVisor sandbox; with `--files` a program of the
+//! host whose root is the disk of one; and with `--process <folder>` an ordinary process that serves the
+//! same protocol without anything around it.
 //!
 //! ```text
 //! guest:    kernel ──▶ boot (modules, port) ──▶ waits in the initramfs, without using CPU
@@ -7,6 +8,7 @@
 //!                                                 ▼
 //!                      root disk mounted, root switched ──▶ runs commands ──▶ ShutDown
 //! sandbox:  descriptor 0 ──▶ SetUp ──▶ runs commands ──▶ ShutDown, or descriptor 0 ends
+//! files:    descriptor 0 ──▶ SetUp ──▶ requests about files ──▶ ShutDown, or descriptor 0 ends
 //! process:  descriptor 3 ──▶ runs commands ──▶ descriptor 3 ends: kills all it started, exits
 //! ```
 //!
@@ -31,6 +33,7 @@ mod files;
 mod forward;
 mod greediest;
 mod group;
+mod host_files;
 mod host_socket;
 mod identity;
 mod inherited;
@@ -73,8 +76,9 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     if std::process::id() == 1 {
         match arguments.as_slice() {
-            // A kernel is started with a command line that is ours and never has this word.
+            // A kernel is started with a command line that is ours and never has these words.
             [flag] if flag == "--sandbox" => return sandbox::run(),
+            [flag] if flag == "--files" => return host_files::run(),
             // It hands words of it to its first process, so others mean nothing.
             _ => boot::run(),
         }
@@ -88,9 +92,10 @@ fn main() -> ExitCode {
             console::report("`--sandbox` is for the first process of a sandbox");
             ExitCode::from(2)
         }
+        [flag] if flag == "--files" => host_files::run(),
         [flag, folder] if flag == "--process" => process::run(PathBuf::from(folder)),
         _ => {
-            console::report("usage: pyro-agent --process <folder> | --version");
+            console::report("usage: pyro-agent --process <folder> | --files | --version");
             ExitCode::from(2)
         }
     }

@@ -50,8 +50,7 @@ impl Reaper {
         Ok(reaper)
     }
 
-    /// Collects nothing: for tests that start no process.
-    #[cfg(test)]
+    /// Collects nothing: for an agent that starts no process.
     pub(crate) fn idle() -> Arc<Self> {
         Arc::default()
     }

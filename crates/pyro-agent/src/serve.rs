@@ -57,6 +57,12 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
             return;
         }
     };
+    if let Err(fault) = agent.backend.serves(&request) {
+        if frame::write_message(&mut to, &AgentReply::Failed(fault)).await.is_ok() {
+            close(from, to).await;
+        }
+        return;
+    }
     // A failure to answer means that the asking side is gone, and it can be told nothing.
     let answered = match request {
         AgentRequest::Exec(request) => {

@@ -57,6 +57,7 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
     match agent.backend {
         Backend::Vm => set_up_guest(agent, request, &mut laps).await,
         Backend::Sandbox => set_up_sandbox(agent, request, &mut laps),
+        Backend::Files => set_up_files(agent),
         Backend::Process { .. } => Ok(()),
     }
     .inspect_err(report_broken)
@@ -90,7 +91,7 @@ pub(crate) fn about(agent: &Agent) -> Ready {
         // The host's own clock is no guest's, which could be wrong.
         unix_time_ns: match agent.backend {
             Backend::Vm => clock::wall_clock(),
-            Backend::Sandbox | Backend::Process { .. } => None,
+            Backend::Sandbox | Backend::Files | Backend::Process { .. } => None,
         },
         laps: Vec::new(),
     }
@@ -143,15 +144,30 @@ fn set_up_sandbox(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(),
     may_set_up(agent)?;
     laps.reached("request understood");
     agent.lifecycle.set(Stage::Broken);
-    mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
-    // As in a virtual machine, below.
-    if let Err(error) = agent.files.recover() {
-        console::report(error);
-    }
+    open_workspace(agent)?;
     laps.reached("workspace there");
     identity::apply(request).map_err(step("write the guest's name"))?;
     laps.reached("name taken on");
     agent.lifecycle.set(Stage::Ready);
+    Ok(())
+}
+
+/// Nothing of the guest is made here: not its name, nor its clock.
+fn set_up_files(agent: &Agent) -> Result<(), SetUpError> {
+    may_set_up(agent)?;
+    agent.lifecycle.set(Stage::Broken);
+    open_workspace(agent)?;
+    agent.lifecycle.set(Stage::Ready);
+    Ok(())
+}
+
+/// Makes sure that there is a workspace, and that nobody sees what a crash in the middle of a change has
+/// left in it. If that cannot be put right, the agent is still the only way to get at the files.
+fn open_workspace(agent: &Agent) -> Result<(), SetUpError> {
+    mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
+    if let Err(error) = agent.files.recover() {
+        console::report(error);
+    }
     Ok(())
 }
 

@@ -60,6 +60,13 @@ async fn end_all(agent: &Agent) {
                 std::process::exit(0);
             });
         }
+        // Nothing else runs, and what was written is the host's.
+        Backend::Files => {
+            tokio::spawn(async {
+                sleep(HOST_LIMIT).await;
+                std::process::exit(0);
+            });
+        }
         Backend::Process { .. } => {
             descendants::kill_below(std::process::id().cast_signed());
             tokio::spawn(async {

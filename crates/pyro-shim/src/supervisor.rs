@@ -15,6 +15,7 @@
 //! its queue; the machine and the boot belong to the state they run in and are polled there.
 
 use std::borrow::Cow;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,10 @@ const DEATH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a VM may take to stand still or to go on.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is told of an end that came too soon for the guest.
+const NOT_FLUSHED: &str =
+    "the guest did not flush its disk in time, so what it had not yet written is lost";
 
 /// How long clients may take to read their last reply.
 const LAST_REPLIES_TIMEOUT: Duration = Duration::from_secs(1);
@@ -238,19 +243,25 @@ impl<'a> Supervisor<'a> {
         let opener = vm.guest.opener();
         let keep = !ending.remove;
         let jobs = self.clients.jobs();
+        let to_disk = vm.machine.flush();
         let mut flush = async move {
             if keep {
                 tokio::join!(jobs.end_all(), services::stop_and_save(&opener));
             }
-            guest::shut_down(opener).await
+            let shut_down = guest::shut_down(opener).await;
+            // With an agent that cannot there is nothing to wait for either.
+            shut_down.map_err(|_| NOT_FLUSHED.to_owned())?;
+            match keep {
+                true => to_disk.await.map_err(|error| not_written(&error)),
+                false => Ok(()),
+            }
         }
         .boxed_local();
-        let mut flushed = false;
+        let mut flushed = Err(NOT_FLUSHED.to_owned());
         while ending.until > Instant::now() {
             tokio::select! {
                 done = &mut flush => {
-                    // With an agent that cannot there is nothing to wait for either.
-                    flushed = done.is_ok();
+                    flushed = done;
                     break;
                 }
                 () = tokio::time::sleep_until(ending.until) => break,
@@ -267,17 +278,19 @@ impl<'a> Supervisor<'a> {
         }
         self.clients.disconnect();
         let unwritten = match flushed {
-            true => vm.machine.standstill(),
-            false => vm.machine.lack_of_space(),
+            Ok(()) => vm.machine.standstill(),
+            Err(_) => vm.machine.lack_of_space(),
         };
         if let Some(why) = unwritten {
             let death = no_space(why);
             end(&mut vm, ending.remove).await;
             return State::Over(self.died_stopping(&vm, &death, ending));
         }
-        if !flushed && !ending.remove {
-            ending.message += "; the guest did not flush its disk in time, so what it had not yet \
-                               written is lost";
+        if let Err(why) = flushed
+            && !ending.remove
+        {
+            ending.message += "; ";
+            ending.message += Cow::from(why);
         }
         if ending.remove {
             // Dead is all that whoever cannot wait wants to know.
@@ -589,6 +602,10 @@ async fn end(vm: &mut Vm, disposable: bool) -> Option<Death> {
     }
     vm.machine.kill();
     timeout(KILL_TIMEOUT, vm.machine.ended()).await.ok()
+}
+
+fn not_written(error: &io::Error) -> String {
+    format!("the host could not write what was changed to its disk, and may lose it: {error}")
 }
 
 fn no_space(message: &str) -> Death {

@@ -1,7 +1,7 @@
 //! Holds all writes to the disk back, so that a copy of it is consistent.
 //!
 //! In a virtual machine the kernel freezes the disk. In a sandbox, which has no disk, all processes
-//! stand still instead, and none begins.
+//! stand still instead, and none begins. Beside a sandbox only changes of the workspace are held back.
 //!
 //! A thread of its own owns what is frozen and thaws it at its deadline. It writes nothing
 //! anywhere meanwhile: on a frozen disk that would wait for the thread itself.
@@ -66,6 +66,8 @@ pub(crate) async fn freeze(
             nix::unistd::sync();
             Ok(Held::Processes(standstill))
         },
+        // Whoever has the sandbox's processes stopped as well, by its own agent, has all of it.
+        Disk::Outside => || Ok(Held::Changes),
         // A disk of the host is not ours to hold back, and not ours to flush: who copies the files
         // reads what was written. What counts is that no change is half-done, or half cleaned up.
         Disk::Shared => return Ok(()),
@@ -125,6 +127,8 @@ type HoldBack = fn() -> io::Result<Held>;
 enum Held {
     Disk(OwnedFd),
     Processes(Standstill),
+    /// Only the changes that are asked for here, by their lock.
+    Changes,
 }
 
 /// Freezes, waits, thaws.
@@ -152,6 +156,7 @@ fn keep(
             }
         }
         Held::Processes(standstill) => drop(standstill),
+        Held::Changes => {}
     }
 }
 

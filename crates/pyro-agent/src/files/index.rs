@@ -15,11 +15,15 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Take, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::time::{ClockId, clock_getres, clock_gettime};
 use pyro_wire::files::{EntryKind, Meta, Stamp};
 
+use crate::files::change::cursor;
 use crate::files::error::FileError;
 use crate::files::hash::{self, Hash, Hasher, KnownHashes};
 use crate::files::layout::Layout;
@@ -296,12 +300,13 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
-        let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let name = path.as_os_str().as_bytes();
+        let file = match cursor::open_file(AT_FDCWD, name, OFlag::O_RDONLY) {
+            Err(Errno::ENOENT) => {
                 let words = "this workspace has no baseline to compare it with";
                 return Err(FileError::refused(words));
             }
-            opened => opened.map_err(not_readable)?,
+            opened => opened.map_err(|error| not_readable(error.into()))?,
         };
         let length = file.metadata().map_err(not_readable)?.len();
         let hashed = length.saturating_sub(size_of::<Hash>() as u64);

@@ -31,6 +31,9 @@ pub(crate) enum Disk {
     /// The host's, and all that is written to it here comes from processes that are ours. The host
     /// flushes it: it can do so for all files at once.
     Behind,
+    /// The disk of a sandbox, without its kernel in between. What runs in the sandbox is nobody's that
+    /// could be stopped from here.
+    Outside,
     /// The host's, to which others write as well.
     Shared,
 }
@@ -38,11 +41,12 @@ pub(crate) enum Disk {
 impl Layout {
     pub(crate) fn new(backend: &Backend) -> Self {
         match backend {
-            Backend::Vm | Backend::Sandbox => Self {
+            Backend::Vm | Backend::Sandbox | Backend::Files => Self {
                 workspace: WORKSPACE.into(),
                 state: GUEST_STATE.into(),
                 disk: match backend {
                     Backend::Vm => Disk::Ours,
+                    Backend::Files => Disk::Outside,
                     _ => Disk::Behind,
                 },
             },

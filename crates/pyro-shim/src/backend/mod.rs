@@ -4,9 +4,11 @@
 //! What a backend *is* travels as data ([`About`]). That a machine was resumed and not booted is a
 //! backend's own affair, up to the fallback: it says how long to wait, and what it will do instead.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskLayer, EndReason};
@@ -97,6 +99,12 @@ pub(crate) trait Machine {
     /// Resolves when the machine is over and its process has ended. May be dropped and asked
     /// again, but not after it has answered.
     fn ended(&mut self) -> LocalBoxFuture<'_, Death>;
+
+    /// Writes what is the host's by now, and was changed on a disk that is kept, from the host's memory to
+    /// its disk. For a guest that has flushed.
+    fn flush(&self) -> LocalBoxFuture<'static, io::Result<()>> {
+        async { Ok(()) }.boxed_local()
+    }
 
     /// Ends the VMM in an orderly way, with all that it held back on the disk. As
     /// [`Machine::ended`], once it is over.

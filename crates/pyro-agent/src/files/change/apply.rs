@@ -38,7 +38,8 @@ enum System {
     /// Exchanges two names in one instant, and keeps the numbers of inodes for ever.
     Linux,
     /// Puts a name in the place of another in one instant, but exchanges none. The numbers of inodes are
-    /// made up anew in each sandbox.
+    /// made up anew in each sandbox. So it is outside of one as well: what is broken off there may
+    /// have to be undone in it, and the other way round.
     Gvisor,
 }
 
@@ -51,7 +52,7 @@ impl Trees {
             written: BTreeSet::new(),
             system: match layout.disk() {
                 Disk::Ours | Disk::Shared => System::Linux,
-                Disk::Behind => System::Gvisor,
+                Disk::Behind | Disk::Outside => System::Gvisor,
             },
             same_inodes: true,
         })

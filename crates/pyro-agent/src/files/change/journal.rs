@@ -6,11 +6,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use pyro_wire::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::files::change::cursor;
 use crate::files::error::FileError;
 
 /// One step. Paths are relative to the workspace.
@@ -64,8 +68,8 @@ pub(crate) fn write(path: &Path, steps: &[Step]) -> Result<(), FileError> {
 /// The steps, as far as they were written: when the end is missing, none was begun. `None` when
 /// there is no journal.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<Step>>> {
-    let journal = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    let journal = match cursor::open_file(AT_FDCWD, path.as_os_str().as_bytes(), OFlag::O_RDONLY) {
+        Err(Errno::ENOENT) => return Ok(None),
         opened => opened?,
     };
     let mut journal = BufReader::new(journal);

@@ -21,7 +21,7 @@
 //! written back when the change does not come to its end. (Editors do the same.)
 
 mod apply;
-mod cursor;
+pub(crate) mod cursor;
 mod input;
 mod journal;
 mod plan;
@@ -141,7 +141,13 @@ fn carry_out(
     let new = area.new_tree()?;
     let links = request.follow.then(|| layout.links()).transpose()?;
     let links = links.as_ref();
-    let mut unpacked = unpack::unpack(archive, new, destination, request.baseline, links)?;
+    let masked = match layout.disk() {
+        // `/proc` is a folder of somebody else's there.
+        Disk::Outside => unpack::ALL_MASKED,
+        Disk::Ours | Disk::Behind | Disk::Shared => unpack::umask(),
+    };
+    let hashing = request.baseline;
+    let mut unpacked = unpack::unpack(archive, new, destination, hashing, links, masked)?;
 
     let mut trees = Trees::open(&area, layout)?;
     let planner = Planner::new(&mut trees, request);
@@ -272,7 +278,7 @@ mod tests {
     use crate::files::change::unpack::FolderMeta;
 
     /// Names can be exchanged, or cannot, see `apply`.
-    const BOTH: [Disk; 2] = [Disk::Shared, Disk::Behind];
+    const BOTH: [Disk; 2] = [Disk::Shared, Disk::Outside];
 
     /// All that the workspace is made of: names, modes, times of folders, contents.
     fn tree(folder: &Path) -> Vec<String> {

@@ -59,6 +59,7 @@ pub(crate) fn unpack(
     destination: Vec<u8>,
     hashing: bool,
     links: Option<&Links>,
+    masked: u32,
 ) -> Result<Unpacked, FileError> {
     let again = tree
         .try_clone()
@@ -69,7 +70,7 @@ pub(crate) fn unpack(
         destination,
         hashing,
         links,
-        masked: umask(),
+        masked,
         done: Unpacked::default(),
     };
     unpacker.tree.enter(&unpacker.destination, Missing::Make)?;
@@ -253,12 +254,15 @@ pub(crate) fn time(nanoseconds: i64) -> TimeSpec {
     TimeSpec::new(seconds, rest)
 }
 
+/// Every mode is set by hand.
+pub(crate) const ALL_MASKED: u32 = 0o777;
+
 /// The agent's mask for modes. Asking for it with `umask` would change it for a moment, for
-/// commands that start meanwhile too. When it is not known, every mode is set by hand.
-fn umask() -> u32 {
+/// commands that start meanwhile too.
+pub(crate) fn umask() -> u32 {
     let text = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix("Umask:"))
         .and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
-        .unwrap_or(0o777)
+        .unwrap_or(ALL_MASKED)
 }

@@ -1,5 +1,6 @@
 //! One sandbox: its start, its console, and what its end means.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -10,7 +11,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_namespace::{Child, IdMap, NamespaceError, Namespaces, Program};
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::launch::DiskLayer;
+use pyro_wire::launch::{DiskLayer, Runs};
 use pyro_wire::network::Network;
 use pyro_wire::reached;
 use pyro_wire::session::Opener;
@@ -36,6 +37,8 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 
 const REASON: &str = "gVisor runs the guest's programs on the host's processors and catches their \
                       system calls";
+
+const FILES_REASON: &str = "only the files of the disk are worked on, and nothing of it is executed";
 
 /// What runsc exits with when it fails itself.
 const RUNSC_FAILED: i32 = 128;
@@ -90,11 +93,15 @@ pub(super) fn start(
 ) -> Result<(GvisorMachine, UnixStream), StartError> {
     let map = IdMap::of_caller()?;
     let allowance = Allowance::new(plan.mem_mib, plan.processors);
-    let group = ControlGroup::make(&Limits {
-        memory: allowance.all,
-        tasks: tasks::most_tasks(plan.mem_mib),
-        processors: plan.processors,
-    });
+    let group = match plan.runs {
+        Runs::Sandbox => ControlGroup::make(&Limits {
+            memory: allowance.all,
+            tasks: tasks::most_tasks(plan.mem_mib),
+            processors: plan.processors,
+        }),
+        Runs::Files => None,
+    };
+    let network = network.filter(|_| plan.runs == Runs::Sandbox);
     let (program, ends) = prepare(plan, network.is_some(), lock, group)?;
     let child = program.start(&map)?;
     // It holds the other ends.
@@ -114,6 +121,9 @@ impl From<(GvisorMachine, UnixStream)> for Launched {
 
 /// Our ends of what a sandbox is connected with.
 struct Ends {
+    runs: Runs,
+    /// The folder of the layer that is written to.
+    top: Option<PathBuf>,
     channel: StdUnixStream,
     console: io::PipeReader,
     log: io::PipeReader,
@@ -161,6 +171,8 @@ fn prepare(
         .stderr(console_end)
         .keep(log_end);
     let ends = Ends {
+        runs: plan.runs,
+        top: plan.layers.as_ref().and_then(|layers| layers.top.clone()),
         channel,
         console,
         log,
@@ -188,13 +200,9 @@ impl Ends {
         // SAFETY: a `Child` names the same open descriptor for as long as it lives.
         let child = unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }?;
         let machine = GvisorMachine {
-            about: About {
-                backend: "gvisor",
-                accelerator: "systrap",
-                accelerator_reason: REASON.into(),
-                vmm_version: Some(version.to_owned()),
-                resumed: false,
-            },
+            about: about(self.runs, version),
+            runs: self.runs,
+            top: self.top,
             child,
             console: Tail::follow(Receiver::from_owned_fd(self.console.into())?, CONSOLE_BYTES),
             log: Tail::follow(Receiver::from_owned_fd(self.log.into())?, ERROR_BYTES),
@@ -208,8 +216,25 @@ impl Ends {
     }
 }
 
+fn about(runs: Runs, version: &str) -> About {
+    let (accelerator, reason) = match runs {
+        Runs::Sandbox => ("systrap", REASON),
+        Runs::Files => ("none", FILES_REASON),
+    };
+    About {
+        backend: "gvisor",
+        accelerator,
+        accelerator_reason: reason.into(),
+        vmm_version: (runs == Runs::Sandbox).then(|| version.to_owned()),
+        resumed: false,
+    }
+}
+
 pub(super) struct GvisorMachine {
     about: About,
+    runs: Runs,
+    /// The folder of the layer that is written to.
+    top: Option<PathBuf>,
     /// The first process of the namespaces: its end is everybody's.
     child: AsyncFd<Child>,
     console: Tail,
@@ -254,7 +279,10 @@ impl GvisorMachine {
                  group may"
                     .into(),
             ),
-            Ok(status) => explain(status, &vmm_log),
+            Ok(status) => match self.runs {
+                Runs::Sandbox => explain(status, &vmm_log),
+                Runs::Files => explain_files(status, &vmm_log),
+            },
             Err(error) => (DeathKind::Vmm, format!("runsc is gone: {error}")),
         };
         // Nothing is told twice.
@@ -304,6 +332,18 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
     }
 }
 
+/// Where the agent is in runsc's place.
+fn explain_files(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
+    let last = log.last().map(String::as_str).unwrap_or_default();
+    match status.code() {
+        Some(code) if code == i32::from(FAILED) => (refusal(last), last.to_owned()),
+        Some(_) | None => (
+            DeathKind::Crash,
+            format!("the agent of the files {}", describe(status)),
+        ),
+    }
+}
+
 /// What kind of refusal these words tell of: all of them are those of ENOSPC, in Rust or in Go.
 fn refusal(words: &str) -> DeathKind {
     let words = words.to_lowercase();
@@ -319,6 +359,9 @@ impl Machine for GvisorMachine {
     }
 
     fn greeted(&mut self, agent: Opener) {
+        if self.runs == Runs::Files {
+            return;
+        }
         let limited = self.group.as_ref().is_some_and(ControlGroup::is_entered);
         let how = if limited { LIMITED } else { WATCHED };
         self.about.accelerator_reason = format!("{REASON}; {how}");
@@ -364,6 +407,17 @@ impl Machine for GvisorMachine {
         self.death().boxed_local()
     }
 
+    /// The whole file system that the layer is on: what was changed is in many files of it.
+    fn flush(&self) -> LocalBoxFuture<'static, io::Result<()>> {
+        let top = self.top.clone();
+        async {
+            let Some(top) = top else { return Ok(()) };
+            let flush = move || Ok(nix::unistd::syncfs(File::open(top)?)?);
+            tokio::task::spawn_blocking(flush).await?
+        }
+        .boxed_local()
+    }
+
     /// What the guest's kernel holds back it writes when its agent asks for it; what is written is
     /// the host's.
     fn quit(&mut self) -> LocalBoxFuture<'_, Death> {
@@ -398,6 +452,20 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     use super::*;
+
+    #[test]
+    fn an_agent_in_runscs_place_ends_as_itself() {
+        let end = |wait_status, log: &[&str]| {
+            let log: Vec<String> = log.iter().map(|line| words(line)).collect();
+            explain_files(ExitStatus::from_raw(wait_status), &log)
+        };
+        let full = "the sandbox could not be made: making its folders: No space left on device";
+        assert_eq!(end(125 << 8, &[full]), (DeathKind::NoSpace, full.into()));
+        let ended = "the agent of the files exited with status 1";
+        assert_eq!(end(1 << 8, &[]), (DeathKind::Crash, ended.into()));
+        let (_, killed) = end(9, &[]);
+        assert!(killed.ends_with("was killed by signal 9 (SIGKILL)"), "{killed}");
+    }
 
     #[test]
     fn each_end_says_whose_it_was() {

@@ -14,10 +14,11 @@
 //! |---|---|
 //! | `machine` | one sandbox: its start, and what its end means |
 //! | `plan` | what the first process is told |
-//! | `sandbox` | the first process, until it becomes runsc |
+//! | `sandbox` | the first process, until it becomes somebody else |
 //! | `limits` | what it may take of the host |
 //! | `link` | the guest's network interface, and the router at its other end |
 //! | `bundle` | what runsc is told of the sandbox |
+//! | `files` | the agent in runsc's place, where only files are served |
 //! | `attributes` | no extended attributes, where gVisor errs about them |
 //! | `hold` | a sandbox that stands still |
 //! | `probe`, `version` | whether sandboxes run here, and of which runsc |
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
+use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor, Runs};
 
 use self::plan::{Plan, layers};
 use self::version::has_bad_attributes;
@@ -38,6 +39,7 @@ use crate::events::Events;
 
 mod attributes;
 mod bundle;
+mod files;
 mod hold;
 mod limits;
 mod link;
@@ -85,6 +87,7 @@ impl GvisorBackend {
             None => Some(in_folder(CHANGES)?),
         };
         Ok(Plan {
+            runs: self.spec.runs,
             runsc: self.spec.runsc.clone(),
             agent: self.spec.agent.clone(),
             place,
@@ -101,7 +104,10 @@ impl GvisorBackend {
     }
 
     fn start(&self) -> Result<Launched, BootFailure> {
-        executable(&self.spec.runsc)?;
+        match self.spec.runs {
+            Runs::Sandbox => executable(&self.spec.runsc)?,
+            Runs::Files => {}
+        }
         usable(&self.spec.agent, "the agent")?;
         for layer in &self.spec.disk {
             folder(layer)?;

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use pyro_namespace::overlay::Layers;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::launch::DiskLayer;
+use pyro_wire::launch::{DiskLayer, Runs};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::BootFailure;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plan {
+    /// What this process becomes.
+    pub(super) runs: Runs,
     pub(super) runsc: PathBuf,
     pub(super) agent: PathBuf,
     /// An empty folder, in which the sandbox's world is put together.

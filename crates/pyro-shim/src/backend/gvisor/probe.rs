@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pyro_wire::launch::SandboxProbe;
+use pyro_wire::launch::{Runs, SandboxProbe};
 use pyro_wire::session;
 use tokio::time::timeout;
 
@@ -112,6 +112,7 @@ async fn try_sandbox(
     let place =
         make_place(cache).map_err(|error| format!("a sandbox could not be tried: {error}"))?;
     let plan = Plan {
+        runs: Runs::Sandbox,
         runsc: runsc.to_owned(),
         agent: agent.to_owned(),
         place,

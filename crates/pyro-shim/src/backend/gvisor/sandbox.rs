@@ -1,6 +1,7 @@
-//! The first process of a sandbox's namespaces, until it becomes runsc; this is `pyro shim --sandbox PLAN`.
+//! The first process of a sandbox's namespaces, until it becomes runsc, or the agent where only files are
+//! served; this is `pyro shim --sandbox PLAN`.
 //!
-//! It makes a world that holds what runsc needs and nothing else of the host, and moves into it:
+//! It makes a world that holds what that one needs and nothing else of the host, and moves into it:
 //!
 //! ```text
 //! /runsc /agent       the two programs
@@ -27,11 +28,12 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
 use pyro_namespace::overlay;
+use pyro_wire::launch::Runs;
 
 use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
 use super::limits::tasks;
 use super::plan::Plan;
-use super::{attributes, link};
+use super::{attributes, files, link};
 use crate::random;
 
 const RUNSC: &str = "/runsc";
@@ -39,11 +41,11 @@ const STATE: &str = "/state";
 /// What runsc calls the only sandbox in its state.
 const NAME: &str = "vm";
 
-/// What this process exits with when it does not become runsc.
+/// What this process exits with when it becomes nobody else.
 pub(super) const FAILED: u8 = 125;
 
-const AGENT: &str = "/agent";
-const DISK: &str = "/disk";
+pub(super) const AGENT: &str = "/agent";
+pub(super) const DISK: &str = "/disk";
 const BOTTOM: &str = "/bottom";
 const CHANGES: &str = "/changes";
 const OVERLAY_IN_CHANGES: &str = "--overlay2=root:dir=/changes";
@@ -55,12 +57,12 @@ const NONE: Option<&str> = None;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the sandbox could not be made: {step}: {source}")]
-struct SandboxError {
+pub(super) struct SandboxError {
     step: &'static str,
     source: io::Error,
 }
 
-fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> SandboxError {
+pub(super) fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> SandboxError {
     move |source| SandboxError {
         step,
         source: source.into(),
@@ -76,27 +78,34 @@ pub(crate) fn run(plan: &OsStr) -> ExitCode {
         eprintln!("this is no plan of a sandbox");
         return FAILED.into();
     };
-    let Err(error) = become_runsc(&plan);
+    let Err(error) = become_guest(&plan);
     // SAFETY: whoever made the plan passed this descriptor for the purpose, and nobody else uses it.
     let mut log = unsafe { File::from_raw_fd(plan.log) };
     let _ = writeln!(log, "{error}");
     FAILED.into()
 }
 
-fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
+fn become_guest(plan: &Plan) -> Result<Infallible, SandboxError> {
     if std::process::id() != 1 {
         let error = io::Error::other("this is not the first process of a PID namespace");
         return Err(step("its start")(error));
     }
-    // A wish too: in a group or not, the sandbox is watched.
+    // Both are wishes, which some containers do not grant: in a group or not, the sandbox is watched.
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE.to_string());
     let _ = plan.control_group.map(enter_group);
     make_world(plan)?;
     if let Some(to) = plan.link {
         link::make(to, &plan.place.join("proc")).map_err(step("making its network interface"))?;
     }
     enter_world(&plan.place)?;
-    // Both are wishes, which some containers do not grant.
-    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE.to_string());
+    match plan.runs {
+        Runs::Sandbox => become_runsc(plan),
+        Runs::Files => files::become_agent(plan.mem_mib),
+    }
+}
+
+fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
+    // A wish too.
     let _ = keep_to_processors(plan.processors);
     tasks::limit(plan.mem_mib).map_err(step("limiting its processes"))?;
     // Nobody in here gets rights from a file any more.
@@ -165,11 +174,28 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
     ] {
         fs::create_dir(inside(folder)).map_err(step("making its folders"))?;
     }
-    for (program, name) in [(&plan.runsc, RUNSC), (&plan.agent, AGENT)] {
+    let runsc = (plan.runs == Runs::Sandbox).then_some((&plan.runsc, RUNSC));
+    for (program, name) in runsc.into_iter().chain([(&plan.agent, AGENT)]) {
         bind_file(program, &inside(name))
             .and_then(|()| forbid_writing(&inside(name)))
             .map_err(step("taking its programs in"))?;
     }
+    if let Some(layers) = &plan.layers {
+        let bottom = inside(BOTTOM);
+        mount_points(&bottom).map_err(step("making the places of mounts"))?;
+        overlay::mount_layers(layers, &bottom, &inside("/layers"), &inside(DISK))
+            .map_err(step("mounting the disk"))?;
+    }
+    match plan.runs {
+        Runs::Sandbox => furnish(plan),
+        Runs::Files => Ok(()),
+    }
+}
+
+/// Puts what runsc needs into the world.
+fn furnish(plan: &Plan) -> Result<(), SandboxError> {
+    let place = plan.place.as_path();
+    let inside = |path: &str| place.join(path.trim_start_matches('/'));
     for device in [
         "/dev/null",
         "/dev/zero",
@@ -197,12 +223,6 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
             .map_err(step("taking the folder for changes in"))?;
     }
     show_memory(place, plan.mem_mib).map_err(step("telling runsc of the guest's memory"))?;
-    if let Some(layers) = &plan.layers {
-        let bottom = inside(BOTTOM);
-        mount_points(&bottom).map_err(step("making the places of mounts"))?;
-        overlay::mount_layers(layers, &bottom, &inside("/layers"), &inside(DISK))
-            .map_err(step("mounting the disk"))?;
-    }
     let config = Config::new(
         &plan.hostname,
         Path::new(DISK),
