@@ -14,7 +14,7 @@ use pyro_namespace::{IdMap, Namespaces, Program};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::inside::{COMMAND, COPY, UNPACK};
+use super::inside::{COMMAND, COPY, IMAGE, UNPACK};
 use super::report::{Copied, Failure, Report, Unpacked};
 use crate::error::{broke, cancelled, host_io, namespaces_refused};
 
@@ -57,6 +57,22 @@ impl Helper {
     pub(super) fn copy(&self, from: &Path, to: &Path, watch: &Watch) -> Result<Copied, Error> {
         match self.run(COPY, [from, to], None, watch)? {
             Report::Copied(copied) => Ok(copied),
+            _ => Err(self.garbled()),
+        }
+    }
+
+    /// Writes folders on one another, top first, into an empty file as an image of a disk. Returns how large
+    /// that is.
+    pub(crate) fn image<'a>(
+        &self,
+        mke2fs: &'a Path,
+        file: &'a Path,
+        folders: impl IntoIterator<Item = &'a Path>,
+        watch: &Watch,
+    ) -> Result<u64, Error> {
+        let paths = [mke2fs, file].into_iter().chain(folders);
+        match self.run(IMAGE, paths, None, watch)? {
+            Report::Imaged { size } => Ok(size),
             _ => Err(self.garbled()),
         }
     }
@@ -148,7 +164,7 @@ impl Watch {
         let _ = self.steps.send(fraction);
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 }

@@ -3,10 +3,11 @@
 //! process that is root in there.
 //!
 //! `helper` starts it and listens, and `served` asks it for files; `inside` is what it does, on what
-//! `chain` mounts, and `report` what it tells.
+//! `chain` mounts or for an `image`, and `report` what it tells.
 
 mod chain;
 mod helper;
+mod image;
 mod inside;
 mod report;
 mod served;
@@ -15,7 +16,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use helper::{Helper, OnOwnThread};
+pub(crate) use helper::{Helper, OnOwnThread, Watch};
 #[cfg(test)]
 use inside::run as run_inside;
 pub use inside::{COMMAND as FILES_COMMAND, main as files_command};

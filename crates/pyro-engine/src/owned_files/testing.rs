@@ -8,11 +8,11 @@ use std::io::Write;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::unistd::geteuid;
-use pyro_namespace::{IdMap, Namespaces, Program};
+use pyro_namespace::{IdMap, Namespaces, Program, remove_tree};
 
 use super::run_inside;
 
@@ -73,6 +73,41 @@ pub(crate) fn in_namespace(folder: &Path, script: &str) -> String {
     let said = std::io::read_to_string(said).unwrap();
     assert!(shell_of.wait().unwrap().success(), "{said}");
     said
+}
+
+/// A tree and two layers on it in a folder, made as sandboxes make them: by overlayfs. Top first.
+pub(crate) fn chain(folder: &Path) -> [PathBuf; 3] {
+    in_namespace(folder, CHAIN);
+    ["two/upper", "one/upper", "tree"].map(|name| folder.join(name))
+}
+
+const CHAIN: &str = r#"
+    mkdir tree merged one one/upper one/work two two/upper two/work
+    chmod 755 tree one/upper two/upper
+    mkdir -p tree/workspace tree/etc/old tree/usr/share; echo old > tree/etc/old/file
+    echo passwd > tree/etc/passwd; echo gone > tree/etc/gone; ln -s /etc/passwd tree/workspace/out
+    layer() {
+        mount -t overlay overlay -o "userxattr,lowerdir=$1,upperdir=$2/upper,workdir=$2/work" merged
+    }
+    layer tree one
+    rm merged/etc/gone; echo one > merged/workspace/file; ln merged/workspace/file merged/workspace/again
+    mkdir merged/workspace/secret; echo secret > merged/workspace/secret/key
+    chown -R 33:44 merged/workspace/secret; chmod 700 merged/workspace/secret
+    chmod 4600 merged/workspace/secret/key
+    umount merged
+    layer one/upper:tree two
+    rm -r merged/etc/old; mkdir merged/etc/old; echo new > merged/etc/old/new
+    mkdir -p merged/var/lib/pyro/services; echo log > merged/var/lib/pyro/services/log
+    chmod 1751 merged
+    mkfifo merged/workspace/pipe; chmod 640 merged/etc/passwd
+    umount merged
+"#;
+
+/// Nobody else can.
+pub(crate) fn remove_chain(folder: &Path) {
+    for name in ["tree", "one", "two"] {
+        let _ = remove_tree(&folder.join(name));
+    }
 }
 
 /// Plays a test again as a user with subordinate ids.
