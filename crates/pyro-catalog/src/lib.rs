@@ -51,6 +51,7 @@ mod environments;
 mod error;
 mod files;
 mod full_disk;
+pub mod image;
 mod initramfs;
 mod installed;
 mod kernel;

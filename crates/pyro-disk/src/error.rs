@@ -24,6 +24,12 @@ pub enum TreeError {
         #[source]
         source: io::Error,
     },
+    /// Nothing is said by that of what it was to read.
+    #[error("the process that reads these files gives no answer")]
+    Gone {
+        #[source]
+        source: io::Error,
+    },
     /// It was neither unmounted nor frozen, so what is on it is not whole without its journal.
     #[error("the disk was not unmounted cleanly")]
     NotClean,

@@ -50,6 +50,7 @@ mod error;
 mod ext4;
 mod folders;
 pub mod layers;
+mod measure;
 mod names;
 #[cfg(test)]
 mod testing;
@@ -60,5 +61,6 @@ mod xattr;
 pub use copy::{Copied, CopyError, copy_layer};
 pub use entry::{Count, Entry, FileKind, Stat};
 pub use error::TreeError;
+pub use measure::{Measure, measure};
 pub use tree::{Tree, serve};
 pub use unpack::{UnpackError, Unpacked, unpack};

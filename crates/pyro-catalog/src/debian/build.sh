@@ -9,7 +9,7 @@
 #   PYRO_SOURCES        one apt line per source, for the build
 #   PYRO_GUEST_SOURCES  the same as the guest shall know them
 #   PYRO_KERNEL         the kernel's meta package
-#   PYRO_IMAGE_SIZE, PYRO_IMAGE_FEATURES, PYRO_IMAGE_OPTIONS  for mke2fs
+#   PYRO_IMAGE_SIZE, PYRO_IMAGE_ARGUMENTS, PYRO_IMAGE_CONFIG  for mke2fs
 #   PYRO_SUITE          the Debian release
 #
 # A line on standard output that starts with "PYRO: " names the step that begins.
@@ -134,11 +134,9 @@ unpack=$!
 # In a file that is one hole mke2fs sees that the inode tables are zero, says so in the
 # group descriptors, and leaves them holes. Where it cannot see that, it writes zeros.
 truncate -s "$PYRO_IMAGE_SIZE" rootfs.ext4
-# The image shall not depend on the host's mke2fs.conf, but without any there are warnings.
-printf '[fs_types]\next4 = {\nfeatures = has_journal\n}\n' > mke2fs.conf
-MKE2FS_CONFIG=$PYRO_PARTIAL/mke2fs.conf mke2fs -q -F -t ext4 -b 4096 -I 256 -i 16384 -m 0 \
-    -L pyro-root -O "$PYRO_IMAGE_FEATURES" -E "$PYRO_IMAGE_OPTIONS" -J size=64 \
-    -d "$root" rootfs.ext4
+printf '%s' "$PYRO_IMAGE_CONFIG" > mke2fs.conf
+# Words without spaces.
+MKE2FS_CONFIG=$PYRO_PARTIAL/mke2fs.conf mke2fs $PYRO_IMAGE_ARGUMENTS -d "$root" rootfs.ext4
 wait "$unpack"
 
 # Here and not in Rust, because some of these files belong to ids that exist only in here.

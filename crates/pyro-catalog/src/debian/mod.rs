@@ -18,24 +18,14 @@ use crate::builder::{Builder, Built};
 use crate::child::{self, Ended};
 use crate::layout::{KERNEL_IMAGE_FILE, MODULE_ORDER_FILE, MODULES_DIR};
 use crate::monitor::report;
-use crate::{CatalogError, EnvironmentSpec, Phase, ProgressMonitor, modules, namespace, tools};
+use crate::{
+    CatalogError, EnvironmentSpec, Phase, ProgressMonitor, image, modules, namespace, tools,
+};
 
 const SCRIPT: &str = include_str!("build.sh");
 const SUITE: &str = "bookworm";
 const KERNEL: &str = "linux-image-cloud-amd64";
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
-
-/// What the guest sees; the image is sparse, so it costs nothing.
-const IMAGE_SIZE: &str = "16G";
-
-/// Named one by one, so that the image does not depend on the host's `mke2fs.conf`. All of
-/// them are known to Linux 6.1 and to the `e2fsck` of Debian 12.
-const IMAGE_FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,\
-    sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
-
-/// With `lazy_itable_init` the guest's kernel would zero the inode tables in the background,
-/// into each machine's own disk. The journal of a fresh file is zero already.
-const IMAGE_OPTIONS: &str = "root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1";
 
 #[derive(Debug)]
 pub(crate) struct DebianBuilder;
@@ -90,9 +80,9 @@ fn run_script(
         .env("PYRO_GUEST_SOURCES", mirror.guest_sources(SUITE))
         .env("PYRO_SUITE", SUITE)
         .env("PYRO_KERNEL", KERNEL)
-        .env("PYRO_IMAGE_SIZE", IMAGE_SIZE)
-        .env("PYRO_IMAGE_FEATURES", IMAGE_FEATURES)
-        .env("PYRO_IMAGE_OPTIONS", IMAGE_OPTIONS);
+        .env("PYRO_IMAGE_SIZE", image::SIZE.to_string())
+        .env("PYRO_IMAGE_ARGUMENTS", image::ARGUMENTS.join(" "))
+        .env("PYRO_IMAGE_CONFIG", image::CONFIG);
     let mut progress = Progress::new(spec.name, mirror.host(), monitor);
     let ended = child::run(command, DEADLINE, monitor, &mut |line| progress.line(line))
         .map_err(CatalogError::reading("run the build in", folder))?;

@@ -46,21 +46,21 @@ impl CopyError {
     }
 }
 
-pub(super) fn read<E: Into<io::Error>>(path: &[u8]) -> impl FnOnce(E) -> CopyError {
+pub(crate) fn read<E: Into<io::Error>>(path: &[u8]) -> impl FnOnce(E) -> CopyError {
     |source| CopyError::Read {
         name: escaped(path),
         source: source.into(),
     }
 }
 
-pub(super) fn write<E: Into<io::Error>>(path: &[u8]) -> impl FnOnce(E) -> CopyError {
+pub(crate) fn write<E: Into<io::Error>>(path: &[u8]) -> impl FnOnce(E) -> CopyError {
     |source| CopyError::Write {
         name: escaped(path),
         source: source.into(),
     }
 }
 
-pub(super) fn too_large(path: &[u8]) -> CopyError {
+pub(crate) fn too_large(path: &[u8]) -> CopyError {
     CopyError::TooLarge {
         name: escaped(path),
     }

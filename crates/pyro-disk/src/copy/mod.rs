@@ -12,7 +12,7 @@
 
 mod content;
 mod entries;
-mod error;
+pub(crate) mod error;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -52,8 +52,8 @@ enum Reply {
     Unreadable { code: Option<i32>, words: String },
 }
 
-/// The end that asks.
-pub(crate) struct Served(Mutex<Lines>);
+/// The end that asks. Without lines, once the other end is gone.
+pub(crate) struct Served(Mutex<Option<Lines>>);
 
 struct Lines {
     to: BufWriter<Box<dyn Write + Send>>,
@@ -62,10 +62,10 @@ struct Lines {
 
 impl Served {
     pub(crate) fn new(to: Box<dyn Write + Send>, from: Box<dyn Read + Send>) -> Self {
-        Self(Mutex::new(Lines {
+        Self(Mutex::new(Some(Lines {
             to: BufWriter::new(to),
             from: BufReader::new(from),
-        }))
+        })))
     }
 
     pub(crate) fn stat(&self, path: &[u8]) -> Result<Stat, TreeError> {
@@ -115,11 +115,16 @@ impl Served {
     }
 
     fn ask(&self, request: Request) -> Result<Reply, TreeError> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = &mut *lines;
-        send(&mut lines.to, &request)
-            .and_then(|()| receive(&mut lines.from))
-            .map_err(|source| TreeError::Disk { source })
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = held
+            .as_mut()
+            .ok_or_else(|| gone(io::ErrorKind::BrokenPipe.into()))?;
+        let answer = send(&mut lines.to, &request).and_then(|()| receive(&mut lines.from));
+        answer.map_err(|error| {
+            // An answer that comes later is not to be taken for the next one.
+            *held = None;
+            gone(error)
+        })
     }
 }
 
@@ -134,9 +139,9 @@ impl Reply {
                 name: escaped(path),
                 source: code.map_or_else(|| io::Error::other(words), io::Error::from_raw_os_error),
             },
-            Self::Stat(_) | Self::Bytes(_) | Self::Entries(_) => TreeError::Disk {
-                source: io::ErrorKind::InvalidData.into(),
-            },
+            Self::Stat(_) | Self::Bytes(_) | Self::Entries(_) => {
+                gone(io::ErrorKind::InvalidData.into())
+            }
         }
     }
 
@@ -159,6 +164,19 @@ impl Reply {
             },
         }
     }
+}
+
+/// In words: what the host says of a line is not what happened.
+fn gone(error: io::Error) -> TreeError {
+    use io::ErrorKind as Kind;
+    let source = match error.kind() {
+        kind @ (Kind::UnexpectedEof | Kind::BrokenPipe | Kind::ConnectionReset) => {
+            io::Error::new(kind, "it has ended, or was killed")
+        }
+        Kind::WouldBlock | Kind::TimedOut => io::Error::new(Kind::TimedOut, "it takes too long"),
+        _ => error,
+    };
+    TreeError::Gone { source }
 }
 
 /// Answers what is asked of a folder of this host until nobody asks any more.

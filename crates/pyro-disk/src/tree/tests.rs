@@ -125,8 +125,21 @@ fn a_served_folder_whose_reader_has_gone_is_an_error() {
     let (from, answers) = io::pipe().unwrap();
     drop((asked, answers));
     let tree = Tree::served(to, from);
-    let error = tree.stat(b"file").unwrap_err();
-    assert!(matches!(error, TreeError::Disk { .. }), "{error:?}");
+    for _ in 0..2 {
+        let error = tree.stat(b"file").unwrap_err();
+        assert!(matches!(error, TreeError::Gone { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_the_last_one() {
+    let (_asked, to) = io::pipe().unwrap();
+    let nonsense = [0xa1, 0x67].repeat(100);
+    let tree = Tree::served(to, io::Cursor::new(nonsense));
+    for _ in 0..2 {
+        let error = tree.stat(b"file").unwrap_err();
+        assert!(matches!(error, TreeError::Gone { .. }), "{error:?}");
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ use crate::error::no_sandboxes;
 /// Name of the layer in the folder of a VM.
 const LAYER: &str = "layer";
 
+const UPPER: &str = "upper";
+
 /// An environment as a folder of files, and the `runsc` that serves it.
 #[derive(Clone, Debug)]
 pub(crate) struct EnvironmentTree {
@@ -81,12 +83,12 @@ pub(crate) fn own_layer(folder: &Path) -> PathBuf {
 /// Makes an empty layer: what the sandbox writes comes into `upper`, `work` is the kernel's.
 pub(crate) fn create_layer(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
-    for part in ["upper", "work"] {
+    for part in [UPPER, "work"] {
         DirBuilder::new().create(path.join(part))?;
     }
     // It becomes the root folder of the sandbox, which everybody in there walks through. Not when it
     // is made: there the caller's umask would take something away.
-    fs::set_permissions(path.join("upper"), Permissions::from_mode(0o755))
+    fs::set_permissions(upper(path), Permissions::from_mode(0o755))
 }
 
 /// Removes the layer of a VM's folder, if it has one. Its files belong to ids that only a user namespace
@@ -111,6 +113,20 @@ pub(crate) fn chain(tree: &Path, layers: impl IntoIterator<Item = PathBuf>) -> V
         .collect()
 }
 
+/// The folders of a chain that show something, top first, as an overlay wants them.
+pub(crate) fn shown(chain: &[DiskLayer]) -> Vec<PathBuf> {
+    let Some((tree, layers)) = chain.split_first() else {
+        return Vec::new();
+    };
+    let layers = layers.iter().rev().map(|layer| upper(&layer.path));
+    layers.chain([tree.path.clone()]).collect()
+}
+
+/// What a layer shows.
+pub(crate) fn upper(layer: &Path) -> PathBuf {
+    layer.join(UPPER)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +144,7 @@ mod tests {
         let paths: Vec<_> = chain.iter().map(|layer| layer.path.as_path()).collect();
         assert_eq!(paths, [Path::new("/tree"), &layer]);
         assert!(chain.iter().all(|layer| layer.format == DiskFormat::Folder));
+        assert_eq!(shown(&chain), [layer.join("upper"), PathBuf::from("/tree")]);
+        assert_eq!(shown(&chain[..1]), [PathBuf::from("/tree")]);
     }
 }

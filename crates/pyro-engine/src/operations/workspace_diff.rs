@@ -10,6 +10,7 @@ use crate::Engine;
 use crate::answers;
 use crate::error::broke;
 use crate::store::StoredWorkspace;
+use crate::workspace::at_rest::reader_gone;
 use crate::workspace::commits::{self, BaselineRefs, MAX_REPOSITORIES, Mails, Repository};
 use crate::workspace::connect::Connected;
 use crate::workspace::differences::{DiffPage, max_bytes};
@@ -65,8 +66,10 @@ impl Handle<WorkspaceDiff> for Engine {
                 .await
                 .map_err(|error| broke(&error))?
                 .map_err(|error| {
-                    self.if_deleted(&id, doing).unwrap_or_else(|| {
-                        Error::new(ErrorCode::Damaged, what)
+                    self.if_deleted(&id, doing)
+                        .or_else(|| reader_gone(&what, &error))
+                        .unwrap_or_else(|| {
+                            Error::new(ErrorCode::Damaged, what)
                             .because(
                                 "its first state cannot be read from the disk layers on this host",
                             )
@@ -75,7 +78,7 @@ impl Handle<WorkspaceDiff> for Engine {
                                 "`pyro workspace export` (`workspace_export`) can still copy its \
                                  files out",
                             )
-                    })
+                        })
                 })?;
         if let Some(folder) = &asked.commits {
             commits::check_chosen(&compared.repositories, folder)?;

@@ -1,7 +1,6 @@
 //! Starts a process that is root of a user namespace, and listens to how its work goes.
 
-use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, PipeReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +14,12 @@ use pyro_namespace::{IdMap, Namespaces, Program};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::inside::{COMMAND, COPY, UNPACK};
+use super::inside::{COMMAND, COPY, IMAGE, UNPACK};
 use super::report::{Copied, Failure, Report, Unpacked};
 use crate::error::{broke, cancelled, host_io, namespaces_refused};
 
 /// How long the process may have nothing to say: it may be flushing all to a slow disk.
-const SILENCE: Duration = Duration::from_secs(600);
+pub(super) const SILENCE: Duration = Duration::from_secs(600);
 
 /// How often to look whether somebody still wants it.
 const TURN: Duration = Duration::from_millis(50);
@@ -28,7 +27,7 @@ const TURN: Duration = Duration::from_millis(50);
 /// Whoever does the work, and what a failure of it is called.
 pub(crate) struct Helper {
     pyro: PathBuf,
-    ids: IdMap,
+    pub(super) ids: IdMap,
     what: String,
 }
 
@@ -62,18 +61,44 @@ impl Helper {
         }
     }
 
-    /// Runs the command until it says that it is done. The calling thread must live as long.
-    fn run(
+    /// Writes folders on one another, top first, into an empty file as an image of a disk. Returns how large
+    /// that is.
+    pub(crate) fn image<'a>(
+        &self,
+        mke2fs: &'a Path,
+        file: &'a Path,
+        folders: impl IntoIterator<Item = &'a Path>,
+        watch: &Watch,
+    ) -> Result<u64, Error> {
+        let paths = [mke2fs, file].into_iter().chain(folders);
+        match self.run(IMAGE, paths, None, watch)? {
+            Report::Imaged { size } => Ok(size),
+            _ => Err(self.garbled()),
+        }
+    }
+
+    /// The command with the words of one kind of work.
+    pub(super) fn program<'a>(
         &self,
         work: &str,
-        paths: [&Path; 2],
+        paths: impl IntoIterator<Item = &'a Path>,
+    ) -> Program {
+        let mut program = Program::new(&self.pyro, Namespaces::Files);
+        program.arg(COMMAND).arg(work).args(paths);
+        program
+    }
+
+    /// Runs the command until it says that it is done. The calling thread must live as long.
+    fn run<'a>(
+        &self,
+        work: &str,
+        paths: impl IntoIterator<Item = &'a Path>,
         keep: Option<OwnedFd>,
         watch: &Watch,
     ) -> Result<Report, Error> {
         let (reader, writer) = io::pipe().map_err(|error| self.failed(&error))?;
-        let mut program = Program::new(&self.pyro, Namespaces::Files);
-        let words = [OsStr::new(COMMAND), OsStr::new(work)];
-        program.args(words).args(paths).stdout(writer);
+        let mut program = self.program(work, paths);
+        program.stdout(writer);
         if let Some(fd) = keep {
             program.keep(fd);
         }
@@ -83,21 +108,33 @@ impl Helper {
         drop(program);
         let mut reader = BufReader::new(reader);
         loop {
-            match next(&mut reader, watch).map_err(|error| self.failed(&error))? {
-                Next::Stopped => return Err(cancelled()),
-                Next::Report(Report::Progress(fraction)) => watch.tell(fraction),
-                Next::Report(Report::Failed(failure)) => return Err(self.refused(work, failure)),
-                Next::Report(done) => return Ok(done),
-                Next::End => return Err(self.garbled()),
+            match self.next(&mut reader, work, || watch.is_stopped())? {
+                Report::Progress(fraction) => watch.tell(fraction),
+                done => return Ok(done),
             }
         }
     }
 
-    fn failed(&self, error: &io::Error) -> Error {
+    /// What it tells next, if that is no failure.
+    pub(super) fn next(
+        &self,
+        reader: &mut BufReader<impl Read + AsFd>,
+        work: &str,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<Report, Error> {
+        match next(reader, is_stopped).map_err(|error| self.failed(&error))? {
+            Next::Stopped => Err(cancelled()),
+            Next::Report(Report::Failed(failure)) => Err(self.refused(work, failure)),
+            Next::Report(report) => Ok(report),
+            Next::End => Err(self.garbled()),
+        }
+    }
+
+    pub(super) fn failed(&self, error: &io::Error) -> Error {
         host_io(&*self.what, error)
     }
 
-    fn garbled(&self) -> Error {
+    pub(super) fn garbled(&self) -> Error {
         Error::new(ErrorCode::Internal, &*self.what)
             .because("the process that works on these files was killed, or is another pyro")
             .hint("If PYRO_BIN is set, check that it is the `pyro` of this version")
@@ -127,7 +164,7 @@ impl Watch {
         let _ = self.steps.send(fraction);
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 }
@@ -184,11 +221,14 @@ enum Next {
     End,
 }
 
-fn next(reader: &mut BufReader<PipeReader>, watch: &Watch) -> io::Result<Next> {
+fn next(
+    reader: &mut BufReader<impl Read + AsFd>,
+    is_stopped: impl Fn() -> bool,
+) -> io::Result<Next> {
     let until = Instant::now() + SILENCE;
     // A line comes in one piece, as it is shorter than what a pipe takes at once.
     while reader.buffer().is_empty() {
-        if watch.is_stopped() {
+        if is_stopped() {
             return Ok(Next::Stopped);
         }
         if Instant::now() >= until {

@@ -2,25 +2,29 @@
 //! standard output how it goes, and ends with whoever started it.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use pyro_disk::layers::Layer;
 use pyro_disk::{CopyError, UnpackError};
 
 use super::report::{Failure, Report};
+use super::{chain, image};
 
 /// The word after `pyro`.
 pub const COMMAND: &str = "owned-files";
 pub(super) const UNPACK: &str = "--unpack";
 pub(super) const COPY: &str = "--copy";
+pub(super) const SERVE: &str = "--serve";
+pub(super) const IMAGE: &str = "--image";
 
-const USAGE: &str =
-    "usage: pyro owned-files --unpack IMAGE FOLDER | pyro owned-files --copy FROM TO";
+const USAGE: &str = "usage: pyro owned-files --unpack IMAGE FOLDER | --copy FROM TO | \
+                     --serve ROOT FOLDER… | --image MKE2FS FILE FOLDER…";
 
 /// How often to tell how far it is.
 const TURN: Duration = Duration::from_millis(100);
@@ -35,11 +39,25 @@ pub(crate) fn run(args: &[OsString], output: &mut impl Write) -> ExitCode {
     let done = match args.as_slice() {
         [word, image, folder] if word.as_os_str() == UNPACK => unpack(image, folder, output),
         [word, from, to] if word.as_os_str() == COPY => copy(from, to, output),
+        [word, mke2fs, file, folders @ ..] if word.as_os_str() == IMAGE => {
+            image(mke2fs, file, folders, output)
+        }
+        [word, root, folders @ ..] if word.as_os_str() == SERVE && !folders.is_empty() => {
+            // What it says is no report any more.
+            return match serve(root, folders, output) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => report(output, Err(failure)),
+            };
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
     };
+    report(output, done)
+}
+
+fn report(output: &mut impl Write, done: Result<Report, Failure>) -> ExitCode {
     let (report, code) = match done {
         Ok(report) => (report, ExitCode::SUCCESS),
         Err(failure) => (Report::Failed(failure), ExitCode::FAILURE),
@@ -64,6 +82,33 @@ fn copy(from: &Path, to: &Path, output: &mut impl Write) -> Result<Report, Failu
     let copied = pyro_disk::copy_layer(from, to, &mut |_| teller.tell(|| None))?;
     flush(to)?;
     Ok(Report::Copied(copied.into()))
+}
+
+fn image(
+    mke2fs: &Path,
+    file: &Path,
+    folders: &[&Path],
+    output: &mut impl Write,
+) -> Result<Report, Failure> {
+    let mut teller = Teller::new(output);
+    let mut progress = |done: u64, all: u64| teller.tell(|| Some(done as f32 / all as f32));
+    let size = image::write(mke2fs, file, folders, &mut progress)?;
+    Ok(Report::Imaged { size })
+}
+
+/// Answers what is asked of the files of a chain, as the only ones there are.
+fn serve(root: &Path, folders: &[&Path], output: &mut impl Write) -> Result<(), Failure> {
+    chain::mount(folders)
+        .and_then(|place| chain::enter(&place))
+        .map_err(host)?;
+    // Before anything else is said than reports.
+    if !fs::symlink_metadata(root).map_err(host)?.is_dir() {
+        return Err(host(Errno::ENOTDIR.into()));
+    }
+    tell(output, &Report::Ready).map_err(host)?;
+    // Whoever asked has gone, or hears of it by the end of this process.
+    let _ = pyro_disk::serve(root, io::stdin().lock(), output);
+    Ok(())
 }
 
 /// What is told to be done is done, even after the host lost its power.
@@ -104,7 +149,7 @@ fn tell(output: &mut impl Write, report: &Report) -> io::Result<()> {
     output.flush()
 }
 
-fn host(error: io::Error) -> Failure {
+pub(super) fn host(error: io::Error) -> Failure {
     Failure {
         errno: Some(number(&error)),
         causes: vec![error.to_string()],

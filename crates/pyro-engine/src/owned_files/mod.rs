@@ -2,15 +2,23 @@
 //! layers with what they changed. From outside they can be read at best, so work on them is done by a
 //! process that is root in there.
 //!
-//! `helper` starts it and listens, `inside` is what it does, `report` what it tells.
+//! `helper` starts it and listens, and `served` asks it for files; `inside` is what it does, on what
+//! `chain` mounts or for an `image`, and `report` what it tells.
 
+mod chain;
 mod helper;
+mod image;
 mod inside;
 mod report;
-
-pub(crate) use helper::{Helper, OnOwnThread};
+mod served;
 #[cfg(test)]
-pub(crate) use inside::run as run_inside;
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use helper::{Helper, OnOwnThread, Watch};
+#[cfg(test)]
+use inside::run as run_inside;
 pub use inside::{COMMAND as FILES_COMMAND, main as files_command};
 pub(crate) use report::{Copied, Unpacked};
 

@@ -9,6 +9,11 @@ pub(super) enum Report {
     Progress(Option<f32>),
     Unpacked(Unpacked),
     Copied(Copied),
+    Imaged {
+        size: u64,
+    },
+    /// From here on it answers what is asked, in other words than these.
+    Ready,
     Failed(Failure),
 }
 

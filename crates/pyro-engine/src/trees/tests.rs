@@ -2,12 +2,8 @@
 //! then a test starts itself again as that user.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, Permissions};
-use std::io::Write;
-use std::os::fd::FromRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -19,37 +15,15 @@ use pyro_namespace::{Namespaces, Program, remove_tree};
 
 use super::*;
 use crate::Config;
-use crate::owned_files::run_inside;
-
-/// What the `pyro` of these tests is told by its script.
-const WORDS: &str = "PYRO_TEST_WORDS";
+use crate::owned_files::testing::{REAL, also_as_user, set_pyro};
 
 /// Where such a pyro works.
 const VICTIM: &str = "PYRO_TEST_VICTIM";
-
-/// A `pyro` that does what the hidden command does, and counts how often.
-const REAL: &str = r#"echo >> HERE/calls
-exec 3>&1 >/dev/null
-shift
-export PYRO_TEST_WORDS="$*"
-exec TEST --exact trees::tests::as_the_hidden_command --nocapture"#;
 
 /// One that is in the middle of it for longer than anybody waits.
 const ENDLESS: &str = r#"mkdir "$4/half" && chown 33:33 "$4/half" && chmod 0 "$4/half"
 echo '{"progress":0.5}'
 exec sleep 600"#;
-
-/// Not a test by itself.
-#[test]
-fn as_the_hidden_command() {
-    let Ok(words) = env::var(WORDS) else {
-        return;
-    };
-    // SAFETY: the script opened it for this.
-    let mut output = unsafe { File::from_raw_fd(3) };
-    let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
-    run_inside(&words, &mut output);
-}
 
 /// Not a test by itself: a pyro that will be killed, or that has another disk.
 #[tokio::test]
@@ -99,26 +73,7 @@ impl World {
     }
 
     fn set_pyro(&self, script: &str) {
-        let test = env::current_exe().unwrap().display().to_string();
-        let script = script
-            .replace("TEST", &test)
-            .replace("HERE", &self.here.path().display().to_string())
-            .replace(&format!("PYRO_{test}_"), "PYRO_TEST_");
-        // By another process: a child of a test beside this one could hold it open, and then it
-        // could not be executed.
-        let mut cat = Command::new("sh");
-        let pyro = self.path("pyro");
-        cat.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
-            .arg(&pyro);
-        let mut cat = cat.stdin(Stdio::piped()).spawn().unwrap();
-        let mut input = cat.stdin.take().unwrap();
-        write!(
-            input,
-            "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n{script}\n"
-        )
-        .unwrap();
-        drop(input);
-        assert!(cat.wait().unwrap().success());
+        set_pyro(self.here.path(), script);
     }
 
     fn engine(&self) -> Engine {
@@ -183,45 +138,6 @@ fn installed_at(here: &Path, digest: &str) -> Installed {
     }
 }
 
-/// Plays the test again as a user with subordinate ids.
-fn also_as_user(test: &str) {
-    if !geteuid().is_root() {
-        return;
-    }
-    let accounts = fs::read_to_string("/etc/passwd").unwrap();
-    let ranges = fs::read_to_string("/etc/subuid").unwrap_or_default();
-    let user = accounts.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let owns = |range: &str| range.split(':').next() == Some(fields[0]);
-        let ids = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
-        ranges.lines().any(owns).then_some(ids)
-    });
-    let Some((uid, gid)): Option<(u32, u32)> = user else {
-        eprintln!("not played as a user: nobody here has subordinate ids");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let copy = folder.path().join("test");
-    let mut cp = Command::new("cp");
-    cp.arg(env::current_exe().unwrap()).arg(&copy);
-    assert!(cp.status().unwrap().success());
-    let mut again = Command::new(&copy);
-    again
-        .args(["--exact", &format!("trees::tests::{test}"), "--nocapture"])
-        .current_dir("/")
-        .env("HOME", folder.path())
-        .uid(uid)
-        .gid(gid);
-    let output = again.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
 #[tokio::test]
 async fn a_tree_is_made_once_and_then_found() {
     let world = World::new(REAL);
@@ -242,7 +158,7 @@ async fn a_tree_is_made_once_and_then_found() {
     let other = world.installed("two");
     engine.environment_tree(&other, &caller).await.unwrap();
     assert_eq!((world.calls(), world.trees().len()), (2, 2));
-    also_as_user("a_tree_is_made_once_and_then_found");
+    also_as_user("trees::tests::a_tree_is_made_once_and_then_found");
 }
 
 #[tokio::test]
@@ -284,7 +200,7 @@ async fn who_gives_up_and_who_is_killed_leave_nothing_for_long() {
     assert_eq!(world.trees(), [""; 0]);
     world.set_pyro(REAL);
     engine.environment_tree(&installed, &caller).await.unwrap();
-    also_as_user("who_gives_up_and_who_is_killed_leave_nothing_for_long");
+    also_as_user("trees::tests::who_gives_up_and_who_is_killed_leave_nothing_for_long");
 }
 
 #[tokio::test]
@@ -323,7 +239,9 @@ async fn a_pyro_that_is_killed_takes_its_helper_along_and_the_next_clears_up() {
         .await;
     assert!(tree.unwrap().join("folder/file").exists());
     assert_eq!(world.trees().len(), 1);
-    also_as_user("a_pyro_that_is_killed_takes_its_helper_along_and_the_next_clears_up");
+    also_as_user(
+        "trees::tests::a_pyro_that_is_killed_takes_its_helper_along_and_the_next_clears_up",
+    );
 }
 
 #[tokio::test]
@@ -351,7 +269,7 @@ async fn a_tree_goes_when_its_image_is_gone_and_nobody_needs_it() {
     assert_eq!(names, [format!("trees/{name}")]);
     assert!(freed >= 4096);
     assert_eq!(world.trees(), [""; 0]);
-    also_as_user("a_tree_goes_when_its_image_is_gone_and_nobody_needs_it");
+    also_as_user("trees::tests::a_tree_goes_when_its_image_is_gone_and_nobody_needs_it");
 }
 
 #[tokio::test]
@@ -408,44 +326,6 @@ async fn what_goes_wrong_is_told_and_leaves_nothing() {
         .unwrap_err();
     assert_eq!(missing.code, ErrorCode::Damaged);
     assert_eq!(world.trees(), [""; 0]);
-}
-
-#[tokio::test]
-async fn a_layer_is_copied_with_its_owners_and_removals() {
-    let world = World::new(REAL);
-    let (engine, caller) = (world.engine(), Caller::new());
-    let (from, to) = (world.path("cache/from"), world.path("cache/to"));
-    for folder in [&from, &to] {
-        fs::create_dir_all(folder).unwrap();
-    }
-    let mut sandbox = Program::new("/bin/sh", Namespaces::Files);
-    let script = r#"PATH=/usr/sbin:/usr/bin:/sbin:/bin; set -e; cd "$0"
-        mkdir private; echo secret > private/file; mknod private/gone c 0 0
-        chown -R 33:44 private; chmod 700 private; chmod 4500 private/file"#;
-    sandbox.args(["-c", script]).arg(&from);
-    let mut sandbox = sandbox.start(&IdMap::of_caller().unwrap()).unwrap();
-    assert!(sandbox.wait().unwrap().success());
-
-    let copied = engine.copy_layer(&from, &to, &caller).await.unwrap();
-    assert_eq!((copied.entries, copied.devices_left_out), (3, 0));
-    let look = r#"cd "$0" && /usr/bin/stat -c '%n %F %a %u %g' private private/*"#;
-    let (mut said, writer) = std::io::pipe().unwrap();
-    let mut looker = Program::new("/bin/sh", Namespaces::Files);
-    looker.args(["-c", look]).arg(&to).stdout(writer);
-    let mut looking = looker.start(&IdMap::of_caller().unwrap()).unwrap();
-    drop(looker);
-    assert!(looking.wait().unwrap().success());
-    let seen = std::io::read_to_string(&mut said).unwrap();
-    assert_eq!(
-        seen,
-        "private directory 700 33 44\n\
-         private/file regular file 4500 33 44\n\
-         private/gone character special file 644 33 44\n"
-    );
-    let again = engine.copy_layer(&from, &to, &caller).await.unwrap_err();
-    assert_eq!(again.code, ErrorCode::HostIo);
-    assert!(again.causes[0].contains("is not empty"), "{again:?}");
-    also_as_user("a_layer_is_copied_with_its_owners_and_removals");
 }
 
 #[test]

@@ -165,17 +165,12 @@ impl Engine {
         stored: &StoredWorkspace,
     ) -> Result<impl FnOnce() -> Result<Tree, TreeError> + Send + use<>, Error> {
         let folder = self.workspace_folder(&stored.record.workspace_id);
-        let base = self.workspace_base(stored)?;
-        let layers = stored.baseline().iter();
-        let layers: Vec<_> = layers.map(|name| folder.layer(name)).collect();
-        Ok(move || match base {
-            Base::Image(image) => {
-                let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
-                Tree::disk(&layers_of(&chain), WORKSPACE_PATH.as_bytes())
-            }
-            Base::Tree(_) | Base::HostProcess => {
-                Tree::folder(&folder.baseline_tree().join(disk::HOST_WORKSPACE))
-            }
+        let layers = stored.baseline().iter().map(|name| folder.layer(name));
+        let disk = self.disk_at_rest(&self.workspace_base(stored)?, layers)?;
+        let tree = folder.baseline_tree().join(disk::HOST_WORKSPACE);
+        Ok(move || match disk {
+            Some(disk) => Ok(disk.open(WORKSPACE_PATH)?),
+            None => Tree::folder(&tree),
         })
     }
 

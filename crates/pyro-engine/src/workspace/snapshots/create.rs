@@ -14,7 +14,7 @@ use crate::machine::shim_client::{self, ShimError};
 use crate::machine::{disk, now};
 use crate::random::random_hex;
 use crate::store::{StoredSnapshot, StoredWorkspace};
-use crate::workspace::at_rest::layers_of;
+use crate::workspace::at_rest::reader_gone;
 use crate::workspace::create::{copy_tree, new_layer};
 use crate::workspace::errors::{no_sandbox, shim_unreachable, unknown};
 use crate::workspace::files;
@@ -163,35 +163,32 @@ impl Engine {
         what: &str,
     ) -> Result<Count, Error> {
         let folder = self.workspace_folder(&stored.record.workspace_id);
-        let count: Box<dyn FnOnce() -> _ + Send> =
-            match (&frozen.tree, self.workspace_base(stored)?) {
-                (None, Base::Image(image)) => {
-                    let layers: Vec<_> = frozen
-                        .layers
-                        .iter()
-                        .map(|name| folder.layer(name))
-                        .collect();
-                    let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
-                    let chain = layers_of(&chain);
-                    let below = WORKSPACE_PATH.trim_start_matches('/').as_bytes();
-                    Box::new(move || Tree::disk(&chain, b"")?.count(below))
-                }
-                (tree, _) => {
-                    let tree = folder.trees().join(tree.as_deref().unwrap_or_default());
-                    Box::new(move || Tree::folder(&tree.join(disk::HOST_WORKSPACE))?.count(b""))
-                }
-            };
+        let layers = frozen.layers.iter().map(|name| folder.layer(name));
+        let disk = match &frozen.tree {
+            Some(_) => None,
+            None => self.disk_at_rest(&self.workspace_base(stored)?, layers)?,
+        };
+        let tree = folder
+            .trees()
+            .join(frozen.tree.as_deref().unwrap_or_default());
+        let below = WORKSPACE_PATH.trim_start_matches('/').as_bytes();
+        let count = move || match disk {
+            Some(disk) => disk.open("")?.count(below),
+            None => Tree::folder(&tree.join(disk::HOST_WORKSPACE))?.count(b""),
+        };
         tokio::task::spawn_blocking(count)
             .await
             .map_err(|error| broke(&error))?
             .map_err(|error| {
-                Error::new(ErrorCode::Damaged, what)
-                    .because("its disk does not hold a file system that could be restored")
-                    .caused_by(&error)
-                    .hint(
-                        "Nothing was changed. `pyro workspace export` (`workspace_export`) can \
+                reader_gone(what, &error).unwrap_or_else(|| {
+                    Error::new(ErrorCode::Damaged, what)
+                        .because("its disk does not hold a file system that could be restored")
+                        .caused_by(&error)
+                        .hint(
+                            "Nothing was changed. `pyro workspace export` (`workspace_export`) can \
                          still copy files out",
-                    )
+                        )
+                })
             })
     }
 }

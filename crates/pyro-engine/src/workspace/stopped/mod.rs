@@ -3,25 +3,24 @@
 mod image;
 mod path;
 mod scrub;
+#[cfg(test)]
+mod tests;
 
 use pyro_api::values::VmState;
 use pyro_api::{Error, ErrorCode};
-use pyro_disk::layers::{self, Layer};
-use pyro_disk::{Tree, TreeError};
+use pyro_disk::{Tree, TreeError, layers};
 
 pub(crate) use path::DiskPath;
 
-use super::at_rest::{layers_failed, layers_of};
+use super::at_rest::{DiskAtRest, NotOpened, layers_failed, reader_gone};
 use super::lock::{LockMode, WorkspaceLock};
 use crate::engine::Engine;
 use crate::error::broke;
-use crate::machine::create::Base;
-use crate::machine::disk;
 
 /// A disk that nobody writes to for as long as this is there.
 pub(crate) struct StoppedDisk {
     pub(crate) id: String,
-    chain: Vec<Layer>,
+    disk: DiskAtRest,
     /// Whoever wants to start the VM waits for it.
     _held: WorkspaceLock,
 }
@@ -33,7 +32,8 @@ impl Engine {
         let folder = self.workspace_folder(&id);
         let held = folder.lock(&id, LockMode::Shared).await?;
         let stored = self.reload_workspace(&id)?;
-        let Base::Image(image) = self.workspace_base(&stored)? else {
+        let layers = stored.layers.iter().map(|name| folder.layer(name));
+        let Some(disk) = self.disk_at_rest(&self.workspace_base(&stored)?, layers)? else {
             return Err(Error::new(
                 ErrorCode::Unsupported,
                 format!("Workspace `{id}` has no disk"),
@@ -55,11 +55,9 @@ impl Engine {
                  kept"
             )));
         }
-        let layers = stored.layers.iter().map(|name| folder.layer(name));
-        let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
         Ok(StoppedDisk {
             id,
-            chain: layers_of(&chain),
+            disk,
             _held: held,
         })
     }
@@ -72,27 +70,30 @@ impl StoppedDisk {
         what: &str,
         work: impl FnOnce(&Tree) -> Result<T, TreeError> + Send + 'static,
     ) -> Result<T, Error> {
-        let chain = self.chain.clone();
+        let disk = self.disk.clone();
         let whole = what.to_owned();
         let work = move || {
-            if let Err(error) = layers::check(&chain) {
-                return Err(Err(layers_failed(whole, &error)));
+            if let DiskAtRest::Image(chain) = &disk {
+                layers::check(chain).map_err(|error| layers_failed(whole, &error))?;
             }
-            let tree = Tree::disk(&chain, b"").map_err(Ok)?;
-            work(&tree).map_err(Ok)
+            let tree = disk.open("")?;
+            Ok(work(&tree)?)
         };
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| broke(&error))?
             .map_err(|error| match error {
-                Ok(error) => unreadable(what, &self.id, &error),
-                Err(error) => error,
+                NotOpened::Tree(error) => unreadable(what, &self.id, &error),
+                NotOpened::Refused(error) => error,
             })
     }
 }
 
 /// Why something on a disk cannot be had.
 pub(crate) fn unreadable(what: &str, id: &str, error: &TreeError) -> Error {
+    if let Some(gone) = reader_gone(what, error) {
+        return gone;
+    }
     let (code, hint) = match error {
         TreeError::NotFound { .. } | TreeError::WrongKind { .. } | TreeError::Endless { .. } => (
             ErrorCode::UnknownFile,
