@@ -19,14 +19,13 @@ pub(crate) const WHAT_IS_THERE: &str =
 pub(crate) const STOP_IT: &str =
     "Stop it with `pyro workspace stop` (`workspace_stop`) and use it again: its files are kept";
 
-/// Their disks are images, and nothing here makes one of folders.
-pub(crate) fn no_sandbox(id: &str) -> Error {
+/// Disks of folders are not read here yet.
+pub(crate) fn not_read_yet(id: &str) -> Error {
     Error::new(
         ErrorCode::Unsupported,
-        format!("Workspace `{id}` cannot be a gVisor sandbox"),
+        format!("The disk of workspace `{id}` cannot be read at rest"),
     )
-    .because("in this version of pyro, workspaces are VMs")
-    .hint("Delete it and create a new one")
+    .because("it is a gVisor sandbox, and its disk a chain of folders")
 }
 
 pub(crate) fn unknown(reference: &str) -> Error {
