@@ -11,8 +11,8 @@ use pyro_api::operations::workspace_delete::WorkspaceDelete;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
 use pyro_api::operations::workspace_reset::WorkspaceReset;
 use pyro_api::values::{
-    AllowNet, BASELINE, CommandLine, EnvVars, IdleSeconds, Labels, MemMib, NetworkPolicy,
-    SecretEnv, Secrets, TimeoutSeconds, TtyArgs, VcpuCount, WorkspaceExecResult,
+    AllowNet, BASELINE, CommandLine, EnvVars, IdleSeconds, Isolation, Labels, MemMib,
+    NetworkPolicy, SecretEnv, Secrets, TimeoutSeconds, TtyArgs, VcpuCount, WorkspaceExecResult,
 };
 use pyro_api::{Caller, Handle};
 use pyro_engine::Engine;
@@ -71,6 +71,7 @@ impl Workspace {
             gitignore: false,
             name: None,
             labels: Labels::default(),
+            isolation: Some(Isolation::Vm),
         };
         let record = timeout(PREPARING, engine.handle(create, &Caller::new()))
             .await

@@ -291,6 +291,7 @@ class AsyncMethods:
         name: str | None = None,
         labels: dict[str, str] | None = None,
         allow_net: list[str] | None = None,
+        isolation: Literal["auto", "vm", "gvisor"] | None = None,
     ) -> results.WorkspaceRecord:
         """Create a workspace: a Linux VM whose files in `/workspace` last until it is deleted.
 
@@ -316,6 +317,8 @@ class AsyncMethods:
             labels: Labels, as key and value.
             allow_net: Also allow these addresses, CIDR blocks or host names near this host,
                 optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            isolation: What keeps its commands apart from this host; as PYRO_ISOLATION says if
+                not given, or `auto`.
         """
         arguments: dict[str, Any] = {
             "environment": environment,
@@ -331,6 +334,7 @@ class AsyncMethods:
             "name": name,
             "labels": labels,
             "allow_net": allow_net,
+            "isolation": isolation,
         }
         result: results.WorkspaceRecord = await self._call("workspace_create", arguments)
         return result
@@ -1233,6 +1237,7 @@ class AsyncMethods:
         name: str | None = None,
         labels: dict[str, str] | None = None,
         allow_net: list[str] | None = None,
+        isolation: Literal["auto", "vm", "gvisor"] | None = None,
         keep: bool = False,
     ) -> AsyncWorkspace:
         """A workspace for a block of code.
@@ -1259,6 +1264,8 @@ class AsyncMethods:
             labels: Labels, as key and value.
             allow_net: Also allow these addresses, CIDR blocks or host names near this host,
                 optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            isolation: What keeps its commands apart from this host; as PYRO_ISOLATION says if
+                not given, or `auto`.
             keep: Whether the workspace stays when the block is left.
         """
         from ._asynchronous import AsyncWorkspace
@@ -1277,6 +1284,7 @@ class AsyncMethods:
             "name": name,
             "labels": labels,
             "allow_net": allow_net,
+            "isolation": isolation,
         }
         return AsyncWorkspace(self, create=arguments, keep=keep)
 

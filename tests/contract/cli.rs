@@ -26,6 +26,7 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
     ("workspace create", "--allow-net"),
     ("workspace create", "--exclude"),
     ("workspace create", "--gitignore"),
+    ("workspace create", "--isolation"),
     ("workspace diff", "--binary"),
     ("workspace diff", "--commits"),
     ("workspace diff", "--max-bytes"),

@@ -33,6 +33,7 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_create", "allow_net"),
     ("workspace_create", "exclude"),
     ("workspace_create", "gitignore"),
+    ("workspace_create", "isolation"),
     ("workspace_diff", "binary"),
     ("workspace_diff", "commits"),
     ("workspace_diff", "max_bytes"),

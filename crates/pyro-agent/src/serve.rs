@@ -58,7 +58,10 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         }
     };
     if let Err(fault) = agent.backend.serves(&request) {
-        if frame::write_message(&mut to, &AgentReply::Failed(fault)).await.is_ok() {
+        if frame::write_message(&mut to, &AgentReply::Failed(fault))
+            .await
+            .is_ok()
+        {
             close(from, to).await;
         }
         return;

@@ -2,8 +2,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    AllowNet, IdleSeconds, Labels, MemMib, NetworkPolicy, Secrets, VcpuCount, WorkspaceName,
-    WorkspaceRecord, check_allow_net,
+    AllowNet, IdleSeconds, Isolation, Labels, MemMib, NetworkPolicy, Secrets, VcpuCount,
+    WorkspaceName, WorkspaceRecord, check_allow_net,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile};
 
@@ -69,6 +69,10 @@ pub struct WorkspaceCreate {
     #[arg(long, value_name = "WHERE")]
     #[serde(default)]
     pub allow_net: Vec<AllowNet>,
+    /// What keeps its commands apart from this host; as PYRO_ISOLATION says if not given, or `auto`
+    #[arg(long, value_enum, ignore_case = true)]
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
 }
 
 impl Operation for WorkspaceCreate {
@@ -91,7 +95,7 @@ impl Operation for WorkspaceCreate {
                 Profile::WorkspaceCore,
                 Effect::Adds,
             )
-            .only_full(&["network_policy", "secrets", "allow_net"]),
+            .only_full(&["network_policy", "secrets", "allow_net", "isolation"]),
         ),
         sdk: Some("create_workspace"),
     };

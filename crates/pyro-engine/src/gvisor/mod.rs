@@ -11,7 +11,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use pyro_api::{Caller, Error};
-use pyro_catalog::{Installed, Runsc};
+use pyro_catalog::Installed;
+use pyro_disk::layers::LayerError;
 use pyro_namespace::IdMap;
 use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor, Runs};
 use pyro_wire::network::Network;
@@ -25,46 +26,36 @@ const LAYER: &str = "layer";
 
 const UPPER: &str = "upper";
 
-/// An environment as a folder of files, and the `runsc` that serves it.
-#[derive(Clone, Debug)]
-pub(crate) struct EnvironmentTree {
-    pub(crate) installed: Installed,
-    pub(crate) folder: PathBuf,
-    pub(crate) runsc: Runsc,
-}
-
 impl Engine {
-    /// What sandboxes of an environment run on; made and fetched where it is not there yet.
+    /// What sandboxes of an environment run on, with `runsc`; made and fetched where it is not there
+    /// yet. Returns the folder of the environment's files.
     pub(crate) async fn gvisor_base(
         &self,
-        installed: Installed,
+        installed: &Installed,
         caller: &Caller,
-    ) -> Result<EnvironmentTree, Error> {
+    ) -> Result<PathBuf, Error> {
         // Before anything is fetched for nothing.
         IdMap::of_caller().map_err(no_sandboxes)?;
-        let runsc = self.runsc(caller).await?;
+        self.runsc(caller).await?;
         reached!("runsc found");
-        let folder = self.environment_tree(&installed, caller).await?;
+        let folder = self.environment_tree(installed, caller).await?;
         reached!("environment's tree found");
-        Ok(EnvironmentTree {
-            installed,
-            folder,
-            runsc,
-        })
+        Ok(folder)
     }
 
     /// A machine of gVisor's on a chain of folders.
-    pub(crate) fn gvisor_machine(
+    pub(crate) async fn gvisor_machine(
         &self,
-        tree: &EnvironmentTree,
         disk: Vec<DiskLayer>,
         vcpu_count: u32,
         mem_mib: u32,
         network: Option<Network>,
+        caller: &Caller,
     ) -> Result<Gvisor, Error> {
+        let runsc = self.runsc(caller).await?;
         Ok(Gvisor {
-            runsc: tree.runsc.path.clone(),
-            version: tree.runsc.version.clone(),
+            runsc: runsc.path,
+            version: runsc.version,
             agent: self.config().agent()?.to_owned(),
             vcpu_count,
             mem_mib,
@@ -80,6 +71,11 @@ pub(crate) fn own_layer(folder: &Path) -> PathBuf {
     folder.join(LAYER)
 }
 
+/// Where the files of a layer are.
+pub(crate) fn changes(layer: &Path) -> PathBuf {
+    layer.join("upper")
+}
+
 /// Makes an empty layer: what the sandbox writes comes into `upper`, `work` is the kernel's.
 pub(crate) fn create_layer(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
@@ -91,14 +87,41 @@ pub(crate) fn create_layer(path: &Path) -> io::Result<()> {
     fs::set_permissions(upper(path), Permissions::from_mode(0o755))
 }
 
-/// Removes the layer of a VM's folder, if it has one. Its files belong to ids that only a user namespace
-/// has, and a sandbox may have made more folders in one another than one should go down by oneself.
+/// Removes the layer of a VM's folder, if it has one.
 pub(crate) fn remove_layer(folder: &Path) {
     let layer = own_layer(folder);
     if layer.exists() {
         // Where that cannot be done, whoever removes the rest says why.
-        let _ = pyro_namespace::remove_tree(&layer);
+        let _ = remove_folder(&layer);
     }
+}
+
+/// Removes a layer, or a folder with layers in it. Their files belong to ids that only a user namespace
+/// has, and a sandbox may have made more folders in one another than one should go down by oneself.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    pyro_namespace::remove_tree(path).map_err(io::Error::other)
+}
+
+/// Refuses layers, bottom first, that do not have all that they are made of.
+pub(crate) fn check_layers(layers: &[PathBuf]) -> Result<(), LayerError> {
+    for (number, layer) in layers.iter().enumerate() {
+        let parts: &[_] = match number + 1 == layers.len() {
+            true => &["upper", "work"],
+            // What is only read needs no place to work.
+            false => &["upper"],
+        };
+        for part in parts {
+            let path = layer.join(part);
+            let found = fs::symlink_metadata(&path).map_err(|source| LayerError::Read {
+                path: path.clone(),
+                source,
+            })?;
+            if !found.is_dir() {
+                return Err(LayerError::Damaged { path });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A root disk, bottom first: the environment's tree, own layers.
@@ -146,5 +169,26 @@ mod tests {
         assert!(chain.iter().all(|layer| layer.format == DiskFormat::Folder));
         assert_eq!(shown(&chain), [layer.join("upper"), PathBuf::from("/tree")]);
         assert_eq!(shown(&chain[..1]), [PathBuf::from("/tree")]);
+    }
+
+    #[test]
+    fn a_layer_that_lacks_a_part_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = ["a", "b"].map(|name| folder.path().join(name));
+        for layer in &layers {
+            create_layer(layer).unwrap();
+        }
+        check_layers(&layers).unwrap();
+        // Nobody works in what is only read.
+        fs::remove_dir(layers[0].join("work")).unwrap();
+        check_layers(&layers).unwrap();
+        fs::remove_dir(layers[1].join("work")).unwrap();
+        let refused = check_layers(&layers).unwrap_err();
+        assert!(matches!(refused, LayerError::Read { .. }), "{refused:?}");
+        fs::write(layers[1].join("work"), "").unwrap();
+        let refused = check_layers(&layers).unwrap_err();
+        assert!(matches!(refused, LayerError::Damaged { .. }), "{refused:?}");
+        fs::remove_dir(layers[0].join("upper")).unwrap();
+        assert!(check_layers(&layers[..1]).is_err());
     }
 }

@@ -89,7 +89,7 @@ impl Engine {
         }
         // Nothing that has to be fetched for hosts where it is of no use.
         let prepared = match IdMap::of_caller() {
-            Ok(_) => self.gvisor_base(installed.clone(), caller).await.map(drop),
+            Ok(_) => self.gvisor_base(installed, caller).await.map(drop),
             Err(_) => return Ok(()),
         };
         let Err(error) = prepared else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! A new VM: its identity, its record, its folder and its disk. Nothing runs yet.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pyro_api::values::{
     AllowNet, ExecutionMode, Isolation, MemMib, TtlSeconds, VcpuCount, VmRecord, VmState,
@@ -11,14 +11,14 @@ use pyro_catalog::{EnvironmentSpec, Installed};
 use pyro_wire::network::GUEST_V4;
 use pyro_wire::reached;
 
-use super::facts::{ISOLATION, ISOLATION_REASON, TEMPLATE, TREE};
+use super::facts::{TEMPLATE, TREE};
 use super::folder::VmFolder;
 use super::isolation::{Asked, Chosen, VmKind};
 use super::{disk, network, now};
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::catalog_failed;
-use crate::gvisor::{self, EnvironmentTree};
+use crate::gvisor;
 use crate::random::random_id;
 use crate::template::{Kind, Shape, Template};
 
@@ -66,8 +66,8 @@ pub(crate) struct Image {
 #[derive(Clone, Debug)]
 pub(crate) enum Base {
     Image(Box<Image>),
-    /// A folder of files, for gVisor.
-    Tree(Box<EnvironmentTree>),
+    /// A folder with an environment's files, for gVisor.
+    Tree(PathBuf),
     HostProcess,
 }
 
@@ -80,14 +80,22 @@ impl Base {
         }
     }
 
-    /// The fact of a record that tells the version of what runs the VM, and that version, of which the
-    /// shim may know nothing.
-    pub(crate) fn vmm_fact(&self, of_shim: Option<&str>) -> (&'static str, Option<String>) {
+    /// The fact of a record that tells the version of what runs the VM, which its shim knows.
+    pub(crate) fn vmm_fact(&self) -> &'static str {
         match self {
-            Self::Image(_) | Self::HostProcess => ("qemu_version", of_shim.map(str::to_owned)),
-            Self::Tree(tree) => ("runsc_version", Some(tree.runsc.version.clone())),
+            Self::Image(_) | Self::HostProcess => "qemu_version",
+            Self::Tree(_) => "runsc_version",
         }
     }
+}
+
+/// What a new VM runs on.
+pub(crate) struct NewBase {
+    pub(crate) base: Base,
+    /// In hand until a record says that the VM stands on it.
+    pub(crate) mounted: Option<Template>,
+    /// What the record says of both.
+    pub(crate) facts: Vec<(String, String)>,
 }
 
 impl Engine {
@@ -105,8 +113,11 @@ impl Engine {
             mem_mib: request.mem_mib.get(),
             network: request.network,
         };
-        // In hand until the record says that the VM stands on it.
-        let (base, mounted) = self.new_base(chosen.kind, spec, shape, caller).await?;
+        let NewBase {
+            base,
+            mounted,
+            facts,
+        } = self.new_base(chosen.kind, spec, shape, caller).await?;
 
         let vm_id = random_id()?;
         let created_at = now();
@@ -125,7 +136,7 @@ impl Engine {
             tap_name: None,
             execution_mode: ExecutionMode::Pending,
             accelerator: None,
-            metadata: metadata(request, &chosen, &base, mounted.as_ref()),
+            metadata: metadata(request, &chosen, facts),
             vm_id,
         };
         // The record comes first: a folder without one is debris that any sweep may remove.
@@ -140,22 +151,30 @@ impl Engine {
         Ok((record, base))
     }
 
-    /// What a new VM runs on. No record says yet that it stands on the template.
+    /// What a new VM runs on. No record names it yet.
     pub(crate) async fn new_base(
         &self,
         kind: VmKind,
         spec: &'static EnvironmentSpec,
         shape: Shape,
         caller: &Caller,
-    ) -> Result<(Base, Option<Template>), Error> {
+    ) -> Result<NewBase, Error> {
         if kind == VmKind::HostProcess {
-            return Ok((Base::HostProcess, None));
+            return Ok(NewBase {
+                base: Base::HostProcess,
+                mounted: None,
+                facts: Vec::new(),
+            });
         }
         let installed = self.ensure(spec, caller).await?;
         reached!("environment found");
         if kind == VmKind::Gvisor {
-            let tree = self.gvisor_base(installed, caller).await?;
-            return Ok((Base::Tree(Box::new(tree)), None));
+            let tree = self.gvisor_base(&installed, caller).await?;
+            return Ok(NewBase {
+                facts: tree_facts(&installed, &tree),
+                base: Base::Tree(tree),
+                mounted: None,
+            });
         }
         let mounted = self
             .template(&installed, shape, Kind::Mounted, caller)
@@ -165,7 +184,11 @@ impl Engine {
             installed,
             template: mounted.as_ref().map(|template| template.folder.clone()),
         };
-        Ok((Base::Image(Box::new(image)), mounted))
+        Ok(NewBase {
+            facts: image_facts(&image, mounted.as_ref()),
+            base: Base::Image(Box::new(image)),
+            mounted,
+        })
     }
 
     /// What the VM of a record runs on, now that it was created.
@@ -177,8 +200,7 @@ impl Engine {
         match self.catalog().installed(spec).map_err(catalog_failed)? {
             Some(installed) if installed.rootfs_digest == *digest => {
                 if record.metadata.contains_key(TREE) {
-                    let tree = self.gvisor_base(installed, caller).await?;
-                    return Ok(Base::Tree(Box::new(tree)));
+                    return self.gvisor_base(&installed, caller).await.map(Base::Tree);
                 }
                 let template = match record.metadata.get(TEMPLATE) {
                     None => None,
@@ -267,8 +289,7 @@ fn image_gone(record: &VmRecord) -> Error {
 fn metadata(
     request: &VmRequest<'_>,
     chosen: &Chosen,
-    base: &Base,
-    mounted: Option<&Template>,
+    of_base: Vec<(String, String)>,
 ) -> BTreeMap<String, String> {
     let mut metadata = BTreeMap::from([
         (
@@ -276,22 +297,17 @@ fn metadata(
             request.allow_host_compat.to_string(),
         ),
         ("network_enabled".to_owned(), request.network.to_string()),
-        (ISOLATION.to_owned(), chosen.kind.name().to_owned()),
-        (ISOLATION_REASON.to_owned(), chosen.reason.clone()),
     ]);
+    metadata.extend(chosen.facts());
     let version = version(request.environment);
     metadata.extend(version.map(|version| ("environment_version".to_owned(), version)));
     metadata.extend(network::facts(request.allow_net));
-    match base {
-        Base::Image(image) => metadata.extend(image_facts(image, mounted)),
-        Base::Tree(tree) => metadata.extend(tree_facts(tree)),
-        Base::HostProcess => {}
-    }
+    metadata.extend(of_base);
     metadata
 }
 
 /// What a record says of the image that a disk stands on.
-pub(crate) fn image_facts(image: &Image, mounted: Option<&Template>) -> Vec<(String, String)> {
+fn image_facts(image: &Image, mounted: Option<&Template>) -> Vec<(String, String)> {
     let installed = &image.installed;
     let facts = [
         ("kernel_image", installed.kernel.image.display().to_string()),
@@ -307,12 +323,12 @@ pub(crate) fn image_facts(image: &Image, mounted: Option<&Template>) -> Vec<(Str
 }
 
 /// What a record says of the tree that a disk stands on.
-fn tree_facts(tree: &EnvironmentTree) -> Vec<(String, String)> {
+fn tree_facts(installed: &Installed, tree: &Path) -> Vec<(String, String)> {
     let facts = [
-        (TREE, tree.folder.display().to_string()),
+        (TREE, tree.display().to_string()),
         ("rootfs_clone_mode", "overlay".to_owned()),
     ];
-    environment_facts(&tree.installed)
+    environment_facts(installed)
         .into_iter()
         .chain(facts)
         .map(|(key, value)| (key.to_owned(), value))

@@ -8,6 +8,7 @@ use pyro_catalog::EnvironmentSpec;
 use pyro_wire::launch::AcceleratorChoice;
 
 use super::abilities::Abilities;
+use super::facts::{ISOLATION, ISOLATION_REASON};
 use crate::config::{Backend, QEMU, on_path};
 use crate::engine::Engine;
 use crate::error::{INSTALL_MISSING_QEMU, qemu_missing};
@@ -57,6 +58,14 @@ impl Chosen {
             kind,
             reason: reason.into(),
         }
+    }
+
+    /// What a record says of it.
+    pub(crate) fn facts(&self) -> [(String, String); 2] {
+        [
+            (ISOLATION.to_owned(), self.kind.name().to_owned()),
+            (ISOLATION_REASON.to_owned(), self.reason.clone()),
+        ]
     }
 }
 
@@ -113,16 +122,6 @@ impl Engine {
             allow_host_compat: false,
             network: false,
         })
-    }
-
-    /// What it is where it can only be a VM, for this reason.
-    pub(crate) fn choose_vm(
-        &self,
-        allow_host_compat: bool,
-        why: &str,
-        caller: &Caller,
-    ) -> Result<Chosen, Error> {
-        self.circumstances(caller).choose_vm(allow_host_compat, why)
     }
 
     fn circumstances(&self, caller: &Caller) -> Circumstances {

@@ -43,7 +43,9 @@ impl Engine {
         let folder = self.folder(&record.vm_id);
         let disk = base.disk(&folder);
         let template = self.template_of(record, base, &disk, caller).await?;
-        let spec = self.launch_spec(record, base, disk, template.as_ref())?;
+        let spec = self
+            .launch_spec(record, base, disk, template.as_ref(), caller)
+            .await?;
         let launched = match launch(self.config().pyro()?, &folder, &spec, caller).await {
             Ok(launched) => launched,
             Err(error) => {
@@ -95,7 +97,7 @@ impl Engine {
             ),
         ]);
         let optional = [
-            base.vmm_fact(running.vmm_version.as_deref()),
+            (base.vmm_fact(), running.vmm_version.clone()),
             (
                 "resumed_template",
                 resumed.map(|template| template.kind.name().to_owned()),
@@ -273,12 +275,13 @@ impl Engine {
         self.template_for(&query, caller).await
     }
 
-    fn launch_spec(
+    async fn launch_spec(
         &self,
         record: &VmRecord,
         base: &Base,
         disk: Vec<DiskLayer>,
         template: Option<&Template>,
+        caller: &Caller,
     ) -> Result<LaunchSpec, Error> {
         let folder = self.folder(&record.vm_id);
         let network = record
@@ -296,8 +299,9 @@ impl Engine {
                     &folder,
                 )
                 .map(Machine::Qemu)?,
-            Base::Tree(tree) => self
-                .gvisor_machine(tree, disk, record.vcpu_count, record.mem_mib, network)
+            Base::Tree(_) => self
+                .gvisor_machine(disk, record.vcpu_count, record.mem_mib, network, caller)
+                .await
                 .map(Machine::Gvisor)?,
             Base::HostProcess => Machine::Process(Process {
                 agent: self.config().agent()?.to_owned(),
@@ -330,7 +334,7 @@ impl Base {
             ),
             Self::Tree(tree) => {
                 let own = gvisor::own_layer(folder.path());
-                gvisor::chain(&tree.folder, own.exists().then_some(own))
+                gvisor::chain(tree, own.exists().then_some(own))
             }
             Self::HostProcess => Vec::new(),
         }

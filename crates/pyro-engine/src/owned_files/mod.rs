@@ -32,10 +32,6 @@ impl Engine {
     /// Copies what a sandbox changed, the `upper` of a layer, into a folder that is there and empty,
     /// and flushes it. Nobody may write to either meanwhile. After an error the folder holds a part,
     /// which `pyro_namespace::remove_tree` removes.
-    #[allow(
-        dead_code,
-        reason = "until workspaces of the kind gvisor have snapshots"
-    )]
     pub(crate) async fn copy_layer(
         &self,
         from: &Path,

@@ -56,7 +56,7 @@ impl Engine {
                 Some(DiskAtRest::Image(layers_of(&chain)))
             }
             Base::Tree(tree) => Some(DiskAtRest::Folders {
-                folders: gvisor::shown(&gvisor::chain(&tree.folder, layers)),
+                folders: gvisor::shown(&gvisor::chain(tree, layers)),
                 pyro: self.config().pyro()?.to_owned(),
             }),
             Base::HostProcess => None,

@@ -14,23 +14,25 @@ use pyro_transfer::import::folder_in_repository;
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
 
-use super::errors::{no_sandbox, shim_unreachable, unknown};
+use super::errors::{shim_unreachable, unknown};
 use super::files;
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
+use super::layers::new_layer;
 use super::lock::LockMode;
 use super::repository_prefix::SEED_IN_REPOSITORY;
 use super::secrets::SecretsInput;
 use super::selection::Selection;
+use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::{broke, cancelled, catalog_failed, host_io};
-use crate::machine::create::{Base, Image, image_facts};
-use crate::machine::isolation::VmKind;
+use crate::machine::create::{Base, Image, NewBase};
+use crate::machine::isolation::{Asked, VmKind};
 use crate::machine::{disk, network, now, shim_client};
-use crate::random::{random_hex, random_id};
+use crate::random::random_id;
 use crate::store::StoredWorkspace;
-use crate::template::{Shape, Template};
+use crate::template::Shape;
 
 /// After this the guest writes again by itself, should this process be killed in between.
 const FREEZE: Duration = Duration::from_secs(10);
@@ -46,9 +48,6 @@ impl Engine {
         caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
-        let why = "workspaces are VMs";
-        let kind = self.choose_vm(asked.allow_host_compat, why, caller)?.kind;
-        network::check(kind, asked.network_policy.has_network(), caller)?;
         // A seed that cannot be taken is refused before anything is made.
         let selection = Selection::default().and(&asked.exclude, Some(asked.gitignore))?;
         let seed = match asked.seed_path.clone() {
@@ -59,6 +58,15 @@ impl Engine {
         let name = asked.name.as_ref().map(WorkspaceName::as_str);
         secrets.redactor().check_names(name, &asked.labels)?;
         let too_short = secrets.too_short();
+        let has_network = asked.network_policy.has_network();
+        let wanted = Asked {
+            isolation: asked.isolation,
+            allow_host_compat: asked.allow_host_compat,
+            network: has_network,
+        };
+        let chosen = self.choose(wanted, spec, caller).await?;
+        let kind = chosen.kind;
+        network::check(kind, has_network, caller)?;
         self.sweep_workspaces().await?;
         if kind == VmKind::HostProcess && !secrets.is_empty() {
             return Err(no_secrets_on_the_host());
@@ -66,16 +74,19 @@ impl Engine {
         let shape = Shape {
             vcpu_count: asked.vcpu_count.get(),
             mem_mib: asked.mem_mib.get(),
-            network: asked.network_policy.has_network(),
+            network: has_network,
         };
-        // In hand until the record says that the workspace stands on it.
-        let (base, mounted) = self.new_base(kind, spec, shape, caller).await?;
+        let NewBase {
+            base,
+            mounted,
+            facts,
+        } = self.new_base(kind, spec, shape, caller).await?;
 
         let id = random_id()?;
         let stored = StoredWorkspace {
             record: WorkspaceRecord {
                 secrets: secrets.public().to_vec(),
-                ..new_record(id.clone(), asked, &base, mounted.as_ref())
+                ..new_record(id.clone(), asked, chosen.facts().into_iter().chain(facts))
             },
             maker: Some(self.owner()?.id().to_owned()),
             generation: 0,
@@ -128,21 +139,11 @@ impl Engine {
         let failed = |error: std::io::Error| {
             host_io("The folder of a new workspace could not be created", &error)
         };
-        let phase = |phase| {
-            caller
-                .emit(Event::Phase {
-                    scope: "workspace",
-                    phase,
-                    fields: vec![("workspace_id", id.clone())],
-                })
-                .map_err(|_| cancelled())
-        };
         folder.create().map_err(failed)?;
         folder.mark_as_debris().map_err(failed)?;
         let _held = folder.lock(&id, LockMode::Exclusive).await?;
         self.keep_secrets(&id, &secrets)?;
         let clean = |text: String| secrets.redactor().redact(text);
-        let seed_path = (seed.as_ref()).map(|seed| clean(seed.path().display().to_string()));
         let seed_folder = (seed.as_ref())
             .filter(|seed| seed.mode() == SeedMode::Directory)
             .and_then(|seed| folder_in_repository(seed.path()));
@@ -150,62 +151,33 @@ impl Engine {
             let metadata = &mut stored.record.metadata;
             metadata.insert(SEED_IN_REPOSITORY.to_owned(), clean(folder));
         }
-        let told = seed
-            .as_ref()
-            .map(Incoming::told)
-            .map(|(mut left_out, notes)| {
-                for names in [&mut left_out.paths, &mut left_out.exclude] {
-                    *names = std::mem::take(names).into_iter().map(clean).collect();
-                }
-                (left_out, notes.into_iter().map(clean).collect::<Vec<_>>())
-            });
+        if let Some(seed) = &seed {
+            stored.record.workspace_seed = record_of(seed, &clean);
+        }
         // Whoever starts a VM gets them where every later start does.
         drop(secrets);
-        match base {
-            Base::Image(image) => stored
-                .layers
-                .push(new_layer(&folder, image).map_err(failed)?),
-            Base::Tree(_) => return Err(no_sandbox(&id)),
-            Base::HostProcess => {
-                std::fs::create_dir_all(folder.tree().join(disk::HOST_WORKSPACE))
-                    .map_err(failed)?;
-            }
+        stored
+            .layers
+            .extend(new_layer(&folder, base).map_err(failed)?);
+        if let Base::HostProcess = base {
+            std::fs::create_dir_all(folder.tree().join(disk::HOST_WORKSPACE)).map_err(failed)?;
         }
         self.store()?.put_workspace(&stored)?;
         self.admit(&id, stored.record.mem_mib, false).await?;
-        phase("start")?;
-        let started = self.launch_workspace(&stored, true, caller).await?;
-
-        let what = format!("Workspace `{id}` could not be seeded");
-        let doing = "take its first files";
-        let line = self.reconnect(&stored, doing).await?;
-        let change = Change {
-            baseline: true,
-            ..Change::default()
+        let started = match base {
+            Base::Tree(_) => {
+                self.seed_at_rest(&mut stored, base, seed, caller).await?;
+                phase(&id, "start", caller)?;
+                self.launch_workspace(&stored, true, caller).await?
+            }
+            Base::Image(_) | Base::HostProcess => {
+                phase(&id, "start", caller)?;
+                let started = self.launch_workspace(&stored, true, caller).await?;
+                self.seed(&stored, seed, caller).await?;
+                self.freeze_baseline(&mut stored, base, &folder).await?;
+                started
+            }
         };
-        if let Some(seed) = seed {
-            phase("seed")?;
-            let (left_out, notes) = told.unwrap_or_default();
-            stored.record.workspace_seed = WorkspaceSeed {
-                mode: seed.mode(),
-                seed_path,
-                destination: WORKSPACE_PATH.to_owned(),
-                entry_count: seed.totals().entries,
-                bytes_written: seed.totals().bytes,
-                left_out,
-                notes,
-            };
-            let caller = caller.clone();
-            files::change(line, change, move |to| {
-                seed.send(None, to, &caller).map(drop)
-            })
-            .await
-        } else {
-            files::change(line, change, |to| files::archive_of(&[], 0, to)).await
-        }
-        .map_err(|error| self.files_failed(&stored, &what, doing, error))?;
-
-        self.freeze_baseline(&mut stored, base, &folder).await?;
         let change_to = stored.clone();
         let stored = self
             .store()?
@@ -223,6 +195,55 @@ impl Engine {
             format!("from {}", stored.record.environment),
         )?;
         Ok(stored)
+    }
+
+    /// Has whoever serves the files of a new workspace take its first ones.
+    async fn seed(
+        &self,
+        stored: &StoredWorkspace,
+        seed: Option<Incoming>,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        let id = &stored.record.workspace_id;
+        let what = format!("Workspace `{id}` could not be seeded");
+        let doing = "take its first files";
+        let line = self.reconnect(stored, doing).await?;
+        let change = Change {
+            baseline: true,
+            ..Change::default()
+        };
+        if let Some(seed) = seed {
+            phase(id, "seed", caller)?;
+            let caller = caller.clone();
+            files::change(line, change, move |to| {
+                seed.send(None, to, &caller).map(drop)
+            })
+            .await
+        } else {
+            files::change(line, change, |to| files::archive_of(&[], 0, to)).await
+        }
+        .map_err(|error| self.files_failed(stored, &what, doing, error))
+    }
+
+    /// Lays the first files on a disk of folders before anything runs on it: what every reset returns
+    /// to is the layer that they are in, and a guest gets one above it.
+    async fn seed_at_rest(
+        &self,
+        stored: &mut StoredWorkspace,
+        base: &Base,
+        seed: Option<Incoming>,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        let id = stored.record.workspace_id.clone();
+        let serving = self.launch_files(stored, base, caller).await?;
+        self.seed(stored, seed, caller).await?;
+        stop_vm(&id, &self.vm_of(stored)).await?;
+        drop(serving);
+        stored.baseline_layers = stored.layers.len();
+        let layer = new_layer(&self.workspace_folder(&id), base)
+            .map_err(|error| host_io(format!("Workspace `{id}` could not be seeded"), &error))?;
+        stored.layers.extend(layer);
+        Ok(self.store()?.put_workspace(stored)?)
     }
 
     /// What is on the disk now is what every reset returns to.
@@ -275,13 +296,7 @@ impl Engine {
         let id = stored.record.workspace_id.clone();
         let doing = "save its first state";
         stored.baseline_layers = stored.layers.len();
-        let layer = match base {
-            Base::Image(image) => {
-                Some(new_layer(folder, image).map_err(|error| host_io(what, &error))?)
-            }
-            Base::Tree(_) => return Err(no_sandbox(&id)),
-            Base::HostProcess => None,
-        };
+        let layer = new_layer(folder, base).map_err(|error| host_io(what, &error))?;
         let line = self.reconnect(stored, doing).await?;
         files::freeze(line, FREEZE)
             .await
@@ -298,6 +313,33 @@ impl Engine {
         added.map_err(|error| shim_unreachable(&id, doing, &error))?;
         stored.layers.push(layer);
         Ok(())
+    }
+}
+
+fn phase(id: &str, phase: &'static str, caller: &Caller) -> Result<(), Error> {
+    caller
+        .emit(Event::Phase {
+            scope: "workspace",
+            phase,
+            fields: vec![("workspace_id", id.to_owned())],
+        })
+        .map_err(|_| cancelled())
+}
+
+/// What a record says of a seed, with every word made clean.
+fn record_of(seed: &Incoming, clean: impl Fn(String) -> String) -> WorkspaceSeed {
+    let (mut left_out, notes) = seed.told();
+    for names in [&mut left_out.paths, &mut left_out.exclude] {
+        *names = std::mem::take(names).into_iter().map(&clean).collect();
+    }
+    WorkspaceSeed {
+        mode: seed.mode(),
+        seed_path: Some(clean(seed.path().display().to_string())),
+        destination: WORKSPACE_PATH.to_owned(),
+        entry_count: seed.totals().entries,
+        bytes_written: seed.totals().bytes,
+        left_out,
+        notes: notes.into_iter().map(clean).collect(),
     }
 }
 
@@ -322,13 +364,6 @@ fn link_base_images(folder: &WorkspaceFolder, image: &Image) {
             disk::own_layer(&folder.template()),
         );
     }
-}
-
-/// An empty layer with a name of its own.
-pub(crate) fn new_layer(folder: &WorkspaceFolder, image: &Image) -> std::io::Result<String> {
-    let name = format!("{}.qcow2", random_hex(6)?);
-    disk::create_layer(&folder.layer(&name), &image.installed)?;
-    Ok(name)
 }
 
 /// Copies a folder with everything about its files. Done by the host's `cp`, which knows what its
@@ -385,8 +420,7 @@ impl Drop for CreateGuard<'_> {
 fn new_record(
     id: String,
     asked: &WorkspaceCreate,
-    base: &Base,
-    mounted: Option<&Template>,
+    facts: impl IntoIterator<Item = (String, String)>,
 ) -> WorkspaceRecord {
     let mut metadata = BTreeMap::from([
         (
@@ -400,9 +434,7 @@ fn new_record(
     ]);
     metadata.extend(network::facts(&asked.allow_net));
     let has_network = asked.network_policy.has_network();
-    if let Base::Image(image) = base {
-        metadata.extend(image_facts(image, mounted));
-    }
+    metadata.extend(facts);
     let created_at = now();
     WorkspaceRecord {
         workspace_id: id,

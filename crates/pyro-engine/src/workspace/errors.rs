@@ -19,16 +19,6 @@ pub(crate) const WHAT_IS_THERE: &str =
 pub(crate) const STOP_IT: &str =
     "Stop it with `pyro workspace stop` (`workspace_stop`) and use it again: its files are kept";
 
-/// Their disks are images, and nothing here makes one of folders.
-pub(crate) fn no_sandbox(id: &str) -> Error {
-    Error::new(
-        ErrorCode::Unsupported,
-        format!("Workspace `{id}` cannot be a gVisor sandbox"),
-    )
-    .because("in this version of pyro, workspaces are VMs")
-    .hint("Delete it and create a new one")
-}
-
 pub(crate) fn unknown(reference: &str) -> Error {
     Error::new(
         ErrorCode::UnknownWorkspace,

@@ -1,5 +1,6 @@
 //! A workspace's folder: what lies where.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::Stream;
 
+use super::layers;
 use crate::machine::folder::VmFolder;
 
 const VM: &str = "vm-";
@@ -76,6 +78,7 @@ impl WorkspaceFolder {
             let entry = entry?;
             let path = entry.path();
             gone(match entry.file_type()?.is_dir() {
+                true if self.holds_layers(&path) => layers::remove_all(&path),
                 true => fs::remove_dir_all(path),
                 false if path == debris => Ok(()),
                 false => fs::remove_file(path),
@@ -130,9 +133,13 @@ impl WorkspaceFolder {
     pub(crate) fn all_merging(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
         entries
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(MERGING))
+            .filter(|entry| is_merging(Some(&entry.file_name())))
             .map(|entry| entry.path())
             .collect()
+    }
+
+    fn holds_layers(&self, folder: &Path) -> bool {
+        folder == self.disks() || is_merging(folder.file_name())
     }
 
     /// Another name of the environment's image, so that it stays whatever happens to the cache.
@@ -197,6 +204,10 @@ impl WorkspaceFolder {
     pub(crate) fn baseline_tree(&self) -> PathBuf {
         self.0.join(BASELINE_TREE)
     }
+}
+
+fn is_merging(name: Option<&OsStr>) -> bool {
+    name.is_some_and(|name| name.as_encoded_bytes().starts_with(MERGING.as_bytes()))
 }
 
 fn all(state_dir: &Path) -> PathBuf {

@@ -35,6 +35,7 @@ pub(crate) mod host_paths;
 pub(crate) mod incoming;
 pub(crate) mod interrupted;
 pub(crate) mod jobs;
+pub(crate) mod layers;
 pub(crate) mod lock;
 pub(crate) mod log_files;
 pub(crate) mod outgoing;

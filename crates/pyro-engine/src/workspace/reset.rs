@@ -4,8 +4,9 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error};
 
-use super::create::{copy_tree, new_layer};
-use super::errors::{no_sandbox, unknown};
+use super::create::copy_tree;
+use super::errors::unknown;
+use super::layers::new_layer;
 use super::snapshots::Target;
 use super::sweep::remove_vm;
 use crate::engine::Engine;
@@ -31,13 +32,13 @@ impl Engine {
         let folder = self.workspace_folder(&id);
         let failed =
             |error: std::io::Error| host_io(format!("Workspace `{id}` could not be reset"), &error);
-        match self.workspace_base(&stored)? {
-            Base::Image(image) => {
+        let base = self.restored_base(&stored, caller).await?;
+        match &base {
+            Base::Image(_) | Base::Tree(_) => {
                 next.layers = target.layers(&stored);
-                next.layers
-                    .push(new_layer(&folder, &image).map_err(failed)?);
+                let layer = new_layer(&folder, &base).map_err(failed)?;
+                next.layers.extend(layer);
             }
-            Base::Tree(_) => return Err(no_sandbox(&id)),
             // Both would work in the one folder: here the old one ends first.
             Base::HostProcess => {
                 remove_vm(&old).await?;

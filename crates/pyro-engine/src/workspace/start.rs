@@ -1,18 +1,22 @@
 //! Starts the VM of a workspace on its disk.
 
-use pyro_api::values::{ExecutionMode, VmState, WORKSPACE_PATH};
+use std::path::{Path, PathBuf};
+
+use pyro_api::values::{ExecutionMode, VmState, WORKSPACE_PATH, WorkspaceRecord};
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_disk::{Tree, TreeError, layers};
-use pyro_wire::launch::{DiskLayer, LaunchSpec, Machine, Process};
+use pyro_catalog::Installed;
+use pyro_disk::{Tree, TreeError};
+use pyro_wire::launch::{Gvisor, LaunchSpec, Machine, Process, Runs};
 use pyro_wire::{PROTOCOL, step};
 
-use super::at_rest::{layers_failed, layers_of};
-use super::errors::{no_sandbox, unknown};
+use super::errors::unknown;
+use super::layers;
 use super::stop::stop_vm;
 use crate::engine::Engine;
-use crate::error::{broke, catalog_failed, host_io};
+use crate::error::{catalog_failed, host_io, launch_failed, sandbox_launch_failed};
 use crate::machine::create::{Base, Image};
-use crate::machine::launch::launch;
+use crate::machine::facts::TREE;
+use crate::machine::launch::{LaunchError, Launched, launch};
 use crate::machine::{disk, network, now};
 use crate::store::StoredWorkspace;
 use crate::template::{Shape, TemplateQuery};
@@ -65,15 +69,21 @@ impl Engine {
         let vm = folder.vm(stored.generation);
         vm.create()
             .map_err(|error| host_io(format!("Workspace `{id}` could not be started"), &error))?;
-        let base = self.workspace_base(stored)?;
+        let base = self.restored_base(stored, caller).await?;
+        let layers: Vec<_> = stored
+            .layers
+            .iter()
+            .map(|name| folder.layer(name))
+            .collect();
+        if !fresh {
+            layers::check(id, &base, layers.clone()).await?;
+        }
+        let chain = layers::chain(&base, layers);
+        let network = record
+            .network_enabled
+            .then(|| network::of_record(&record.metadata));
         let (machine, template) = match &base {
             Base::Image(image) => {
-                let layers = stored.layers.iter().map(|name| folder.layer(name));
-                if !fresh {
-                    check_layers(id, layers.clone().map(|path| disk::layer(&path)).collect())
-                        .await?;
-                }
-                let chain = disk::chain(&image.installed, image.template.as_deref(), layers);
                 let query = TemplateQuery {
                     installed: &image.installed,
                     shape: Shape {
@@ -91,14 +101,18 @@ impl Engine {
                     record.vcpu_count,
                     record.mem_mib,
                     template.as_ref(),
-                    record
-                        .network_enabled
-                        .then(|| network::of_record(&record.metadata)),
+                    network,
                     &vm,
                 )?;
                 (Machine::Qemu(machine), template)
             }
-            Base::Tree(_) => return Err(no_sandbox(id)),
+            Base::Tree(_) => {
+                let (vcpu_count, mem_mib) = (record.vcpu_count, record.mem_mib);
+                let machine = self
+                    .gvisor_machine(chain, vcpu_count, mem_mib, network, caller)
+                    .await?;
+                (Machine::Gvisor(machine), None)
+            }
             Base::HostProcess => (
                 Machine::Process(Process {
                     agent: self.config().agent()?.to_owned(),
@@ -107,21 +121,21 @@ impl Engine {
                 None,
             ),
         };
-        let spec = LaunchSpec {
-            protocol: PROTOCOL,
-            vm_id: id.clone(),
-            hostname: format!("pyro-{id}"),
-            machine,
-            boot_deadline_ms: self.config().boot_deadline_ms,
-            expires_at_ms: None,
-            idle_ms: (record.ttl_seconds > 0).then(|| u64::from(record.ttl_seconds) * 1000),
-            bound_to_owner: false,
-            remove_when_over: false,
-            timings: step::is_enabled(),
-        };
+        let spec = self.workspace_spec(record, machine);
         let launched = match launch(self.config().pyro()?, &vm, &spec, caller).await {
             Ok(launched) => launched,
-            Err(error) => return Err(self.not_launched(id, template, error)),
+            Err(error) => {
+                // Whatever this host could do once.
+                self.forget_abilities();
+                return Err(match (&base, &error) {
+                    // It keeps its kind for life.
+                    (Base::Tree(_), LaunchError::Failed { .. }) if !fresh => {
+                        launch_failed(id, error)
+                    }
+                    (Base::Tree(_), LaunchError::Failed { .. }) => sandbox_launch_failed(id, error),
+                    _ => self.not_launched(id, template, error),
+                });
+            }
         };
         if let Some(secrets) = secrets
             && let Err(error) = self.install_secrets(id, &vm, secrets).await
@@ -150,13 +164,65 @@ impl Engine {
                 ("boot_ms", running.boot_ms.to_string()),
                 ("boot_attempts", running.boot_attempts.to_string()),
                 ("guest_kernel", running.kernel_release),
-                ("qemu_version", running.vmm_version.unwrap_or_default()),
+                (base.vmm_fact(), running.vmm_version.unwrap_or_default()),
             ]
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
         })
+    }
+
+    /// Starts what serves the files of a disk of folders on which nothing runs yet. It ends with what
+    /// is returned.
+    pub(crate) async fn launch_files(
+        &self,
+        stored: &StoredWorkspace,
+        base: &Base,
+        caller: &Caller,
+    ) -> Result<Launched, Error> {
+        let record = &stored.record;
+        let id = &record.workspace_id;
+        let folder = self.workspace_folder(id);
+        let vm = folder.vm(stored.generation);
+        vm.create()
+            .map_err(|error| host_io(format!("Workspace `{id}` could not be started"), &error))?;
+        let layers = stored.layers.iter().map(|name| folder.layer(name));
+        let chain = layers::chain(base, layers);
+        let machine = self
+            .gvisor_machine(chain, record.vcpu_count, record.mem_mib, None, caller)
+            .await?;
+        let machine = Machine::Gvisor(Gvisor {
+            runs: Runs::Files,
+            ..machine
+        });
+        let spec = LaunchSpec {
+            idle_ms: None,
+            bound_to_owner: true,
+            ..self.workspace_spec(record, machine)
+        };
+        launch(self.config().pyro()?, &vm, &spec, caller)
+            .await
+            .map_err(|error| match error {
+                LaunchError::Failed { .. } => sandbox_launch_failed(id, error),
+                error => self.not_launched(id, None, error),
+            })
+    }
+
+    fn workspace_spec(&self, record: &WorkspaceRecord, machine: Machine) -> LaunchSpec {
+        let id = &record.workspace_id;
+        LaunchSpec {
+            protocol: PROTOCOL,
+            vm_id: id.clone(),
+            hostname: format!("pyro-{id}"),
+            machine,
+            boot_deadline_ms: self.config().boot_deadline_ms,
+            expires_at_ms: None,
+            idle_ms: (record.ttl_seconds > 0).then(|| u64::from(record.ttl_seconds) * 1000),
+            bound_to_owner: false,
+            remove_when_over: false,
+            timings: step::is_enabled(),
+        }
     }
 
     /// How to read the files of the baseline, without any VM. What is returned blocks.
@@ -172,6 +238,31 @@ impl Engine {
             Some(disk) => Ok(disk.open(WORKSPACE_PATH)?),
             None => Tree::folder(&tree),
         })
+    }
+
+    /// The same, where that can be made again.
+    pub(crate) async fn restored_base(
+        &self,
+        stored: &StoredWorkspace,
+        caller: &Caller,
+    ) -> Result<Base, Error> {
+        let record = &stored.record;
+        if let Some(tree) = record.metadata.get(TREE)
+            && !Path::new(tree).is_dir()
+            && let Some(installed) = self.image_of(record)?
+        {
+            // Comes to lie where it was, unless cache or ids are others now.
+            self.environment_tree(&installed, caller).await?;
+        }
+        self.workspace_base(stored)
+    }
+
+    /// The image that a workspace was created from, if it is still in the cache.
+    fn image_of(&self, record: &WorkspaceRecord) -> Result<Option<Installed>, Error> {
+        let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
+        let installed = self.catalog().installed(spec).map_err(catalog_failed)?;
+        let digest = record.metadata.get("environment_digest");
+        Ok(installed.filter(|installed| Some(&installed.rootfs_digest) == digest))
     }
 
     /// What the workspace's disk stands on.
@@ -193,6 +284,19 @@ impl Engine {
             .hint(hint)
         };
         const RESTORE: &str = "Restore the cache folder, or delete the workspace";
+        if let Some(tree) = record.metadata.get(TREE).map(PathBuf::from) {
+            if tree.is_dir() {
+                return Ok(Base::Tree(tree));
+            }
+            let start = format!(
+                "`pyro workspace start {}` (`workspace_start`) unpacks it again",
+                record.workspace_id
+            );
+            return Err(match self.image_of(record)? {
+                Some(_) => gone("the unpacked image", &start),
+                None => gone("the unpacked image", RESTORE),
+            });
+        }
         let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
         let Some(mut installed) = self.catalog().installed(spec).map_err(catalog_failed)? else {
             let pull = format!("`pyro env pull {}` restores it", record.environment);
@@ -235,16 +339,4 @@ impl Started {
         record.last_activity_at = now();
         record.metadata.extend(self.facts.iter().cloned());
     }
-}
-
-/// Refuses layers whose files are not all there: a guest that runs on them would see zeros, or an
-/// older state, and write on top of that.
-async fn check_layers(id: &str, own: Vec<DiskLayer>) -> Result<(), Error> {
-    tokio::task::spawn_blocking(move || layers::check(&layers_of(&own)))
-        .await
-        .map_err(|error| broke(&error))?
-        .map_err(|error| {
-            let what = format!("Workspace `{id}` could not be started: its disk is damaged");
-            layers_failed(what, &error)
-        })
 }

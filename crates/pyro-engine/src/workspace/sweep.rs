@@ -5,6 +5,7 @@ use pyro_api::values::VmState;
 use pyro_wire::shim::Stop;
 
 use super::folder::WorkspaceFolder;
+use super::layers;
 use super::snapshots::merge_folder::remove_abandoned;
 use super::stop::stop_vm;
 use crate::engine::Engine;
@@ -38,7 +39,7 @@ impl Engine {
         let entries = |folder| std::fs::read_dir(folder).into_iter().flatten().flatten();
         for entry in entries(folder.disks()) {
             if !is_one(entry.file_name(), |name| stored.needs_layer(name)) {
-                let _ = std::fs::remove_file(entry.path());
+                let _ = layers::remove(&entry.path());
             }
         }
         for entry in entries(folder.trees()) {

@@ -1,6 +1,7 @@
 //! Which layers belong to what: the disk that is in use, the baseline, the snapshots. All chains
 //! begin with the baseline's layers, and together they are a tree.
 
+use crate::machine::facts::TREE;
 use crate::store::{StoredSnapshot, StoredWorkspace};
 
 impl StoredWorkspace {
@@ -8,6 +9,11 @@ impl StoredWorkspace {
     pub(crate) fn baseline(&self) -> &[String] {
         let count = self.baseline_layers.min(self.layers.len());
         &self.layers[..count]
+    }
+
+    /// Whether the layers are folders, for gVisor.
+    pub(crate) fn is_on_folders(&self) -> bool {
+        self.record.metadata.contains_key(TREE)
     }
 
     pub(crate) fn snapshot(&self, name: &str) -> Option<&StoredSnapshot> {

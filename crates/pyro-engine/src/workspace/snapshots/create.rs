@@ -1,29 +1,35 @@
 //! Keeps the present state of a workspace.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_disk::{Count, Tree, layers};
+use pyro_disk::{Count, Tree};
 
 use super::MOST;
+use super::merge_folder::MergeFolder;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
+use crate::gvisor;
 use crate::machine::create::Base;
 use crate::machine::shim_client::{self, ShimError};
 use crate::machine::{disk, now};
 use crate::random::random_hex;
 use crate::store::{StoredSnapshot, StoredWorkspace};
 use crate::workspace::at_rest::reader_gone;
-use crate::workspace::create::{copy_tree, new_layer};
-use crate::workspace::errors::{no_sandbox, shim_unreachable, unknown};
+use crate::workspace::create::copy_tree;
+use crate::workspace::errors::{shim_unreachable, unknown};
 use crate::workspace::files;
+use crate::workspace::layers::{self, new_layer, new_name};
 
 use pyro_api::values::WORKSPACE_PATH;
 use pyro_wire::fault::FaultCode;
 
 /// After this the guest writes again by itself, should this process be killed in between.
 const FREEZE: Duration = Duration::from_secs(5);
+
+/// The same where what is kept is copied meanwhile.
+const FREEZE_COPY: Duration = Duration::from_secs(600);
 
 const DOING: &str = "save its state";
 
@@ -56,19 +62,41 @@ impl Engine {
         let folder = self.workspace_folder(&id);
         let (_held, mut stored) = self.lock_settled(&id).await?;
         check_snapshot_name(&stored, name)?;
-        let started = stored.record.state != VmState::Started;
+        let what = format!("The state of workspace `{id}` could not be saved");
+        let is_running = stored.record.state == VmState::Started;
+        // Folders need no guest to be kept.
+        let started = !is_running && !stored.is_on_folders();
         if started {
             stored = self.wake_workspace(&stored, caller).await?;
         }
-        let what = format!("The state of workspace `{id}` could not be saved");
-        let frozen = match self.workspace_base(&stored)? {
-            Base::Image(image) => {
+        // What the disk goes on in, if that is not what it is in.
+        let mut goes_on = None;
+        let base = self.workspace_base(&stored)?;
+        let frozen = match &base {
+            Base::Image(_) => {
                 let layers = stored.layers.clone();
-                let layer = new_layer(&folder, &image).map_err(|error| host_io(&what, &error))?;
-                stored = self.push_layer(&stored, layer, &what).await?;
+                if let Some(layer) =
+                    new_layer(&folder, &base).map_err(|error| host_io(&what, &error))?
+                {
+                    stored = self.push_layer(&stored, layer, &what).await?;
+                }
                 Frozen { layers, tree: None }
             }
-            Base::Tree(_) => return Err(no_sandbox(&id)),
+            Base::Tree(_) if is_running => Frozen {
+                layers: self.copy_top(&stored, &base, &what, caller).await?,
+                tree: None,
+            },
+            Base::Tree(_) => {
+                let failed = |error: std::io::Error| host_io(&what, &error);
+                goes_on = new_layer(&folder, &base).map_err(failed)?;
+                if let Some(layer) = &goes_on {
+                    pyro_disk::layers::sync(&folder.layer(layer)).map_err(failed)?;
+                }
+                Frozen {
+                    layers: stored.layers.clone(),
+                    tree: None,
+                }
+            }
             Base::HostProcess => {
                 let tree = random_hex(6).map_err(|error| host_io(&what, &error))?;
                 std::fs::create_dir_all(folder.trees()).map_err(|error| host_io(&what, &error))?;
@@ -97,6 +125,7 @@ impl Engine {
             .store()?
             .change_workspace(&id, |stored| {
                 stored.snapshots.push(kept);
+                stored.layers.extend(goes_on);
                 stored.record.last_activity_at = now();
             })?
             .ok_or_else(|| unknown(&id))?;
@@ -120,7 +149,7 @@ impl Engine {
         let folder = self.workspace_folder(id);
         let path = folder.layer(&layer);
         // It is there for good before anybody writes to it.
-        layers::sync(&path).map_err(|error| host_io(what, &error))?;
+        pyro_disk::layers::sync(&path).map_err(|error| host_io(what, &error))?;
         let store = self.store()?;
         let added_to = store
             .change_workspace(id, |stored| stored.layers.push(layer.clone()))?
@@ -154,6 +183,50 @@ impl Engine {
             // It may hold what the guest writes now.
             Err(Added::Unknown(error)) => Err(error),
         }
+    }
+
+    /// Copies what a running sandbox has changed, while it stands still, into a layer of its own, and
+    /// returns the layers of that state. The sandbox goes on in the layer that it has.
+    async fn copy_top(
+        &self,
+        stored: &StoredWorkspace,
+        base: &Base,
+        what: &str,
+        caller: &Caller,
+    ) -> Result<Vec<String>, Error> {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let failed = |error: std::io::Error| host_io(what, &error);
+        let mut layers = stored.layers.clone();
+        let (Some(top), Some(name)) = (layers.pop(), new_name(base).map_err(failed)?) else {
+            return Ok(Vec::new());
+        };
+        let bench = MergeFolder::new(&folder, name).map_err(failed)?;
+        layers::make(&bench.path(), base).map_err(failed)?;
+        let began = Instant::now();
+        let line = self.reconnect(stored, DOING).await?;
+        files::freeze(line, FREEZE_COPY)
+            .await
+            .map_err(|error| self.files_failed(stored, what, DOING, error))?;
+        let (from, to) = (folder.layer(&top), bench.path());
+        let (from, to) = (gvisor::changes(&from), gvisor::changes(&to));
+        let copied = self.copy_layer(&from, &to, caller).await;
+        let took = began.elapsed();
+        if let Ok(line) = self.reconnect(stored, DOING).await {
+            // Else its deadline thaws it.
+            let _ = files::thaw(line).await;
+        }
+        copied?;
+        if took > FREEZE_COPY {
+            return Err(Error::new(ErrorCode::HostIo, what)
+                .because(format!(
+                    "its guest can stand still for {} s at most, and copying took {} s",
+                    FREEZE_COPY.as_secs(),
+                    took.as_secs()
+                ))
+                .hint("Nothing was changed. Stop the workspace first: then nothing is copied"));
+        }
+        layers.push(bench.hand_over(&folder).map_err(failed)?);
+        Ok(layers)
     }
 
     async fn count_frozen(

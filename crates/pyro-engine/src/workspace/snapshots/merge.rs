@@ -16,6 +16,7 @@ use super::merge_folder::MergeFolder;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
 use crate::machine::shim_client;
+use crate::random::random_hex;
 use crate::store::StoredWorkspace;
 use crate::workspace::at_rest::layers_failed;
 use crate::workspace::errors::{shim_unreachable, unknown};
@@ -112,6 +113,9 @@ impl Engine {
     }
 
     async fn next_merge(&self, stored: &StoredWorkspace) -> Result<Option<Next>, Error> {
+        if stored.is_on_folders() {
+            return Ok(None);
+        }
         let id = &stored.record.workspace_id;
         let folder = self.workspace_folder(id);
         let actual = match stored.record.state {
@@ -152,7 +156,8 @@ impl Engine {
         let folder = self.workspace_folder(id);
         let what = format!("Disk layers of workspace `{id}` could not be merged");
         let failed = |error: std::io::Error| host_io(&what, &error);
-        let bench = MergeFolder::new(&folder).map_err(failed)?;
+        let name = format!("{}.qcow2", random_hex(6).map_err(failed)?);
+        let bench = MergeFolder::new(&folder, name).map_err(failed)?;
         // A VM that is started writes to the last layer of its disk, and to no other: those stay as
         // they are for as long as they are needed.
         let held = (stored.layers.last() == Some(&upper)).then_some(held);

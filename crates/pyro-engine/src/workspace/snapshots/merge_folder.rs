@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use pyro_disk::layers;
 
-use crate::random::random_hex;
 use crate::workspace::folder::WorkspaceFolder;
+use crate::workspace::layers::remove_all;
 
 /// Locked for as long as this lives, so that nobody takes it for debris, and removed with it.
 pub(super) struct MergeFolder {
@@ -21,8 +21,7 @@ pub(super) struct MergeFolder {
 
 impl MergeFolder {
     /// To be made while the workspace is held exclusively: whoever holds it next may sweep.
-    pub(super) fn new(folder: &WorkspaceFolder) -> io::Result<Self> {
-        let name = format!("{}.qcow2", random_hex(6)?);
+    pub(super) fn new(folder: &WorkspaceFolder, name: String) -> io::Result<Self> {
         let own = folder.merging(&name);
         DirBuilder::new().mode(0o700).create(&own)?;
         let held = Flock::lock(File::open(&own)?, FlockArg::LockExclusiveNonblock)
@@ -50,7 +49,7 @@ impl MergeFolder {
 
 impl Drop for MergeFolder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = remove_all(&self.folder);
     }
 }
 
@@ -58,7 +57,7 @@ impl Drop for MergeFolder {
 pub(crate) fn remove_abandoned(folder: &WorkspaceFolder) {
     for place in folder.all_merging() {
         if is_abandoned(&place) {
-            let _ = fs::remove_dir_all(place);
+            let _ = remove_all(&place);
         }
     }
 }

@@ -38,7 +38,8 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 const REASON: &str = "gVisor runs the guest's programs on the host's processors and catches their \
                       system calls";
 
-const FILES_REASON: &str = "only the files of the disk are worked on, and nothing of it is executed";
+const FILES_REASON: &str =
+    "only the files of the disk are worked on, and nothing of it is executed";
 
 /// What runsc exits with when it fails itself.
 const RUNSC_FAILED: i32 = 128;
@@ -464,7 +465,10 @@ mod tests {
         let ended = "the agent of the files exited with status 1";
         assert_eq!(end(1 << 8, &[]), (DeathKind::Crash, ended.into()));
         let (_, killed) = end(9, &[]);
-        assert!(killed.ends_with("was killed by signal 9 (SIGKILL)"), "{killed}");
+        assert!(
+            killed.ends_with("was killed by signal 9 (SIGKILL)"),
+            "{killed}"
+        );
     }
 
     #[test]
