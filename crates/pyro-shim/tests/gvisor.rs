@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod gvisor_files;
 mod harness;
 
 use std::fs;
@@ -46,10 +47,6 @@ fn run(harness: &Harness, command: &str) -> (i32, String) {
             _ => output.extend(frame.body),
         }
     }
-}
-
-fn top(harness: &Harness) -> PathBuf {
-    harness.disk().last().unwrap().path.join("upper")
 }
 
 /// Everybody below a process, whichever of its threads started them.
@@ -105,13 +102,13 @@ fn what_is_flushed_is_on_the_hosts_disk_and_is_found_again() {
     assert_eq!(run(&harness, "keep /kept").0, 0);
     assert_eq!(run(&harness, "remove /etc/motd").0, 0);
     // Nothing else: the places of mounts and the agent are no part of the disk.
-    let names: Vec<_> = fs::read_dir(top(&harness))
+    let names: Vec<_> = fs::read_dir(harness.top())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(names.len(), 2, "{names:?}");
     assert_eq!(
-        fs::read_to_string(top(&harness).join("kept")).unwrap(),
+        fs::read_to_string(harness.top().join("kept")).unwrap(),
         "kept"
     );
     // Nobody is asked to flush.

@@ -39,3 +39,13 @@ fn assert_fresh(program: &Path) {
         );
     }
 }
+
+/// The real agent, built beside them.
+pub(crate) fn agent() -> PathBuf {
+    let agent = example("shim")
+        .parent()
+        .unwrap()
+        .with_file_name("pyro-agent");
+    assert!(agent.exists(), "build it with `cargo build -p pyro-agent`");
+    agent
+}

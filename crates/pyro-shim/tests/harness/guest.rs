@@ -7,7 +7,7 @@ use std::process::Command;
 
 use pyro_wire::launch::{AcceleratorChoice, DiskFormat, DiskLayer, Qemu};
 
-use super::example::example;
+use super::example::{agent, example};
 
 /// Names a folder with `vmlinuz` and `modules/` (`order` and `*.ko`).
 const KERNEL: &str = "PYRO_TEST_KERNEL";
@@ -21,11 +21,7 @@ pub(crate) fn spec(folder: &Path) -> Qemu {
 /// With the real agent, and the root disk of an environment that lies beside the kernel in the
 /// catalog's cache.
 pub(crate) fn real(folder: &Path) -> Qemu {
-    let agent = example("shim")
-        .parent()
-        .unwrap()
-        .with_file_name("pyro-agent");
-    assert!(agent.exists(), "build it with `cargo build -p pyro-agent`");
+    let agent = agent();
     let cache = kernel();
     let environments = fs::read_dir(cache.parent().unwrap()).unwrap();
     let base = environments

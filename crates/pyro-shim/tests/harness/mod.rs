@@ -113,6 +113,18 @@ impl Harness {
         Some(harness.edit(|spec| spec.machine = Machine::Gvisor(gvisor)))
     }
 
+    /// A harness for machines that serve the files of a sandbox's disk, and nothing else.
+    pub(crate) fn files() -> Self {
+        let harness = Self::new();
+        let gvisor = sandbox::files(harness.outer.path());
+        harness.edit(|spec| spec.machine = Machine::Gvisor(gvisor))
+    }
+
+    /// What the folder that a sandbox's disk is written to holds.
+    pub(crate) fn top(&self) -> PathBuf {
+        self.disk().last().unwrap().path.join("upper")
+    }
+
     pub(crate) fn edit_gvisor(self, edit: impl FnOnce(&mut Gvisor)) -> Self {
         self.edit(|spec| match &mut spec.machine {
             Machine::Gvisor(gvisor) => edit(gvisor),

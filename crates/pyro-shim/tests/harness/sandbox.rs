@@ -4,19 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor};
+use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor, Runs};
 
-use super::example::example;
+use super::example::{agent, example};
 
 /// Names runsc where it is not on the PATH.
 const RUNSC: &str = "PYRO_RUNSC";
 
 /// None where there is no runsc.
 pub(crate) fn spec(folder: &Path) -> Option<Gvisor> {
-    let disk = vec![
-        tree(&folder.join("tree, with: odd name")),
-        layer(&folder.join("top")),
-    ];
+    let disk = disk(folder);
     let runsc = runsc()?;
     Some(Gvisor {
         version: version(&runsc),
@@ -26,8 +23,22 @@ pub(crate) fn spec(folder: &Path) -> Option<Gvisor> {
         mem_mib: 256,
         disk,
         network: None,
-        runs: pyro_wire::launch::Runs::Sandbox,
+        runs: Runs::Sandbox,
     })
+}
+
+/// The same disk with the real agent on it, and without a runsc.
+pub(crate) fn files(folder: &Path) -> Gvisor {
+    Gvisor {
+        version: String::new(),
+        runsc: "/none".into(),
+        agent: agent(),
+        vcpu_count: 1,
+        mem_mib: 256,
+        disk: disk(folder),
+        network: None,
+        runs: Runs::Files,
+    }
 }
 
 /// As it tells it.
@@ -45,6 +56,13 @@ pub(crate) fn runsc() -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|folder| folder.join("runsc"))
         .find(|runsc| runsc.exists())
+}
+
+fn disk(folder: &Path) -> Vec<DiskLayer> {
+    vec![
+        tree(&folder.join("tree, with: odd name")),
+        layer(&folder.join("top")),
+    ]
 }
 
 fn tree(path: &Path) -> DiskLayer {
