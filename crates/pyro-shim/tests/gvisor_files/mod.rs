@@ -214,24 +214,22 @@ fn a_baseline_in_a_layer_below_is_not_read_again() {
     let mut shim = harness.start();
     shim.ready();
     let agent = harness.status().vmm_pid.unwrap();
-    let before = has_read(agent);
-    assert_eq!(diff(harness.agent()), []);
-    // The first look may find times that were too young to be relied on.
-    let first = has_read(agent) - before;
-    assert_eq!(diff(harness.agent()), []);
-    let second = has_read(agent) - before - first;
-    eprintln!("the first diff read {first} bytes, the second {second}");
-    assert!(second < LARGE, "{second}");
+    let reads = |agent| {
+        let before = has_read(agent);
+        assert_eq!(diff(harness.agent()), []);
+        has_read(agent) - before
+    };
+    // Times that were too young to be relied on when they were written down are found once, and are
+    // noted after the answer.
+    harness::wait_until(|| reads(agent) < LARGE);
     harness.stop(10_000, false);
     assert!(shim.exit().success());
 
     let mut shim = harness.start();
     shim.ready();
     let agent = harness.status().vmm_pid.unwrap();
-    let before = has_read(agent);
-    assert_eq!(diff(harness.agent()), []);
-    let third = has_read(agent) - before;
-    assert!(third < LARGE, "{third}");
+    let read = reads(agent);
+    assert!(read < LARGE, "{read}");
     harness.stop(0, true);
 }
 
