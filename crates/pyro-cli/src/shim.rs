@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 pub(crate) const COMMAND: &str = "shim";
 
 const USAGE: &str = "usage: pyro shim FOLDER | pyro shim --template SPEC | \
      pyro shim --network NETWORK | pyro shim --probe QEMU KERNEL INITRAMFS CACHE | \
-     pyro shim --sandbox PLAN | pyro shim --enter PIDFD PROGRAM ARGUMENTS | \
+     pyro shim --sandbox PLAN | pyro shim --files SANDBOX MEM_MIB | \
      pyro shim --probe-sandbox RUNSC AGENT CACHE";
 
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
@@ -21,16 +22,28 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
             print(&pyro_shim::probe_sandbox(runsc, agent, cache, false))
         }
         [word, plan] if word.as_os_str() == "--sandbox" => pyro_shim::sandbox(plan.as_os_str()),
+        [word, sandbox, mem_mib] if word.as_os_str() == "--files" => {
+            match (number(sandbox), number(mem_mib)) {
+                (Some(sandbox), Some(mem_mib)) => pyro_shim::join_files(sandbox, mem_mib),
+                _ => misused(),
+            }
+        }
         [word, spec] if word.as_os_str() == "--template" => pyro_shim::save_template(spec),
         [word, network] if word.as_os_str() == "--network" => {
             pyro_shim::network(&network.to_string_lossy())
         }
         [folder] => pyro_shim::run(folder),
-        _ => {
-            eprintln!("{USAGE}");
-            ExitCode::from(2)
-        }
+        _ => misused(),
     }
+}
+
+fn misused() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+fn number<N: FromStr>(word: &Path) -> Option<N> {
+    word.to_str()?.parse().ok()
 }
 
 /// An answer as one line of JSON.

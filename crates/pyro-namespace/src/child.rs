@@ -1,7 +1,7 @@
 //! The handle of a program in namespaces.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -22,6 +22,24 @@ impl Killer {
     pub fn kill(&self) {
         kill(self.0.as_fd());
     }
+}
+
+/// A descriptor of a process, closed by exec. Readable once it has ended.
+pub fn pidfd(process: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: makes a descriptor; touches no memory of ours.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_open,
+            libc::c_long::from(process.as_raw()),
+            0 as libc::c_long,
+        )
+    };
+    let fd = RawFd::try_from(fd).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// By the pidfd, for the number may be another's by now. Fails only when it has ended.
@@ -55,6 +73,13 @@ impl Child {
             pidfd,
             status: None,
         }
+    }
+
+    /// A child of this process that another program has made for it, in whatever namespaces, and that
+    /// nobody has collected.
+    pub fn of_caller(id: i32) -> io::Result<Self> {
+        let pid = Pid::from_raw(id);
+        Ok(Self::new(pid, pidfd(pid)?))
     }
 
     /// Its number outside of its PID namespace, where it is 1.

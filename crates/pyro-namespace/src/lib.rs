@@ -32,7 +32,7 @@ mod subordinate_ids;
 mod tool;
 mod write_map;
 
-pub use child::{Child, Killer};
+pub use child::{Child, Killer, pidfd};
 pub use error::NamespaceError;
 pub use forbidden::{Forbidden, forbidden_by_setting};
 pub use id_map::{IdMap, Ids};

@@ -26,7 +26,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::{Pid, getpid, pipe2};
 
-use crate::child::Child;
+use crate::child::{Child, pidfd};
 use crate::error::NamespaceError;
 use crate::forbidden;
 use crate::id_map::IdMap;
@@ -307,20 +307,7 @@ fn above_two(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 fn own_pidfd() -> io::Result<OwnedFd> {
-    // SAFETY: makes a descriptor; touches no memory of ours.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_open,
-            libc::c_long::from(getpid().as_raw()),
-            0 as libc::c_long,
-        )
-    };
-    let fd = RawFd::try_from(fd).unwrap_or(-1);
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made it, for us alone.
-    above_two(unsafe { OwnedFd::from_raw_fd(fd) }.as_fd())
+    above_two(pidfd(getpid())?.as_fd())
 }
 
 /// What the child has to tell, which is nothing when it has become the program.

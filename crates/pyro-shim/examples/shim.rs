@@ -33,6 +33,11 @@ fn main() -> ExitCode {
         ["template", spec] => return pyro_shim::save_template(Path::new(spec)),
         // As the shim calls itself.
         ["shim", "--sandbox", plan] => return pyro_shim::sandbox(plan.as_ref()),
+        ["shim", "--files", sandbox, mem_mib] => {
+            let number = "as the shim numbers it";
+            let sandbox = sandbox.parse().expect(number);
+            return pyro_shim::join_files(sandbox, mem_mib.parse().expect(number));
+        }
         ["probe-sandbox-json", runsc, agent, cache] => {
             let (runsc, agent, cache) = (runsc.as_ref(), agent.as_ref(), cache.as_ref());
             let answer = pyro_shim::probe_sandbox(runsc, agent, cache, false);

@@ -3,10 +3,10 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use pyro_wire::session::Stream;
 use tokio::io::{Interest, copy_bidirectional_with_sizes};
 use tokio::net::UnixStream;
 
+use crate::backend::Line;
 use crate::descriptor::watch;
 
 const BUFFER: usize = 64 * 1024;
@@ -16,9 +16,9 @@ const BUFFER: usize = 64 * 1024;
 /// A client that has no more to say shuts its side down and goes on listening; one that closes
 /// the connection is gone, and nothing is read on its behalf any more. Then the stream is dropped,
 /// by which the agent learns to end what it was running.
-pub(crate) async fn run(mut client: UnixStream, mut stream: Stream) -> io::Result<()> {
+pub(crate) async fn run(mut client: UnixStream, mut line: Line) -> io::Result<()> {
     let closed = closed(&client)?;
-    let copied = copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER);
+    let copied = copy_bidirectional_with_sizes(&mut client, &mut line.stream, BUFFER, BUFFER);
     tokio::select! {
         copied = copied => copied.map(drop),
         () = closed => Ok(()),

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::Line;
 use crate::bridge;
 use crate::handle::{Request, VmHandle, vm_over};
 use crate::jobs::{self, Jobs};
@@ -159,7 +160,11 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
         Ok(ShimRequest::Lease(lease)) => vm.ask(|reply| Request::Lease { lease, reply }).await,
         Ok(ShimRequest::Publish(request)) => Some(publish::publish(vm, ports, &request).await),
         Ok(ShimRequest::Unpublish { instance }) => Some(publish::unpublish(ports, instance).await),
-        Ok(ShimRequest::Agent) => return bridge_to_agent(client, vm).await,
+        Ok(ShimRequest::Agent) => {
+            let agent = async { vm.open().await.map(Line::from) };
+            return bridge_to(agent, client, vm).await;
+        }
+        Ok(ShimRequest::Files) => return bridge_to(vm.open_files(), client, vm).await,
         Ok(ShimRequest::JobStart(request)) => return jobs::start(client, vm, jobs, request).await,
         Ok(ShimRequest::JobWait(request)) => return jobs::wait(client, vm, jobs, request).await,
         Ok(ShimRequest::JobStop { job }) => Some(jobs::stop(jobs, job).await),
@@ -174,9 +179,14 @@ async fn serve(mut client: UnixStream, shared: &Shared) -> Result<(), FrameError
     frame::write_message(&mut client, &reply).await
 }
 
-async fn bridge_to_agent(mut client: UnixStream, vm: &VmHandle) -> Result<(), FrameError> {
+/// Makes a client's connection a stream to whoever `open` leads to.
+async fn bridge_to(
+    open: impl Future<Output = Result<Line, Fault>>,
+    mut client: UnixStream,
+    vm: &VmHandle,
+) -> Result<(), FrameError> {
     let opened = match vm.usage().connection() {
-        Some(lease) => vm.open().await.map(|stream| (lease, stream)),
+        Some(lease) => open.await.map(|line| (lease, line)),
         None => Err(Fault::new(
             FaultCode::Refused,
             format!(
@@ -185,12 +195,12 @@ async fn bridge_to_agent(mut client: UnixStream, vm: &VmHandle) -> Result<(), Fr
             ),
         )),
     };
-    let (_lease, stream) = match opened {
+    let (_lease, line) = match opened {
         Ok(opened) => opened,
         Err(fault) => return frame::write_message(&mut client, &ShimReply::Failed(fault)).await,
     };
     frame::write_message(&mut client, &ShimReply::Bridged).await?;
-    let bridged = bridge::run(client, stream);
+    let bridged = bridge::run(client, line);
     match vm.disconnected().run_until_cancelled(bridged).await {
         Some(result) => Ok(result?),
         None => Ok(()),

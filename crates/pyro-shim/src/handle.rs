@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backend::{FilesServer, Line};
 use crate::timer;
 use crate::usage::Usage;
 
@@ -26,6 +27,10 @@ pub(crate) enum Request {
     },
     Agent {
         reply: oneshot::Sender<Result<Opener, Fault>>,
+    },
+    /// Who serves its files beside the guest; nobody, where its agent does.
+    Files {
+        reply: oneshot::Sender<Result<Option<Arc<dyn FilesServer>>, Fault>>,
     },
     AddLayer {
         layer: DiskLayer,
@@ -104,6 +109,15 @@ impl VmHandle {
         match timeout(OPEN_TIMEOUT, opener.open()).await {
             Ok(opened) => opened.map_err(|error| failed(error.to_string())),
             Err(_) => Err(failed("the agent accepts no connection".into())),
+        }
+    }
+
+    /// Opens a stream to whoever serves files.
+    pub(crate) async fn open_files(&self) -> Result<Line, Fault> {
+        let files = self.ask(|reply| Request::Files { reply }).await;
+        match files.unwrap_or_else(|| Err(vm_over()))? {
+            Some(files) => files.open().await,
+            None => self.open().await.map(Line::from),
         }
     }
 

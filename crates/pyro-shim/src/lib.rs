@@ -22,6 +22,7 @@
 //! | `folder`, `liveness` | the VM's folder and the lock in it |
 
 use std::ffi::OsStr;
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -90,6 +91,12 @@ pub fn network(network: &str) -> ExitCode {
 /// worst.
 pub fn probe_sandbox(runsc: &Path, agent: &Path, cache: &Path, fresh: bool) -> SandboxProbe {
     backend::gvisor::probe::run(runsc, agent, cache, fresh)
+}
+
+/// Becomes, by a child, the agent beside a sandbox that runs; this is `pyro shim --files SANDBOX MEM_MIB`, a
+/// child of the VM's shim, with a pidfd of the sandbox's first process.
+pub fn join_files(sandbox: RawFd, mem_mib: u32) -> ExitCode {
+    backend::gvisor::join::run(sandbox, mem_mib)
 }
 
 /// Becomes the runsc of a sandbox; this is `pyro shim --sandbox PLAN`, a child of its VM's shim and

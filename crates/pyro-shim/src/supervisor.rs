@@ -243,10 +243,14 @@ impl<'a> Supervisor<'a> {
         let opener = vm.guest.opener();
         let keep = !ending.remove;
         let jobs = self.clients.jobs();
+        let files = vm.machine.files();
         let to_disk = vm.machine.flush();
         let mut flush = async move {
             if keep {
                 tokio::join!(jobs.end_all(), services::stop_and_save(&opener));
+            }
+            if let Some(files) = files {
+                files.close().await;
             }
             let shut_down = guest::shut_down(opener).await;
             // With an agent that cannot there is nothing to wait for either.
@@ -370,6 +374,7 @@ impl<'a> Supervisor<'a> {
             Request::Terminate => (EndReason::Stopped, "the shim was terminated", flush),
             Request::Status { .. }
             | Request::Agent { .. }
+            | Request::Files { .. }
             | Request::AddLayer { .. }
             | Request::MergeLayer { .. }
             | Request::Touch { .. }
@@ -559,6 +564,7 @@ fn serve(vm: &Vm, usage: &Usage, request: Request) {
             };
             let _ = reply.send(answer);
         }
+        Request::Files { reply } => drop(reply.send(Ok(vm.machine.files()))),
         Request::Touch { reply } => {
             usage.touch();
             let _ = reply.send(ShimReply::Done);
@@ -579,6 +585,7 @@ fn refuse(request: Request, code: FaultCode, state: &str) {
         | Request::Lease { reply, .. }
         | Request::Stop { reply, .. } => drop(reply.send(ShimReply::Failed(fault))),
         Request::Agent { reply } => drop(reply.send(Err(fault))),
+        Request::Files { reply } => drop(reply.send(Err(fault))),
         Request::OwnerGone | Request::Expired | Request::Terminate => {}
     }
 }

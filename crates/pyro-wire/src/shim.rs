@@ -1,5 +1,5 @@
 //! The shim's control socket: one [`ShimRequest`], one [`ShimReply`], and after
-//! [`ShimReply::Bridged`] the connection is a stream to the agent (see [`crate::agent`]).
+//! [`ShimReply::Bridged`] the connection is a stream to an agent (see [`crate::agent`]).
 
 use std::path::PathBuf;
 
@@ -40,6 +40,9 @@ pub enum ShimRequest {
     Status,
     /// Make this connection a stream to the agent.
     Agent,
+    /// Make this connection a stream to who serves requests about files ([`crate::files`]), which are
+    /// all that may be asked on it: the agent, or beside a sandbox of gVisor's a program of the host.
+    Files,
     /// Put an empty qcow2 layer, which exists already and is as large as the disk, on top of the
     /// running VM's root disk. The one that was written to until now is read only from here on.
     /// What lies below is whole only when whoever asks has frozen the guest before

@@ -6,13 +6,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::LocalBoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskLayer, EndReason};
-use pyro_wire::session::Opener;
+use pyro_wire::session::{Opener, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::events::Events;
@@ -100,6 +101,11 @@ pub(crate) trait Machine {
     /// again, but not after it has answered.
     fn ended(&mut self) -> LocalBoxFuture<'_, Death>;
 
+    /// Who serves its files, where that is not its guest's agent.
+    fn files(&self) -> Option<Arc<dyn FilesServer>> {
+        None
+    }
+
     /// Writes what is the host's by now, and was changed on a disk that is kept, from the host's memory to
     /// its disk. For a guest that has flushed.
     fn flush(&self) -> LocalBoxFuture<'static, io::Result<()>> {
@@ -118,6 +124,37 @@ pub(crate) trait Machine {
 
     /// Ends the VMM by SIGKILL. [`Machine::ended`] tells when it has happened.
     fn kill(&mut self);
+}
+
+/// Serves the files of a machine's disk beside its guest.
+pub(crate) trait FilesServer: Send + Sync {
+    /// One more line to it. It is started where it does not run.
+    fn open(self: Arc<Self>) -> BoxFuture<'static, Result<Line, Fault>>;
+
+    /// Ends it when what is under way has come to an end, for good.
+    fn close(self: Arc<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// A stream to an agent.
+pub(crate) struct Line {
+    pub(crate) stream: Stream,
+    /// Shows that somebody uses it.
+    _held: Arc<()>,
+}
+
+impl Line {
+    pub(crate) fn new(stream: Stream, held: Arc<()>) -> Self {
+        Self {
+            stream,
+            _held: held,
+        }
+    }
+}
+
+impl From<Stream> for Line {
+    fn from(stream: Stream) -> Self {
+        Self::new(stream, Arc::default())
+    }
 }
 
 /// A layer on its way out of a disk.

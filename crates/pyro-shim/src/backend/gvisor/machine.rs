@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -20,6 +21,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 
+use super::beside::Beside;
 use super::hold::Held;
 use super::limits::allowance::Allowance;
 use super::limits::control_group::{ControlGroup, Limits};
@@ -29,11 +31,13 @@ use super::link::Link;
 use super::plan::Plan;
 use super::sandbox::FAILED;
 use crate::backend::child::describe;
-use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine, Merging};
+use crate::backend::{
+    About, BootFailure, Death, DeathKind, FilesServer, Launched, Machine, Merging,
+};
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
 
 /// This program, even when an update has put another one in its place.
-const THIS_PROGRAM: &str = "/proc/self/exe";
+pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
 
 const REASON: &str = "gVisor runs the guest's programs on the host's processors and catches their \
                       system calls";
@@ -123,6 +127,7 @@ impl From<(GvisorMachine, UnixStream)> for Launched {
 /// Our ends of what a sandbox is connected with.
 struct Ends {
     runs: Runs,
+    mem_mib: u32,
     /// The folder of the layer that is written to.
     top: Option<PathBuf>,
     channel: StdUnixStream,
@@ -173,6 +178,7 @@ fn prepare(
         .keep(log_end);
     let ends = Ends {
         runs: plan.runs,
+        mem_mib: plan.mem_mib,
         top: plan.layers.as_ref().and_then(|layers| layers.top.clone()),
         channel,
         console,
@@ -197,6 +203,10 @@ impl Ends {
             (Some(network), Some(link)) => Some(Link::serve(network.clone(), link)?),
             _ => None,
         };
+        let files = match self.runs {
+            Runs::Sandbox => Some(Beside::new(&child, self.mem_mib)?),
+            Runs::Files => None,
+        };
         let guard = Guard::watch(child.id(), child.killer()?, allowance, self.written_to);
         // SAFETY: a `Child` names the same open descriptor for as long as it lives.
         let child = unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }?;
@@ -211,6 +221,7 @@ impl Ends {
             guard,
             group: self.group,
             held: None,
+            files,
             _link: link,
         };
         Ok((machine, UnixStream::from_std(self.channel)?))
@@ -247,6 +258,8 @@ pub(super) struct GvisorMachine {
     group: Option<ControlGroup>,
     /// While the sandbox is paused.
     held: Option<Held>,
+    /// Who serves its files beside it; where only files are served, the agent does.
+    files: Option<Arc<Beside>>,
     _link: Option<Link>,
 }
 
@@ -406,6 +419,11 @@ impl Machine for GvisorMachine {
 
     fn ended(&mut self) -> LocalBoxFuture<'_, Death> {
         self.death().boxed_local()
+    }
+
+    fn files(&self) -> Option<Arc<dyn FilesServer>> {
+        let files = Arc::clone(self.files.as_ref()?);
+        Some(files)
     }
 
     /// The whole file system that the layer is on: what was changed is in many files of it.

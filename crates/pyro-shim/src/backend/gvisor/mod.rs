@@ -19,6 +19,7 @@
 //! | `link` | the guest's network interface, and the router at its other end |
 //! | `bundle` | what runsc is told of the sandbox |
 //! | `files` | the agent in runsc's place, where only files are served |
+//! | `beside`, `join` | that agent beside a sandbox that runs |
 //! | `attributes` | no extended attributes, where gVisor errs about them |
 //! | `hold` | a sandbox that stands still |
 //! | `probe`, `version` | whether sandboxes run here, and of which runsc |
@@ -38,9 +39,11 @@ use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
 
 mod attributes;
+mod beside;
 mod bundle;
 mod files;
 mod hold;
+pub(crate) mod join;
 mod limits;
 mod link;
 mod machine;
