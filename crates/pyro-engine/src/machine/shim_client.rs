@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::socket::{UnixAddr, getpeername};
-use pyro_wire::fault::Fault;
+use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::frame::{self, FrameError};
 use pyro_wire::jobs::{JobControl, JobStart, JobState, JobWait};
 use pyro_wire::launch::DiskLayer;
@@ -21,6 +21,9 @@ use super::folder::VmFolder;
 
 /// How long a shim may take to answer anything but a stop.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// Who serves files beside a guest may have to be started.
+const FILES: Duration = Duration::from_secs(30);
 
 /// How long the guest may take to start a command, and to end one.
 const JOB_START: Duration = Duration::from_secs(40);
@@ -48,7 +51,26 @@ pub(crate) enum ShimError {
 
 /// Opens a stream to the guest's agent.
 pub(crate) async fn agent(folder: &VmFolder) -> Result<UnixStream, ShimError> {
-    let (stream, reply) = ask(folder, &ShimRequest::Agent, ANSWER).await?;
+    line(folder, &ShimRequest::Agent, ANSWER).await
+}
+
+/// Opens a stream to who serves requests about files, and no others.
+pub(crate) async fn files(folder: &VmFolder) -> Result<UnixStream, ShimError> {
+    match line(folder, &ShimRequest::Files, FILES).await {
+        // A shim from before an update has a guest whose agent serves them.
+        Err(ShimError::Failed { fault }) if fault.code == FaultCode::Protocol => {
+            agent(folder).await
+        }
+        line => line,
+    }
+}
+
+async fn line(
+    folder: &VmFolder,
+    request: &ShimRequest,
+    patience: Duration,
+) -> Result<UnixStream, ShimError> {
+    let (stream, reply) = ask(folder, request, patience).await?;
     match reply {
         ShimReply::Bridged => Ok(stream),
         _ => Err(ShimError::UnexpectedReply),

@@ -30,7 +30,9 @@ impl Handle<WorkspaceDiff> for Engine {
             stored,
             stream,
             started,
-        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        } = self
+            .connect_files(&asked.workspace_id, doing, caller)
+            .await?;
         let id = stored.record.workspace_id.clone();
         let what = format!("The changes of workspace `{id}` could not be determined");
         let prefix = prefix(&asked, &stored, caller);

@@ -25,7 +25,9 @@ impl Handle<WorkspaceExport> for Engine {
             stored,
             stream,
             started,
-        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        } = self
+            .connect_files(&asked.workspace_id, doing, caller)
+            .await?;
         let listening = caller.clone();
         let ((received, output_path), unsent) = files::export(stream, path.bytes(), move |from| {
             outgoing::receive(destination, from, &listening)

@@ -23,7 +23,9 @@ impl Handle<WorkspaceFileList> for Engine {
             stored,
             stream,
             started,
-        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        } = self
+            .connect_files(&asked.workspace_id, doing, caller)
+            .await?;
         let entries = files::list(stream, path.as_written(&asked.path), asked.recursive)
             .await
             .map_err(|error| {

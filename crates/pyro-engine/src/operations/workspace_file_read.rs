@@ -23,7 +23,9 @@ impl Handle<WorkspaceFileRead> for Engine {
         let doing = "read the file";
         let Connected {
             stored, started, ..
-        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        } = self
+            .connect_files(&asked.workspace_id, doing, caller)
+            .await?;
         let part = ReadRange {
             offset: asked.offset,
             start_line: asked.start_line,

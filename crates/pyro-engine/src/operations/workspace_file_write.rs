@@ -22,9 +22,11 @@ impl Handle<WorkspaceFileWrite> for Engine {
             stored,
             stream,
             started,
-        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        } = self
+            .connect_files(&asked.workspace_id, doing, caller)
+            .await?;
         let bytes = content.len() as u64;
-        let line = self.reconnect(&stored, doing).await?;
+        let line = self.reconnect_files(&stored, doing).await?;
         let created = write_file(stream, line, &path, content)
             .await
             .map_err(|error| {

@@ -26,7 +26,9 @@ impl Handle<WorkspacePatchApply> for Engine {
         let doing = "apply the patch";
         let Connected {
             stored, started, ..
-        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        } = self
+            .connect_files(&asked.workspace_id, doing, caller)
+            .await?;
         let applied = self.apply_patch(&stored, &patch).await.map_err(|error| {
             let what = "The patch was not applied; nothing was changed";
             self.files_failed(&stored, what, doing, error)

@@ -35,7 +35,9 @@ impl Handle<WorkspaceSyncPush> for Engine {
             stored,
             stream,
             started,
-        } = self.connect(&asked.workspace_id, doing, caller).await?;
+        } = self
+            .connect_files(&asked.workspace_id, doing, caller)
+            .await?;
         let failed = |error| {
             let what = format!("Nothing was copied to `{}`", dest.absolute());
             self.files_failed(&stored, &what, doing, error)
@@ -48,7 +50,7 @@ impl Handle<WorkspaceSyncPush> for Engine {
         };
         let now_ns = (now() * 1e9) as i64;
         let index = GuestIndex::new(there, dest.relative().as_bytes(), now_ns);
-        let line = self.reconnect(&stored, doing).await?;
+        let line = self.reconnect_files(&stored, doing).await?;
         let change = Change {
             destination: dest.bytes(),
             ..Change::default()

@@ -1,4 +1,5 @@
-//! A line to the agent of a workspace, whose VM is started for it when it does not run.
+//! A line to a workspace, whose VM is started for it when it does not run: to the guest's agent, or to who
+//! serves its files.
 
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode, Event};
@@ -12,13 +13,32 @@ use super::lock::LockMode;
 use crate::engine::Engine;
 use crate::error::cancelled;
 use crate::machine::end;
+use crate::machine::folder::VmFolder;
 use crate::machine::shim_client::{self, ShimError};
 use crate::store::StoredWorkspace;
 
 /// How often a VM may end between its start and the connection before that is an error.
 const TRIES: u32 = 3;
 
-/// A stream to the agent of a running workspace.
+/// Whom a line leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    /// The guest's agent, which executes things.
+    Agent,
+    /// Who serves files, and nothing else: in a VM the same.
+    Files,
+}
+
+impl Whom {
+    async fn line(self, vm: &VmFolder) -> Result<UnixStream, ShimError> {
+        match self {
+            Self::Agent => shim_client::agent(vm).await,
+            Self::Files => shim_client::files(vm).await,
+        }
+    }
+}
+
+/// A stream to a running workspace.
 pub(crate) struct Connected {
     pub(crate) stored: StoredWorkspace,
     pub(crate) stream: UnixStream,
@@ -27,9 +47,30 @@ pub(crate) struct Connected {
 }
 
 impl Engine {
-    /// Connects to a workspace in order to `doing`, which completes "could not be reached to …".
+    /// Connects to the agent of a workspace in order to `doing`, which completes "could not be
+    /// reached to …".
     pub(crate) async fn connect(
         &self,
+        reference: &str,
+        doing: &str,
+        caller: &Caller,
+    ) -> Result<Connected, Error> {
+        self.connect_to(Whom::Agent, reference, doing, caller).await
+    }
+
+    /// The same for requests about files, to who serves them.
+    pub(crate) async fn connect_files(
+        &self,
+        reference: &str,
+        doing: &str,
+        caller: &Caller,
+    ) -> Result<Connected, Error> {
+        self.connect_to(Whom::Files, reference, doing, caller).await
+    }
+
+    async fn connect_to(
+        &self,
+        whom: Whom,
         reference: &str,
         doing: &str,
         caller: &Caller,
@@ -49,7 +90,7 @@ impl Engine {
                 let stored = self.reload_workspace(&id)?;
                 let vm = self.vm_of(&stored);
                 if stored.record.state == VmState::Started {
-                    match shim_client::agent(&vm).await {
+                    match whom.line(&vm).await {
                         Ok(stream) => {
                             return Ok(Connected {
                                 stored,
@@ -98,13 +139,31 @@ impl Engine {
         self.start_workspace(stored, caller).await
     }
 
-    /// Another line to the same VM.
+    /// Another line to the agent of the same VM.
     pub(crate) async fn reconnect(
         &self,
         stored: &StoredWorkspace,
         doing: &str,
     ) -> Result<UnixStream, Error> {
-        shim_client::agent(&self.vm_of(stored))
+        self.line_to(Whom::Agent, stored, doing).await
+    }
+
+    /// Another line to who serves the files of the same VM.
+    pub(crate) async fn reconnect_files(
+        &self,
+        stored: &StoredWorkspace,
+        doing: &str,
+    ) -> Result<UnixStream, Error> {
+        self.line_to(Whom::Files, stored, doing).await
+    }
+
+    async fn line_to(
+        &self,
+        whom: Whom,
+        stored: &StoredWorkspace,
+        doing: &str,
+    ) -> Result<UnixStream, Error> {
+        whom.line(&self.vm_of(stored))
             .await
             .map_err(|error| shim_unreachable(&stored.record.workspace_id, doing, &error))
     }

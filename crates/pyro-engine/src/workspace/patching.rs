@@ -142,7 +142,7 @@ impl Engine {
             ));
         }
         if !applied.entries.is_empty() {
-            let line = self.reconnect(stored, "change the files").await?;
+            let line = self.reconnect_files(stored, "change the files").await?;
             let mtime_ns = (now() * 1e9) as i64;
             files::change(line, change, move |to| {
                 files::archive_of(&new, mtime_ns, to)
@@ -178,7 +178,7 @@ impl Engine {
         path: &[u8],
         reads: &BTreeSet<Vec<u8>>,
     ) -> Result<(Node, Option<Stamp>), FilesError> {
-        let line = self.reconnect(stored, "read the files").await?;
+        let line = self.reconnect_files(stored, "read the files").await?;
         let asked = Bytes::from(path);
         let mut listed = match files::list(line, asked.clone(), false).await {
             Ok(listed) => listed,
@@ -204,7 +204,7 @@ impl Engine {
             EntryKind::Special => Ok((Node::Special, Some(entry.stamp))),
             EntryKind::Directory => Ok((Node::Folder, None)),
             EntryKind::File => {
-                let line = self.reconnect(stored, "read the files").await?;
+                let line = self.reconnect_files(stored, "read the files").await?;
                 let Piece { meta, stamp, bytes } =
                     files::read(line, asked, 0, MAX_FILE as u64 + 1).await?;
                 let node = match bytes.len() {

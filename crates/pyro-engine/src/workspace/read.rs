@@ -39,7 +39,7 @@ impl Engine {
             None => part.offset,
             Some(line) => self.beginning_of_line(stored, path, line).await?,
         };
-        let line = self.reconnect(stored, "read the file").await?;
+        let line = self.reconnect_files(stored, "read the file").await?;
         let piece = files::read(line, path.bytes(), offset, part.max_bytes).await?;
         let mut bytes = piece.bytes;
         if let Some(count) = part.line_count {
@@ -63,7 +63,7 @@ impl Engine {
         let mut before = line.saturating_sub(1);
         let mut offset = 0;
         while before > 0 {
-            let stream = self.reconnect(stored, "read the file").await?;
+            let stream = self.reconnect_files(stored, "read the file").await?;
             let piece = files::read(stream, path.bytes(), offset, STEP).await?;
             if let Some(end) = end_of_line(&piece.bytes, before) {
                 return Ok(offset + end as u64);
