@@ -1,5 +1,7 @@
 //! Files by the host: the agent works on the disk of a sandbox, and nothing of it is executed.
 
+mod beside;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -50,12 +52,12 @@ fn change(mut agent: UnixStream, request: Change, archive: &[u8]) -> ChangeReply
     receive(&mut agent).unwrap().message().unwrap()
 }
 
-fn seed(harness: &Harness, folder: &Path) {
+fn seed(agent: UnixStream, folder: &Path) {
     let request = Change {
         baseline: true,
         ..Change::default()
     };
-    let done = change(harness.agent(), request, &archive(folder));
+    let done = change(agent, request, &archive(folder));
     assert!(matches!(done, ChangeReply::Done { .. }), "{done:?}");
 }
 
@@ -135,6 +137,51 @@ fn has_read(pid: u32) -> usize {
     read.unwrap().parse().unwrap()
 }
 
+/// Whether a process has the disk and nothing else.
+fn assert_confined(pid: u32) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let is = |line: &str| {
+        status
+            .lines()
+            .any(|found| found.split_whitespace().collect::<Vec<_>>().join(" ") == line)
+    };
+    // Owner, access, ownership, set-user-id.
+    assert!(
+        is("CapEff: 000000000000001b") && is("CapBnd: 000000000000001b"),
+        "{status}"
+    );
+    assert!(is("NoNewPrivs: 1"), "{status}");
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let root = format!("/proc/{pid}/root");
+    let disk = [
+        "dev",
+        "etc",
+        "proc",
+        "run",
+        "sys",
+        "tmp",
+        "var",
+        "workspace",
+    ];
+    for entry in fs::read_dir(&root).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(disk.contains(&name.as_str()), "it sees {name}");
+    }
+    for folder in ["dev", "proc", "sys"] {
+        assert_eq!(fs::read_dir(format!("{root}/{folder}")).unwrap().count(), 0);
+    }
+    for fd in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let open = fs::read_link(fd.unwrap().path()).unwrap();
+        let open = open.to_string_lossy();
+        assert!(
+            (!open.starts_with('/') || open.ends_with("/alive.lock")) && !open.contains("pidfd"),
+            "it has {open}"
+        );
+    }
+}
+
 #[test]
 fn files_are_served_without_a_guest() {
     let harness = harness();
@@ -147,7 +194,7 @@ fn files_are_served_without_a_guest() {
     assert_eq!(running.vmm_version, None);
     let from = harness.workspace().join("seed");
     sample(&from);
-    seed(&harness, &from);
+    seed(harness.agent(), &from);
     let names = ["large", "link", "program", "sub", "sub/text"];
     assert_eq!(list(harness.agent()), names);
     assert_eq!(read(harness.agent(), "link").unwrap(), b"from the seed");
@@ -204,7 +251,7 @@ fn a_baseline_in_a_layer_below_is_not_read_again() {
     shim.ready();
     let from = harness.workspace().join("seed");
     sample(&from);
-    seed(&harness, &from);
+    seed(harness.agent(), &from);
     harness.stop(10_000, false);
     assert!(shim.exit().success());
 
@@ -262,43 +309,7 @@ fn the_agent_has_the_disk_and_nothing_else() {
     let mut shim = harness.start();
     shim.ready();
     let agent = harness.status().vmm_pid.unwrap();
-    let status = fs::read_to_string(format!("/proc/{agent}/status")).unwrap();
-    let is = |line: &str| {
-        status
-            .lines()
-            .any(|found| found.split_whitespace().collect::<Vec<_>>().join(" ") == line)
-    };
-    // Owner, access, ownership, set-user-id.
-    assert!(
-        is("CapEff: 000000000000001b") && is("CapBnd: 000000000000001b"),
-        "{status}"
-    );
-    assert!(is("NoNewPrivs: 1"), "{status}");
-    if !nix::unistd::geteuid().is_root() {
-        harness::not_played("only root may look into it");
-        return;
-    }
-    let root = format!("/proc/{agent}/root");
-    let mut names: Vec<_> = fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort_unstable();
-    assert_eq!(
-        names,
-        ["dev", "etc", "proc", "run", "sys", "tmp", "workspace"]
-    );
-    for folder in ["dev", "proc", "sys"] {
-        assert_eq!(fs::read_dir(format!("{root}/{folder}")).unwrap().count(), 0);
-    }
-    for fd in fs::read_dir(format!("/proc/{agent}/fd")).unwrap() {
-        let open = fs::read_link(fd.unwrap().path()).unwrap();
-        let open = open.to_string_lossy();
-        assert!(
-            !open.starts_with('/') || open.ends_with("/alive.lock"),
-            "it has {open}"
-        );
-    }
+    assert_confined(agent);
     harness.stop(0, true);
 }
 
@@ -309,7 +320,7 @@ fn an_agent_that_is_killed_is_told_and_loses_nothing() {
     shim.ready();
     let from = harness.workspace().join("seed");
     sample(&from);
-    seed(&harness, &from);
+    seed(harness.agent(), &from);
     kill(harness.status().vmm_pid.unwrap());
     let ended = shim.end();
     assert_eq!(ended.reason, EndReason::Died);

@@ -113,6 +113,12 @@ impl Harness {
         Some(harness.edit(|spec| spec.machine = Machine::Gvisor(gvisor)))
     }
 
+    /// A harness for sandboxes with the real agent.
+    pub(crate) fn real_gvisor() -> Option<Self> {
+        let harness = Self::gvisor()?;
+        Some(harness.edit_gvisor(|gvisor| gvisor.agent = example::agent()))
+    }
+
     /// A harness for machines that serve the files of a sandbox's disk, and nothing else.
     pub(crate) fn files() -> Self {
         let harness = Self::new();
@@ -267,11 +273,20 @@ impl Harness {
 
     /// A connection to the agent.
     pub(crate) fn agent(&self) -> UnixStream {
-        let mut agent = self.connect();
-        send(&mut agent, &ShimRequest::Agent);
-        let reply: ShimReply = receive(&mut agent).unwrap().message().unwrap();
+        self.line(&ShimRequest::Agent)
+    }
+
+    /// A connection to who serves files.
+    pub(crate) fn files_line(&self) -> UnixStream {
+        self.line(&ShimRequest::Files)
+    }
+
+    fn line(&self, to: &ShimRequest) -> UnixStream {
+        let mut line = self.connect();
+        send(&mut line, to);
+        let reply: ShimReply = receive(&mut line).unwrap().message().unwrap();
         assert_eq!(reply, ShimReply::Bridged);
-        agent
+        line
     }
 
     pub(crate) fn end_file(&self) -> Ended {
