@@ -9,7 +9,8 @@
 //! unpack   all of them written into a folder
 //! ```
 //!
-//! Where a guest works on folders of this host and not on a disk, [`copy_layer`] copies one.
+//! Where a guest works on folders of this host and not on a disk, [`copy_layer`] copies one of
+//! its layers, [`merge_layers`] makes one of two, and [`measure`] says how much is in a folder.
 //!
 //! ```
 //! use std::fs;
@@ -58,7 +59,7 @@ mod tree;
 mod unpack;
 mod xattr;
 
-pub use copy::{Copied, CopyError, copy_layer};
+pub use copy::{Copied, CopyError, copy_layer, merge_layers};
 pub use entry::{Count, Entry, FileKind, Stat};
 pub use error::TreeError;
 pub use measure::{Measure, measure};

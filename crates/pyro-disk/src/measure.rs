@@ -8,7 +8,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 
 use crate::copy::CopyError;
-use crate::copy::error::{read, too_large};
+use crate::copy::error::{read, too_large, unusable};
 use crate::folders::{self, DEEPEST};
 
 /// What all that is in a folder takes.
@@ -23,10 +23,7 @@ pub struct Measure {
 
 /// Measures a folder that nobody writes to. No link is followed.
 pub fn measure(folder: &Path) -> Result<Measure, CopyError> {
-    let root = folders::open(folder).map_err(|errno| CopyError::Folder {
-        path: folder.to_owned(),
-        source: errno.into(),
-    })?;
+    let root = folders::open(folder).map_err(unusable(folder))?;
     let mut measure = Measure::default();
     let mut seen = HashSet::new();
     let mut frames = vec![enter(root, Vec::new(), &mut measure, &mut seen)?];

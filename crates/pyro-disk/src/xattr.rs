@@ -38,6 +38,12 @@ pub(crate) fn get(file: &impl AsFd, name: &CStr) -> nix::Result<Vec<u8>> {
     Ok(value)
 }
 
+pub(crate) fn remove(file: &impl AsFd, name: &CStr) -> nix::Result<()> {
+    // SAFETY: the descriptor is open, and the name ends with a zero.
+    let removed = unsafe { libc::fremovexattr(file.as_fd().as_raw_fd(), name.as_ptr()) };
+    Errno::result(removed).map(drop)
+}
+
 /// The names of all that a file has; none on a file system that has no attributes.
 pub(crate) fn names(file: &impl AsFd) -> nix::Result<Vec<CString>> {
     let fd = file.as_fd().as_raw_fd();

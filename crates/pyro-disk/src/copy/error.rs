@@ -1,7 +1,9 @@
 //! Why a layer could not be copied.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
 
 use crate::names::escaped;
 
@@ -43,6 +45,13 @@ impl CopyError {
             | Self::Write { source, .. } => Some(source),
             Self::NotEmpty { .. } | Self::TooLarge { .. } | Self::Cancelled => None,
         }
+    }
+}
+
+pub(crate) fn unusable(folder: &Path) -> impl FnOnce(Errno) -> CopyError {
+    |errno| CopyError::Folder {
+        path: folder.to_owned(),
+        source: errno.into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Copies a layer of folders: what a sandbox changed, as an overlay keeps it.
+//! Copies a layer of folders: what a sandbox changed, as an overlay keeps it. Or makes one of two.
 //!
 //! All is copied as it is, and so are the overlay's own notes: the devices 0/0 that stand for removed
 //! files, and its attributes. The copy shares the blocks of files where the file system can do that.
@@ -13,6 +13,7 @@
 mod content;
 mod entries;
 pub(crate) mod error;
+mod merge;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -20,8 +21,12 @@ mod walk;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-pub use self::error::CopyError;
+use self::error::unusable;
+use self::merge::Merger;
 use self::walk::Copier;
+use crate::folders;
+
+pub use self::error::CopyError;
 
 /// What became of a layer's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,4 +51,22 @@ pub fn copy_layer(
     progress: &mut dyn FnMut(&Copied) -> ControlFlow<()>,
 ) -> Result<Copied, CopyError> {
     Copier::open(from, to, progress)?.run()
+}
+
+/// Makes one layer of two, in a folder that is there and empty: it shows the same as `upper` on `lower`.
+/// Neither is changed.
+///
+/// Files get another name where the file system can do that, and are copied elsewhere: so nobody may
+/// write to the two any more, neither now nor while the new one is in use. For the rest it is as
+/// with [`copy_layer`].
+pub fn merge_layers(
+    lower: &Path,
+    upper: &Path,
+    to: &Path,
+    progress: &mut dyn FnMut(&Copied) -> ControlFlow<()>,
+) -> Result<Copied, CopyError> {
+    let lower = folders::open(lower).map_err(unusable(lower))?;
+    let mut copier = Copier::open(upper, to, progress)?;
+    copier.links = true;
+    Merger { copier, lower }.run()
 }

@@ -8,16 +8,18 @@ use std::path::Path;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 
-use super::error::{read, too_large, write};
+use super::error::{read, too_large, unusable, write};
 use super::{Copied, CopyError};
 use crate::folders::{self, DEEPEST};
 
 pub(super) struct Copier<'a> {
-    from: OwnedFd,
+    pub(super) from: OwnedFd,
     /// Where paths of the copy begin.
     pub(super) to: OwnedFd,
     /// Files with more than one name, by file system and number: the path that each was copied to.
     pub(super) linked: HashMap<(u64, u64), Vec<u8>>,
+    /// Whether the copy may be another name of the same file, where one can be had.
+    pub(super) links: bool,
     /// Whether the file system can share blocks, as far as is known.
     pub(super) shares: bool,
     pub(super) buffer: Vec<u8>,
@@ -49,16 +51,9 @@ impl<'a> Copier<'a> {
         to: &Path,
         progress: &'a mut dyn FnMut(&Copied) -> ControlFlow<()>,
     ) -> Result<Self, CopyError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            |errno: nix::errno::Errno| CopyError::Folder {
-                path,
-                source: errno.into(),
-            }
-        };
-        let source = folders::open(from).map_err(failed(from))?;
-        let target = folders::open(to).map_err(failed(to))?;
-        if !folders::names(&target).map_err(failed(to))?.is_empty() {
+        let source = folders::open(from).map_err(unusable(from))?;
+        let target = folders::open(to).map_err(unusable(to))?;
+        if !folders::names(&target).map_err(unusable(to))?.is_empty() {
             return Err(CopyError::NotEmpty {
                 path: to.to_owned(),
             });
@@ -67,6 +62,7 @@ impl<'a> Copier<'a> {
             from: source,
             to: target,
             linked: HashMap::new(),
+            links: false,
             shares: true,
             buffer: Vec::new(),
             done: Copied::default(),
