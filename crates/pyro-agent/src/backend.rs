@@ -51,6 +51,7 @@ impl Backend {
                 | Asked::About
                 | Asked::Ping
                 | Asked::Freeze(_)
+                | Asked::StayFrozen(_)
                 | Asked::Thaw
                 | Asked::List(_)
                 | Asked::Read(_)

@@ -139,6 +139,10 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
             let frozen = agent.files.freeze(&agent.launcher.starts, &request).await;
             frozen.map(|()| AgentReply::Done)
         }
+        AgentRequest::StayFrozen(request) => {
+            let frozen = agent.files.stay_frozen(&request).await;
+            frozen.map(|()| AgentReply::Done)
+        }
         AgentRequest::Thaw => {
             agent.files.thaw().await;
             Ok(AgentReply::Done)

@@ -187,6 +187,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
             frame::write_message(&mut stream, &ServiceReply::Failed(fault)).await?;
         }
         AgentRequest::Freeze(_)
+        | AgentRequest::StayFrozen(_)
         | AgentRequest::Thaw
         | AgentRequest::List(_)
         | AgentRequest::Read(_)

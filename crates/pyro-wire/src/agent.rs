@@ -9,6 +9,7 @@
 //! Ping      ▶ reply: AgentReply::Done
 //! ShutDown  ▶ reply: AgentReply::Done, when everything acknowledged is on the disk
 //! Freeze    ▶ reply: AgentReply::Done, when the disk is consistent and takes no writes
+//! StayFrozen ▶ reply: AgentReply::Done, when it has been frozen all the time and stays so
 //! Thaw      ▶ reply: AgentReply::Done
 //! FreeMemory ▶ reply: AgentReply::Done, when a process was killed, or none had to be
 //! InstallSecrets ▶ reply: AgentReply::Done, in a guest that is set up
@@ -46,6 +47,8 @@ pub enum AgentRequest {
     Exec(Exec),
     ExecAtTerminal(ExecAtTerminal),
     Freeze(Freeze),
+    /// Counts the time anew.
+    StayFrozen(Freeze),
     Thaw,
     List(List),
     Read(Read),

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::pty::{PATIENCE, TerminalSession};
 
-crate::stories! { [vm]: a_person_comes_leaves_and_comes_back }
+crate::stories! { [vm, gvisor]: a_person_comes_leaves_and_comes_back }
 
 fn attach(world: &World, arguments: &[&str]) -> TerminalSession {
     let mut command = world.pyro(["workspace", "shell", "attach"]);

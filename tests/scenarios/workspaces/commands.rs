@@ -9,7 +9,7 @@ use pyro_tests::world::{Running, eventually, finish};
 use pyro_tests::{Surface, Workspace, World, surfaces::cli::CommandLine};
 use serde_json::{Value, json};
 
-crate::stories! { [process, vm] [library]:
+crate::stories! { [process, vm, gvisor] [library]:
     a_command_leaves_files_and_a_place_in_the_history,
 }
 crate::stories! { [process] [command_line, library]:
@@ -17,14 +17,14 @@ crate::stories! { [process] [command_line, library]:
     signals_and_statuses_are_the_commands_own,
     the_history_is_read_in_pieces,
 }
-crate::stories! { [process, vm] [mcp]: a_command_whose_output_is_no_text_runs_once }
+crate::stories! { [process, vm, gvisor] [mcp]: a_command_whose_output_is_no_text_runs_once }
 crate::stories! { [process]:
     output_comes_live_and_byte_for_byte,
     what_was_written_is_shown_byte_for_byte,
     several_at_once_get_numbers_of_their_own,
     an_interrupted_command_keeps_its_place,
 }
-crate::stories! { [process, vm] [library]: long_output_is_kept_whole_for_later }
+crate::stories! { [process, vm, gvisor] [library]: long_output_is_kept_whole_for_later }
 
 fn a_command_leaves_files_and_a_place_in_the_history(world: &World, surface: &dyn Surface) {
     let workspace = Workspace::new(world, surface);

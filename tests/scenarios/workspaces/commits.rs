@@ -10,7 +10,7 @@ use pyro_tests::world::{Backend, finish};
 use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::{Value, json};
 
-crate::stories! { [process, vm] [library]:
+crate::stories! { [process, vm, gvisor] [library]:
     a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am,
 }
 crate::stories! { [process]:
@@ -137,7 +137,7 @@ fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, surf
     assert!(!seed.join("gone").exists());
     assert_eq!(fs::read_to_string(nested.join("inner")).unwrap(), "b\n");
 
-    if world.backend == Backend::Vm {
+    if world.backend != Backend::Process {
         workspace.exec("rm -f $(command -v git)");
         let diff = workspace.done("diff", json!({}));
         let why = made(&diff, ".")["unknown_because"].as_str().unwrap();

@@ -12,7 +12,7 @@ use pyro_tests::world::finish;
 use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::{Value, json};
 
-crate::stories! { [vm]: a_stopped_disk_is_listed_read_and_copied }
+crate::stories! { [vm, gvisor]: a_stopped_disk_is_listed_read_and_copied }
 crate::stories! { [process] [library]: commands_on_the_host_have_no_disk }
 
 fn commands_on_the_host_have_no_disk(world: &World, surface: &dyn Surface) {

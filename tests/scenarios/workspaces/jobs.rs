@@ -16,7 +16,7 @@ crate::stories! { [process] [command_line, library, mcp]:
     a_character_that_is_not_whole_comes_with_its_rest,
     a_command_gets_its_folder_variables_and_input,
 }
-crate::stories! { [process, vm] [command_line]: what_becomes_of_commands_when_their_machine_ends }
+crate::stories! { [process, vm, gvisor] [command_line]: what_becomes_of_commands_when_their_machine_ends }
 crate::stories! { [process]:
     a_command_that_goes_on_survives_a_killed_caller,
     an_interrupt_ends_the_wait_and_says_how_to_go_on,
@@ -356,7 +356,7 @@ fn what_becomes_of_commands_when_their_machine_ends(world: &World, surface: &dyn
         );
         ended["ended_because"].as_str().unwrap().to_owned()
     };
-    if world.backend == Backend::Vm {
+    if world.backend != Backend::Process {
         // Also what has left its session.
         let other = "setsid sh -c 'echo here; exec sleep 4141' & wait";
         let asked = begin(&workspace, other);

@@ -6,7 +6,7 @@ use pyro_tests::world::eventually;
 use pyro_tests::{Surface, Workspace, World};
 use serde_json::{Value, json};
 
-crate::stories! { [vm] [mcp]: who_was_killed_for_want_of_memory_is_told }
+crate::stories! { [vm, gvisor] [mcp]: who_was_killed_for_want_of_memory_is_told }
 crate::stories! { [process] [library]: nobody_is_said_to_have_been_who_was_not }
 
 const LONG: Duration = Duration::from_secs(60);

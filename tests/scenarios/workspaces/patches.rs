@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::commits::repository;
 
-crate::stories! { [process, vm] [library]: a_patch_of_git_is_applied }
+crate::stories! { [process, vm, gvisor] [library]: a_patch_of_git_is_applied }
 crate::stories! { [process] [command_line, library, mcp]:
     a_patch_in_the_form_of_codex_is_applied,
     a_patch_leaves_a_repository_s_own_folder_alone,

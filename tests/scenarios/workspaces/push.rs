@@ -9,7 +9,7 @@ use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::json;
 
-crate::stories! { [process, vm] [library]: only_what_differs_travels }
+crate::stories! { [process, vm, gvisor] [library]: only_what_differs_travels }
 crate::stories! { [process] [command_line, library]:
     a_destination_is_made_and_stays_inside,
     nothing_is_deleted_and_files_are_replaced,

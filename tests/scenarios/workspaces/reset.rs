@@ -3,7 +3,7 @@
 use pyro_tests::{Backend, Surface, Workspace, World, tree};
 use serde_json::json;
 
-crate::stories! { [process, vm] [command_line]: a_reset_brings_the_first_state_back }
+crate::stories! { [process, vm, gvisor] [command_line]: a_reset_brings_the_first_state_back }
 crate::stories! { [process] [command_line, mcp]: a_number_means_one_command_over_all_resets }
 crate::stories! { [process] [library]: a_stopped_one_is_reset_as_well, what_is_no_snapshot_is_told }
 

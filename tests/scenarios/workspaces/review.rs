@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::commits::{git, repository};
 
-crate::stories! { [process, vm] [library]:
+crate::stories! { [process, vm, gvisor] [library]:
     every_kind_of_change_is_told_and_its_patch_makes_the_same_tree,
 }
 crate::stories! { [process] [command_line, library]:

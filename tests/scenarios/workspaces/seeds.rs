@@ -8,7 +8,7 @@ use std::process::Command;
 use pyro_tests::{Surface, Workspace, World, tree};
 use serde_json::{Value, json};
 
-crate::stories! { [process, vm] [command_line]:
+crate::stories! { [process, vm, gvisor] [command_line]:
     a_folder_comes_in_and_goes_out_as_it_is,
 }
 crate::stories! { [process] [command_line, library]:
@@ -17,7 +17,7 @@ crate::stories! { [process] [command_line, library]:
     links_that_leave_are_kept_and_told,
     what_is_left_out_is_told_and_remembered,
 }
-crate::stories! { [vm] [command_line, mcp]: a_worktree_is_a_repository_in_the_guest }
+crate::stories! { [vm, gvisor] [command_line, mcp]: a_worktree_is_a_repository_in_the_guest }
 crate::stories! { [process]: an_id_alone_is_printed_for_scripts }
 
 /// What a seed path was refused for; nothing may be there afterwards.

@@ -13,7 +13,7 @@ use pyro_tests::{Backend, Surface, Workspace, World};
 use serde_json::{Value, json};
 
 crate::stories! { [process] [command_line, library, mcp]: services_are_started_seen_and_stopped }
-crate::stories! { [process, vm] [command_line]: what_becomes_of_services_when_the_machine_ends }
+crate::stories! { [process, vm, gvisor] [command_line]: what_becomes_of_services_when_the_machine_ends }
 crate::stories! { [process]:
     a_start_that_fails_says_why_and_is_a_failure,
     a_killed_caller_leaves_no_half_started_service,

@@ -7,7 +7,7 @@ use pyro_tests::world::eventually;
 use pyro_tests::{Surface, Workspace, World};
 use serde_json::{Value, json};
 
-crate::stories! { [vm] [command_line, mcp]: a_shell_is_opened_worked_in_and_closed }
+crate::stories! { [vm, gvisor] [command_line, mcp]: a_shell_is_opened_worked_in_and_closed }
 crate::stories! { [process]: commands_on_the_host_have_no_shells }
 
 /// A shell of a workspace, with the place where its output was read up to.

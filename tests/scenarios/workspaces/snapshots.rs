@@ -8,8 +8,8 @@ use pyro_tests::surfaces::engine::Library;
 use pyro_tests::{Backend, Surface, Workspace, World, tree};
 use serde_json::{Value, json};
 
-crate::stories! { [process, vm] [command_line, mcp]: states_are_kept_and_come_back }
-crate::stories! { [vm]: layers_are_shared_merged_and_given_back }
+crate::stories! { [process, vm, gvisor] [command_line, mcp]: states_are_kept_and_come_back }
+crate::stories! { [vm, gvisor]: layers_are_shared_merged_and_given_back }
 
 fn names(workspace: &Workspace<'_>) -> Vec<String> {
     let listed = workspace.done("snapshot_list", json!({}));
@@ -23,7 +23,7 @@ fn states_are_kept_and_come_back(world: &World, surface: &dyn Surface) {
     let seed = tree::plant(&world.folder().join("seed"), &[("file", "first\n")]);
     let workspace = Workspace::with(world, surface, json!({ "seed_path": seed }));
     workspace.output("echo second > file; mkdir -p d/e; ln -s file link; echo 12345 > d/e/more");
-    let elsewhere = world.backend == Backend::Vm;
+    let elsewhere = world.backend != Backend::Process;
     if elsewhere {
         workspace.output("echo installed > /usr/local/thing");
     }
@@ -104,10 +104,10 @@ fn states_are_kept_and_come_back(world: &World, surface: &dyn Surface) {
     if elsewhere {
         assert_ne!(workspace.exec("test -e /usr/local/thing")["exit_code"], 0);
     }
-    // A stopped one is started for a snapshot, and none is needed to delete one.
+    // A stopped VM is started for a snapshot, and none is needed to delete one.
     workspace.done("stop", json!({}));
     let made = workspace.done("snapshot_create", json!({ "snapshot_name": "three" }));
-    assert_eq!(made["workspace_started"], true);
+    assert_eq!(made["workspace_started"], world.backend != Backend::Gvisor);
     workspace.done("stop", json!({}));
     workspace.delete_snapshot("one");
     workspace.refused("reset", json!({ "snapshot": "one" }), "unknown_snapshot");

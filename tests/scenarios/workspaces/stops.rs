@@ -8,8 +8,8 @@ use pyro_tests::world::eventually;
 use pyro_tests::{Backend, Surface, Workspace, World};
 use serde_json::{Value, json};
 
-crate::stories! { [process, vm] [library]: what_was_acknowledged_outlasts_a_stop }
-crate::stories! { [process, vm]:
+crate::stories! { [process, vm, gvisor] [library]: what_was_acknowledged_outlasts_a_stop }
+crate::stories! { [process, vm, gvisor]:
     a_later_process_finds_it,
     a_killed_machine_is_started_again_and_says_so,
     one_that_nobody_uses_stops_and_says_so,
@@ -20,7 +20,7 @@ fn what_was_acknowledged_outlasts_a_stop(world: &World, surface: &dyn Surface) {
     let workspace = Workspace::new(world, surface);
     workspace.write("written", "by write\n");
     workspace.exec("echo by exec > exec; nohup sleep 1000 >/dev/null 2>&1 &");
-    if world.backend == Backend::Vm {
+    if world.backend != Backend::Process {
         workspace.exec("echo by root > /usr/local/elsewhere");
     }
     let stopped = workspace.done("stop", json!({}));
@@ -37,7 +37,7 @@ fn what_was_acknowledged_outlasts_a_stop(world: &World, surface: &dyn Surface) {
     let result = workspace.exec("cat written exec");
     assert_eq!(result["stdout"], "by write\nby exec\n");
     assert_eq!(result["workspace_started"], false);
-    if world.backend == Backend::Vm {
+    if world.backend != Backend::Process {
         let result = workspace.exec("cat /usr/local/elsewhere");
         assert_eq!(result["stdout"], "by root\n");
     }

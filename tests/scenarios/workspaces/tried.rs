@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::pty::TerminalSession;
 
-crate::stories! { [vm]:
+crate::stories! { [vm, gvisor]:
     a_copy_is_kept_when_files_of_it_changed,
     a_person_tries_something_out,
     an_interrupt_ends_the_command_and_not_the_answer,

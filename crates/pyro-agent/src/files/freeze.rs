@@ -39,7 +39,7 @@ pub(crate) struct Freezer {
 
 struct Frozen {
     /// Dropping it thaws the disk.
-    hold: mpsc::Sender<()>,
+    hold: mpsc::Sender<Longer>,
     keeper: JoinHandle<()>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) async fn freeze(
         Disk::Shared => return Ok(()),
     };
     let pause = starts.pause();
-    let limit = Duration::from_millis(request.thaw_after_ms).min(LONGEST);
+    let limit = limit(request);
     let (hold, held) = mpsc::channel();
     let (reply, replied) = oneshot::channel();
     let keeper = thread::Builder::new()
@@ -90,6 +90,24 @@ pub(crate) async fn freeze(
         Err(_) => Err(Fault::new(
             FaultCode::GuestIo,
             "the disk could not be frozen",
+        )),
+    }
+}
+
+/// Counts the time of a freeze anew, if it has not ended meanwhile.
+pub(crate) async fn stay_frozen(freezer: &Freezer, request: &Freeze) -> Result<(), Fault> {
+    let limit = limit(request);
+    let (reply, replied) = oneshot::channel();
+    let told = match &*lock(&freezer.frozen) {
+        Some(frozen) => frozen.hold.send(Longer { limit, reply }).is_ok(),
+        None => false,
+    };
+    // One whose time is over drops what it was told.
+    match told && replied.await.is_ok() {
+        true => Ok(()),
+        false => Err(Fault::new(
+            FaultCode::Refused,
+            "the disk is not frozen any more",
         )),
     }
 }
@@ -120,6 +138,16 @@ impl Freezer {
     }
 }
 
+/// As long as this from now on.
+struct Longer {
+    limit: Duration,
+    reply: oneshot::Sender<()>,
+}
+
+fn limit(request: &Freeze) -> Duration {
+    Duration::from_millis(request.thaw_after_ms).min(LONGEST)
+}
+
 /// How to hold writes back.
 type HoldBack = fn() -> io::Result<Held>;
 
@@ -135,7 +163,7 @@ enum Held {
 fn keep(
     hold_back: HoldBack,
     limit: Duration,
-    held: &mpsc::Receiver<()>,
+    held: &mpsc::Receiver<Longer>,
     reply: oneshot::Sender<Result<(), FileError>>,
 ) {
     let frozen = match hold_back() {
@@ -147,8 +175,12 @@ fn keep(
     };
     // Whoever asked may have gone. Then nobody will thaw it, and the deadline will.
     let _ = reply.send(Ok(()));
+    let mut next = limit;
     // An end of the waiting, whichever, is the end of the freeze.
-    let _ = held.recv_timeout(limit);
+    while let Ok(Longer { limit, reply }) = held.recv_timeout(next) {
+        next = limit;
+        let _ = reply.send(());
+    }
     match frozen {
         Held::Disk(root) => {
             if let Err(error) = thaw_root(&root) {

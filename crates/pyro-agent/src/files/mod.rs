@@ -84,6 +84,11 @@ impl Files {
         freeze::freeze(&self.freezer, &self.changes, &self.layout, starts, request).await
     }
 
+    /// Holds further writes back for as long again.
+    pub(crate) async fn stay_frozen(&self, request: &Freeze) -> Result<(), Fault> {
+        freeze::stay_frozen(&self.freezer, request).await
+    }
+
     pub(crate) async fn thaw(&self) {
         freeze::thaw(&self.freezer).await;
     }

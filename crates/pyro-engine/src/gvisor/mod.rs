@@ -71,11 +71,6 @@ pub(crate) fn own_layer(folder: &Path) -> PathBuf {
     folder.join(LAYER)
 }
 
-/// Where the files of a layer are.
-pub(crate) fn changes(layer: &Path) -> PathBuf {
-    layer.join("upper")
-}
-
 /// Makes an empty layer: what the sandbox writes comes into `upper`, `work` is the kernel's.
 pub(crate) fn create_layer(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;

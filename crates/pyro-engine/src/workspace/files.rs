@@ -86,6 +86,15 @@ pub(crate) async fn freeze(stream: UnixStream, thaw_after: Duration) -> Result<(
     done(stream, &AgentRequest::Freeze(Freeze { thaw_after_ms })).await
 }
 
+/// Keeps frozen what was frozen all the time until now.
+pub(crate) async fn stay_frozen(
+    stream: UnixStream,
+    thaw_after: Duration,
+) -> Result<(), FilesError> {
+    let thaw_after_ms = u64::try_from(thaw_after.as_millis()).unwrap_or(u64::MAX);
+    done(stream, &AgentRequest::StayFrozen(Freeze { thaw_after_ms })).await
+}
+
 pub(crate) async fn thaw(stream: UnixStream) -> Result<(), FilesError> {
     done(stream, &AgentRequest::Thaw).await
 }

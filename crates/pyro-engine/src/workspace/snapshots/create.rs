@@ -1,6 +1,6 @@
 //! Keeps the present state of a workspace.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode};
@@ -19,17 +19,19 @@ use crate::store::{StoredSnapshot, StoredWorkspace};
 use crate::workspace::at_rest::reader_gone;
 use crate::workspace::create::copy_tree;
 use crate::workspace::errors::{shim_unreachable, unknown};
-use crate::workspace::files;
+use crate::workspace::files::{self, FilesError};
 use crate::workspace::layers::{self, new_layer, new_name};
 
 use pyro_api::values::WORKSPACE_PATH;
 use pyro_wire::fault::FaultCode;
+use tokio::time::sleep;
 
 /// After this the guest writes again by itself, should this process be killed in between.
 const FREEZE: Duration = Duration::from_secs(5);
 
-/// The same where what is kept is copied meanwhile.
-const FREEZE_COPY: Duration = Duration::from_secs(600);
+/// The same where what is kept is copied meanwhile. It is told again and again to stand still.
+const FREEZE_COPY: Duration = Duration::from_secs(10);
+const STILL: Duration = Duration::from_secs(1);
 
 const DOING: &str = "save its state";
 
@@ -202,31 +204,50 @@ impl Engine {
         };
         let bench = MergeFolder::new(&folder, name).map_err(failed)?;
         layers::make(&bench.path(), base).map_err(failed)?;
-        let began = Instant::now();
         let line = self.reconnect(stored, DOING).await?;
         files::freeze(line, FREEZE_COPY)
             .await
             .map_err(|error| self.files_failed(stored, what, DOING, error))?;
         let (from, to) = (folder.layer(&top), bench.path());
-        let (from, to) = (gvisor::changes(&from), gvisor::changes(&to));
-        let copied = self.copy_layer(&from, &to, caller).await;
-        let took = began.elapsed();
+        let (from, to) = (gvisor::upper(&from), gvisor::upper(&to));
+        let copied = tokio::select! {
+            copied = self.copy_layer(&from, &to, caller) => copied.map(drop),
+            failed = self.hold_still(stored, what) => failed,
+        };
+        let copied = match copied {
+            // That it stood still to the end.
+            Ok(()) => self.stay_frozen(stored, what).await,
+            failed => failed,
+        };
         if let Ok(line) = self.reconnect(stored, DOING).await {
             // Else its deadline thaws it.
             let _ = files::thaw(line).await;
         }
         copied?;
-        if took > FREEZE_COPY {
-            return Err(Error::new(ErrorCode::HostIo, what)
-                .because(format!(
-                    "its guest can stand still for {} s at most, and copying took {} s",
-                    FREEZE_COPY.as_secs(),
-                    took.as_secs()
-                ))
-                .hint("Nothing was changed. Stop the workspace first: then nothing is copied"));
-        }
         layers.push(bench.hand_over(&folder).map_err(failed)?);
         Ok(layers)
+    }
+
+    /// Has a guest stand still for as long as this is polled, or says why it does not.
+    async fn hold_still(&self, stored: &StoredWorkspace, what: &str) -> Result<(), Error> {
+        loop {
+            sleep(STILL).await;
+            self.stay_frozen(stored, what).await?;
+        }
+    }
+
+    async fn stay_frozen(&self, stored: &StoredWorkspace, what: &str) -> Result<(), Error> {
+        let line = self.reconnect(stored, DOING).await?;
+        files::stay_frozen(line, FREEZE_COPY)
+            .await
+            .map_err(|error| match error {
+                FilesError::Refused { fault } if fault.code == FaultCode::Refused => {
+                    Error::new(ErrorCode::HostIo, what)
+                        .because(fault.message)
+                        .hint("Nothing was changed. Try again when this host is less busy")
+                }
+                error => self.files_failed(stored, what, DOING, error),
+            })
     }
 
     async fn count_frozen(
