@@ -71,11 +71,6 @@ pub(crate) fn own_layer(folder: &Path) -> PathBuf {
     folder.join(LAYER)
 }
 
-/// Where the files of a layer are.
-pub(crate) fn changes(layer: &Path) -> PathBuf {
-    layer.join("upper")
-}
-
 /// Makes an empty layer: what the sandbox writes comes into `upper`, `work` is the kernel's.
 pub(crate) fn create_layer(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
@@ -106,9 +101,9 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
 pub(crate) fn check_layers(layers: &[PathBuf]) -> Result<(), LayerError> {
     for (number, layer) in layers.iter().enumerate() {
         let parts: &[_] = match number + 1 == layers.len() {
-            true => &["upper", "work"],
+            true => &[UPPER, "work"],
             // What is only read needs no place to work.
-            false => &["upper"],
+            false => &[UPPER],
         };
         for part in parts {
             let path = layer.join(part);

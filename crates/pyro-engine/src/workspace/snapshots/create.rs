@@ -197,9 +197,10 @@ impl Engine {
         let folder = self.workspace_folder(&stored.record.workspace_id);
         let failed = |error: std::io::Error| host_io(what, &error);
         let mut layers = stored.layers.clone();
-        let (Some(top), Some(name)) = (layers.pop(), new_name(base).map_err(failed)?) else {
+        let Some(top) = layers.pop() else {
             return Ok(Vec::new());
         };
+        let name = new_name(stored.is_on_folders()).map_err(failed)?;
         let bench = MergeFolder::new(&folder, name).map_err(failed)?;
         layers::make(&bench.path(), base).map_err(failed)?;
         let began = Instant::now();
@@ -208,7 +209,7 @@ impl Engine {
             .await
             .map_err(|error| self.files_failed(stored, what, DOING, error))?;
         let (from, to) = (folder.layer(&top), bench.path());
-        let (from, to) = (gvisor::changes(&from), gvisor::changes(&to));
+        let (from, to) = (gvisor::upper(&from), gvisor::upper(&to));
         let copied = self.copy_layer(&from, &to, caller).await;
         let took = began.elapsed();
         if let Ok(line) = self.reconnect(stored, DOING).await {
