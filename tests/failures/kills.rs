@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal::{SIGKILL, SIGSTOP};
 use nix::sys::signal::{kill, killpg};
+use nix::unistd::Pid;
 use pyro_tests::leftovers::processes;
 use pyro_tests::world::{eventually, finish};
 use pyro_tests::{Backend, World};
@@ -153,6 +154,10 @@ fn a_machine_that_stands_still_does_not_hold_the_caller(world: &World) {
         Backend::Process | Backend::Vm => Role::Machine,
     };
     processes::signal(world, stopped, SIGSTOP);
+    // A guest's process that waits for gVisor's kernel would have a processor all the time.
+    for waiting in processes::descendants(processes::find(world, stopped).as_raw()) {
+        let _ = kill(Pid::from_raw(waiting.pid), SIGSTOP);
+    }
     // Its own timeout, and the fifteen seconds after which the host gives the guest up for lost.
     let ran = run.ends_within(Duration::from_secs(60));
     assert_eq!(ran.code(), 124, "{}", ran.err());
