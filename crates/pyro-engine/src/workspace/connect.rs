@@ -22,7 +22,7 @@ const TRIES: u32 = 3;
 
 /// Whom a line leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whom {
+pub(crate) enum Whom {
     /// The guest's agent, which executes things.
     Agent,
     /// Who serves files, and nothing else: in a VM the same.
@@ -157,7 +157,7 @@ impl Engine {
         self.line_to(Whom::Files, stored, doing).await
     }
 
-    async fn line_to(
+    pub(crate) async fn line_to(
         &self,
         whom: Whom,
         stored: &StoredWorkspace,

@@ -17,6 +17,7 @@ use crate::machine::{disk, now};
 use crate::random::random_hex;
 use crate::store::{StoredSnapshot, StoredWorkspace};
 use crate::workspace::at_rest::reader_gone;
+use crate::workspace::connect::Whom;
 use crate::workspace::create::copy_tree;
 use crate::workspace::errors::{shim_unreachable, unknown};
 use crate::workspace::files::{self, FilesError};
@@ -32,6 +33,10 @@ const FREEZE: Duration = Duration::from_secs(5);
 /// The same where what is kept is copied meanwhile. It is told again and again to stand still.
 const FREEZE_COPY: Duration = Duration::from_secs(10);
 const STILL: Duration = Duration::from_secs(1);
+
+/// Who changes the files of a running sandbox: first those that do it from outside, whose changes are
+/// whole when they stand still.
+const WRITERS: [Whom; 2] = [Whom::Files, Whom::Agent];
 
 const DOING: &str = "save its state";
 
@@ -205,10 +210,12 @@ impl Engine {
         let name = new_name(stored.is_on_folders()).map_err(failed)?;
         let bench = MergeFolder::new(&folder, name).map_err(failed)?;
         layers::make(&bench.path(), base).map_err(failed)?;
-        let line = self.reconnect(stored, DOING).await?;
-        files::freeze(line, FREEZE_COPY)
-            .await
-            .map_err(|error| self.files_failed(stored, what, DOING, error))?;
+        for whom in WRITERS {
+            let line = self.line_to(whom, stored, DOING).await?;
+            files::freeze(line, FREEZE_COPY)
+                .await
+                .map_err(|error| self.files_failed(stored, what, DOING, error))?;
+        }
         let (from, to) = (folder.layer(&top), bench.path());
         let (from, to) = (gvisor::upper(&from), gvisor::upper(&to));
         let copied = tokio::select! {
@@ -220,9 +227,11 @@ impl Engine {
             Ok(()) => self.stay_frozen(stored, what).await,
             failed => failed,
         };
-        if let Ok(line) = self.reconnect(stored, DOING).await {
-            // Else its deadline thaws it.
-            let _ = files::thaw(line).await;
+        for whom in WRITERS {
+            if let Ok(line) = self.line_to(whom, stored, DOING).await {
+                // Else its deadline thaws it.
+                let _ = files::thaw(line).await;
+            }
         }
         copied?;
         layers.push(bench.hand_over(&folder).map_err(failed)?);
@@ -238,17 +247,20 @@ impl Engine {
     }
 
     async fn stay_frozen(&self, stored: &StoredWorkspace, what: &str) -> Result<(), Error> {
-        let line = self.reconnect(stored, DOING).await?;
-        files::stay_frozen(line, FREEZE_COPY)
-            .await
-            .map_err(|error| match error {
-                FilesError::Refused { fault } if fault.code == FaultCode::Refused => {
-                    Error::new(ErrorCode::HostIo, what)
-                        .because(fault.message)
-                        .hint("Nothing was changed. Try again when this host is less busy")
-                }
-                error => self.files_failed(stored, what, DOING, error),
-            })
+        for whom in WRITERS {
+            let line = self.line_to(whom, stored, DOING).await?;
+            files::stay_frozen(line, FREEZE_COPY)
+                .await
+                .map_err(|error| match error {
+                    FilesError::Refused { fault } if fault.code == FaultCode::Refused => {
+                        Error::new(ErrorCode::HostIo, what)
+                            .because(fault.message)
+                            .hint("Nothing was changed. Try again when this host is less busy")
+                    }
+                    error => self.files_failed(stored, what, DOING, error),
+                })?;
+        }
+        Ok(())
     }
 
     async fn count_frozen(
