@@ -225,6 +225,7 @@ mod tests {
     use pyro_wire::agent::Prepare;
     use pyro_wire::exec::{Command, Exec, ExecControl, ExecEvent};
     use pyro_wire::files::{Change, Diff, Export, List, Read};
+    use pyro_wire::service::Connect;
     use tokio::io::DuplexStream;
 
     use super::*;
@@ -427,6 +428,36 @@ mod tests {
                     assert!(!understood && fault.code == FaultCode::Refused)
                 }
                 other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn where_only_files_are_served_nothing_starts_and_nothing_leads_out() {
+        let agent = Arc::new(Agent::new(Backend::Files, Reaper::idle(), Trace::default()));
+        let command = Exec::new(Command::Program(vec![b"true".to_vec().into()]));
+        for (request, served) in [
+            (AgentRequest::Exec(command), false),
+            (AgentRequest::Prepare(Prepare::default()), false),
+            (AgentRequest::Connect(Connect { port: 80 }), false),
+            (AgentRequest::ServiceList, false),
+            (AgentRequest::Ping, true),
+            (AgentRequest::LastUse, true),
+            (AgentRequest::Thaw, true),
+        ] {
+            let (mut host, guest) = tokio::io::duplex(1024);
+            frame::write_message(&mut host, &request).await.unwrap();
+            let reply = async {
+                let reply: AgentReply = frame::read_message(&mut host).await.unwrap();
+                drop(host);
+                reply
+            };
+            let (reply, ()) = tokio::join!(reply, serve(&agent, guest));
+            match reply {
+                AgentReply::Failed(fault) => {
+                    assert!(!served && fault.code == FaultCode::Refused, "{fault:?}");
+                }
+                other => assert!(served, "{other:?}"),
             }
         }
     }
