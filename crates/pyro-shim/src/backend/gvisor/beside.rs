@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -96,8 +96,8 @@ impl Beside {
             .await
             .unwrap_or_else(|_| Err(failed("it does not answer")))?;
         let line = serving.line().await?;
+        self.end_when_idle(Arc::downgrade(&serving.lines));
         *state = State::Serving(serving);
-        self.end_when_idle();
         Ok(line)
     }
 
@@ -166,7 +166,8 @@ impl Beside {
         Child::of_caller(number)
     }
 
-    fn end_when_idle(self: &Arc<Self>) {
+    /// Ends the agent of these lines when there are none for long.
+    fn end_when_idle(self: &Arc<Self>, lines: Weak<()>) {
         let beside = Arc::downgrade(self);
         tokio::spawn(async move {
             let mut opened = 0;
@@ -179,6 +180,10 @@ impl Beside {
                 let State::Serving(serving) = &*state else {
                     return;
                 };
+                // Another one has its place.
+                if !lines.ptr_eq(&Arc::downgrade(&serving.lines)) {
+                    return;
+                }
                 if serving.opened == opened && Arc::strong_count(&serving.lines) == 1 {
                     let State::Serving(serving) = std::mem::replace(&mut *state, State::Idle)
                     else {
