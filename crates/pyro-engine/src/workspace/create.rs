@@ -207,7 +207,7 @@ impl Engine {
         let id = &stored.record.workspace_id;
         let what = format!("Workspace `{id}` could not be seeded");
         let doing = "take its first files";
-        let line = self.reconnect(stored, doing).await?;
+        let line = self.reconnect_files(stored, doing).await?;
         let change = Change {
             baseline: true,
             ..Change::default()
