@@ -101,9 +101,9 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
 pub(crate) fn check_layers(layers: &[PathBuf]) -> Result<(), LayerError> {
     for (number, layer) in layers.iter().enumerate() {
         let parts: &[_] = match number + 1 == layers.len() {
-            true => &["upper", "work"],
+            true => &[UPPER, "work"],
             // What is only read needs no place to work.
-            false => &["upper"],
+            false => &[UPPER],
         };
         for part in parts {
             let path = layer.join(part);

@@ -12,12 +12,17 @@ impl Handle<WorkspaceStop> for Engine {
             .find_workspace(&asked.workspace_id)?
             .record
             .workspace_id;
-        let _held = self
+        let held = self
             .workspace_folder(&id)
             .lock(&id, LockMode::Exclusive)
             .await?;
         let stored = self.reload_workspace(&id)?;
         let stored = self.stop_workspace(stored, "a stop was requested").await?;
+        drop(held);
+        // A sandbox that runs keeps its layers as they are.
+        if stored.is_on_folders() && !stored.mergeable().is_empty() {
+            self.free_layers(&id, "deleted snapshots", caller).await?;
+        }
         Ok(Stopped(self.shown(stored, false, caller).await))
     }
 }

@@ -14,7 +14,7 @@ use pyro_namespace::{IdMap, Namespaces, Program};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::inside::{COMMAND, COPY, IMAGE, UNPACK};
+use super::inside::{COMMAND, COPY, IMAGE, MERGE, UNPACK};
 use super::report::{Copied, Failure, Report, Unpacked};
 use crate::error::{broke, cancelled, host_io, namespaces_refused};
 
@@ -56,6 +56,22 @@ impl Helper {
 
     pub(super) fn copy(&self, from: &Path, to: &Path, watch: &Watch) -> Result<Copied, Error> {
         match self.run(COPY, [from, to], None, watch)? {
+            Report::Copied(copied) => Ok(copied),
+            _ => Err(self.garbled()),
+        }
+    }
+
+    /// Makes one layer of two that nobody writes to any more, in an empty folder. `busy` stays open for as
+    /// long as anybody writes there.
+    pub(crate) fn merge(
+        &self,
+        lower: &Path,
+        upper: &Path,
+        to: &Path,
+        busy: OwnedFd,
+        watch: &Watch,
+    ) -> Result<Copied, Error> {
+        match self.run(MERGE, [lower, upper, to], Some(busy), watch)? {
             Report::Copied(copied) => Ok(copied),
             _ => Err(self.garbled()),
         }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pyro_disk::layers::Layer;
 use pyro_disk::{CopyError, UnpackError};
 
@@ -20,11 +21,12 @@ use super::{chain, image};
 pub const COMMAND: &str = "owned-files";
 pub(super) const UNPACK: &str = "--unpack";
 pub(super) const COPY: &str = "--copy";
+pub(super) const MERGE: &str = "--merge";
 pub(super) const SERVE: &str = "--serve";
 pub(super) const IMAGE: &str = "--image";
 
 const USAGE: &str = "usage: pyro owned-files --unpack IMAGE FOLDER | --copy FROM TO | \
-                     --serve ROOT FOLDER… | --image MKE2FS FILE FOLDER…";
+                     --merge LOWER UPPER TO | --serve ROOT FOLDER… | --image MKE2FS FILE FOLDER…";
 
 /// How often to tell how far it is.
 const TURN: Duration = Duration::from_millis(100);
@@ -39,6 +41,7 @@ pub(crate) fn run(args: &[OsString], output: &mut impl Write) -> ExitCode {
     let done = match args.as_slice() {
         [word, image, folder] if word.as_os_str() == UNPACK => unpack(image, folder, output),
         [word, from, to] if word.as_os_str() == COPY => copy(from, to, output),
+        [word, lower, upper, to] if word.as_os_str() == MERGE => merge(lower, upper, to, output),
         [word, mke2fs, file, folders @ ..] if word.as_os_str() == IMAGE => {
             image(mke2fs, file, folders, output)
         }
@@ -82,6 +85,21 @@ fn copy(from: &Path, to: &Path, output: &mut impl Write) -> Result<Report, Failu
     let copied = pyro_disk::copy_layer(from, to, &mut |_| teller.tell(|| None))?;
     flush(to)?;
     Ok(Report::Copied(copied.into()))
+}
+
+fn merge(
+    lower: &Path,
+    upper: &Path,
+    to: &Path,
+    output: &mut impl Write,
+) -> Result<Report, Failure> {
+    let mut teller = Teller::new(output);
+    // Each folder on the way down may be open in all three.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| host(errno.into()))?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(|errno| host(errno.into()))?;
+    let merged = pyro_disk::merge_layers(lower, upper, to, &mut |_| teller.tell(|| None))?;
+    flush(to)?;
+    Ok(Report::Copied(merged.into()))
 }
 
 fn image(

@@ -18,20 +18,22 @@ use crate::random::random_hex;
 
 /// An empty layer with a name of its own. `None`: commands run on the host, which has no disk.
 pub(crate) fn new_layer(folder: &WorkspaceFolder, base: &Base) -> io::Result<Option<String>> {
-    let Some(name) = new_name(base)? else {
-        return Ok(None);
+    let is_folder = match base {
+        Base::Image(_) => false,
+        Base::Tree(_) => true,
+        Base::HostProcess => return Ok(None),
     };
+    let name = new_name(is_folder)?;
     make(&folder.layer(&name), base)?;
     Ok(Some(name))
 }
 
 /// A name that no other layer has.
-pub(crate) fn new_name(base: &Base) -> io::Result<Option<String>> {
+pub(crate) fn new_name(is_folder: bool) -> io::Result<String> {
     let name = random_hex(6)?;
-    Ok(match base {
-        Base::Image(_) => Some(format!("{name}.qcow2")),
-        Base::Tree(_) => Some(name),
-        Base::HostProcess => None,
+    Ok(match is_folder {
+        true => name,
+        false => format!("{name}.qcow2"),
     })
 }
 

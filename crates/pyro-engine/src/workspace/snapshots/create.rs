@@ -199,9 +199,10 @@ impl Engine {
         let folder = self.workspace_folder(&stored.record.workspace_id);
         let failed = |error: std::io::Error| host_io(what, &error);
         let mut layers = stored.layers.clone();
-        let (Some(top), Some(name)) = (layers.pop(), new_name(base).map_err(failed)?) else {
+        let Some(top) = layers.pop() else {
             return Ok(Vec::new());
         };
+        let name = new_name(stored.is_on_folders()).map_err(failed)?;
         let bench = MergeFolder::new(&folder, name).map_err(failed)?;
         layers::make(&bench.path(), base).map_err(failed)?;
         let line = self.reconnect(stored, DOING).await?;

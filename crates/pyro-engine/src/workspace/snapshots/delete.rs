@@ -37,12 +37,23 @@ impl Engine {
             self.store()?.sync()?;
             self.remove_unreferenced(&stored);
         }
-        // From here on it is deleted, and what fails is tried again with the next one.
-        if let Err(error) = self.merge_layers(&id, caller).await {
-            let why = error.causes.first().unwrap_or(&error.error).clone();
-            let detail = format!("the space of `{name}` has not been freed yet: {why}");
-            self.note_event(&id, "snapshot_space", detail)?;
-        }
+        // From here on it is deleted.
+        self.free_layers(&id, &format!("`{name}`"), caller).await?;
         Ok(id)
+    }
+
+    /// Frees the space of layers that nobody needs. What fails is tried again the next time.
+    pub(crate) async fn free_layers(
+        &self,
+        id: &str,
+        of: &str,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        if let Err(error) = self.merge_layers(id, caller).await {
+            let why = error.causes.first().unwrap_or(&error.error).clone();
+            let detail = format!("the space of {of} has not been freed yet: {why}");
+            self.note_event(id, "snapshot_space", detail)?;
+        }
+        Ok(())
     }
 }

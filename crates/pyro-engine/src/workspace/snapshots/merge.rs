@@ -1,25 +1,31 @@
 //! Makes one layer of two, where nobody needs the lower one by itself.
 //!
 //! In the disk of a running VM the shim does it: what the lower layer holds moves into the upper
-//! one. Elsewhere a third layer is made of both, and takes their place in the record. Neither keeps
+//! one. The layers of a running sandbox stay as they are until it has ended. Elsewhere a third layer is made of both, and takes their place in the record. Neither keeps
 //! others from the workspace, except for a third layer in place of the one that a VM would write to.
 
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode};
-use pyro_disk::layers::{self, Layer};
+use pyro_disk::layers::{Layer, merge};
 use pyro_wire::shim::Status;
 use tokio::time::{Instant, sleep};
 
 use super::merge_folder::MergeFolder;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
+use crate::gvisor;
 use crate::machine::shim_client;
-use crate::random::random_hex;
+use crate::owned_files::{Helper, OnOwnThread, Watch};
 use crate::store::StoredWorkspace;
 use crate::workspace::at_rest::layers_failed;
 use crate::workspace::errors::{shim_unreachable, unknown};
+use crate::workspace::layers;
 use crate::workspace::lock::{LockMode, WorkspaceLock};
 use crate::workspace::progress::report_progress;
 
@@ -30,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const OTHERS_PATIENCE: Duration = Duration::from_secs(120);
 
 const POLL: Duration = Duration::from_millis(10);
+
+const MERGING: &str = "freeing space";
 
 const DOING: &str = "merge layers of its disk";
 
@@ -113,21 +121,24 @@ impl Engine {
     }
 
     async fn next_merge(&self, stored: &StoredWorkspace) -> Result<Option<Next>, Error> {
-        if stored.is_on_folders() {
-            return Ok(None);
-        }
         let id = &stored.record.workspace_id;
         let folder = self.workspace_folder(id);
+        let is_running = stored.record.state == VmState::Started;
         let actual = match stored.record.state {
-            VmState::Started => self
+            VmState::Started if !stored.is_on_folders() => self
                 .disk_status(stored)
                 .await?
                 .map(|status| self.own_layers(stored, &status)),
             _ => None,
         };
         for (lower, upper) in stored.mergeable() {
+            let is_own = stored.layers.contains(&lower);
+            if stored.is_on_folders() && is_running && is_own {
+                // Its sandbox has them mounted. They are merged when that has ended.
+                continue;
+            }
             match &actual {
-                Some(actual) if stored.layers.contains(&lower) => {
+                Some(actual) if is_own => {
                     // One that was not added yet, by somebody who was killed in the middle.
                     if !actual.contains(&lower) || !actual.contains(&upper) {
                         continue;
@@ -156,20 +167,16 @@ impl Engine {
         let folder = self.workspace_folder(id);
         let what = format!("Disk layers of workspace `{id}` could not be merged");
         let failed = |error: std::io::Error| host_io(&what, &error);
-        let name = format!("{}.qcow2", random_hex(6).map_err(failed)?);
+        let name = layers::new_name(stored.is_on_folders()).map_err(failed)?;
         let bench = MergeFolder::new(&folder, name).map_err(failed)?;
         // A VM that is started writes to the last layer of its disk, and to no other: those stay as
         // they are for as long as they are needed.
         let held = (stored.layers.last() == Some(&upper)).then_some(held);
-        let (below, above) = (folder.layer(&lower), folder.layer(&upper));
-        let (_cancel, mut progress) = report_progress(caller, "freeing space");
-        let to = bench.path();
-        let done = tokio::task::spawn_blocking(move || {
-            let (below, above) = (Layer::qcow2(&below), Layer::qcow2(&above));
-            layers::merge(&below, &above, &to, &mut progress)
-        })
-        .await
-        .map_err(|error| broke(&error))?;
+        let pair = [folder.layer(&lower), folder.layer(&upper)];
+        let done = match stored.is_on_folders() {
+            true => self.merge_folders(pair, bench, &what, caller).await,
+            false => merge_images(pair, bench, &what, caller).await,
+        };
         let _held = match held {
             Some(held) => held,
             None => folder.lock(id, LockMode::Exclusive).await?,
@@ -181,8 +188,7 @@ impl Engine {
             // Somebody went back to it, deleted it, or was faster.
             return Ok(());
         }
-        done.map_err(|error| layers_failed(what.clone(), &error))?;
-        let merged = bench.hand_over(&folder).map_err(failed)?;
+        let merged = done?.hand_over(&folder).map_err(failed)?;
         let store = self.store()?;
         let stored = store
             .change_workspace(id, |stored| stored.replace(&pair.0, &pair.1, &merged))?
@@ -190,6 +196,28 @@ impl Engine {
         store.sync()?;
         self.remove_unreferenced(&stored);
         Ok(())
+    }
+
+    /// The same of two folders. Their files get other names in the third, so nobody may write to the two
+    /// any more: nobody does, as that one is in their place, or in nobody's.
+    async fn merge_folders(
+        &self,
+        pair: [PathBuf; 2],
+        bench: MergeFolder,
+        what: &str,
+        caller: &Caller,
+    ) -> Result<MergeFolder, Error> {
+        let failed = |error: std::io::Error| host_io(what, &error);
+        gvisor::create_layer(&bench.path()).map_err(failed)?;
+        let busy = bench.busy().map_err(failed)?;
+        let [lower, upper, to] =
+            [&pair[0], &pair[1], &bench.path()].map(|path| gvisor::upper(path));
+        let helper = Helper::new(self.config().pyro()?, what.to_owned())?;
+        let work = move |watch: &Watch| {
+            helper.merge(&lower, &upper, &to, busy, watch)?;
+            Ok(bench)
+        };
+        OnOwnThread::start(work).finish(MERGING, caller).await
     }
 
     /// Waits until nothing moves any more. `None`: the VM has ended meanwhile, and its disk is
@@ -237,4 +265,23 @@ impl Engine {
         own.filter_map(|layer| Some(layer.path.file_name()?.to_str()?.to_owned()))
             .collect()
     }
+}
+
+/// Makes a third image of two.
+async fn merge_images(
+    [lower, upper]: [PathBuf; 2],
+    bench: MergeFolder,
+    what: &str,
+    caller: &Caller,
+) -> Result<MergeFolder, Error> {
+    let (_cancel, mut progress) = report_progress(caller, MERGING);
+    let what = what.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let (lower, upper) = (Layer::qcow2(&lower), Layer::qcow2(&upper));
+        merge(&lower, &upper, &bench.path(), &mut progress)
+            .map_err(|error| layers_failed(what, &error))?;
+        Ok(bench)
+    })
+    .await
+    .map_err(|error| broke(&error))?
 }

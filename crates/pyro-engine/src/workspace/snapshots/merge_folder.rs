@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ pub(super) struct MergeFolder {
     folder: PathBuf,
     /// What the layer is to be called.
     name: String,
-    _held: Flock<File>,
+    held: Flock<File>,
 }
 
 impl MergeFolder {
@@ -29,13 +30,18 @@ impl MergeFolder {
         Ok(Self {
             folder: own,
             name,
-            _held: held,
+            held,
         })
     }
 
     /// Where the layer is made.
     pub(super) fn path(&self) -> PathBuf {
         self.folder.join(&self.name)
+    }
+
+    /// What another process keeps open for as long as it writes there, should this one be killed.
+    pub(super) fn busy(&self) -> io::Result<OwnedFd> {
+        Ok(self.held.try_clone()?.into())
     }
 
     /// Puts the layer where a disk can have it, for good; returns its name.
