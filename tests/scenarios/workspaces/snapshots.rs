@@ -274,5 +274,8 @@ fn folders_are_merged_where_no_sandbox_has_them(world: &World) {
     workspace.output("echo on > e; rm e");
     workspace.reset_to("b");
     same("b");
-    assert_eq!(workspace.changes().len(), 5);
+    // The folder `d` is told by what is in it, if at all.
+    let mut changes = workspace.changes();
+    changes.retain(|line| !line.ends_with("/d"));
+    assert_eq!(changes.len(), 4, "{changes:?}");
 }
