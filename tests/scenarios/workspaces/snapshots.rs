@@ -9,7 +9,8 @@ use pyro_tests::{Backend, Surface, Workspace, World, tree};
 use serde_json::{Value, json};
 
 crate::stories! { [process, vm, gvisor] [command_line, mcp]: states_are_kept_and_come_back }
-crate::stories! { [vm, gvisor]: layers_are_shared_merged_and_given_back }
+crate::stories! { [vm]: layers_are_shared_merged_and_given_back }
+crate::stories! { [gvisor]: folders_are_merged_where_no_sandbox_has_them }
 
 fn names(workspace: &Workspace<'_>) -> Vec<String> {
     let listed = workspace.done("snapshot_list", json!({}));
@@ -214,4 +215,67 @@ fn layers_are_shared_merged_and_given_back(world: &World) {
         .unwrap();
     assert!(check.status.success(), "{check:?}");
     assert_eq!(sums(&workspace), seen.borrow()["z"]);
+}
+
+/// What the layers of a sandbox take, in folders and MiB.
+fn folders_use(world: &World, workspace: &Workspace<'_>) -> (usize, u64) {
+    let folder = world.state_dir().join("workspaces").join(workspace.id());
+    let count = fs::read_dir(folder.join("disk")).unwrap().count();
+    let du = std::process::Command::new("du")
+        .args(["-s", "-m"])
+        .arg(folder.join("disk"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(du.stdout).unwrap();
+    (count, said.split('\t').next().unwrap().parse().unwrap())
+}
+
+/// States of a sandbox that stood still stand on one another, as those of a VM do.
+fn folders_are_merged_where_no_sandbox_has_them(world: &World) {
+    let surface = Library::new(world);
+    let workspace = Workspace::new(world, &surface);
+    let seen = RefCell::new(BTreeMap::new());
+    let sums =
+        || workspace.long_output("sha256sum *; ls -ln; find d -ls | awk '{print $3,$5,$6,$11}'");
+    workspace.output("mkdir d; echo below > d/below; echo old > old; ln old d/link; chown 33:44 d");
+    for name in ["a", "b", "c"] {
+        workspace.output(&format!(
+            "head -c 6M /dev/urandom > {name}; rm -r d; mkdir d; echo {name} > d/{name}; chmod 7{name_mode} d; sync",
+            name_mode = match name { "a" => "51", "b" => "55", _ => "50" },
+        ));
+        if name == "b" {
+            workspace.output("rm old; ln -s a old");
+        }
+        seen.borrow_mut().insert(name, sums());
+        workspace.done("stop", json!({}));
+        workspace.snapshot(name);
+    }
+    let same = |name: &str| assert_eq!(sums(), seen.borrow()[name], "{name}");
+    // The baseline, one for each snapshot, and the one in use.
+    let (folders, mib) = folders_use(world, &workspace);
+    assert_eq!(folders, 5);
+    assert!(mib >= 18, "{mib} MiB");
+    // A sandbox that runs keeps its folders as they are.
+    same("c");
+    workspace.delete_snapshot("a");
+    assert_eq!(folders_use(world, &workspace).0, 5);
+    same("c");
+    // They are merged when it has ended, without another delete.
+    workspace.done("stop", json!({}));
+    let (folders, less) = folders_use(world, &workspace);
+    assert_eq!(folders, 4);
+    assert!(less <= mib, "{less} after {mib} MiB");
+    same("c");
+    workspace.done("stop", json!({}));
+    // Into the one that the next sandbox writes to.
+    workspace.delete_snapshot("c");
+    assert_eq!(folders_use(world, &workspace).0, 3);
+    same("c");
+    workspace.output("echo on > e; rm e");
+    workspace.reset_to("b");
+    same("b");
+    // The folder `d` is told by what is in it, if at all.
+    let mut changes = workspace.changes();
+    changes.retain(|line| !line.ends_with("/d"));
+    assert_eq!(changes.len(), 4, "{changes:?}");
 }

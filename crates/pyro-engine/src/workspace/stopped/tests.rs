@@ -42,6 +42,25 @@ impl Drop for Rig {
     }
 }
 
+/// Where one works whose disk is too small.
+const VICTIM: &str = "PYRO_TEST_VICTIM";
+
+/// Not a test by itself.
+#[tokio::test]
+async fn as_a_victim() {
+    if let Some(here) = std::env::var_os(VICTIM).map(std::path::PathBuf::from) {
+        let rig = Rig::new().await;
+        let out = here.join("out");
+        let error = rig
+            .disk
+            .export(out.join("disk"), &Caller::new())
+            .await
+            .unwrap_err();
+        let left = std::fs::read_dir(&out).unwrap().count();
+        std::fs::write(here.join("outcome"), format!("{:?} {left}", error.code)).unwrap();
+    }
+}
+
 fn debugfs(image: &Path, command: &str) -> String {
     let mut debugfs = Command::new("debugfs");
     debugfs.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
@@ -157,4 +176,24 @@ async fn an_export_that_fails_or_is_given_up_leaves_nothing() {
         assert!(std::time::Instant::now() < until, "it goes on");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+}
+
+#[test]
+fn a_disk_that_is_too_small_for_an_image_is_told_and_nothing_is_left_on_it() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let here = tempfile::tempdir().unwrap();
+    std::fs::create_dir(here.path().join("out")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=128k tmpfs {}/out && exec {} --exact {}",
+        here.path().display(),
+        std::env::current_exe().unwrap().display(),
+        "workspace::stopped::tests::as_a_victim",
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", &script]);
+    let output = unshare.env(VICTIM, here.path()).output().unwrap();
+    let outcome = std::fs::read_to_string(here.path().join("outcome"));
+    assert_eq!(outcome.ok().as_deref(), Some("NoSpace 0"), "{output:?}");
 }
