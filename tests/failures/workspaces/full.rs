@@ -5,7 +5,7 @@ use pyro_tests::{Backend, World};
 
 use crate::mounts::Mounts;
 
-crate::stories_of_both_backends! { a_push_onto_a_full_disk_changes_nothing }
+crate::stories_of_all_backends! { a_push_onto_a_full_disk_changes_nothing }
 
 /// All in one script, as the file system that is full is seen from inside only.
 const SCRIPT: &str = r#"

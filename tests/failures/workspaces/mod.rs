@@ -3,8 +3,10 @@
 mod baselines;
 mod clocks;
 mod crowds;
+mod flushed;
 mod full;
 mod guests;
+mod hostile_files;
 mod kill_points;
 mod kills;
 mod orphan_vms;
