@@ -69,7 +69,13 @@ fn what_was_flushed_survives_every_kill(world: &World) {
     workspace.write("writer.py", WRITER);
     workspace.write("checker.py", CHECKER);
     for (round, victim) in VICTIMS.into_iter().enumerate() {
-        let exec = ["workspace", "exec", workspace.id(), "--", "exec python3 writer.py"];
+        let exec = [
+            "workspace",
+            "exec",
+            workspace.id(),
+            "--",
+            "exec python3 writer.py",
+        ];
         let exec = BackgroundCommand::running_until(world, world.pyro(exec), "under way");
         // By the host, beside the guest that writes.
         workspace.write("host", &format!("{round}"));
@@ -90,7 +96,10 @@ fn what_was_flushed_survives_every_kill(world: &World) {
         assert_eq!(host, round.to_string(), "{victim:?} after {moment:?}");
         for reached in [last, line] {
             let reached: u64 = reached.parse().unwrap();
-            assert!(reached >= told, "{told} was told: {victim:?} after {moment:?}: {said}");
+            assert!(
+                reached >= told,
+                "{told} was told: {victim:?} after {moment:?}: {said}"
+            );
         }
     }
     drop(workspace);
@@ -107,7 +116,10 @@ fn moment() -> Duration {
 fn kill_all(world: &World) {
     let shim = processes::find(world, Role::Shim);
     processes::find(world, Role::Sentry);
-    let mut all: Vec<i32> = descendants(shim.as_raw()).iter().map(|one| one.pid).collect();
+    let mut all: Vec<i32> = descendants(shim.as_raw())
+        .iter()
+        .map(|one| one.pid)
+        .collect();
     all.push(shim.as_raw());
     for signal in [SIGSTOP, SIGKILL] {
         for pid in &all {

@@ -51,12 +51,18 @@ for _ in range(3000):
 "#;
 
 fn what_a_guest_leaves_holds_nobody_up_and_hurts_nobody(world: &World) {
-    let outside = tree::plant(&world.folder().join("outside"), &[("file", "of the host\n")]);
+    let outside = tree::plant(
+        &world.folder().join("outside"),
+        &[("file", "of the host\n")],
+    );
     let before = tree::look(&outside);
     let surface = Library::new(world);
     let workspace = Workspace::new(world, &surface);
     workspace.write("odd.py", ODD);
-    workspace.output(&format!("ln -s {} to-the-host; python3 odd.py", outside.display()));
+    workspace.output(&format!(
+        "ln -s {} to-the-host; python3 odd.py",
+        outside.display()
+    ));
     workspace.output("mkdir many; cd many; for n in $(seq 200); do mkdir -p $n/$n; done");
 
     let passwd = workspace.output("cat /etc/passwd");
@@ -67,7 +73,8 @@ fn what_a_guest_leaves_holds_nobody_up_and_hurts_nobody(world: &World) {
     // As it was, with all that is in it.
     workspace.reset_to("odd");
     assert_eq!(
-        workspace.output("stat -c '%a %u %g %h' of-others; cat closed/inside/file; ls many | wc -l"),
+        workspace
+            .output("stat -c '%a %u %g %h' of-others; cat closed/inside/file; ls many | wc -l"),
         "4000 12345 54321 2\ninside\n200\n"
     );
     assert_eq!(tree::look(&outside), before);
@@ -76,13 +83,20 @@ fn what_a_guest_leaves_holds_nobody_up_and_hurts_nobody(world: &World) {
 }
 
 /// A call that ends in time, well or not.
-fn ends(workspace: &Workspace<'_>, operation: &str, arguments: serde_json::Value) -> Result<serde_json::Value, serde_json::Value> {
+fn ends(
+    workspace: &Workspace<'_>,
+    operation: &str,
+    arguments: serde_json::Value,
+) -> Result<serde_json::Value, serde_json::Value> {
     let since = Instant::now();
     let answer = workspace.call(operation, arguments.clone());
     let took = since.elapsed();
     assert!(took < LONG, "{operation} {arguments}: {took:?}");
     if let Err(told) = &answer {
-        assert_ne!(told["code"], "internal", "{operation} {arguments}: {told:#}");
+        assert_ne!(
+            told["code"], "internal",
+            "{operation} {arguments}: {told:#}"
+        );
     }
     answer
 }
@@ -90,8 +104,18 @@ fn ends(workspace: &Workspace<'_>, operation: &str, arguments: serde_json::Value
 /// While the guest runs.
 fn looks(world: &World, workspace: &Workspace<'_>, passwd: &str) {
     let listed = ends(workspace, "file_list", json!({ "recursive": true }));
-    eprintln!("LIST {:?}", listed.as_ref().map(|one| one["total_entries"].clone()));
-    for path in ["pipe", "socket", "loop", "to-everything", "closed", "sparse"] {
+    eprintln!(
+        "LIST {:?}",
+        listed.as_ref().map(|one| one["total_entries"].clone())
+    );
+    for path in [
+        "pipe",
+        "socket",
+        "loop",
+        "to-everything",
+        "closed",
+        "sparse",
+    ] {
         let read = ends(workspace, "file_read", json!({ "path": path }));
         eprintln!("READ {path} {read:?}");
     }
@@ -105,15 +129,35 @@ fn looks(world: &World, workspace: &Workspace<'_>, passwd: &str) {
     let diff = ends(workspace, "diff", json!({}));
     eprintln!("DIFF {:?}", diff.map(|one| one["summary"].clone()));
     let out = world.folder().join("out");
-    let exported = ends(workspace, "export", json!({ "path": ".", "output_path": out }));
+    let exported = ends(
+        workspace,
+        "export",
+        json!({ "path": ".", "output_path": out }),
+    );
     eprintln!("EXPORT {exported:?}");
-    let source = tree::plant(&world.folder().join("source"), &[
-        ("to-the-host/pushed", "pushed\n"), ("pipe", "pushed\n"), ("to-a-file", "pushed\n"), ("closed/inside/file", "inside\n"), ("loop/in", "x")]);
+    let source = tree::plant(
+        &world.folder().join("source"),
+        &[
+            ("to-the-host/pushed", "pushed\n"),
+            ("pipe", "pushed\n"),
+            ("to-a-file", "pushed\n"),
+            ("closed/inside/file", "inside\n"),
+            ("loop/in", "x"),
+        ],
+    );
     let pushed = ends(workspace, "sync_push", json!({ "source_path": source }));
     eprintln!("PUSH {pushed:?}");
-    let written = ends(workspace, "file_write", json!({ "path": "pipe", "text": "x" }));
+    let written = ends(
+        workspace,
+        "file_write",
+        json!({ "path": "pipe", "text": "x" }),
+    );
     eprintln!("WRITE {written:?}");
-    let written = ends(workspace, "file_write", json!({ "path": "to-the-host/x", "text": "x" }));
+    let written = ends(
+        workspace,
+        "file_write",
+        json!({ "path": "to-the-host/x", "text": "x" }),
+    );
     eprintln!("WRITE {written:?}");
 }
 
@@ -121,13 +165,28 @@ fn looks(world: &World, workspace: &Workspace<'_>, passwd: &str) {
 fn at_rest(world: &World, workspace: &Workspace<'_>, passwd: &str) {
     for path in [".", "many", "closed", "to-everything", "deep-folder", "/"] {
         let listed = ends(workspace, "disk_list", json!({ "path": path }));
-        eprintln!("DISK LIST {path} {:?}", listed.map(|one| one.to_string().len()));
+        eprintln!(
+            "DISK LIST {path} {:?}",
+            listed.map(|one| one.to_string().len())
+        );
     }
-    for path in ["pipe", "socket", "loop", "to-everything", "closed/inside/file", "to-a-file", "to-root", "to-the-host/file"] {
+    for path in [
+        "pipe",
+        "socket",
+        "loop",
+        "to-everything",
+        "closed/inside/file",
+        "to-a-file",
+        "to-root",
+        "to-the-host/file",
+    ] {
         let read = ends(workspace, "disk_read", json!({ "path": path }));
         eprintln!("DISK READ {path} {read:?}");
         if let Ok(read) = &read {
-            assert!(read["content"] == passwd || read["content"] == "inside\n", "{read:#}");
+            assert!(
+                read["content"] == passwd || read["content"] == "inside\n",
+                "{read:#}"
+            );
         }
     }
     let image = world.folder().join("image");
@@ -137,7 +196,10 @@ fn at_rest(world: &World, workspace: &Workspace<'_>, passwd: &str) {
 }
 
 fn a_guest_that_moves_the_workspace_itself_is_told(world: &World) {
-    let outside = tree::plant(&world.folder().join("outside"), &[("file", "of the host\n")]);
+    let outside = tree::plant(
+        &world.folder().join("outside"),
+        &[("file", "of the host\n")],
+    );
     let before = tree::look(&outside);
     let surface = Library::new(world);
     let workspace = Workspace::new(world, &surface);
@@ -159,7 +221,10 @@ fn a_guest_that_moves_the_workspace_itself_is_told(world: &World) {
             ("file_write", json!({ "path": "file", "text": "new\n" })),
             ("diff", json!({})),
             ("exec", json!({ "command": "pwd" })),
-            ("export", json!({ "path": ".", "output_path": world.folder().join("out") })),
+            (
+                "export",
+                json!({ "path": ".", "output_path": world.folder().join("out") }),
+            ),
             ("snapshot_create", json!({ "snapshot_name": "odd" })),
             ("stop", json!({})),
             ("disk_list", json!({ "path": "." })),

@@ -12,6 +12,7 @@ mod kills;
 mod orphan_vms;
 mod ports;
 mod resets;
+mod sandboxes;
 mod seeds;
 mod servers;
 mod shells;
