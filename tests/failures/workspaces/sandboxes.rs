@@ -50,7 +50,7 @@ fn whoever_is_killed_while_one_is_made_leaves_all_or_nothing(world: &World) {
     let seed = tree::plant(&world.folder().join("seed"), &many);
     let arguments = json!({ "environment": "debian:12", "mem_mib": 256, "seed_path": seed });
     let create = || Running::start(&mut surface.command("workspace_create", &arguments));
-    let (mut made, mut met) = (0, 0);
+    let mut met = 0;
     for round in 0..10 {
         let words = WHO[round % WHO.len()];
         let create = create();
@@ -74,7 +74,6 @@ fn whoever_is_killed_while_one_is_made_leaves_all_or_nothing(world: &World) {
             assert!(assert_only_listed(world, &surface).is_empty(), "{words}");
             continue;
         }
-        made += 1;
         let id = ran.json()["workspace_id"].clone();
         let exec = json!({ "workspace_id": id, "command": "cat * | sort | uniq -c" });
         let said = surface.call("workspace_exec", exec).unwrap();
@@ -86,7 +85,6 @@ fn whoever_is_killed_while_one_is_made_leaves_all_or_nothing(world: &World) {
         let delete = json!({ "workspace_id": id });
         surface.call("workspace_delete", delete).unwrap();
     }
-    eprintln!("made {made}, met {met}");
     assert!(met > 5, "{met} were met");
     assert!(assert_only_listed(world, &surface).is_empty());
     forget_the_killed(world);
@@ -108,7 +106,6 @@ fn who_serves_files_beside_a_guest_may_be_killed(world: &World) {
         &world.folder().join("source"),
         &[("a", "new\n"), ("big", &big), ("file", "new\n")],
     );
-    let mut half = 0;
     for round in 0..6 {
         workspace.output("echo old > a; echo old > big; echo old > file");
         let push = json!({ "workspace_id": workspace.id(), "source_path": source });
@@ -123,7 +120,6 @@ fn who_serves_files_beside_a_guest_may_be_killed(world: &World) {
         if ran.code() == 0 {
             assert!(whole, "{said}");
         } else {
-            half += 1;
             let told = ran.json();
             assert!(told["hint"].is_string(), "{told:#}");
             // What was begun is done or taken back by the next one who works on files.
@@ -136,7 +132,6 @@ fn who_serves_files_beside_a_guest_may_be_killed(world: &World) {
             );
         }
     }
-    eprintln!("half {half}");
     // One that stands still is not waited for for ever.
     for pid in beside() {
         kill(pid, SIGSTOP).unwrap();
