@@ -67,12 +67,12 @@ impl AsRawFd for Seat {
     }
 }
 
-/// Leaves a witness in this process's session, of which this is the terminal, and none of its children.
+/// Leaves a witness in this process's session, and none of its children.
 ///
 /// # Safety
 ///
 /// Every signal is blocked, and between `fork` and `exec`: only system calls are made.
-pub(crate) unsafe fn leave(seat: RawFd, terminal: RawFd) -> nix::Result<()> {
+pub(crate) unsafe fn leave(seat: RawFd) -> nix::Result<()> {
     // SAFETY: without an own stack it goes on as a copy on a copy of this one. Not `fork`, which
     // would run what others have registered for it.
     let fork =
@@ -81,7 +81,7 @@ pub(crate) unsafe fn leave(seat: RawFd, terminal: RawFd) -> nix::Result<()> {
     if first == 0 {
         // The parent of the witness ends at once, so that it becomes PID 1's.
         let status = match fork() {
-            Ok(0) => answer(seat, terminal),
+            Ok(0) => answer(seat),
             Ok(_) => 0,
             Err(_) => 1,
         };
@@ -99,17 +99,9 @@ pub(crate) unsafe fn leave(seat: RawFd, terminal: RawFd) -> nix::Result<()> {
 }
 
 /// Answers until nobody can ask any more.
-fn answer(seat: RawFd, terminal: RawFd) -> libc::c_int {
-    // Not as /dev/tty, which gVisor opens for nobody. The last byte ends it.
-    let mut terminal_name = [0_u8; 64];
+fn answer(seat: RawFd) -> libc::c_int {
     // SAFETY: plain system calls. What is closed here is a copy, in a process of its own.
     unsafe {
-        let place = terminal_name.as_mut_ptr().cast();
-        if libc::dup2(terminal, 0) < 0
-            || libc::readlink(c"/proc/self/fd/0".as_ptr(), place, terminal_name.len() - 1) <= 0
-        {
-            return 1;
-        }
         // A process group of its own, so that it is signalled with no other.
         libc::setpgid(0, 0);
         // What it held of the agent and of the terminal would keep these from ending.
@@ -119,9 +111,8 @@ fn answer(seat: RawFd, terminal: RawFd) -> libc::c_int {
         for number in 0..SEAT {
             libc::close(number);
         }
-        // Further than this gVisor takes for less than nothing.
-        let last = libc::c_int::MAX.unsigned_abs();
-        if libc::close_range((SEAT + 1).unsigned_abs(), last, 0) < 0 {
+        let after = libc::c_uint::try_from(SEAT + 1).unwrap_or(libc::c_uint::MAX);
+        if libc::close_range(after, libc::c_uint::MAX, 0) < 0 {
             return 1;
         }
         libc::prctl(libc::PR_SET_NAME, c"pyro-terminal".as_ptr());
@@ -136,7 +127,7 @@ fn answer(seat: RawFd, terminal: RawFd) -> libc::c_int {
         while libc::read(SEAT, question.as_mut_ptr().cast(), 1) == 1 {
             let mut group: libc::pid_t = 0;
             let how = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-            let terminal = libc::open(terminal_name.as_ptr().cast(), how);
+            let terminal = libc::open(c"/dev/tty".as_ptr(), how);
             if terminal >= 0 {
                 libc::ioctl(terminal, libc::TIOCGPGRP, &mut group);
                 libc::close(terminal);
