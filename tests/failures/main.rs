@@ -69,7 +69,45 @@ macro_rules! stories_of_both_backends {
 }
 use stories_of_both_backends;
 
-/// The same, and a third of each on sandboxes.
+/// Makes two tests of each story: on real VMs and on sandboxes.
+macro_rules! stories_of_guests {
+    ($($story:ident),* $(,)?) => {
+        mod vm {
+            $(#[test]
+            fn $story() {
+                crate::play(pyro_tests::Backend::Vm, super::$story);
+            })*
+        }
+        mod gvisor {
+            $(#[test]
+            fn $story() {
+                crate::play(pyro_tests::Backend::Gvisor, super::$story);
+            })*
+        }
+    };
+}
+use stories_of_guests;
+
+/// Makes two tests of each story: on host processes and on sandboxes, which both are quick to start.
+macro_rules! stories_of_quick_backends {
+    ($($story:ident),* $(,)?) => {
+        mod process {
+            $(#[test]
+            fn $story() {
+                crate::play(pyro_tests::Backend::Process, super::$story);
+            })*
+        }
+        mod gvisor {
+            $(#[test]
+            fn $story() {
+                crate::play(pyro_tests::Backend::Gvisor, super::$story);
+            })*
+        }
+    };
+}
+use stories_of_quick_backends;
+
+/// Makes a test of each story on host processes, on real VMs, and on sandboxes.
 macro_rules! stories_of_all_backends {
     ($($story:ident),* $(,)?) => {
         crate::stories_of_both_backends![$($story),*];

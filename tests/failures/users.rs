@@ -22,6 +22,7 @@ crate::stories![Vm:
     without_subordinate_ids_there_are_no_sandboxes,
     without_newuidmap_there_are_no_sandboxes,
     a_sandbox_of_an_ordinary_user_leaves_nothing,
+    a_workspace_in_a_sandbox_of_an_ordinary_user_leaves_nothing,
 ];
 
 fn doctor_tells_an_ordinary_user_what_works(world: &World) {
@@ -237,6 +238,10 @@ fn a_sandbox_of_an_ordinary_user_leaves_nothing(world: &World) {
     let ran = run("mkdir -p /srv/a/b && touch /srv/a/b/c && chown -R 33:33 /srv && chmod 0 /srv/a");
     assert_eq!(error::none(&ran), "");
     leftovers::assert_none(&person.state_dir());
+    remove_trees(&person);
+}
+
+fn remove_trees(person: &Person<'_>) {
     // As the cache is not the person's, the environment was unpacked here.
     let trees = person.state_dir().join("trees");
     assert!(trees.is_dir());
@@ -245,4 +250,71 @@ fn a_sandbox_of_an_ordinary_user_leaves_nothing(world: &World) {
     if !geteuid().is_root() {
         assert_eq!(finish(remove.arg(trees)).code(), 0);
     }
+}
+
+/// Files of ids that the person has only in a namespace, in layers, copies and what is removed of them.
+fn a_workspace_in_a_sandbox_of_an_ordinary_user_leaves_nothing(world: &World) {
+    let person = Person::of(world);
+    let (cache, mounts) = shared(world);
+    let runs = (finish(&mut mounts.around(&sandbox(&person, &cache, &[], "true"))).code() == 0)
+        .then_some(());
+    if played(runs, "no sandbox of gVisor's runs here").is_none() {
+        return;
+    }
+    let runsc = std::env::var_os("PYRO_RUNSC").map(PathBuf::from);
+    let mut variables = vec![("PYRO_ENVIRONMENT_CACHE_DIR", cache.as_path())];
+    variables.extend(runsc.as_deref().map(|runsc| ("PYRO_RUNSC", runsc)));
+    let pyro = |words: &[&str]| {
+        let command = person.pyro_with(&variables, words);
+        error::none(&finish(&mut mounts.around(&command)))
+    };
+    let seed = pyro_tests::tree::plant(&world.folder().join("seed"), &[("file", "of the seed\n")]);
+    let create = [
+        "workspace",
+        "create",
+        "debian:12",
+        "--isolation=gvisor",
+        "--mem-mib=256",
+        "--id-only",
+    ];
+    let id = pyro(&[&create[..], &["--seed-path", seed.to_str().unwrap()]].concat());
+    let id = id.trim();
+    let exec = |command: &str| pyro(&["workspace", "exec", id, "--", command]);
+    let closed = "mkdir -p /srv/a/b closed; echo x > closed/x; touch /srv/a/b/c; chown -R 33:33 /srv closed; \
+        chmod 0 /srv/a closed; stat -c '%u %a' file closed";
+    assert_eq!(exec(closed), "0 644\n33 0\n");
+    let diff = pyro(&["workspace", "diff", id]);
+    assert!(diff.contains("closed/x"), "{diff}");
+    pyro(&["workspace", "snapshot", "create", id, "one"]);
+    pyro(&[
+        "workspace",
+        "file",
+        "write",
+        id,
+        "file",
+        "--text",
+        "changed",
+    ]);
+    assert_eq!(exec("cat file; stat -c %u file"), "changed0\n");
+    pyro(&["workspace", "reset", id, "--snapshot", "one"]);
+    assert_eq!(
+        exec("cat file closed/x; stat -c '%u %a' closed"),
+        "of the seed\nx\n33 0\n"
+    );
+    pyro(&["workspace", "stop", id]);
+    let read = [
+        "workspace",
+        "disk",
+        "read",
+        id,
+        "closed/x",
+        "--content-only",
+    ];
+    assert_eq!(pyro(&read), "x\n");
+    pyro(&["workspace", "reset", id]);
+    assert_eq!(exec("ls; cat file"), "file\nof the seed\n");
+    pyro(&["workspace", "snapshot", "delete", id, "one"]);
+    pyro(&["workspace", "delete", id]);
+    leftovers::assert_none(&person.state_dir());
+    remove_trees(&person);
 }

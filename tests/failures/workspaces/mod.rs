@@ -3,13 +3,16 @@
 mod baselines;
 mod clocks;
 mod crowds;
+mod flushed;
 mod full;
 mod guests;
+mod hostile_files;
 mod kill_points;
 mod kills;
 mod orphan_vms;
 mod ports;
 mod resets;
+mod sandboxes;
 mod seeds;
 mod servers;
 mod shells;

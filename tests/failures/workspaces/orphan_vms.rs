@@ -19,7 +19,7 @@ use crate::missing::script;
 use crate::records::database;
 use crate::unprivileged_user::agent;
 
-crate::stories_of_both_backends![
+crate::stories_of_all_backends![
     a_vm_of_a_reset_that_was_not_written_down_is_ended,
     a_vm_of_a_start_that_was_not_written_down_is_ended,
 ];
@@ -95,7 +95,7 @@ fn a_vm_of_a_reset_that_was_not_written_down_is_ended(world: &World) {
             _ => assert_eq!(workspace.done("stop", json!({}))["state"], "stopped"),
         }
         assert_shims(world, after);
-        if world.backend == Backend::Vm {
+        if world.backend != Backend::Process {
             assert_eq!(workspace.read("file"), "kept\n");
         }
     }

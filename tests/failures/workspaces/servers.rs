@@ -6,7 +6,7 @@ use pyro_tests::World;
 use super::kill_points::Worker::Server;
 use super::kills;
 
-crate::stories_of_both_backends![
+crate::stories_of_all_backends![
     one_that_creates_leaves_all_or_nothing,
     one_that_pushes_has_done_it_whole_or_not_at_all,
     one_that_patches_has_done_it_whole_or_not_at_all,

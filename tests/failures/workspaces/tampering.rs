@@ -13,11 +13,15 @@ use serde_json::json;
 use super::listed;
 use crate::records::database;
 
-crate::stories![Process:
+crate::stories_of_quick_backends![
     a_folder_that_somebody_deleted_is_told_and_forgotten,
-    a_damaged_record_does_not_hide_the_others,
     odd_names_survive_every_way,
 ];
+
+mod on_the_host {
+    use super::*;
+    crate::stories![Process: a_damaged_record_does_not_hide_the_others];
+}
 
 fn a_folder_that_somebody_deleted_is_told_and_forgotten(world: &World) {
     let surface = CommandLine(world);

@@ -100,23 +100,40 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
 /// Refuses layers, bottom first, that do not have all that they are made of.
 pub(crate) fn check_layers(layers: &[PathBuf]) -> Result<(), LayerError> {
     for (number, layer) in layers.iter().enumerate() {
-        let parts: &[_] = match number + 1 == layers.len() {
-            true => &[UPPER, "work"],
-            // What is only read needs no place to work.
-            false => &[UPPER],
-        };
-        for part in parts {
-            let path = layer.join(part);
-            let found = fs::symlink_metadata(&path).map_err(|source| LayerError::Read {
-                path: path.clone(),
-                source,
-            })?;
-            if !found.is_dir() {
-                return Err(LayerError::Damaged { path });
-            }
+        check_folder(layer)?;
+        check_folder(&upper(layer))?;
+        // What is only read needs no place to work.
+        if number + 1 == layers.len() {
+            check_folder(&layer.join("work"))?;
         }
     }
     Ok(())
+}
+
+/// The same of what [`shown`] returns, which is only read.
+pub(crate) fn check_shown(folders: &[PathBuf]) -> Result<(), LayerError> {
+    let above_the_tree = folders.iter().rev().skip(1);
+    for upper in above_the_tree {
+        if let Some(layer) = upper.parent() {
+            check_folder(layer)?;
+        }
+        check_folder(upper)?;
+    }
+    Ok(())
+}
+
+/// A link is none: whoever puts one there may have anything behind it.
+fn check_folder(path: &Path) -> Result<(), LayerError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(LayerError::Damaged {
+            path: path.to_owned(),
+        }),
+        Err(source) => Err(LayerError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 /// A root disk, bottom first: the environment's tree, own layers.
@@ -177,7 +194,11 @@ mod tests {
         // Nobody works in what is only read.
         fs::remove_dir(layers[0].join("work")).unwrap();
         check_layers(&layers).unwrap();
+        let [low, high] = layers.each_ref().map(|layer| upper(layer));
+        let shown = [high, low, folder.path().to_owned()];
+        check_shown(&shown).unwrap();
         fs::remove_dir(layers[1].join("work")).unwrap();
+        check_shown(&shown).unwrap();
         let refused = check_layers(&layers).unwrap_err();
         assert!(matches!(refused, LayerError::Read { .. }), "{refused:?}");
         fs::write(layers[1].join("work"), "").unwrap();
@@ -185,5 +206,13 @@ mod tests {
         assert!(matches!(refused, LayerError::Damaged { .. }), "{refused:?}");
         fs::remove_dir(layers[0].join("upper")).unwrap();
         assert!(check_layers(&layers[..1]).is_err());
+        assert!(check_shown(&shown).is_err());
+        // Nor is a link to a sound one.
+        fs::rename(&layers[1], folder.path().join("c")).unwrap();
+        std::os::unix::fs::symlink("c", &layers[1]).unwrap();
+        let refused = check_shown(&shown[..1]);
+        assert!(refused.is_ok(), "the last one is the tree: {refused:?}");
+        let refused = check_shown(&[shown[0].clone(), shown[2].clone()]).unwrap_err();
+        assert!(matches!(refused, LayerError::Damaged { .. }), "{refused:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pyro_api::{Error, ErrorCode};
-use pyro_disk::layers::{Format, Layer, LayerError};
+use pyro_disk::layers::{self, Format, Layer, LayerError};
 use pyro_disk::{FileKind, Tree, TreeError};
 use pyro_wire::files::EntryKind;
 use pyro_wire::launch::{DiskFormat, DiskLayer};
@@ -30,6 +30,14 @@ pub(crate) enum DiskAtRest {
 }
 
 impl DiskAtRest {
+    /// Refuses one that is not all there.
+    pub(crate) fn check(&self) -> Result<(), LayerError> {
+        match self {
+            Self::Image(chain) => layers::check(chain),
+            Self::Folders { folders, .. } => gvisor::check_shown(folders),
+        }
+    }
+
     /// Its files, from a folder on. Blocks, and the calling thread must live as long.
     pub(crate) fn open(&self, root: &str) -> Result<Tree, NotOpened> {
         match self {

@@ -13,6 +13,7 @@ use super::lock::LockMode;
 use crate::engine::Engine;
 use crate::error::cancelled;
 use crate::machine::end;
+use crate::machine::facts::TREE;
 use crate::machine::folder::VmFolder;
 use crate::machine::shim_client::{self, ShimError};
 use crate::store::StoredWorkspace;
@@ -186,6 +187,17 @@ impl Engine {
             // Not of the kind that was asked for.
             FilesError::Refused { fault } if fault.code == FaultCode::Refused => {
                 refused(what.to_owned(), fault).hint(WHAT_IS_THERE)
+            }
+            // Its disk is as large as the host's.
+            FilesError::Refused { fault }
+                if fault.code == FaultCode::GuestNoSpace
+                    && stored.record.metadata.contains_key(TREE) =>
+            {
+                Error {
+                    code: ErrorCode::NoSpace,
+                    ..refused(what.to_owned(), fault)
+                }
+                .hint("Free space on this host, or remove files in workspaces; nothing was changed")
             }
             FilesError::Refused { fault } => refused(what.to_owned(), fault),
             FilesError::Own(error) => error,

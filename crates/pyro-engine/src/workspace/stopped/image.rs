@@ -39,7 +39,12 @@ impl StoppedDisk {
             ),
             output_path,
         };
-        match self.disk.clone() {
+        let disk = self.disk.clone();
+        let disk = tokio::task::spawn_blocking(move || disk.check().map(|()| disk))
+            .await
+            .map_err(|error| broke(&error))?
+            .map_err(|error| layers_failed(copy.what.clone(), &error))?;
+        match disk {
             DiskAtRest::Image(chain) => {
                 let (_cancel, mut progress) = report_progress(caller, DOING);
                 tokio::task::spawn_blocking(move || copy.of_image(&chain, &mut progress))
@@ -67,8 +72,6 @@ struct Copy {
 impl Copy {
     fn of_image(&self, chain: &[Layer], progress: Progress<'_>) -> Result<(PathBuf, u64), Error> {
         let layers_failed = |error| layers_failed(self.what.clone(), &error);
-        // That it is sound, before anything is made.
-        layers::check(chain).map_err(layers_failed)?;
         self.readable(Tree::disk(chain, b""))?;
         self.make(progress, |image, path, progress| {
             layers::flatten(chain, image, path, progress).map_err(layers_failed)

@@ -8,7 +8,7 @@ mod tests;
 
 use pyro_api::values::VmState;
 use pyro_api::{Error, ErrorCode};
-use pyro_disk::{Tree, TreeError, layers};
+use pyro_disk::{Tree, TreeError};
 
 pub(crate) use path::DiskPath;
 
@@ -73,9 +73,7 @@ impl StoppedDisk {
         let disk = self.disk.clone();
         let whole = what.to_owned();
         let work = move || {
-            if let DiskAtRest::Image(chain) = &disk {
-                layers::check(chain).map_err(|error| layers_failed(whole, &error))?;
-            }
+            disk.check().map_err(|error| layers_failed(whole, &error))?;
             let tree = disk.open("")?;
             Ok(work(&tree)?)
         };
