@@ -155,7 +155,8 @@ fn looks(world: &World, workspace: &Workspace<'_>) {
         let pushed = ends(workspace, "sync_push", push);
         // A link that is in the way is replaced or refused, and never followed.
         if let Err(told) = pushed {
-            assert_eq!(told["code"], "bad_path", "{name}: {told:#}");
+            let code = told["code"].as_str().unwrap();
+            assert!(["bad_path", "conflict"].contains(&code), "{name}: {told:#}");
         }
     }
     let write = json!({ "path": "to-the-host/x", "text": "x" });
@@ -213,7 +214,7 @@ fn a_guest_that_moves_the_workspace_itself_is_told(world: &World) {
         "echo file > /workspace",
         "true",
     ] {
-        let moved = workspace.exec(&format!("cd /; mv /workspace /elsewhere; {put}"));
+        workspace.exec(&format!("cd /; mv /workspace /elsewhere; {put}"));
         for (operation, arguments) in [
             ("file_list", json!({})),
             ("file_read", json!({ "path": "file" })),
