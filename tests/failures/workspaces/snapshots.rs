@@ -54,7 +54,7 @@ fn snapshots(workspace: &Workspace<'_>) -> Vec<String> {
 /// Each snapshot holds its own name, in a file that is large enough to be in many places.
 fn write_state(workspace: &Workspace<'_>, name: &str) {
     workspace.long_output(&format!(
-        "yes {name} | head -n 250000 > file; cp file other; sync"
+        "yes {name} | head -n 150000 > file; cp file other; sync"
     ));
 }
 

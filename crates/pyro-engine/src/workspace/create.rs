@@ -152,7 +152,7 @@ impl Engine {
             metadata.insert(SEED_IN_REPOSITORY.to_owned(), clean(folder));
         }
         if let Some(seed) = &seed {
-            stored.record.workspace_seed = record_of(seed, &clean);
+            stored.record.workspace_seed = record_of(seed, clean);
         }
         // Whoever starts a VM gets them where every later start does.
         drop(secrets);
