@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::pty::{PATIENCE, TerminalSession};
 
-crate::stories! { [process, vm]:
+crate::stories! { [process, vm, gvisor]:
     a_person_gets_a_shell_and_the_terminal_back,
     a_person_gets_a_shell_in_a_workspace,
 }
