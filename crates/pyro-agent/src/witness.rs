@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
+use crate::inherited::LAST_DESCRIPTOR;
+
 /// How long an answer may take; the witness may have been killed, or stand still.
 const LIMIT: Duration = Duration::from_millis(500);
 
@@ -111,8 +113,8 @@ fn answer(seat: RawFd) -> libc::c_int {
         for number in 0..SEAT {
             libc::close(number);
         }
-        let after = libc::c_uint::try_from(SEAT + 1).unwrap_or(libc::c_uint::MAX);
-        if libc::close_range(after, libc::c_uint::MAX, 0) < 0 {
+        let after = libc::c_uint::try_from(SEAT + 1).unwrap_or(LAST_DESCRIPTOR);
+        if libc::close_range(after, LAST_DESCRIPTOR, 0) < 0 {
             return 1;
         }
         libc::prctl(libc::PR_SET_NAME, c"pyro-terminal".as_ptr());
