@@ -65,11 +65,12 @@ impl TerminalSession {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Presses Ctrl-C. A terminal of gVisor's does not show it.
+    /// Presses Ctrl-C. A terminal of gVisor's does not show it, and leaves it in the line.
     pub(crate) fn interrupt(&mut self, backend: Backend) {
         self.type_keys("\u{3}");
-        if backend != Backend::Gvisor {
-            self.see("^C");
+        match backend {
+            Backend::Gvisor => self.type_keys("\r"),
+            Backend::Process | Backend::Vm => self.see("^C"),
         }
     }
 
