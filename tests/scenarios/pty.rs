@@ -11,6 +11,7 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
+use pyro_tests::Backend;
 use pyro_tests::world::eventually;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +63,15 @@ impl TerminalSession {
 
     pub(crate) fn type_keys(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Presses Ctrl-C. A terminal of gVisor's does not show it, and leaves it in the line.
+    pub(crate) fn interrupt(&mut self, backend: Backend) {
+        self.type_keys("\u{3}");
+        match backend {
+            Backend::Gvisor => self.type_keys("\r"),
+            Backend::Process | Backend::Vm => self.see("^C"),
+        }
     }
 
     pub(crate) fn shown(&self) -> String {

@@ -9,6 +9,10 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::SigSet;
 
+/// The highest number that a descriptor may have: gVisor (2024) refuses a range with a higher one,
+/// and closes and marks nothing.
+pub(crate) const LAST_DESCRIPTOR: libc::c_uint = libc::c_int::MAX.unsigned_abs();
+
 /// The highest real-time signal.
 const LAST_SIGNAL: i32 = 64;
 
@@ -26,13 +30,8 @@ pub(crate) fn take_channel(number: RawFd) -> io::Result<UnixStream> {
 /// Commands inherit no descriptors, and no signals that whoever started us ignores or blocks.
 pub(crate) fn reset(channel: &UnixStream) -> io::Result<()> {
     // SAFETY: this only marks descriptors; it closes none.
-    let marked = unsafe {
-        libc::close_range(
-            3,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
-        )
-    };
+    let marked =
+        unsafe { libc::close_range(3, LAST_DESCRIPTOR, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
     // Kernels before 5.11 do not have it. There the channel at least must be marked.
     if Errno::result(marked).is_err() {
         fcntl(channel, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;

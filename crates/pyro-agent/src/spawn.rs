@@ -176,7 +176,7 @@ impl Child<'_> {
             }
             // Before it is in the command's group, of which the witness is none.
             if let Some(seat) = self.pre_exec.witness {
-                witness::leave(seat)?;
+                witness::leave(seat, self.stdio[0])?;
             }
             if let Some(procs) = self.pre_exec.cgroup_procs {
                 // Before the command can start a process: nothing escapes.

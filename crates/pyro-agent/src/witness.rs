@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
+use crate::inherited::LAST_DESCRIPTOR;
+
 /// How long an answer may take; the witness may have been killed, or stand still.
 const LIMIT: Duration = Duration::from_millis(500);
 
@@ -67,12 +69,12 @@ impl AsRawFd for Seat {
     }
 }
 
-/// Leaves a witness in this process's session, and none of its children.
+/// Leaves a witness in this process's session, and none of its children. `inside` is the terminal.
 ///
 /// # Safety
 ///
 /// Every signal is blocked, and between `fork` and `exec`: only system calls are made.
-pub(crate) unsafe fn leave(seat: RawFd) -> nix::Result<()> {
+pub(crate) unsafe fn leave(seat: RawFd, inside: RawFd) -> nix::Result<()> {
     // SAFETY: without an own stack it goes on as a copy on a copy of this one. Not `fork`, which
     // would run what others have registered for it.
     let fork =
@@ -81,7 +83,7 @@ pub(crate) unsafe fn leave(seat: RawFd) -> nix::Result<()> {
     if first == 0 {
         // The parent of the witness ends at once, so that it becomes PID 1's.
         let status = match fork() {
-            Ok(0) => answer(seat),
+            Ok(0) => answer(seat, inside),
             Ok(_) => 0,
             Err(_) => 1,
         };
@@ -99,9 +101,18 @@ pub(crate) unsafe fn leave(seat: RawFd) -> nix::Result<()> {
 }
 
 /// Answers until nobody can ask any more.
-fn answer(seat: RawFd) -> libc::c_int {
-    // SAFETY: plain system calls. What is closed here is a copy, in a process of its own.
+fn answer(seat: RawFd, inside: RawFd) -> libc::c_int {
+    // By its own name, as `/dev/tty` cannot be opened on every kernel.
+    let mut terminal = [0_u8; 64];
+    // SAFETY: plain system calls. What is closed here is a copy, in a process of its own. The name
+    // leaves room for the zero that ends it.
     unsafe {
+        let room = terminal.len() - 1;
+        let link = c"/proc/self/fd/0".as_ptr();
+        libc::dup2(inside, 0);
+        if libc::readlink(link, terminal.as_mut_ptr().cast(), room) <= 0 {
+            return 1;
+        }
         // A process group of its own, so that it is signalled with no other.
         libc::setpgid(0, 0);
         // What it held of the agent and of the terminal would keep these from ending.
@@ -111,8 +122,8 @@ fn answer(seat: RawFd) -> libc::c_int {
         for number in 0..SEAT {
             libc::close(number);
         }
-        let after = libc::c_uint::try_from(SEAT + 1).unwrap_or(libc::c_uint::MAX);
-        if libc::close_range(after, libc::c_uint::MAX, 0) < 0 {
+        let after = libc::c_uint::try_from(SEAT + 1).unwrap_or(LAST_DESCRIPTOR);
+        if libc::close_range(after, LAST_DESCRIPTOR, 0) < 0 {
             return 1;
         }
         libc::prctl(libc::PR_SET_NAME, c"pyro-terminal".as_ptr());
@@ -127,10 +138,10 @@ fn answer(seat: RawFd) -> libc::c_int {
         while libc::read(SEAT, question.as_mut_ptr().cast(), 1) == 1 {
             let mut group: libc::pid_t = 0;
             let how = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-            let terminal = libc::open(c"/dev/tty".as_ptr(), how);
-            if terminal >= 0 {
-                libc::ioctl(terminal, libc::TIOCGPGRP, &mut group);
-                libc::close(terminal);
+            let opened = libc::open(terminal.as_ptr().cast(), how);
+            if opened >= 0 {
+                libc::ioctl(opened, libc::TIOCGPGRP, &mut group);
+                libc::close(opened);
             }
             let mut answer = [0; ANSWER];
             answer[0] = question[0];

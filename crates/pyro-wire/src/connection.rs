@@ -10,7 +10,7 @@
 //! keep-alive asks. Both ends are asked, so a connection that nobody has any more is found out however
 //! it went.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::{Pin, pin};
@@ -69,14 +69,14 @@ impl Connection {
 
     /// Resolves when the connection has been broken off, or nobody is there any more.
     pub async fn broken(&self) {
-        let _ = self.socket.ready(Interest::ERROR).await;
+        broken(&self.socket).await;
     }
 
     /// Carries bytes both ways until both have ended, or one side is gone.
     pub async fn relay(mut self, mut stream: Stream) {
         let socket = &self.socket;
         let (mut outward, mut inward) = (Way::new(), Way::new());
-        let mut broken = pin!(socket.ready(Interest::ERROR));
+        let mut broken = pin!(broken(socket));
         let mut look = pin!(sleep(LOOK));
         let (mut socket_gone, mut stream_gone) = (false, false);
         let mut moved_before = u64::MAX;
@@ -116,6 +116,16 @@ impl Connection {
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// Resolves when a connection has been broken off.
+async fn broken(socket: &TcpStream) {
+    let _ = socket.ready(Interest::ERROR).await;
+    // gVisor (2024) calls it an error, too, when both sides have no more to say, while what was said
+    // is not read yet. Nothing can be broken off then.
+    if matches!(socket.take_error(), Ok(None)) {
+        pending().await
     }
 }
 

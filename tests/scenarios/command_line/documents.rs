@@ -4,7 +4,7 @@ use pyro_tests::World;
 use pyro_tests::world::{Ran, finish};
 use serde_json::Value;
 
-crate::stories! { [vm]: the_demo_answers_in_json_without_being_asked }
+crate::stories! { [vm, gvisor]: the_demo_answers_in_json_without_being_asked }
 
 crate::stories! { [process]:
     a_result_is_one_document_and_nothing_else,
@@ -33,7 +33,8 @@ fn the_demo_answers_in_json_without_being_asked(world: &World) {
     let ran = finish(&mut world.pyro(["demo"]));
     let result = document(&ran);
     assert_eq!(ran.code(), 0);
-    assert_eq!(result["execution_mode"], "guest_vsock");
+    let (mode, _) = world.mode_and_accelerators();
+    assert_eq!(result["execution_mode"], mode);
     let version = result["stdout"].as_str().unwrap();
     assert!(version.starts_with("git version "), "{version}");
 }

@@ -3,7 +3,7 @@
 use pyro_tests::World;
 use pyro_tests::world::{Ran, finish};
 
-crate::stories! { [vm]: a_run_tells_its_phases_and_its_result_as_the_readme_shows }
+crate::stories! { [vm, gvisor]: a_run_tells_its_phases_and_its_result_as_the_readme_shows }
 
 crate::stories! { [process]:
     a_run_on_the_host_says_so,
@@ -14,12 +14,16 @@ fn a_run_tells_its_phases_and_its_result_as_the_readme_shows(world: &World) {
     // The first VM of its size may have a template to build.
     finish(&mut world.pyro(["run", "debian:12", "--", "true"]));
     let ran = finish(&mut world.pyro(["run", "debian:12", "--", "git", "--version"]));
+    let (mode, _) = world.mode_and_accelerators();
     assert_eq!(
         told(&ran),
-        "[run] phase=create environment=debian:12\n\
-         [run] phase=start vm_id=ID\n\
-         [run] phase=execute vm_id=ID\n\
-         [run] environment=debian:12 execution_mode=guest_vsock exit_code=0 duration_ms=N accelerator=A\n"
+        format!(
+            "[run] phase=create environment=debian:12\n\
+             [run] phase=start vm_id=ID\n\
+             [run] phase=execute vm_id=ID\n\
+             [run] environment=debian:12 execution_mode={mode} exit_code=0 duration_ms=N \
+             accelerator=A\n"
+        )
     );
     assert!(ran.out().starts_with("git version 2.39."), "{}", ran.out());
     assert_eq!(ran.out().lines().count(), 1);

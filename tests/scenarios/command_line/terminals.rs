@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::pty::{PATIENCE, TerminalSession};
 
-crate::stories! { [process, vm]:
+crate::stories! { [process, vm, gvisor]:
     a_person_gets_a_shell_and_the_terminal_back,
     a_person_gets_a_shell_in_a_workspace,
 }
@@ -42,8 +42,7 @@ fn a_person_gets_a_shell_and_the_terminal_back(world: &World) {
     // The one that is interrupted says that it has the terminal: until then the shell has.
     terminal.type_keys("sh -c 'echo be\"\"gun; exec sleep 1000'; echo over\r");
     terminal.see("begun");
-    terminal.type_keys("\u{3}");
-    terminal.see("^C");
+    terminal.interrupt(world.backend);
     // What is written fast arrives whole, however slowly it is read.
     terminal.type_keys("seq 200000 | tail -c 1000000 | cksum; seq 200000; echo counted\r");
     terminal.see("\n200000\r\ncounted");
@@ -124,8 +123,7 @@ fn a_person_gets_a_shell_in_a_workspace(world: &World) {
     });
     seat.type_keys("sh -c 'echo be\"\"gun; exec sleep 1000'; echo over\r");
     seat.see("begun");
-    seat.type_keys("\u{3}");
-    seat.see("^C");
+    seat.interrupt(world.backend);
     seat.type_keys("exit 7\r");
     let (status, shown) = seat.leave();
     assert_eq!(status.code(), Some(7), "{shown:?}");

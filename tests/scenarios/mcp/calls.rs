@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ask, await_news, command, vm_run};
 
-crate::stories! { [process, vm]:
+crate::stories! { [process, vm, gvisor]:
     a_client_hears_what_its_call_does,
     a_call_blocks_no_other,
     a_call_that_is_taken_back_ends_at_once_with_all_it_started,

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{ask, await_news, command, vm_run};
 
-crate::stories! { [process, vm]:
+crate::stories! { [process, vm, gvisor]:
     the_end_of_the_input_ends_calls,
     a_signal_ends_calls,
     a_killed_server_leaves_nothing_that_the_next_does_not_clear_away,

@@ -46,8 +46,7 @@ fn a_person_comes_leaves_and_comes_back(world: &World) {
     // What is interrupted says itself that it has the terminal: until then the shell has.
     terminal.type_keys("sh -c 'echo as\"\"leep; exec sleep 1000'\r");
     terminal.see("asleep");
-    terminal.type_keys("\u{3}");
-    terminal.see("^C");
+    terminal.interrupt(world.backend);
     // A program that changes the terminal, and is left running.
     terminal.type_keys("printf '\\033[?1049h\\033[?25l\\033[2J\\033[4;4Ha %s' screen; read\r");
     terminal.see("a screen");

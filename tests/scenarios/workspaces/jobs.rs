@@ -16,7 +16,9 @@ crate::stories! { [process] [command_line, library, mcp]:
     a_character_that_is_not_whole_comes_with_its_rest,
     a_command_gets_its_folder_variables_and_input,
 }
-crate::stories! { [process, vm, gvisor] [command_line]: what_becomes_of_commands_when_their_machine_ends }
+crate::stories! { [process, vm, gvisor] [command_line]:
+    what_becomes_of_commands_when_their_machine_ends,
+}
 crate::stories! { [process]:
     a_command_that_goes_on_survives_a_killed_caller,
     an_interrupt_ends_the_wait_and_says_how_to_go_on,

@@ -13,8 +13,8 @@ use pyro_tests::world::eventually;
 use pyro_tests::{Workspace, World};
 use serde_json::{Value, json};
 
-crate::stories! { [vm]: ports_lead_into_the_guest_and_go_with_their_service }
 crate::stories! { [vm, gvisor]:
+    ports_lead_into_the_guest_and_go_with_their_service,
     a_look_at_a_service_leaves_its_ports,
     a_service_that_is_never_ready_leaves_no_port,
 }

@@ -11,7 +11,9 @@ use pyro_tests::world::{eventually, finish, finish_with_input};
 use pyro_tests::{Surface, Workspace, World};
 use serde_json::{Value, json};
 
-crate::stories! { [vm, gvisor] [command_line, mcp]: commands_know_a_secret_and_nothing_else_holds_it }
+crate::stories! { [vm, gvisor] [command_line, mcp]:
+    commands_know_a_secret_and_nothing_else_holds_it,
+}
 crate::stories! { [vm, gvisor]: a_secret_comes_from_standard_input }
 crate::stories! { [process] [command_line, library, mcp]: a_refused_secret_leaves_nothing }
 
