@@ -13,7 +13,8 @@ impl Handle<WorkspaceReset> for Engine {
         let name = asked.snapshot.trim();
         // Before anything is waited for.
         Target::find(&found, name).map_err(|error| self.redacted_error(&found, error))?;
-        let (_held, stored) = self.lock_settled(id).await?;
+        let held = self.lock_settled(id).await?;
+        let (_held, stored) = self.shallow(held, name, caller).await?;
         let target = Target::find(&stored, name)?;
         let stored = self.reset_workspace(stored, &target, caller).await?;
         let workspace_reset = target.source(&stored);

@@ -7,6 +7,7 @@ use pyro_api::{Caller, Error};
 use super::create::copy_tree;
 use super::errors::unknown;
 use super::layers::new_layer;
+use super::lock::WorkspaceLock;
 use super::snapshots::Target;
 use super::sweep::remove_vm;
 use crate::engine::Engine;
@@ -15,7 +16,32 @@ use crate::machine::create::Base;
 use crate::machine::now;
 use crate::store::StoredWorkspace;
 
+/// A chain of folders with more layers than this is made shorter before another one comes on top. What
+/// the kernel mounts has about 500.
+const DEEP: usize = 64;
+
 impl Engine {
+    /// Makes the disk that a workspace is to go back to shorter, if it has grown deep by states that
+    /// nobody needs any more. Those of a sandbox become one only when that has ended, which it is about
+    /// to anyway.
+    pub(crate) async fn shallow(
+        &self,
+        (held, stored): (WorkspaceLock, StoredWorkspace),
+        target: &str,
+        caller: &Caller,
+    ) -> Result<(WorkspaceLock, StoredWorkspace), Error> {
+        let id = stored.record.workspace_id.clone();
+        let depth = Target::find(&stored, target)?.layers(&stored).len();
+        if !stored.is_on_folders() || depth <= DEEP || stored.mergeable().is_empty() {
+            return Ok((held, stored));
+        }
+        self.stop_workspace(stored, "its disk was made shorter for a reset")
+            .await?;
+        drop(held);
+        self.free_layers(&id, "deleted snapshots", caller).await?;
+        self.lock_settled(&id).await
+    }
+
     /// Starts the new VM first and then switches: a failure leaves the old state. The lock is held
     /// exclusively.
     pub(crate) async fn reset_workspace(
