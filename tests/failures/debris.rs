@@ -15,8 +15,8 @@ use serde_json::json;
 use crate::mounts::Mounts;
 use crate::{error, records};
 
-crate::stories_of_both_backends![
-    debris_by_the_hundred_goes_with_the_next_run,
+crate::stories![[process, vm]:
+        debris_by_the_hundred_goes_with_the_next_run,
     an_odd_path_for_state_works,
     a_damaged_record_does_not_stop_a_run,
 ];

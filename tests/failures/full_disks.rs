@@ -19,7 +19,7 @@ crate::stories![Vm:
 
 mod state {
     use super::*;
-    crate::stories_of_all_backends![
+    crate::stories![[process, vm, gvisor]:
         a_full_disk_is_told,
         a_disk_that_fills_at_any_moment_is_told,
         a_read_only_state_folder_is_told,

@@ -13,8 +13,8 @@ use crate::memory::peak_mib;
 use crate::processes::{self, Role};
 use crate::{error, records};
 
-crate::stories_of_all_backends![
-    escapes_pass_byte_for_byte_and_stay_out_of_json,
+crate::stories![[process, vm, gvisor]:
+        escapes_pass_byte_for_byte_and_stay_out_of_json,
     daemons_that_hold_the_output_do_not_hold_the_call,
 ];
 

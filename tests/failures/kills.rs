@@ -14,8 +14,8 @@ use crate::background_command::{AT_ONCE, BackgroundCommand, COMMAND, FLAGS};
 use crate::processes::{self, Role, assert_no_vm};
 use crate::{error, records};
 
-crate::stories_of_all_backends![
-    a_killed_pyro_takes_its_vm_along,
+crate::stories![[process, vm, gvisor]:
+        a_killed_pyro_takes_its_vm_along,
     a_killed_group_takes_its_vm_along,
     a_killed_machine_is_told_at_once,
     a_killed_shim_takes_the_machine_along,
@@ -26,7 +26,7 @@ crate::stories_of_all_backends![
 /// A sandbox is too quick to be met while it boots: `sandboxes.rs` kills at many moments.
 mod booting {
     use super::*;
-    crate::stories_of_both_backends![
+    crate::stories![[process, vm]:
         a_shim_killed_while_it_boots_is_told,
         a_pyro_killed_while_it_boots_leaves_nothing,
     ];

@@ -37,86 +37,28 @@ fn play(backend: Backend, story: fn(&World)) {
     world.assert_empty();
 }
 
-/// Makes a test of each story.
+/// Makes tests of stories: `stories![Vm: a, b]` on one backend, `stories![[process, vm]: a, b]` one on
+/// each of several, in a module of the backend's name.
 macro_rules! stories {
     ($backend:ident: $($story:ident),* $(,)?) => {
         mod stories {
-            $(#[test]
-            fn $story() {
-                crate::play(pyro_tests::Backend::$backend, super::$story);
-            })*
+            crate::stories! { @play $backend super ($($story),*) }
         }
+    };
+    ([$($backend:ident),*]: $($story:ident),* $(,)?) => {
+        crate::stories! { @each [$($backend),*] ($($story),*) }
+    };
+    (@each [$($backend:ident),*] $stories:tt) => {
+        $(crate::stories! { @one $backend $stories })*
+    };
+    (@one process $stories:tt) => { mod process { crate::stories! { @play Process super $stories } } };
+    (@one vm $stories:tt) => { mod vm { crate::stories! { @play Vm super $stories } } };
+    (@one gvisor $stories:tt) => { mod gvisor { crate::stories! { @play Gvisor super $stories } } };
+    (@play $backend:ident $from:ident ($($story:ident),*)) => {
+        $(#[test]
+        fn $story() {
+            crate::play(pyro_tests::Backend::$backend, $from::$story);
+        })*
     };
 }
 use stories;
-
-/// Makes two tests of each story: on host processes and on real VMs.
-macro_rules! stories_of_both_backends {
-    ($($story:ident),* $(,)?) => {
-        mod process {
-            $(#[test]
-            fn $story() {
-                crate::play(pyro_tests::Backend::Process, super::$story);
-            })*
-        }
-        mod vm {
-            $(#[test]
-            fn $story() {
-                crate::play(pyro_tests::Backend::Vm, super::$story);
-            })*
-        }
-    };
-}
-use stories_of_both_backends;
-
-/// Makes two tests of each story: on real VMs and on sandboxes.
-macro_rules! stories_of_guests {
-    ($($story:ident),* $(,)?) => {
-        mod vm {
-            $(#[test]
-            fn $story() {
-                crate::play(pyro_tests::Backend::Vm, super::$story);
-            })*
-        }
-        mod gvisor {
-            $(#[test]
-            fn $story() {
-                crate::play(pyro_tests::Backend::Gvisor, super::$story);
-            })*
-        }
-    };
-}
-use stories_of_guests;
-
-/// Makes two tests of each story: on host processes and on sandboxes, which both are quick to start.
-macro_rules! stories_of_quick_backends {
-    ($($story:ident),* $(,)?) => {
-        mod process {
-            $(#[test]
-            fn $story() {
-                crate::play(pyro_tests::Backend::Process, super::$story);
-            })*
-        }
-        mod gvisor {
-            $(#[test]
-            fn $story() {
-                crate::play(pyro_tests::Backend::Gvisor, super::$story);
-            })*
-        }
-    };
-}
-use stories_of_quick_backends;
-
-/// Makes a test of each story on host processes, on real VMs, and on sandboxes.
-macro_rules! stories_of_all_backends {
-    ($($story:ident),* $(,)?) => {
-        crate::stories_of_both_backends![$($story),*];
-        mod gvisor {
-            $(#[test]
-            fn $story() {
-                crate::play(pyro_tests::Backend::Gvisor, super::$story);
-            })*
-        }
-    };
-}
-use stories_of_all_backends;

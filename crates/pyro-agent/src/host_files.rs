@@ -11,7 +11,6 @@ use std::io;
 use std::os::unix::net;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixStream;
@@ -20,51 +19,23 @@ use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
+use crate::descriptor_zero::StartError;
 use crate::reaper::Reaper;
-use crate::{console, inherited, sockets};
-
-const CHANNEL: i32 = 0;
+use crate::{descriptor_zero, inherited, sockets};
 
 /// What is made here and nobody says how is made as in a guest.
 const MASK: Mode = Mode::from_bits_truncate(0o022);
 
-/// How long work on files may take to end. What it leaves is put right at the next start.
-const FILES_LIMIT: Duration = Duration::from_secs(10);
-
-#[derive(Debug, thiserror::Error)]
-enum HostFilesError {
-    #[error("descriptor {CHANNEL} is not a connected socket: {source}")]
-    Channel { source: io::Error },
-    #[error("cannot prepare the process: {source}")]
-    System {
-        #[from]
-        source: io::Error,
-    },
-}
-
 /// Serves until the channel ends.
 pub(crate) fn run() -> ExitCode {
-    match try_run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            console::report(error);
-            ExitCode::FAILURE
-        }
-    }
+    descriptor_zero::exit_code(try_run())
 }
 
-fn try_run() -> Result<(), HostFilesError> {
-    let channel =
-        inherited::take_channel(CHANNEL).map_err(|source| HostFilesError::Channel { source })?;
+fn try_run() -> Result<(), StartError> {
+    let channel = descriptor_zero::take_channel()?;
     inherited::reset(&channel)?;
     umask(MASK);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let served = runtime.block_on(serve_until_end(channel));
-    // Work on files hears of the end and gives up, or comes to its own.
-    runtime.shutdown_timeout(FILES_LIMIT);
-    Ok(served?)
+    Ok(descriptor_zero::serve(serve_until_end(channel))?)
 }
 
 async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {

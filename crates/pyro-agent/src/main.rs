@@ -27,6 +27,7 @@ mod clock;
 mod command;
 mod console;
 mod descendants;
+mod descriptor_zero;
 mod exec;
 mod exec_at_terminal;
 mod files;

@@ -9,45 +9,23 @@ use std::io;
 use std::os::unix::net;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
+use crate::descriptor_zero::StartError;
 use crate::host_socket::HostSocket;
 use crate::reaper::Reaper;
-use crate::{console, inherited, limits, mounts, shutdown, sockets};
-
-const CHANNEL: i32 = 0;
-
-/// How long work on files may take to end. What it leaves is put right at the next start.
-const FILES_LIMIT: Duration = Duration::from_secs(10);
-
-#[derive(Debug, thiserror::Error)]
-enum SandboxError {
-    #[error("descriptor {CHANNEL} is not a connected socket: {source}")]
-    Channel { source: io::Error },
-    #[error("cannot prepare the first process: {source}")]
-    System {
-        #[from]
-        source: io::Error,
-    },
-}
+use crate::{console, descriptor_zero, inherited, limits, mounts, shutdown, sockets};
 
 /// Serves until the channel ends.
 pub(crate) fn run() -> ExitCode {
-    match try_run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            console::report(error);
-            ExitCode::FAILURE
-        }
-    }
+    descriptor_zero::exit_code(try_run())
 }
 
-fn try_run() -> Result<(), SandboxError> {
-    let channel = take_channel().map_err(|source| SandboxError::Channel { source })?;
+fn try_run() -> Result<(), StartError> {
+    let channel = take_channel()?;
     inherited::reset(&channel)?;
     mounts::keep_temporary_files();
     if let Err(error) = limits::raise() {
@@ -55,24 +33,20 @@ fn try_run() -> Result<(), SandboxError> {
             "cannot raise the limit of open files: {error}"
         ));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let served = runtime.block_on(serve_until_end(channel));
-    // Work on files hears of the end and gives up, or comes to its own.
-    runtime.shutdown_timeout(FILES_LIMIT);
+    let served = descriptor_zero::serve(serve_until_end(channel));
     nix::unistd::sync();
     Ok(served?)
 }
 
 /// Takes the channel to another number: a program that forgets its standard input must not find
 /// the channel there, and neither must we.
-fn take_channel() -> io::Result<net::UnixStream> {
-    let channel = inherited::take_channel(CHANNEL)?;
+fn take_channel() -> Result<net::UnixStream, StartError> {
+    let failed = |source| StartError::Channel { source };
+    let channel = descriptor_zero::take_channel()?;
     // With the mark that commands do not inherit it, and above the standard three.
-    let moved = channel.try_clone()?;
-    let nothing = std::fs::File::open("/dev/null")?;
-    nix::unistd::dup2_stdin(&nothing)?;
+    let moved = channel.try_clone().map_err(failed)?;
+    let nothing = std::fs::File::open("/dev/null").map_err(failed)?;
+    nix::unistd::dup2_stdin(&nothing).map_err(|errno| failed(errno.into()))?;
     // It is not the channel any more, and stays open for as long as the program runs.
     std::mem::forget(channel);
     Ok(moved)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{assert_only_listed, listed};
 use crate::records::database;
 
-crate::stories_of_all_backends![using_resetting_and_deleting_at_once_ends_well];
+crate::stories![[process, vm, gvisor]: using_resetting_and_deleting_at_once_ends_well];
 
 mod on_the_host {
     use super::*;

@@ -5,7 +5,7 @@ use pyro_tests::{Backend, World};
 
 use crate::mounts::Mounts;
 
-crate::stories_of_all_backends! { a_push_onto_a_full_disk_changes_nothing }
+crate::stories! { [process, vm, gvisor]: a_push_onto_a_full_disk_changes_nothing }
 
 mod sandboxes {
     use super::*;

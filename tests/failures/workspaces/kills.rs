@@ -16,15 +16,15 @@ use crate::background_command::{AT_ONCE, BackgroundCommand};
 use crate::error;
 use crate::processes::{self, Role};
 
-crate::stories_of_all_backends![
-    a_killed_create_leaves_all_or_nothing,
+crate::stories![[process, vm, gvisor]:
+        a_killed_create_leaves_all_or_nothing,
     a_killed_reset_leaves_a_workspace_that_works,
     a_command_whose_vm_is_killed_stays_in_the_history,
 ];
 
 mod quick {
     use super::*;
-    crate::stories_of_quick_backends![
+    crate::stories![[process, gvisor]:
         a_killed_push_is_made_whole_or_not_at_all,
         a_killed_patch_is_made_whole_or_not_at_all,
         a_killed_export_leaves_nothing_beside_it,
@@ -35,7 +35,7 @@ mod quick {
 
 mod in_guests {
     use super::*;
-    crate::stories_of_guests![a_killed_start_leaves_no_guest_without_its_secrets];
+    crate::stories![[vm, gvisor]: a_killed_start_leaves_no_guest_without_its_secrets];
 }
 
 /// The seed or source of a round: each file says which round it is.

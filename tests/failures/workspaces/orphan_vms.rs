@@ -19,8 +19,8 @@ use crate::missing::script;
 use crate::records::database;
 use crate::unprivileged_user::agent;
 
-crate::stories_of_all_backends![
-    a_vm_of_a_reset_that_was_not_written_down_is_ended,
+crate::stories![[process, vm, gvisor]:
+        a_vm_of_a_reset_that_was_not_written_down_is_ended,
     a_vm_of_a_start_that_was_not_written_down_is_ended,
 ];
 

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::kill_points::{at_many_moments, forget_the_killed};
 use crate::processes::{self, Role};
 
-crate::stories_of_guests![a_port_is_published_whole_or_not_at_all];
+crate::stories![[vm, gvisor]: a_port_is_published_whole_or_not_at_all];
 
 const LONG: Duration = Duration::from_secs(60);
 

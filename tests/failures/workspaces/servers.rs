@@ -6,14 +6,14 @@ use pyro_tests::World;
 use super::kill_points::Worker::Server;
 use super::kills;
 
-crate::stories_of_all_backends![
-    one_that_creates_leaves_all_or_nothing,
+crate::stories![[process, vm, gvisor]:
+        one_that_creates_leaves_all_or_nothing,
     one_that_pushes_has_done_it_whole_or_not_at_all,
 ];
 
 mod of_both_backends {
     use super::*;
-    crate::stories_of_both_backends![
+    crate::stories![[process, vm]:
         one_that_patches_has_done_it_whole_or_not_at_all,
         one_that_exports_leaves_nothing_beside_it,
         one_that_resets_leaves_a_workspace_that_works,

@@ -7,7 +7,7 @@ use pyro_tests::world::eventually;
 use pyro_tests::{Workspace, World};
 use serde_json::{Value, json};
 
-crate::stories_of_guests![a_crowd_of_shells_and_a_chatty_one_share_a_guest];
+crate::stories![[vm, gvisor]: a_crowd_of_shells_and_a_chatty_one_share_a_guest];
 
 const LONG: Duration = Duration::from_secs(60);
 

@@ -19,11 +19,11 @@ use crate::error;
 use crate::mounts::Mounts;
 use crate::processes::{self, Role};
 
-crate::stories_of_all_backends![a_killed_pyro_leaves_the_old_state_or_the_new];
+crate::stories![[process, vm, gvisor]: a_killed_pyro_leaves_the_old_state_or_the_new];
 
 mod in_guests {
     use super::*;
-    crate::stories_of_guests![
+    crate::stories![[vm, gvisor]:
         a_killed_machine_leaves_the_old_state_or_the_new,
         a_snapshot_under_a_guest_that_writes_is_clean_and_whole,
     ];

@@ -13,8 +13,8 @@ use serde_json::json;
 use super::listed;
 use crate::records::database;
 
-crate::stories_of_quick_backends![
-    a_folder_that_somebody_deleted_is_told_and_forgotten,
+crate::stories![[process, gvisor]:
+        a_folder_that_somebody_deleted_is_told_and_forgotten,
     odd_names_survive_every_way,
 ];
 
