@@ -51,6 +51,15 @@ impl Store {
         })
     }
 
+    /// Whether this one is still being made, or was when its maker died.
+    pub(crate) fn is_unfinished(&self, id: &str) -> Result<bool, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT 1 FROM workspaces WHERE workspace_id = ?1 AND maker IS NOT NULL")?
+                .exists([id])
+        })
+    }
+
     pub(crate) fn workspace(&self, id: &str) -> Result<Option<StoredWorkspace>, StoreError> {
         self.read(|connection| {
             connection

@@ -58,10 +58,15 @@ impl Engine {
         for (id, maker) in store.unfinished_workspaces()? {
             if Owner::lives(&self.config().state_dir, &maker) {
                 known.push(id);
-            } else if self
-                .remove_debris(&self.workspace_folder(&id))
-                .await
-                .is_ok()
+                continue;
+            }
+            // It may have been finished since the list was read, and its maker have gone home. What a
+            // dead one has not finished stays so.
+            if store.is_unfinished(&id)?
+                && self
+                    .remove_debris(&self.workspace_folder(&id))
+                    .await
+                    .is_ok()
             {
                 store.remove_workspace(&id)?;
             }
