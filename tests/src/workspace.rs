@@ -32,7 +32,9 @@ impl<'a> Workspace<'a> {
         mut arguments: Value,
     ) -> Result<Value, Value> {
         arguments["environment"] = json!("debian:12");
-        arguments["mem_mib"] = json!(256);
+        if arguments["mem_mib"].is_null() {
+            arguments["mem_mib"] = json!(256);
+        }
         arguments["allow_host_compat"] = json!(world.backend == Backend::Process);
         surface.call("workspace_create", arguments)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyro_tests::surfaces::engine::Library;
 use pyro_tests::world::eventually;
-use pyro_tests::{Workspace, World};
+use pyro_tests::{Backend, Workspace, World};
 use serde_json::{Value, json};
 
 crate::stories![[vm, gvisor]: a_crowd_of_shells_and_a_chatty_one_share_a_guest];
@@ -16,7 +16,12 @@ const MOST: usize = 256;
 
 fn a_crowd_of_shells_and_a_chatty_one_share_a_guest(world: &World) {
     let surface = Library::new(world);
-    let workspace = Workspace::new(world, &surface);
+    // In a sandbox a shell takes some 3 MiB, as each of its processes is two of the host's.
+    let mem_mib = match world.backend {
+        Backend::Gvisor => 1024,
+        Backend::Process | Backend::Vm => 256,
+    };
+    let workspace = Workspace::with(world, &surface, json!({ "mem_mib": mem_mib }));
     let call = |operation: &str, shell: &str, mut arguments: Value| {
         arguments["shell_id"] = json!(shell);
         workspace

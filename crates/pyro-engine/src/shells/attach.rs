@@ -116,7 +116,10 @@ impl Engine {
             let rest = tokio::io::copy(&mut from_guest, &mut nowhere);
             let _ = timeout(DRAIN, rest).await;
         }
-        let left = left.map_err(|error| self.shell_broken(&stored, context, &error))?;
+        let left = match left {
+            Ok(left) => left,
+            Err(error) => return Err(self.shell_broken(&stored, context, &error).await),
+        };
         let detached = match left {
             Outcome::Detached => true,
             Outcome::Ended(end) => {

@@ -71,7 +71,9 @@ impl Engine {
                 let what = format!("No shell could be opened in workspace `{workspace}`");
                 return Err(redactor.redact_error(refused(what, fault)));
             }
-            Ok(Err(error)) => return Err(self.shell_broken(&stored, context, &error)),
+            Ok(Err(error)) => {
+                return Err(self.shell_broken(&stored, context, &error).await);
+            }
             _ => return Err(invalid_reply(&stored, context)),
         };
         self.touch_workspace(workspace)?;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::errors::{all_gone, only_in_guests, refused};
 use crate::engine::Engine;
-use crate::machine::shim_client;
+use crate::machine::{end, shim_client};
 use crate::store::StoredWorkspace;
 use crate::workspace::errors::{STOP_IT, shim_unreachable};
 use crate::workspace::find::tombstone;
@@ -116,23 +116,25 @@ impl Engine {
                 Err(refused(id, context.shell, context.doing, fault))
             }
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(self.shell_broken(stored, context, &error)),
+            Ok(Err(error)) => Err(self.shell_broken(stored, context, &error).await),
             Err(_) => Err(invalid_reply(stored, context).because("it did not answer in time")),
         }
     }
 
-    pub(crate) fn shell_broken(
+    /// Why a line to a shell broke. Its VM may still be writing down why it ended.
+    pub(crate) async fn shell_broken(
         &self,
         stored: &StoredWorkspace,
         context: ShellContext<'_>,
         error: &FrameError,
     ) -> Error {
         match error {
-            FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => self.went_away(
-                &stored.record.workspace_id,
-                context.doing,
-                tombstone(&self.vm_of(stored)),
-            ),
+            FrameError::CutOff | FrameError::Ended | FrameError::Io { .. } => {
+                let vm = self.vm_of(stored);
+                let _ = end::wait_until_gone(&vm, end::EXIT_TIMEOUT).await;
+                let id = &stored.record.workspace_id;
+                self.went_away(id, context.doing, tombstone(&vm))
+            }
             other => invalid_reply(stored, context).because(other),
         }
     }
