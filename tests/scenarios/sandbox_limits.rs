@@ -58,7 +58,10 @@ fn watched(world: &World, command: &str) -> (Ran, Most) {
             let mut most = Most::default();
             let mut kernel = None;
             while !over.load(Ordering::Relaxed) {
-                kernel = kernel.or_else(|| kernel_of(&state_dir));
+                // It starts itself anew once, and is another process then.
+                kernel = kernel
+                    .filter(|kernel| memory(*kernel) > 0)
+                    .or_else(|| kernel_of(&state_dir));
                 if let Some(kernel) = kernel {
                     most.memory_mib = most.memory_mib.max(memory(kernel) >> 20);
                     most.processes = most.processes.max(2 * children(kernel).len());
