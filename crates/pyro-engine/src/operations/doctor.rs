@@ -269,7 +269,7 @@ fn isolation_check(kvm: &Kvm, gvisor: &Gvisor) -> Check {
     });
     let detail = match kind {
         VmKind::Gvisor => {
-            format!("a run is in gVisor unless it asks for a VM, and a workspace is a VM: {why}")
+            format!("runs and new workspaces are in gVisor unless they ask for a VM: {why}")
         }
         VmKind::Vm | VmKind::HostProcess => {
             format!("everything is in VMs unless it asks for gVisor: {why}")
