@@ -406,6 +406,18 @@ mod tests {
         assert_eq!(fault.code, FaultCode::Protocol);
     }
 
+    /// What a request is answered with.
+    async fn reply_to(agent: &Arc<Agent>, request: &AgentRequest) -> AgentReply {
+        let (mut host, guest) = tokio::io::duplex(1024);
+        frame::write_message(&mut host, request).await.unwrap();
+        let reply = async {
+            let reply = frame::read_message(&mut host).await.unwrap();
+            drop(host);
+            reply
+        };
+        tokio::join!(reply, serve(agent, guest)).0
+    }
+
     #[tokio::test]
     async fn a_process_of_the_host_is_never_prepared() {
         let folder = tempfile::tempdir().unwrap();
@@ -414,15 +426,7 @@ mod tests {
             (AgentRequest::Prepare(Prepare::default()), false),
             (AgentRequest::About, true),
         ] {
-            let (mut host, guest) = tokio::io::duplex(1024);
-            frame::write_message(&mut host, &request).await.unwrap();
-            let reply = async {
-                let reply: AgentReply = frame::read_message(&mut host).await.unwrap();
-                drop(host);
-                reply
-            };
-            let (reply, ()) = tokio::join!(reply, serve(&agent, guest));
-            match reply {
+            match reply_to(&agent, &request).await {
                 AgentReply::Ready(ready) => assert!(understood && !ready.kernel_release.is_empty()),
                 AgentReply::Failed(fault) => {
                     assert!(!understood && fault.code == FaultCode::Refused)
@@ -445,15 +449,7 @@ mod tests {
             (AgentRequest::LastUse, true),
             (AgentRequest::Thaw, true),
         ] {
-            let (mut host, guest) = tokio::io::duplex(1024);
-            frame::write_message(&mut host, &request).await.unwrap();
-            let reply = async {
-                let reply: AgentReply = frame::read_message(&mut host).await.unwrap();
-                drop(host);
-                reply
-            };
-            let (reply, ()) = tokio::join!(reply, serve(&agent, guest));
-            match reply {
+            match reply_to(&agent, &request).await {
                 AgentReply::Failed(fault) => {
                     assert!(!served && fault.code == FaultCode::Refused, "{fault:?}");
                 }

@@ -28,6 +28,21 @@ pub struct Layers {
     pub disposable: bool,
 }
 
+/// What a layer shows, of the two folders that it is made of: the other one is the kernel's to work in.
+pub fn upper(layer: &Path) -> PathBuf {
+    layer.join("upper")
+}
+
+/// The folders that show something, top first, as they lie on one another: of layers, bottom first, on a
+/// tree of files.
+pub fn shown<'a>(
+    tree: &Path,
+    layers: impl IntoIterator<Item = &'a Path, IntoIter: DoubleEndedIterator>,
+) -> Vec<PathBuf> {
+    let layers = layers.into_iter().rev().map(upper);
+    layers.chain([tree.to_owned()]).collect()
+}
+
 /// Mounts layers at `target`, above `bottom`. Leaves the current folder for `names`, an empty one,
 /// which has short names for the layers afterwards.
 pub fn mount_layers(layers: &Layers, bottom: &Path, names: &Path, target: &Path) -> io::Result<()> {

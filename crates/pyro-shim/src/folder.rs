@@ -131,7 +131,7 @@ fn empty_and_remove() -> Result<(), FolderError> {
 /// A layer of folders (its changes are in `upper`) was a sandbox's: its files belong to ids that only a
 /// user namespace has, and there may be more folders in one another than one should go down by oneself.
 fn remove_dir_all(path: &Path) -> io::Result<()> {
-    if path.join("upper").is_dir() && pyro_namespace::remove_tree(path).is_ok() {
+    if pyro_namespace::overlay::upper(path).is_dir() && pyro_namespace::remove_tree(path).is_ok() {
         return Ok(());
     }
     fs::remove_dir_all(path)

@@ -2,6 +2,7 @@
 //! pipes that nobody writes to, folders without end, owners, modes and names of every kind.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pyro_tests::surfaces::engine::Library;
@@ -52,11 +53,14 @@ for _ in range(3000):
     os.chdir("deep-folder")
 "#;
 
+/// A folder of the host that no guest may reach.
+fn outside(world: &World) -> PathBuf {
+    let folder = world.folder().join("outside");
+    tree::plant(&folder, &[("file", "of the host\n")])
+}
+
 fn what_a_guest_leaves_holds_nobody_up_and_hurts_nobody(world: &World) {
-    let outside = tree::plant(
-        &world.folder().join("outside"),
-        &[("file", "of the host\n")],
-    );
+    let outside = outside(world);
     let before = tree::look(&outside);
     let surface = Library::new(world);
     let workspace = Workspace::new(world, &surface);
@@ -197,10 +201,7 @@ fn at_rest(world: &World, workspace: &Workspace<'_>, passwd: &str) {
 }
 
 fn a_guest_that_moves_the_workspace_itself_is_told(world: &World) {
-    let outside = tree::plant(
-        &world.folder().join("outside"),
-        &[("file", "of the host\n")],
-    );
+    let outside = outside(world);
     let before = tree::look(&outside);
     let surface = Library::new(world);
     let workspace = Workspace::new(world, &surface);

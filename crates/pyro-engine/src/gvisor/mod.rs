@@ -14,6 +14,7 @@ use pyro_api::{Caller, Error};
 use pyro_catalog::Installed;
 use pyro_disk::layers::LayerError;
 use pyro_namespace::IdMap;
+use pyro_namespace::overlay::{self, upper};
 use pyro_wire::launch::{DiskFormat, DiskLayer, Gvisor, Runs};
 use pyro_wire::network::Network;
 use pyro_wire::reached;
@@ -23,8 +24,6 @@ use crate::error::no_sandboxes;
 
 /// Name of the layer in the folder of a VM.
 const LAYER: &str = "layer";
-
-const UPPER: &str = "upper";
 
 impl Engine {
     /// What sandboxes of an environment run on, with `runsc`; made and fetched where it is not there
@@ -74,8 +73,8 @@ pub(crate) fn own_layer(folder: &Path) -> PathBuf {
 /// Makes an empty layer: what the sandbox writes comes into `upper`, `work` is the kernel's.
 pub(crate) fn create_layer(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
-    for part in [UPPER, "work"] {
-        DirBuilder::new().create(path.join(part))?;
+    for part in [upper(path), path.join("work")] {
+        DirBuilder::new().create(part)?;
     }
     // It becomes the root folder of the sandbox, which everybody in there walks through. Not when it
     // is made: there the caller's umask would take something away.
@@ -153,13 +152,7 @@ pub(crate) fn shown(chain: &[DiskLayer]) -> Vec<PathBuf> {
     let Some((tree, layers)) = chain.split_first() else {
         return Vec::new();
     };
-    let layers = layers.iter().rev().map(|layer| upper(&layer.path));
-    layers.chain([tree.path.clone()]).collect()
-}
-
-/// What a layer shows.
-pub(crate) fn upper(layer: &Path) -> PathBuf {
-    layer.join(UPPER)
+    overlay::shown(&tree.path, layers.iter().map(|layer| layer.path.as_path()))
 }
 
 #[cfg(test)]

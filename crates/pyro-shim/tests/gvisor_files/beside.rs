@@ -49,8 +49,7 @@ fn guest_and_host_see_what_the_other_changes() {
     let mut shim = harness.start();
     shim.ready();
     assert_eq!(beside(&shim), Vec::<u32>::new());
-    let from = harness.workspace().join("seed");
-    sample(&from);
+    let from = sample(&harness);
     done(&change(
         harness.files_line(),
         Change::default(),
@@ -95,8 +94,7 @@ fn guest_and_host_see_what_the_other_changes() {
 #[test]
 fn it_ends_with_the_sandbox_which_can_start_again_at_once() {
     let Some(harness) = harness() else { return };
-    let from = harness.workspace().join("seed");
-    sample(&from);
+    let from = sample(&harness);
     for round in 0..3 {
         let mut shim = harness.start();
         shim.ready();
@@ -134,8 +132,7 @@ fn another_one_takes_the_place_of_one_that_was_killed() {
     let Some(harness) = harness() else { return };
     let mut shim = harness.start();
     shim.ready();
-    let from = harness.workspace().join("seed");
-    sample(&from);
+    let from = sample(&harness);
     // In the middle of a change.
     let mut line = harness.files_line();
     send(&mut line, &AgentRequest::Change(Change::default()));
@@ -189,8 +186,7 @@ fn nothing_that_a_guest_puts_there_is_waited_for_or_followed() {
     link("../../../../../../etc", "workspace/up");
     let mut shim = harness.start();
     shim.ready();
-    let from = harness.workspace().join("seed");
-    sample(&from);
+    let from = sample(&harness);
     done(&change(
         harness.files_line(),
         Change::default(),

@@ -5,7 +5,7 @@ mod beside;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pyro_wire::Bytes;
@@ -118,14 +118,16 @@ fn ask(mut agent: UnixStream, request: &AgentRequest) -> AgentReply {
     receive(&mut agent).unwrap().message().unwrap()
 }
 
-/// What is in a folder, with a large file, which nobody reads without being seen to.
-fn sample(folder: &Path) {
+/// A folder of the host, with a large file, which nobody reads without being seen to.
+fn sample(harness: &Harness) -> PathBuf {
+    let folder = harness.workspace().join("seed");
     fs::create_dir_all(folder.join("sub")).unwrap();
     fs::write(folder.join("sub/text"), "from the seed").unwrap();
     fs::write(folder.join("large"), vec![b'x'; LARGE]).unwrap();
     fs::write(folder.join("program"), "#!/bin/sh\n").unwrap();
     fs::set_permissions(folder.join("program"), fs::Permissions::from_mode(0o755)).unwrap();
     symlink("sub/text", folder.join("link")).unwrap();
+    folder
 }
 
 const LARGE: usize = 8 << 20;
@@ -192,8 +194,7 @@ fn files_are_served_without_a_guest() {
         ("gvisor", "none")
     );
     assert_eq!(running.vmm_version, None);
-    let from = harness.workspace().join("seed");
-    sample(&from);
+    let from = sample(&harness);
     seed(harness.agent(), &from);
     let names = ["large", "link", "program", "sub", "sub/text"];
     assert_eq!(list(harness.agent()), names);
@@ -249,8 +250,7 @@ fn a_baseline_in_a_layer_below_is_not_read_again() {
     let harness = harness();
     let mut shim = harness.start();
     shim.ready();
-    let from = harness.workspace().join("seed");
-    sample(&from);
+    let from = sample(&harness);
     seed(harness.agent(), &from);
     harness.stop(10_000, false);
     assert!(shim.exit().success());
@@ -285,8 +285,7 @@ fn a_frozen_disk_takes_no_changes_until_it_thaws() {
     let harness = harness();
     let mut shim = harness.start();
     shim.ready();
-    let from = harness.workspace().join("seed");
-    sample(&from);
+    let from = sample(&harness);
     let freeze = AgentRequest::Freeze(Freeze {
         thaw_after_ms: 60_000,
     });
@@ -318,8 +317,7 @@ fn an_agent_that_is_killed_is_told_and_loses_nothing() {
     let harness = harness();
     let mut shim = harness.start();
     shim.ready();
-    let from = harness.workspace().join("seed");
-    sample(&from);
+    let from = sample(&harness);
     seed(harness.agent(), &from);
     kill(harness.status().vmm_pid.unwrap());
     let ended = shim.end();

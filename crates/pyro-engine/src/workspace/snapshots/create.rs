@@ -5,12 +5,12 @@ use std::time::Duration;
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_disk::{Count, Tree};
+use pyro_namespace::overlay;
 
 use super::MOST;
 use super::merge_folder::MergeFolder;
 use crate::engine::Engine;
 use crate::error::{broke, host_io};
-use crate::gvisor;
 use crate::machine::create::Base;
 use crate::machine::shim_client::{self, ShimError};
 use crate::machine::{disk, now};
@@ -217,7 +217,7 @@ impl Engine {
                 .map_err(|error| self.files_failed(stored, what, DOING, error))?;
         }
         let (from, to) = (folder.layer(&top), bench.path());
-        let (from, to) = (gvisor::upper(&from), gvisor::upper(&to));
+        let (from, to) = (overlay::upper(&from), overlay::upper(&to));
         let copied = tokio::select! {
             copied = self.copy_layer(&from, &to, caller) => copied.map(drop),
             failed = self.hold_still(stored, what) => failed,

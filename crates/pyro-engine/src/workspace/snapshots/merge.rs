@@ -13,6 +13,7 @@ use std::time::Duration;
 use pyro_api::values::VmState;
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_disk::layers::{Layer, merge};
+use pyro_namespace::overlay;
 use pyro_wire::shim::Status;
 use tokio::time::{Instant, sleep};
 
@@ -211,7 +212,7 @@ impl Engine {
         gvisor::create_layer(&bench.path()).map_err(failed)?;
         let busy = bench.busy().map_err(failed)?;
         let [lower, upper, to] =
-            [&pair[0], &pair[1], &bench.path()].map(|path| gvisor::upper(path));
+            [&pair[0], &pair[1], &bench.path()].map(|path| overlay::upper(path));
         let helper = Helper::new(self.config().pyro()?, what.to_owned())?;
         let work = move |watch: &Watch| {
             helper.merge(&lower, &upper, &to, busy, watch)?;

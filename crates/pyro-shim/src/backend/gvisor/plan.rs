@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-use pyro_namespace::overlay::Layers;
+use pyro_namespace::overlay::{self, Layers};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{DiskLayer, Runs};
 use serde::{Deserialize, Serialize};
@@ -58,9 +58,9 @@ pub(super) fn layers(disk: &[DiskLayer], disposable: bool) -> Result<Layers, Boo
         Some((top, between)) => (Some(top), between),
         None => (None, layers),
     };
-    let between = between.iter().rev().map(|layer| layer.path.join("upper"));
+    let between = between.iter().map(|layer| layer.path.as_path());
     Ok(Layers {
-        lower: between.chain([tree.path.clone()]).collect(),
+        lower: overlay::shown(&tree.path, between),
         top: top.map(|top| top.path.clone()),
         disposable,
     })

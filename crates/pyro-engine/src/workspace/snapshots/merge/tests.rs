@@ -79,7 +79,7 @@ impl Rig {
         let layers = layers
             .iter()
             .rev()
-            .map(|name| gvisor::upper(&folder.layer(name)));
+            .map(|name| overlay::upper(&folder.layer(name)));
         let folders: Vec<_> = layers.chain([self.here.path().join("tree")]).collect();
         let helper = Helper::new(&self.here.path().join("pyro"), String::new()).unwrap();
         let folders = folders.iter().map(PathBuf::as_path);
