@@ -24,6 +24,7 @@ crate::stories![Gvisor:
     a_guest_that_fills_the_hosts_disk_fails_and_leaves_nothing,
     a_guest_that_ends_itself_is_told,
     a_state_folder_on_overlayfs_works,
+    a_workspace_on_a_state_folder_on_overlayfs_is_refused_and_doctor_says_what_it_is_unasked,
     a_cache_on_another_file_system_works,
     a_device_for_networks_that_is_missing_is_told,
     a_device_for_networks_that_may_not_be_opened_is_told,
@@ -151,6 +152,22 @@ fn a_state_folder_on_overlayfs_works(world: &World) {
     let command = "rm -rf /usr/share/doc; mv /etc/hostname /etc/other; ls /etc/other";
     let ran = finish(&mut mounts.around(&run(world, command)));
     assert_eq!(error::none(&ran), "/etc/other\n");
+}
+
+/// What a workspace changes can lie nowhere there.
+fn a_workspace_on_a_state_folder_on_overlayfs_is_refused_and_doctor_says_what_it_is_unasked(
+    world: &World,
+) {
+    let mounts = Mounts::new().overlay(world, &world.state_dir());
+    let create = world.pyro(["workspace", "create", "debian:12", "--isolation", "gvisor"]);
+    error::tells(
+        &finish(&mut mounts.around(&create)),
+        &["on overlayfs itself", "PYRO_STATE_DIR", "`--isolation vm`"],
+    );
+    let doctor = finish(&mut mounts.around(&world.pyro(["doctor"])));
+    let told = "[warn] isolation: runs are in gVisor unless they ask for a VM, but new workspaces are \
+                in emulated VMs: the state folder is on overlayfs itself";
+    assert!(doctor.out().contains(told), "{}", doctor.out());
 }
 
 /// Of the state folder's: they are never linked, renamed or reflinked into each other.

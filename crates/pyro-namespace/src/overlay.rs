@@ -77,16 +77,29 @@ pub fn mount_layers(layers: &Layers, bottom: &Path, names: &Path, target: &Path)
     })
 }
 
+/// The name of the file system that a folder is on, if that is known not to hold what is changed in an
+/// overlay. The folder need not be there yet.
+pub fn unsuitable(folder: &Path) -> Option<&'static str> {
+    let found = folder.ancestors().find_map(|folder| statfs(folder).ok())?;
+    match found.filesystem_type() {
+        OVERLAYFS_SUPER_MAGIC => Some("overlayfs itself, as in a container"),
+        NFS_SUPER_MAGIC => Some("NFS"),
+        FUSE_SUPER_MAGIC => Some("FUSE"),
+        SMB_SUPER_MAGIC => Some("SMB"),
+        MSDOS_SUPER_MAGIC => Some("FAT"),
+        _ => None,
+    }
+}
+
 /// Names what is known not to bear an overlay, and what does.
 fn explain(error: Errno, top: &Path) -> io::Error {
-    let found = statfs(top).map(|found| found.filesystem_type());
-    let name = match found {
-        Ok(OVERLAYFS_SUPER_MAGIC) => "overlayfs itself, as in a container",
-        Ok(NFS_SUPER_MAGIC) => "NFS",
-        Ok(FUSE_SUPER_MAGIC) => "FUSE",
-        Ok(SMB_SUPER_MAGIC) => "SMB",
-        Ok(MSDOS_SUPER_MAGIC) => "FAT",
-        _ => return error.into(),
+    if error == Errno::ENODEV {
+        let words =
+            format!("{error}: this host's kernel has no overlayfs (`sudo modprobe overlay`)");
+        return io::Error::new(io::Error::from(error).kind(), words);
+    }
+    let Some(name) = unsuitable(top) else {
+        return error.into();
     };
     let words = format!(
         "{error}: {} is on {name}, which cannot hold what a sandbox changes; set PYRO_STATE_DIR to a \

@@ -46,6 +46,7 @@ impl VmRequest<'_> {
             isolation: self.isolation,
             allow_host_compat: self.allow_host_compat,
             network: self.network,
+            keeps_files: self.may_restart,
         }
     }
 

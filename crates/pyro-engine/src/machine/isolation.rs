@@ -5,6 +5,7 @@ use nix::unistd::AccessFlags;
 use pyro_api::values::{ExecutionMode, Isolation};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_catalog::EnvironmentSpec;
+use pyro_namespace::overlay;
 use pyro_wire::launch::AcceleratorChoice;
 
 use super::abilities::Abilities;
@@ -76,6 +77,8 @@ pub(crate) struct Asked {
     pub(crate) isolation: Option<Isolation>,
     pub(crate) allow_host_compat: bool,
     pub(crate) network: bool,
+    /// What it changes lies in the state folder.
+    pub(crate) keeps_files: bool,
 }
 
 /// What the choice depends on beside what was asked for.
@@ -89,6 +92,8 @@ struct Circumstances {
     has_accelerator: bool,
     /// This user may make network interfaces for sandboxes.
     has_tun: bool,
+    /// What the state folder is on, if that cannot hold what a sandbox changes.
+    unsuitable_disk: Option<&'static str>,
     /// A model's word is enough only where a person has chosen host processes.
     is_model: bool,
     /// What `auto` goes by. Without it, it is a VM.
@@ -121,6 +126,7 @@ impl Engine {
             isolation: None,
             allow_host_compat: false,
             network: false,
+            keeps_files: false,
         })
     }
 
@@ -131,6 +137,7 @@ impl Engine {
             has_qemu: on_path(QEMU).is_some(),
             has_accelerator: self.config().accelerator != AcceleratorChoice::Auto,
             has_tun: nix::unistd::access(TUN, AccessFlags::R_OK | AccessFlags::W_OK).is_ok(),
+            unsuitable_disk: overlay::unsuitable(&self.config().state_dir),
             is_model: caller.is_model(),
             abilities: None,
         }
@@ -153,14 +160,24 @@ impl Circumstances {
         match isolation {
             Isolation::Gvisor => self.choose_gvisor(source),
             Isolation::Vm => self.choose_vm(asked.allow_host_compat, &source.words(isolation)),
-            Isolation::Auto => match self.abilities.map(best) {
-                Some((VmKind::Gvisor, _)) if asked.network && !self.has_tun => {
-                    self.choose_vm(asked.allow_host_compat, NO_TUN)
-                }
-                Some((VmKind::Gvisor, why)) => Ok(Chosen::new(VmKind::Gvisor, why)),
-                Some((_, why)) => self.choose_vm(asked.allow_host_compat, why),
-                None => self.choose_vm(asked.allow_host_compat, AUTO_IS_VM),
-            },
+            Isolation::Auto => self.choose_by_host(asked),
+        }
+    }
+
+    fn choose_by_host(self, asked: Asked) -> Result<Chosen, Error> {
+        let vm = |why: &str| self.choose_vm(asked.allow_host_compat, why);
+        let Some((kind, why)) = self.abilities.map(best) else {
+            return vm(AUTO_IS_VM);
+        };
+        if kind != VmKind::Gvisor {
+            return vm(why);
+        }
+        if asked.network && !self.has_tun {
+            return vm(NO_TUN);
+        }
+        match self.unsuitable_disk.filter(|_| asked.keeps_files) {
+            Some(file_system) => vm(&no_room_for_changes(file_system)),
+            None => Ok(Chosen::new(kind, why)),
         }
     }
 
@@ -201,6 +218,10 @@ impl Circumstances {
 const TUN: &str = "/dev/net/tun";
 
 const NO_TUN: &str = "a sandbox with a network needs /dev/net/tun, which this user may not open";
+
+pub(crate) fn no_room_for_changes(file_system: &str) -> String {
+    format!("the state folder is on {file_system}, which cannot hold what a sandbox changes")
+}
 
 /// Where the host is not asked.
 const AUTO_IS_VM: &str = "`auto` is a VM where the backend or the accelerator is set";
@@ -255,6 +276,7 @@ mod tests {
         has_qemu: true,
         has_accelerator: false,
         has_tun: true,
+        unsuitable_disk: None,
         is_model: false,
         abilities: None,
     };
@@ -264,6 +286,7 @@ mod tests {
             isolation,
             allow_host_compat,
             network: false,
+            keeps_files: false,
         }
     }
 
@@ -367,6 +390,28 @@ mod tests {
             assert_eq!(kind(here, with_network(isolation)), wanted);
             assert_eq!(kind(here, asked(None, false)), VmKind::Gvisor);
         }
+    }
+
+    #[test]
+    fn auto_is_no_sandbox_where_what_it_changes_cannot_lie() {
+        let here = Circumstances {
+            unsuitable_disk: Some("NFS"),
+            abilities: Some(Abilities {
+                kvm: false,
+                gvisor: true,
+            }),
+            ..HERE
+        };
+        let keeping = |isolation| Asked {
+            keeps_files: true,
+            ..asked(isolation, false)
+        };
+        let chosen = here.choose(keeping(None)).unwrap();
+        assert_eq!(chosen.kind, VmKind::Vm);
+        assert!(chosen.reason.contains("on NFS"), "{}", chosen.reason);
+        // Nothing of a single command lies there, and whoever insists hears why it cannot be.
+        assert_eq!(kind(here, asked(None, false)), VmKind::Gvisor);
+        assert_eq!(kind(here, keeping(Some(Isolation::Gvisor))), VmKind::Gvisor);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use pyro_api::operations::doctor::{
 };
 use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::Installed;
+use pyro_namespace::overlay;
 
 use crate::Engine;
 use crate::config::{QEMU, Templates, on_path};
 use crate::machine::abilities::Abilities;
-use crate::machine::isolation::{VmKind, best};
+use crate::machine::isolation::{VmKind, best, no_room_for_changes};
 
 /// Below this much free space on the disk of cache or state, VMs soon fail.
 const LITTLE_SPACE: u64 = 2 << 30;
@@ -28,7 +29,7 @@ impl Handle<Doctor> for Engine {
             .check_accelerator(installed.as_ref(), &mut checks)
             .await;
         let gvisor = self.check_gvisor(&mut checks).await;
-        checks.push(isolation_check(&kvm, &gvisor));
+        checks.push(isolation_check(&kvm, &gvisor, &self.config().state_dir));
         self.check_programs(&mut checks);
         check_image_tools(installed.is_some(), &mut checks);
         self.check_cache(installed.is_some(), &mut checks);
@@ -262,20 +263,29 @@ fn accelerator_check(accelerator: &str, reason: String) -> Check {
 }
 
 /// Which kind of VM suits this host, and which one it gets unasked.
-fn isolation_check(kvm: &Kvm, gvisor: &Gvisor) -> Check {
+fn isolation_check(kvm: &Kvm, gvisor: &Gvisor, state_dir: &Path) -> Check {
     let (kind, why) = best(Abilities {
         kvm: kvm.accelerator.as_deref() == Some("kvm"),
         gvisor: gvisor.runs_sandboxes == Some(true),
     });
-    let detail = match kind {
-        VmKind::Gvisor => {
-            format!("runs and new workspaces are in gVisor unless they ask for a VM: {why}")
-        }
-        VmKind::Vm | VmKind::HostProcess => {
-            format!("everything is in VMs unless it asks for gVisor: {why}")
-        }
-    };
-    ok("isolation", detail)
+    if kind != VmKind::Gvisor {
+        let detail = format!("everything is in VMs unless it asks for gVisor: {why}");
+        return ok("isolation", detail);
+    }
+    match overlay::unsuitable(state_dir) {
+        Some(file_system) => warning(
+            "isolation",
+            format!(
+                "runs are in gVisor unless they ask for a VM, but new workspaces are in emulated VMs: {}",
+                no_room_for_changes(file_system)
+            ),
+            "set PYRO_STATE_DIR to a folder on ext4, XFS, Btrfs or tmpfs (in a container, on a volume)",
+        ),
+        None => ok(
+            "isolation",
+            format!("runs and new workspaces are in gVisor unless they ask for a VM: {why}"),
+        ),
+    }
 }
 
 /// What builds images; needed only until one is installed.

@@ -249,6 +249,7 @@ impl Engine {
             isolation: standby.isolation,
             allow_host_compat: false,
             network: false,
+            keeps_files: false,
         };
         Ok(self.choose(asked, spec, &Caller::new()).await?.kind)
     }

@@ -63,6 +63,7 @@ impl Engine {
             isolation: asked.isolation,
             allow_host_compat: asked.allow_host_compat,
             network: has_network,
+            keeps_files: true,
         };
         let chosen = self.choose(wanted, spec, caller).await?;
         let kind = chosen.kind;

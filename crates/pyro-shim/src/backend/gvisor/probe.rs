@@ -134,6 +134,12 @@ async fn try_sandbox(
             return Err(format!("a probe sandbox did not run: {}", death.message).into());
         }
     };
+    // Whoever closed the channel without a greeting is about to end, and says why.
+    if let Some(Err(_)) = answered
+        && let Ok(death) = timeout(SANDBOX_TIMEOUT, machine.ended()).await
+    {
+        return Err(format!("a probe sandbox did not run: {}", death.message).into());
+    }
     machine.kill();
     let death = timeout(SANDBOX_TIMEOUT, machine.ended()).await;
     let trouble = match answered {
