@@ -8,6 +8,7 @@
 //! It may be alone with the disk, or beside a sandbox that uses it.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,23 +20,25 @@ use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
-use crate::descriptor_zero::StartError;
 use crate::reaper::Reaper;
-use crate::{descriptor_zero, inherited, sockets};
+use crate::socket_start::{self, StartError};
+use crate::{inherited, sockets};
+
+const CHANNEL: RawFd = 0;
 
 /// What is made here and nobody says how is made as in a guest.
 const MASK: Mode = Mode::from_bits_truncate(0o022);
 
 /// Serves until the channel ends.
 pub(crate) fn run() -> ExitCode {
-    descriptor_zero::exit_code(try_run())
+    socket_start::exit_code(try_run())
 }
 
 fn try_run() -> Result<(), StartError> {
-    let channel = descriptor_zero::take_channel()?;
+    let channel = socket_start::take_channel(CHANNEL)?;
     inherited::reset(&channel)?;
     umask(MASK);
-    Ok(descriptor_zero::serve(serve_until_end(channel))?)
+    Ok(socket_start::serve(serve_until_end(channel))?)
 }
 
 async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {

@@ -6,11 +6,11 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use tokio::net::UnixStream;
@@ -21,56 +21,29 @@ use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
 use crate::reaper::Reaper;
+use crate::socket_start::{self, StartError};
 use crate::{console, descendants, inherited, sockets};
 
-const CHANNEL: i32 = 3;
-
-/// How long work on files may take to end. What it leaves is put right at the next start.
-const FILES_LIMIT: Duration = Duration::from_secs(10);
-
-#[derive(Debug, thiserror::Error)]
-enum ProcessError {
-    #[error("cannot use the folder {}: {source}", folder.display())]
-    Folder { folder: PathBuf, source: io::Error },
-    #[error("descriptor {CHANNEL} is not a connected socket: {source}")]
-    Channel { source: io::Error },
-    #[error("cannot prepare the process: {source}")]
-    System {
-        #[from]
-        source: io::Error,
-    },
-}
+const CHANNEL: RawFd = 3;
 
 /// Serves one folder until the channel ends.
 pub(crate) fn run(folder: PathBuf) -> ExitCode {
-    match try_run(&folder) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            console::report(error);
-            ExitCode::FAILURE
-        }
-    }
+    socket_start::exit_code(try_run(&folder))
 }
 
-fn try_run(folder: &Path) -> Result<(), ProcessError> {
-    let folder = usable(folder).map_err(|source| ProcessError::Folder {
+fn try_run(folder: &Path) -> Result<(), StartError> {
+    let folder = usable(folder).map_err(|source| StartError::Folder {
         folder: folder.to_owned(),
         source,
     })?;
-    let channel =
-        inherited::take_channel(CHANNEL).map_err(|source| ProcessError::Channel { source })?;
+    let channel = socket_start::take_channel(CHANNEL)?;
     inherited::reset(&channel)?;
     Errno::result(
         // SAFETY: plain system call.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) },
     )
     .map_err(io::Error::from)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let served = runtime.block_on(serve_until_end(folder, channel));
-    // Work on files hears of the end and gives up, or comes to its own.
-    runtime.shutdown_timeout(FILES_LIMIT);
+    let served = socket_start::serve(serve_until_end(folder, channel));
     descendants::kill_below(std::process::id().cast_signed());
     Ok(served?)
 }

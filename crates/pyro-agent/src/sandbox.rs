@@ -6,6 +6,7 @@
 //! everything ends and is written to the host's files, and with this process the sandbox ends.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,14 +15,16 @@ use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
-use crate::descriptor_zero::StartError;
 use crate::host_socket::HostSocket;
 use crate::reaper::Reaper;
-use crate::{console, descriptor_zero, inherited, limits, mounts, shutdown, sockets};
+use crate::socket_start::{self, StartError};
+use crate::{console, inherited, limits, mounts, shutdown, sockets};
+
+const CHANNEL: RawFd = 0;
 
 /// Serves until the channel ends.
 pub(crate) fn run() -> ExitCode {
-    descriptor_zero::exit_code(try_run())
+    socket_start::exit_code(try_run())
 }
 
 fn try_run() -> Result<(), StartError> {
@@ -33,7 +36,7 @@ fn try_run() -> Result<(), StartError> {
             "cannot raise the limit of open files: {error}"
         ));
     }
-    let served = descriptor_zero::serve(serve_until_end(channel));
+    let served = socket_start::serve(serve_until_end(channel));
     nix::unistd::sync();
     Ok(served?)
 }
@@ -41,8 +44,11 @@ fn try_run() -> Result<(), StartError> {
 /// Takes the channel to another number: a program that forgets its standard input must not find
 /// the channel there, and neither must we.
 fn take_channel() -> Result<net::UnixStream, StartError> {
-    let failed = |source| StartError::Channel { source };
-    let channel = descriptor_zero::take_channel()?;
+    let failed = |source| StartError::Channel {
+        number: CHANNEL,
+        source,
+    };
+    let channel = socket_start::take_channel(CHANNEL)?;
     // With the mark that commands do not inherit it, and above the standard three.
     let moved = channel.try_clone().map_err(failed)?;
     let nothing = std::fs::File::open("/dev/null").map_err(failed)?;

@@ -1,22 +1,24 @@
-//! An agent whose channel is descriptor 0, a connected Unix socket that it was started with: what is the
-//! same in a sandbox and beside one.
+//! An agent whose channel is a connected Unix socket that it was started with: what is the same in a
+//! sandbox, beside one, and without any.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::net;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::{console, inherited};
-
-const CHANNEL: i32 = 0;
 
 /// How long work on files may take to end. What it leaves is put right at the next start.
 const FILES_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("descriptor {CHANNEL} is not a connected socket: {source}")]
-    Channel { source: io::Error },
+    #[error("descriptor {number} is not a connected socket: {source}")]
+    Channel { number: RawFd, source: io::Error },
+    #[error("cannot use the folder {}: {source}", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
     #[error("cannot prepare the process: {source}")]
     System {
         #[from]
@@ -24,8 +26,8 @@ pub(crate) enum StartError {
     },
 }
 
-pub(crate) fn take_channel() -> Result<net::UnixStream, StartError> {
-    inherited::take_channel(CHANNEL).map_err(|source| StartError::Channel { source })
+pub(crate) fn take_channel(number: RawFd) -> Result<net::UnixStream, StartError> {
+    inherited::take_channel(number).map_err(|source| StartError::Channel { number, source })
 }
 
 /// Serves to the end, on one thread.
