@@ -22,7 +22,7 @@ use crate::channel::Channel;
 use crate::clock::Trace;
 use crate::reaper::Reaper;
 use crate::socket_start::{self, StartError};
-use crate::{inherited, sockets};
+use crate::{inherited, sockets, system_calls};
 
 const CHANNEL: RawFd = 0;
 
@@ -42,6 +42,8 @@ fn try_run() -> Result<(), StartError> {
 }
 
 async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {
+    // What waits for it is made by now, and no other thread yet.
+    system_calls::keep_to_files()?;
     let agent = Arc::new(Agent::new(Backend::Files, Reaper::idle(), Trace::default()));
     let channel = Channel::new(UnixStream::from_std(channel)?);
     let served = sockets::serve_hosts(&agent, channel).await;

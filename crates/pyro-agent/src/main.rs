@@ -65,6 +65,7 @@ mod socket_start;
 mod sockets;
 mod spawn;
 mod standstill;
+mod system_calls;
 mod terminate;
 mod witness;
 

@@ -13,7 +13,8 @@ use pyro_wire::agent::{AgentReply, AgentRequest, Freeze};
 use pyro_wire::exec::ExecControl;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::files::{
-    Change, ChangeReply, Diff, DiffEntry, DiffEvent, List, ListEvent, Read, ReadEvent,
+    Change, ChangeReply, Diff, DiffEntry, DiffEvent, Export, ExportEvent, List, ListEvent, Read,
+    ReadEvent,
 };
 use pyro_wire::frame::Kind;
 use pyro_wire::launch::{EndReason, Runs};
@@ -113,6 +114,30 @@ fn diff(mut agent: UnixStream) -> Vec<DiffEntry> {
     }
 }
 
+/// What the archive of all has in it.
+fn export(harness: &Harness) -> Vec<String> {
+    let mut agent = harness.agent();
+    let path = bytes("");
+    send(&mut agent, &AgentRequest::Export(Export { path }));
+    let mut archive = Vec::new();
+    loop {
+        let frame = receive(&mut agent).unwrap();
+        match frame.kind {
+            Kind::Message => match frame.message().unwrap() {
+                ExportEvent::End { .. } => break,
+                ExportEvent::Failed(fault) => panic!("{fault:?}"),
+            },
+            _ => archive.extend(frame.body),
+        }
+    }
+    let file = harness.workspace().join("exported.tar");
+    fs::write(&file, archive).unwrap();
+    let listed = Command::new("tar").arg("-tf").arg(file).output().unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    listed.lines().map(str::to_owned).collect()
+}
+
 fn ask(mut agent: UnixStream, request: &AgentRequest) -> AgentReply {
     send(&mut agent, request);
     receive(&mut agent).unwrap().message().unwrap()
@@ -152,7 +177,7 @@ fn assert_confined(pid: u32) {
         is("CapEff: 000000000000001b") && is("CapBnd: 000000000000001b"),
         "{status}"
     );
-    assert!(is("NoNewPrivs: 1"), "{status}");
+    assert!(is("NoNewPrivs: 1") && is("Seccomp: 2"), "{status}");
     if !nix::unistd::geteuid().is_root() {
         return;
     }
@@ -209,6 +234,8 @@ fn files_are_served_without_a_guest() {
     assert_eq!(refused.code, FaultCode::BadPath);
     let changed = diff(harness.agent());
     assert_eq!(changed.len(), 1, "{changed:?}");
+    let exported = export(&harness);
+    assert!(exported.contains(&"sub/text".into()), "{exported:?}");
 
     assert_eq!(harness.stop(10_000, false), ShimReply::Stopped);
     assert!(shim.exit().success() && lock_is_free(harness.path()));
