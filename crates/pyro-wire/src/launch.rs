@@ -92,6 +92,8 @@ pub struct Gvisor {
     pub network: Option<Network>,
     #[serde(default)]
     pub runs: Runs,
+    /// How long nobody may ask for files until the agent ends that serves them beside the guest.
+    pub files_idle_ms: u64,
 }
 
 /// What there is on the disk of a [`Gvisor`].

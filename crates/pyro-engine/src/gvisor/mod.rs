@@ -25,6 +25,10 @@ use crate::error::no_sandboxes;
 /// Name of the layer in the folder of a VM.
 const LAYER: &str = "layer";
 
+/// How long nobody may ask for files until the agent beside a sandbox ends. No freeze is longer, so none is
+/// ended by that.
+const FILES_IDLE_MS: u64 = 10 * 60 * 1000;
+
 impl Engine {
     /// What sandboxes of an environment run on, with `runsc`; made and fetched where it is not there
     /// yet. Returns the folder of the environment's files.
@@ -61,6 +65,7 @@ impl Engine {
             disk,
             network,
             runs: Runs::Sandbox,
+            files_idle_ms: FILES_IDLE_MS,
         })
     }
 }

@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{Pid, mkfifo};
 use pyro_wire::agent::{AgentReply, AgentRequest};
 use pyro_wire::files::{Change, ChangeReply, Diff, DiffEvent};
 use pyro_wire::launch::EndReason;
@@ -150,6 +152,54 @@ fn another_one_takes_the_place_of_one_that_was_killed() {
     assert_eq!(harness.status().running.backend, "gvisor");
     harness.stop(0, true);
     assert!(!alive(new[0]));
+}
+
+#[test]
+fn one_that_nobody_asks_ends_and_the_next_request_starts_another() {
+    let Some(harness) = harness() else { return };
+    let harness = harness.edit_gvisor(|gvisor| gvisor.files_idle_ms = 300);
+    let mut shim = harness.start();
+    shim.ready();
+    // Not while it is asked, however long that takes.
+    let mut asking = harness.files_line();
+    let first = beside(&shim);
+    assert_eq!(first.len(), 1);
+    std::thread::sleep(Duration::from_secs(1));
+    send(&mut asking, &AgentRequest::Ping);
+    let reply: AgentReply = receive(&mut asking).unwrap().message().unwrap();
+    assert_eq!((reply, beside(&shim)), (AgentReply::Done, first.clone()));
+    drop(asking);
+    wait_until(|| beside(&shim).is_empty());
+
+    let from = sample(&harness);
+    done(&change(
+        harness.files_line(),
+        Change::default(),
+        &archive(&from),
+    ));
+    assert_eq!(list(harness.agent()).len(), 5);
+    assert_ne!(beside(&shim), first);
+    harness.stop(0, true);
+}
+
+#[test]
+fn it_keeps_to_the_processors_of_the_sandbox() {
+    let Some(harness) = harness() else { return };
+    let harness = harness.edit_gvisor(|gvisor| gvisor.vcpu_count = 1);
+    let mut shim = harness.start();
+    shim.ready();
+    let _line = harness.files_line();
+    let sandbox = harness.status().vmm_pid.unwrap();
+    let processors = |pid: u32| {
+        let pid = Pid::from_raw(pid.cast_signed());
+        let set = sched_getaffinity(pid).unwrap();
+        let all = 0..CpuSet::count();
+        all.filter(|number| set.is_set(*number).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(processors(sandbox).len(), 1);
+    assert_eq!(processors(beside(&shim)[0]), processors(sandbox));
+    harness.stop(0, true);
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(crate) fn spec(folder: &Path) -> Option<Gvisor> {
         disk,
         network: None,
         runs: Runs::Sandbox,
+        files_idle_ms: 600_000,
     })
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn files(folder: &Path) -> Gvisor {
         disk: disk(folder),
         network: None,
         runs: Runs::Files,
+        files_idle_ms: 600_000,
     }
 }
 

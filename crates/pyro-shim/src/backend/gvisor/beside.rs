@@ -41,14 +41,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long a killed one may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After so long without a line it ends. No freeze is longer, so none is ended by that.
-const IDLE: Duration = Duration::from_secs(10 * 60);
-
 /// Serves the files of one sandbox.
 pub(super) struct Beside {
     /// The first process of the sandbox, by a pidfd.
     sandbox: OwnedFd,
     mem_mib: u32,
+    /// After so long without a line the agent ends.
+    idle: Duration,
     state: Mutex<State>,
 }
 
@@ -72,10 +71,11 @@ struct Serving {
 }
 
 impl Beside {
-    pub(super) fn new(sandbox: &Child, mem_mib: u32) -> io::Result<Arc<Self>> {
+    pub(super) fn new(sandbox: &Child, mem_mib: u32, idle: Duration) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             sandbox: sandbox.as_fd().try_clone_to_owned()?,
             mem_mib,
+            idle,
             state: Mutex::new(State::Idle),
         }))
     }
@@ -169,10 +169,11 @@ impl Beside {
     /// Ends the agent of these lines when there are none for long.
     fn end_when_idle(self: &Arc<Self>, lines: Weak<()>) {
         let beside = Arc::downgrade(self);
+        let idle = self.idle;
         tokio::spawn(async move {
             let mut opened = 0;
             loop {
-                sleep(IDLE).await;
+                sleep(idle).await;
                 let Some(beside) = beside.upgrade() else {
                     return;
                 };

@@ -18,13 +18,17 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, sched_getaffinity, sched_setaffinity, setns};
 use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid, getppid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid, getppid, setgroups, setresgid, setresuid};
 
 use super::bundle::OOM_SCORE;
 use super::files::become_agent;
 use super::sandbox::{FAILED, SandboxError, step};
+
+/// The first process of a PID namespace, and whoever asks.
+const FIRST: Pid = Pid::from_raw(1);
+const SELF: Pid = Pid::from_raw(0);
 
 /// See [`crate::join_files`].
 pub(crate) fn run(sandbox: RawFd, mem_mib: u32) -> ExitCode {
@@ -76,6 +80,8 @@ fn become_agent_of(shim: BorrowedFd<'_>, mem_mib: u32) -> Result<Infallible, San
     bind_to(shim).map_err(step("binding it to the shim"))?;
     // The other one says what is to be said there.
     nix::unistd::dup2_stdout(io::stderr()).map_err(step("its output"))?;
+    // A wish, as it is for the sandbox.
+    let _ = sched_getaffinity(FIRST).and_then(|processors| sched_setaffinity(SELF, &processors));
     become_agent(mem_mib)
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -94,6 +95,7 @@ pub(super) fn start(
     version: &str,
     disk: Vec<DiskLayer>,
     network: Option<&Network>,
+    files_idle: Duration,
     lock: Option<&OwnedFd>,
 ) -> Result<(GvisorMachine, UnixStream), StartError> {
     let map = IdMap::of_caller()?;
@@ -112,7 +114,7 @@ pub(super) fn start(
     // It holds the other ends.
     drop(program);
     reached!("sandbox started");
-    Ok(ends.into_machine(child, version, disk, network, allowance)?)
+    Ok(ends.into_machine(child, version, disk, network, files_idle, allowance)?)
 }
 
 impl From<(GvisorMachine, UnixStream)> for Launched {
@@ -197,6 +199,7 @@ impl Ends {
         version: &str,
         disk: Vec<DiskLayer>,
         network: Option<&Network>,
+        files_idle: Duration,
         allowance: Allowance,
     ) -> io::Result<(GvisorMachine, UnixStream)> {
         let link = match (network, self.link) {
@@ -204,7 +207,7 @@ impl Ends {
             _ => None,
         };
         let files = match self.runs {
-            Runs::Sandbox => Some(Beside::new(&child, self.mem_mib)?),
+            Runs::Sandbox => Some(Beside::new(&child, self.mem_mib, files_idle)?),
             Runs::Files => None,
         };
         let guard = Guard::watch(child.id(), child.killer()?, allowance, self.written_to);

@@ -27,6 +27,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -118,7 +119,9 @@ impl GvisorBackend {
         let disk = self.spec.disk.clone();
         let plan = self.plan()?;
         let (version, network) = (&self.spec.version, self.spec.network.as_ref());
-        let started = machine::start(plan, version, disk, network, self.lock.as_ref())?;
+        let files_idle = Duration::from_millis(self.spec.files_idle_ms);
+        let lock = self.lock.as_ref();
+        let started = machine::start(plan, version, disk, network, files_idle, lock)?;
         Ok(started.into())
     }
 }

@@ -126,7 +126,8 @@ async fn try_sandbox(
         hide_attributes: false,
         log: 0,
     };
-    let (mut machine, mut channel) = machine::start(plan, version, Vec::new(), None, None)?;
+    let (mut machine, mut channel) =
+        machine::start(plan, version, Vec::new(), None, Duration::ZERO, None)?;
     let answered = tokio::select! {
         biased;
         greeted = timeout(SANDBOX_TIMEOUT, session::handshake(&mut channel)) => greeted.ok(),

@@ -98,6 +98,8 @@ fn become_guest(plan: &Plan) -> Result<Infallible, SandboxError> {
         link::make(to, &plan.place.join("proc")).map_err(step("making its network interface"))?;
     }
     enter_world(&plan.place)?;
+    // A wish too.
+    let _ = keep_to_processors(plan.processors);
     match plan.runs {
         Runs::Sandbox => become_runsc(plan),
         Runs::Files => files::become_agent(plan.mem_mib),
@@ -105,8 +107,6 @@ fn become_guest(plan: &Plan) -> Result<Infallible, SandboxError> {
 }
 
 fn become_runsc(plan: &Plan) -> Result<Infallible, SandboxError> {
-    // A wish too.
-    let _ = keep_to_processors(plan.processors);
     tasks::limit(plan.mem_mib).map_err(step("limiting its processes"))?;
     // Nobody in here gets rights from a file any more.
     nix::sys::prctl::set_no_new_privs().map_err(step("giving up new rights"))?;
