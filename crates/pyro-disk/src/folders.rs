@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, mkdirat};
 pub(crate) const DEEPEST: usize = 400;
 
 /// The longest path that Linux takes, without the zero at its end.
-const LONGEST: usize = 4095;
+pub(crate) const LONGEST: usize = 4095;
 
 const FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)

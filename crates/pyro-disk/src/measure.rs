@@ -8,7 +8,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 
 use crate::copy::CopyError;
-use crate::copy::error::{read, too_large, unusable};
+use crate::copy::error::{read, too_deep, unusable};
 use crate::folders::{self, DEEPEST};
 
 /// What all that is in a folder takes.
@@ -32,9 +32,9 @@ pub fn measure(folder: &Path) -> Result<Measure, CopyError> {
             frames.pop();
             continue;
         };
-        let path = folders::join(&frame.path, &name).ok_or_else(|| too_large(&frame.path))?;
+        let path = folders::join(&frame.path, &name).ok_or_else(|| too_deep(&frame.path))?;
         if frames.len() >= DEEPEST {
-            return Err(too_large(&path));
+            return Err(too_deep(&path));
         }
         let above = &frames[frames.len() - 1].folder;
         let folder = folders::enter(above, &name).map_err(read(&path))?;
@@ -106,6 +106,6 @@ mod tests {
         deep.extend(std::iter::repeat_n("d", 500));
         fs::create_dir_all(&deep).unwrap();
         let refused = measure(folder.path());
-        assert!(matches!(refused, Err(CopyError::TooLarge { .. })));
+        assert!(matches!(refused, Err(CopyError::TooDeep { .. })));
     }
 }

@@ -251,6 +251,12 @@ pub(crate) fn host_io(what: impl Into<String>, error: &io::Error) -> Error {
     }
 }
 
+/// What a guest made lies so deep that it cannot be copied.
+pub(crate) fn too_deep(what: &str) -> Error {
+    Error::new(ErrorCode::HostIo, what)
+        .hint("Remove or move the folders that lie so deep (`rm -r` in the workspace reaches them)")
+}
+
 pub(crate) fn launch_failed(vm_id: &str, error: LaunchError) -> Error {
     let what = format!("VM `{vm_id}` did not start");
     match error {

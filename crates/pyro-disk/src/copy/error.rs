@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use crate::folders::{DEEPEST, LONGEST};
 use crate::names::escaped;
+
+/// How much of a path that is too long is shown: enough to find its beginning.
+const SHOWN: usize = 100;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
@@ -30,8 +34,10 @@ pub enum CopyError {
         #[source]
         source: io::Error,
     },
-    #[error("there is too much in `{name}`, or its path is too long")]
-    TooLarge { name: String },
+    #[error(
+        "folders lie in one another deeper than a path reaches ({DEEPEST} of them, or {LONGEST} bytes): `{name}`"
+    )]
+    TooDeep { name: String },
     #[error("the call was cancelled")]
     Cancelled,
 }
@@ -43,7 +49,7 @@ impl CopyError {
             Self::Folder { source, .. }
             | Self::Read { source, .. }
             | Self::Write { source, .. } => Some(source),
-            Self::NotEmpty { .. } | Self::TooLarge { .. } | Self::Cancelled => None,
+            Self::NotEmpty { .. } | Self::TooDeep { .. } | Self::Cancelled => None,
         }
     }
 }
@@ -69,8 +75,11 @@ pub(crate) fn write<E: Into<io::Error>>(path: &[u8]) -> impl FnOnce(E) -> CopyEr
     }
 }
 
-pub(crate) fn too_large(path: &[u8]) -> CopyError {
-    CopyError::TooLarge {
-        name: escaped(path),
+pub(crate) fn too_deep(path: &[u8]) -> CopyError {
+    CopyError::TooDeep {
+        name: match path.get(..SHOWN) {
+            Some(beginning) => format!("{}…", escaped(beginning)),
+            None => escaped(path),
+        },
     }
 }

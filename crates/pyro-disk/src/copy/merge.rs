@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mknodat};
 
-use super::error::{read, too_large, write};
+use super::error::{read, too_deep, write};
 use super::walk::{Copier, Place};
 use super::{Copied, CopyError};
 use crate::folders::{self, DEEPEST};
@@ -92,7 +92,7 @@ impl Merger<'_> {
                 continue;
             };
             let path =
-                folders::join(&frame.path, &below.name).ok_or_else(|| too_large(&frame.path))?;
+                folders::join(&frame.path, &below.name).ok_or_else(|| too_deep(&frame.path))?;
             let open = |side: &Option<Side>, is_there: bool| match side {
                 Some(side) if is_there => folders::enter(&side.folder, &below.name)
                     .map(Some)
@@ -103,7 +103,7 @@ impl Merger<'_> {
             let lower = open(&frame.lower, below.lower)?;
             let to = folders::make(&frame.to, &below.name).map_err(write(&path))?;
             if frames.len() >= DEEPEST {
-                return Err(too_large(&path));
+                return Err(too_deep(&path));
             }
             self.copier.count()?;
             let frame = self.enter(upper, lower, to, path, below.covers)?;
@@ -133,7 +133,7 @@ impl Merger<'_> {
         let names = upper.as_ref().map(|side| folders::names(&side.folder));
         for (_, name) in names.transpose().map_err(read(&path))?.unwrap_or_default() {
             let Some(upper) = &upper else { break };
-            let below = folders::join(&path, &name).ok_or_else(|| too_large(&path))?;
+            let below = folders::join(&path, &name).ok_or_else(|| too_deep(&path))?;
             let (kind, stat) = upper.look(&name, &below)?;
             if kind == Kind::Folder {
                 let under = match &lower {
@@ -157,7 +157,7 @@ impl Merger<'_> {
             if known.contains(&name) {
                 continue;
             }
-            let below = folders::join(&path, &name).ok_or_else(|| too_large(&path))?;
+            let below = folders::join(&path, &name).ok_or_else(|| too_deep(&path))?;
             let (kind, stat) = lower.look(&name, &below)?;
             if kind == Kind::Folder {
                 folders.push(Below {

@@ -190,7 +190,7 @@ fn what_cannot_be_copied_is_told() {
     let mut deep = rig.from("");
     deep.extend(std::iter::repeat_n("d", 500));
     fs::create_dir_all(&deep).unwrap();
-    assert!(matches!(rig.copy(), Err(CopyError::TooLarge { .. })));
+    assert!(matches!(rig.copy(), Err(CopyError::TooDeep { .. })));
     assert!(matches!(rig.copy(), Err(CopyError::NotEmpty { .. })));
 
     let rig = Rig::new();

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 
-use super::error::{read, too_large, unusable, write};
+use super::error::{read, too_deep, unusable, write};
 use super::{Copied, CopyError};
 use crate::folders::{self, DEEPEST};
 
@@ -81,11 +81,11 @@ impl<'a> Copier<'a> {
                 frames.pop();
                 continue;
             };
-            let path = folders::join(&frame.path, &name).ok_or_else(|| too_large(&frame.path))?;
+            let path = folders::join(&frame.path, &name).ok_or_else(|| too_deep(&frame.path))?;
             let from = folders::enter(&frame.from, &name).map_err(read(&path))?;
             let to = folders::make(&frame.to, &name).map_err(write(&path))?;
             if frames.len() >= DEEPEST {
-                return Err(too_large(&path));
+                return Err(too_deep(&path));
             }
             self.count()?;
             let frame = self.enter(from, to, path)?;
@@ -99,7 +99,7 @@ impl<'a> Copier<'a> {
         let stat = fstat(&from).map_err(read(&path))?;
         let mut folders = Vec::new();
         for (_, name) in folders::names(&from).map_err(read(&path))? {
-            let below = folders::join(&path, &name).ok_or_else(|| too_large(&path))?;
+            let below = folders::join(&path, &name).ok_or_else(|| too_deep(&path))?;
             let stat = fstatat(&from, name.as_slice(), AtFlags::AT_SYMLINK_NOFOLLOW)
                 .map_err(read(&below))?;
             if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {

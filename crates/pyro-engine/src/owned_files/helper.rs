@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::inside::{COMMAND, COPY, IMAGE, MERGE, UNPACK};
 use super::report::{Copied, Failure, Report, Unpacked};
-use crate::error::{broke, cancelled, host_io, namespaces_refused};
+use crate::error::{broke, cancelled, host_io, namespaces_refused, too_deep};
 
 /// How long the process may have nothing to say: it may be flushing all to a slow disk.
 pub(super) const SILENCE: Duration = Duration::from_secs(600);
@@ -158,8 +158,9 @@ impl Helper {
 
     /// What the process itself told of the work.
     fn refused(&self, work: &str, failure: Failure) -> Error {
-        let mut error = match failure.errno {
-            Some(errno) => self.failed(&Errno::from_raw(errno).into()),
+        let mut error = match failure.errno.map(Errno::from_raw) {
+            Some(Errno::ENAMETOOLONG) => too_deep(&self.what),
+            Some(errno) => self.failed(&errno.into()),
             None if work == UNPACK => Error::new(ErrorCode::Damaged, &*self.what),
             None => Error::new(ErrorCode::HostIo, &*self.what),
         };

@@ -200,7 +200,10 @@ impl From<UnpackError> for Failure {
 impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Self {
         Self {
-            errno: error.host().map(number),
+            errno: match &error {
+                CopyError::TooDeep { .. } => Some(Errno::ENAMETOOLONG as i32),
+                other => other.host().map(number),
+            },
             causes: causes(&error),
         }
     }
