@@ -30,6 +30,7 @@ mod owned_files;
 mod private_file;
 mod random;
 mod shells;
+mod stamp;
 mod standby;
 mod store;
 mod template;

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::AccessFlags;
@@ -17,6 +16,7 @@ use crate::engine::Engine;
 use crate::error::cancelled;
 use crate::private_file;
 use crate::random::random_hex;
+use crate::stamp;
 
 const KVM: &str = "/dev/kvm";
 
@@ -43,15 +43,7 @@ struct About {
     /// The host's start.
     boot_id: String,
     user: u32,
-    files: Vec<Option<Stamp>>,
-}
-
-/// A file as it was.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    path: PathBuf,
-    size: u64,
-    modified: (i64, i64),
+    files: Vec<Option<String>>,
 }
 
 impl Engine {
@@ -132,7 +124,6 @@ impl Engine {
     }
 
     fn about(&self) -> About {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let runsc = self.installed_runsc().ok().flatten();
         let files = [
             on_path(QEMU),
@@ -143,9 +134,12 @@ impl Engine {
         ];
         About {
             pyro: env!("CARGO_PKG_VERSION").to_owned(),
-            boot_id: boot_id.trim().to_owned(),
+            boot_id: stamp::host_boot(),
             user: nix::unistd::geteuid().as_raw(),
-            files: files.into_iter().map(|path| Stamp::of(path?)).collect(),
+            files: files
+                .into_iter()
+                .map(|path| Some(stamp::of_file(&path?)))
+                .collect(),
         }
     }
 
@@ -169,16 +163,5 @@ impl Engine {
 
     fn abilities_file(&self) -> PathBuf {
         self.config().cache_dir.join("isolation.json")
-    }
-}
-
-impl Stamp {
-    fn of(path: PathBuf) -> Option<Self> {
-        let found = fs::metadata(&path).ok()?;
-        Some(Self {
-            path,
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-        })
     }
 }

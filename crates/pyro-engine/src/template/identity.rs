@@ -1,9 +1,5 @@
 //! Everything that shaped a template.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
 use pyro_api::Error;
 use pyro_catalog::Installed;
 use pyro_wire::PROTOCOL;
@@ -14,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
 use crate::error::catalog_failed;
+use crate::stamp;
 
 /// Raised when templates of before are of no use although nothing below has changed.
 const GENERATION: u32 = 1;
@@ -116,8 +113,8 @@ impl Engine {
             generation: GENERATION,
             kind,
             protocol: PROTOCOL,
-            pyro: stamp(self.config().pyro()?),
-            qemu: stamp(&qemu),
+            pyro: stamp::of_file(self.config().pyro()?),
+            qemu: stamp::of_file(&qemu),
             rootfs_digest: (kind == Kind::Mounted).then(|| installed.rootfs_digest.clone()),
             disk_bytes: installed.virtual_size,
             kernel_digest: installed.kernel.digest.clone(),
@@ -130,25 +127,7 @@ impl Engine {
             mem_mib: shape.mem_mib,
             network: shape.network,
             accelerator: self.config().accelerator,
-            host_boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
+            host_boot: stamp::host_boot(),
         }))
-    }
-}
-
-/// What tells one version of a program from another without reading it.
-fn stamp(path: &Path) -> String {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    match fs::metadata(&path) {
-        Ok(found) => format!(
-            "{} {} {}.{:09}",
-            path.display(),
-            found.size(),
-            found.mtime(),
-            found.mtime_nsec()
-        ),
-        Err(_) => path.display().to_string(),
     }
 }
