@@ -4,7 +4,13 @@
 pub const SIZE: u64 = 16 << 30;
 
 /// How much of a disk there is for each file: a disk with more files must be larger.
-pub const BYTES_PER_FILE: u64 = 16_384;
+pub const BYTES_PER_FILE: u64 = match u64::from_str_radix(PER_FILE, 10) {
+    Ok(bytes) => bytes,
+    Err(_) => panic!("it is no number"),
+};
+
+/// As `mke2fs` is told it.
+const PER_FILE: &str = "16384";
 
 /// For the file that `MKE2FS_CONFIG` names. The image shall not depend on the host's, but without any
 /// there are warnings.
@@ -28,7 +34,7 @@ pub const ARGUMENTS: [&str; 20] = [
     "-I",
     "256",
     "-i",
-    "16384",
+    PER_FILE,
     "-m",
     "0",
     "-L",

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -17,6 +17,7 @@ use pyro_disk::Measure;
 use super::chain;
 use super::inside::host;
 use super::report::Failure;
+use super::times;
 
 /// What an image is larger than its files by, at least.
 const ROOM: u64 = 1 << 30;
@@ -25,9 +26,6 @@ const ROOM: u64 = 1 << 30;
 const KEPT: usize = 2000;
 
 const POLL: Duration = Duration::from_millis(20);
-
-/// What `mke2fs` gives the root folder whatever it was.
-const MODE_OF_ROOT: u32 = 0o755;
 
 /// Fills an empty file. `progress` gets how many bytes of all are written; returns how large it is.
 pub(super) fn write(
@@ -55,17 +53,25 @@ pub(super) fn write(
         .arg("-d")
         .args([&disk, file]);
     let all = measure.bytes.max(1);
-    run(command, &said, &mut || {
+    Tool::start(command)?.finish(&said, &mut || {
         let written = image.metadata().map_or(0, |found| found.blocks() * 512);
         progress(written.min(all), all)
     })?;
-    let mode = root.permissions().mode() & 0o7777;
-    if mode != MODE_OF_ROOT {
-        let mut command = tool(&mke2fs.with_file_name("debugfs"), &said).map_err(host)?;
-        let edit = format!("set_inode_field / mode 04{mode:04o}");
-        command.args(["-w", "-R", &edit]).arg(file);
-        run(command, &said, &mut || ControlFlow::Continue(()))?;
+
+    let mut command = tool(&mke2fs.with_file_name("debugfs"), &said).map_err(host)?;
+    command.args(["-w", "-f", "-"]).arg(file);
+    // It repeats each of them.
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut debugfs = Tool::start(command)?;
+    let mut wanted = || progress(all, all);
+    if let Some(commands) = debugfs.process.stdin.take() {
+        let mut commands = BufWriter::new(commands);
+        let mode = root.permissions().mode() & 0o7777;
+        // One that ends before it has heard all says why.
+        let _ = writeln!(commands, "set_inode_field / mode 04{mode:04o}")
+            .and_then(|()| times::write_commands(&disk, &mut commands, &mut wanted));
     }
+    debugfs.finish(&said, &mut wanted)?;
     Ok(size)
 }
 
@@ -93,32 +99,54 @@ fn tool(program: &Path, said: &Path) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Runs a tool to its end, unless nobody wants it any more.
-fn run(
-    mut command: Command,
-    said: &Path,
-    wanted: &mut dyn FnMut() -> ControlFlow<()>,
-) -> Result<(), Failure> {
-    let mut child = Ended(command.spawn().map_err(host)?);
-    let status = loop {
-        if let Some(status) = child.0.try_wait().map_err(host)? {
-            break status;
-        }
-        if wanted().is_break() {
-            return Err(host(Errno::ECANCELED.into()));
-        }
-        std::thread::sleep(POLL);
-    };
-    if status.success() {
-        return Ok(());
+/// A tool at work, which ends with this.
+struct Tool {
+    process: Child,
+    name: String,
+}
+
+impl Tool {
+    fn start(mut command: Command) -> Result<Self, Failure> {
+        Ok(Self {
+            process: command.spawn().map_err(host)?,
+            name: command.get_program().display().to_string(),
+        })
     }
-    let words = fs::read(said).map_err(host)?;
-    let words = String::from_utf8_lossy(&words[words.len().saturating_sub(KEPT)..]).into_owned();
-    let program = command.get_program().display().to_string();
-    Err(Failure {
-        errno: Some(errno(&words) as i32),
-        causes: vec![format!("{program} failed ({status}): {}", words.trim())],
-    })
+
+    /// Waits for its end, unless nobody wants it any more.
+    fn finish(
+        mut self,
+        said: &Path,
+        wanted: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let status = loop {
+            if let Some(status) = self.process.try_wait().map_err(host)? {
+                break status;
+            }
+            if wanted().is_break() {
+                return Err(host(Errno::ECANCELED.into()));
+            }
+            std::thread::sleep(POLL);
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let words = fs::read(said).map_err(host)?;
+        let words =
+            String::from_utf8_lossy(&words[words.len().saturating_sub(KEPT)..]).into_owned();
+        Err(Failure {
+            errno: Some(errno(&words) as i32),
+            causes: vec![format!("{} failed ({status}): {}", self.name, words.trim())],
+        })
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        // Fails only when it has ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// What the host said, as far as a tool passes it on.
@@ -129,16 +157,6 @@ fn errno(words: &str) -> Errno {
         Errno::EDQUOT
     } else {
         Errno::EIO
-    }
-}
-
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // Fails only when it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -3,7 +3,7 @@
 //! process that is root in there.
 //!
 //! `helper` starts it and listens, and `served` asks it for files; `inside` is what it does, on what
-//! `chain` mounts or for an `image`, and `report` what it tells.
+//! `chain` mounts or for an `image` (with `times` of its files), and `report` what it tells.
 
 mod chain;
 mod helper;
@@ -15,6 +15,7 @@ mod served;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod times;
 
 pub(crate) use helper::{Helper, OnOwnThread, Watch};
 #[cfg(test)]

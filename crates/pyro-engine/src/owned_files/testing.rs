@@ -91,6 +91,7 @@ const CHAIN: &str = r#"
     }
     layer tree one
     rm merged/etc/gone; echo one > merged/workspace/file; ln merged/workspace/file merged/workspace/again
+    touch -d @5000000000.25 merged/workspace/file
     mkdir merged/workspace/secret; echo secret > merged/workspace/secret/key
     chown -R 33:44 merged/workspace/secret; chmod 700 merged/workspace/secret
     chmod 4600 merged/workspace/secret/key

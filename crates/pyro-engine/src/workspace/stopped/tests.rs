@@ -133,6 +133,19 @@ async fn folders_are_exported_as_an_image_with_their_owners() {
     let inode = |name| debugfs(&path, &format!("stat workspace/{name}"))[..12].to_owned();
     assert_eq!(inode("file"), inode("again"));
 
+    let times = |tree: &Tree| {
+        let mut times = Vec::new();
+        let told = tree.walk(b"workspace", |path, stat| {
+            times.push((path.to_vec(), stat.mtime_ns));
+        });
+        times.sort();
+        told.map(|_| times)
+    };
+    let of_folders = rig.disk.with_files("They cannot be read", times).await;
+    let of_folders = of_folders.unwrap();
+    assert!(of_folders.contains(&(b"workspace/file".to_vec(), 5_000_000_000_250_000_000)));
+    assert_eq!(times(&tree).unwrap(), of_folders);
+
     // What is there is not touched.
     let error = rig.disk.export(to, &caller).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Conflict, "{error:?}");
