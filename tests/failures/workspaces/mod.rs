@@ -20,6 +20,9 @@ mod snapshots;
 mod supervisor;
 mod tampering;
 
+use std::fs;
+use std::path::PathBuf;
+
 use pyro_tests::leftovers::{Process, processes};
 use pyro_tests::world::eventually;
 use pyro_tests::{Workspace, World};
@@ -61,6 +64,40 @@ fn shims(world: &World) -> Vec<Process> {
     );
     all.retain(|process| process.command.contains(&own));
     all
+}
+
+/// The layers of a workspace's disk.
+fn layers(world: &World, workspace: &Workspace<'_>) -> Vec<PathBuf> {
+    let folder = world.state_dir().join("workspaces").join(workspace.id());
+    let layers = fs::read_dir(folder.join("disk")).unwrap();
+    let mut layers: Vec<_> = layers.map(|layer| layer.unwrap().path()).collect();
+    layers.sort();
+    layers
+}
+
+/// Has a workspace, from its baseline on, do what is told from any other state.
+fn set_to_work(workspace: &Workspace<'_>) {
+    workspace.reset_to("baseline");
+    workspace.output("echo mine > file; setsid sleep 4545 > /dev/null 2>&1 &");
+    workspace.starts("web", "exec sleep 4646", json!({}));
+}
+
+/// It does so still.
+#[track_caller]
+fn assert_at_work(workspace: &Workspace<'_>) {
+    let status = workspace.status();
+    assert_eq!(
+        (&status["state"], &status["reset_count"]),
+        (&json!("started"), &json!(1)),
+        "{status:#}"
+    );
+    let seen = workspace.exec("cat file; ls; pgrep -cf '[s]leep 4[56]4[56]'");
+    assert_eq!(
+        (&seen["stdout"], &seen["workspace_started"]),
+        (&json!("mine\nfile\n2\n"), &json!(false)),
+        "{seen:#}"
+    );
+    assert_eq!(workspace.of_service("status", "web")["state"], "running");
 }
 
 /// Lists clear away all folders but those of the workspaces that they show. The first may come too

@@ -9,6 +9,7 @@ use pyro_tests::world::finish;
 use pyro_tests::{Workspace, World};
 use serde_json::json;
 
+use super::{assert_at_work, layers, set_to_work};
 use crate::error;
 use crate::missing::broken_qemu;
 
@@ -19,35 +20,17 @@ fn a_reset_that_fails_leaves_the_old_state(world: &World) {
     let workspace = Workspace::new(world, &surface);
     workspace.long_output("echo of the snapshot > file; head -c 20M /dev/urandom > noise; sync");
     workspace.snapshot("kept");
-    let layers = || -> Vec<PathBuf> {
-        let folder = world.state_dir().join("workspaces").join(workspace.id());
-        let layers = fs::read_dir(folder.join("disk")).unwrap();
-        let mut layers: Vec<_> = layers.map(|layer| layer.unwrap().path()).collect();
-        layers.sort();
-        layers
-    };
     let largest = |path: &PathBuf| fs::metadata(path).unwrap().len();
-    let layer = layers().into_iter().max_by_key(largest).unwrap();
+    let layer = layers(world, &workspace)
+        .into_iter()
+        .max_by_key(largest)
+        .unwrap();
     // What runs from here on does not stand on the snapshot's layer.
-    workspace.reset_to("baseline");
-    workspace.output("echo mine > file; setsid sleep 4545 > /dev/null 2>&1 &");
-    workspace.starts("web", "exec sleep 4646", json!({}));
-    let before = layers();
+    set_to_work(&workspace);
+    let before = layers(world, &workspace);
     let is_as_before = || {
-        let status = workspace.status();
-        assert_eq!(
-            (&status["state"], &status["reset_count"]),
-            (&json!("started"), &json!(1)),
-            "{status:#}"
-        );
-        let seen = workspace.exec("cat file; ls; pgrep -cf '[s]leep 4[56]4[56]'");
-        assert_eq!(
-            (&seen["stdout"], &seen["workspace_started"]),
-            (&json!("mine\nfile\n2\n"), &json!(false)),
-            "{seen:#}"
-        );
-        assert_eq!(workspace.of_service("status", "web")["state"], "running");
-        assert_eq!(layers(), before);
+        assert_at_work(&workspace);
+        assert_eq!(layers(world, &workspace), before);
     };
 
     // A layer of the state to come is damaged.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGKILL, SIGSTOP};
@@ -15,7 +15,7 @@ use pyro_tests::{Surface, Workspace, World, cache, tree};
 use serde_json::json;
 
 use super::kill_points::forget_the_killed;
-use super::{assert_only_listed, shims};
+use super::{assert_at_work, assert_only_listed, layers, set_to_work, shims};
 use crate::error;
 use crate::mounts::Mounts;
 use crate::processes::descendants;
@@ -154,12 +154,6 @@ fn layered<'a>(world: &World, surface: &'a dyn Surface) -> Workspace<'a> {
     workspace
 }
 
-fn layers(world: &World, workspace: &Workspace<'_>) -> Vec<PathBuf> {
-    let folder = world.state_dir().join("workspaces").join(workspace.id());
-    let layers = fs::read_dir(folder.join("disk")).unwrap();
-    layers.map(|layer| layer.unwrap().path()).collect()
-}
-
 fn a_layer_that_is_gone_or_something_else_is_told(world: &World) {
     let surface = CommandLine(world);
     let workspace = layered(world, &surface);
@@ -224,25 +218,11 @@ fn a_reset_that_fails_leaves_the_old_state(world: &World) {
     let [layer] = &of_snapshot[..] else {
         panic!("{of_snapshot:?}");
     };
-    workspace.reset_to("baseline");
-    workspace.output("echo mine > file; setsid sleep 4545 > /dev/null 2>&1 &");
-    workspace.starts("web", "exec sleep 4646", json!({}));
-    let sorted = || {
-        let mut all = layers(world, &workspace);
-        all.sort();
-        all
-    };
-    let before = sorted();
+    set_to_work(&workspace);
+    let before = layers(world, &workspace);
     let is_as_before = || {
-        let seen = workspace.exec("cat file; ls; pgrep -cf '[s]leep 4[56]4[56]'");
-        assert_eq!(
-            (&seen["stdout"], &seen["workspace_started"]),
-            (&json!("mine\nfile\n2\n"), &json!(false)),
-            "{seen:#}"
-        );
-        assert_eq!(workspace.of_service("status", "web")["state"], "running");
-        assert_eq!(sorted(), before);
-        assert_eq!(workspace.status()["reset_count"], 1);
+        assert_at_work(&workspace);
+        assert_eq!(layers(world, &workspace), before);
     };
     let aside = world.folder().join("aside");
     fs::rename(layer, &aside).unwrap();

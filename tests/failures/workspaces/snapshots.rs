@@ -14,6 +14,7 @@ use pyro_tests::{Backend, Workspace, World};
 use serde_json::{Value, json};
 
 use super::kill_points::{at_many_moments, forget_the_killed};
+use super::layers;
 use crate::background_command::BackgroundCommand;
 use crate::error;
 use crate::mounts::Mounts;
@@ -327,15 +328,8 @@ fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
     assert_eq!(told["code"], "no_space", "{told:#}");
 
     // A layer that is damaged, in its header, in its tables, and cut off.
-    let disks = world
-        .state_dir()
-        .join("workspaces")
-        .join(workspace.id())
-        .join("disk");
-    let layers = fs::read_dir(&disks)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let layer = layers
+    let layer = layers(world, &workspace)
+        .into_iter()
         .max_by_key(|path| fs::metadata(path).unwrap().len())
         .unwrap();
     let sound = fs::read(&layer).unwrap();
