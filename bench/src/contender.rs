@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Result;
-use pyro_api::values::CommandLine;
+use pyro_api::values::{CommandLine, Isolation};
 
+use super::copies::Load;
 use super::port::Page;
 use super::work::Task;
 
@@ -63,8 +64,10 @@ pub(crate) enum League {
     Running(Errand),
     /// A new VM or container with the files of a project.
     Seeded,
-    /// What changed among very many files.
-    Reviewed,
+    /// Many or large files, from one place to another.
+    Copied(Load),
+    /// What changed among very many files, in a guest of one kind.
+    Reviewed(Isolation),
     /// A command in a workspace that stands on snapshots.
     DeepExec,
     /// The same, that reads from the disk.
@@ -80,11 +83,15 @@ pub(crate) enum League {
 }
 
 /// What a median should not exceed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Goal {
     /// Times the median of the league's yardstick.
     Ratio(f64),
     Milliseconds(f64),
+    /// Times the median of the row of this label.
+    Beside(f64, String),
+    /// Not a goal on this host, and why.
+    NotHere(&'static str),
 }
 
 /// One turn of the work: what it took. What is not to be counted happens outside the time.
@@ -110,8 +117,20 @@ pub(crate) struct Contender {
     pub(crate) league: Option<League>,
     /// Whether the others of its league are compared with it.
     pub(crate) yardstick: bool,
-    pub(crate) goal: Option<Goal>,
+    pub(crate) goals: Vec<Goal>,
+    /// In how many rounds at most it has a turn. One that has few has none in the round that is not counted.
+    pub(crate) at_most: Option<usize>,
     pub(crate) part: Part,
+}
+
+/// Why a contender cannot play after all: an error of its first turn, which then is no failure.
+#[derive(Debug)]
+pub(crate) struct NotHere(pub(crate) &'static str);
+
+impl fmt::Display for NotHere {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(self.0)
+    }
 }
 
 /// How often a turn of [`League::Running`] is repeated at once: what runs already is used again
@@ -132,7 +151,8 @@ impl Contender {
             label: label.into(),
             league: None,
             yardstick: false,
-            goal: None,
+            goals: Vec::new(),
+            at_most: None,
             part,
         }
     }
@@ -155,8 +175,41 @@ impl Contender {
         self
     }
 
-    pub(crate) fn goal(mut self, goal: Option<Goal>) -> Self {
-        self.goal = goal;
+    /// Adds goals; none, one or several.
+    pub(crate) fn goal(mut self, goals: impl IntoIterator<Item = Goal>) -> Self {
+        self.goals.extend(goals);
         self
+    }
+
+    pub(crate) fn at_most(mut self, rounds: usize) -> Self {
+        self.at_most = Some(rounds);
+        self
+    }
+
+    /// Whether it has a turn in this one of the counted rounds: few turns are spread over all of them.
+    pub(crate) fn plays_in(&self, round: usize, rounds: usize) -> bool {
+        let turns = self.at_most.unwrap_or(rounds).min(rounds);
+        (round + 1) * turns / rounds > round * turns / rounds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::process::Process;
+    use super::*;
+
+    #[test]
+    fn few_turns_are_spread_over_the_rounds() {
+        let played = |at_most: Option<usize>, rounds: usize| -> Vec<usize> {
+            let mut contender = Contender::new("one", Process::new(["true"]));
+            contender.at_most = at_most;
+            (0..rounds)
+                .filter(|round| contender.plays_in(*round, rounds))
+                .collect()
+        };
+        assert_eq!(played(None, 3), [0, 1, 2]);
+        assert_eq!(played(Some(3), 10), [3, 6, 9]);
+        assert_eq!(played(Some(1), 10), [9]);
+        assert_eq!(played(Some(3), 2), [0, 1]);
     }
 }

@@ -1,7 +1,8 @@
 //! Docker, on an image made of the same files. `scripts/with-docker` starts an engine for it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command as Blocking, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +11,7 @@ use tokio::process::Command;
 use super::contender::{Contender, Errand, League, Turn, Work};
 use super::port;
 use super::process::{self, Process};
+use super::seed::Folder;
 
 /// Set by `scripts/with-docker` when there is no engine.
 const WHY_NOT: &str = "NO_DOCKER_BECAUSE";
@@ -43,11 +45,11 @@ impl Docker {
     }
 
     /// Starts a container and copies a folder into it.
-    pub(crate) fn seeded(&self, seed: &Path) -> Seeded {
+    pub(crate) fn seeded(&self, seed: &Folder) -> Seeded {
         Seeded {
             image: self.name.clone(),
             container: self.seeded_container(),
-            seed: seed.to_owned(),
+            seed: Rc::clone(seed),
         }
     }
 
@@ -164,11 +166,12 @@ impl Drop for Docker {
 pub(crate) struct Seeded {
     image: String,
     container: String,
-    seed: PathBuf,
+    seed: Folder,
 }
 
 impl Seeded {
     async fn create(&self) -> Result<Duration> {
+        let seed = self.seed.get().await?;
         let run = ["run", "--detach", "--network", "none", "--name"];
         let mut start = Command::new("docker");
         start
@@ -177,7 +180,7 @@ impl Seeded {
         let (started, _) = process::run(&mut start).await?;
         let mut copy = Command::new("docker");
         copy.arg("cp")
-            .arg(&self.seed)
+            .arg(seed)
             .arg(format!("{}:/workspace", self.container));
         let (copied, _) = process::run(&mut copy).await?;
         let mut remove = Command::new("docker");

@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 
 use super::contender::{Contender, League, Turn, Work};
 use super::docker::Docker;
+use super::lazy::Lazy;
 use super::process;
 use super::workspace::Workspace;
 
@@ -64,7 +65,15 @@ pub(crate) struct Egress {
 }
 
 impl Egress {
-    pub(crate) async fn prepare(engine: &Arc<Engine>) -> Result<Self> {
+    pub(crate) fn of(engine: &Arc<Engine>) -> Rc<Lazy<Self>> {
+        let engine = Arc::clone(engine);
+        Lazy::new(move || {
+            let engine = Arc::clone(&engine);
+            async move { Self::prepare(&engine).await }
+        })
+    }
+
+    async fn prepare(engine: &Arc<Engine>) -> Result<Self> {
         let mut server = Command::new("python3")
             .args(["-c", SERVER, "127.0.0.1", "0"])
             .stdin(Stdio::null())
@@ -84,14 +93,10 @@ impl Egress {
             _server: server,
         })
     }
-
-    pub(crate) async fn delete(&self) -> Result<()> {
-        self.workspace.delete().await
-    }
 }
 
 pub(crate) async fn contenders(
-    egress: &Rc<Egress>,
+    egress: &Rc<Lazy<Egress>>,
     docker: Result<&Docker, &String>,
 ) -> Result<Vec<Contender>> {
     let containers = match docker {
@@ -107,7 +112,7 @@ pub(crate) async fn contenders(
     ] {
         contenders.push(
             Contender::new(
-                format!("guest with `--network-policy egress`: {what}"),
+                format!("VM with `--network-policy egress`: {what}"),
                 Guest {
                     egress: Rc::clone(egress),
                     wish,
@@ -146,20 +151,17 @@ fn told(output: &str) -> Result<Duration> {
 }
 
 struct Guest {
-    egress: Rc<Egress>,
+    egress: Rc<Lazy<Egress>>,
     wish: (u64, u32),
 }
 
 impl Work for Guest {
     fn turn(&mut self) -> Turn<'_> {
         Box::pin(async {
-            let words = client(&GATEWAY_V4.to_string(), self.egress.port, self.wish);
+            let egress = self.egress.get().await?;
+            let words = client(&GATEWAY_V4.to_string(), egress.port, self.wish);
             let words = words.into_iter().map(String::into_bytes).collect();
-            let ran = self
-                .egress
-                .workspace
-                .exec(CommandLine::Program(words))
-                .await?;
+            let ran = egress.workspace.exec(CommandLine::Program(words)).await?;
             told(&ran.stdout)
         })
     }

@@ -15,6 +15,17 @@ use pyro_wire::shim::{ShimReply, ShimRequest};
 use super::pyro::ENVIRONMENT;
 use super::shim;
 
+/// Of which rows of guests tell.
+pub(crate) const KINDS: [Isolation; 2] = [Isolation::Vm, Isolation::Gvisor];
+
+/// What a guest of this kind is called.
+pub(crate) fn noun(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Gvisor => "sandbox",
+        Isolation::Auto | Isolation::Vm => "VM",
+    }
+}
+
 pub(crate) struct Guest {
     engine: Arc<Engine>,
     pub(crate) record: VmRecord,

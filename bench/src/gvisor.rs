@@ -11,8 +11,8 @@ use pyro_engine::{Config, Engine};
 use serde_json::Value;
 
 use super::contender::{Contender, Errand, Goal, League, Turn, Work};
-use super::guest::Guest;
-use super::pyro::{ENVIRONMENT, Pyro};
+use super::guest::{Guest, KINDS, noun};
+use super::pyro::{self, ENVIRONMENT, Pyro};
 use super::{process, standby, work};
 
 /// A large image is unpacked file by file.
@@ -21,6 +21,8 @@ const PREPARING: Duration = Duration::from_secs(600);
 pub(crate) struct Gvisor {
     /// What runs here, or why nothing does.
     version: Result<String, String>,
+    /// Whether a run that does not say what it wants gets a sandbox here.
+    usual: bool,
 }
 
 impl Gvisor {
@@ -32,11 +34,14 @@ impl Gvisor {
             if let Err(error) = process::run_within(&mut command, PREPARING).await {
                 return Self {
                     version: Err(why(&error)),
+                    usual: false,
                 };
             }
         }
+        let usual = pyro.json(&run(&[], Errand::True)).await;
         Self {
             version: version(pyro).await.map_err(|error| error.to_string()),
+            usual: usual.is_ok_and(|result| is_sandbox(&result)),
         }
     }
 
@@ -52,38 +57,67 @@ impl Gvisor {
         }
     }
 
-    pub(crate) fn contenders(&self, pyro: &Pyro, config: &Config) -> Result<Vec<Contender>> {
+    /// `emulated`: whether VMs are.
+    pub(crate) fn contenders(
+        &self,
+        pyro: &Pyro,
+        config: &Config,
+        emulated: bool,
+    ) -> Vec<Contender> {
+        let run_in_sandbox = |options, errand| RunInSandbox {
+            pyro: pyro.clone(),
+            options,
+            errand,
+        };
         let mut contenders = Vec::new();
+        if self.usual {
+            let label = pyro::run_label("", Errand::True) + ", by `auto` in a sandbox";
+            let row = Contender::new(label, run_in_sandbox(&[], Errand::True));
+            let row = row.league(League::Fresh(Errand::True));
+            contenders.push(row.goal(fresh_goals(emulated)));
+        }
         for errand in Errand::ALL {
-            let label = format!("`pyro run --isolation gvisor {ENVIRONMENT} -- {errand}`");
-            let row = self.row(label, || RunInSandbox {
-                pyro: pyro.clone(),
-                errand,
+            let row = self.row(pyro::run_label("--isolation gvisor ", errand), || {
+                run_in_sandbox(&["--isolation", "gvisor"], errand)
             });
             let row = row.league(League::Fresh(errand));
-            contenders.push(row.goal((errand == Errand::True).then_some(Goal::Ratio(0.6))));
+            contenders.push(match errand {
+                Errand::True => row.goal(fresh_goals(emulated)),
+                Errand::Git | Errand::Python => row,
+            });
         }
         match self.why_not() {
-            None => contenders.extend(standby::contenders(config, Isolation::Gvisor)?),
+            None => contenders.extend(standby::contenders(config, Isolation::Gvisor)),
             Some(why) => contenders.push(Contender::missing(
                 "engine in process: run in a sandbox from standby",
                 why,
             )),
         }
         let engine = Arc::new(Engine::new(config.clone()));
-        for (isolation, what) in [(Isolation::Vm, "VM"), (Isolation::Gvisor, "sandbox")] {
-            let label =
-                format!("engine in process: `vm_exec` of `true` in a started {what}, and its end");
-            let work = ExecAndEnd {
+        for isolation in KINDS {
+            let label = format!(
+                "engine in process: `vm_exec` of `true` in a started {}, and its end",
+                noun(isolation)
+            );
+            contenders.push(self.row_of(isolation, label, || ExecAndEnd {
                 engine: Arc::clone(&engine),
                 isolation,
-            };
-            contenders.push(match isolation {
-                Isolation::Gvisor => self.row(label, || work),
-                _ => Contender::new(label, work),
-            });
+            }));
         }
-        Ok(contenders)
+        contenders
+    }
+
+    /// One row, of a guest of this kind.
+    pub(crate) fn row_of<W: Work + 'static>(
+        &self,
+        isolation: Isolation,
+        label: impl Into<String>,
+        work: impl FnOnce() -> W,
+    ) -> Contender {
+        match isolation {
+            Isolation::Gvisor => self.row(label, work),
+            Isolation::Auto | Isolation::Vm => Contender::new(label, work()),
+        }
     }
 
     /// One row, where sandboxes run.
@@ -99,9 +133,28 @@ impl Gvisor {
     }
 }
 
-fn run(errand: Errand) -> Vec<&'static str> {
-    let run = ["run", ENVIRONMENT, "--isolation", "gvisor", "--json", "--"];
-    [&run, errand.words()].concat()
+/// Of a sandbox that is started for `true`.
+fn fresh_goals(emulated: bool) -> Vec<Goal> {
+    let mut goals = vec![Goal::Ratio(0.6)];
+    if emulated {
+        let emulated = pyro::run_label("--isolation vm ", Errand::True);
+        goals.push(Goal::Beside(0.35, emulated));
+    }
+    goals
+}
+
+fn run(options: &[&'static str], errand: Errand) -> Vec<&'static str> {
+    [
+        &["run", ENVIRONMENT],
+        options,
+        &["--json", "--"],
+        errand.words(),
+    ]
+    .concat()
+}
+
+fn is_sandbox(result: &Value) -> bool {
+    result["execution_mode"] == "gvisor"
 }
 
 async fn version(pyro: &Pyro) -> Result<String> {
@@ -125,15 +178,16 @@ fn why(error: &anyhow::Error) -> String {
 
 struct RunInSandbox {
     pyro: Pyro,
+    options: &'static [&'static str],
     errand: Errand,
 }
 
 impl RunInSandbox {
     async fn run(&self) -> Result<Duration> {
         let mut command = self.pyro.command();
-        let (took, output) = process::run(command.args(run(self.errand))).await?;
+        let (took, output) = process::run(command.args(run(self.options, self.errand))).await?;
         let result: Value = serde_json::from_slice(&output.stdout)?;
-        ensure!(result["execution_mode"] == "gvisor", "{result}");
+        ensure!(is_sandbox(&result), "{result}");
         Ok(took)
     }
 }

@@ -1,6 +1,9 @@
 //! What the figures were taken on.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
+use tokio::process::Command;
 
 use super::process;
 use super::pyro::Inside;
@@ -33,6 +36,24 @@ pub(crate) async fn describe(vm: &Inside) -> Result<Vec<String>> {
         qemu.lines().next().unwrap_or_default().to_owned(),
         format!("guest kernel {}", vm.kernel),
     ])
+}
+
+/// Whether files in this folder can share what is in them.
+pub(crate) async fn has_reflinks(folder: &Path) -> Result<bool> {
+    let (from, to) = (folder.join("one"), folder.join("another"));
+    std::fs::write(&from, "the same")?;
+    let mut copy = Command::new("cp");
+    copy.arg("--reflink=always").arg(&from).arg(&to);
+    let copied = process::run(&mut copy).await.is_ok();
+    std::fs::remove_file(&from)?;
+    let _ = std::fs::remove_file(&to);
+    Ok(copied)
+}
+
+/// What kind of file system a folder is on.
+pub(crate) async fn file_system(folder: &Path) -> Result<String> {
+    let folder = folder.to_string_lossy();
+    process::text("stat", &["--file-system", "--format=%T", &folder]).await
 }
 
 /// How many processes wanted a processor in the last 1, 5 and 15 minutes. Before the first round it

@@ -8,12 +8,15 @@
 //! Nothing stays behind: VMs, containers and folders go with the run, also when it is interrupted.
 
 mod bubblewrap;
+mod choice;
 mod contender;
+mod copies;
 mod docker;
 mod document;
 mod egress;
 mod guest;
 mod gvisor;
+mod lazy;
 mod machine;
 mod mcp;
 mod memory;
@@ -31,14 +34,13 @@ mod shim;
 mod snapshots;
 mod standby;
 mod statistics;
+mod suite;
 mod table;
 mod work;
 mod workspace;
 
 use std::fmt::Write;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use pyro_api::values::{Isolation, MemMib};
@@ -46,36 +48,24 @@ use pyro_engine::{Config, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 
 use bubblewrap::Bubblewrap;
-use contender::{Contender, Part, WARM_UP_ROUNDS};
+use choice::Choice;
+use contender::{Contender, NotHere, Part, WARM_UP_ROUNDS};
+use copies::{Copies, Load};
 use docker::Docker;
 use egress::Egress;
+use guest::KINDS;
 use gvisor::Gvisor;
 use pyro::{ENVIRONMENT, Pyro};
 use scratch::Scratch;
-use snapshots::Snapshots;
 use table::Row;
-use workspace::Workspace;
 
-const ROUNDS: usize = 10;
-
-/// `pyro-bench [ROUNDS] [--write]`
 fn main() -> Result<()> {
     // The engine is measured inside of this process.
     ensure!(
         !cfg!(debug_assertions),
         "a debug build measures nothing that users get: make bench"
     );
-    let (mut rounds, mut write) = (ROUNDS, false);
-    for arg in std::env::args().skip(1) {
-        if arg == "--write" {
-            write = true;
-        } else {
-            rounds = arg
-                .parse()
-                .with_context(|| format!("ROUNDS must be a whole number, not `{arg}`"))?;
-        }
-    }
-    ensure!(rounds > 0, "ROUNDS must be at least 1");
+    let choice = Choice::read(std::env::args().skip(1))?;
 
     // Dropped last: by then nothing of the runtime uses it any more.
     let scratch = Scratch::new()?;
@@ -84,14 +74,14 @@ fn main() -> Result<()> {
         .build()?;
     let report = runtime.block_on(async {
         tokio::select! {
-            report = measure(rounds, &scratch) => report,
+            report = measure(&choice, &scratch) => report,
             name = interrupted() => bail!("{} ended the benchmark", name?),
         }
     });
     drop(runtime);
     let report = report?;
     print!("{report}");
-    if write {
+    if choice.write {
         document::write(&report)?;
     }
     Ok(())
@@ -108,7 +98,7 @@ async fn interrupted() -> Result<&'static str> {
     }
 }
 
-async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
+async fn measure(choice: &Choice, scratch: &Scratch) -> Result<String> {
     let mut config = Config::from_environment()?;
     config.state_dir = scratch.state_dir();
     // Thirty idle VMs take far less than what they were promised.
@@ -124,11 +114,11 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
         .json(&["env", "pull", work::ENVIRONMENT, "--json"])
         .await?;
     let build = build["rootfs_image"].as_str().context("rootfs_image")?;
-    let build_rootfs = scratch.build_rootfs();
-    rootfs::extract(build, &build_rootfs).await?;
     let vm = pyro.look_inside().await?;
+    let emulated = vm.is_emulated();
     let gvisor = Gvisor::prepare(&pyro).await;
     let mem_mib = MemMib::default();
+    let reflinks = machine::has_reflinks(scratch.path()).await?;
 
     let bubblewrap = Bubblewrap::look().await;
     let docker = Docker::prepare(&rootfs).await?;
@@ -140,68 +130,82 @@ async fn measure(rounds: usize, scratch: &Scratch) -> Result<String> {
     });
     facts.push(gvisor.describe());
     facts.push(format!("Bubblewrap: {}", bubblewrap.describe()));
+    facts.push(format!(
+        "state and seeds: {}, {} reflinks",
+        machine::file_system(scratch.path()).await?,
+        if reflinks { "with" } else { "without" }
+    ));
 
     let engine = Arc::new(Engine::new(config.clone()));
-    let (project, repository) = (scratch.project(), scratch.repository());
-    seed::PROJECT.write(&project)?;
-    review::write_repository(&repository).await?;
-    let started = Instant::now();
-    let reviewed = Rc::new(Workspace::create(&engine, Some(&repository)).await?);
-    review::prepare(&reviewed).await?;
-    eprintln!(
-        "bench: a workspace of {} files was ready after {:.0} s",
-        seed::REPOSITORY.files,
-        started.elapsed().as_secs_f64()
-    );
-    let reset = Rc::new(Workspace::create(&engine, Some(&project)).await?);
-    let used = Rc::new(Workspace::create(&engine, None).await?);
-    let snapshots = Snapshots::prepare(&engine).await?;
-    let networked = Rc::new(Egress::prepare(&engine).await?);
-    let published = Rc::new(port::serve(&engine).await?);
+    let project = seed::project(scratch.project());
+    let repository = review::repository(scratch.repository());
+    let material = work::Material {
+        rootfs: rootfs::extracted(build, scratch.build_rootfs()),
+        suite: suite::archive(scratch.suite()),
+    };
+    let copies = Copies {
+        pyro: &pyro,
+        gvisor: &gvisor,
+        engine: &engine,
+        emulated,
+        target: scratch.copy(),
+    };
+    let [in_vm, in_sandbox] = KINDS.map(|isolation| workspace::empty(&engine, isolation));
 
     let mut contenders = pyro.contenders();
-    contenders.extend(standby::contenders(&config, Isolation::Vm)?);
-    contenders.extend(gvisor.contenders(&pyro, &config)?);
-    contenders.extend(work::contenders(&pyro, &gvisor, &bubblewrap, &build_rootfs));
-    contenders.extend(workspace::commands(&pyro, &used));
-    contenders.extend(mcp::contenders(&pyro, &used).await?);
-    contenders.push(shell::contender(&used).await?);
-    contenders.extend(seeded::contenders(&pyro, docker.as_ref(), &project));
-    contenders.push(workspace::reset(&reset));
-    contenders.extend(snapshots.contenders());
-    contenders.extend(review::contenders(&reviewed));
+    contenders.extend(standby::contenders(&config, Isolation::Vm));
+    contenders.extend(gvisor.contenders(&pyro, &config, emulated));
+    contenders.extend(work::contenders(
+        &pyro,
+        &gvisor,
+        &bubblewrap,
+        emulated,
+        &material,
+    ));
+    for (isolation, workspace) in [(Isolation::Vm, &in_vm), (Isolation::Gvisor, &in_sandbox)] {
+        contenders.extend(workspace::commands(&pyro, &gvisor, isolation, workspace));
+    }
+    contenders.extend(mcp::contenders(&pyro, &in_vm));
+    contenders.push(shell::contender(&in_vm));
+    contenders.extend(seeded::contenders(
+        &pyro,
+        &gvisor,
+        docker.as_ref(),
+        &project,
+    ));
+    contenders.extend(copies.contenders(Load::Many, &repository));
+    contenders.extend(copies.contenders(Load::Large, &copies::large(scratch.large())));
+    for isolation in KINDS {
+        let workspace = workspace::seeded(&engine, isolation, &project);
+        contenders.push(workspace::reset(&gvisor, isolation, workspace));
+    }
+    contenders.extend(snapshots::contenders(&gvisor, &engine, reflinks));
+    for isolation in KINDS {
+        let workspace = review::workspace(&engine, isolation, &repository);
+        contenders.extend(review::contenders(&gvisor, isolation, &workspace));
+    }
     contenders.push(plain_qemu::contender(
         path("kernel_image")?,
         &vm.accelerator,
         mem_mib.get(),
     ));
     contenders.extend(docker::contenders(docker.as_ref()));
-    contenders.extend(egress::contenders(&networked, docker.as_ref()).await?);
+    contenders.extend(egress::contenders(&Egress::of(&engine), docker.as_ref()).await?);
     contenders.extend(bubblewrap.contenders(&rootfs));
-    contenders.extend(port::contenders(&published, docker.as_ref()).await?);
+    contenders.extend(port::contenders(&port::published(&engine), docker.as_ref()).await?);
 
     let load = machine::load()?;
-    let rows = take_turns(contenders, rounds).await?;
+    let rows = take_turns(choice.of(contenders), choice.rounds).await?;
     facts.push(format!(
         "load (1, 5, 15 minutes) before the rounds: {load}; after them: {}",
         machine::load()?
     ));
     let times = table::times(&rows);
     drop(rows);
-    for workspace in [&*reviewed, &*reset, &*used, &published.0] {
-        workspace.delete().await?;
-    }
-    snapshots.delete().await?;
-    networked.delete().await?;
+    workspace::delete_all(&engine).await?;
     drop(docker);
-    let crowds = memory::measure(&engine, Isolation::Vm).await?;
-    let mut memory = table::memory("VMs", &crowds, 60.0);
-    if gvisor.why_not().is_none() {
-        let crowds = memory::measure(&engine, Isolation::Gvisor).await?;
-        memory += "\n";
-        memory += &table::memory("sandboxes", &crowds, 16.0);
-    }
-    report(&facts, rounds, mem_mib, &times, &memory)
+    let memory = memory::tables(&engine, &gvisor, choice).await?;
+    report(&facts, choice.rounds, mem_mib, &times, &memory)
 }
 
 async fn take_turns(contenders: Vec<Contender>, rounds: usize) -> Result<Vec<Row>> {
@@ -222,17 +226,30 @@ async fn take_turns(contenders: Vec<Contender>, rounds: usize) -> Result<Vec<Row
         }
         for place in 0..count {
             let row = &mut rows[(round + place) % count];
+            let has_turn = match round.checked_sub(WARM_UP_ROUNDS) {
+                Some(round) => row.contender.plays_in(round, rounds),
+                None => row.contender.at_most.is_none(),
+            };
+            if !has_turn {
+                continue;
+            }
             let turns = row.contender.turns();
             let Part::Plays(work) = &mut row.contender.part else {
                 continue;
             };
             for _ in 0..turns {
-                let took = work
-                    .turn()
-                    .await
-                    .with_context(|| row.contender.label.clone())?;
-                if counted {
-                    row.times.push(took);
+                match work.turn().await {
+                    Ok(took) if counted => row.times.push(took),
+                    Ok(_) => {}
+                    Err(error) => {
+                        let missing = error.downcast_ref::<NotHere>();
+                        let why = missing.map(ToString::to_string);
+                        let Some(why) = why.filter(|_| row.times.is_empty()) else {
+                            return Err(error.context(row.contender.label.clone()));
+                        };
+                        row.contender.part = Part::Misses(why);
+                        break;
+                    }
                 }
             }
         }
@@ -253,9 +270,12 @@ fn report(
     }
     writeln!(
         text,
-        "\n**Times.** {rounds} rounds; VMs have one processor and {} MiB.\n\n{times}",
+        "\n**Times.** {rounds} rounds; guests have one processor and {} MiB.\n\n{times}",
         mem_mib.get()
     )?;
+    if memory.is_empty() {
+        return Ok(text);
+    }
     write!(
         text,
         "**Memory.** Of {} MiB, VMs from one template; all processes of one together; medians of {}.\n\n\

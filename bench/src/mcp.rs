@@ -13,16 +13,17 @@ use tokio::time::timeout;
 use super::contender::{Contender, Errand, Goal, League, Turn, Work};
 use super::process::HUNG;
 use super::pyro::Pyro;
-use super::workspace::Workspace;
+use super::workspace::Shared;
 
 const PROTOCOL: &str = "2025-06-18";
 
-pub(crate) async fn contenders(pyro: &Pyro, workspace: &Rc<Workspace>) -> Result<Vec<Contender>> {
+pub(crate) fn contenders(pyro: &Pyro, workspace: &Shared) -> Vec<Contender> {
     let exec = Exec {
-        client: Client::start(pyro).await?,
+        client: None,
+        pyro: pyro.clone(),
         workspace: Rc::clone(workspace),
     };
-    Ok(vec![
+    vec![
         Contender::new(
             "`pyro mcp serve`, from its start to the answer of tools/list",
             List { pyro: pyro.clone() },
@@ -34,7 +35,7 @@ pub(crate) async fn contenders(pyro: &Pyro, workspace: &Rc<Workspace>) -> Result
         )
         .league(League::Running(Errand::True))
         .goal(Some(Goal::Milliseconds(15.0))),
-    ])
+    ]
 }
 
 struct List {
@@ -57,19 +58,26 @@ impl Work for List {
 }
 
 struct Exec {
-    client: Client,
-    workspace: Rc<Workspace>,
+    /// A server that stays, from the first turn on.
+    client: Option<Client>,
+    pyro: Pyro,
+    workspace: Shared,
 }
 
 impl Work for Exec {
     fn turn(&mut self) -> Turn<'_> {
         Box::pin(async {
+            let workspace = self.workspace.get().await?;
+            if self.client.is_none() {
+                self.client = Some(Client::start(&self.pyro).await?);
+            }
+            let client = self.client.as_mut().context("no server")?;
             let call = json!({
                 "name": "workspace_exec",
-                "arguments": { "workspace_id": self.workspace.id, "command": "true" },
+                "arguments": { "workspace_id": workspace.id, "command": "true" },
             });
             let started = Instant::now();
-            let result = self.client.ask("tools/call", call).await?;
+            let result = client.ask("tools/call", call).await?;
             let took = started.elapsed();
             let facts = &result["structuredContent"];
             ensure!(

@@ -12,8 +12,11 @@ use pyro_api::values::{Isolation, MemMib};
 use pyro_api::{Error, ErrorCode};
 use pyro_engine::Engine;
 
-use super::guest::Guest;
+use super::choice::Choice;
+use super::guest::{Guest, KINDS};
+use super::gvisor::Gvisor;
 use super::statistics::Sample;
+use super::table;
 
 const COUNTS: [usize; 3] = [1, 10, 30];
 pub(crate) const MEM_MIB: u32 = 256;
@@ -37,7 +40,36 @@ pub(crate) struct Measured {
     pub(crate) proportional_mib: f64,
 }
 
-pub(crate) async fn measure(engine: &Arc<Engine>, isolation: Isolation) -> Result<Vec<Crowd>> {
+/// What each of many idle ones should take at most, in MiB (proportional).
+fn goal(isolation: Isolation) -> f64 {
+    match isolation {
+        Isolation::Gvisor => 16.0,
+        Isolation::Auto | Isolation::Vm => 60.0,
+    }
+}
+
+/// One table for each kind that was asked for and runs here.
+pub(crate) async fn tables(
+    engine: &Arc<Engine>,
+    gvisor: &Gvisor,
+    choice: &Choice,
+) -> Result<String> {
+    let mut tables = Vec::new();
+    for isolation in KINDS {
+        let what = match isolation {
+            Isolation::Gvisor => "sandboxes",
+            Isolation::Auto | Isolation::Vm => "VMs",
+        };
+        let runs = isolation == Isolation::Vm || gvisor.why_not().is_none();
+        if runs && choice.wants(&format!("idle {what}")) {
+            let crowds = measure(engine, isolation).await?;
+            tables.push(table::memory(what, &crowds, goal(isolation)));
+        }
+    }
+    Ok(tables.join("\n"))
+}
+
+async fn measure(engine: &Arc<Engine>, isolation: Isolation) -> Result<Vec<Crowd>> {
     let mut crowds = Vec::new();
     for count in COUNTS {
         eprintln!("bench: {count} idle ones ({isolation})");

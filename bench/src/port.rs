@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::contender::{Contender, League, Turn, Work};
 use super::docker::Docker;
+use super::lazy::Lazy;
 use super::process::HUNG;
 use super::workspace::Workspace;
 
@@ -65,7 +66,15 @@ impl Page {
 }
 
 /// A workspace whose server is published.
-pub(crate) async fn serve(engine: &Arc<Engine>) -> Result<(Workspace, u16)> {
+pub(crate) fn published(engine: &Arc<Engine>) -> Rc<Lazy<(Workspace, u16)>> {
+    let engine = Arc::clone(engine);
+    Lazy::new(move || {
+        let engine = Arc::clone(&engine);
+        async move { serve(&engine).await }
+    })
+}
+
+async fn serve(engine: &Arc<Engine>) -> Result<(Workspace, u16)> {
     let policy = NetworkPolicy::EgressPublishedPorts;
     let workspace = Workspace::networked(engine, policy, Vec::new()).await?;
     let start: ServiceStart = serde_json::from_value(json!({
@@ -84,7 +93,7 @@ pub(crate) async fn serve(engine: &Arc<Engine>) -> Result<(Workspace, u16)> {
 }
 
 pub(crate) async fn contenders(
-    workspace: &Rc<(Workspace, u16)>,
+    workspace: &Rc<Lazy<(Workspace, u16)>>,
     docker: Result<&Docker, &String>,
 ) -> Result<Vec<Contender>> {
     let published = match docker {
@@ -95,11 +104,9 @@ pub(crate) async fn contenders(
     for page in Page::ALL {
         let ours = Fetch {
             page,
-            port: workspace.1,
-            namespace: None,
-            _server: Some(Rc::clone(workspace)),
+            server: Server::Guest(Rc::clone(workspace)),
         };
-        let label = format!("published port of a service: {}", page.shown());
+        let label = format!("published port of a service in a VM: {}", page.shown());
         contenders.push(Contender::new(label, ours).league(League::Port(page)));
         let label = format!("`docker run --publish`: {}", page.shown());
         contenders.push(match &published {
@@ -107,9 +114,10 @@ pub(crate) async fn contenders(
                 label,
                 Fetch {
                     page,
-                    port: *port,
-                    namespace: Some(namespace.clone()),
-                    _server: None,
+                    server: Server::Container {
+                        port: *port,
+                        namespace: namespace.clone(),
+                    },
                 },
             )
             .league(League::Port(page))
@@ -130,18 +138,24 @@ fn namespace_of_docker() -> Result<PathBuf> {
     Ok(format!("/proc/{}/ns/net", engine.pid()).into())
 }
 
+enum Server {
+    Guest(Rc<Lazy<(Workspace, u16)>>),
+    Container { port: u16, namespace: PathBuf },
+}
+
 struct Fetch {
     page: Page,
-    port: u16,
-    namespace: Option<PathBuf>,
-    /// Runs as long as this is there.
-    _server: Option<Rc<(Workspace, u16)>>,
+    server: Server,
 }
 
 impl Work for Fetch {
     fn turn(&mut self) -> Turn<'_> {
-        let (page, port, namespace) = (self.page, self.port, self.namespace.clone());
-        Box::pin(async move {
+        Box::pin(async {
+            let page = self.page;
+            let (port, namespace) = match &self.server {
+                Server::Guest(workspace) => (workspace.get().await?.1, None),
+                Server::Container { port, namespace } => (*port, Some(namespace.clone())),
+            };
             let (told, took) = oneshot::channel();
             // A thread of its own: it does not come back from the other network.
             std::thread::spawn(move || {

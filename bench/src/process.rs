@@ -40,8 +40,17 @@ pub(crate) async fn run_within(
     command: &mut Command,
     limit: Duration,
 ) -> Result<(Duration, Output)> {
+    run_fed(command, limit, Stdio::null()).await
+}
+
+/// The same with something on its standard input.
+pub(crate) async fn run_fed(
+    command: &mut Command,
+    limit: Duration,
+    input: Stdio,
+) -> Result<(Duration, Output)> {
     command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);

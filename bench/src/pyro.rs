@@ -23,6 +23,12 @@ pub(crate) struct Inside {
     agent_resident: String,
 }
 
+impl Inside {
+    pub(crate) fn is_emulated(&self) -> bool {
+        self.accelerator == "tcg"
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Pyro {
     binary: PathBuf,
@@ -109,7 +115,7 @@ impl Pyro {
         for errand in Errand::ALL {
             contenders.push(
                 Contender::new(
-                    format!("`pyro run {ENVIRONMENT} -- {errand}`"),
+                    run_label("--isolation vm ", errand),
                     Run::new(self.clone(), errand, true),
                 )
                 .league(League::Fresh(errand))
@@ -122,7 +128,7 @@ impl Pyro {
         }
         contenders.push(
             Contender::new(
-                format!("`pyro run {ENVIRONMENT} -- true`, no template: a cold boot"),
+                run_label("--isolation vm ", Errand::True) + ", no template: a cold boot",
                 Run::new(self.clone(), Errand::True, false),
             )
             .league(League::Fresh(Errand::True)),
@@ -134,6 +140,11 @@ impl Pyro {
         ));
         contenders
     }
+}
+
+/// How a row of `pyro run` is called.
+pub(crate) fn run_label(options: &str, errand: Errand) -> String {
+    format!("`pyro run {options}{ENVIRONMENT} -- {errand}`")
 }
 
 /// `pyro run`, on a template or without.

@@ -1,18 +1,24 @@
 //! What changed among very many files: pyro's diff next to git's, in the same guest.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use pyro_api::operations::workspace_diff::WorkspaceDiff;
+use pyro_api::values::Isolation;
 use pyro_api::{Caller, Handle};
+use pyro_engine::Engine;
 use tokio::time::timeout;
 
 use super::contender::{Contender, League, Turn, Work};
+use super::guest::noun;
+use super::gvisor::Gvisor;
+use super::lazy::Lazy;
 use super::process::HUNG;
-use super::seed::{self, REPOSITORY};
-use super::workspace::Workspace;
+use super::seed::{self, Folder, REPOSITORY};
+use super::workspace::{Shared, Workspace};
 
 const CHANGED: usize = 20;
 
@@ -21,7 +27,7 @@ const CHANGED: usize = 20;
 const STATUS: &str = "GIT_INDEX_FILE=/root/index git status --porcelain";
 
 /// Changes some files, and lets both look once: what is measured is every later time.
-pub(crate) async fn prepare(workspace: &Workspace) -> Result<()> {
+async fn prepare(workspace: &Workspace) -> Result<()> {
     let files: Vec<String> = (0..REPOSITORY.files)
         .step_by(REPOSITORY.files / CHANGED)
         .map(|number| seed::file(number).display().to_string())
@@ -36,28 +42,61 @@ pub(crate) async fn prepare(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn contenders(workspace: &Rc<Workspace>) -> Vec<Contender> {
-    let workspace = || Rc::clone(workspace);
+/// A workspace of the [repository] in which something has changed.
+pub(crate) fn workspace(engine: &Arc<Engine>, isolation: Isolation, repository: &Folder) -> Shared {
+    let (engine, repository) = (Arc::clone(engine), Rc::clone(repository));
+    Lazy::new(move || {
+        let (engine, repository) = (Arc::clone(&engine), Rc::clone(&repository));
+        async move {
+            let seed = repository.get().await?;
+            let started = Instant::now();
+            let workspace = Workspace::create(&engine, isolation, Some(seed)).await?;
+            prepare(&workspace).await?;
+            eprintln!(
+                "bench: a {} of {} files was ready after {:.0} s",
+                noun(isolation),
+                REPOSITORY.files,
+                started.elapsed().as_secs_f64()
+            );
+            Ok(workspace)
+        }
+    })
+}
+
+pub(crate) fn contenders(
+    gvisor: &Gvisor,
+    isolation: Isolation,
+    workspace: &Shared,
+) -> Vec<Contender> {
+    let kind = noun(isolation);
+    let diff =
+        format!("engine in process: `workspace_diff` of a {kind}, 20 of 50,000 files changed");
+    let status = format!("engine in process: exec `git status --porcelain` in that {kind}");
+    let league = League::Reviewed(isolation);
     vec![
-        Contender::new(
-            "engine in process: `workspace_diff`, 20 of 50,000 files changed",
-            Diff(workspace()),
-        )
-        .league(League::Reviewed),
-        Contender::new(
-            "engine in process: exec `git status --porcelain` there",
-            Status(workspace()),
-        )
-        .league(League::Reviewed)
-        .yardstick(),
+        gvisor
+            .row_of(isolation, diff, || Diff(Rc::clone(workspace)))
+            .league(league),
+        gvisor
+            .row_of(isolation, status, || Status(Rc::clone(workspace)))
+            .league(league)
+            .yardstick(),
     ]
 }
 
-struct Diff(Rc<Workspace>);
+struct Diff(Shared);
 
 impl Work for Diff {
     fn turn(&mut self) -> Turn<'_> {
-        Box::pin(async { timeout(HUNG, diff(&self.0)).await.context("a diff hung")? })
+        Box::pin(async {
+            let workspace = self.0.get().await?;
+            workspace.wake().await?;
+            let took = timeout(HUNG, diff(workspace))
+                .await
+                .context("a diff hung")??;
+            workspace.rest().await?;
+            Ok(took)
+        })
     }
 }
 
@@ -81,14 +120,17 @@ async fn diff(workspace: &Workspace) -> Result<Duration> {
     Ok(took)
 }
 
-struct Status(Rc<Workspace>);
+struct Status(Shared);
 
 impl Work for Status {
     fn turn(&mut self) -> Turn<'_> {
         Box::pin(async {
+            let workspace = self.0.get().await?;
+            workspace.wake().await?;
             let started = Instant::now();
-            let result = self.0.exec(STATUS.to_owned().into()).await?;
+            let result = workspace.exec(STATUS.to_owned().into()).await?;
             let took = started.elapsed();
+            workspace.rest().await?;
             let found = result.stdout.lines().count();
             ensure!(found == CHANGED, "git found {found} changes");
             Ok(took)
@@ -96,8 +138,14 @@ impl Work for Status {
     }
 }
 
-/// Writes the repository that the workspace is made of.
-pub(crate) async fn write_repository(to: &Path) -> Result<()> {
-    REPOSITORY.write(to)?;
-    seed::commit(to).await
+/// The folder that the workspaces are made of, there.
+pub(crate) fn repository(to: PathBuf) -> Folder {
+    Lazy::new(move || {
+        let to = to.clone();
+        async move {
+            REPOSITORY.write(&to)?;
+            seed::commit(&to).await?;
+            Ok(to)
+        }
+    })
 }

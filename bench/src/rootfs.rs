@@ -1,11 +1,25 @@
 //! The files of the environment's image in a folder, so that every contender runs the same ones.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
+use super::lazy::Lazy;
 use super::process;
+use super::seed::Folder;
+
+/// The same when somebody needs it.
+pub(crate) fn extracted(image: &str, to: PathBuf) -> Folder {
+    let image = image.to_owned();
+    Lazy::new(move || {
+        let (image, to) = (image.clone(), to.clone());
+        async move {
+            extract(&image, &to).await?;
+            Ok(to)
+        }
+    })
+}
 
 /// Reads the image with debugfs: nothing is mounted, so nothing has to be unmounted. Only root can
 /// keep the owners; other users own what they read. Sockets and devices are left out.

@@ -55,6 +55,10 @@ impl Scratch {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn state_dir(&self) -> PathBuf {
         state_dir(self.folder.path())
     }
@@ -76,6 +80,21 @@ impl Scratch {
     /// Very many files, in git.
     pub(crate) fn repository(&self) -> PathBuf {
         self.folder.path().join("repository")
+    }
+
+    /// Few files, and very large ones.
+    pub(crate) fn large(&self) -> PathBuf {
+        self.folder.path().join("large")
+    }
+
+    /// For copies that rows make and remove.
+    pub(crate) fn copy(&self) -> PathBuf {
+        self.folder.path().join("copy")
+    }
+
+    /// The test suite of a package.
+    pub(crate) fn suite(&self) -> PathBuf {
+        self.folder.path().join("suite")
     }
 }
 

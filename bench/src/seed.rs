@@ -3,11 +3,16 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Result;
 use tokio::process::Command;
 
+use super::lazy::Lazy;
 use super::process;
+
+/// A folder that is filled when somebody needs it.
+pub(crate) type Folder = Rc<Lazy<PathBuf>>;
 
 const FILES_IN_FOLDER: usize = 100;
 
@@ -19,7 +24,7 @@ pub(crate) struct Seed {
 }
 
 /// A project of 10 MB.
-pub(crate) const PROJECT: Seed = Seed {
+const PROJECT: Seed = Seed {
     files: 1_000,
     bytes_each: 10_000,
 };
@@ -29,6 +34,17 @@ pub(crate) const REPOSITORY: Seed = Seed {
     files: 50_000,
     bytes_each: 500,
 };
+
+/// A project, there.
+pub(crate) fn project(to: PathBuf) -> Folder {
+    Lazy::new(move || {
+        let to = to.clone();
+        async move {
+            PROJECT.write(&to)?;
+            Ok(to)
+        }
+    })
+}
 
 impl Seed {
     pub(crate) fn write(self, to: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Snapshots: how long one takes, and the way back, with a gigabyte of changes; and what a workspace
 //! costs that stands on forty of them.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +10,16 @@ use anyhow::{Context, Result};
 use pyro_api::operations::snapshot_create::SnapshotCreate;
 use pyro_api::operations::snapshot_delete::SnapshotDelete;
 use pyro_api::operations::workspace_reset::WorkspaceReset;
+use pyro_api::values::Isolation;
 use pyro_api::{Caller, Handle};
 use pyro_engine::Engine;
 use tokio::time::timeout;
 
 use super::contender::{Contender, Goal, League, Turn, Work};
-use super::workspace::Workspace;
+use super::guest::{KINDS, noun};
+use super::gvisor::Gvisor;
+use super::lazy::Lazy;
+use super::workspace::{Shared, Workspace};
 
 /// A delete moves the whole gigabyte.
 const HUNG: Duration = Duration::from_secs(120);
@@ -23,26 +28,89 @@ const DEPTHS: [usize; 2] = [1, 40];
 
 const MEASURED: &str = "measured";
 
-/// A workspace with one gigabyte of noise, and two that are alike but for their layers: files in
-/// each snapshot.
-pub(crate) struct Snapshots {
-    large: Rc<Large>,
-    deep: Vec<(usize, Rc<Workspace>)>,
+/// Where a snapshot of a sandbox is more than a few names: its layer is copied.
+pub(crate) const WITHOUT_REFLINKS: &str = "≤ 60 ms with reflinks, which this file system has not";
+
+/// `reflinks`: whether the file system of the state can share what is in files.
+pub(crate) fn contenders(gvisor: &Gvisor, engine: &Arc<Engine>, reflinks: bool) -> Vec<Contender> {
+    let mut contenders = Vec::new();
+    for isolation in KINDS {
+        let kind = noun(isolation);
+        let large = large(engine, isolation);
+        let create = format!("engine in process: `snapshot_create` of a {kind}, 1 GiB changed");
+        let reset = format!(
+            "engine in process: `workspace_reset` of a {kind} to a snapshot, 1 GiB changed"
+        );
+        let goal = match isolation {
+            Isolation::Gvisor if !reflinks => Goal::NotHere(WITHOUT_REFLINKS),
+            _ => Goal::Milliseconds(60.0),
+        };
+        contenders.extend([
+            gvisor
+                .row_of(isolation, create, || Create(Rc::clone(&large)))
+                .goal(Some(goal)),
+            gvisor
+                .row_of(isolation, reset, || Reset(Rc::clone(&large)))
+                .goal((isolation == Isolation::Vm).then_some(Goal::Milliseconds(500.0))),
+        ]);
+        // Layers of a sandbox are merged when it has stopped.
+        if isolation == Isolation::Vm {
+            contenders.push(Contender::new(
+                "engine in process: `snapshot_delete`, 1 GiB merged under a running VM",
+                Delete(large),
+            ));
+        }
+    }
+    let deep = DEPTHS.map(|depth| (depth, deep(engine, depth)));
+    for (shown, line, league) in [
+        ("`true`", "true", League::DeepExec),
+        (
+            "reading 40 MiB from the disk",
+            "echo 3 > /proc/sys/vm/drop_caches; cat /workspace/file-* > /dev/null",
+            League::DeepRead,
+        ),
+    ] {
+        for (depth, workspace) in &deep {
+            let exec = Exec {
+                workspace: Rc::clone(workspace),
+                line,
+            };
+            let label = format!("engine in process: exec {shown} in a VM, {depth} snapshots deep");
+            let contender = Contender::new(label, exec).league(league);
+            contenders.push(match *depth {
+                1 => contender.yardstick(),
+                _ => contender.goal(Some(Goal::Ratio(1.2))),
+            });
+        }
+    }
+    contenders
 }
 
-impl Snapshots {
-    pub(crate) async fn prepare(engine: &Arc<Engine>) -> Result<Self> {
-        let workspace = Workspace::create(engine, None).await?;
-        workspace
-            .prepare("head -c 1G /dev/urandom > noise; sync")
-            .await?;
-        let large = Rc::new(Large {
-            workspace,
-            exists: std::cell::Cell::new(false),
-        });
-        let mut deep = Vec::new();
-        for depth in DEPTHS {
-            let workspace = Workspace::create(engine, None).await?;
+/// A workspace with one gigabyte of noise.
+fn large(engine: &Arc<Engine>, isolation: Isolation) -> Rc<Lazy<Large>> {
+    let engine = Arc::clone(engine);
+    Lazy::new(move || {
+        let engine = Arc::clone(&engine);
+        async move {
+            let workspace = Workspace::create(&engine, isolation, None).await?;
+            workspace
+                .prepare("head -c 1G /dev/urandom > noise; sync")
+                .await?;
+            Ok(Large {
+                workspace,
+                exists: Cell::new(false),
+            })
+        }
+    })
+}
+
+/// VMs that are alike but for their layers: files in each snapshot.
+fn deep(engine: &Arc<Engine>, depth: usize) -> Shared {
+    let engine = Arc::clone(engine);
+    Lazy::new(move || {
+        let engine = Arc::clone(&engine);
+        async move {
+            let workspace = Workspace::create(&engine, Isolation::Vm, None).await?;
             for number in 0..40 {
                 // The same files in all, whoever has a layer for each.
                 let line = format!("head -c 1M /dev/urandom > file-{number}; sync");
@@ -51,79 +119,27 @@ impl Snapshots {
                     create(&workspace, &format!("s{number}")).await?;
                 }
             }
-            deep.push((depth, Rc::new(workspace)));
+            Ok(workspace)
         }
-        Ok(Self { large, deep })
-    }
-
-    pub(crate) fn contenders(&self) -> Vec<Contender> {
-        let large = || Rc::clone(&self.large);
-        let mut contenders = vec![
-            Contender::new(
-                "engine in process: `snapshot_create`, 1 GiB changed",
-                Create(large()),
-            )
-            .goal(Some(Goal::Milliseconds(60.0))),
-            Contender::new(
-                "engine in process: `workspace_reset` to a snapshot, 1 GiB changed",
-                Reset(large()),
-            )
-            .goal(Some(Goal::Milliseconds(500.0))),
-            Contender::new(
-                "engine in process: `snapshot_delete`, 1 GiB merged under a running VM",
-                Delete(large()),
-            ),
-        ];
-        for (shown, line, league) in [
-            ("`true`", "true", League::DeepExec),
-            (
-                "reading 40 MiB from the disk",
-                "echo 3 > /proc/sys/vm/drop_caches; cat /workspace/file-* > /dev/null",
-                League::DeepRead,
-            ),
-        ] {
-            for (depth, workspace) in &self.deep {
-                let exec = Exec {
-                    workspace: Rc::clone(workspace),
-                    line,
-                };
-                let contender = Contender::new(
-                    format!("engine in process: exec {shown}, {depth} snapshots deep"),
-                    exec,
-                )
-                .league(league);
-                contenders.push(match *depth {
-                    1 => contender.yardstick(),
-                    _ => contender.goal(Some(Goal::Ratio(1.2))),
-                });
-            }
-        }
-        contenders
-    }
-
-    pub(crate) async fn delete(self) -> Result<()> {
-        self.large.workspace.delete().await?;
-        for (_, workspace) in self.deep {
-            workspace.delete().await?;
-        }
-        Ok(())
-    }
+    })
 }
 
 struct Large {
     workspace: Workspace,
     /// Whether it has its one snapshot.
-    exists: std::cell::Cell<bool>,
+    exists: Cell<bool>,
 }
 
 impl Large {
     async fn create(&self) -> Result<Duration> {
+        self.workspace.wake().await?;
         self.delete().await?;
         // So that there is something that the disk has not yet.
         let line = "head -c 1M /dev/urandom > more";
         self.workspace.exec(line.to_owned().into()).await?;
         let took = create(&self.workspace, MEASURED).await?;
         self.exists.set(true);
+        self.workspace.rest().await?;
         Ok(took)
     }
 
@@ -153,6 +169,7 @@ impl Large {
 
     async fn reset(&self) -> Result<Duration> {
         self.with_snapshot().await?;
+        self.workspace.wake().await?;
         let line = "rm /workspace/noise";
         self.workspace.exec(line.to_owned().into()).await?;
         let reset = WorkspaceReset {
@@ -164,7 +181,9 @@ impl Large {
         timeout(HUNG, engine.handle(reset, &Caller::new()))
             .await
             .context("a reset hung")??;
-        Ok(started.elapsed())
+        let took = started.elapsed();
+        self.workspace.rest().await?;
+        Ok(took)
     }
 }
 
@@ -180,43 +199,45 @@ async fn create(workspace: &Workspace, name: &str) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-struct Create(Rc<Large>);
+struct Create(Rc<Lazy<Large>>);
 
 impl Work for Create {
     fn turn(&mut self) -> Turn<'_> {
-        Box::pin(self.0.create())
+        Box::pin(async { self.0.get().await?.create().await })
     }
 }
 
-struct Reset(Rc<Large>);
+struct Reset(Rc<Lazy<Large>>);
 
 impl Work for Reset {
     fn turn(&mut self) -> Turn<'_> {
-        Box::pin(self.0.reset())
+        Box::pin(async { self.0.get().await?.reset().await })
     }
 }
 
-struct Delete(Rc<Large>);
+struct Delete(Rc<Lazy<Large>>);
 
 impl Work for Delete {
     fn turn(&mut self) -> Turn<'_> {
         Box::pin(async {
-            self.0.with_snapshot().await?;
-            self.0.delete().await
+            let large = self.0.get().await?;
+            large.with_snapshot().await?;
+            large.delete().await
         })
     }
 }
 
 struct Exec {
-    workspace: Rc<Workspace>,
+    workspace: Shared,
     line: &'static str,
 }
 
 impl Work for Exec {
     fn turn(&mut self) -> Turn<'_> {
         Box::pin(async {
+            let workspace = self.workspace.get().await?;
             let started = Instant::now();
-            self.workspace.exec(self.line.to_owned().into()).await?;
+            workspace.exec(self.line.to_owned().into()).await?;
             Ok(started.elapsed())
         })
     }

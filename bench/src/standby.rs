@@ -1,6 +1,7 @@
 //! Commands in VMs that waited: resumed beforehand, kept by a long-lived owner (an engine in
 //! process), taken and replaced.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,33 +13,38 @@ use pyro_engine::{Config, Engine, Standby};
 use tokio::time::{sleep, timeout};
 
 use super::contender::{Contender, Errand, Goal, League, Turn, Work};
+use super::guest::noun;
+use super::lazy::Lazy;
 use super::process::HUNG;
 use super::pyro::ENVIRONMENT;
 
 /// How often it is looked whether a VM waits.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// To be called in a tokio runtime, which makes the VMs wait.
-pub(crate) fn contenders(config: &Config, isolation: Isolation) -> Result<Vec<Contender>> {
+pub(crate) fn contenders(config: &Config, isolation: Isolation) -> Vec<Contender> {
     // An engine of its own: the others' commands are to find no VM that waits. One VM serves all
     // turns, as they come one after the other.
-    let engine = Arc::new(Engine::new(config.clone()));
-    engine.keep_standby(Standby {
-        isolation: Some(isolation),
-        ..Standby::usual(ENVIRONMENT, 1)
-    })?;
-    let what = match isolation {
-        Isolation::Gvisor => "sandbox",
-        Isolation::Auto | Isolation::Vm => "VM",
-    };
-    Ok(Errand::ALL
+    let config = config.clone();
+    let engine = Lazy::new(move || {
+        let engine = Arc::new(Engine::new(config.clone()));
+        async move {
+            engine.keep_standby(Standby {
+                isolation: Some(isolation),
+                ..Standby::usual(ENVIRONMENT, 1)
+            })?;
+            Ok(engine)
+        }
+    });
+    Errand::ALL
         .into_iter()
         .map(|errand| {
-            let engine = Arc::clone(&engine);
             Contender::new(
-                format!("engine in process: run `{errand}` in a {what} from standby"),
+                format!(
+                    "engine in process: run `{errand}` in a {} from standby",
+                    noun(isolation)
+                ),
                 RunInStandby {
-                    engine,
+                    engine: Rc::clone(&engine),
                     isolation,
                     errand,
                 },
@@ -46,22 +52,23 @@ pub(crate) fn contenders(config: &Config, isolation: Isolation) -> Result<Vec<Co
             .league(League::Fresh(errand))
             .goal((errand == Errand::True).then_some(Goal::Ratio(0.2)))
         })
-        .collect())
+        .collect()
 }
 
 struct RunInStandby {
-    engine: Arc<Engine>,
+    engine: Rc<Lazy<Arc<Engine>>>,
     isolation: Isolation,
     errand: Errand,
 }
 
 impl RunInStandby {
     async fn run(&self) -> Result<Duration> {
-        self.until_one_waits().await?;
+        let engine = self.engine.get().await?;
+        until_one_waits(engine).await?;
         let mut run = VmRun::new(ENVIRONMENT, self.errand.as_typed());
         run.isolation = Some(self.isolation);
         let started = Instant::now();
-        let result = timeout(HUNG, self.engine.handle(run, &Caller::new()))
+        let result = timeout(HUNG, engine.handle(run, &Caller::new()))
             .await
             .context("a command in a VM that waited hung")??;
         let took = started.elapsed();
@@ -70,19 +77,19 @@ impl RunInStandby {
         ensure!(result.standby, "no VM had waited for it");
         // What takes its place is not made while something else is measured. Paused, it takes no
         // processor afterwards.
-        self.until_one_waits().await?;
+        until_one_waits(engine).await?;
         Ok(took)
     }
+}
 
-    async fn until_one_waits(&self) -> Result<()> {
-        timeout(HUNG, async {
-            while self.engine.standby_count() == 0 {
-                sleep(LOOK).await;
-            }
-        })
-        .await
-        .context("no VM could be kept waiting")
-    }
+async fn until_one_waits(engine: &Engine) -> Result<()> {
+    timeout(HUNG, async {
+        while engine.standby_count() == 0 {
+            sleep(LOOK).await;
+        }
+    })
+    .await
+    .context("no VM could be kept waiting")
 }
 
 impl Work for RunInStandby {

@@ -36,7 +36,7 @@ pub(crate) fn times(rows: &[Row]) -> String {
 
 fn time_row(row: &Row, rows: &[Row]) -> String {
     let Contender {
-        label, goal, part, ..
+        label, goals, part, ..
     } = &row.contender;
     let sample = match (part, Sample::of_times(&row.times)) {
         (Part::Plays(_), Some(sample)) => sample,
@@ -56,24 +56,45 @@ fn time_row(row: &Row, rows: &[Row]) -> String {
         milliseconds(sample.max()),
         sample.count(),
         ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}×")),
-        goal.map_or_else(String::new, |goal| verdict(goal, sample.median(), ratio)),
+        goals
+            .iter()
+            .map(|goal| verdict(goal, sample.median(), ratio, rows))
+            .collect::<Vec<_>>()
+            .join("; "),
     )
 }
 
 /// The median that a league is compared with.
 fn yardstick(league: League, rows: &[Row]) -> Option<f64> {
+    median_of(rows, |contender| {
+        contender.yardstick && contender.league == Some(league)
+    })
+}
+
+fn median_of(rows: &[Row], of: impl Fn(&Contender) -> bool) -> Option<f64> {
     rows.iter()
-        .filter(|row| row.contender.yardstick && row.contender.league == Some(league))
+        .filter(|row| of(&row.contender))
         .find_map(|row| Sample::of_times(&row.times))
         .map(|sample| sample.median())
 }
 
-fn verdict(goal: Goal, median: f64, ratio: Option<f64>) -> String {
-    match (goal, ratio) {
-        (Goal::Ratio(limit), Some(ratio)) => format!("≤ {limit}×: {}", met(ratio <= limit)),
-        (Goal::Ratio(limit), None) => format!("≤ {limit}×: nothing to compare with"),
-        (Goal::Milliseconds(limit), _) => format!("≤ {limit} ms: {}", met(median <= limit)),
+fn verdict(goal: &Goal, median: f64, ratio: Option<f64>, rows: &[Row]) -> String {
+    match goal {
+        Goal::Ratio(limit) => format!("≤ {limit}×: {}", compared(ratio, *limit)),
+        Goal::Milliseconds(limit) => format!("≤ {limit} ms: {}", met(median <= *limit)),
+        Goal::Beside(limit, other) => {
+            let ratio =
+                median_of(rows, |contender| contender.label == *other).map(|other| median / other);
+            let shown = ratio.map_or_else(String::new, |ratio| format!(" ({ratio:.2}×)"));
+            let verdict = compared(ratio, *limit);
+            format!("≤ {limit}× {other}: {verdict}{shown}")
+        }
+        Goal::NotHere(why) => (*why).to_owned(),
     }
+}
+
+fn compared(ratio: Option<f64>, limit: f64) -> &'static str {
+    ratio.map_or("nothing to compare with", |ratio| met(ratio <= limit))
 }
 
 fn met(met: bool) -> &'static str {
@@ -135,7 +156,8 @@ mod tests {
         let mut docker = row("docker", fresh, &[100, 300, 200]);
         docker.contender = docker.contender.yardstick();
         let mut pyro = row("pyro", fresh, &[100]);
-        pyro.contender = pyro.contender.goal(Some(Goal::Ratio(0.4)));
+        let beside = Goal::Beside(0.6, "docker".to_owned());
+        pyro.contender = pyro.contender.goal([Goal::Ratio(0.4), beside]);
         let git = row("git", League::Fresh(Errand::Git), &[50]);
 
         let table = times(&[docker, pyro, git]);
@@ -144,7 +166,8 @@ mod tests {
             table.contains("| docker | 200 | 100 | 300 | 300 | 3 | 1.00× |  |"),
             "{table}"
         );
-        let missed = "| pyro | 100 | 100 | 100 | 100 | 1 | 0.50× | ≤ 0.4×: **missed** |";
+        let missed = "| pyro | 100 | 100 | 100 | 100 | 1 | 0.50× | ≤ 0.4×: **missed**; \
+                      ≤ 0.6× docker: met (0.50×) |";
         assert!(table.contains(missed), "{table}");
         assert!(
             table.contains("| git | 50.0 | 50.0 | 50.0 | 50.0 | 1 |  |  |"),
