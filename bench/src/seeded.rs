@@ -72,7 +72,8 @@ impl Create {
         let id = String::from_utf8(output.stdout)?;
         ensure!(!id.trim().is_empty(), "no id was printed");
         let mut delete = self.pyro.command();
-        process::run(delete.args(["workspace", "delete", id.trim()])).await?;
+        delete.args(["workspace", "delete", id.trim()]);
+        process::run_within(&mut delete, self.limit).await?;
         Ok(took)
     }
 }
