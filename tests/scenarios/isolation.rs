@@ -331,6 +331,21 @@ fn a_runsc_that_is_none_is_told(world: &World) {
     fs::create_dir_all(&folder).unwrap();
     let script = folder.join("runsc");
     program::script(&script, "echo something else; exit 0");
+    let diagnosis = |runsc: &std::path::Path| {
+        let mut doctor = world.pyro(["doctor", "--json"]);
+        finish(doctor.env("PYRO_RUNSC", runsc)).json()
+    };
+    let checked = diagnosis(&script);
+    if checked["kvm"]["accelerator"] != "kvm" {
+        // Who asked for nothing but this one gets no other, and no VM.
+        let mut run = world.run(&["--json", "--isolation", "auto"], ["true"]);
+        let ran = finish(run.env("PYRO_RUNSC", &script));
+        assert_eq!(ran.code(), 1, "{}", ran.out());
+        assert_eq!(ran.json()["code"], "tool_missing", "{}", ran.out());
+        let checks = checked["checks"].as_array().unwrap().iter();
+        let mut of_isolation = checks.filter(|check| check["name"] == "isolation");
+        assert_eq!(of_isolation.next().unwrap()["outcome"], "warning");
+    }
     for runsc in [
         folder.join("missing"),
         folder.clone(),

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::AccessFlags;
 use pyro_api::{Caller, Error, ErrorCode, Event};
-use pyro_catalog::{EnvironmentSpec, Installed};
+use pyro_catalog::{EnvironmentSpec, Installed, Runsc};
 use pyro_namespace::IdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
-use crate::error::cancelled;
+use crate::error::{cancelled, catalog_failed};
 use crate::private_file;
 use crate::random::random_hex;
 use crate::stamp;
@@ -49,21 +49,29 @@ struct About {
 impl Engine {
     /// What this host can do, found out if it is not known. That may take the pull of an environment,
     /// without which there is no guest to try KVM with; and it never fetches `runsc`, so a host without
-    /// a registry loses no time.
+    /// a registry loses no time. A `runsc` that somebody chose and that cannot be used is an error, unless
+    /// KVM makes it needless.
     pub(crate) async fn abilities(
         &self,
         spec: &'static EnvironmentSpec,
         caller: &Caller,
     ) -> Result<Abilities, Error> {
-        let about = self.about();
-        if let Some(known) = self.remembered(&about) {
+        let runsc = self.installed_runsc();
+        let refuses_runsc = self.config().runsc.is_some() && runsc.is_err();
+        let about = self.about(runsc.as_ref().ok().and_then(Option::as_ref));
+        if let Some(known) = self.remembered(&about)
+            && (known.kvm || !refuses_runsc)
+        {
             return Ok(known);
         }
         let kvm = self.kvm_works(spec, caller).await?;
-        let abilities = Abilities {
-            kvm,
-            gvisor: !kvm && self.gvisor_works().await,
+        let gvisor = match runsc {
+            _ if kvm => false,
+            Ok(Some(runsc)) => self.gvisor_works(&runsc).await,
+            Err(error) if refuses_runsc => return Err(catalog_failed(error)),
+            Ok(None) | Err(_) => false,
         };
+        let abilities = Abilities { kvm, gvisor };
         // An answer that cannot be kept is found out anew.
         let _ = self.remember(&Remembered { about, abilities });
         Ok(abilities)
@@ -85,7 +93,8 @@ impl Engine {
             Err(_) => return Ok(()),
         };
         let Err(error) = prepared else { return Ok(()) };
-        if error.code == ErrorCode::Cancelled {
+        let is_refused = self.config().runsc.is_some() && error.code == ErrorCode::ToolMissing;
+        if is_refused || error.code == ErrorCode::Cancelled {
             return Err(error);
         }
         let why = error.causes.first().cloned().unwrap_or(error.error);
@@ -112,10 +121,7 @@ impl Engine {
         Ok(probe.is_ok_and(|probe| probe.kvm.runs_guests == Some(true)))
     }
 
-    async fn gvisor_works(&self) -> bool {
-        let Ok(Some(runsc)) = self.installed_runsc() else {
-            return false;
-        };
+    async fn gvisor_works(&self, runsc: &Runsc) -> bool {
         IdMap::of_caller().is_ok()
             && self
                 .probe_sandbox(&runsc.path)
@@ -123,11 +129,10 @@ impl Engine {
                 .is_ok_and(|probe| probe.runs)
     }
 
-    fn about(&self) -> About {
-        let runsc = self.installed_runsc().ok().flatten();
+    fn about(&self, runsc: Option<&Runsc>) -> About {
         let files = [
             on_path(QEMU),
-            runsc.map(|runsc| runsc.path),
+            runsc.map(|runsc| runsc.path.clone()),
             self.config().agent().ok().map(Path::to_owned),
             Some(KVM.into()),
             Some("/etc/subuid".into()),

@@ -29,7 +29,13 @@ impl Handle<Doctor> for Engine {
             .check_accelerator(installed.as_ref(), &mut checks)
             .await;
         let gvisor = self.check_gvisor(&mut checks).await;
-        checks.push(isolation_check(&kvm, &gvisor, &self.config().state_dir));
+        let refuses_runsc = self.config().runsc.is_some() && self.installed_runsc().is_err();
+        checks.push(isolation_check(
+            &kvm,
+            &gvisor,
+            refuses_runsc,
+            &self.config().state_dir,
+        ));
         self.check_programs(&mut checks);
         check_image_tools(installed.is_some(), &mut checks);
         self.check_cache(installed.is_some(), &mut checks);
@@ -263,9 +269,18 @@ fn accelerator_check(accelerator: &str, reason: String) -> Check {
 }
 
 /// Which kind of VM suits this host, and which one it gets unasked.
-fn isolation_check(kvm: &Kvm, gvisor: &Gvisor, state_dir: &Path) -> Check {
+fn isolation_check(kvm: &Kvm, gvisor: &Gvisor, refuses_runsc: bool, state_dir: &Path) -> Check {
+    let has_kvm = kvm.accelerator.as_deref() == Some("kvm");
+    if refuses_runsc && !has_kvm {
+        return warning(
+            "isolation",
+            "only what asks for a VM (`--isolation vm`) runs: PYRO_RUNSC names what cannot be used"
+                .to_owned(),
+            "unset PYRO_RUNSC",
+        );
+    }
     let (kind, why) = best(Abilities {
-        kvm: kvm.accelerator.as_deref() == Some("kvm"),
+        kvm: has_kvm,
         gvisor: gvisor.runs_sandboxes == Some(true),
     });
     if kind != VmKind::Gvisor {
