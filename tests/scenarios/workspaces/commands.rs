@@ -260,8 +260,14 @@ fn an_interrupted_command_keeps_its_place(world: &World) {
     });
     let pid = i32::try_from(running.child.id()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
-    assert_eq!(running.wait().code(), 130);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130);
+    let told = format!("command 1 of workspace {}", workspace.id());
+    assert!(ran.err().contains(&told), "{}", ran.err());
     assert_eq!(workspace.exec("echo next")["sequence"], 2);
+    let shown = finish(&mut world.pyro(["workspace", "logs", workspace.id()]));
+    let whose = "sequence=1 stderr:\noops\n";
+    assert!(shown.err().contains(whose), "{}", shown.err());
     let logs = workspace.done("logs", json!({}));
     let first = &logs["entries"][0];
     assert_eq!(

@@ -11,6 +11,7 @@ mod disks;
 mod export;
 mod files;
 mod jobs;
+mod lacks;
 mod memory;
 mod names;
 mod patches;

@@ -4,7 +4,12 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pyro_tests::surfaces::cli::CommandLine;
+use pyro_tests::world::{Running, eventually};
 use pyro_tests::{Backend, Surface, Workspace, World, tree};
 use serde_json::{Value, json};
 
@@ -18,6 +23,7 @@ crate::stories! { [process] [command_line, library]:
     what_is_left_out_is_told_and_remembered,
 }
 crate::stories! { [vm, gvisor] [command_line, mcp]: a_worktree_is_a_repository_in_the_guest }
+crate::stories! { [vm, gvisor]: an_interrupted_create_says_that_there_is_none }
 crate::stories! { [process]: an_id_alone_is_printed_for_scripts }
 
 /// What a seed path was refused for; nothing may be there afterwards.
@@ -48,6 +54,29 @@ fn a_folder_comes_in_and_goes_out_as_it_is(world: &World, surface: &dyn Surface)
         json!({ "path": "/workspace", "output_path": out }),
     );
     assert_eq!(tree::look(&out), planted);
+}
+
+fn an_interrupted_create_says_that_there_is_none(world: &World) {
+    // So many that the signal comes first.
+    let many: Vec<String> = (0..5_000).map(|number| format!("file-{number}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
+    let seed = tree::plant(&world.folder().join("seed"), &many);
+    let mut pyro = world.pyro(["workspace", "create", "debian:12", "--seed-path"]);
+    let running = Running::start(pyro.arg(&seed));
+    let begun = world.state_dir().join("workspaces");
+    eventually("it is being made", Duration::from_secs(60), || {
+        fs::read_dir(&begun).is_ok_and(|mut entries| entries.next().is_some())
+    });
+    let pid = i32::try_from(running.child.id()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+    let ran = running.wait();
+    assert_eq!(ran.code(), 130, "{}", ran.err());
+    let said = "[note] interrupted: no workspace was created\n";
+    assert!(ran.err().contains(said), "{}", ran.err());
+    let listed = CommandLine(world)
+        .call("workspace_list", json!({}))
+        .unwrap();
+    assert_eq!(listed["count"], 0, "{listed:#}");
 }
 
 fn a_workspace_without_a_seed_is_empty(world: &World, surface: &dyn Surface) {

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{moment, plain, push_content};
 use crate::values::{
-    ContentEncoding, ExecutionMode, OutputEncoding, ReadBytes, WaitSeconds, report_oom_kill,
+    ContentEncoding, ExecutionMode, OutputEncoding, ReadBytes, WaitSeconds, report_advice,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
@@ -140,9 +140,16 @@ impl Report for Logged {
                 entry.sequence, entry.duration_ms, entry.cwd
             ));
             text.out(format!("$ {}", entry.command));
-            report_oom_kill("workspace-logs", entry.oom_killed, None, text);
+            report_advice("workspace-logs", entry.oom_killed, None, text);
             text.content(entry.stdout_encoding.shown(&entry.stdout, &entry.bytes[0]));
             let stderr = entry.stderr_encoding.shown(&entry.stderr, &entry.bytes[1]);
+            if self.entries.len() > 1 && !stderr.is_empty() {
+                // Standard error may go elsewhere, or come behind all of standard output.
+                text.err(format!(
+                    "[workspace-logs] sequence={} stderr:",
+                    entry.sequence
+                ));
+            }
             push_content(&mut text.err, stderr);
             if let Some(why) = &entry.ended_because {
                 text.err(format!(

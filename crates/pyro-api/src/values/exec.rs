@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{ExecutionMode, VmDeleted, report_oom_kill};
+use super::{ExecutionMode, VmDeleted, report_advice};
 use crate::report::{Report, Text, own_status};
 
 /// How the bytes of an output stream became text.
@@ -91,10 +91,7 @@ impl Report for ExecResult {
         if self.timed_out {
             report_timeout("run", self.duration_ms, text);
         }
-        report_oom_kill("run", self.oom_killed, self.advice.as_deref(), text);
-        if let Some(advice) = self.advice.as_deref().filter(|_| !self.oom_killed) {
-            text.err(format!("hint: {advice}"));
-        }
+        report_advice("run", self.oom_killed, self.advice.as_deref(), text);
         text.err(format!(
             "[run] environment={} execution_mode={} exit_code={} duration_ms={} accelerator={}",
             self.environment,

@@ -10,14 +10,14 @@ pub fn more_memory(mem_mib: u32) -> String {
     )
 }
 
-/// Says that the kernel killed something, where it did. A command may have gone on without it.
-pub(crate) fn report_oom_kill(scope: &str, killed: bool, advice: Option<&str>, text: &mut Text) {
-    if !killed {
-        return;
+/// Says what to do about how a command ended, and whether the kernel killed something of it, without which
+/// it may have gone on.
+pub(crate) fn report_advice(scope: &str, oom_killed: bool, advice: Option<&str>, text: &mut Text) {
+    if oom_killed {
+        text.err(format!(
+            "[{scope}] out of memory: the guest's kernel killed a process of the command"
+        ));
     }
-    text.err(format!(
-        "[{scope}] out of memory: the guest's kernel killed a process of the command"
-    ));
     if let Some(advice) = advice {
         text.err(format!("hint: {advice}"));
     }

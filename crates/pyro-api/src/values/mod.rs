@@ -46,7 +46,7 @@ pub use invalid_text::InvalidText;
 pub use isolation::Isolation;
 pub use label::{LabelKey, Labels, WorkspaceName};
 pub use memory::more_memory;
-pub(crate) use memory::report_oom_kill;
+pub(crate) use memory::report_advice;
 pub use platform::Platform;
 pub use ports::{PortRequest, PortRequests, PublishedPort};
 pub use secret_env::SecretEnv;

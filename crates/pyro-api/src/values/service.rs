@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::word::word;
-use super::{ExecutionMode, PublishedPort, report_oom_kill};
+use super::{ExecutionMode, PublishedPort, report_advice};
 use crate::report::{Text, plain};
 
 word! {
@@ -160,7 +160,7 @@ impl ServiceRecord {
         if !self.published_ports.is_empty() {
             line.push_str(&format!(" published_ports={}", self.ports()));
         }
-        report_oom_kill(
+        report_advice(
             &format!("workspace-service-{did}"),
             self.oom_killed,
             self.advice.as_deref(),

@@ -8,7 +8,7 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
 use super::inline_schema::inline_schema;
-use super::{ExecutionMode, InvalidValue, report_oom_kill};
+use super::{ExecutionMode, InvalidValue, report_advice};
 use crate::report::{Text, plain};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -64,7 +64,7 @@ impl ShellRecord {
     /// Says that memory ran out in it, where it did.
     pub(crate) fn report_memory(&self, verb: &str, text: &mut Text) {
         let scope = format!("workspace-shell-{verb}");
-        report_oom_kill(&scope, self.oom_killed, self.advice.as_deref(), text);
+        report_advice(&scope, self.oom_killed, self.advice.as_deref(), text);
     }
 
     pub(crate) fn report(&self, verb: &str, text: &mut Text) {

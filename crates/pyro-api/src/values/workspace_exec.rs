@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::exec::report_timeout;
-use super::{ExecutionMode, OutputEncoding, report_oom_kill};
+use super::{ExecutionMode, OutputEncoding, report_advice};
 use crate::report::{Report, Text, own_status, plain};
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -67,7 +67,7 @@ impl Report for WorkspaceExecResult {
             Some(code) => format!("exit_code={code}"),
             None => "running=true".to_owned(),
         };
-        report_oom_kill(
+        report_advice(
             "workspace-exec",
             self.oom_killed,
             self.advice.as_deref(),

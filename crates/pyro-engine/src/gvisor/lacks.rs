@@ -43,22 +43,46 @@ const CONTAINERS: &str = "it does not run all that containers need";
 const NAMESPACES: &str = "it has not all kinds of namespaces";
 const MODULES: &str = "it has no modules";
 
-/// What to do about a command that failed in a sandbox, if it seems to want a Linux kernel.
-pub(crate) fn advice(exit_code: i32, last_words: &str) -> Option<String> {
-    let what = missing(exit_code, last_words)?;
-    Some(format!(
-        "It may have failed because gVisor's kernel is not all of Linux: {what}. A VM has a Linux \
-         kernel: `--isolation vm` (`isolation`)"
-    ))
+/// What `git clone` of a local repository says whose files a layer below holds: a copy on write leaves
+/// the other name of a file its old inode number.
+const OTHER_INODE: &str = "hardlink different from source";
+
+/// Whose command failed, which decides how it gets a VM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Guest {
+    OneShot,
+    Workspace,
 }
 
-fn missing(exit_code: i32, last_words: &str) -> Option<&'static str> {
+impl Guest {
+    fn way_out(self) -> &'static str {
+        match self {
+            Self::OneShot => "`--isolation vm` (`isolation`)",
+            Self::Workspace => {
+                "create another workspace with `--isolation vm` (`isolation`), as this one stays a sandbox"
+            }
+        }
+    }
+}
+
+/// What to do about a command that failed in a sandbox, if it seems to want a Linux kernel.
+pub(crate) fn advice(guest: Guest, exit_code: i32, last_words: &str) -> Option<String> {
     if exit_code == 0 {
         return None;
     }
     let words = last_words.to_lowercase();
-    let sign = SIGNS.iter().find(|(sign, _)| words.contains(sign));
-    sign.map(|(_, what)| *what)
+    let why = if words.contains(OTHER_INODE) {
+        "in a sandbox a hard link to a file of the seed or environment has another inode number. \
+         `git clone --no-hardlinks` needs none"
+            .to_owned()
+    } else {
+        let (_, what) = SIGNS.iter().find(|(sign, _)| words.contains(sign))?;
+        format!("gVisor's kernel is not all of Linux: {what}")
+    };
+    Some(format!(
+        "It may have failed because {why}. A VM has a Linux kernel: {}",
+        guest.way_out()
+    ))
 }
 
 #[cfg(test)]
@@ -78,9 +102,30 @@ mod tests {
             "OSError: [Errno 38] Function not implemented",
             "mount: /mnt: failed to setup loop device for /disk.img.",
         ] {
-            let advice = advice(1, stderr).unwrap_or_else(|| panic!("{stderr}"));
-            assert!(advice.contains("`--isolation vm`"), "{advice}");
+            let advice = advice(Guest::OneShot, 1, stderr).unwrap_or_else(|| panic!("{stderr}"));
+            assert!(
+                advice.ends_with("Linux kernel: `--isolation vm` (`isolation`)"),
+                "{advice}"
+            );
         }
+    }
+
+    #[test]
+    fn a_workspace_is_told_to_be_made_anew() {
+        let words = "mount: /mnt: mount failed: Operation not permitted.\n";
+        let advice = advice(Guest::Workspace, 32, words).unwrap();
+        assert!(
+            advice.contains("another workspace with `--isolation vm`"),
+            "{advice}"
+        );
+    }
+
+    #[test]
+    fn a_clone_that_finds_another_inode_is_told_to_copy() {
+        let words = "fatal: hardlink different from source at '/workspace/b/.git/objects/ab/cd'";
+        let advice = advice(Guest::Workspace, 128, words).unwrap();
+        assert!(advice.contains("`git clone --no-hardlinks`"), "{advice}");
+        assert!(advice.contains("`--isolation vm`"), "{advice}");
     }
 
     #[test]
@@ -93,8 +138,11 @@ mod tests {
             "Traceback (most recent call last):\nNotImplementedError: later\n",
             "make: *** [Makefile:3: all] Error 1\n",
         ] {
-            assert_eq!(advice(1, stderr), None, "{stderr}");
+            assert_eq!(advice(Guest::OneShot, 1, stderr), None, "{stderr}");
         }
-        assert_eq!(advice(0, "iptables: Function not implemented"), None);
+        assert_eq!(
+            advice(Guest::OneShot, 0, "iptables: Function not implemented"),
+            None
+        );
     }
 }

@@ -12,7 +12,7 @@ use super::shim_client;
 use crate::answers;
 use crate::engine::Engine;
 use crate::error::{cancelled, command_refused, shim_failed, vm_died};
-use crate::gvisor;
+use crate::gvisor::lacks::{self, Guest};
 use crate::shells::attach;
 
 /// Removes a VM when the operation that it belongs to is dropped half-way.
@@ -74,7 +74,11 @@ impl Engine {
         let advice = if finished.end.oom_killed {
             Some(more_memory(record.mem_mib))
         } else if record.execution_mode == ExecutionMode::Gvisor {
-            gvisor::lacks::advice(finished.end.exit_code, &finished.last_words.into_text())
+            lacks::advice(
+                Guest::OneShot,
+                finished.end.exit_code,
+                &finished.last_words.into_text(),
+            )
         } else {
             None
         };

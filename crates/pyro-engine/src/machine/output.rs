@@ -20,7 +20,7 @@ pub(crate) struct LastWords(VecDeque<u8>);
 
 impl LastWords {
     /// Enough for the lines with which a program gives up.
-    const BYTES: usize = 4 * 1024;
+    pub(crate) const BYTES: usize = 4 * 1024;
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let bytes = &bytes[bytes.len().saturating_sub(Self::BYTES)..];

@@ -12,6 +12,7 @@ use crate::error::host_io;
 use crate::machine::now;
 use crate::machine::output::{encoded, without_partial_end, without_partial_start};
 use crate::store::{Command, StoredWorkspace};
+use crate::workspace::advice::advice as how_to_go_on;
 use crate::workspace::errors::unknown_command;
 use crate::workspace::folder::WorkspaceFolder;
 use crate::workspace::jobs::follow::{self, JobStatus, end_of};
@@ -38,6 +39,8 @@ impl Handle<WorkspaceLogs> for Engine {
         let mut commands = self.store()?.commands(&id)?;
         let total = commands.len();
         let mut events = self.store()?.events(&id)?;
+        let mem_mib = stored.record.mem_mib;
+        let mut advice = None;
         if let Some(sequence) = asked.sequence {
             // Where an older pyro counted anew after a reset, the newest is meant.
             commands.retain(|command| command.sequence == sequence);
@@ -45,11 +48,13 @@ impl Handle<WorkspaceLogs> for Engine {
             if commands.is_empty() {
                 return Err(unknown_command(&id, sequence, total));
             }
+            advice = commands
+                .first()
+                .and_then(|one| how_to_go_on(&folder, mem_mib, one));
             events.clear();
         }
         let happened = newest_first(commands, events);
         let part = part(&folder, happened, &asked, caller)?;
-        let mem_mib = stored.record.mem_mib;
         let out_of_memory = part.entries.iter().any(|entry| entry.oom_killed);
         Ok(Logged {
             count: part.entries.len(),
@@ -58,7 +63,7 @@ impl Handle<WorkspaceLogs> for Engine {
             events: part.events,
             next_skip: part.next_skip,
             mem_mib,
-            advice: out_of_memory.then(|| more_memory(mem_mib)),
+            advice: advice.or_else(|| out_of_memory.then(|| more_memory(mem_mib))),
             workspace_id: id,
         })
     }

@@ -105,6 +105,7 @@ impl Engine {
         let guard = CreateGuard {
             engine: self,
             id: Some(id.clone()),
+            caller,
         };
         match self
             .make_workspace(stored, &base, seed, secrets, caller)
@@ -349,8 +350,8 @@ fn no_secrets_on_the_host() -> Error {
         ErrorCode::Unsupported,
         "Commands that run on the host cannot have secrets",
     )
-    .because("without a VM there is no guest memory to keep them in")
-    .hint("Leave out the secrets, or use a host that runs VMs (`pyro doctor`)")
+    .because("on the host there is no guest memory to keep them in")
+    .hint("Leave out the secrets, or use a host that runs VMs or sandboxes (`pyro doctor`)")
 }
 
 /// Gives what the disk stands on a second name in the workspace's folder. Where that cannot be done
@@ -392,6 +393,8 @@ pub(crate) async fn copy_tree(from: &std::path::Path, to: &std::path::Path) -> R
 struct CreateGuard<'a> {
     engine: &'a Engine,
     id: Option<String>,
+    /// Who is told if it is still there.
+    caller: &'a Caller,
 }
 
 impl CreateGuard<'_> {
@@ -415,6 +418,8 @@ impl Drop for CreateGuard<'_> {
                 }
             });
         }
+        let note = "interrupted: no workspace was created";
+        let _ = self.caller.emit(Event::Note(note.to_owned()));
     }
 }
 

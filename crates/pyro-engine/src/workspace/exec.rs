@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyro_api::operations::workspace_exec::{LONGEST_STDIN, WorkspaceExec};
-use pyro_api::values::{WorkspaceExecResult, more_memory};
+use pyro_api::values::WorkspaceExecResult;
 use pyro_api::{Caller, Disconnected, Error, Event, PersonTerminal, Stream, TakenTerminal};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::service::STOP_MS;
 
+use super::advice::advice;
 use super::connect::Connected;
 use super::errors::{refused, unknown};
 use super::find::tombstone;
+use super::folder::WorkspaceFolder;
 use super::interrupted::{InterruptGuard, OutputSource};
 use super::lock::LockMode;
 use super::log_files::Recorder;
@@ -225,6 +227,7 @@ impl Engine {
             output: OutputSource::Recorded(Arc::clone(&recorder)),
             started: Instant::now(),
             command: Some(entry.clone()),
+            caller: (*caller).clone(),
         };
         let run = match taken {
             Some((taken, heard)) => {
@@ -240,7 +243,10 @@ impl Engine {
         }
         let finished = match run {
             Ok(finished) => finished,
-            Err(CommandError::CallerGone) => return Err(cancelled()),
+            Err(CommandError::CallerGone) => {
+                guard.record_killed();
+                return Err(cancelled());
+            }
             // One that shuts down starts no more commands; why, it says elsewhere.
             Err(CommandError::Refused { fault }) if fault.code != FaultCode::Over => {
                 return Err(prepared.not_started(fault));
@@ -262,7 +268,7 @@ impl Engine {
         if finished.runs_on {
             self.stop_stuck(id, caller).await?;
         }
-        Ok(prepared.result(kept, texts))
+        Ok(prepared.result(&folder, kept, texts))
     }
 
     /// Puts a command that has ended into the history.
@@ -282,8 +288,8 @@ impl Engine {
         let _ = end::wait_until_gone(&vm, end::EXIT_TIMEOUT).await;
         let told = self.went_away(&stored.record.workspace_id, DOING, tombstone(&vm));
         match guard.record_killed() {
-            true => with_its_output(told),
-            false => told,
+            Some(_) => with_its_output(told),
+            None => told,
         }
     }
 }
@@ -312,21 +318,30 @@ impl PreparedExec<'_> {
         self.redactor.redact_error(refused(what, fault))
     }
 
-    pub(super) fn result(&self, command: Command, texts: [CapturedText; 2]) -> WorkspaceExecResult {
-        result(&self.stored, command, texts, self.started, self.caller)
+    pub(super) fn result(
+        &self,
+        folder: &WorkspaceFolder,
+        command: Command,
+        texts: [CapturedText; 2],
+    ) -> WorkspaceExecResult {
+        WorkspaceExecResult {
+            workspace_started: self.started,
+            ..result(&self.stored, folder, command, texts, self.caller)
+        }
     }
 }
 
 /// What is told of a command.
 pub(super) fn result(
     stored: &StoredWorkspace,
+    folder: &WorkspaceFolder,
     command: Command,
     [stdout, stderr]: [CapturedText; 2],
-    started: bool,
     caller: &Caller,
 ) -> WorkspaceExecResult {
     let record = &stored.record;
     let duration_ms = command.lasted_ms(now());
+    let advice = advice(folder, record.mem_mib, &command);
     WorkspaceExecResult {
         workspace_id: record.workspace_id.clone(),
         environment: record.environment.clone(),
@@ -343,14 +358,14 @@ pub(super) fn result(
         timed_out: command.timed_out,
         oom_killed: command.oom_killed,
         mem_mib: record.mem_mib,
-        advice: (command.oom_killed).then(|| more_memory(record.mem_mib)),
+        advice,
         stdout_bytes: stdout.bytes,
         stderr_bytes: stderr.bytes,
         stdout_truncated: stdout.truncated,
         stderr_truncated: stderr.truncated,
         stdout_encoding: stdout.encoding,
         stderr_encoding: stderr.encoding,
-        workspace_started: started,
+        workspace_started: false,
         running: command.running,
         ended_because: command.ended_because,
         next: None,

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use pyro_api::{Caller, Event};
+
 use super::folder::WorkspaceFolder;
 use super::log_files::Recorder;
 use crate::machine::now;
@@ -29,6 +31,8 @@ pub(crate) struct InterruptGuard {
     pub(crate) started: Instant,
     /// As far as it is known before its end; `None` when that came.
     pub(crate) command: Option<Command>,
+    /// Who is told if it is still there.
+    pub(crate) caller: Caller,
 }
 
 impl InterruptGuard {
@@ -37,11 +41,9 @@ impl InterruptGuard {
         self.command = None;
     }
 
-    /// Records the command as killed. Whether it is in the history now.
-    pub(crate) fn record_killed(&mut self) -> bool {
-        let Some(mut command) = self.command.take() else {
-            return false;
-        };
+    /// Records the command as killed. Which one it is in the history now.
+    pub(crate) fn record_killed(&mut self) -> Option<u32> {
+        let mut command = self.command.take()?;
         let [stdout_bytes, stderr_bytes] = match &self.output {
             OutputSource::Recorded(recorder) => recorder.written(),
             OutputSource::Job(job) => self.folder.job_bytes(*job),
@@ -57,17 +59,23 @@ impl InterruptGuard {
             .record_command(&self.workspace_id, command, |stored| {
                 stored.record.last_activity_at = now();
             });
-        let Ok(Some(kept)) = kept else { return false };
+        let kept = kept.ok()??;
         if let OutputSource::Recorded(recorder) = &self.output {
             recorder.keep(&self.folder, kept.reset_count, kept.sequence);
         }
-        true
+        Some(kept.sequence)
     }
 }
 
 impl Drop for InterruptGuard {
     fn drop(&mut self) {
         // Nobody is left to be told of a failure.
-        self.record_killed();
+        let Some(sequence) = self.record_killed() else {
+            return;
+        };
+        let _ = self.caller.emit(Event::Note(format!(
+            "interrupted: command {sequence} of workspace {} and all that it started are ended",
+            self.workspace_id
+        )));
     }
 }

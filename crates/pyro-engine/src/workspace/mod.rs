@@ -19,6 +19,7 @@
 //! The record says which generation and which layers count, and is written last: whatever no
 //! record names is debris, which the next holder of the lock clears away.
 
+pub(crate) mod advice;
 pub(crate) mod at_rest;
 pub(crate) mod commits;
 pub(crate) mod connect;

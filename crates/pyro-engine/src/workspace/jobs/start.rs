@@ -80,20 +80,24 @@ impl Engine {
             output: OutputSource::Job(started.job),
             started: started.at,
             command: Some(prepared.entry.clone()),
+            caller: prepared.caller.clone(),
         };
         let mut follow = Follow::new(&vm, &folder, started.job, prepared.caller.keep_output());
         let stand = follow
             .until(Some(until), |stream, bytes| {
                 prepared.caller.emit(Event::Output { stream, bytes })
             })
-            .await
-            .map_err(|_| cancelled())?;
+            .await;
+        let Ok(stand) = stand else {
+            guard.record_killed();
+            return Err(cancelled());
+        };
         match stand {
             JobStatus::Running { .. } => {
                 let command = self.begin_job(&prepared, &started)?;
                 guard.disarm();
                 started.detach().await;
-                Ok(prepared.running(command, follow.kept))
+                Ok(prepared.running(&folder, command, follow.kept))
             }
             JobStatus::Ended(end) => {
                 guard.disarm();
@@ -101,7 +105,7 @@ impl Engine {
                 note(&mut entry, &end);
                 let id = &prepared.stored.record.workspace_id;
                 let command = self.record_ended(id, entry)?;
-                Ok(prepared.result(command, follow.kept.map(|kept| kept.into_text())))
+                Ok(prepared.result(&folder, command, follow.kept.map(|kept| kept.into_text())))
             }
             JobStatus::Lost => Err(self.went_away_under(&prepared.stored, &mut guard).await),
         }
@@ -122,7 +126,7 @@ impl Engine {
                     ErrorCode::Unsupported,
                     format!("No command can run in the background in workspace `{id}`"),
                 )
-                .because("its VM was started by an older pyro")
+                .because("it was started by an older pyro")
                 .hint(STOP_IT));
             }
         };
@@ -141,7 +145,7 @@ impl Engine {
         };
         let stand = status.map_err(|_| cancelled())?;
         if let JobStatus::Running { .. } = stand {
-            return Ok(prepared.running(command, follow.kept));
+            return Ok(prepared.running(&folder, command, follow.kept));
         }
         let texts = follow.kept.map(|kept| kept.into_text());
         self.with_jobs_asked(self.reload_workspace(&id)?).await?;
@@ -153,7 +157,7 @@ impl Engine {
             _ => {
                 let history = self.store()?.commands(&id)?;
                 let ended = history.into_iter().find(|one| one.job == Some(job));
-                Ok(prepared.result(ended.ok_or_else(|| unknown(&id))?, texts))
+                Ok(prepared.result(&folder, ended.ok_or_else(|| unknown(&id))?, texts))
             }
         }
     }
@@ -226,7 +230,12 @@ impl Started {
 
 impl PreparedExec<'_> {
     /// The answer for a command that goes on.
-    fn running(&self, command: Command, kept: [CapturedOutput; 2]) -> WorkspaceExecResult {
+    fn running(
+        &self,
+        folder: &WorkspaceFolder,
+        command: Command,
+        kept: [CapturedOutput; 2],
+    ) -> WorkspaceExecResult {
         let texts = kept.map(|mut kept| {
             kept.leave_off_partial_end();
             kept.into_text()
@@ -252,7 +261,7 @@ impl PreparedExec<'_> {
         };
         WorkspaceExecResult {
             next: Some(next),
-            ..self.result(command, texts)
+            ..self.result(folder, command, texts)
         }
     }
 }

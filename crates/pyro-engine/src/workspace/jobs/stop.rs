@@ -98,7 +98,7 @@ impl Engine {
                      wait_seconds=10 to see how it ended."
                 )
             }),
-            ..result(&stored, command, texts, false, caller)
+            ..result(&stored, &folder, command, texts, caller)
         })
     }
 }

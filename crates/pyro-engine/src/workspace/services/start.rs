@@ -8,7 +8,7 @@
 //! agent, which has ended what was not ready; and the ports go with the service.
 
 use pyro_api::operations::service_start::{ServiceStart, ServiceStarted};
-use pyro_api::values::{ServiceRecord, ServiceState};
+use pyro_api::values::{ExecutionMode, ServiceRecord, ServiceState};
 use pyro_api::{Caller, Error, ErrorCode};
 use pyro_wire::service::ServiceStart as Request;
 
@@ -19,6 +19,7 @@ use super::ports::may_publish;
 use super::readiness::understood;
 use crate::answers;
 use crate::engine::Engine;
+use crate::gvisor::lacks::{self, Guest};
 use crate::machine::command::{self, env_to_wire};
 use crate::machine::now;
 use crate::random::random_number;
@@ -179,13 +180,19 @@ impl Engine {
                 format!("Service `{name}` was replaced or reset while it was starting"),
             ));
         };
-        let failed = service.record.state == ServiceState::Failed;
-        let log_tail = match failed {
+        let mut record = service.record.clone();
+        let log_tail = match record.state == ServiceState::Failed {
             true => Some(last_lines(&self.ended_log(&stored, service).await?)),
             false => None,
         };
+        if record.execution_mode == ExecutionMode::Gvisor
+            && let (None, Some(exit_code), Some(log)) =
+                (&record.advice, record.exit_code, &log_tail)
+        {
+            record.advice = lacks::advice(Guest::Workspace, exit_code, log);
+        }
         Ok(ServiceStarted {
-            service: answers::service(caller, service.record.clone()),
+            service: answers::service(caller, record),
             log_tail,
             workspace_started: started,
         })
