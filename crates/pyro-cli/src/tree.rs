@@ -17,7 +17,10 @@ const JSON: &str = "json";
 /// What the commands with subcommands are for.
 const GROUPS: &[(&str, &str)] = &[
     ("env", "List, install, inspect and prune environments"),
-    ("workspace", "Work in VMs that keep their files"),
+    (
+        "workspace",
+        "Work in VMs or sandboxes that keep their files",
+    ),
     ("sync", "Copy later changes from the host"),
     ("file", "List, read and write files"),
     (

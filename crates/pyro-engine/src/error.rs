@@ -25,6 +25,7 @@ const IN_A_VM: &str =
     "See `pyro doctor`; `--isolation vm` (`isolation`) runs the command in a VM instead";
 const FREE_SPACE: &str = "Free some space, for instance with `pyro env prune`, or set PYRO_STATE_DIR and \
      PYRO_ENVIRONMENT_CACHE_DIR to folders on a larger disk";
+const RUN_AGAIN: &str = "Run the command again in a new VM or sandbox";
 const LESS_LOAD: &str = "Try again when the host is less busy, or allow more time with \
      PYRO_BOOT_TIMEOUT_SECONDS=120";
 
@@ -311,7 +312,7 @@ pub(crate) fn shim_failed(vm_id: &str, error: &ShimError) -> Error {
         ShimError::Failed { fault } => from_fault(what, fault.clone()),
         _ => Error::new(ErrorCode::VmDied, what)
             .caused_by(error)
-            .hint("Run the command again in a new VM"),
+            .hint(RUN_AGAIN),
     }
 }
 
@@ -328,7 +329,7 @@ pub(crate) fn vm_died(vm_id: &str, error: &CommandError) -> Error {
         format!("VM `{vm_id}` ended before the command did"),
     )
     .caused_by(error)
-    .hint("Run the command again in a new VM")
+    .hint(RUN_AGAIN)
 }
 
 /// Says that a VM went because its supervisor did.
@@ -353,13 +354,13 @@ pub(crate) fn vm_ended(vm_id: &str, ended: Ended) -> Error {
         EndReason::OutOfMemory => (ErrorCode::VmDied, MORE_MEMORY),
         EndReason::GuestOff => (
             ErrorCode::VmDied,
-            "The guest powered off; run the command again in a new VM if that was not intended",
+            "The guest powered off; run the command again if that was not intended",
         ),
         EndReason::Stopped
         | EndReason::Idle
         | EndReason::OwnerGone
         | EndReason::Died
-        | EndReason::Unknown => (ErrorCode::VmDied, "Run the command again in a new VM"),
+        | EndReason::Unknown => (ErrorCode::VmDied, RUN_AGAIN),
     };
     let mut error = Error::new(code, format!("VM `{vm_id}` ended before the command did"))
         .because(ended.message);
@@ -395,9 +396,7 @@ fn from_fault(what: String, fault: Fault) -> Error {
             ErrorCode::BootFailed,
             Some("Verify the environment with `pyro env pull ENVIRONMENT`, then try again"),
         ),
-        FaultCode::GuestDied | FaultCode::Over => {
-            (ErrorCode::VmDied, Some("Run the command again in a new VM"))
-        }
+        FaultCode::GuestDied | FaultCode::Over => (ErrorCode::VmDied, Some(RUN_AGAIN)),
         FaultCode::NoSpace => (ErrorCode::NoSpace, Some(FREE_SPACE)),
         FaultCode::HostIo => (ErrorCode::HostIo, None),
         FaultCode::Refused

@@ -397,7 +397,7 @@ impl<'a> Supervisor<'a> {
     fn idle_for(&self, limit: Duration) -> Ending {
         Ending {
             reason: EndReason::Idle,
-            message: format!("the VM was not used for {} s", limit.as_secs_f64()).into(),
+            message: format!("it was not used for {} s", limit.as_secs_f64()).into(),
             remove: self.remove_when_over,
             until: Instant::now() + self.grace(),
             at_once: Vec::new(),

@@ -26,11 +26,14 @@ fn what_was_acknowledged_outlasts_a_stop(world: &World, surface: &dyn Surface) {
     let stopped = workspace.done("stop", json!({}));
     assert_eq!(stopped["state"], "stopped");
     assert_ne!(stopped["stopped_because"], Value::Null);
+    assert_eq!(stopped["notes"], Value::Null);
     // The supervisor answers a moment before it ends itself.
     eventually("no process is left", Duration::from_secs(10), || {
         processes(&world.state_dir()).is_empty()
     });
-    assert_eq!(workspace.done("stop", json!({}))["state"], "stopped");
+    let again = workspace.done("stop", json!({}));
+    assert_eq!(again["state"], "stopped");
+    assert_eq!(again["notes"], json!(["it was stopped already"]));
     let started = workspace.done("start", json!({}));
     assert_eq!(started["state"], "started");
     assert_eq!(started["stopped_because"], Value::Null);
@@ -116,7 +119,7 @@ fn one_that_nobody_uses_stops_and_says_so(world: &World) {
         status["state"] == "stopped"
     });
     let why = status["stopped_because"].as_str().unwrap();
-    assert!(why.contains("the VM was not used for 2 s"), "{why}");
+    assert!(why.contains("it was not used for 2 s"), "{why}");
     let logs = workspace.done("logs", json!({}));
     let last = logs["events"].as_array().unwrap().last().unwrap();
     assert_eq!(last["event"], "stopped");

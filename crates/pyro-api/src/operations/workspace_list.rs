@@ -42,6 +42,7 @@ impl Report for WorkspaceListed {
             words.extend(workspace.name.as_ref().map(|name| format!("name='{name}'")));
             words.push(format!("state={}", workspace.state));
             words.push(format!("environment={}", workspace.environment));
+            words.push(format!("execution_mode={}", workspace.execution_mode));
             if !workspace.labels.is_empty() {
                 words.push(format!("labels={}", workspace.labels.joined(",")));
             }

@@ -8,7 +8,7 @@ use super::inline_schema::inline_schema;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(try_from = "String", rename_all = "snake_case")]
 pub enum Isolation {
-    /// What suits this host: for now a VM
+    /// What suits this host: a VM where KVM works, else gVisor where that runs, else a VM under emulation
     #[default]
     Auto,
     /// A virtual machine with a Linux kernel of its own

@@ -300,6 +300,9 @@ pub struct WorkspaceListItem {
     pub labels: Labels,
     pub environment: String,
     pub state: VmState,
+    // A list has no room for more in its schema.
+    #[schemars(skip)]
+    pub execution_mode: ExecutionMode,
     pub created_at: f64,
     pub last_activity_at: f64,
     /// When the VM is stopped if it stays idle; 0 when never. Files are kept.

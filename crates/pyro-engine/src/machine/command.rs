@@ -36,7 +36,7 @@ pub(crate) enum CommandError {
         source: FrameError,
     },
     /// The stream ended before the command did: the VM is gone.
-    #[error("the VM ended before the command did")]
+    #[error("the guest ended before the command did")]
     VmGone,
     #[error(transparent)]
     Refused { fault: Fault },

@@ -42,11 +42,11 @@ pub(crate) enum LaunchError {
     },
     #[error(transparent)]
     Failed { fault: Fault },
-    #[error("the supervisor of the VM exited without an answer: {log}")]
+    #[error("the supervisor of the guest exited without an answer: {log}")]
     ShimGone { log: String },
-    #[error("the VM did not answer within {} s", waited.as_secs())]
+    #[error("the guest did not answer within {} s", waited.as_secs())]
     NoAnswer { waited: Duration },
-    #[error("the supervisor of the VM sent a reply that could not be parsed")]
+    #[error("the supervisor of the guest sent a reply that could not be parsed")]
     Garbled {
         #[source]
         source: frame::FrameError,

@@ -31,21 +31,21 @@ const JOB_STOP: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShimError {
-    #[error("the supervisor of the VM does not answer")]
+    #[error("the supervisor of the guest does not answer")]
     Connect {
         #[source]
         source: io::Error,
     },
-    #[error("the connection to the supervisor of the VM was lost")]
+    #[error("the connection to the supervisor of the guest was lost")]
     Broken {
         #[source]
         source: FrameError,
     },
-    #[error("the supervisor of the VM did not answer in time")]
+    #[error("the supervisor of the guest did not answer in time")]
     Silent,
     #[error(transparent)]
     Failed { fault: Fault },
-    #[error("the supervisor of the VM sent an unexpected reply")]
+    #[error("the supervisor of the guest sent an unexpected reply")]
     UnexpectedReply,
 }
 

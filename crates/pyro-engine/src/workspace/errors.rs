@@ -77,26 +77,30 @@ impl Engine {
 }
 
 pub(crate) fn vm_went_away(id: &str, doing: &str, ended: Option<Ended>) -> Error {
-    let (code, why) = match ended {
+    let (reason, why) = match ended {
         None => (
-            ErrorCode::VmDied,
-            "its VM was stopped or reset in the meantime, or its supervisor was killed".to_owned(),
+            EndReason::Unknown,
+            "it was stopped or reset in the meantime, or its supervisor was killed".to_owned(),
         ),
-        Some(ended) => (
-            match ended.reason {
-                EndReason::NoSpace => ErrorCode::NoSpace,
-                _ => ErrorCode::VmDied,
-            },
-            ended.message,
-        ),
+        Some(ended) => (ended.reason, ended.message),
     };
-    let hint = match code {
-        ErrorCode::NoSpace => "Free space on this host; the next use starts it again",
-        _ => AFTER_AN_END,
+    let (code, hint) = match reason {
+        EndReason::NoSpace => (
+            ErrorCode::NoSpace,
+            "Free space on this host; the next use starts it again".to_owned(),
+        ),
+        EndReason::OutOfMemory => (
+            ErrorCode::VmDied,
+            format!(
+                "{AFTER_AN_END}; have the command use less, or create a workspace with more \
+                 `--mem-mib` (`mem_mib`)"
+            ),
+        ),
+        _ => (ErrorCode::VmDied, AFTER_AN_END.to_owned()),
     };
     Error::new(
         code,
-        format!("The VM of workspace `{id}` ended before it could {doing}"),
+        format!("Workspace `{id}` stopped before it could {doing}"),
     )
     .because(why)
     .hint(hint)

@@ -182,7 +182,7 @@ pub(crate) fn last_end(folder: &VmFolder) -> (f64, String) {
         Some(ended) => (ended.at_ms as f64 / 1000.0, ended.message),
         None => (
             now(),
-            "its VM ended without a report: this host was restarted, or the supervisor was killed"
+            "it ended without a report: this host was restarted, or the supervisor was killed"
                 .to_owned(),
         ),
     }
@@ -212,6 +212,7 @@ pub(crate) fn list_item(record: WorkspaceRecord) -> WorkspaceListItem {
         labels: record.labels,
         environment: record.environment,
         state: record.state,
+        execution_mode: record.execution_mode,
         created_at: record.created_at,
         last_activity_at: record.last_activity_at,
         expires_at: record.expires_at,

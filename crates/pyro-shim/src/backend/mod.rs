@@ -213,7 +213,7 @@ pub(crate) enum DeathKind {
     Refused,
     /// The host has no space left for the disk.
     NoSpace,
-    /// It used more of the host's memory than it may.
+    /// It used more of the host's memory than it may, or needed more of that or of processes than it got.
     OutOfMemory,
 }
 

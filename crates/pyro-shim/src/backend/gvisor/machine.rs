@@ -336,7 +336,7 @@ fn explain(status: ExitStatus, log: &[String]) -> (DeathKind, String) {
         ),
         // A program in Go that panics. The agent has no such status.
         Some(RUNSC_PANICKED) => (
-            DeathKind::Vmm,
+            DeathKind::OutOfMemory,
             "the guest's kernel gave up, as it does when it gets no more processes or memory of the \
              host's"
                 .into(),
