@@ -55,6 +55,19 @@ pub enum TreeError {
 }
 
 impl TreeError {
+    /// The same of a tree that is a whole disk, whose names begin at its root.
+    pub fn from_root(mut self) -> Self {
+        if let Self::NotFound { name }
+        | Self::WrongKind { name, .. }
+        | Self::Endless { name }
+        | Self::TooLarge { name }
+        | Self::Unreadable { name, .. } = &mut self
+        {
+            name.insert(0, '/');
+        }
+        self
+    }
+
     pub(crate) fn not_found(path: &[u8]) -> Self {
         Self::NotFound {
             name: escaped(path),

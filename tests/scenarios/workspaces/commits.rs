@@ -81,6 +81,7 @@ fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, surf
         &workspace,
         "echo two > file; printf '\\000\\001' > bytes; git add file bytes; \
          git commit -qm 'change the file'; git rm -q gone; git commit -qm 'remove another'; \
+         git commit -q --allow-empty -m 'nothing at all'; \
          echo '#!/bin/sh' > .git/hooks/post-checkout; git config alias.log '!false'; \
          cd libs/nested; echo b > inner; git commit -qam 'an inner one'",
     );
@@ -102,11 +103,11 @@ fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, surf
         assert_eq!(why(path), "repository");
     }
     let own = made(&diff, ".");
-    assert_eq!((&own["count"], &own["branch"]), (&json!(2), &json!("main")));
+    assert_eq!((&own["count"], &own["branch"]), (&json!(3), &json!("main")));
     assert_eq!(own["base"], git(&seed, &["rev-parse", "HEAD"]).trim());
     assert_eq!(
         own["subjects"],
-        json!(["remove another", "change the file"])
+        json!(["nothing at all", "remove another", "change the file"])
     );
     assert_eq!(own["rewritten"], false);
     assert_eq!(made(&diff, "libs/nested")["count"], 1);
@@ -124,8 +125,12 @@ fn a_commit_does_not_spoil_the_diff_and_is_taken_with_git_am(world: &World, surf
     let asked = json!({ "commits": "libs" });
     let told = workspace.refused("diff", asked, "unknown_file");
     assert!(told["hint"].as_str().unwrap().contains("libs/nested"));
-    for (repository, folder) in [(".", &seed), ("libs/nested", &nested)] {
+    for (repository, folder, empty) in [
+        (".", &seed, json!(1)),
+        ("libs/nested", &nested, Value::Null),
+    ] {
         let mailbox = workspace.done("diff", json!({ "commits": repository }));
+        assert_eq!(mailbox["empty_commits"], empty, "{mailbox:#}");
         assert_eq!(mailbox["patch_complete"], true);
         am(folder, mailbox["patch"].as_str().unwrap());
     }

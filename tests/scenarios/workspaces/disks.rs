@@ -68,6 +68,19 @@ fn a_stopped_disk_is_listed_read_and_copied(world: &World) {
     let list = |path: &str, recursive: bool| {
         workspace.done("disk_list", json!({ "path": path, "recursive": recursive }))
     };
+    let told = workspace.refused(
+        "disk_list",
+        json!({ "path": "/etc/nosuch" }),
+        "unknown_file",
+    );
+    assert_eq!(told["causes"], json!(["there is no `/etc/nosuch`"]));
+    let taken = tree::plant(&world.folder().join("taken"), &[("image", "")]).join("image");
+    let told = workspace.refused("disk_export", json!({ "output_path": taken }), "conflict");
+    let hint = told["hint"].as_str().unwrap();
+    assert!(
+        !hint.contains("overwrite") && hint.contains("another path"),
+        "{hint}"
+    );
     let listed = list(".", false);
     assert_eq!(listed["path"], "/workspace");
     assert_eq!(

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyro_tests::surfaces::cli::CommandLine;
 use pyro_tests::world::{Running, finish};
-use pyro_tests::{Surface, World, tree};
+use pyro_tests::{Backend, Surface, World, tree};
 use serde_json::json;
 
 use crate::pty::TerminalSession;
@@ -65,7 +65,13 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
     assert!(ran.err().contains("the copy was deleted"), "{}", ran.err());
     assert_eq!(workspaces(world), 0);
 
+    let (isolation, mode) = match world.backend {
+        Backend::Gvisor => ("gvisor", "gvisor"),
+        _ => ("vm", "guest_vsock"),
+    };
     let ran = run(&[
+        "--isolation",
+        isolation,
         "--mem-mib",
         "512",
         ".",
@@ -83,6 +89,9 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
     ] {
         assert!(ran.err().contains(said), "{said} in {}", ran.err());
     }
+    let listed = finish(&mut world.pyro(["workspace", "list"]));
+    let kind = format!("execution_mode={mode}");
+    assert!(listed.out().contains(&kind), "{}", listed.out());
     assert_eq!(workspaces(world), 1);
     assert_eq!(tree::look(&project), planted);
 
@@ -199,6 +208,8 @@ fn a_second_interrupt_leaves_and_says_what_is_left(world: &World) {
         left.contains(&format!("`pyro workspace diff {id}`")),
         "{left}"
     );
+    let apply = format!("git -C {} apply`", project.display());
+    assert!(left.contains(&apply), "{left}");
     assert_eq!(workspaces(world), 1);
     assert_eq!(
         finish(&mut world.pyro(["workspace", "delete", id])).code(),

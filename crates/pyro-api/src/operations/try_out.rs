@@ -8,7 +8,8 @@ use super::shell_attach::ShellLeft;
 use super::workspace_diff::{DiffEntry, DiffStatus, Differences};
 use crate::report::plain;
 use crate::values::{
-    ArtifactType, CommandLine, MemMib, TimeoutSeconds, TtyArgs, WorkspaceExecResult, quoted,
+    ArtifactType, CommandLine, Isolation, MemMib, TimeoutSeconds, TtyArgs, WorkspaceExecResult,
+    quoted,
 };
 use crate::{Cli, Error, JsonFlag, Names, Operation, Report, Text};
 
@@ -18,7 +19,7 @@ const NAMED: usize = 20;
 /// Why a change has no text patch, where one of git's binary sections holds it.
 const BINARY: &str = "binary";
 
-/// Try something on a copy of a folder, in a VM, and show what it changed
+/// Try something on a copy of a folder, in a VM or sandbox, and show what it changed
 ///
 /// Without a command, opens a shell at this terminal. The folder itself is never changed. If files
 /// of the copy changed, it is kept as a workspace and the next steps are shown; otherwise it is
@@ -60,6 +61,10 @@ pub struct TryOut {
     #[arg(long)]
     #[serde(default)]
     pub gitignore: bool,
+    /// What keeps the copy apart from this host; as PYRO_ISOLATION says if not given, or `auto`
+    #[arg(long, value_enum, ignore_case = true)]
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
 }
 
 /// A person is there, and projects take their time to build.
@@ -147,16 +152,13 @@ impl TriedOut {
     fn take(&self) -> Option<String> {
         let id = &self.workspace_id;
         if self.is_folder {
-            let at = match self.path.as_str() {
-                "." => String::new(),
-                path => format!(" -C {}", typed(path)?),
-            };
             let entries = self.changes.entries.iter();
             let any_binary =
                 { entries }.any(|entry| entry.no_patch_because.as_deref() == Some(BINARY));
             let binary = if any_binary { " --binary" } else { "" };
             let any = self.changes.summary.text_patched > 0 || any_binary;
-            return any.then(|| format!("pyro workspace diff {id}{binary} | git{at} apply"));
+            let apply = git_apply(&self.path)?;
+            return any.then(|| format!("pyro workspace diff {id}{binary} | {apply}"));
         }
         let (path, name) = self.changes.entries.iter().find_map(file_to_take)?;
         Some(format!(
@@ -165,6 +167,14 @@ impl TriedOut {
             typed(&format!("./{name}"))?
         ))
     }
+}
+
+/// What applies a patch in a folder; `None` where that cannot be typed.
+pub fn git_apply(folder: &str) -> Option<String> {
+    Some(match folder {
+        "." => "git apply".to_owned(),
+        folder => format!("git -C {} apply", typed(folder)?),
+    })
 }
 
 /// A file that the diff shows whole, by its path and its name.

@@ -74,9 +74,18 @@ pub struct Differences {
     /// Which of all entries the first of these is, for the command line.
     #[serde(skip)]
     pub first: u64,
+    /// Commits of a mailbox's range that change nothing, which it leaves out.
+    // The schema has no room for what is rare.
+    #[schemars(skip)]
+    #[serde(skip_serializing_if = "is_none")]
+    pub empty_commits: u64,
     /// Whether it is a mailbox, for the command line.
     #[serde(skip)]
     pub is_mailbox: bool,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Commits that no branch had when the workspace was created.

@@ -15,11 +15,10 @@ pub enum InvalidValue {
     #[error("{name} must be a whole number, not `{given}`")]
     NotANumber { name: &'static str, given: String },
     /// The value is understood and refused.
-    #[error("{name} must be between {min} and {max}, not {given}")]
+    #[error("{name} must be {allowed}, not {given}")]
     OutOfRange {
         name: &'static str,
-        min: u32,
-        max: u32,
+        allowed: String,
         given: String,
     },
     #[error("{name} must be {expected}, not `{given}`")]
@@ -30,8 +29,12 @@ pub enum InvalidValue {
     },
 }
 
+pub(super) fn between(min: u32, max: u32) -> String {
+    format!("between {min} and {max}")
+}
+
 macro_rules! bounded {
-    ($(#[$doc:meta])* $type:ident, $name:literal, $min:literal..=$max:expr, default $default:literal) => {
+    ($(#[$doc:meta])* $type:ident, $name:literal, $min:literal..=$max:expr, default $default:literal $(, allowed $allowed:literal)?) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $type(u32);
@@ -43,12 +46,19 @@ macro_rules! bounded {
             pub fn new(value: i128) -> Result<Self, InvalidValue> {
                 match u32::try_from(value) {
                     Ok(value) if (Self::MIN..=Self::MAX).contains(&value) => Ok(Self(value)),
-                    _ => Err(InvalidValue::OutOfRange {
-                        name: $name,
-                        min: Self::MIN,
-                        max: Self::MAX,
-                        given: value.to_string(),
-                    }),
+                    _ => Err(Self::out_of_range(value.to_string())),
+                }
+            }
+
+            fn out_of_range(given: String) -> InvalidValue {
+                let in_words: &[&str] = &[$($allowed)?];
+                InvalidValue::OutOfRange {
+                    name: $name,
+                    allowed: match in_words {
+                        [allowed] => (*allowed).to_owned(),
+                        _ => between(Self::MIN, Self::MAX),
+                    },
+                    given,
                 }
             }
 
@@ -79,12 +89,7 @@ macro_rules! bounded {
                     Ok(number) => Self::new(number),
                     // More digits than any bound has.
                     Err(_) if !digits.is_empty() && digits.bytes().all(|d| d.is_ascii_digit()) => {
-                        Err(InvalidValue::OutOfRange {
-                            name: $name,
-                            min: Self::MIN,
-                            max: Self::MAX,
-                            given: given.to_owned(),
-                        })
+                        Err(Self::out_of_range(given.to_owned()))
                     }
                     Err(_) => Err(InvalidValue::NotANumber {
                         name: $name,
@@ -151,7 +156,8 @@ bounded! {
 bounded! {
     /// How long nobody may use a workspace before its VM is stopped, in seconds; 0 is for ever.
     /// The first minute is not on offer.
-    IdleSeconds, "ttl_seconds", 0..=2_592_000, default 600
+    IdleSeconds, "ttl_seconds", 0..=2_592_000, default 600,
+    allowed "0 (never) or between 60 and 2592000"
 }
 
 bounded! {
@@ -179,10 +185,10 @@ impl IdleSeconds {
 
     pub fn check(self) -> Result<(), crate::Error> {
         match self.0 {
-            1..60 => Err(crate::Error::invalid(format!(
-                "ttl_seconds must be 0 (never) or between 60 and {}, not {self}",
-                Self::MAX
-            ))),
+            1..60 => {
+                let refused = Self::out_of_range(self.to_string());
+                Err(crate::Error::invalid(refused.to_string()))
+            }
             _ => Ok(()),
         }
     }
@@ -260,6 +266,11 @@ mod tests {
             "0".parse::<VcpuCount>().unwrap_err().to_string(),
             "vcpu_count must be between 1 and 8, not 0"
         );
+        let never_or = "ttl_seconds must be 0 (never) or between 60 and 2592000, not ";
+        let below = "-1".parse::<IdleSeconds>().unwrap_err().to_string();
+        assert_eq!(below, format!("{never_or}-1"));
+        let first_minute = "5".parse::<IdleSeconds>().unwrap().check().unwrap_err();
+        assert_eq!(first_minute.error, format!("{never_or}5"));
         assert!(matches!(
             "9".repeat(50).parse::<VcpuCount>(),
             Err(InvalidValue::OutOfRange { .. })

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::InvalidValue;
+use super::bounded::between;
 use super::inline_schema::inline_schema;
 use crate::Error;
 
@@ -82,8 +83,7 @@ fn in_bounds(name: &'static str, port: i64) -> Result<u16, InvalidValue> {
         Ok(bounded) if u32::from(bounded) >= min => Ok(bounded),
         _ => Err(InvalidValue::OutOfRange {
             name,
-            min,
-            max: LAST_PORT,
+            allowed: between(min, LAST_PORT),
             given: port.to_string(),
         }),
     }

@@ -1,6 +1,8 @@
+use std::path::Path;
+
 use async_trait::async_trait;
 use pyro_api::operations::shell_attach::ShellAttach;
-use pyro_api::operations::try_out::{TriedOut, TryOut};
+use pyro_api::operations::try_out::{TriedOut, TryOut, git_apply};
 use pyro_api::operations::workspace_create::WorkspaceCreate;
 use pyro_api::operations::workspace_diff::WorkspaceDiff;
 use pyro_api::operations::workspace_exec::WorkspaceExec;
@@ -27,6 +29,7 @@ impl Handle<TryOut> for Engine {
         create.mem_mib = asked.mem_mib;
         create.exclude = asked.exclude;
         create.gitignore = asked.gitignore;
+        create.isolation = asked.isolation;
         if asked.network {
             create.network_policy = NetworkPolicy::Egress;
         }
@@ -39,7 +42,7 @@ impl Handle<TryOut> for Engine {
         )));
         let mut left = Left {
             id: Some(&id),
-            is_folder: asked.path.is_dir(),
+            path: &asked.path,
             caller,
         };
         let (mut command, mut shell) = (None, None);
@@ -86,16 +89,23 @@ impl Handle<TryOut> for Engine {
 /// learns how to come by it.
 struct Left<'a> {
     id: Option<&'a str>,
-    is_folder: bool,
+    /// What was copied.
+    path: &'a Path,
     caller: &'a Caller,
 }
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {
         let Some(id) = self.id else { return };
-        let take = match self.is_folder {
-            true => format!(", `pyro workspace diff {id} --binary | git apply` applies it"),
-            false => String::new(),
+        let apply = match self.path.is_dir() {
+            true => git_apply(&self.path.to_string_lossy()),
+            false => None,
+        };
+        let take = match apply {
+            Some(apply) => {
+                format!(", `pyro workspace diff {id} --binary | {apply}` applies it")
+            }
+            None => String::new(),
         };
         let _ = self.caller.emit(Event::Note(format!(
             "workspace {id} was kept: `pyro workspace diff {id}` shows what changed{take}, `pyro \

@@ -111,6 +111,7 @@ impl Handle<WorkspaceDiff> for Engine {
                 truncated: compared.truncated,
                 complete: compared.complete,
                 next_skip: compared.next_skip,
+                empty_commits: 0,
                 prefix,
             },
         };
@@ -139,6 +140,7 @@ impl Handle<WorkspaceDiff> for Engine {
             bytes: shown.bytes,
             prefix: shown.prefix,
             first: asked.skip,
+            empty_commits: shown.empty_commits,
             is_mailbox: asked.commits.is_some(),
         })
     }
@@ -150,6 +152,7 @@ struct Shown {
     truncated: bool,
     complete: bool,
     next_skip: Option<u64>,
+    empty_commits: u64,
     prefix: String,
 }
 
@@ -163,7 +166,11 @@ impl Engine {
         prefix: String,
         caller: &Caller,
     ) -> Result<Shown, Error> {
-        let Mails { bytes, next_skip } = match chosen {
+        let Mails {
+            bytes,
+            next_skip,
+            empty,
+        } = match chosen {
             Some((repository, baseline)) => {
                 let room = max_bytes(asked, caller);
                 self.mailbox(stored, repository, baseline, asked.skip, room)
@@ -176,6 +183,7 @@ impl Engine {
             truncated: next_skip.is_some(),
             complete: asked.skip == 0 && next_skip.is_none(),
             next_skip,
+            empty_commits: empty,
             prefix,
         })
     }

@@ -52,7 +52,7 @@ fn list(
 ) -> Result<(usize, Vec<FileEntry>, Option<u64>), TreeError> {
     let path = tree.resolve(path, false)?;
     let stat = tree.stat(&path)?.ok_or_else(|| TreeError::NotFound {
-        name: absolute(&path),
+        name: String::from_utf8_lossy(&path).into_owned(),
     })?;
     let mut found: Vec<(Vec<u8>, Stat)> = Vec::new();
     match stat.kind {

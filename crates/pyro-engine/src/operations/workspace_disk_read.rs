@@ -33,7 +33,7 @@ impl Handle<WorkspaceDiskRead> for Engine {
         let (size_bytes, bytes) = disk
             .with_files(&what, move |tree| {
                 let path = tree.resolve(&below, true)?;
-                let name = || format!("/{}", String::from_utf8_lossy(&path));
+                let name = || String::from_utf8_lossy(&path).into_owned();
                 let stat = tree.stat(&path)?;
                 match stat {
                     Some(stat) if stat.kind == FileKind::File => {

@@ -46,11 +46,12 @@ pub(crate) fn receive(
             return ControlFlow::Continue(());
         }
         told = Instant::now();
-        let message = format!(
-            "copying out {} entries, {} MiB",
-            done.entries,
-            done.bytes >> 20
-        );
+        let mib = done.bytes >> 20;
+        // A file counts once it is whole, and the first one may be large.
+        let message = match done.entries {
+            0 => format!("copying out, {mib} MiB"),
+            entries => format!("copying out {entries} entries, {mib} MiB"),
+        };
         let fraction = None;
         match caller.emit(Event::Progress { message, fraction }) {
             Ok(()) => ControlFlow::Continue(()),

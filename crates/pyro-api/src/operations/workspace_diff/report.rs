@@ -142,6 +142,15 @@ impl Differences {
                 ),
             );
         }
+        if self.empty_commits > 0 {
+            tell(
+                text,
+                format!(
+                    "commits that change no file and are left out: {} (`git bundle` keeps them)",
+                    self.empty_commits
+                ),
+            );
+        }
         match self.next_skip {
             Some(next) if self.patch.is_empty() => tell(
                 text,

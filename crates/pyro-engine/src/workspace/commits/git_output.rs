@@ -58,6 +58,8 @@ pub(crate) struct Mails {
     pub(crate) bytes: Vec<u8>,
     /// With how many commits left out the next part begins.
     pub(crate) next_skip: Option<u64>,
+    /// How many commits of this part change nothing and are left out.
+    pub(crate) empty: u64,
 }
 
 /// Of what `mailbox.sh` prints: as many whole mails as have room. `None`: it makes no sense.
@@ -89,6 +91,7 @@ pub(super) fn mails(said: &[u8], skip: u64, room: usize, is_whole: bool) -> Opti
         return None;
     }
     let mut part = Mails::default();
+    let mut written = 0;
     for (index, (start, number)) in starts.iter().enumerate() {
         let end = match starts.get(index + 1) {
             Some((next, _)) => Some(*next),
@@ -100,6 +103,7 @@ pub(super) fn mails(said: &[u8], skip: u64, room: usize, is_whole: bool) -> Opti
             Some(mail) if !mail.windows(DIFF.len()).any(|line| line == DIFF) => {}
             Some(mail) if part.bytes.len() + mail.len() <= room => {
                 part.bytes.extend_from_slice(mail);
+                written += 1;
             }
             _ => {
                 part.next_skip = Some(skip.saturating_add(*number));
@@ -107,6 +111,11 @@ pub(super) fn mails(said: &[u8], skip: u64, room: usize, is_whole: bool) -> Opti
             }
         }
     }
+    let covered = match part.next_skip {
+        Some(next) => next.saturating_sub(skip),
+        None => ids.len() as u64,
+    };
+    part.empty = covered.saturating_sub(written);
     Some(part)
 }
 
@@ -143,12 +152,19 @@ mod tests {
             let mails = mails(said.as_bytes(), 5, room, is_whole).unwrap();
             assert_eq!(mails.bytes, bytes.as_bytes());
             assert_eq!(mails.next_skip, next_skip);
+            assert_eq!(mails.empty, 0);
         }
         let empty = part("ONE\n\nFrom ONE Mon\nSubject: nothing changes\n\n");
-        assert_eq!(
-            mails(empty.as_bytes(), 0, 1000, true),
-            Some(Mails::default())
-        );
+        let none = |empty| Mails {
+            empty,
+            ..Mails::default()
+        };
+        assert_eq!(mails(empty.as_bytes(), 0, 1000, true), Some(none(1)));
+        // As git leaves them out, too.
+        let unnamed = part("ONE\nTWO\n\n") + &first;
+        let mails_of = |room| mails(unnamed.as_bytes(), 5, room, true).unwrap();
+        assert_eq!(mails_of(1000).empty, 1);
+        assert_eq!(mails_of(0).empty, 0);
         assert_eq!(mails(b"\n\n", 0, 10, true), Some(Mails::default()));
         assert_eq!(mails(b"words", 0, 10, true), None);
     }

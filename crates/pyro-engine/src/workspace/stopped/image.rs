@@ -115,14 +115,14 @@ impl Copy {
         // A disk has no name of its own, to be put into a folder with.
         if output_path.is_dir() {
             let path = output_path.to_owned();
-            return Err(unfit(ExportError::IsFolder { path }));
+            return Err(no_place(ExportError::IsFolder { path }));
         }
         let no_name = OsStr::new("");
         let mut destination =
-            Destination::prepare(output_path, no_name, home.as_deref(), false).map_err(unfit)?;
+            Destination::prepare(output_path, no_name, home.as_deref(), false).map_err(no_place)?;
         let path = destination
             .stage(ArtifactKind::File)
-            .map_err(unfit)?
+            .map_err(no_place)?
             .content();
         let host_io = |error| host_io(&self.what, &error);
         let image = private_file::create(&path).map_err(host_io)?;
@@ -133,11 +133,21 @@ impl Copy {
         if progress(size, size).is_break() {
             return Err(cancelled());
         }
-        let path = destination.commit().map_err(unfit)?;
+        let path = destination.commit().map_err(no_place)?;
         Ok((path, size))
     }
 
     fn readable(&self, tree: Result<Tree, TreeError>) -> Result<Tree, Error> {
         tree.map_err(|error| unreadable(&self.what, &self.id, &error))
+    }
+}
+
+/// An image never replaces what is there.
+fn no_place(error: ExportError) -> Error {
+    let is_there = matches!(error, ExportError::Exists { .. });
+    let told = unfit(error);
+    match is_there {
+        true => told.hint("Give another path, or move away what is there; nothing was written"),
+        false => told,
     }
 }

@@ -81,7 +81,7 @@ impl StoppedDisk {
             .await
             .map_err(|error| broke(&error))?
             .map_err(|error| match error {
-                NotOpened::Tree(error) => unreadable(what, &self.id, &error),
+                NotOpened::Tree(error) => unreadable(what, &self.id, &error.from_root()),
                 NotOpened::Refused(error) => error,
             })
     }
