@@ -9,6 +9,7 @@ use crate::files::Files;
 use crate::greediest::Victims;
 use crate::launcher::Launcher;
 use crate::lifecycle::Lifecycle;
+use crate::lines::Lines;
 use crate::lock::lock;
 use crate::reaper::Reaper;
 use crate::services::Services;
@@ -19,6 +20,7 @@ pub(crate) struct Agent {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) files: Files,
+    pub(crate) lines: Lines,
     pub(crate) services: Services,
     pub(crate) shells: Arc<Shells>,
     pub(crate) victims: Victims,
@@ -31,6 +33,7 @@ impl Agent {
             lifecycle: Lifecycle::new(&backend),
             launcher: Arc::new(Launcher::new(backend.clone(), reaper)),
             files: Files::new(&backend),
+            lines: Lines::default(),
             services: Services::default(),
             shells: Arc::default(),
             victims: Victims::default(),

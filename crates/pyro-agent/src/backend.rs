@@ -44,6 +44,10 @@ impl Backend {
     pub(crate) fn serves(&self, request: &AgentRequest) -> Result<(), Fault> {
         use AgentRequest as Asked;
         match (self, request) {
+            (Self::Vm | Self::Sandbox | Self::Process { .. }, Asked::TakeLine) => Err(Fault::new(
+                FaultCode::Refused,
+                "no lines are passed to an agent that executes commands",
+            )),
             (Self::Vm | Self::Sandbox | Self::Process { .. }, _) => Ok(()),
             (
                 Self::Files,
@@ -58,6 +62,7 @@ impl Backend {
                 | Asked::Change(_)
                 | Asked::Export(_)
                 | Asked::Diff(_)
+                | Asked::TakeLine
                 | Asked::LastUse
                 | Asked::ShutDown,
             ) => Ok(()),

@@ -14,12 +14,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use nix::sys::stat::{Mode, umask};
-use tokio::net::UnixStream;
 
 use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
+use crate::lines::LinesChannel;
 use crate::reaper::Reaper;
 use crate::socket_start::{self, StartError};
 use crate::{inherited, sockets, system_calls};
@@ -45,7 +45,7 @@ async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {
     // What waits for it is made by now, and no other thread yet.
     system_calls::keep_to_files()?;
     let agent = Arc::new(Agent::new(Backend::Files, Reaper::idle(), Trace::default()));
-    let channel = Channel::new(UnixStream::from_std(channel)?);
+    let channel = Channel::new(LinesChannel::new(channel, agent.lines.clone())?);
     let served = sockets::serve_hosts(&agent, channel).await;
     agent.files.thaw().await;
     served

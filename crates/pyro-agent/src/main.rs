@@ -41,6 +41,7 @@ mod input;
 mod launcher;
 mod lifecycle;
 mod limits;
+mod lines;
 mod lock;
 mod memory_shortage;
 mod modules;

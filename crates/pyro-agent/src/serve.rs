@@ -46,17 +46,54 @@ where
 
 /// Serves one stream, whatever comes over it.
 async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
+    let (from, mut to) = match asked(stream).await {
+        Some((AgentRequest::TakeLine, from, to)) => (from, to),
+        Some((request, from, to)) => return answer(agent, request, from, to).await,
+        None => return,
+    };
+    let reply = match take_line(agent).await {
+        Ok(()) => AgentReply::Done,
+        Err(fault) => AgentReply::Failed(fault),
+    };
+    if frame::write_message(&mut to, &reply).await.is_ok() {
+        close(from, to).await;
+    }
+}
+
+/// Serves a line that has come over the channel as one of its streams, to its end.
+async fn take_line(agent: &Arc<Agent>) -> Result<(), Fault> {
+    agent.backend.serves(&AgentRequest::TakeLine)?;
+    let failed = |why: String| Fault::new(FaultCode::Protocol, why);
+    let line = agent.lines.take();
+    let line = line.ok_or_else(|| failed("no line has come".into()))?;
+    let line = line.map_err(|error| failed(error.to_string()))?;
+    if let Some((request, from, to)) = asked(line).await {
+        answer(agent, request, from, to).await;
+    }
+    Ok(())
+}
+
+/// The request that a stream begins with. Nonsense is answered here.
+async fn asked<P: Peer>(stream: P) -> Option<(AgentRequest, Reader<P>, Writer<P>)> {
     let (mut from, mut to) = peer::split(stream);
-    let request = match frame::read_message(&mut from).await {
-        Ok(request) => request,
-        Err(FrameError::Ended | FrameError::CutOff | FrameError::Io { .. }) => return,
+    match frame::read_message(&mut from).await {
+        Ok(request) => return Some((request, from, to)),
+        Err(FrameError::Ended | FrameError::CutOff | FrameError::Io { .. }) => {}
         Err(error) => {
             let fault = Fault::new(FaultCode::Protocol, error.to_string());
             let _ = frame::write_message(&mut to, &AgentReply::Failed(fault)).await;
             let _ = to.shutdown().await;
-            return;
         }
-    };
+    }
+    None
+}
+
+async fn answer<P: Peer>(
+    agent: &Arc<Agent>,
+    request: AgentRequest,
+    mut from: Reader<P>,
+    mut to: Writer<P>,
+) {
     if let Err(fault) = agent.backend.serves(&request) {
         if frame::write_message(&mut to, &AgentReply::Failed(fault))
             .await
@@ -150,6 +187,10 @@ async fn serve<P: Peer>(agent: &Arc<Agent>, stream: P) {
         AgentRequest::FreeMemory(request) => {
             greediest::kill(agent, &request).map(|()| AgentReply::Done)
         }
+        AgentRequest::TakeLine => Err(Fault::new(
+            FaultCode::Protocol,
+            "a line cannot be taken over a line",
+        )),
         AgentRequest::Ping => Ok(AgentReply::Done),
         AgentRequest::SetUp(request) => setup::set_up(agent, &request).await.map(AgentReply::Ready),
         AgentRequest::Refresh(request) => setup::refresh(agent, &request).map(AgentReply::Ready),
@@ -280,6 +321,59 @@ mod tests {
         };
         let both = async { tokio::join!(host, serve(agent, guest)) };
         timeout(Duration::from_secs(10), both).await.unwrap();
+    }
+
+    /// What is answered to a request for a line.
+    async fn take(agent: &Arc<Agent>) -> AgentReply {
+        let (mut host, guest) = tokio::io::duplex(1024);
+        let ask = async {
+            frame::write_message(&mut host, &AgentRequest::TakeLine)
+                .await
+                .unwrap();
+            let reply = frame::read_message(&mut host).await.unwrap();
+            host.shutdown().await.unwrap();
+            reply
+        };
+        tokio::join!(ask, serve(agent, guest)).0
+    }
+
+    #[tokio::test]
+    async fn a_line_is_served_once_and_only_by_an_agent_of_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = agent(&folder, Reaper::idle());
+        let agent = Arc::new(Agent::new(Backend::Files, Reaper::idle(), Trace::default()));
+        let request = async |request| {
+            let (client, passed) = std::os::unix::net::UnixStream::pair().unwrap();
+            client.set_nonblocking(true).unwrap();
+            let mut client = tokio::net::UnixStream::from_std(client).unwrap();
+            agent.lines.add(passed.into());
+            frame::write_message(&mut client, &request).await.unwrap();
+            let ask = async {
+                let reply = frame::read_message(&mut client).await.unwrap();
+                client.shutdown().await.unwrap();
+                reply
+            };
+            let (reply, taken): (AgentReply, _) = tokio::join!(ask, take(&agent));
+            assert_eq!(taken, AgentReply::Done);
+            reply
+        };
+        assert_eq!(request(AgentRequest::Ping).await, AgentReply::Done);
+        assert!(matches!(
+            request(AgentRequest::TakeLine).await,
+            AgentReply::Failed(fault) if fault.code == FaultCode::Protocol
+        ));
+        assert!(matches!(
+            request(AgentRequest::ServiceList).await,
+            AgentReply::Failed(fault) if fault.code == FaultCode::Refused
+        ));
+        assert!(matches!(
+            take(&agent).await,
+            AgentReply::Failed(fault) if fault.code == FaultCode::Protocol
+        ));
+        assert!(matches!(
+            take(&other).await,
+            AgentReply::Failed(fault) if fault.code == FaultCode::Refused
+        ));
     }
 
     #[tokio::test]

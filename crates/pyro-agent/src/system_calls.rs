@@ -5,7 +5,7 @@
 //! files        by what is open or by name, on the disk that is its root
 //! memory       never to be executed
 //! threads      and no process
-//! its channel  what is said over it; no other socket
+//! its channel  what is said over it, and the lines that come over it; no other socket
 //! ```
 //!
 //! What is in the list but never seen in a trace is what the C library and Rust's own fall back to.

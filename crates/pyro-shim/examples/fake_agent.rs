@@ -194,6 +194,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         | AgentRequest::Change(_)
         | AgentRequest::Export(_)
         | AgentRequest::Diff(_)
+        | AgentRequest::TakeLine
         | AgentRequest::ExecAtTerminal(_)
         | AgentRequest::Shell(_) => {
             let fault = Fault::new(

@@ -16,7 +16,13 @@ const BUFFER: usize = 64 * 1024;
 /// A client that has no more to say shuts its side down and goes on listening; one that closes
 /// the connection is gone, and nothing is read on its behalf any more. Then the stream is dropped,
 /// by which the agent learns to end what it was running.
+///
+/// Where there is a passage to the agent, the client's connection itself is given to it, and nothing
+/// is copied here.
 pub(crate) async fn run(mut client: UnixStream, mut line: Line) -> io::Result<()> {
+    if let Some(passage) = line.passage.take() {
+        return passage.hand_over(client, line.stream).await;
+    }
     let closed = closed(&client)?;
     let copied = copy_bidirectional_with_sizes(&mut client, &mut line.stream, BUFFER, BUFFER);
     tokio::select! {

@@ -104,12 +104,7 @@ impl VmHandle {
 
     /// Opens a stream to the agent.
     pub(crate) async fn open(&self) -> Result<Stream, Fault> {
-        let opener = self.opener().await?;
-        let failed = |why: String| Fault::new(FaultCode::GuestDied, why);
-        match timeout(OPEN_TIMEOUT, opener.open()).await {
-            Ok(opened) => opened.map_err(|error| failed(error.to_string())),
-            Err(_) => Err(failed("the agent accepts no connection".into())),
-        }
+        open_stream(&self.opener().await?).await
     }
 
     /// Opens a stream to whoever serves files.
@@ -129,6 +124,15 @@ impl VmHandle {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).await.ok()?;
         answer.await.ok()
+    }
+}
+
+/// Opens a stream to an agent.
+pub(crate) async fn open_stream(agent: &Opener) -> Result<Stream, Fault> {
+    let failed = |why: String| Fault::new(FaultCode::GuestDied, why);
+    match timeout(OPEN_TIMEOUT, agent.open()).await {
+        Ok(opened) => opened.map_err(|error| failed(error.to_string())),
+        Err(_) => Err(failed("the agent accepts no connection".into())),
     }
 }
 

@@ -13,6 +13,7 @@
 //! Thaw      ▶ reply: AgentReply::Done
 //! FreeMemory ▶ reply: AgentReply::Done, when a process was killed, or none had to be
 //! InstallSecrets ▶ reply: AgentReply::Done, in a guest that is set up
+//! TakeLine  ▶ reply: AgentReply::Done, when the line that came over the channel has ended
 //! List, Read, Change, Export, Diff: see [`crate::files`]
 //! Shell: see [`crate::shells`]
 //! Service…, Connect, LastUse: see [`crate::service`]
@@ -65,6 +66,9 @@ pub enum AgentRequest {
     ServicesEnd,
     Connect(Connect),
     LastUse,
+    /// Serves a connected socket, whose descriptor came over the channel at the latest with this, as
+    /// if it were a stream. For an agent that does nothing but serve files.
+    TakeLine,
     InstallSecrets(InstallSecrets),
     Shell(ShellRequest),
 }

@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::events::Events;
 
+use self::gvisor::passing::Passage;
+
 mod child;
 pub(crate) mod descendants;
 pub(crate) mod gvisor;
@@ -140,6 +142,8 @@ pub(crate) struct Line {
     pub(crate) stream: Stream,
     /// Shows that somebody uses it.
     _held: Arc<()>,
+    /// How a client's own connection gets to the agent, which then serves it in this one's place.
+    pub(crate) passage: Option<Passage>,
 }
 
 impl Line {
@@ -147,7 +151,13 @@ impl Line {
         Self {
             stream,
             _held: held,
+            passage: None,
         }
+    }
+
+    pub(crate) fn passed_through(mut self, passage: Passage) -> Self {
+        self.passage = Some(passage);
+        self
     }
 }
 

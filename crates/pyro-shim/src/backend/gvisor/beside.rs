@@ -25,6 +25,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::machine::THIS_PROGRAM;
+use super::passing::{Passage, PassingChannel};
 use crate::backend::child::{Inherit, spawn};
 use crate::backend::{FilesServer, Line};
 use crate::console::{ERROR_BYTES, Tail};
@@ -61,6 +62,7 @@ enum State {
 /// An agent that answers.
 struct Serving {
     agent: Guest,
+    passage: Passage,
     killer: Killer,
     ended: CancellationToken,
     /// Each line holds one more.
@@ -105,6 +107,8 @@ impl Beside {
         let (channel, theirs) = StdUnixStream::pair().map_err(failed)?;
         channel.set_nonblocking(true).map_err(failed)?;
         let channel = UnixStream::from_std(channel).map_err(failed)?;
+        let channel = PassingChannel::new(channel);
+        let passage = channel.passage();
         let (log, log_end) = io::pipe().map_err(failed)?;
         let log = Receiver::from_owned_fd(log.into()).map_err(failed)?;
         let mut log = Tail::follow(log, ERROR_BYTES);
@@ -132,6 +136,7 @@ impl Beside {
         let (agent, _) = answered.map_err(failed)?;
         Ok(Serving {
             agent,
+            passage,
             killer: cancelled.keep().ok_or_else(vm_over)?,
             ended,
             lines: Arc::default(),
@@ -223,7 +228,8 @@ impl Serving {
             .map_err(|_| failed("it accepts no connection"))?
             .map_err(failed)?;
         self.opened += 1;
-        Ok(Line::new(stream, Arc::clone(&self.lines)))
+        let line = Line::new(stream, Arc::clone(&self.lines));
+        Ok(line.passed_through(self.passage.clone()))
     }
 
     /// Lets what is under way come to its end, and ends it.

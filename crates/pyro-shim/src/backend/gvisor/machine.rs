@@ -22,6 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 
+use super::alone::Alone;
 use super::beside::Beside;
 use super::hold::Held;
 use super::limits::allowance::Allowance;
@@ -29,6 +30,7 @@ use super::limits::control_group::{ControlGroup, Limits};
 use super::limits::guard::{Guard, Verdict};
 use super::limits::{LIMITED, WATCHED, tasks};
 use super::link::Link;
+use super::passing::{Passage, PassingChannel};
 use super::plan::Plan;
 use super::sandbox::FAILED;
 use crate::backend::child::describe;
@@ -97,7 +99,7 @@ pub(super) fn start(
     network: Option<&Network>,
     files_idle: Duration,
     lock: Option<&OwnedFd>,
-) -> Result<(GvisorMachine, UnixStream), StartError> {
+) -> Result<(GvisorMachine, PassingChannel), StartError> {
     let map = IdMap::of_caller()?;
     let allowance = Allowance::new(plan.mem_mib, plan.processors);
     let group = match plan.runs {
@@ -117,8 +119,8 @@ pub(super) fn start(
     Ok(ends.into_machine(child, version, disk, network, files_idle, allowance)?)
 }
 
-impl From<(GvisorMachine, UnixStream)> for Launched {
-    fn from((machine, channel): (GvisorMachine, UnixStream)) -> Self {
+impl From<(GvisorMachine, PassingChannel)> for Launched {
+    fn from((machine, channel): (GvisorMachine, PassingChannel)) -> Self {
         Self {
             machine: Box::new(machine),
             channel: Box::new(channel),
@@ -201,15 +203,17 @@ impl Ends {
         network: Option<&Network>,
         files_idle: Duration,
         allowance: Allowance,
-    ) -> io::Result<(GvisorMachine, UnixStream)> {
+    ) -> io::Result<(GvisorMachine, PassingChannel)> {
         let link = match (network, self.link) {
             (Some(network), Some(link)) => Some(Link::serve(network.clone(), link)?),
             _ => None,
         };
-        let files = match self.runs {
+        let files: Option<Arc<dyn FilesServer>> = match self.runs {
             Runs::Sandbox => Some(Beside::new(&child, self.mem_mib, files_idle)?),
+            // Its own agent, once that answers.
             Runs::Files => None,
         };
+        let channel = PassingChannel::new(UnixStream::from_std(self.channel)?);
         let guard = Guard::watch(child.id(), child.killer()?, allowance, self.written_to);
         // SAFETY: a `Child` names the same open descriptor for as long as it lives.
         let child = unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }?;
@@ -225,9 +229,10 @@ impl Ends {
             group: self.group,
             held: None,
             files,
+            passage: channel.passage(),
             _link: link,
         };
-        Ok((machine, UnixStream::from_std(self.channel)?))
+        Ok((machine, channel))
     }
 }
 
@@ -261,8 +266,9 @@ pub(super) struct GvisorMachine {
     group: Option<ControlGroup>,
     /// While the sandbox is paused.
     held: Option<Held>,
-    /// Who serves its files beside it; where only files are served, the agent does.
-    files: Option<Arc<Beside>>,
+    /// Who serves its files.
+    files: Option<Arc<dyn FilesServer>>,
+    passage: Passage,
     _link: Option<Link>,
 }
 
@@ -377,6 +383,8 @@ impl Machine for GvisorMachine {
 
     fn greeted(&mut self, agent: Opener) {
         if self.runs == Runs::Files {
+            let passage = self.passage.clone();
+            self.files = Some(Arc::new(Alone { agent, passage }));
             return;
         }
         let limited = self.group.as_ref().is_some_and(ControlGroup::is_entered);
@@ -425,8 +433,7 @@ impl Machine for GvisorMachine {
     }
 
     fn files(&self) -> Option<Arc<dyn FilesServer>> {
-        let files = Arc::clone(self.files.as_ref()?);
-        Some(files)
+        self.files.clone()
     }
 
     /// The whole file system that the layer is on: what was changed is in many files of it.

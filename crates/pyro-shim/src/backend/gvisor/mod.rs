@@ -18,7 +18,9 @@
 //! | `limits` | what it may take of the host |
 //! | `link` | the guest's network interface, and the router at its other end |
 //! | `bundle` | what runsc is told of the sandbox |
+//! | `passing` | the connections of those who ask, passed to that agent |
 //! | `files` | the agent in runsc's place, where only files are served |
+//! | `alone` | that agent as the server of the files |
 //! | `beside`, `join` | that agent beside a sandbox that runs |
 //! | `attributes` | no extended attributes, where gVisor errs about them |
 //! | `hold` | a sandbox that stands still |
@@ -39,6 +41,7 @@ use self::version::has_bad_attributes;
 use super::{Backend, BootFailure, Launched, Next};
 use crate::events::Events;
 
+mod alone;
 mod attributes;
 mod beside;
 mod bundle;
@@ -48,6 +51,7 @@ pub(crate) mod join;
 mod limits;
 mod link;
 mod machine;
+pub(crate) mod passing;
 mod plan;
 pub(crate) mod probe;
 pub(crate) mod sandbox;
