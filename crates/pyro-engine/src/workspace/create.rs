@@ -1,6 +1,7 @@
 //! Makes a workspace: its disk, its VM, its first files, its baseline.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pyro_api::operations::workspace_create::WorkspaceCreate;
@@ -13,6 +14,7 @@ use pyro_disk::TreeError;
 use pyro_transfer::import::folder_in_repository;
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
+use tokio::time::timeout;
 
 use super::errors::{shim_unreachable, unknown};
 use super::files;
@@ -36,6 +38,9 @@ use crate::template::Shape;
 
 /// After this the guest writes again by itself, should this process be killed in between.
 const FREEZE: Duration = Duration::from_secs(10);
+
+/// How long the host may take to write a new disk down.
+const FLUSH_LIMIT: Duration = Duration::from_secs(600);
 
 /// How often a guest is frozen for its baseline.
 const TRIES: u32 = 3;
@@ -168,9 +173,17 @@ impl Engine {
         self.admit(&id, stored.record.mem_mib, false).await?;
         let started = match base {
             Base::Tree(_) => {
-                self.seed_at_rest(&mut stored, base, seed, caller).await?;
+                let seeded = self.seed_at_rest(&mut stored, base, seed, caller).await?;
                 phase(&id, "start", caller)?;
-                self.launch_workspace(&stored, true, caller).await?
+                let flushed = async {
+                    let what = format!("Workspace `{id}` could not be seeded");
+                    flush(seeded).await.map_err(|error| host_io(what, &error))
+                };
+                let start = self.launch_workspace(&stored, true, caller);
+                // Both to their ends: no half-started VM is to be deleted.
+                let (started, flushed) = tokio::join!(start, flushed);
+                flushed?;
+                started?
             }
             Base::Image(_) | Base::HostProcess => {
                 phase(&id, "start", caller)?;
@@ -228,24 +241,27 @@ impl Engine {
     }
 
     /// Lays the first files on a disk of folders before anything runs on it: what every reset returns
-    /// to is the layer that they are in, and a guest gets one above it.
+    /// to is the layer that they are in, and a guest gets one above it. Says where that layer is; it is
+    /// in the host's memory, as yet.
     async fn seed_at_rest(
         &self,
         stored: &mut StoredWorkspace,
         base: &Base,
         seed: Option<Incoming>,
         caller: &Caller,
-    ) -> Result<(), Error> {
+    ) -> Result<PathBuf, Error> {
         let id = stored.record.workspace_id.clone();
         let serving = self.launch_files(stored, base, caller).await?;
         self.seed(stored, seed, caller).await?;
         stop_vm(&id, &self.vm_of(stored)).await?;
         drop(serving);
         stored.baseline_layers = stored.layers.len();
-        let layer = new_layer(&self.workspace_folder(&id), base)
+        let folder = self.workspace_folder(&id);
+        let layer = new_layer(&folder, base)
             .map_err(|error| host_io(format!("Workspace `{id}` could not be seeded"), &error))?;
         stored.layers.extend(layer);
-        Ok(self.store()?.put_workspace(stored)?)
+        self.store()?.put_workspace(stored)?;
+        Ok(folder.disks())
     }
 
     /// What is on the disk now is what every reset returns to.
@@ -316,6 +332,13 @@ impl Engine {
         stored.layers.push(layer);
         Ok(())
     }
+}
+
+/// Writes what is in the host's memory of a disk's layers to the host's disk.
+async fn flush(layers: PathBuf) -> std::io::Result<()> {
+    let write = move || Ok(nix::unistd::syncfs(std::fs::File::open(layers)?)?);
+    let written = tokio::task::spawn_blocking(write);
+    timeout(FLUSH_LIMIT, written).await??
 }
 
 fn phase(id: &str, phase: &'static str, caller: &Caller) -> Result<(), Error> {
