@@ -27,7 +27,10 @@ use crate::{inherited, sockets, system_calls};
 const CHANNEL: RawFd = 0;
 
 /// What is made here and nobody says how is made as in a guest.
-const MASK: Mode = Mode::from_bits_truncate(0o022);
+pub(crate) const MASK: Mode = Mode::from_bits_truncate(0o022);
+
+/// How much memory is kept that nobody uses.
+const KEPT: i32 = 16 * 1024 * 1024;
 
 /// Serves until the channel ends.
 pub(crate) fn run() -> ExitCode {
@@ -38,7 +41,17 @@ fn try_run() -> Result<(), StartError> {
     let channel = socket_start::take_channel(CHANNEL)?;
     inherited::reset(&channel)?;
     umask(MASK);
+    keep_memory();
     Ok(socket_start::serve(serve_until_end(channel))?)
+}
+
+/// Chunks of archives come and go by the thousand: their memory is not given back in between, which costs
+/// as much as copying them.
+fn keep_memory() {
+    for what in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // SAFETY: sets a number of the allocator's, before there is another thread.
+        unsafe { libc::mallopt(what, KEPT) };
+    }
 }
 
 async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {

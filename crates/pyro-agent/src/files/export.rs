@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, fstat};
 use pyro_wire::files::{EntryKind, Export, ExportEvent, Stamp};
-use pyro_wire::frame::DATA_CHUNK;
+use pyro_wire::frame::BULK_CHUNK;
 use pyro_wire::sparse::{self, Part};
 
 use crate::files::archive::read::{Member, MemberKind};
@@ -147,7 +147,12 @@ impl Packing<'_> {
                 size
             }
         };
-        self.send_full()?;
+        if size >= BULK_CHUNK as u64 {
+            // Its content then travels, and is written, in whole pages.
+            self.send()?;
+        } else {
+            self.send_full()?;
+        }
         let whole = [Part {
             offset: 0,
             length: size,
@@ -166,7 +171,7 @@ impl Packing<'_> {
         // It may become shorter, and then longer again: what is missing once is missing for good.
         let mut ended = false;
         while left > 0 {
-            let space = DATA_CHUNK.saturating_sub(self.writer.len());
+            let space = BULK_CHUNK.saturating_sub(self.writer.len());
             let space = usize::try_from(left).map_or(space, |left| left.min(space));
             let mut count = 0;
             if !ended {
@@ -195,7 +200,7 @@ impl Packing<'_> {
     }
 
     fn send_full(&mut self) -> Result<(), FileError> {
-        match self.writer.len() >= DATA_CHUNK {
+        match self.writer.len() >= BULK_CHUNK {
             true => self.send(),
             false => Ok(()),
         }

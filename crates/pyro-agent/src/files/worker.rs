@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use crate::files::error::FileError;
 use crate::peer::{Peer, Reader, Writer};
 
-/// How many replies the work is ahead of the asking side. Data comes in chunks of up to 64 KiB.
-const QUEUE_DEPTH: usize = 16;
+/// How many replies the work is ahead of the asking side. Data comes in chunks of up to 256 KiB.
+const QUEUE_DEPTH: usize = 8;
 
 /// How often we look whether the asking side is still there while the work says nothing.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(250);
@@ -77,7 +77,7 @@ where
         };
         match answer {
             Some(Answer::Event(event)) => frame::write_message(to, &event).await?,
-            Some(Answer::Data(data)) => frame::write_data(to, Kind::Output, &data).await?,
+            Some(Answer::Data(data)) => frame::write_bulk(to, Kind::Output, &data).await?,
             None => return Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use pyro_api::Error;
 use pyro_transfer::archive::{ArchiveWriter, Member, MemberKind};
 use pyro_wire::Bytes;
@@ -14,7 +15,7 @@ use pyro_wire::files::{
     Change, ChangeReply, Diff, DiffEntry, DiffEvent, Entry, Export, ExportEvent, List, ListEvent,
     Meta, Read, ReadEvent, Stamp,
 };
-use pyro_wire::frame::{self, Frame, FrameError, Kind};
+use pyro_wire::frame::{self, BULK_CHUNK, Frame, FrameError, Kind};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -24,6 +25,9 @@ use super::pipe::{ChunkReader, ChunkWriter};
 
 /// How long an agent may be silent. It hashes and moves whole trees, under emulation.
 const SILENCE: Duration = Duration::from_secs(600);
+
+/// How much of an archive the system holds that the other side has not taken.
+const SEND_BUFFER: usize = 4 * BULK_CHUNK;
 
 /// How many entries of a guest are taken before it is not believed any more.
 const MOST_ENTRIES: usize = 5_000_000;
@@ -173,6 +177,8 @@ where
     T: Send + 'static,
     F: FnOnce(&mut dyn Write) -> Result<T, Error> + Send + 'static,
 {
+    // A wish: some chunks more on their way.
+    let _ = setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER);
     let (mut from_guest, mut to_guest) = stream.into_split();
     frame::write_message(&mut to_guest, &AgentRequest::Change(change)).await?;
     let (mut to, mut chunks) = ChunkWriter::new();
@@ -184,7 +190,7 @@ where
     });
     let send = async {
         while let Some(chunk) = chunks.recv().await {
-            frame::write_data(&mut to_guest, Kind::Input, &chunk).await?;
+            frame::write_bulk(&mut to_guest, Kind::Input, &chunk).await?;
         }
         let filled = packing
             .await

@@ -7,11 +7,11 @@
 
 use std::io::{self, Read, Write};
 
-use pyro_wire::frame::DATA_CHUNK;
+use pyro_wire::frame::BULK_CHUNK;
 use tokio::sync::mpsc;
 
 /// Chunks under way. A few are enough to keep both sides busy.
-const QUEUE: usize = 8;
+const QUEUE: usize = 4;
 
 pub(crate) struct ChunkWriter {
     chunk: Vec<u8>,
@@ -22,7 +22,7 @@ impl ChunkWriter {
     /// The end for the thread that packs, and the one for the task that sends.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Vec<u8>>) {
         let (chunks, queue) = mpsc::channel(QUEUE);
-        let chunk = Vec::with_capacity(DATA_CHUNK);
+        let chunk = Vec::with_capacity(BULK_CHUNK);
         (Self { chunk, chunks }, queue)
     }
 }
@@ -30,9 +30,9 @@ impl ChunkWriter {
 /// Blocks: not for a thread that runs tasks. What is not flushed is not sent.
 impl Write for ChunkWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = data.len().min(DATA_CHUNK - self.chunk.len());
+        let count = data.len().min(BULK_CHUNK - self.chunk.len());
         self.chunk.extend_from_slice(&data[..count]);
-        if self.chunk.len() == DATA_CHUNK {
+        if self.chunk.len() == BULK_CHUNK {
             self.flush()?;
         }
         Ok(count)
@@ -42,7 +42,7 @@ impl Write for ChunkWriter {
         if self.chunk.is_empty() {
             return Ok(());
         }
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(DATA_CHUNK));
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(BULK_CHUNK));
         self.chunks
             .blocking_send(chunk)
             .map_err(|_| io::ErrorKind::BrokenPipe.into())
@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_pass_both_ways_and_a_gone_side_is_noticed() {
-        let data: Vec<u8> = (0..3 * DATA_CHUNK + 5).map(|at| at as u8).collect();
+        let data: Vec<u8> = (0..3 * BULK_CHUNK + 5).map(|at| at as u8).collect();
 
         let (mut writer, mut queue) = ChunkWriter::new();
         let sent = data.clone();

@@ -110,6 +110,11 @@ impl<W: Write> ArchiveWriter<W> {
         self.to.write_all(data)
     }
 
+    /// Has what was written go out, so that what comes next is not cut where it fills up a buffer.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+
     /// Writes the end mark and returns what was written to.
     pub fn finish(mut self) -> io::Result<W> {
         self.settle()?;

@@ -142,6 +142,10 @@ fn send<W: Write>(
         None => to.member(member),
     }
     .map_err(stream)?;
+    if member.size >= BUFFER as u64 {
+        // Its data then travels, and is written, in whole pages.
+        to.flush().map_err(stream)?;
+    }
     let whole = [Part {
         offset: 0,
         length: member.size,

@@ -2,12 +2,16 @@
 
 use std::io::{self, Read};
 
+use pyro_wire::frame::BULK_CHUNK;
 use pyro_wire::sparse::{self, Part};
 use tar::{EntryType, Header};
 
 use crate::files::archive::read::{Member, MemberKind};
 use crate::files::archive::{BLOCK, padding, pax};
 use crate::files::status;
+
+/// A chunk of what is sent, and a small file that begins just before its end.
+const CAPACITY: usize = BULK_CHUNK + 64 * 1024;
 
 /// What the fields of a plain header hold.
 const NAME: usize = 100;
@@ -95,7 +99,7 @@ impl Writer {
     }
 
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.bytes)
+        std::mem::replace(&mut self.bytes, Vec::with_capacity(CAPACITY))
     }
 
     fn block(&mut self, mut header: Header) {

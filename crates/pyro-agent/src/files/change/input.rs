@@ -4,8 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use tokio::sync::mpsc;
 
-/// How many chunks are taken ahead of whoever unpacks them. A sender puts 64 KiB into one.
-pub(crate) const AHEAD: usize = 16;
+/// How many chunks are taken ahead of whoever unpacks them. A sender puts 256 KiB into one.
+pub(crate) const AHEAD: usize = 4;
 
 pub(crate) enum Piece {
     Data(Vec<u8>),

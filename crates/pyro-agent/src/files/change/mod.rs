@@ -50,6 +50,7 @@ use crate::files::error::FileError;
 use crate::files::layout::{Disk, Layout};
 use crate::files::links::Links;
 use crate::files::{display, index, path, status};
+use crate::host_files;
 use crate::lifecycle::Lifecycle;
 use crate::peer::{Peer, Reader, Writer};
 
@@ -143,7 +144,7 @@ fn carry_out(
     let links = links.as_ref();
     let masked = match layout.disk() {
         // `/proc` is a folder of somebody else's there.
-        Disk::Outside => unpack::ALL_MASKED,
+        Disk::Outside => host_files::MASK.bits(),
         Disk::Ours | Disk::Behind | Disk::Shared => unpack::umask(),
     };
     let hashing = request.baseline;

@@ -255,7 +255,7 @@ pub(crate) fn time(nanoseconds: i64) -> TimeSpec {
 }
 
 /// Every mode is set by hand.
-pub(crate) const ALL_MASKED: u32 = 0o777;
+const ALL_MASKED: u32 = 0o777;
 
 /// The agent's mask for modes. Asking for it with `umask` would change it for a moment, for
 /// commands that start meanwhile too.
