@@ -1,5 +1,5 @@
-//! Reads the little of an ELF file that pyro must know: its architecture, its interpreter and
-//! a named section.
+//! Reads the little of an ELF file that pyro must know: its architecture, its interpreter, its
+//! notes and a named section.
 //!
 //! The bytes come from outside, so nothing here trusts an offset.
 
@@ -22,6 +22,7 @@ pub(crate) fn is_elf(bytes: &[u8]) -> bool {
 pub(crate) struct Elf<'a>(&'a [u8]);
 
 const PROGRAM_INTERPRETER: u32 = 3;
+const PROGRAM_NOTES: u32 = 4;
 
 impl<'a> Elf<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -37,25 +38,42 @@ impl<'a> Elf<'a> {
 
     /// Whether the kernel would hand this program to a dynamic loader; `None` when broken.
     pub(crate) fn has_interpreter(&self) -> Option<bool> {
-        let table = self.u64(32)?;
-        let (size, count) = (self.u16(54)?, self.u16(56)?);
-        for index in 0..u64::from(count) {
-            let header = table.checked_add(index * u64::from(size))?;
-            if self.u32(header)? == PROGRAM_INTERPRETER {
+        for header in self.program_headers()? {
+            if self.u32(header?)? == PROGRAM_INTERPRETER {
                 return Some(true);
             }
         }
         Some(false)
     }
 
+    /// Whether it has a note of that owner and type; `None` when broken.
+    pub(crate) fn has_note(&self, owner: &[u8], kind: u32) -> Option<bool> {
+        for header in self.program_headers()? {
+            let header = header?;
+            if self.u32(header)? == PROGRAM_NOTES
+                && notes_have(self.bytes(header, 8, 32)?, owner, kind)?
+            {
+                return Some(true);
+            }
+        }
+        Some(false)
+    }
+
+    /// Where each program header is.
+    fn program_headers(&self) -> Option<impl Iterator<Item = Option<u64>> + use<>> {
+        let table = self.u64(32)?;
+        let (size, count) = (u64::from(self.u16(54)?), u64::from(self.u16(56)?));
+        Some((0..count).map(move |index| table.checked_add(index * size)))
+    }
+
     /// The bytes of the section of that name.
     pub(crate) fn section(&self, name: &str) -> Option<&'a [u8]> {
-        let names = self.section_bytes(self.section_header(u64::from(self.u16(62)?))?)?;
+        let names = self.bytes(self.section_header(u64::from(self.u16(62)?))?, 24, 32)?;
         (0..u64::from(self.u16(60)?)).find_map(|index| {
             let header = self.section_header(index)?;
             let from = usize::try_from(self.u32(header)?).ok()?;
             let rest = names.get(from..)?.strip_prefix(name.as_bytes())?;
-            (rest.first() == Some(&0)).then(|| self.section_bytes(header))?
+            (rest.first() == Some(&0)).then(|| self.bytes(header, 24, 32))?
         })
     }
 
@@ -63,9 +81,10 @@ impl<'a> Elf<'a> {
         self.u64(40)?.checked_add(index * u64::from(self.u16(58)?))
     }
 
-    fn section_bytes(&self, header: u64) -> Option<&'a [u8]> {
-        let start = self.u64(header.checked_add(24)?)?;
-        let size = self.u64(header.checked_add(32)?)?;
+    /// The bytes that a header describes, with their offset and their size where it says so.
+    fn bytes(&self, header: u64, offset_at: u64, size_at: u64) -> Option<&'a [u8]> {
+        let start = self.u64(header.checked_add(offset_at)?)?;
+        let size = self.u64(header.checked_add(size_at)?)?;
         let end = start.checked_add(size)?;
         self.0
             .get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
@@ -89,10 +108,27 @@ impl<'a> Elf<'a> {
     }
 }
 
+/// Looks through notes, each of which is the lengths of owner and description, a type, and then both,
+/// filled up to words.
+fn notes_have(mut notes: &[u8], owner: &[u8], kind: u32) -> Option<bool> {
+    while let Some((head, rest)) = notes.split_first_chunk::<12>() {
+        let word =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let [owner_size, size] = [word(0), word(4)].map(|size| size as usize);
+        if word(8) == kind && rest.get(..owner_size)? == owner {
+            return Some(true);
+        }
+        let padded = owner_size.checked_next_multiple_of(4)?;
+        let padded = padded.checked_add(size.checked_next_multiple_of(4)?)?;
+        notes = rest.get(padded..)?;
+    }
+    Some(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{module, program};
+    use crate::testing::{module, program, with_note};
 
     #[test]
     fn a_dynamic_program_is_told_from_a_static_one() {
@@ -111,14 +147,29 @@ mod tests {
     }
 
     #[test]
+    fn a_note_is_found_by_its_owner_and_type() {
+        let bytes = with_note(b"Xen\0", 18);
+        let has = |owner, kind| Elf::parse(&bytes).unwrap().has_note(owner, kind);
+        assert_eq!(has(b"Xen\0", 18), Some(true));
+        assert_eq!(has(b"abc\0", 1), Some(true));
+        assert_eq!(has(b"Xen\0", 1), Some(false));
+        assert_eq!(has(b"GNU\0", 18), Some(false));
+    }
+
+    #[test]
     fn no_prefix_and_no_flipped_byte_makes_it_panic() {
-        for whole in [module("depends=a\0"), program(true)] {
+        for whole in [
+            module("depends=a\0"),
+            program(true),
+            with_note(b"Xen\0", 18),
+        ] {
             for at in 0..whole.len() {
                 let mut flipped = whole.clone();
                 flipped[at] = 0xff;
                 for bytes in [&whole[..at], &flipped] {
                     if let Some(elf) = Elf::parse(bytes) {
                         let _ = (elf.has_interpreter(), elf.section(".modinfo"));
+                        let _ = elf.has_note(b"Xen\0", 18);
                     }
                 }
             }

@@ -5,6 +5,8 @@ pub(crate) const ROOTFS_FILE: &str = "rootfs.ext4";
 
 pub(crate) const KERNEL_FILE: &str = "kernel.json";
 pub(crate) const KERNEL_IMAGE_FILE: &str = "vmlinuz";
+/// What the kernel image unpacks into; no kernel has it from the start.
+pub(crate) const VMLINUX_FILE: &str = "vmlinux";
 pub(crate) const MODULES_DIR: &str = "modules";
 /// Lists the modules' file names, one a line, in load order.
 pub(crate) const MODULE_ORDER_FILE: &str = "order";

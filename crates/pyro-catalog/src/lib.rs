@@ -7,7 +7,7 @@
 //! ```text
 //! <cache>/linux-x86_64/
 //!     debian_12-4.1.0/            rootfs.ext4  environment.json  packages.txt
-//!     kernel-6.1.0-56-cloud-amd64-1f2e3d4c/   vmlinuz  modules/{*.ko,order}  kernel.json
+//!     kernel-6.1.0-56-cloud-amd64-1f2e3d4c/   vmlinuz  modules/{*.ko,order}  kernel.json  vmlinux
 //!     initramfs/                  <key>.cpio  <stamp>.json
 //!     runsc-20240729.0-1f2e3d4c/  runsc  copyright  runsc.json
 //!     versions-of-runsc/          <file>.json, what one on PATH says its version is
@@ -69,6 +69,7 @@ mod space;
 #[cfg(test)]
 mod testing;
 mod tools;
+mod vmlinux;
 
 pub use catalog::Catalog;
 pub use environments::{
@@ -85,3 +86,4 @@ pub use prune::Pruned;
 pub use runsc::{Runsc, RunscOrigin};
 pub use space::Space;
 pub use tools::{Tool, tools};
+pub use vmlinux::VmlinuxError;

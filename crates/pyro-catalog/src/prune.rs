@@ -12,7 +12,7 @@ use crate::manifest::{self, EnvironmentManifest};
 use crate::partial::{is_dead, is_partial, may_belong_to};
 use crate::{
     Catalog, CatalogError, EnvironmentSpec, disk_usage, environments, files, initramfs, partial,
-    runsc,
+    runsc, vmlinux,
 };
 
 /// What a prune removed.
@@ -22,6 +22,13 @@ pub struct Pruned {
     pub deleted: Vec<String>,
     /// Blocks given back, those of single files included.
     pub freed_bytes: u64,
+}
+
+impl Pruned {
+    fn remove_file(&mut self, path: &Path) -> Result<(), CatalogError> {
+        self.freed_bytes += disk_usage::allocated_bytes(path);
+        files::remove(path).map_err(CatalogError::writing("remove", path))
+    }
 }
 
 impl Catalog {
@@ -57,18 +64,20 @@ impl Catalog {
             let wanted = !sweep.live.is_empty() || kept.iter().any(|kernel| kernel.dir == name);
             if !wanted && !in_use(&path) {
                 self.delete(&path, name, &mut pruned)?;
+                continue;
+            }
+            for path in vmlinux::abandoned(&path) {
+                pruned.remove_file(&path)?;
             }
         }
         let names_kernel = |digest: &str| kept.iter().any(|kernel| kernel.digest == digest);
         for path in initramfs::unreferenced(&self.initramfs_dir(), &names_kernel) {
             if sweep.live.is_empty() && !in_use(&path) {
-                pruned.freed_bytes += disk_usage::allocated_bytes(&path);
-                files::remove(&path).map_err(CatalogError::writing("remove", &path))?;
+                pruned.remove_file(&path)?;
             }
         }
         for path in runsc::outdated_answers(&self.runsc_answers_dir()) {
-            pruned.freed_bytes += disk_usage::allocated_bytes(&path);
-            files::remove(&path).map_err(CatalogError::writing("remove", &path))?;
+            pruned.remove_file(&path)?;
         }
         pruned.deleted.sort();
         Ok(pruned)
@@ -343,6 +352,21 @@ mod tests {
         fs::remove_file(path).unwrap();
         assert!(rig.catalog.prune(&nothing).unwrap().freed_bytes > 0);
         assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn what_was_not_written_to_its_end_goes_and_the_kernel_beside_it_stays() {
+        let rig = rig();
+        let spec = find("debian:12").unwrap();
+        let kernel = rig.catalog.ensure(spec, &NoMonitor).unwrap().kernel;
+        let vmlinux = kernel.image.with_file_name("vmlinux");
+        let debris = kernel.image.with_file_name(".tmp-1-0");
+        for path in [&vmlinux, &debris] {
+            let file = fs::File::create(path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+        assert!(rig.catalog.prune(&nothing).unwrap().deleted.is_empty());
+        assert!(vmlinux.exists() && !debris.exists());
     }
 
     #[test]

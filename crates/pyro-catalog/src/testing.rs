@@ -263,6 +263,19 @@ pub(crate) fn program(interpreter: bool) -> Vec<u8> {
     bytes
 }
 
+/// An ELF file with two notes, of which the second is of that owner and type.
+pub(crate) fn with_note(owner: &[u8; 4], kind: u8) -> Vec<u8> {
+    let mut bytes = program(false);
+    bytes[64] = 4;
+    bytes[64 + 8] = 120;
+    bytes[64 + 32] = 32;
+    bytes.extend([4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    bytes.extend(b"abc\0");
+    bytes.extend([4, 0, 0, 0, 0, 0, 0, 0, kind, 0, 0, 0]);
+    bytes.extend(owner);
+    bytes
+}
+
 /// An ELF file with a `.modinfo` section.
 pub(crate) fn module(info: &str) -> Vec<u8> {
     let names = b"\0.modinfo\0";
