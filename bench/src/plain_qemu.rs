@@ -1,5 +1,6 @@
-//! The floor under every cold boot here: the same kernel on the same machine type with neither
-//! initramfs nor disk, from the start of QEMU to the kernel's panic for want of a root file system.
+//! The floor under every cold boot of a kernel that unpacks itself: the same kernel on the same
+//! machine type with neither initramfs nor disk, from the start of QEMU to the kernel's panic for want
+//! of a root file system.
 
 use super::contender::{Contender, Errand, League};
 use super::process::Process;

@@ -69,7 +69,7 @@ pub(crate) async fn boot(
             }
             Err(failure) => failure,
         };
-        let next = backend.boot_failed(&failure.fault);
+        let next = backend.boot_failed(&failure);
         if let Next::Boot(note) = next {
             events.note(note);
             attempt += 1;
@@ -118,6 +118,7 @@ async fn try_once(backend: &mut dyn Backend, options: &BootOptions) -> Result<Vm
                 kernel_release: ready.kernel_release,
                 boot_ms: u64::try_from(options.started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 boot_attempts: 0,
+                booted_kernel: backend.booted_kernel(),
                 resumed: about.resumed,
             };
             return Ok(Vm {

@@ -60,6 +60,9 @@ pub struct Qemu {
     /// Where the answer to "does KVM run guests here?" is remembered.
     pub probe_cache: PathBuf,
     pub kernel: PathBuf,
+    /// The same kernel without its compression, which emulation boots faster, or why there is none.
+    #[serde(default = "no_vmlinux")]
+    pub vmlinux: Result<PathBuf, String>,
     pub initramfs: PathBuf,
     pub vcpu_count: u32,
     pub mem_mib: u32,
@@ -72,6 +75,10 @@ pub struct Qemu {
     /// What the guest may reach; without it, it has no network card.
     #[serde(default)]
     pub network: Option<Network>,
+}
+
+fn no_vmlinux() -> Result<PathBuf, String> {
+    Err("none was given".to_owned())
 }
 
 /// A sandbox of gVisor: its kernel is a process, and its disk is folders of the host.
@@ -174,6 +181,9 @@ pub struct Running {
     pub boot_ms: u64,
     /// How many boots it took; more than one means that a boot was given up.
     pub boot_attempts: u32,
+    /// Whether its kernel had to unpack itself, and why if that was in vain. None without a kernel's boot.
+    #[serde(default)]
+    pub booted_kernel: Option<String>,
     /// Whether it came out of the template. False although there was one: the template is no good.
     #[serde(default)]
     pub resumed: bool,

@@ -51,6 +51,9 @@ pub struct TemplateBuilt {
     pub vmm_version: String,
     pub agent_version: String,
     pub kernel_release: String,
+    /// It was booted by the kernel without compression: QEMU makes another device of that.
+    #[serde(default)]
+    pub vmlinux: bool,
     pub vcpu_count: u32,
     pub mem_mib: u32,
     /// Whether the root disk is mounted in it.

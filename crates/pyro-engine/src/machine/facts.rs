@@ -1,4 +1,4 @@
-//! What the engine itself reads again in the metadata of a VM's record.
+//! What the engine itself reads or writes again in the metadata of a record.
 
 use pyro_api::values::VmRecord;
 
@@ -15,6 +15,9 @@ pub(crate) const ISOLATION: &str = "isolation";
 
 /// Why it is that.
 pub(crate) const ISOLATION_REASON: &str = "isolation_reason";
+
+/// What kernel the VM booted: `uncompressed`, or `compressed` and perhaps why. A resumed one booted none.
+pub(crate) const BOOTED_KERNEL: &str = "booted_kernel";
 
 /// On the record of a VM that waits, or waited.
 pub(crate) const STANDBY: &str = "standby";

@@ -11,7 +11,7 @@ use pyro_wire::network::Network;
 use pyro_wire::{PROTOCOL, reached, step};
 
 use super::create::Base;
-use super::facts::{ISOLATION_REASON, is_waiting};
+use super::facts::{BOOTED_KERNEL, ISOLATION_REASON, is_waiting};
 use super::folder::VmFolder;
 use super::isolation::KVM_WORKS;
 use super::launch::{LaunchError, Launched, launch};
@@ -98,6 +98,7 @@ impl Engine {
         ]);
         let optional = [
             (base.vmm_fact(), running.vmm_version.clone()),
+            (BOOTED_KERNEL, running.booted_kernel.clone()),
             (
                 "resumed_template",
                 resumed.map(|template| template.kind.name().to_owned()),
@@ -231,16 +232,18 @@ impl Engine {
         folder: &VmFolder,
     ) -> Result<Qemu, Error> {
         let agent = self.config().agent()?;
+        // A frozen guest goes on where it was frozen.
+        let accelerator = match template.map(|template| template.facts.accelerator.as_str()) {
+            Some("kvm") => AcceleratorChoice::Kvm,
+            Some(_) => AcceleratorChoice::Tcg,
+            None => self.config().accelerator,
+        };
         Ok(Qemu {
             binary: on_path(QEMU).ok_or_else(qemu_missing)?,
-            // A frozen guest goes on where it was frozen.
-            accelerator: match template.map(|template| template.facts.accelerator.as_str()) {
-                Some("kvm") => AcceleratorChoice::Kvm,
-                Some(_) => AcceleratorChoice::Tcg,
-                None => self.config().accelerator,
-            },
+            accelerator,
             probe_cache: self.probe_cache(),
             kernel: installed.kernel.image.clone(),
+            vmlinux: vmlinux(&installed.kernel, accelerator),
             initramfs: self.initramfs(&installed.kernel, agent, folder)?,
             vcpu_count,
             mem_mib,
@@ -337,6 +340,16 @@ impl Base {
                 gvisor::chain(tree, own.exists().then_some(own))
             }
             Self::HostProcess => Vec::new(),
+        }
+    }
+}
+
+/// The kernel without compression, for where it is emulated, or why not.
+pub(crate) fn vmlinux(kernel: &Kernel, accelerator: AcceleratorChoice) -> Result<PathBuf, String> {
+    match accelerator {
+        AcceleratorChoice::Kvm => Err("KVM was requested".to_owned()),
+        AcceleratorChoice::Auto | AcceleratorChoice::Tcg => {
+            kernel.vmlinux().map_err(|error| error.to_string())
         }
     }
 }

@@ -15,7 +15,7 @@ use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io, launch_failed, sandbox_launch_failed};
 use crate::machine::create::{Base, Image};
-use crate::machine::facts::TREE;
+use crate::machine::facts::{BOOTED_KERNEL, TREE};
 use crate::machine::launch::{LaunchError, Launched, launch};
 use crate::machine::{disk, network, now};
 use crate::store::StoredWorkspace;
@@ -164,6 +164,7 @@ impl Engine {
                 ("boot_ms", running.boot_ms.to_string()),
                 ("boot_attempts", running.boot_attempts.to_string()),
                 ("guest_kernel", running.kernel_release),
+                (BOOTED_KERNEL, running.booted_kernel.unwrap_or_default()),
                 (base.vmm_fact(), running.vmm_version.unwrap_or_default()),
             ]
             .into_iter()
@@ -337,6 +338,8 @@ impl Started {
         record.stopped_because = None;
         record.execution_mode = self.execution_mode;
         record.last_activity_at = now();
+        // Of the start before, perhaps.
+        record.metadata.remove(BOOTED_KERNEL);
         record.metadata.extend(self.facts.iter().cloned());
     }
 }

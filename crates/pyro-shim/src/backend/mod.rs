@@ -47,8 +47,14 @@ pub(crate) trait Backend {
         None
     }
 
+    /// What the machine launched last boots, where it boots a kernel
+    /// ([`Running::booted_kernel`](pyro_wire::launch::Running::booted_kernel)).
+    fn booted_kernel(&self) -> Option<String> {
+        None
+    }
+
     /// Hears that the machine launched last came to nothing.
-    fn boot_failed(&mut self, fault: &Fault) -> Next;
+    fn boot_failed(&mut self, failure: &BootFailure) -> Next;
 }
 
 /// What a backend does after a machine that came to nothing.

@@ -89,7 +89,7 @@ impl Backend for ProcessBackend {
         async { launched }.boxed_local()
     }
 
-    fn boot_failed(&mut self, _: &Fault) -> Next {
+    fn boot_failed(&mut self, _: &BootFailure) -> Next {
         Next::Same
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pyro_catalog::Kernel;
 use pyro_wire::launch::{AcceleratorChoice, DiskFormat, DiskLayer, Qemu};
 
 use super::example::{agent, example};
@@ -49,6 +50,7 @@ fn machine(folder: &Path, agent: &Path, base: PathBuf) -> Qemu {
         accelerator: AcceleratorChoice::Tcg,
         probe_cache: folder.join("kvm.json"),
         kernel: kernel.join("vmlinuz"),
+        vmlinux: vmlinux(&kernel),
         initramfs,
         vcpu_count: 2,
         mem_mib: 256,
@@ -65,6 +67,17 @@ fn machine(folder: &Path, agent: &Path, base: PathBuf) -> Qemu {
         template: None,
         network: None,
     }
+}
+
+/// The kernel as the engine has it unpacked.
+fn vmlinux(folder: &Path) -> Result<PathBuf, String> {
+    let kernel = Kernel {
+        image: folder.join("vmlinuz"),
+        modules_dir: folder.join("modules"),
+        release: String::new(),
+        digest: String::new(),
+    };
+    kernel.vmlinux().map_err(|error| error.to_string())
 }
 
 /// A program as a release would ship it: a guest unpacks its agent before it starts.

@@ -139,7 +139,7 @@ impl Backend for GvisorBackend {
         async { self.start() }.boxed_local()
     }
 
-    fn boot_failed(&mut self, _: &Fault) -> Next {
+    fn boot_failed(&mut self, _: &BootFailure) -> Next {
         Next::Same
     }
 }

@@ -99,6 +99,23 @@ fn kernel_parameters(accelerator: Accelerator) -> String {
     words.join(" ")
 }
 
+/// What a guest boots. QEMU makes one device of each, and of either kind another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kernel<'a> {
+    /// It unpacks itself.
+    BzImage(&'a Path),
+    /// An ELF file, entered by PVH.
+    Vmlinux(&'a Path),
+}
+
+impl<'a> Kernel<'a> {
+    pub(crate) fn path(self) -> &'a Path {
+        match self {
+            Self::BzImage(path) | Self::Vmlinux(path) => path,
+        }
+    }
+}
+
 /// Where the guest's memory is.
 #[derive(Clone, Copy)]
 pub(crate) enum Ram<'a> {
@@ -123,7 +140,7 @@ pub(crate) struct Descriptors {
 
 pub(crate) struct CommandLine<'a> {
     pub(crate) accelerator: Accelerator,
-    pub(crate) kernel: &'a Path,
+    pub(crate) kernel: Kernel<'a>,
     pub(crate) initramfs: &'a Path,
     pub(crate) vcpu_count: u32,
     pub(crate) mem_mib: u32,
@@ -211,7 +228,7 @@ impl CommandLine<'_> {
             line.all(&["-incoming", "defer"]);
             return;
         }
-        line.pair("-kernel", self.kernel);
+        line.pair("-kernel", self.kernel.path());
         line.pair("-initrd", self.initramfs);
         line.pair("-append", kernel_parameters(self.accelerator));
     }
@@ -257,7 +274,7 @@ mod tests {
         let line = |ram| {
             let line = CommandLine {
                 accelerator: Accelerator::Tcg,
-                kernel: Path::new("/kernel"),
+                kernel: Kernel::Vmlinux(Path::new("/kernel")),
                 initramfs: Path::new("/initramfs"),
                 vcpu_count: 2,
                 mem_mib: 256,

@@ -104,7 +104,7 @@ fn spawn_qemu(
     let (console, console_end) = pair()?;
     let (monitor, monitor_end) = pair()?;
     let (errors, errors_end) = io::pipe()?;
-    let stub_kernel = stub_kernel::create()?;
+    let stub_kernel = stub_kernel::create(command_line.kernel)?;
     let netdev = command_line
         .network
         .map(|network| network::connect(network, command_line.ram))

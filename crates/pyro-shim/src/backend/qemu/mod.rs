@@ -10,7 +10,7 @@ use futures::future::LocalBoxFuture;
 use pyro_wire::fault::Fault;
 use pyro_wire::launch::{AcceleratorChoice, Qemu};
 
-use self::command_line::{Accelerator, CommandLine, Ram};
+use self::command_line::{Accelerator, CommandLine, Kernel, Ram};
 use self::disk::Disk;
 use self::host_file::{readable, usable};
 use self::probe::ProbeTarget;
@@ -83,7 +83,7 @@ impl QemuBackend {
     }
 
     fn check_files(&self) -> Result<(), BootFailure> {
-        readable(&self.spec.kernel, "the kernel")?;
+        readable(self.kernel().path(), "the kernel")?;
         readable(&self.spec.initramfs, "the initramfs")?;
         if let Some((top, below)) = self.disk.layers().split_last() {
             for layer in below {
@@ -98,10 +98,33 @@ impl QemuBackend {
         Ok(())
     }
 
+    /// What a guest boots here. Under KVM a kernel unpacks itself in no time, an emulator takes half a
+    /// second for it.
+    fn kernel(&self) -> Kernel<'_> {
+        match &self.spec.vmlinux {
+            Ok(vmlinux) if self.accelerator == Accelerator::Tcg => Kernel::Vmlinux(vmlinux),
+            _ => Kernel::BzImage(&self.spec.kernel),
+        }
+    }
+
+    /// Whether the next boot is to be of the kernel with its compression, after one without it that
+    /// came to nothing: the file may be damaged, or this QEMU lack what loads it.
+    fn give_up_vmlinux(&mut self, failure: &BootFailure) -> bool {
+        let is_at_fault = !failure.lasting && matches!(self.kernel(), Kernel::Vmlinux(_));
+        if is_at_fault {
+            let why = format!(
+                "without compression it did not boot: {}",
+                failure.fault.message
+            );
+            self.spec.vmlinux = Err(why);
+        }
+        is_at_fault
+    }
+
     fn command_line<'a>(&'a self, ram: Ram<'a>) -> CommandLine<'a> {
         CommandLine {
             accelerator: self.accelerator,
-            kernel: &self.spec.kernel,
+            kernel: self.kernel(),
             initramfs: &self.spec.initramfs,
             vcpu_count: self.spec.vcpu_count,
             mem_mib: self.spec.mem_mib,
@@ -145,20 +168,32 @@ impl Backend for QemuBackend {
         self.spec.template.as_ref().map(|_| resume::RESUME_TIMEOUT)
     }
 
-    fn boot_failed(&mut self, fault: &Fault) -> Next {
+    fn booted_kernel(&self) -> Option<String> {
+        let told = match &self.spec.vmlinux {
+            _ if self.accelerator == Accelerator::Kvm => "compressed".into(),
+            Ok(_) => "uncompressed".into(),
+            Err(why) => format!("compressed: {why}"),
+        };
+        (!self.resuming).then_some(told)
+    }
+
+    fn boot_failed(&mut self, failure: &BootFailure) -> Next {
+        let message = &failure.fault.message;
         if std::mem::take(&mut self.resuming) {
             self.spec.template = None;
             return Next::Boot(format!(
-                "the template could not be resumed ({}), booting instead",
-                fault.message
+                "the template could not be resumed ({message}), booting instead"
             ));
+        }
+        if self.give_up_vmlinux(failure) {
+            return Next::Different;
         }
         let chosen_here = self.spec.accelerator == AcceleratorChoice::Auto;
         if !chosen_here || self.accelerator != Accelerator::Kvm {
             return Next::Same;
         }
         // A probe can be right and the host wrong an hour later: emulation still works.
-        let reason = format!("a guest failed to boot under KVM: {}", fault.message);
+        let reason = format!("a guest failed to boot under KVM: {message}");
         let target = ProbeTarget {
             binary: &self.spec.binary,
             kernel: &self.spec.kernel,

@@ -23,7 +23,7 @@ use pyro_wire::session;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::command_line::{Accelerator, COMMON_ARGUMENTS, CommandLine, Ram};
+use super::command_line::{Accelerator, COMMON_ARGUMENTS, CommandLine, Kernel, Ram};
 use super::disk::Disk;
 use super::{machine, rom};
 use crate::backend::child::{Inherit, describe, spawn};
@@ -255,7 +255,7 @@ fn firmware() -> io::Result<OwnedFd> {
 async fn try_kernel(target: &ProbeTarget<'_>) -> Result<(), ProbeFailure> {
     let command_line = CommandLine {
         accelerator: Accelerator::Kvm,
-        kernel: target.kernel,
+        kernel: Kernel::BzImage(target.kernel),
         initramfs: target.initramfs,
         vcpu_count: 2,
         mem_mib: 256,

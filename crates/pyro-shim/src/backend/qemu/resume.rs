@@ -12,7 +12,7 @@ use pyro_wire::reached;
 use pyro_wire::template::{DEVICES, FACTS, MEMORY, TemplateBuilt};
 use serde_json::json;
 
-use super::command_line::{Accelerator, CommandLine, Ram};
+use super::command_line::{Accelerator, CommandLine, Kernel, Ram};
 use super::machine::{self, QemuMachine};
 use super::migration;
 use super::qmp::QmpError;
@@ -41,6 +41,8 @@ pub(super) struct Template {
     pub(super) memory: PathBuf,
     devices: File,
     vmm_version: String,
+    /// It was booted by the kernel without compression.
+    vmlinux: bool,
 }
 
 impl Template {
@@ -76,6 +78,7 @@ impl Template {
             memory,
             devices: File::open(folder.join(DEVICES)).map_err(read(DEVICES))?,
             vmm_version: facts.vmm_version,
+            vmlinux: facts.vmlinux,
         })
     }
 
@@ -87,7 +90,13 @@ impl Template {
         reason: &str,
         lock: Option<&OwnedFd>,
     ) -> Result<Launched, BootFailure> {
+        let path = command_line.kernel.path();
         let command_line = CommandLine {
+            // Whatever would be booted today.
+            kernel: match self.vmlinux {
+                true => Kernel::Vmlinux(path),
+                false => Kernel::BzImage(path),
+            },
             ram: Ram::Resumed(&self.memory),
             ..*command_line
         };

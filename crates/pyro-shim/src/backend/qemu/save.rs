@@ -18,7 +18,7 @@ use pyro_wire::template::{DEVICES, FACTS, MEMORY, TemplateBuilt, TemplateSpec};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::command_line::Ram;
+use super::command_line::{Kernel, Ram};
 use super::machine::{self, QemuMachine};
 use super::qmp::QmpError;
 use super::{QemuBackend, migration};
@@ -72,7 +72,10 @@ impl QemuBackend {
             match self.boot(&memory, deadline).await {
                 Ok(booted) => break booted,
                 Err(failure) if failure.lasting || attempt == ATTEMPTS => return Err(failure.fault),
-                Err(_) => attempt += 1,
+                Err(failure) => {
+                    self.give_up_vmlinux(&failure);
+                    attempt += 1;
+                }
             }
             let _ = fs::remove_file(&memory);
         };
@@ -102,6 +105,7 @@ impl QemuBackend {
             vmm_version: about.vmm_version.clone().unwrap_or_default(),
             agent_version: ready.agent_version,
             kernel_release: ready.kernel_release,
+            vmlinux: matches!(self.kernel(), Kernel::Vmlinux(_)),
             vcpu_count: self.spec.vcpu_count,
             mem_mib: self.spec.mem_mib,
             mounted: spec.prepare.is_some(),
