@@ -77,6 +77,11 @@ impl Engine {
         Ok(abilities)
     }
 
+    /// The same where it was found out before.
+    pub(crate) fn known_abilities(&self) -> Option<Abilities> {
+        self.remembered(&self.about())
+    }
+
     /// Has what sandboxes need, where `auto` is going to make some: so that the first of them waits for
     /// nothing, and so that runs need no registry. Without it they are VMs, which is told.
     pub(crate) async fn prepare_sandboxes(
@@ -168,5 +173,42 @@ impl Engine {
 
     fn abilities_file(&self) -> PathBuf {
         self.config().cache_dir.join("isolation.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pyro_catalog::Kernel;
+    use pyro_wire::launch::AcceleratorChoice;
+
+    use super::*;
+    use crate::Config;
+
+    #[test]
+    fn no_kernel_is_unpacked_where_kvm_is_known_to_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::from_environment().unwrap();
+        config.cache_dir = folder.path().to_owned();
+        let engine = Engine::new(config);
+        let kernel = Kernel {
+            image: folder.path().join("vmlinuz"),
+            modules_dir: folder.path().join("modules"),
+            release: String::new(),
+            digest: String::new(),
+        };
+        let refused = |choice| engine.vmlinux(&kernel, choice).unwrap_err();
+        let remember = |kvm| {
+            let (about, gvisor) = (engine.about(), false);
+            let abilities = Abilities { kvm, gvisor };
+            engine.remember(&Remembered { about, abilities }).unwrap();
+        };
+        let missing = refused(AcceleratorChoice::Tcg);
+        assert_eq!(refused(AcceleratorChoice::Auto), missing);
+        remember(false);
+        assert_eq!(refused(AcceleratorChoice::Auto), missing);
+        remember(true);
+        assert_eq!(refused(AcceleratorChoice::Auto), "KVM works here");
+        assert_eq!(refused(AcceleratorChoice::Tcg), missing);
+        assert_eq!(refused(AcceleratorChoice::Kvm), "KVM was requested");
     }
 }

@@ -243,7 +243,7 @@ impl Engine {
             accelerator,
             probe_cache: self.probe_cache(),
             kernel: installed.kernel.image.clone(),
-            vmlinux: vmlinux(&installed.kernel, accelerator),
+            vmlinux: self.vmlinux(&installed.kernel, accelerator),
             initramfs: self.initramfs(&installed.kernel, agent, folder)?,
             vcpu_count,
             mem_mib,
@@ -251,6 +251,23 @@ impl Engine {
             template: template.map(Template::guest),
             network,
         })
+    }
+
+    /// The kernel without its compression, which is for guests that are emulated, or why not.
+    pub(crate) fn vmlinux(
+        &self,
+        kernel: &Kernel,
+        accelerator: AcceleratorChoice,
+    ) -> Result<PathBuf, String> {
+        match accelerator {
+            AcceleratorChoice::Kvm => Err("KVM was requested".to_owned()),
+            AcceleratorChoice::Auto if self.known_abilities().is_some_and(|known| known.kvm) => {
+                Err(KVM_WORKS.to_owned())
+            }
+            AcceleratorChoice::Auto | AcceleratorChoice::Tcg => {
+                kernel.vmlinux().map_err(|error| error.to_string())
+            }
+        }
     }
 
     async fn template_of(
@@ -340,16 +357,6 @@ impl Base {
                 gvisor::chain(tree, own.exists().then_some(own))
             }
             Self::HostProcess => Vec::new(),
-        }
-    }
-}
-
-/// The kernel without compression, for where it is emulated, or why not.
-pub(crate) fn vmlinux(kernel: &Kernel, accelerator: AcceleratorChoice) -> Result<PathBuf, String> {
-    match accelerator {
-        AcceleratorChoice::Kvm => Err("KVM was requested".to_owned()),
-        AcceleratorChoice::Auto | AcceleratorChoice::Tcg => {
-            kernel.vmlinux().map_err(|error| error.to_string())
         }
     }
 }

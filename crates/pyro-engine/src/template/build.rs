@@ -23,7 +23,6 @@ use super::{Kind, Template, TemplateCache};
 use crate::config::{QEMU, on_path};
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io};
-use crate::machine::start::vmlinux;
 use crate::machine::{disk, launch};
 
 /// File name of the launch file inside the folder of a build.
@@ -130,7 +129,7 @@ impl Engine {
                 accelerator: self.config().accelerator,
                 probe_cache: self.probe_cache(),
                 kernel: installed.kernel.image.clone(),
-                vmlinux: vmlinux(&installed.kernel, self.config().accelerator),
+                vmlinux: self.vmlinux(&installed.kernel, self.config().accelerator),
                 initramfs: self
                     .catalog()
                     .initramfs(&installed.kernel, self.config().agent()?)
