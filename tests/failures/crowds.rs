@@ -107,7 +107,8 @@ fn pulls_of_one_environment_at_once_build_it_once(world: &World) {
         "an image, its kernel and its initramfs: {whole:?}"
     );
 
-    let mut run = person.pyro(["run", "debian:12-base", "--mem-mib", "256", "--", "id -u"]);
+    // As large as VMs are by default, for which the pull has made a template.
+    let mut run = person.pyro(["run", "debian:12-base", "--", "id -u"]);
     assert_eq!(error::none(&finish(&mut run)), "0\n");
     leftovers::assert_none(&person.state_dir());
 }
@@ -150,11 +151,13 @@ fn names(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A copy of the tests' cache, which a pull finds sound.
+/// A copy of the tests' cache, which a pull finds sound. It makes no templates: those would be of another
+/// agent than those of the runs.
 fn own_cache(world: &World) -> PathBuf {
     let cache = cache::copy(world);
     let mut pull = world.pyro(["env", "pull", "debian:12"]);
-    error::none(&finish(pull.env("PYRO_ENVIRONMENT_CACHE_DIR", &cache)));
+    pull.env("PYRO_ENVIRONMENT_CACHE_DIR", &cache);
+    error::none(&finish(pull.env("PYRO_TEMPLATES", "off")));
     cache
 }
 

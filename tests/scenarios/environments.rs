@@ -246,10 +246,8 @@ fn pruning_spares_what_a_running_vm_uses() {
     // What the copied cache itself no longer needs.
     env(&world, &["prune"]);
     let library = Library::new(&world);
-    let created = library.call(
-        "vm_create",
-        json!({ "environment": "debian:12", "mem_mib": 256 }),
-    );
+    // As large as VMs are by default, for which the pull has made a template.
+    let created = library.call("vm_create", json!({ "environment": "debian:12" }));
     let vm_id = created.unwrap()["vm_id"].clone();
     library.call("vm_start", json!({ "vm_id": vm_id })).unwrap();
     // No longer an install that anybody would start from.
