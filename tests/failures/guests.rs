@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 use pyro_tests::World;
+use pyro_tests::memory::EAT;
 use pyro_tests::world::finish;
 
 use crate::background_command::{AT_ONCE, BackgroundCommand};
@@ -177,7 +178,7 @@ fn a_guest_that_eats_its_memory_hurts_itself(world: &World) {
     let ran = finish(&mut in_guest(
         world,
         &["--timeout-seconds", "60"],
-        "exec tail /dev/zero",
+        &format!("exec {EAT}"),
     ));
     assert_eq!(ran.code(), 137, "{}", ran.err());
 }

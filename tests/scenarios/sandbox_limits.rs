@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 
 use pyro_tests::World;
 use pyro_tests::leftovers::processes;
+use pyro_tests::memory::EAT;
 use pyro_tests::world::{Ran, finish};
 use serde_json::{Value, json};
 
@@ -31,9 +32,6 @@ const MEM_MIB: u64 = 256;
 
 /// What a sandbox may have taken beside its guest's memory when it is ended.
 const OVER_MIB: u64 = 512;
-
-/// Takes memory as fast as it comes, without end.
-const EAT: &str = "exec python3 -c 'a = []\nwhile True: a.append(bytearray(b\"x\") * (4 << 20))'";
 
 /// The most that was seen of a sandbox while its command ran.
 #[derive(Clone, Copy, Default)]
@@ -133,7 +131,7 @@ fn a_command_that_takes_all_memory_is_killed_and_told(world: &World) {
     if !sandboxes(world) {
         return;
     }
-    let (ran, most) = watched(world, EAT);
+    let (ran, most) = watched(world, &format!("exec {EAT}"));
     let result = ran.json();
     assert_eq!(result["oom_killed"], true, "{result}");
     assert_eq!(result["exit_code"], 137, "{result}");
@@ -153,7 +151,7 @@ fn a_command_goes_on_whose_child_is_killed(world: &World) {
     if !sandboxes(world) {
         return;
     }
-    let command = format!("({EAT}); echo $?; (exec sleep 0.1); echo whole");
+    let command = format!("(exec {EAT}); echo $?; (exec sleep 0.1); echo whole");
     let result = run(world, &command);
     assert_eq!(result["stdout"], "137\nwhole\n", "{result}");
     assert_eq!(result["exit_code"], 0, "{result}");

@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod leftovers;
+pub mod memory;
 mod played;
 pub mod program;
 #[path = "../surfaces/mod.rs"]

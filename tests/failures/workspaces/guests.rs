@@ -1,5 +1,6 @@
 //! Guests that mean harm to their own workspace.
 
+use pyro_tests::memory::EAT;
 use pyro_tests::surfaces::engine::Library;
 use pyro_tests::{Workspace, World, tree};
 use serde_json::json;
@@ -33,7 +34,7 @@ fn a_guest_that_hurts_itself_is_usable_afterwards(world: &World) {
     assert_ne!(killed["exit_code"], 0);
     survives(false);
     // Its memory, which costs the command its life.
-    assert_ne!(workspace.exec("tail /dev/zero")["exit_code"], 0);
+    assert_ne!(workspace.exec(EAT)["exit_code"], 0);
     survives(false);
     // Its processes, which end with the time of the command.
     let bomb = "bomb() { bomb | bomb & }; bomb; sleep 1000";

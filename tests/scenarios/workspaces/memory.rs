@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pyro_tests::memory::EAT;
 use pyro_tests::world::eventually;
 use pyro_tests::{Surface, Workspace, World};
 use serde_json::{Value, json};
@@ -10,9 +11,6 @@ crate::stories! { [vm, gvisor] [mcp]: who_was_killed_for_want_of_memory_is_told 
 crate::stories! { [process] [library]: nobody_is_said_to_have_been_who_was_not }
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// The kernel kills it, and nothing else: all others are small.
-const EAT: &str = "tail /dev/zero";
 
 fn who_was_killed_for_want_of_memory_is_told(world: &World, surface: &dyn Surface) {
     let workspace = Workspace::new(world, surface);
