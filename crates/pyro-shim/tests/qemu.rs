@@ -238,6 +238,28 @@ fn a_kvm_that_fails_is_given_up_for_emulation() {
     harness.stop(0, true);
 }
 
+#[test]
+fn a_kernel_that_does_not_boot_without_compression_boots_with_it() {
+    let harness = Harness::qemu().edit_qemu(harness::guest::damage_vmlinux);
+    let mut shim = harness.start();
+    let LaunchEvent::Note(note) = shim.event() else {
+        panic!("no note");
+    };
+    assert!(
+        note.starts_with("boot attempt 1 failed (the guest rebooted)"),
+        "{note}"
+    );
+    let running = shim.ready();
+    assert_eq!(
+        (running.boot_attempts, running.booted_kernel.as_deref()),
+        (
+            2,
+            Some("compressed: without compression it did not boot: the guest rebooted")
+        )
+    );
+    harness.stop(0, true);
+}
+
 /// Needs the right to mount a small file system.
 #[test]
 fn a_full_disk_of_the_host_ends_a_vm_that_is_thrown_away_at_once() {

@@ -80,6 +80,19 @@ fn vmlinux(folder: &Path) -> Result<PathBuf, String> {
     kernel.vmlinux().map_err(|error| error.to_string())
 }
 
+/// Puts one in its place of which the processor understands not a word.
+pub(crate) fn damage_vmlinux(qemu: &mut Qemu) {
+    const UD2: [u8; 2] = [0x0f, 0x0b];
+    let mut vmlinux = fs::read(qemu.vmlinux.as_ref().unwrap()).unwrap();
+    // Where the first of the segments begins, which has the entry.
+    let code = u64::from_le_bytes(vmlinux[64 + 8..64 + 16].try_into().unwrap());
+    let code = usize::try_from(code).unwrap();
+    vmlinux[code..code + 0x1000].copy_from_slice(&UD2.repeat(0x800));
+    let path = qemu.initramfs.with_file_name("vmlinux");
+    fs::write(&path, vmlinux).unwrap();
+    qemu.vmlinux = Ok(path);
+}
+
 /// A program as a release would ship it: a guest unpacks its agent before it starts.
 fn stripped(folder: &Path, program: &Path) -> Vec<u8> {
     let small = folder.join("agent");
