@@ -160,6 +160,23 @@ fn a_template_of_another_machine_is_not_tried() {
 }
 
 #[test]
+fn a_template_resumes_whichever_kernel_it_was_booted_by() {
+    let good = Template::new(false);
+    assert!(good.save().unwrap().vmlinux);
+    let other = Template::new(false).edit_qemu(harness::guest::damage_vmlinux);
+    assert!(!other.save().unwrap().vmlinux);
+    for (template, vmlinux) in [(&good, Err("a test".to_owned())), (&other, good.vmlinux())] {
+        let harness = template
+            .harness("box")
+            .edit_qemu(|qemu| qemu.vmlinux = vmlinux);
+        let mut shim = harness.start();
+        let running = shim.ready();
+        assert_eq!((running.resumed, running.booted_kernel), (true, None));
+        harness.stop(0, true);
+    }
+}
+
+#[test]
 fn a_resumed_guest_is_prepared_no_more() {
     let template = Template::saved(true);
     let harness = template.harness("box");

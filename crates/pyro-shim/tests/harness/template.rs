@@ -42,6 +42,10 @@ impl Template {
         self.outer.path().join("template, saved")
     }
 
+    pub(crate) fn vmlinux(&self) -> Result<PathBuf, String> {
+        self.qemu.vmlinux.clone()
+    }
+
     pub(crate) fn edit_qemu(mut self, edit: impl FnOnce(&mut Qemu)) -> Self {
         edit(&mut self.qemu);
         self
