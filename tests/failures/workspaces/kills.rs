@@ -264,7 +264,7 @@ fn a_command_whose_vm_is_killed_stays_in_the_history(world: &World) {
         processes::signal(world, role, SIGKILL);
         error::tells(
             &exec.ends_at_once(),
-            &["ended before it could", "hint: ", "`pyro workspace logs`"],
+            &["stopped before it could", "hint: ", "`pyro workspace logs`"],
         );
         assert_died_with_its_vm(&workspace, line, "at work\n");
         assert_eq!(workspace.output("echo on"), "on\n");

@@ -170,7 +170,7 @@ impl Engine {
     }
 
     /// Why a request about files failed. `what` is the first line of the error, `doing` completes
-    /// "ended before it could …".
+    /// "stopped before it could …".
     pub(crate) fn files_failed(
         &self,
         stored: &StoredWorkspace,

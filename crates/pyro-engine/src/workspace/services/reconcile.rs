@@ -148,7 +148,7 @@ impl Engine {
         }
     }
 
-    /// Why a request about a service failed; `doing` completes "ended before it could …".
+    /// Why a request about a service failed; `doing` completes "stopped before it could …".
     pub(crate) fn service_failed(
         &self,
         stored: &StoredWorkspace,

@@ -507,7 +507,7 @@ mod tests {
             explain(ExitStatus::from_raw(wait_status), &log)
         };
         assert_eq!(end(0, &[]).0, DeathKind::Off);
-        assert_eq!(end(2 << 8, &[]).0, DeathKind::Vmm);
+        assert_eq!(end(2 << 8, &[]).0, DeathKind::OutOfMemory);
         assert_eq!(end(7 << 8, &[]).0, DeathKind::Crash);
         assert_eq!(end(137 << 8, &[]).0, DeathKind::Vmm);
         assert_eq!(
