@@ -79,7 +79,7 @@ impl Engine {
 
     /// The same where it was found out before.
     pub(crate) fn known_abilities(&self) -> Option<Abilities> {
-        self.remembered(&self.about())
+        self.remembered(&self.about_now())
     }
 
     /// Has what sandboxes need, where `auto` is going to make some: so that the first of them waits for
@@ -132,6 +132,11 @@ impl Engine {
                 .probe_sandbox(&runsc.path)
                 .await
                 .is_ok_and(|probe| probe.runs)
+    }
+
+    fn about_now(&self) -> About {
+        let runsc = self.installed_runsc().ok().flatten();
+        self.about(runsc.as_ref())
     }
 
     fn about(&self, runsc: Option<&Runsc>) -> About {
@@ -198,7 +203,7 @@ mod tests {
         };
         let refused = |choice| engine.vmlinux(&kernel, choice).unwrap_err();
         let remember = |kvm| {
-            let (about, gvisor) = (engine.about(), false);
+            let (about, gvisor) = (engine.about_now(), false);
             let abilities = Abilities { kvm, gvisor };
             engine.remember(&Remembered { about, abilities }).unwrap();
         };
