@@ -39,7 +39,7 @@ fn an_unused_vm_is_stopped_and_its_folder_says_why() {
     drop(agent);
     let ended = shim.end();
     assert_eq!(ended.reason, EndReason::Idle);
-    assert_eq!(ended.message, "the VM was not used for 0.4 s");
+    assert_eq!(ended.message, "it was not used for 0.4 s");
     assert_eq!(harness.end_file(), ended);
     assert!(lock_is_free(harness.path()));
     assert!(shim.exit().success());
