@@ -19,10 +19,9 @@ use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::channel::Channel;
 use crate::clock::Trace;
-use crate::lines::LinesChannel;
 use crate::reaper::Reaper;
 use crate::socket_start::{self, StartError};
-use crate::{inherited, sockets, system_calls};
+use crate::{inherited, lines, sockets, system_calls};
 
 const CHANNEL: RawFd = 0;
 
@@ -58,7 +57,7 @@ async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {
     // What waits for it is made by now, and no other thread yet.
     system_calls::keep_to_files()?;
     let agent = Arc::new(Agent::new(Backend::Files, Reaper::idle(), Trace::default()));
-    let channel = Channel::new(LinesChannel::new(channel, agent.lines.clone())?);
+    let channel = Channel::new(lines::channel(channel, agent.lines.clone())?);
     let served = sockets::serve_hosts(&agent, channel).await;
     agent.files.thaw().await;
     served

@@ -5,7 +5,7 @@
 //! sides of the shim.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net;
 use std::pin::Pin;
@@ -16,7 +16,8 @@ use nix::cmsg_space;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, Interest, Join, ReadBuf};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::lock::lock;
@@ -32,8 +33,8 @@ pub(crate) struct Lines(Arc<Mutex<VecDeque<OwnedFd>>>);
 
 impl Lines {
     /// The one that came first; which of several does not matter to those who ask.
-    pub(crate) fn take(&self) -> Option<io::Result<Line>> {
-        lock(&self.0).pop_front().map(Line::new)
+    pub(crate) fn take(&self) -> Option<io::Result<UnixStream>> {
+        lock(&self.0).pop_front().map(open)
     }
 
     pub(crate) fn add(&self, line: OwnedFd) {
@@ -44,23 +45,26 @@ impl Lines {
     }
 }
 
-/// The channel, over which lines come.
-pub(crate) struct LinesChannel {
-    socket: UnixStream,
+/// The channel over which lines come, of a socket that does not block.
+pub(crate) fn channel(
+    socket: net::UnixStream,
+    lines: Lines,
+) -> io::Result<Join<LinesReader, OwnedWriteHalf>> {
+    let (socket, writer) = UnixStream::from_std(socket)?.into_split();
+    Ok(tokio::io::join(LinesReader { socket, lines }, writer))
+}
+
+pub(crate) struct LinesReader {
+    socket: OwnedReadHalf,
     lines: Lines,
 }
 
-impl LinesChannel {
-    pub(crate) fn new(socket: net::UnixStream, lines: Lines) -> io::Result<Self> {
-        let socket = UnixStream::from_std(socket)?;
-        Ok(Self { socket, lines })
-    }
-
+impl LinesReader {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         let mut space = cmsg_space!(OwnedFd);
         let mut parts = [IoSliceMut::new(into)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let socket = self.socket.as_raw_fd();
+        let socket = self.socket.as_ref().as_raw_fd();
         let message = recvmsg::<()>(socket, &mut parts, Some(&mut space), flags)?;
         for passed in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(numbers) = passed {
@@ -74,16 +78,17 @@ impl LinesChannel {
     }
 }
 
-impl AsyncRead for LinesChannel {
+impl AsyncRead for LinesReader {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let socket = self.socket.as_ref();
         loop {
-            ready!(self.socket.poll_read_ready(cx))?;
+            ready!(socket.poll_read_ready(cx))?;
             let room = buffer.initialize_unfilled();
-            match (self.socket).try_io(Interest::READABLE, || self.receive(room)) {
+            match socket.try_io(Interest::READABLE, || self.receive(room)) {
                 Ok(count) => {
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
@@ -96,89 +101,31 @@ impl AsyncRead for LinesChannel {
     }
 }
 
-impl AsyncWrite for LinesChannel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
+/// A connection of whoever asks, ready to be served.
+fn open(line: OwnedFd) -> io::Result<UnixStream> {
+    // By `fcntl`: `ioctl` is none of the calls that this agent may make.
+    let flags = OFlag::from_bits_retain(fcntl(&line, FcntlArg::F_GETFL)?);
+    fcntl(&line, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    UnixStream::from_std(line.into())
 }
 
-/// A connection of whoever asks.
-pub(crate) struct Line(UnixStream);
-
-impl Line {
-    fn new(line: OwnedFd) -> io::Result<Self> {
-        // By `fcntl`: `ioctl` is none of the calls that this agent may make.
-        let flags = OFlag::from_bits_retain(fcntl(&line, FcntlArg::F_GETFL)?);
-        fcntl(&line, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        UnixStream::from_std(line.into()).map(Self)
-    }
-}
-
-impl Peer for Line {
+/// A line.
+impl Peer for UnixStream {
     /// Who has no more to say and goes on listening is not gone.
     fn is_gone(&self) -> bool {
-        let mut asked = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        let mut asked = [PollFd::new(self.as_fd(), PollFlags::empty())];
         let answered = poll(&mut asked, PollTimeout::ZERO);
         answered.is_ok_and(|count| count > 0)
     }
 
+    /// Nobody asks for that on a line.
     async fn relay(self, _: TcpStream) {}
-}
-
-impl AsyncRead for Line {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+
     use nix::sys::socket::{ControlMessage, sendmsg};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -189,7 +136,7 @@ mod tests {
         let (ours, theirs) = net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let lines = Lines::default();
-        let mut channel = LinesChannel::new(ours, lines.clone()).unwrap();
+        let mut channel = super::channel(ours, lines.clone()).unwrap();
         assert!(lines.take().is_none());
 
         let (client, passed) = net::UnixStream::pair().unwrap();

@@ -77,6 +77,10 @@ pub fn mount_layers(layers: &Layers, bottom: &Path, names: &Path, target: &Path)
     })
 }
 
+/// What to do about a folder that is [not suitable](unsuitable).
+pub const SUITABLE: &str =
+    "set PYRO_STATE_DIR to a folder on ext4, XFS, Btrfs or tmpfs (in a container, to a volume)";
+
 /// The name of the file system that a folder is on, if that is known not to hold what is changed in an
 /// overlay. The folder need not be there yet.
 pub fn unsuitable(folder: &Path) -> Option<&'static str> {
@@ -102,8 +106,7 @@ fn explain(error: Errno, top: &Path) -> io::Error {
         return error.into();
     };
     let words = format!(
-        "{error}: {} is on {name}, which cannot hold what a sandbox changes; set PYRO_STATE_DIR to a \
-         folder on ext4, XFS, Btrfs or tmpfs (in a container, to a volume)",
+        "{error}: {} is on {name}, which cannot hold what a sandbox changes; {SUITABLE}",
         top.display()
     );
     io::Error::new(io::Error::from(error).kind(), words)

@@ -4,6 +4,7 @@
 //! allocated for it.
 
 use std::io::{self, IoSlice};
+use std::slice::Chunks;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -178,10 +179,7 @@ pub async fn write_data(
     kind: Kind,
     data: &[u8],
 ) -> Result<(), FrameError> {
-    for chunk in data.chunks(DATA_CHUNK) {
-        write_frame(to, kind, chunk).await?;
-    }
-    Ok(())
+    write_chunks(to, kind, data.chunks(DATA_CHUNK)).await
 }
 
 /// The same for an archive.
@@ -190,7 +188,15 @@ pub async fn write_bulk(
     kind: Kind,
     data: &[u8],
 ) -> Result<(), FrameError> {
-    for chunk in data.chunks(BULK_CHUNK) {
+    write_chunks(to, kind, data.chunks(BULK_CHUNK)).await
+}
+
+async fn write_chunks(
+    to: &mut (impl AsyncWrite + Unpin),
+    kind: Kind,
+    chunks: Chunks<'_, u8>,
+) -> Result<(), FrameError> {
+    for chunk in chunks {
         write_frame(to, kind, chunk).await?;
     }
     Ok(())

@@ -294,7 +294,7 @@ fn isolation_check(kvm: &Kvm, gvisor: &Gvisor, refuses_runsc: bool, state_dir: &
                 "runs are in gVisor unless they ask for a VM, but new workspaces are in emulated VMs: {}",
                 no_room_for_changes(file_system)
             ),
-            "set PYRO_STATE_DIR to a folder on ext4, XFS, Btrfs or tmpfs (in a container, on a volume)",
+            overlay::SUITABLE,
         ),
         None => ok(
             "isolation",
