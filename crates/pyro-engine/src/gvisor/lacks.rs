@@ -57,9 +57,12 @@ pub(crate) enum Guest {
 impl Guest {
     fn way_out(self) -> &'static str {
         match self {
-            Self::OneShot => "`--isolation vm` (`isolation`)",
+            Self::OneShot => {
+                "`--isolation vm` (`isolation`; of an MCP server, `PYRO_ISOLATION=vm`)"
+            }
             Self::Workspace => {
-                "create another workspace with `--isolation vm` (`isolation`), as this one stays a sandbox"
+                "create another workspace with `--isolation vm` (`isolation`; of an MCP server, \
+                 `PYRO_ISOLATION=vm`), as this one stays a sandbox"
             }
         }
     }
@@ -104,7 +107,7 @@ mod tests {
         ] {
             let advice = advice(Guest::OneShot, 1, stderr).unwrap_or_else(|| panic!("{stderr}"));
             assert!(
-                advice.ends_with("Linux kernel: `--isolation vm` (`isolation`)"),
+                advice.contains("Linux kernel: `--isolation vm` (`isolation`; "),
                 "{advice}"
             );
         }
