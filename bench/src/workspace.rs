@@ -44,7 +44,7 @@ const KEPT_OUTPUT: usize = 64 * 1024;
 pub(crate) struct Workspace {
     pub(crate) engine: Arc<Engine>,
     pub(crate) id: String,
-    isolation: Isolation,
+    pub(crate) isolation: Isolation,
 }
 
 /// A workspace of several rows.
