@@ -154,6 +154,8 @@ class _EnvironmentSometimes(TypedDict, total=False):
     install_manifest: str | None
     # Why an installed environment cannot be used; absent when all is well.
     problem: str | None
+    # What an installed OCI image says of itself; absent for all other environments.
+    image: ImageFacts | None
 
 
 class Environment(_EnvironmentSometimes):
@@ -316,6 +318,27 @@ class FileWritten(TypedDict):
     workspace_started: bool
 
 
+class ImageFacts(TypedDict):
+    """What an OCI image says about the programs in it, and what became of it."""
+
+    # Of its manifest, or of its configuration in an archive of Docker's.
+    digest: str
+    # Variables of every command, as `NAME=VALUE`.
+    env: list[str]
+    # Where commands of one-shot VMs run unless they are told otherwise.
+    working_dir: str | None
+    user: str | None
+    entrypoint: list[str]
+    cmd: list[str]
+    # Such as `8080/tcp`.
+    exposed_ports: list[str]
+    labels: dict[str, str]
+    # Device nodes that its layers have; a guest has its own.
+    devices_left_out: int
+    # Extended attributes that could not be kept.
+    attributes_left_out: int
+
+
 class Logged(TypedDict):
     workspace_id: str
     # How many entries are shown here.
@@ -456,6 +479,8 @@ class _PulledEnvironmentSometimes(TypedDict, total=False):
     install_manifest: str | None
     # Why an installed environment cannot be used; absent when all is well.
     problem: str | None
+    # What an installed OCI image says of itself; absent for all other environments.
+    image: ImageFacts | None
 
 
 class PulledEnvironment(_PulledEnvironmentSometimes):

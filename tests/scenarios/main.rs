@@ -10,6 +10,7 @@ mod ending;
 mod environments;
 mod guest;
 mod hosts;
+mod images;
 mod isolation;
 mod life_cycle;
 mod limits;

@@ -20,6 +20,15 @@ pub fn shared() -> PathBuf {
 /// copy yet. Other environments are not copied for their size, and templates as they are of
 /// another image.
 pub fn copy(world: &World) -> PathBuf {
+    copy_parts(world, |name| !name.starts_with(b"debian_12-b"))
+}
+
+/// The same without any environment: kernels, and what sandboxes need.
+pub fn copy_without_environments(world: &World) -> PathBuf {
+    copy_parts(world, |name| !name.starts_with(b"debian_"))
+}
+
+fn copy_parts(world: &World, is_wanted: impl Fn(&[u8]) -> bool) -> PathBuf {
     let cache = world.folder().join("cache");
     let platform = cache.join("linux-x86_64");
     fs::create_dir_all(&platform).expect("a folder");
@@ -29,7 +38,7 @@ pub fn copy(world: &World) -> PathBuf {
         .filter(|entry| {
             let name = entry.file_name();
             let name = name.as_encoded_bytes();
-            !name.starts_with(b"debian_12-b") && !name.starts_with(b".lock-")
+            is_wanted(name) && !name.starts_with(b".lock-") && !name.starts_with(b"image-")
         });
     let mut copy = Command::new("cp");
     copy.args(["-a", "--sparse=always", "--reflink=auto"])

@@ -125,14 +125,29 @@ pub(crate) fn check_texts(
     Ok(())
 }
 
-pub(crate) fn argv(command: &Command) -> Result<Vec<OsString>, StartError> {
+pub(crate) fn argv(backend: &Backend, command: &Command) -> Result<Vec<OsString>, StartError> {
     match command {
+        // An image of one program has no shell, and needs none for a line that is only words.
+        Command::Shell(line) if backend.is_guest() && !Path::new(SHELL).exists() => {
+            match shell_words::plain(line) {
+                Some(words) => Ok(words),
+                None => Err(StartError::NotFound {
+                    name: SHELL.to_owned(),
+                    hint: shell_words::NO_SHELL.to_owned(),
+                }),
+            }
+        }
         Command::Shell(line) => Ok(vec![SHELL.into(), "-lc".into(), text(line)]),
         Command::Program(words) if words.is_empty() => {
             Err(StartError::refused("a command needs at least one word"))
         }
         Command::Program(words) => Ok(words.iter().map(text).collect()),
     }
+}
+
+/// Whether a command became a line for the shell.
+pub(crate) fn is_shell(words: &[OsString], command: &Command) -> bool {
+    matches!(command, Command::Shell(_)) && words.first().is_some_and(|first| first == SHELL)
 }
 
 /// Has a login shell take the `PATH` that was given, after what it reads first has set another.
@@ -292,7 +307,7 @@ mod tests {
     fn a_path_that_was_given_outlives_the_profile() {
         let line = "echo \"$PATH|$PYRO_GIVEN_PATH|$0|$#\"; exit 7";
         let given = [(bytes("A"), bytes("b")), (bytes("PATH"), bytes("/a 'b'$c"))];
-        let mut words = argv(&Command::Shell(bytes(line))).unwrap();
+        let mut words = argv(&Backend::Vm, &Command::Shell(bytes(line))).unwrap();
         let mut variables = environment(&Backend::Vm, Path::new("/workspace"), &given);
         let untouched = words.clone();
         keep_path(&mut words, &mut variables, &given[..1]);

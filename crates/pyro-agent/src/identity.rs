@@ -168,6 +168,7 @@ mod tests {
     #[test]
     fn names_that_would_break_a_file_are_refused() {
         let request = |hostname: &str, machine_id: &str| SetUp {
+            env: Vec::new(),
             hostname: hostname.into(),
             machine_id: machine_id.into(),
             unix_time_ns: 0,

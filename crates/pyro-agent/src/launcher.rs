@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use pyro_wire::exec::{Command, Exec};
+use pyro_wire::exec::Exec;
 use pyro_wire::shells::Size;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
@@ -24,6 +24,7 @@ use crate::reaper::{Exit, Reaper};
 use crate::secrets::Secrets;
 use crate::spawn::{PreExec, Program};
 use crate::standstill::Starts;
+use crate::variables::Variables;
 use crate::witness::Seat;
 
 /// How much output a command may be ahead of its reader.
@@ -38,6 +39,8 @@ pub(crate) struct Launcher {
     pub(crate) starts: Starts,
     /// What commands may ask for, and must not be seen to say.
     pub(crate) secrets: Secrets,
+    /// What commands see of the environment that the guest was made from.
+    pub(crate) variables: Variables,
 }
 
 /// A command that runs.
@@ -73,6 +76,7 @@ impl Launcher {
             backend,
             reaper,
             groups: Groups::default(),
+            variables: Variables::default(),
             starts: Starts::default(),
             secrets: Secrets::default(),
         }
@@ -132,13 +136,14 @@ impl Launcher {
     /// Checks a request, and finds what it is started with.
     fn prepare(&self, request: &Exec) -> Result<Prepared, StartError> {
         command::check(request)?;
-        let mut argv = command::argv(&request.command)?;
+        let mut argv = command::argv(&self.backend, &request.command)?;
         let secrets = self.secrets.environment(&request.secret_env)?;
         let folder = command::folder(&self.backend, request.cwd.as_ref());
         let cwd = command::open_folder(&folder)?;
-        let given = || request.env.iter().chain(&secrets);
+        let own = self.variables.all();
+        let given = || own.iter().chain(&request.env).chain(&secrets);
         let mut env = command::environment(&self.backend, &folder, given());
-        if matches!(request.command, Command::Shell(_)) {
+        if command::is_shell(&argv, &request.command) {
             command::keep_path(&mut argv, &mut env, given());
         }
         Ok(Prepared { argv, env, cwd })

@@ -68,6 +68,7 @@ mod spawn;
 mod standstill;
 mod system_calls;
 mod terminate;
+mod variables;
 mod witness;
 
 use std::ffi::OsString;

@@ -54,6 +54,7 @@ impl SetUpError {
 /// Sets the guest up, once in its life. Outside of a guest there is nothing to do.
 pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Fault> {
     let mut laps = Laps::begin(request.timings);
+    agent.launcher.variables.set(&request.env);
     match agent.backend {
         Backend::Vm => set_up_guest(agent, request, &mut laps).await,
         Backend::Sandbox => set_up_sandbox(agent, request, &mut laps),
@@ -274,6 +275,7 @@ mod tests {
     async fn a_guest_is_set_up_and_prepared_once() {
         let agent = Agent::new(Backend::Vm, Reaper::idle(), Trace::default());
         let request = SetUp {
+            env: Vec::new(),
             hostname: "web".into(),
             machine_id: "0".repeat(32),
             unix_time_ns: 0,
@@ -308,6 +310,7 @@ mod tests {
         // A name that no guest may have is refused before anything happens.
         agent.lifecycle.set(Stage::Prepared);
         let nameless = SetUp {
+            env: Vec::new(),
             hostname: String::new(),
             ..request
         };

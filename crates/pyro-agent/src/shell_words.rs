@@ -1,7 +1,7 @@
 //! Words that only a shell understands, where a program was asked for: what to say when there is
 //! no such program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// What shells do themselves, and for which there is no program.
@@ -17,6 +17,23 @@ const BUILTINS: &[&str] = &[
 const OPERATORS: &[&str] = &[
     "&&", "||", "|", "|&", ";", "&", "<", ">", ">>", "2>", "2>>", "2>&1", "&>", "<<", "<<<",
 ];
+
+/// What to do where a line needs a shell and the guest has none.
+pub(crate) const NO_SHELL: &str = "\nhint: this guest has no shell, which a command line needs: give the program \
+     and its arguments, each by itself, as in -- /bin/program --flag value";
+
+/// The words of a line that mean the same without a shell; `None` for all others.
+pub(crate) fn plain(line: &[u8]) -> Option<Vec<OsString>> {
+    let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b" \t-_./:,+@%=".contains(byte);
+    let words: Vec<OsString> = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .map(|word| OsStr::from_bytes(word).to_owned())
+        .collect();
+    let first = words.first()?.as_bytes();
+    let is_syntax = is_assignment(first) || BUILTINS.iter().any(|one| one.as_bytes() == first);
+    (line.iter().all(fine) && !is_syntax).then_some(words)
+}
 
 /// A line to follow "command not found": why, and how to fix it. Nothing, when no shell would have
 /// helped.
@@ -58,6 +75,17 @@ fn is_assignment(word: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_line_of_words_alone_needs_no_shell() {
+        let words = |line: &str| plain(line.as_bytes()).map(|words| words.join(OsStr::new("|")));
+        assert_eq!(words("/app  --flag=1 a.b").unwrap(), "/app|--flag=1|a.b");
+        for line in [
+            "", " ", "a | b", "echo $A", "a 'b'", "cd /tmp", "A=1 b", "a > b", "a\nb;",
+        ] {
+            assert_eq!(words(line), None, "{line}");
+        }
+    }
+
     use super::*;
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::manifest::{ImageRecord, KernelName};
 use crate::{CatalogError, EnvironmentSpec, ProgressMonitor};
 
 /// Makes the contents of an environment.
@@ -22,10 +23,19 @@ pub(crate) trait Builder: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) rootfs: PathBuf,
-    /// A list of what is inside, for people.
-    pub(crate) packages: PathBuf,
-    /// A directory laid out like a kernel's in the cache, without its manifest.
-    pub(crate) kernel: PathBuf,
-    pub(crate) kernel_release: String,
+    /// A list of what is inside, for people, where it can be known.
+    pub(crate) packages: Option<PathBuf>,
+    pub(crate) kernel: BuiltKernel,
     pub(crate) source: String,
+    /// Which image it is made of.
+    pub(crate) image: Option<ImageRecord>,
+}
+
+/// The kernel that the environment boots with.
+#[derive(Debug)]
+pub(crate) enum BuiltKernel {
+    /// A directory laid out like a kernel's in the cache, without its manifest.
+    New { dir: PathBuf, release: String },
+    /// One that is in the cache.
+    Cached(KernelName),
 }

@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use crate::builder::Builder;
 use crate::debian::{DebianBuilder, DebianRunsc};
+use crate::images::DiskWriter;
 use crate::manifest::KernelName;
 use crate::runsc::RunscSource;
 use crate::{EnvironmentSpec, PLATFORM};
+
+/// What the lock files of environments begin with.
+pub(crate) const LOCK_PREFIX: &str = ".lock-";
 
 /// A cache of built environments. Cheap to open and to clone; processes may share the folder.
 #[derive(Clone)]
@@ -16,6 +20,7 @@ pub struct Catalog {
     cache_dir: PathBuf,
     pub(crate) builder: Arc<dyn Builder>,
     pub(crate) runsc_source: Arc<dyn RunscSource>,
+    pub(crate) disk_writer: Option<Arc<dyn DiskWriter>>,
 }
 
 impl Catalog {
@@ -40,7 +45,14 @@ impl Catalog {
             cache_dir,
             builder,
             runsc_source,
+            disk_writer: None,
         }
+    }
+
+    /// Lets images be environments, too.
+    pub fn with_disk_writer(mut self, writer: Arc<dyn DiskWriter>) -> Self {
+        self.disk_writer = Some(writer);
+        self
     }
 
     pub fn cache_dir(&self) -> &Path {
@@ -64,9 +76,9 @@ impl Catalog {
         self.platform_dir().join("initramfs")
     }
 
-    pub(crate) fn lock_path(&self, spec: &EnvironmentSpec) -> PathBuf {
-        self.platform_dir()
-            .join(format!(".lock-{}", spec.subject()))
+    /// Of the environment that has this subject.
+    pub(crate) fn lock_path(&self, subject: &str) -> PathBuf {
+        self.platform_dir().join(format!("{LOCK_PREFIX}{subject}"))
     }
 }
 

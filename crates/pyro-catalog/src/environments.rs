@@ -1,5 +1,9 @@
 //! The list of environments: the words behind `debian:12`.
 
+use std::sync::{Mutex, PoisonError};
+
+use pyro_oci::{Digest, Reference};
+
 use crate::CatalogError;
 
 /// What the images run on.
@@ -11,7 +15,7 @@ pub const DISTRIBUTION_VERSION: &str = "12";
 /// The versions of pyro that can use these environments.
 pub const COMPATIBILITY: &str = ">=4.0.0,<5.0.0";
 
-/// One entry of the catalog.
+/// One entry of the catalog, or an image that somebody named.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EnvironmentSpec {
     pub name: &'static str,
@@ -23,20 +27,66 @@ pub struct EnvironmentSpec {
     pub default_packages: &'static [&'static str],
     /// What the build asks for beyond Debian's minimal base.
     pub(crate) include: &'static [&'static str],
+    /// Whose files it has, if it is made of an image.
+    pub(crate) image: Option<Reference>,
     /// The most room that a build was seen to need (306, 671 and 1758 MiB), and some more.
     pub(crate) build_bytes: u64,
 }
 
 impl EnvironmentSpec {
-    /// Its directory in the cache.
+    /// Its directory in the cache. An image has one, in which its contents of today take the place of those
+    /// of yesterday.
     pub(crate) fn dir_name(&self) -> String {
-        format!("{}-{}", self.subject(), self.version)
+        match self.image {
+            None => format!("{}-{}", self.subject(), self.version),
+            Some(_) => self.subject(),
+        }
     }
 
     /// Its name where a colon would be in the way: lock files, partial directories.
     pub(crate) fn subject(&self) -> String {
-        self.name.replace(':', "_")
+        match &self.image {
+            None => self.name.replace(':', "_"),
+            // A path has no place in a file's name.
+            Some(_) => format!(
+                "{IMAGE_PREFIX}{}",
+                &Digest::of(self.name.as_bytes()).hex()[..24]
+            ),
+        }
     }
+
+    /// Whether it is made of an image, and not of packages.
+    pub fn is_image(&self) -> bool {
+        self.image.is_some()
+    }
+}
+
+/// What directories of images begin with.
+pub(crate) const IMAGE_PREFIX: &str = "image-";
+
+/// The images that this process has met. Each is kept to its end, as the entries of the catalog are: a few
+/// hundred bytes for a name that somebody typed.
+static IMAGES: Mutex<Vec<&'static EnvironmentSpec>> = Mutex::new(Vec::new());
+
+fn image(reference: Reference) -> &'static EnvironmentSpec {
+    let mut images = IMAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = images
+        .iter()
+        .find(|spec| spec.image.as_ref() == Some(&reference));
+    if let Some(spec) = known {
+        return spec;
+    }
+    let spec = Box::leak(Box::new(EnvironmentSpec {
+        name: reference.to_string().leak(),
+        version: "",
+        description: "An OCI image of this host.",
+        default_packages: &[],
+        include: &[],
+        image: Some(reference),
+        build_bytes: 0,
+    }));
+    images.push(spec);
+    spec
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -77,6 +127,7 @@ static ENVIRONMENTS: [EnvironmentSpec; 3] = [
             "unzip",
             "xz-utils",
         ],
+        image: None,
         build_bytes: 900 * MIB,
     },
     EnvironmentSpec {
@@ -85,6 +136,7 @@ static ENVIRONMENTS: [EnvironmentSpec; 3] = [
         description: "Minimal Debian 12: a shell, the core tools and apt.",
         default_packages: &["bash", "coreutils", "ca-certificates"],
         include: &["ca-certificates"],
+        image: None,
         build_bytes: 450 * MIB,
     },
     EnvironmentSpec {
@@ -136,6 +188,7 @@ static ENVIRONMENTS: [EnvironmentSpec; 3] = [
             "unzip",
             "xz-utils",
         ],
+        image: None,
         build_bytes: 2300 * MIB,
     },
 ];
@@ -145,10 +198,13 @@ pub fn environments() -> &'static [EnvironmentSpec] {
     &ENVIRONMENTS
 }
 
-/// The environment of that name; the error names the nearest one.
+/// The environment of that name, which may be an image's; the error names the nearest one.
 pub fn find(name: &str) -> Result<&'static EnvironmentSpec, CatalogError> {
     if let Some(spec) = ENVIRONMENTS.iter().find(|spec| spec.name == name) {
         return Ok(spec);
+    }
+    if let Some(reference) = Reference::parse(name)? {
+        return Ok(image(reference));
     }
     let nearest = ENVIRONMENTS
         .iter()
@@ -173,6 +229,19 @@ mod tests {
         for spec in environments() {
             assert_eq!(find(spec.name).unwrap(), spec);
         }
+    }
+
+    #[test]
+    fn an_image_is_an_environment_of_one_name_wherever_it_is_named() {
+        let here = std::env::current_dir().unwrap();
+        let spec = find("oci-archive:app.tar").unwrap();
+        assert_eq!(spec.name, format!("oci-archive:{}/app.tar", here.display()));
+        assert!(std::ptr::eq(find(spec.name).unwrap(), spec));
+        assert!(spec.is_image() && !find("debian:12").unwrap().is_image());
+        let other = find("oci-archive:app.tar:1.0").unwrap();
+        assert_ne!(other.dir_name(), spec.dir_name());
+        assert!(spec.dir_name().starts_with(IMAGE_PREFIX));
+        assert!(matches!(find("oci:"), Err(CatalogError::Reference(_))));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pyro_oci::{OciError, ReferenceError};
+
 use crate::{RunscOrigin, disk_usage};
 
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +14,23 @@ pub enum CatalogError {
         name: String,
         nearest: Option<&'static str>,
         known: Vec<&'static str>,
+    },
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    #[error("`{name}` cannot be used")]
+    Image {
+        name: &'static str,
+        #[source]
+        source: OciError,
+    },
+    #[error("this program cannot unpack images")]
+    NoDiskWriter,
+    /// What went wrong where the caller does the work, in the caller's words.
+    #[error("the disk of `{name}` could not be made")]
+    DiskWriter {
+        name: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("environment `{name}` is not installed")]
     NotInstalled { name: &'static str },

@@ -7,9 +7,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pyro_oci::Config;
+
 use crate::files::{Stamp, check_size, check_stamp};
 use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
-use crate::manifest::{self, EnvironmentManifest};
+use crate::manifest::{self, EnvironmentManifest, ImageRecord};
 use crate::{
     Catalog, CatalogError, EnvironmentSpec, Kernel, NoMonitor, ProgressMonitor, digest, kernel,
 };
@@ -31,6 +33,32 @@ pub struct Installed {
     pub source: String,
     /// RFC 3339, in UTC.
     pub created_at: String,
+    /// The image that it is made of, if it is.
+    pub image: Option<InstalledImage>,
+}
+
+/// What is known of an image that was unpacked.
+#[derive(Debug, Clone)]
+pub struct InstalledImage {
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    pub config: Config,
+    /// What the image has and its disk has not.
+    pub devices_left_out: u64,
+    pub attributes_left_out: u64,
+    pub(crate) source: Stamp,
+}
+
+impl From<ImageRecord> for InstalledImage {
+    fn from(record: ImageRecord) -> Self {
+        Self {
+            digest: record.digest,
+            config: record.config,
+            devices_left_out: record.devices_left_out,
+            attributes_left_out: record.attributes_left_out,
+            source: record.source,
+        }
+    }
 }
 
 impl Catalog {
@@ -101,7 +129,10 @@ impl Catalog {
         Ok(found)
     }
 
-    fn read_manifest(&self, spec: &EnvironmentSpec) -> Result<EnvironmentManifest, CatalogError> {
+    pub(crate) fn read_manifest(
+        &self,
+        spec: &EnvironmentSpec,
+    ) -> Result<EnvironmentManifest, CatalogError> {
         let path = self.install_dir(spec).join(ENVIRONMENT_FILE);
         let manifest: EnvironmentManifest = manifest::read(&path)?;
         if manifest.name != spec.name || manifest.version != spec.version {
@@ -130,6 +161,7 @@ impl Catalog {
             kernel: Kernel::at(&self.kernel_dir(&manifest.kernel), &manifest.kernel),
             source: manifest.source.clone(),
             created_at: manifest.created_at.clone(),
+            image: manifest.image.clone().map(Into::into),
         }
     }
 }

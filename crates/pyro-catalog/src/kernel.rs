@@ -136,6 +136,28 @@ impl Catalog {
     }
 }
 
+/// The latest kernel of the cache that is whole.
+pub(crate) fn latest(platform_dir: &Path) -> Option<KernelName> {
+    let entries = fs::read_dir(platform_dir).ok()?.flatten();
+    let kernels = entries.filter_map(|entry| {
+        let dir = entry.path();
+        let is_kernel = entry.file_name().to_string_lossy().starts_with("kernel-");
+        let manifest: KernelManifest = is_kernel
+            .then(|| manifest::read(&dir.join(KERNEL_FILE)).ok())
+            .flatten()?;
+        let name = KernelName {
+            release: manifest.release,
+            digest: manifest.digest,
+        };
+        // In a cache that was copied its digest tells.
+        check(&dir, &name).or_else(|_| restamp(&dir, &name)).ok()?;
+        let made = dir.join(KERNEL_FILE).metadata().ok()?.modified().ok()?;
+        Some((made, name))
+    });
+    let latest = kernels.max_by_key(|(made, _)| *made);
+    latest.map(|(_, name)| name)
+}
+
 /// The file names in a modules directory, in load order.
 pub(crate) fn read_order(modules_dir: &Path) -> Result<Vec<String>, CatalogError> {
     let path = modules_dir.join(MODULE_ORDER_FILE);

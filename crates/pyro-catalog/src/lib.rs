@@ -8,6 +8,7 @@
 //! <cache>/linux-x86_64/
 //!     debian_12-4.1.0/            rootfs.ext4  environment.json  packages.txt
 //!     kernel-6.1.0-56-cloud-amd64-1f2e3d4c/   vmlinuz  modules/{*.ko,order}  kernel.json  vmlinux
+//!     image-1f2e3d4c…/            rootfs.ext4  environment.json, of one image
 //!     initramfs/                  <key>.cpio  <stamp>.json
 //!     runsc-20240729.0-1f2e3d4c/  runsc  copyright  runsc.json
 //!     versions-of-runsc/          <file>.json, what one on PATH says its version is
@@ -52,6 +53,7 @@ mod error;
 mod files;
 mod full_disk;
 pub mod image;
+mod images;
 mod initramfs;
 mod installed;
 mod kernel;
@@ -77,8 +79,9 @@ pub use environments::{
     environments, find,
 };
 pub use error::CatalogError;
+pub use images::DiskWriter;
 pub use initramfs::write_initramfs;
-pub use installed::Installed;
+pub use installed::{Installed, InstalledImage};
 pub use kernel::Kernel;
 pub use monitor::{NoMonitor, Phase, ProgressMonitor, Step};
 pub use namespace::user_namespaces;

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use pyro_oci::Config;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,20 @@ pub(crate) struct EnvironmentManifest {
     pub(crate) rootfs: Stamp,
     pub(crate) kernel: KernelName,
     pub(crate) created_at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<ImageRecord>,
+}
+
+/// Which image an environment is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    /// Of its manifest, with the algorithm before it.
+    pub(crate) digest: String,
+    /// Of the file that was read, or of the index in a folder: while that is the same, so is the image.
+    pub(crate) source: Stamp,
+    pub(crate) config: Config,
+    pub(crate) devices_left_out: u64,
+    pub(crate) attributes_left_out: u64,
 }
 
 /// Which kernel directory an environment boots with.

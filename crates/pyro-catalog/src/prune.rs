@@ -99,7 +99,8 @@ impl Catalog {
 struct Sweep<'a> {
     catalog: &'a Catalog,
     in_use: &'a dyn Fn(&Path) -> bool,
-    live: Vec<&'static EnvironmentSpec>,
+    /// Of environments that somebody pulls.
+    live: Vec<String>,
     /// Whether somebody fetches a `runsc`.
     runsc_live: bool,
     /// The directory of the `runsc` that would be used.
@@ -113,10 +114,11 @@ impl<'a> Sweep<'a> {
         in_use: &'a dyn Fn(&Path) -> bool,
     ) -> Result<Self, CatalogError> {
         let (mut live, mut held) = (Vec::new(), Vec::new());
-        for spec in environments() {
-            match Lock::try_acquire(&catalog.lock_path(spec))? {
+        let subjects = environments().iter().map(EnvironmentSpec::subject);
+        for subject in subjects.chain(catalog.subjects_of_images()) {
+            match Lock::try_acquire(&catalog.lock_path(&subject))? {
                 Some(lock) => held.push(lock),
-                None => live.push(spec),
+                None => live.push(subject),
             }
         }
         let runsc_lock = Lock::try_acquire(&catalog.runsc_lock_path())?;
@@ -137,7 +139,7 @@ impl<'a> Sweep<'a> {
 
     fn keeps(&self, name: &str, path: &Path) -> bool {
         if is_partial(name) {
-            let of_live_pull = |spec: &&EnvironmentSpec| may_belong_to(name, &spec.subject());
+            let of_live_pull = |subject: &String| may_belong_to(name, subject);
             return self.live.iter().any(of_live_pull)
                 || (self.runsc_live && may_belong_to(name, runsc::SUBJECT))
                 || !is_dead(path)
@@ -147,13 +149,25 @@ impl<'a> Sweep<'a> {
             let current = self.runsc.as_deref() == Some(name);
             return current || self.runsc_live || (self.in_use)(path);
         }
-        let own = environments().iter().find(|spec| spec.dir_name() == name);
-        let current = own.is_some_and(|spec| {
-            self.live.contains(&spec)
+        let environments = environments().iter();
+        let own = environments
+            .chain(self.catalog.spec_of_image(name))
+            .find(|spec| spec.dir_name() == name);
+        let of_live_pull = self.live.iter().any(|subject| subject == name);
+        let current = of_live_pull
+            || own.is_some_and(|spec| {
+                let image_is_gone = spec
+                    .image
+                    .as_ref()
+                    .is_some_and(|image| !image.path().exists());
+                if image_is_gone {
+                    return false;
+                }
+                self.live.contains(&spec.subject())
                 || matches!(self.catalog.installed(spec), Ok(Some(_)))
                 // A copy or a restore changes the stamps of a sound image.
                 || self.catalog.verify(spec).is_ok()
-        });
+            });
         current || (self.in_use)(path)
     }
 }
@@ -271,7 +285,7 @@ mod tests {
         let spec = find("debian:12-build").unwrap();
         let dir = rig.catalog.platform_dir();
         fs::create_dir_all(&dir).unwrap();
-        let _lock = Lock::try_acquire(&rig.catalog.lock_path(spec))
+        let _lock = Lock::try_acquire(&rig.catalog.lock_path(&spec.subject()))
             .unwrap()
             .unwrap();
         for name in [

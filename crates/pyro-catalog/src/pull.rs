@@ -4,7 +4,9 @@
 
 use std::fs;
 
+use crate::builder::{Builder, BuiltKernel};
 use crate::files::{self, Stamp};
+use crate::images::ImageBuilder;
 use crate::installed::image_digest;
 use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
 use crate::lock::Lock;
@@ -57,7 +59,8 @@ impl Catalog {
         found: Result<Option<Installed>, CatalogError>,
     ) -> Result<Installed, CatalogError> {
         let damaged = match found {
-            Ok(Some(found)) => return Ok(found),
+            Ok(Some(found)) if found.is_current() => return Ok(found),
+            Ok(Some(_)) => false,
             Ok(None) => false,
             Err(CatalogError::Damaged { .. }) => true,
             Err(other) => return Err(other),
@@ -65,7 +68,7 @@ impl Catalog {
         let platform_dir = self.platform_dir();
         fs::create_dir_all(&platform_dir)
             .map_err(CatalogError::writing("create", &platform_dir))?;
-        let (_lock, waited) = Lock::acquire(&self.lock_path(spec), monitor, &|| {
+        let (_lock, waited) = Lock::acquire(&self.lock_path(&spec.subject()), monitor, &|| {
             monitor.progress(&Step {
                 phase: Phase::Waiting,
                 message: format!("another pyro is pulling {}, waiting", spec.name),
@@ -76,6 +79,11 @@ impl Catalog {
 
         // It may have been built or repaired while we waited, or between look and lock.
         match self.installed(spec) {
+            Ok(Some(found)) if !found.is_current() => {
+                if let Some(found) = self.still_that_image(found)? {
+                    return Ok(found);
+                }
+            }
             Ok(Some(found)) if waited || !damaged => return Ok(found),
             Ok(None) => {}
             Ok(Some(_)) | Err(CatalogError::Damaged { .. }) => {
@@ -104,7 +112,15 @@ impl Catalog {
         if monitor.cancelled() {
             return Err(CatalogError::Cancelled);
         }
-        self.builder.prepare()?;
+        let of_image;
+        let builder: &dyn Builder = match &spec.image {
+            None => &*self.builder,
+            Some(reference) => {
+                of_image = ImageBuilder::new(self, spec.name, reference);
+                &of_image
+            }
+        };
+        builder.prepare()?;
         let platform_dir = self.platform_dir();
         let free = disk_usage::free_bytes(&platform_dir).unwrap_or(u64::MAX);
         if free < spec.build_bytes {
@@ -112,7 +128,7 @@ impl Catalog {
         }
         let partial = Partial::create(&platform_dir, &spec.subject())?;
         let built = self
-            .build_in(spec, &partial, monitor)
+            .build_in(spec, builder, &partial, monitor)
             .map_err(|error| full_disk::or_no_space(error, spec.build_bytes, &platform_dir));
         built.inspect_err(|_| drop(partial))
     }
@@ -120,24 +136,28 @@ impl Catalog {
     fn build_in(
         &self,
         spec: &'static EnvironmentSpec,
+        builder: &dyn Builder,
         partial: &Partial,
         monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
-        let built = self
-            .builder
-            .build(spec, &partial.folder("build")?, monitor)?;
+        let built = builder.build(spec, &partial.folder("build")?, monitor)?;
         report(monitor, Phase::Publishing, 0.92, "hashing the image");
-        let kernel = self.publish_kernel(&built.kernel, &built.kernel_release, partial)?;
+        let kernel = match &built.kernel {
+            BuiltKernel::New { dir, release } => self.publish_kernel(dir, release, partial)?,
+            BuiltKernel::Cached(name) => name.clone(),
+        };
 
         let fresh = partial.folder("install")?;
         let rootfs = fresh.join(ROOTFS_FILE);
         let packages = fresh.join("packages.txt");
-        for (from, to) in [(&built.rootfs, &rootfs), (&built.packages, &packages)] {
+        let packages = built.packages.as_ref().map(|built| (built, &packages));
+        let files = [Some((&built.rootfs, &rootfs)), packages];
+        for (from, to) in files.iter().flatten() {
             fs::rename(from, to).map_err(CatalogError::writing("move", to))?;
         }
         let rootfs_digest = image_digest(&rootfs, monitor)?;
         report(monitor, Phase::Publishing, 0.96, "writing to disk");
-        for path in [&rootfs, &packages] {
+        for (_, path) in files.iter().flatten() {
             files::seal(path).map_err(CatalogError::writing("seal", path))?;
         }
         let manifest = EnvironmentManifest {
@@ -151,6 +171,7 @@ impl Catalog {
             rootfs: Stamp::of(&rootfs).map_err(CatalogError::reading("access", &rootfs))?,
             kernel,
             created_at: manifest::now(),
+            image: built.image,
         };
         manifest::write(&fresh.join(ENVIRONMENT_FILE), &manifest)?;
         if monitor.cancelled() {

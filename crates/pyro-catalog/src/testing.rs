@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::builder::{Builder, Built};
+use crate::builder::{Builder, Built, BuiltKernel};
 use crate::runsc::{Fetched, RunscSource};
 use crate::{Catalog, CatalogError, EnvironmentSpec, ProgressMonitor, Step};
 
@@ -72,10 +72,13 @@ impl Builder for FakeBuilder {
         fs::write(&packages, "bash 5.2\n").unwrap();
         Ok(Built {
             rootfs,
-            packages,
-            kernel,
-            kernel_release: "6.1.0-1-cloud-amd64".to_owned(),
+            packages: Some(packages),
+            kernel: BuiltKernel::New {
+                dir: kernel,
+                release: "6.1.0-1-cloud-amd64".to_owned(),
+            },
             source: "made-up://here".to_owned(),
+            image: None,
         })
     }
 }

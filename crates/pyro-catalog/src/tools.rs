@@ -96,6 +96,13 @@ pub(crate) fn require_for_fetch() -> Result<PathBuf, CatalogError> {
     require(needed, FETCH)
 }
 
+/// The same for what unpacks an image. Its kernel is another matter.
+pub(crate) fn require_for_image() -> Result<(), CatalogError> {
+    let mut needed = tools();
+    needed.retain(|tool| ["mke2fs", "unshare", "newuidmap", "newgidmap"].contains(&tool.name));
+    require(needed, BUILD).map(drop)
+}
+
 fn require(tools: Vec<Tool>, needed_to: &'static str) -> Result<PathBuf, CatalogError> {
     let mut keyring = PathBuf::new();
     for tool in tools {

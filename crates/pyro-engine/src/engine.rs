@@ -9,6 +9,7 @@ use pyro_catalog::Catalog;
 use pyro_wire::reached;
 
 use crate::config::Config;
+use crate::image_disks::ImageDisks;
 use crate::machine::launch::Launched;
 use crate::machine::owner::Owner;
 use crate::machine::shim_client;
@@ -30,7 +31,10 @@ pub struct Engine {
 impl Engine {
     pub fn new(config: Config) -> Self {
         Self {
-            catalog: Arc::new(Catalog::open(&config.cache_dir)),
+            catalog: Arc::new(
+                Catalog::open(&config.cache_dir)
+                    .with_disk_writer(Arc::new(ImageDisks::new(config.clone()))),
+            ),
             config,
             store: OnceLock::new(),
             owner: OnceLock::new(),

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::engine::Engine;
 use crate::error::{cancelled, catalog_failed};
+use crate::image_config;
 
 impl Engine {
     /// Describes an environment from the outcome of a check.
@@ -23,21 +24,38 @@ impl Engine {
             Ok(installed) => (installed, None),
             Err(error) => (None, Some(error.to_string())),
         };
+        let image = installed.as_ref().and_then(|it| it.image.as_ref());
+        let image = image.map(image_config::described);
+        let (distribution, distribution_version) = match spec.is_image() {
+            true => ("oci", ""),
+            false => (
+                pyro_catalog::DISTRIBUTION,
+                pyro_catalog::DISTRIBUTION_VERSION,
+            ),
+        };
         Environment {
             name: spec.name.to_owned(),
-            version: spec.version.to_owned(),
+            version: match (&installed, spec.is_image()) {
+                (
+                    Some(Installed {
+                        image: Some(image), ..
+                    }),
+                    true,
+                ) => image.digest.clone(),
+                _ => spec.version.to_owned(),
+            },
             description: spec.description.to_owned(),
             default_packages: spec
                 .default_packages
                 .iter()
                 .map(|&name| name.to_owned())
                 .collect(),
-            distribution: pyro_catalog::DISTRIBUTION.to_owned(),
-            distribution_version: pyro_catalog::DISTRIBUTION_VERSION.to_owned(),
+            distribution: distribution.to_owned(),
+            distribution_version: distribution_version.to_owned(),
             platform: pyro_catalog::PLATFORM.to_owned(),
             oci_registry: None,
             oci_repository: None,
-            oci_reference: None,
+            oci_reference: spec.is_image().then(|| spec.name.to_owned()),
             source_digest: installed.as_ref().map(|it| it.rootfs_digest.clone()),
             compatibility: pyro_catalog::COMPATIBILITY.to_owned(),
             catalog_version: pyro_catalog::CATALOG_VERSION.to_owned(),
@@ -46,12 +64,14 @@ impl Engine {
             install_dir: catalog.install_dir(spec).display().to_string(),
             install_manifest: installed.map(|it| it.manifest_path.display().to_string()),
             problem,
+            image,
         }
     }
 
     pub(crate) fn environments(&self) -> Vec<Environment> {
-        pyro_catalog::environments()
-            .iter()
+        self.catalog()
+            .all()
+            .into_iter()
             .map(|spec| self.describe(spec, self.catalog().installed(spec)))
             .collect()
     }
@@ -62,7 +82,9 @@ impl Engine {
         spec: &'static EnvironmentSpec,
         caller: &Caller,
     ) -> Result<Installed, Error> {
-        if let Ok(Some(installed)) = self.catalog().installed(spec) {
+        if let Ok(Some(installed)) = self.catalog().installed(spec)
+            && installed.is_current()
+        {
             return Ok(installed);
         }
         self.pulling(spec, caller, Catalog::ensure).await
@@ -153,8 +175,8 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// The version that an environment has in the catalog of today.
+/// The version that an environment has in the catalog of today; an image has none.
 pub(crate) fn version(environment: &str) -> Option<String> {
     let spec = pyro_catalog::find(environment).ok()?;
-    Some(spec.version.to_owned())
+    (!spec.is_image()).then(|| spec.version.to_owned())
 }

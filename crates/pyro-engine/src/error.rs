@@ -7,6 +7,7 @@ use pyro_api::values::VmRecord;
 use pyro_api::{Error, ErrorCode};
 use pyro_catalog::{CatalogError, RunscOrigin};
 use pyro_namespace::NamespaceError;
+use pyro_oci::OciError;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
@@ -100,6 +101,28 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
             .because(format!("known environments: {}", known.join(", ")))
             .hint(hint);
         }
+        CatalogError::Reference(_) => (
+            ErrorCode::InvalidArgument,
+            "This names no image".to_owned(),
+            "Name it as `oci-archive:FILE`, `docker-archive:FILE` or `oci:FOLDER`, with `:NAME` after it \
+             where it holds several"
+                .to_owned(),
+        ),
+        CatalogError::Image { name, source } => return image_failed(name, source),
+        CatalogError::NoDiskWriter => (
+            ErrorCode::Internal,
+            "The image cannot be unpacked".to_owned(),
+            "Name an environment of `pyro env list`".to_owned(),
+        ),
+        CatalogError::DiskWriter { source, .. } if source.is::<Error>() => {
+            // In words that are the engine's already.
+            return source.downcast_ref().cloned().unwrap_or_else(cancelled);
+        }
+        CatalogError::DiskWriter { name, .. } => (
+            ErrorCode::PullFailed,
+            format!("The disk of `{name}` could not be made"),
+            "Try again; nothing incomplete was kept".to_owned(),
+        ),
         CatalogError::NotInstalled { name } => (
             ErrorCode::Damaged,
             format!("Environment `{name}` is not installed"),
@@ -202,6 +225,31 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         ),
     };
     Error::new(code, what).caused_by(&error).hint(hint)
+}
+
+fn image_failed(name: &str, source: &OciError) -> Error {
+    let (code, hint) = match source {
+        OciError::NotFound { .. } | OciError::Path { .. } => (
+            ErrorCode::HostIo,
+            "Check the path; a relative one begins at the folder where pyro was started",
+        ),
+        OciError::NoSuchName { .. } | OciError::SeveralImages { .. } => (
+            ErrorCode::InvalidArgument,
+            "Put a colon and one of these names after the path",
+        ),
+        OciError::OtherPlatform { .. } => (
+            ErrorCode::InvalidArgument,
+            "Build or save the image for linux/amd64",
+        ),
+        _ => (
+            ErrorCode::PullFailed,
+            "Save the image again, with `skopeo copy`, `podman save` or `docker save`; nothing incomplete was \
+             kept",
+        ),
+    };
+    Error::new(code, format!("`{name}` cannot be used as an environment"))
+        .caused_by(source)
+        .hint(hint)
 }
 
 /// Files or processes in a user namespace cannot be had.

@@ -24,6 +24,8 @@ mod engine;
 mod environments;
 mod error;
 mod gvisor;
+mod image_config;
+mod image_disks;
 mod machine;
 mod operations;
 mod owned_files;

@@ -47,6 +47,8 @@ pub(crate) struct BootOptions {
     pub(crate) started: Instant,
     /// Ask the agent when each of its steps was reached.
     pub(crate) timings: bool,
+    /// Variables of every command.
+    pub(crate) env: Vec<(String, String)>,
 }
 
 /// Boots, and boots again when the first try came to nothing. Dropping the future kills what it
@@ -102,7 +104,7 @@ async fn try_once(backend: &mut dyn Backend, options: &BootOptions) -> Result<Vm
     } = launch.await.unwrap_or_else(|_| Err(too_late(limit)))?;
     let connected = tokio::select! {
         biased;
-        connected = timeout_at(deadline, Guest::connect(channel, &options.hostname, options.timings)) => Connected::Outcome(connected.ok()),
+        connected = timeout_at(deadline, Guest::connect(channel, &options.hostname, &options.env, options.timings)) => Connected::Outcome(connected.ok()),
         death = machine.ended() => Connected::Death(death.into()),
     };
     let failure = match connected {

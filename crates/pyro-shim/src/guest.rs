@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use pyro_wire::Bytes;
 use pyro_wire::agent::{
     AgentReply, AgentRequest, FreeMemory, Prepare, Ready, Refresh, SetUp, StepClock,
 };
@@ -94,11 +95,13 @@ impl Guest {
     pub(crate) async fn connect(
         channel: Channel,
         hostname: &str,
+        env: &[(String, String)],
         timings: bool,
     ) -> Result<(Self, Ready), GuestError> {
         let guest = Self::handshake(channel).await?;
         reached!("agent greeted");
-        let set_up = set_up(hostname, timings).map_err(|source| GuestError::Random { source })?;
+        let set_up =
+            set_up(hostname, env, timings).map_err(|source| GuestError::Random { source })?;
         let asked_us = step::now_us();
         let ready = ask_ready(&guest.opener, &AgentRequest::SetUp(set_up)).await?;
         guest.correct_clock(&ready).await?;
@@ -226,12 +229,17 @@ async fn ask(opener: &Opener, request: &AgentRequest) -> Result<AgentReply, Gues
     Ok(frame::read_message(&mut stream).await?)
 }
 
-fn set_up(hostname: &str, timings: bool) -> io::Result<SetUp> {
+fn set_up(hostname: &str, env: &[(String, String)], timings: bool) -> io::Result<SetUp> {
+    let bytes = |text: &str| Bytes::from(text.as_bytes());
     Ok(SetUp {
         hostname: hostname.into(),
         machine_id: random::hex(&random::bytes::<16>()?),
         unix_time_ns: clock::now_ns(),
         entropy: random::bytes::<ENTROPY>()?.to_vec(),
         timings,
+        env: env
+            .iter()
+            .map(|(name, value)| (bytes(name), bytes(value)))
+            .collect(),
     })
 }

@@ -117,6 +117,7 @@ async fn supervise(
         deadline: Duration::from_millis(spec.boot_deadline_ms),
         started,
         timings: spec.timings,
+        env: spec.env.clone(),
     };
     reached!("control socket open");
     let boot = async move { boot::boot(backend, &options, events).await };

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Bytes;
 use crate::exec::{Command, Exec, ExecAtTerminal};
 use crate::fault::Fault;
 use crate::files::{Change, Diff, Export, List, Read};
@@ -101,6 +102,9 @@ pub struct SetUp {
     /// Tell in the answer when each step was reached.
     #[serde(default)]
     pub timings: bool,
+    /// Variables of every command, shell and service, unless they are given others of these names.
+    #[serde(default)]
+    pub env: Vec<(Bytes, Bytes)>,
 }
 
 /// Brings a guest that was set up and then stood still back into the present.

@@ -42,6 +42,9 @@ pub struct LaunchSpec {
     /// Tell every step ([`LaunchEvent::Step`]).
     #[serde(default)]
     pub timings: bool,
+    /// Variables of every command of the guest, as its environment has them.
+    #[serde(default)]
+    pub env: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

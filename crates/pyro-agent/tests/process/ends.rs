@@ -168,6 +168,7 @@ async fn a_chatty_daemon_cannot_hold_the_end_back() {
 async fn set_up_and_ping_are_answered() {
     let agent = Agent::start().await;
     let request = AgentRequest::SetUp(SetUp {
+        env: Vec::new(),
         hostname: "any".into(),
         machine_id: String::new(),
         unix_time_ns: 0,

@@ -1,5 +1,7 @@
 //! An environment: a root file system that VMs start from.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -32,6 +34,56 @@ pub struct Environment {
     /// Why an installed environment cannot be used; absent when all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What an installed OCI image says of itself; absent for all other environments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageFacts>,
+}
+
+/// What an OCI image says about the programs in it, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ImageFacts {
+    /// Of its manifest, or of its configuration in an archive of Docker's.
+    pub digest: String,
+    /// Variables of every command, as `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Where commands of one-shot VMs run unless they are told otherwise.
+    pub working_dir: Option<String>,
+    pub user: Option<String>,
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    /// Such as `8080/tcp`.
+    pub exposed_ports: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    /// Device nodes that its layers have; a guest has its own.
+    pub devices_left_out: u64,
+    /// Extended attributes that could not be kept.
+    pub attributes_left_out: u64,
+}
+
+impl ImageFacts {
+    fn report(&self, text: &mut Text) {
+        text.field("Image digest", &self.digest);
+        text.field("Environment variables", self.env.join(", "));
+        text.field(
+            "Working dir",
+            self.working_dir.as_deref().unwrap_or_default(),
+        );
+        text.field("User", self.user.as_deref().unwrap_or_default());
+        text.field("Entrypoint", self.entrypoint.join(" "));
+        text.field("Cmd", self.cmd.join(" "));
+        text.field("Exposed ports", self.exposed_ports.join(", "));
+        let labels = self
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        text.field("Labels", labels.collect::<Vec<_>>().join(", "));
+        if self.devices_left_out > 0 {
+            text.field("Device nodes left out", self.devices_left_out.to_string());
+        }
+        if self.attributes_left_out > 0 {
+            text.field("Attributes left out", self.attributes_left_out.to_string());
+        }
+    }
 }
 
 impl Environment {
@@ -39,10 +91,8 @@ impl Environment {
     pub fn report_as(&self, heading: &str, text: &mut Text) {
         text.field(heading, &self.name);
         text.field("Version", &self.version);
-        text.field(
-            "Distribution",
-            format!("{} {}", self.distribution, self.distribution_version),
-        );
+        let distribution = format!("{} {}", self.distribution, self.distribution_version);
+        text.field("Distribution", distribution.trim());
         text.field("Installed", yes_no(self.installed));
         text.field("Problem", self.problem.as_deref().unwrap_or_default());
         text.field("Cache dir", &self.cache_dir);
@@ -54,6 +104,9 @@ impl Environment {
                 "Install manifest",
                 self.install_manifest.as_deref().unwrap_or_default(),
             );
+        }
+        if let Some(image) = &self.image {
+            image.report(text);
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) use command::quoted;
 pub use content_encoding::ContentEncoding;
 pub use detach_keys::DetachKeys;
 pub use env_vars::EnvVars;
-pub use environment::Environment;
+pub use environment::{Environment, ImageFacts};
 pub use exec::{ExecResult, OutputEncoding};
 pub use invalid_text::InvalidText;
 pub use isolation::Isolation;

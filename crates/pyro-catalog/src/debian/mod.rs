@@ -14,7 +14,7 @@ use std::time::Duration;
 use self::mirror::Mirror;
 use self::progress::Progress;
 pub(crate) use self::runsc::DebianRunsc;
-use crate::builder::{Builder, Built};
+use crate::builder::{Builder, Built, BuiltKernel};
 use crate::child::{self, Ended};
 use crate::layout::{KERNEL_IMAGE_FILE, MODULE_ORDER_FILE, MODULES_DIR};
 use crate::monitor::report;
@@ -52,13 +52,13 @@ impl Builder for DebianBuilder {
             0.9,
             "selecting the kernel's drivers",
         );
-        let (kernel, kernel_release) = lay_out_kernel(&folder.join("unpacked"), folder)?;
+        let (dir, release) = lay_out_kernel(&folder.join("unpacked"), folder)?;
         Ok(Built {
             rootfs: folder.join("rootfs.ext4"),
-            packages: folder.join("packages.txt"),
-            kernel,
-            kernel_release,
+            packages: Some(folder.join("packages.txt")),
+            kernel: BuiltKernel::New { dir, release },
             source: mirror.label(SUITE),
+            image: None,
         })
     }
 }

@@ -76,14 +76,14 @@ fn two_environments_share_one_kernel() {
 fn an_installed_environment_needs_no_writing() {
     let rig = rig();
     rig.catalog.ensure(spec(), &NoMonitor).unwrap();
-    fs::remove_file(rig.catalog.lock_path(spec())).unwrap();
+    fs::remove_file(rig.catalog.lock_path(&spec().subject())).unwrap();
     let before = fs::metadata(rig.catalog.platform_dir())
         .unwrap()
         .modified()
         .unwrap();
     rig.catalog.ensure(spec(), &NoMonitor).unwrap();
     rig.catalog.pull(spec(), &NoMonitor).unwrap();
-    assert!(!rig.catalog.lock_path(spec()).exists());
+    assert!(!rig.catalog.lock_path(&spec().subject()).exists());
     assert_eq!(
         fs::metadata(rig.catalog.platform_dir())
             .unwrap()
@@ -242,7 +242,7 @@ fn four_at_once_build_once() {
 fn a_waiting_pull_can_be_cancelled() {
     let rig = rig();
     fs::create_dir_all(rig.catalog.platform_dir()).unwrap();
-    let _held = Lock::try_acquire(&rig.catalog.lock_path(spec()))
+    let _held = Lock::try_acquire(&rig.catalog.lock_path(&spec().subject()))
         .unwrap()
         .unwrap();
     let start = Instant::now();

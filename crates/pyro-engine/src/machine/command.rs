@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds};
+use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds, VmRecord};
 use pyro_api::{Caller, Error, Event, Stream};
 use pyro_wire::agent::AgentRequest;
 use pyro_wire::exec::{Command, Exec, ExecControl, ExecEnd, ExecEvent};
@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::output::{CapturedOutput, LastWords};
+use crate::image_config;
 use crate::workspace::paths::WorkingDir;
 
 /// How much longer than the command's own timeout the host waits for the guest to enforce it,
@@ -85,6 +86,18 @@ impl<'a> CommandSpec<'a> {
             secret_env: &[],
             timeout,
         })
+    }
+
+    /// In the folder of the image that the VM was made from, where the call says none.
+    pub(super) fn in_image_of(&self, record: &VmRecord) -> Self {
+        let of_image = image_config::working_dir(&record.metadata);
+        let of_image = of_image.filter(|_| self.folder.is_default());
+        // One that cannot be is no reason to refuse every command.
+        let folder = of_image.and_then(|folder| WorkingDir::parse(Some(&folder)).ok());
+        Self {
+            folder: folder.unwrap_or_else(|| self.folder.clone()),
+            ..*self
+        }
     }
 
     /// How long the command may take.

@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::catalog_failed;
 use crate::gvisor;
+use crate::image_config;
 use crate::random::random_id;
 use crate::template::{Kind, Shape, Template};
 
@@ -123,7 +124,7 @@ impl Engine {
         let vm_id = random_id()?;
         let created_at = now();
         let record = VmRecord {
-            environment: request.environment.to_owned(),
+            environment: spec.name.to_owned(),
             environment_version: version(request.environment),
             vcpu_count: request.vcpu_count.get(),
             mem_mib: request.mem_mib.get(),
@@ -336,13 +337,15 @@ fn tree_facts(installed: &Installed, tree: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
-fn environment_facts(installed: &Installed) -> [(&'static str, String); 3] {
-    [
+fn environment_facts(installed: &Installed) -> Vec<(&'static str, String)> {
+    let of_image = image_config::facts(installed);
+    let facts = [
         ("environment_source", installed.source.clone()),
         ("environment_digest", installed.rootfs_digest.clone()),
         (
             "environment_install_dir",
             installed.install_dir.display().to_string(),
         ),
-    ]
+    ];
+    facts.into_iter().chain(of_image).collect()
 }

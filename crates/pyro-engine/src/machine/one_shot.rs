@@ -61,6 +61,7 @@ impl Engine {
         terminal: Option<&dyn PersonTerminal>,
         caller: &Caller,
     ) -> Result<ExecResult, Error> {
+        let spec = &spec.in_image_of(record);
         let finished = self.exec(record, spec, terminal, caller).await;
         let cleanup = match &finished {
             Ok(_) => DeleteReason::PostExecCleanup,

@@ -340,6 +340,7 @@ impl Engine {
             bound_to_owner: true,
             remove_when_over: true,
             timings: step::is_enabled(),
+            env: crate::image_config::env(&record.metadata),
         })
     }
 }

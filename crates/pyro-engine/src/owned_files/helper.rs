@@ -11,10 +11,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_namespace::{IdMap, Namespaces, Program};
+use pyro_oci::Image;
+use pyro_oci::apply::{Applied, Limits, Plan};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::inside::{COMMAND, COPY, IMAGE, MERGE, UNPACK};
+use super::inside::{APPLY, COMMAND, COPY, IMAGE, MERGE, UNPACK};
 use super::report::{Copied, Failure, Report, Unpacked};
 use crate::error::{broke, cancelled, host_io, namespaces_refused, too_deep};
 
@@ -48,14 +50,32 @@ impl Helper {
         busy: OwnedFd,
         watch: &Watch,
     ) -> Result<Unpacked, Error> {
-        match self.run(UNPACK, [image, folder], Some(busy), watch)? {
+        match self.run(UNPACK, [image, folder], [busy], watch)? {
             Report::Unpacked(unpacked) => Ok(unpacked),
             _ => Err(self.garbled()),
         }
     }
 
+    /// Applies the layers of an image to an empty folder.
+    pub(crate) fn apply(
+        &self,
+        image: &Image,
+        limits: Limits,
+        folder: &Path,
+        watch: &Watch,
+    ) -> Result<Applied, Error> {
+        let (plan, descriptors) = Plan::of(image, limits).map_err(|error| self.failed(&error))?;
+        // Numbers and digests always are text.
+        let plan = serde_json::to_string(&plan).unwrap_or_default();
+        let keep = descriptors.into_inner();
+        match self.run(APPLY, [Path::new(&plan), folder], keep, watch)? {
+            Report::Applied(applied) => Ok(applied),
+            _ => Err(self.garbled()),
+        }
+    }
+
     pub(super) fn copy(&self, from: &Path, to: &Path, watch: &Watch) -> Result<Copied, Error> {
-        match self.run(COPY, [from, to], None, watch)? {
+        match self.run(COPY, [from, to], [], watch)? {
             Report::Copied(copied) => Ok(copied),
             _ => Err(self.garbled()),
         }
@@ -71,7 +91,7 @@ impl Helper {
         busy: OwnedFd,
         watch: &Watch,
     ) -> Result<Copied, Error> {
-        match self.run(MERGE, [lower, upper, to], Some(busy), watch)? {
+        match self.run(MERGE, [lower, upper, to], [busy], watch)? {
             Report::Copied(copied) => Ok(copied),
             _ => Err(self.garbled()),
         }
@@ -87,7 +107,7 @@ impl Helper {
         watch: &Watch,
     ) -> Result<u64, Error> {
         let paths = [mke2fs, file].into_iter().chain(folders);
-        match self.run(IMAGE, paths, None, watch)? {
+        match self.run(IMAGE, paths, [], watch)? {
             Report::Imaged { size } => Ok(size),
             _ => Err(self.garbled()),
         }
@@ -109,13 +129,13 @@ impl Helper {
         &self,
         work: &str,
         paths: impl IntoIterator<Item = &'a Path>,
-        keep: Option<OwnedFd>,
+        keep: impl IntoIterator<Item = OwnedFd>,
         watch: &Watch,
     ) -> Result<Report, Error> {
         let (reader, writer) = io::pipe().map_err(|error| self.failed(&error))?;
         let mut program = self.program(work, paths);
         program.stdout(writer);
-        if let Some(fd) = keep {
+        for fd in keep {
             program.keep(fd);
         }
         // Dropped, it is killed.
@@ -162,6 +182,7 @@ impl Helper {
             Some(Errno::ENAMETOOLONG) => too_deep(&self.what),
             Some(errno) => self.failed(&errno.into()),
             None if work == UNPACK => Error::new(ErrorCode::Damaged, &*self.what),
+            None if work == APPLY => Error::new(ErrorCode::PullFailed, &*self.what),
             None => Error::new(ErrorCode::HostIo, &*self.what),
         };
         // In its words, which say where it was.
@@ -170,19 +191,26 @@ impl Helper {
     }
 }
 
-/// Between the work on a thread of its own and whoever waits for it.
-pub(crate) struct Watch {
-    steps: mpsc::UnboundedSender<Option<f32>>,
-    stopped: Arc<AtomicBool>,
+/// Between work that blocks and whoever waits for it.
+pub(crate) struct Watch<'a> {
+    tell: Box<dyn Fn(Option<f32>) + 'a>,
+    is_stopped: Box<dyn Fn() -> bool + 'a>,
 }
 
-impl Watch {
+impl<'a> Watch<'a> {
+    pub(crate) fn new(tell: impl Fn(Option<f32>) + 'a, is_stopped: impl Fn() -> bool + 'a) -> Self {
+        Self {
+            tell: Box::new(tell),
+            is_stopped: Box::new(is_stopped),
+        }
+    }
+
     fn tell(&self, fraction: Option<f32>) {
-        let _ = self.steps.send(fraction);
+        (self.tell)(fraction);
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        (self.is_stopped)()
     }
 }
 
@@ -197,12 +225,17 @@ impl<T: Send + 'static> OnOwnThread<T> {
     pub(crate) fn start(work: impl FnOnce(&Watch) -> Result<T, Error> + Send + 'static) -> Self {
         let (sender, steps) = mpsc::unbounded_channel();
         let stopped = Arc::<AtomicBool>::default();
-        let watch = Watch {
-            steps: sender,
-            stopped: Arc::clone(&stopped),
-        };
+        let is_stopped = Arc::clone(&stopped);
+        let thread = tokio::task::spawn_blocking(move || {
+            work(&Watch::new(
+                move |fraction| {
+                    let _ = sender.send(fraction);
+                },
+                move || is_stopped.load(Ordering::Relaxed),
+            ))
+        });
         Self {
-            thread: tokio::task::spawn_blocking(move || work(&watch)),
+            thread,
             steps,
             stopped,
         }

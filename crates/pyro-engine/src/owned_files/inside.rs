@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pyro_disk::layers::Layer;
 use pyro_disk::{CopyError, UnpackError};
+use pyro_oci::apply::{ApplyError, Plan};
 
 use super::report::{Failure, Report};
 use super::{chain, image};
@@ -20,12 +21,13 @@ use super::{chain, image};
 /// The word after `pyro`.
 pub const COMMAND: &str = "owned-files";
 pub(super) const UNPACK: &str = "--unpack";
+pub(super) const APPLY: &str = "--apply";
 pub(super) const COPY: &str = "--copy";
 pub(super) const MERGE: &str = "--merge";
 pub(super) const SERVE: &str = "--serve";
 pub(super) const IMAGE: &str = "--image";
 
-const USAGE: &str = "usage: pyro owned-files --unpack IMAGE FOLDER | --copy FROM TO | \
+const USAGE: &str = "usage: pyro owned-files --unpack IMAGE FOLDER | --apply PLAN FOLDER | --copy FROM TO | \
                      --merge LOWER UPPER TO | --serve ROOT FOLDER… | --image MKE2FS FILE FOLDER…";
 
 /// How often to tell how far it is.
@@ -40,6 +42,7 @@ pub(crate) fn run(args: &[OsString], output: &mut impl Write) -> ExitCode {
     let args: Vec<&Path> = args.iter().map(Path::new).collect();
     let done = match args.as_slice() {
         [word, image, folder] if word.as_os_str() == UNPACK => unpack(image, folder, output),
+        [word, plan, folder] if word.as_os_str() == APPLY => apply(plan, folder, output),
         [word, from, to] if word.as_os_str() == COPY => copy(from, to, output),
         [word, lower, upper, to] if word.as_os_str() == MERGE => merge(lower, upper, to, output),
         [word, mke2fs, file, folders @ ..] if word.as_os_str() == IMAGE => {
@@ -80,6 +83,19 @@ fn unpack(image: &Path, folder: &Path, output: &mut impl Write) -> Result<Report
     Ok(Report::Unpacked(unpacked.into()))
 }
 
+fn apply(plan: &Path, folder: &Path, output: &mut impl Write) -> Result<Report, Failure> {
+    let plan = plan
+        .to_str()
+        .and_then(|plan| serde_json::from_str(plan).ok());
+    let plan: Plan = plan.ok_or_else(|| host(Errno::EINVAL.into()))?;
+    let mut teller = Teller::new(output);
+    let mut progress =
+        |done, all: u64| teller.tell(|| Some((done as f32 / all.max(1) as f32).min(1.0)));
+    raise_open_files()?;
+    let applied = pyro_oci::apply::apply(&plan, folder, &mut progress)?;
+    Ok(Report::Applied(applied))
+}
+
 fn copy(from: &Path, to: &Path, output: &mut impl Write) -> Result<Report, Failure> {
     let mut teller = Teller::new(output);
     let copied = pyro_disk::copy_layer(from, to, &mut |_| teller.tell(|| None))?;
@@ -95,11 +111,15 @@ fn merge(
 ) -> Result<Report, Failure> {
     let mut teller = Teller::new(output);
     // Each folder on the way down may be open in all three.
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| host(errno.into()))?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(|errno| host(errno.into()))?;
+    raise_open_files()?;
     let merged = pyro_disk::merge_layers(lower, upper, to, &mut |_| teller.tell(|| None))?;
     flush(to)?;
     Ok(Report::Copied(merged.into()))
+}
+
+fn raise_open_files() -> Result<(), Failure> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| host(errno.into()))?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(|errno| host(errno.into()))
 }
 
 fn image(
@@ -192,6 +212,18 @@ impl From<UnpackError> for Failure {
     fn from(error: UnpackError) -> Self {
         Self {
             errno: error.host().map(number),
+            causes: causes(&error),
+        }
+    }
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        Self {
+            errno: match &error {
+                ApplyError::Unwanted => Some(Errno::ECANCELED as i32),
+                other => other.host().map(number),
+            },
             causes: causes(&error),
         }
     }

@@ -25,9 +25,20 @@ pub(crate) use report::{Copied, Unpacked};
 
 use std::path::{Path, PathBuf};
 
-use pyro_api::{Caller, Error};
+use pyro_api::{Caller, Error, ErrorCode};
 
 use crate::engine::Engine;
+
+/// The program that writes disks. `what` fails without it.
+pub(crate) fn mke2fs(what: &str) -> Result<PathBuf, Error> {
+    let mut tools = pyro_catalog::tools().into_iter();
+    let found = tools.find(|tool| tool.name == "mke2fs");
+    found.and_then(|tool| tool.path).ok_or_else(|| {
+        Error::new(ErrorCode::ToolMissing, what)
+            .because("`mke2fs` is needed to write an image, but was not found")
+            .hint("Install it with `sudo apt-get install e2fsprogs`")
+    })
+}
 
 impl Engine {
     /// Copies what a sandbox changed, the `upper` of a layer, into a folder that is there and empty,

@@ -1,5 +1,6 @@
 //! What a process inside tells, a line of JSON at a time.
 
+use pyro_oci::apply::Applied;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -8,6 +9,7 @@ pub(super) enum Report {
     /// How far it is, between 0 and 1, where that is known.
     Progress(Option<f32>),
     Unpacked(Unpacked),
+    Applied(Applied),
     Copied(Copied),
     Imaged {
         size: u64,

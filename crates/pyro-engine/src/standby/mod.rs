@@ -94,7 +94,7 @@ impl Engine {
             return None;
         }
         let fits = |waiting: &Waiting| {
-            waiting.record.environment == request.environment
+            waiting.record.environment == spec.name
                 && waiting.record.vcpu_count == request.vcpu_count.get()
                 && waiting.record.mem_mib == request.mem_mib.get()
                 && is_of_kind(&waiting.record, kind)
@@ -308,6 +308,9 @@ impl Engine {
     async fn origin(&self, record: &VmRecord) -> Option<Origin> {
         let spec = pyro_catalog::find(&record.environment).ok()?;
         let installed = self.catalog().installed(spec).ok()??;
+        if !installed.is_current() {
+            return None;
+        }
         let shape = Shape {
             vcpu_count: record.vcpu_count,
             mem_mib: record.mem_mib,

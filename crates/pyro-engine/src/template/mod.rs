@@ -170,8 +170,10 @@ impl Engine {
 
     /// Removes the templates that no VM of today would start from; tells names and bytes.
     pub(crate) fn prune_templates(&self) -> (Vec<String>, u64) {
-        let installed: Vec<Installed> = pyro_catalog::environments()
-            .iter()
+        let installed: Vec<Installed> = self
+            .catalog()
+            .all()
+            .into_iter()
             .filter_map(|spec| self.catalog().installed(spec).ok()?)
             .collect();
         let is_current = |identity: &identity::Identity| {

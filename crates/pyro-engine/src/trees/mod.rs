@@ -131,8 +131,10 @@ impl Engine {
 
     /// Removes the trees of images that are not installed any more; tells names and bytes. Blocks.
     pub(crate) fn prune_trees(&self) -> (Vec<String>, u64) {
-        let installed: Vec<Installed> = pyro_catalog::environments()
-            .iter()
+        let installed: Vec<Installed> = self
+            .catalog()
+            .all()
+            .into_iter()
             .filter_map(|spec| self.catalog().installed(spec).ok()?)
             .collect();
         let ids = IdMap::of_caller().ok();

@@ -135,6 +135,7 @@ fn installed_at(here: &Path, digest: &str) -> Installed {
         },
         source: String::new(),
         created_at: String::new(),
+        image: None,
     }
 }
 

@@ -53,6 +53,11 @@ impl Engine {
         caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
+        // By the name that it has from every folder.
+        let asked = &WorkspaceCreate {
+            environment: spec.name.to_owned(),
+            ..asked.clone()
+        };
         // A seed that cannot be taken is refused before anything is made.
         let selection = Selection::default().and(&asked.exclude, Some(asked.gitignore))?;
         let seed = match asked.seed_path.clone() {

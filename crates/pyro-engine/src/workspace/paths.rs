@@ -117,6 +117,11 @@ impl WorkingDir {
         Ok(Self(Some(Location::Anywhere(trimmed.to_owned()))))
     }
 
+    /// Whether nobody named one.
+    pub(crate) fn is_default(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// For the agent, whose own default is `/workspace`.
     pub(crate) fn bytes(&self) -> Option<Bytes> {
         self.0.as_ref().map(|place| match place {

@@ -223,6 +223,7 @@ impl Engine {
             bound_to_owner: false,
             remove_when_over: false,
             timings: step::is_enabled(),
+            env: crate::image_config::env(&record.metadata),
         }
     }
 

@@ -64,6 +64,7 @@ impl Harness {
         let outer = tempfile::tempdir().unwrap();
         let workspace = outer.path().join("workspace");
         let spec = LaunchSpec {
+            env: Vec::new(),
             protocol: pyro_wire::PROTOCOL,
             vm_id: "test".into(),
             hostname: "box".into(),

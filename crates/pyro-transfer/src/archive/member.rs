@@ -22,6 +22,9 @@ pub enum MemberKind {
     HardLink {
         target: Vec<u8>,
     },
-    /// What it is, for people.
+    /// What it is, for people: [`FIFO`], or another kind.
     Special(&'static str),
 }
+
+/// The kind of a named pipe.
+pub const FIFO: &str = "a FIFO";

@@ -8,6 +8,6 @@ mod member;
 mod read;
 mod write;
 
-pub use member::{Member, MemberKind};
-pub use read::{ArchiveError, ArchiveReader};
+pub use member::{FIFO, Member, MemberKind};
+pub use read::{ArchiveError, ArchiveReader, Attribute};
 pub use write::ArchiveWriter;

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use pyro_wire::sparse::{self, BadMap, MapReader, Part, Stored};
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
-use super::member::{Member, MemberKind};
+use super::member::{FIFO, Member, MemberKind};
 
 /// Tar's unit: headers are one block, data is filled up to whole ones.
 pub(super) const BLOCK: usize = 512;
@@ -54,7 +54,16 @@ pub struct ArchiveReader<R> {
     /// How much of the data was read, for where the next of it belongs: the part, and how far in it.
     part: usize,
     within: u64,
+    /// Of the current member.
+    owner: Option<(u64, u64)>,
+    attributes: Vec<Attribute>,
 }
+
+/// An extended attribute: its name and its value.
+pub type Attribute = (Vec<u8>, Vec<u8>);
+
+/// What comes before the name of an extended attribute in the key of its pax record.
+const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
 
 /// What extended headers say about the member after them.
 #[derive(Default)]
@@ -63,6 +72,9 @@ struct Extension {
     link: Option<Vec<u8>>,
     size: Option<u64>,
     mtime_ns: Option<i64>,
+    user: Option<u64>,
+    group: Option<u64>,
+    attributes: Vec<Attribute>,
     sparse: sparse::Records,
 }
 
@@ -76,7 +88,33 @@ impl<R: Read> ArchiveReader<R> {
             parts: None,
             part: 0,
             within: 0,
+            owner: None,
+            attributes: Vec::new(),
         }
+    }
+
+    /// What it reads from.
+    pub fn get_ref(&self) -> &R {
+        &self.from
+    }
+
+    pub fn into_inner(self) -> R {
+        self.from
+    }
+
+    /// How many bytes of the archive were read: after [`Self::next_member`], where its data begins.
+    pub fn position(&self) -> u64 {
+        self.offset
+    }
+
+    /// The user and the group that the current member belongs to, where they are numbers.
+    pub fn owner(&self) -> Option<(u64, u64)> {
+        self.owner
+    }
+
+    /// The extended attributes of the current member.
+    pub fn attributes(&self) -> &[Attribute] {
+        &self.attributes
     }
 
     /// Where the current member's data belongs, when it is a file with holes.
@@ -128,8 +166,11 @@ impl<R: Read> ArchiveReader<R> {
         header: &Header,
         entry_type: EntryType,
         header_size: u64,
-        extension: Extension,
+        mut extension: Extension,
     ) -> Result<Member, ArchiveError> {
+        let user = extension.user.or(header.uid().ok());
+        self.owner = user.zip(extension.group.or(header.gid().ok()));
+        self.attributes = std::mem::take(&mut extension.attributes);
         let name = (extension.sparse.name.clone())
             .or(extension.name)
             .unwrap_or_else(|| header.path_bytes().into_owned());
@@ -146,7 +187,7 @@ impl<R: Read> ArchiveReader<R> {
             EntryType::Directory => MemberKind::Folder,
             EntryType::Symlink => MemberKind::Symlink { target: link },
             EntryType::Link => MemberKind::HardLink { target: link },
-            EntryType::Fifo => MemberKind::Special("a FIFO"),
+            EntryType::Fifo => MemberKind::Special(FIFO),
             EntryType::Char | EntryType::Block => MemberKind::Special("a device"),
             _ => MemberKind::Special("of an unknown kind"),
         };
@@ -296,6 +337,12 @@ impl<R: Read> ArchiveReader<R> {
                 b"path" => into.name = Some(value.to_vec()),
                 b"linkpath" => into.link = Some(value.to_vec()),
                 b"size" => into.size = Some(number(value).ok_or_else(malformed)?),
+                b"uid" => into.user = Some(number(value).ok_or_else(malformed)?),
+                b"gid" => into.group = Some(number(value).ok_or_else(malformed)?),
+                _ if key.starts_with(ATTRIBUTE) => {
+                    let name = key[ATTRIBUTE.len()..].to_vec();
+                    into.attributes.push((name, value.to_vec()));
+                }
                 b"mtime" => into.mtime_ns = Some(nanoseconds(value).ok_or_else(malformed)?),
                 _ => into.sparse.take(key, value).map_err(|bad| self.bad(bad))?,
             }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use pyro_api::{Caller, Error, ErrorCode};
+use pyro_api::{Caller, Error};
 use pyro_disk::layers::{self, Layer};
 use pyro_disk::{Tree, TreeError};
 use pyro_transfer::export::{ArtifactKind, Destination, ExportError};
@@ -13,7 +13,7 @@ use pyro_transfer::host_paths::home;
 
 use super::{StoppedDisk, scrub, unreadable};
 use crate::error::{broke, cancelled, host_io};
-use crate::owned_files::{Helper, OnOwnThread, Watch};
+use crate::owned_files::{Helper, OnOwnThread, Watch, mke2fs};
 use crate::private_file;
 use crate::workspace::at_rest::{DiskAtRest, layers_failed};
 use crate::workspace::host_paths::admit;
@@ -84,15 +84,7 @@ impl Copy {
         pyro: &Path,
         watch: &Watch,
     ) -> Result<(PathBuf, u64), Error> {
-        let mut tools = pyro_catalog::tools().into_iter();
-        let mke2fs = tools
-            .find(|tool| tool.name == "mke2fs")
-            .and_then(|tool| tool.path);
-        let mke2fs = mke2fs.ok_or_else(|| {
-            Error::new(ErrorCode::ToolMissing, &self.what)
-                .because("`mke2fs` is needed to write an image, but was not found")
-                .hint("Install it with `sudo apt-get install e2fsprogs`")
-        })?;
+        let mke2fs = mke2fs(&self.what)?;
         let helper = Helper::new(pyro, self.what.clone())?;
         let folders = folders.iter().map(PathBuf::as_path);
         let mut wanted = |_, _| match watch.is_stopped() {

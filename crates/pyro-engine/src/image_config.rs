@@ -1,0 +1,84 @@
+//! What an image says about its programs, kept with each VM and workspace that was made from it: the image may
+//! be another one tomorrow.
+
+use std::collections::BTreeMap;
+
+use pyro_api::values::ImageFacts;
+use pyro_catalog::{Installed, InstalledImage};
+use pyro_oci::Config;
+
+/// Where records have it.
+const CONFIG: &str = "image_config";
+const DIGEST: &str = "image_digest";
+
+/// What a record says of the image.
+pub(crate) fn facts(installed: &Installed) -> Vec<(&'static str, String)> {
+    let Some(image) = &installed.image else {
+        return Vec::new();
+    };
+    // Writing plain fields into memory has no way to fail.
+    let config = serde_json::to_string(&image.config).unwrap_or_default();
+    vec![(DIGEST, image.digest.clone()), (CONFIG, config)]
+}
+
+/// As the contract shows an image.
+pub(crate) fn described(image: &InstalledImage) -> ImageFacts {
+    let config = image.config.clone();
+    ImageFacts {
+        digest: image.digest.clone(),
+        env: config.env,
+        working_dir: config.working_dir,
+        user: config.user,
+        entrypoint: config.entrypoint,
+        cmd: config.cmd,
+        exposed_ports: config.exposed_ports,
+        labels: config.labels,
+        devices_left_out: image.devices_left_out,
+        attributes_left_out: image.attributes_left_out,
+    }
+}
+
+fn config(metadata: &BTreeMap<String, String>) -> Config {
+    let text = metadata.get(CONFIG);
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+/// Variables of every command.
+pub(crate) fn env(metadata: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let pairs = config(metadata).env.into_iter();
+    pairs
+        .filter_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// The folder in which commands of one-shot VMs run that were given none.
+pub(crate) fn working_dir(metadata: &BTreeMap<String, String>) -> Option<String> {
+    config(metadata).working_dir
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_record_says_is_what_guests_get() {
+        let config = Config {
+            env: ["PATH=/app:/bin", "EMPTY=", "nonsense", "A=b=c"]
+                .map(Into::into)
+                .into(),
+            working_dir: Some("/app".to_owned()),
+            ..Config::default()
+        };
+        let text = serde_json::to_string(&config).unwrap();
+        let metadata = BTreeMap::from([(CONFIG.to_owned(), text)]);
+        let pairs = [("PATH", "/app:/bin"), ("EMPTY", ""), ("A", "b=c")];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(env(&metadata), pairs);
+        assert_eq!(working_dir(&metadata).as_deref(), Some("/app"));
+        assert!(env(&BTreeMap::new()).is_empty() && working_dir(&BTreeMap::new()).is_none());
+    }
+}

@@ -1,0 +1,142 @@
+//! What names an image: `oci-archive:FILE`, `docker-archive:FILE`, `oci:FOLDER`, each with an optional `:NAME`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where an image is, in the words of `skopeo` and `podman`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    pub(crate) transport: Transport,
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// Which one, where there are several: an annotation of a layout, a tag of Docker's.
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Transport {
+    OciArchive,
+    DockerArchive,
+    OciLayout,
+}
+
+impl Transport {
+    const ALL: [Self; 3] = [Self::OciArchive, Self::DockerArchive, Self::OciLayout];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::OciArchive => "oci-archive",
+            Self::DockerArchive => "docker-archive",
+            Self::OciLayout => "oci",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    #[error("`{text}` names no path after `{transport}:`")]
+    NoPath {
+        text: String,
+        transport: &'static str,
+    },
+    #[error("`{text}` has an empty name after the path")]
+    NoName { text: String },
+    #[error("`{text}` has a character that cannot be in a path")]
+    BadCharacter { text: String },
+    #[error("the current folder, which `{text}` starts from, cannot be read: {why}")]
+    NoCurrentFolder { text: String, why: String },
+}
+
+impl Reference {
+    /// `None` for a text that does not begin as one of these.
+    pub fn parse(text: &str) -> Result<Option<Self>, ReferenceError> {
+        let Some((word, rest)) = text.split_once(':') else {
+            return Ok(None);
+        };
+        let Some(transport) = Transport::ALL.into_iter().find(|one| one.word() == word) else {
+            return Ok(None);
+        };
+        let text = || text.to_owned();
+        if rest.contains(['\0', '\n']) {
+            return Err(ReferenceError::BadCharacter {
+                text: text().replace(['\0', '\n'], "?"),
+            });
+        }
+        // As `skopeo` reads it: a colon ends the path.
+        let (path, name) = match rest.split_once(':') {
+            Some((_, "")) => return Err(ReferenceError::NoName { text: text() }),
+            Some((path, name)) => (path, Some(name.to_owned())),
+            None => (rest, None),
+        };
+        if path.is_empty() {
+            return Err(ReferenceError::NoPath {
+                text: text(),
+                transport: transport.word(),
+            });
+        }
+        let path = std::path::absolute(path).map_err(|error| ReferenceError::NoCurrentFolder {
+            text: text(),
+            why: error.to_string(),
+        })?;
+        Ok(Some(Self {
+            transport,
+            path,
+            name,
+        }))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that is another one whenever the image is.
+    pub fn index(&self) -> PathBuf {
+        match self.transport {
+            Transport::OciLayout => self.path.join("index.json"),
+            Transport::OciArchive | Transport::DockerArchive => self.path.clone(),
+        }
+    }
+}
+
+/// The same wherever it is read: with an absolute path.
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.word(), self.path.display())?;
+        match &self.name {
+            Some(name) => write!(f, ":{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_written_as_it_can_be_read_again() {
+        let canonical = |text: &str| Reference::parse(text).unwrap().unwrap().to_string();
+        assert_eq!(canonical("oci:/a/b"), "oci:/a/b");
+        assert_eq!(canonical("oci:/a/b:1.0"), "oci:/a/b:1.0");
+        assert_eq!(
+            canonical("docker-archive:/a/b.tar:repo/app:1"),
+            "docker-archive:/a/b.tar:repo/app:1"
+        );
+        let here = std::env::current_dir().unwrap();
+        let relative = canonical("oci-archive:app.tar");
+        assert_eq!(relative, format!("oci-archive:{}/app.tar", here.display()));
+        assert_eq!(canonical(&relative), relative);
+    }
+
+    #[test]
+    fn other_names_are_none_and_half_ones_say_what_is_missing() {
+        for other in ["debian:12", "python", "docker://x", "oci", "OCI:/a", ""] {
+            assert_eq!(Reference::parse(other), Ok(None), "{other}");
+        }
+        let error = |text: &str| Reference::parse(text).unwrap_err().to_string();
+        assert!(error("oci:").contains("no path after `oci:`"));
+        assert!(error("oci-archive::x").contains("no path"));
+        assert!(error("oci:/a:").contains("empty name"));
+        assert!(error("oci:/a\nb").contains("character"));
+    }
+}
