@@ -1,10 +1,12 @@
 //! Templates that are killed while they are made, damaged, of another QEMU, without room, or taken
 //! away. Each story has a template cache of its own beside the images of the others.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGKILL;
@@ -41,23 +43,41 @@ fn world() -> World {
 /// What becomes of one takes less time than making it, which has stories of its own.
 fn world_with_template() -> World {
     let world = world();
-    assert!(resumes(&mut run(&World::new(Backend::Vm), &["--json"])));
+    let warm = warm_template("mounted", || {
+        assert!(resumes(&mut run(&World::new(Backend::Vm), &["--json"])));
+    });
     let templates = own_cache(&world).join("templates");
     DirBuilder::new().mode(0o700).create(&templates).unwrap();
-    copy_template(&last_resumed("mounted"), &templates);
+    copy_template(&warm, &templates);
     world
 }
 
 /// Gives the world a copy of the bare template, too, which VMs of other stories resume.
 fn add_bare_template(world: &World) {
-    let other = World::new(Backend::Vm);
-    let library = Library::new(&other);
-    let vm = Vm::create(&library);
-    assert_eq!(vm.start().unwrap(), "mounted");
-    vm.call("vm_stop").unwrap();
-    assert_eq!(vm.start().unwrap(), "bare");
-    vm.call("vm_delete").unwrap();
-    copy_template(&last_resumed("bare"), &own_cache(world).join("templates"));
+    let warm = warm_template("bare", || {
+        let other = World::new(Backend::Vm);
+        let library = Library::new(&other);
+        let vm = Vm::create(&library);
+        assert_eq!(vm.start().unwrap(), "mounted");
+        vm.call("vm_stop").unwrap();
+        assert_eq!(vm.start().unwrap(), "bare");
+        vm.call("vm_delete").unwrap();
+    });
+    copy_template(&warm, &own_cache(world).join("templates"));
+}
+
+/// A template of this kind in the cache of all worlds, which was resumed for the first who asked.
+fn warm_template(kind: &'static str, resume: impl FnOnce()) -> PathBuf {
+    static WARM: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
+    // The cache has a limit.
+    let known = warm.get(kind).filter(|folder| folder.exists());
+    known.cloned().unwrap_or_else(|| {
+        resume();
+        let found = last_resumed(kind);
+        warm.insert(kind, found.clone());
+        found
+    })
 }
 
 /// Copies a template's folder into or to another one.
@@ -361,10 +381,10 @@ fn a_template_that_changed_is_made_anew() {
 fn a_template_that_cannot_be_resumed_means_a_boot_and_another_template() {
     let worlds = DAMAGES.map(|(damage, words)| {
         let world = world_with_template();
-        assert!(resumes(&mut run(&world, &["--json"])));
         let folder = template(&world, "mounted");
         damage(&folder.join("guest"));
         hide_damage(&folder);
+        // It tries that one, whose damage it tells.
         let ran = finish(&mut run(&world, &[]));
         assert_eq!(error::none(&ran), "fine\n");
         assert!(ran.err().contains(BOOTS), "{}", ran.err());

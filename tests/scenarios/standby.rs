@@ -102,7 +102,7 @@ fn a_run_takes_a_vm_that_waited_and_another_takes_its_place(world: &World) {
         0
     );
     // One of another size is not what was asked for.
-    assert!(!waited(&run_with(&surface, "true", 300)));
+    assert!(!waited(&run_with(&surface, "true", 1024)));
     assert_eq!(waiting(world), [vm_id]);
 }
 

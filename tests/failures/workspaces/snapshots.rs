@@ -272,7 +272,7 @@ print(last, len(missing))
 fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
     let surface = CommandLine(world);
     let workspace = Workspace::new(world, &surface);
-    workspace.long_output("head -c 50M /dev/urandom > noise; mkdir d; echo x > d/file; sync");
+    workspace.long_output("head -c 24M /dev/urandom > noise; mkdir d; echo x > d/file; sync");
     workspace.snapshot("one");
     workspace.output("echo y > d/file; sync");
     workspace.done("stop", json!({}));
@@ -321,7 +321,7 @@ fn a_copy_that_fails_leaves_nothing_and_damage_is_told(world: &World) {
         .arg(&small)
         .arg(world.folder().join("told"))
         .envs(world.variables());
-    let ran = finish(&mut Mounts::new().tmpfs(&small, "size=40m").around(&script));
+    let ran = finish(&mut Mounts::new().tmpfs(&small, "size=16m").around(&script));
     let told = fs::read_to_string(world.folder().join("told")).unwrap();
     assert_eq!(ran.code(), 0, "{told}{}", ran.err());
     let told: Value = serde_json::from_str(&told).unwrap();
@@ -377,7 +377,7 @@ fn what_is_deleted_gives_its_space_back(world: &World) {
             .sum()
     };
     let begin = taken();
-    let (large, few) = (60 << 20, 10 << 20);
+    let (large, few) = (24 << 20, 8 << 20);
     let noise = format!("head -c {large} /dev/urandom > noise; sync");
     workspace.long_output(&noise);
     assert!(taken() >= begin + large);
@@ -399,14 +399,12 @@ fn a_state_that_is_not_in_use_is_merged_while_others_work(world: &World) {
     let surface = CommandLine(world);
     let workspace = Workspace::new(world, &surface);
     let id = workspace.id();
-    let noise = |name: &str| {
+    // The first is what every merge has to copy.
+    for (name, size) in [("a", "40M"), ("b", "2M"), ("c", "2M"), ("d", "2M")] {
         workspace.long_output(&format!(
-            "head -c 40M /dev/urandom > {name}; echo {name} > file; sync"
+            "head -c {size} /dev/urandom > {name}; echo {name} > file; sync"
         ));
         workspace.snapshot(name);
-    };
-    for name in ["a", "b", "c", "d"] {
-        noise(name);
     }
     let sums = workspace.long_output("md5sum a b c d");
     workspace.reset_to("baseline");

@@ -73,7 +73,7 @@ fn a_copy_is_kept_when_files_of_it_changed(world: &World) {
         "--isolation",
         isolation,
         "--mem-mib",
-        "512",
+        "256",
         ".",
         "--",
         "sh",
