@@ -25,10 +25,11 @@ dist-check: wheel pull    ## build the wheel that people install, and play it fr
 fuzz: setup-fuzz          ## look for input that a parser of guests' bytes fails with, a minute each
 	scripts/fuzz 60
 
-lint: setup               ## check formatting, clippy, the arrows between crates and generated files
+lint: setup               ## check formatting, clippy, the arrows between crates, tests left out and generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features pyro-shim/real-vms --locked -- --deny warnings
 	cargo xtask arrows
+	cargo xtask left-out
 	cargo xtask python --check
 
 build: setup              ## build `pyro` and the guest agent

@@ -95,14 +95,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// Every crate of the workspace with those of its fellows that it needs to run or build.
 fn arrows() -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
-        .output()
-        .context("running cargo metadata")?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = metadata()?;
     let packages = metadata["packages"].as_array().context("no packages")?;
     let names: BTreeSet<&str> = packages
         .iter()
@@ -123,4 +116,16 @@ fn arrows() -> Result<BTreeMap<String, BTreeSet<String>>> {
         arrows.insert(name.to_owned(), uses);
     }
     Ok(arrows)
+}
+
+/// What cargo says of the crates of the workspace.
+pub(crate) fn metadata() -> Result<Value> {
+    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
+        .output()
+        .context("running cargo metadata")?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
