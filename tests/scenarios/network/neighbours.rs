@@ -1,5 +1,6 @@
 //! Two guests on one host: each has its network for itself.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
@@ -74,19 +75,9 @@ fn a_guest_reaches_no_other_guest(world: &World) {
     };
     assert_eq!(ask_as_the_host(), "hello");
 
-    let addresses: Vec<&str> = OWN.into_iter().chain(GATEWAY).chain(HOST).collect();
-    // One command for each address: Python begins slowly where everything is emulated.
-    let tried: String = (addresses.iter())
-        .map(|address| {
-            guest.long_output(&format!(
-                "for port in {published} 8000 9000; do
-                    echo {address} $(python3 probe.py tcp {address} $port)
-                done"
-            ))
-        })
-        .collect();
-    assert_eq!(tried.lines().count(), 3 * addresses.len(), "{tried}");
-    assert_denied(&tried, |_, answer| PROHIBITED.contains(&answer));
+    let questions = Questions::new(&[&published.to_string(), "8000", "9000"], 8);
+    let answers = guest.long_output(&format!("{} | python3 probe.py", questions.line));
+    questions.assert_denied(&answers, |_, answer| PROHIBITED.contains(&answer));
     // Only the host was heard, before and after.
     assert_eq!(ask_as_the_host(), "hello");
     other.of_service("stop", "greeter");
@@ -96,14 +87,32 @@ fn a_guest_reaches_no_other_guest(world: &World) {
     );
 }
 
-/// Lines of an address and what was heard there.
-fn assert_denied(tried: &str, is_denial: impl Fn(&str, &str) -> bool) {
-    for line in tried.lines() {
-        let (address, answer) = line.split_once(' ').unwrap();
-        let answer = answer.trim_matches('"');
-        match OWN.contains(&address) {
-            true => assert_eq!(answer, "ECONNREFUSED", "{tried}"),
-            false => assert!(is_denial(address, answer), "{tried}"),
+/// Asks at each address and port, one after the other.
+struct Questions {
+    addresses: Vec<&'static str>,
+    /// A command that prints them for the probe.
+    line: String,
+}
+
+impl Questions {
+    fn new(ports: &[&str], patience: u32) -> Self {
+        let all = OWN.into_iter().chain(GATEWAY).chain(HOST);
+        let asked = all.flat_map(|address| ports.iter().map(move |port| (address, port)));
+        let (addresses, questions): (Vec<_>, Vec<_>) = asked
+            .map(|(address, port)| (address, format!("'tcp {address} {port} {patience}'")))
+            .unzip();
+        let line = format!("printf '%s\\n' {}", questions.join(" "));
+        Self { addresses, line }
+    }
+
+    fn assert_denied(&self, answers: &str, is_denial: impl Fn(&str, &str) -> bool) {
+        assert_eq!(answers.lines().count(), self.addresses.len(), "{answers}");
+        for (address, answer) in self.addresses.iter().zip(answers.lines()) {
+            let answer = answer.trim_matches('"');
+            match OWN.contains(address) {
+                true => assert_eq!(answer, "ECONNREFUSED", "{answers}"),
+                false => assert!(is_denial(address, answer), "{address}: {answers}"),
+            }
         }
     }
 }
@@ -113,23 +122,16 @@ fn a_sandbox_reaches_no_other_sandbox(world: &World) {
     let Some(_lab) = played(lab, "only root can make a network for this test") else {
         return;
     };
-    let guest = Guest::OneShot(world, &[]);
+    let guest = Guest::OneShot(world, &[], RefCell::default());
     let greet = "python3 -c \"$0\" 8000 9000 & until test -e ready; do sleep 0.05; done; \
                  echo ready; wait";
     let greeter = Running::start(&mut guest.run(["sh", "-c", greet, GREETER]));
     greeter.await_out("ready\n");
 
-    let addresses: Vec<&str> = OWN.into_iter().chain(GATEWAY).chain(HOST).collect();
-    let each = format!(
-        "for address in {}; do for port in 8000 9000; do
-            echo $address $(python3 -c \"$0\" tcp $address $port 2)
-        done; done",
-        addresses.join(" ")
-    );
-    let ran = finish(&mut guest.run(["sh", "-c", &each, PROBE]));
-    let tried = ran.out();
-    assert_eq!(tried.lines().count(), 2 * addresses.len(), "{}", ran.err());
-    assert_denied(&tried, |address, answer| {
+    let questions = Questions::new(&["8000", "9000"], 2);
+    let ask = format!("{} | python3 -c \"$0\"", questions.line);
+    let ran = finish(&mut guest.run(["sh", "-c", &ask, PROBE]));
+    questions.assert_denied(&ran.out(), |address, answer| {
         guest.is_denial("tcp", address, answer)
     });
     // Nobody was heard there.

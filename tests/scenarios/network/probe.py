@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-import selectors
+import select
 import socket
 import struct
 import sys
@@ -136,22 +136,28 @@ def transfers(address):
 def many(address, count):
     """Opens connections without closing one, and says how many there are."""
     socks, opened, refused = [], 0, 0
-    chooser = selectors.DefaultSelector()
-    started = 0
-    while started < count or len(chooser.get_map()):
-        while started < count and len(chooser.get_map()) < 200:
-            sock = socket.socket()
-            sock.setblocking(False)
-            socks.append(sock)
+    kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+    while len(socks) < count:
+        # As many as are under way at once.
+        started = [socket.socket(socket.AF_INET, kind) for _ in range(min(200, count - len(socks)))]
+        socks += started
+        waiting = select.poll()
+        for sock in started:
             sock.connect_ex((address, HOLD))
-            chooser.register(sock, selectors.EVENT_WRITE)
-            started += 1
-        for key, _ in chooser.select(20):
-            chooser.unregister(key.fileobj)
-            if key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                refused += 1
-            else:
-                opened += 1
+            waiting.register(sock, select.POLLOUT)
+        left = len(started)
+        while left:
+            # What is asked less often is told more at once.
+            time.sleep(0.02)
+            told = waiting.poll(20_000)
+            for number, event in told:
+                waiting.unregister(number)
+                if event & (select.POLLERR | select.POLLHUP):
+                    refused += 1
+                else:
+                    opened += 1
+            assert told, "nobody answers"
+            left -= len(told)
     print(json.dumps({"opened": opened, "refused": refused}), flush=True)
     sys.stdin.readline()
 
@@ -203,11 +209,19 @@ def mischief(target, forbidden):
     return sent > 1000
 
 
-if __name__ == "__main__":
-    what, *arguments = sys.argv[1:]
+def answer(what, *arguments):
     arguments = [int(a) if a.isdigit() else a for a in arguments]
     if what in ("look", "glance", "names"):
         arguments = [arguments]
     told = globals()[what](*arguments)
     if told is not None:
-        print(json.dumps(told))
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        answer(*sys.argv[1:])
+    # A question in each line, as Python begins slowly where everything is emulated.
+    else:
+        for line in sys.stdin:
+            answer(*line.split())

@@ -16,15 +16,9 @@ crate::stories! { [vm]:
 const PACKAGE: &str = "six";
 
 fn apt_and_pip_work_in_a_guest(world: &World) {
-    let seed = world.folder().join("seed");
+    let [seed, downloaded] = ["seed", "downloaded"].map(|name| world.folder().join(name));
     fs::create_dir(&seed).unwrap();
-    // The guest has no pip; pip can be run from its own wheel.
-    let pip = host_pip(
-        &["download", "--quiet", "--no-deps", "--dest"],
-        &seed,
-        "pip",
-    )
-    .then_some(());
+    let pip = host_downloads(PACKAGE, &downloaded).then_some(());
     let certificate = host_setting("cert").filter(|path| Path::new(path).exists());
     if let Some(path) = &certificate {
         fs::copy(path, seed.join("ca.crt")).unwrap();
@@ -84,8 +78,7 @@ fn apt_and_pip_work_in_a_guest(world: &World) {
         );
     }
     if played(pip, "this host reaches no Python package index itself").is_some() {
-        let mut install =
-            format!("python3 $(echo pip-*.whl)/pip install --no-cache-dir --target got {PACKAGE}");
+        let mut install = format!("pip install --no-cache-dir --target got {PACKAGE}");
         if certificate.is_some() {
             install.push_str(" --cert ca.crt");
         }
@@ -108,10 +101,11 @@ fn place(url: &str) -> Option<String> {
     })
 }
 
-fn host_pip(words: &[&str], to: &Path, package: &str) -> bool {
+fn host_downloads(package: &str, to: &Path) -> bool {
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip"]).args(words).arg(to).arg(package);
-    pip.output().is_ok_and(|ran| ran.status.success())
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]);
+    let ran = pip.arg(to).arg(package).output();
+    ran.is_ok_and(|ran| ran.status.success())
 }
 
 fn host_setting(name: &str) -> Option<String> {
