@@ -18,6 +18,12 @@ clean_environment() {
     [ $# -eq 2 ] || site_packages "$3" >"$(site_packages "$1")/others.pth"
 }
 
+# Whether PYRO_BIN and PYRO_AGENT name the very programs that are in an environment. Then they may as well be
+# those under test: the same program at another place makes templates of its own.
+has_programs_under_test() {
+    cmp -s "${PYRO_BIN:-}" "$1/bin/pyro" && cmp -s "${PYRO_AGENT:-}" "$1/bin/pyro-agent"
+}
+
 site_packages() {
     "$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 }
