@@ -398,7 +398,7 @@ fn a_host_without_space_ends_a_vm_that_loses_nothing() {
 
 #[test]
 fn a_bare_template_resumes_on_any_number_of_layers() {
-    let template = Template::saved(false);
+    let template = Template::bare();
     let first = template.harness("first");
     let mut shim = first.start();
     assert!(shim.ready().resumed);

@@ -21,7 +21,7 @@ use pyro_wire::template::{DEVICES, FACTS, MEMORY};
 
 #[test]
 fn a_bare_template_resumes_on_a_disk_of_later() {
-    let template = Template::saved(false);
+    let template = Template::bare();
     let first = template.harness("first");
     let mut shim = first.start();
     assert!(shim.ready().resumed);
@@ -49,7 +49,7 @@ fn a_bare_template_resumes_on_a_disk_of_later() {
 /// As many layers as a workspace with many snapshots has.
 #[test]
 fn a_bare_template_resumes_on_a_long_chain() {
-    let template = Template::saved(false);
+    let template = Template::bare();
     let harness = template.harness("deep").edit_qemu(|qemu| {
         for number in 0..50 {
             let below = qemu.disk.last().unwrap().path.clone();
@@ -70,7 +70,7 @@ fn a_bare_template_resumes_on_a_long_chain() {
 
 #[test]
 fn a_bare_template_replays_the_journal_of_a_killed_guest() {
-    let template = Template::saved(false);
+    let template = Template::bare();
     let harness = template.harness("killed");
     let mut shim = harness.start();
     assert!(shim.ready().resumed);
@@ -100,7 +100,7 @@ fn a_bare_template_replays_the_journal_of_a_killed_guest() {
 
 #[test]
 fn a_damaged_template_means_a_boot() {
-    let template = Template::saved(true);
+    let template = Template::mounted();
     let cut = |name: &str, length: u64| {
         let file = fs::OpenOptions::new()
             .write(true)
@@ -143,7 +143,7 @@ fn a_damaged_template_means_a_boot() {
 
 #[test]
 fn a_template_of_another_machine_is_not_tried() {
-    let template = Template::saved(false);
+    let template = Template::bare();
     let harness = template
         .harness("box")
         .edit_qemu(|qemu| qemu.vcpu_count = 1);
@@ -178,7 +178,7 @@ fn a_template_resumes_whichever_kernel_it_was_booted_by() {
 
 #[test]
 fn a_resumed_guest_is_prepared_no_more() {
-    let template = Template::saved(true);
+    let template = Template::mounted();
     let harness = template.harness("box");
     let mut shim = harness.start();
     shim.ready();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pyro_wire::agent::Prepare;
 use pyro_wire::exec::{Command as GuestCommand, ExecEvent};
@@ -31,11 +32,26 @@ impl Template {
         }
     }
 
-    /// One that is saved.
-    pub(crate) fn saved(mounted: bool) -> Self {
-        let template = Self::new(mounted);
-        template.save().unwrap();
-        template
+    /// A mounted one that is saved.
+    pub(crate) fn mounted() -> Self {
+        Self::new(true).saved()
+    }
+
+    fn saved(self) -> Self {
+        self.save().unwrap();
+        self
+    }
+
+    /// A bare one, which those who change nothing of it have in common: each costs a boot.
+    pub(crate) fn bare() -> Arc<Self> {
+        // Its folder goes with the last of them.
+        static BARE: Mutex<Weak<Template>> = Mutex::new(Weak::new());
+        let mut shared = BARE.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(Self::new(false).saved());
+            *shared = Arc::downgrade(&made);
+            made
+        })
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
