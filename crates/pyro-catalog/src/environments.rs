@@ -1,5 +1,6 @@
 //! The list of environments: the words behind `debian:12`.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use pyro_oci::{Digest, Reference};
@@ -53,6 +54,11 @@ impl EnvironmentSpec {
                 &Digest::of(self.name.as_bytes()).hex()[..24]
             ),
         }
+    }
+
+    /// Where on this host its image is, if it is made of one.
+    pub fn local_path(&self) -> Option<&Path> {
+        Some(self.image.as_ref()?.path())
     }
 
     /// Whether it is made of an image, and not of packages.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::engine::Engine;
 use crate::error::{cancelled, catalog_failed};
 use crate::image_config;
+use crate::workspace::host_paths::admit;
 
 impl Engine {
     /// Describes an environment from the outcome of a check.
@@ -74,6 +75,19 @@ impl Engine {
             .into_iter()
             .map(|spec| self.describe(spec, self.catalog().installed(spec)))
             .collect()
+    }
+
+    /// The environment of a name that a caller gave. A model may name an image where it may name the file.
+    pub(crate) async fn named(
+        &self,
+        name: &str,
+        caller: &Caller,
+    ) -> Result<&'static EnvironmentSpec, Error> {
+        let spec = pyro_catalog::find(name).map_err(catalog_failed)?;
+        if let Some(path) = spec.local_path() {
+            admit(path, caller).await?;
+        }
+        Ok(spec)
     }
 
     /// The installed environment; pulled first when it is not there, which may take a minute.
@@ -179,4 +193,33 @@ impl Drop for CancelOnDrop {
 pub(crate) fn version(environment: &str) -> Option<String> {
     let spec = pyro_catalog::find(environment).ok()?;
     (!spec.is_image()).then(|| spec.version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use pyro_api::{Folders, Networks};
+
+    use super::*;
+    use crate::Config;
+
+    #[tokio::test]
+    async fn a_model_names_no_image_that_it_may_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::from_environment().unwrap();
+        config.cache_dir = folder.path().join("cache");
+        let engine = Engine::new(config);
+        let folders = Folders::Only {
+            folders: [PathBuf::from(folder.path())].into(),
+            named_by: "A_SETTING",
+        };
+        let model = Caller::new().for_model(folders, Networks::Allowed);
+        let inside = format!("oci:{}/image", folder.path().display());
+        assert!(engine.named(&inside, &model).await.is_ok());
+        assert!(engine.named("debian:12", &model).await.is_ok());
+        let outside = engine.named("oci-archive:/etc/passwd", &model).await;
+        let refusal = outside.unwrap_err().to_string();
+        assert!(refusal.contains("is outside the folders"), "{refusal}");
+    }
 }

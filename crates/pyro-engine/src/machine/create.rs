@@ -107,7 +107,7 @@ impl Engine {
         request: &VmRequest<'_>,
         caller: &Caller,
     ) -> Result<(VmRecord, Base), Error> {
-        let spec = pyro_catalog::find(request.environment).map_err(catalog_failed)?;
+        let spec = self.named(request.environment, caller).await?;
         let chosen = self.choose(request.asked(), spec, caller).await?;
         network::check(chosen.kind, request.network, caller)?;
         let shape = Shape {

@@ -4,12 +4,11 @@ use pyro_api::values::Environment;
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
-use crate::error::catalog_failed;
 
 #[async_trait]
 impl Handle<EnvInspect> for Engine {
-    async fn handle(&self, inspect: EnvInspect, _caller: &Caller) -> Result<Environment, Error> {
-        let spec = pyro_catalog::find(&inspect.environment).map_err(catalog_failed)?;
+    async fn handle(&self, inspect: EnvInspect, caller: &Caller) -> Result<Environment, Error> {
+        let spec = self.named(&inspect.environment, caller).await?;
         let checked = match self.catalog().installed(spec) {
             Ok(None) => Ok(None),
             // Its digests are asked even when its stamps differ, as they do after a copy.

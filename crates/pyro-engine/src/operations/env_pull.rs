@@ -5,13 +5,12 @@ use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::Catalog;
 
 use crate::Engine;
-use crate::error::catalog_failed;
 use crate::template::{Kind, Shape};
 
 #[async_trait]
 impl Handle<EnvPull> for Engine {
     async fn handle(&self, pull: EnvPull, caller: &Caller) -> Result<PulledEnvironment, Error> {
-        let spec = pyro_catalog::find(&pull.environment).map_err(catalog_failed)?;
+        let spec = self.named(&pull.environment, caller).await?;
         let installed = self.pulling(spec, caller, Catalog::pull).await?;
         // Made now for VMs of the usual size, so that the first of them wait for nothing.
         let usual = Shape {

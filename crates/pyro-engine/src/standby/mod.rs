@@ -58,7 +58,12 @@ impl Engine {
     ///
     /// [`VmRun`]: pyro_api::operations::vm_run::VmRun
     pub fn keep_standby(self: &Arc<Self>, standby: Standby) -> Result<(), Error> {
-        pyro_catalog::find(&standby.environment).map_err(catalog_failed)?;
+        let spec = pyro_catalog::find(&standby.environment).map_err(catalog_failed)?;
+        // By the name that records have.
+        let standby = Standby {
+            environment: spec.name.to_owned(),
+            ..standby
+        };
         let mut inner = self.standby_pool().inner();
         inner.wanted.retain(|other| {
             Standby {
@@ -88,7 +93,7 @@ impl Engine {
         caller: &Caller,
     ) -> Option<VmRecord> {
         // Why it can be nothing at all is told where a VM is made.
-        let spec = pyro_catalog::find(request.environment).ok()?;
+        let spec = self.named(request.environment, caller).await.ok()?;
         let kind = self.choose(request.asked(), spec, caller).await.ok()?.kind;
         if request.network {
             return None;

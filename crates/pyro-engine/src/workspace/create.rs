@@ -28,7 +28,7 @@ use super::selection::Selection;
 use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::environments::version;
-use crate::error::{broke, cancelled, catalog_failed, host_io};
+use crate::error::{broke, cancelled, host_io};
 use crate::machine::create::{Base, Image, NewBase};
 use crate::machine::isolation::{Asked, VmKind};
 use crate::machine::{disk, network, now, shim_client};
@@ -52,7 +52,7 @@ impl Engine {
         asked: &WorkspaceCreate,
         caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
-        let spec = pyro_catalog::find(&asked.environment).map_err(catalog_failed)?;
+        let spec = self.named(&asked.environment, caller).await?;
         // By the name that it has from every folder.
         let asked = &WorkspaceCreate {
             environment: spec.name.to_owned(),
