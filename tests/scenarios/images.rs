@@ -347,3 +347,107 @@ fn what_is_no_image_is_told_and_leaves_nothing() {
     assert!(left.is_empty(), "{left:?}");
     world.assert_empty();
 }
+
+/// A registry on this host, with nothing in it at first.
+struct Registry {
+    process: std::process::Child,
+    address: String,
+}
+
+impl Registry {
+    fn start(world: &World) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let folder = world.folder().join("registry");
+        let settings = world.folder().join("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: \"{address}\"}}\n",
+            folder.display()
+        );
+        fs::write(&settings, text).unwrap();
+        let mut registry = std::process::Command::new("docker-registry");
+        registry.arg("serve").arg(settings);
+        registry
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let process = registry
+            .spawn()
+            .expect("docker-registry: `scripts/setup tests`");
+        let begun = std::time::Instant::now();
+        while std::net::TcpStream::connect(&address).is_err() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "the registry does not listen"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { process, address }
+    }
+
+    fn take(&self, layout: &Path, name: &str) {
+        let mut skopeo = std::process::Command::new("skopeo");
+        skopeo.args([
+            "copy",
+            "--quiet",
+            "--insecure-policy",
+            "--dest-tls-verify=false",
+        ]);
+        skopeo.arg(format!("oci:{}", layout.display()));
+        skopeo.arg(format!("docker://{}/{name}", self.address));
+        ok(finish(&mut skopeo));
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_registry_is_asked_once_and_again_by_a_pull() {
+    let Some(world) = world(Backend::Vm) else {
+        return;
+    };
+    let layout = layout(&world);
+    let busybox = fs::read(BUSYBOX).expect("BusyBox: `scripts/setup tests`");
+    let base = Layer::default().file("busybox", &busybox, 0o755).archive();
+    let with = |text: &[u8]| Layer::default().file("text", text, 0o644).archive();
+    let image = |text: &[u8]| {
+        let layers = [(gzip(&base), base.clone()), (gzip(&with(text)), with(text))];
+        let _ = fs::remove_dir_all(&layout);
+        write_layout(&layout, &layers, &json!({}));
+    };
+    let registry = Registry::start(&world);
+    image(b"one\n");
+    registry.take(&layout, "org/app:1.0");
+    let environment = format!("{}/org/app:1.0", registry.address);
+    let text = || ok(run(&world, &environment, ["/busybox", "cat", "/text"]));
+    assert_eq!(text(), "one\n");
+
+    image(b"two\n");
+    registry.take(&layout, "org/app:1.0");
+    assert_eq!(text(), "one\n");
+    let mut pull = world.pyro(["env", "pull", &environment, "--json"]);
+    let pulled = Running::start(&mut pull).wait_within(MAKING).json();
+    assert_eq!(pulled["oci_registry"], registry.address.as_str());
+    assert_eq!(pulled["oci_repository"], "org/app");
+    assert_eq!(text(), "two\n");
+    let missing = run(
+        &world,
+        &format!("{}/org/app:1.1", registry.address),
+        ["/busybox"],
+    );
+    assert!(
+        missing.err().contains("its tags are 1.0"),
+        "{}",
+        missing.err()
+    );
+    // What is here needs no registry.
+    drop(registry);
+    assert_eq!(text(), "two\n");
+    world.assert_empty();
+}

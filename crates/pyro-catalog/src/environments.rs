@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use pyro_oci::registry::ImageName;
 use pyro_oci::{Digest, Reference};
 
 use crate::CatalogError;
@@ -56,9 +57,17 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Where on this host its image is, if it is made of one.
+    /// Where on this host its image is, if that is a file or a folder.
     pub fn local_path(&self) -> Option<&Path> {
-        Some(self.image.as_ref()?.path())
+        Some(self.image.as_ref()?.local()?.path())
+    }
+
+    /// What it is called in a registry, if it comes from one.
+    pub fn registry(&self) -> Option<&ImageName> {
+        match &self.image {
+            Some(Reference::Registry(name)) => Some(name),
+            Some(Reference::Local(_)) | None => None,
+        }
     }
 
     /// Whether it is made of an image, and not of packages.
@@ -85,7 +94,7 @@ fn image(reference: Reference) -> &'static EnvironmentSpec {
     let spec = Box::leak(Box::new(EnvironmentSpec {
         name: reference.to_string().leak(),
         version: "",
-        description: "An OCI image of this host.",
+        description: "An OCI image.",
         default_packages: &[],
         include: &[],
         image: Some(reference),

@@ -176,6 +176,15 @@ impl CatalogError {
         }
     }
 
+    /// For `map_err` around what finds and fetches images.
+    pub(crate) fn of_image(name: &'static str, error: OciError) -> Self {
+        match error {
+            OciError::Unwanted => Self::Cancelled,
+            OciError::Store { path, source } => Self::writing("write", &path)(source),
+            source => Self::Image { name, source },
+        }
+    }
+
     pub(crate) fn no_space(path: &Path, needed: u64) -> Self {
         let free = disk_usage::free_bytes(path).unwrap_or(0);
         Self::NoSpace {

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use pyro_oci::apply::{Applied, Limits};
-use pyro_oci::{Image, OciError, Reference, Source};
+use pyro_oci::registry::{ImageName, Registry, Store, Watch};
+use pyro_oci::{Digest, Image, Local, OciError, Reference, Source};
 
 use crate::builder::{Builder, Built, BuiltKernel};
 use crate::catalog::LOCK_PREFIX;
@@ -18,6 +19,12 @@ use crate::{
     Catalog, CatalogError, EnvironmentSpec, Installed, Phase, ProgressMonitor, disk_usage,
     environments, find, kernel, namespace, tools,
 };
+
+/// How far a pull is when all has been fetched.
+const FETCHED: f32 = 0.3;
+
+/// Where blobs lie that registries sent.
+pub(crate) const BLOBS_DIR: &str = "blobs";
 
 /// The smallest one that brings a kernel.
 const FOR_ITS_KERNEL: &str = "debian:12-base";
@@ -62,6 +69,20 @@ impl<'a> ImageBuilder<'a> {
         Ok(self.catalog.read_manifest(spec)?.kernel)
     }
 
+    fn fetch(&self, image: &ImageName, monitor: &dyn ProgressMonitor) -> Result<Image, OciError> {
+        let watch = Download {
+            name: self.name,
+            monitor,
+        };
+        watch.say(
+            0.0,
+            format!("asking {} for {}", image.registry(), self.name),
+        );
+        let registry = Registry::new(image, &[])?;
+        let meant = registry.meant(&watch)?;
+        registry.fetch(&meant, &self.catalog.blobs()?, &watch)
+    }
+
     /// Bounded by what there is room for twice: as files, and as a disk.
     fn limits(&self) -> Limits {
         let free = disk_usage::free_bytes(&self.catalog.platform_dir()).unwrap_or(u64::MAX);
@@ -87,13 +108,17 @@ impl Builder for ImageBuilder<'_> {
         let writer = self.catalog.disk_writer.as_ref();
         let writer = writer.ok_or(CatalogError::NoDiskWriter)?;
         let name = self.name;
-        let failed = |source| CatalogError::Image { name, source };
-        report(monitor, Phase::Checking, 0.0, format!("reading {name}"));
-        // Before it is read: a change meanwhile is one.
-        let stamp = stamp(self.reference).map_err(failed)?;
-        let image = Source::open(self.reference)
-            .and_then(|source| source.image())
-            .map_err(failed)?;
+        let failed = |source| CatalogError::of_image(name, source);
+        let (image, stamp) = match self.reference {
+            Reference::Local(local) => {
+                report(monitor, Phase::Checking, 0.0, format!("reading {name}"));
+                // Before it is read: a change meanwhile is one.
+                let stamp = stamp(local).map_err(failed)?;
+                let image = Source::open(local).and_then(|source| source.image());
+                (image.map_err(failed)?, Some(stamp))
+            }
+            Reference::Registry(image) => (self.fetch(image, monitor).map_err(failed)?, None),
+        };
         let kernel = self.kernel(monitor)?;
         let rootfs = folder.join(ROOTFS_FILE);
         let applied = writer
@@ -115,8 +140,37 @@ impl Builder for ImageBuilder<'_> {
     }
 }
 
+/// Between a registry and whoever waits for the image.
+struct Download<'a> {
+    name: &'static str,
+    monitor: &'a dyn ProgressMonitor,
+}
+
+impl Download<'_> {
+    fn say(&self, fraction: f32, message: String) {
+        report(
+            self.monitor,
+            Phase::Downloading,
+            fraction * FETCHED,
+            message,
+        );
+    }
+}
+
+impl Watch for Download<'_> {
+    fn progress(&self, done: u64, all: u64) {
+        let mib = |bytes: u64| bytes >> 20;
+        let message = format!("{}: {} of {} MiB", self.name, mib(done), mib(all));
+        self.say(done as f32 / all.max(1) as f32, message);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.monitor.cancelled()
+    }
+}
+
 /// Of what changes when the image does.
-fn stamp(reference: &Reference) -> Result<Stamp, OciError> {
+fn stamp(reference: &Local) -> Result<Stamp, OciError> {
     let path = reference.index();
     Stamp::of(&path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => OciError::NotFound {
@@ -131,11 +185,12 @@ impl Installed {
     /// Whether the image that it was made of is still what it was, as far as a look at its file tells. One that is
     /// gone has not changed.
     pub fn is_current(&self) -> bool {
-        let (Some(reference), Some(image)) = (&self.spec.image, &self.image) else {
+        let local = self.spec.image.as_ref().and_then(Reference::local);
+        let (Some(local), Some(image)) = (local, &self.image) else {
             return true;
         };
-        match stamp(reference) {
-            Ok(found) => found == image.source,
+        match stamp(local) {
+            Ok(found) => Some(found) == image.source,
             Err(OciError::NotFound { .. }) => true,
             Err(_) => false,
         }
@@ -147,28 +202,59 @@ impl Catalog {
     pub(crate) fn still_that_image(
         &self,
         mut found: Installed,
+        monitor: &dyn ProgressMonitor,
     ) -> Result<Option<Installed>, CatalogError> {
         let spec = found.spec;
-        let failed = |source| CatalogError::Image {
-            name: spec.name,
-            source,
-        };
+        let failed = |source| CatalogError::of_image(spec.name, source);
         let (Some(reference), Some(image)) = (&spec.image, &mut found.image) else {
             return Ok(Some(found));
         };
-        let stamp = stamp(reference).map_err(failed)?;
-        let source = Source::open(reference).map_err(failed)?;
+        let local = match reference {
+            Reference::Local(local) => local,
+            Reference::Registry(name) => {
+                let watch = Download {
+                    name: spec.name,
+                    monitor,
+                };
+                let registry = Registry::new(name, &[]).map_err(|error| failed(error.into()))?;
+                let meant = registry.meant(&watch).map_err(failed)?;
+                return Ok((meant.digest.to_string() == image.digest).then_some(found));
+            }
+        };
+        let stamp = stamp(local).map_err(failed)?;
+        let source = Source::open(local).map_err(failed)?;
         let digest = source.image().map_err(failed)?.digest.to_string();
         if digest != image.digest {
             return Ok(None);
         }
         let mut manifest = self.read_manifest(spec)?;
         if let Some(record) = &mut manifest.image {
-            record.source = stamp;
+            record.source = Some(stamp);
         }
         manifest::write(&found.manifest_path, &manifest)?;
-        image.source = stamp;
+        image.source = Some(stamp);
         Ok(Some(found))
+    }
+
+    /// What registries sent.
+    fn blobs(&self) -> Result<Store, OciError> {
+        Store::at(&self.platform_dir().join(BLOBS_DIR))
+    }
+
+    /// Removes what registries sent and no installed image is made of; tells its bytes. Nobody may pull meanwhile.
+    pub(crate) fn prune_blobs(&self) -> Result<u64, CatalogError> {
+        let folder = self.platform_dir().join(BLOBS_DIR);
+        if !folder.exists() {
+            return Ok(0);
+        }
+        let images = self.all().into_iter().filter(|spec| spec.is_image());
+        let digests = images
+            .filter_map(|spec| self.installed(spec).ok()??.image)
+            .filter_map(|image| Digest::parse(&image.digest).ok());
+        let digests: Vec<Digest> = digests.collect();
+        self.blobs()
+            .and_then(|store| store.prune(&digests))
+            .map_err(|error| CatalogError::of_image("an image of a registry", error))
     }
 
     /// The environments of the list, and the images that are installed.

@@ -46,7 +46,7 @@ pub struct InstalledImage {
     /// What the image has and its disk has not.
     pub devices_left_out: u64,
     pub attributes_left_out: u64,
-    pub(crate) source: Stamp,
+    pub(crate) source: Option<Stamp>,
 }
 
 impl From<ImageRecord> for InstalledImage {

@@ -9,6 +9,7 @@
 //!     debian_12-4.1.0/            rootfs.ext4  environment.json  packages.txt
 //!     kernel-6.1.0-56-cloud-amd64-1f2e3d4c/   vmlinuz  modules/{*.ko,order}  kernel.json  vmlinux
 //!     image-1f2e3d4c…/            rootfs.ext4  environment.json, of one image
+//!     blobs/                      what registries sent, by digest: manifests, configurations, layers
 //!     initramfs/                  <key>.cpio  <stamp>.json
 //!     runsc-20240729.0-1f2e3d4c/  runsc  copyright  runsc.json
 //!     versions-of-runsc/          <file>.json, what one on PATH says its version is

@@ -38,8 +38,10 @@ pub(crate) struct EnvironmentManifest {
 pub(crate) struct ImageRecord {
     /// Of its manifest, with the algorithm before it.
     pub(crate) digest: String,
-    /// Of the file that was read, or of the index in a folder: while that is the same, so is the image.
-    pub(crate) source: Stamp,
+    /// Of the file that was read, or of the index in a folder: while that is the same, so is the image. One
+    /// of a registry has none.
+    #[serde(default)]
+    pub(crate) source: Option<Stamp>,
     pub(crate) config: Config,
     pub(crate) devices_left_out: u64,
     pub(crate) attributes_left_out: u64,

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use crate::images::BLOBS_DIR;
 use crate::layout::ENVIRONMENT_FILE;
 use crate::lock::Lock;
 use crate::manifest::{self, EnvironmentManifest};
@@ -78,6 +79,9 @@ impl Catalog {
         }
         for path in runsc::outdated_answers(&self.runsc_answers_dir()) {
             pruned.remove_file(&path)?;
+        }
+        if sweep.live.is_empty() {
+            pruned.freed_bytes += self.prune_blobs()?;
         }
         pruned.deleted.sort();
         Ok(pruned)
@@ -154,21 +158,20 @@ impl<'a> Sweep<'a> {
             .chain(self.catalog.spec_of_image(name))
             .find(|spec| spec.dir_name() == name);
         let of_live_pull = self.live.iter().any(|subject| subject == name);
-        let current = of_live_pull
-            || own.is_some_and(|spec| {
-                let image_is_gone = spec
-                    .image
-                    .as_ref()
-                    .is_some_and(|image| !image.path().exists());
-                if image_is_gone {
-                    return false;
-                }
-                self.live.contains(&spec.subject())
-                || matches!(self.catalog.installed(spec), Ok(Some(_)))
-                // A copy or a restore changes the stamps of a sound image.
-                || self.catalog.verify(spec).is_ok()
-            });
+        let current = of_live_pull || own.is_some_and(|spec| self.is_current(spec));
         current || (self.in_use)(path)
+    }
+
+    fn is_current(&self, spec: &'static EnvironmentSpec) -> bool {
+        if self.live.contains(&spec.subject()) {
+            return true;
+        }
+        if spec.local_path().is_some_and(|path| !path.exists()) {
+            return false;
+        }
+        matches!(self.catalog.installed(spec), Ok(Some(_)))
+            // A copy or a restore changes the stamps of a sound image.
+            || self.catalog.verify(spec).is_ok()
     }
 }
 
@@ -197,7 +200,7 @@ fn directories(platform_dir: &Path) -> Result<Option<Vec<String>>, CatalogError>
     let judged = |entry: &fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let of_files = ["initramfs", runsc::ANSWERS_DIR].contains(&&*name);
+        let of_files = ["initramfs", runsc::ANSWERS_DIR, BLOBS_DIR].contains(&&*name);
         let ours = !of_files && (is_partial(&name) || !name.starts_with('.'));
         (is_dir && ours).then_some(name)
     };

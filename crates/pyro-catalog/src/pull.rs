@@ -37,7 +37,9 @@ impl Catalog {
             }
             other => other,
         };
-        self.pull_unless_intact(spec, monitor, intact)
+        // What a registry means by a name is asked for anew, unless the name is the image's digest.
+        let ask = spec.registry().is_some_and(|name| !name.is_pinned());
+        self.pull_unless_intact(spec, monitor, intact, ask)
     }
 
     /// Makes sure that an environment is installed, believing its stamps.
@@ -49,7 +51,7 @@ impl Catalog {
         monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
         let intact = self.installed(spec);
-        self.pull_unless_intact(spec, monitor, intact)
+        self.pull_unless_intact(spec, monitor, intact, false)
     }
 
     fn pull_unless_intact(
@@ -57,9 +59,10 @@ impl Catalog {
         spec: &'static EnvironmentSpec,
         monitor: &dyn ProgressMonitor,
         found: Result<Option<Installed>, CatalogError>,
+        ask: bool,
     ) -> Result<Installed, CatalogError> {
         let damaged = match found {
-            Ok(Some(found)) if found.is_current() => return Ok(found),
+            Ok(Some(found)) if found.is_current() && !ask => return Ok(found),
             Ok(Some(_)) => false,
             Ok(None) => false,
             Err(CatalogError::Damaged { .. }) => true,
@@ -79,8 +82,8 @@ impl Catalog {
 
         // It may have been built or repaired while we waited, or between look and lock.
         match self.installed(spec) {
-            Ok(Some(found)) if !found.is_current() => {
-                if let Some(found) = self.still_that_image(found)? {
+            Ok(Some(found)) if ask || !found.is_current() => {
+                if let Some(found) = self.still_that_image(found, monitor)? {
                     return Ok(found);
                 }
             }

@@ -54,8 +54,8 @@ impl Engine {
             distribution: distribution.to_owned(),
             distribution_version: distribution_version.to_owned(),
             platform: pyro_catalog::PLATFORM.to_owned(),
-            oci_registry: None,
-            oci_repository: None,
+            oci_registry: spec.registry().map(|name| name.registry().to_owned()),
+            oci_repository: spec.registry().map(|name| name.repository().to_owned()),
             oci_reference: spec.is_image().then(|| spec.name.to_owned()),
             source_digest: installed.as_ref().map(|it| it.rootfs_digest.clone()),
             compatibility: pyro_catalog::COMPATIBILITY.to_owned(),
@@ -77,7 +77,8 @@ impl Engine {
             .collect()
     }
 
-    /// The environment of a name that a caller gave. A model may name an image where it may name the file.
+    /// The environment of a name that a caller gave. A model may name an image where it may name the file, and one of
+    /// a registry when it is here: a registry that is asked is a place of the network, and hears what for.
     pub(crate) async fn named(
         &self,
         name: &str,
@@ -86,6 +87,22 @@ impl Engine {
         let spec = pyro_catalog::find(name).map_err(catalog_failed)?;
         if let Some(path) = spec.local_path() {
             admit(path, caller).await?;
+        }
+        let is_here = || matches!(self.catalog().installed(spec), Ok(Some(_)));
+        if caller.is_model() && spec.registry().is_some() && !is_here() {
+            return Err(Error::new(
+                ErrorCode::Unsupported,
+                format!(
+                    "`{}` is not here, and models may not pull images",
+                    spec.name
+                ),
+            )
+            .because("a registry would learn what it is asked for, whatever networks are allowed")
+            .hint(format!(
+                "Ask the person to run `pyro env pull {}`, or take an environment that \
+                 `vm_list_environments` has",
+                spec.name
+            )));
         }
         Ok(spec)
     }
@@ -205,7 +222,7 @@ mod tests {
     use crate::Config;
 
     #[tokio::test]
-    async fn a_model_names_no_image_that_it_may_not_read() {
+    async fn a_model_names_no_image_that_it_may_not_read_or_have_pulled() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::from_environment().unwrap();
         config.cache_dir = folder.path().join("cache");
@@ -215,11 +232,20 @@ mod tests {
             named_by: "A_SETTING",
         };
         let model = Caller::new().for_model(folders, Networks::Allowed);
+        let refusal = async |name: &str| engine.named(name, &model).await.unwrap_err().to_string();
         let inside = format!("oci:{}/image", folder.path().display());
         assert!(engine.named(&inside, &model).await.is_ok());
         assert!(engine.named("debian:12", &model).await.is_ok());
-        let outside = engine.named("oci-archive:/etc/passwd", &model).await;
-        let refusal = outside.unwrap_err().to_string();
-        assert!(refusal.contains("is outside the folders"), "{refusal}");
+        assert!(
+            refusal("oci-archive:/etc/passwd")
+                .await
+                .contains("is outside the folders")
+        );
+        assert!(
+            refusal("localhost:1/x")
+                .await
+                .contains("models may not pull images")
+        );
+        assert!(engine.named("localhost:1/x", &Caller::new()).await.is_ok());
     }
 }

@@ -8,6 +8,7 @@ use pyro_api::{Error, ErrorCode};
 use pyro_catalog::{CatalogError, RunscOrigin};
 use pyro_namespace::NamespaceError;
 use pyro_oci::OciError;
+use pyro_oci::registry::RegistryError;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
@@ -105,7 +106,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
             ErrorCode::InvalidArgument,
             "This names no image".to_owned(),
             "Name it as `oci-archive:FILE`, `docker-archive:FILE` or `oci:FOLDER`, with `:NAME` after it \
-             where it holds several"
+             where it holds several, or as a registry has it, such as `ghcr.io/org/name:tag`"
                 .to_owned(),
         ),
         CatalogError::Image { name, source } => return image_failed(name, source),
@@ -227,12 +228,44 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
     Error::new(code, what).caused_by(&error).hint(hint)
 }
 
+fn registry_failed(name: &str, error: &RegistryError) -> Error {
+    let (code, hint) = match error {
+        RegistryError::NoSuchImage { .. } => (
+            ErrorCode::UnknownEnvironment,
+            "Check the name and the tag".to_owned(),
+        ),
+        RegistryError::NotAllowed { registry, .. } => (
+            ErrorCode::PullFailed,
+            format!(
+                "Check the name; if it is right, log in with `docker login {registry}` or \
+                 `podman login {registry}`"
+            ),
+        ),
+        RegistryError::Credentials { registry, .. } => (
+            ErrorCode::PullFailed,
+            format!("Log in again with `docker login {registry}` or `podman login {registry}`"),
+        ),
+        RegistryError::Refused { .. } => (
+            ErrorCode::PullFailed,
+            "Try again later, or copy the image to a file with `skopeo copy`".to_owned(),
+        ),
+        RegistryError::Unreachable { .. } | RegistryError::BrokeOff { .. } => (
+            ErrorCode::PullFailed,
+            "Check the network and try again; what was fetched is kept".to_owned(),
+        ),
+    };
+    Error::new(code, format!("`{name}` could not be pulled"))
+        .caused_by(error)
+        .hint(hint)
+}
+
 fn image_failed(name: &str, source: &OciError) -> Error {
     let (code, hint) = match source {
         OciError::NotFound { .. } | OciError::Path { .. } => (
             ErrorCode::HostIo,
             "Check the path; a relative one begins at the folder where pyro was started",
         ),
+        OciError::Registry(error) => return registry_failed(name, error),
         OciError::NoSuchName { .. } | OciError::SeveralImages { .. } => (
             ErrorCode::InvalidArgument,
             "Put a colon and one of these names after the path",

@@ -16,8 +16,8 @@ use crate::owned_files::{Helper, Watch, mke2fs};
 
 /// How far a pull is when it begins to unpack, to write the disk, and to do the rest: the shares of the time
 /// that it took with Debian's files on two processors.
-const UNPACKING: f32 = 0.05;
-const WRITING: f32 = 0.55;
+const UNPACKING: f32 = 0.3;
+const WRITING: f32 = 0.65;
 const WRITTEN: f32 = 0.9;
 
 pub(crate) struct ImageDisks {

@@ -29,7 +29,7 @@ impl Digest {
         Self::of_hash(Sha256::new_with_prefix(bytes))
     }
 
-    fn of_hash(hash: Sha256) -> Self {
+    pub(crate) fn of_hash(hash: Sha256) -> Self {
         let hex = hash.finalize();
         Self(hex.iter().map(|byte| format!("{byte:02x}")).collect())
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::Digest;
+use crate::registry::RegistryError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
@@ -51,8 +52,28 @@ pub enum OciError {
     SeveralImages { path: PathBuf, known: Vec<String> },
     #[error("the image is for {found}, and guests are linux/amd64")]
     OtherPlatform { found: String },
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("what was fetched cannot be kept at {}", path.display())]
+    Store {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("nobody wants it any more")]
+    Unwanted,
     #[error("the image has {count} layers, more than the {most} that are unpacked")]
     TooManyLayers { count: usize, most: usize },
+}
+
+impl OciError {
+    /// Whether another try is of no use.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_lasting(),
+            _ => true,
+        }
+    }
 }
 
 fn list(names: &[String]) -> String {

@@ -1,9 +1,10 @@
 //! OCI images: which one a reference names, what it consists of, and its layers as one tree.
 //!
 //! ```text
-//! oci-archive:app.tar ── Reference ──▶ Source ──▶ Image ──▶ apply ──▶ a folder
-//!                         what is       where its   what it    layer on layer, by a process
-//!                         meant         blobs lie   is made of that is root of a namespace
+//! oci-archive:app.tar ── Reference ──▶ Source ────▶ Image ──▶ apply ──▶ a folder
+//! ghcr.io/org/app:1 ──┘   what is       where its    what it    layer on layer, by a process
+//!                         meant         blobs lie,   is made of that is root of a namespace
+//!                                       or Registry
 //! ```
 //!
 //! Everything that is read is compared with the digest that names it: manifest and configuration before they
@@ -20,7 +21,9 @@ mod config;
 mod digest;
 mod error;
 mod image;
+mod manifests;
 mod reference;
+pub mod registry;
 mod source;
 #[cfg(test)]
 mod testing;
@@ -29,5 +32,5 @@ pub use config::Config;
 pub use digest::Digest;
 pub use error::OciError;
 pub use image::{Image, Layer};
-pub use reference::{Reference, ReferenceError};
+pub use reference::{Local, Reference, ReferenceError};
 pub use source::Source;

@@ -1,11 +1,21 @@
-//! What names an image: `oci-archive:FILE`, `docker-archive:FILE`, `oci:FOLDER`, each with an optional `:NAME`.
+//! What names an image: `oci-archive:FILE`, `docker-archive:FILE` or `oci:FOLDER`, each with an optional `:NAME`,
+//! or the name that it has in a registry.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where an image is, in the words of `skopeo` and `podman`.
+use crate::registry::ImageName;
+
+/// Where an image is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Reference {
+pub enum Reference {
+    Local(Local),
+    Registry(ImageName),
+}
+
+/// A place on this host, in the words of `skopeo` and `podman`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Local {
     pub(crate) transport: Transport,
     /// Absolute.
     pub(crate) path: PathBuf,
@@ -43,13 +53,40 @@ pub enum ReferenceError {
     NoName { text: String },
     #[error("`{text}` has a character that cannot be in a path")]
     BadCharacter { text: String },
+    #[error("`{text}` is no name of an image: {why}")]
+    BadName { text: String, why: String },
     #[error("the current folder, which `{text}` starts from, cannot be read: {why}")]
     NoCurrentFolder { text: String, why: String },
 }
 
 impl Reference {
-    /// `None` for a text that does not begin as one of these.
+    /// `None` for a text that begins as none of these.
     pub fn parse(text: &str) -> Result<Option<Self>, ReferenceError> {
+        if let Some(local) = Local::parse(text)? {
+            return Ok(Some(Self::Local(local)));
+        }
+        Ok(ImageName::parse(text)?.map(Self::Registry))
+    }
+
+    pub fn local(&self) -> Option<&Local> {
+        match self {
+            Self::Local(local) => Some(local),
+            Self::Registry(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(local) => local.fmt(f),
+            Self::Registry(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Local {
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, ReferenceError> {
         let Some((word, rest)) = text.split_once(':') else {
             return Ok(None);
         };
@@ -99,7 +136,7 @@ impl Reference {
 }
 
 /// The same wherever it is read: with an absolute path.
-impl fmt::Display for Reference {
+impl fmt::Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.transport.word(), self.path.display())?;
         match &self.name {
@@ -130,7 +167,7 @@ mod tests {
 
     #[test]
     fn other_names_are_none_and_half_ones_say_what_is_missing() {
-        for other in ["debian:12", "python", "docker://x", "oci", "OCI:/a", ""] {
+        for other in ["debian:12", "python", "oci", "OCI:/a", ""] {
             assert_eq!(Reference::parse(other), Ok(None), "{other}");
         }
         let error = |text: &str| Reference::parse(text).unwrap_err().to_string();

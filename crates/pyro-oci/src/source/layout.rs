@@ -1,10 +1,11 @@
 //! The layout of the OCI: `index.json`, and blobs by their digest.
 
-use oci_spec::image::{Arch, Descriptor, ImageIndex, MediaType, Os};
+use oci_spec::image::{Descriptor, ImageIndex};
 
 use super::Source;
 use crate::blob::Blob;
 use crate::image::{digest_of, json};
+use crate::manifests::{Kind, for_guests, kind};
 use crate::{Image, OciError};
 
 /// The annotation that names an image in a layout.
@@ -12,9 +13,6 @@ const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// An index may lead to another one; not for ever.
 const MOST_INDEXES: usize = 4;
-
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 pub(super) fn image(source: &Source<'_>) -> Result<Image, OciError> {
     let index = source
@@ -44,21 +42,6 @@ pub(super) fn image(source: &Source<'_>) -> Result<Image, OciError> {
         what: "the image".to_owned(),
         why: format!("it is {}, which is no manifest", chosen.media_type()),
     })
-}
-
-enum Kind {
-    Manifest,
-    Index,
-}
-
-fn kind(media_type: &MediaType) -> Option<Kind> {
-    match media_type {
-        MediaType::ImageManifest => Some(Kind::Manifest),
-        MediaType::ImageIndex => Some(Kind::Index),
-        MediaType::Other(other) if other == DOCKER_MANIFEST => Some(Kind::Manifest),
-        MediaType::Other(other) if other == DOCKER_LIST => Some(Kind::Index),
-        _ => None,
-    }
 }
 
 /// The one of that name, or the only one.
@@ -91,30 +74,6 @@ fn named(source: &Source<'_>, index: &ImageIndex) -> Result<Descriptor, OciError
             known: known(),
         }),
     }
-}
-
-/// The one that guests can run.
-fn for_guests(all: &[Descriptor]) -> Result<&Descriptor, OciError> {
-    let runs = |one: &&Descriptor| match one.platform() {
-        Some(platform) => (platform.os(), platform.architecture()) == (&Os::Linux, &Arch::Amd64),
-        None => false,
-    };
-    let only_one = || match all {
-        [one] if one.platform().is_none() => Some(one),
-        _ => None,
-    };
-    all.iter().find(runs).or_else(only_one).ok_or_else(|| {
-        let platforms = all.iter().filter_map(|one| one.platform().as_ref());
-        let platforms =
-            platforms.map(|platform| format!("{}/{}", platform.os(), platform.architecture()));
-        let platforms: Vec<String> = platforms.collect();
-        OciError::OtherPlatform {
-            found: match platforms.as_slice() {
-                [] => "no platform that it names".to_owned(),
-                some => some.join(", "),
-            },
-        }
-    })
 }
 
 fn blob(source: &Source<'_>, descriptor: &Descriptor, what: &str) -> Result<Blob, OciError> {

@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use self::archive::Archive;
 use crate::blob::Blob;
-use crate::reference::{Reference, Transport};
+use crate::reference::{Local, Transport};
 use crate::{Image, OciError};
 
 /// Something that holds images.
 #[derive(Debug)]
 pub struct Source<'a> {
-    reference: &'a Reference,
+    reference: &'a Local,
     files: Files,
 }
 
@@ -32,7 +32,7 @@ enum Files {
 
 impl<'a> Source<'a> {
     /// Looks what there is; of an archive it reads everything but the contents once.
-    pub fn open(reference: &'a Reference) -> Result<Self, OciError> {
+    pub fn open(reference: &'a Local) -> Result<Self, OciError> {
         let path = &reference.path;
         let (is_folder, what) = match reference.transport {
             Transport::OciLayout => (true, "folder"),

@@ -14,7 +14,7 @@ fn layers() -> Vec<Vec<u8>> {
 }
 
 fn open(text: &str) -> Result<Image, OciError> {
-    let reference = Reference::parse(text).unwrap().unwrap();
+    let reference = Local::parse(text).unwrap().unwrap();
     Source::open(&reference)?.image()
 }
 
