@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::descendants;
 use crate::lock::lock;
@@ -42,6 +42,10 @@ pub(crate) struct Groups {
     /// Set once control groups are mounted.
     root: Mutex<Option<Cgroup>>,
     next: AtomicU64,
+    /// For the next command, made while nobody waits for it.
+    ready: Mutex<Option<Fresh>>,
+    /// How many processes each command of a sandbox may have, once that was asked.
+    most_tasks: OnceLock<String>,
     /// Groups of ended commands that were not empty, because a daemon lives on.
     leftover: Mutex<Vec<PathBuf>>,
     /// Where it is noted for running commands that we killed a process of theirs, by the numbers of
@@ -60,7 +64,7 @@ enum Version {
 impl Groups {
     /// Uses control groups of version 2 from now on.
     pub(crate) fn enable(&self) -> io::Result<()> {
-        self.take(ROOT, Version::Two)?;
+        self.use_root(ROOT, Version::Two)?;
         // With `cpu` one command of a thousand processes leaves the agent, and every other command,
         // as much of the processors as it takes itself. With `memory` the kernel tells of which
         // command it killed a process. One that has neither runs commands all the same.
@@ -74,10 +78,10 @@ impl Groups {
 
     /// Uses what is mounted at [`PIDS`] from now on.
     pub(crate) fn enable_pids(&self) -> io::Result<()> {
-        self.take(PIDS_ROOT, Version::OneWithPids)
+        self.use_root(PIDS_ROOT, Version::OneWithPids)
     }
 
-    fn take(&self, root: &str, version: Version) -> io::Result<()> {
+    fn use_root(&self, root: &str, version: Version) -> io::Result<()> {
         match fs::create_dir(root) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -106,8 +110,23 @@ impl Groups {
         }
     }
 
-    /// A group for one command, without processes. `None` where there are no control groups, or
-    /// where root in the guest has broken them: commands must run all the same.
+    /// A group for one command, without processes: the one that was made [ahead](Self::create_ahead),
+    /// or a new one.
+    pub(crate) fn take(&self) -> Option<Fresh> {
+        let ready = lock(&self.ready).take();
+        ready.or_else(|| self.create())
+    }
+
+    /// Makes the next group now, when nobody waits for it, and clears away what has become empty.
+    pub(crate) fn create_ahead(&self) {
+        let mut ready = lock(&self.ready);
+        if ready.is_none() {
+            *ready = self.create();
+        }
+    }
+
+    /// A new group. `None` where there are no control groups, or where root in the guest has broken
+    /// them: commands must run all the same.
     pub(crate) fn create(&self) -> Option<Fresh> {
         self.sweep();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -125,9 +144,7 @@ impl Groups {
                     oom_killed: Arc::default(),
                 };
                 if root.version == Version::OneWithPids {
-                    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-                    let most = most_tasks(&meminfo).to_string();
-                    let _ = fs::write(cgroup.path.join("pids.max"), most);
+                    let _ = fs::write(cgroup.path.join("pids.max"), self.most_tasks());
                     let mut kills = lock(&self.kills);
                     kills.retain(|(_, killed)| killed.strong_count() > 0);
                     kills.push((number, Arc::downgrade(&cgroup.oom_killed)));
@@ -139,6 +156,13 @@ impl Groups {
                 None
             }
         }
+    }
+
+    fn most_tasks(&self) -> &str {
+        self.most_tasks.get_or_init(|| {
+            let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            most_tasks(&meminfo).to_string()
+        })
     }
 
     /// Removes a group, now or when it has become empty.

@@ -19,6 +19,7 @@ use crate::shell_words;
 use crate::spawn::SpawnError;
 
 pub(crate) const SHELL: &str = "/bin/sh";
+const BASH: &str = "/bin/bash";
 
 /// Holds the `PATH` that was given until a login shell has set its own.
 const GIVEN_PATH: &str = "PYRO_GIVEN_PATH";
@@ -204,20 +205,25 @@ pub(crate) fn open_folder(cwd: &Path) -> Result<File, StartError> {
         })
 }
 
+/// The shell that a person gets.
+pub(crate) fn shell() -> &'static str {
+    if Path::new(BASH).exists() {
+        BASH
+    } else {
+        SHELL
+    }
+}
+
 /// Everything that a command sees of the environment.
 pub(crate) fn environment<'a>(
     backend: &Backend,
+    shell: &str,
     cwd: &Path,
     extra: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
 ) -> BTreeMap<OsString, OsString> {
     let home = match backend {
         Backend::Vm | Backend::Sandbox | Backend::Files => OsStr::new("/root"),
         Backend::Process { folder } => folder.as_os_str(),
-    };
-    let shell = if Path::new("/bin/bash").exists() {
-        "/bin/bash"
-    } else {
-        SHELL
     };
     let own = [
         (
@@ -308,7 +314,7 @@ mod tests {
         let line = "echo \"$PATH|$PYRO_GIVEN_PATH|$0|$#\"; exit 7";
         let given = [(bytes("A"), bytes("b")), (bytes("PATH"), bytes("/a 'b'$c"))];
         let mut words = argv(&Backend::Vm, &Command::Shell(bytes(line))).unwrap();
-        let mut variables = environment(&Backend::Vm, Path::new("/workspace"), &given);
+        let mut variables = environment(&Backend::Vm, SHELL, Path::new("/workspace"), &given);
         let untouched = words.clone();
         keep_path(&mut words, &mut variables, &given[..1]);
         assert_eq!(words, untouched);
@@ -327,7 +333,7 @@ mod tests {
     #[test]
     fn a_request_may_change_but_not_break_the_environment() {
         let extra = [(bytes("LANG"), bytes("C")), (bytes("A"), bytes("x=y"))];
-        let all = environment(&Backend::Vm, Path::new("/workspace"), &extra);
+        let all = environment(&Backend::Vm, SHELL, Path::new("/workspace"), &extra);
         assert_eq!(all[OsStr::new("LANG")], "C");
         assert_eq!(all[OsStr::new("A")], "x=y");
         assert_eq!(all[OsStr::new("HOME")], "/root");

@@ -35,20 +35,21 @@ use crate::terminate::terminate;
 /// The exit status of a command that was out of time.
 const TIMED_OUT: i32 = 124;
 
-/// Runs a command to its end and tells the asking side all about it.
+/// Runs a command to its end and tells the asking side all about it. What is left is the command's
+/// group, to be cleared away by dropping it, when nobody waits any more.
 ///
 /// Dropping this kills the command and everything that it started.
-pub(crate) async fn run<P: Peer>(
-    agent: &Agent,
+pub(crate) async fn run<'a, P: Peer>(
+    agent: &'a Agent,
     request: Exec,
     from: &mut Reader<P>,
     to: &mut Writer<P>,
-) -> Result<(), FrameError> {
+) -> Result<Option<Group<'a>>, FrameError> {
     let started_at = Instant::now();
     let mut laps = Laps::begin(request.timings);
     let launch = || agent.launcher.start(&request, &mut laps);
     let Some((pipes, Process { group, exit, .. })) = start(agent, launch, to).await? else {
-        return Ok(());
+        return Ok(None);
     };
     laps.reached("start told");
 
@@ -69,11 +70,12 @@ pub(crate) async fn run<P: Peer>(
     let forwarded = outputs.forward(to, &exited);
     let mut end = finish(ended, &exited, forwarded, watched).await?;
     end.oom_killed = group.memory_events().oom_killed();
-    group.release();
+    let group = group.release();
     outputs.discard();
-    laps.reached("output read, group gone");
+    laps.reached("output read");
     end.laps = laps.finish();
-    frame::write_message(to, &ExecEvent::Ended(end)).await
+    frame::write_message(to, &ExecEvent::Ended(end)).await?;
+    Ok(Some(group))
 }
 
 /// Launches a command and tells that it runs, or why it does not.

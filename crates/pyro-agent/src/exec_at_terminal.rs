@@ -57,7 +57,7 @@ pub(crate) async fn run<P: Peer>(
     let mut end = finish(ended, &exited, forwarded, follow(&pty, &group, from)).await?;
     end.oom_killed = group.memory_events().oom_killed();
     // What it left running lives on, unless it minds that the terminal is hung up.
-    group.release();
+    drop(group.release());
     frame::write_message(to, &ExecEvent::Ended(end)).await
 }
 

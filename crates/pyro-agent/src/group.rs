@@ -111,9 +111,10 @@ impl<'a> Group<'a> {
         descendants::left_of(us, self.leader, &lock(&self.seen))
     }
 
-    /// Lets the processes that are left live on.
-    pub(crate) fn release(mut self) {
+    /// Lets the processes that are left live on, once it is dropped.
+    pub(crate) fn release(mut self) -> Self {
         self.released = true;
+        self
     }
 }
 

@@ -21,14 +21,14 @@ use crate::channel::Channel;
 use crate::clock::Trace;
 use crate::reaper::Reaper;
 use crate::socket_start::{self, StartError};
-use crate::{inherited, lines, sockets, system_calls};
+use crate::{inherited, lines, memory, sockets, system_calls};
 
 const CHANNEL: RawFd = 0;
 
 /// What is made here and nobody says how is made as in a guest.
 pub(crate) const MASK: Mode = Mode::from_bits_truncate(0o022);
 
-/// How much memory is kept that nobody uses.
+/// How much memory is kept that nobody uses: chunks of archives come and go by the thousand.
 const KEPT: i32 = 16 * 1024 * 1024;
 
 /// Serves until the channel ends.
@@ -40,17 +40,8 @@ fn try_run() -> Result<(), StartError> {
     let channel = socket_start::take_channel(CHANNEL)?;
     inherited::reset(&channel)?;
     umask(MASK);
-    keep_memory();
+    memory::keep(KEPT);
     Ok(socket_start::serve(serve_until_end(channel))?)
-}
-
-/// Chunks of archives come and go by the thousand: their memory is not given back in between, which costs
-/// as much as copying them.
-fn keep_memory() {
-    for what in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
-        // SAFETY: sets a number of the allocator's, before there is another thread.
-        unsafe { libc::mallopt(what, KEPT) };
-    }
 }
 
 async fn serve_until_end(channel: net::UnixStream) -> io::Result<()> {

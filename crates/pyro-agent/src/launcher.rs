@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use pyro_wire::exec::Exec;
@@ -15,14 +15,15 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use crate::backend::Backend;
-use crate::cgroup::Groups;
+use crate::cgroup::{Fresh, Groups};
 use crate::clock::Laps;
 use crate::command::{self, StartError};
 use crate::group::Group;
+use crate::lock::lock;
 use crate::pty::Pty;
 use crate::reaper::{Exit, Reaper};
 use crate::secrets::Secrets;
-use crate::spawn::{PreExec, Program};
+use crate::spawn::{PreExec, Program, SpawnError};
 use crate::standstill::Starts;
 use crate::variables::Variables;
 use crate::witness::Seat;
@@ -35,6 +36,8 @@ pub(crate) struct Launcher {
     pub(crate) backend: Backend,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) groups: Groups,
+    /// For the next command on pipes, looked up while nobody waits for it.
+    ready: Mutex<Option<Ready>>,
     /// Whether a command may start at the moment.
     pub(crate) starts: Starts,
     /// What commands may ask for, and must not be seen to say.
@@ -57,6 +60,23 @@ enum Terminal {
     Own(Option<Seat>),
 }
 
+/// What takes long in a sandbox, where opening a file or looking at one is as dear as twenty other
+/// calls.
+struct Ready {
+    /// `/dev/null`.
+    nothing: File,
+    shell: &'static str,
+}
+
+impl Ready {
+    fn look() -> io::Result<Self> {
+        Ok(Self {
+            nothing: File::open("/dev/null")?,
+            shell: command::shell(),
+        })
+    }
+}
+
 /// Our ends of what a command that has no terminal runs on.
 pub(crate) struct Pipes {
     pub(crate) stdin: Option<pipe::Sender>,
@@ -77,6 +97,7 @@ impl Launcher {
             reaper,
             groups: Groups::default(),
             variables: Variables::default(),
+            ready: Mutex::default(),
             starts: Starts::default(),
             secrets: Secrets::default(),
         }
@@ -87,7 +108,11 @@ impl Launcher {
         request: &Exec,
         laps: &mut Laps,
     ) -> Result<(Pipes, Process<'_>), StartError> {
-        let Prepared { argv, env, cwd } = self.prepare(request)?;
+        let Ready { nothing, shell } = match lock(&self.ready).take() {
+            Some(ready) => ready,
+            None => Ready::look()?,
+        };
+        let Prepared { argv, env, cwd } = self.prepare(request, shell)?;
         let (stdout, stdout_inside) = output_pipe()?;
         let (stderr, stderr_inside) = output_pipe()?;
         let (stdin, stdin_inside) = if request.input {
@@ -95,7 +120,7 @@ impl Launcher {
                 nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
             (Some(pipe::Sender::from_owned_fd(outside)?), inside)
         } else {
-            (None, File::open("/dev/null")?.into())
+            (None, nothing.into())
         };
         let stdio = [stdin_inside, stdout_inside, stderr_inside];
         laps.reached("folder and pipes open");
@@ -113,7 +138,7 @@ impl Launcher {
         request: &Exec,
         size: Size,
     ) -> Result<(Pty, Process<'_>), StartError> {
-        let Prepared { argv, env, cwd } = self.prepare(request)?;
+        let Prepared { argv, env, cwd } = self.prepare(request, command::shell())?;
         self.spawn_at_terminal(&argv, env, &cwd, size)
     }
 
@@ -133,8 +158,15 @@ impl Launcher {
         Ok((pty, process))
     }
 
+    /// Does beforehand what the next command would wait for.
+    pub(crate) fn get_ready(&self) {
+        self.groups.create_ahead();
+        // An error shows again when the command starts.
+        *lock(&self.ready) = Ready::look().ok();
+    }
+
     /// Checks a request, and finds what it is started with.
-    fn prepare(&self, request: &Exec) -> Result<Prepared, StartError> {
+    fn prepare(&self, request: &Exec, shell: &str) -> Result<Prepared, StartError> {
         command::check(request)?;
         let mut argv = command::argv(&self.backend, &request.command)?;
         let secrets = self.secrets.environment(&request.secret_env)?;
@@ -142,7 +174,7 @@ impl Launcher {
         let cwd = command::open_folder(&folder)?;
         let own = self.variables.all();
         let given = || own.iter().chain(&request.env).chain(&secrets);
-        let mut env = command::environment(&self.backend, &folder, given());
+        let mut env = command::environment(&self.backend, shell, &folder, given());
         if command::is_shell(&argv, &request.command) {
             command::keep_path(&mut argv, &mut env, given());
         }
@@ -159,18 +191,17 @@ impl Launcher {
         laps: &mut Laps,
     ) -> Result<Process<'_>, StartError> {
         let program = Program::new(argv, env, stdio)?;
-        let fresh = self.groups.create();
+        let mut fresh = self.groups.take();
         laps.reached("group made");
-        let spawned = program.spawn(&PreExec {
-            cwd: cwd.as_raw_fd(),
-            cgroup_procs: fresh.as_ref().map(|fresh| fresh.procs.as_raw_fd()),
-            dies_with_parent: matches!(self.backend, Backend::Process { .. }),
-            controlling_terminal: matches!(terminal, Terminal::Own(_)),
-            witness: match &terminal {
-                Terminal::Own(Some(seat)) => Some(seat.as_raw_fd()),
-                _ => None,
-            },
-        });
+        let mut spawned = self.run(&program, fresh.as_ref(), cwd, &terminal);
+        // Whoever is root in the guest may have removed a group that was made ahead.
+        if matches!(spawned, Err(SpawnError::PreExec(_)))
+            && let Some(lost) = fresh.take()
+        {
+            self.groups.clear_away(lost.cgroup);
+            fresh = self.groups.create();
+            spawned = self.run(&program, fresh.as_ref(), cwd, &terminal);
+        }
         laps.reached("process started");
         // Our copies of the command's ends: with them we would wait for ourselves, and a terminal
         // would never be hung up.
@@ -192,6 +223,26 @@ impl Launcher {
             leader,
             group,
             exit,
+        })
+    }
+
+    fn run(
+        &self,
+        program: &Program,
+        fresh: Option<&Fresh>,
+        cwd: &File,
+        terminal: &Terminal,
+    ) -> Result<i32, SpawnError> {
+        program.spawn(&PreExec {
+            cwd: cwd.as_raw_fd(),
+            cgroup_procs: fresh.map(|fresh| fresh.procs.as_raw_fd()),
+            dies_with_parent: matches!(self.backend, Backend::Process { .. }),
+            loses_protection: matches!(self.backend, Backend::Vm),
+            controlling_terminal: matches!(terminal, Terminal::Own(_)),
+            witness: match terminal {
+                Terminal::Own(Some(seat)) => Some(seat.as_raw_fd()),
+                _ => None,
+            },
         })
     }
 }

@@ -43,6 +43,7 @@ mod lifecycle;
 mod limits;
 mod lines;
 mod lock;
+mod memory;
 mod memory_shortage;
 mod modules;
 mod mounts;

@@ -106,8 +106,10 @@ async fn answer<P: Peer>(
     // A failure to answer means that the asking side is gone, and it can be told nothing.
     let answered = match request {
         AgentRequest::Exec(request) => {
-            if exec::run(agent, request, &mut from, &mut to).await.is_ok() {
+            if let Ok(group) = exec::run(agent, request, &mut from, &mut to).await {
                 close(from, to).await;
+                drop(group);
+                agent.launcher.get_ready();
             }
             return;
         }

@@ -43,6 +43,8 @@ pub(crate) struct PreExec {
     /// `cgroup.procs` of the control group to enter.
     pub(crate) cgroup_procs: Option<RawFd>,
     pub(crate) dies_with_parent: bool,
+    /// The agent is kept from the kernel's killing for want of memory, and the program is not to be.
+    pub(crate) loses_protection: bool,
     /// Its standard input is a terminal, and becomes the controlling terminal of its session.
     pub(crate) controlling_terminal: bool,
     /// Where a witness of that terminal is to sit, see [`witness`].
@@ -187,8 +189,8 @@ impl Child<'_> {
             }
             if self.pre_exec.dies_with_parent {
                 Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-            } else {
-                // The agent's own protection is not for commands.
+            }
+            if self.pre_exec.loses_protection {
                 let file = libc::open(
                     c"/proc/self/oom_score_adj".as_ptr(),
                     libc::O_WRONLY | libc::O_CLOEXEC,
@@ -295,6 +297,7 @@ mod tests {
             cwd: root.as_raw_fd(),
             cgroup_procs: None,
             dies_with_parent: true,
+            loses_protection: false,
             controlling_terminal: false,
             witness: None,
         });

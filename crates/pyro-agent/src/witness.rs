@@ -182,6 +182,7 @@ mod tests {
                 cwd: root.as_raw_fd(),
                 cgroup_procs: None,
                 dies_with_parent: true,
+                loses_protection: false,
                 controlling_terminal: true,
                 witness: Some(seat.as_raw_fd()),
             })

@@ -5,6 +5,7 @@ mod clocks;
 mod crowds;
 mod flushed;
 mod full;
+mod groups;
 mod guests;
 mod hostile_files;
 mod kill_points;

@@ -409,7 +409,7 @@ impl Shell {
             exit = &mut exit => {
                 self.note_memory();
                 // What it left running in the background lives on, as with every command.
-                group.release();
+                drop(group.release());
                 self.ended(exit.ok());
                 let _ = closing.recv().await;
             }
@@ -431,7 +431,7 @@ impl Shell {
         // A stopped job would not hear it.
         let _ = self.signal(libc::SIGCONT);
         if let Ok(exit) = timeout(HANG_UP_LIMIT, &mut exit).await {
-            group.release();
+            drop(group.release());
             return exit.ok();
         }
         group.kill();

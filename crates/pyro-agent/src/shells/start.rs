@@ -51,7 +51,12 @@ pub(super) fn start<'a>(
     let secrets = launcher.secrets.environment(&request.secret_env)?;
     let cwd = command::folder(&launcher.backend, request.cwd.as_ref());
     let entered = command::open_folder(&cwd)?;
-    let mut env = command::environment(&launcher.backend, &cwd, &launcher.variables.all());
+    let mut env = command::environment(
+        &launcher.backend,
+        command::shell(),
+        &cwd,
+        &launcher.variables.all(),
+    );
     for (name, value) in VARIABLES {
         env.insert(name.into(), value.into());
     }
