@@ -36,7 +36,7 @@ pub(crate) struct Launcher {
     pub(crate) backend: Backend,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) groups: Groups,
-    /// For the next command on pipes, looked up while nobody waits for it.
+    /// For the next command on pipes, made while nobody waits for it.
     ready: Mutex<Option<Ready>>,
     /// Whether a command may start at the moment.
     pub(crate) starts: Starts,
@@ -66,13 +66,15 @@ struct Ready {
     /// `/dev/null`.
     nothing: File,
     shell: &'static str,
+    outputs: [(pipe::Receiver, OwnedFd); 2],
 }
 
 impl Ready {
-    fn look() -> io::Result<Self> {
+    fn make() -> io::Result<Self> {
         Ok(Self {
             nothing: File::open("/dev/null")?,
             shell: command::shell(),
+            outputs: [output_pipe()?, output_pipe()?],
         })
     }
 }
@@ -108,13 +110,15 @@ impl Launcher {
         request: &Exec,
         laps: &mut Laps,
     ) -> Result<(Pipes, Process<'_>), StartError> {
-        let Ready { nothing, shell } = match lock(&self.ready).take() {
+        let Ready {
+            nothing,
+            shell,
+            outputs: [(stdout, stdout_inside), (stderr, stderr_inside)],
+        } = match lock(&self.ready).take() {
             Some(ready) => ready,
-            None => Ready::look()?,
+            None => Ready::make()?,
         };
         let Prepared { argv, env, cwd } = self.prepare(request, shell)?;
-        let (stdout, stdout_inside) = output_pipe()?;
-        let (stderr, stderr_inside) = output_pipe()?;
         let (stdin, stdin_inside) = if request.input {
             let (inside, outside) =
                 nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
@@ -158,11 +162,15 @@ impl Launcher {
         Ok((pty, process))
     }
 
-    /// Does beforehand what the next command would wait for.
+    /// Does beforehand what the next command would wait for. On the host that is next to nothing, and
+    /// pipes that nobody uses count there.
     pub(crate) fn get_ready(&self) {
+        if !self.backend.is_guest() {
+            return;
+        }
         self.groups.create_ahead();
         // An error shows again when the command starts.
-        *lock(&self.ready) = Ready::look().ok();
+        *lock(&self.ready) = Ready::make().ok();
     }
 
     /// Checks a request, and finds what it is started with.
@@ -191,11 +199,17 @@ impl Launcher {
         laps: &mut Laps,
     ) -> Result<Process<'_>, StartError> {
         let program = Program::new(argv, env, stdio)?;
-        let mut fresh = self.groups.take();
+        let ahead = matches!(terminal, Terminal::None);
+        let mut fresh = match ahead {
+            true => self.groups.take(),
+            // A terminal is taken by the first process that tries.
+            false => self.groups.create(),
+        };
         laps.reached("group made");
         let mut spawned = self.run(&program, fresh.as_ref(), cwd, &terminal);
         // Whoever is root in the guest may have removed a group that was made ahead.
-        if matches!(spawned, Err(SpawnError::PreExec(_)))
+        if ahead
+            && matches!(spawned, Err(SpawnError::PreExec(_)))
             && let Some(lost) = fresh.take()
         {
             self.groups.clear_away(lost.cgroup);
@@ -254,8 +268,8 @@ struct Prepared {
 }
 
 /// A pipe for output: our end, which does not block, and the command's, which does.
-fn output_pipe() -> Result<(pipe::Receiver, OwnedFd), StartError> {
-    let (outside, inside) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (outside, inside) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     // A smaller pipe is only slower; an ordinary user may have used up what it is granted.
     let _ = fcntl(&outside, FcntlArg::F_SETPIPE_SZ(OUTPUT_PIPE));
     Ok((pipe::Receiver::from_owned_fd(outside)?, inside))
