@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process that belongs to a state folder: its arguments or its current folder name it, or, as the
-/// first one of a sandbox lives in a world of its own, it holds the lock of a VM.
+/// first one of a sandbox and a VMM live in worlds of their own, it holds the lock of a VM.
 #[derive(Debug)]
 pub struct Process {
     pub pid: i32,
@@ -35,13 +35,19 @@ pub fn processes(state_dir: &Path) -> Vec<Process> {
             let named = command.windows(needle.len()).any(|part| part == needle);
             let inside =
                 fs::read_link(folder.join("cwd")).is_ok_and(|cwd| cwd.starts_with(state_dir));
-            let holds = || command.starts_with(b"/runsc\0") && has_open(&folder, state_dir);
+            let holds = || is_in_its_own_world(&command) && has_open(&folder, state_dir);
             (named || inside || holds()).then(|| Process {
                 pid: i32::try_from(pid).unwrap_or(0),
                 command: String::from_utf8_lossy(&command).replace('\0', " "),
             })
         })
         .collect()
+}
+
+/// What a sandbox's first process and a VMM are called.
+fn is_in_its_own_world(command: &[u8]) -> bool {
+    let name = command.split(|byte| *byte == 0).next().unwrap_or_default();
+    name == b"/runsc" || name.ends_with(b"qemu-system-x86_64")
 }
 
 /// Whether a process has a file below a folder open.

@@ -1,6 +1,6 @@
 //! `pyro shim`: hidden, started by the engine only. One process that keeps one VM alive.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use std::str::FromStr;
 pub(crate) const COMMAND: &str = "shim";
 
 const USAGE: &str = "usage: pyro shim FOLDER | pyro shim --template SPEC | \
-     pyro shim --network NETWORK | pyro shim --probe QEMU KERNEL INITRAMFS CACHE | \
-     pyro shim --sandbox PLAN | pyro shim --files SANDBOX MEM_MIB | \
+     pyro shim --network PLAN NETWORK | pyro shim --probe QEMU KERNEL INITRAMFS CACHE | \
+     pyro shim --sandbox PLAN | pyro shim --jail PLAN PROGRAM ARGUMENT… | pyro shim --files SANDBOX MEM_MIB | \
      pyro shim --probe-sandbox RUNSC AGENT CACHE";
 
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
@@ -22,6 +22,10 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
             print(&pyro_shim::probe_sandbox(runsc, agent, cache, false))
         }
         [word, plan] if word.as_os_str() == "--sandbox" => pyro_shim::sandbox(plan.as_os_str()),
+        [word, plan, program, rest @ ..] if word.as_os_str() == "--jail" => {
+            let rest: Vec<&OsStr> = rest.iter().map(|word| word.as_os_str()).collect();
+            pyro_shim::jail(plan.as_os_str(), program.as_os_str(), &rest)
+        }
         [word, sandbox, mem_mib] if word.as_os_str() == "--files" => {
             match (number(sandbox), number(mem_mib)) {
                 (Some(sandbox), Some(mem_mib)) => pyro_shim::join_files(sandbox, mem_mib),
@@ -29,8 +33,8 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
             }
         }
         [word, spec] if word.as_os_str() == "--template" => pyro_shim::save_template(spec),
-        [word, network] if word.as_os_str() == "--network" => {
-            pyro_shim::network(&network.to_string_lossy())
+        [word, plan, network] if word.as_os_str() == "--network" => {
+            pyro_shim::network(plan.as_os_str(), &network.to_string_lossy())
         }
         [folder] => pyro_shim::run(folder),
         _ => misused(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::values::Isolation;
 use pyro_api::{Error, ErrorCode};
+use pyro_wire::jail::JailChoice;
 use pyro_wire::launch::AcceleratorChoice;
 
 /// The VMM that the engine looks for.
@@ -56,6 +57,8 @@ pub struct Config {
     pub runsc: Option<PathBuf>,
     /// `PYRO_ACCELERATOR`: `auto`, `kvm` or `tcg`.
     pub accelerator: AcceleratorChoice,
+    /// Which walls must stand around QEMU. `PYRO_JAIL`: `auto` or `strict`.
+    pub jail: JailChoice,
     /// How long one boot may take, in milliseconds. `PYRO_BOOT_TIMEOUT_SECONDS`, else a minute.
     pub boot_deadline_ms: u64,
     /// The share of the host's memory that running VMs may be given. `PYRO_MEMORY_SHARE`, a
@@ -110,6 +113,10 @@ impl Config {
                     ("kvm", AcceleratorChoice::Kvm),
                     ("tcg", AcceleratorChoice::Tcg),
                 ],
+            )?,
+            jail: choice(
+                "PYRO_JAIL",
+                &[("auto", JailChoice::Auto), ("strict", JailChoice::Strict)],
             )?,
             boot_deadline_ms: number("PYRO_BOOT_TIMEOUT_SECONDS", 60.0, 1.0..=3600.0)
                 .map(|seconds| (seconds * 1000.0) as u64)?,

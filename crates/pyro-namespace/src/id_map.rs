@@ -72,6 +72,25 @@ impl IdMap {
     }
 }
 
+impl IdMap {
+    /// 0 is whoever runs this process, and there is nobody else. Needs no subordinate ids.
+    pub fn of_caller_alone() -> Self {
+        let alone = |root| Ids {
+            root,
+            first: 0,
+            count: 0,
+        };
+        Self {
+            users: alone(geteuid().as_raw()),
+            groups: alone(getegid().as_raw()),
+        }
+    }
+
+    pub(crate) fn is_of_one(&self) -> bool {
+        self.users.count == 0 && self.groups.count == 0
+    }
+}
+
 impl Ids {
     /// The lines that the kernel reads: id inside, id outside, how many.
     pub(crate) fn lines(&self) -> [[u32; 3]; 2] {

@@ -5,13 +5,26 @@
 //! was made ready before. `setresuid` of the C library, for one, would wait for threads
 //! that are not in the copy.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 use std::os::fd::RawFd;
 
 use libc::{c_int, c_long, c_ulong};
 
+/// What the child does about its ids.
+#[derive(Clone, Copy)]
+pub(crate) enum Ids<'a> {
+    /// They stay: it is in no namespace of its own.
+    Callers,
+    /// Its parent writes the maps, and it becomes id 0.
+    Mapped,
+    /// It writes them itself, which anybody may where only the own ids are in them: files, and what
+    /// is to be in them. By that it is id 0, in the groups that it was in.
+    MapsItself(&'a [(CString, Vec<u8>)]),
+}
+
 /// What the child needs, made by the parent.
 pub(crate) struct Plan<'a> {
+    pub(crate) ids: Ids<'a>,
     pub(crate) program: *const c_char,
     /// Each ends with a null pointer.
     pub(crate) arguments: &'a [*const c_char],
@@ -136,12 +149,34 @@ unsafe fn steps(plan: &Plan<'_>) -> Failure {
     }
 }
 
-unsafe fn become_root(_: &Plan<'_>) -> bool {
+unsafe fn become_root(plan: &Plan<'_>) -> bool {
+    match plan.ids {
+        Ids::Callers => return true,
+        Ids::Mapped => {}
+        // SAFETY: writes to files of its own.
+        Ids::MapsItself(files) => return files.iter().all(|file| unsafe { write_whole(file) }),
+    }
     // SAFETY: system calls without pointers but a null one with length 0.
     unsafe {
         libc::syscall(libc::SYS_setgroups, 0 as c_long, std::ptr::null::<u32>()) == 0
             && libc::syscall(libc::SYS_setresgid, 0 as c_long, 0 as c_long, 0 as c_long) == 0
             && libc::syscall(libc::SYS_setresuid, 0 as c_long, 0 as c_long, 0 as c_long) == 0
+    }
+}
+
+/// The kernel takes a map in one write, or nothing.
+unsafe fn write_whole((path, text): &(CString, Vec<u8>)) -> bool {
+    // SAFETY: system calls; the pointers lead to as many bytes as is said.
+    unsafe {
+        let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file == -1 {
+            return false;
+        }
+        let written = libc::write(file, text.as_ptr().cast(), text.len());
+        let error = errno();
+        libc::close(file);
+        *libc::__errno_location() = error;
+        usize::try_from(written) == Ok(text.len())
     }
 }
 

@@ -14,9 +14,11 @@
 //! | `program` | what to start, and how it is started |
 //! | `in_child` | from clone(2) to exec(2), in the child |
 //! | `write_map` | the maps of a child, by the caller or by `newuidmap` |
+//! | `tasks` | whether its processes are counted apart |
 //! | `tool` | a program that answers at once |
 //! | `child` | the handle of what was started |
 //! | `remove` | a tree of files that belong to ids of a namespace, removed |
+//! | `root` | a root folder of one's own, from inside |
 //! | `overlay` | folders on one another as one file system, from inside |
 //! | `forbidden` | why namespaces are refused here, and what to do about it |
 
@@ -28,7 +30,9 @@ mod in_child;
 pub mod overlay;
 mod program;
 mod remove;
+pub mod root;
 mod subordinate_ids;
+mod tasks;
 mod tool;
 mod write_map;
 
@@ -39,3 +43,4 @@ pub use id_map::{IdMap, Ids};
 pub use program::{Namespaces, Program};
 pub use remove::remove_tree;
 pub use subordinate_ids::command_for_this_user;
+pub use tasks::counts_tasks_apart;

@@ -30,7 +30,7 @@ use crate::child::{Child, pidfd};
 use crate::error::NamespaceError;
 use crate::forbidden;
 use crate::id_map::IdMap;
-use crate::in_child::{self, Failure, Plan, Step};
+use crate::in_child::{self, Failure, Ids, Plan, Step};
 use crate::write_map;
 
 /// How long a child may take from its start to exec. Nothing in it waits for anything but us.
@@ -39,18 +39,25 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Which namespaces a program gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespaces {
+    /// The caller's own: the program is only bound to it, and gets nothing that it was not given.
+    Callers,
     /// User, mount and PID: for work on files.
     Files,
-    /// Network, IPC and UTS as well.
+    /// IPC and UTS as well: what opens sockets of the host and nothing else.
+    AllButNetwork,
+    /// All that there are.
     All,
 }
 
 impl Namespaces {
     fn flags(self) -> libc::c_int {
         let files = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+        let but_network = files | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         match self {
+            Self::Callers => 0,
             Self::Files => files,
-            Self::All => files | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
+            Self::AllButNetwork => but_network,
+            Self::All => but_network | libc::CLONE_NEWNET,
         }
     }
 }
@@ -92,6 +99,18 @@ impl Program {
         self
     }
 
+    /// In the place of all arguments so far.
+    pub fn set_args(&mut self, arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> &mut Self {
+        self.arguments.clear();
+        self.args(arguments)
+    }
+
+    /// Other namespaces than it was made for.
+    pub fn namespaces(&mut self, namespaces: Namespaces) -> &mut Self {
+        self.namespaces = namespaces;
+        self
+    }
+
     pub fn env(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
         let mut entry = OsString::from(name);
         entry.push("=");
@@ -121,11 +140,20 @@ impl Program {
         self
     }
 
-    /// Starts it, and returns when it has been executed. The thread that calls this must live as long as the
+    /// Starts it, and returns when it has been executed. The map is of no use to one in [`Namespaces::Callers`]. The thread that calls this must live as long as the
     /// program is to: with the thread, it ends.
     ///
     /// Nothing of it outlives the calling process, whenever that is killed.
     pub fn start(&self, map: &IdMap) -> Result<Child, NamespaceError> {
+        self.start_with(map, &[])
+    }
+
+    /// As [`Program::start`], with descriptors that this one start has beside those that are kept, above 2.
+    pub fn start_with(
+        &self,
+        map: &IdMap,
+        more: &[BorrowedFd<'_>],
+    ) -> Result<Child, NamespaceError> {
         let strings = Strings::of(self)?;
         let standard = self.standard()?;
         let pipes = NamespaceError::io("a pipe for the new process could not be made");
@@ -138,8 +166,16 @@ impl Program {
         let parent = own_pidfd().map_err(NamespaceError::io(
             "this kernel has no pidfd_open (Linux 5.3)",
         ))?;
-        let keep: Vec<RawFd> = self.keep.iter().map(AsRawFd::as_raw_fd).collect();
+        let kept = self.keep.iter().map(AsRawFd::as_raw_fd);
+        let keep: Vec<RawFd> = kept.chain(more.iter().map(AsRawFd::as_raw_fd)).collect();
+        let own_maps = map.is_of_one().then(|| write_map::of_one(map));
+        let ids = match (&own_maps, self.namespaces) {
+            (_, Namespaces::Callers) => Ids::Callers,
+            (Some(files), _) => Ids::MapsItself(files),
+            (None, _) => Ids::Mapped,
+        };
         let plan = Plan {
+            ids,
             program: strings.program.as_ptr(),
             arguments: &strings.arguments(),
             environment: &strings.environment(),
@@ -151,7 +187,9 @@ impl Program {
         };
         let child = clone(self.namespaces.flags(), &plan)?;
         drop(report_end);
-        write_map::write(map, Pid::from_raw(child.id().cast_signed()))?;
+        if let Ids::Mapped = plan.ids {
+            write_map::write(map, Pid::from_raw(child.id().cast_signed()))?;
+        }
         // Never refused: its other end is open here as well.
         File::from(go)
             .write_all(&[1])

@@ -1,6 +1,7 @@
 //! The maps of a child, written from outside: by root itself, for anybody else by `newuidmap` and
 //! `newgidmap`, which are setuid and hold to `/etc/subuid` and `/etc/subgid`.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::process::Command;
@@ -29,12 +30,27 @@ pub(crate) fn write(map: &IdMap, child: Pid) -> Result<(), NamespaceError> {
     Ok(())
 }
 
-fn write_file(ids: &Ids, child: Pid, file: &str) -> Result<(), NamespaceError> {
-    let text: String = ids
-        .lines()
+/// What a child writes that maps itself, and where. Nobody may have a map of groups written who could
+/// leave one by that: some files are forbidden to a group.
+pub(crate) fn of_one(map: &IdMap) -> [(CString, Vec<u8>); 3] {
+    [
+        (c"/proc/self/setgroups", "deny".to_owned()),
+        (c"/proc/self/uid_map", text(&map.users)),
+        (c"/proc/self/gid_map", text(&map.groups)),
+    ]
+    .map(|(file, text)| (file.to_owned(), text.into_bytes()))
+}
+
+fn text(ids: &Ids) -> String {
+    ids.lines()
         .iter()
+        .filter(|[.., count]| *count > 0)
         .map(|[inside, outside, count]| format!("{inside} {outside} {count}\n"))
-        .collect();
+        .collect()
+}
+
+fn write_file(ids: &Ids, child: Pid, file: &str) -> Result<(), NamespaceError> {
+    let text = text(ids);
     // The kernel takes a whole map in one write, or nothing.
     fs::write(format!("/proc/{child}/{file}"), text).map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {

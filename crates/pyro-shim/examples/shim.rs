@@ -9,6 +9,7 @@
 //! shim ask <dir> status|stop|remove|exec <line>    a client; exec sends its input along
 //! ```
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -33,6 +34,11 @@ fn main() -> ExitCode {
         ["template", spec] => return pyro_shim::save_template(Path::new(spec)),
         // As the shim calls itself.
         ["shim", "--sandbox", plan] => return pyro_shim::sandbox(plan.as_ref()),
+        ["shim", "--jail", plan, program, rest @ ..] => {
+            let rest: Vec<&OsStr> = rest.iter().map(OsStr::new).collect();
+            return pyro_shim::jail(plan.as_ref(), program.as_ref(), &rest);
+        }
+        ["shim", "--network", plan, network] => return pyro_shim::network(plan.as_ref(), network),
         ["shim", "--files", sandbox, mem_mib] => {
             let number = "as the shim numbers it";
             let sandbox = sandbox.parse().expect(number);

@@ -122,6 +122,7 @@ async fn try_once(backend: &mut dyn Backend, options: &BootOptions) -> Result<Vm
                 boot_attempts: 0,
                 booted_kernel: backend.booted_kernel(),
                 resumed: about.resumed,
+                walls: about.walls,
             };
             return Ok(Vm {
                 machine,

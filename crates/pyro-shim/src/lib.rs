@@ -10,6 +10,7 @@
 //! | `supervisor` | the state of the VM; the only place that changes it |
 //! | `boot` | attempts, deadlines, the one retry |
 //! | `backend` | how a machine is made: QEMU, gVisor, or a plain process |
+//! | `jail` | the walls around QEMU and the network's process |
 //! | `guest` | the session with the agent |
 //! | `control`, `bridge` | clients on the control socket |
 //! | `handle` | how clients' tasks reach the supervisor and the guest |
@@ -41,6 +42,7 @@ mod folder;
 mod guest;
 mod handle;
 mod holes;
+mod jail;
 mod jobs;
 mod liveness;
 mod lock_file;
@@ -80,9 +82,18 @@ pub fn probe(binary: &Path, kernel: &Path, initramfs: &Path, cache: &Path, fresh
     backend::qemu::probe::run(binary, kernel, initramfs, cache, fresh)
 }
 
-/// Serves the network of one guest; this is `pyro shim --network NETWORK`, a child of its VM's shim.
-pub fn network(network: &str) -> ExitCode {
-    pyro_network::run(network)
+/// Serves the network of one guest; this is `pyro shim --network PLAN NETWORK`, a child of its VM's shim.
+pub fn network(plan: &OsStr, network: &str) -> ExitCode {
+    network_by(plan, || pyro_network::run(network))
+}
+
+/// As [`network`], with another in the place of what serves the network: tests look what that may do.
+#[doc(hidden)]
+pub fn network_by(plan: &OsStr, run: impl FnOnce() -> ExitCode) -> ExitCode {
+    match jail::enter(plan) {
+        Ok(()) => run(),
+        Err(code) => code,
+    }
 }
 
 /// Whether sandboxes of gVisor run on this host; this is `pyro shim --probe-sandbox`.
@@ -103,4 +114,10 @@ pub fn join_files(sandbox: RawFd, mem_mib: u32) -> ExitCode {
 /// the first process of the namespaces that the shim makes for it.
 pub fn sandbox(plan: &OsStr) -> ExitCode {
     backend::gvisor::sandbox::run(plan)
+}
+
+/// Becomes a program in its jail; this is `pyro shim --jail PLAN PROGRAM ARGUMENT…`, a child of a VM's shim,
+/// in the namespaces that the shim makes for it.
+pub fn jail(plan: &OsStr, program: &OsStr, arguments: &[&OsStr]) -> ExitCode {
+    jail::run(plan, program, arguments)
 }

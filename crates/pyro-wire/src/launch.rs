@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+use crate::jail::{JailChoice, Walls};
 use crate::network::Network;
 use crate::step::Step;
 
@@ -78,6 +79,8 @@ pub struct Qemu {
     /// What the guest may reach; without it, it has no network card.
     #[serde(default)]
     pub network: Option<Network>,
+    #[serde(default)]
+    pub jail: JailChoice,
 }
 
 fn no_vmlinux() -> Result<PathBuf, String> {
@@ -190,6 +193,9 @@ pub struct Running {
     /// Whether it came out of the template. False although there was one: the template is no good.
     #[serde(default)]
     pub resumed: bool,
+    /// What stands around its VMM, where that is in a jail.
+    #[serde(default)]
+    pub walls: Option<Walls>,
 }
 
 /// How a VM came to its end.

@@ -29,6 +29,7 @@ pub mod exec;
 pub mod fault;
 pub mod files;
 pub mod frame;
+pub mod jail;
 pub mod jobs;
 pub mod launch;
 pub mod network;

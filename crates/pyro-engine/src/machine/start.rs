@@ -250,6 +250,7 @@ impl Engine {
             disk,
             template: template.map(Template::guest),
             network,
+            jail: self.config().jail,
         })
     }
 

@@ -139,6 +139,7 @@ impl Engine {
                 disk,
                 template: None,
                 network: shape.network.then(Network::default),
+                jail: self.config().jail,
             },
             prepare,
             folder: folder.join(GUEST),

@@ -7,6 +7,8 @@ use std::process::ExitStatus;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Pid, getpid, getppid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 
 /// Which descriptors a child inherits beside the standard three.
@@ -85,6 +87,22 @@ fn keep_across_exec(fd: RawFd) -> io::Result<()> {
     match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// A program in namespaces, so that its end can be waited for.
+pub(crate) fn watch(child: pyro_namespace::Child) -> io::Result<AsyncFd<pyro_namespace::Child>> {
+    // SAFETY: a `Child` names the same open descriptor for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Resolves when it has ended. May be dropped and asked again.
+pub(crate) async fn end_of(child: &mut AsyncFd<pyro_namespace::Child>) -> io::Result<ExitStatus> {
+    loop {
+        child.readable().await?.clear_ready();
+        if let Some(status) = child.get_mut().try_wait()? {
+            return Ok(status);
+        }
     }
 }
 

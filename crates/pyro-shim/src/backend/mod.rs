@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::jail::Walls;
 use pyro_wire::launch::{DiskLayer, EndReason};
 use pyro_wire::session::{Opener, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -205,6 +206,8 @@ pub(crate) struct About {
     pub(crate) vmm_version: Option<String>,
     /// It was not booted but came out of a template.
     pub(crate) resumed: bool,
+    /// What stands around its VMM, where that is in a jail of pyro's.
+    pub(crate) walls: Option<Walls>,
 }
 
 /// How a machine ended by itself.

@@ -35,7 +35,7 @@ struct Entry {
 
 /// A file as it was: another size or time is another file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Identity {
+pub(crate) struct Identity {
     path: PathBuf,
     bytes: u64,
     modified_s: i64,
@@ -55,6 +55,10 @@ pub(crate) struct ProbeCache<'a> {
 impl<'a> ProbeCache<'a> {
     pub(crate) fn at(path: &'a Path) -> Self {
         Self { path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.path
     }
 
     pub(crate) fn get(&self, files: &[&Path]) -> Option<ProbeResult> {
@@ -119,7 +123,7 @@ fn identities(files: &[&Path]) -> Option<Vec<Identity>> {
     files.iter().map(|path| identity(path)).collect()
 }
 
-fn identity(path: &Path) -> Option<Identity> {
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
     let metadata = std::fs::metadata(path).ok()?;
     Some(Identity {
         path: path.to_owned(),

@@ -64,6 +64,7 @@ impl ProcessBackend {
                         .into(),
                     vmm_version: None,
                     resumed: false,
+                    walls: None,
                 },
                 output: Tail::follow(Receiver::from_owned_fd(reader.into())?, CONSOLE_BYTES),
                 orphans: signal(SignalKind::child())?,

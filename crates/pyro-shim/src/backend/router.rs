@@ -1,18 +1,24 @@
-//! The process at the other end of a guest's link: `pyro shim --network`.
+//! The process at the other end of a guest's link: `pyro shim --network`, in a jail of its own.
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::path::PathBuf;
 
-use nix::sys::signal::Signal;
+use pyro_namespace::Namespaces;
+use pyro_wire::jail::JailChoice;
 use pyro_wire::network::Network;
-use tokio::process::Command;
+use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
-use super::child::{Inherit, describe, spawn};
+use super::child::{describe, end_of, watch};
+use crate::console::{ERROR_BYTES, Tail};
+use crate::jail::{Calls, Handed, JailError, Limits, Plan, Prisoner};
 
-/// This program, even when an update has put another one in its place.
-const THIS_PROGRAM: &str = "/proc/self/exe";
+/// The only file that it reads, each time anew.
+const NAME_SERVERS: &str = "/etc/resolv.conf";
+
+/// It has one, and looks nothing up by others.
+const TASKS: u64 = 64;
 
 /// Ends the process when it is dropped.
 pub(crate) struct Router(JoinHandle<()>);
@@ -24,22 +30,67 @@ pub(crate) fn start(
     link: OwnedFd,
     after: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<Router> {
-    let mut command = Command::new(THIS_PROGRAM);
-    command
-        .args(["shim", "--network"])
-        .arg(serde_json::to_string(network)?)
-        .stdin(Stdio::from(link))
-        .stdout(Stdio::null());
-    let mut child = spawn(command, &Inherit::SameNumbers(&[]), Signal::SIGKILL)?;
+    let prisoner = prisoner(network, link)?;
     let task = tokio::spawn(async move {
-        if let Ok(status) = child.wait().await
-            && !status.success()
-        {
-            eprintln!("the guest's network {}", describe(status));
+        if let Some(end) = run(prisoner).await {
+            eprintln!("the guest's network {end}");
             after.await;
         }
     });
     Ok(Router(task))
+}
+
+fn prisoner(network: &Network, link: OwnedFd) -> io::Result<Prisoner> {
+    let plan = Plan {
+        // Where there is no gate.
+        read: vec![PathBuf::from(NAME_SERVERS)],
+        calls: Calls::Network,
+        limits: Limits {
+            file_bytes: Some(0),
+            files: None,
+            tasks: pyro_namespace::counts_tasks_apart().then_some(TASKS),
+        },
+        ..Plan::default()
+    };
+    // The walls of a guest that is to have all of them are looked at where its VMM is started.
+    let mut prisoner = Prisoner::network(plan, JailChoice::Auto, serde_json::to_string(network)?);
+    prisoner.handed = vec![Handed {
+        path: NAME_SERVERS.into(),
+        file: None,
+    }];
+    prisoner.namespaces = Namespaces::AllButNetwork;
+    prisoner.program.stdin(link);
+    Ok(prisoner)
+}
+
+/// How it ended, if that was not well.
+async fn run(prisoner: Prisoner) -> Option<String> {
+    match serve(prisoner).await {
+        Ok(end) => end,
+        Err(error) => Some(format!("could not be started: {error}")),
+    }
+}
+
+async fn serve(mut prisoner: Prisoner) -> Result<Option<String>, JailError> {
+    let (errors, errors_end) = io::pipe()?;
+    prisoner.program.stderr(errors_end);
+    let mut errors = Tail::follow(Receiver::from_owned_fd(errors.into())?, ERROR_BYTES);
+    let jailed = prisoner.start().await?;
+    let mut child = watch(jailed.child)?;
+    let mut gate = jailed.gate;
+    let serve = async {
+        match &mut gate {
+            Some(gate) => gate.serve().await,
+            None => std::future::pending().await,
+        }
+    };
+    let status = tokio::select! {
+        status = end_of(&mut child) => status?,
+        error = serve => return Err(error.into()),
+    };
+    errors.drain().await;
+    let last = errors.lines().pop().map(|line| format!(" ({line})"));
+    Ok((!status.success()).then(|| describe(status) + &last.unwrap_or_default()))
 }
 
 impl Drop for Router {

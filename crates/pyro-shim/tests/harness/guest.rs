@@ -66,6 +66,7 @@ fn machine(folder: &Path, agent: &Path, base: PathBuf) -> Qemu {
         ],
         template: None,
         network: None,
+        jail: pyro_wire::jail::JailChoice::Auto,
     }
 }
 

@@ -17,7 +17,6 @@ use pyro_wire::launch::{DiskLayer, Runs};
 use pyro_wire::network::Network;
 use pyro_wire::reached;
 use pyro_wire::session::Opener;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
@@ -33,7 +32,7 @@ use super::link::Link;
 use super::passing::{Passage, PassingChannel};
 use super::plan::Plan;
 use super::sandbox::FAILED;
-use crate::backend::child::describe;
+use crate::backend::child::{describe, end_of, watch};
 use crate::backend::{
     About, BootFailure, Death, DeathKind, FilesServer, Launched, Machine, Merging,
 };
@@ -215,8 +214,7 @@ impl Ends {
         };
         let channel = PassingChannel::new(UnixStream::from_std(self.channel)?);
         let guard = Guard::watch(child.id(), child.killer()?, allowance, self.written_to);
-        // SAFETY: a `Child` names the same open descriptor for as long as it lives.
-        let child = unsafe { AsyncFd::register_with_interest(child, Interest::READABLE) }?;
+        let child = watch(child)?;
         let machine = GvisorMachine {
             about: about(self.runs, version),
             runs: self.runs,
@@ -247,6 +245,7 @@ fn about(runs: Runs, version: &str) -> About {
         accelerator_reason: reason.into(),
         vmm_version: (runs == Runs::Sandbox).then(|| version.to_owned()),
         resumed: false,
+        walls: None,
     }
 }
 
@@ -274,17 +273,7 @@ pub(super) struct GvisorMachine {
 
 impl GvisorMachine {
     async fn death(&mut self) -> Death {
-        let status = loop {
-            match self.child.readable().await {
-                Ok(mut ready) => ready.clear_ready(),
-                Err(error) => break Err(error),
-            }
-            match self.child.get_mut().try_wait() {
-                Ok(None) => {}
-                Ok(Some(status)) => break Ok(status),
-                Err(error) => break Err(error),
-            }
-        };
+        let status = end_of(&mut self.child).await;
         self.console.drain().await;
         self.log.drain().await;
         let mut vmm_log: Vec<String> = self.log.lines().iter().map(|line| words(line)).collect();

@@ -23,11 +23,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
-use pyro_namespace::overlay;
+use pyro_namespace::{overlay, root};
 use pyro_wire::launch::Runs;
 
 use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
@@ -177,7 +176,7 @@ fn make_world(plan: &Plan) -> Result<(), SandboxError> {
     let runsc = (plan.runs == Runs::Sandbox).then_some((&plan.runsc, RUNSC));
     for (program, name) in runsc.into_iter().chain([(&plan.agent, AGENT)]) {
         bind_file(program, &inside(name))
-            .and_then(|()| forbid_writing(&inside(name)))
+            .and_then(|()| root::forbid_writing_here(&inside(name)))
             .map_err(step("taking its programs in"))?;
     }
     if let Some(layers) = &plan.layers {
@@ -263,10 +262,7 @@ fn mount_points(bottom: &Path) -> io::Result<()> {
 /// Makes the place the root of everything, and lets go of what was the root.
 fn enter_world(place: &Path) -> Result<(), SandboxError> {
     let entering = "moving into its world";
-    nix::unistd::chdir(place).map_err(step(entering))?;
-    nix::unistd::pivot_root(".", ".").map_err(step(entering))?;
-    umount2(".", MntFlags::MNT_DETACH).map_err(step(entering))?;
-    nix::unistd::chdir("/").map_err(step(entering))?;
+    root::enter(place).map_err(step(entering))?;
     // The agent of a guest is looked up by ids without rights on the host.
     fs::set_permissions("/", fs::Permissions::from_mode(0o755)).map_err(step(entering))
 }
@@ -279,24 +275,6 @@ fn bind_file(from: &Path, to: &Path) -> io::Result<()> {
 fn bind(from: &Path, to: &Path) -> io::Result<()> {
     mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)?;
     Ok(())
-}
-
-/// Makes a bind mount read-only. What the host forbids on the file system that it is of stays so: a
-/// user namespace may not even ask for less.
-fn forbid_writing(at: &Path) -> io::Result<()> {
-    let found = statvfs(at)?.flags();
-    let kept = [
-        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
-    ];
-    let kept = kept.into_iter().filter(|(flag, _)| found.contains(*flag));
-    let kept: MsFlags = kept.map(|(_, flag)| flag).collect();
-    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | kept;
-    Ok(mount(NONE, at, NONE, flags, NONE)?)
 }
 
 /// Keeps to as many processors as the guest may have: gVisor shows its guest as many as it may use

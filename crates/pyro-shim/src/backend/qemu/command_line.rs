@@ -1,13 +1,13 @@
 //! What QEMU is told, and why.
 
 use std::ffi::OsString;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
 use pyro_wire::network::{GUEST_MAC, MTU, Network};
 use serde_json::json;
 
-use super::disk::{Disk, FIRST_NODE};
+use super::disk::{Disk, FIRST_NODE, SetFile};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accelerator {
@@ -128,7 +128,7 @@ pub(crate) enum Ram<'a> {
 }
 
 /// Descriptors that QEMU inherits.
-pub(crate) struct Descriptors {
+pub(crate) struct Descriptors<'a> {
     /// In place of the kernel of a guest that is past its boot.
     pub(crate) stub_kernel: RawFd,
     pub(crate) agent: RawFd,
@@ -136,6 +136,8 @@ pub(crate) struct Descriptors {
     pub(crate) monitor: RawFd,
     /// The other end of the guest's network device, where it has one.
     pub(crate) netdev: Option<RawFd>,
+    /// The layers of the disk.
+    pub(crate) disk: &'a [SetFile],
 }
 
 pub(crate) struct CommandLine<'a> {
@@ -151,7 +153,7 @@ pub(crate) struct CommandLine<'a> {
 }
 
 impl CommandLine<'_> {
-    pub(crate) fn arguments(&self, descriptors: &Descriptors) -> Vec<OsString> {
+    pub(crate) fn arguments(&self, descriptors: &Descriptors<'_>) -> Vec<OsString> {
         let mut line = Arguments::default();
         line.all(COMMON_ARGUMENTS);
         self.machine(&mut line);
@@ -173,6 +175,9 @@ impl CommandLine<'_> {
             "virtserialport,chardev=agent,name=pyro.agent",
         ]);
 
+        for SetFile { set, file } in descriptors.disk {
+            line.pair("-add-fd", format!("fd={},set={set}", file.as_raw_fd()));
+        }
         if let Some(chain) = self.disk.chain() {
             line.pair("-blockdev", chain.to_string());
             // A write that the host refuses stops the guest, of which the shim hears: it ends the
@@ -219,7 +224,7 @@ impl CommandLine<'_> {
     /// A guest that is resumed has its kernel in its memory. QEMU only has to make the same devices
     /// of it as before, for which any file will do that looks like a kernel: the real one and its
     /// initramfs would be 17 MiB in every QEMU.
-    fn kernel(&self, line: &mut Arguments, descriptors: &Descriptors) {
+    fn kernel(&self, line: &mut Arguments, descriptors: &Descriptors<'_>) {
         if let Ram::Resumed(_) = self.ram {
             line.pair(
                 "-kernel",
@@ -288,6 +293,7 @@ mod tests {
                 monitor: 5,
                 stub_kernel: 6,
                 netdev: None,
+                disk: &[],
             });
             assert!(!arguments.iter().any(|word| word == "-netdev"));
             let words = arguments

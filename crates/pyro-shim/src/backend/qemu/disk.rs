@@ -2,9 +2,13 @@
 //!
 //! Never makes a layer and never removes one. What lies below the top is opened for reading only,
 //! so that a layer can be shared by many VMs.
+//!
+//! QEMU opens none of them: it is in a jail, and gets descriptors. Those of a layer are a *set*, of which it
+//! takes the one that is good for what it wants to do.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use pyro_wire::fault::{Fault, FaultCode};
@@ -84,6 +88,8 @@ pub(super) struct Disk {
     disposable: bool,
     /// The node of each layer, in the same order.
     nodes: Vec<String>,
+    /// The set of descriptors of each, in the same order.
+    sets: Vec<u32>,
     merging: Option<Merging>,
     /// How many layers QEMU was asked to open since its start: their nodes are named by it.
     added_count: u32,
@@ -96,10 +102,12 @@ impl Disk {
             .map(|number| format!("{FIRST_NODE}-below-{number}"))
             .collect();
         nodes.push(FIRST_NODE.into());
+        let sets = (0..).take(layers.len()).collect();
         Self {
             layers,
             disposable,
             nodes,
+            sets,
             merging: None,
             added_count: 0,
         }
@@ -113,15 +121,33 @@ impl Disk {
         self.disposable
     }
 
+    /// How much the guest may write to it, in bytes, as far as that can be told.
+    pub(super) fn bytes(&self) -> u64 {
+        let top = self.layers.last();
+        top.and_then(|top| size(top).ok()).unwrap_or(0)
+    }
+
+    /// Opens all layers for a QEMU that is about to start, the top one for writing as well.
+    pub(super) fn open(&self) -> io::Result<Vec<SetFile>> {
+        let mut files = Vec::new();
+        for (layer, set) in self.layers.iter().zip(&self.sets) {
+            files.push(SetFile::open(*set, layer, false)?);
+        }
+        if let (Some(top), Some(set)) = (self.layers.last(), self.sets.last()) {
+            files.push(SetFile::open(*set, top, true)?);
+        }
+        Ok(files)
+    }
+
     /// The disk as one JSON tree. Every layer is named here and none is looked up in the header of
     /// the layer above it, which a guest's owner may have forged.
     pub(super) fn chain(&self) -> Option<Value> {
         let (top, below) = self.layers.split_last()?;
         let mut backing = Value::Null;
-        for (layer, node) in below.iter().zip(&self.nodes) {
-            backing = self.lower(layer, node, backing);
+        for ((layer, node), set) in below.iter().zip(&self.nodes).zip(&self.sets) {
+            backing = self.lower(layer, *set, node, backing);
         }
-        Some(self.upper(top, self.top(), backing))
+        Some(self.upper(top, *self.sets.last()?, self.top(), backing))
     }
 
     /// Puts an empty layer on top while the guest runs. A refusal leaves everything as it was.
@@ -132,16 +158,25 @@ impl Disk {
         self.added_count += 1;
         let node = format!("{FIRST_NODE}-{}", self.added_count);
         let monitor = |source| LayerError::Monitor { source };
+        let set = self.sets.iter().max().map_or(0, |last| last + 1);
+        for writable in [false, true] {
+            hand_over(layer, set, writable, qmp).await?;
+        }
         // Without a disk below: QEMU puts the present one there itself.
-        let opened = self.upper(layer, &node, Value::Null);
-        qmp.ask("blockdev-add", opened).await.map_err(monitor)?;
+        let opened = self.upper(layer, set, &node, Value::Null);
+        if let Err(refused) = qmp.ask("blockdev-add", opened).await {
+            let _ = qmp.ask("remove-fd", json!({ "fdset-id": set })).await;
+            return Err(monitor(refused));
+        }
         // Waits for what the guest is writing, flushes it, and opens the old top read-only.
         let both = json!({ "node": self.top(), "overlay": node });
         if let Err(refused) = qmp.ask("blockdev-snapshot", both).await {
             // Closes the layer's file; without an answer QEMU is ending, and closes it too.
             let _ = qmp.ask("blockdev-del", json!({ "node-name": node })).await;
+            let _ = qmp.ask("remove-fd", json!({ "fdset-id": set })).await;
             return Err(monitor(refused));
         }
+        self.sets.push(set);
         self.nodes.push(node);
         self.layers.push(layer.clone());
         Ok(())
@@ -159,10 +194,18 @@ impl Disk {
             Some(at @ 1..) => (self.nodes.get(at + 1), self.nodes.get(at - 1)),
             _ => (None, None),
         };
-        let (Some(above), Some(below)) = (above, below) else {
+        let (Some(at), Some(above), Some(below)) = (at, above, below) else {
             let layer = layer.display().to_string();
             return Err(LayerError::NotBetween { layer });
         };
+        // The top one can be written to as it is.
+        let lower_than_top = self
+            .layers
+            .get(at + 1)
+            .filter(|_| at + 2 < self.layers.len());
+        if let (Some(layer), Some(set)) = (lower_than_top, self.sets.get(at + 1)) {
+            hand_over(layer, *set, true, qmp).await?;
+        }
         let stream = json!({
             "job-id": MERGE,
             "device": above,
@@ -178,8 +221,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Hears that a job is over. The node that is of no use any more, if there is one.
-    pub(super) fn merged(&mut self, job: &str, error: Option<String>) -> Option<String> {
+    /// Hears that a job is over. The node and the set of the layer that is out of the disk, if one is.
+    pub(super) fn merged(&mut self, job: &str, error: Option<String>) -> Option<(String, u32)> {
         let Some(Merging::UnderWay(layer)) = &self.merging else {
             return None;
         };
@@ -191,7 +234,7 @@ impl Disk {
         match (at, &self.merging) {
             (Some(at), None) => {
                 self.layers.remove(at);
-                Some(self.nodes.remove(at))
+                Some((self.nodes.remove(at), self.sets.remove(at)))
             }
             _ => None,
         }
@@ -232,8 +275,8 @@ impl Disk {
         Ok(())
     }
 
-    fn upper(&self, layer: &DiskLayer, name: &str, backing: Value) -> Value {
-        let mut node = self.lower(layer, name, backing);
+    fn upper(&self, layer: &DiskLayer, set: u32, name: &str, backing: Value) -> Value {
+        let mut node = self.lower(layer, set, name, backing);
         node["read-only"] = false.into();
         // Deleted files give their space back, and zeroes take none.
         node["discard"] = "unmap".into();
@@ -241,10 +284,13 @@ impl Disk {
         node
     }
 
-    fn lower(&self, layer: &DiskLayer, name: &str, backing: Value) -> Value {
+    fn lower(&self, layer: &DiskLayer, set: u32, name: &str, backing: Value) -> Value {
         let file = json!({
             "driver": "file",
-            "filename": layer.path,
+            "filename": format!("/dev/fdset/{set}"),
+            // A lock belongs to a descriptor, and those of a set stay when QEMU closes its own. That no
+            // two VMs have a disk is seen to by the locks of pyro.
+            "locking": "off",
             // The kernel's faster interfaces are missing on some hosts and forbidden on others.
             "aio": "threads",
             "cache": self.cache(),
@@ -274,6 +320,46 @@ impl Disk {
     fn cache(&self) -> Value {
         json!({ "direct": false, "no-flush": self.disposable })
     }
+}
+
+/// An open layer, and the set that it is to be in.
+pub(super) struct SetFile {
+    pub(super) set: u32,
+    pub(super) file: OwnedFd,
+}
+
+impl SetFile {
+    fn open(set: u32, layer: &DiskLayer, writable: bool) -> io::Result<Self> {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(writable)
+            .open(&layer.path)?;
+        Ok(Self {
+            set,
+            file: opened.into(),
+        })
+    }
+}
+
+/// Puts a descriptor of a layer into a set of a QEMU that runs.
+async fn hand_over(
+    layer: &DiskLayer,
+    set: u32,
+    writable: bool,
+    qmp: &mut Qmp,
+) -> Result<(), LayerError> {
+    let opened = SetFile::open(set, layer, writable).map_err(|source| LayerError::Read {
+        layer: layer.path.display().to_string(),
+        source,
+    })?;
+    qmp.ask_with(
+        "add-fd",
+        json!({ "fdset-id": set }),
+        Some(opened.file.as_fd()),
+    )
+    .await
+    .map(drop)
+    .map_err(|source| LayerError::Monitor { source })
 }
 
 /// How large the disk is that a layer shows, in bytes.
@@ -327,12 +413,12 @@ mod tests {
             layer("/work", DiskFormat::Qcow2),
         ];
         let top = Disk::new(layers, true).chain().unwrap();
-        assert_eq!(top["file"]["filename"], "/work");
+        assert_eq!(top["file"]["filename"], "/dev/fdset/2");
         assert_eq!(top["read-only"], false);
-        assert_eq!(top["backing"]["file"]["filename"], "/seed");
+        assert_eq!(top["backing"]["file"]["filename"], "/dev/fdset/1");
         assert_eq!(top["backing"]["read-only"], true);
         let base = &top["backing"]["backing"];
-        assert_eq!(base["file"]["filename"], "/base, with comma");
+        assert_eq!(base["file"]["filename"], "/dev/fdset/0");
         assert_eq!(
             (&base["driver"], base.get("backing")),
             (&json!("raw"), None)

@@ -1,36 +1,37 @@
 //! One QEMU process: its start, its console, and what its end means.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use nix::sys::signal::Signal;
+use pyro_namespace::Child;
 use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::jail::JailChoice;
 use pyro_wire::launch::DiskLayer;
 use pyro_wire::reached;
 use serde_json::json;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
-use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::command_line::{CommandLine, Descriptors, Ram};
 use super::disk::Disk;
 use super::disk_full::{DiskFull, Step};
+use super::jail;
 use super::network::{self, Peer};
+use super::program::QemuProgram;
 use super::qmp::{Event, Qmp, QmpError};
 use super::stub_kernel;
-use crate::backend::child::{Inherit, describe, spawn};
+use crate::backend::child::{describe, end_of, watch};
 use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine, Merging};
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
-
-/// Among memory hogs the kernel should rather take a VM than a user's own programs.
-const OOM_SCORE: &str = "500";
+use crate::jail::{Gate, JailError, Jailed, Prisoner};
 
 /// How Linux begins what it writes when it panics.
 const PANIC: &str = "Kernel panic";
@@ -41,14 +42,21 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often the console is looked at by whoever waits for words on it.
 const CONSOLE_POLL: Duration = Duration::from_millis(2);
 
+/// How a QEMU is started, whatever it is to run.
+pub(crate) struct Start<'a> {
+    pub(crate) program: &'a QemuProgram,
+    pub(crate) jail: JailChoice,
+    /// Why this accelerator.
+    pub(crate) reason: &'a str,
+    pub(crate) lock: Option<&'a OwnedFd>,
+}
+
 /// Starts QEMU and waits until it runs the guest, or has refused to.
 pub(crate) async fn start(
-    binary: &Path,
+    start: &Start<'_>,
     command_line: &CommandLine<'_>,
-    reason: &str,
-    lock: Option<&OwnedFd>,
 ) -> Result<Launched, BootFailure> {
-    let (machine, channel) = open(binary, command_line, reason, lock).await?;
+    let (machine, channel) = open(start, command_line).await?;
     Ok(Launched {
         machine: Box::new(machine),
         channel: Box::new(channel),
@@ -57,26 +65,37 @@ pub(crate) async fn start(
 
 /// Starts QEMU and waits until its monitor answers.
 pub(super) async fn open(
-    binary: &Path,
+    start: &Start<'_>,
     command_line: &CommandLine<'_>,
-    reason: &str,
-    lock: Option<&OwnedFd>,
 ) -> Result<(QemuMachine, UnixStream), BootFailure> {
-    let about = About {
-        backend: "qemu",
-        accelerator: command_line.accelerator.name(),
-        accelerator_reason: reason.into(),
-        vmm_version: None,
-        resumed: matches!(command_line.ram, Ram::Resumed(_)),
-    };
-    let (mut machine, monitor, channel) = spawn_qemu(binary, command_line, about, lock)
-        .map_err(|error| BootFailure::lasting(not_started(binary, &error)))?;
+    let Spawned {
+        mut machine,
+        mut gate,
+        monitor,
+        channel,
+    } = spawn_qemu(start, command_line).await?;
     reached!("QEMU started");
-    match Qmp::open(monitor).await {
+    let serve = async {
+        match &mut gate {
+            Some(gate) => gate.serve().await,
+            None => std::future::pending().await,
+        }
+    };
+    let opened = tokio::select! {
+        opened = Qmp::open(monitor) => opened,
+        error = serve => Err(error.into()),
+    };
+    // From here on it executes nothing, and opens nothing to be written to. No guest has run yet.
+    drop(gate);
+    match opened {
         Ok(qmp) => {
             machine.about.vmm_version = Some(qmp.version().into());
             machine.qmp = Some(qmp);
             reached!("QEMU answers");
+        }
+        Err(QmpError::Io { .. }) => {
+            machine.kill();
+            return Err(machine.death().await.into());
         }
         // It ends because QEMU does; otherwise the caller's deadline ends this.
         Err(_) => return Err(machine.death().await.into()),
@@ -94,12 +113,77 @@ pub(crate) fn not_started(binary: &Path, error: &io::Error) -> Fault {
     Fault::new(code, format!("QEMU ({binary}) cannot be executed: {error}"))
 }
 
-fn spawn_qemu(
-    binary: &Path,
+/// That QEMU did not come into its jail.
+pub(super) fn not_jailed(binary: &Path, error: &JailError) -> BootFailure {
+    let fault = match error {
+        JailError::Exec { source } | JailError::Io { source } => not_started(binary, source),
+        JailError::Strict { .. } => Fault::new(
+            FaultCode::VmmFailed,
+            format!("the guest was not started: {error}"),
+        ),
+        _ => Fault::new(
+            FaultCode::VmmFailed,
+            format!("QEMU could not be started: {error}"),
+        ),
+    };
+    BootFailure::lasting(fault)
+}
+
+struct Spawned {
+    machine: QemuMachine,
+    gate: Option<Gate>,
+    monitor: UnixStream,
+    channel: UnixStream,
+}
+
+async fn spawn_qemu(
+    start: &Start<'_>,
     command_line: &CommandLine<'_>,
-    about: About,
-    lock: Option<&OwnedFd>,
-) -> io::Result<(QemuMachine, UnixStream, UnixStream)> {
+) -> Result<Spawned, BootFailure> {
+    let binary = &start.program.binary;
+    let failed = |error: io::Error| BootFailure::lasting(not_started(binary, &error));
+    let (prisoner, ends) = prepare(start, command_line).map_err(failed)?;
+    let jailed = prisoner.start().await;
+    let Jailed { child, walls, gate } = jailed.map_err(|error| not_jailed(binary, &error))?;
+    let about = About {
+        backend: "qemu",
+        accelerator: command_line.accelerator.name(),
+        accelerator_reason: start.reason.into(),
+        vmm_version: None,
+        resumed: matches!(command_line.ram, Ram::Resumed(_)),
+        walls: Some(walls),
+    };
+    let errors = Receiver::from_owned_fd(ends.errors.into()).map_err(failed)?;
+    let machine = QemuMachine {
+        about,
+        child: watch(child).map_err(failed)?,
+        qmp: None,
+        console: Tail::follow(ends.console, CONSOLE_BYTES),
+        errors: Tail::follow(errors, ERROR_BYTES),
+        _peer: ends.peer,
+        disk: command_line.disk.clone(),
+        disk_full: None,
+        shutdown: None,
+        verdict: None,
+    };
+    Ok(Spawned {
+        machine,
+        gate,
+        monitor: ends.monitor,
+        channel: ends.channel,
+    })
+}
+
+/// Our ends of what QEMU is connected with.
+struct Ends {
+    channel: UnixStream,
+    console: UnixStream,
+    monitor: UnixStream,
+    errors: io::PipeReader,
+    peer: Option<Peer>,
+}
+
+fn prepare(start: &Start<'_>, command_line: &CommandLine<'_>) -> io::Result<(Prisoner, Ends)> {
     let (channel, agent_end) = pair()?;
     let (console, console_end) = pair()?;
     let (monitor, monitor_end) = pair()?;
@@ -109,47 +193,53 @@ fn spawn_qemu(
         .network
         .map(|network| network::connect(network, command_line.ram))
         .transpose()?;
+    let (peer, netdev) = match netdev {
+        Some(netdev) => (Some(netdev.peer), Some(netdev.socket)),
+        None => (None, None),
+    };
+    let disk_files = command_line.disk.open()?;
     let arguments = command_line.arguments(&Descriptors {
         agent: agent_end.as_raw_fd(),
         console: console_end.as_raw_fd(),
         monitor: monitor_end.as_raw_fd(),
         stub_kernel: stub_kernel.as_raw_fd(),
-        netdev: netdev.as_ref().map(|netdev| netdev.socket.as_raw_fd()),
+        netdev: netdev.as_ref().map(AsRawFd::as_raw_fd),
+        disk: &disk_files,
     });
-    let mut command = Command::new(binary);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(errors_end);
-    let mut pass = vec![agent_end.as_fd(), console_end.as_fd(), monitor_end.as_fd()];
-    if let Ram::Resumed(_) = command_line.ram {
-        pass.push(stub_kernel.as_fd());
+    let mut plan = jail::plan(start.program, command_line);
+    let is_resumed = matches!(command_line.ram, Ram::Resumed(_));
+    if is_resumed {
+        plan.reopened.push(stub_kernel.as_raw_fd());
     }
-    pass.extend(netdev.as_ref().map(|netdev| netdev.socket.as_fd()));
-    pass.extend(lock.map(AsFd::as_fd));
-    let child = spawn(command, &Inherit::SameNumbers(&pass), Signal::SIGKILL)?;
-    if let Some(pid) = child.id() {
-        // A wish, which some containers do not grant.
-        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
+    let mut prisoner = jail::prisoner(start, plan, arguments);
+    prisoner.handed = jail::handed(command_line)?;
+    let program = &mut prisoner.program;
+    program.stderr(errors_end);
+    program.keep(agent_end).keep(console_end).keep(monitor_end);
+    if is_resumed {
+        program.keep(stub_kernel);
     }
-    let machine = QemuMachine {
-        about,
-        child,
-        qmp: None,
-        console: Tail::follow(console, CONSOLE_BYTES),
-        errors: Tail::follow(Receiver::from_owned_fd(errors.into())?, ERROR_BYTES),
-        _peer: netdev.map(|netdev| netdev.peer),
-        disk: command_line.disk.clone(),
-        disk_full: None,
-        shutdown: None,
-        verdict: None,
+    if let Some(netdev) = netdev {
+        program.keep(netdev);
+    }
+    for file in disk_files {
+        program.keep(file.file);
+    }
+    if let Some(lock) = start.lock {
+        program.keep(lock.try_clone()?);
+    }
+    let ends = Ends {
+        channel,
+        console,
+        monitor,
+        errors,
+        peer,
     };
-    Ok((machine, monitor, channel))
+    Ok((prisoner, ends))
 }
 
 /// Our end for the runtime, the other for QEMU.
-fn pair() -> io::Result<(UnixStream, StdUnixStream)> {
+pub(super) fn pair() -> io::Result<(UnixStream, StdUnixStream)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     Ok((UnixStream::from_std(ours)?, theirs))
@@ -157,7 +247,7 @@ fn pair() -> io::Result<(UnixStream, StdUnixStream)> {
 
 pub(super) struct QemuMachine {
     about: About,
-    child: Child,
+    child: AsyncFd<Child>,
     /// None before QEMU's greeting and after it has closed the monitor.
     qmp: Option<Qmp>,
     console: Tail,
@@ -213,7 +303,7 @@ impl QemuMachine {
                 None => std::future::pending().right_future(),
             };
             tokio::select! {
-                status = self.child.wait() => return self.explain(status).await,
+                status = end_of(&mut self.child) => return self.explain(status).await,
                 event = event => match event {
                     // The end of the process is waited for like any other; who asks for it may
                     // go away meanwhile and come again, so the reason is kept.
@@ -266,12 +356,13 @@ impl QemuMachine {
 
     /// What there is to do when a layer is out of the disk, or stays in it.
     async fn merged(&mut self, job: &str, error: Option<String>) {
-        if let Some(node) = self.disk.merged(job, error)
+        if let Some((node, set)) = self.disk.merged(job, error)
             && let Some(qmp) = &mut self.qmp
         {
             // Closes the layer's file. Those that QEMU has had from its start close by themselves,
             // and their refusal means nothing.
             let _ = qmp.tell("blockdev-del", json!({ "node-name": node })).await;
+            let _ = qmp.tell("remove-fd", json!({ "fdset-id": set })).await;
         }
     }
 
@@ -335,7 +426,7 @@ impl QemuMachine {
     }
 }
 
-fn explain_failure(status: ExitStatus, errors: &[String]) -> (DeathKind, String) {
+pub(super) fn explain_failure(status: ExitStatus, errors: &[String]) -> (DeathKind, String) {
     // "qemu-system-x86_64: -blockdev {…}: Could not open …": the words after the option.
     let last = errors.last().map(String::as_str).unwrap_or_default();
     let words = last.split_once(": ").map_or(last, |(_, words)| words);
@@ -366,7 +457,7 @@ impl Machine for QemuMachine {
     }
 
     fn pid(&self) -> Option<u32> {
-        self.child.id()
+        Some(self.child.get_ref().id())
     }
 
     fn console_tail(&self) -> Vec<String> {
@@ -434,7 +525,6 @@ impl Machine for QemuMachine {
     }
 
     fn kill(&mut self) {
-        // Fails only when it has ended already.
-        let _ = self.child.start_kill();
+        self.child.get_ref().kill();
     }
 }

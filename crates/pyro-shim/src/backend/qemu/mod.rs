@@ -13,7 +13,9 @@ use pyro_wire::launch::{AcceleratorChoice, Qemu};
 use self::command_line::{Accelerator, CommandLine, Kernel, Ram};
 use self::disk::Disk;
 use self::host_file::{readable, usable};
+use self::machine::Start;
 use self::probe::ProbeTarget;
+use self::program::QemuProgram;
 use self::resume::Template;
 use super::probe_cache::{ProbeCache, ProbeResult};
 use super::{Backend, BootFailure, Launched, Next};
@@ -23,10 +25,12 @@ mod command_line;
 mod disk;
 mod disk_full;
 mod host_file;
+mod jail;
 mod machine;
 mod migration;
 mod network;
 pub(crate) mod probe;
+mod program;
 mod qmp;
 mod resume;
 mod rom;
@@ -69,6 +73,7 @@ impl QemuBackend {
                     binary: &self.spec.binary,
                     kernel: &self.spec.kernel,
                     initramfs: &self.spec.initramfs,
+                    jail: self.spec.jail,
                 };
                 let cache = ProbeCache::at(&self.spec.probe_cache);
                 let verdict = probe::find_out(&target, &cache, false, || {
@@ -134,19 +139,30 @@ impl QemuBackend {
         }
     }
 
+    async fn find_program(&self) -> Result<QemuProgram, BootFailure> {
+        program::find(&self.spec.binary, self.accelerator, &self.spec.probe_cache).await
+    }
+
+    fn how<'a>(&'a self, program: &'a QemuProgram) -> Start<'a> {
+        Start {
+            program,
+            jail: self.spec.jail,
+            reason: &self.reason,
+            lock: self.lock.as_ref(),
+        }
+    }
+
     async fn start(&mut self) -> Result<Launched, BootFailure> {
         self.check_files()?;
         self.resuming = self.spec.template.is_some();
+        let program = self.find_program().await?;
         let command_line = self.command_line(Ram::Own);
-        let (binary, lock) = (&self.spec.binary, self.lock.as_ref());
         match &self.spec.template {
             Some(folder) => {
                 let template = Template::open(folder, &self.spec, self.accelerator)?;
-                template
-                    .resume(binary, &command_line, &self.reason, lock)
-                    .await
+                template.resume(&self.how(&program), &command_line).await
             }
-            None => machine::start(binary, &command_line, &self.reason, lock).await,
+            None => machine::start(&self.how(&program), &command_line).await,
         }
     }
 }
@@ -198,6 +214,7 @@ impl Backend for QemuBackend {
             binary: &self.spec.binary,
             kernel: &self.spec.kernel,
             initramfs: &self.spec.initramfs,
+            jail: self.spec.jail,
         };
         let result = ProbeResult {
             runs_guests: false,

@@ -7,17 +7,19 @@
 //!     emulation              as it was       emulation              emulation
 //! ```
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 use pyro_wire::fault::Fault;
+use pyro_wire::jail::JailChoice;
 use pyro_wire::launch::{KvmState, Probe};
 use pyro_wire::session;
 use tokio::process::Command;
@@ -25,10 +27,13 @@ use tokio::time::timeout;
 
 use super::command_line::{Accelerator, COMMON_ARGUMENTS, CommandLine, Kernel, Ram};
 use super::disk::Disk;
-use super::{machine, rom};
-use crate::backend::child::{Inherit, describe, spawn};
+use super::machine::Start;
+use super::{jail, machine, program, rom};
+use crate::backend::child::{Inherit, describe, end_of, spawn, watch};
 use crate::backend::probe_cache::{ProbeCache, ProbeResult};
 use crate::backend::{BootFailure, Launched};
+use crate::console::ERROR_BYTES;
+use crate::jail::Prisoner;
 
 const KVM_DEVICE: &str = "/dev/kvm";
 
@@ -46,6 +51,7 @@ pub(crate) struct ProbeTarget<'a> {
     pub(crate) binary: &'a Path,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
+    pub(crate) jail: JailChoice,
 }
 
 impl<'a> ProbeTarget<'a> {
@@ -82,6 +88,7 @@ pub(crate) fn run(
         binary,
         kernel,
         initramfs,
+        jail: JailChoice::Auto,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -161,7 +168,7 @@ pub(crate) async fn find_out(
 }
 
 async fn probe_and_cache(target: &ProbeTarget<'_>, cache: &ProbeCache<'_>) -> ProbeResult {
-    let outcome = try_both(target).await;
+    let outcome = try_both(target, cache.path()).await;
     let result = match &outcome {
         Ok(()) => ProbeResult {
             runs_guests: true,
@@ -192,43 +199,66 @@ fn host(error: io::Error) -> ProbeFailure {
     }
 }
 
-async fn try_both(target: &ProbeTarget<'_>) -> Result<(), ProbeFailure> {
+async fn try_both(target: &ProbeTarget<'_>, cache: &Path) -> Result<(), ProbeFailure> {
     for file in [target.kernel, target.initramfs] {
         File::open(file).map_err(host)?;
     }
-    try_firmware(target.binary).await?;
-    try_kernel(target).await
+    let program = program::find(target.binary, Accelerator::Kvm, cache).await;
+    let program = program.map_err(|failure| ProbeFailure::Guest {
+        reason: format!(
+            "{KVM_DEVICE} exists but QEMU does not start with it: {}",
+            failure.fault.message
+        ),
+    })?;
+    let start = Start {
+        program: &program,
+        jail: target.jail,
+        reason: "a probe",
+        lock: None,
+    };
+    try_firmware(&start).await?;
+    try_kernel(target, &start).await
 }
 
-async fn try_firmware(binary: &Path) -> Result<(), ProbeFailure> {
+async fn try_firmware(start: &Start<'_>) -> Result<(), ProbeFailure> {
     let firmware = firmware().map_err(host)?;
-    let mut command = Command::new(binary);
-    command
-        .args(COMMON_ARGUMENTS)
-        .args(Accelerator::Kvm.arguments())
-        .args(rom::ARGUMENTS)
-        .arg("-bios")
-        .arg(format!("/proc/self/fd/{}", firmware.as_raw_fd()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let child = spawn(
-        command,
-        &Inherit::SameNumbers(&[firmware.as_fd()]),
-        Signal::SIGKILL,
-    )
-    .map_err(host)?;
-    // Dropping the future kills the child.
-    let Ok(ended) = timeout(FIRMWARE_TIMEOUT, child.wait_with_output()).await else {
-        let seconds = FIRMWARE_TIMEOUT.as_secs();
-        return Err(ProbeFailure::Guest {
-            reason: format!(
-                "{KVM_DEVICE} exists but emulates a guest instead of running it: \
-                 a copy of 16 MiB took more than {seconds} s"
-            ),
-        });
+    let kvm = Accelerator::Kvm.arguments();
+    let words = COMMON_ARGUMENTS.iter().chain(&kvm).chain(rom::ARGUMENTS);
+    let mut arguments: Vec<OsString> = words.map(OsString::from).collect();
+    arguments.push("-bios".into());
+    arguments.push(format!("/proc/self/fd/{}", firmware.as_raw_fd()).into());
+    let (errors, errors_end) = io::pipe().map_err(host)?;
+    let mut plan = jail::bare_plan(start.program, Accelerator::Kvm);
+    plan.reopened.push(firmware.as_raw_fd());
+    plan.handed = vec![KVM_DEVICE.into()];
+    let mut prisoner = jail::prisoner(start, plan, arguments);
+    prisoner.handed = jail::device(Accelerator::Kvm).map_err(host)?;
+    prisoner.program.stderr(errors_end).keep(firmware);
+    let outcome = timeout(FIRMWARE_TIMEOUT, run_to_its_end(start, prisoner)).await;
+    let status = match outcome {
+        Ok(Ok(status)) => status,
+        Ok(Err(failure)) => {
+            return Err(ProbeFailure::Host {
+                reason: format!("KVM could not be tested: {}", failure.fault.message),
+            });
+        }
+        // Dropping the future has killed it.
+        Err(_) => {
+            let seconds = FIRMWARE_TIMEOUT.as_secs();
+            return Err(ProbeFailure::Guest {
+                reason: format!(
+                    "{KVM_DEVICE} exists but emulates a guest instead of running it: \
+                     a copy of 16 MiB took more than {seconds} s"
+                ),
+            });
+        }
     };
-    let Output { status, stderr, .. } = ended.map_err(host)?;
+    let mut stderr = Vec::new();
+    // Nobody has the other end any more.
+    errors
+        .take(ERROR_BYTES as u64)
+        .read_to_end(&mut stderr)
+        .map_err(host)?;
     if status.code() == Some(rom::EXIT_STATUS) {
         return Ok(());
     }
@@ -244,6 +274,25 @@ async fn try_firmware(binary: &Path) -> Result<(), ProbeFailure> {
     })
 }
 
+async fn run_to_its_end(start: &Start<'_>, prisoner: Prisoner) -> Result<ExitStatus, BootFailure> {
+    let binary = &start.program.binary;
+    let failed = |error: io::Error| BootFailure::lasting(machine::not_started(binary, &error));
+    let jailed = prisoner.start().await;
+    let jailed = jailed.map_err(|error| machine::not_jailed(binary, &error))?;
+    let mut child = watch(jailed.child).map_err(failed)?;
+    let mut gate = jailed.gate;
+    let serve = async {
+        match &mut gate {
+            Some(gate) => gate.serve().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = end_of(&mut child) => ended.map_err(failed),
+        error = serve => Err(failed(error)),
+    }
+}
+
 /// The firmware as a file that needs no place on disk.
 fn firmware() -> io::Result<OwnedFd> {
     let memory = memfd_create(c"probe", MFdFlags::MFD_CLOEXEC)?;
@@ -252,7 +301,7 @@ fn firmware() -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-async fn try_kernel(target: &ProbeTarget<'_>) -> Result<(), ProbeFailure> {
+async fn try_kernel(target: &ProbeTarget<'_>, start: &Start<'_>) -> Result<(), ProbeFailure> {
     let command_line = CommandLine {
         accelerator: Accelerator::Kvm,
         kernel: Kernel::BzImage(target.kernel),
@@ -270,7 +319,7 @@ async fn try_kernel(target: &ProbeTarget<'_>) -> Result<(), ProbeFailure> {
         let Launched {
             mut machine,
             mut channel,
-        } = machine::start(target.binary, &command_line, "a probe", None).await?;
+        } = machine::start(start, &command_line).await?;
         let outcome = tokio::select! {
             greeted = session::handshake(&mut channel) => greeted.map_err(|error| error.to_string()),
             death = machine.ended() => return Err(BootFailure::from(death)),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use pyro_wire::template::{DEVICES, FACTS, MEMORY, TemplateBuilt};
 use serde_json::json;
 
 use super::command_line::{Accelerator, CommandLine, Kernel, Ram};
-use super::machine::{self, QemuMachine};
+use super::machine::{self, QemuMachine, Start};
 use super::migration;
 use super::qmp::QmpError;
 use crate::backend::{BootFailure, Launched};
@@ -85,10 +85,8 @@ impl Template {
     /// Starts QEMU and lets the guest go on where it was frozen.
     pub(super) async fn resume(
         &self,
-        binary: &Path,
+        start: &Start<'_>,
         command_line: &CommandLine<'_>,
-        reason: &str,
-        lock: Option<&OwnedFd>,
     ) -> Result<Launched, BootFailure> {
         let path = command_line.kernel.path();
         let command_line = CommandLine {
@@ -100,7 +98,7 @@ impl Template {
             ram: Ram::Resumed(&self.memory),
             ..*command_line
         };
-        let (mut machine, channel) = machine::open(binary, &command_line, reason, lock).await?;
+        let (mut machine, channel) = machine::open(start, &command_line).await?;
         match self.unpause(&mut machine).await {
             Ok(()) => Ok(Launched {
                 machine: Box::new(machine),

@@ -130,10 +130,12 @@ impl QemuBackend {
         deadline: Duration,
     ) -> Result<(QemuMachine, Guest, Ready), BootFailure> {
         let command_line = self.command_line(Ram::Saved(memory));
-        let binary = &self.spec.binary;
         let until = Instant::now() + deadline;
         let late = || too_late("answer", deadline);
-        let opened = machine::open(binary, &command_line, &self.reason, self.lock.as_ref());
+        let opened = async {
+            let program = self.find_program().await?;
+            machine::open(&self.how(&program), &command_line).await
+        };
         let opened = tokio::time::timeout_at(until, opened).await;
         let (mut machine, channel) = opened.map_err(|_| BootFailure::passing(late()))??;
         let handshake = async {

@@ -20,10 +20,6 @@ const PER_TASK: u64 = 4;
 /// Threads of gVisor's own, with plenty to spare: a kernel that gets none ends with its guest.
 const OWN_TASKS: u64 = 1024;
 
-/// The first Linux that counts them for each user namespace. Before it all sandboxes of a user were
-/// counted together.
-const SINCE: (u32, u32) = (5, 14);
-
 /// Processes and threads of a sandbox with so much memory.
 pub(in super::super) fn most_tasks(mem_mib: u32) -> u64 {
     let guests = (u64::from(mem_mib) * TASKS_PER_MIB).clamp(FEWEST_TASKS, MOST_TASKS);
@@ -32,22 +28,12 @@ pub(in super::super) fn most_tasks(mem_mib: u32) -> u64 {
 
 /// Limits what this process starts, where that is counted for this sandbox alone.
 pub(in super::super) fn limit(mem_mib: u32) -> io::Result<()> {
-    let release = nix::sys::utsname::uname()?;
-    if !counts_apart(&release.release().to_string_lossy()) {
+    if !pyro_namespace::counts_tasks_apart() {
         return Ok(());
     }
     let (_, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
     let most = most_tasks(mem_mib).min(hard);
     Ok(setrlimit(Resource::RLIMIT_NPROC, most, most)?)
-}
-
-fn counts_apart(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    let mut next = || numbers.next()?.parse::<u32>().ok();
-    match (next(), next()) {
-        (Some(major), Some(minor)) => (major, minor) >= SINCE,
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -59,19 +45,5 @@ mod tests {
         assert_eq!(most_tasks(256), 3072);
         assert_eq!(most_tasks(1024), 9216);
         assert!(most_tasks(u32::MAX) * 3 < 32768);
-    }
-
-    #[test]
-    fn older_kernels_count_all_sandboxes_together() {
-        for (release, apart) in [
-            ("6.18.44", true),
-            ("5.14.0-1-amd64", true),
-            ("5.10.0-28-cloud-amd64", false),
-            ("4.19.0", false),
-            ("10.0-rc1", true),
-            ("", false),
-        ] {
-            assert_eq!(counts_apart(release), apart, "{release}");
-        }
     }
 }
