@@ -20,6 +20,10 @@ const AGAIN: &str = "PYRO_TEST_AS_USER";
 
 /// A shell, and what it says.
 fn shell(script: &str, namespaces: Namespaces) -> (ExitStatus, String) {
+    shell_by(&IdMap::of_caller().unwrap(), script, namespaces)
+}
+
+fn shell_by(map: &IdMap, script: &str, namespaces: Namespaces) -> (ExitStatus, String) {
     let (mut output, writer) = io::pipe().unwrap();
     let mut program = Program::new("/bin/sh", namespaces);
     program
@@ -27,7 +31,7 @@ fn shell(script: &str, namespaces: Namespaces) -> (ExitStatus, String) {
         .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
         .stdout(writer.try_clone().unwrap())
         .stderr(writer);
-    let mut child = program.start(&IdMap::of_caller().unwrap()).unwrap();
+    let mut child = program.start(map).unwrap();
     drop(program);
     let mut said = String::new();
     output.read_to_string(&mut said).unwrap();
@@ -313,4 +317,28 @@ fn what_cannot_be_removed_is_told() {
     assert!(matches!(error, NamespaceError::Io { .. }), "{error}");
     assert!(error.to_string().contains("/proc/self/status"), "{error}");
     also_as_user("what_cannot_be_removed_is_told");
+}
+
+#[test]
+fn who_maps_only_himself_needs_no_subordinate_ids() {
+    also_as_user("who_maps_only_himself_needs_no_subordinate_ids");
+    let alone = IdMap::of_caller_alone();
+    let script = "id -u; cat /proc/self/setgroups; wc -l </proc/self/uid_map; \
+                  wc -l </proc/self/gid_map; mount -t tmpfs tmpfs /tmp && touch /tmp/made && echo $$";
+    let (status, said) = shell_by(&alone, script, Namespaces::All);
+    assert!(status.success(), "{said}");
+    assert_eq!(said, "0\ndeny\n1\n1\n1\n");
+}
+
+#[test]
+fn without_namespaces_a_program_is_still_bound_and_given_nothing_more() {
+    also_as_user("without_namespaces_a_program_is_still_bound_and_given_nothing_more");
+    let alone = IdMap::of_caller_alone();
+    let here = fs::read_link("/proc/self/ns/user").unwrap();
+    let script = "id -u; readlink /proc/self/ns/user; ls /proc/self/fd | wc -l";
+    let (status, said) = shell_by(&alone, script, Namespaces::Callers);
+    assert!(status.success(), "{said}");
+    // Input, output, errors, and the folder that is listed.
+    let expected = format!("{}\n{}\n4\n", geteuid(), here.display());
+    assert_eq!(said, expected);
 }

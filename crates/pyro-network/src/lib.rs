@@ -41,7 +41,7 @@ mod tcp;
 mod udp;
 
 /// Serves the guest at the other end of standard input until that end is closed; this is
-/// `pyro shim --network NETWORK`, with a [`Network`] as JSON.
+/// `pyro shim --network PLAN NETWORK`, with a [`Network`] as JSON, once it is in its jail.
 pub fn run(network: &str) -> ExitCode {
     match serve(network) {
         Ok(()) => ExitCode::SUCCESS,

@@ -79,4 +79,49 @@ impl Walls {
             missing,
         }
     }
+
+    /// The names of those that stand, in one line.
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.standing.iter().map(|wall| wall.name()).collect();
+        names.join(", ")
+    }
+
+    /// Those that are missing and why, in one line; empty when none is.
+    pub fn gaps(&self) -> String {
+        let gap = |missing: &MissingWall| format!("{} ({})", missing.wall.name(), missing.reason);
+        let gaps: Vec<String> = self.missing.iter().map(gap).collect();
+        gaps.join(", ")
+    }
+
+    /// Whether a program that was taken over is kept from the files of whoever runs it.
+    pub fn keep_files(&self) -> bool {
+        let keeps = |wall: &Wall| matches!(wall, Wall::Namespaces | Wall::Landlock);
+        self.standing.iter().any(keeps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_told_and_files_are_kept_by_one_of_two_walls() {
+        let missing = |wall| MissingWall {
+            wall,
+            reason: "it is off".into(),
+            fix: None,
+        };
+        let whole = Walls::without(Vec::new());
+        assert_eq!(
+            whole.names(),
+            "namespaces, ids, landlock, system_calls, gate"
+        );
+        assert_eq!((whole.gaps().as_str(), whole.keep_files()), ("", true));
+        let one = Walls::without(vec![missing(Wall::Namespaces)]);
+        assert_eq!(one.gaps(), "namespaces (it is off)");
+        assert!(one.keep_files());
+        let both = Walls::without(vec![missing(Wall::Namespaces), missing(Wall::Landlock)]);
+        assert!(!both.keep_files());
+        assert_eq!(both.names(), "ids, system_calls, gate");
+    }
 }

@@ -243,6 +243,9 @@ pub struct Probe {
     pub vmm_version: Option<String>,
     #[serde(default)]
     pub fault: Option<Fault>,
+    /// What stands around QEMU here, or why it does not start in its jail. None without a QEMU.
+    #[serde(default)]
+    pub jail: Option<Result<Walls, String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

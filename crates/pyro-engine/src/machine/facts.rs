@@ -1,6 +1,8 @@
 //! What the engine itself reads or writes again in the metadata of a record.
 
 use pyro_api::values::VmRecord;
+use pyro_wire::jail::Walls;
+use pyro_wire::launch::Running;
 
 use super::isolation::VmKind;
 
@@ -18,6 +20,21 @@ pub(crate) const ISOLATION_REASON: &str = "isolation_reason";
 
 /// What kernel the VM booted: `uncompressed`, or `compressed` and perhaps why. A resumed one booted none.
 pub(crate) const BOOTED_KERNEL: &str = "booted_kernel";
+
+/// The walls that stand around the VM's QEMU.
+const JAIL: &str = "jail";
+
+/// The walls that do not, and why.
+const JAIL_GAPS: &str = "jail_gaps";
+
+/// What is told of the walls around QEMU, each where there is something to tell.
+pub(crate) fn of_jail(running: &Running) -> [(&'static str, Option<String>); 2] {
+    let told = |tell: fn(&Walls) -> String| {
+        let told = running.walls.as_ref().map(tell);
+        told.filter(|words| !words.is_empty())
+    };
+    [(JAIL, told(Walls::names)), (JAIL_GAPS, told(Walls::gaps))]
+}
 
 /// On the record of a VM that waits, or waited.
 pub(crate) const STANDBY: &str = "standby";

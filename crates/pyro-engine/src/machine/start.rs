@@ -11,7 +11,7 @@ use pyro_wire::network::Network;
 use pyro_wire::{PROTOCOL, reached, step};
 
 use super::create::Base;
-use super::facts::{BOOTED_KERNEL, ISOLATION_REASON, is_waiting};
+use super::facts::{self, BOOTED_KERNEL, ISOLATION_REASON, is_waiting};
 use super::folder::VmFolder;
 use super::isolation::KVM_WORKS;
 use super::launch::{LaunchError, Launched, launch};
@@ -104,7 +104,7 @@ impl Engine {
                 resumed.map(|template| template.kind.name().to_owned()),
             ),
         ];
-        for (fact, value) in optional {
+        for (fact, value) in optional.into_iter().chain(facts::of_jail(running)) {
             match value {
                 Some(value) => record.metadata.insert(fact.to_owned(), value),
                 // Of the start before, perhaps.

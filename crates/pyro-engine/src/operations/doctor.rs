@@ -9,6 +9,7 @@ use pyro_api::operations::doctor::{
 use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::Installed;
 use pyro_namespace::overlay;
+use pyro_wire::jail::{JailChoice, Walls};
 
 use crate::Engine;
 use crate::config::{QEMU, Templates, on_path};
@@ -119,6 +120,7 @@ impl Engine {
                         ));
                         kvm.accelerator = Some(probe.accelerator.clone());
                         checks.push(accelerator_check(&probe.accelerator, probe.reason));
+                        checks.extend(probe.jail.map(|jail| self.jail_check(jail)));
                     }
                 }
                 (kvm, version)
@@ -129,6 +131,30 @@ impl Engine {
                 kvm.reason = reason;
                 (kvm, None)
             }
+        }
+    }
+
+    fn jail_check(&self, jail: Result<Walls, String>) -> Check {
+        const FIX: &str = "see docs/design/jail.md";
+        let walls = match jail {
+            Ok(walls) => walls,
+            Err(reason) => return failed("jail", reason, FIX),
+        };
+        let Some(first) = walls.missing.first() else {
+            return ok("jail", walls.names());
+        };
+        let mut words = format!("missing: {}", walls.gaps());
+        if !walls.keep_files() {
+            words.push_str("; a VMM that was taken over can read your files");
+        }
+        let fix = first.fix.as_deref().unwrap_or(FIX);
+        match self.config().jail {
+            JailChoice::Auto => warning("jail", words, fix),
+            JailChoice::Strict => failed(
+                "jail",
+                format!("{words}; no VM starts, because PYRO_JAIL is strict"),
+                fix,
+            ),
         }
     }
 

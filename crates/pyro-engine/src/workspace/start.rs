@@ -15,7 +15,7 @@ use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io, launch_failed, sandbox_launch_failed};
 use crate::machine::create::{Base, Image};
-use crate::machine::facts::{BOOTED_KERNEL, TREE};
+use crate::machine::facts::{self, BOOTED_KERNEL, TREE};
 use crate::machine::launch::{LaunchError, Launched, launch};
 use crate::machine::{disk, network, now};
 use crate::store::StoredWorkspace;
@@ -145,6 +145,7 @@ impl Engine {
             return Err(error);
         }
         let running = launched.running.clone();
+        let of_jail = facts::of_jail(&running);
         let accelerator_reason = match &template {
             Some(template) if running.resumed => template.facts.accelerator_reason.clone(),
             _ => running.accelerator_reason,
@@ -168,6 +169,7 @@ impl Engine {
                 (base.vmm_fact(), running.vmm_version.unwrap_or_default()),
             ]
             .into_iter()
+            .chain(of_jail.map(|(fact, told)| (fact, told.unwrap_or_default())))
             .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),

@@ -126,7 +126,11 @@ pub(super) fn not_jailed(binary: &Path, error: &JailError) -> BootFailure {
             format!("QEMU could not be started: {error}"),
         ),
     };
-    BootFailure::lasting(fault)
+    BootFailure {
+        fault,
+        // Somebody killed it.
+        lasting: !matches!(error, JailError::Ended),
+    }
 }
 
 struct Spawned {

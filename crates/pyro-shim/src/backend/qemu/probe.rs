@@ -19,7 +19,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 use pyro_wire::fault::Fault;
-use pyro_wire::jail::JailChoice;
+use pyro_wire::jail::{JailChoice, Walls};
 use pyro_wire::launch::{KvmState, Probe};
 use pyro_wire::session;
 use tokio::process::Command;
@@ -101,6 +101,7 @@ pub(crate) fn run(
             kvm: device().0,
             vmm_version: None,
             fault: None,
+            jail: None,
         },
     }
 }
@@ -115,9 +116,9 @@ async fn report(target: &ProbeTarget<'_>, path: &Path, fresh: bool) -> Probe {
             reason: fault.message.clone(),
         },
     };
-    let (vmm_version, fault) = match version {
-        Ok(version) => (version, None),
-        Err(fault) => (None, Some(fault)),
+    let (vmm_version, fault, jail) = match version {
+        Ok(version) => (version, None, Some(walls(target, path).await)),
+        Err(fault) => (None, Some(fault), None),
     };
     Probe {
         accelerator: verdict.accelerator().name().into(),
@@ -125,6 +126,30 @@ async fn report(target: &ProbeTarget<'_>, path: &Path, fresh: bool) -> Probe {
         kvm: verdict.kvm,
         vmm_version,
         fault,
+        jail,
+    }
+}
+
+/// Puts QEMU into its jail, where it does no more than to tell its version.
+async fn walls(target: &ProbeTarget<'_>, cache: &Path) -> Result<Walls, String> {
+    let words = |failure: BootFailure| failure.fault.message;
+    let program = program::find(target.binary, Accelerator::Tcg, cache);
+    let program = program.await.map_err(words)?;
+    let start = Start {
+        program: &program,
+        jail: target.jail,
+        reason: "a probe",
+        lock: None,
+    };
+    let plan = jail::bare_plan(&program, Accelerator::Tcg);
+    let prisoner = jail::prisoner(&start, plan, vec!["--version".into()]);
+    let ran = timeout(VERSION_TIMEOUT, run_to_its_end(&start, prisoner)).await;
+    let (status, walls) = ran
+        .map_err(|_| "QEMU does not answer in its jail".to_owned())?
+        .map_err(words)?;
+    match status.success() {
+        true => Ok(walls),
+        false => Err(format!("QEMU {} in its jail", describe(status))),
     }
 }
 
@@ -236,7 +261,7 @@ async fn try_firmware(start: &Start<'_>) -> Result<(), ProbeFailure> {
     prisoner.program.stderr(errors_end).keep(firmware);
     let outcome = timeout(FIRMWARE_TIMEOUT, run_to_its_end(start, prisoner)).await;
     let status = match outcome {
-        Ok(Ok(status)) => status,
+        Ok(Ok((status, _))) => status,
         Ok(Err(failure)) => {
             return Err(ProbeFailure::Host {
                 reason: format!("KVM could not be tested: {}", failure.fault.message),
@@ -274,7 +299,10 @@ async fn try_firmware(start: &Start<'_>) -> Result<(), ProbeFailure> {
     })
 }
 
-async fn run_to_its_end(start: &Start<'_>, prisoner: Prisoner) -> Result<ExitStatus, BootFailure> {
+async fn run_to_its_end(
+    start: &Start<'_>,
+    prisoner: Prisoner,
+) -> Result<(ExitStatus, Walls), BootFailure> {
     let binary = &start.program.binary;
     let failed = |error: io::Error| BootFailure::lasting(machine::not_started(binary, &error));
     let jailed = prisoner.start().await;
@@ -287,10 +315,11 @@ async fn run_to_its_end(start: &Start<'_>, prisoner: Prisoner) -> Result<ExitSta
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        ended = end_of(&mut child) => ended.map_err(failed),
-        error = serve => Err(failed(error)),
-    }
+    let ended = tokio::select! {
+        ended = end_of(&mut child) => ended,
+        error = serve => Err(error),
+    };
+    Ok((ended.map_err(failed)?, jailed.walls))
 }
 
 /// The firmware as a file that needs no place on disk.

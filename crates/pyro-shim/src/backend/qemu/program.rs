@@ -13,6 +13,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use pyro_wire::fault::{Fault, FaultCode};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
@@ -37,6 +38,10 @@ const LOADER_CACHE: &str = "/etc/ld.so.cache";
 
 /// Where the loader looks first, and where QEMU looks for its modules.
 const PASSED: [&str; 2] = ["LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
+
+/// How long a monitor may take that answers in a fraction of a second, and a QEMU to end that has given up.
+const ASK_TIMEOUT: Duration = Duration::from_secs(20);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long it may take to list some folders.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -139,9 +144,21 @@ async fn ask(binary: &Path, accelerator: Accelerator) -> Result<QemuProgram, Boo
             _ = errors.read_to_end(&mut told) => false,
         }
     };
-    let program = match greeted.await {
-        true => child.id().map(look_at),
-        false => None,
+    let program = match timeout(ASK_TIMEOUT, greeted).await {
+        Ok(true) => child.id().map(look_at),
+        // It is about to end, and with which status tells something.
+        Ok(false) => {
+            let _ = timeout(END_TIMEOUT, child.wait()).await;
+            None
+        }
+        Err(_) => {
+            let seconds = ASK_TIMEOUT.as_secs();
+            let words = format!("QEMU's monitor did not answer within {seconds} s");
+            return Err(BootFailure::passing(Fault::new(
+                FaultCode::BootTimeout,
+                words,
+            )));
+        }
     };
     let _ = child.start_kill();
     let status = child.wait().await.map_err(failed)?;
