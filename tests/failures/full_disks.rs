@@ -146,7 +146,7 @@ fn a_read_only_state_folder_is_told(world: &World) {
         let ran = finish(&mut mounts.around(&run(world, &[], "true")));
         error::tells(&ran, &[state.to_str().unwrap(), "hint: ", "PYRO_STATE_DIR"]);
     };
-    std::fs::create_dir(&state).unwrap();
+    std::fs::create_dir_all(&state).unwrap();
     told(world);
     // And one that was in use before.
     error::none(&finish(&mut run(world, &[], "true")));
