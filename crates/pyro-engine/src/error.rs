@@ -93,6 +93,11 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
         } => {
             let hint = match nearest {
                 Some(nearest) => format!("Did you mean `{nearest}`?"),
+                // Such a name, without its registry, is one of pyro's own.
+                None if name.contains(':') => format!(
+                    "See `pyro env list` (`vm_list_environments`); an image of Docker Hub is named with its \
+                     registry, as in `docker.io/{name}`"
+                ),
                 None => "See `pyro env list` (`vm_list_environments`)".to_owned(),
             };
             return Error::new(

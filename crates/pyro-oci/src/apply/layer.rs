@@ -285,12 +285,18 @@ impl<'a> Applying<'a> {
         target: &[u8],
         dress: &Dress,
     ) -> Result<Result<(), &'static str>, ApplyError> {
-        let kind = match self.tree.look(target)? {
+        let found = match self.tree.look(target)? {
             None => return Ok(Err("is a second name of what is not there")),
             Some(found) if is_folder(&found) => return Ok(Err("is a second name of a folder")),
-            Some(found) => SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()),
+            Some(found) => found,
         };
-        if path == target {
+        let kind = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits());
+        // By this name or, over a link in the way, by another one for it.
+        if self
+            .tree
+            .look(path)?
+            .is_some_and(|it| it.st_ino == found.st_ino)
+        {
             return Ok(Ok(()));
         }
         self.replace(path)?;

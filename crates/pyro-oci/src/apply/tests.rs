@@ -195,6 +195,13 @@ fn a_second_name_may_be_in_a_layer_above_and_belongs_to_the_same_file() {
     // Of itself it changes nothing.
     let (folder, _) = applied(vec![tar().file("a", "1").hard_link("a", "./a")]);
     assert_eq!(text(&folder, "a"), "1");
+    let (folder, _) = applied(vec![
+        tar()
+            .file("bin/a", "1")
+            .symlink("sbin", "bin")
+            .hard_link("sbin/a", "bin/a"),
+    ]);
+    assert_eq!(text(&folder, "bin/a"), "1");
     assert!(refusal(vec![tar().hard_link("a", "nowhere")]).contains("what is not there"));
     assert!(refusal(vec![tar().folder("d", 0o755).hard_link("a", "d")]).contains("of a folder"));
 }

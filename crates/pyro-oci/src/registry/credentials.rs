@@ -1,6 +1,7 @@
 //! Whose images one may see: what `docker login` and `podman login` have written down.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// The first that has any; an image that needs none is fetched without.
 pub(super) fn of(name: &ImageName) -> Result<RegistryAuth, RegistryError> {
-    from(files(), name)
+    from(files(|name| env::var_os(name)), name)
 }
 
 fn from(files: Vec<PathBuf>, name: &ImageName) -> Result<RegistryAuth, RegistryError> {
@@ -55,12 +56,14 @@ fn from(files: Vec<PathBuf>, name: &ImageName) -> Result<RegistryAuth, RegistryE
 }
 
 /// Podman's, then Docker's, as `podman` looks for them.
-fn files() -> Vec<PathBuf> {
-    let folder = |name: &str, below: &str| {
-        let folder = env::var_os(name).filter(|folder| !folder.is_empty());
-        folder.map(|folder| PathBuf::from(folder).join(below))
+fn files(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let named = |name: &str| {
+        variable(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
     };
-    if let Some(file) = folder("REGISTRY_AUTH_FILE", "") {
+    let folder = |name: &str, below: &str| named(name).map(|folder| folder.join(below));
+    if let Some(file) = named("REGISTRY_AUTH_FILE") {
         return vec![file];
     }
     let docker = folder("DOCKER_CONFIG", "config.json");
@@ -77,6 +80,34 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn files_are_looked_for_where_their_tools_put_them() {
+        let all = |set: &[(&str, &str)]| {
+            let files = files(|name| {
+                let value = set.iter().find(|(set, _)| *set == name);
+                value.map(|(_, value)| value.into())
+            });
+            let files = files.iter().map(|path| path.to_str().unwrap().to_owned());
+            files.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            all(&[("REGISTRY_AUTH_FILE", "a.json"), ("HOME", "/me")]),
+            ["a.json"]
+        );
+        assert_eq!(
+            all(&[("HOME", "/me"), ("XDG_RUNTIME_DIR", "/run/me")]),
+            [
+                "/run/me/containers/auth.json",
+                "/me/.config/containers/auth.json",
+                "/me/.docker/config.json"
+            ]
+        );
+        assert_eq!(
+            all(&[("DOCKER_CONFIG", "/d"), ("HOME", "")]),
+            ["/d/config.json"]
+        );
+    }
 
     #[test]
     fn the_first_file_that_knows_the_registry_says_who_asks() {

@@ -345,6 +345,13 @@ fn what_a_registry_refuses_is_told() {
     let told = refusal(&server, ":1.0", &store);
     assert!(told.contains("does not let this user see"), "{told}");
 
+    // With what the file says, it is let in.
+    let name = server.name(":1.0");
+    let auth = RegistryAuth::Basic("me".to_owned(), "secret".to_owned());
+    let mut registry = Registry::new(&name, &[]).unwrap();
+    registry.auth = auth;
+    registry.meant(&Watched::default()).unwrap();
+
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = listener.local_addr().unwrap();
     drop(listener);
