@@ -64,15 +64,22 @@ impl Gate {
     /// ended is told elsewhere.
     pub(crate) async fn serve(&mut self) -> io::Error {
         loop {
-            match self.listener.readable().await {
-                Ok(mut ready) => ready.clear_ready(),
+            let mut ready = match self.listener.readable().await {
+                Ok(ready) => ready,
                 Err(error) => return error,
-            }
+            };
             let answered = match self.state() {
-                // To receive would wait, and for ever if nobody is left to ask.
-                Ok(state) if state.contains(PollFlags::POLLIN) => self.answer_one(),
+                // To receive would wait, and for ever if nobody is left to ask. The next one may be waiting
+                // already, of which nothing more would be heard.
+                Ok(state) if state.contains(PollFlags::POLLIN) => {
+                    drop(ready);
+                    self.answer_one()
+                }
                 Ok(state) if state.contains(PollFlags::POLLHUP) => std::future::pending().await,
-                Ok(_) => Ok(()),
+                Ok(_) => {
+                    ready.clear_ready();
+                    Ok(())
+                }
                 Err(error) => Err(error),
             };
             match answered {
