@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use pyro_api::{ErrorCode, visit};
 use pyro_engine::Engine;
+use pyro_tests::page;
 use schemars::schema_for;
 use serde_json::Value;
 
@@ -27,9 +28,9 @@ fn the_page_lists_what_is_built() {
         ("codes", codes()),
     ];
     let page = std::fs::read_to_string(PAGE).unwrap();
-    let wanted = lists
-        .iter()
-        .fold(page.clone(), |page, (name, list)| with(&page, name, list));
+    let wanted = lists.iter().fold(page.clone(), |page, (name, list)| {
+        page::with(&page, name, list)
+    });
     if std::env::var_os("PYRO_WRITE_PAGE").is_some() {
         std::fs::write(PAGE, wanted).unwrap();
         return;
@@ -43,18 +44,6 @@ fn the_page_lists_what_is_built() {
         "docs/public-contract.md is not what is built (PYRO_WRITE_PAGE=1 puts it right)\n\
          missing: {missing:#?}\ntoo many: {too_many:#?}"
     );
-}
-
-/// The page with a list between its two marks.
-fn with(page: &str, name: &str, list: &str) -> String {
-    let begin = format!("<!-- built: {name} -->\n");
-    let (before, rest) = page
-        .split_once(&begin)
-        .unwrap_or_else(|| panic!("the page has no `{}`", begin.trim()));
-    let (_, after) = rest
-        .split_once("<!-- end -->")
-        .unwrap_or_else(|| panic!("the list `{name}` has no end"));
-    format!("{before}{begin}\n{list}\n<!-- end -->{after}")
 }
 
 fn commands() -> String {

@@ -10,6 +10,7 @@ mod debris;
 mod fence;
 mod full_disks;
 mod guests;
+mod jail;
 mod kills;
 mod missing;
 mod sandboxes;

@@ -70,8 +70,24 @@ impl<'a> Person<'a> {
         self.world.folder().join("home")
     }
 
+    /// Makes all below a path this person's.
+    pub(crate) fn give(&self, path: &Path) {
+        let owner = format!("{}:{}", self.user.uid, self.user.gid);
+        let ran = finish(
+            Command::new("chown")
+                .args(["--recursive", "--no-dereference", &owner])
+                .arg(path),
+        );
+        assert_eq!(ran.code(), 0, "{}", ran.err());
+    }
+
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.home().join(".local/state/pyro")
+    }
+
+    /// This person's copy of the agent.
+    pub(crate) fn agent(&self) -> PathBuf {
+        self.bin().join("pyro-agent")
     }
 
     fn bin(&self) -> PathBuf {
@@ -86,6 +102,16 @@ impl<'a> Person<'a> {
     /// `pyro`, started by this person with a login's environment, and these variables.
     pub(crate) fn pyro_with<A: AsRef<OsStr>>(
         &self,
+        variables: &[(&str, &Path)],
+        args: impl IntoIterator<Item = A>,
+    ) -> Command {
+        self.program_with(&self.bin().join("pyro"), variables, args)
+    }
+
+    /// The same for any program.
+    pub(crate) fn program_with<A: AsRef<OsStr>>(
+        &self,
+        program: &Path,
         variables: &[(&str, &Path)],
         args: impl IntoIterator<Item = A>,
     ) -> Command {
@@ -113,7 +139,7 @@ impl<'a> Person<'a> {
                 .args(["--init-groups", "--inh-caps=-all", "--"]);
         }
         command
-            .arg(self.bin().join("pyro"))
+            .arg(program)
             .args(args)
             .current_dir(self.home())
             .stdin(Stdio::null());
