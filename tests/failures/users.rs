@@ -37,7 +37,7 @@ fn doctor_tells_an_ordinary_user_what_works(world: &World) {
 }
 
 /// The tests' own cache, shown to the person where it can be reached and not written.
-fn shared(world: &World) -> (PathBuf, Mounts) {
+pub(crate) fn shared(world: &World) -> (PathBuf, Mounts) {
     let shown = world.folder().join("shared cache");
     fs::create_dir(&shown).unwrap();
     let mounts = Mounts::new()

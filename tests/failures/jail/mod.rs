@@ -7,6 +7,7 @@
 
 mod attack;
 mod caller;
+mod hosts;
 mod staged;
 mod table;
 
