@@ -17,6 +17,9 @@ use crate::jail::{Calls, Handed, JailError, Limits, Plan, Prisoner};
 /// The only file that it reads, each time anew.
 const NAME_SERVERS: &str = "/etc/resolv.conf";
 
+/// Where a static program's resolver looks for chance, before it asks the kernel for it, or panics.
+const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
+
 /// It has one, and looks nothing up by others.
 const TASKS: u64 = 64;
 
@@ -43,7 +46,8 @@ pub(crate) fn start(
 fn prisoner(network: &Network, link: OwnedFd) -> io::Result<Prisoner> {
     let plan = Plan {
         // Where there is no gate.
-        read: vec![PathBuf::from(NAME_SERVERS)],
+        read: files().collect(),
+        handed: RANDOM.map(PathBuf::from).into(),
         calls: Calls::Network,
         limits: Limits {
             file_bytes: Some(0),
@@ -54,13 +58,15 @@ fn prisoner(network: &Network, link: OwnedFd) -> io::Result<Prisoner> {
     };
     // The walls of a guest that is to have all of them are looked at where its VMM is started.
     let mut prisoner = Prisoner::network(plan, JailChoice::Auto, serde_json::to_string(network)?);
-    prisoner.handed = vec![Handed {
-        path: NAME_SERVERS.into(),
-        file: None,
-    }];
+    let handed = files().map(|path| Handed { path, file: None });
+    prisoner.handed = handed.collect();
     prisoner.namespaces = Namespaces::AllButNetwork;
     prisoner.program.stdin(link);
     Ok(prisoner)
+}
+
+fn files() -> impl Iterator<Item = PathBuf> {
+    [NAME_SERVERS].into_iter().chain(RANDOM).map(PathBuf::from)
 }
 
 /// How it ended, if that was not well.
