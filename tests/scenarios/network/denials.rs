@@ -320,13 +320,21 @@ fn network_process(world: &World) -> String {
     let of_world = |pid: &str| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words = String::from_utf8_lossy(&line).into_owned();
-        let place = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        // Its own root folder is elsewhere; the shim, which started it, is in the VM's folder.
+        let place = fs::read_link(format!("/proc/{}/cwd", parent(pid))).unwrap_or_default();
         words.contains("--network") && words.contains("shim") && place.starts_with(&state)
     };
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut pids = processes.map(|entry| entry.file_name().to_string_lossy().into_owned());
     pids.find(|pid| of_world(pid))
         .expect("the network's process")
+}
+
+/// Who started a process.
+fn parent(pid: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    parent.unwrap_or_default().trim().to_owned()
 }
 
 /// Its resident memory in KiB.
