@@ -110,8 +110,8 @@ fn a_layer_that_is_refused_changes_nothing() {
         ),
         (
             top.clone(),
-            FaultCode::VmmFailed,
-            "QEMU refused `blockdev-add`",
+            FaultCode::Refused,
+            "is a layer of the disk already",
         ),
     ];
     for (layer, code, words) in cases {
@@ -131,7 +131,7 @@ fn a_layer_that_is_refused_changes_nothing() {
     let ShimReply::Failed(twice) = harness.add_layer(&good) else {
         panic!("added twice");
     };
-    assert_eq!(twice.code, FaultCode::VmmFailed, "{twice}");
+    assert_eq!(twice.code, FaultCode::Refused, "{twice}");
     let mut disk = harness.disk();
     disk.push(good);
     assert_eq!(harness.status().disk, disk);

@@ -9,6 +9,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pyro_wire::fault::{Fault, FaultCode};
@@ -43,6 +44,8 @@ pub(super) enum LayerError {
         found: u64,
         wanted: u64,
     },
+    #[error("{layer} is a layer of the disk already")]
+    Twice { layer: String },
     #[error("the VM has no disk")]
     NoDisk,
     #[error("the disk layer was not added: {source}")]
@@ -62,6 +65,7 @@ impl From<LayerError> for Fault {
             LayerError::Read { source, .. } => FaultCode::of_io(source),
             LayerError::Format { .. }
             | LayerError::Size { .. }
+            | LayerError::Twice { .. }
             | LayerError::NoDisk
             | LayerError::NotBetween { .. }
             | LayerError::Merging => FaultCode::Refused,
@@ -249,7 +253,8 @@ impl Disk {
         self.nodes.last().map_or(FIRST_NODE, String::as_str)
     }
 
-    /// What QEMU would not mind, or says in words for experts.
+    /// What QEMU would not mind, or says in words for experts. One file twice it would spoil: it opens
+    /// descriptors without locks.
     fn check_new_layer(&self, layer: &DiskLayer) -> Result<(), LayerError> {
         let top = self.layers.last().ok_or(LayerError::NoDisk)?;
         usable(
@@ -263,6 +268,11 @@ impl Disk {
         if layer.format != DiskFormat::Qcow2 {
             let layer = layer.path.display().to_string();
             return Err(LayerError::Format { layer });
+        }
+        let file = file_of(&layer.path);
+        if self.layers.iter().any(|known| file_of(&known.path) == file) {
+            let layer = layer.path.display().to_string();
+            return Err(LayerError::Twice { layer });
         }
         let (found, wanted) = (size(layer)?, size(top)?);
         if found != wanted {
@@ -320,6 +330,12 @@ impl Disk {
     fn cache(&self) -> Value {
         json!({ "direct": false, "no-flush": self.disposable })
     }
+}
+
+/// What file a name means, by whatever link.
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    let about = fs::metadata(path).ok()?;
+    Some((about.dev(), about.ino()))
 }
 
 /// An open layer, and the set that it is to be in.
