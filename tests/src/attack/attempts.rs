@@ -291,7 +291,6 @@ pub const ATTEMPTS: &[Attempt] = &[
     Attempt::new("fork by `clone3`", processes::fork_anew),
     Attempt::new("fork and wait for an exec", processes::vfork),
     Attempt::new("start 6,000 threads", processes::threads)
-        .of_vmm()
         .open_to_root_without_namespaces("the limit does not bind root's id"),
     Attempt::new("outlive the shim", processes::outlive),
     Attempt::new("dump core", processes::dump_core),
