@@ -163,14 +163,17 @@ impl Disk {
         let node = format!("{FIRST_NODE}-{}", self.added_count);
         let monitor = |source| LayerError::Monitor { source };
         let set = self.sets.iter().max().map_or(0, |last| last + 1);
-        for writable in [false, true] {
-            hand_over(layer, set, writable, qmp).await?;
-        }
         // Without a disk below: QEMU puts the present one there itself.
-        let opened = self.upper(layer, set, &node, Value::Null);
-        if let Err(refused) = qmp.ask("blockdev-add", opened).await {
+        let opened = async {
+            for writable in [false, true] {
+                hand_over(layer, set, writable, qmp).await?;
+            }
+            let node = self.upper(layer, set, &node, Value::Null);
+            qmp.ask("blockdev-add", node).await.map_err(monitor)
+        };
+        if let Err(refused) = opened.await {
             let _ = qmp.ask("remove-fd", json!({ "fdset-id": set })).await;
-            return Err(monitor(refused));
+            return Err(refused);
         }
         // Waits for what the guest is writing, flushes it, and opens the old top read-only.
         let both = json!({ "node": self.top(), "overlay": node });
