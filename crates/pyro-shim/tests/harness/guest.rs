@@ -19,14 +19,16 @@ pub(crate) fn spec(folder: &Path) -> Qemu {
     machine(folder, &example("fake_agent"), base)
 }
 
-/// With the real agent, and the root disk of an environment that lies beside the kernel in the
-/// catalog's cache.
+/// With the real agent, and the root disk of one of Debian's environments that lies beside the kernel in the
+/// catalog's cache. Images of others may be there, too.
 pub(crate) fn real(folder: &Path) -> Qemu {
     let agent = agent();
     let cache = kernel();
     let environments = fs::read_dir(cache.parent().unwrap()).unwrap();
     let base = environments
-        .map(|entry| entry.unwrap().path().join("rootfs.ext4"))
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"debian"))
+        .map(|entry| entry.path().join("rootfs.ext4"))
         .find(|image| image.exists())
         .expect("an environment beside the kernel: run `make test`");
     machine(folder, &agent, base)
