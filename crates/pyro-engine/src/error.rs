@@ -254,7 +254,9 @@ fn registry_failed(name: &str, error: &RegistryError) -> Error {
             ErrorCode::PullFailed,
             "Try again later, or copy the image to a file with `skopeo copy`".to_owned(),
         ),
-        RegistryError::Unreachable { .. } | RegistryError::BrokeOff { .. } => (
+        RegistryError::Unreachable { .. }
+        | RegistryError::Silent { .. }
+        | RegistryError::BrokeOff { .. } => (
             ErrorCode::PullFailed,
             "Check the network and try again; what was fetched is kept".to_owned(),
         ),

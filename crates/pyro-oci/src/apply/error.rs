@@ -30,7 +30,9 @@ pub enum ApplyError {
     },
     #[error("`{name}` belongs to {user}:{group}, and guests have the ids 0 to 65535")]
     Owner { name: String, user: u64, group: u64 },
-    #[error("the layers hold more than {most} bytes, which is what they may take here")]
+    #[error(
+        "the layers hold more than {most} bytes: as files and as a disk they take twice as much, and the disk of the environment cache has not that much free"
+    )]
     TooLarge { most: u64 },
     #[error("the layers hold more than {most} files, which is what is unpacked")]
     TooMany { most: u64 },

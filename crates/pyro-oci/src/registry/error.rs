@@ -25,6 +25,8 @@ pub enum RegistryError {
         #[source]
         source: Box<OciDistributionError>,
     },
+    #[error("{registry} did not answer within {seconds} s")]
+    Silent { registry: String, seconds: u64 },
     #[error("{registry} was asked for `{name}`, and refused")]
     Refused {
         name: String,

@@ -32,6 +32,9 @@ const AT_ONCE: usize = 4;
 const CONNECT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long it may take to say which image a name means, with all that it asks before.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// An index may lead to another one; not for ever.
 const MOST_INDEXES: usize = 4;
 
@@ -50,6 +53,7 @@ pub struct Registry<'a> {
     name: &'a ImageName,
     client: Client,
     auth: RegistryAuth,
+    answer: Duration,
 }
 
 /// The manifest that a name means now.
@@ -82,12 +86,23 @@ impl<'a> Registry<'a> {
             client: Client::try_from(config).map_err(|error| RegistryError::of(name, error))?,
             auth: credentials::of(name)?,
             name,
+            answer: ANSWER,
         })
     }
 
     /// Asks which image the name means now: the one for guests, where there are several.
     pub fn meant(&self, watch: &dyn Watch) -> Result<Meant, OciError> {
-        block_on(self.find(), watch)
+        let found = async {
+            let found = tokio::time::timeout(self.answer, self.find()).await;
+            found.unwrap_or_else(|_| {
+                Err(RegistryError::Silent {
+                    registry: self.name.registry().to_owned(),
+                    seconds: self.answer.as_secs(),
+                }
+                .into())
+            })
+        };
+        block_on(found, watch)
     }
 
     /// Fetches what is missing of it.

@@ -96,7 +96,10 @@ impl Store {
                 continue;
             };
             let bytes = manifest.document("a manifest")?;
-            let manifest: ImageManifest = json(&bytes, "a manifest")?;
+            // An archive of Docker's goes by its configuration, which an image of a registry may have as well.
+            let Ok(manifest) = json::<ImageManifest>(&bytes, "a manifest") else {
+                continue;
+            };
             let blobs = manifest.layers().iter().chain([manifest.config()]);
             for blob in blobs {
                 kept.insert(digest_of(blob)?.hex().to_owned());

@@ -380,3 +380,35 @@ fn a_registry_that_says_nothing_is_left_when_nobody_waits() {
     assert!(matches!(ended, Err(OciError::Unwanted)));
     assert!(begun.elapsed() < SILENCE);
 }
+
+#[test]
+fn a_registry_that_says_nothing_is_not_waited_for_without_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = format!("{}/app:1", listener.local_addr().unwrap());
+    let name = ImageName::parse(&name).unwrap().unwrap();
+    let mut registry = Registry::new(&name, &[]).unwrap();
+    registry.answer = Duration::from_secs(1);
+    let error = registry.meant(&Watched::default()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OciError::Registry(RegistryError::Silent { seconds: 1, .. })
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_prune_passes_over_what_is_no_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path()).unwrap();
+    let server = Server::start();
+    let manifest = server.image("1", &[layer(1)]);
+    let image = pull(&server, ":1", &store).unwrap();
+    // What an archive of Docker's goes by.
+    let config = configuration(&[layer(1)]).to_string();
+    let config = Digest::of(config.as_bytes());
+    assert!(store.find(&config).unwrap().is_some());
+    assert_eq!(store.prune(&[config, manifest.clone()]).unwrap(), 0);
+    assert_eq!(store.image(&manifest).unwrap().digest, image.digest);
+}

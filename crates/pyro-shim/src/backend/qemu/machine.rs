@@ -118,7 +118,7 @@ pub(super) fn not_jailed(binary: &Path, error: &JailError) -> BootFailure {
     let fault = match error {
         JailError::Exec { source } | JailError::Io { source } => not_started(binary, source),
         JailError::Strict { .. } => Fault::new(
-            FaultCode::VmmFailed,
+            FaultCode::Refused,
             format!("the guest was not started: {error}"),
         ),
         _ => Fault::new(
