@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::unistd::geteuid;
-use pyro_tests::World;
+use pyro_tests::{World, program};
 
 pub(crate) struct Mounts {
     script: String,
@@ -127,18 +127,7 @@ impl Mounts {
             ))
             .arg("mounts")
             .args(&self.paths)
-            .arg(command.get_program())
-            .args(command.get_args())
             .stdin(Stdio::null());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => outer.env(name, value),
-                None => outer.env_remove(name),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            outer.current_dir(folder);
-        }
-        outer
+        program::around(outer, command)
     }
 }

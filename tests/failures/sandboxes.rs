@@ -213,12 +213,7 @@ fn user_namespaces_that_are_forbidden_are_told(world: &World) {
     inside.args(["--user", "--map-root-user", "sh", "-c"]);
     inside.arg("echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"");
     inside.arg("sh");
-    let run = run(world, "true");
-    inside.arg(run.get_program()).args(run.get_args());
-    for (name, value) in run.get_envs() {
-        inside.env(name, value.unwrap_or_default());
-    }
-    let ran = finish(&mut inside);
+    let ran = finish(&mut program::around(inside, &run(world, "true")));
     error::tells(
         &ran,
         &["gVisor sandboxes cannot run here", "`--isolation vm`"],
@@ -241,14 +236,10 @@ fn a_container_without_the_right_to_mount_runs_sandboxes(world: &World) {
     if played(root, "only root has rights to give up").is_none() {
         return;
     }
-    let run = run(world, "echo fine");
     let mut without = Command::new("setpriv");
     without.args(["--bounding-set=-sys_admin,-net_admin,-sys_ptrace,-sys_module"]);
     without.args(["--inh-caps=-all", "--"]);
-    without.arg(run.get_program()).args(run.get_args());
-    for (name, value) in run.get_envs() {
-        without.env(name, value.unwrap_or_default());
-    }
+    let mut without = program::around(without, &run(world, "echo fine"));
     assert_eq!(error::none(&finish(&mut without)), "fine\n");
 }
 

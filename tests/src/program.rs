@@ -16,6 +16,22 @@ pub fn copy(from: &Path, to: &Path) {
     assert_eq!(ran.code(), 0, "{}", ran.err());
 }
 
+/// A program that is to become another one: what that is, with its words, variables and folder, after the
+/// words that are there.
+pub fn around(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    if let Some(folder) = inner.get_current_dir() {
+        outer.current_dir(folder);
+    }
+    outer
+}
+
 /// A program of a few lines for the shell.
 pub fn script(path: &Path, lines: &str) {
     let _ = fs::remove_file(path);

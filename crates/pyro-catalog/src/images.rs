@@ -247,9 +247,9 @@ impl Catalog {
         if !folder.exists() {
             return Ok(0);
         }
-        let images = self.all().into_iter().filter(|spec| spec.is_image());
+        let images = self.all_installed().into_iter();
         let digests = images
-            .filter_map(|spec| self.installed(spec).ok()??.image)
+            .filter_map(|installed| installed.image)
             .filter_map(|image| Digest::parse(&image.digest).ok());
         let digests: Vec<Digest> = digests.collect();
         self.blobs()
@@ -265,6 +265,12 @@ impl Catalog {
             .collect();
         images.sort_by_key(|spec| spec.name);
         environments().iter().chain(images).collect()
+    }
+
+    /// What VMs can start from now.
+    pub fn all_installed(&self) -> Vec<Installed> {
+        let all = self.all().into_iter();
+        all.filter_map(|spec| self.installed(spec).ok()?).collect()
     }
 
     /// The image that a directory is of.

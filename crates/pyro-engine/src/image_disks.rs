@@ -5,7 +5,6 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use pyro_api::Error;
 use pyro_catalog::{DiskWriter, Phase, ProgressMonitor, Step};
 use pyro_oci::Image;
 use pyro_oci::apply::{Applied, Limits};
@@ -28,15 +27,17 @@ impl ImageDisks {
     pub(crate) fn new(config: Config) -> Self {
         Self { config }
     }
+}
 
-    fn make(
+impl DiskWriter for ImageDisks {
+    fn write(
         &self,
         image: &Image,
         limits: Limits,
         folder: &Path,
         rootfs: &Path,
         monitor: &dyn ProgressMonitor,
-    ) -> Result<Applied, Error> {
+    ) -> Result<Applied, Box<dyn std::error::Error + Send + Sync>> {
         let what = "The image could not be unpacked";
         let helper = Helper::new(self.config.pyro()?, what.to_owned())?;
         let mke2fs = mke2fs(what)?;
@@ -71,18 +72,5 @@ impl ImageDisks {
         let writing = watch(Phase::Image, "writing the disk image", WRITING, WRITTEN);
         helper.image(&mke2fs, rootfs, [root.as_path()], &writing)?;
         Ok(applied)
-    }
-}
-
-impl DiskWriter for ImageDisks {
-    fn write(
-        &self,
-        image: &Image,
-        limits: Limits,
-        folder: &Path,
-        rootfs: &Path,
-        monitor: &dyn ProgressMonitor,
-    ) -> Result<Applied, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.make(image, limits, folder, rootfs, monitor)?)
     }
 }

@@ -56,6 +56,9 @@ mod template;
 mod timer;
 mod usage;
 
+/// This program, even when an update has put another one in its place.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Owns the VM of a folder until it is over; this is `pyro shim <dir>`.
 ///
 /// Takes the whole process: closes every descriptor above the standard three, moves into the

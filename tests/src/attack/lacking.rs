@@ -13,6 +13,8 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
+use crate::program;
+
 /// What it may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
@@ -41,19 +43,8 @@ impl Lack {
         let mut outer = Command::new(attacker);
         outer
             .args(["lacking", self.name()])
-            .arg(command.get_program())
-            .args(command.get_args())
             .stdin(std::process::Stdio::null());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => outer.env(name, value),
-                None => outer.env_remove(name),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            outer.current_dir(folder);
-        }
-        outer
+        program::around(outer, command)
     }
 
     fn refused(self) -> Vec<Refused> {

@@ -170,12 +170,7 @@ impl Engine {
 
     /// Removes the templates that no VM of today would start from; tells names and bytes.
     pub(crate) fn prune_templates(&self) -> (Vec<String>, u64) {
-        let installed: Vec<Installed> = self
-            .catalog()
-            .all()
-            .into_iter()
-            .filter_map(|spec| self.catalog().installed(spec).ok()?)
-            .collect();
+        let installed = self.catalog().all_installed();
         let is_current = |identity: &identity::Identity| {
             installed.iter().any(|installed| {
                 let again = self.template_identity(installed, identity.shape(), identity.kind());

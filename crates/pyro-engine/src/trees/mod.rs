@@ -131,12 +131,7 @@ impl Engine {
 
     /// Removes the trees of images that are not installed any more; tells names and bytes. Blocks.
     pub(crate) fn prune_trees(&self) -> (Vec<String>, u64) {
-        let installed: Vec<Installed> = self
-            .catalog()
-            .all()
-            .into_iter()
-            .filter_map(|spec| self.catalog().installed(spec).ok()?)
-            .collect();
+        let installed = self.catalog().all_installed();
         let ids = IdMap::of_caller().ok();
         let is_current = |identity: &Identity| {
             ids.iter().any(|ids| {

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::child::{describe, end_of, watch};
 use crate::console::{ERROR_BYTES, Tail};
-use crate::jail::{Calls, Handed, JailError, Limits, Plan, Prisoner};
+use crate::jail::{Calls, Handed, JailError, Limits, Plan, Prisoner, gate};
 
 /// The only file that it reads, each time anew.
 const NAME_SERVERS: &str = "/etc/resolv.conf";
@@ -84,15 +84,9 @@ async fn serve(mut prisoner: Prisoner) -> Result<Option<String>, JailError> {
     let jailed = prisoner.start().await?;
     let mut child = watch(jailed.child)?;
     let mut gate = jailed.gate;
-    let serve = async {
-        match &mut gate {
-            Some(gate) => gate.serve().await,
-            None => std::future::pending().await,
-        }
-    };
     let status = tokio::select! {
         status = end_of(&mut child) => status?,
-        error = serve => return Err(error.into()),
+        error = gate::serve(&mut gate) => return Err(error.into()),
     };
     errors.drain().await;
     let last = errors.lines().pop().map(|line| format!(" ({line})"));

@@ -42,6 +42,14 @@ pub(crate) struct Gate {
     executed: bool,
 }
 
+/// Serves a gate, if there is one, for as long as somebody waits for this. Resolves only when it cannot go on.
+pub(crate) async fn serve(gate: &mut Option<Gate>) -> io::Error {
+    match gate {
+        Some(gate) => gate.serve().await,
+        None => std::future::pending().await,
+    }
+}
+
 enum Answer<'a> {
     GoOn,
     Take(&'a Handed),
@@ -62,7 +70,7 @@ impl Gate {
 
     /// Answers what is asked, until it is dropped. Resolves only when it cannot go on; that the program has
     /// ended is told elsewhere.
-    pub(crate) async fn serve(&mut self) -> io::Error {
+    async fn serve(&mut self) -> io::Error {
         loop {
             let mut ready = match self.listener.readable().await {
                 Ok(ready) => ready,

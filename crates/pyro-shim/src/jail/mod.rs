@@ -25,7 +25,7 @@
 
 mod calls;
 mod filter;
-mod gate;
+pub(crate) mod gate;
 pub(crate) mod inside;
 mod landlock;
 mod plan;

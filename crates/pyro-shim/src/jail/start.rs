@@ -15,12 +15,10 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::gate::{Gate, Handed};
+use super::gate::{self, Gate, Handed};
 use super::inside::{EXEC, ROOT};
 use super::plan::{Plan, Report};
-
-/// This program, even when an update has put another one in its place.
-pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
+use crate::THIS_PROGRAM;
 
 /// How long a jail may take to be made. Nothing in it waits for anything but us.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -188,12 +186,6 @@ impl Prisoner {
         let handed = std::mem::take(&mut self.handed);
         let gate = listener.map(|listener| Gate::new(listener, child.id(), handed));
         let mut gate = gate.transpose()?;
-        let serve = async {
-            match &mut gate {
-                Some(gate) => gate.serve().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             // Its exec closes the other end.
             told = receive(report) => {
@@ -201,7 +193,7 @@ impl Prisoner {
                     return Err(failed(step, errno));
                 }
             }
-            error = serve => return Err(error.into()),
+            error = gate::serve(&mut gate) => return Err(error.into()),
         }
         Ok((gate, missing))
     }

@@ -24,8 +24,8 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::THIS_PROGRAM;
 use super::passing::{Passage, PassingChannel};
+use crate::THIS_PROGRAM;
 use crate::backend::child::{Inherit, spawn};
 use crate::backend::{FilesServer, Line};
 use crate::console::{ERROR_BYTES, Tail};

@@ -32,14 +32,12 @@ use super::link::Link;
 use super::passing::{Passage, PassingChannel};
 use super::plan::Plan;
 use super::sandbox::FAILED;
+use crate::THIS_PROGRAM;
 use crate::backend::child::{describe, end_of, watch};
 use crate::backend::{
     About, BootFailure, Death, DeathKind, FilesServer, Launched, Machine, Merging,
 };
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
-
-/// This program, even when an update has put another one in its place.
-pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
 
 const REASON: &str = "gVisor runs the guest's programs on the host's processors and catches their \
                       system calls";

@@ -31,7 +31,7 @@ use super::stub_kernel;
 use crate::backend::child::{describe, end_of, watch};
 use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine, Merging};
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
-use crate::jail::{Gate, JailError, Jailed, Prisoner};
+use crate::jail::{Gate, JailError, Jailed, Prisoner, gate};
 
 /// How Linux begins what it writes when it panics.
 const PANIC: &str = "Kernel panic";
@@ -75,15 +75,9 @@ pub(super) async fn open(
         channel,
     } = spawn_qemu(start, command_line).await?;
     reached!("QEMU started");
-    let serve = async {
-        match &mut gate {
-            Some(gate) => gate.serve().await,
-            None => std::future::pending().await,
-        }
-    };
     let opened = tokio::select! {
         opened = Qmp::open(monitor) => opened,
-        error = serve => Err(error.into()),
+        error = gate::serve(&mut gate) => Err(error.into()),
     };
     // From here on it executes nothing, and opens nothing to be written to. No guest has run yet.
     drop(gate);

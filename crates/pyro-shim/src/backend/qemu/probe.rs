@@ -33,7 +33,7 @@ use crate::backend::child::{Inherit, describe, end_of, spawn, watch};
 use crate::backend::probe_cache::{ProbeCache, ProbeResult};
 use crate::backend::{BootFailure, Launched};
 use crate::console::ERROR_BYTES;
-use crate::jail::Prisoner;
+use crate::jail::{Prisoner, gate};
 
 const KVM_DEVICE: &str = "/dev/kvm";
 
@@ -309,15 +309,9 @@ async fn run_to_its_end(
     let jailed = jailed.map_err(|error| machine::not_jailed(binary, &error))?;
     let mut child = watch(jailed.child).map_err(failed)?;
     let mut gate = jailed.gate;
-    let serve = async {
-        match &mut gate {
-            Some(gate) => gate.serve().await,
-            None => std::future::pending().await,
-        }
-    };
     let ended = tokio::select! {
         ended = end_of(&mut child) => ended,
-        error = serve => Err(error),
+        error = gate::serve(&mut gate) => Err(error),
     };
     Ok((ended.map_err(failed)?, jailed.walls))
 }
