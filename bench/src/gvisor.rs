@@ -211,6 +211,7 @@ impl ExecAndEnd {
             vm_id: guest.record.vm_id.clone(),
             command: Errand::True.as_typed(),
             env: EnvVars::default(),
+            user: None,
             cwd: None,
             timeout_seconds: TimeoutSeconds::default(),
         };

@@ -52,6 +52,7 @@ impl Echo {
             rows: ShellRows::default(),
             secret_env: SecretEnv::default(),
             env: EnvVars::default(),
+            user: None,
         };
         let opened = workspace.engine.handle(open, &Caller::new()).await?;
         let mut echo = Self {

@@ -185,6 +185,7 @@ impl Workspace {
             stdin: None,
             stop: None,
             env: EnvVars::default(),
+            user: None,
             cwd: None,
             workspace_id: self.id.clone(),
             command,

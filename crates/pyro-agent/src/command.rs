@@ -17,6 +17,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use crate::backend::{Backend, WORKSPACE};
 use crate::shell_words;
 use crate::spawn::SpawnError;
+use crate::user::User;
 
 pub(crate) const SHELL: &str = "/bin/sh";
 const BASH: &str = "/bin/bash";
@@ -96,12 +97,18 @@ pub(crate) fn check(request: &Exec) -> Result<(), StartError> {
         Command::Shell(line) => std::slice::from_ref(line),
         Command::Program(words) => words,
     };
-    check_texts(arguments, request.cwd.as_ref(), &request.env)
+    check_texts(
+        arguments,
+        request.cwd.as_ref(),
+        request.user.as_ref(),
+        &request.env,
+    )
 }
 
 pub(crate) fn check_texts(
     arguments: &[Bytes],
     cwd: Option<&Bytes>,
+    user: Option<&Bytes>,
     env: &[(Bytes, Bytes)],
 ) -> Result<(), StartError> {
     let variables = env.iter().flat_map(|(name, value)| [name, value]);
@@ -109,10 +116,11 @@ pub(crate) fn check_texts(
         .iter()
         .chain(variables)
         .chain(cwd)
+        .chain(user)
         .any(|text| text.contains(&0))
     {
         return Err(StartError::refused(
-            "arguments, variables and folders cannot contain a NUL byte",
+            "arguments, variables, folders and users cannot contain a NUL byte",
         ));
     }
     if env
@@ -215,33 +223,39 @@ pub(crate) fn shell() -> &'static str {
 }
 
 /// Everything that a command sees of the environment.
+///
+/// A number without a name has none in `USER` either: one that is nobody's would only mislead.
 pub(crate) fn environment<'a>(
     backend: &Backend,
+    user: Option<&User>,
     shell: &str,
     cwd: &Path,
     extra: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
 ) -> BTreeMap<OsString, OsString> {
-    let home = match backend {
-        Backend::Vm | Backend::Sandbox | Backend::Files => OsStr::new("/root"),
-        Backend::Process { folder } => folder.as_os_str(),
+    let root = Some(OsStr::new("root"));
+    let (name, home, shell) = match (user, backend) {
+        (Some(user), _) => (user.name.as_deref(), user.home.as_os_str(), &*user.shell),
+        (None, Backend::Process { folder }) => (root, folder.as_os_str(), OsStr::new(shell)),
+        (None, Backend::Vm | Backend::Sandbox | Backend::Files) => {
+            (root, OsStr::new("/root"), OsStr::new(shell))
+        }
     };
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let own = [
-        (
-            "PATH",
-            OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ),
-        ("HOME", home),
-        ("USER", OsStr::new("root")),
-        ("LOGNAME", OsStr::new("root")),
-        ("SHELL", OsStr::new(shell)),
-        ("TERM", OsStr::new("xterm-256color")),
-        ("LANG", OsStr::new("C.UTF-8")),
-        ("PWD", cwd.as_os_str()),
+        ("PATH", Some(OsStr::new(path))),
+        ("HOME", Some(home)),
+        ("USER", name),
+        ("LOGNAME", name),
+        ("SHELL", Some(shell)),
+        ("TERM", Some(OsStr::new("xterm-256color"))),
+        ("LANG", Some(OsStr::new("C.UTF-8"))),
+        ("PWD", Some(cwd.as_os_str())),
     ];
-    let own = own.map(|(name, value)| (OsString::from(name), value.to_owned()));
+    let own = own.into_iter();
+    let own = own.filter_map(|(name, value)| Some((OsString::from(name), value?.to_owned())));
     let extra = extra.into_iter();
     let extra = extra.map(|(name, value)| (text(name), text(value)));
-    own.into_iter().chain(extra).collect()
+    own.chain(extra).collect()
 }
 
 pub(crate) fn why_not(words: &[OsString], error: SpawnError) -> StartError {
@@ -255,6 +269,12 @@ pub(crate) fn why_not(words: &[OsString], error: SpawnError) -> StartError {
             return StartError::refused(
                 "the new process could not enter its folder and its control group",
             );
+        }
+        SpawnError::User(errno) => {
+            return StartError::refused(format!(
+                "the new process could not become the user that was asked for: {}",
+                io::Error::from(errno)
+            ));
         }
         SpawnError::Process(errno) => {
             return StartError::System {
@@ -314,7 +334,7 @@ mod tests {
         let line = "echo \"$PATH|$PYRO_GIVEN_PATH|$0|$#\"; exit 7";
         let given = [(bytes("A"), bytes("b")), (bytes("PATH"), bytes("/a 'b'$c"))];
         let mut words = argv(&Backend::Vm, &Command::Shell(bytes(line))).unwrap();
-        let mut variables = environment(&Backend::Vm, SHELL, Path::new("/workspace"), &given);
+        let mut variables = environment(&Backend::Vm, None, SHELL, Path::new("/workspace"), &given);
         let untouched = words.clone();
         keep_path(&mut words, &mut variables, &given[..1]);
         assert_eq!(words, untouched);
@@ -333,7 +353,7 @@ mod tests {
     #[test]
     fn a_request_may_change_but_not_break_the_environment() {
         let extra = [(bytes("LANG"), bytes("C")), (bytes("A"), bytes("x=y"))];
-        let all = environment(&Backend::Vm, SHELL, Path::new("/workspace"), &extra);
+        let all = environment(&Backend::Vm, None, SHELL, Path::new("/workspace"), &extra);
         assert_eq!(all[OsStr::new("LANG")], "C");
         assert_eq!(all[OsStr::new("A")], "x=y");
         assert_eq!(all[OsStr::new("HOME")], "/root");

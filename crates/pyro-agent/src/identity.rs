@@ -169,6 +169,7 @@ mod tests {
     fn names_that_would_break_a_file_are_refused() {
         let request = |hostname: &str, machine_id: &str| SetUp {
             env: Vec::new(),
+            user: None,
             hostname: hostname.into(),
             machine_id: machine_id.into(),
             unix_time_ns: 0,

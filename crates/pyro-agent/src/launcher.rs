@@ -9,7 +9,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::fchown;
+use pyro_wire::Bytes;
 use pyro_wire::exec::Exec;
+use pyro_wire::fault::Fault;
 use pyro_wire::shells::Size;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
@@ -25,6 +28,7 @@ use crate::reaper::{Exit, Reaper};
 use crate::secrets::Secrets;
 use crate::spawn::{PreExec, Program, SpawnError};
 use crate::standstill::Starts;
+use crate::user::{self, User};
 use crate::variables::Variables;
 use crate::witness::Seat;
 
@@ -118,17 +122,26 @@ impl Launcher {
             Some(ready) => ready,
             None => Ready::make()?,
         };
-        let Prepared { argv, env, cwd } = self.prepare(request, shell)?;
+        let Prepared {
+            argv,
+            env,
+            cwd,
+            user,
+        } = self.prepare(request, shell)?;
         let (stdin, stdin_inside) = if request.input {
             let (inside, outside) =
                 nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+            give(&inside, user.as_ref());
             (Some(pipe::Sender::from_owned_fd(outside)?), inside)
         } else {
             (None, nothing.into())
         };
+        give(&stdout_inside, user.as_ref());
+        give(&stderr_inside, user.as_ref());
         let stdio = [stdin_inside, stdout_inside, stderr_inside];
         laps.reached("folder and pipes open");
-        let process = self.spawn(&argv, env, stdio, &cwd, Terminal::None, laps)?;
+        let user = user.as_ref();
+        let process = self.spawn(&argv, env, stdio, &cwd, user, Terminal::None, laps)?;
         let pipes = Pipes {
             stdin,
             stdout,
@@ -142,8 +155,13 @@ impl Launcher {
         request: &Exec,
         size: Size,
     ) -> Result<(Pty, Process<'_>), StartError> {
-        let Prepared { argv, env, cwd } = self.prepare(request, command::shell())?;
-        self.spawn_at_terminal(&argv, env, &cwd, size)
+        let Prepared {
+            argv,
+            env,
+            cwd,
+            user,
+        } = self.prepare(request, command::shell())?;
+        self.spawn_at_terminal(&argv, env, &cwd, user.as_ref(), size)
     }
 
     /// Starts a program with a new terminal, as it is.
@@ -152,13 +170,15 @@ impl Launcher {
         argv: &[OsString],
         env: BTreeMap<OsString, OsString>,
         cwd: &File,
+        user: Option<&User>,
         size: Size,
     ) -> Result<(Pty, Process<'_>), StartError> {
         let (mut pty, inside) = Pty::open(size)?;
+        give(&inside, user);
         let seat = pty.appoint_witness()?;
         let stdio = [inside.try_clone()?, inside.try_clone()?, inside];
         let laps = &mut Laps::begin(false);
-        let process = self.spawn(argv, env, stdio, cwd, Terminal::Own(seat), laps)?;
+        let process = self.spawn(argv, env, stdio, cwd, user, Terminal::Own(seat), laps)?;
         Ok((pty, process))
     }
 
@@ -178,23 +198,42 @@ impl Launcher {
         command::check(request)?;
         let mut argv = command::argv(&self.backend, &request.command)?;
         let secrets = self.secrets.environment(&request.secret_env)?;
+        let user = self.user(request.user.as_ref())?;
         let folder = command::folder(&self.backend, request.cwd.as_ref());
         let cwd = command::open_folder(&folder)?;
         let own = self.variables.all();
         let given = || own.iter().chain(&request.env).chain(&secrets);
-        let mut env = command::environment(&self.backend, shell, &folder, given());
+        let who = user.as_ref();
+        let mut env = command::environment(&self.backend, who, shell, &folder, given());
         if command::is_shell(&argv, &request.command) {
             command::keep_path(&mut argv, &mut env, given());
         }
-        Ok(Prepared { argv, env, cwd })
+        Ok(Prepared {
+            argv,
+            env,
+            cwd,
+            user,
+        })
     }
 
+    /// Who runs a command. Without a word about it that is whoever the agent is.
+    pub(crate) fn user(&self, asked: Option<&Bytes>) -> Result<Option<User>, StartError> {
+        let found = asked.map(|asked| user::find(&self.backend, asked));
+        let found = found.transpose().map_err(Fault::from);
+        found.map_err(StartError::from)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "everything that a new process differs by"
+    )]
     fn spawn(
         &self,
         argv: &[OsString],
         env: BTreeMap<OsString, OsString>,
         stdio: [OwnedFd; 3],
         cwd: &File,
+        user: Option<&User>,
         terminal: Terminal,
         laps: &mut Laps,
     ) -> Result<Process<'_>, StartError> {
@@ -206,7 +245,7 @@ impl Launcher {
             false => self.groups.create(),
         };
         laps.reached("group made");
-        let mut spawned = self.run(&program, fresh.as_ref(), cwd, &terminal);
+        let mut spawned = self.run(&program, fresh.as_ref(), cwd, user, &terminal);
         // Whoever is root in the guest may have removed a group that was made ahead.
         if ahead
             && matches!(spawned, Err(SpawnError::PreExec(_)))
@@ -214,7 +253,7 @@ impl Launcher {
         {
             self.groups.clear_away(lost.cgroup);
             fresh = self.groups.create();
-            spawned = self.run(&program, fresh.as_ref(), cwd, &terminal);
+            spawned = self.run(&program, fresh.as_ref(), cwd, user, &terminal);
         }
         laps.reached("process started");
         // Our copies of the command's ends: with them we would wait for ourselves, and a terminal
@@ -245,6 +284,7 @@ impl Launcher {
         program: &Program,
         fresh: Option<&Fresh>,
         cwd: &File,
+        user: Option<&User>,
         terminal: &Terminal,
     ) -> Result<i32, SpawnError> {
         program.spawn(&PreExec {
@@ -257,6 +297,7 @@ impl Launcher {
                 Terminal::Own(Some(seat)) => Some(seat.as_raw_fd()),
                 _ => None,
             },
+            user: user.map(|user| &user.credentials),
         })
     }
 }
@@ -265,6 +306,16 @@ struct Prepared {
     argv: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     cwd: File,
+    user: Option<User>,
+}
+
+/// Makes a command's end of a pipe or terminal its user's, who may then open it by name
+/// (`/dev/stdout`) as well. A kernel that does not allow it leaves the descriptor itself, which most
+/// programs use.
+fn give(inside: &OwnedFd, user: Option<&User>) {
+    if let Some(user) = user {
+        let _ = fchown(inside, Some(user.credentials.owner().0), None);
+    }
 }
 
 /// A pipe for output: our end, which does not block, and the command's, which does.

@@ -69,8 +69,10 @@ mod spawn;
 mod standstill;
 mod system_calls;
 mod terminate;
+mod user;
 mod variables;
 mod witness;
+mod workspace;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

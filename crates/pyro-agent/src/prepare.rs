@@ -5,21 +5,19 @@
 //! more, nothing may wait to be written, and nothing that tells two guests apart may be there: no
 //! host name, no machine id.
 
-use std::path::Path;
-
 use pyro_wire::agent::{Prepare, WARM_UP_LIMIT};
 use pyro_wire::exec::{Command, Exec};
 use pyro_wire::fault::{Fault, FaultCode};
 use tokio::time::timeout;
 
 use crate::agent::Agent;
-use crate::backend::{Backend, WORKSPACE};
+use crate::backend::Backend;
 use crate::clock::Laps;
 use crate::launcher::Process;
 use crate::lifecycle::Stage;
 use crate::output::Outputs;
 use crate::setup::{self, SetUpError};
-use crate::{identity, mounts, shutdown};
+use crate::{identity, mounts, shutdown, workspace};
 
 /// Prepares a waiting guest, once in its life.
 pub(crate) async fn prepare(agent: &Agent, request: &Prepare) -> Result<(), Fault> {
@@ -58,7 +56,7 @@ fn may_prepare(agent: &Agent) -> Result<(), SetUpError> {
 
 fn mount_root() -> Result<(), SetUpError> {
     mounts::switch_root()?;
-    mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
+    workspace::make()?;
     identity::replace_boot_id().map_err(setup::step("replace the boot id"))
 }
 

@@ -12,18 +12,17 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 
 use nix::errno::Errno;
 use pyro_wire::agent::{Ready, Refresh, SetUp, StepClock};
 use pyro_wire::fault::{Fault, FaultCode};
 
 use crate::agent::Agent;
-use crate::backend::{Backend, WORKSPACE};
+use crate::backend::Backend;
 use crate::clock::{self, Laps, uptime};
 use crate::lifecycle::Stage;
 use crate::mounts::MountError;
-use crate::{console, identity, mounts};
+use crate::{console, identity, mounts, workspace};
 
 /// More entropy than this is no use to the kernel's generator.
 const ENTROPY: usize = 512;
@@ -58,7 +57,7 @@ pub(crate) async fn set_up(agent: &Agent, request: &SetUp) -> Result<Ready, Faul
     match agent.backend {
         Backend::Vm => set_up_guest(agent, request, &mut laps).await,
         Backend::Sandbox => set_up_sandbox(agent, request, &mut laps),
-        Backend::Files => set_up_files(agent),
+        Backend::Files => set_up_files(agent, request),
         Backend::Process { .. } => Ok(()),
     }
     .inspect_err(report_broken)
@@ -145,7 +144,7 @@ fn set_up_sandbox(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(),
     may_set_up(agent)?;
     laps.reached("request understood");
     agent.lifecycle.set(Stage::Broken);
-    open_workspace(agent)?;
+    open_workspace(agent, request)?;
     laps.reached("workspace there");
     identity::apply(request).map_err(step("write the guest's name"))?;
     laps.reached("name taken on");
@@ -154,18 +153,19 @@ fn set_up_sandbox(agent: &Agent, request: &SetUp, laps: &mut Laps) -> Result<(),
 }
 
 /// Nothing of the guest is made here: not its name, nor its clock.
-fn set_up_files(agent: &Agent) -> Result<(), SetUpError> {
+fn set_up_files(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
     may_set_up(agent)?;
     agent.lifecycle.set(Stage::Broken);
-    open_workspace(agent)?;
+    open_workspace(agent, request)?;
     agent.lifecycle.set(Stage::Ready);
     Ok(())
 }
 
 /// Makes sure that there is a workspace, and that nobody sees what a crash in the middle of a change has
 /// left in it. If that cannot be put right, the agent is still the only way to get at the files.
-fn open_workspace(agent: &Agent) -> Result<(), SetUpError> {
-    mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
+fn open_workspace(agent: &Agent, request: &SetUp) -> Result<(), SetUpError> {
+    workspace::make()?;
+    workspace::give_to_user(agent, request.user.as_ref());
     if let Err(error) = agent.files.recover() {
         console::report(error);
     }
@@ -201,9 +201,10 @@ fn steps(before: Stage, agent: &Agent, request: &SetUp, laps: &mut Laps) -> Resu
         identity::renew_boot_id().map_err(step("renew the boot id"))?;
     } else {
         mounts::switch_root()?;
-        mounts::make_folder(Path::new(WORKSPACE), 0o755)?;
+        workspace::make()?;
         agent.trace().step("root");
     }
+    workspace::give_to_user(agent, request.user.as_ref());
     // Nothing else may see what a crash in the middle of a change has left. If that cannot be put
     // right, the guest is still the only way to get at the files.
     if let Err(error) = agent.files.recover() {
@@ -276,6 +277,7 @@ mod tests {
         let agent = Agent::new(Backend::Vm, Reaper::idle(), Trace::default());
         let request = SetUp {
             env: Vec::new(),
+            user: None,
             hostname: "web".into(),
             machine_id: "0".repeat(32),
             unix_time_ns: 0,
@@ -311,6 +313,7 @@ mod tests {
         agent.lifecycle.set(Stage::Prepared);
         let nameless = SetUp {
             env: Vec::new(),
+            user: None,
             hostname: String::new(),
             ..request
         };

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
+use crate::user::Credentials;
 use crate::witness;
 
 /// The child makes some ten calls, none of which nests.
@@ -38,7 +39,7 @@ pub(crate) struct Program {
 }
 
 /// What the new process does before `exec`.
-pub(crate) struct PreExec {
+pub(crate) struct PreExec<'a> {
     pub(crate) cwd: RawFd,
     /// `cgroup.procs` of the control group to enter.
     pub(crate) cgroup_procs: Option<RawFd>,
@@ -49,6 +50,8 @@ pub(crate) struct PreExec {
     pub(crate) controlling_terminal: bool,
     /// Where a witness of that terminal is to sit, see [`witness`].
     pub(crate) witness: Option<RawFd>,
+    /// Whom it becomes. Without one it stays who the agent is.
+    pub(crate) user: Option<&'a Credentials>,
 }
 
 /// Why nothing was started.
@@ -58,6 +61,8 @@ pub(crate) enum SpawnError {
     Process(Errno),
     /// The new process failed before `exec`.
     PreExec(Errno),
+    /// It could not become who was asked for.
+    User(Errno),
     /// The program could not be executed.
     Program(Errno),
 }
@@ -98,7 +103,7 @@ impl Program {
     }
 
     /// Starts it; tells the id of its process.
-    pub(crate) fn spawn(&self, pre_exec: &PreExec) -> Result<i32, SpawnError> {
+    pub(crate) fn spawn(&self, pre_exec: &PreExec<'_>) -> Result<i32, SpawnError> {
         let argv = pointers(&self.argv);
         // `sh SCRIPT ARGUMENT…`: the script is filled in when it is known.
         let mut shell_argv = vec![SHELL.as_ptr(), ptr::null()];
@@ -147,7 +152,7 @@ impl Program {
 
 /// What the child needs, made before it is.
 struct Child<'a> {
-    pre_exec: &'a PreExec,
+    pre_exec: &'a PreExec<'a>,
     stdio: [RawFd; 3],
     candidates: Vec<*const c_char>,
     argv: Vec<*const c_char>,
@@ -160,9 +165,12 @@ struct Child<'a> {
 extern "C" fn child_main(child: *mut c_void) -> c_int {
     // SAFETY: the parent's, which stands still.
     let child = unsafe { &mut *child.cast::<Child<'_>>() };
-    child.failed = Some(match child.prepare() {
-        Ok(()) => SpawnError::Program(child.execute()),
-        Err(errno) => SpawnError::PreExec(errno),
+    child.failed = Some(match child.prepare().map_err(SpawnError::PreExec) {
+        Ok(()) => match child.become_user().map_err(SpawnError::User) {
+            Ok(()) => SpawnError::Program(child.execute()),
+            Err(failed) => failed,
+        },
+        Err(failed) => failed,
     });
     // SAFETY: ends the child without running anything of the parent's.
     unsafe { libc::_exit(127) }
@@ -211,6 +219,25 @@ impl Child<'_> {
             }
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+    }
+
+    /// Last of all: it must have been root for everything before. What shares the agent's memory with
+    /// it cannot be looked into by the user meanwhile, as the kernel takes that away with the rights.
+    ///
+    /// By the calls themselves: the C library would change every thread of the agent as well.
+    fn become_user(&self) -> Result<(), Errno> {
+        let Some(Credentials { uid, gid, groups }) = self.pre_exec.user else {
+            return Ok(());
+        };
+        let (uid, gid) = (*uid, *gid);
+        // SAFETY: plain system calls; the groups are the parent's, which stands still.
+        unsafe {
+            let (count, all) = (groups.len(), groups.as_ptr());
+            Errno::result(libc::syscall(libc::SYS_setgroups, count, all))?;
+            Errno::result(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+            Errno::result(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
+        }
+        Ok(())
     }
 
     /// Returns only when there is nothing to execute; why, as `execvp` has it.
@@ -283,6 +310,14 @@ mod tests {
 
     /// Runs a program to its end; its status and what it wrote.
     fn run(words: &[&str], variables: &[(&str, &str)]) -> Result<(i32, String), SpawnError> {
+        run_by(None, words, variables)
+    }
+
+    fn run_by(
+        user: Option<&Credentials>,
+        words: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<(i32, String), SpawnError> {
         let _children = CHILDREN.blocking_lock();
         let (mut reader, writer) = io::pipe().unwrap();
         let nothing = || OwnedFd::from(File::open("/dev/null").unwrap());
@@ -300,6 +335,7 @@ mod tests {
             loses_protection: false,
             controlling_terminal: false,
             witness: None,
+            user,
         });
         drop(program);
         let pid = started?;
@@ -330,6 +366,34 @@ mod tests {
         assert_eq!(greet(), Ok((0, "hello you\n".into())));
         let missing = run(&["no such program"], &[("PATH", &path)]);
         assert_eq!(missing, Err(SpawnError::Program(Errno::ENOENT)));
+    }
+
+    #[test]
+    fn a_user_has_its_own_groups_and_none_of_roots_rights() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("NOT PLAYED: only root becomes somebody else");
+            return;
+        }
+        let user = Credentials {
+            uid: 4711,
+            gid: 4712,
+            groups: vec![50, 60],
+        };
+        let (_, status) = run_by(Some(&user), &["/bin/cat", "/proc/self/status"], &[]).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().skip(1).collect::<Vec<_>>()
+        };
+        assert_eq!(field("Uid:"), ["4711"; 4], "{status}");
+        assert_eq!(field("Gid:"), ["4712"; 4]);
+        assert_eq!(field("Groups:"), ["50", "60"]);
+        for set in ["CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(field(set), ["0000000000000000"], "{status}");
+        }
+        // Who started it is who it was.
+        assert!(nix::unistd::geteuid().is_root());
+        let unreadable = run_by(Some(&user), &["/bin/cat", "/etc/shadow"], &[]).unwrap();
+        assert_eq!(unreadable, (1, String::new()));
     }
 
     #[test]

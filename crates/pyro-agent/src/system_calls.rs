@@ -57,6 +57,7 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
     libc::SYS_fchmodat,
+    libc::SYS_fchownat,
     libc::SYS_fchmodat2,
     libc::SYS_utimensat,
     // The channel.

@@ -185,6 +185,7 @@ mod tests {
                 loses_protection: false,
                 controlling_terminal: true,
                 witness: Some(seat.as_raw_fd()),
+                user: None,
             })
             .unwrap();
         drop((program, seat));

@@ -49,6 +49,8 @@ pub(crate) struct BootOptions {
     pub(crate) timings: bool,
     /// Variables of every command.
     pub(crate) env: Vec<(String, String)>,
+    /// Who runs its commands when nobody is named.
+    pub(crate) user: Option<String>,
 }
 
 /// Boots, and boots again when the first try came to nothing. Dropping the future kills what it
@@ -102,9 +104,12 @@ async fn try_once(backend: &mut dyn Backend, options: &BootOptions) -> Result<Vm
         mut machine,
         channel,
     } = launch.await.unwrap_or_else(|_| Err(too_late(limit)))?;
+    let BootOptions { hostname, env, .. } = options;
+    let user = options.user.as_deref();
+    let connect = Guest::connect(channel, hostname, env, user, options.timings);
     let connected = tokio::select! {
         biased;
-        connected = timeout_at(deadline, Guest::connect(channel, &options.hostname, &options.env, options.timings)) => Connected::Outcome(connected.ok()),
+        connected = timeout_at(deadline, connect) => Connected::Outcome(connected.ok()),
         death = machine.ended() => Connected::Death(death.into()),
     };
     let failure = match connected {

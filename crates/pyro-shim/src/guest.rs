@@ -96,12 +96,13 @@ impl Guest {
         channel: Channel,
         hostname: &str,
         env: &[(String, String)],
+        user: Option<&str>,
         timings: bool,
     ) -> Result<(Self, Ready), GuestError> {
         let guest = Self::handshake(channel).await?;
         reached!("agent greeted");
         let set_up =
-            set_up(hostname, env, timings).map_err(|source| GuestError::Random { source })?;
+            set_up(hostname, env, user, timings).map_err(|source| GuestError::Random { source })?;
         let asked_us = step::now_us();
         let ready = ask_ready(&guest.opener, &AgentRequest::SetUp(set_up)).await?;
         guest.correct_clock(&ready).await?;
@@ -229,7 +230,12 @@ async fn ask(opener: &Opener, request: &AgentRequest) -> Result<AgentReply, Gues
     Ok(frame::read_message(&mut stream).await?)
 }
 
-fn set_up(hostname: &str, env: &[(String, String)], timings: bool) -> io::Result<SetUp> {
+fn set_up(
+    hostname: &str,
+    env: &[(String, String)],
+    user: Option<&str>,
+    timings: bool,
+) -> io::Result<SetUp> {
     let bytes = |text: &str| Bytes::from(text.as_bytes());
     Ok(SetUp {
         hostname: hostname.into(),
@@ -241,5 +247,6 @@ fn set_up(hostname: &str, env: &[(String, String)], timings: bool) -> io::Result
             .iter()
             .map(|(name, value)| (bytes(name), bytes(value)))
             .collect(),
+        user: user.map(bytes),
     })
 }

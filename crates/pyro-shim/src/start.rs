@@ -118,6 +118,7 @@ async fn supervise(
         started,
         timings: spec.timings,
         env: spec.env.clone(),
+        user: spec.user.clone(),
     };
     reached!("control socket open");
     let boot = async move { boot::boot(backend, &options, events).await };

@@ -105,6 +105,9 @@ pub struct SetUp {
     /// Variables of every command, shell and service, unless they are given others of these names.
     #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
+    /// Whose `/workspace` is, where it is root's: whoever runs commands there when nobody is named.
+    #[serde(default)]
+    pub user: Option<Bytes>,
 }
 
 /// Brings a guest that was set up and then stood still back into the present.

@@ -20,6 +20,10 @@ pub struct Exec {
     /// The folder to run in; the agent's default (`/workspace`) when absent.
     #[serde(default)]
     pub cwd: Option<Bytes>,
+    /// Who runs it, as [`user`](crate::user) has it; root, without any look at the guest's files,
+    /// when absent.
+    #[serde(default)]
+    pub user: Option<Bytes>,
     /// Variables beyond the agent's own PATH, HOME, TERM and LANG.
     #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
@@ -46,6 +50,7 @@ impl Exec {
         Self {
             command,
             cwd: None,
+            user: None,
             env: Vec::new(),
             secret_env: Vec::new(),
             timeout_ms: None,

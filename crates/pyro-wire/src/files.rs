@@ -122,6 +122,10 @@ pub struct Change {
     /// Afterwards `/workspace` as it is becomes the baseline of every [`Diff`].
     #[serde(default)]
     pub baseline: bool,
+    /// Whose the files, links and folders are that this makes, as [`user`](crate::user) has it; root's
+    /// when absent. What is there already keeps its owner.
+    #[serde(default)]
+    pub user: Option<Bytes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,6 +46,9 @@ pub struct LaunchSpec {
     /// Variables of every command of the guest, as its environment has them.
     #[serde(default)]
     pub env: Vec<(String, String)>,
+    /// Who runs commands of the guest when nobody is named, as its environment has it; root when absent.
+    #[serde(default)]
+    pub user: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,6 +44,7 @@ pub mod sparse;
 pub mod step;
 mod stream;
 pub mod template;
+pub mod user;
 
 /// The version of everything in this crate, exchanged in every greeting.
 pub const PROTOCOL: u32 = 2;

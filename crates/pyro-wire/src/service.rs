@@ -44,6 +44,8 @@ pub struct ServiceStart {
     #[serde(default)]
     pub cwd: Option<Bytes>,
     #[serde(default)]
+    pub user: Option<Bytes>,
+    #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
     #[serde(default)]
     pub secret_env: Vec<(String, String)>,
@@ -61,6 +63,7 @@ impl ServiceStart {
     pub fn exec(&self, command: &Command) -> Exec {
         Exec {
             cwd: self.cwd.clone(),
+            user: self.user.clone(),
             env: self.env.clone(),
             secret_env: self.secret_env.clone(),
             ..Exec::new(command.clone())

@@ -59,6 +59,9 @@ pub struct ShellOpen {
     /// The folder to begin in; the agent's default (`/workspace`) when absent.
     #[serde(default)]
     pub cwd: Option<Bytes>,
+    /// As for [`Exec`](crate::exec::Exec).
+    #[serde(default)]
+    pub user: Option<Bytes>,
     pub size: Size,
     /// A person sits at it from the start. For all others a tab is a tab and `!` is a letter.
     #[serde(default)]

@@ -21,6 +21,7 @@ pub(crate) struct Layout {
     workspace: PathBuf,
     state: PathBuf,
     disk: Disk,
+    backend: Backend,
 }
 
 /// Whose the disk is that the workspace is on.
@@ -49,6 +50,7 @@ impl Layout {
                     Backend::Files => Disk::Outside,
                     _ => Disk::Behind,
                 },
+                backend: backend.clone(),
             },
             Backend::Process { folder } => {
                 let mut name = folder.file_name().unwrap_or_default().to_owned();
@@ -57,6 +59,7 @@ impl Layout {
                     workspace: folder.clone(),
                     state: folder.parent().unwrap_or(folder).join(name),
                     disk: Disk::Shared,
+                    backend: backend.clone(),
                 }
             }
         }
@@ -66,6 +69,11 @@ impl Layout {
     #[cfg(test)]
     pub(crate) fn on(self, disk: Disk) -> Self {
         Self { disk, ..self }
+    }
+
+    /// Whose users there are.
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     pub(crate) fn disk(&self) -> Disk {

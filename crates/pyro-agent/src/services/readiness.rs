@@ -152,6 +152,7 @@ mod tests {
             instance: 1,
             command: command.clone(),
             cwd: None,
+            user: None,
             env: Vec::new(),
             secret_env: Vec::new(),
             readiness: None,

@@ -169,6 +169,7 @@ mod tests {
             instance: 1,
             command: Command::Program(vec![b"/none/hunter-2".to_vec().into()]),
             cwd: None,
+            user: None,
             env: Vec::new(),
             secret_env: Vec::new(),
             readiness: None,

@@ -47,12 +47,19 @@ pub(super) fn start<'a>(
     launcher: &'a Launcher,
     request: &ShellOpen,
 ) -> Result<Started<'a>, StartError> {
-    command::check_texts(&[], request.cwd.as_ref(), &request.env)?;
+    command::check_texts(
+        &[],
+        request.cwd.as_ref(),
+        request.user.as_ref(),
+        &request.env,
+    )?;
     let secrets = launcher.secrets.environment(&request.secret_env)?;
+    let user = launcher.user(request.user.as_ref())?;
     let cwd = command::folder(&launcher.backend, request.cwd.as_ref());
     let entered = command::open_folder(&cwd)?;
     let mut env = command::environment(
         &launcher.backend,
+        user.as_ref(),
         command::shell(),
         &cwd,
         &launcher.variables.all(),
@@ -75,7 +82,8 @@ pub(super) fn start<'a>(
         true => [BASH, "--noprofile", "--norc", "-i"].map(Into::into).into(),
         false => [SHELL, "-i"].map(Into::into).into(),
     };
-    let (pty, process) = launcher.spawn_at_terminal(&argv, env, &entered, request.size)?;
+    let user = user.as_ref();
+    let (pty, process) = launcher.spawn_at_terminal(&argv, env, &entered, user, request.size)?;
     Ok(Started {
         pty,
         process,

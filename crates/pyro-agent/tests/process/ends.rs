@@ -169,6 +169,7 @@ async fn set_up_and_ping_are_answered() {
     let agent = Agent::start().await;
     let request = AgentRequest::SetUp(SetUp {
         env: Vec::new(),
+        user: None,
         hostname: "any".into(),
         machine_id: String::new(),
         unix_time_ns: 0,

@@ -30,6 +30,7 @@ fn service(instance: u64, line: &str, readiness: Option<Readiness>) -> ServiceSt
         command: shell(line),
         cwd: None,
         env: Vec::new(),
+        user: None,
         secret_env: Vec::new(),
         readiness,
         ready_timeout_ms: 30_000,

@@ -46,6 +46,7 @@ async fn open(agent: &Agent, id: &str) -> Shell {
     let request = ShellOpen {
         id: id.into(),
         cwd: None,
+        user: None,
         size: SIZE,
         for_person: false,
         env: vec![(b"EXTRA".to_vec().into(), b"more".to_vec().into())],
@@ -413,6 +414,7 @@ async fn what_cannot_be_opened_is_refused() {
     let good = ShellOpen {
         id: ID.into(),
         cwd: None,
+        user: None,
         size: SIZE,
         for_person: false,
         env: Vec::new(),
@@ -528,6 +530,7 @@ async fn an_exclamation_mark_is_a_letter_unless_a_person_sits_there() {
     let request = ShellOpen {
         id: other.into(),
         cwd: None,
+        user: None,
         size: SIZE,
         for_person: true,
         env: Vec::new(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::{plain, push_content};
 use crate::values::{
     CommandLine, EnvVars, PortRequests, Readiness, ReadinessKind, ReadyIntervalMs,
-    ReadyTimeoutSeconds, SecretEnv, ServiceName, ServiceRecord, ServiceState, StopReason,
+    ReadyTimeoutSeconds, SecretEnv, ServiceName, ServiceRecord, ServiceState, StopReason, User,
     WORKSPACE_PATH,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
@@ -65,6 +65,10 @@ pub struct ServiceStart {
     #[command(flatten)]
     #[serde(default)]
     pub published_ports: PortRequests,
+    /// Who runs it: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    #[arg(long, value_name = "USER")]
+    #[serde(default)]
+    pub user: Option<User>,
 }
 
 fn workspace_path() -> String {

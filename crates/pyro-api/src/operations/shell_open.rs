@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{EnvVars, SecretEnv, ShellCols, ShellRecord, ShellRows};
+use crate::values::{EnvVars, SecretEnv, ShellCols, ShellRecord, ShellRows, User};
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Only, Operation, Profile, Report, Text};
 
 /// Open an interactive shell in a workspace
@@ -34,6 +34,10 @@ pub struct ShellOpen {
     #[command(flatten)]
     #[serde(default)]
     pub env: EnvVars,
+    /// Who runs it: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    #[arg(long, value_name = "USER")]
+    #[serde(default)]
+    pub user: Option<User>,
 }
 
 const DEFAULT_CWD: &str = crate::values::WORKSPACE_PATH;

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::values::{CommandLine, EnvVars, ExecResult, SecretEnv, TimeoutSeconds};
+use crate::values::{CommandLine, EnvVars, ExecResult, SecretEnv, TimeoutSeconds, User};
 use crate::{Effect, Error, Mcp, Names, Operation, Profile};
 
 /// Run one command in a started VM and delete the VM afterwards
@@ -25,6 +25,10 @@ pub struct VmExec {
     #[arg(long)]
     #[serde(default)]
     pub cwd: Option<String>,
+    /// Who runs it: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    #[arg(long, value_name = "USER")]
+    #[serde(default)]
+    pub user: Option<User>,
 }
 
 impl Operation for VmExec {

@@ -3,7 +3,7 @@ use serde::Deserialize;
 
 use crate::values::{
     AllowNet, CommandLine, EnvVars, ExecResult, Isolation, MemMib, SecretEnv, TimeoutSeconds,
-    TtlSeconds, TtyArgs, VcpuCount, check_allow_net,
+    TtlSeconds, TtyArgs, User, VcpuCount, check_allow_net,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
@@ -17,8 +17,10 @@ pub struct VmRun {
     pub terminal: TtyArgs,
     /// The environment to start from, such as `debian:12`
     pub environment: String,
-    /// A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`)
+    /// A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`); by default what the image runs
     #[command(flatten)]
+    #[serde(default)]
+    #[schemars(skip_serializing_if = "CommandLine::is_none")]
     pub command: CommandLine,
     /// Virtual CPUs, 1 to 8
     #[arg(long, default_value_t, allow_negative_numbers = true)]
@@ -61,6 +63,10 @@ pub struct VmRun {
     #[arg(long, value_enum, ignore_case = true)]
     #[serde(default)]
     pub isolation: Option<Isolation>,
+    /// Who runs it: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    #[arg(long, value_name = "USER")]
+    #[serde(default)]
+    pub user: Option<User>,
 }
 
 impl VmRun {
@@ -80,6 +86,7 @@ impl VmRun {
             env: EnvVars::default(),
             cwd: None,
             isolation: None,
+            user: None,
         }
     }
 }
@@ -97,13 +104,16 @@ impl Operation for VmRun {
         mcp: Some(
             Mcp::new("vm_run", "Run in a fresh VM", Profile::VmRun, Effect::Adds)
                 .open_world()
-                .only_full(&["allow_net", "env", "cwd", "isolation"]),
+                .only_full(&["allow_net", "env", "cwd", "isolation", "user"]),
         ),
         sdk: Some("run_in_vm"),
     };
 
     fn check(&self) -> Result<(), Error> {
-        self.command.check()?;
+        // What an image runs is known to its configuration.
+        if !self.command.is_none() {
+            self.command.check()?;
+        }
         self.env.check(&SecretEnv::default())?;
         check_allow_net(&self.allow_net, self.network)
     }

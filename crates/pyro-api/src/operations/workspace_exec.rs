@@ -2,7 +2,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::values::{
-    CommandLine, EnvVars, SecretEnv, TimeoutSeconds, TtyArgs, WaitSeconds, WorkspaceExecResult,
+    CommandLine, EnvVars, SecretEnv, TimeoutSeconds, TtyArgs, User, WaitSeconds,
+    WorkspaceExecResult,
 };
 use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile};
 
@@ -68,6 +69,10 @@ pub struct WorkspaceExec {
     #[arg(long)]
     #[serde(default)]
     pub cwd: Option<String>,
+    /// Who runs it: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    #[arg(long, value_name = "USER")]
+    #[serde(default)]
+    pub user: Option<User>,
 }
 
 impl WorkspaceExec {
@@ -127,6 +132,7 @@ impl Operation for WorkspaceExec {
                 ("`env`", !self.env.is_empty()),
                 ("`cwd`", is_given(self.cwd.as_deref())),
                 ("`secret_env`", !self.secret_env.is_empty()),
+                ("`user`", is_given(self.user.as_ref().map(User::as_str))),
             ];
             return match other.into_iter().find(|(_, given)| *given) {
                 None => Ok(()),

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{ContentEncoding, ExecutionMode, FileText};
+use crate::values::{ContentEncoding, ExecutionMode, FileText, User};
 use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
 
 /// Write a whole file in a workspace
@@ -22,6 +22,10 @@ pub struct WorkspaceFileWrite {
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub encoding: ContentEncoding,
+    /// Whose a new file is: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    #[arg(long, value_name = "USER")]
+    #[serde(default)]
+    pub user: Option<User>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -56,12 +60,15 @@ impl Operation for WorkspaceFileWrite {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "workspace_file_write",
-            "Write file",
-            Profile::WorkspaceCore,
-            Effect::Changes,
-        )),
+        mcp: Some(
+            Mcp::new(
+                "workspace_file_write",
+                "Write file",
+                Profile::WorkspaceCore,
+                Effect::Changes,
+            )
+            .only_full(&["user"]),
+        ),
         sdk: Some("write_workspace_file"),
     };
 }

@@ -24,6 +24,7 @@ pub mod shell;
 pub mod snapshot;
 pub mod text_source;
 pub mod tty;
+pub mod user;
 pub mod vm;
 mod word;
 pub mod workspace;
@@ -56,6 +57,7 @@ pub use shell::{ShellRecord, ShellSignal, ShellState};
 pub use snapshot::{BASELINE, Snapshot, SnapshotKind, SnapshotName};
 pub use text_source::{FileText, PatchText};
 pub use tty::TtyArgs;
+pub use user::{InvalidUser, User};
 pub use vm::{DeleteReason, ExecutionMode, VmDeleted, VmRecord, VmState};
 pub use workspace::{
     ArtifactType, LastCommand, LeftOut, NetworkPolicy, RunningCommand, SecretPublic, SeedMode,

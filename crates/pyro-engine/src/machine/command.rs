@@ -1,9 +1,10 @@
 //! One command in a running VM: its output as it comes, its input as it is wanted, its end.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds, VmRecord};
+use pyro_api::values::{CommandLine, EnvVars, TimeoutSeconds, User, VmRecord};
 use pyro_api::{Caller, Error, Event, Stream};
 use pyro_wire::agent::AgentRequest;
 use pyro_wire::exec::{Command, Exec, ExecControl, ExecEnd, ExecEvent};
@@ -60,11 +61,13 @@ pub(crate) struct Finished {
 }
 
 /// A command, and how it is to be run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CommandSpec<'a> {
     pub(crate) command: &'a CommandLine,
     pub(crate) folder: WorkingDir,
     pub(crate) env: &'a EnvVars,
+    /// Who runs it; the agent, which is root, without one.
+    pub(crate) user: Option<Bytes>,
     /// Secrets of the guest, each with the variable that shows it to the command.
     pub(crate) secret_env: &'a [(String, String)],
     /// None where a person sees how long it takes.
@@ -83,21 +86,31 @@ impl<'a> CommandSpec<'a> {
             command,
             folder: WorkingDir::parse(cwd)?,
             env,
+            user: None,
             secret_env: &[],
             timeout,
         })
     }
 
-    /// In the folder of the image that the VM was made from, where the call says none.
-    pub(super) fn in_image_of(&self, record: &VmRecord) -> Self {
+    /// As whoever was asked for, or else whom the image has.
+    pub(crate) fn run_by(self, asked: Option<&User>, metadata: &BTreeMap<String, String>) -> Self {
+        Self {
+            user: image_config::user_to_wire(asked, metadata),
+            ..self
+        }
+    }
+
+    /// The same, in the folder of the image that the VM was made from where the call says none.
+    pub(super) fn in_image_of(&self, record: &VmRecord, asked: Option<&User>) -> Self {
         let of_image = image_config::working_dir(&record.metadata);
         let of_image = of_image.filter(|_| self.folder.is_default());
         // One that cannot be is no reason to refuse every command.
         let folder = of_image.and_then(|folder| WorkingDir::parse(Some(&folder)).ok());
         Self {
             folder: folder.unwrap_or_else(|| self.folder.clone()),
-            ..*self
+            ..self.clone()
         }
+        .run_by(asked, &record.metadata)
     }
 
     /// How long the command may take.
@@ -111,6 +124,7 @@ impl<'a> CommandSpec<'a> {
         Exec {
             command: to_wire(self.command),
             cwd: self.folder.bytes(),
+            user: self.user.clone(),
             env: env_to_wire(self.env),
             secret_env: self.secret_env.to_vec(),
             timeout_ms: self.timeout.map(|limit| u64::from(limit.get()) * 1000),

@@ -1,6 +1,6 @@
 //! A command in a started VM, after which the VM is deleted, whatever happened.
 
-use pyro_api::values::{DeleteReason, ExecResult, ExecutionMode, VmRecord, more_memory};
+use pyro_api::values::{DeleteReason, ExecResult, ExecutionMode, User, VmRecord, more_memory};
 use pyro_api::{Caller, Error, PersonTerminal};
 
 use pyro_wire::reached;
@@ -53,15 +53,17 @@ impl Drop for CleanupGuard<'_> {
 }
 
 impl Engine {
-    /// Runs the command, at a terminal where there is one, and deletes the VM.
+    /// Runs the command as the user who was asked for, at a terminal where there is one, and deletes the
+    /// VM.
     pub(crate) async fn exec_and_end(
         &self,
         record: &VmRecord,
         spec: &CommandSpec<'_>,
+        user: Option<&User>,
         terminal: Option<&dyn PersonTerminal>,
         caller: &Caller,
     ) -> Result<ExecResult, Error> {
-        let spec = &spec.in_image_of(record);
+        let spec = &spec.in_image_of(record, user);
         let finished = self.exec(record, spec, terminal, caller).await;
         let cleanup = match &finished {
             Ok(_) => DeleteReason::PostExecCleanup,

@@ -1,7 +1,7 @@
 //! The main job: a fresh VM, one command, no VM.
 
 use pyro_api::operations::vm_run::VmRun;
-use pyro_api::values::{DeleteReason, ExecResult};
+use pyro_api::values::{CommandLine, DeleteReason, ExecResult};
 use pyro_api::{Caller, Error, Event};
 
 use super::command::CommandSpec;
@@ -10,6 +10,7 @@ use super::one_shot::CleanupGuard;
 use super::sweep;
 use crate::engine::Engine;
 use crate::error::cancelled;
+use crate::image_config;
 
 /// What a VM needs beyond its command's timeout to start and to be deleted, in seconds.
 const AROUND_THE_COMMAND: u32 = 120;
@@ -32,7 +33,16 @@ impl Engine {
         let terminal = run.terminal.wanted(caller)?;
         // Without one the VM ends with whoever sits there.
         let limit = run.terminal.limit(terminal, run.timeout_seconds);
-        let spec = CommandSpec::of(&run.command, run.cwd.as_deref(), &run.env, limit)?;
+        let of_image;
+        let command = match run.command.is_none() {
+            true => {
+                of_image = self.command_of_image(&run.environment, caller).await?;
+                &of_image
+            }
+            false => &run.command,
+        };
+        let spec = CommandSpec::of(command, run.cwd.as_deref(), &run.env, limit)?;
+        let user = run.user.as_ref();
         phase("create", "environment", &run.environment)?;
         let request = VmRequest {
             environment: &run.environment,
@@ -53,7 +63,9 @@ impl Engine {
             let _filled = WakeKeeperOnDrop(self);
             let cleanup = CleanupGuard::new(self, &record.vm_id);
             phase("execute", "vm_id", &record.vm_id)?;
-            let result = self.exec_and_end(&record, &spec, terminal, caller).await;
+            let result = self
+                .exec_and_end(&record, &spec, user, terminal, caller)
+                .await;
             cleanup.disarm();
             return result;
         }
@@ -73,11 +85,34 @@ impl Engine {
             }
         };
         phase("execute", "vm_id", &vm_id)?;
-        let result = self.exec_and_end(&record, &spec, terminal, caller).await;
+        let result = self
+            .exec_and_end(&record, &spec, user, terminal, caller)
+            .await;
         cleanup.disarm();
         // It found none that waited; perhaps one can be made now.
         self.standby_pool().wake_keeper();
         result
+    }
+
+    /// What the image runs that an environment is made of. Nothing is pulled for one that has none.
+    async fn command_of_image(&self, name: &str, caller: &Caller) -> Result<CommandLine, Error> {
+        let spec = self.named(name, caller).await?;
+        if !spec.is_image() {
+            // Says what to give.
+            CommandLine::default().check()?;
+        }
+        let installed = self.ensure(spec, caller).await?;
+        let command = installed.image.as_ref().map(image_config::command);
+        let command = command.unwrap_or_default();
+        if command.is_empty() {
+            return Err(Error::invalid("No command was given")
+                .because(format!("image `{name}` has neither `Entrypoint` nor `Cmd`"))
+                .hint(format!(
+                    "Give one after `--` (`command`), such as `pyro run {name} -- ls /`"
+                )));
+        }
+        command.check()?;
+        Ok(command)
     }
 
     /// Clears away the debris of crashes while a VM boots.

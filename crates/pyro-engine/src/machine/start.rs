@@ -342,6 +342,7 @@ impl Engine {
             remove_when_over: true,
             timings: step::is_enabled(),
             env: crate::image_config::env(&record.metadata),
+            user: crate::image_config::user(&record.metadata),
         })
     }
 }

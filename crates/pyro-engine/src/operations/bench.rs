@@ -110,6 +110,7 @@ async fn in_running(engine: &Engine, bench: &Bench, caller: &Caller) -> Result<f
         vm_id,
         command: bench.line(),
         env: Default::default(),
+        user: None,
         cwd: None,
         timeout_seconds: TimeoutSeconds::default(),
     };

@@ -26,7 +26,9 @@ impl Handle<VmExec> for Engine {
             ));
         }
         let cleanup = CleanupGuard::new(self, &record.vm_id);
-        let result = self.exec_and_end(&record, &spec, None, caller).await;
+        let result = self
+            .exec_and_end(&record, &spec, exec.user.as_ref(), None, caller)
+            .await;
         cleanup.disarm();
         result
     }

@@ -3,6 +3,7 @@ use pyro_api::operations::workspace_file_write::{FileWritten, WorkspaceFileWrite
 use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
+use crate::image_config;
 use crate::workspace::connect::Connected;
 use crate::workspace::paths::GuestPath;
 use crate::workspace::text_input::content;
@@ -27,7 +28,8 @@ impl Handle<WorkspaceFileWrite> for Engine {
             .await?;
         let bytes = content.len() as u64;
         let line = self.reconnect_files(&stored, doing).await?;
-        let created = write_file(stream, line, &path, content)
+        let user = image_config::user_to_wire(asked.user.as_ref(), &stored.record.metadata);
+        let created = write_file(stream, line, &path, content, user)
             .await
             .map_err(|error| {
                 let what = format!("`{}` could not be written", path.absolute());

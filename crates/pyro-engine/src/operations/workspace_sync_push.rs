@@ -8,6 +8,7 @@ use pyro_wire::files::Change;
 use pyro_wire::repositories::in_repository_folder;
 
 use crate::Engine;
+use crate::image_config;
 use crate::machine::now;
 use crate::store::StoredWorkspace;
 use crate::workspace::connect::Connected;
@@ -53,6 +54,7 @@ impl Handle<WorkspaceSyncPush> for Engine {
         let line = self.reconnect_files(&stored, doing).await?;
         let change = Change {
             destination: dest.bytes(),
+            user: image_config::user_to_wire(None, &stored.record.metadata),
             ..Change::default()
         };
         let (mode, path) = (source.mode(), source.path().display().to_string());

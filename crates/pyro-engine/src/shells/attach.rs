@@ -76,6 +76,7 @@ impl Engine {
                     rows: ShellRows::default(),
                     secret_env: SecretEnv::default(),
                     env: EnvVars::default(),
+                    user: None,
                 };
                 let (_, shell, _) = self.open_shell(&open, true, caller).await?;
                 (shell.id, true)

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::errors::only_in_guests;
 use super::requests::{ShellContext, invalid_reply};
 use crate::engine::Engine;
+use crate::image_config;
 use crate::machine::command::env_to_wire;
 use crate::random::random_id;
 use crate::store::StoredWorkspace;
@@ -58,6 +59,7 @@ impl Engine {
             for_person,
             env: env_to_wire(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
+            user: image_config::user_to_wire(asked.user.as_ref(), &stored.record.metadata),
         });
         let context = ShellContext { shell: &id, doing };
         let exchange = async {

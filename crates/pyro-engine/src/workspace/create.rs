@@ -29,6 +29,7 @@ use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::environments::version;
 use crate::error::{broke, cancelled, host_io};
+use crate::image_config;
 use crate::machine::create::{Base, Image, NewBase};
 use crate::machine::isolation::{Asked, VmKind};
 use crate::machine::{disk, network, now, shim_client};
@@ -230,6 +231,7 @@ impl Engine {
         let line = self.reconnect_files(stored, doing).await?;
         let change = Change {
             baseline: true,
+            user: image_config::user_to_wire(None, &stored.record.metadata),
             ..Change::default()
         };
         if let Some(seed) = seed {

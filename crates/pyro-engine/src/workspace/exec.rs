@@ -155,6 +155,7 @@ impl Engine {
         let spec = CommandSpec::of(&asked.command, asked.cwd.as_deref(), &asked.env, limit);
         let mut spec = spec.map_err(|error| self.redacted_error(&found, error))?;
         spec.secret_env = asked.secret_env.pairs();
+        spec = spec.run_by(asked.user.as_ref(), &found.record.metadata);
         let stdin = given_stdin(asked, caller).await?;
         let Connected {
             stored,

@@ -18,6 +18,7 @@ use super::files::{self, Content, FilesError, NewFile, Piece};
 use super::repository_folder::USE_ITS_COMMANDS;
 use super::repository_prefix::SEED_IN_REPOSITORY;
 use crate::engine::Engine;
+use crate::image_config;
 use crate::machine::now;
 use crate::store::StoredWorkspace;
 
@@ -55,6 +56,7 @@ impl Engine {
 
         let mut change = Change {
             edit: true,
+            user: image_config::user_to_wire(None, &stored.record.metadata),
             ..Change::default()
         };
         // What goes before something else comes; a folder only when it is empty then.

@@ -1,5 +1,6 @@
 //! Writes one file of a workspace in one step.
 
+use pyro_wire::Bytes;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::files::{Change, EntryKind, Expected};
 use tokio::net::UnixStream;
@@ -11,13 +12,14 @@ use crate::machine::now;
 /// The permissions of a new file.
 pub(crate) const NEW_FILE: u32 = 0o644;
 
-/// Writes the file; true when there was none before. `look` and `line` are two lines to the same
+/// Writes the file, which is this user's when it is new; true when there was none before. `look` and `line` are two lines to the same
 /// agent.
 pub(crate) async fn write_file(
     look: UnixStream,
     line: UnixStream,
     path: &GuestPath,
     content: Vec<u8>,
+    user: Option<Bytes>,
 ) -> Result<bool, FilesError> {
     let existed = match files::read(look, path.bytes(), 0, 0).await {
         Ok(piece) => piece.meta.kind == EntryKind::File,
@@ -32,6 +34,7 @@ pub(crate) async fn write_file(
         keep_modes: true,
         edit: true,
         follow: true,
+        user,
         // Nobody else's new file is written over unseen.
         expect: match existed {
             true => Vec::new(),

@@ -65,6 +65,7 @@ impl Harness {
         let workspace = outer.path().join("workspace");
         let spec = LaunchSpec {
             env: Vec::new(),
+            user: None,
             protocol: pyro_wire::PROTOCOL,
             vm_id: "test".into(),
             hostname: "box".into(),

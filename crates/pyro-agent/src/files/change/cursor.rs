@@ -7,8 +7,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, mkdirat};
+use nix::unistd::{Gid, Uid, fchownat};
 
 use crate::files::error::FileError;
 use crate::files::{path, status};
@@ -24,6 +25,8 @@ pub(crate) struct Cursor {
     root: OwnedFd,
     /// The folders from the root to where the cursor is.
     way: Vec<(Vec<u8>, OwnedFd)>,
+    /// Whose folders are that it makes; the agent's own without one.
+    owner: Option<(Uid, Gid)>,
 }
 
 impl Cursor {
@@ -31,6 +34,15 @@ impl Cursor {
         Self {
             root,
             way: Vec::new(),
+            owner: None,
+        }
+    }
+
+    /// One whose new folders are somebody's.
+    pub(crate) fn of(root: OwnedFd, owner: Option<(Uid, Gid)>) -> Self {
+        Self {
+            owner,
+            ..Self::new(root)
         }
     }
 
@@ -54,7 +66,7 @@ impl Cursor {
             let known = self.way.get(depth).is_some_and(|(name, _)| name == part);
             if !known {
                 self.way.truncate(depth);
-                let inside = open(self.here(), part, missing)
+                let inside = open(self.here(), part, missing, self.owner)
                     .map_err(|error| not_entered(&folder[..end], error))?;
                 self.way.push((part.to_vec(), inside));
             }
@@ -98,14 +110,34 @@ impl Cursor {
     }
 }
 
-fn open(folder: BorrowedFd, name: &[u8], missing: Missing) -> nix::Result<OwnedFd> {
+fn open(
+    folder: BorrowedFd,
+    name: &[u8],
+    missing: Missing,
+    owner: Option<(Uid, Gid)>,
+) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match openat(folder, name, flags, Mode::empty()) {
         Err(Errno::ENOENT) if missing == Missing::Make => {
             mkdirat(folder, name, Mode::from_bits_truncate(0o755))?;
+            give(folder, name, owner)?;
             openat(folder, name, flags, Mode::empty())
         }
         opened => opened,
+    }
+}
+
+/// Gives what was just made in a folder, link or not, to whom it is for.
+pub(crate) fn give(folder: impl AsFd, name: &[u8], owner: Option<(Uid, Gid)>) -> nix::Result<()> {
+    match owner {
+        None => Ok(()),
+        Some((uid, gid)) => fchownat(
+            folder,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        ),
     }
 }
 

@@ -31,7 +31,7 @@ mod unpack;
 use std::fs;
 
 use nix::sys::stat::fstat;
-use nix::unistd::syncfs;
+use nix::unistd::{Gid, Uid, syncfs};
 use pyro_wire::exec::ExecControl;
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::files::{Change, ChangeReply, Expected};
@@ -53,6 +53,7 @@ use crate::files::{display, index, path, status};
 use crate::host_files;
 use crate::lifecycle::Lifecycle;
 use crate::peer::{Peer, Reader, Writer};
+use crate::user;
 
 /// Carries out a change, whose archive follows on the stream.
 pub(crate) async fn run<P: Peer>(
@@ -134,6 +135,7 @@ fn carry_out(
     let destination = path::normalize(&request.destination)?;
     let remove = request.remove.iter().map(|path| path::normalize(path));
     let remove: Vec<Vec<u8>> = remove.collect::<Result<_, _>>()?;
+    let owner = owner(layout, request)?;
     recover(layout)?;
     let mut area = StagingArea::create(layout)?;
     same_disk(layout, &area)?;
@@ -148,7 +150,7 @@ fn carry_out(
         Disk::Ours | Disk::Behind | Disk::Shared => unpack::umask(),
     };
     let hashing = request.baseline;
-    let mut unpacked = unpack::unpack(archive, new, destination, hashing, links, masked)?;
+    let mut unpacked = unpack::unpack(archive, new, destination, hashing, links, masked, owner)?;
 
     let mut trees = Trees::open(&area, layout)?;
     let planner = Planner::new(&mut trees, request);
@@ -188,6 +190,16 @@ fn carry_out(
         removed,
     };
     Ok((done, area))
+}
+
+/// Whose everything new is to be.
+fn owner(layout: &Layout, request: &Change) -> Result<Option<(Uid, Gid)>, FileError> {
+    let Some(asked) = &request.user else {
+        return Ok(None);
+    };
+    let found = user::find(layout.backend(), asked);
+    let found = found.map_err(|error| FileError::refused(error.to_string()))?;
+    Ok(Some(found.credentials.owner()))
 }
 
 /// Moving things works on one disk only, and half of a change on another would be no change.

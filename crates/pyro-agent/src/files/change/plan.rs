@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::BorrowedFd;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat};
+use nix::unistd::{Gid, Uid};
 use pyro_wire::files::{Change, EntryKind};
 
 use crate::files::attributes;
 use crate::files::change::apply::Trees;
-use crate::files::change::cursor::{Cursor, Missing, open_file};
+use crate::files::change::cursor::{Cursor, Missing, give, open_file};
 use crate::files::change::journal::Step;
 use crate::files::change::unpack::FolderMeta;
 use crate::files::error::FileError;
@@ -140,6 +142,8 @@ impl<'a> Planner<'a> {
                 if self.edit {
                     return self.rewrite(path, &new, &old);
                 }
+                keep_owner(folder, name, &new, &old)
+                    .map_err(|error| FileError::io("keep the owner of", &path, error))?;
                 if self.keep_modes && status::permissions(&old) != status::permissions(&new) {
                     let mode = Mode::from_bits_truncate(status::permissions(&old));
                     fchmodat(folder, name, mode, FchmodatFlags::FollowSymlink)
@@ -233,6 +237,22 @@ impl<'a> Planner<'a> {
         self.touched.insert(folder.to_vec(), known);
         Ok(())
     }
+}
+
+/// Gives a file to whose the one was that it takes the place of. An ordinary user of the host cannot,
+/// and has only files of its own.
+fn keep_owner(folder: BorrowedFd, name: &[u8], new: &FileStat, old: &FileStat) -> nix::Result<()> {
+    if (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid) {
+        return Ok(());
+    }
+    let owner = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+    match give(folder, name, Some(owner)) {
+        Err(Errno::EPERM) => return Ok(()),
+        given => given?,
+    }
+    // A change of owner takes set-user-ID away.
+    let mode = Mode::from_bits_truncate(status::permissions(new));
+    fchmodat(folder, name, mode, FchmodatFlags::FollowSymlink)
 }
 
 fn in_the_way(new: EntryKind, old: EntryKind) -> &'static str {

@@ -12,11 +12,11 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, fchmod, fstat, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, linkat, symlinkat, unlinkat};
 use pyro_wire::files::EntryKind;
 
 use crate::files::archive::read::{Archive, Member, MemberKind};
-use crate::files::change::cursor::{Cursor, Missing};
+use crate::files::change::cursor::{Cursor, Missing, give};
 use crate::files::error::FileError;
 use crate::files::hash::{Hasher, KnownHash, KnownHashes};
 use crate::files::links::Links;
@@ -49,10 +49,16 @@ struct Unpacker<'a> {
     links: Option<&'a Links>,
     /// The modes that a new file does not get by itself.
     masked: u32,
+    /// Whose all of it is.
+    owner: Option<(Uid, Gid)>,
     done: Unpacked,
 }
 
 /// Unpacks an archive whose names are below `destination`.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what is unpacked, where, and as whose"
+)]
 pub(crate) fn unpack(
     mut archive: Archive<impl BufRead>,
     tree: OwnedFd,
@@ -60,17 +66,19 @@ pub(crate) fn unpack(
     hashing: bool,
     links: Option<&Links>,
     masked: u32,
+    owner: Option<(Uid, Gid)>,
 ) -> Result<Unpacked, FileError> {
     let again = tree
         .try_clone()
         .map_err(|source| FileError::at("open", "the folder to unpack into", source))?;
     let mut unpacker = Unpacker {
-        tree: Cursor::new(tree),
+        tree: Cursor::of(tree, owner),
         targets: Cursor::new(again),
         destination,
         hashing,
         links,
         masked,
+        owner,
         done: Unpacked::default(),
     };
     unpacker.tree.enter(&unpacker.destination, Missing::Make)?;
@@ -113,7 +121,8 @@ impl Unpacker<'_> {
         if !path.is_empty() {
             let (folder, name) = self.tree.enter_parent(&path, Missing::Make)?;
             match mkdirat(folder, name, Mode::from_bits_truncate(0o755)) {
-                Ok(()) => {}
+                Ok(()) => give(folder, name, self.owner)
+                    .map_err(|error| FileError::io("give away", &path, error))?,
                 Err(Errno::EEXIST) => match existing(folder, name, &path)? {
                     EntryKind::Directory => {}
                     _ => return Err(twice(&path)),
@@ -140,9 +149,12 @@ impl Unpacker<'_> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(member.mode & 0o777);
+        let owner = self.owner;
         let file = File::from(make(folder, name, path, || {
             openat(folder, name, flags, mode)
         })?);
+        // Before its mode: a change of owner takes the set-user-ID bit away.
+        give(folder, name, owner).map_err(|error| FileError::io("give away", path, error))?;
         let mut hasher = self.hashing.then(Hasher::default);
         let writing = |source: std::io::Error| FileError::io("write", path, source);
         let mut end = 0;
@@ -178,10 +190,12 @@ impl Unpacker<'_> {
     }
 
     fn symlink(&mut self, path: &[u8], member: &Member) -> Result<(), FileError> {
+        let owner = self.owner;
         let (folder, name) = self.tree.enter_parent(path, Missing::Make)?;
         make(folder, name, path, || {
             symlinkat(member.link.as_slice(), folder, name)
         })?;
+        give(folder, name, owner).map_err(|error| FileError::io("give away", path, error))?;
         utimensat(
             folder,
             name,

@@ -20,6 +20,7 @@ use super::readiness::understood;
 use crate::answers;
 use crate::engine::Engine;
 use crate::gvisor::lacks::{self, Guest};
+use crate::image_config;
 use crate::machine::command::{self, env_to_wire};
 use crate::machine::now;
 use crate::random::random_number;
@@ -122,6 +123,7 @@ impl Engine {
             cwd: Some(cwd.bytes()),
             env: env_to_wire(&asked.env),
             secret_env: asked.secret_env.pairs().to_vec(),
+            user: image_config::user_to_wire(asked.user.as_ref(), &stored.record.metadata),
             readiness: wanted,
             ready_timeout_ms: u64::from(asked.ready_timeout_seconds.get()) * 1000,
             ready_interval_ms: asked.ready_interval_ms.get().into(),
