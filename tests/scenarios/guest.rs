@@ -49,6 +49,11 @@ json.dump({
         "fs/inotify/max_user_watches", "fs/inotify/max_user_instances", "fs/file-max",
         "vm/max_map_count", "kernel/pid_max",
     )},
+    "rooms": {path: [room.f_frsize * room.f_blocks, os.stat(path).st_mode & 0o7777]
+        for path in ("/dev/shm", "/tmp", "/run") for room in [os.statvfs(path)]},
+    "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    "zones": [time.tzname[0], os.environ.__setitem__("TZ", "Asia/Tokyo") or time.tzset() or time.tzname[0]],
+    "charset": __import__("locale").getpreferredencoding(),
     "open_files": resource.getrlimit(resource.RLIMIT_NOFILE),
     "written": subprocess.run("echo x > file && cat file", shell=True).returncode,
 }, open("/dev/stderr", "w"))
@@ -83,6 +88,9 @@ fn a_guest_is_a_small_debian_of_its_own(world: &World) {
         assert!(limit >= least, "{name}: {limit}");
     }
     assert_eq!(guest["open_files"], json!([65_536, 524_288]));
+    has_room_for_temporary_files(&guest);
+    assert_eq!(guest["zones"], json!(["UTC", "JST"]));
+    assert_eq!(guest["charset"], "UTF-8");
     let name = format!("pyro-{}", result["vm_id"].as_str().unwrap());
     assert_eq!(guest["hostname"], name);
     let address = guest["own_address"].as_str().unwrap();
@@ -106,6 +114,21 @@ fn has_an_ordinary_environment(environment: &Value) {
         "HOME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "USER",
     ];
     assert_eq!(names, expected);
+}
+
+/// Half of the memory for what programs share, and the disk for `/tmp`.
+fn has_room_for_temporary_files(guest: &Value) {
+    let room = |path: &str| {
+        let [size, mode] = [0, 1].map(|at| guest["rooms"][path][at].as_u64().unwrap());
+        (size, mode)
+    };
+    let half = guest["memory"].as_u64().unwrap() / 2;
+    let (shared, mode) = room("/dev/shm");
+    assert!(shared.abs_diff(half) < half / 10, "{shared} of {half}");
+    assert_eq!(mode, 0o1777);
+    let (temporary, mode) = room("/tmp");
+    assert!(temporary > 8 << 30, "{temporary}");
+    assert_eq!(mode, 0o1777);
 }
 
 fn has_the_usual_mounts(mounts: &Value) {

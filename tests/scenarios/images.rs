@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyro_oci::Digest;
 use pyro_tests::world::{Ran, Running, finish};
-use pyro_tests::{Backend, World, cache};
+use pyro_tests::{Backend, World, cache, tree};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
@@ -159,7 +159,7 @@ const LISTING: &str = "cd /; for f in data/* opaque/* bin/sh tmp; do \
 fn a_guest_has_the_files_of_its_image(backend: Backend) {
     let Some(world) = world(backend) else { return };
     let layout = layout(&world);
-    write_layout(&layout, &layers(), &json!({}));
+    write_layout(&layout, &layers(), &json!({ "User": "1234:56" }));
     let environment = format!("oci:{}", layout.display());
     let listed = ok(run(&world, &environment, ["/bin/sh", "-c", LISTING]));
     let lines: Vec<&str> = listed.lines().collect();
@@ -184,23 +184,44 @@ fn a_guest_has_the_files_of_its_image(backend: Backend) {
     // From another folder, and as a workspace, it is the same environment.
     let mut create = world.pyro(["workspace", "create", "oci:image", "--id-only"]);
     create.current_dir(world.folder());
+    let seed = tree::plant(&world.folder().join("seed"), &[("folder/seeded", "")]);
+    create.arg("--seed-path").arg(seed);
     let created = ok(Running::start(&mut create).wait_within(MAKING));
     let id = created.trim();
-    let exec = |line: &str| {
-        ok(finish(&mut world.pyro([
+    let exec_by = |user: &str, line: &str| {
+        let words = [
             "workspace",
             "exec",
             id,
+            "--user",
+            user,
             "--",
             "sh",
             "-c",
             line,
-        ])))
+        ];
+        ok(finish(&mut world.pyro(words)))
     };
+    // As the user of the image, whose the workspace is; and as root where that is asked for.
+    let exec = |line: &str| exec_by("", line);
     assert_eq!(
-        exec("busybox id -u; echo kept > /data/new; pwd"),
-        "0\n/workspace\n"
+        exec("busybox id -u; busybox id -G; echo $HOME; pwd; echo mine > own; cat own"),
+        "1234\n56\n/\n/workspace\nmine\n"
     );
+    ok(finish(&mut world.pyro([
+        "workspace",
+        "file",
+        "write",
+        id,
+        "written",
+        "--text",
+        "x",
+    ])));
+    assert_eq!(
+        exec("busybox stat -c '%n %u:%g' . folder folder/seeded own written | busybox sort"),
+        ". 1234:56\nfolder 1234:56\nfolder/seeded 1234:56\nown 1234:56\nwritten 1234:56\n"
+    );
+    assert_eq!(exec_by("0", "busybox id -u; echo kept > /data/new"), "0\n");
     // The image may go: the workspace has its files.
     fs::remove_dir_all(&layout).unwrap();
     ok(finish(&mut world.pyro(["workspace", "stop", id])));
@@ -247,7 +268,9 @@ fn a_guest_of_one_program_needs_no_shell(backend: Backend) {
     let layer = Layer::default().file("busybox", &busybox, 0o755).archive();
     let config = json!({
         "Env": ["PATH=/app/bin:/bin", "MODE=test"],
-        "WorkingDir": "/app/work",
+        "WorkingDir": "app/work",
+        "Entrypoint": ["/busybox", "echo", "entered"],
+        "Cmd": ["a  b", "$MODE"],
         "ExposedPorts": { "8080/tcp": {} },
         "Labels": { "maker": "a test" },
     });
@@ -263,6 +286,21 @@ fn a_guest_of_one_program_needs_no_shell(backend: Backend) {
     ] {
         assert!(variables.lines().any(|one| one == line), "{variables}");
     }
+    // What the image runs when nobody says what, and by whom it is asked.
+    let mut own = world.pyro(["run", &environment, "--mem-mib", "256"]);
+    let own = Running::start(&mut own).wait_within(MAKING);
+    assert_eq!(ok(own), "entered a  b $MODE\n");
+    let given = ["run", &environment, "--mem-mib", "256", "--user", "7:8"];
+    let mut given = world.pyro(given);
+    given.args([
+        "--",
+        "/busybox",
+        "sh",
+        "-c",
+        "/busybox id; echo $HOME $USER",
+    ]);
+    let given = Running::start(&mut given).wait_within(MAKING);
+    assert_eq!(ok(given), "uid=7 gid=8\n/\n");
     // A line of words alone is a program, too.
     assert_eq!(ok(words(&["/busybox pwd"])), "/app/work\n");
     let given = [

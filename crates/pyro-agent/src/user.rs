@@ -77,7 +77,7 @@ pub(crate) enum UserError {
 
 impl From<UserError> for Fault {
     fn from(error: UserError) -> Self {
-        Self::new(FaultCode::Refused, error.to_string())
+        Self::new(FaultCode::UnknownUser, error.to_string())
     }
 }
 

@@ -405,11 +405,18 @@ pub(crate) fn shim_failed(vm_id: &str, error: &ShimError) -> Error {
 }
 
 pub(crate) fn command_refused(vm_id: &str, fault: Fault) -> Error {
-    from_fault(
-        format!("The command could not be started in VM `{vm_id}`"),
-        fault,
-    )
+    let is_folder = fault.code == FaultCode::NotFound;
+    let what = format!("The command could not be started in VM `{vm_id}`");
+    let error = from_fault(what, fault);
+    match is_folder {
+        true => error.hint("Give a folder that the guest has with `--cwd` (`cwd`), such as `/`"),
+        false => error,
+    }
 }
+
+/// What to do about a user that a guest does not have.
+pub(crate) const WHICH_USERS: &str = "Give a name of the guest's `/etc/passwd`, or UID:GID, with `--user` \
+                                      (`user`); when nobody is named it is the image's `User`";
 
 pub(crate) fn vm_died(vm_id: &str, error: &CommandError) -> Error {
     Error::new(
@@ -492,6 +499,7 @@ fn from_fault(what: String, fault: Fault) -> Error {
         | FaultCode::NotFound
         | FaultCode::BadPath
         | FaultCode::LineTooLong => (ErrorCode::InvalidArgument, None),
+        FaultCode::UnknownUser => (ErrorCode::InvalidArgument, Some(WHICH_USERS)),
         FaultCode::Conflict => (ErrorCode::Conflict, None),
         FaultCode::GuestNoSpace => (
             ErrorCode::GuestNoSpace,

@@ -79,6 +79,8 @@ pub enum FaultCode {
     GuestIo,
     /// A line is longer than the terminal that it was typed into takes.
     LineTooLong,
+    /// The guest has no such user, or cannot have it.
+    UnknownUser,
     /// A code of a newer version.
     #[serde(other)]
     Unknown,

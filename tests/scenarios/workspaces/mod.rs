@@ -26,3 +26,4 @@ mod shells;
 mod snapshots;
 mod stops;
 mod tried;
+mod users;

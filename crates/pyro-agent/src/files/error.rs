@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use pyro_wire::fault::{Fault, FaultCode};
 
 use crate::files::display;
+use crate::user::UserError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
@@ -17,6 +18,8 @@ pub(crate) enum FileError {
     Conflict { path: String, why: &'static str },
     #[error("{what}")]
     Refused { what: String },
+    #[error(transparent)]
+    User(#[from] UserError),
     #[error("the archive is damaged at byte {at}: {why}")]
     Archive { at: u64, why: String },
     #[error("cannot {step} {path}: {source}")]
@@ -96,6 +99,7 @@ impl FileError {
             Self::NotFound { .. } => FaultCode::NotFound,
             Self::Conflict { .. } => FaultCode::Conflict,
             Self::Refused { .. } => FaultCode::Refused,
+            Self::User(_) => FaultCode::UnknownUser,
             Self::Archive { .. } => FaultCode::Protocol,
             // Whoever hears of it nevertheless is cut off by the end of the VM.
             Self::Gone => FaultCode::Over,

@@ -12,12 +12,13 @@ use pyro_api::values::{
 use pyro_api::{Caller, Error, ErrorCode, Event};
 use pyro_disk::TreeError;
 use pyro_transfer::import::folder_in_repository;
+use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::files::Change;
 use pyro_wire::network::GUEST_V4;
 use tokio::time::timeout;
 
 use super::errors::{shim_unreachable, unknown};
-use super::files;
+use super::files::{self, FilesError};
 use super::folder::WorkspaceFolder;
 use super::incoming::Incoming;
 use super::layers::new_layer;
@@ -244,7 +245,17 @@ impl Engine {
         } else {
             files::change(line, change, |to| files::archive_of(&[], 0, to)).await
         }
-        .map_err(|error| self.files_failed(stored, &what, doing, error))
+        .map_err(|error| {
+            let no_folder = matches!(&error, FilesError::Refused { fault } if is_about_workspace(fault));
+            let error = self.files_failed(stored, &what, doing, error);
+            match no_folder {
+                true => error.hint(
+                    "Use an image in which `/workspace` is a folder, or is missing: a link or a file \
+                     there cannot hold the workspace's files",
+                ),
+                false => error,
+            }
+        })
     }
 
     /// Lays the first files on a disk of folders before anything runs on it: what every reset returns
@@ -515,4 +526,10 @@ fn new_record(
         workspace_started: false,
         notes: Vec::new(),
     }
+}
+
+/// Whether it is the folder itself that cannot be used, and no path below.
+fn is_about_workspace(fault: &Fault) -> bool {
+    let whole = format!("{WORKSPACE_PATH} ");
+    fault.code == FaultCode::BadPath && fault.message.starts_with(&whole)
 }

@@ -5,6 +5,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
 use crate::engine::Engine;
+use crate::error::WHICH_USERS;
 use crate::machine::shim_client::ShimError;
 
 const START_AGAIN: &str = "Its files are kept; the next use starts it again";
@@ -118,6 +119,7 @@ pub(crate) fn service_refused(what: String, fault: Fault) -> Error {
             "Stop it first with `pyro workspace service stop` (`service_stop`), or use another name",
         ),
         FaultCode::Refused => (ErrorCode::InvalidArgument, "Nothing was started"),
+        FaultCode::UnknownUser => (ErrorCode::InvalidArgument, WHICH_USERS),
         _ => (ErrorCode::Internal, "Nothing was started"),
     };
     let mut error = Error::new(code, what).because(fault.message);
@@ -140,6 +142,7 @@ pub(crate) fn refused(what: String, fault: Fault) -> Error {
         ),
         FaultCode::GuestIo => (ErrorCode::GuestIo, "Nothing was changed"),
         FaultCode::Refused => (ErrorCode::InvalidArgument, "Nothing was changed"),
+        FaultCode::UnknownUser => (ErrorCode::InvalidArgument, WHICH_USERS),
         FaultCode::TooMany => (
             ErrorCode::InvalidArgument,
             "`pyro workspace status` (`workspace_status`) lists the running commands, `exec` with \

@@ -197,8 +197,7 @@ fn owner(layout: &Layout, request: &Change) -> Result<Option<(Uid, Gid)>, FileEr
     let Some(asked) = &request.user else {
         return Ok(None);
     };
-    let found = user::find(layout.backend(), asked);
-    let found = found.map_err(|error| FileError::refused(error.to_string()))?;
+    let found = user::find(layout.backend(), asked)?;
     Ok(Some(found.credentials.owner()))
 }
 
