@@ -15,8 +15,8 @@ PENDING: set[str] = set()
 PENDING_PARAMETERS: set[tuple[str, str]] = set()
 
 # What the contract requires and a parameter of ours can take the place of: `stop` ends a command and
-# takes none. One of them is asked for when the call is made.
-INSTEAD = {("exec_workspace", "command")}
+# takes none, and an image says what it runs. What is missing is asked for when the call is made.
+INSTEAD = {("exec_workspace", "command"), ("run_in_vm", "command")}
 
 
 def wanted(parameters, method):

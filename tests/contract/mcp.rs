@@ -18,8 +18,8 @@ const PENDING: &[&str] = &[];
 /// What the whole answer to `tools/list` may weigh, by profile.
 const LARGEST_LISTS: [(Profile, usize); 3] = [
     (Profile::VmRun, 4 * 1024),
-    (Profile::WorkspaceCore, 26 * 1024),
-    (Profile::WorkspaceFull, 60 * 1024),
+    (Profile::WorkspaceCore, 27 * 1024),
+    (Profile::WorkspaceFull, 61 * 1024),
 ];
 
 /// Hosts cut longer descriptions.

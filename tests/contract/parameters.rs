@@ -21,15 +21,19 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("service_logs", "max_bytes"),
     ("service_logs", "skip_lines"),
     ("service_start", "env"),
+    ("service_start", "user"),
     ("shell_open", "env"),
+    ("shell_open", "user"),
     ("vm_create", "allow_net"),
     ("vm_create", "isolation"),
     ("vm_exec", "cwd"),
     ("vm_exec", "env"),
+    ("vm_exec", "user"),
     ("vm_run", "allow_net"),
     ("vm_run", "cwd"),
     ("vm_run", "env"),
     ("vm_run", "isolation"),
+    ("vm_run", "user"),
     ("workspace_create", "allow_net"),
     ("workspace_create", "exclude"),
     ("workspace_create", "gitignore"),
@@ -48,6 +52,7 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_exec", "env"),
     ("workspace_exec", "stdin"),
     ("workspace_exec", "stop"),
+    ("workspace_exec", "user"),
     ("workspace_exec", "wait_seconds"),
     ("workspace_export", "overwrite"),
     ("workspace_file_list", "max_entries"),
@@ -57,6 +62,7 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_file_read", "offset"),
     ("workspace_file_read", "start_line"),
     ("workspace_file_write", "encoding"),
+    ("workspace_file_write", "user"),
     ("workspace_list", "skip"),
     ("workspace_logs", "encoding"),
     ("workspace_logs", "last"),
@@ -77,9 +83,9 @@ const TOGETHER: &[(&str, &[&str], &str)] = &[(
     "readiness",
 )];
 
-/// What the contract requires and a parameter of ours can take the place of: `stop` ends a command and
-/// takes none.
-const INSTEAD: &[(&str, &str)] = &[("workspace_exec", "command")];
+/// What the contract requires and something of ours can take the place of: `stop` ends a command and
+/// takes none, and an image says what it runs.
+const INSTEAD: &[(&str, &str)] = &[("vm_run", "command"), ("workspace_exec", "command")];
 
 /// Bounds that differ on purpose.
 const OUR_BOUNDS: &[(&str, &str)] = &[

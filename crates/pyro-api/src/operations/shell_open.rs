@@ -34,7 +34,7 @@ pub struct ShellOpen {
     #[command(flatten)]
     #[serde(default)]
     pub env: EnvVars,
-    /// Who runs it: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    /// Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if not given
     #[arg(long, value_name = "USER")]
     #[serde(default)]
     pub user: Option<User>,

@@ -63,7 +63,7 @@ pub struct VmRun {
     #[arg(long, value_enum, ignore_case = true)]
     #[serde(default)]
     pub isolation: Option<Isolation>,
-    /// Who runs it: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    /// Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if not given
     #[arg(long, value_name = "USER")]
     #[serde(default)]
     pub user: Option<User>,

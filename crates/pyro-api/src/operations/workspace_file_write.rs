@@ -22,7 +22,7 @@ pub struct WorkspaceFileWrite {
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub encoding: ContentEncoding,
-    /// Whose a new file is: NAME or UID, with `:GROUP` or not; by default the image's user, else root
+    /// Whose a new file is: NAME or UID, or either with `:GROUP`; the image's user's or root's if not given
     #[arg(long, value_name = "USER")]
     #[serde(default)]
     pub user: Option<User>,

@@ -55,10 +55,6 @@ struct Unpacker<'a> {
 }
 
 /// Unpacks an archive whose names are below `destination`.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what is unpacked, where, and as whose"
-)]
 pub(crate) fn unpack(
     mut archive: Archive<impl BufRead>,
     tree: OwnedFd,
