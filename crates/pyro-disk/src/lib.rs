@@ -7,6 +7,7 @@
 //!   ▲
 //! Tree     its files by path, or those of a plain folder where commands run without a VM
 //! unpack   all of them written into a folder
+//! pack     all of them written as a tar archive
 //! ```
 //!
 //! Where a guest works on folders of this host and not on a disk, [`copy_layer`] copies one of
@@ -45,6 +46,7 @@
 //! All of it blocks. Not here: which layers a disk has, who holds them (the engine), disks in use
 //! (the shim), and writing to a file system, which nothing in pyro does.
 
+mod agent_state;
 mod copy;
 mod entry;
 mod error;
@@ -53,15 +55,18 @@ mod folders;
 pub mod layers;
 mod measure;
 mod names;
+mod pack;
 #[cfg(test)]
 mod testing;
 mod tree;
 mod unpack;
 mod xattr;
 
+pub use agent_state::AGENT_STATE;
 pub use copy::{Copied, CopyError, copy_layer, merge_layers};
 pub use entry::{Count, Entry, FileKind, Stat};
 pub use error::TreeError;
 pub use measure::{Measure, measure};
+pub use pack::{PackError, Packed, pack};
 pub use tree::{Tree, serve};
 pub use unpack::{UnpackError, Unpacked, unpack};

@@ -26,6 +26,7 @@ use crate::error::TreeError;
 use self::bytes::Cache;
 use self::dir::KnownFolders;
 use self::inode::ROOT;
+pub(crate) use self::attributes::Attribute;
 pub(crate) use self::inode::{Inode, Special};
 pub(crate) use self::read_at::ReadAt;
 use self::superblock::Superblock;

@@ -21,7 +21,16 @@ pub fn merge(
     to: &Path,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), LayerError> {
-    let stack = Stack::open(&[lower.clone(), upper.clone()])?;
+    merge_all(&[lower.clone(), upper.clone()], to, progress)
+}
+
+/// The same of any number, bottom first.
+pub fn merge_all(
+    layers: &[Layer],
+    to: &Path,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(), LayerError> {
+    let stack = Stack::open(layers)?;
     let failed = |source| LayerError::Write {
         path: to.to_owned(),
         source,

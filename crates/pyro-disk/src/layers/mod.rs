@@ -21,4 +21,4 @@ pub use error::LayerError;
 pub use flatten::flatten;
 pub use layer::{Format, Layer};
 pub(crate) use layer::{OpenLayer, open};
-pub use merge::merge;
+pub use merge::{merge, merge_all};

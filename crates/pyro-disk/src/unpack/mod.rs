@@ -2,7 +2,8 @@
 //!
 //! All is as it was on the disk: owners, rights, times, attributes, hard links, holes. Two things
 //! stay out, and are counted: devices, which are nobody's business on a host, and attributes that
-//! the host refuses or that an overlay over the folder would take for its own.
+//! the host refuses or that an overlay over the folder would take for its own. The agent's own files
+//! ([`AGENT_STATE`](crate::AGENT_STATE)) stay out as well.
 //!
 //! The disk may be hostile. None of its paths is ever opened: each folder is made, opened and
 //! written to by its own descriptor, so what lies in the way makes an error and leads nowhere. How

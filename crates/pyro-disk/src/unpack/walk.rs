@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::error::{damaged, too_large, write};
 use super::{UnpackError, Unpacked};
+use crate::agent_state::AGENT_STATE;
 use crate::entry::FileKind;
 use crate::ext4::{Ext4, Inode};
 use crate::folders::{self, DEEPEST};
@@ -85,6 +86,9 @@ impl<'a> Unpacker<'a> {
             let path = join(&frame.path, &name)?;
             if !seen.insert(inode.number) {
                 return Err(damaged("a folder is in two places"));
+            }
+            if path == AGENT_STATE {
+                continue;
             }
             if frames.len() >= DEEPEST {
                 return Err(too_large(&path));

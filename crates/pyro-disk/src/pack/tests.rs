@@ -1,0 +1,126 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::*;
+use crate::testing::{edit, image};
+
+fn go_on(_: u64, _: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn packed(source: &Path, edits: &[&str]) -> (Vec<u8>, Packed) {
+    let here = tempfile::tempdir().unwrap();
+    let disk = here.path().join("disk");
+    image(source, &disk, "1024", 16, 0xee);
+    for command in edits {
+        edit(&disk, command);
+    }
+    let mut archive = Vec::new();
+    let done = pack(&[Layer::raw(&disk)], &mut archive, &mut go_on).unwrap();
+    (archive, done)
+}
+
+/// Paths with what `tar` says of each, and the contents of files.
+fn read(archive: &[u8]) -> BTreeMap<String, (tar::EntryType, u32, String, Vec<(String, String)>)> {
+    let mut all = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let records = entry.pax_extensions().unwrap();
+        let records = records.into_iter().flatten().map(|record| {
+            let record = record.unwrap();
+            let value = String::from_utf8_lossy(record.value_bytes()).into_owned();
+            (record.key().unwrap().to_owned(), value)
+        });
+        let mut records: Vec<_> = records.collect();
+        records.retain(|(key, _)| key != "mtime");
+        let (kind, mode) = (entry.header().entry_type(), entry.header().mode().unwrap());
+        let mut text = match entry.link_name().unwrap() {
+            Some(target) => target.display().to_string(),
+            None => String::new(),
+        };
+        entry.read_to_string(&mut text).unwrap();
+        assert!(all.insert(path, (kind, mode, text, records)).is_none());
+    }
+    all
+}
+
+#[test]
+fn an_archive_has_all_that_the_disk_has_and_an_image_may_have() {
+    let source = tempfile::tempdir().unwrap();
+    let at = |name: &str| source.path().join(name);
+    fs::create_dir_all(at("var/lib/pyro/services")).unwrap();
+    fs::write(at("var/lib/pyro/index"), "the agent's").unwrap();
+    fs::create_dir_all(at("a/deep")).unwrap();
+    fs::write(at("a/file"), "hello").unwrap();
+    fs::hard_link(at("a/file"), at("a/same")).unwrap();
+    fs::set_permissions(at("a/file"), fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::write(at("a/.wh.gone"), "").unwrap();
+    let long = format!("a/deep/{}", "n".repeat(150));
+    fs::write(at(&long), "long").unwrap();
+    fs::write(at("a/ä"), "").unwrap();
+    symlink("../a/file", at("a/link")).unwrap();
+    mkfifo(&at("a/pipe"), Mode::S_IRUSR).unwrap();
+    let sparse = fs::File::create(at("a/sparse")).unwrap();
+    sparse.set_len(3_000_000).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(at("a/socket")).unwrap();
+    drop(socket);
+    let (archive, done) = packed(
+        source.path(),
+        &[
+            "set_inode_field a/deep uid 3000000",
+            "ea_set a/file user.note kept",
+            "mknod a/disk b 8 0",
+        ],
+    );
+    assert_eq!(archive.len() % 512, 0);
+    let all = read(&archive);
+    let of = |path: &str| all[path].clone();
+    let names: Vec<_> = all.keys().map(String::as_str).collect();
+    let expected = [
+        "a/", "a/deep/", &long, "a/file", "a/link", "a/pipe", "a/same", "a/sparse", "a/ä", "var/",
+        "var/lib/",
+    ];
+    assert_eq!(names, expected);
+    use tar::EntryType;
+    let (kind, mode, text, records) = of("a/file");
+    assert_eq!((kind, mode, &*text), (EntryType::Regular, 0o4755, "hello"));
+    let note = ("SCHILY.xattr.user.note".to_owned(), "kept".to_owned());
+    assert_eq!(records, [note]);
+    let (kind, _, text, _) = of("a/same");
+    assert_eq!((kind, &*text), (EntryType::Link, "a/file"));
+    let (kind, _, text, _) = of("a/link");
+    assert_eq!((kind, &*text), (EntryType::Symlink, "../a/file"));
+    assert_eq!(of("a/pipe").0, EntryType::Fifo);
+    assert_eq!(of(&long).2, "long");
+    assert_eq!(of("a/sparse").2.len(), 3_000_000);
+    assert!(of("a/deep/").3.contains(&("uid".to_owned(), "3000000".to_owned())));
+    let left_out = (done.devices_left_out, done.sockets_left_out, done.names_left_out);
+    assert_eq!(left_out, (1, 1, 1));
+    assert_eq!(done.entries, all.len() as u64);
+}
+
+#[test]
+fn an_archive_that_nobody_waits_for_ends() {
+    let source = tempfile::tempdir().unwrap();
+    fs::write(source.path().join("file"), vec![1; 3 << 20]).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let disk = here.path().join("disk");
+    image(source.path(), &disk, "1024", 16, 0);
+    let mut seen = 0;
+    let mut progress = |_, _| {
+        seen += 1;
+        match seen {
+            1..3 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    };
+    let done = pack(&[Layer::raw(&disk)], &mut std::io::sink(), &mut progress);
+    assert!(matches!(done, Err(PackError::Cancelled)), "{done:?}");
+}
