@@ -12,6 +12,8 @@
 //! compressed. An image is somebody else's: sizes are bounded, no name leads out of the folder, and no link
 //! that an image brings is followed out of it.
 //!
+//! The other way, an image of one layer is written into an archive ([`ImageWriter`]).
+//!
 //! Deliberately not here: what a guest needs beside the files of an image (the catalog's), and where
 //! environments are kept.
 
@@ -27,10 +29,12 @@ pub mod registry;
 mod source;
 #[cfg(test)]
 mod testing;
+mod write;
 
 pub use config::Config;
 pub use digest::Digest;
 pub use error::OciError;
 pub use image::{Image, Layer};
 pub use reference::{Local, Reference, ReferenceError};
-pub use source::Source;
+pub use source::{Source, reference_of};
+pub use write::{About, ImageWriter};

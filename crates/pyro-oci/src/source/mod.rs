@@ -2,6 +2,7 @@
 
 mod archive;
 mod docker;
+mod kind;
 mod layout;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::archive::Archive;
+pub use self::kind::reference_of;
 use crate::blob::Blob;
 use crate::reference::{Local, Transport};
 use crate::{Image, OciError};
