@@ -168,6 +168,7 @@ mod tests {
     #[test]
     fn names_that_would_break_a_file_are_refused() {
         let request = |hostname: &str, machine_id: &str| SetUp {
+            new_disk: false,
             env: Vec::new(),
             user: None,
             hostname: hostname.into(),

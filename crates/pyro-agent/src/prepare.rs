@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::clock::Laps;
+use crate::files::layout;
 use crate::launcher::Process;
 use crate::lifecycle::Stage;
 use crate::output::Outputs;
@@ -56,6 +57,7 @@ fn may_prepare(agent: &Agent) -> Result<(), SetUpError> {
 
 fn mount_root() -> Result<(), SetUpError> {
     mounts::switch_root()?;
+    layout::forget_others();
     workspace::make()?;
     identity::replace_boot_id().map_err(setup::step("replace the boot id"))
 }

@@ -20,6 +20,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::clock::{self, Laps, uptime};
+use crate::files::layout;
 use crate::lifecycle::Stage;
 use crate::mounts::MountError;
 use crate::{console, identity, mounts, workspace};
@@ -201,6 +202,9 @@ fn steps(before: Stage, agent: &Agent, request: &SetUp, laps: &mut Laps) -> Resu
         identity::renew_boot_id().map_err(step("renew the boot id"))?;
     } else {
         mounts::switch_root()?;
+        if request.new_disk {
+            layout::forget_others();
+        }
         workspace::make()?;
         agent.trace().step("root");
     }
@@ -278,6 +282,7 @@ mod tests {
         let request = SetUp {
             env: Vec::new(),
             user: None,
+            new_disk: false,
             hostname: "web".into(),
             machine_id: "0".repeat(32),
             unix_time_ns: 0,

@@ -51,6 +51,8 @@ pub(crate) struct BootOptions {
     pub(crate) env: Vec<(String, String)>,
     /// Who runs its commands when nobody is named.
     pub(crate) user: Option<String>,
+    /// No guest has had its disk.
+    pub(crate) new_disk: bool,
 }
 
 /// Boots, and boots again when the first try came to nothing. Dropping the future kills what it
@@ -106,7 +108,14 @@ async fn try_once(backend: &mut dyn Backend, options: &BootOptions) -> Result<Vm
     } = launch.await.unwrap_or_else(|_| Err(too_late(limit)))?;
     let BootOptions { hostname, env, .. } = options;
     let user = options.user.as_deref();
-    let connect = Guest::connect(channel, hostname, env, user, options.timings);
+    let connect = Guest::connect(
+        channel,
+        hostname,
+        env,
+        user,
+        options.new_disk,
+        options.timings,
+    );
     let connected = tokio::select! {
         biased;
         connected = timeout_at(deadline, connect) => Connected::Outcome(connected.ok()),

@@ -97,12 +97,13 @@ impl Guest {
         hostname: &str,
         env: &[(String, String)],
         user: Option<&str>,
+        new_disk: bool,
         timings: bool,
     ) -> Result<(Self, Ready), GuestError> {
         let guest = Self::handshake(channel).await?;
         reached!("agent greeted");
-        let set_up =
-            set_up(hostname, env, user, timings).map_err(|source| GuestError::Random { source })?;
+        let set_up = set_up(hostname, env, user, new_disk, timings)
+            .map_err(|source| GuestError::Random { source })?;
         let asked_us = step::now_us();
         let ready = ask_ready(&guest.opener, &AgentRequest::SetUp(set_up)).await?;
         guest.correct_clock(&ready).await?;
@@ -234,6 +235,7 @@ fn set_up(
     hostname: &str,
     env: &[(String, String)],
     user: Option<&str>,
+    new_disk: bool,
     timings: bool,
 ) -> io::Result<SetUp> {
     let bytes = |text: &str| Bytes::from(text.as_bytes());
@@ -248,5 +250,6 @@ fn set_up(
             .map(|(name, value)| (bytes(name), bytes(value)))
             .collect(),
         user: user.map(bytes),
+        new_disk,
     })
 }

@@ -119,6 +119,7 @@ async fn supervise(
         timings: spec.timings,
         env: spec.env.clone(),
         user: spec.user.clone(),
+        new_disk: spec.new_disk,
     };
     reached!("control socket open");
     let boot = async move { boot::boot(backend, &options, events).await };

@@ -108,6 +108,9 @@ pub struct SetUp {
     /// Whose `/workspace` is, where it is root's: whoever runs commands there when nobody is named.
     #[serde(default)]
     pub user: Option<Bytes>,
+    /// No guest of this one's has had the disk yet: what agents of others left on it is removed.
+    #[serde(default)]
+    pub new_disk: bool,
 }
 
 /// Brings a guest that was set up and then stood still back into the present.

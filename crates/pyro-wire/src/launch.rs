@@ -49,6 +49,9 @@ pub struct LaunchSpec {
     /// Who runs commands of the guest when nobody is named, as its environment has it; root when absent.
     #[serde(default)]
     pub user: Option<String>,
+    /// This is the first start on its disk. A kept environment has what agents noted about another guest.
+    #[serde(default)]
+    pub new_disk: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

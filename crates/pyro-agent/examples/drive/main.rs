@@ -126,6 +126,7 @@ fn set_up() -> Result<SetUp, DriveError> {
     Ok(SetUp {
         env: Vec::new(),
         user: None,
+        new_disk: false,
         hostname: "driven".into(),
         machine_id: "0123456789abcdef0123456789abcdef".into(),
         unix_time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),

@@ -1,6 +1,6 @@
 //! Where the workspace is, and the agent's own files about it: on the same disk, never inside.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -10,11 +10,23 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::AT_FDCWD;
 
 use crate::backend::{Backend, WORKSPACE};
+use crate::console;
 use crate::files::error::FileError;
 use crate::files::folder;
 use crate::files::links::Links;
 
 const GUEST_STATE: &str = "/var/lib/pyro";
+
+/// Removes what agents of other guests have noted on a disk that is new to this one, as that of an environment
+/// which was made of a workspace. A guest without that is of use all the same.
+pub(crate) fn forget_others() {
+    match fs::remove_dir_all(GUEST_STATE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            console::report(format_args!("cannot remove {GUEST_STATE}: {error}"));
+        }
+        _ => {}
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {

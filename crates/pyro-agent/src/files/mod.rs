@@ -21,7 +21,7 @@ mod freeze;
 mod hash;
 mod index;
 mod inside;
-mod layout;
+pub(crate) mod layout;
 mod links;
 mod list;
 mod path;

@@ -170,6 +170,7 @@ async fn set_up_and_ping_are_answered() {
     let request = AgentRequest::SetUp(SetUp {
         env: Vec::new(),
         user: None,
+        new_disk: false,
         hostname: "any".into(),
         machine_id: String::new(),
         unix_time_ns: 0,

@@ -66,6 +66,7 @@ impl Harness {
         let spec = LaunchSpec {
             env: Vec::new(),
             user: None,
+            new_disk: false,
             protocol: pyro_wire::PROTOCOL,
             vm_id: "test".into(),
             hostname: "box".into(),

@@ -126,7 +126,7 @@ impl Beside {
         let cancelled = KillOnDrop(Some(killer));
         let answered = tokio::select! {
             biased;
-            answered = Guest::connect(Box::new(channel), "", &[], None, false) => answered,
+            answered = Guest::connect(Box::new(channel), "", &[], None, false, false) => answered,
             () = ended.cancelled() => {
                 log.drain().await;
                 let said = log.lines().pop();
