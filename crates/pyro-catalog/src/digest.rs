@@ -7,12 +7,16 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
 
 const BLOCK: usize = 4096;
+/// What one processor hashes at a time of a layer.
+const PART: u64 = 32 * 1024 * 1024;
 const CHUNK: usize = 256 * BLOCK;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
@@ -52,6 +56,57 @@ pub(crate) fn of_image(file: &File, stop: &dyn Fn() -> bool) -> io::Result<Optio
         }
         // A truncation under our hands must not become an endless loop.
         position = position.max(end);
+    }
+    Ok(Some(hex(&hash.finalize())))
+}
+
+/// The digest of a file that is hashed while a person waits, by all processors: of its parts, and of what they
+/// amount to.
+pub(crate) fn of_layer(file: &File, stop: &(dyn Fn() -> bool + Sync)) -> io::Result<Option<String>> {
+    let size = file.metadata()?.len();
+    let count = size.div_ceil(PART);
+    let next = AtomicU64::new(0);
+    let work = || -> io::Result<Vec<(u64, [u8; 32])>> {
+        let mut buffer = vec![0; CHUNK];
+        let mut done = Vec::new();
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            if part >= count || stop() {
+                return Ok(done);
+            }
+            let mut hash = Sha256::new();
+            let end = size.min((part + 1) * PART);
+            let mut position = part * PART;
+            while position < end {
+                let wanted = usize::try_from(end - position).map_or(CHUNK, |rest| rest.min(CHUNK));
+                file.read_exact_at(&mut buffer[..wanted], position)?;
+                hash.update(&buffer[..wanted]);
+                position += wanted as u64;
+            }
+            done.push((part, hash.finalize().into()));
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let mut parts = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers.min(count as usize))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let mut parts = Vec::new();
+        for worker in workers {
+            let done = worker.join();
+            parts.extend(done.map_err(|_| io::Error::other("a hashing thread broke"))??);
+        }
+        Ok::<_, io::Error>(parts)
+    })?;
+    if stop() {
+        return Ok(None);
+    }
+    parts.sort_unstable();
+    let mut hash = Sha256::new();
+    hash.update(b"pyro-layer-1\0");
+    hash.update(size.to_le_bytes());
+    for (_, digest) in parts {
+        hash.update(digest);
     }
     Ok(Some(hex(&hash.finalize())))
 }
@@ -131,6 +186,31 @@ mod tests {
         let longer = sparse();
         longer.set_len(9 * 1024 * 1024).unwrap();
         assert_ne!(digest(&longer), before);
+    }
+
+    #[test]
+    fn the_digest_of_a_layer_is_of_all_its_bytes_at_their_places() {
+        let layer = |edits: &[(u64, &[u8])]| {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(2 * PART + 77).unwrap();
+            for (at, bytes) in edits {
+                file.write_all_at(bytes, *at).unwrap();
+            }
+            of_layer(&file, &|| false).unwrap().unwrap()
+        };
+        let one: &[u8] = b"one";
+        let digests = [
+            layer(&[(5, one)]),
+            layer(&[(PART + 5, one)]),
+            layer(&[(2 * PART + 70, one)]),
+            layer(&[]),
+        ];
+        assert_eq!(layer(&[(5, one)]), digests[0]);
+        let different: std::collections::HashSet<_> = digests.iter().collect();
+        assert_eq!(different.len(), digests.len());
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(of_layer(&file, &|| false).unwrap().unwrap().len(), 64);
+        assert_eq!(of_layer(&sparse(), &|| true).unwrap(), None);
     }
 
     #[test]

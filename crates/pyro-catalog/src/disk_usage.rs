@@ -18,15 +18,27 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
 
 /// The blocks that a file or a tree takes; what cannot be read counts as nothing.
 pub(crate) fn allocated_bytes(path: &Path) -> u64 {
+    bytes_of(path, &|_| true)
+}
+
+/// The same of what is gone when that is removed: a file with another name elsewhere is not.
+pub(crate) fn own_bytes(path: &Path) -> u64 {
+    bytes_of(path, &|file| file.is_dir() || file.nlink() == 1)
+}
+
+fn bytes_of(path: &Path, counts: &dyn Fn(&fs::Metadata) -> bool) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return 0;
     };
-    let own = metadata.blocks() * 512;
+    let own = match counts(&metadata) {
+        true => metadata.blocks() * 512,
+        false => 0,
+    };
     if !metadata.is_dir() {
         return own;
     }
     let children = fs::read_dir(path).into_iter().flatten().flatten();
     own + children
-        .map(|child| allocated_bytes(&child.path()))
+        .map(|child| bytes_of(&child.path(), counts))
         .sum::<u64>()
 }

@@ -40,20 +40,17 @@ impl EnvironmentSpec {
     /// of yesterday.
     pub(crate) fn dir_name(&self) -> String {
         match self.image {
-            None => format!("{}-{}", self.subject(), self.version),
-            Some(_) => self.subject(),
+            None if !self.is_kept() => format!("{}-{}", self.subject(), self.version),
+            None | Some(_) => self.subject(),
         }
     }
 
     /// Its name where a colon would be in the way: lock files, partial directories.
     pub(crate) fn subject(&self) -> String {
         match &self.image {
+            None if self.is_kept() => subject_of(KEPT_PREFIX, self.name),
             None => self.name.replace(':', "_"),
-            // A path has no place in a file's name.
-            Some(_) => format!(
-                "{IMAGE_PREFIX}{}",
-                &Digest::of(self.name.as_bytes()).hex()[..24]
-            ),
+            Some(_) => subject_of(IMAGE_PREFIX, self.name),
         }
     }
 
@@ -74,10 +71,26 @@ impl EnvironmentSpec {
     pub fn is_image(&self) -> bool {
         self.image.is_some()
     }
+
+    /// Whether somebody made it, of a workspace or by an import, and named it. It cannot be made again.
+    pub fn is_kept(&self) -> bool {
+        self.version == KEPT
+    }
+}
+
+/// The subject of a name that may have slashes, which have no place in a file's name.
+pub(crate) fn subject_of(prefix: &str, name: &str) -> String {
+    format!("{prefix}{}", &Digest::of(name.as_bytes()).hex()[..24])
 }
 
 /// What directories of images begin with.
 pub(crate) const IMAGE_PREFIX: &str = "image-";
+
+/// What directories of kept environments begin with.
+pub(crate) const KEPT_PREFIX: &str = "kept-";
+
+/// What stands in the place of a version where a person has kept an environment.
+pub(crate) const KEPT: &str = "kept";
 
 /// The images that this process has met. Each is kept to its end, as the entries of the catalog are: a few
 /// hundred bytes for a name that somebody typed.

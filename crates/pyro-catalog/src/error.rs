@@ -34,6 +34,15 @@ pub enum CatalogError {
     },
     #[error("environment `{name}` is not installed")]
     NotInstalled { name: &'static str },
+    /// It was deleted, or is of another cache.
+    #[error("environment `{name}` was kept by somebody, and is not here any more")]
+    NotKept { name: &'static str },
+    #[error("`{name}` cannot be the name of an environment: {why}")]
+    BadKeptName { name: String, why: String },
+    #[error("there is an environment `{name}` already")]
+    NameTaken { name: &'static str },
+    #[error("environment `{name}` is being made or pulled just now")]
+    Busy { name: &'static str },
     #[error(
         "`{tool}` (Debian package {package}) is missing; looked in {}",
         join(looked_in)

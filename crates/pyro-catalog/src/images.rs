@@ -10,14 +10,14 @@ use pyro_oci::{Digest, Image, Local, OciError, Reference, Source};
 
 use crate::builder::{Builder, Built, BuiltKernel};
 use crate::catalog::LOCK_PREFIX;
-use crate::environments::IMAGE_PREFIX;
+use crate::environments::{IMAGE_PREFIX, KEPT_PREFIX};
 use crate::files::Stamp;
 use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
 use crate::manifest::{self, EnvironmentManifest, ImageRecord, KernelName};
 use crate::monitor::report;
 use crate::{
     Catalog, CatalogError, EnvironmentSpec, Installed, Phase, ProgressMonitor, disk_usage,
-    environments, find, kernel, namespace, tools,
+    environments, find, kept, kernel, namespace, tools,
 };
 
 /// How far a pull is when all has been fetched.
@@ -249,6 +249,7 @@ impl Catalog {
         }
         let images = self.all_installed().into_iter();
         let digests = images
+            .filter(|installed| installed.spec.registry().is_some())
             .filter_map(|installed| installed.image)
             .filter_map(|image| Digest::parse(&image.digest).ok());
         let digests: Vec<Digest> = digests.collect();
@@ -257,36 +258,54 @@ impl Catalog {
             .map_err(|error| CatalogError::of_image("an image of a registry", error))
     }
 
-    /// The environments of the list, and the images that are installed.
+    /// The environments of the list, those that were kept under a name, and the images that are installed.
     pub fn all(&self) -> Vec<&'static EnvironmentSpec> {
-        let mut images: Vec<_> = self
-            .names(IMAGE_PREFIX)
-            .filter_map(|name| self.spec_of_image(&name))
-            .collect();
-        images.sort_by_key(|spec| spec.name);
-        environments().iter().chain(images).collect()
+        let named = |prefix| {
+            let mut named = self.specs_of(prefix);
+            named.retain(|spec| !spec.is_hidden());
+            named
+        };
+        let kept = named(KEPT_PREFIX);
+        let images = named(IMAGE_PREFIX);
+        environments().iter().chain(kept).chain(images).collect()
     }
 
-    /// What VMs can start from now.
+    /// What VMs can start from now, hidden ones included.
     pub fn all_installed(&self) -> Vec<Installed> {
-        let all = self.all().into_iter();
+        let all = self.all().into_iter().chain(self.hidden());
         all.filter_map(|spec| self.installed(spec).ok()?).collect()
     }
 
-    /// The image that a directory is of.
-    pub(crate) fn spec_of_image(&self, dir_name: &str) -> Option<&'static EnvironmentSpec> {
-        if !dir_name.starts_with(IMAGE_PREFIX) {
+    /// Of the directories that begin so, sorted by name.
+    pub(crate) fn specs_of(&self, prefix: &str) -> Vec<&'static EnvironmentSpec> {
+        let mut specs: Vec<_> = self
+            .names(prefix)
+            .filter_map(|name| self.spec_of_directory(&name))
+            .collect();
+        specs.sort_by_key(|spec| spec.name);
+        specs
+    }
+
+    /// The image, or the kept environment, that a directory is of.
+    pub(crate) fn spec_of_directory(&self, dir_name: &str) -> Option<&'static EnvironmentSpec> {
+        let is_image = dir_name.starts_with(IMAGE_PREFIX);
+        if !is_image && !dir_name.starts_with(KEPT_PREFIX) {
             return None;
         }
         let path = self.platform_dir().join(dir_name).join(ENVIRONMENT_FILE);
         let manifest: EnvironmentManifest = manifest::read(&path).ok()?;
-        let spec = find(&manifest.name).ok()?;
-        (spec.is_image() && spec.dir_name() == dir_name).then_some(spec)
+        let spec = match is_image {
+            true => find(&manifest.name).ok().filter(|spec| spec.is_image())?,
+            false => kept::spec(&manifest.name),
+        };
+        (spec.dir_name() == dir_name).then_some(spec)
     }
 
-    /// Of the images that somebody has pulled, or does.
-    pub(crate) fn subjects_of_images(&self) -> Vec<String> {
-        let locks = self.names(&format!("{LOCK_PREFIX}{IMAGE_PREFIX}"));
+    /// Of the images and kept environments that somebody has made, or makes.
+    pub(crate) fn subjects_of_directories(&self) -> Vec<String> {
+        let locks = [IMAGE_PREFIX, KEPT_PREFIX]
+            .into_iter()
+            .flat_map(|prefix| self.names(&format!("{LOCK_PREFIX}{prefix}")));
         locks
             .map(|name| name[LOCK_PREFIX.len()..].to_owned())
             .collect()

@@ -24,7 +24,9 @@ pub struct Installed {
     pub manifest_path: PathBuf,
     /// A read-only ext4 image.
     pub rootfs: PathBuf,
-    /// Bare hex.
+    /// Frozen qcow2 layers that are on it, bottom first. Only a kept environment has any.
+    pub layers: Vec<PathBuf>,
+    /// Of the whole disk; bare hex.
     pub rootfs_digest: String,
     /// The size of the disk that the guest sees; the file is sparse.
     pub virtual_size: u64,
@@ -80,6 +82,9 @@ impl Catalog {
         let found = self.describe(spec, &manifest);
         kernel::check(&self.kernel_dir(&manifest.kernel), &manifest.kernel)?;
         check_stamp(&found.rootfs, manifest.rootfs)?;
+        for (path, layer) in found.layers.iter().zip(&manifest.layers) {
+            check_stamp(path, layer.stamp)?;
+        }
         Ok(Some(found))
     }
 
@@ -92,6 +97,9 @@ impl Catalog {
         let found = self.describe(spec, &manifest);
         // Of a cut-off image its length says more than a digest does.
         check_size(&found.rootfs, manifest.rootfs)?;
+        for (path, layer) in found.layers.iter().zip(&manifest.layers) {
+            check_size(path, layer.stamp)?;
+        }
         self.verify_found(found, &NoMonitor)
     }
 
@@ -101,13 +109,21 @@ impl Catalog {
         monitor: &dyn ProgressMonitor,
     ) -> Result<Installed, CatalogError> {
         kernel::verify(&found.kernel)?;
+        let manifest = self.read_manifest(found.spec)?;
+        let same = |path: &Path, expected: &str, actual: String| match actual == expected {
+            true => Ok(()),
+            false => {
+                let expected = format!("digest {expected}");
+                Err(CatalogError::damaged(path, expected, actual))
+            }
+        };
         let actual = image_digest(&found.rootfs, monitor)?;
-        if actual != found.rootfs_digest {
-            return Err(CatalogError::damaged(
-                &found.rootfs,
-                format!("digest {}", found.rootfs_digest),
-                actual,
-            ));
+        same(&found.rootfs, &manifest.rootfs_digest, actual)?;
+        for (path, layer) in found.layers.iter().zip(&manifest.layers) {
+            if monitor.cancelled() {
+                return Err(CatalogError::Cancelled);
+            }
+            same(path, &layer.digest, layer_digest(path)?)?;
         }
         Ok(found)
     }
@@ -125,6 +141,9 @@ impl Catalog {
         let found = self.verify_found(found, monitor)?;
         manifest.rootfs =
             Stamp::of(&found.rootfs).map_err(CatalogError::reading("access", &found.rootfs))?;
+        for (path, layer) in found.layers.iter().zip(&mut manifest.layers) {
+            layer.stamp = Stamp::of(path).map_err(CatalogError::reading("access", path))?;
+        }
         manifest::write(&found.manifest_path, &manifest)?;
         Ok(found)
     }
@@ -155,8 +174,13 @@ impl Catalog {
             spec,
             manifest_path: install_dir.join(ENVIRONMENT_FILE),
             rootfs: install_dir.join(ROOTFS_FILE),
+            layers: manifest
+                .layers
+                .iter()
+                .map(|layer| install_dir.join(&layer.file))
+                .collect(),
             install_dir,
-            rootfs_digest: manifest.rootfs_digest.clone(),
+            rootfs_digest: manifest.disk_digest(),
             virtual_size: manifest.rootfs.size,
             kernel: Kernel::at(&self.kernel_dir(&manifest.kernel), &manifest.kernel),
             source: manifest.source.clone(),
@@ -171,7 +195,20 @@ pub(crate) fn image_digest(
     monitor: &dyn ProgressMonitor,
 ) -> Result<String, CatalogError> {
     let read = |path: &Path| digest::of_image(&File::open(path)?, &|| monitor.cancelled());
-    match read(path) {
+    digest_or_damage(path, read(path))
+}
+
+/// Of a qcow2 layer.
+pub(crate) fn layer_digest(path: &Path) -> Result<String, CatalogError> {
+    let read = |path: &Path| digest::of_layer(&File::open(path)?, &|| false);
+    digest_or_damage(path, read(path))
+}
+
+fn digest_or_damage(
+    path: &Path,
+    read: io::Result<Option<String>>,
+) -> Result<String, CatalogError> {
+    match read {
         Ok(Some(digest)) => Ok(digest),
         Ok(None) => Err(CatalogError::Cancelled),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -9,6 +9,7 @@
 //!     debian_12-4.1.0/            rootfs.ext4  environment.json  packages.txt
 //!     kernel-6.1.0-56-cloud-amd64-1f2e3d4c/   vmlinuz  modules/{*.ko,order}  kernel.json  vmlinux
 //!     image-1f2e3d4c…/            rootfs.ext4  environment.json, of one image
+//!     kept-1f2e3d4c…/             rootfs.ext4  0.qcow2 …  environment.json, of one that was kept
 //!     blobs/                      what registries sent, by digest: manifests, configurations, layers
 //!     initramfs/                  <key>.cpio  <stamp>.json
 //!     runsc-20240729.0-1f2e3d4c/  runsc  copyright  runsc.json
@@ -57,6 +58,7 @@ pub mod image;
 mod images;
 mod initramfs;
 mod installed;
+mod kept;
 mod kernel;
 mod layout;
 mod lock;
@@ -83,6 +85,7 @@ pub use error::CatalogError;
 pub use images::DiskWriter;
 pub use initramfs::write_initramfs;
 pub use installed::{Installed, InstalledImage};
+pub use kept::{Deleted, Keeping, KeptName, Part, Parts, Taken};
 pub use kernel::Kernel;
 pub use monitor::{NoMonitor, Phase, ProgressMonitor, Step};
 pub use namespace::user_namespaces;

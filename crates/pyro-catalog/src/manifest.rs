@@ -27,10 +27,38 @@ pub(crate) struct EnvironmentManifest {
     /// Bare hex; see `digest.rs` for what it covers.
     pub(crate) rootfs_digest: String,
     pub(crate) rootfs: Stamp,
+    /// Disk layers on the image, bottom first, of an environment that was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) layers: Vec<LayerRecord>,
     pub(crate) kernel: KernelName,
     pub(crate) created_at: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<ImageRecord>,
+}
+
+/// A frozen qcow2 layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    /// Relative to the environment's directory.
+    pub(crate) file: String,
+    /// Of the file, as of an image; bare hex.
+    pub(crate) digest: String,
+    #[serde(flatten)]
+    pub(crate) stamp: Stamp,
+}
+
+impl EnvironmentManifest {
+    /// Names the whole disk: without layers as the image is named.
+    pub(crate) fn disk_digest(&self) -> String {
+        if self.layers.is_empty() {
+            return self.rootfs_digest.clone();
+        }
+        let mut text = format!("pyro-chain-1\n{}\n", self.rootfs_digest);
+        for layer in &self.layers {
+            text.push_str(&format!("{}\n", layer.digest));
+        }
+        digest::of_bytes(text.as_bytes())
+    }
 }
 
 /// Which image an environment is made of.

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
+use crate::environments::KEPT_PREFIX;
 use crate::images::BLOBS_DIR;
 use crate::layout::ENVIRONMENT_FILE;
 use crate::lock::Lock;
@@ -87,8 +88,13 @@ impl Catalog {
         Ok(pruned)
     }
 
-    fn delete(&self, path: &Path, name: String, pruned: &mut Pruned) -> Result<(), CatalogError> {
-        let bytes = disk_usage::allocated_bytes(path);
+    pub(crate) fn delete(
+        &self,
+        path: &Path,
+        name: String,
+        pruned: &mut Pruned,
+    ) -> Result<(), CatalogError> {
+        let bytes = disk_usage::own_bytes(path);
         // Renamed first, so that nobody finds half an install, not even after a `kill -9`.
         let trash = partial::trash_path(&self.platform_dir());
         fs::rename(path, &trash).map_err(CatalogError::writing("remove", path))?;
@@ -119,7 +125,7 @@ impl<'a> Sweep<'a> {
     ) -> Result<Self, CatalogError> {
         let (mut live, mut held) = (Vec::new(), Vec::new());
         let subjects = environments().iter().map(EnvironmentSpec::subject);
-        for subject in subjects.chain(catalog.subjects_of_images()) {
+        for subject in subjects.chain(catalog.subjects_of_directories()) {
             match Lock::try_acquire(&catalog.lock_path(&subject))? {
                 Some(lock) => held.push(lock),
                 None => live.push(subject),
@@ -155,10 +161,12 @@ impl<'a> Sweep<'a> {
         }
         let environments = environments().iter();
         let own = environments
-            .chain(self.catalog.spec_of_image(name))
+            .chain(self.catalog.spec_of_directory(name))
             .find(|spec| spec.dir_name() == name);
         let of_live_pull = self.live.iter().any(|subject| subject == name);
-        let current = of_live_pull || own.is_some_and(|spec| self.is_current(spec));
+        // What nobody can make sense of may be of a newer pyro, and cannot be had again.
+        let is_kept = own.is_none() && name.starts_with(KEPT_PREFIX);
+        let current = of_live_pull || is_kept || own.is_some_and(|spec| self.is_current(spec));
         current || (self.in_use)(path)
     }
 
@@ -166,8 +174,12 @@ impl<'a> Sweep<'a> {
         if self.live.contains(&spec.subject()) {
             return true;
         }
-        if spec.local_path().is_some_and(|path| !path.exists()) {
+        if spec.local_path().is_some_and(|path| !path.exists()) || spec.is_hidden() {
             return false;
+        }
+        // It cannot be made again, so a person says when it goes.
+        if spec.is_kept() {
+            return true;
         }
         matches!(self.catalog.installed(spec), Ok(Some(_)))
             // A copy or a restore changes the stamps of a sound image.

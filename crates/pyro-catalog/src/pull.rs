@@ -3,6 +3,7 @@
 //! What goes into it is a [`crate::builder::Builder`]'s business.
 
 use std::fs;
+use std::path::Path;
 
 use crate::builder::{Builder, BuiltKernel};
 use crate::files::{self, Stamp};
@@ -97,7 +98,7 @@ impl Catalog {
                     format!("checking {}", spec.name),
                 );
                 match self.restamp(spec, monitor) {
-                    Err(CatalogError::Damaged { .. }) => {}
+                    Err(CatalogError::Damaged { .. }) if !spec.is_kept() => {}
                     settled => return settled,
                 }
             }
@@ -114,6 +115,9 @@ impl Catalog {
     ) -> Result<Installed, CatalogError> {
         if monitor.cancelled() {
             return Err(CatalogError::Cancelled);
+        }
+        if spec.is_kept() {
+            return Err(CatalogError::NotKept { name: spec.name });
         }
         let of_image;
         let builder: &dyn Builder = match &spec.image {
@@ -172,6 +176,7 @@ impl Catalog {
             source: built.source,
             rootfs_digest,
             rootfs: Stamp::of(&rootfs).map_err(CatalogError::reading("access", &rootfs))?,
+            layers: Vec::new(),
             kernel,
             created_at: manifest::now(),
             image: built.image,
@@ -181,13 +186,23 @@ impl Catalog {
             return Err(CatalogError::Cancelled);
         }
 
+        self.publish(spec, &fresh, partial)
+    }
+
+    /// Puts a directory that is all there to its place, and what was there aside. The caller holds the lock.
+    pub(crate) fn publish(
+        &self,
+        spec: &'static EnvironmentSpec,
+        fresh: &Path,
+        partial: &Partial,
+    ) -> Result<Installed, CatalogError> {
         let install_dir = self.install_dir(spec);
         if install_dir.symlink_metadata().is_ok() {
             let aside = partial.path().join("old");
             fs::rename(&install_dir, &aside)
                 .map_err(CatalogError::writing("move aside", &install_dir))?;
         }
-        fs::rename(&fresh, &install_dir).map_err(CatalogError::writing("publish", &install_dir))?;
+        fs::rename(fresh, &install_dir).map_err(CatalogError::writing("publish", &install_dir))?;
         let parent = self.platform_dir();
         files::sync(&parent).map_err(CatalogError::writing("sync", &parent))?;
         self.installed(spec)?
