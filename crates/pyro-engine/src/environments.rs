@@ -27,9 +27,10 @@ impl Engine {
         };
         let image = installed.as_ref().and_then(|it| it.image.as_ref());
         let image = image.map(image_config::described);
-        let (distribution, distribution_version) = match spec.is_image() {
-            true => ("oci", ""),
-            false => (
+        let (distribution, distribution_version) = match (spec.is_image(), spec.is_kept()) {
+            (true, _) => ("oci", ""),
+            (_, true) => ("kept", ""),
+            (false, false) => (
                 pyro_catalog::DISTRIBUTION,
                 pyro_catalog::DISTRIBUTION_VERSION,
             ),
@@ -43,9 +44,16 @@ impl Engine {
                     }),
                     true,
                 ) => image.digest.clone(),
+                (Some(kept), false) if spec.is_kept() => kept.rootfs_digest.clone(),
                 _ => spec.version.to_owned(),
             },
-            description: spec.description.to_owned(),
+            description: match &installed {
+                Some(kept) if spec.is_kept() => format!("Kept: {}.", kept.source),
+                _ => spec.description.to_owned(),
+            },
+            created_at: installed.as_ref().map(|it| it.created_at.clone()),
+            disk_bytes: installed.as_ref().map(|_| catalog.disk_bytes(spec)),
+            made_from: installed.as_ref().map(|it| it.source.clone()),
             default_packages: spec
                 .default_packages
                 .iter()
@@ -84,7 +92,7 @@ impl Engine {
         name: &str,
         caller: &Caller,
     ) -> Result<&'static EnvironmentSpec, Error> {
-        let spec = pyro_catalog::find(name).map_err(catalog_failed)?;
+        let spec = self.catalog().find(name).map_err(catalog_failed)?;
         if let Some(path) = spec.local_path() {
             admit(path, caller).await?;
         }
@@ -206,10 +214,9 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// The version that an environment has in the catalog of today; an image has none.
-pub(crate) fn version(environment: &str) -> Option<String> {
-    let spec = pyro_catalog::find(environment).ok()?;
-    (!spec.is_image()).then(|| spec.version.to_owned())
+/// The version that an environment has in the catalog of today; images and kept ones have none.
+pub(crate) fn version(spec: &EnvironmentSpec) -> Option<String> {
+    (!spec.is_image() && !spec.is_kept()).then(|| spec.version.to_owned())
 }
 
 #[cfg(test)]

@@ -115,6 +115,29 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
                 .to_owned(),
         ),
         CatalogError::Image { name, source } => return image_failed(name, source),
+        CatalogError::NotKept { name } => (
+            ErrorCode::UnknownEnvironment,
+            format!("There is no environment `{name}` any more"),
+            "It was kept by somebody, and deleted; see `pyro env list` (`vm_list_environments`)".to_owned(),
+        ),
+        CatalogError::BadKeptName { name, why } => {
+            return Error::invalid(format!("An environment cannot be called `{name}`"))
+                .because(why)
+                .hint("Give a name such as `app`, `team/app` or `app:1.0`");
+        }
+        CatalogError::NameTaken { name } => (
+            ErrorCode::Conflict,
+            format!("There is an environment `{name}` already"),
+            format!(
+                "Give another name, or put this one in its place with `--replace` (`replace`); `pyro env delete \
+                 {name}` removes it"
+            ),
+        ),
+        CatalogError::Busy { name } => (
+            ErrorCode::Conflict,
+            format!("Environment `{name}` is being made or pulled just now"),
+            "Wait for that to end, or end it".to_owned(),
+        ),
         CatalogError::NoDiskWriter => (
             ErrorCode::Internal,
             "The image cannot be unpacked".to_owned(),
@@ -266,7 +289,7 @@ fn registry_failed(name: &str, error: &RegistryError) -> Error {
         .hint(hint)
 }
 
-fn image_failed(name: &str, source: &OciError) -> Error {
+pub(crate) fn image_failed(name: &str, source: &OciError) -> Error {
     let (code, hint) = match source {
         OciError::NotFound { .. } | OciError::Path { .. } => (
             ErrorCode::HostIo,

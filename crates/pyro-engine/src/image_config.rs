@@ -39,10 +39,16 @@ pub(crate) fn described(image: &InstalledImage) -> ImageFacts {
     }
 }
 
+/// What a record says of its image, and the digest of that.
+pub(crate) fn of_record(
+    metadata: &BTreeMap<String, String>,
+) -> Option<(Config, Option<String>)> {
+    let config = serde_json::from_str(metadata.get(CONFIG)?).ok()?;
+    Some((config, metadata.get(DIGEST).cloned()))
+}
+
 fn config(metadata: &BTreeMap<String, String>) -> Config {
-    let text = metadata.get(CONFIG);
-    text.and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
+    of_record(metadata).unwrap_or_default().0
 }
 
 /// Variables of every command.

@@ -26,6 +26,7 @@ mod error;
 mod gvisor;
 mod image_config;
 mod image_disks;
+mod keep;
 mod machine;
 mod operations;
 mod owned_files;

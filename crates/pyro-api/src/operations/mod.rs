@@ -3,6 +3,10 @@
 pub mod bench;
 pub mod demo;
 pub mod doctor;
+pub mod env_create;
+pub mod env_delete;
+pub mod env_export;
+pub mod env_import;
 pub mod env_inspect;
 pub mod env_prune;
 pub mod env_pull;

@@ -26,8 +26,15 @@ impl Report for Environments {
                 (true, None) => "installed",
                 (false, None) => "not installed",
             };
+            let facts = match (environment.disk_bytes, &environment.created_at) {
+                (Some(bytes), Some(made)) => {
+                    let day = made.split('T').next().unwrap_or_default();
+                    format!(" ({} MiB, {day})", bytes.div_ceil(1 << 20))
+                }
+                _ => String::new(),
+            };
             text.out(format!(
-                "{} [{state}] {}",
+                "{} [{state}] {}{facts}",
                 environment.name, environment.description
             ));
         }

@@ -21,7 +21,7 @@ pub struct Environment {
     pub oci_registry: Option<String>,
     pub oci_repository: Option<String>,
     pub oci_reference: Option<String>,
-    /// SHA-256 of the installed root image, in hex; absent when it is not installed.
+    /// Of the installed disk: SHA-256 in hex; absent when it is not installed.
     pub source_digest: Option<String>,
     /// The versions of pyro that can use it.
     pub compatibility: String,
@@ -34,7 +34,17 @@ pub struct Environment {
     /// Why an installed environment cannot be used; absent when all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What an installed OCI image says of itself; absent for all other environments.
+    /// When an installed one was made: RFC 3339, in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    /// What an installed one takes on disk, files that it shares with others included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
+    /// Where an installed one came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_from: Option<String>,
+    /// What an OCI image says of itself, also where an environment was made of a workspace that began
+    /// with one; absent for all other environments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageFacts>,
 }
@@ -98,6 +108,12 @@ impl Environment {
         text.field("Cache dir", &self.cache_dir);
         text.field("Default packages", self.default_packages.join(", "));
         text.field("Description", &self.description);
+        text.field("Made from", self.made_from.as_deref().unwrap_or_default());
+        text.field("Made at", self.created_at.as_deref().unwrap_or_default());
+        if let Some(bytes) = self.disk_bytes {
+            text.field("On disk", format!("{:.1} MiB", bytes as f64 / 1048576.0));
+        }
+        text.field("Digest", self.source_digest.as_deref().unwrap_or_default());
         if self.installed {
             text.field("Install dir", &self.install_dir);
             text.field(

@@ -125,7 +125,7 @@ impl Engine {
         let created_at = now();
         let record = VmRecord {
             environment: spec.name.to_owned(),
-            environment_version: version(request.environment),
+            environment_version: version(spec),
             vcpu_count: request.vcpu_count.get(),
             mem_mib: request.mem_mib.get(),
             ttl_seconds: request.ttl_seconds.get(),
@@ -138,7 +138,7 @@ impl Engine {
             tap_name: None,
             execution_mode: ExecutionMode::Pending,
             accelerator: None,
-            metadata: metadata(request, &chosen, facts),
+            metadata: metadata(request, spec, &chosen, facts),
             vm_id,
         };
         // The record comes first: a folder without one is debris that any sweep may remove.
@@ -198,7 +198,8 @@ impl Engine {
         let Some(digest) = record.metadata.get("environment_digest") else {
             return Ok(Base::HostProcess);
         };
-        let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
+        let found = self.catalog().find_recorded(&record.environment);
+        let spec = found.map_err(catalog_failed)?;
         match self.catalog().installed(spec).map_err(catalog_failed)? {
             Some(installed) if installed.rootfs_digest == *digest => {
                 if record.metadata.contains_key(TREE) {
@@ -290,6 +291,7 @@ fn image_gone(record: &VmRecord) -> Error {
 
 fn metadata(
     request: &VmRequest<'_>,
+    spec: &EnvironmentSpec,
     chosen: &Chosen,
     of_base: Vec<(String, String)>,
 ) -> BTreeMap<String, String> {
@@ -301,7 +303,7 @@ fn metadata(
         ("network_enabled".to_owned(), request.network.to_string()),
     ]);
     metadata.extend(chosen.facts());
-    let version = version(request.environment);
+    let version = version(spec);
     metadata.extend(version.map(|version| ("environment_version".to_owned(), version)));
     metadata.extend(network::facts(request.allow_net));
     metadata.extend(of_base);

@@ -23,13 +23,13 @@ pub(crate) fn create_layer(path: &Path, base: &Installed) -> io::Result<()> {
     layers::create(path, base.virtual_size)
 }
 
-/// A root disk, bottom first: the environment's image, the layer of a mounted template, own layers.
+/// A root disk, bottom first: the environment's image and layers, the layer of a mounted template, own layers.
 pub(crate) fn chain(
     base: &Installed,
     template: Option<&Path>,
     layers: impl IntoIterator<Item = PathBuf>,
 ) -> Vec<DiskLayer> {
-    let mut chain = vec![image(base)];
+    let mut chain = environment(base);
     chain.extend(template.map(|folder| layer(&own_layer(folder))));
     chain.extend(layers.into_iter().map(|path| layer(&path)));
     chain
@@ -40,11 +40,14 @@ pub(crate) fn blank_chain(own: &Path) -> Vec<DiskLayer> {
     vec![layer(own)]
 }
 
-fn image(base: &Installed) -> DiskLayer {
-    DiskLayer {
+/// What the disks of an environment's guests have in common.
+pub(crate) fn environment(base: &Installed) -> Vec<DiskLayer> {
+    let image = DiskLayer {
         path: base.rootfs.clone(),
         format: DiskFormat::Raw,
-    }
+    };
+    let layers = base.layers.iter().map(|path| layer(path));
+    std::iter::once(image).chain(layers).collect()
 }
 
 pub(crate) fn layer(path: &Path) -> DiskLayer {

@@ -343,6 +343,7 @@ impl Engine {
             timings: step::is_enabled(),
             env: crate::image_config::env(&record.metadata),
             user: crate::image_config::user(&record.metadata),
+            new_disk: !folder.was_launched(),
         })
     }
 }

@@ -3,6 +3,10 @@
 mod bench;
 mod demo;
 mod doctor;
+mod env_create;
+mod env_delete;
+mod env_export;
+mod env_import;
 mod env_inspect;
 mod env_prune;
 mod env_pull;

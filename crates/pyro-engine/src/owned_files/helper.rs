@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_disk::layers::Layer;
 use pyro_namespace::{IdMap, Namespaces, Program};
 use pyro_oci::Image;
 use pyro_oci::apply::{Applied, Limits, Plan};
@@ -42,15 +43,17 @@ impl Helper {
         })
     }
 
-    /// Unpacks an image into an empty folder. `busy` stays open for as long as anybody writes there.
+    /// Unpacks a disk into an empty folder. `busy` stays open for as long as anybody writes there.
     pub(crate) fn unpack(
         &self,
-        image: &Path,
+        disk: &[Layer],
         folder: &Path,
         busy: OwnedFd,
         watch: &Watch,
     ) -> Result<Unpacked, Error> {
-        match self.run(UNPACK, [image, folder], [busy], watch)? {
+        let paths = disk.iter().map(|layer| layer.path.as_path());
+        let paths = std::iter::once(folder).chain(paths);
+        match self.run(UNPACK, paths, [busy], watch)? {
             Report::Unpacked(unpacked) => Ok(unpacked),
             _ => Err(self.garbled()),
         }

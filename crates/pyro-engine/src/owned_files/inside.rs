@@ -27,7 +27,7 @@ pub(super) const MERGE: &str = "--merge";
 pub(super) const SERVE: &str = "--serve";
 pub(super) const IMAGE: &str = "--image";
 
-const USAGE: &str = "usage: pyro owned-files --unpack IMAGE FOLDER | --apply PLAN FOLDER | --copy FROM TO | \
+const USAGE: &str = "usage: pyro owned-files --unpack FOLDER IMAGE LAYER… | --apply PLAN FOLDER | --copy FROM TO | \
                      --merge LOWER UPPER TO | --serve ROOT FOLDER… | --image MKE2FS FILE FOLDER…";
 
 /// How often to tell how far it is.
@@ -41,7 +41,9 @@ pub fn main(args: &[OsString]) -> ExitCode {
 pub(crate) fn run(args: &[OsString], output: &mut impl Write) -> ExitCode {
     let args: Vec<&Path> = args.iter().map(Path::new).collect();
     let done = match args.as_slice() {
-        [word, image, folder] if word.as_os_str() == UNPACK => unpack(image, folder, output),
+        [word, folder, image, layers @ ..] if word.as_os_str() == UNPACK => {
+            unpack(folder, image, layers, output)
+        }
         [word, plan, folder] if word.as_os_str() == APPLY => apply(plan, folder, output),
         [word, from, to] if word.as_os_str() == COPY => copy(from, to, output),
         [word, lower, upper, to] if word.as_os_str() == MERGE => merge(lower, upper, to, output),
@@ -74,11 +76,18 @@ fn report(output: &mut impl Write, done: Result<Report, Failure>) -> ExitCode {
     }
 }
 
-fn unpack(image: &Path, folder: &Path, output: &mut impl Write) -> Result<Report, Failure> {
+fn unpack(
+    folder: &Path,
+    image: &Path,
+    layers: &[&Path],
+    output: &mut impl Write,
+) -> Result<Report, Failure> {
+    let layers = layers.iter().map(|path| Layer::qcow2(path));
+    let disk: Vec<Layer> = std::iter::once(Layer::raw(image)).chain(layers).collect();
     let mut teller = Teller::new(output);
     let mut progress =
         |done, all: u64| teller.tell(|| Some((done as f32 / all.max(1) as f32).min(1.0)));
-    let unpacked = pyro_disk::unpack(&[Layer::raw(image)], folder, &mut progress)?;
+    let unpacked = pyro_disk::unpack(&disk, folder, &mut progress)?;
     flush(folder)?;
     Ok(Report::Unpacked(unpacked.into()))
 }

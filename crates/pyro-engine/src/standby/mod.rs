@@ -58,7 +58,7 @@ impl Engine {
     ///
     /// [`VmRun`]: pyro_api::operations::vm_run::VmRun
     pub fn keep_standby(self: &Arc<Self>, standby: Standby) -> Result<(), Error> {
-        let spec = pyro_catalog::find(&standby.environment).map_err(catalog_failed)?;
+        let spec = self.catalog().find(&standby.environment).map_err(catalog_failed)?;
         // By the name that records have.
         let standby = Standby {
             environment: spec.name.to_owned(),
@@ -249,7 +249,7 @@ impl Engine {
 
     /// What these are here.
     async fn kind_of(&self, standby: &Standby) -> Result<VmKind, Error> {
-        let spec = pyro_catalog::find(&standby.environment).map_err(catalog_failed)?;
+        let spec = self.catalog().find(&standby.environment).map_err(catalog_failed)?;
         let asked = Asked {
             isolation: standby.isolation,
             allow_host_compat: false,
@@ -311,7 +311,7 @@ impl Engine {
 
     /// What a VM like this one would be made of now.
     async fn origin(&self, record: &VmRecord) -> Option<Origin> {
-        let spec = pyro_catalog::find(&record.environment).ok()?;
+        let spec = self.catalog().find(&record.environment).ok()?;
         let installed = self.catalog().installed(spec).ok()??;
         if !installed.is_current() {
             return None;

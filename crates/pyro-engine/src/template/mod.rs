@@ -71,8 +71,8 @@ impl Engine {
         if let Some(mounted) = self.mounted_below(query)? {
             return Ok(Some(mounted));
         }
-        if query.pristine && query.chain.len() <= 2 {
-            // A new disk right on the image: a moment ago no template could be made for it, and
+        if query.pristine && query.chain.len() <= query.installed.layers.len() + 2 {
+            // A new disk right on the environment: a moment ago no template could be made for it, and
             // another try at this one would fail likewise.
             return self.ready_template(query.installed, query.shape, Kind::Bare);
         }

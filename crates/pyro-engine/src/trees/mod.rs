@@ -32,7 +32,9 @@ use self::cache::{Builder, TreeCache};
 use self::identity::Identity;
 use crate::engine::Engine;
 use crate::error::{cancelled, host_io, namespaces_refused};
+use crate::machine::disk;
 use crate::owned_files::{Helper, OnOwnThread};
+use crate::workspace::at_rest::layers_of;
 
 /// How long to wait for another process that unpacks the same tree.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -74,14 +76,14 @@ impl Engine {
             })
             .map_err(|_| cancelled())?;
         let helper = Helper::new(self.config().pyro()?, what.clone())?;
-        let image = installed.rootfs.clone();
+        let disk = layers_of(&disk::environment(installed));
         let message = format!("unpacking {name} for sandboxes, once");
         OnOwnThread::start(move |watch| {
             let failed = |error: std::io::Error| host_io(&*what, &error);
             let partial = builder.partial().map_err(failed)?;
             let busy = partial.busy().map_err(failed)?;
             let unpacked = helper
-                .unpack(&image, &partial.root(), busy, watch)
+                .unpack(&disk, &partial.root(), busy, watch)
                 .map_err(or_repair)?;
             builder
                 .publish(&partial, &identity, unpacked)

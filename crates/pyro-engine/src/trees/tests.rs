@@ -121,6 +121,7 @@ fn engine_at(here: &Path, cache: &Path) -> Engine {
 fn installed_at(here: &Path, digest: &str) -> Installed {
     let install_dir = here.join("install");
     Installed {
+        layers: Vec::new(),
         spec: pyro_catalog::find("debian:12").unwrap(),
         manifest_path: install_dir.join("environment.json"),
         install_dir,

@@ -10,6 +10,7 @@ use pyro_api::values::{
     WorkspaceSeed,
 };
 use pyro_api::{Caller, Error, ErrorCode, Event};
+use pyro_catalog::{EnvironmentSpec, Installed};
 use pyro_disk::TreeError;
 use pyro_transfer::import::folder_in_repository;
 use pyro_wire::fault::{Fault, FaultCode};
@@ -99,7 +100,7 @@ impl Engine {
         let stored = StoredWorkspace {
             record: WorkspaceRecord {
                 secrets: secrets.public().to_vec(),
-                ..new_record(id.clone(), asked, chosen.facts().into_iter().chain(facts))
+                ..new_record(id.clone(), asked, spec, chosen.facts().into_iter().chain(facts))
             },
             maker: Some(self.owner()?.id().to_owned()),
             generation: 0,
@@ -398,7 +399,7 @@ fn no_secrets_on_the_host() -> Error {
 /// Gives what the disk stands on a second name in the workspace's folder. Where that cannot be done
 /// (a cache on another file system) the workspace depends on the cache.
 fn link_base_images(folder: &WorkspaceFolder, image: &Image) {
-    let _ = std::fs::hard_link(&image.installed.rootfs, folder.image());
+    let _ = link_environment(folder, &image.installed);
     if let Some(template) = &image.template
         && std::fs::create_dir(folder.template()).is_ok()
     {
@@ -407,6 +408,17 @@ fn link_base_images(folder: &WorkspaceFolder, image: &Image) {
             disk::own_layer(&folder.template()),
         );
     }
+}
+
+/// The same of what an environment is made of, all of it or nothing that counts: the image comes last.
+fn link_environment(folder: &WorkspaceFolder, installed: &Installed) -> std::io::Result<()> {
+    if !installed.layers.is_empty() {
+        std::fs::create_dir(folder.base())?;
+    }
+    for (number, layer) in installed.layers.iter().enumerate() {
+        std::fs::hard_link(layer, folder.base_layer(number))?;
+    }
+    std::fs::hard_link(&installed.rootfs, folder.image())
 }
 
 /// Copies a folder with everything about its files. Done by the host's `cp`, which knows what its
@@ -467,6 +479,7 @@ impl Drop for CreateGuard<'_> {
 fn new_record(
     id: String,
     asked: &WorkspaceCreate,
+    spec: &EnvironmentSpec,
     facts: impl IntoIterator<Item = (String, String)>,
 ) -> WorkspaceRecord {
     let mut metadata = BTreeMap::from([
@@ -488,7 +501,7 @@ fn new_record(
         name: asked.name.clone().map(String::from),
         labels: asked.labels.clone(),
         environment: asked.environment.clone(),
-        environment_version: version(&asked.environment),
+        environment_version: version(spec),
         vcpu_count: asked.vcpu_count.get(),
         mem_mib: asked.mem_mib.get(),
         ttl_seconds: asked.ttl_seconds.get(),

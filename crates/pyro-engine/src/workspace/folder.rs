@@ -147,6 +147,25 @@ impl WorkspaceFolder {
         self.0.join("image.raw")
     }
 
+    /// Where other names of the layers are that a kept environment has on its image.
+    pub(crate) fn base(&self) -> PathBuf {
+        self.0.join("base")
+    }
+
+    pub(crate) fn base_layer(&self, number: usize) -> PathBuf {
+        self.base().join(format!("{number}.qcow2"))
+    }
+
+    /// All of them, bottom first.
+    pub(crate) fn base_layers(&self) -> io::Result<Vec<PathBuf>> {
+        let count = match fs::read_dir(self.base()) {
+            Ok(entries) => entries.count(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok((0..count).map(|number| self.base_layer(number)).collect())
+    }
+
     /// Where another name of the template's layer is, for the same reason.
     pub(crate) fn template(&self) -> PathBuf {
         self.0.join("template")

@@ -121,7 +121,7 @@ impl Engine {
                 None,
             ),
         };
-        let spec = self.workspace_spec(record, machine);
+        let spec = self.workspace_spec(record, machine, fresh);
         let launched = match launch(self.config().pyro()?, &vm, &spec, caller).await {
             Ok(launched) => launched,
             Err(error) => {
@@ -202,7 +202,7 @@ impl Engine {
         let spec = LaunchSpec {
             idle_ms: None,
             bound_to_owner: true,
-            ..self.workspace_spec(record, machine)
+            ..self.workspace_spec(record, machine, true)
         };
         launch(self.config().pyro()?, &vm, &spec, caller)
             .await
@@ -212,7 +212,12 @@ impl Engine {
             })
     }
 
-    fn workspace_spec(&self, record: &WorkspaceRecord, machine: Machine) -> LaunchSpec {
+    fn workspace_spec(
+        &self,
+        record: &WorkspaceRecord,
+        machine: Machine,
+        fresh: bool,
+    ) -> LaunchSpec {
         let id = &record.workspace_id;
         LaunchSpec {
             protocol: PROTOCOL,
@@ -227,6 +232,7 @@ impl Engine {
             timings: step::is_enabled(),
             env: crate::image_config::env(&record.metadata),
             user: crate::image_config::user(&record.metadata),
+            new_disk: fresh,
         }
     }
 
@@ -264,7 +270,8 @@ impl Engine {
 
     /// The image that a workspace was created from, if it is still in the cache.
     fn image_of(&self, record: &WorkspaceRecord) -> Result<Option<Installed>, Error> {
-        let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
+        let found = self.catalog().find_recorded(&record.environment);
+        let spec = found.map_err(catalog_failed)?;
         let installed = self.catalog().installed(spec).map_err(catalog_failed)?;
         let digest = record.metadata.get("environment_digest");
         Ok(installed.filter(|installed| Some(&installed.rootfs_digest) == digest))
@@ -302,17 +309,43 @@ impl Engine {
                 None => gone("the unpacked image", RESTORE),
             });
         }
-        let spec = pyro_catalog::find(&record.environment).map_err(catalog_failed)?;
-        let Some(mut installed) = self.catalog().installed(spec).map_err(catalog_failed)? else {
-            let pull = format!("`pyro env pull {}` restores it", record.environment);
-            return Err(gone("the kernel", &pull));
+        let found = self.catalog().find_recorded(&record.environment);
+        let spec = found.map_err(catalog_failed)?;
+        let installed = self.catalog().installed(spec).map_err(catalog_failed)?;
+        let installed = match folder.image().exists() {
+            true => {
+                // The kernel of today, or the one of then where the environment is gone.
+                let kernel = match (installed, record.metadata.get("kernel_image")) {
+                    (Some(installed), _) => Some(installed.kernel),
+                    (None, Some(image)) => self.catalog().kernel_at(Path::new(image)),
+                    (None, None) => None,
+                };
+                let Some(kernel) = kernel else {
+                    let hint = match spec.is_kept() {
+                        true => RESTORE.to_owned(),
+                        false => format!("`pyro env pull {}` restores it", record.environment),
+                    };
+                    return Err(gone("the kernel", &hint));
+                };
+                let own = Installed::of_own_files(
+                    spec,
+                    self.catalog(),
+                    folder.image(),
+                    digest.clone(),
+                    kernel,
+                );
+                let layers = folder.base_layers();
+                own.and_then(|own| Ok(Installed { layers: layers?, ..own }))
+                    .map_err(|error| {
+                        let what = format!("Workspace `{}` cannot be started", record.workspace_id);
+                        host_io(what, &error)
+                    })?
+            }
+            false => match installed {
+                Some(installed) if installed.rootfs_digest == *digest => installed,
+                _ => return Err(gone("the image", RESTORE)),
+            },
         };
-        if let Ok(image) = std::fs::metadata(folder.image()) {
-            installed.virtual_size = image.len();
-            installed.rootfs = folder.image();
-        } else if installed.rootfs_digest != *digest {
-            return Err(gone("the image", RESTORE));
-        }
         let template = match &stored.template {
             None => None,
             Some(_) if disk::own_layer(&folder.template()).exists() => Some(folder.template()),

@@ -48,9 +48,9 @@ pub(crate) struct Made {
     pub(crate) started: bool,
 }
 
-/// What a snapshot is of.
-struct Frozen {
-    layers: Vec<String>,
+/// A state that nobody writes to any more.
+pub(crate) struct Frozen {
+    pub(crate) layers: Vec<String>,
     tree: Option<String>,
 }
 
@@ -80,29 +80,15 @@ impl Engine {
         let mut goes_on = None;
         let base = self.workspace_base(&stored)?;
         let frozen = match &base {
-            Base::Image(_) => {
-                let layers = stored.layers.clone();
-                if let Some(layer) =
-                    new_layer(&folder, &base).map_err(|error| host_io(&what, &error))?
-                {
-                    stored = self.push_layer(&stored, layer, &what).await?;
-                }
-                Frozen { layers, tree: None }
-            }
+            Base::Image(_) => self.freeze_running(&stored, &base, &what).await?,
             Base::Tree(_) if is_running => Frozen {
                 layers: self.copy_top(&stored, &base, &what, caller).await?,
                 tree: None,
             },
             Base::Tree(_) => {
-                let failed = |error: std::io::Error| host_io(&what, &error);
-                goes_on = new_layer(&folder, &base).map_err(failed)?;
-                if let Some(layer) = &goes_on {
-                    pyro_disk::layers::sync(&folder.layer(layer)).map_err(failed)?;
-                }
-                Frozen {
-                    layers: stored.layers.clone(),
-                    tree: None,
-                }
+                let (frozen, layer) = self.freeze_stopped(&stored, &base, &what)?;
+                goes_on = layer;
+                frozen
             }
             Base::HostProcess => {
                 let tree = random_hex(6).map_err(|error| host_io(&what, &error))?;
@@ -145,20 +131,53 @@ impl Engine {
         })
     }
 
+    /// What the disk of a running VM holds now, which the guest goes on above. The lock is held exclusively.
+    pub(crate) async fn freeze_running(
+        &self,
+        stored: &StoredWorkspace,
+        base: &Base,
+        what: &str,
+    ) -> Result<Frozen, Error> {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let layers = stored.layers.clone();
+        if let Some(layer) = new_layer(&folder, base).map_err(|error| host_io(what, &error))? {
+            self.push_layer(stored, layer, what).await?;
+        }
+        Ok(Frozen { layers, tree: None })
+    }
+
+    /// The same of a disk that nobody uses, with the layer for what is written from now on. No record has that
+    /// yet. The lock is held exclusively.
+    pub(crate) fn freeze_stopped(
+        &self,
+        stored: &StoredWorkspace,
+        base: &Base,
+        what: &str,
+    ) -> Result<(Frozen, Option<String>), Error> {
+        let folder = self.workspace_folder(&stored.record.workspace_id);
+        let failed = |error: std::io::Error| host_io(what, &error);
+        let goes_on = new_layer(&folder, base).map_err(failed)?;
+        if let Some(layer) = &goes_on {
+            pyro_disk::layers::sync(&folder.layer(layer)).map_err(failed)?;
+        }
+        let layers = stored.layers.clone();
+        Ok((Frozen { layers, tree: None }, goes_on))
+    }
+
     /// Freezes the disk of a running VM where it is, and lets the guest go on in a new layer.
     async fn push_layer(
         &self,
         stored: &StoredWorkspace,
         layer: String,
         what: &str,
-    ) -> Result<StoredWorkspace, Error> {
+    ) -> Result<(), Error> {
         let id = &stored.record.workspace_id;
         let folder = self.workspace_folder(id);
         let path = folder.layer(&layer);
         // It is there for good before anybody writes to it.
         pyro_disk::layers::sync(&path).map_err(|error| host_io(what, &error))?;
         let store = self.store()?;
-        let added_to = store
+        store
             .change_workspace(id, |stored| stored.layers.push(layer.clone()))?
             .ok_or_else(|| unknown(id))?;
         store.sync()?;
@@ -180,7 +199,7 @@ impl Engine {
             },
         };
         match added {
-            Ok(()) => Ok(added_to),
+            Ok(()) => Ok(()),
             Err(Added::NotAdded(error)) => {
                 store
                     .change_workspace(id, |stored| stored.layers.retain(|known| *known != layer))?;
@@ -194,7 +213,7 @@ impl Engine {
 
     /// Copies what a running sandbox has changed, while it stands still, into a layer of its own, and
     /// returns the layers of that state. The sandbox goes on in the layer that it has.
-    async fn copy_top(
+    pub(crate) async fn copy_top(
         &self,
         stored: &StoredWorkspace,
         base: &Base,

@@ -7,7 +7,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyro_api::values::VmState;
@@ -133,6 +134,10 @@ impl Engine {
             _ => None,
         };
         for (lower, upper) in stored.mergeable() {
+            // What an environment was made of stays as it is, and no space is freed where that keeps it.
+            if [&lower, &upper].into_iter().any(|name| is_kept(&folder.layer(name))) {
+                continue;
+            }
             let is_own = stored.layers.contains(&lower);
             if stored.is_on_folders() && is_running && is_own {
                 // Its sandbox has them mounted. They are merged when that has ended.
@@ -266,6 +271,11 @@ impl Engine {
         own.filter_map(|layer| Some(layer.path.file_name()?.to_str()?.to_owned()))
             .collect()
     }
+}
+
+/// Whether a layer has another name: somebody else stands on it.
+fn is_kept(layer: &Path) -> bool {
+    std::fs::symlink_metadata(layer).is_ok_and(|found| found.is_file() && found.nlink() > 1)
 }
 
 /// Makes a third image of two.

@@ -14,7 +14,7 @@
 //! - **reset**: see [`super::reset`].
 
 pub(crate) mod chains;
-mod create;
+pub(crate) mod create;
 mod delete;
 mod merge;
 pub(crate) mod merge_folder;

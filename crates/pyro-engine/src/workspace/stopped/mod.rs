@@ -2,7 +2,7 @@
 
 mod image;
 mod path;
-mod scrub;
+pub(crate) mod scrub;
 #[cfg(test)]
 mod tests;
 

@@ -10,12 +10,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pyro_api::{Error, ErrorCode};
-use pyro_disk::{FileKind, Tree};
+use pyro_disk::{AGENT_STATE, FileKind, Tree};
 
 use crate::error::host_io;
-
-/// Where the agent keeps what it has, see `pyro-agent`.
-const AGENT_STATE: &[u8] = b"var/lib/pyro";
 
 /// A guest may have put its own files there.
 const MOST_FILES: usize = 10_000;
@@ -29,7 +26,7 @@ const POLL: Duration = Duration::from_millis(5);
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
 
 /// Blocks.
-pub(super) fn agent_files(tree: &Tree, image: &Path, what: &str) -> Result<(), Error> {
+pub(crate) fn agent_files(tree: &Tree, image: &Path, what: &str) -> Result<(), Error> {
     let Some(commands) = commands(tree) else {
         return Ok(());
     };
