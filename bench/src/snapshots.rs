@@ -1,5 +1,5 @@
-//! Snapshots: how long one takes, and the way back, with a gigabyte of changes; and what a workspace
-//! costs that stands on forty of them.
+//! Snapshots: how long one takes, and the way back, with a gigabyte of changes; how long it takes to keep that as an
+//! environment; and what a workspace costs that stands on forty of them.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use pyro_api::operations::env_create::EnvCreate;
+use pyro_api::operations::env_delete::EnvDelete;
 use pyro_api::operations::snapshot_create::SnapshotCreate;
 use pyro_api::operations::snapshot_delete::SnapshotDelete;
 use pyro_api::operations::workspace_reset::WorkspaceReset;
@@ -27,6 +29,9 @@ const HUNG: Duration = Duration::from_secs(120);
 const DEPTHS: [usize; 2] = [1, 40];
 
 const MEASURED: &str = "measured";
+
+/// What is kept is called so, and removed after each turn.
+const KEPT: &str = "pyro-bench/kept";
 
 /// Where a snapshot of a sandbox is more than a few names: its layer is copied.
 pub(crate) const WITHOUT_REFLINKS: &str = "≤ 60 ms with reflinks, which this file system has not";
@@ -55,6 +60,13 @@ pub(crate) fn contenders(gvisor: &Gvisor, engine: &Arc<Engine>, reflinks: bool) 
         ]);
         // Layers of a sandbox are merged when it has stopped.
         if isolation == Isolation::Vm {
+            contenders.push(
+                Contender::new(
+                    "engine in process: `env_create` of a running VM, 1 GiB changed",
+                    Keep(Rc::clone(&large)),
+                )
+                .goal(Some(Goal::Milliseconds(1000.0))),
+            );
             contenders.push(Contender::new(
                 "engine in process: `snapshot_delete`, 1 GiB merged under a running VM",
                 Delete(large),
@@ -147,6 +159,29 @@ impl Large {
         Ok(took)
     }
 
+    /// All of the gigabyte is hashed each time, as no environment has it.
+    async fn keep(&self) -> Result<Duration> {
+        self.workspace.wake().await?;
+        let keep = EnvCreate {
+            environment: KEPT.to_owned(),
+            workspace_id: self.workspace.id.clone(),
+            snapshot: None,
+            replace: true,
+        };
+        let engine = &self.workspace.engine;
+        let started = Instant::now();
+        timeout(HUNG, engine.handle(keep, &Caller::new()))
+            .await
+            .context("keeping hung")??;
+        let took = started.elapsed();
+        let delete = EnvDelete {
+            environment: KEPT.to_owned(),
+        };
+        engine.handle(delete, &Caller::new()).await?;
+        self.workspace.rest().await?;
+        Ok(took)
+    }
+
     async fn with_snapshot(&self) -> Result<()> {
         if !self.exists.get() {
             self.create().await?;
@@ -208,6 +243,14 @@ struct Create(Rc<Lazy<Large>>);
 impl Work for Create {
     fn turn(&mut self) -> Turn<'_> {
         Box::pin(async { self.0.get().await?.create().await })
+    }
+}
+
+struct Keep(Rc<Lazy<Large>>);
+
+impl Work for Keep {
+    fn turn(&mut self) -> Turn<'_> {
+        Box::pin(async { self.0.get().await?.keep().await })
     }
 }
 

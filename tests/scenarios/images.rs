@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
 /// Making a disk and a template, beside guests that have the processors.
-const MAKING: Duration = Duration::from_secs(400);
+pub(crate) const MAKING: Duration = Duration::from_secs(400);
 
 /// One static program, which is what BusyBox is in Debian.
 const BUSYBOX: &str = "/bin/busybox";
@@ -60,7 +60,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Three layers, each compressed in another way, with a shell, and without `/etc` and `/tmp`.
-fn layers() -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn layers() -> Vec<(Vec<u8>, Vec<u8>)> {
     let busybox = fs::read(BUSYBOX).expect("BusyBox: `scripts/setup tests`");
     let base = Layer::default()
         .file("bin/busybox", &busybox, 0o755)
@@ -84,7 +84,7 @@ fn layers() -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// Writes an image as a layout of the OCI.
-fn write_layout(folder: &Path, layers: &[(Vec<u8>, Vec<u8>)], config: &Value) {
+pub(crate) fn write_layout(folder: &Path, layers: &[(Vec<u8>, Vec<u8>)], config: &Value) {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let put = |bytes: &[u8], media_type: &str| {
@@ -128,7 +128,7 @@ fn write_layout(folder: &Path, layers: &[(Vec<u8>, Vec<u8>)], config: &Value) {
 }
 
 /// A world whose cache has no environment yet.
-fn world(backend: Backend) -> Option<World> {
+pub(crate) fn world(backend: Backend) -> Option<World> {
     let world = World::new(backend);
     if !world.can_be_played() {
         return None;
@@ -137,17 +137,17 @@ fn world(backend: Backend) -> Option<World> {
     Some(world.with("PYRO_ENVIRONMENT_CACHE_DIR", copy))
 }
 
-fn layout(world: &World) -> PathBuf {
+pub(crate) fn layout(world: &World) -> PathBuf {
     world.folder().join("image")
 }
 
-fn run<'a>(world: &World, environment: &str, command: impl IntoIterator<Item = &'a str>) -> Ran {
+pub(crate) fn run<'a>(world: &World, environment: &str, command: impl IntoIterator<Item = &'a str>) -> Ran {
     let mut run = world.pyro(["run", environment, "--mem-mib", "256", "--"]);
     run.args(command);
     Running::start(&mut run).wait_within(MAKING)
 }
 
-fn ok(ran: Ran) -> String {
+pub(crate) fn ok(ran: Ran) -> String {
     assert_eq!(ran.code(), 0, "{}{}", ran.out(), ran.err());
     ran.out()
 }

@@ -12,6 +12,7 @@ mod guest;
 mod hosts;
 mod images;
 mod isolation;
+mod kept;
 mod life_cycle;
 mod limits;
 mod mcp;

@@ -125,19 +125,23 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
                 .because(why)
                 .hint("Give a name such as `app`, `team/app` or `app:1.0`");
         }
-        CatalogError::NameTaken { name } => (
-            ErrorCode::Conflict,
-            format!("There is an environment `{name}` already"),
-            format!(
+        CatalogError::NameTaken { name } => {
+            return Error::new(
+                ErrorCode::Conflict,
+                format!("There is an environment `{name}` already"),
+            )
+            .hint(format!(
                 "Give another name, or put this one in its place with `--replace` (`replace`); `pyro env delete \
                  {name}` removes it"
-            ),
-        ),
-        CatalogError::Busy { name } => (
-            ErrorCode::Conflict,
-            format!("Environment `{name}` is being made or pulled just now"),
-            "Wait for that to end, or end it".to_owned(),
-        ),
+            ));
+        }
+        CatalogError::Busy { name } => {
+            return Error::new(
+                ErrorCode::Conflict,
+                format!("Environment `{name}` is being made or pulled just now"),
+            )
+            .hint("Wait for that to end, or end it");
+        }
         CatalogError::NoDiskWriter => (
             ErrorCode::Internal,
             "The image cannot be unpacked".to_owned(),

@@ -2,13 +2,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::values::Environment;
-use crate::{Cli, Effect, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+use crate::{Cli, JsonFlag, Names, Operation, Report, Text};
 
 /// Keep the disk of a workspace as an environment that others start from
 ///
 /// It holds the whole disk: installed packages, and what is in `/workspace`. Nothing is copied, the
 /// workspace goes on, and what is written to it later is not part of it. Processes, secrets and
-/// shells never are. Start from it by its name: `workspace_create`, `vm_run`.
+/// shells never are. Start from it by its name.
 #[derive(Clone, Debug, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct EnvCreate {
@@ -50,12 +50,7 @@ impl Operation for EnvCreate {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(Mcp::new(
-            "env_create",
-            "Keep as environment",
-            Profile::WorkspaceFull,
-            Effect::Changes,
-        )),
+        mcp: None,
         sdk: Some("create_environment"),
     };
 }

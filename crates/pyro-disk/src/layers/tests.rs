@@ -7,7 +7,7 @@ use imago::file::File;
 use imago::qcow2::Qcow2;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, Storage, StorageOpenOptions};
 
-use super::{Layer, LayerError, OpenLayer, check, create, flatten, merge, open};
+use super::{Layer, LayerError, OpenLayer, check, create, flatten, merge, merge_all, open};
 
 const MIB: u64 = 1024 * 1024;
 const SIZE: u64 = 8 * MIB;
@@ -130,6 +130,16 @@ fn a_merged_layer_shows_what_both_showed() {
             .splice(lower..lower + 2, [Layer::qcow2(&merged)]);
         assert!(disk.shows() == disk.content, "{lower}");
     }
+}
+
+#[test]
+fn one_layer_shows_what_any_number_showed() {
+    let mut disk = three_layers();
+    let merged = disk.path("merged");
+    merge_all(&disk.layers[1..], &merged, &mut go_on).unwrap();
+    disk.layers.splice(1.., [Layer::qcow2(&merged)]);
+    assert_eq!(disk.layers.len(), 2);
+    assert!(disk.shows() == disk.content);
 }
 
 #[test]

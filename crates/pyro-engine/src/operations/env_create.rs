@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use pyro_api::operations::env_create::{EnvCreate, KeptEnvironment};
-use pyro_api::{Caller, Error, ErrorCode, Handle};
+use pyro_api::{Caller, Error, Handle};
 use pyro_catalog::KeptName;
 
 use crate::Engine;
@@ -11,14 +11,6 @@ use crate::keep::Keep;
 impl Handle<EnvCreate> for Engine {
     async fn handle(&self, asked: EnvCreate, caller: &Caller) -> Result<KeptEnvironment, Error> {
         let name = KeptName::parse(&asked.environment).map_err(catalog_failed)?;
-        if asked.replace && caller.is_model() {
-            return Err(Error::new(
-                ErrorCode::Unsupported,
-                "Models may not replace environments",
-            )
-            .because("what is there may be a person's, and could not be had again")
-            .hint("Give another name"));
-        }
         let keep = Keep {
             workspace: asked.workspace_id,
             snapshot: asked.snapshot,

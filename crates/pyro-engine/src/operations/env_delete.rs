@@ -25,13 +25,18 @@ impl Handle<EnvDelete> for Engine {
             .because(format!("the disk of {} stands on its files", users.join(", ")))
             .hint("Delete that first"));
         }
+        let installed = self.catalog().installed(spec).ok().flatten();
+        let digest = installed.map(|installed| installed.rootfs_digest);
         let catalog = self.catalog().clone();
         let deleted = tokio::task::spawn_blocking(move || catalog.delete_environment(spec))
             .await
             .map_err(|error| broke(&error))?
             .map_err(catalog_failed)?;
         // What was made of it, and is nobody's any more.
-        let (_, templates) = self.prune_templates();
+        let (_, templates) = match digest {
+            Some(digest) => self.prune_templates_of(&digest),
+            None => (Vec::new(), 0),
+        };
         let (_, trees) = self.prune_trees();
         Ok(DeletedEnvironment {
             environment: spec.name.to_owned(),

@@ -73,6 +73,11 @@ impl Identity {
         self.kind
     }
 
+    /// Whether its guest knows this disk.
+    pub(super) fn mounts(&self, digest: &str) -> bool {
+        self.rootfs_digest.as_deref() == Some(digest)
+    }
+
     pub(super) fn shape(&self) -> Shape {
         Shape {
             vcpu_count: self.vcpu_count,

@@ -181,6 +181,18 @@ impl Engine {
             .prune(is_current, |folder| self.is_in_use(folder))
     }
 
+    /// Removes the templates that have this disk mounted, if no environment has it any more.
+    pub(crate) fn prune_templates_of(&self, digest: &str) -> (Vec<String>, u64) {
+        let mut installed = self.catalog().all_installed().into_iter();
+        if installed.any(|installed| installed.rootfs_digest == digest) {
+            return (Vec::new(), 0);
+        }
+        self.template_cache().prune(
+            |identity| !identity.mounts(digest),
+            |folder| self.is_in_use(folder),
+        )
+    }
+
     /// Whether the disk of a VM stands on the layer of a template. When the records cannot be
     /// read it may, so it does.
     fn is_in_use(&self, folder: &Path) -> bool {
