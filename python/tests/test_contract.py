@@ -10,7 +10,15 @@ import pyro_mcp
 from pyro_mcp import AsyncPyro, Pyro, PyroError, VmManager, create_server, errors
 
 # What `Pyro` has beyond the contract.
-OURS = {"attach", "manager", "workspace"}
+OURS = {
+    "attach",
+    "create_environment",
+    "delete_environment",
+    "export_environment",
+    "import_environment",
+    "manager",
+    "workspace",
+}
 
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - PENDING))

@@ -82,6 +82,10 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
 pub(crate) const OURS: &[&str] = &[
     "bench",
     "completions",
+    "env create",
+    "env delete",
+    "env export",
+    "env import",
     "host",
     "host connect",
     "host disconnect",

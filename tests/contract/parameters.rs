@@ -76,6 +76,14 @@ pub(crate) const OURS: &[(&str, &str)] = &[
     ("workspace_sync_push", "gitignore"),
 ];
 
+/// Methods of the SDK beyond the contract.
+pub(crate) const OUR_METHODS: &[&str] = &[
+    "create_environment",
+    "delete_environment",
+    "export_environment",
+    "import_environment",
+];
+
 /// Parameters that the SDK takes together, in one.
 const TOGETHER: &[(&str, &[&str], &str)] = &[(
     "service_start",
@@ -150,6 +158,11 @@ fn sdk_methods_take_what_the_contract_says() {
     let contract = contract("sdk.json");
     for (names, schema) in declared() {
         let Some(method) = names.sdk else { continue };
+        let methods = &contract["Pyro"]["methods"];
+        if OUR_METHODS.contains(&method) {
+            assert!(methods[method].is_null(), "{method} is in the contract");
+            continue;
+        }
         let wanted: BTreeMap<String, Value> = contract["Pyro"]["methods"][method]["params"]
             .as_array()
             .unwrap_or_else(|| panic!("the contract has no method `{method}`"))

@@ -22,7 +22,15 @@ const NOT_OURS: &[(&str, &str)] = &[
 ];
 
 /// Operations beyond the contract.
-const OURS: &[&str] = &["bench", "shell_attach", "try_out"];
+const OURS: &[&str] = &[
+    "bench",
+    "env_create",
+    "env_delete",
+    "env_export",
+    "env_import",
+    "shell_attach",
+    "try_out",
+];
 
 /// The schema of each operation's result.
 pub(crate) struct Results(pub(crate) Vec<(Names, Value)>);
