@@ -141,7 +141,11 @@ pub(crate) fn layout(world: &World) -> PathBuf {
     world.folder().join("image")
 }
 
-pub(crate) fn run<'a>(world: &World, environment: &str, command: impl IntoIterator<Item = &'a str>) -> Ran {
+pub(crate) fn run<'a>(
+    world: &World,
+    environment: &str,
+    command: impl IntoIterator<Item = &'a str>,
+) -> Ran {
     let mut run = world.pyro(["run", environment, "--mem-mib", "256", "--"]);
     run.args(command);
     Running::start(&mut run).wait_within(MAKING)

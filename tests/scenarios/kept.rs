@@ -14,7 +14,11 @@ const SECRET: &str = "a-word-that-nobody-else-knows";
 fn prepared(backend: Backend) -> Option<(World, String)> {
     let world = world(backend)?.with("PYRO_TEMPLATES", "off");
     let layout = layout(&world);
-    write_layout(&layout, &layers(), &json!({ "Env": ["PATH=/bin", "MODE=test"] }));
+    write_layout(
+        &layout,
+        &layers(),
+        &json!({ "Env": ["PATH=/bin", "MODE=test"] }),
+    );
     let environment = format!("oci:{}", layout.display());
     Some((world, environment))
 }
@@ -24,13 +28,23 @@ fn pyro(world: &World, words: &[&str]) -> Ran {
 }
 
 fn create(world: &World, environment: &str, more: &[&str]) -> String {
-    let words = ["workspace", "create", environment, "--id-only", "--mem-mib", "256"];
+    let words = [
+        "workspace",
+        "create",
+        environment,
+        "--id-only",
+        "--mem-mib",
+        "256",
+    ];
     let id = ok(pyro(world, &[&words, more].concat()));
     id.trim().to_owned()
 }
 
 fn exec(world: &World, id: &str, line: &str) -> String {
-    ok(pyro(world, &["workspace", "exec", id, "--", "/bin/sh", "-c", line]))
+    ok(pyro(
+        world,
+        &["workspace", "exec", id, "--", "/bin/sh", "-c", line],
+    ))
 }
 
 fn listed(world: &World) -> Vec<Value> {
@@ -63,7 +77,17 @@ fn a_vm_is_kept_while_it_runs_and_others_start_from_it() {
     let first = create(&world, &image, &["--secret-file", &secret]);
     exec(&world, &first, PREPARE);
     let seen = exec(&world, &first, LISTING);
-    let kept = pyro(&world, &["env", "create", "team/app:1", "--from-workspace", &first, "--json"]);
+    let kept = pyro(
+        &world,
+        &[
+            "env",
+            "create",
+            "team/app:1",
+            "--from-workspace",
+            &first,
+            "--json",
+        ],
+    );
     assert_eq!(kept.code(), 0, "{}", kept.err());
     let kept = kept.json();
     assert_eq!(kept["installed"], true, "{kept}");
@@ -72,17 +96,41 @@ fn a_vm_is_kept_while_it_runs_and_others_start_from_it() {
     let from = kept["made_from"].as_str().unwrap();
     assert!(from.contains(&first) && from.contains(&image), "{from}");
     assert!(listed(&world).contains(&kept));
-    exec(&world, &first, "echo later > /workspace/later; echo changed > /opt/tool");
+    exec(
+        &world,
+        &first,
+        "echo later > /workspace/later; echo changed > /opt/tool",
+    );
 
     // The state of the workspace's beginning is another environment; nothing of it is read or written.
     let words = ["env", "create", "bare", "--from-workspace", &first];
-    ok(pyro(&world, &[&words[..], &["--snapshot", "baseline"]].concat()));
+    ok(pyro(
+        &world,
+        &[&words[..], &["--snapshot", "baseline"]].concat(),
+    ));
     for (words, code) in [
-        (&["env", "create", "team/app:1", "--from-workspace", &first][..], "conflict"),
-        (&["env", "create", "Upper", "--from-workspace", &first], "invalid_argument"),
-        (&["env", "create", "other", "--from-workspace", "nobody"], "unknown_workspace"),
         (
-            &["env", "create", "other", "--from-workspace", &first, "--snapshot", "no"],
+            &["env", "create", "team/app:1", "--from-workspace", &first][..],
+            "conflict",
+        ),
+        (
+            &["env", "create", "Upper", "--from-workspace", &first],
+            "invalid_argument",
+        ),
+        (
+            &["env", "create", "other", "--from-workspace", "nobody"],
+            "unknown_workspace",
+        ),
+        (
+            &[
+                "env",
+                "create",
+                "other",
+                "--from-workspace",
+                &first,
+                "--snapshot",
+                "no",
+            ],
             "unknown_snapshot",
         ),
         (&["env", "delete", "other"], "unknown_environment"),
@@ -99,8 +147,23 @@ fn a_vm_is_kept_while_it_runs_and_others_start_from_it() {
     let diff = ok(pyro(&world, &["workspace", "diff", &second]));
     assert!(diff.contains("No workspace changes"), "{diff}");
     if world.can_run_sandboxes() {
-        let words = ["run", "team/app:1", "--isolation", "gvisor", "--mem-mib", "256", "--"];
-        let ran = pyro(&world, &[&words[..], &["/bin/sh", "-c", "cat /opt/tool /workspace/file"]].concat());
+        let words = [
+            "run",
+            "team/app:1",
+            "--isolation",
+            "gvisor",
+            "--mem-mib",
+            "256",
+            "--",
+        ];
+        let ran = pyro(
+            &world,
+            &[
+                &words[..],
+                &["/bin/sh", "-c", "cat /opt/tool /workspace/file"],
+            ]
+            .concat(),
+        );
         assert_eq!(ok(ran), "tool\nwork\n");
     }
 
@@ -112,10 +175,17 @@ fn a_vm_is_kept_while_it_runs_and_others_start_from_it() {
     for name in ["team/app:1", "bare"] {
         ok(pyro(&world, &["env", "delete", name]));
     }
-    refused(&world, &["env", "inspect", "team/app:1"], "unknown_environment");
+    refused(
+        &world,
+        &["env", "inspect", "team/app:1"],
+        "unknown_environment",
+    );
     ok(pyro(&world, &["workspace", "stop", &second]));
     assert_eq!(exec(&world, &second, LISTING), seen);
-    ok(pyro(&world, &["env", "create", "again", "--from-workspace", &second]));
+    ok(pyro(
+        &world,
+        &["env", "create", "again", "--from-workspace", &second],
+    ));
     ok(pyro(&world, &["workspace", "delete", &second]));
     world.assert_empty();
 }
@@ -127,7 +197,10 @@ fn a_sandbox_is_kept_given_away_and_taken_in_again() {
     };
     let first = create(&world, &image, &[]);
     exec(&world, &first, PREPARE);
-    ok(pyro(&world, &["env", "create", "app", "--from-workspace", &first]));
+    ok(pyro(
+        &world,
+        &["env", "create", "app", "--from-workspace", &first],
+    ));
     ok(pyro(&world, &["workspace", "delete", &first]));
     let listing = |name: &str| ok(run(&world, name, ["/bin/sh", "-c", LISTING]));
     let seen = listing("app");
@@ -141,7 +214,9 @@ fn a_sandbox_is_kept_given_away_and_taken_in_again() {
     refused(&world, &["env", "export", "app", path], "conflict");
     let images = |world: &World| {
         let all = listed(world);
-        all.iter().filter(|one| one["distribution"] == "oci").count()
+        all.iter()
+            .filter(|one| one["distribution"] == "oci")
+            .count()
     };
     let before = images(&world);
     ok(pyro(&world, &["env", "import", "again", path]));
@@ -149,7 +224,11 @@ fn a_sandbox_is_kept_given_away_and_taken_in_again() {
     refused(&world, &["env", "import", "again", path], "conflict");
     let nothing = world.folder().join("secret.tar");
     std::fs::write(&nothing, "no archive").unwrap();
-    refused(&world, &["env", "import", "x", nothing.to_str().unwrap()], "pull_failed");
+    refused(
+        &world,
+        &["env", "import", "x", nothing.to_str().unwrap()],
+        "pull_failed",
+    );
     std::fs::remove_file(&file).unwrap();
     assert_eq!(listing("again"), seen);
     let of = |name: &str| {

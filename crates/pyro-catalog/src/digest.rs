@@ -62,7 +62,10 @@ pub(crate) fn of_image(file: &File, stop: &dyn Fn() -> bool) -> io::Result<Optio
 
 /// The digest of a file that is hashed while a person waits, by all processors: of its parts, and of what they
 /// amount to.
-pub(crate) fn of_layer(file: &File, stop: &(dyn Fn() -> bool + Sync)) -> io::Result<Option<String>> {
+pub(crate) fn of_layer(
+    file: &File,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> io::Result<Option<String>> {
     let size = file.metadata()?.len();
     let count = size.div_ceil(PART);
     let next = AtomicU64::new(0);

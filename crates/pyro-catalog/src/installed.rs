@@ -204,10 +204,7 @@ pub(crate) fn layer_digest(path: &Path) -> Result<String, CatalogError> {
     digest_or_damage(path, read(path))
 }
 
-fn digest_or_damage(
-    path: &Path,
-    read: io::Result<Option<String>>,
-) -> Result<String, CatalogError> {
+fn digest_or_damage(path: &Path, read: io::Result<Option<String>>) -> Result<String, CatalogError> {
     match read {
         Ok(Some(digest)) => Ok(digest),
         Ok(None) => Err(CatalogError::Cancelled),

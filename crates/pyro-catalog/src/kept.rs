@@ -331,7 +331,10 @@ fn give(from: &Path, to: &Path) -> Result<(), CatalogError> {
     }
     let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if words.contains("No space left on device") {
-        return Err(CatalogError::no_space(to, disk_usage::allocated_bytes(from)));
+        return Err(CatalogError::no_space(
+            to,
+            disk_usage::allocated_bytes(from),
+        ));
     }
     Err(CatalogError::writing("copy to", to)(std::io::Error::other(
         words,

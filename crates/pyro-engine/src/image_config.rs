@@ -40,9 +40,7 @@ pub(crate) fn described(image: &InstalledImage) -> ImageFacts {
 }
 
 /// What a record says of its image, and the digest of that.
-pub(crate) fn of_record(
-    metadata: &BTreeMap<String, String>,
-) -> Option<(Config, Option<String>)> {
+pub(crate) fn of_record(metadata: &BTreeMap<String, String>) -> Option<(Config, Option<String>)> {
     let config = serde_json::from_str(metadata.get(CONFIG)?).ok()?;
     Some((config, metadata.get(DIGEST).cloned()))
 }

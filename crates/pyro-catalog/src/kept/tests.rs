@@ -34,7 +34,16 @@ fn name(text: &str) -> KeptName {
 
 #[test]
 fn names_that_could_mean_something_else_are_refused() {
-    for good in ["app", "a", "0", "my.app", "team/app", "a/b-c/d_e:1.0", "python:3.13", "app:V1_x"] {
+    for good in [
+        "app",
+        "a",
+        "0",
+        "my.app",
+        "team/app",
+        "a/b-c/d_e:1.0",
+        "python:3.13",
+        "app:V1_x",
+    ] {
         assert_eq!(KeptName::parse(good).unwrap().as_str(), good);
     }
     let why = |text: &str| match KeptName::parse(text) {
@@ -43,7 +52,13 @@ fn names_that_could_mean_something_else_are_refused() {
     };
     assert!(why("").contains("empty"));
     assert!(why(&"x".repeat(129)).contains("longer"));
-    for registry in ["ghcr.io/app", "localhost/app", "host:5000/app:1", ".build/x", "../a"] {
+    for registry in [
+        "ghcr.io/app",
+        "localhost/app",
+        "host:5000/app:1",
+        ".build/x",
+        "../a",
+    ] {
         assert!(why(registry).contains("registry"), "{registry}");
     }
     for transport in ["oci:app", "docker-archive:x", "oci-archive:x"] {
@@ -141,13 +156,19 @@ fn what_was_changed_is_told_and_what_cannot_be_had_again_is_not_built() {
         rig.catalog.ensure(kept.spec, &NoMonitor).map(drop),
         rig.catalog.pull(kept.spec, &NoMonitor).map(drop),
     ] {
-        assert!(matches!(failed, Err(CatalogError::Damaged { .. })), "{failed:?}");
+        assert!(
+            matches!(failed, Err(CatalogError::Damaged { .. })),
+            "{failed:?}"
+        );
     }
     assert!(rig.catalog.prune(&nothing).unwrap().deleted.is_empty());
     assert_eq!(rig.builder.count(), 1);
     rig.catalog.delete_environment(kept.spec).unwrap();
     let gone = rig.catalog.ensure(kept.spec, &NoMonitor).unwrap_err();
-    assert!(matches!(gone, CatalogError::NotKept { name: "app" }), "{gone:?}");
+    assert!(
+        matches!(gone, CatalogError::NotKept { name: "app" }),
+        "{gone:?}"
+    );
     assert!(rig.catalog.find("app").is_err());
     assert!(rig.catalog.find_recorded("app").unwrap().is_kept());
 }

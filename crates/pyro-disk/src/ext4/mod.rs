@@ -23,10 +23,10 @@ use std::cell::RefCell;
 use crate::entry::{Entry, FileKind, Stat};
 use crate::error::TreeError;
 
+pub(crate) use self::attributes::Attribute;
 use self::bytes::Cache;
 use self::dir::KnownFolders;
 use self::inode::ROOT;
-pub(crate) use self::attributes::Attribute;
 pub(crate) use self::inode::{Inode, Special};
 pub(crate) use self::read_at::ReadAt;
 use self::superblock::Superblock;

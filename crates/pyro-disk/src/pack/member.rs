@@ -30,7 +30,12 @@ pub(super) fn head(
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);
     header.set_mode(inode.stat().mode & 0o7777);
-    name(path, b"path", &mut header.as_mut_bytes()[..NAME], &mut records);
+    name(
+        path,
+        b"path",
+        &mut header.as_mut_bytes()[..NAME],
+        &mut records,
+    );
     const LINK: usize = 157;
     let link = &mut header.as_mut_bytes()[LINK..LINK + NAME];
     name(target, b"linkpath", link, &mut records);

@@ -26,8 +26,11 @@ fn packed(source: &Path, edits: &[&str]) -> (Vec<u8>, Packed) {
     (archive, done)
 }
 
-/// Paths with what `tar` says of each, and the contents of files.
-fn read(archive: &[u8]) -> BTreeMap<String, (tar::EntryType, u32, String, Vec<(String, String)>)> {
+/// Kind, mode, the contents or the target, and what the records before it say but for the time.
+type Member = (tar::EntryType, u32, String, Vec<(String, String)>);
+
+/// Paths with what `tar` says of each.
+fn read(archive: &[u8]) -> BTreeMap<String, Member> {
     let mut all = BTreeMap::new();
     for entry in tar::Archive::new(archive).entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -100,8 +103,16 @@ fn an_archive_has_all_that_the_disk_has_and_an_image_may_have() {
     assert_eq!(of("a/pipe").0, EntryType::Fifo);
     assert_eq!(of(&long).2, "long");
     assert_eq!(of("a/sparse").2.len(), 3_000_000);
-    assert!(of("a/deep/").3.contains(&("uid".to_owned(), "3000000".to_owned())));
-    let left_out = (done.devices_left_out, done.sockets_left_out, done.names_left_out);
+    assert!(
+        of("a/deep/")
+            .3
+            .contains(&("uid".to_owned(), "3000000".to_owned()))
+    );
+    let left_out = (
+        done.devices_left_out,
+        done.sockets_left_out,
+        done.names_left_out,
+    );
     assert_eq!(left_out, (1, 1, 1));
     assert_eq!(done.entries, all.len() as u64);
 }

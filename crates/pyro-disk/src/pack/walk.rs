@@ -69,7 +69,12 @@ impl<'a> Packer<'a> {
                 return Err(too_large(&path));
             }
             if !path.is_empty() {
-                self.head(&[&path[..], b"/"].concat(), &inode, EntryType::Directory, b"")?;
+                self.head(
+                    &[&path[..], b"/"].concat(),
+                    &inode,
+                    EntryType::Directory,
+                    b"",
+                )?;
             }
             let mut below = self.folder(&path, &inode)?;
             below.reverse();
@@ -134,9 +139,7 @@ impl<'a> Packer<'a> {
                 let target = self.disk.target_of(inode)?;
                 self.head(path, inode, EntryType::Symlink, &target)
             }
-            FileKind::Special | FileKind::Directory => {
-                self.head(path, inode, EntryType::Fifo, b"")
-            }
+            FileKind::Special | FileKind::Directory => self.head(path, inode, EntryType::Fifo, b""),
         }
     }
 

@@ -50,7 +50,10 @@ impl Engine {
         if depth > DEEP {
             let all = parts.layers.drain(..).chain(above.drain(..));
             let all: Vec<Layer> = all.map(|part| Layer::qcow2(&part.path)).collect();
-            let to = keeping.folder().map_err(catalog_failed)?.join("merged.qcow2");
+            let to = keeping
+                .folder()
+                .map_err(catalog_failed)?
+                .join("merged.qcow2");
             merged(all, to.clone(), held.what.clone(), caller).await?;
             parts.layers.push(Part::at(to));
         }
@@ -139,11 +142,15 @@ impl Engine {
                 Ok(_) => Ok(true),
                 Err(NotOpened::Tree(TreeError::NotClean)) => Ok(false),
                 Err(NotOpened::Refused(error)) => Err(error),
-                Err(NotOpened::Tree(error)) => Err(reader_gone(&what, &error).unwrap_or_else(|| {
-                    Error::new(ErrorCode::Damaged, what)
-                        .because("its disk does not hold a file system that others could start from")
-                        .caused_by(&error)
-                })),
+                Err(NotOpened::Tree(error)) => {
+                    Err(reader_gone(&what, &error).unwrap_or_else(|| {
+                        Error::new(ErrorCode::Damaged, what)
+                            .because(
+                                "its disk does not hold a file system that others could start from",
+                            )
+                            .caused_by(&error)
+                    }))
+                }
             }
         })
         .await

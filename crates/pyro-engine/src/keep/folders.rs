@@ -64,9 +64,8 @@ impl Engine {
             private_file::create(&image).map_err(|error| host_io(&what, &error))?;
             let folders = shown.iter().map(PathBuf::as_path);
             helper.image(&mke2fs, &image, folders, watch)?;
-            let tree = Tree::disk(&[Layer::raw(&image)], b"").map_err(|error| {
-                Error::new(ErrorCode::Internal, &*what).caused_by(&error)
-            })?;
+            let tree = Tree::disk(&[Layer::raw(&image)], b"")
+                .map_err(|error| Error::new(ErrorCode::Internal, &*what).caused_by(&error))?;
             scrub::agent_files(&tree, &image, &what)?;
             Ok(image)
         })

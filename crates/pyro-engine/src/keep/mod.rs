@@ -50,7 +50,10 @@ impl Engine {
     pub(crate) async fn keep(&self, keep: Keep, caller: &Caller) -> Result<Installed, Error> {
         let found = self.find_workspace(&keep.workspace)?;
         let id = found.record.workspace_id.clone();
-        let what = format!("Workspace `{id}` could not be kept as `{}`", keep.name.as_str());
+        let what = format!(
+            "Workspace `{id}` could not be kept as `{}`",
+            keep.name.as_str()
+        );
         if let Base::HostProcess = self.workspace_base(&found)? {
             return Err(Error::new(ErrorCode::Unsupported, what)
                 .because("its commands run on the host itself (`host_compat`), so it has no disk")
@@ -69,7 +72,10 @@ impl Engine {
             .await?;
         let (lock, stored) = self.lock_settled(&id).await?;
         let target = target.map(|name| Target::find(&stored, name)).transpose()?;
-        let source = keep.source.clone().unwrap_or_else(|| source(&stored, target.as_ref()));
+        let source = keep
+            .source
+            .clone()
+            .unwrap_or_else(|| source(&stored, target.as_ref()));
         let held = Held {
             stored,
             what,
@@ -102,7 +108,11 @@ impl Engine {
             .watched(caller, move |_, monitor| taken.publish(monitor))
             .await?;
         self.touch_workspace(&id)?;
-        self.note_event(&id, "kept", format!("as environment `{}`", installed.spec.name))?;
+        self.note_event(
+            &id,
+            "kept",
+            format!("as environment `{}`", installed.spec.name),
+        )?;
         Ok(installed)
     }
 

@@ -9,11 +9,7 @@ use crate::error::{broke, catalog_failed};
 
 #[async_trait]
 impl Handle<EnvDelete> for Engine {
-    async fn handle(
-        &self,
-        asked: EnvDelete,
-        caller: &Caller,
-    ) -> Result<DeletedEnvironment, Error> {
+    async fn handle(&self, asked: EnvDelete, caller: &Caller) -> Result<DeletedEnvironment, Error> {
         let spec = self.named(&asked.environment, caller).await?;
         self.drop_stale_standbys().await;
         let users = self.users_of(&self.catalog().install_dir(spec))?;
@@ -22,7 +18,10 @@ impl Handle<EnvDelete> for Engine {
                 ErrorCode::Conflict,
                 format!("Environment `{}` is in use", spec.name),
             )
-            .because(format!("the disk of {} stands on its files", users.join(", ")))
+            .because(format!(
+                "the disk of {} stands on its files",
+                users.join(", ")
+            ))
             .hint("Delete that first"));
         }
         let installed = self.catalog().installed(spec).ok().flatten();

@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
 use async_trait::async_trait;
 use pyro_api::operations::env_export::{EnvExport, ExportedEnvironment};
@@ -49,7 +49,7 @@ impl Handle<EnvExport> for Engine {
 /// Beside the path until it is whole: a failure, and a kill, leave nothing that looks like one.
 fn written(
     installed: &Installed,
-    output_path: &PathBuf,
+    output_path: &Path,
     overwrite: bool,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<ExportedEnvironment, Error> {
@@ -118,9 +118,9 @@ fn failed(what: &str, error: PackError) -> Error {
     match error {
         PackError::Cancelled => cancelled(),
         PackError::Write { source } => host_io(what, &source),
-        PackError::Disk(error) => Error::new(ErrorCode::Damaged, what)
-            .caused_by(&error)
-            .hint("`pyro env inspect` tells whether its files are as they were; nothing was written"),
+        PackError::Disk(error) => Error::new(ErrorCode::Damaged, what).caused_by(&error).hint(
+            "`pyro env inspect` tells whether its files are as they were; nothing was written",
+        ),
     }
 }
 

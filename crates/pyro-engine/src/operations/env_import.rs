@@ -54,7 +54,9 @@ impl Engine {
                     ErrorCode::Unsupported,
                     format!("`{source}` is an image of a registry, and only files are imported"),
                 )
-                .hint(format!("Name it where an environment is asked for, or `pyro env pull {source}`")));
+                .hint(format!(
+                    "Name it where an environment is asked for, or `pyro env pull {source}`"
+                )));
             }
             _ => {}
         }

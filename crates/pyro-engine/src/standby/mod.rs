@@ -58,7 +58,10 @@ impl Engine {
     ///
     /// [`VmRun`]: pyro_api::operations::vm_run::VmRun
     pub fn keep_standby(self: &Arc<Self>, standby: Standby) -> Result<(), Error> {
-        let spec = self.catalog().find(&standby.environment).map_err(catalog_failed)?;
+        let spec = self
+            .catalog()
+            .find(&standby.environment)
+            .map_err(catalog_failed)?;
         // By the name that records have.
         let standby = Standby {
             environment: spec.name.to_owned(),
@@ -249,7 +252,10 @@ impl Engine {
 
     /// What these are here.
     async fn kind_of(&self, standby: &Standby) -> Result<VmKind, Error> {
-        let spec = self.catalog().find(&standby.environment).map_err(catalog_failed)?;
+        let spec = self
+            .catalog()
+            .find(&standby.environment)
+            .map_err(catalog_failed)?;
         let asked = Asked {
             isolation: standby.isolation,
             allow_host_compat: false,

@@ -100,7 +100,12 @@ impl Engine {
         let stored = StoredWorkspace {
             record: WorkspaceRecord {
                 secrets: secrets.public().to_vec(),
-                ..new_record(id.clone(), asked, spec, chosen.facts().into_iter().chain(facts))
+                ..new_record(
+                    id.clone(),
+                    asked,
+                    spec,
+                    chosen.facts().into_iter().chain(facts),
+                )
             },
             maker: Some(self.owner()?.id().to_owned()),
             generation: 0,

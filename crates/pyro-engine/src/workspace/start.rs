@@ -335,11 +335,16 @@ impl Engine {
                     kernel,
                 );
                 let layers = folder.base_layers();
-                own.and_then(|own| Ok(Installed { layers: layers?, ..own }))
-                    .map_err(|error| {
-                        let what = format!("Workspace `{}` cannot be started", record.workspace_id);
-                        host_io(what, &error)
-                    })?
+                own.and_then(|own| {
+                    Ok(Installed {
+                        layers: layers?,
+                        ..own
+                    })
+                })
+                .map_err(|error| {
+                    let what = format!("Workspace `{}` cannot be started", record.workspace_id);
+                    host_io(what, &error)
+                })?
             }
             false => match installed {
                 Some(installed) if installed.rootfs_digest == *digest => installed,

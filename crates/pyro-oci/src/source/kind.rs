@@ -33,15 +33,16 @@ pub fn reference_of(path: &Path) -> Result<Reference, OciError> {
                 (true, _) => "oci-archive",
                 (false, true) => "docker-archive",
                 (false, false) => {
-                    return Err(no_image("neither `index.json` nor `manifest.json` is in it"));
+                    return Err(no_image(
+                        "neither `index.json` nor `manifest.json` is in it",
+                    ));
                 }
             }
         }
     };
     let text = path.to_str().filter(|text| !text.contains(':'));
-    let text = text.ok_or_else(|| {
-        no_image("its path has a colon, or is no UTF-8; give it another name")
-    })?;
+    let text =
+        text.ok_or_else(|| no_image("its path has a colon, or is no UTF-8; give it another name"))?;
     match Local::parse(&format!("{kind}:{text}")) {
         Ok(Some(local)) => Ok(Reference::Local(local)),
         _ => Err(no_image("its path cannot be the name of an image")),

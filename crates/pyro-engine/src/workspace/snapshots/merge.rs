@@ -135,7 +135,10 @@ impl Engine {
         };
         for (lower, upper) in stored.mergeable() {
             // What an environment was made of stays as it is, and no space is freed where that keeps it.
-            if [&lower, &upper].into_iter().any(|name| is_kept(&folder.layer(name))) {
+            if [&lower, &upper]
+                .into_iter()
+                .any(|name| is_kept(&folder.layer(name)))
+            {
                 continue;
             }
             let is_own = stored.layers.contains(&lower);
