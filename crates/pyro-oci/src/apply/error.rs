@@ -55,6 +55,18 @@ impl ApplyError {
         }
     }
 
+    /// Whether it may come of bytes that are not those of the layer.
+    pub(super) fn is_of_bytes(&self) -> bool {
+        matches!(
+            self,
+            Self::Stream { .. }
+                | Self::Archive { .. }
+                | Self::Member { .. }
+                | Self::Owner { .. }
+                | Self::Image(OciError::Unreadable { .. })
+        )
+    }
+
     /// Whether the host has no room left.
     pub(super) fn is_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};

@@ -18,7 +18,7 @@ use super::plan::{Limits, Plan, Stored};
 use super::tree::{Tree, is_folder, split};
 use super::{Applied, OnProgress};
 use crate::Digest;
-use crate::blob::BlobReader;
+use crate::blob::{Blob, BlobReader};
 use crate::digest::Hashing;
 
 /// A file of this name takes away what a layer below has under the rest of it.
@@ -74,6 +74,16 @@ impl<'a> Applying<'a> {
     pub(super) fn layer(&mut self, index: usize) -> Result<(), ApplyError> {
         let layer = index + 1;
         let stored = &self.plan.layers[index];
+        match self.unpack(index) {
+            // Whatever is wrong with bytes that are not the layer's is not worth telling.
+            Err(error) if error.is_of_bytes() => Err(changed(stored, layer).unwrap_or(error)),
+            other => other,
+        }
+    }
+
+    fn unpack(&mut self, index: usize) -> Result<(), ApplyError> {
+        let layer = index + 1;
+        let stored = &self.plan.layers[index];
         let unreadable = |source| ApplyError::Stream { layer, source };
         let blob = stored.blob().map_err(unreadable)?;
         let (before, all) = self.share(index);
@@ -83,7 +93,8 @@ impl<'a> Applying<'a> {
             left: self.plan.limits.bytes.saturating_sub(self.unpacked),
             read: 0,
         });
-        let mut reader = ArchiveReader::new(archive);
+        // Its digest tells whether something is missing.
+        let mut reader = ArchiveReader::new(archive).without_end_mark();
         let mut current = Current {
             number: layer,
             made: HashSet::new(),
@@ -364,6 +375,25 @@ impl<'a> Applying<'a> {
         }
         Ok((self.tree, self.applied))
     }
+}
+
+/// That the stored bytes are not what their digest says, if they are not. Docker's archives name layers by what is in
+/// them, and mostly do not compress them.
+fn changed(stored: &Stored, layer: usize) -> Option<ApplyError> {
+    let blob = stored.blob().ok()?;
+    let digest = match &stored.digest {
+        Some(digest) => digest,
+        None if is_compressed(&blob) => return None,
+        None => &stored.diff_id,
+    };
+    let expected = Digest::parse(digest).ok()?;
+    let compared = Hashing::new(blob.into_reader()).finish(&format!("layer {layer}"), &expected);
+    compared.err().map(ApplyError::from)
+}
+
+fn is_compressed(blob: &Blob) -> bool {
+    let layer = BufReader::with_capacity(CHUNK, Hashing::new(blob.clone().into_reader()));
+    !matches!(Unpacking::of(layer), Ok(Unpacking::Plain(_)))
 }
 
 /// A folder that a configuration names. One that could not be made is for the command that wants it to miss.

@@ -57,6 +57,8 @@ pub struct ArchiveReader<R> {
     /// Of the current member.
     owner: Option<(u64, u64)>,
     attributes: Vec<Attribute>,
+    /// Whether the stream may end where a member does.
+    may_just_end: bool,
 }
 
 /// An extended attribute: its name and its value.
@@ -90,7 +92,16 @@ impl<R: Read> ArchiveReader<R> {
             within: 0,
             owner: None,
             attributes: Vec::new(),
+            may_just_end: false,
         }
+    }
+
+    /// Takes the end of the stream after a whole member for the end mark, which some tools leave out, with what fills
+    /// up the last block. For whoever can tell otherwise that nothing is missing.
+    #[must_use]
+    pub fn without_end_mark(mut self) -> Self {
+        self.may_just_end = true;
+        self
     }
 
     /// What it reads from.
@@ -123,7 +134,7 @@ impl<R: Read> ArchiveReader<R> {
     }
 
     /// The next member, after what is left of the one before was skipped; `None` at the end mark.
-    /// An archive without an end mark is truncated.
+    /// An archive without an end mark is truncated, unless [it may be](Self::without_end_mark).
     pub fn next_member(&mut self) -> Result<Option<Member>, ArchiveError> {
         self.skip_rest()?;
         (self.parts, self.part, self.within) = (None, 0, 0);
@@ -275,7 +286,11 @@ impl<R: Read> ArchiveReader<R> {
     /// A header, or `None` at the end mark. One block of zeros is enough of a mark, as for tar.
     fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
         let mut header = Header::new_old();
-        self.fill(header.as_mut_bytes())?;
+        if self.may_just_end && self.has_ended(header.as_mut_bytes())? {
+            return Ok(None);
+        }
+        let read = usize::from(self.may_just_end);
+        self.fill(&mut header.as_mut_bytes()[read..])?;
         let bytes = header.as_bytes();
         if bytes.iter().all(|&byte| byte == 0) {
             return Ok(None);
@@ -428,12 +443,26 @@ impl<R: Read> ArchiveReader<R> {
         let skipped =
             io::copy(&mut (&mut self.from).take(skip), &mut io::sink()).map_err(io_failed)?;
         self.offset += skipped;
-        if skipped < skip {
+        if skipped < skip && !(self.may_just_end && skipped >= self.remaining) {
             return Err(ArchiveError::Truncated);
         }
         self.remaining = 0;
         self.padding = 0;
         Ok(())
+    }
+
+    /// Whether nothing comes any more; otherwise reads the first byte of what comes.
+    fn has_ended(&mut self, buffer: &mut [u8]) -> Result<bool, ArchiveError> {
+        loop {
+            match self.from.read(&mut buffer[..1]) {
+                Ok(count) => {
+                    self.offset += count as u64;
+                    return Ok(count == 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io_failed(error)),
+            }
+        }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), ArchiveError> {
@@ -569,6 +598,30 @@ mod tests {
                 }
             };
             assert!(matches!(cut, ArchiveError::Truncated), "{length}: {cut}");
+        }
+    }
+
+    #[test]
+    fn where_an_end_mark_may_be_missing_only_a_whole_member_is_the_end() {
+        let whole = archive(&header(EntryType::Regular, "x", 3), b"abc");
+        let members = |length: usize| {
+            let mut reader = ArchiveReader::new(&whole[..length]).without_end_mark();
+            let mut count = 0;
+            while reader.next_member()?.is_some() {
+                count += 1;
+            }
+            Ok::<_, ArchiveError>(count)
+        };
+        // Nothing; the data without what fills its block; the member; the member and one or two blocks of zeros.
+        for (length, count) in [(0, 0), (515, 1), (1024, 1), (1536, 1), (2048, 1)] {
+            assert_eq!(members(length).unwrap(), count, "{length}");
+        }
+        for length in [1, 511, 512, 514, 1025, 1535] {
+            let error = members(length).unwrap_err();
+            assert!(
+                matches!(error, ArchiveError::Truncated),
+                "{length}: {error}"
+            );
         }
     }
 
