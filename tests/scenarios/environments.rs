@@ -35,7 +35,10 @@ fn the_catalog_says_what_is_installed(_: &World, surface: &dyn Surface) {
         .call("env_inspect", json!({ "environment": "debian:11" }))
         .unwrap_err();
     assert_eq!(unknown["code"], "unknown_environment");
-    assert_eq!(unknown["hint"], "Did you mean `debian:12`?");
+    assert_eq!(
+        unknown["hint"],
+        "Did you mean `debian:12`? The image of Docker Hub is `docker.io/debian:11`"
+    );
 }
 
 fn pulling_what_is_installed_checks_it(_: &World, surface: &dyn Surface) {

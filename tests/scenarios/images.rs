@@ -371,6 +371,16 @@ fn what_is_no_image_is_told_and_leaves_nothing() {
     refused(&environment, "layer 3 is not what its digest says");
     refused("oci:nowhere", "there is no image at");
     refused("oci:", "names no path after `oci:`");
+    refused(
+        "./image.tar",
+        "hint: Name a file as `oci-archive:./image.tar`",
+    );
+    refused(
+        "oci-archve:/image.tar",
+        "hint: Did you mean `oci-archive:`?",
+    );
+    refused("Python:3.13", "its repository `Python` has capitals");
+    refused("debian:12-bild", "hint: Did you mean `debian:12-build`?");
     let file = world.folder().join("text");
     fs::write(&file, "no archive").unwrap();
     refused(
@@ -466,16 +476,19 @@ fn a_registry_is_asked_once_and_again_by_a_pull() {
     let registry = Registry::start(&world);
     image(b"one\n");
     registry.take(&layout, "org/app:1.0");
-    let environment = format!("{}/org/app:1.0", registry.address);
-    let text = || ok(run(&world, &environment, ["/busybox", "cat", "/text"]));
+    // As whoever means Docker Hub names it.
+    let world = world.with("PYRO_DOCKER_MIRROR", &registry.address);
+    let environment = "org/app:1.0";
+    let text = || ok(run(&world, environment, ["/busybox", "cat", "/text"]));
     assert_eq!(text(), "one\n");
 
     image(b"two\n");
     registry.take(&layout, "org/app:1.0");
     assert_eq!(text(), "one\n");
-    let mut pull = world.pyro(["env", "pull", &environment, "--json"]);
+    let mut pull = world.pyro(["env", "pull", environment, "--json"]);
     let pulled = Running::start(&mut pull).wait_within(MAKING).json();
-    assert_eq!(pulled["oci_registry"], registry.address.as_str());
+    assert_eq!(pulled["oci_registry"], "docker.io");
+    assert_eq!(pulled["oci_reference"], "docker.io/org/app:1.0");
     assert_eq!(pulled["oci_repository"], "org/app");
     assert_eq!(text(), "two\n");
     let missing = run(

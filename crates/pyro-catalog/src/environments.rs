@@ -226,24 +226,40 @@ pub fn environments() -> &'static [EnvironmentSpec] {
     &ENVIRONMENTS
 }
 
-/// The environment of that name, which may be an image's; the error names the nearest one.
+/// The environment of that name: one of the list, or else an image. A name that is close to one of the list is an
+/// error with the nearest one, so that a slip asks no registry.
 pub fn find(name: &str) -> Result<&'static EnvironmentSpec, CatalogError> {
     if let Some(spec) = ENVIRONMENTS.iter().find(|spec| spec.name == name) {
         return Ok(spec);
     }
-    if let Some(reference) = Reference::parse(name)? {
-        return Ok(image(reference));
+    if let Some(error) = slip(name) {
+        return Err(error);
     }
-    let nearest = ENVIRONMENTS
-        .iter()
-        .map(|spec| (strsim::jaro_winkler(spec.name, name), spec.name))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name);
-    Err(CatalogError::UnknownEnvironment {
+    Ok(image(Reference::parse(name)?))
+}
+
+/// How alike a name must be to one of the list for it to be meant, and for it to be told as the nearest.
+const SURELY_ALIKE: f64 = 0.9;
+const ALIKE: f64 = 0.7;
+
+/// What is wrong with a name that was meant to be one of the list, as far as one can tell. The digest of an image is
+/// nobody's slip, and neither is a name that says where it is.
+fn slip(name: &str) -> Option<CatalogError> {
+    let repository = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
+    let likeness = |spec: &EnvironmentSpec| (strsim::jaro_winkler(spec.name, name), spec.name);
+    let nearest = ENVIRONMENTS.iter().map(likeness);
+    let (likeness, nearest) = nearest.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    let is_ours = |spec: &EnvironmentSpec| repository(spec.name) == repository(name);
+    let says_more = name.contains(['/', '@']);
+    let is_slip = !says_more && (likeness > SURELY_ALIKE || ENVIRONMENTS.iter().any(is_ours));
+    (is_slip || name.is_empty()).then(|| CatalogError::UnknownEnvironment {
         name: name.to_owned(),
-        nearest,
+        nearest: (likeness > ALIKE).then_some(nearest),
         known: ENVIRONMENTS.iter().map(|spec| spec.name).collect(),
+        on_docker_hub: ENVIRONMENTS
+            .iter()
+            .any(is_ours)
+            .then(|| format!("docker.io/{name}")),
     })
 }
 
@@ -273,18 +289,48 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_nearest_and_with_all() {
-        let nearest_to = |name: &str| match find(name) {
-            Err(CatalogError::UnknownEnvironment { nearest, known, .. }) => {
-                assert_eq!(known.len(), 3);
-                nearest
+    fn a_slip_is_answered_with_the_nearest_and_with_all_and_asks_nobody() {
+        let told = |name: &str| match find(name) {
+            Err(CatalogError::UnknownEnvironment {
+                nearest,
+                known,
+                on_docker_hub,
+                ..
+            }) => {
+                assert_eq!(known.len(), ENVIRONMENTS.len());
+                (nearest, on_docker_hub)
             }
-            other => panic!("{other:?}"),
+            other => panic!("{name}: {other:?}"),
         };
-        assert_eq!(nearest_to("debian12"), Some("debian:12"));
-        assert_eq!(nearest_to("debian:12-buidl"), Some("debian:12-build"));
-        assert_eq!(nearest_to("debian:12-bse"), Some("debian:12-base"));
-        assert_eq!(nearest_to("xyzzy"), None);
-        assert_eq!(nearest_to(""), None);
+        let hub = |name: &str| Some(format!("docker.io/{name}"));
+        assert_eq!(told("debian12"), (Some("debian:12"), None));
+        assert_eq!(told("debain:12"), (Some("debian:12"), None));
+        let (nearest, on_hub) = told("debian:12-buidl");
+        assert_eq!(nearest, Some("debian:12-build"));
+        assert_eq!(on_hub, hub("debian:12-buidl"));
+        assert_eq!(told("debian:12-bse").0, Some("debian:12-base"));
+        assert_eq!(told("debian:bookworm").1, hub("debian:bookworm"));
+        assert_eq!(told("debian"), (Some("debian:12"), hub("debian")));
+        assert_eq!(told(""), (None, None));
+    }
+
+    #[test]
+    fn every_other_name_is_one_of_docker_hub() {
+        let digest = format!("debian@sha256:{}", "0".repeat(64));
+        for (name, whole) in [
+            ("python:3.13", "docker.io/library/python:3.13"),
+            ("node", "docker.io/library/node:latest"),
+            ("alpine:3", "docker.io/library/alpine:3"),
+            ("org/debian:12", "docker.io/org/debian:12"),
+            ("docker.io/debian:12", "docker.io/library/debian:12"),
+            ("docker://debian:12", "docker.io/library/debian:12"),
+            (&digest, &format!("docker.io/library/{digest}")),
+        ] {
+            let spec = find(name).unwrap();
+            assert_eq!(spec.name, whole);
+            assert!(spec.registry().is_some());
+            assert!(std::ptr::eq(find(spec.name).unwrap(), spec));
+        }
+        assert!(matches!(find("Python"), Err(CatalogError::Reference(_))));
     }
 }

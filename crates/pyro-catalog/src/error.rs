@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pyro_oci::registry::AccessError;
 use pyro_oci::{OciError, ReferenceError};
 
 use crate::{RunscOrigin, disk_usage};
@@ -14,9 +15,13 @@ pub enum CatalogError {
         name: String,
         nearest: Option<&'static str>,
         known: Vec<&'static str>,
+        /// Under what name Docker Hub may have it.
+        on_docker_hub: Option<String>,
     },
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error("`{name}` cannot be used")]
     Image {
         name: &'static str,

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use pyro_oci::apply::{Applied, Limits};
-use pyro_oci::registry::{ImageName, Registry, Store, Watch};
-use pyro_oci::{Digest, Image, Local, OciError, Reference, Source};
+use pyro_oci::registry::{Access, ImageName, Registry, Store, Watch};
+use pyro_oci::{Digest, Image, Local, OciError, Reference, Room, Source};
 
 use crate::builder::{Builder, Built, BuiltKernel};
 use crate::catalog::LOCK_PREFIX;
@@ -69,7 +69,13 @@ impl<'a> ImageBuilder<'a> {
         Ok(self.catalog.read_manifest(spec)?.kernel)
     }
 
-    fn fetch(&self, image: &ImageName, monitor: &dyn ProgressMonitor) -> Result<Image, OciError> {
+    fn fetch(
+        &self,
+        image: &ImageName,
+        monitor: &dyn ProgressMonitor,
+    ) -> Result<Image, CatalogError> {
+        let access = Access::from_environment()?;
+        let failed = |error| CatalogError::of_image(self.name, error);
         let watch = Download {
             name: self.name,
             monitor,
@@ -78,16 +84,15 @@ impl<'a> ImageBuilder<'a> {
             0.0,
             format!("asking {} for {}", image.registry(), self.name),
         );
-        let registry = Registry::new(image, &[])?;
-        let meant = registry.meant(&watch)?;
-        registry.fetch(&meant, &self.catalog.blobs()?, &watch)
+        let registry = Registry::new(image, &access).map_err(|error| failed(error.into()))?;
+        let meant = registry.meant(&watch).map_err(failed)?;
+        let store = self.catalog.blobs().map_err(failed)?;
+        registry.fetch(&meant, &store, &watch).map_err(failed)
     }
 
-    /// Bounded by what there is room for twice: as files, and as a disk.
     fn limits(&self) -> Limits {
-        let free = disk_usage::free_bytes(&self.catalog.platform_dir()).unwrap_or(u64::MAX);
         Limits {
-            bytes: (free / 2).min(Limits::MOST_BYTES),
+            bytes: self.catalog.room_for_twice(),
             entries: Limits::MOST_ENTRIES,
         }
     }
@@ -114,10 +119,10 @@ impl Builder for ImageBuilder<'_> {
                 report(monitor, Phase::Checking, 0.0, format!("reading {name}"));
                 // Before it is read: a change meanwhile is one.
                 let stamp = stamp(local).map_err(failed)?;
-                let image = Source::open(local).and_then(|source| source.image());
-                (image.map_err(failed)?, Some(stamp))
+                let image = self.catalog.read_image(local, monitor).map_err(failed)?;
+                (image, Some(stamp))
             }
-            Reference::Registry(image) => (self.fetch(image, monitor).map_err(failed)?, None),
+            Reference::Registry(image) => (self.fetch(image, monitor)?, None),
         };
         let kernel = self.kernel(monitor)?;
         let rootfs = folder.join(ROOTFS_FILE);
@@ -216,14 +221,16 @@ impl Catalog {
                     name: spec.name,
                     monitor,
                 };
-                let registry = Registry::new(name, &[]).map_err(|error| failed(error.into()))?;
+                let access = Access::from_environment()?;
+                let registry = Registry::new(name, &access);
+                let registry = registry.map_err(|error| failed(error.into()))?;
                 let meant = registry.meant(&watch).map_err(failed)?;
                 return Ok((meant.digest.to_string() == image.digest).then_some(found));
             }
         };
         let stamp = stamp(local).map_err(failed)?;
-        let source = Source::open(local).map_err(failed)?;
-        let digest = source.image().map_err(failed)?.digest.to_string();
+        let image_there = self.read_image(local, monitor).map_err(failed)?;
+        let digest = image_there.digest.to_string();
         if digest != image.digest {
             return Ok(None);
         }
@@ -234,6 +241,22 @@ impl Catalog {
         manifest::write(&found.manifest_path, &manifest)?;
         image.source = Some(stamp);
         Ok(Some(found))
+    }
+
+    /// The image of a file or a folder of this host.
+    fn read_image(&self, local: &Local, monitor: &dyn ProgressMonitor) -> Result<Image, OciError> {
+        let room = Room {
+            folder: &self.platform_dir(),
+            most_bytes: self.room_for_twice(),
+            is_stopped: &|| monitor.cancelled(),
+        };
+        Source::open(local, &room)?.image()
+    }
+
+    /// Bytes of an image that there is room for as files and as a disk.
+    fn room_for_twice(&self) -> u64 {
+        let free = disk_usage::free_bytes(&self.platform_dir()).unwrap_or(u64::MAX);
+        (free / 2).min(Limits::MOST_BYTES)
     }
 
     /// What registries sent.

@@ -4,6 +4,7 @@
 //! namespace in which the caller is root and the ids of `/etc/subuid` are everybody else. So
 //! files may belong to whom they must, and `kill -9` of pyro ends everything in there.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -46,10 +47,18 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Tells whether an ordinary user can build here. For root that is no question.
+/// The ids that files of an environment may have.
+const IDS: u64 = 65_536;
+
+/// Tells whether this user can build here. For root that is a question only where it is root of a namespace.
 pub fn user_namespaces() -> Result<(), CatalogError> {
     if is_root() {
-        return Ok(());
+        let maps = ["/proc/self/uid_map", "/proc/self/gid_map"];
+        let count = |map: &str| fs::read_to_string(map).map_or(IDS, |map| ids(&map));
+        return match maps.map(count).into_iter().min() {
+            Some(few) if few < IDS => Err(few_ids(few)),
+            _ => Ok(()),
+        };
     }
     let mut words = Vec::new();
     let mut probe = command();
@@ -60,6 +69,25 @@ pub fn user_namespaces() -> Result<(), CatalogError> {
     match ended {
         Ok(Ended::Exited(status)) if status.success() => Ok(()),
         _ => Err(explain(&words.join("; "))),
+    }
+}
+
+/// How many ids a map of `/proc` has, of which each line is: id inside, id outside, count.
+fn ids(map: &str) -> u64 {
+    let counts = map
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2));
+    let counts = counts.filter_map(|count| count.parse::<u64>().ok());
+    counts.fold(0, u64::saturating_add)
+}
+
+fn few_ids(count: u64) -> CatalogError {
+    CatalogError::UserNamespaces {
+        reason: format!(
+            "root is root of a user namespace with {count} of the {IDS} ids that files of an environment may have"
+        ),
+        fix: "run pyro outside of it, or in one made with `unshare --map-root-user --map-auto`"
+            .to_owned(),
     }
 }
 
@@ -106,6 +134,14 @@ fn explain_with(said: &str, root: bool, by_setting: Option<Forbidden>) -> Catalo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_counted_over_all_lines() {
+        assert_eq!(ids("         0       1000          1\n"), 1);
+        assert_eq!(ids("0 1000 1\n1 100000 65536\n"), 65_537);
+        assert_eq!(ids("0 0 4294967295\n"), u64::from(u32::MAX));
+        assert!(few_ids(1).to_string().contains("with 1 of the 65536 ids"));
+    }
 
     #[test]
     fn each_known_refusal_comes_with_what_to_do() {

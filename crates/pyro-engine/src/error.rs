@@ -7,8 +7,8 @@ use pyro_api::values::VmRecord;
 use pyro_api::{Error, ErrorCode};
 use pyro_catalog::{CatalogError, RunscOrigin};
 use pyro_namespace::NamespaceError;
-use pyro_oci::OciError;
 use pyro_oci::registry::RegistryError;
+use pyro_oci::{OciError, ReferenceError};
 use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::launch::{EndReason, Ended};
 
@@ -90,15 +90,15 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
             name,
             nearest,
             known,
+            on_docker_hub,
         } => {
             let hint = match nearest {
                 Some(nearest) => format!("Did you mean `{nearest}`?"),
-                // Such a name, without its registry, is one of pyro's own.
-                None if name.contains(':') => format!(
-                    "See `pyro env list` (`vm_list_environments`); an image of Docker Hub is named with its \
-                     registry, as in `docker.io/{name}`"
-                ),
                 None => "See `pyro env list` (`vm_list_environments`)".to_owned(),
+            };
+            let hint = match on_docker_hub {
+                Some(image) => format!("{hint} The image of Docker Hub is `{image}`"),
+                None => hint,
             };
             return Error::new(
                 ErrorCode::UnknownEnvironment,
@@ -107,12 +107,27 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
             .because(format!("known environments: {}", known.join(", ")))
             .hint(hint);
         }
-        CatalogError::Reference(_) => (
+        CatalogError::Reference(error) => (
             ErrorCode::InvalidArgument,
-            "This names no image".to_owned(),
-            "Name it as `oci-archive:FILE`, `docker-archive:FILE` or `oci:FOLDER`, with `:NAME` after it \
-             where it holds several, or as a registry has it, such as `ghcr.io/org/name:tag`"
-                .to_owned(),
+            "This names no environment".to_owned(),
+            match error {
+                ReferenceError::BarePath { text } => format!(
+                    "Name a file as `oci-archive:{text}` or `docker-archive:{text}`, a folder as `oci:{text}`"
+                ),
+                ReferenceError::UnknownTransport {
+                    nearest: Some(nearest),
+                    ..
+                } => format!("Did you mean `{nearest}:`?"),
+                _ => "Name one of `pyro env list`; an image as its registry has it, such as `python:3.13` or \
+                      `ghcr.io/org/name:tag`; or `oci-archive:FILE`, `docker-archive:FILE` or `oci:FOLDER`, with \
+                      `:NAME` after it where it holds several"
+                    .to_owned(),
+            },
+        ),
+        CatalogError::Access(error) => (
+            ErrorCode::InvalidArgument,
+            "A setting for registries cannot be used".to_owned(),
+            format!("Correct {}, or unset it", error.variable),
         ),
         CatalogError::Image { name, source } => return image_failed(name, source),
         CatalogError::NotKept { name } => (
@@ -266,18 +281,47 @@ fn registry_failed(name: &str, error: &RegistryError) -> Error {
             ErrorCode::UnknownEnvironment,
             "Check the name and the tag".to_owned(),
         ),
-        RegistryError::NotAllowed { registry, .. } => (
+        RegistryError::NotAllowed {
+            registry,
+            has_credentials,
+            ..
+        } => (
+            ErrorCode::PullFailed,
+            // Registries say the same of what there is not.
+            match has_credentials {
+                true => format!(
+                    "Check the name; if it is right, log in as somebody who may see it, with `docker login \
+                     {registry}` or `podman login {registry}`"
+                ),
+                false => format!(
+                    "Check the name; if it is right, log in with `docker login {registry}` or \
+                     `podman login {registry}`"
+                ),
+            },
+        ),
+        RegistryError::Certificate { .. } => (
+            ErrorCode::PullFailed,
+            "Set SSL_CERT_FILE to a file with the certificates to trust, that of the registry's authority among them"
+                .to_owned(),
+        ),
+        RegistryError::NoTls { registry } => (
             ErrorCode::PullFailed,
             format!(
-                "Check the name; if it is right, log in with `docker login {registry}` or \
-                 `podman login {registry}`"
+                "If the network up to it can be trusted, set PYRO_INSECURE_REGISTRIES={registry}"
+            ),
+        ),
+        RegistryError::TooOften { registry } => (
+            ErrorCode::PullFailed,
+            format!(
+                "Wait, log in with `docker login {registry}`, or set PYRO_DOCKER_MIRROR to a registry that mirrors \
+                 Docker Hub"
             ),
         ),
         RegistryError::Credentials { registry, .. } => (
             ErrorCode::PullFailed,
             format!("Log in again with `docker login {registry}` or `podman login {registry}`"),
         ),
-        RegistryError::Refused { .. } => (
+        RegistryError::Refused { .. } | RegistryError::Status { .. } => (
             ErrorCode::PullFailed,
             "Try again later, or copy the image to a file with `skopeo copy`".to_owned(),
         ),
@@ -293,12 +337,13 @@ fn registry_failed(name: &str, error: &RegistryError) -> Error {
         .hint(hint)
 }
 
+const CHECK_PATH: &str =
+    "Check the path; a relative one begins at the folder where pyro was started";
+
 pub(crate) fn image_failed(name: &str, source: &OciError) -> Error {
     let (code, hint) = match source {
-        OciError::NotFound { .. } | OciError::Path { .. } => (
-            ErrorCode::HostIo,
-            "Check the path; a relative one begins at the folder where pyro was started",
-        ),
+        OciError::NotFound { .. } => (ErrorCode::UnknownEnvironment, CHECK_PATH),
+        OciError::Path { .. } => (ErrorCode::HostIo, CHECK_PATH),
         OciError::Registry(error) => return registry_failed(name, error),
         OciError::NoSuchName { .. } | OciError::SeveralImages { .. } => (
             ErrorCode::InvalidArgument,

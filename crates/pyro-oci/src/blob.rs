@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::{Digest, OciError};
 
 /// The longest manifest, configuration or index that is read.
-const LONGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
+pub(crate) const LONGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Blob {
@@ -31,9 +31,9 @@ impl Blob {
     /// A short one, as a whole.
     pub(crate) fn document(&self, what: &str) -> Result<Vec<u8>, OciError> {
         if self.size > LONGEST_DOCUMENT {
-            return Err(OciError::Malformed {
+            return Err(OciError::TooLong {
                 what: what.to_owned(),
-                why: format!("it is longer than the {LONGEST_DOCUMENT} bytes that are read"),
+                most: LONGEST_DOCUMENT,
             });
         }
         let mut bytes = Vec::new();

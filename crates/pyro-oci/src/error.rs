@@ -26,6 +26,8 @@ pub enum OciError {
     NoImage { path: PathBuf, why: String },
     #[error("{what} is malformed: {why}")]
     Malformed { what: String, why: String },
+    #[error("{what} is longer than the {most} bytes that are read")]
+    TooLong { what: String, most: u64 },
     #[error("`{text}` is no SHA-256 digest")]
     BadDigest { text: String },
     #[error("{what} is not what its digest says: expected {expected}, found {found}")]

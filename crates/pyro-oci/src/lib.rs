@@ -36,5 +36,5 @@ pub use digest::Digest;
 pub use error::OciError;
 pub use image::{Image, Layer};
 pub use reference::{Local, Reference, ReferenceError};
-pub use source::{Source, reference_of};
+pub use source::{Room, Source, reference_of};
 pub use write::{About, ImageWriter};

@@ -40,6 +40,28 @@ impl Transport {
             Self::OciLayout => "oci",
         }
     }
+
+    /// The word that may have been meant.
+    fn nearest(word: &str) -> Option<&'static str> {
+        let words = Self::ALL.into_iter().map(Self::word);
+        let likeness = words.map(|known| (strsim::jaro_winkler(known, word), known));
+        likeness
+            .filter(|(likeness, _)| *likeness > ALIKE)
+            .max_by(|one, other| one.0.total_cmp(&other.0))
+            .map(|(_, known)| known)
+    }
+}
+
+/// How alike two words must be for one to be meant by the other.
+const ALIKE: f64 = 0.8;
+
+/// Whether a text that is no name looks like a transport and a path.
+fn is_transport(word: &str, path: &str) -> bool {
+    let is_word = !word.is_empty()
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    is_word && (path.contains('/') || path.is_empty())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,17 +77,47 @@ pub enum ReferenceError {
     BadCharacter { text: String },
     #[error("`{text}` is no name of an image: {why}")]
     BadName { text: String, why: String },
+    #[error("`{text}` is a path, and nothing says what is there")]
+    BarePath { text: String },
+    #[error("`{text}` begins with `{word}:`, which is no way to name an image here")]
+    UnknownTransport {
+        text: String,
+        word: String,
+        nearest: Option<&'static str>,
+    },
     #[error("the current folder, which `{text}` starts from, cannot be read: {why}")]
     NoCurrentFolder { text: String, why: String },
 }
 
 impl Reference {
-    /// `None` for a text that begins as none of these.
-    pub fn parse(text: &str) -> Result<Option<Self>, ReferenceError> {
+    /// What begins as no place on this host is the name that an image has in a registry.
+    pub fn parse(text: &str) -> Result<Self, ReferenceError> {
         if let Some(local) = Local::parse(text)? {
-            return Ok(Some(Self::Local(local)));
+            return Ok(Self::Local(local));
         }
-        Ok(ImageName::parse(text)?.map(Self::Registry))
+        if ["/", "./", "../", "~"]
+            .iter()
+            .any(|start| text.starts_with(start))
+            || [".", ".."].contains(&text)
+        {
+            return Err(ReferenceError::BarePath {
+                text: text.to_owned(),
+            });
+        }
+        let name = ImageName::parse(text);
+        match (&name, text.split_once(':')) {
+            // A tag has no slash, and a host with a port is followed by one.
+            (Err(_), Some((word, path)))
+                if !text.starts_with("docker://") && is_transport(word, path) =>
+            {
+                Err(ReferenceError::UnknownTransport {
+                    text: text.to_owned(),
+                    word: word.to_owned(),
+                    nearest: Transport::nearest(word),
+                })
+            }
+            _ => name.map(Self::Registry),
+        }
     }
 
     pub fn local(&self) -> Option<&Local> {
@@ -152,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_reference_is_written_as_it_can_be_read_again() {
-        let canonical = |text: &str| Reference::parse(text).unwrap().unwrap().to_string();
+        let canonical = |text: &str| Reference::parse(text).unwrap().to_string();
         assert_eq!(canonical("oci:/a/b"), "oci:/a/b");
         assert_eq!(canonical("oci:/a/b:1.0"), "oci:/a/b:1.0");
         assert_eq!(
@@ -163,17 +215,38 @@ mod tests {
         let relative = canonical("oci-archive:app.tar");
         assert_eq!(relative, format!("oci-archive:{}/app.tar", here.display()));
         assert_eq!(canonical(&relative), relative);
+        let whole = canonical("python:3.13");
+        assert_eq!(whole, "docker.io/library/python:3.13");
+        assert_eq!(canonical(&whole), whole);
+        // A repository of that name, at most.
+        assert_eq!(canonical("oci"), "docker.io/library/oci:latest");
     }
 
     #[test]
-    fn other_names_are_none_and_half_ones_say_what_is_missing() {
-        for other in ["debian:12", "python", "oci", "OCI:/a", ""] {
-            assert_eq!(Reference::parse(other), Ok(None), "{other}");
-        }
+    fn half_ones_say_what_is_missing_and_wrong_ones_what_they_look_like() {
         let error = |text: &str| Reference::parse(text).unwrap_err().to_string();
         assert!(error("oci:").contains("no path after `oci:`"));
         assert!(error("oci-archive::x").contains("no path"));
         assert!(error("oci:/a:").contains("empty name"));
         assert!(error("oci:/a\nb").contains("character"));
+        for path in ["./app.tar", "/a/b", "../x", "~/app.tar", "."] {
+            assert!(error(path).contains("is a path"), "{path}");
+        }
+        let transport = |text: &str| match Reference::parse(text) {
+            Err(ReferenceError::UnknownTransport { word, nearest, .. }) => (word, nearest),
+            other => panic!("{other:?}"),
+        };
+        let is = |text: &str, word: &str, nearest| {
+            assert_eq!(transport(text), (word.to_owned(), nearest));
+        };
+        is("oci-archve:/x", "oci-archve", Some("oci-archive"));
+        is(
+            "docker-archiv:./a.tar",
+            "docker-archiv",
+            Some("docker-archive"),
+        );
+        is("OCI:/a", "OCI", None);
+        is("https://ghcr.io/x", "https", None);
+        assert!(error("a:b:c").contains("no name of an image"));
     }
 }

@@ -271,12 +271,16 @@ mod tests {
         let digest = writer.finish(&config, &about).unwrap();
         let guessed = reference_of(&path).unwrap().to_string();
         assert_eq!(guessed, format!("oci-archive:{}", path.display()));
-        assert!(reference_of(folder.path()).is_err());
+        let room = crate::Room {
+            folder: folder.path(),
+            most_bytes: 0,
+            is_stopped: &|| false,
+        };
         for kind in ["oci-archive", "docker-archive"] {
             for name in ["", ":team/app:latest"] {
                 let text = format!("{kind}:{}{name}", path.display());
                 let reference = Reference::parse(&text).unwrap().unwrap();
-                let source = Source::open(reference.local().unwrap()).unwrap();
+                let source = Source::open(reference.local().unwrap(), &room).unwrap();
                 let image = source.image().unwrap();
                 assert_eq!(image.config, config);
                 assert_eq!(image.digest == digest, kind == "oci-archive");

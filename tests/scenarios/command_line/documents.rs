@@ -50,17 +50,20 @@ fn a_result_is_one_document_and_nothing_else(world: &World) {
 }
 
 fn a_failure_is_one_document_and_nothing_else(world: &World) {
-    let ran = finish(&mut world.pyro(["run", "debian:13", "--json", "--", "true"]));
+    let ran = finish(&mut world.pyro(["run", "debian:11", "--json", "--", "true"]));
     let told = document(&ran);
     assert_eq!(ran.code(), 1);
     assert_eq!(told["ok"], false);
     assert_eq!(told["code"], "unknown_environment");
-    assert_eq!(told["error"], "There is no environment `debian:13`");
+    assert_eq!(told["error"], "There is no environment `debian:11`");
     assert_eq!(
         told["causes"][0],
         "known environments: debian:12, debian:12-base, debian:12-build"
     );
-    assert_eq!(told["hint"], "Did you mean `debian:12`?");
+    assert_eq!(
+        told["hint"],
+        "Did you mean `debian:12`? The image of Docker Hub is `docker.io/debian:11`"
+    );
 }
 
 fn a_demo_that_fails_answers_in_json_too(world: &World) {

@@ -86,13 +86,13 @@ fn a_run_without_a_command_is_refused(world: &World) {
 }
 
 fn an_unknown_environment_names_the_nearest(world: &World) {
-    let ran = finish(&mut world.pyro(["run", "debian:13", "--", "true"]));
+    let ran = finish(&mut world.pyro(["run", "debian:11", "--", "true"]));
     assert_eq!(
         ran.err(),
-        "[run] phase=create environment=debian:13\n\
-         [error] There is no environment `debian:13`\n  \
+        "[run] phase=create environment=debian:11\n\
+         [error] There is no environment `debian:11`\n  \
          cause: known environments: debian:12, debian:12-base, debian:12-build\n\
-         hint: Did you mean `debian:12`?\n"
+         hint: Did you mean `debian:12`? The image of Docker Hub is `docker.io/debian:11`\n"
     );
     assert_eq!(ran.code(), 1);
     for (typed, nearest) in [

@@ -7,20 +7,21 @@ use std::io::BufReader;
 use std::path::PathBuf;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use oci_client::Reference;
 use oci_client::secrets::RegistryAuth;
 
-use super::{ImageName, RegistryError};
+use super::RegistryError;
 
 /// What Docker Hub is called in these files.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// The first that has any; an image that needs none is fetched without.
-pub(super) fn of(name: &ImageName) -> Result<RegistryAuth, RegistryError> {
-    from(files(|name| env::var_os(name)), name)
+pub(super) fn of(asked: &Reference) -> Result<RegistryAuth, RegistryError> {
+    from(files(|name| env::var_os(name)), asked)
 }
 
-fn from(files: Vec<PathBuf>, name: &ImageName) -> Result<RegistryAuth, RegistryError> {
-    let server = match name.registry() {
+fn from(files: Vec<PathBuf>, asked: &Reference) -> Result<RegistryAuth, RegistryError> {
+    let server = match asked.registry() {
         "docker.io" => DOCKER_HUB,
         registry => registry,
     };
@@ -30,7 +31,7 @@ fn from(files: Vec<PathBuf>, name: &ImageName) -> Result<RegistryAuth, RegistryE
         };
         let unusable = |why: String| RegistryError::Credentials {
             path: path.clone(),
-            registry: name.registry().to_owned(),
+            registry: asked.registry().to_owned(),
             why,
         };
         match get_credential_from_reader(BufReader::new(file), server) {
@@ -129,13 +130,13 @@ mod tests {
         );
         let missing = folder.path().join("none");
         let ask = |name: &str, files: &[&PathBuf]| {
-            let name = ImageName::parse(name).unwrap().unwrap();
-            from(files.iter().map(|path| (*path).clone()).collect(), &name)
+            let files = files.iter().map(|path| (*path).clone());
+            from(files.collect(), &name.parse().unwrap())
         };
         let basic = |user: &str, word: &str| RegistryAuth::Basic(user.into(), word.into());
         let all = [&missing, &one, &two];
         assert_eq!(ask("example.com/x", &all).unwrap(), basic("me", "secret"));
-        assert_eq!(ask("docker://x", &all).unwrap(), basic("you", "other"));
+        assert_eq!(ask("docker.io/x", &all).unwrap(), basic("you", "other"));
         assert_eq!(ask("other.org/x", &all).unwrap(), RegistryAuth::Anonymous);
         let broken = file(
             "broken",

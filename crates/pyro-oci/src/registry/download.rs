@@ -19,27 +19,39 @@ const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_millis(100);
 
-/// How far all blobs of an image are.
+/// How far all blobs of an image are, each by its number.
 pub(super) struct Progress<'a> {
-    done: Cell<u64>,
+    done: Vec<Cell<u64>>,
     all: u64,
     watch: &'a dyn Watch,
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(blobs: &[Descriptor], watch: &'a dyn Watch) -> Self {
+    /// Begins with what is here already.
+    pub(super) fn new(blobs: &[Descriptor], store: &Store, watch: &'a dyn Watch) -> Self {
         let sizes = blobs.iter().map(Descriptor::size);
-        Self {
-            done: Cell::new(0),
+        let here = blobs.iter().map(|blob| {
+            let here = digest_of(blob).map_or(0, |digest| store.bytes_of(&digest));
+            Cell::new(here.min(blob.size()))
+        });
+        let progress = Self {
+            done: here.collect(),
             all: sizes.fold(0, u64::saturating_add),
             watch,
-        }
+        };
+        progress.tell();
+        progress
     }
 
-    fn add(&self, bytes: u64) {
-        self.done
-            .set(self.done.get().saturating_add(bytes).min(self.all));
-        self.watch.progress(self.done.get(), self.all);
+    fn set(&self, number: usize, bytes: u64) {
+        self.done[number].set(bytes);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let done = self.done.iter().map(Cell::get);
+        let done = done.fold(0, u64::saturating_add);
+        self.watch.progress(done.min(self.all), self.all);
     }
 }
 
@@ -47,14 +59,15 @@ impl Registry<'_> {
     /// Fetches what is missing of a blob.
     pub(super) async fn download(
         &self,
-        blob: &Descriptor,
+        (number, blob): (usize, &Descriptor),
         store: &Store,
         progress: &Progress<'_>,
     ) -> Result<(), OciError> {
         let digest = digest_of(blob)?;
+        let has = |length| progress.set(number, length);
         let mut part = loop {
             if let Some(found) = store.find(&digest)? {
-                progress.add(found.size);
+                has(found.size);
                 return Ok(());
             }
             match store.part(&digest)? {
@@ -66,11 +79,11 @@ impl Registry<'_> {
         if part.length() > blob.size() {
             part.restart()?;
         }
-        progress.add(part.length());
+        has(part.length());
         let mut tries = 0;
         while part.length() < blob.size() {
             let before = part.length();
-            if let Err(error) = self.more(blob, &mut part, progress).await {
+            if let Err(error) = self.more(blob, &mut part, &has).await {
                 let is_lasting = error.is_lasting();
                 tries = if part.length() > before { 0 } else { tries + 1 };
                 if is_lasting || tries == TRIES {
@@ -86,14 +99,14 @@ impl Registry<'_> {
         &self,
         blob: &Descriptor,
         part: &mut Part,
-        progress: &Progress<'_>,
+        has: &dyn Fn(u64),
     ) -> Result<(), OciError> {
         let digest = blob.digest().to_string();
         let answer = self
             .client
-            .pull_blob_stream_partial(self.name.reference(), digest.as_str(), part.length(), None)
+            .pull_blob_stream_partial(&self.asked, digest.as_str(), part.length(), None)
             .await
-            .map_err(|error| RegistryError::of(self.name, error))?;
+            .map_err(|error| self.failed(error))?;
         let mut stream = match answer {
             BlobResponse::Partial(stream) => stream,
             // A registry that knows no parts begins anew.
@@ -115,7 +128,7 @@ impl Registry<'_> {
                 });
             }
             part.write(&bytes)?;
-            progress.add(bytes.len() as u64);
+            has(part.length());
         }
         match part.length() == blob.size() {
             true => Ok(()),

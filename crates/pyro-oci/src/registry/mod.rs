@@ -3,7 +3,9 @@
 //! A blob is written beside its place, and takes it when its digest was compared. One that a killed pull left
 //! half goes on where it was.
 
+mod access;
 mod credentials;
+mod documents;
 mod download;
 mod error;
 mod name;
@@ -14,13 +16,17 @@ mod tests;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
+use oci_client::Reference;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
+pub use self::access::{Access, AccessError};
 pub use self::error::RegistryError;
 pub use self::name::ImageName;
 pub use self::store::Store;
+use crate::blob::LONGEST_DOCUMENT;
 use crate::image::{digest_of, json};
 use crate::manifests::{self, Kind};
 use crate::{Digest, Image, OciError};
@@ -51,7 +57,12 @@ pub trait Watch {
 /// A registry, asked about one image.
 pub struct Registry<'a> {
     name: &'a ImageName,
+    /// The image where it is asked for: its own registry, or a mirror's.
+    asked: Reference,
     client: Client,
+    /// For documents, which the other one reads however long they are.
+    http: reqwest::Client,
+    is_plain: bool,
     auth: RegistryAuth,
     answer: Duration,
 }
@@ -64,28 +75,37 @@ pub struct Meant {
 }
 
 impl<'a> Registry<'a> {
-    /// Reads the credentials that Docker's and Podman's files have for the registry. `plain` names registries that
-    /// have no TLS, beside those of this host.
-    pub fn new(name: &'a ImageName, plain: &[String]) -> Result<Self, RegistryError> {
+    /// Reads the credentials that Docker's and Podman's files have for the registry.
+    pub fn new(name: &'a ImageName, access: &Access) -> Result<Self, RegistryError> {
+        const AGENT: &str = concat!("pyro/", env!("CARGO_PKG_VERSION"));
         // Fails only when somebody else has chosen one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let registry = name.reference().resolve_registry().to_owned();
-        let is_plain = name.is_on_this_host() || plain.iter().any(|one| *one == name.registry());
+        let asked = access.asked(name);
+        let is_plain = access.is_plain(asked.registry());
         let config = ClientConfig {
             protocol: match is_plain {
-                true => ClientProtocol::HttpsExcept(vec![registry]),
+                true => ClientProtocol::HttpsExcept(vec![asked.resolve_registry().to_owned()]),
                 false => ClientProtocol::Https,
             },
             connect_timeout: Some(CONNECT),
             read_timeout: Some(SILENCE),
             platform_resolver: None,
-            user_agent: concat!("pyro/", env!("CARGO_PKG_VERSION")),
+            user_agent: AGENT,
             ..ClientConfig::default()
         };
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .user_agent(AGENT)
+            .build();
+        let unusable = |error| RegistryError::of(name, &asked, error);
         Ok(Self {
-            client: Client::try_from(config).map_err(|error| RegistryError::of(name, error))?,
-            auth: credentials::of(name)?,
+            client: Client::try_from(config).map_err(unusable)?,
+            http: http.map_err(|error| unusable(error.into()))?,
+            auth: credentials::of(&asked)?,
             name,
+            asked,
+            is_plain,
             answer: ANSWER,
         })
     }
@@ -96,7 +116,7 @@ impl<'a> Registry<'a> {
             let found = tokio::time::timeout(self.answer, self.find()).await;
             found.unwrap_or_else(|_| {
                 Err(RegistryError::Silent {
-                    registry: self.name.registry().to_owned(),
+                    registry: self.asked.registry().to_owned(),
                     seconds: self.answer.as_secs(),
                 }
                 .into())
@@ -113,14 +133,21 @@ impl<'a> Registry<'a> {
         watch: &dyn Watch,
     ) -> Result<Image, OciError> {
         let manifest: ImageManifest = json(&meant.bytes, "the manifest")?;
+        // It is read as a whole later on, and so are manifests and indexes.
+        if manifest.config().size() > LONGEST_DOCUMENT {
+            return Err(OciError::TooLong {
+                what: "the configuration".to_owned(),
+                most: LONGEST_DOCUMENT,
+            });
+        }
         let mut blobs: Vec<Descriptor> = vec![manifest.config().clone()];
         for layer in manifest.layers() {
             if !blobs.iter().any(|known| known.digest() == layer.digest()) {
                 blobs.push(layer.clone());
             }
         }
-        let progress = download::Progress::new(&blobs, watch);
-        let fetched = futures::stream::iter(&blobs)
+        let progress = download::Progress::new(&blobs, store, watch);
+        let fetched = futures::stream::iter(blobs.iter().enumerate())
             .map(|blob| self.download(blob, store, &progress))
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>();
@@ -129,16 +156,16 @@ impl<'a> Registry<'a> {
         store.image(&meant.digest)
     }
 
+    fn failed(&self, error: OciDistributionError) -> RegistryError {
+        RegistryError::of(self.name, &self.asked, error).to(&self.auth)
+    }
+
     async fn find(&self) -> Result<Meant, OciError> {
-        let mut reference = self.name.reference().clone();
+        let mut reference = self.asked.clone();
         for _ in 0..MOST_INDEXES {
-            let raw = self
-                .client
-                .pull_manifest_raw(&reference, &self.auth, &manifests::MEDIA_TYPES)
-                .await;
-            let (bytes, _) = match raw {
-                Ok(found) => found,
-                Err(error) => return Err(self.not_found(error).await.into()),
+            let bytes = match self.manifest(&reference).await {
+                Err(OciError::Registry(error)) => return Err(self.not_found(error).await.into()),
+                other => other?,
             };
             let digest = Digest::of(&bytes);
             if let Some(expected) = reference.digest() {
@@ -153,10 +180,7 @@ impl<'a> Registry<'a> {
             }
             match manifests::kind_of(&bytes)? {
                 Kind::Manifest => {
-                    return Ok(Meant {
-                        digest,
-                        bytes: bytes.to_vec(),
-                    });
+                    return Ok(Meant { digest, bytes });
                 }
                 Kind::Index => {
                     let index: ImageIndex = json(&bytes, "the index")?;
@@ -172,18 +196,12 @@ impl<'a> Registry<'a> {
     }
 
     /// With the names that there are, where it is the name that there is not.
-    async fn not_found(&self, error: oci_client::errors::OciDistributionError) -> RegistryError {
-        let error = RegistryError::of(self.name, error);
+    async fn not_found(&self, error: RegistryError) -> RegistryError {
         let RegistryError::NoSuchImage { name, .. } = error else {
             return error;
         };
-        let tags = self
-            .client
-            .list_tags(self.name.reference(), &self.auth, Some(100), None)
-            .await;
-        let tags = tags.map(|answer| answer.tags).unwrap_or_default();
         RegistryError::NoSuchImage {
-            near: self.name.near(tags),
+            near: self.name.near(self.tags().await.unwrap_or_default()),
             name,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 
 use oci_client::Reference;
 
@@ -14,6 +14,9 @@ const TRANSPORT: &str = "docker://";
 /// How alike two tags must be for one to be meant by the other.
 const ALIKE: f64 = 0.7;
 const MOST_NEAR: usize = 5;
+
+/// Registries take no longer repositories.
+const LONGEST_NAME: usize = 255;
 
 /// With its registry, and with a tag or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,28 +30,26 @@ impl Hash for ImageName {
 }
 
 impl ImageName {
-    /// `None` for what says neither that it is one nor where: `python:3.13` alone could be anything.
-    pub(crate) fn parse(text: &str) -> Result<Option<Self>, ReferenceError> {
-        let name = match text.strip_prefix(TRANSPORT) {
-            Some(name) => name,
-            None => match text.split_once('/') {
-                Some((first, _)) if is_registry(first) => text,
-                _ => return Ok(None),
-            },
+    /// As Docker reads it: without a registry it is Docker Hub's, without a tag it is the latest.
+    pub fn parse(text: &str) -> Result<Self, ReferenceError> {
+        let name = text.strip_prefix(TRANSPORT).unwrap_or(text);
+        let reference: Result<Reference, _> = name.parse();
+        // The crate takes some that registries do not: other digests, and capitals in a word before a slash.
+        let why = match (reference, wrong_part(name)) {
+            (Ok(reference), None) => return Ok(Self(reference)),
+            (_, Some(why)) => why,
+            (Err(error), None) => error.to_string(),
         };
-        let bad = |why: String| ReferenceError::BadName {
+        Err(ReferenceError::BadName {
             text: text.chars().take(200).collect(),
             why,
-        };
-        let reference: Reference = name
-            .parse()
-            .map_err(|error: oci_client::ParseError| bad(error.to_string()))?;
-        if let Some(digest) = reference.digest()
-            && crate::Digest::parse(digest).is_err()
-        {
-            return Err(bad(format!("`{digest}` is no SHA-256 digest")));
-        }
-        Ok(Some(Self(reference)))
+        })
+    }
+
+    /// Whether a text says itself that it is a name of a registry's: by its transport, or by a host.
+    pub fn names_registry(text: &str) -> bool {
+        let host = || text.split_once('/').map(|(first, _)| is_registry(first));
+        text.starts_with(TRANSPORT) || host().unwrap_or(false)
     }
 
     pub(crate) fn reference(&self) -> &Reference {
@@ -68,22 +69,6 @@ impl ImageName {
         self.0.digest().is_some()
     }
 
-    /// Whether nobody listens in between.
-    pub(crate) fn is_on_this_host(&self) -> bool {
-        let registry = self.registry();
-        let host = match registry
-            .strip_prefix('[')
-            .and_then(|rest| rest.split_once(']'))
-        {
-            Some((address, _)) => address,
-            None => registry.split_once(':').map_or(registry, |(host, _)| host),
-        };
-        host == "localhost"
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
-    }
-
     /// Those of the tags that may have been meant.
     pub(super) fn near(&self, tags: Vec<String>) -> Vec<String> {
         let wanted = self.0.tag().unwrap_or_default();
@@ -100,8 +85,96 @@ impl ImageName {
     }
 }
 
+/// What keeps a text from being a name: the first of its parts that is none.
+fn wrong_part(name: &str) -> Option<String> {
+    let (rest, digest) = match name.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (name, None),
+    };
+    if let Some(digest) = digest
+        && crate::Digest::parse(digest).is_err()
+    {
+        return Some(format!(
+            "its digest `{digest}` is not `sha256:` and 64 hexadecimal digits"
+        ));
+    }
+    let (registry, rest) = match rest.split_once('/') {
+        Some((first, rest)) if is_registry(first) => (Some(first), rest),
+        _ => (None, rest),
+    };
+    let (repository, tag) = match rest.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        _ => (rest, None),
+    };
+    if repository.is_empty() {
+        return Some("it has no repository".to_owned());
+    }
+    if repository.len() + registry.map_or(0, |registry| registry.len() + 1) > LONGEST_NAME {
+        return Some(format!("it is longer than {LONGEST_NAME} characters"));
+    }
+    if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(format!(
+            "its repository `{repository}` has capitals, and may have small letters only"
+        ));
+    }
+    if let Some(part) = repository.split('/').find(|part| !is_component(part)) {
+        return Some(format!(
+            "the part `{part}` of its repository is not small letters and digits, with one `.`, `_`, `__` or \
+             dashes between them"
+        ));
+    }
+    if let Some(tag) = tag
+        && !is_tag(tag)
+    {
+        return Some(format!(
+            "its tag `{tag}` is not up to 128 letters, digits, `_`, `.` and `-`, of which the first is none of \
+             the last two"
+        ));
+    }
+    registry
+        .filter(|registry| !is_host(registry))
+        .map(|registry| format!("its registry `{registry}` is no host"))
+}
+
+/// A name or an address, with or without a port.
+fn is_host(registry: &str) -> bool {
+    let host = registry.split_once("]:").map_or(registry, |(host, _)| host);
+    let host = match host.strip_prefix('[') {
+        Some(address) => return address.trim_end_matches(']').parse::<Ipv6Addr>().is_ok(),
+        None => host.split_once(':').map_or(host, |(host, _)| host),
+    };
+    host.split('.').all(|word| {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !word.is_empty()
+            && word.bytes().all(is_inner)
+            && !word.starts_with('-')
+            && !word.ends_with('-')
+    })
+}
+
+/// A word of a repository, by the grammar of registries.
+fn is_component(part: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let mut words =
+        part.split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit());
+    part.bytes().next().is_some_and(is_plain)
+        && part.bytes().last().is_some_and(is_plain)
+        && words.all(|between| {
+            matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-')
+        })
+}
+
+fn is_tag(tag: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    tag.len() <= 128
+        && tag.bytes().next().is_some_and(is_word)
+        && tag
+            .bytes()
+            .all(|byte| is_word(byte) || matches!(byte, b'.' | b'-'))
+}
+
 /// Docker's rule: a first part with a dot or a port is a host, and `localhost` is one.
-fn is_registry(first: &str) -> bool {
+pub(super) fn is_registry(first: &str) -> bool {
     match first.rsplit_once(':') {
         Some((host, port)) => {
             !host.is_empty() && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
@@ -122,52 +195,66 @@ mod tests {
 
     #[test]
     fn names_are_completed_by_dockers_rules() {
-        let whole = |text: &str| ImageName::parse(text).unwrap().map(|name| name.to_string());
-        let is = |text: &str, expected: &str| assert_eq!(whole(text).as_deref(), Some(expected));
-        is("docker://python", "docker.io/library/python:latest");
-        is("docker://python:3.13", "docker.io/library/python:3.13");
-        is("docker://org/app", "docker.io/org/app:latest");
-        is("docker.io/python:3.13", "docker.io/library/python:3.13");
-        is("ghcr.io/org/name:1", "ghcr.io/org/name:1");
-        is("localhost:5000/x", "localhost:5000/x:latest");
-        is("localhost/x", "localhost/x:latest");
-        let digest = format!("ghcr.io/a/b@sha256:{}", "a".repeat(64));
-        is(&digest, &digest);
-        assert!(ImageName::parse(&digest).unwrap().unwrap().is_pinned());
-        let others = [
-            "python:3.13",
-            "debian:12",
-            "org/app",
-            "./x",
-            "../x",
-            "/x",
-            "oci-archve:/x",
-            "",
-        ];
-        for other in others {
-            assert_eq!(ImageName::parse(other), Ok(None), "{other}");
-        }
-        for bad in [
-            "docker://",
-            "docker://UPPER",
-            "ghcr.io/a/b@sha256:abc",
-            "ghcr.io/a:b:c",
-            "a.b/x y",
+        let is = |text: &str, expected: &str| {
+            assert_eq!(ImageName::parse(text).unwrap().to_string(), expected);
+        };
+        for (text, expected) in [
+            ("python", "docker.io/library/python:latest"),
+            ("python:3.13", "docker.io/library/python:3.13"),
+            ("org/app", "docker.io/org/app:latest"),
+            ("docker://python:3.13", "docker.io/library/python:3.13"),
+            ("docker.io/python:3.13", "docker.io/library/python:3.13"),
+            ("index.docker.io/python", "docker.io/library/python:latest"),
+            ("ghcr.io/org/name:1", "ghcr.io/org/name:1"),
+            ("localhost:5000/x", "localhost:5000/x:latest"),
+            ("localhost/x", "localhost/x:latest"),
         ] {
-            assert!(ImageName::parse(bad).is_err(), "{bad}");
+            is(text, expected);
         }
+        let digest = format!("@sha256:{}", "a".repeat(64));
+        is(&format!("a/b{digest}"), &format!("docker.io/a/b{digest}"));
+        is(
+            &format!("ghcr.io/a/b{digest}"),
+            &format!("ghcr.io/a/b{digest}"),
+        );
+        let pinned = ImageName::parse(&format!("python{digest}")).unwrap();
+        assert!(pinned.is_pinned());
+        assert!(ImageName::names_registry("docker://x") && ImageName::names_registry("a.b/x"));
+        assert!(!ImageName::names_registry("python:3.13") && !ImageName::names_registry("org/x"));
     }
 
     #[test]
-    fn only_this_host_is_this_host() {
-        let on_host = |text: &str| ImageName::parse(text).unwrap().unwrap().is_on_this_host();
-        assert!(on_host("localhost:5000/x") && on_host("127.0.0.2:1/x") && on_host("localhost/x"));
-        assert!(!on_host("10.0.0.1:5000/x") && !on_host("localhost.example.com/x"));
+    fn what_is_no_name_says_which_part_of_it_is_none() {
+        let long = "a/".repeat(200) + "b";
+        for (text, part) in [
+            ("", "it has no repository"),
+            ("docker://", "it has no repository"),
+            (":3.13", "it has no repository"),
+            ("ghcr.io/", "it has no repository"),
+            ("Python:3.13", "`Python` has capitals"),
+            ("docker://UPPER", "`UPPER` has capitals"),
+            ("org//app", "the part `` of its repository"),
+            ("./x", "the part `.` of its repository"),
+            ("py thon", "the part `py thon`"),
+            ("a..b", "the part `a..b`"),
+            ("-a", "the part `-a`"),
+            ("python:", "its tag `` is not"),
+            ("python:.3", "its tag `.3` is not"),
+            ("python:3 13", "its tag `3 13` is not"),
+            ("ghcr.io/a:b:c", "the part `a:b` of its repository"),
+            ("ghcr.io/a/b@sha256:abc", "its digest `sha256:abc` is not"),
+            ("a@md5:00", "its digest `md5:00` is not"),
+            ("-.b/x", "its registry `-.b` is no host"),
+            (&long, "longer than 255"),
+        ] {
+            let told = ImageName::parse(text).unwrap_err().to_string();
+            assert!(told.contains(part), "{text}: {told}");
+        }
     }
 
     #[test]
     fn tags_that_are_like_it_are_near_and_the_likest_first() {
-        let name = ImageName::parse("docker://python:3.31").unwrap().unwrap();
+        let name = ImageName::parse("python:3.31").unwrap();
         let tags = ["latest", "3.13", "3.1", "bullseye"]
             .map(str::to_owned)
             .into();

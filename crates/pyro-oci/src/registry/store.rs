@@ -50,6 +50,14 @@ impl Store {
         }
     }
 
+    /// How much of a blob is here: all of it, or what a fetch left.
+    pub(super) fn bytes_of(&self, digest: &Digest) -> u64 {
+        let whole = self.folder.join(digest.hex());
+        let part = self.folder.join(format!("{}{PART}", digest.hex()));
+        let found = fs::metadata(whole).or_else(|_| fs::metadata(part));
+        found.map_or(0, |found| found.len())
+    }
+
     /// Keeps a short one.
     pub(super) fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), OciError> {
         match self.part(digest)? {

@@ -22,6 +22,8 @@ struct State {
     /// Who may ask, as the header has it.
     wanted: Option<String>,
     knows_ranges: bool,
+    /// Says so instead of answering.
+    status: Option<&'static str>,
 }
 
 struct Server {
@@ -89,9 +91,7 @@ impl Server {
     }
 
     fn name(&self, rest: &str) -> ImageName {
-        ImageName::parse(&format!("{}/app{rest}", self.address))
-            .unwrap()
-            .unwrap()
+        ImageName::parse(&format!("{}/app{rest}", self.address)).unwrap()
     }
 
     /// How often a blob was asked for, and from where on.
@@ -110,10 +110,15 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 fn answer(stream: TcpStream, state: &Mutex<State>) {
     let mut lines = BufReader::new(&stream).lines();
     let Some(Ok(first)) = lines.next() else {
+        // As servers do that hear no HTTP.
+        let _ = (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
         return;
     };
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let path = path.split('?').next().unwrap_or_default().to_owned();
+    let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+    // Where a list goes on is all that a question may say.
+    let last = query.split('&').find(|word| word.starts_with("last="));
+    let path = last.map_or(path.to_owned(), |last| format!("{path}?{last}"));
     let (mut from, mut authorization) = (None, None);
     for line in lines
         .map_while(Result::ok)
@@ -134,7 +139,9 @@ fn answer(stream: TcpStream, state: &Mutex<State>) {
     let mut head = "HTTP/1.1 ".to_owned();
     let mut body = Vec::new();
     let mut length = None;
-    if state.wanted.is_some() && state.wanted != authorization {
+    if let Some(status) = state.status.filter(|_| path != "/v2/") {
+        head += &format!("{status}\r\n");
+    } else if state.wanted.is_some() && state.wanted != authorization {
         head += "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"a test\"\r\n";
     } else if path == "/v2/" {
         head += "200 OK\r\n";
@@ -164,6 +171,7 @@ fn answer(stream: TcpStream, state: &Mutex<State>) {
 
 #[derive(Default)]
 struct Watched {
+    first: Cell<Option<u64>>,
     last: Cell<(u64, u64)>,
     stopped: bool,
 }
@@ -171,6 +179,7 @@ struct Watched {
 impl Watch for Watched {
     fn progress(&self, done: u64, all: u64) {
         assert!(done <= all);
+        self.first.set(self.first.get().or(Some(done)));
         self.last.set((done, all));
     }
 
@@ -193,7 +202,7 @@ fn layer(seed: u32) -> Vec<u8> {
 fn pull(server: &Server, rest: &str, store: &Store) -> Result<Image, OciError> {
     let name = server.name(rest);
     let watch = Watched::default();
-    let registry = Registry::new(&name, &[])?;
+    let registry = Registry::new(&name, &Access::default())?;
     let meant = registry.meant(&watch)?;
     let image = registry.fetch(&meant, store, &watch)?;
     let (done, all) = watch.last.get();
@@ -277,8 +286,12 @@ fn what_broke_off_goes_on_where_it_was() {
     let mut part = store.part(&Digest::of(&bytes)).unwrap().unwrap();
     part.write(&bytes[..500]).unwrap();
     drop(part);
-    pull(&server, ":one", &store).unwrap();
+    let (name, watch) = (server.name(":one"), Watched::default());
+    let registry = Registry::new(&name, &Access::default()).unwrap();
+    let meant = registry.meant(&watch).unwrap();
+    registry.fetch(&meant, &store, &watch).unwrap();
     assert!(server.ranges().contains(&Some(500)));
+    assert_eq!(watch.first.get(), Some(500));
 }
 
 #[test]
@@ -343,20 +356,23 @@ fn what_a_registry_refuses_is_told() {
     );
     server.state().wanted = Some("Basic bWU6c2VjcmV0".to_owned());
     let told = refusal(&server, ":1.0", &store);
-    assert!(told.contains("does not let this user see"), "{told}");
+    assert!(
+        told.contains("does not show") && told.contains("without credentials"),
+        "{told}"
+    );
 
     // With what the file says, it is let in.
     let name = server.name(":1.0");
     let auth = RegistryAuth::Basic("me".to_owned(), "secret".to_owned());
-    let mut registry = Registry::new(&name, &[]).unwrap();
+    let mut registry = Registry::new(&name, &Access::default()).unwrap();
     registry.auth = auth;
     registry.meant(&Watched::default()).unwrap();
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = listener.local_addr().unwrap();
     drop(listener);
-    let name = ImageName::parse(&format!("{nobody}/app")).unwrap().unwrap();
-    let error = Registry::new(&name, &[])
+    let name = ImageName::parse(&format!("{nobody}/app")).unwrap();
+    let error = Registry::new(&name, &Access::default())
         .unwrap()
         .meant(&Watched::default())
         .unwrap_err();
@@ -370,13 +386,15 @@ fn what_a_registry_refuses_is_told() {
 fn a_registry_that_says_nothing_is_left_when_nobody_waits() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = listener.local_addr().unwrap();
-    let name = ImageName::parse(&format!("{silent}/app")).unwrap().unwrap();
+    let name = ImageName::parse(&format!("{silent}/app")).unwrap();
     let watch = Watched {
         stopped: true,
         ..Watched::default()
     };
     let begun = std::time::Instant::now();
-    let ended = Registry::new(&name, &[]).unwrap().meant(&watch);
+    let ended = Registry::new(&name, &Access::default())
+        .unwrap()
+        .meant(&watch);
     assert!(matches!(ended, Err(OciError::Unwanted)));
     assert!(begun.elapsed() < SILENCE);
 }
@@ -385,8 +403,8 @@ fn a_registry_that_says_nothing_is_left_when_nobody_waits() {
 fn a_registry_that_says_nothing_is_not_waited_for_without_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let name = format!("{}/app:1", listener.local_addr().unwrap());
-    let name = ImageName::parse(&name).unwrap().unwrap();
-    let mut registry = Registry::new(&name, &[]).unwrap();
+    let name = ImageName::parse(&name).unwrap();
+    let mut registry = Registry::new(&name, &Access::default()).unwrap();
     registry.answer = Duration::from_secs(1);
     let error = registry.meant(&Watched::default()).unwrap_err();
     assert!(
@@ -411,4 +429,110 @@ fn a_prune_passes_over_what_is_no_manifest() {
     assert!(store.find(&config).unwrap().is_some());
     assert_eq!(store.prune(&[config, manifest.clone()]).unwrap(), 0);
     assert_eq!(store.image(&manifest).unwrap().digest, image.digest);
+}
+
+#[test]
+fn a_mirror_has_the_images_of_docker_hub() {
+    let (server, (_folder, store)) = (Server::start(), store());
+    let digest = server.image("1.0", &[layer(1)]);
+    {
+        let mut state = server.state();
+        let answers = std::mem::take(&mut state.answers).into_iter();
+        let moved = answers.map(|(path, it)| (path.replace("/app/", "/hub/library/app/"), it));
+        state.answers = moved.collect();
+    }
+    let access = Access::of(&format!("{}/hub", server.address), "").unwrap();
+    let watch = Watched::default();
+    let name = ImageName::parse("app:1.0").unwrap();
+    let registry = Registry::new(&name, &access).unwrap();
+    let meant = registry.meant(&watch).unwrap();
+    assert_eq!(meant.digest, digest);
+    registry.fetch(&meant, &store, &watch).unwrap();
+    let name = ImageName::parse("app:2.0").unwrap();
+    let error = Registry::new(&name, &access)
+        .unwrap()
+        .meant(&watch)
+        .unwrap_err();
+    let told = error.to_string();
+    assert!(
+        told.contains("no image `docker.io/library/app:2.0`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn nearest_tags_are_looked_for_beyond_the_first_page() {
+    let server = Server::start();
+    let many: Vec<String> = (0..1000).map(|number| format!("a{number:04}")).collect();
+    let page = |tags: Vec<String>| json!({ "name": "app", "tags": tags }).to_string();
+    let path = "/v2/app/tags/list";
+    server.has(
+        path,
+        "application/json\r\nLink: </v2/next>; rel=\"next\"",
+        page(many).as_bytes(),
+    );
+    let last = page(vec!["stable".to_owned()]);
+    server.has(
+        &format!("{path}?last=a0999"),
+        "application/json",
+        last.as_bytes(),
+    );
+    let (_folder, store) = store();
+    let told = refusal(&server, ":stabel", &store);
+    assert!(told.contains("its tags are stable"), "{told}");
+}
+
+#[test]
+fn what_a_registry_sends_is_bounded_and_looked_at() {
+    let (server, (folder, store)) = (Server::start(), store());
+    let path = "/v2/app/manifests/1";
+    server.has(path, MANIFEST, " ".repeat((4 << 20) + 1).as_bytes());
+    let told = refusal(&server, ":1", &store);
+    assert!(
+        told.contains("the manifest is longer than the 4194304 bytes"),
+        "{told}"
+    );
+    server.has(path, "text/html", b"<html>please log in</html>");
+    let told = refusal(&server, ":1", &store);
+    assert!(told.contains("the manifest is malformed"), "{told}");
+
+    let large = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "layers": [],
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": Digest::of(b"x").to_string(), "size": 1_u64 << 40,
+        },
+    });
+    server.has(path, MANIFEST, large.to_string().as_bytes());
+    let told = refusal(&server, ":1", &store);
+    assert!(told.contains("the configuration is longer than"), "{told}");
+    assert_eq!(server.ranges(), []);
+    assert_eq!(parts(&folder), 0);
+
+    for (status, told) in [
+        ("429 Too Many Requests", "asked too often"),
+        ("503 Busy", "refused with status 503"),
+    ] {
+        server.state().status = Some(status);
+        let found = refusal(&server, ":1", &store);
+        assert!(found.contains(told), "{found}");
+    }
+}
+
+#[test]
+fn an_answer_without_tls_is_told_as_that() {
+    let server = Server::start();
+    // As a host elsewhere is asked.
+    let name = server.name(":1");
+    let mut registry = Registry::new(&name, &Access::default()).unwrap();
+    let https = ClientConfig {
+        protocol: ClientProtocol::Https,
+        ..ClientConfig::default()
+    };
+    registry.client = Client::try_from(https).unwrap();
+    let error = registry.meant(&Watched::default()).unwrap_err();
+    assert!(
+        matches!(error, OciError::Registry(RegistryError::NoTls { .. })),
+        "{error:?}"
+    );
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use pyro_transfer::archive::{ArchiveReader, MemberKind};
 
+use super::unpacked::Room;
 use crate::OciError;
 use crate::blob::Blob;
 
@@ -17,13 +18,8 @@ const MOST_MEMBERS: usize = 100_000;
 /// How many links may lead to a member: Docker writes one where two layers are the same.
 const MOST_LINKS: usize = 8;
 
-/// What compressed files begin with, and what unpacks them.
-const COMPRESSED: [(&[u8], &str); 4] = [
-    (&[0x1f, 0x8b], "gzip"),
-    (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
-    (&[0xfd, b'7', b'z', b'X', b'Z'], "xz"),
-    (b"BZh", "bzip2"),
-];
+/// What files begin with that are compressed as images are not, and what unpacks them.
+const COMPRESSED: [(&[u8], &str); 2] = [(&[0xfd, b'7', b'z', b'X', b'Z'], "xz"), (b"BZh", "bzip2")];
 
 #[derive(Debug)]
 pub(super) struct Archive {
@@ -38,7 +34,8 @@ enum Member {
 }
 
 impl Archive {
-    pub(super) fn open(path: &Path) -> Result<Self, OciError> {
+    /// One that is compressed is unpacked to a file without a name first, as members are read out of their order.
+    pub(super) fn open(path: &Path, room: &Room<'_>) -> Result<Self, OciError> {
         let unreadable = |source| OciError::Path {
             path: path.to_owned(),
             source,
@@ -47,7 +44,8 @@ impl Archive {
             path: path.to_owned(),
             why,
         };
-        let file = Arc::new(File::open(path).map_err(unreadable)?);
+        let file = File::open(path).map_err(unreadable)?;
+        let file = Arc::new(room.unpacked(file, path)?);
         let counting = Counting {
             file: &file,
             read: 0,

@@ -6,6 +6,9 @@ use super::Source;
 use crate::image::json;
 use crate::{Digest, Image, OciError};
 
+/// The file that lists the images.
+pub(super) const LIST: &str = "manifest.json";
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -17,7 +20,7 @@ struct Entry {
 
 pub(super) fn image(source: &Source<'_>) -> Result<Image, OciError> {
     let list = source
-        .find("manifest.json")?
+        .find(LIST)?
         .ok_or_else(|| source.no_image("there is no `manifest.json` in it"))?
         .document("`manifest.json`")?;
     let list: Vec<Entry> = json(&list, "`manifest.json`")?;

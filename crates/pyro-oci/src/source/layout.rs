@@ -8,6 +8,9 @@ use crate::image::{digest_of, json};
 use crate::manifests::{Kind, for_guests, kind};
 use crate::{Image, OciError};
 
+/// The file that lists the images.
+pub(super) const INDEX: &str = "index.json";
+
 /// The annotation that names an image in a layout.
 const NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -16,7 +19,7 @@ const MOST_INDEXES: usize = 4;
 
 pub(super) fn image(source: &Source<'_>) -> Result<Image, OciError> {
     let index = source
-        .find("index.json")?
+        .find(INDEX)?
         .ok_or_else(|| source.no_image("there is no `index.json` in it"))?
         .document("`index.json`")?;
     let index: ImageIndex = json(&index, "`index.json`")?;

@@ -6,6 +6,7 @@ mod kind;
 mod layout;
 #[cfg(test)]
 mod tests;
+mod unpacked;
 
 use std::fs::{self, File};
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use self::archive::Archive;
 pub use self::kind::reference_of;
+pub use self::unpacked::Room;
 use crate::blob::Blob;
 use crate::reference::{Local, Transport};
 use crate::{Image, OciError};
@@ -33,8 +35,9 @@ enum Files {
 }
 
 impl<'a> Source<'a> {
-    /// Looks what there is; of an archive it reads everything but the contents once.
-    pub fn open(reference: &'a Local) -> Result<Self, OciError> {
+    /// Looks what there is; of an archive it reads everything but the contents once, and a compressed one is unpacked
+    /// where there is room.
+    pub fn open(reference: &'a Local, room: &Room<'_>) -> Result<Self, OciError> {
         let path = &reference.path;
         let (is_folder, what) = match reference.transport {
             Transport::OciLayout => (true, "folder"),
@@ -50,24 +53,40 @@ impl<'a> Source<'a> {
                 source,
             },
         })?;
-        if found.is_dir() != is_folder || !(found.is_dir() || found.is_file()) {
+        let why = match (is_folder, found.is_dir(), found.is_file()) {
+            (true, true, _) | (false, _, true) => None,
+            (true, _, true) => Some(format!(
+                "it is a file; name it `oci-archive:{0}` or `docker-archive:{0}`",
+                path.display()
+            )),
+            (false, true, _) => Some(format!("it is a folder; name it `oci:{}`", path.display())),
+            _ => Some(format!("it is not a {what}")),
+        };
+        if let Some(why) = why {
             return Err(OciError::NoImage {
                 path: path.clone(),
-                why: format!("it is not a {what}"),
+                why,
             });
         }
         let files = match is_folder {
             true => Files::Folder,
-            false => Files::Archive(Archive::open(path)?),
+            false => Files::Archive(Archive::open(path, room)?),
         };
         Ok(Self { reference, files })
     }
 
     /// The image that is meant, after its manifest and its configuration were verified.
     pub fn image(&self) -> Result<Image, OciError> {
-        match self.reference.transport {
-            Transport::DockerArchive => docker::image(self),
-            Transport::OciArchive | Transport::OciLayout => layout::image(self),
+        let is_there = |path| Ok::<_, OciError>(self.find(path)?.is_some());
+        // The tools write either kind of archive, and some of them one that is both.
+        let is_dockers = match self.reference.transport {
+            Transport::OciLayout => false,
+            Transport::OciArchive => !is_there(layout::INDEX)? && is_there(docker::LIST)?,
+            Transport::DockerArchive => is_there(docker::LIST)? || !is_there(layout::INDEX)?,
+        };
+        match is_dockers {
+            true => docker::image(self),
+            false => layout::image(self),
         }
     }
 

@@ -14,8 +14,20 @@ fn layers() -> Vec<Vec<u8>> {
 }
 
 fn open(text: &str) -> Result<Image, OciError> {
+    open_with(text, 1 << 20)
+}
+
+fn open_with(text: &str, most_bytes: u64) -> Result<Image, OciError> {
     let reference = Local::parse(text).unwrap().unwrap();
-    Source::open(&reference)?.image()
+    let folder = tempfile::tempdir().unwrap();
+    let room = Room {
+        folder: folder.path(),
+        most_bytes,
+        is_stopped: &|| false,
+    };
+    let image = Source::open(&reference, &room)?.image();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    image
 }
 
 fn refusal(text: &str) -> String {
@@ -172,11 +184,25 @@ fn what_is_no_image_says_what_is_missing() {
     assert!(refusal(&format!("oci:{}/none", folder.display())).contains("there is no folder at"));
     let archive = |name: &str| format!("oci-archive:{}/{name}", folder.display());
     assert!(refusal(&archive("none")).contains("there is no file at"));
-    assert!(refusal(&archive("layout")).contains("it is not a file"));
     fs::write(folder.join("text"), "no archive".repeat(100)).unwrap();
+    let told = refusal(&archive("layout"));
+    assert!(told.contains("it is a folder; name it `oci:/"), "{told}");
+    let told = refusal(&format!("oci:{}/text", folder.display()));
+    assert!(
+        told.contains("it is a file; name it `oci-archive:/"),
+        "{told}"
+    );
     assert!(refusal(&archive("text")).contains("no tar archive"));
+    fs::write(folder.join("packed"), b"BZh91AY&SY").unwrap();
+    assert!(refusal(&archive("packed")).contains("unpack it first, with `bzip2 -d`"));
     fs::write(folder.join("packed"), crate::testing::gzip(b"something")).unwrap();
-    assert!(refusal(&archive("packed")).contains("unpack it first, with `gzip -d`"));
+    assert!(refusal(&archive("packed")).contains("no tar archive"));
+    fs::write(
+        folder.join("packed"),
+        &crate::testing::gzip(&[7; 5000])[..30],
+    )
+    .unwrap();
+    assert!(refusal(&archive("packed")).contains("cannot be unpacked"));
     fs::write(folder.join("empty.tar"), [0; 1024]).unwrap();
     assert!(refusal(&archive("empty.tar")).contains("no `index.json`"));
     let docker = format!("docker-archive:{}/empty.tar", folder.display());
@@ -238,4 +264,49 @@ fn an_archive_of_dockers_is_read_with_its_links() {
 
     docker_archive(&file, Some(&format!("{}.json", "0".repeat(64))));
     assert!(refusal(&reference("")).contains("the configuration is not what its digest says"));
+}
+
+#[test]
+fn archives_are_what_is_in_them_and_may_be_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("docker.tar");
+    let dockers = docker_archive(&file, None);
+    let named = |transport: &str, file: &Path| format!("{transport}:{}", file.display());
+    assert_eq!(open(&named("oci-archive", &file)).unwrap().digest, dockers);
+
+    let rig = Rig::new().with_one();
+    let oci = folder.path().join("oci.tar");
+    Layout(&rig.path()).archive(&oci);
+    let digest = rig.open("").unwrap().digest;
+    assert_eq!(open(&named("docker-archive", &oci)).unwrap().digest, digest);
+
+    let bytes = fs::read(&file).unwrap();
+    let packed = folder.path().join("packed");
+    for stored in [crate::testing::gzip(&bytes), crate::testing::zstd(&bytes)] {
+        fs::write(&packed, stored).unwrap();
+        let image = open(&named("docker-archive", &packed)).unwrap();
+        assert_eq!(image.digest, dockers);
+        assert_eq!(image.layers[1].blob.document("it").unwrap(), layers()[1]);
+        let most = bytes.len() as u64 - 1;
+        let told = open_with(&named("docker-archive", &packed), most).unwrap_err();
+        assert!(told.to_string().contains("unpacks to more than"), "{told}");
+    }
+}
+
+#[test]
+fn documents_are_bounded() {
+    let rig = Rig::new();
+    let path = rig.path();
+    let layout = Layout(&path);
+    let mut huge = configuration(&layers());
+    huge["comment"] = json!("x".repeat(4 << 20));
+    layout.index(&[layout.image(&huge, &layers())]);
+    let told = rig.refusal("");
+    assert!(
+        told.contains("the configuration is longer than the 4194304 bytes"),
+        "{told}"
+    );
+    fs::write(path.join("index.json"), " ".repeat((4 << 20) + 1)).unwrap();
+    let told = rig.refusal("");
+    assert!(told.contains("`index.json` is longer than"), "{told}");
 }
