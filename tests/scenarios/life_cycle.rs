@@ -273,8 +273,20 @@ fn a_new_vm_takes_the_sizes_it_was_given(_: &World, surface: &dyn Surface) {
 fn the_environments_are_listed(_: &World, surface: &dyn Surface) {
     let listed = surface.call("vm_list_environments", json!({})).unwrap();
     let environments = listed["environments"].as_array().unwrap();
-    let names: Vec<&Value> = environments.iter().map(|entry| &entry["name"]).collect();
-    assert_eq!(names, ["debian:12", "debian:12-base", "debian:12-build"]);
+    let told: Vec<(&Value, &Value)> = environments
+        .iter()
+        .map(|entry| (&entry["name"], &entry["distribution_version"]))
+        .collect();
+    let expected = ["12", "13"].map(|version| {
+        ["", "-base", "-build"]
+            .map(|kind| (json!(format!("debian:{version}{kind}")), json!(version)))
+    });
+    let expected: Vec<(&Value, &Value)> = expected
+        .iter()
+        .flatten()
+        .map(|(name, version)| (name, version))
+        .collect();
+    assert_eq!(told, expected);
 }
 
 fn a_vm_whose_time_is_over_is_deleted_when_somebody_asks(world: &World, surface: &dyn Surface) {

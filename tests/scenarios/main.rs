@@ -20,6 +20,7 @@ mod network;
 mod no_qemu;
 mod one_command;
 mod pty;
+mod releases;
 mod removal;
 mod sandbox_limits;
 mod standby;

@@ -20,7 +20,10 @@ pub fn shared() -> PathBuf {
 /// copy yet. Other environments are not copied for their size, and templates as they are of
 /// another image.
 pub fn copy(world: &World) -> PathBuf {
-    copy_parts(world, |name| !name.starts_with(b"debian_12-b"))
+    copy_parts(world, |name| {
+        let is_general = name.starts_with(b"debian_12-") && !name.starts_with(b"debian_12-b");
+        !name.starts_with(b"debian_") || is_general
+    })
 }
 
 /// The same without any environment: kernels, and what sandboxes need.

@@ -13,9 +13,17 @@ pub const PLATFORM: &str = "linux-x86_64";
 /// Version of this list.
 pub const CATALOG_VERSION: &str = "4.1.0";
 pub const DISTRIBUTION: &str = "debian";
-pub const DISTRIBUTION_VERSION: &str = "12";
 /// The versions of pyro that can use these environments.
 pub const COMPATIBILITY: &str = ">=4.0.0,<5.0.0";
+
+/// A release of Debian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Release {
+    /// What its archive calls it.
+    pub(crate) suite: &'static str,
+    /// What its users call it.
+    version: &'static str,
+}
 
 /// One entry of the catalog, or an image that somebody named.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +37,8 @@ pub struct EnvironmentSpec {
     pub default_packages: &'static [&'static str],
     /// What the build asks for beyond Debian's minimal base.
     pub(crate) include: &'static [&'static str],
+    /// Of which packages it is made, unless it is made of an image.
+    pub(crate) release: Release,
     /// Whose files it has, if it is made of an image.
     pub(crate) image: Option<Reference>,
     /// The most room that a build was seen to need (306, 671 and 1758 MiB), and some more.
@@ -51,6 +61,14 @@ impl EnvironmentSpec {
             None if self.is_kept() => subject_of(KEPT_PREFIX, self.name),
             None => self.name.replace(':', "_"),
             Some(_) => subject_of(IMAGE_PREFIX, self.name),
+        }
+    }
+
+    /// The version of the distribution whose packages it is made of; an image, and a kept one, says nothing of that.
+    pub fn distribution_version(&self) -> &'static str {
+        match self.is_image() || self.is_kept() {
+            true => "",
+            false => self.release.version,
         }
     }
 
@@ -110,6 +128,7 @@ fn image(reference: Reference) -> &'static EnvironmentSpec {
         description: "An OCI image.",
         default_packages: &[],
         include: &[],
+        release: BOOKWORM,
         image: Some(reference),
         build_bytes: 0,
     }));
@@ -119,42 +138,106 @@ fn image(reference: Reference) -> &'static EnvironmentSpec {
 
 const MIB: u64 = 1024 * 1024;
 
-// Sorted by name. The minimal base has neither `ps` nor `ip`, which agents reach for first.
-static ENVIRONMENTS: [EnvironmentSpec; 3] = [
+// The minimal base has neither `ps` nor `ip`, which agents reach for first.
+const TOOLS: &[&str] = &[
+    "bzip2",
+    "ca-certificates",
+    "curl",
+    "file",
+    "git",
+    "gpg",
+    "iproute2",
+    "less",
+    "openssh-client",
+    "patch",
+    "procps",
+    "python3",
+    "python3-pip",
+    "python3-venv",
+    "rsync",
+    "sudo",
+    "unzip",
+    "xz-utils",
+];
+
+const BUILD_TOOLS: &[&str] = &[
+    "bzip2",
+    "ca-certificates",
+    "cmake",
+    "curl",
+    "file",
+    "g++",
+    "gcc",
+    "git",
+    "gpg",
+    "iproute2",
+    "less",
+    "libc6-dev",
+    "make",
+    "nodejs",
+    "npm",
+    "openssh-client",
+    "patch",
+    "pkg-config",
+    "procps",
+    "python3",
+    "python3-pip",
+    "python3-venv",
+    "rsync",
+    "sudo",
+    "unzip",
+    "xz-utils",
+];
+
+// What users are told of them; not the whole lists.
+const TOLD_OF_TOOLS: &[&str] = &[
+    "bash",
+    "coreutils",
+    "git",
+    "python3",
+    "pip",
+    "venv",
+    "curl",
+    "ca-certificates",
+];
+
+const TOLD_OF_BUILD_TOOLS: &[&str] = &[
+    "bash",
+    "coreutils",
+    "git",
+    "python3",
+    "pip",
+    "venv",
+    "curl",
+    "ca-certificates",
+    "gcc",
+    "g++",
+    "make",
+    "cmake",
+    "pkg-config",
+    "nodejs",
+    "npm",
+];
+
+pub(crate) const BOOKWORM: Release = Release {
+    suite: "bookworm",
+    version: "12",
+};
+
+const TRIXIE: Release = Release {
+    suite: "trixie",
+    version: "13",
+};
+
+// Sorted by name.
+static ENVIRONMENTS: [EnvironmentSpec; 6] = [
     EnvironmentSpec {
         name: "debian:12",
         version: "4.1.0",
         description: "Debian 12 with git, Python and curl for general agent work.",
-        default_packages: &[
-            "bash",
-            "coreutils",
-            "git",
-            "python3",
-            "pip",
-            "venv",
-            "curl",
-            "ca-certificates",
-        ],
-        include: &[
-            "bzip2",
-            "ca-certificates",
-            "curl",
-            "file",
-            "git",
-            "gpg",
-            "iproute2",
-            "less",
-            "openssh-client",
-            "patch",
-            "procps",
-            "python3",
-            "python3-pip",
-            "python3-venv",
-            "rsync",
-            "sudo",
-            "unzip",
-            "xz-utils",
-        ],
+        default_packages: TOLD_OF_TOOLS,
+        include: TOOLS,
+        release: BOOKWORM,
         image: None,
         build_bytes: 900 * MIB,
     },
@@ -164,6 +247,7 @@ static ENVIRONMENTS: [EnvironmentSpec; 3] = [
         description: "Minimal Debian 12: a shell, the core tools and apt.",
         default_packages: &["bash", "coreutils", "ca-certificates"],
         include: &["ca-certificates"],
+        release: BOOKWORM,
         image: None,
         build_bytes: 450 * MIB,
     },
@@ -171,53 +255,41 @@ static ENVIRONMENTS: [EnvironmentSpec; 3] = [
         name: "debian:12-build",
         version: "4.1.0",
         description: "Debian 12 with git, Python, Node, compilers and build tools.",
-        default_packages: &[
-            "bash",
-            "coreutils",
-            "git",
-            "python3",
-            "pip",
-            "venv",
-            "curl",
-            "ca-certificates",
-            "gcc",
-            "g++",
-            "make",
-            "cmake",
-            "pkg-config",
-            "nodejs",
-            "npm",
-        ],
-        include: &[
-            "bzip2",
-            "ca-certificates",
-            "cmake",
-            "curl",
-            "file",
-            "g++",
-            "gcc",
-            "git",
-            "gpg",
-            "iproute2",
-            "less",
-            "libc6-dev",
-            "make",
-            "nodejs",
-            "npm",
-            "openssh-client",
-            "patch",
-            "pkg-config",
-            "procps",
-            "python3",
-            "python3-pip",
-            "python3-venv",
-            "rsync",
-            "sudo",
-            "unzip",
-            "xz-utils",
-        ],
+        default_packages: TOLD_OF_BUILD_TOOLS,
+        include: BUILD_TOOLS,
+        release: BOOKWORM,
         image: None,
         build_bytes: 2300 * MIB,
+    },
+    EnvironmentSpec {
+        name: "debian:13",
+        version: "4.1.0",
+        description: "Debian 13 with git, Python and curl for general agent work.",
+        default_packages: TOLD_OF_TOOLS,
+        include: TOOLS,
+        release: TRIXIE,
+        image: None,
+        build_bytes: 1000 * MIB,
+    },
+    EnvironmentSpec {
+        name: "debian:13-base",
+        version: "4.1.0",
+        description: "Minimal Debian 13: a shell, the core tools and apt.",
+        default_packages: &["bash", "coreutils", "ca-certificates"],
+        include: &["ca-certificates"],
+        release: TRIXIE,
+        image: None,
+        build_bytes: 500 * MIB,
+    },
+    EnvironmentSpec {
+        name: "debian:13-build",
+        version: "4.1.0",
+        description: "Debian 13 with git, Python, Node, compilers and build tools.",
+        default_packages: TOLD_OF_BUILD_TOOLS,
+        include: BUILD_TOOLS,
+        release: TRIXIE,
+        image: None,
+        build_bytes: 2600 * MIB,
     },
 ];
 
@@ -247,7 +319,8 @@ const ALIKE: f64 = 0.7;
 fn slip(name: &str) -> Option<CatalogError> {
     let repository = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
     let likeness = |spec: &EnvironmentSpec| (strsim::jaro_winkler(spec.name, name), spec.name);
-    let nearest = ENVIRONMENTS.iter().map(likeness);
+    // Of several that are as near, the first.
+    let nearest = ENVIRONMENTS.iter().rev().map(likeness);
     let (likeness, nearest) = nearest.max_by(|one, other| one.0.total_cmp(&other.0))?;
     let is_ours = |spec: &EnvironmentSpec| repository(spec.name) == repository(name);
     let says_more = name.contains(['/', '@']);
@@ -272,7 +345,10 @@ mod tests {
         assert!(environments().is_sorted_by_key(|spec| spec.name));
         for spec in environments() {
             assert_eq!(find(spec.name).unwrap(), spec);
+            let version = spec.distribution_version();
+            assert!(spec.name.starts_with(&format!("debian:{version}")));
         }
+        assert_eq!(find("debian:13-base").unwrap().release.suite, "trixie");
     }
 
     #[test]

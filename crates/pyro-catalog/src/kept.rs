@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use pyro_oci::Config;
 
-use crate::environments::{KEPT, KEPT_PREFIX, subject_of};
+use crate::environments::{BOOKWORM, KEPT, KEPT_PREFIX, subject_of};
 use crate::files::{self, Stamp};
 use crate::installed::{image_digest, layer_digest};
 use crate::layout::{ENVIRONMENT_FILE, ROOTFS_FILE};
@@ -158,6 +158,7 @@ pub(crate) fn spec(name: &str) -> &'static EnvironmentSpec {
         description: "Kept on this host.",
         default_packages: &[],
         include: &[],
+        release: BOOKWORM,
         image: None,
         build_bytes: 0,
     }));
@@ -367,6 +368,7 @@ impl Catalog {
                 name,
                 nearest,
                 mut known,
+                on_docker_hub,
             } => {
                 let kept = self.specs_of(KEPT_PREFIX).into_iter();
                 let kept = kept.filter(|spec| !spec.is_hidden()).map(|spec| spec.name);
@@ -383,6 +385,7 @@ impl Catalog {
                     name,
                     nearest,
                     known,
+                    on_docker_hub,
                 }
             }
             other => other,
@@ -391,9 +394,11 @@ impl Catalog {
 
     /// The same for a name that stands in a record, and so was one once.
     pub fn find_recorded(&self, name: &str) -> Result<&'static EnvironmentSpec, CatalogError> {
-        match self.find(name) {
-            Err(CatalogError::UnknownEnvironment { .. }) => Ok(spec(name)),
-            found => found,
+        let is_of_list = environments().iter().any(|spec| spec.name == name);
+        // An image's name says where the image is; no kept one's does.
+        match !is_of_list && (name.starts_with(HIDDEN) || KeptName::parse(name).is_ok()) {
+            true => Ok(spec(name)),
+            false => find(name),
         }
     }
 

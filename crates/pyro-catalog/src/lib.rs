@@ -78,8 +78,7 @@ mod vmlinux;
 
 pub use catalog::Catalog;
 pub use environments::{
-    CATALOG_VERSION, COMPATIBILITY, DISTRIBUTION, DISTRIBUTION_VERSION, EnvironmentSpec, PLATFORM,
-    environments, find,
+    CATALOG_VERSION, COMPATIBILITY, DISTRIBUTION, EnvironmentSpec, PLATFORM, environments, find,
 };
 pub use error::CatalogError;
 pub use images::DiskWriter;

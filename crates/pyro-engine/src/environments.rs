@@ -27,13 +27,10 @@ impl Engine {
         };
         let image = installed.as_ref().and_then(|it| it.image.as_ref());
         let image = image.map(image_config::described);
-        let (distribution, distribution_version) = match (spec.is_image(), spec.is_kept()) {
-            (true, _) => ("oci", ""),
-            (_, true) => ("kept", ""),
-            (false, false) => (
-                pyro_catalog::DISTRIBUTION,
-                pyro_catalog::DISTRIBUTION_VERSION,
-            ),
+        let distribution = match (spec.is_image(), spec.is_kept()) {
+            (true, _) => "oci",
+            (_, true) => "kept",
+            (false, false) => pyro_catalog::DISTRIBUTION,
         };
         Environment {
             name: spec.name.to_owned(),
@@ -60,7 +57,7 @@ impl Engine {
                 .map(|&name| name.to_owned())
                 .collect(),
             distribution: distribution.to_owned(),
-            distribution_version: distribution_version.to_owned(),
+            distribution_version: spec.distribution_version().to_owned(),
             platform: pyro_catalog::PLATFORM.to_owned(),
             oci_registry: spec.registry().map(|name| name.registry().to_owned()),
             oci_repository: spec.registry().map(|name| name.repository().to_owned()),

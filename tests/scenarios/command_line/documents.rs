@@ -58,7 +58,8 @@ fn a_failure_is_one_document_and_nothing_else(world: &World) {
     assert_eq!(told["error"], "There is no environment `debian:11`");
     assert_eq!(
         told["causes"][0],
-        "known environments: debian:12, debian:12-base, debian:12-build"
+        "known environments: debian:12, debian:12-base, debian:12-build, \
+         debian:13, debian:13-base, debian:13-build"
     );
     assert_eq!(
         told["hint"],

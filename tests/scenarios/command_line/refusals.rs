@@ -91,7 +91,8 @@ fn an_unknown_environment_names_the_nearest(world: &World) {
         ran.err(),
         "[run] phase=create environment=debian:11\n\
          [error] There is no environment `debian:11`\n  \
-         cause: known environments: debian:12, debian:12-base, debian:12-build\n\
+         cause: known environments: debian:12, debian:12-base, debian:12-build, \
+         debian:13, debian:13-base, debian:13-build\n\
          hint: Did you mean `debian:12`? The image of Docker Hub is `docker.io/debian:11`\n"
     );
     assert_eq!(ran.code(), 1);

@@ -23,7 +23,6 @@ use crate::{
 };
 
 const SCRIPT: &str = include_str!("build.sh");
-const SUITE: &str = "bookworm";
 const KERNEL: &str = "linux-image-cloud-amd64";
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
 
@@ -57,7 +56,7 @@ impl Builder for DebianBuilder {
             rootfs: folder.join("rootfs.ext4"),
             packages: Some(folder.join("packages.txt")),
             kernel: BuiltKernel::New { dir, release },
-            source: mirror.label(SUITE),
+            source: mirror.label(spec.release.suite),
             image: None,
         })
     }
@@ -76,9 +75,12 @@ fn run_script(
         .current_dir(folder)
         .env("PYRO_PARTIAL", folder)
         .env("PYRO_INCLUDE", spec.include.join(","))
-        .env("PYRO_SOURCES", mirror.sources(SUITE, keyring))
-        .env("PYRO_GUEST_SOURCES", mirror.guest_sources(SUITE))
-        .env("PYRO_SUITE", SUITE)
+        .env("PYRO_SOURCES", mirror.sources(spec.release.suite, keyring))
+        .env(
+            "PYRO_GUEST_SOURCES",
+            mirror.guest_sources(spec.release.suite),
+        )
+        .env("PYRO_SUITE", spec.release.suite)
         .env("PYRO_KERNEL", KERNEL)
         .env("PYRO_IMAGE_SIZE", image::SIZE.to_string())
         .env("PYRO_IMAGE_ARGUMENTS", image::ARGUMENTS.join(" "))
@@ -112,7 +114,10 @@ fn is_refusal(log: &[String]) -> bool {
 
 /// Makes the directory that the cache keeps from the tree of the kernel's package.
 fn lay_out_kernel(unpacked: &Path, folder: &Path) -> Result<(PathBuf, String), CatalogError> {
-    let all_modules = unpacked.join("lib/modules");
+    // Since Debian 13 below `/usr`.
+    let places = ["usr/lib/modules", "lib/modules"].map(|place| unpacked.join(place));
+    let found = places.iter().find(|place| place.is_dir());
+    let all_modules = found.unwrap_or(&places[0]).clone();
     let release = only_entry(&all_modules)?;
     let dir = folder.join("kernel");
     let modules_dir = dir.join(MODULES_DIR);
