@@ -279,7 +279,7 @@ mod tests {
         for kind in ["oci-archive", "docker-archive"] {
             for name in ["", ":team/app:latest"] {
                 let text = format!("{kind}:{}{name}", path.display());
-                let reference = Reference::parse(&text).unwrap().unwrap();
+                let reference = Reference::parse(&text).unwrap();
                 let source = Source::open(reference.local().unwrap(), &room).unwrap();
                 let image = source.image().unwrap();
                 assert_eq!(image.config, config);

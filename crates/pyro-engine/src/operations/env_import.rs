@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use pyro_api::operations::env_create::KeptEnvironment;
@@ -48,8 +48,9 @@ impl Engine {
         caller: &Caller,
     ) -> Result<&'static EnvironmentSpec, Error> {
         match Reference::parse(source) {
-            Ok(Some(Reference::Local(_))) => return self.named(source, caller).await,
-            Ok(Some(Reference::Registry(_))) if !source.starts_with(['.', '/']) => {
+            Ok(Reference::Local(_)) => return self.named(source, caller).await,
+            // `app.tar` could be either.
+            Ok(Reference::Registry(_)) if !Path::new(source).exists() => {
                 return Err(Error::new(
                     ErrorCode::Unsupported,
                     format!("`{source}` is an image of a registry, and only files are imported"),
