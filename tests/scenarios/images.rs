@@ -350,6 +350,56 @@ fn a_sandbox_of_one_program_needs_no_shell() {
     a_guest_of_one_program_needs_no_shell(Backend::Gvisor);
 }
 
+/// A link where the workspace is to be, a pipe where users are looked up, and nothing that says what runs.
+#[test]
+fn an_odd_image_works_as_far_as_it_can() {
+    let Some(world) = world(Backend::Gvisor) else {
+        return;
+    };
+    let layout = layout(&world);
+    let busybox = fs::read(BUSYBOX).expect("BusyBox: `scripts/setup tests`");
+    let layer = Layer::default()
+        .file("bin/busybox", &busybox, 0o755)
+        .file("srv/file", b"", 0o644)
+        .link(EntryType::Symlink, "workspace", "/srv")
+        .add(EntryType::Fifo, "etc/passwd", b"", "", 0o644)
+        .link(EntryType::Symlink, "etc/resolv.conf", "/run/elsewhere")
+        .archive();
+    write_layout(&layout, &[(layer.clone(), layer)], &json!({}));
+    let environment = format!("oci:{}", layout.display());
+    let run = |flags: &[&str], command: &[&str]| {
+        let mut run = world.pyro(["run", &environment, "--mem-mib", "256"]);
+        run.args(flags).args(command);
+        Running::start(&mut run).wait_within(MAKING)
+    };
+    let listed = run(&["--user", "5:6"], &["--", "/bin/busybox", "ls"]);
+    assert_eq!(ok(listed), "file\n");
+    let refused = |ran: Ran, words: [&str; 2]| {
+        assert_eq!(ran.code(), 1, "{}", ran.err());
+        for words in words {
+            assert!(ran.err().contains(words), "{}", ran.err());
+        }
+    };
+    let nobody = run(&["--user", "app"], &["--", "/bin/busybox", "ls"]);
+    let why = "there is no user `app` in the guest's /etc/passwd, which is empty or missing";
+    refused(
+        nobody,
+        [
+            why,
+            "hint: Give a name of the guest's `/etc/passwd`, or UID:GID",
+        ],
+    );
+    let why = "has neither `Entrypoint` nor `Cmd`";
+    refused(run(&[], &[]), [why, "hint: Give one after `--`"]);
+    let mut create = world.pyro(["workspace", "create", &environment]);
+    let why = "/workspace cannot be used: it is not a folder";
+    refused(
+        finish(&mut create),
+        [why, "in which `/workspace` is a folder, or is missing"],
+    );
+    world.assert_empty();
+}
+
 #[test]
 fn what_is_no_image_is_told_and_leaves_nothing() {
     let Some(world) = world(Backend::Vm) else {
