@@ -225,7 +225,10 @@ fn a_guest_has_the_files_of_its_image(backend: Backend) {
         exec("busybox stat -c '%n %u:%g' . folder folder/seeded own written | busybox sort"),
         ". 1234:56\nfolder 1234:56\nfolder/seeded 1234:56\nown 1234:56\nwritten 1234:56\n"
     );
-    assert_eq!(exec_by("0", "busybox id -u; echo kept > /data/new"), "0\n");
+    assert_eq!(
+        exec_by("root", "busybox id -u; echo kept > /data/new"),
+        "0\n"
+    );
     // The image may go: the workspace has its files.
     fs::remove_dir_all(&layout).unwrap();
     ok(finish(&mut world.pyro(["workspace", "stop", id])));

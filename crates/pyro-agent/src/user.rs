@@ -21,6 +21,9 @@ use crate::command::SHELL;
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
+const ROOT: &str = "root";
+const ROOTS_HOME: &str = "/root";
+
 /// Nobody has larger ones. What is longer is read up to here.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
@@ -130,7 +133,8 @@ fn find_in(asked: &[u8], passwd: &[u8], group: &[u8]) -> Result<User, UserError>
     let (user, group_asked) = parts(asked);
     // Nothing before the colon is root, as it is in an image's `User`.
     let user = if user.is_empty() { &b"0"[..] } else { user };
-    let number = id(user);
+    // Every system has root, also one without files about it.
+    let number = id(user).or_else(|| (user == ROOT.as_bytes()).then_some(0));
     let entries = || lines(passwd).filter_map(Entry::of);
     let entry = entries()
         .find(|entry| entry.name == user)
@@ -156,10 +160,15 @@ fn find_in(asked: &[u8], passwd: &[u8], group: &[u8]) -> Result<User, UserError>
         _ => OsString::from(other),
     };
     let entry = entry.as_ref();
+    let is_root = uid == 0 && entry.is_none();
+    let name = entry.map(|entry| OsString::from_vec(entry.name.to_vec()));
     Ok(User {
-        name: entry.map(|entry| OsString::from_vec(entry.name.to_vec())),
+        name: name.or_else(|| is_root.then(|| ROOT.into())),
         credentials: Credentials { uid, gid, groups },
-        home: text(entry.map(|entry| entry.home), "/"),
+        home: text(
+            entry.map(|entry| entry.home),
+            if is_root { ROOTS_HOME } else { "/" },
+        ),
         shell: text(entry.map(|entry| entry.shell), SHELL),
     })
 }
@@ -305,6 +314,12 @@ mod tests {
         let number = |uid, gid| (None, uid, gid, Vec::new(), "/".into(), "/bin/sh".into());
         assert_eq!(found("4711"), number(4711, 0));
         assert_eq!(found("4711:12"), number(4711, 12));
+        for root in ["root", "0", "", "root:0"] {
+            let root = find_in(root.as_bytes(), b"", b"").unwrap();
+            assert_eq!((root.credentials.uid, root.credentials.gid), (0, 0));
+            let (name, home) = (root.name.unwrap(), root.home);
+            assert_eq!((name, home), ("root".into(), "/root".into()));
+        }
         let empty = find_in(b"12:13", b"", b"").unwrap();
         assert_eq!((empty.credentials.uid, empty.credentials.gid), (12, 13));
     }
