@@ -129,6 +129,9 @@ async fn answer<P: Peer>(
         AgentRequest::Change(request) => {
             return serve_files(agent, files::Request::Change(request), from, to).await;
         }
+        AgentRequest::Place(request) => {
+            return serve_files(agent, files::Request::Place(request), from, to).await;
+        }
         AgentRequest::Export(request) => {
             return serve_files(agent, files::Request::Export(request), from, to).await;
         }

@@ -301,10 +301,7 @@ fn sources_are_found_in_the_context_only() {
 fn what_is_not_supported_is_named_with_its_line() {
     for (words, told) in [
         ("", "the file: expected at least one FROM instruction"),
-        (
-            "RUN x\n",
-            "line 1 (RUN): expected FROM",
-        ),
+        ("RUN x\n", "line 1 (RUN): expected FROM"),
         (
             "FROM base\nFROBNICATE x\n",
             "line 2 (FROBNICATE): unknown instruction `FROBNICATE`",

@@ -14,7 +14,7 @@
 //! FreeMemory ▶ reply: AgentReply::Done, when a process was killed, or none had to be
 //! InstallSecrets ▶ reply: AgentReply::Done, in a guest that is set up
 //! TakeLine  ▶ reply: AgentReply::Done, when the line that came over the channel has ended
-//! List, Read, Change, Export, Diff: see [`crate::files`]
+//! List, Read, Change, Place, Export, Diff: see [`crate::files`]
 //! Shell: see [`crate::shells`]
 //! Service…, Connect, LastUse: see [`crate::service`]
 //! Exec, ExecAtTerminal: see [`crate::exec`]
@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::Bytes;
 use crate::exec::{Command, Exec, ExecAtTerminal};
 use crate::fault::Fault;
-use crate::files::{Change, Diff, Export, List, Read};
+use crate::files::{Change, Diff, Export, List, Place, Read};
 use crate::secrets::InstallSecrets;
 use crate::service::{Connect, ServiceLogs, ServiceStart, ServiceStop, ServiceWatch};
 use crate::shells::ShellRequest;
@@ -55,6 +55,7 @@ pub enum AgentRequest {
     List(List),
     Read(Read),
     Change(Change),
+    Place(Place),
     Export(Export),
     Diff(Diff),
     ShutDown,

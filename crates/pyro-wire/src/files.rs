@@ -6,6 +6,7 @@
 //! Read    ▶ ReadEvent::Found, Output frames, ReadEvent::End
 //! Change  ▶ frames Input (a tar archive) and ExecControl::InputEnd one way, ChangeReply the other
 //! Export  ▶ Output frames (a tar archive), ExportEvent::End
+//! Place   ▶ as Change
 //! Diff    ▶ DiffEvent::Entry, after some of them Output frames and DiffEvent::ContentEnd; at last
 //!           DiffEvent::End
 //! ```
@@ -126,6 +127,28 @@ pub struct Change {
     /// when absent. What is there already keeps its owner.
     #[serde(default)]
     pub user: Option<Bytes>,
+}
+
+/// Puts the members of an archive anywhere in a guest, for whoever makes an environment of it. What is there is
+/// replaced, and nothing is undone when it fails in the middle: the disk is thrown away then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The absolute path that the archive's names are below; folders that are missing are made. Links are
+    /// followed as the guest does.
+    pub destination: Bytes,
+    /// The archive's one member takes the place of the destination itself, unless a folder is there: then it gets
+    /// this name in it.
+    #[serde(default)]
+    pub alone: Option<Bytes>,
+    /// Whose all of it is, as [`user`](crate::user) has it; whose the archive says when absent.
+    #[serde(default)]
+    pub owner: Option<Bytes>,
+    /// The mode of all files and folders, where it is not the archive's.
+    #[serde(default)]
+    pub mode: Option<u32>,
+    /// Absolute paths of files to remove first.
+    #[serde(default)]
+    pub remove: Vec<Bytes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,12 @@ pub(crate) fn copy(from: impl AsFd, to: impl AsFd, mode: u32) -> io::Result<()> 
     Ok(())
 }
 
+/// Sets an extended attribute by its name.
+pub(crate) fn give(file: impl AsFd, name: &[u8], value: &[u8]) -> io::Result<()> {
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(set(file, &name, value)?)
+}
+
 /// Makes `to` hold what `from` holds, and be what `from` is: content, owner, mode, attributes,
 /// time. Its own blocks are written over before it is cut, so that a full disk has room for what
 /// was there before.

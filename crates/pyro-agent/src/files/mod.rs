@@ -25,6 +25,7 @@ pub(crate) mod layout;
 mod links;
 mod list;
 mod path;
+mod place;
 mod read;
 mod status;
 mod walk;
@@ -35,7 +36,8 @@ use std::time::Duration;
 use pyro_wire::agent::Freeze;
 use pyro_wire::fault::Fault;
 use pyro_wire::files::{
-    Change, ChangeReply, Diff, DiffEvent, Export, ExportEvent, List, ListEvent, Read, ReadEvent,
+    Change, ChangeReply, Diff, DiffEvent, Export, ExportEvent, List, ListEvent, Place, Read,
+    ReadEvent,
 };
 use pyro_wire::frame::{self, FrameError};
 use tokio::sync::OwnedMutexGuard;
@@ -51,6 +53,7 @@ use crate::standstill::Starts;
 
 /// The workspace, and what holds changes of it back.
 pub(crate) struct Files {
+    backend: Backend,
     layout: Layout,
     changes: ChangeLock,
     freezer: Freezer,
@@ -61,6 +64,7 @@ pub(crate) enum Request {
     List(List),
     Read(Read),
     Change(Change),
+    Place(Place),
     Export(Export),
     Diff(Diff),
 }
@@ -68,6 +72,7 @@ pub(crate) enum Request {
 impl Files {
     pub(crate) fn new(backend: &Backend) -> Self {
         Self {
+            backend: backend.clone(),
             layout: Layout::new(backend),
             changes: ChangeLock::default(),
             freezer: Freezer::default(),
@@ -114,6 +119,9 @@ impl Files {
         match request {
             Request::Change(request) => {
                 change::run(&layout, &self.changes, lifecycle, request, from, to).await
+            }
+            Request::Place(request) => {
+                place::run(&self.backend, &self.changes, lifecycle, request, from, to).await
             }
             Request::List(request) => {
                 let work = move |replies: &_| list::list(&layout, &request, replies);

@@ -10,4 +10,4 @@ mod write;
 
 pub use member::{FIFO, Member, MemberKind};
 pub use read::{ArchiveError, ArchiveReader, Attribute};
-pub use write::ArchiveWriter;
+pub use write::{ArchiveWriter, Belongings};

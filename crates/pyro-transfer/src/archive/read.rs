@@ -65,7 +65,7 @@ pub struct ArchiveReader<R> {
 pub type Attribute = (Vec<u8>, Vec<u8>);
 
 /// What comes before the name of an extended attribute in the key of its pax record.
-const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
+pub(super) const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
 
 /// What extended headers say about the member after them.
 #[derive(Default)]

@@ -15,10 +15,18 @@ use pyro_wire::sparse::{self, Part};
 use tar::{EntryType, Header};
 
 use super::member::{Member, MemberKind};
-use super::read::BLOCK;
+use super::read::{ATTRIBUTE, Attribute, BLOCK};
 
 /// The name of headers that are about the next one. Nothing ever reads it.
 const EXTENSION_NAME: &str = "././@LongLink";
+
+/// What a member has beside what every file system keeps: its owner, and its extended attributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Belongings {
+    pub user: u32,
+    pub group: u32,
+    pub attributes: Vec<Attribute>,
+}
 
 pub struct ArchiveWriter<W> {
     to: W,
@@ -46,7 +54,21 @@ impl<W: Write> ArchiveWriter<W> {
         self.begin(member, Some(parts))
     }
 
+    /// Writes a header that says whose the member is, and its extended attributes.
+    pub fn member_of(&mut self, member: &Member, of: &Belongings) -> io::Result<()> {
+        self.begin_of(member, None, of)
+    }
+
     fn begin(&mut self, member: &Member, parts: Option<&[Part]>) -> io::Result<()> {
+        self.begin_of(member, parts, &Belongings::default())
+    }
+
+    fn begin_of(
+        &mut self,
+        member: &Member,
+        parts: Option<&[Part]>,
+        of: &Belongings,
+    ) -> io::Result<()> {
         self.settle()?;
         let map = parts.map(sparse::map).unwrap_or_default();
         let stored = match parts {
@@ -65,24 +87,27 @@ impl<W: Write> ArchiveWriter<W> {
         };
         header.set_entry_type(kind);
         header.set_mode(member.mode);
-        header.set_uid(0);
-        header.set_gid(0);
+        header.set_uid(of.user.into());
+        header.set_gid(of.group.into());
         header.set_size(stored);
 
         let seconds = member.mtime_ns.div_euclid(1_000_000_000);
         let nanos = member.mtime_ns.rem_euclid(1_000_000_000);
         header.set_mtime(u64::try_from(seconds).unwrap_or(0));
-        let mut records = String::new();
+        let mut records = Vec::new();
         if nanos != 0 || seconds < 0 {
-            records.push_str(&record("mtime", &time(member.mtime_ns)));
+            append(&mut records, b"mtime", time(member.mtime_ns).as_bytes());
         }
         if parts.is_some() {
             for (key, value) in sparse::records(member.size) {
-                records.push_str(&record(key, &value));
+                append(&mut records, key.as_bytes(), value.as_bytes());
             }
         }
+        for (name, value) in &of.attributes {
+            append(&mut records, &[ATTRIBUTE, name].concat(), value);
+        }
         if !records.is_empty() {
-            self.extension(EntryType::XHeader, records.as_bytes())?;
+            self.extension(EntryType::XHeader, &records)?;
         }
         if let Some(target) = target
             && !put_link(&mut header, target)
@@ -194,11 +219,18 @@ fn put(field: &mut [u8], bytes: &[u8]) -> bool {
     }
 }
 
-/// `LENGTH KEY=VALUE\n`, where the length counts itself.
-fn record(key: &str, value: &str) -> String {
-    let rest = format!(" {key}={value}\n");
-    // No value is longer than a number, so that the length has two digits.
-    format!("{}{rest}", rest.len() + 2)
+/// Appends `LENGTH KEY=VALUE\n`, where the length counts itself.
+fn append(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest + 1;
+    while rest + length.to_string().len() != length {
+        length = rest + length.to_string().len();
+    }
+    records.extend_from_slice(format!("{length} ").as_bytes());
+    records.extend_from_slice(key);
+    records.push(b'=');
+    records.extend_from_slice(value);
+    records.push(b'\n');
 }
 
 fn time(ns: i64) -> String {
@@ -288,6 +320,23 @@ mod tests {
             assert_eq!(entry.path_bytes().as_ref(), member.name);
         }
         assert!(entries.next().is_none());
+    }
+
+    #[test]
+    fn whose_a_member_is_survives() {
+        let file = member(b"f", MemberKind::File, 0);
+        let of = Belongings {
+            user: 3_000_000,
+            group: 7,
+            attributes: vec![(b"security.capability".to_vec(), vec![b'\n', 0, 0xff, b'='])],
+        };
+        let mut writer = ArchiveWriter::new(Vec::new());
+        writer.member_of(&file, &of).unwrap();
+        let bytes = writer.finish().unwrap();
+        let mut reader = ArchiveReader::new(bytes.as_slice());
+        assert_eq!(reader.next_member().unwrap(), Some(file));
+        assert_eq!(reader.owner(), Some((3_000_000, 7)));
+        assert_eq!(reader.attributes(), of.attributes);
     }
 
     #[test]

@@ -5,6 +5,9 @@ use pyro_wire::sparse;
 
 use crate::files::status;
 
+/// What comes before the name of an extended attribute.
+const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
+
 /// What the records in front of a member say about it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Records {
@@ -12,6 +15,10 @@ pub(crate) struct Records {
     pub(crate) link: Option<Vec<u8>>,
     pub(crate) size: Option<u64>,
     pub(crate) mtime_ns: Option<i64>,
+    pub(crate) user: Option<u32>,
+    pub(crate) group: Option<u32>,
+    /// Names and values.
+    pub(crate) attributes: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) sparse: sparse::Records,
 }
 
@@ -31,6 +38,12 @@ impl Records {
                 b"path" => self.path = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => self.size = Some(number(value)?),
+                b"uid" => self.user = Some(number(value)?),
+                b"gid" => self.group = Some(number(value)?),
+                _ if key.starts_with(ATTRIBUTE) => {
+                    let name = key[ATTRIBUTE.len()..].to_vec();
+                    self.attributes.push((name, value.to_vec()));
+                }
                 b"mtime" => self.mtime_ns = Some(time(value)?),
                 _ => self.sparse.take(key, value).ok()?,
             }

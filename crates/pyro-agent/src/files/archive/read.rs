@@ -39,6 +39,15 @@ pub(crate) struct Member {
     pub(crate) link: Vec<u8>,
 }
 
+/// What a member has beside what every file system keeps.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Belongings {
+    /// The ids of its user and its group.
+    pub(crate) owner: (u32, u32),
+    /// Extended attributes, names and values.
+    pub(crate) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 pub(crate) struct Archive<R> {
     input: R,
     /// How much was read.
@@ -48,6 +57,8 @@ pub(crate) struct Archive<R> {
     pad: u64,
     /// Where the content belongs, one part after the other, when there are holes between them.
     parts: Option<Vec<Part>>,
+    /// Of the current member.
+    belongings: Belongings,
 }
 
 impl<R: BufRead> Archive<R> {
@@ -58,7 +69,13 @@ impl<R: BufRead> Archive<R> {
             left: 0,
             pad: 0,
             parts: None,
+            belongings: Belongings::default(),
         }
+    }
+
+    /// Whose the current member is, and its attributes.
+    pub(crate) fn take_belongings(&mut self) -> Belongings {
+        std::mem::take(&mut self.belongings)
     }
 
     /// The next member; `None` after the last, when all of the stream was read. A stream without
@@ -122,6 +139,15 @@ impl<R: BufRead> Archive<R> {
             }
             // Some tools give a length without content.
             MemberKind::Folder | MemberKind::Symlink | MemberKind::HardLink => 0,
+        };
+        let id = |of_header: io::Result<u64>| u32::try_from(of_header.unwrap_or(0)).unwrap_or(0);
+        let owner = (
+            records.user.unwrap_or_else(|| id(header.uid())),
+            records.group.unwrap_or_else(|| id(header.gid())),
+        );
+        self.belongings = Belongings {
+            owner,
+            attributes: records.attributes,
         };
         let seconds = header.mtime().unwrap_or(0);
         let mtime_ns = records

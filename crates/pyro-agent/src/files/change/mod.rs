@@ -22,11 +22,11 @@
 
 mod apply;
 pub(crate) mod cursor;
-mod input;
+pub(crate) mod input;
 mod journal;
 mod plan;
 mod staging;
-mod unpack;
+pub(crate) mod unpack;
 
 use std::fs;
 
@@ -113,7 +113,7 @@ fn ended(reply: Option<ChangeReply>) -> ChangeReply {
 
 /// Passes the archive on. Ends after its end, when the asking side is gone, and when nobody takes
 /// any more of it.
-async fn feed<P: Peer>(from: &mut Reader<P>, pieces: mpsc::Sender<Piece>) {
+pub(crate) async fn feed<P: Peer>(from: &mut Reader<P>, pieces: mpsc::Sender<Piece>) {
     while let Ok(Some(frame)) = frame::read(from).await {
         let piece = match frame.kind {
             Kind::Input => Piece::Data(frame.body),
