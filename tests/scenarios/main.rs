@@ -4,6 +4,7 @@
 // In a story an error that nobody expected is the end of the test.
 #![allow(clippy::unwrap_used)]
 
+mod builds;
 mod command_line;
 mod doctor;
 mod ending;

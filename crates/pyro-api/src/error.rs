@@ -136,6 +136,8 @@ pub enum ErrorCode {
     VmDied,
     /// An environment could not be built.
     PullFailed,
+    /// A step of a build failed.
+    BuildFailed,
     /// An installed environment is not what its manifest says.
     Damaged,
     /// No space is left on a disk of the host.

@@ -75,6 +75,7 @@ operations! {
     env_export::EnvExport,
     env_import::EnvImport,
     env_prune::EnvPrune,
+    env_build::EnvBuild,
     vm_create::VmCreate,
     vm_start::VmStart,
     vm_exec::VmExec,

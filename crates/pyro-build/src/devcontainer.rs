@@ -86,6 +86,11 @@ impl Devcontainer {
             Some(_) => return Err(failed("`containerEnv` is no object")),
             None => BTreeMap::new(),
         };
+        if let Some((name, _)) = env.iter().find(|(_, value)| value.contains(['\n', '\r'])) {
+            return Err(failed(format!(
+                "`containerEnv.{name}` has more than one line"
+            )));
+        }
         if let Some((name, _)) = env.iter().find(|(_, value)| value.contains("${")) {
             return Err(failed(format!(
                 "`containerEnv.{name}` has a variable, which is not supported"

@@ -15,6 +15,16 @@ pub struct File {
     pub notes: Vec<String>,
 }
 
+impl File {
+    /// The same, where the first stage begins with another environment.
+    pub fn beginning_with(mut self, environment: &str) -> Self {
+        if let Some(stage) = self.stages.first_mut() {
+            environment.clone_into(&mut stage.from);
+        }
+        self
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
     pub(crate) at: Place,

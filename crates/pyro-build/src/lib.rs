@@ -15,12 +15,13 @@
 mod command;
 pub mod context;
 pub mod devcontainer;
+mod devcontainer_file;
 mod error;
 mod heredocs;
 pub mod ignore_rules;
 pub mod instruction;
 mod key;
-mod mounts;
+pub mod mounts;
 mod parse;
 pub mod plan;
 pub mod resolve;

@@ -11,6 +11,9 @@ pub struct Stat {
     /// Permission bits, with set-user-id and its like.
     pub mode: u32,
     pub mtime_ns: i64,
+    /// The ids of its user and its group.
+    pub user: u32,
+    pub group: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

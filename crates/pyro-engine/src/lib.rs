@@ -17,6 +17,7 @@
 //! archives of files are packed and unpacked (`pyro-transfer`).
 
 mod answers;
+mod build;
 mod build_folder;
 mod config;
 mod core_dumps;

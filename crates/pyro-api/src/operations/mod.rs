@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod demo;
 pub mod doctor;
+pub mod env_build;
 pub mod env_create;
 pub mod env_delete;
 pub mod env_export;

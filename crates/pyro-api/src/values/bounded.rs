@@ -129,6 +129,10 @@ bounded! {
     TimeoutSeconds, "timeout_seconds", 1..=u32::MAX, default 30
 }
 bounded! {
+    /// How long a step of a build may take, in seconds.
+    StepTimeoutSeconds, "timeout_seconds", 1..=u32::MAX, default 3600
+}
+bounded! {
     /// How long a call waits for a command that goes on behind it, in seconds.
     WaitSeconds, "wait_seconds", 0..=u32::MAX, default 0
 }

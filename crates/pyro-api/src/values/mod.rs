@@ -3,6 +3,8 @@
 
 pub mod allow_net;
 pub mod bounded;
+pub mod build_args;
+pub mod build_secret;
 pub mod command;
 pub mod content_encoding;
 pub mod detach_keys;
@@ -36,6 +38,8 @@ pub use bounded::{
     PatchBytes, ReadBytes, ReadyIntervalMs, ReadyTimeoutSeconds, ShellCols, ShellRows,
     StandbyCount, TailLines, TimeoutSeconds, TtlSeconds, VcpuCount, WaitForIdleMs, WaitSeconds,
 };
+pub use build_args::BuildArgs;
+pub use build_secret::{BuildSecret, BuildSecretSource};
 pub use command::CommandLine;
 pub(crate) use command::quoted;
 pub use content_encoding::ContentEncoding;

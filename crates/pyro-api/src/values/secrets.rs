@@ -66,6 +66,11 @@ impl fmt::Debug for SecretText {
 }
 
 impl Secrets {
+    /// Of what somebody else has read.
+    pub fn of(inputs: Vec<SecretInput>) -> Self {
+        Self(inputs)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

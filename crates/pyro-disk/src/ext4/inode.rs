@@ -59,6 +59,8 @@ impl Inode {
             },
             mode: self.mode,
             mtime_ns: self.mtime_ns,
+            user: self.owner,
+            group: self.group,
         }
     }
 

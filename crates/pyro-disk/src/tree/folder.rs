@@ -150,5 +150,7 @@ fn of(stat: &FileStat) -> Stat {
             .st_mtime
             .saturating_mul(1_000_000_000)
             .saturating_add(stat.st_mtime_nsec),
+        user: stat.st_uid,
+        group: stat.st_gid,
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod doctor;
+mod env_build;
 mod env_create;
 mod env_delete;
 mod env_export;

@@ -18,7 +18,8 @@ impl Handle<WorkspaceList> for Engine {
         let mut found = Vec::new();
         // One that is damaged must not hide the others; it shows itself when it is asked for.
         for stored in self.store()?.workspaces()?.into_iter().flatten() {
-            if stored.maker.is_none() {
+            let folder = self.workspace_folder(&stored.record.workspace_id);
+            if stored.maker.is_none() && folder.builder().is_none() {
                 found.extend(self.reconcile_state(stored)?);
             }
         }

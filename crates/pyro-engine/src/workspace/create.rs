@@ -48,10 +48,28 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(600);
 /// How often a guest is frozen for its baseline.
 const TRIES: u32 = 3;
 
+/// What a workspace is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Whoever asked for it.
+    Use,
+    /// A build, which is done with it before it answers.
+    Build,
+}
+
 impl Engine {
     /// Makes a workspace. On failure, and when the future is dropped, nothing of it is left.
     pub(crate) async fn create_workspace(
         &self,
+        asked: &WorkspaceCreate,
+        caller: &Caller,
+    ) -> Result<WorkspaceRecord, Error> {
+        self.create_workspace_for(Purpose::Use, asked, caller).await
+    }
+
+    pub(crate) async fn create_workspace_for(
+        &self,
+        purpose: Purpose,
         asked: &WorkspaceCreate,
         caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
@@ -126,7 +144,7 @@ impl Engine {
             caller,
         };
         match self
-            .make_workspace(stored, &base, seed, secrets, caller)
+            .make_workspace(purpose, stored, &base, seed, secrets, caller)
             .await
         {
             Ok(stored) => {
@@ -148,6 +166,7 @@ impl Engine {
 
     async fn make_workspace(
         &self,
+        purpose: Purpose,
         mut stored: StoredWorkspace,
         base: &Base,
         seed: Option<Incoming>,
@@ -161,6 +180,9 @@ impl Engine {
         };
         folder.create().map_err(failed)?;
         folder.mark_as_debris().map_err(failed)?;
+        if purpose == Purpose::Build {
+            folder.mark_as_build(self.owner()?.id()).map_err(failed)?;
+        }
         let _held = folder.lock(&id, LockMode::Exclusive).await?;
         self.keep_secrets(&id, &secrets)?;
         let clean = |text: String| secrets.redactor().redact(text);

@@ -13,7 +13,7 @@ use pyro_wire::exec::ExecControl;
 use pyro_wire::fault::Fault;
 use pyro_wire::files::{
     Change, ChangeReply, Diff, DiffEntry, DiffEvent, Entry, Export, ExportEvent, List, ListEvent,
-    Meta, Read, ReadEvent, Stamp,
+    Meta, Place, Read, ReadEvent, Stamp,
 };
 use pyro_wire::frame::{self, BULK_CHUNK, Frame, FrameError, Kind};
 use serde::de::DeserializeOwned;
@@ -177,10 +177,31 @@ where
     T: Send + 'static,
     F: FnOnce(&mut dyn Write) -> Result<T, Error> + Send + 'static,
 {
+    send_archive(stream, &AgentRequest::Change(change), fill).await
+}
+
+/// Puts files anywhere in a guest. `fill` writes the archive, on a thread of its own.
+pub(crate) async fn place<T, F>(stream: UnixStream, place: Place, fill: F) -> Result<T, FilesError>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut dyn Write) -> Result<T, Error> + Send + 'static,
+{
+    send_archive(stream, &AgentRequest::Place(place), fill).await
+}
+
+async fn send_archive<T, F>(
+    stream: UnixStream,
+    request: &AgentRequest,
+    fill: F,
+) -> Result<T, FilesError>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut dyn Write) -> Result<T, Error> + Send + 'static,
+{
     // A wish: some chunks more on their way.
     let _ = setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER);
     let (mut from_guest, mut to_guest) = stream.into_split();
-    frame::write_message(&mut to_guest, &AgentRequest::Change(change)).await?;
+    frame::write_message(&mut to_guest, request).await?;
     let (mut to, mut chunks) = ChunkWriter::new();
     let packing = tokio::task::spawn_blocking(move || {
         let filled = fill(&mut to)?;

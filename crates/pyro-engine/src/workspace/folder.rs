@@ -104,6 +104,25 @@ impl WorkspaceFolder {
         self.0.join("debris")
     }
 
+    /// The engine of this mark builds an environment in it: nobody else's, and gone with it.
+    pub(crate) fn mark_as_build(&self, owner: &str) -> io::Result<()> {
+        fs::write(self.build(), owner)
+    }
+
+    /// From here on it is a workspace like others.
+    pub(crate) fn no_build(&self) -> io::Result<()> {
+        fs::remove_file(self.build())
+    }
+
+    /// The mark of the engine that builds in it, if one does.
+    pub(crate) fn builder(&self) -> Option<String> {
+        fs::read_to_string(self.build()).ok()
+    }
+
+    fn build(&self) -> PathBuf {
+        self.0.join("build")
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -77,7 +77,12 @@ impl Engine {
                 continue;
             }
             let _ = match store.has_workspace(&id)? {
-                true => self.end_orphans(&id).await,
+                true => match folder.builder() {
+                    Some(builder) if !Owner::lives(&self.config().state_dir, &builder) => {
+                        self.delete_workspace(&id).await
+                    }
+                    _ => self.end_orphans(&id).await,
+                },
                 // The record comes first when one is made, and goes first when one is deleted.
                 false if folder.is_debris() => self.remove_debris(&folder).await,
                 false => Ok(()),

@@ -5,9 +5,11 @@
 //! file systems on both ends are not known here.
 
 mod member;
+mod packed;
 mod read;
 mod write;
 
 pub use member::{FIFO, Member, MemberKind};
+pub use packed::PackedFile;
 pub use read::{ArchiveError, ArchiveReader, Attribute};
 pub use write::{ArchiveWriter, Belongings};

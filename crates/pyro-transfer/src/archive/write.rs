@@ -59,6 +59,16 @@ impl<W: Write> ArchiveWriter<W> {
         self.begin_of(member, None, of)
     }
 
+    /// The same for a file that has data in these parts only.
+    pub fn sparse_of(
+        &mut self,
+        member: &Member,
+        parts: &[Part],
+        of: &Belongings,
+    ) -> io::Result<()> {
+        self.begin_of(member, Some(parts), of)
+    }
+
     fn begin(&mut self, member: &Member, parts: Option<&[Part]>) -> io::Result<()> {
         self.begin_of(member, parts, &Belongings::default())
     }

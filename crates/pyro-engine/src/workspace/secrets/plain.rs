@@ -11,6 +11,14 @@ pub(crate) struct PlainSecrets {
     pub(super) _no_cores: NoCoreDumps,
 }
 
+impl PlainSecrets {
+    /// The value of one.
+    pub(crate) fn value(&self, name: &str) -> Option<&[u8]> {
+        let secret = self.secrets.iter().find(|secret| secret.name == name);
+        secret.map(|secret| secret.value.bytes())
+    }
+}
+
 /// A secret as records show it.
 pub(super) fn public(name: &str, source_kind: &str) -> SecretPublic {
     SecretPublic {
