@@ -253,8 +253,8 @@ impl<'a> Player<'a> {
                 .map_err(|error| failed.because_of(error)),
             Action::Folder { path, user } => {
                 let request = files::Place {
-                    destination: path.as_bytes().into(),
-                    owner: user.as_ref().map(|user| user.as_bytes().into()),
+                    destination: path.as_bytes().to_vec().into(),
+                    owner: user.as_ref().map(|user| user.as_bytes().to_vec().into()),
                     ..files::Place::default()
                 };
                 let placed = self.place(request, empty()?, site).await;
@@ -313,7 +313,7 @@ impl<'a> Player<'a> {
         let mut placed = Vec::new();
         for (path, archive) in given {
             let request = files::Place {
-                destination: b"/".as_slice().into(),
+                destination: b"/".to_vec().into(),
                 ..files::Place::default()
             };
             self.place(request, archive, site)
@@ -333,7 +333,7 @@ impl<'a> Player<'a> {
             command: &command,
             folder: WorkingDir::parse(Some(&run.folder))?,
             env: &env,
-            user: run.user.as_ref().map(|user| user.as_bytes().into()),
+            user: run.user.as_ref().map(|user| user.as_bytes().to_vec().into()),
             secret_env: &secret_env,
             timeout: limit,
         };
@@ -370,8 +370,8 @@ impl<'a> Player<'a> {
         };
         if !placed.is_empty() {
             let request = files::Place {
-                destination: b"/run".as_slice().into(),
-                remove: placed.iter().map(|path| path.as_bytes().into()).collect(),
+                destination: b"/run".to_vec().into(),
+                remove: placed.iter().map(|path| path.as_bytes().to_vec().into()).collect(),
                 ..files::Place::default()
             };
             self.place(request, empty()?, site)
@@ -386,9 +386,9 @@ impl<'a> Player<'a> {
 
     async fn copy(&self, copy: &CopyStep, site: &Site<'_>) -> Result<(), Error> {
         let request = files::Place {
-            destination: copy.destination.as_bytes().into(),
+            destination: copy.destination.as_bytes().to_vec().into(),
             alone: copy.alone.clone().map(Into::into),
-            owner: copy.owner.as_ref().map(|owner| owner.as_bytes().into()),
+            owner: copy.owner.as_ref().map(|owner| owner.as_bytes().to_vec().into()),
             mode: copy.mode,
             remove: Vec::new(),
         };
