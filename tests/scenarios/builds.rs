@@ -70,7 +70,13 @@ fn counts(ran: Ran) -> (u64, u64) {
 fn a_file_of_two_stages_is_built_once_and_again_from_where_it_changed() {
     let Some(world) = world() else { return };
     fs::write(world.folder().join("app/Containerfile"), CONTAINERFILE).unwrap();
-    let words = ["app", "--secret", "id=token,src=token", "--build-arg", "WORD=given"];
+    let words = [
+        "app",
+        "--secret",
+        "id=token,src=token",
+        "--build-arg",
+        "WORD=given",
+    ];
     let told = build(&world, &words);
     assert!(!told.err().contains(SECRET), "{}", told.err());
     assert!(told.err().contains("of the build"), "{}", told.err());
@@ -80,7 +86,10 @@ fn a_file_of_two_stages_is_built_once_and_again_from_where_it_changed() {
         ok(Running::start(&mut run).wait_within(BUILDING))
     };
     // The secret is redacted from what the step said, so what the file has is the secret itself.
-    assert_eq!(run(), format!("one\ngiven\ndev\n{}\n{SECRET}of the build\n", SECRET.len()));
+    assert_eq!(
+        run(),
+        format!("one\ngiven\ndev\n{}\n{SECRET}of the build\n", SECRET.len())
+    );
     let listed = ok(finish(&mut world.pyro([
         "run",
         "app",
@@ -107,28 +116,54 @@ fn a_file_of_two_stages_is_built_once_and_again_from_where_it_changed() {
 fn a_step_that_fails_is_told_with_its_line_and_may_be_looked_into() {
     let Some(world) = world() else { return };
     let file = world.folder().join("app/Containerfile");
-    fs::write(&file, "FROM debian:12\nRUN echo made > /made\nRUN cat /made; exit 3\n").unwrap();
+    fs::write(
+        &file,
+        "FROM debian:12\nRUN echo made > /made\nRUN cat /made; exit 3\n",
+    )
+    .unwrap();
     let failed = build(&world, &["app", "--keep-failed", "--json"]);
     assert_ne!(failed.code(), 0);
     let told: Value = serde_json::from_str(&failed.err()).unwrap();
     assert_eq!(told["code"], "build_failed", "{told}");
     let (what, causes) = (told["error"].as_str().unwrap(), told["causes"].to_string());
-    assert!(what.starts_with("Step 2/2 failed: line 3 (RUN): "), "{told}");
-    assert!(causes.contains("status 3") && causes.contains("made"), "{told}");
+    assert!(
+        what.starts_with("Step 2/2 failed: line 3 (RUN): "),
+        "{told}"
+    );
+    assert!(
+        causes.contains("status 3") && causes.contains("made"),
+        "{told}"
+    );
     let list = finish(&mut world.pyro(["workspace", "list", "--json"])).json();
-    let id = list["workspaces"][0]["workspace_id"].as_str().unwrap().to_owned();
+    let id = list["workspaces"][0]["workspace_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(told["hint"].as_str().unwrap().contains(&id), "{told}");
     let seen = world.pyro(["workspace", "exec", &id, "--", "cat /made"]);
-    assert_eq!(ok(Running::start(&mut { seen }).wait_within(BUILDING)), "made\n");
+    assert_eq!(
+        ok(Running::start(&mut { seen }).wait_within(BUILDING)),
+        "made\n"
+    );
     ok(finish(&mut world.pyro(["workspace", "delete", &id])));
 
     // Nothing runs of what cannot be built.
     fs::write(&file, "FROM debian:12\nRUN touch /made\nFROBNICATE x\n").unwrap();
     let refused = build(&world, &["app"]);
-    assert!(refused.err().contains("line 3 (FROBNICATE): unknown instruction"), "{}", refused.err());
+    assert!(
+        refused
+            .err()
+            .contains("line 3 (FROBNICATE): unknown instruction"),
+        "{}",
+        refused.err()
+    );
     fs::write(&file, "FROM debian:12\nRUN touch /made\nCOPY none /x\n").unwrap();
     let refused = build(&world, &["app"]);
-    assert!(refused.err().contains("`none` is not in the context"), "{}", refused.err());
+    assert!(
+        refused.err().contains("`none` is not in the context"),
+        "{}",
+        refused.err()
+    );
     assert!(!refused.err().contains("[build]"), "{}", refused.err());
     world.assert_empty();
 }

@@ -333,7 +333,10 @@ impl<'a> Player<'a> {
             command: &command,
             folder: WorkingDir::parse(Some(&run.folder))?,
             env: &env,
-            user: run.user.as_ref().map(|user| user.as_bytes().to_vec().into()),
+            user: run
+                .user
+                .as_ref()
+                .map(|user| user.as_bytes().to_vec().into()),
             secret_env: &secret_env,
             timeout: limit,
         };
@@ -371,7 +374,10 @@ impl<'a> Player<'a> {
         if !placed.is_empty() {
             let request = files::Place {
                 destination: b"/run".to_vec().into(),
-                remove: placed.iter().map(|path| path.as_bytes().to_vec().into()).collect(),
+                remove: placed
+                    .iter()
+                    .map(|path| path.as_bytes().to_vec().into())
+                    .collect(),
                 ..files::Place::default()
             };
             self.place(request, empty()?, site)
@@ -388,7 +394,10 @@ impl<'a> Player<'a> {
         let request = files::Place {
             destination: copy.destination.as_bytes().to_vec().into(),
             alone: copy.alone.clone().map(Into::into),
-            owner: copy.owner.as_ref().map(|owner| owner.as_bytes().to_vec().into()),
+            owner: copy
+                .owner
+                .as_ref()
+                .map(|owner| owner.as_bytes().to_vec().into()),
             mode: copy.mode,
             remove: Vec::new(),
         };

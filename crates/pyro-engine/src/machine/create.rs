@@ -178,9 +178,14 @@ impl Engine {
                 mounted: None,
             });
         }
-        let mounted = self
-            .template(&installed, shape, Kind::Mounted, caller)
-            .await?;
+        // A step of a build is begun with once; its guest resumes the template that is of no disk.
+        let mounted = match spec.is_hidden() {
+            true => None,
+            false => {
+                self.template(&installed, shape, Kind::Mounted, caller)
+                    .await?
+            }
+        };
         reached!("template found");
         let image = Image {
             installed,

@@ -97,7 +97,7 @@ impl Engine {
     /// What the image runs that an environment is made of. Nothing is pulled for one that has none.
     async fn command_of_image(&self, name: &str, caller: &Caller) -> Result<CommandLine, Error> {
         let spec = self.named(name, caller).await?;
-        if !spec.is_image() {
+        if !spec.is_image() && !spec.is_kept() {
             // Says what to give.
             CommandLine::default().check()?;
         }
