@@ -122,8 +122,8 @@ fn a_step_that_fails_is_told_with_its_line_and_may_be_looked_into() {
     )
     .unwrap();
     let failed = build(&world, &["app", "--keep-failed", "--json"]);
-    assert_ne!(failed.code(), 0);
-    let told: Value = serde_json::from_str(&failed.err()).unwrap();
+    assert_eq!(failed.code(), 1, "{}{}", failed.out(), failed.err());
+    let told = failed.json();
     assert_eq!(told["code"], "build_failed", "{told}");
     let (what, causes) = (told["error"].as_str().unwrap(), told["causes"].to_string());
     assert!(
