@@ -422,6 +422,14 @@ fn what_is_no_image_is_told_and_leaves_nothing() {
         assert!(ran.err().contains(why), "{}", ran.err());
     };
     refused(&environment, "layer 3 is not what its digest says");
+    // Where no record can be kept, nothing is unpacked.
+    let mut run = world.pyro(["run", &environment, "--", "true"]);
+    let ran = finish(run.env("PYRO_STATE_DIR", "/proc/nowhere"));
+    assert!(
+        ran.err().contains("The state folder cannot be used"),
+        "{}",
+        ran.err()
+    );
     refused("oci:nowhere", "there is no image at");
     refused("oci:", "names no path after `oci:`");
     refused(

@@ -301,7 +301,8 @@ fn registry_failed(name: &str, error: &RegistryError) -> Error {
         ),
         RegistryError::Certificate { .. } => (
             ErrorCode::PullFailed,
-            "Set SSL_CERT_FILE to a file with the certificates to trust, that of the registry's authority among them"
+            "Set SSL_CERT_FILE to a file with the certificates to trust, that of the authority that signed the \
+             registry's among them"
                 .to_owned(),
         ),
         RegistryError::NoTls { registry } => (

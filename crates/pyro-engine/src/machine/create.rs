@@ -108,6 +108,8 @@ impl Engine {
         caller: &Caller,
     ) -> Result<(VmRecord, Base), Error> {
         let spec = self.named(request.environment, caller).await?;
+        // Where no record can be kept, nothing is pulled.
+        self.owner()?;
         let chosen = self.choose(request.asked(), spec, caller).await?;
         network::check(chosen.kind, request.network, caller)?;
         let shape = Shape {

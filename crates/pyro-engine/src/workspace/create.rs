@@ -74,6 +74,8 @@ impl Engine {
         caller: &Caller,
     ) -> Result<WorkspaceRecord, Error> {
         let spec = self.named(&asked.environment, caller).await?;
+        // Where no record can be kept, nothing is pulled.
+        self.owner()?;
         // By the name that it has from every folder.
         let asked = &WorkspaceCreate {
             environment: spec.name.to_owned(),

@@ -102,7 +102,13 @@ impl RegistryError {
             (None, OciDistributionError::RequestError(request)) => match tls(request) {
                 Some(rustls::Error::InvalidCertificate(why)) => Self::Certificate {
                     registry,
-                    why: why.to_string(),
+                    why: match why.to_string() {
+                        // Debug words of another crate, for what `openssl req -x509` makes.
+                        why if why.contains("CaUsedAsEndEntity") => {
+                            "it is an authority's own, which is not taken for a server's".to_owned()
+                        }
+                        why => why,
+                    },
                 },
                 Some(rustls::Error::InvalidMessage(_)) => Self::NoTls { registry },
                 _ => Self::Unreachable {
