@@ -14,13 +14,21 @@ use pyro_wire::frame;
 use pyro_wire::launch::LaunchEvent;
 use pyro_wire::step::Listener;
 
+use crate::jail;
+
 /// How long the end of a shim waits for a reader that is slow.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Events {
     /// `None` is the end.
-    queue: Sender<Option<Vec<u8>>>,
+    queue: Sender<Option<Task>>,
     written: Receiver<()>,
+}
+
+/// What the thread does next.
+enum Task {
+    Write(Vec<u8>),
+    Run(Box<dyn FnOnce() + Send>),
 }
 
 impl Events {
@@ -30,6 +38,8 @@ impl Events {
         let writer = thread::Builder::new().name("events".into());
         // Without a thread there are no events; the VM can do without them.
         let _ = writer.spawn(move || {
+            // It does no more than that, and needs no rights for it.
+            let _ = jail::drop_capabilities();
             write_all(pipe, frames);
             let _ = done.send(());
         });
@@ -45,7 +55,7 @@ impl Events {
         let queue = self.queue.clone();
         Listener::new("shim", move |step| {
             if let Some(bytes) = encode(&LaunchEvent::Step(step)) {
-                let _ = queue.send(Some(bytes));
+                let _ = queue.send(Some(Task::Write(bytes)));
             }
         })
         .install();
@@ -53,8 +63,13 @@ impl Events {
 
     pub(crate) fn send(&self, event: &LaunchEvent) {
         if let Some(bytes) = encode(event) {
-            let _ = self.queue.send(Some(bytes));
+            let _ = self.queue.send(Some(Task::Write(bytes)));
         }
+    }
+
+    /// Has the thread do this before it writes any event that is sent later.
+    pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) {
+        let _ = self.queue.send(Some(Task::Run(Box::new(task))));
     }
 
     /// Gives the last events a moment to be written.
@@ -71,10 +86,12 @@ fn encode(event: &LaunchEvent) -> Option<Vec<u8>> {
     matches!(written, Some(Ok(()))).then_some(bytes)
 }
 
-fn write_all(mut pipe: File, frames: Receiver<Option<Vec<u8>>>) {
-    for frame in frames.iter().map_while(|frame| frame) {
-        if pipe.write_all(&frame).is_err() {
-            return;
+fn write_all(mut pipe: File, tasks: Receiver<Option<Task>>) {
+    for task in tasks.iter().map_while(|task| task) {
+        match task {
+            Task::Write(frame) if pipe.write_all(&frame).is_err() => return,
+            Task::Write(_) => {}
+            Task::Run(task) => task(),
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | `supervisor` | the state of the VM; the only place that changes it |
 //! | `boot` | attempts, deadlines, the one retry |
 //! | `backend` | how a machine is made: QEMU, gVisor, or a plain process |
-//! | `jail` | the walls around QEMU and the network's process |
+//! | `jail` | the walls around QEMU, the network's process and the shim itself |
 //! | `guest` | the session with the agent |
 //! | `control`, `bridge` | clients on the control socket |
 //! | `handle` | how clients' tasks reach the supervisor and the guest |
@@ -65,7 +65,13 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// folder, leaves the session, and ignores the terminal's signals. Call it first thing on the
 /// main thread, because a VMM ends when the thread that started it does.
 pub fn run(dir: &Path) -> ExitCode {
-    start::run(dir)
+    start::run(dir, None)
+}
+
+/// As [`run`], with somebody who has taken the shim over once its guest answers: tests look what that may do.
+#[doc(hidden)]
+pub fn run_by(dir: &Path, taken_over: fn()) -> ExitCode {
+    start::run(dir, Some(taken_over))
 }
 
 /// Saves a template as the file `spec` says; this is `pyro shim --template SPEC`.

@@ -25,6 +25,7 @@ use crate::detach;
 use crate::events::Events;
 use crate::folder;
 use crate::handle::{Request, expire_at};
+use crate::jail::OwnWalls;
 use crate::liveness::Liveness;
 use crate::owner;
 use crate::services;
@@ -37,7 +38,7 @@ const OPEN_FILES: u64 = 8192;
 const LOOK_FOR_FOLDER: Duration = Duration::from_secs(5);
 
 /// See [`crate::run`].
-pub(crate) fn run(dir: &Path) -> ExitCode {
+pub(crate) fn run(dir: &Path, taken_over: Option<fn()>) -> ExitCode {
     let started = Instant::now();
     detach::detach();
     let files = raise_open_files();
@@ -49,7 +50,7 @@ pub(crate) fn run(dir: &Path) -> ExitCode {
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(supervise(dir, started, files, &events)),
+        Ok(runtime) => runtime.block_on(supervise(dir, started, files, &events, taken_over)),
         Err(error) => Err(host_io("the runtime could not be started", error)),
     };
     let code = match outcome {
@@ -82,6 +83,7 @@ async fn supervise(
     started: Instant,
     files: u64,
     events: &Events,
+    taken_over: Option<fn()>,
 ) -> Result<ExitCode, Fault> {
     folder::enter(dir)?;
     let lock = Liveness::take()?;
@@ -122,11 +124,13 @@ async fn supervise(
         new_disk: spec.new_disk,
     };
     reached!("control socket open");
+    let walls = OwnWalls::of(&spec, taken_over);
     let boot = async move { boot::boot(backend, &options, events).await };
     let supervisor = Supervisor {
         remove_when_over: spec.remove_when_over,
         idle: spec.idle_ms.map(Duration::from_millis),
         bound_to_owner: spec.bound_to_owner,
+        walls,
         lock,
         queue: sender,
         requests,

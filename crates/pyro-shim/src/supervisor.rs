@@ -37,6 +37,7 @@ use crate::events::Events;
 use crate::folder;
 use crate::guest;
 use crate::handle::{Request, expire_at};
+use crate::jail::OwnWalls;
 use crate::liveness::Liveness;
 use crate::services;
 use crate::usage::Usage;
@@ -103,6 +104,8 @@ pub(crate) struct Supervisor<'a> {
     /// How long nobody may use the VM.
     pub(crate) idle: Option<Duration>,
     pub(crate) bound_to_owner: bool,
+    /// What is to stand around this process once its guest answers.
+    pub(crate) walls: Option<OwnWalls>,
     pub(crate) lock: Liveness,
     /// The way into `requests`.
     pub(crate) queue: mpsc::Sender<Request>,
@@ -126,7 +129,7 @@ impl<'a> Supervisor<'a> {
     async fn starting(&mut self, mut boot: LocalBoxFuture<'a, Result<Vm, Fault>>) -> State<'a> {
         loop {
             tokio::select! {
-                booted = &mut boot => return match booted {
+                booted = &mut boot => return match booted.and_then(|vm| self.wall_in(vm)) {
                     Ok(vm) => {
                         self.events.send(&LaunchEvent::Ready(vm.running.clone()));
                         self.clients.usage().touch();
@@ -151,6 +154,14 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
+    }
+
+    /// Nothing of the guest's has run yet, and all that is ever started for it has been.
+    fn wall_in(&self, mut vm: Vm) -> Result<Vm, Fault> {
+        if let Some(walls) = &self.walls {
+            walls.put_up(&mut vm.running, self.events)?;
+        }
+        Ok(vm)
     }
 
     async fn running(&mut self, mut vm: Vm) -> State<'a> {

@@ -26,18 +26,26 @@ pub enum Wall {
     SystemCalls,
     /// It executes nothing, and opens nothing to be written to, after its start.
     Gate,
+    /// The kernel bounds what it takes of the host's memory, processors and processes.
+    ControlGroup,
     #[serde(other)]
     Unknown,
 }
 
 impl Wall {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Namespaces,
         Self::Ids,
         Self::Landlock,
         Self::SystemCalls,
         Self::Gate,
+        Self::ControlGroup,
     ];
+
+    /// Whether a host that is set up as usual has it: few give their users a branch of control groups.
+    pub fn is_demanded(self) -> bool {
+        self != Self::ControlGroup
+    }
 
     /// As it is called on every surface.
     pub fn name(self) -> &'static str {
@@ -47,6 +55,7 @@ impl Wall {
             Self::Landlock => "landlock",
             Self::SystemCalls => "system_calls",
             Self::Gate => "gate",
+            Self::ControlGroup => "control_group",
             Self::Unknown => "unknown",
         }
     }
@@ -77,6 +86,14 @@ impl Walls {
         Self {
             standing: Wall::ALL.into_iter().filter(stands).collect(),
             missing,
+        }
+    }
+
+    /// One of them does not stand, if that is not known yet.
+    pub fn lack(&mut self, missing: MissingWall) {
+        if self.missing.iter().all(|known| known.wall != missing.wall) {
+            self.standing.retain(|wall| *wall != missing.wall);
+            self.missing.push(missing);
         }
     }
 
@@ -114,7 +131,7 @@ mod tests {
         let whole = Walls::without(Vec::new());
         assert_eq!(
             whole.names(),
-            "namespaces, ids, landlock, system_calls, gate"
+            "namespaces, ids, landlock, system_calls, gate, control_group"
         );
         assert_eq!((whole.gaps().as_str(), whole.keep_files()), ("", true));
         let one = Walls::without(vec![missing(Wall::Namespaces)]);
@@ -122,6 +139,15 @@ mod tests {
         assert!(one.keep_files());
         let both = Walls::without(vec![missing(Wall::Namespaces), missing(Wall::Landlock)]);
         assert!(!both.keep_files());
-        assert_eq!(both.names(), "ids, system_calls, gate");
+        assert_eq!(both.names(), "ids, system_calls, gate, control_group");
+        let mut late = Walls::without(vec![missing(Wall::Gate)]);
+        late.lack(missing(Wall::Ids));
+        // It is told once.
+        late.lack(missing(Wall::Gate));
+        assert_eq!(
+            late.names(),
+            "namespaces, landlock, system_calls, control_group"
+        );
+        assert_eq!(late.gaps(), "gate (it is off), ids (it is off)");
     }
 }

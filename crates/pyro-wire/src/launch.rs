@@ -27,6 +27,10 @@ pub struct LaunchSpec {
     pub vm_id: String,
     pub hostname: String,
     pub machine: Machine,
+    /// Folders that the shim works in beside its own: where layers of its disk are put, and what commands
+    /// say is kept.
+    #[serde(default)]
+    pub folders: Vec<PathBuf>,
     /// How long one boot may take before it is tried again, and then given up.
     pub boot_deadline_ms: u64,
     /// When the VM ends by itself: milliseconds since 1970.
@@ -111,6 +115,9 @@ pub struct Gvisor {
     pub network: Option<Network>,
     #[serde(default)]
     pub runs: Runs,
+    /// Which walls must stand around the process of its network.
+    #[serde(default)]
+    pub jail: JailChoice,
     /// How long nobody may ask for files until the agent ends that serves them beside the guest.
     pub files_idle_ms: u64,
 }

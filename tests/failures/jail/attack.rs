@@ -18,6 +18,7 @@ use pyro_tests::world::{Running, eventually, finish};
 use super::Wrap;
 use super::staged::{ATTACKER, IN_PYRO, Staged};
 use super::table::{self, Column};
+use crate::error;
 
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 
@@ -151,6 +152,55 @@ pub(super) fn as_network(staged: &Staged<'_>, wrap: Wrap<'_>) -> Outcomes {
     })
 }
 
+/// In the place of the shim, of a QEMU that is one.
+pub(super) fn as_shim(staged: &Staged<'_>, wrap: Wrap<'_>) -> Outcomes {
+    all_attempts(staged, &|from| {
+        let pyro = staged.attacker(IN_PYRO, "pyro", from);
+        let report = pyro.with_file_name("report of a shim");
+        fs::write(&report, "").unwrap();
+        staged.caller.give(&report);
+        let agent = staged.caller.agent();
+        let variables = [
+            ("PYRO_ENVIRONMENT_CACHE_DIR", staged.plan.cache.as_path()),
+            ("PYRO_BIN", &pyro),
+            ("PYRO_AGENT", &agent),
+            ("PYRO_TEMPLATES", Path::new("off")),
+        ];
+        let run = [
+            "run",
+            "debian:12",
+            "--isolation=vm",
+            "--mem-mib=256",
+            "--",
+            "echo it goes on",
+        ];
+        let ran = finish(&mut wrap(staged.caller.program(&pyro, &variables, &run)));
+        // Whatever it tried, it is a shim that works.
+        assert_eq!(error::none(&ran), "it goes on\n");
+        let told = fs::read_to_string(&report).unwrap();
+        fs::remove_file(&report).unwrap();
+        told
+    })
+}
+
+/// As a program of the same user's, at the shim of somebody's workspace. Root may look into any process.
+pub(super) fn assert_no_shim_can_be_looked_into(staged: &Staged<'_>) {
+    if staged.caller.is_root() {
+        return;
+    }
+    let attacker = staged.attacker_at(ATTACKER, "beside", staged.plan.other_shim);
+    let ran = finish(&mut staged.caller.program(&attacker, &[], &["beside"]));
+    let (outcomes, over) = read_report(&ran.err());
+    assert!(over, "{}", ran.err());
+    let tried: Vec<usize> = table::of(Place::Beside).map(|(number, _)| number).collect();
+    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), tried);
+    for (number, outcome) in &outcomes {
+        let is_refused = matches!(outcome, Outcome::Stopped(stopped)
+            if [Errno::EACCES, Errno::EPERM].contains(&stopped.errno));
+        assert!(is_refused, "{}: {outcome:?}", ATTEMPTS[*number].name);
+    }
+}
+
 /// A pipe by name, to be read without waiting.
 fn fifo(staged: &Staged<'_>, path: &Path) -> File {
     let _ = fs::remove_file(path);
@@ -196,7 +246,8 @@ pub(super) fn assert_none_works(place: Place, columns: &[Column]) {
         .map(|(column, (number, attempt))| (column, attempt, column.outcomes.get(&number)))
         // What is known to be open is open, or it would not be known.
         .filter(|(column, attempt, outcome)| {
-            matches!(outcome, Some(Outcome::Stopped(_))) == column.known_open(attempt).is_some()
+            matches!(outcome, Some(Outcome::Stopped(_)))
+                == column.known_open(place, attempt).is_some()
         })
         .map(|(column, attempt, outcome)| {
             format!("{}: {}: {outcome:?}", column.title, attempt.name)

@@ -18,7 +18,9 @@ use crate::users::shared;
 crate::stories![Vm:
     without_namespaces_a_vm_runs_and_doctor_says_so,
     without_landlock_a_vm_runs_and_doctor_says_so,
+    without_a_gate_a_vm_runs_and_doctor_says_so,
     without_filters_of_system_calls_it_is_told,
+    a_strict_sandbox_has_no_network_with_a_wall_missing,
     a_state_folder_behind_a_link_works,
     a_qemu_of_another_prefix_works,
     processes_hidden_from_each_other_are_no_hindrance,
@@ -38,6 +40,10 @@ fn without_landlock_a_vm_runs_and_doctor_says_so(world: &World) {
     runs_without(world, Lack::Landlock, "landlock");
 }
 
+fn without_a_gate_a_vm_runs_and_doctor_says_so(world: &World) {
+    runs_without(world, Lack::Notification, "gate");
+}
+
 fn runs_without(world: &World, lack: Lack, wall: &str) {
     let lacking = |command: &Command| finish(&mut lack.around(Path::new(ATTACKER), command));
     assert_eq!(error::none(&lacking(&run(world))), "fine\n");
@@ -52,16 +58,28 @@ fn runs_without(world: &World, lack: Lack, wall: &str) {
     assert!(line.is_some_and(|line| line.contains(wall)), "{doctor}");
 }
 
+/// The walls around a sandbox are gVisor's own; around its network's process they are pyro's.
+fn a_strict_sandbox_has_no_network_with_a_wall_missing(world: &World) {
+    let sandbox = |jail: &str| {
+        let mut run = world.run(
+            &["--mem-mib=256", "--isolation=gvisor", "--network"],
+            ["echo fine"],
+        );
+        run.env("PYRO_JAIL", jail);
+        finish(&mut Lack::Landlock.around(Path::new(ATTACKER), &run))
+    };
+    assert_eq!(error::none(&sandbox("auto")), "fine\n");
+    error::tells(&sandbox("strict"), &["PYRO_JAIL", "landlock", "network"]);
+}
+
 /// QEMU does not start without its own.
 fn without_filters_of_system_calls_it_is_told(world: &World) {
     let lacking =
         |command: &Command| finish(&mut Lack::Seccomp.around(Path::new(ATTACKER), command));
-    error::tells(&lacking(&run(world)), &["QEMU", "hint: "]);
+    error::tells(&lacking(&run(world)), &["CONFIG_SECCOMP_FILTER", "hint: "]);
     let doctor = lacking(&world.pyro(["doctor"]));
-    let is_told = |line: &str| {
-        let of_jail = line.starts_with("  [warn] jail: ") || line.starts_with("  [failed] jail: ");
-        of_jail && line.contains("system")
-    };
+    let is_told =
+        |line: &str| line.starts_with("  [FAIL] jail: ") && line.contains("CONFIG_SECCOMP_FILTER");
     assert!(doctor.out().lines().any(is_told), "{}", doctor.out());
 }
 

@@ -1,5 +1,5 @@
-//! Whoever takes over a VM's QEMU, or the process of its network, gains nothing: a program takes their place, started the same way with the
-//! same descriptors, and tries what an attacker would (`pyro_tests::attack`).
+//! Whoever takes over a VM's QEMU, the process of its network or its shim, gains nothing: a program takes their
+//! place, started the same way with the same descriptors, and tries what an attacker would (`pyro_tests::attack`).
 //!
 //! First without a jail, where every attempt must work: a story that would not notice a missing wall is
 //! worth nothing. Then in the jail, as root and as an ordinary user, with all walls and where the host
@@ -20,7 +20,8 @@ use pyro_tests::world::finish;
 use pyro_tests::{Backend, World};
 
 use self::attack::{
-    Outcomes, QEMU, as_network, as_vmm, assert_all_work, assert_none_works, without_a_jail,
+    Outcomes, QEMU, as_network, as_shim, as_vmm, assert_all_work,
+    assert_no_shim_can_be_looked_into, assert_none_works, without_a_jail,
 };
 use self::caller::Caller;
 use self::staged::{ATTACKER, Staged, with_plan};
@@ -28,7 +29,7 @@ use self::table::Column;
 use crate::error;
 
 crate::stories![Vm:
-    who_takes_over_a_vmm_or_a_network_gains_nothing,
+    who_takes_over_a_vmm_a_network_or_a_shim_gains_nothing,
     what_a_vmm_says_to_its_shim_does_no_harm,
 ];
 
@@ -51,6 +52,8 @@ impl Runs {
         let (name, attack): (_, Attack) = match place {
             Place::Vmm => ("attempts of a VMM", as_vmm),
             Place::Network => ("attempts of a network", as_network),
+            Place::Shim => ("attempts of a shim", as_shim),
+            Place::Beside => unreachable!("it takes nobody's place"),
         };
         Self {
             place,
@@ -66,7 +69,9 @@ impl Runs {
             true => ["root", "root, no namespaces"],
             false => ["user", "user, no namespaces"],
         };
-        for (title, with_namespaces) in titles.into_iter().zip([true, false]) {
+        // A shim has no namespaces of its own in any case.
+        let hosts = if self.place == Place::Shim { 1 } else { 2 };
+        for (title, with_namespaces) in titles.into_iter().zip([true, false]).take(hosts) {
             let wrap = |command: Command| match with_namespaces {
                 true => command,
                 false => Lack::Namespaces.around(Path::new(ATTACKER), &command),
@@ -91,9 +96,9 @@ impl Runs {
     }
 }
 
-fn who_takes_over_a_vmm_or_a_network_gains_nothing(world: &World) {
+fn who_takes_over_a_vmm_a_network_or_a_shim_gains_nothing(world: &World) {
     let persons = World::new(Backend::Vm);
-    let mut runs = [Place::Vmm, Place::Network].map(Runs::of);
+    let mut runs = [Place::Vmm, Place::Network, Place::Shim].map(Runs::of);
     let mut proven = BTreeSet::new();
     let root = Caller::root(world).map(|root| (world, root));
     for (world, caller) in root
@@ -108,6 +113,7 @@ fn who_takes_over_a_vmm_or_a_network_gains_nothing(world: &World) {
             .filter(|(_, outcome)| *outcome == Outcome::Worked);
         proven.extend(worked.map(|(number, _)| number));
         runs.iter_mut().for_each(|runs| runs.play(&staged));
+        assert_no_shim_can_be_looked_into(&staged);
         staged.over();
         world.assert_empty();
     }
@@ -121,7 +127,7 @@ fn who_takes_over_a_vmm_or_a_network_gains_nothing(world: &World) {
     for runs in &runs {
         assert_none_works(runs.place, &runs.columns);
         // Where root has played as well.
-        if let [_, _, _, _] = &runs.columns[..] {
+        if runs.columns.iter().any(|column| column.of_root) {
             table::assert_on_page(runs.name, &table::table(runs.place, &runs.columns, &proven));
         }
     }

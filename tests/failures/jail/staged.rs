@@ -146,6 +146,15 @@ impl<'a> Staged<'a> {
         with_plan(&self.folder, program, name, &plan)
     }
 
+    /// One whose stranger is this process.
+    pub(super) fn attacker_at(&self, program: &str, name: &str, stranger: i32) -> PathBuf {
+        let plan = Plan {
+            stranger,
+            ..self.plan.clone()
+        };
+        with_plan(&self.folder, program, name, &plan)
+    }
+
     /// Which signals have come to the stranger, a bit each. They stay, so that one which came without a jail
     /// counts against it.
     pub(super) fn signals(&self) -> u64 {

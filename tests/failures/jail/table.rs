@@ -20,7 +20,10 @@ pub(super) struct Column {
 
 impl Column {
     /// Why this is not stopped here, where that is known.
-    pub(super) fn known_open(&self, attempt: &Attempt) -> Option<&'static str> {
+    pub(super) fn known_open(&self, place: Place, attempt: &Attempt) -> Option<&'static str> {
+        if place == Place::Shim {
+            return attempt.is_open_to_shim();
+        }
         let why = attempt.is_open_without_namespaces(self.of_root);
         why.filter(|_| !self.with_namespaces)
     }
@@ -36,7 +39,7 @@ pub(super) fn table(place: Place, columns: &[Column], proven: &BTreeSet<usize>) 
     for (number, attempt) in of(place) {
         let cells = columns
             .iter()
-            .map(|column| match column.known_open(attempt) {
+            .map(|column| match column.known_open(place, attempt) {
                 Some(why) => format!("*not stopped*: {why}"),
                 None => cell(place, column.outcomes.get(&number)),
             });

@@ -13,6 +13,10 @@ pub enum Place {
     Vmm,
     /// That of the process which forwards a guest's packets.
     Network,
+    /// That of the shim, once its guest answers.
+    Shim,
+    /// Nobody's: a program of the same user's that looks into the shim of a VM.
+    Beside,
 }
 
 /// What becomes of an attempt without a jail: the proof that it is one.
@@ -34,6 +38,8 @@ pub struct Attempt {
     places: &'static [Place],
     /// Why it is not stopped where a host forbids namespaces, and whether that is so for root alone.
     open_without_namespaces: Option<(&'static str, bool)>,
+    /// Why it is not stopped in the shim's place.
+    open_to_shim: Option<&'static str>,
     pub(super) run: fn(&Plan) -> Attempted,
 }
 
@@ -47,6 +53,11 @@ impl Attempt {
     pub fn is_open_without_namespaces(&self, root: bool) -> Option<&'static str> {
         let (why, of_root) = self.open_without_namespaces?;
         (root || !of_root).then_some(why)
+    }
+
+    /// Why it is known not to be stopped in the shim's place.
+    pub fn is_open_to_shim(&self) -> Option<&'static str> {
+        self.open_to_shim
     }
 
     /// Why this host may refuse it without a jail.
@@ -69,8 +80,9 @@ impl Attempt {
             unjailed: Unjailed::Works,
             setting: None,
             needs: None,
-            places: &[Place::Vmm, Place::Network],
+            places: &[Place::Vmm, Place::Network, Place::Shim],
             open_without_namespaces: None,
+            open_to_shim: None,
             run,
         }
     }
@@ -82,6 +94,29 @@ impl Attempt {
 
     const fn of_vmm(mut self) -> Self {
         self.places = &[Place::Vmm];
+        self
+    }
+
+    /// What the network's process is there for.
+    const fn not_of_network(mut self) -> Self {
+        self.places = &[Place::Vmm, Place::Shim];
+        self
+    }
+
+    /// What means nothing to a shim.
+    const fn not_of_shim(mut self) -> Self {
+        self.places = &[Place::Vmm, Place::Network];
+        self
+    }
+
+    /// What a program beside a shim would learn of it.
+    const fn also_beside(mut self) -> Self {
+        self.places = &[Place::Vmm, Place::Network, Place::Shim, Place::Beside];
+        self
+    }
+
+    const fn open_to_shim(mut self, why: &'static str) -> Self {
+        self.open_to_shim = Some(why);
         self
     }
 
@@ -106,6 +141,7 @@ impl Attempt {
     }
 }
 
+const NO_NAMES: &str = "Landlock hides no names";
 const KCORE: &str = "/proc/kcore";
 const SYSRQ: &str = "/proc/sysrq-trigger";
 const OWNED: &str = "the file is root's";
@@ -120,11 +156,12 @@ pub const ATTEMPTS: &[Attempt] = &[
     Attempt::new("read it by `openat2`", files::by_openat2),
     Attempt::new("read it by a handle of the file", files::open_by_handle).of_root(RIGHT),
     Attempt::new("see that it is there", |plan| files::see(&plan.key))
-        .open_without_namespaces("Landlock hides no names"),
+        .open_without_namespaces(NO_NAMES)
+        .open_to_shim(NO_NAMES),
     Attempt::new("list the home", |plan| files::list(&plan.home)),
     Attempt::new("read /etc/passwd", |_| read(Path::new("/etc/passwd"))),
     Attempt::new("climb out of the folders at hand", files::climb),
-    Attempt::new("read what was left open", files::read_what_was_left_open),
+    Attempt::new("read what was left open", files::read_what_was_left_open).not_of_shim(),
     Attempt::new("read pyro's database", |plan| read(&plan.database)),
     Attempt::new("read secrets.key", |plan| read(&plan.secrets_key)),
     Attempt::new("read another VM's disk", |plan| read(&plan.other_disk)),
@@ -134,21 +171,26 @@ pub const ATTEMPTS: &[Attempt] = &[
     Attempt::new("read its own launch file", files::read_own_launch_file).of_vmm(),
     Attempt::new("read the environment of a stranger", |plan| {
         read(&Plan::of(plan.stranger, "environ"))
-    }),
+    })
+    .also_beside(),
     Attempt::new("read the memory of a stranger by /proc", |plan| {
         call::open(&Plan::of(plan.stranger, "mem"), libc::O_RDWR).map(call::close)
     })
-    .up_to(TRACING, 0),
+    .up_to(TRACING, 0)
+    .also_beside(),
     Attempt::new("read a file that a stranger has open", |plan| {
         read(&Plan::of(plan.stranger, "fd/0"))
-    }),
+    })
+    .also_beside(),
     Attempt::new("read the key below a stranger's root", |plan| {
         let key = plan.key.strip_prefix("/").unwrap_or(&plan.key);
         read(&Plan::of(plan.stranger, "root").join(key))
-    }),
+    })
+    .also_beside(),
     Attempt::new("list what another VM's QEMU has open", |plan| {
         files::list(&Plan::of(plan.other_vmm, "fd"))
-    }),
+    })
+    .open_to_shim("it looks for its children in `/proc`; these are numbers alone"),
     Attempt::new(
         "attach shared memory of System V",
         files::attach_shared_memory,
@@ -225,9 +267,10 @@ pub const ATTEMPTS: &[Attempt] = &[
     .at(SYSRQ)
     .of_root(OWNED),
     // --- sockets
-    Attempt::new("connect to a port on loopback", sockets::tcp).of_vmm(),
-    Attempt::new("send a datagram to loopback", sockets::udp).of_vmm(),
-    Attempt::new("listen on a port", sockets::listen),
+    Attempt::new("connect to a port on loopback", sockets::tcp).not_of_network(),
+    Attempt::new("send a datagram to loopback", sockets::udp).not_of_network(),
+    Attempt::new("listen on a port", sockets::listen)
+        .open_to_shim("a guest's services are published by it"),
     Attempt::new("connect to an abstract socket", sockets::abstract_name),
     Attempt::new("take an abstract name", sockets::bind_local),
     Attempt::new("connect to the session bus", |plan| {
@@ -241,7 +284,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     Attempt::new("open a socket of netlink's", |_| {
         sockets::opens(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
     })
-    .of_vmm(),
+    .not_of_network(),
     Attempt::new("open a socket of a rare protocol", |_| {
         sockets::opens(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP)
     }),
@@ -276,23 +319,30 @@ pub const ATTEMPTS: &[Attempt] = &[
     Attempt::new("signal its parent", processes::kill_parent),
     Attempt::new("signal another VM's shim", processes::kill_other_shim),
     Attempt::new("signal another VM's QEMU", processes::kill_other_vmm),
-    Attempt::new("trace a stranger", processes::trace).up_to(TRACING, 0),
-    Attempt::new("read a stranger's memory", processes::read_memory).up_to(TRACING, 0),
-    Attempt::new("take a stranger's descriptor", processes::take_descriptor).up_to(TRACING, 0),
+    Attempt::new("trace a stranger", processes::trace)
+        .up_to(TRACING, 0)
+        .also_beside(),
+    Attempt::new("read a stranger's memory", processes::read_memory)
+        .up_to(TRACING, 0)
+        .also_beside(),
+    Attempt::new("take a stranger's descriptor", processes::take_descriptor)
+        .up_to(TRACING, 0)
+        .also_beside(),
     Attempt::new("limit a stranger", processes::limit_other),
     Attempt::new("slow a stranger down", processes::slow_other),
     Attempt::new(
         "move a stranger to another processor",
         processes::move_other,
     ),
-    Attempt::new("compare itself with a stranger", processes::compare_other),
+    Attempt::new("compare itself with a stranger", processes::compare_other).also_beside(),
     // --- more of itself
     Attempt::new("fork", processes::fork),
     Attempt::new("fork by `clone3`", processes::fork_anew),
     Attempt::new("fork and wait for an exec", processes::vfork),
     Attempt::new("start 6,000 threads", processes::threads)
-        .open_to_root_without_namespaces("the limit does not bind root's id"),
-    Attempt::new("outlive the shim", processes::outlive),
+        .open_to_root_without_namespaces("the limit does not bind root's id")
+        .open_to_shim("it has no limit of threads"),
+    Attempt::new("outlive the shim", processes::outlive).not_of_shim(),
     Attempt::new("dump core", processes::dump_core),
     Attempt::new("lock a gibibyte of memory", kernel::lock_memory)
         .of_root("the limit of memory to lock"),

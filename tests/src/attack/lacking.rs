@@ -22,19 +22,27 @@ pub enum Lack {
     Namespaces,
     Landlock,
     Seccomp,
+    /// It has filters, and none that ask another process.
+    Notification,
 }
 
 /// An answer, the call that gets it, and for which of its arguments: bits of the one at an index.
 type Refused = (Errno, c_long, Option<(u8, u64)>);
 
 impl Lack {
-    const ALL: [Self; 3] = [Self::Namespaces, Self::Landlock, Self::Seccomp];
+    const ALL: [Self; 4] = [
+        Self::Namespaces,
+        Self::Landlock,
+        Self::Seccomp,
+        Self::Notification,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Namespaces => "namespaces",
             Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
+            Self::Notification => "notification",
         }
     }
 
@@ -63,6 +71,11 @@ impl Lack {
                 // Its flags are in memory, where no filter looks.
                 .chain([(Errno::ENOSYS, libc::SYS_clone3, None)])
                 .collect(),
+            Self::Notification => vec![(
+                Errno::EINVAL,
+                libc::SYS_seccomp,
+                Some((1, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)),
+            )],
             Self::Landlock => vec![(Errno::ENOSYS, libc::SYS_landlock_create_ruleset, None)],
             Self::Seccomp => vec![
                 (Errno::ENOSYS, libc::SYS_seccomp, None),

@@ -1,5 +1,5 @@
-//! Somebody who has taken over a VM's QEMU, or the process of its network, and tries to make
-//! something of it.
+//! Somebody who has taken over a VM's QEMU, the process of its network or its shim, and tries to make
+//! something of it; or who runs beside a shim as the same user.
 //!
 //! The program takes their place: the shim starts it as it starts them, with the same descriptors. It
 //! makes one attempt after the other and writes to its standard error what came of each. None of the
@@ -43,6 +43,10 @@ pub fn in_place_of_qemu() -> ExitCode {
     let has = |wanted: &str| words.iter().any(|word| word == wanted);
     match words.first().map(String::as_str) {
         Some("stranger") => return stranger::be(),
+        Some("beside") => {
+            attack(Place::Beside);
+            return ExitCode::SUCCESS;
+        }
         Some("lacking") => return lacking::become_program(&words[1..]),
         _ => {}
     }

@@ -65,6 +65,7 @@ impl Engine {
             disk,
             network,
             runs: Runs::Sandbox,
+            jail: self.config().jail,
             files_idle_ms: FILES_IDLE_MS,
         })
     }

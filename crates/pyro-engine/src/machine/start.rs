@@ -334,6 +334,7 @@ impl Engine {
             vm_id: record.vm_id.clone(),
             hostname: format!("pyro-{}", record.vm_id),
             machine,
+            folders: Vec::new(),
             boot_deadline_ms: self.config().boot_deadline_ms,
             // The life of one that waits is counted from its lease.
             expires_at_ms: (!is_waiting(record)).then_some((record.expires_at * 1000.0) as u64),

@@ -140,8 +140,16 @@ impl Engine {
             Ok(walls) => walls,
             Err(reason) => return failed("jail", reason, FIX),
         };
-        let Some(first) = walls.missing.first() else {
-            return ok("jail", walls.names());
+        let demanded = walls
+            .missing
+            .iter()
+            .find(|missing| missing.wall.is_demanded());
+        let Some(first) = demanded else {
+            let mut words = walls.names();
+            if !walls.missing.is_empty() {
+                words.push_str(&format!("; not here: {}", walls.gaps()));
+            }
+            return ok("jail", words);
         };
         let mut words = format!("missing: {}", walls.gaps());
         if !walls.keep_files() {

@@ -219,11 +219,13 @@ impl Engine {
         fresh: bool,
     ) -> LaunchSpec {
         let id = &record.workspace_id;
+        let folder = self.workspace_folder(id);
         LaunchSpec {
             protocol: PROTOCOL,
             vm_id: id.clone(),
             hostname: format!("pyro-{id}"),
             machine,
+            folders: vec![folder.disks(), folder.outputs()],
             boot_deadline_ms: self.config().boot_deadline_ms,
             expires_at_ms: None,
             idle_ms: (record.ttl_seconds > 0).then(|| u64::from(record.ttl_seconds) * 1000),

@@ -22,6 +22,7 @@ use crate::events::Events;
 use self::gvisor::passing::Passage;
 
 mod child;
+pub(crate) mod control_group;
 pub(crate) mod descendants;
 pub(crate) mod gvisor;
 mod probe_cache;

@@ -26,24 +26,32 @@ const TASKS: u64 = 64;
 /// Ends the process when it is dropped.
 pub(crate) struct Router(JoinHandle<()>);
 
+/// How a router ended that did not end well.
+pub(crate) struct RouterEnd {
+    words: String,
+    /// It may not be without all of its walls, and so neither may its guest.
+    pub(crate) refused: Option<String>,
+}
+
 /// Starts the router of a guest on its end of the link. When it fails before its VM, the VM lives on
 /// without a network, and `after` decides what becomes of the link: a copy of it is in there.
-pub(crate) fn start(
+pub(crate) fn start<F: Future<Output = ()> + Send>(
     network: &Network,
+    jail: JailChoice,
     link: OwnedFd,
-    after: impl Future<Output = ()> + Send + 'static,
+    after: impl FnOnce(RouterEnd) -> F + Send + 'static,
 ) -> io::Result<Router> {
-    let prisoner = prisoner(network, link)?;
+    let prisoner = prisoner(network, jail, link)?;
     let task = tokio::spawn(async move {
         if let Some(end) = run(prisoner).await {
-            eprintln!("the guest's network {end}");
-            after.await;
+            eprintln!("the guest's network {}", end.words);
+            after(end).await;
         }
     });
     Ok(Router(task))
 }
 
-fn prisoner(network: &Network, link: OwnedFd) -> io::Result<Prisoner> {
+fn prisoner(network: &Network, jail: JailChoice, link: OwnedFd) -> io::Result<Prisoner> {
     let plan = Plan {
         // Where there is no gate.
         read: files().collect(),
@@ -56,8 +64,7 @@ fn prisoner(network: &Network, link: OwnedFd) -> io::Result<Prisoner> {
         },
         ..Plan::default()
     };
-    // The walls of a guest that is to have all of them are looked at where its VMM is started.
-    let mut prisoner = Prisoner::network(plan, JailChoice::Auto, serde_json::to_string(network)?);
+    let mut prisoner = Prisoner::network(plan, jail, serde_json::to_string(network)?);
     let handed = files().map(|path| Handed { path, file: None });
     prisoner.handed = handed.collect();
     prisoner.namespaces = Namespaces::AllButNetwork;
@@ -70,11 +77,15 @@ fn files() -> impl Iterator<Item = PathBuf> {
 }
 
 /// How it ended, if that was not well.
-async fn run(prisoner: Prisoner) -> Option<String> {
-    match serve(prisoner).await {
-        Ok(end) => end,
-        Err(error) => Some(format!("could not be started: {error}")),
-    }
+async fn run(prisoner: Prisoner) -> Option<RouterEnd> {
+    let (words, refused) = match serve(prisoner).await {
+        Ok(end) => (end?, None),
+        Err(error) => (
+            format!("could not be started: {error}"),
+            matches!(error, JailError::Strict { .. }).then(|| error.to_string()),
+        ),
+    };
+    Some(RouterEnd { words, refused })
 }
 
 async fn serve(mut prisoner: Prisoner) -> Result<Option<String>, JailError> {

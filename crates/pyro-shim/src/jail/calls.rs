@@ -12,7 +12,7 @@ use super::filter::{Only, Rules, When};
 use super::plan::Calls;
 
 /// What is open, memory, time, threads, and what one asks about oneself.
-const ALWAYS: &[c_long] = &[
+pub(super) const ALWAYS: &[c_long] = &[
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_write,
@@ -102,7 +102,7 @@ const ALWAYS: &[c_long] = &[
 
 /// What younger architectures have by other names only.
 #[cfg(target_arch = "x86_64")]
-const BY_OLD_NAMES: &[c_long] = &[
+pub(super) const BY_OLD_NAMES: &[c_long] = &[
     libc::SYS_stat,
     libc::SYS_lstat,
     libc::SYS_access,
@@ -119,7 +119,7 @@ const BY_OLD_NAMES: &[c_long] = &[
     libc::SYS_arch_prctl,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const BY_OLD_NAMES: &[c_long] = &[];
+pub(super) const BY_OLD_NAMES: &[c_long] = &[];
 
 /// Of files that are open: a disk, and a saved guest.
 const OF_A_DISK: &[c_long] = &[
@@ -140,7 +140,7 @@ const OF_A_DISK: &[c_long] = &[
 ];
 
 /// What is asked of a descriptor: no signals, no leases, no notices.
-const FCNTL: &[libc::c_int] = &[
+pub(super) const FCNTL: &[libc::c_int] = &[
     libc::F_DUPFD,
     libc::F_DUPFD_CLOEXEC,
     libc::F_GETFD,
@@ -151,7 +151,7 @@ const FCNTL: &[libc::c_int] = &[
 ];
 
 /// What is asked of a terminal, a pipe or a socket, to learn what it is.
-const IOCTL: &[u32] = &[0x5401, 0x541b, 0x5421];
+pub(super) const IOCTL: &[u32] = &[0x5401, 0x541b, 0x5421];
 
 /// The type of all requests of KVM, in the middle of their numbers.
 const KVM_TYPE: Only = Only::Number {
@@ -161,7 +161,7 @@ const KVM_TYPE: Only = Only::Number {
 };
 
 /// The names of threads, the slack of timers, filters on top, names of memory; and what is asked.
-const PRCTL: &[libc::c_int] = &[
+pub(super) const PRCTL: &[libc::c_int] = &[
     libc::PR_SET_NAME,
     libc::PR_GET_NAME,
     libc::PR_SET_TIMERSLACK,
@@ -188,7 +188,7 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
 /// How sockets are told apart, without the flags that go with the type.
 const SOCKET_TYPE: u32 = 0xf;
 
-const fn is(argument: u8, value: u32) -> Only {
+pub(super) const fn is(argument: u8, value: u32) -> Only {
     Only::Number {
         argument,
         bits: u32::MAX,
@@ -196,7 +196,7 @@ const fn is(argument: u8, value: u32) -> Only {
     }
 }
 
-fn each(argument: u8, values: &[libc::c_int]) -> Vec<When> {
+pub(super) fn each(argument: u8, values: &[libc::c_int]) -> Vec<When> {
     let of = |value: &libc::c_int| vec![is(argument, value.cast_unsigned())];
     values.iter().map(of).collect()
 }
@@ -229,14 +229,32 @@ pub(super) fn gated(calls: Calls) -> Rules {
     rules
 }
 
-/// All that there is, for a process of this number. The gate's calls are among them.
-pub(super) fn needed(calls: Calls, process: u32) -> Rules {
-    let reading = |argument| [libc::O_RDONLY, libc::O_RDWR].map(|mode| opening(argument, mode));
-    let thread = Only::Number {
+/// A thread, in no namespace of its own.
+pub(super) fn thread() -> When {
+    vec![Only::Number {
         argument: 0,
         bits: (libc::CLONE_THREAD | NAMESPACES).cast_unsigned(),
         value: libc::CLONE_THREAD.cast_unsigned(),
+    }]
+}
+
+/// A socket of this family, kind and protocol.
+pub(super) fn socket(family: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> When {
+    let kind = Only::Number {
+        argument: 1,
+        bits: SOCKET_TYPE,
+        value: kind.cast_unsigned(),
     };
+    vec![
+        is(0, family.cast_unsigned()),
+        kind,
+        is(2, protocol.cast_unsigned()),
+    ]
+}
+
+/// All that there is, for a process of this number. The gate's calls are among them.
+pub(super) fn needed(calls: Calls, process: u32) -> Rules {
+    let reading = |argument| [libc::O_RDONLY, libc::O_RDWR].map(|mode| opening(argument, mode));
     let without_listener = Only::Number {
         argument: 1,
         bits: u32::try_from(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER).unwrap_or(u32::MAX),
@@ -248,7 +266,7 @@ pub(super) fn needed(calls: Calls, process: u32) -> Rules {
         .when(libc::SYS_openat, reading(2))
         .when(libc::SYS_fcntl, each(1, FCNTL))
         .when(libc::SYS_prctl, each(0, PRCTL))
-        .when(libc::SYS_clone, [vec![thread]])
+        .when(libc::SYS_clone, [thread()])
         // Of its own threads.
         .when(libc::SYS_tgkill, [vec![is(0, process)]])
         // More filters.
@@ -281,18 +299,6 @@ fn vmm(rules: Rules) -> Rules {
 }
 
 fn network(rules: Rules) -> Rules {
-    let socket = |family: libc::c_int, kind: libc::c_int, protocol: libc::c_int| {
-        let kind = Only::Number {
-            argument: 1,
-            bits: SOCKET_TYPE,
-            value: kind.cast_unsigned(),
-        };
-        vec![
-            is(0, family.cast_unsigned()),
-            kind,
-            is(2, protocol.cast_unsigned()),
-        ]
-    };
     let mut sockets = Vec::new();
     for (family, ping) in [
         (libc::AF_INET, libc::IPPROTO_ICMP),

@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
+    SeccompRule, TargetArch, apply_filter, apply_filter_all_threads,
 };
 
 /// When a call is meant: always, or when each of these is so.
@@ -41,6 +41,11 @@ impl Rules {
     pub(super) fn when(mut self, call: c_long, ways: impl IntoIterator<Item = When>) -> Self {
         self.0.entry(call).or_default().extend(ways);
         self
+    }
+
+    fn only(self) -> io::Result<BpfProgram> {
+        let refuse = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        self.compile(refuse, SeccompAction::Allow)
     }
 
     fn compile(self, other: SeccompAction, these: SeccompAction) -> io::Result<BpfProgram> {
@@ -82,8 +87,20 @@ fn rule(when: &When) -> io::Result<SeccompRule> {
 /// Leaves this thread these calls: for any other the kernel says that it has none like that, so that a
 /// library that has another way takes it.
 pub(super) fn allow(rules: Rules) -> io::Result<()> {
-    let refuse = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    apply_filter(&rules.compile(refuse, SeccompAction::Allow)?).map_err(io::Error::other)
+    applied(apply_filter(&rules.only()?))
+}
+
+/// As [`allow`], for all threads that this process has.
+pub(super) fn allow_all_threads(rules: Rules) -> io::Result<()> {
+    applied(apply_filter_all_threads(&rules.only()?))
+}
+
+/// With the kernel's own answer, where there is one.
+fn applied(outcome: Result<(), seccompiler::Error>) -> io::Result<()> {
+    outcome.map_err(|error| match error {
+        seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
+        other => io::Error::other(other),
+    })
 }
 
 /// Has these calls wait for whoever holds what is returned. When that is closed the kernel has no such

@@ -38,6 +38,9 @@ pub(crate) struct Handed {
 pub(crate) struct Gate {
     listener: AsyncFd<OwnedFd>,
     process: u32,
+    /// The memory of one that executes nothing, which the shim may not open any more once it has walls of
+    /// its own.
+    memory: Option<File>,
     handed: Vec<Handed>,
     executed: bool,
 }
@@ -57,12 +60,20 @@ enum Answer<'a> {
 }
 
 impl Gate {
-    pub(super) fn new(listener: OwnedFd, process: u32, handed: Vec<Handed>) -> io::Result<Self> {
+    /// `executes`: the process is to become another program, by its one exec.
+    pub(super) fn new(
+        listener: OwnedFd,
+        process: u32,
+        executes: bool,
+        handed: Vec<Handed>,
+    ) -> io::Result<Self> {
         // SAFETY: an `OwnedFd` names the same open descriptor for as long as it lives.
         let listener = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+        let memory = (!executes).then(|| memory_of(process)).transpose()?;
         Ok(Self {
             listener: listener.map_err(io::Error::from)?,
             process,
+            memory,
             handed,
             executed: false,
         })
@@ -149,7 +160,14 @@ impl Gate {
     /// The name at an address of the program's. It may change it while we look, and gains nothing by it:
     /// what it gets is what is handed out here.
     fn name_at(&self, address: u64) -> io::Result<PathBuf> {
-        let memory = File::open(format!("/proc/{}/mem", self.process))?;
+        let opened;
+        let memory = match &self.memory {
+            Some(memory) => memory,
+            None => {
+                opened = memory_of(self.process)?;
+                &opened
+            }
+        };
         let mut name = vec![0; usize::try_from(libc::PATH_MAX).unwrap_or(0)];
         let length = memory.read_at(&mut name, address)?;
         let end = name[..length].iter().position(|byte| *byte == 0);
@@ -180,4 +198,8 @@ impl Gate {
             done => Ok(done),
         }
     }
+}
+
+fn memory_of(process: u32) -> io::Result<File> {
+    File::open(format!("/proc/{process}/mem"))
 }

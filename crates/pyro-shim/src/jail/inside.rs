@@ -10,10 +10,12 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::stat::umask;
 use pyro_wire::jail::{MissingWall, Wall};
 
 use super::plan::{Calls, Plan, Report};
-use super::{calls, filter, landlock, rights, root};
+use super::{PRIVATE, calls, filter, landlock, rights, root};
+use crate::backend::control_group::ControlGroup;
 
 /// What this process exits with when it becomes nobody else.
 const FAILED: u8 = 125;
@@ -100,6 +102,11 @@ fn wall_in(plan: &Plan, with_gate: bool) -> Result<(Vec<MissingWall>, Option<Own
             fix: None,
         });
     };
+    if let Some(entrance) = plan.control_group {
+        // SAFETY: whoever made the plan passed this descriptor for the purpose, and nobody else uses it.
+        let entrance = unsafe { OwnedFd::from_raw_fd(entrance) };
+        ControlGroup::enter(entrance).map_err(step("entering its control group"))?;
+    }
     if let Some(score) = plan.oom_score {
         // A wish, which some containers do not grant.
         let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
@@ -116,6 +123,8 @@ fn wall_in(plan: &Plan, with_gate: bool) -> Result<(Vec<MissingWall>, Option<Own
     if plan.own_root {
         root::make(plan, opens_handed).map_err(step(ROOT))?;
     }
+    // What it writes is its own, or was made for it; its root folder is there by now.
+    umask(PRIVATE);
     rights::limit(&plan.limits).map_err(step("limiting what it may use"))?;
     rights::give_up(plan.of_root && plan.own_root).map_err(step("giving up its rights"))?;
     match landlock::enforce(plan, opens_handed).map_err(step("keeping to its files"))? {

@@ -22,6 +22,9 @@
 //! | `rights` | ids, capabilities, limits |
 //! | `landlock` | the same files, as rules of Landlock |
 //! | `calls`, `filter` | which system calls, and how the kernel is told |
+//! | `shim`, `shim_calls` | the shim's own walls, once its guest answers |
+
+use nix::sys::stat::Mode;
 
 mod calls;
 mod filter;
@@ -31,9 +34,16 @@ mod landlock;
 mod plan;
 mod rights;
 mod root;
+mod shim;
+mod shim_calls;
 mod start;
+
+/// The umask of what is walled in: what it makes is for nobody but its user.
+const PRIVATE: Mode = Mode::from_bits_truncate(0o077);
 
 pub(crate) use gate::{Gate, Handed};
 pub(crate) use inside::{enter, run};
 pub(crate) use plan::{Calls, Limits, Plan};
+pub(crate) use rights::drop_capabilities;
+pub(crate) use shim::OwnWalls;
 pub(crate) use start::{JailError, Jailed, Prisoner};

@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) reopened: Vec<RawFd>,
     pub(crate) calls: Calls,
     pub(crate) limits: Limits,
+    /// The entrance of a control group, which it enters first.
+    pub(crate) control_group: Option<RawFd>,
     /// Among memory hogs the kernel should rather take this one than a user's own programs.
     pub(crate) oom_score: Option<u16>,
     /// It is in namespaces, and gets a root folder. Set by whoever starts it.

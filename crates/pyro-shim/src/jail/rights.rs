@@ -41,12 +41,30 @@ pub(super) fn give_up(of_root: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn drop_capabilities() -> io::Result<()> {
-    // `_LINUX_CAPABILITY_VERSION_3`, and the process that asks.
-    let header: [u32; 2] = [0x2008_0522, 0];
-    let none = [0_u32; 6];
+/// `_LINUX_CAPABILITY_VERSION_3`, and the thread that asks.
+const OWN: [u32; 2] = [0x2008_0522, 0];
+
+/// Takes all capabilities from this thread.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    set_capabilities(&[0; 6])
+}
+
+/// Takes all capabilities from this thread but these, as far as it has them. They are among the first 32.
+pub(super) fn keep_capabilities(kept: &[u32]) -> io::Result<()> {
+    let kept = kept.iter().fold(0, |all, number| all | 1_u32 << number);
+    // Effective, permitted and inheritable: of the first 32, then of the others.
+    let mut sets = [0_u32; 6];
+    // SAFETY: both are as long as the kernel reads and writes.
+    if unsafe { libc::syscall(libc::SYS_capget, OWN.as_ptr(), sets.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [effective, permitted, ..] = sets;
+    set_capabilities(&[effective & kept, permitted & kept, 0, 0, 0, 0])
+}
+
+fn set_capabilities(sets: &[u32; 6]) -> io::Result<()> {
     // SAFETY: both are as long as the kernel reads.
-    match unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) } {
+    match unsafe { libc::syscall(libc::SYS_capset, OWN.as_ptr(), sets.as_ptr()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::gate::{self, Gate, Handed};
 use super::inside::{EXEC, ROOT};
-use super::plan::{Plan, Report};
+use super::plan::{Calls, Plan, Report};
 use crate::THIS_PROGRAM;
 
 /// How long a jail may take to be made. Nothing in it waits for anything but us.
@@ -184,7 +184,8 @@ impl Prisoner {
             });
         }
         let handed = std::mem::take(&mut self.handed);
-        let gate = listener.map(|listener| Gate::new(listener, child.id(), handed));
+        let executes = self.plan.calls != Calls::Network;
+        let gate = listener.map(|listener| Gate::new(listener, child.id(), executes, handed));
         let mut gate = gate.transpose()?;
         tokio::select! {
             // Its exec closes the other end.

@@ -74,6 +74,7 @@ impl Harness {
                 agent: example("fake_agent"),
                 workspace: workspace.clone(),
             }),
+            folders: vec![outer.path().to_owned()],
             // Nothing here waits for it to pass, and a busy host may be slow.
             boot_deadline_ms: 120_000,
             expires_at_ms: None,

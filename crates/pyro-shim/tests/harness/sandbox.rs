@@ -24,6 +24,7 @@ pub(crate) fn spec(folder: &Path) -> Option<Gvisor> {
         disk,
         network: None,
         runs: Runs::Sandbox,
+        jail: Default::default(),
         files_idle_ms: 600_000,
     })
 }
@@ -39,6 +40,7 @@ pub(crate) fn files(folder: &Path) -> Gvisor {
         disk: disk(folder),
         network: None,
         runs: Runs::Files,
+        jail: Default::default(),
         files_idle_ms: 600_000,
     }
 }

@@ -14,18 +14,21 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use pyro_interface::tap;
+use pyro_namespace::Killer;
+use pyro_wire::jail::JailChoice;
 use pyro_wire::network::Network;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::backend::router::{self, Router};
+use crate::backend::router::{self, Router, RouterEnd};
 
 /// What the guest calls its interface.
 const NIC: &str = "eth0";
@@ -81,22 +84,36 @@ fn remedy(error: &io::Error) -> &'static str {
 /// The guest's router, started as soon as there is an interface to serve. Ends it when dropped.
 pub(super) struct Link {
     task: tokio::task::JoinHandle<()>,
+    refused: Arc<OnceLock<String>>,
 }
 
 impl Link {
-    /// `from`: where the first process hands its interface out.
-    pub(super) fn serve(network: Network, from: StdUnixStream) -> io::Result<Self> {
+    /// `from`: where the first process hands its interface out. `killer`: of the sandbox, which is not to be
+    /// without a wall of its router's where all of them are demanded.
+    pub(super) fn serve(
+        network: Network,
+        jail: JailChoice,
+        from: StdUnixStream,
+        killer: Killer,
+    ) -> io::Result<Self> {
         from.set_nonblocking(true)?;
         let from = UnixStream::from_std(from)?;
+        let refused = Arc::new(OnceLock::new());
+        let told = Arc::clone(&refused);
         let task = tokio::spawn(async move {
             // One that never comes is told by the end of the sandbox.
             if let Ok(Ok(tap)) = timeout(TIMEOUT, receive(&from)).await
-                && let Ok(router) = started(&network, tap)
+                && let Ok(router) = started(&network, jail, tap, killer, told)
             {
                 hold(router).await;
             }
         });
-        Ok(Self { task })
+        Ok(Self { task, refused })
+    }
+
+    /// Why the sandbox may not be, if that is so.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.get().map(String::as_str)
     }
 }
 
@@ -106,10 +123,23 @@ impl Drop for Link {
     }
 }
 
-fn started(network: &Network, tap: OwnedFd) -> io::Result<Router> {
+fn started(
+    network: &Network,
+    jail: JailChoice,
+    tap: OwnedFd,
+    killer: Killer,
+    told: Arc<OnceLock<String>>,
+) -> io::Result<Router> {
     // With its last descriptor the interface would go, under a guest's kernel that has taken it over.
     let copy = tap.try_clone()?;
-    router::start(network, tap, hold(copy)).inspect_err(|error| {
+    let after = move |end: RouterEnd| {
+        if let Some(why) = end.refused {
+            let _ = told.set(why);
+            killer.kill();
+        }
+        hold(copy)
+    };
+    router::start(network, jail, tap, after).inspect_err(|error| {
         eprintln!("the guest has no network: its router could not be started: {error}");
     })
 }

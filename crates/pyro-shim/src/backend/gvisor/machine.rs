@@ -13,6 +13,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_namespace::{Child, IdMap, NamespaceError, Namespaces, Program};
 use pyro_wire::fault::{Fault, FaultCode};
+use pyro_wire::jail::JailChoice;
 use pyro_wire::launch::{DiskLayer, Runs};
 use pyro_wire::network::Network;
 use pyro_wire::reached;
@@ -25,7 +26,6 @@ use super::alone::Alone;
 use super::beside::Beside;
 use super::hold::Held;
 use super::limits::allowance::Allowance;
-use super::limits::control_group::{ControlGroup, Limits};
 use super::limits::guard::{Guard, Verdict};
 use super::limits::{LIMITED, WATCHED, tasks};
 use super::link::Link;
@@ -34,6 +34,7 @@ use super::plan::Plan;
 use super::sandbox::FAILED;
 use crate::THIS_PROGRAM;
 use crate::backend::child::{describe, end_of, watch};
+use crate::backend::control_group::{ControlGroup, Limits};
 use crate::backend::{
     About, BootFailure, Death, DeathKind, FilesServer, Launched, Machine, Merging,
 };
@@ -93,7 +94,7 @@ pub(super) fn start(
     plan: Plan,
     version: &str,
     disk: Vec<DiskLayer>,
-    network: Option<&Network>,
+    network: Option<(&Network, JailChoice)>,
     files_idle: Duration,
     lock: Option<&OwnedFd>,
 ) -> Result<(GvisorMachine, PassingChannel), StartError> {
@@ -104,7 +105,8 @@ pub(super) fn start(
             memory: allowance.all,
             tasks: tasks::most_tasks(plan.mem_mib),
             processors: plan.processors,
-        }),
+        })
+        .ok(),
         Runs::Files => None,
     };
     let network = network.filter(|_| plan.runs == Runs::Sandbox);
@@ -197,12 +199,14 @@ impl Ends {
         child: Child,
         version: &str,
         disk: Vec<DiskLayer>,
-        network: Option<&Network>,
+        network: Option<(&Network, JailChoice)>,
         files_idle: Duration,
         allowance: Allowance,
     ) -> io::Result<(GvisorMachine, PassingChannel)> {
         let link = match (network, self.link) {
-            (Some(network), Some(link)) => Some(Link::serve(network.clone(), link)?),
+            (Some((network, jail)), Some(link)) => {
+                Some(Link::serve(network.clone(), jail, link, child.killer()?)?)
+            }
             _ => None,
         };
         let files: Option<Arc<dyn FilesServer>> = match self.runs {
@@ -226,7 +230,7 @@ impl Ends {
             held: None,
             files,
             passage: channel.passage(),
-            _link: link,
+            link,
         };
         Ok((machine, channel))
     }
@@ -266,7 +270,7 @@ pub(super) struct GvisorMachine {
     /// Who serves its files.
     files: Option<Arc<dyn FilesServer>>,
     passage: Passage,
-    _link: Option<Link>,
+    link: Option<Link>,
 }
 
 impl GvisorMachine {
@@ -280,6 +284,13 @@ impl GvisorMachine {
                 kind,
                 message,
                 vmm_log,
+            };
+        }
+        if let Some(why) = self.link.as_ref().and_then(Link::refused) {
+            return Death {
+                kind: DeathKind::Refused,
+                message: format!("the guest's network was not started: {why}"),
+                vmm_log: Vec::new(),
             };
         }
         let (kind, message) = match status {

@@ -123,6 +123,7 @@ impl GvisorBackend {
         let disk = self.spec.disk.clone();
         let plan = self.plan()?;
         let (version, network) = (&self.spec.version, self.spec.network.as_ref());
+        let network = network.map(|network| (network, self.spec.jail));
         let files_idle = Duration::from_millis(self.spec.files_idle_ms);
         let lock = self.lock.as_ref();
         let started = machine::start(plan, version, disk, network, files_idle, lock)?;

@@ -17,7 +17,7 @@ use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -33,6 +33,7 @@ use super::bundle::{AGENT as GUEST_AGENT, Config, MOUNT_FOLDERS, OOM_SCORE};
 use super::limits::tasks;
 use super::plan::Plan;
 use super::{attributes, files, link};
+use crate::backend::control_group::ControlGroup;
 use crate::random;
 
 const RUNSC: &str = "/runsc";
@@ -91,7 +92,11 @@ fn become_guest(plan: &Plan) -> Result<Infallible, SandboxError> {
     }
     // Both are wishes, which some containers do not grant: in a group or not, the sandbox is watched.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE.to_string());
-    let _ = plan.control_group.map(enter_group);
+    // SAFETY: whoever made the plan passed this descriptor for the purpose, and nobody else uses it.
+    let entrance = plan
+        .control_group
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let _ = entrance.map(ControlGroup::enter);
     make_world(plan)?;
     if let Some(to) = plan.link {
         link::make(to, &plan.place.join("proc")).map_err(step("making its network interface"))?;
@@ -241,13 +246,6 @@ fn show_memory(place: &Path, mem_mib: u32) -> io::Result<()> {
     let kib = u64::from(mem_mib) * 1024;
     fs::write(&file, format!("MemTotal:       {kib:8} kB\n"))?;
     bind(&file, &place.join("proc/meminfo"))
-}
-
-/// Moves this process into a group, and whatever it starts from here on.
-fn enter_group(entrance: RawFd) -> io::Result<()> {
-    // SAFETY: whoever made the plan passed this descriptor for the purpose, and nobody else uses it.
-    let mut entrance = unsafe { File::from_raw_fd(entrance) };
-    entrance.write_all(b"0")
 }
 
 /// What lies below the disk: the places of mounts, which nobody sees below what is mounted there.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::command_line::{Accelerator, CommandLine, Ram};
 use super::machine::Start;
 use super::program::QemuProgram;
+use crate::backend::control_group::Limits as GroupLimits;
 use crate::jail::{Calls, Handed, Limits, Plan, Prisoner};
 
 const KVM_DEVICE: &str = "/dev/kvm";
@@ -20,6 +21,13 @@ const FILES: u64 = 1024;
 
 /// Its processors, and up to 64 for its disk.
 const TASKS: u64 = 1024;
+
+/// Beside its guest's memory: QEMU itself with its buffers, and the code that emulation makes of the guest's.
+const OWN_MEMORY: u64 = 512 << 20;
+const TRANSLATED: u64 = 1 << 30;
+
+/// Beside its guest's processors, one for its disk, its monitor and its migration.
+const OWN_PROCESSORS: u32 = 1;
 
 /// What a disk's tables take in its file at most, beside what is on the disk: one part of so many.
 const TABLES: u64 = 64;
@@ -44,6 +52,19 @@ pub(super) fn plan(program: &QemuProgram, line: &CommandLine<'_>) -> Plan {
     let largest = line.disk.bytes().max(memory);
     plan.limits.file_bytes = Some(largest + (largest / TABLES).max(TABLES_AT_LEAST));
     plan
+}
+
+/// What the kernel is to hold such a QEMU to, where a control group is to be had.
+pub(super) fn group_limits(line: &CommandLine<'_>) -> GroupLimits {
+    let translated = match line.accelerator {
+        Accelerator::Kvm => 0,
+        Accelerator::Tcg => TRANSLATED,
+    };
+    GroupLimits {
+        memory: (u64::from(line.mem_mib) << 20) + OWN_MEMORY + translated,
+        tasks: TASKS,
+        processors: line.vcpu_count.saturating_add(OWN_PROCESSORS),
+    }
 }
 
 /// For one that has no disk.
@@ -108,4 +129,76 @@ pub(super) fn device(accelerator: Accelerator) -> io::Result<Vec<Handed>> {
         path: KVM_DEVICE.into(),
         file: Some(file),
     }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command_line::Kernel;
+    use super::super::disk::Disk;
+    use super::*;
+
+    /// So that what is seen of one of them in the place of a QEMU that boots is true of the other.
+    #[test]
+    fn a_qemu_that_resumes_has_the_walls_of_one_that_boots() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = folder.path().join("memory");
+        std::fs::write(&memory, "of all").unwrap();
+        let program = QemuProgram {
+            binary: "/qemu".into(),
+            read: vec!["/qemu".into()],
+            environment: Vec::new(),
+        };
+        let disk = Disk::new(Vec::new(), true);
+        let (kernel, initramfs) = (Path::new("/kernel"), Path::new("/initramfs"));
+        let line = |ram| CommandLine {
+            accelerator: Accelerator::Tcg,
+            kernel: Kernel::Vmlinux(kernel),
+            initramfs,
+            vcpu_count: 1,
+            mem_mib: 256,
+            disk: &disk,
+            ram,
+            network: None,
+        };
+        let booted = plan(&program, &line(Ram::Own));
+        let resumed = plan(&program, &line(Ram::Resumed(&memory)));
+        assert_eq!(booted.read, [Path::new("/qemu"), kernel, initramfs]);
+        // Of files it has fewer, and of everything else the same.
+        let alike = Plan {
+            read: program.read.clone(),
+            ..booted
+        };
+        assert_eq!(resumed, alike);
+        // And the memory that is everybody's it gets for reading alone.
+        let handed = handed(&line(Ram::Resumed(&memory))).unwrap();
+        let [Handed { path, file }] = &handed[..] else {
+            panic!("{handed:?}");
+        };
+        assert_eq!(path, &memory);
+        let mut file = file.as_ref().unwrap();
+        let written = std::io::Write::write(&mut file, b"of one");
+        assert_eq!(written.unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn emulation_may_keep_what_it_has_translated() {
+        let disk = Disk::new(Vec::new(), true);
+        let line = |accelerator| CommandLine {
+            accelerator,
+            kernel: Kernel::Vmlinux(Path::new("/kernel")),
+            initramfs: Path::new("/initramfs"),
+            vcpu_count: 2,
+            mem_mib: 1024,
+            disk: &disk,
+            ram: Ram::Own,
+            network: None,
+        };
+        let (kvm, tcg) = (
+            group_limits(&line(Accelerator::Kvm)),
+            group_limits(&line(Accelerator::Tcg)),
+        );
+        assert_eq!(kvm.memory, 1536 << 20);
+        assert_eq!(tcg.memory, 2560 << 20);
+        assert_eq!((tcg.tasks, tcg.processors), (TASKS, 3));
+    }
 }

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use pyro_namespace::Child;
 use pyro_wire::fault::{Fault, FaultCode};
-use pyro_wire::jail::JailChoice;
+use pyro_wire::jail::{JailChoice, MissingWall, Wall};
 use pyro_wire::launch::DiskLayer;
 use pyro_wire::reached;
 use serde_json::json;
@@ -29,12 +29,20 @@ use super::program::QemuProgram;
 use super::qmp::{Event, Qmp, QmpError};
 use super::stub_kernel;
 use crate::backend::child::{describe, end_of, watch};
+use crate::backend::control_group::ControlGroup;
 use crate::backend::{About, BootFailure, Death, DeathKind, Launched, Machine, Merging};
 use crate::console::{CONSOLE_BYTES, ERROR_BYTES, Tail};
 use crate::jail::{Gate, JailError, Jailed, Prisoner, gate};
 
 /// How Linux begins what it writes when it panics.
 const PANIC: &str = "Kernel panic";
+
+/// How QEMU says that it cannot filter its own system calls.
+const NO_SANDBOX: &str = "There is no option group 'sandbox'";
+
+/// And pyro.
+pub(super) const NO_FILTERS: &str = "this kernel takes no filters of system calls (it needs CONFIG_SECCOMP_FILTER), \
+     or QEMU was built without them, and no VM is started without";
 
 /// How long what QEMU wrote last may take to be read, once it has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
@@ -142,7 +150,18 @@ async fn spawn_qemu(
     let failed = |error: io::Error| BootFailure::lasting(not_started(binary, &error));
     let (prisoner, ends) = prepare(start, command_line).map_err(failed)?;
     let jailed = prisoner.start().await;
-    let Jailed { child, walls, gate } = jailed.map_err(|error| not_jailed(binary, &error))?;
+    let Jailed {
+        child,
+        mut walls,
+        gate,
+    } = jailed.map_err(|error| not_jailed(binary, &error))?;
+    let group = match ends.group {
+        Ok(group) => Some(group),
+        Err(reason) => {
+            walls.lack(no_group(reason));
+            None
+        }
+    };
     let about = About {
         backend: "qemu",
         accelerator: command_line.accelerator.name(),
@@ -163,6 +182,7 @@ async fn spawn_qemu(
         disk_full: None,
         shutdown: None,
         verdict: None,
+        group,
     };
     Ok(Spawned {
         machine,
@@ -179,6 +199,17 @@ struct Ends {
     monitor: UnixStream,
     errors: io::PipeReader,
     peer: Option<Peer>,
+    /// Or why there is none.
+    group: Result<ControlGroup, &'static str>,
+}
+
+/// That no control group limits a QEMU.
+pub(super) fn no_group(reason: &str) -> MissingWall {
+    MissingWall {
+        wall: Wall::ControlGroup,
+        reason: reason.to_owned(),
+        fix: None,
+    }
 }
 
 fn prepare(start: &Start<'_>, command_line: &CommandLine<'_>) -> io::Result<(Prisoner, Ends)> {
@@ -209,9 +240,19 @@ fn prepare(start: &Start<'_>, command_line: &CommandLine<'_>) -> io::Result<(Pri
     if is_resumed {
         plan.reopened.push(stub_kernel.as_raw_fd());
     }
+    let group = ControlGroup::make(&jail::group_limits(command_line));
+    let entrance = group
+        .as_ref()
+        .ok()
+        .map(ControlGroup::entrance)
+        .transpose()?;
+    plan.control_group = entrance.as_ref().map(AsRawFd::as_raw_fd);
     let mut prisoner = jail::prisoner(start, plan, arguments);
     prisoner.handed = jail::handed(command_line)?;
     let program = &mut prisoner.program;
+    if let Some(entrance) = entrance {
+        program.keep(entrance);
+    }
     program.stderr(errors_end);
     program.keep(agent_end).keep(console_end).keep(monitor_end);
     if is_resumed {
@@ -232,6 +273,7 @@ fn prepare(start: &Start<'_>, command_line: &CommandLine<'_>) -> io::Result<(Pri
         monitor,
         errors,
         peer,
+        group,
     };
     Ok((prisoner, ends))
 }
@@ -259,6 +301,8 @@ pub(super) struct QemuMachine {
     shutdown: Option<String>,
     /// Why it had to be killed.
     verdict: Option<(DeathKind, String)>,
+    /// After the child, whose end it needs.
+    group: Option<ControlGroup>,
 }
 
 impl QemuMachine {
@@ -394,6 +438,11 @@ impl QemuMachine {
         let (kind, message) = match (self.verdict.take(), status) {
             (Some(verdict), _) => verdict,
             (None, Ok(status)) if status.success() => self.explain_orderly(),
+            (None, Ok(_)) if self.group.as_ref().is_some_and(ControlGroup::oom_killed) => (
+                DeathKind::OutOfMemory,
+                "the host's kernel killed QEMU, which took more memory than its control group may"
+                    .into(),
+            ),
             (None, Ok(status)) => explain_failure(status, &vmm_log),
             (None, Err(error)) => (DeathKind::Vmm, format!("QEMU is gone: {error}")),
         };
@@ -425,6 +474,9 @@ impl QemuMachine {
 }
 
 pub(super) fn explain_failure(status: ExitStatus, errors: &[String]) -> (DeathKind, String) {
+    if errors.iter().any(|line| line.contains(NO_SANDBOX)) {
+        return (DeathKind::Refused, NO_FILTERS.into());
+    }
     // "qemu-system-x86_64: -blockdev {…}: Could not open …": the words after the option.
     let last = errors.last().map(String::as_str).unwrap_or_default();
     let words = last.split_once(": ").map_or(last, |(_, words)| words);

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use pyro_wire::jail::JailChoice;
 use pyro_wire::network::Network;
 
 use super::command_line::Ram;
@@ -38,7 +39,8 @@ pub(super) fn connect(network: &Network, ram: Ram<'_>) -> io::Result<Netdev> {
 
 fn serve(network: &Network, netdev: UnixStream) -> io::Result<Peer> {
     let copy = netdev.try_clone()?;
-    let router = router::start(network, netdev.into(), async move {
+    // The walls of a guest that is to have all of them are looked at where its VMM is started.
+    let router = router::start(network, JailChoice::Auto, netdev.into(), |_| async move {
         let _ = discard(copy).await;
     })?;
     Ok(Peer::Router { _router: router })

@@ -19,7 +19,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 use pyro_wire::fault::Fault;
-use pyro_wire::jail::{JailChoice, Walls};
+use pyro_wire::jail::{JailChoice, Wall, Walls};
 use pyro_wire::launch::{KvmState, Probe};
 use pyro_wire::session;
 use tokio::process::Command;
@@ -30,12 +30,20 @@ use super::disk::Disk;
 use super::machine::Start;
 use super::{jail, machine, program, rom};
 use crate::backend::child::{Inherit, describe, end_of, spawn, watch};
+use crate::backend::control_group::{ControlGroup, Limits as GroupLimits};
 use crate::backend::probe_cache::{ProbeCache, ProbeResult};
 use crate::backend::{BootFailure, Launched};
 use crate::console::ERROR_BYTES;
 use crate::jail::{Prisoner, gate};
 
 const KVM_DEVICE: &str = "/dev/kvm";
+
+/// Of a group in which nothing is to run.
+const PROBE_LIMITS: GroupLimits = GroupLimits {
+    memory: 1 << 30,
+    tasks: 1 << 10,
+    processors: 1,
+};
 
 /// Hundred times what the firmware takes on a host that runs it.
 const FIRMWARE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -144,9 +152,15 @@ async fn walls(target: &ProbeTarget<'_>, cache: &Path) -> Result<Walls, String> 
     let plan = jail::bare_plan(&program, Accelerator::Tcg);
     let prisoner = jail::prisoner(&start, plan, vec!["--version".into()]);
     let ran = timeout(VERSION_TIMEOUT, run_to_its_end(&start, prisoner)).await;
-    let (status, walls) = ran
+    let (status, mut walls) = ran
         .map_err(|_| "QEMU does not answer in its jail".to_owned())?
         .map_err(words)?;
+    if !walls.standing.contains(&Wall::SystemCalls) {
+        return Err(machine::NO_FILTERS.to_owned());
+    }
+    if let Err(reason) = ControlGroup::make(&PROBE_LIMITS) {
+        walls.lack(machine::no_group(reason));
+    }
     match status.success() {
         true => Ok(walls),
         false => Err(format!("QEMU {} in its jail", describe(status))),

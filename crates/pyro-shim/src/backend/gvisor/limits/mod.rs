@@ -3,7 +3,7 @@
 //! gVisor limits nothing itself. Two things see to it, both where no guest reaches:
 //!
 //! ```text
-//! control group   the kernel's: memory, processes and processors, where the user was given one
+//! control group   the kernel's (`backend::control_group`): memory, processes and processors, where the user was given one
 //! guard           looks, always: memory and the last space of the host's disk
 //! ```
 //!
@@ -12,11 +12,11 @@
 //! | `allowance` | how much is too much |
 //! | `sentry` | what a sandbox takes, as the host's kernel counts it |
 //! | `guard` | looks, asks the guest's agent to free memory, and ends the sandbox |
-//! | `control_group` | the kernel's limits, where the user may set them |
 //! | `tasks` | how many processes of the host's a sandbox may be |
 
+use crate::backend::control_group;
+
 pub(super) mod allowance;
-pub(super) mod control_group;
 pub(super) mod guard;
 mod sentry;
 pub(super) mod tasks;
@@ -36,7 +36,7 @@ pub(super) fn how() -> &'static str {
         processors: 1,
     };
     match control_group::ControlGroup::make(&limits) {
-        Some(_) => LIMITED,
-        None => WATCHED,
+        Ok(_) => LIMITED,
+        Err(_) => WATCHED,
     }
 }

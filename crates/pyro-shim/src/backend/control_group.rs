@@ -10,11 +10,12 @@
 //!                    is in it; still not: remove it, go on above
 //! ```
 //!
-//! With version 1, or as root in a container that may only read, there is none, and the guard alone
-//! is what limits a sandbox.
+//! With version 1, or as root in a container that may only read, there is none. Then the guard alone is what
+//! limits a sandbox, and nothing but its own limits does that to QEMU.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,8 +25,12 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 const MOUNTED_AT: &str = "/sys/fs/cgroup";
 
-/// Begins the names of our groups.
-const PREFIX: &str = "pyro-sandbox-";
+/// Begins the names of our groups, and of those of an older pyro.
+const PREFIX: &str = "pyro-guest-";
+const OLDER_PREFIX: &str = "pyro-sandbox-";
+
+const NO_VERSION_2: &str = "this host has no control groups of version 2";
+const NO_BRANCH: &str = "this user may make no control group with memory and processes in it, as under systemd's user manager";
 
 /// An empty group of this age belongs to nobody: whoever makes one fills it at once.
 const DEBRIS_AGE: Duration = Duration::from_secs(60);
@@ -33,29 +38,31 @@ const DEBRIS_AGE: Duration = Duration::from_secs(60);
 /// The period of `cpu.max`.
 const PERIOD_US: u64 = 100_000;
 
-/// What the kernel is to hold a sandbox to.
+/// What the kernel is to hold a VMM or a sandbox to.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Limits {
-    pub(in super::super) memory: u64,
-    pub(in super::super) tasks: u64,
-    pub(in super::super) processors: u32,
+pub(crate) struct Limits {
+    pub(crate) memory: u64,
+    pub(crate) tasks: u64,
+    pub(crate) processors: u32,
 }
 
 /// A group of our own. Removes it when it is dropped, if nobody is in it any more.
 #[derive(Debug)]
-pub(in super::super) struct ControlGroup {
+pub(crate) struct ControlGroup {
     path: PathBuf,
 }
 
 impl ControlGroup {
-    /// Makes one with these limits. `None` where the user may not.
-    pub(in super::super) fn make(limits: &Limits) -> Option<Self> {
+    /// Makes one with these limits. The words say why the user may not.
+    pub(crate) fn make(limits: &Limits) -> Result<Self, &'static str> {
         let mounted = Path::new(MOUNTED_AT);
-        if statfs(mounted).ok()?.filesystem_type() != CGROUP2_SUPER_MAGIC {
-            return None;
+        let kind = statfs(mounted).map(|mounted| mounted.filesystem_type());
+        if kind != Ok(CGROUP2_SUPER_MAGIC) {
+            return Err(NO_VERSION_2);
         }
-        let of_us = fs::read_to_string("/proc/self/cgroup").ok()?;
-        Self::make_below(mounted, own_path(&of_us)?, limits)
+        let of_us = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = own_path(&of_us).ok_or(NO_VERSION_2)?;
+        Self::make_below(mounted, own, limits).ok_or(NO_BRANCH)
     }
 
     fn make_below(mounted: &Path, own: &str, limits: &Limits) -> Option<Self> {
@@ -80,7 +87,7 @@ impl ControlGroup {
         if !group.has_controllers() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        // A wish: it may be missing, and the sandbox keeps to its processors all the same.
+        // A wish: it may be missing, and both keep to their processors all the same.
         let _ = write(&folder.join("cgroup.subtree_control"), "+cpu");
         group.set(limits)?;
         // Whoever may make a group may not always fill it.
@@ -106,8 +113,13 @@ impl ControlGroup {
         Ok(())
     }
 
+    /// Moves the calling process in, by an [`ControlGroup::entrance`] that it was given.
+    pub(crate) fn enter(entrance: OwnedFd) -> io::Result<()> {
+        io::Write::write_all(&mut File::from(entrance), b"0")
+    }
+
     /// What a process writes `0` to that wants to go inside.
-    pub(in super::super) fn entrance(&self) -> io::Result<File> {
+    pub(crate) fn entrance(&self) -> io::Result<File> {
         OpenOptions::new()
             .write(true)
             .custom_flags(libc::O_CLOEXEC)
@@ -115,12 +127,12 @@ impl ControlGroup {
     }
 
     /// Whether somebody is in it.
-    pub(in super::super) fn is_entered(&self) -> bool {
+    pub(crate) fn is_entered(&self) -> bool {
         fs::read_to_string(self.path.join("cgroup.procs")).is_ok_and(|inside| !inside.is_empty())
     }
 
     /// Whether the kernel has killed somebody in it for want of memory.
-    pub(in super::super) fn oom_killed(&self) -> bool {
+    pub(crate) fn oom_killed(&self) -> bool {
         let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
         let mut counts = events.lines().filter_map(|line| line.split_once(' '));
         counts.any(|(name, count)| name == "oom_kill" && count.trim() != "0")
@@ -148,7 +160,11 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 /// Removes what killed shims have left.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = [PREFIX, OLDER_PREFIX]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
         let age = |made: SystemTime| made.elapsed().unwrap_or_default();
         let made = entry.metadata().and_then(|metadata| metadata.modified());
         if is_ours && made.is_ok_and(|made| age(made) > DEBRIS_AGE) {
@@ -210,7 +226,9 @@ mod tests {
         assert_eq!(said("cpu.max"), "200000 100000");
         // What the kernel does not have is not made.
         assert!(!path.join("memory.oom.group").exists());
-        assert!(group.entrance().is_ok());
+        ControlGroup::enter(group.entrance().unwrap().into()).unwrap();
+        assert_eq!(said("cgroup.procs"), "0");
+        assert!(group.is_entered());
         assert!(!group.oom_killed());
         fs::write(path.join("memory.events"), "oom 1\noom_kill 2\n").unwrap();
         assert!(group.oom_killed());
@@ -224,7 +242,7 @@ mod tests {
             fs::create_dir(&path).unwrap();
             path
         };
-        let (old, new) = (make("pyro-sandbox-1-0"), make("pyro-sandbox-2-0"));
+        let (old, new) = (make("pyro-sandbox-1-0"), make("pyro-guest-2-0"));
         let others = make("session-3.scope");
         let long_ago = SystemTime::now() - Duration::from_secs(3600);
         for path in [&old, &others] {
