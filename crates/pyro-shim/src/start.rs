@@ -153,15 +153,20 @@ fn watch_signals_and_timers(
 
     // Taken in any case: nobody's pipe is held open for the life of a VM.
     let input = detach::take_input()?;
-    if spec.bound_to_owner {
+    let (bound, until_released) = (spec.bound_to_owner, spec.bound_until_released);
+    if bound || until_released {
         let to = queue.clone();
         tokio::spawn(async move {
-            owner::closed(input).await;
+            if bound {
+                owner::closed(input).await;
+            } else if owner::released(input).await {
+                return;
+            }
             let _ = to.send(Request::OwnerGone).await;
         });
     }
 
-    if !spec.bound_to_owner {
+    if !bound {
         end_with_folder(queue);
     }
     if let Some(at_ms) = spec.expires_at_ms {

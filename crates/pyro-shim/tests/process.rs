@@ -222,6 +222,27 @@ fn an_owner_that_leaves_takes_the_vm_along() {
 }
 
 #[test]
+fn an_owner_that_leaves_before_its_word_takes_the_vm_along_and_after_it_does_not() {
+    let harness = || Harness::new().edit(|spec| spec.bound_until_released = true);
+    let unfinished = harness();
+    let mut shim = unfinished.start();
+    shim.ready();
+    let agent = unfinished.status().vmm_pid.unwrap();
+    shim.owner_leaves();
+    assert_eq!(shim.end().reason, EndReason::OwnerGone);
+    assert!(!alive(agent));
+
+    let finished = harness();
+    let mut shim = finished.start();
+    shim.ready();
+    shim.owner_says(b"go on\n");
+    shim.owner_leaves();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(finished.status().connections, 0);
+    finished.stop(0, true);
+}
+
+#[test]
 fn without_a_bond_the_owner_may_leave() {
     let harness = Harness::new();
     let mut shim = harness.start();

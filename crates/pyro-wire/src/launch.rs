@@ -42,6 +42,10 @@ pub struct LaunchSpec {
     pub idle_ms: Option<u64>,
     /// End the VM when standard input ends, which is when its owner does.
     pub bound_to_owner: bool,
+    /// The same, but only until the owner has written something: then what the VM is for is finished, and it
+    /// is on its own.
+    #[serde(default)]
+    pub bound_until_released: bool,
     /// Remove the folder when the VM ends by itself (expiry, owner gone).
     pub remove_when_over: bool,
     /// Tell every step ([`LaunchEvent::Step`]).

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGKILL;
@@ -31,6 +32,11 @@ mod quick {
         a_killed_delete_leaves_a_workspace_or_none,
         a_killed_exec_ends_its_command,
     ];
+}
+
+mod in_vms {
+    use super::*;
+    crate::stories![Vm: a_killed_create_takes_its_vm_along];
 }
 
 mod in_guests {
@@ -90,6 +96,26 @@ pub(super) fn create_is_killed(world: &World, worker: Worker) {
         }
         assert_only_listed(world, &surface);
     });
+}
+
+/// At once, and not when somebody next looks.
+fn a_killed_create_takes_its_vm_along(world: &World) {
+    let create = ["workspace", "create", "debian:12", "--mem-mib=256"];
+    let mut create = world
+        .pyro(create)
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("there is a VM", Duration::from_secs(120), || {
+        !shims(world).is_empty()
+    });
+    create.kill().unwrap();
+    create.wait().unwrap();
+    eventually("it ends with its maker", Duration::from_secs(60), || {
+        shims(world).is_empty()
+    });
+    assert!(assert_only_listed(world, &CommandLine(world)).is_empty());
 }
 
 fn a_killed_push_is_made_whole_or_not_at_all(world: &World) {

@@ -14,6 +14,7 @@ use pyro_wire::frame;
 use pyro_wire::launch::{Ended, LAUNCH_FILE, LaunchEvent, LaunchSpec, Running};
 use pyro_wire::{reached, step};
 use serde::Serialize;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -69,6 +70,12 @@ impl Launched {
     /// Gives up a forked child's copy of the pipe whose end tells the shim that its owner is gone.
     pub(crate) fn release_after_fork(&self) {
         let _ = nix::unistd::close(self.owner.as_raw_fd());
+    }
+
+    /// Tells the shim that from here on its VM needs no owner, where it was started so.
+    pub(crate) async fn release(mut self) {
+        // One that is gone has no VM any more, which whoever uses it next finds out.
+        let _ = self.owner.write_all(b"go on\n").await;
     }
 
     /// Why the VM is over, once it is.

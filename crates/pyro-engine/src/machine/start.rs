@@ -340,6 +340,7 @@ impl Engine {
             expires_at_ms: (!is_waiting(record)).then_some((record.expires_at * 1000.0) as u64),
             idle_ms: None,
             bound_to_owner: true,
+            bound_until_released: false,
             remove_when_over: true,
             timings: step::is_enabled(),
             env: crate::image_config::env(&record.metadata),

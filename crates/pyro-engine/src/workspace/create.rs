@@ -241,6 +241,7 @@ impl Engine {
             .ok_or_else(|| unknown(&id))?;
         self.store()?.sync()?;
         folder.no_debris().map_err(failed)?;
+        started.release().await;
         self.note_event(
             &id,
             "created",

@@ -121,7 +121,11 @@ impl Engine {
                 None,
             ),
         };
-        let spec = self.workspace_spec(record, machine, fresh);
+        let spec = LaunchSpec {
+            // Until a new workspace is finished nobody knows of it but whoever makes it.
+            bound_until_released: fresh,
+            ..self.workspace_spec(record, machine, fresh)
+        };
         let launched = match launch(self.config().pyro()?, &vm, &spec, caller).await {
             Ok(launched) => launched,
             Err(error) => {
@@ -156,6 +160,7 @@ impl Engine {
             self.discard_template(template);
         }
         Ok(Started {
+            launched,
             execution_mode: base.kind().execution_mode(),
             facts: [
                 ("accelerator", running.accelerator),
@@ -230,6 +235,7 @@ impl Engine {
             expires_at_ms: None,
             idle_ms: (record.ttl_seconds > 0).then(|| u64::from(record.ttl_seconds) * 1000),
             bound_to_owner: false,
+            bound_until_released: false,
             remove_when_over: false,
             timings: step::is_enabled(),
             env: crate::image_config::env(&record.metadata),
@@ -373,9 +379,16 @@ impl Engine {
 pub(crate) struct Started {
     execution_mode: ExecutionMode,
     facts: Vec<(String, String)>,
+    /// Dropped, it takes a fresh VM with it that was not released.
+    launched: Launched,
 }
 
 impl Started {
+    /// Lets a fresh VM go its own way: its workspace is finished.
+    pub(crate) async fn release(self) {
+        self.launched.release().await;
+    }
+
     pub(crate) fn write_into(&self, stored: &mut StoredWorkspace) {
         let record = &mut stored.record;
         record.state = VmState::Started;

@@ -80,6 +80,7 @@ impl Harness {
             expires_at_ms: None,
             idle_ms: None,
             bound_to_owner: false,
+            bound_until_released: false,
             remove_when_over: false,
             timings: false,
         };
