@@ -29,11 +29,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pyro-screen", &["pyro-wire"]),
     ("pyro-transfer", &["pyro-wire"]),
     ("pyro-oci", &["pyro-transfer"]),
+    ("pyro-build", &["pyro-oci"]),
     (
         "pyro-engine",
         &[
             "pyro-api",
             "pyro-wire",
+            "pyro-build",
             "pyro-catalog",
             "pyro-oci",
             "pyro-patch",

@@ -28,6 +28,11 @@ impl Devcontainer {
             let chown = user.map_or_else(String::new, |user| format!("--chown={user} "));
             text.push_str(&format!("COPY {chown}. {FOLDER}/\n"));
         }
+        if let (Some(user), false) = (user, self.post_create.is_empty()) {
+            // The folder is there already, and root's.
+            let words = serde_json::json!(["chown", user, FOLDER]);
+            text.push_str(&format!("RUN {words}\n"));
+        }
         if let Some(user) = user {
             text.push_str(&format!("USER {user}\n"));
         }
@@ -87,10 +92,11 @@ mod tests {
             Action::Run(run) => run,
             other => panic!("{other:?}"),
         };
-        assert_eq!(run(4).words, ["/bin/sh", "-c", "echo $A\ndone\n"]);
-        assert_eq!(run(5).words, ["printf", "a b"]);
+        assert_eq!(run(5).words, ["/bin/sh", "-c", "echo $A\ndone\n"]);
+        assert_eq!(run(2).words, ["chown", "dev", "/workspace"]);
+        assert_eq!(run(6).words, ["printf", "a b"]);
         assert_eq!(
-            (run(5).folder.as_str(), run(5).user.as_deref()),
+            (run(6).folder.as_str(), run(6).user.as_deref()),
             ("/workspace", Some("dev"))
         );
     }

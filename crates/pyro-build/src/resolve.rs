@@ -140,6 +140,9 @@ impl Plan {
     }
 }
 
+/// What a step's result depends on, besides the disk before it.
+type KeyParts = Vec<Vec<u8>>;
+
 struct Resolver<'a> {
     plan: &'a Plan,
     facts: &'a BTreeMap<String, BaseFacts>,
@@ -199,7 +202,7 @@ impl Resolver<'_> {
         instruction: &Instruction,
         from: Option<&Base>,
         state: &mut StageState,
-    ) -> Result<(Action, Option<Vec<Vec<u8>>>), BuildError> {
+    ) -> Result<(Action, Option<KeyParts>), BuildError> {
         let at = &instruction.at;
         match &instruction.kind {
             Kind::Env(pairs) => state.set_env(pairs)?,

@@ -68,7 +68,7 @@ impl Engine {
         for recipe in source.recipes {
             let recipe = match &installed {
                 None => recipe,
-                Some(below) => recipe.from_environment(below),
+                Some(below) => recipe.after(below),
             };
             installed = Some(
                 self.build_recipe(asked, recipe, &secrets, &mut tally, caller)

@@ -46,7 +46,7 @@ pub(super) struct Recipe {
 
 impl Recipe {
     /// The same, where it goes on from what another recipe has built.
-    pub(super) fn from_environment(self, below: &Built) -> Self {
+    pub(super) fn after(self, below: &Built) -> Self {
         let from = below.installed.spec.name;
         Self {
             file: self.file.beginning_with(from),
