@@ -79,7 +79,7 @@ fn an_archive_has_all_that_the_disk_has_and_an_image_may_have() {
         &[
             "set_inode_field a/deep uid 3000000",
             "ea_set a/file user.note kept",
-            "mknod a/disk b 8 0",
+            "mknod disk b 8 0",
         ],
     );
     assert_eq!(archive.len() % 512, 0);

@@ -51,8 +51,10 @@ impl Helper {
         busy: OwnedFd,
         watch: &Watch,
     ) -> Result<Unpacked, Error> {
-        let paths = disk.iter().map(|layer| layer.path.as_path());
-        let paths = std::iter::once(folder).chain(paths);
+        let mut layers = disk.iter().map(|layer| layer.path.as_path());
+        // The image comes first; the folder stands between it and what is on it.
+        let paths = layers.next().into_iter().chain([folder]);
+        let paths: Vec<&Path> = paths.chain(layers).collect();
         match self.run(UNPACK, paths, [busy], watch)? {
             Report::Unpacked(unpacked) => Ok(unpacked),
             _ => Err(self.garbled()),

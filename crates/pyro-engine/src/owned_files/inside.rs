@@ -27,7 +27,7 @@ pub(super) const MERGE: &str = "--merge";
 pub(super) const SERVE: &str = "--serve";
 pub(super) const IMAGE: &str = "--image";
 
-const USAGE: &str = "usage: pyro owned-files --unpack FOLDER IMAGE LAYER… | --apply PLAN FOLDER | --copy FROM TO | \
+const USAGE: &str = "usage: pyro owned-files --unpack IMAGE FOLDER LAYER… | --apply PLAN FOLDER | --copy FROM TO | \
                      --merge LOWER UPPER TO | --serve ROOT FOLDER… | --image MKE2FS FILE FOLDER…";
 
 /// How often to tell how far it is.
@@ -41,8 +41,8 @@ pub fn main(args: &[OsString]) -> ExitCode {
 pub(crate) fn run(args: &[OsString], output: &mut impl Write) -> ExitCode {
     let args: Vec<&Path> = args.iter().map(Path::new).collect();
     let done = match args.as_slice() {
-        [word, folder, image, layers @ ..] if word.as_os_str() == UNPACK => {
-            unpack(folder, image, layers, output)
+        [word, image, folder, layers @ ..] if word.as_os_str() == UNPACK => {
+            unpack(image, folder, layers, output)
         }
         [word, plan, folder] if word.as_os_str() == APPLY => apply(plan, folder, output),
         [word, from, to] if word.as_os_str() == COPY => copy(from, to, output),
@@ -77,8 +77,8 @@ fn report(output: &mut impl Write, done: Result<Report, Failure>) -> ExitCode {
 }
 
 fn unpack(
-    folder: &Path,
     image: &Path,
+    folder: &Path,
     layers: &[&Path],
     output: &mut impl Write,
 ) -> Result<Report, Failure> {
