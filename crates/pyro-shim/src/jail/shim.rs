@@ -155,9 +155,10 @@ impl OwnWalls {
             ("..".into(), AccessFs::RemoveDir.into()),
         ];
         allowed.extend(self.folders.iter().map(|folder| (folder.clone(), work)));
+        // A guest that is taken into use gets its chance anew.
+        allowed.extend(RANDOM.map(|device| (device.into(), AccessFs::ReadFile.into())));
         if self.has_network {
             allowed.extend(places_of_name_servers().map(|folder| (folder, read)));
-            allowed.extend(RANDOM.map(|device| (device.into(), AccessFs::ReadFile.into())));
         }
         for (path, access) in allowed {
             // What is not there stays so.
