@@ -28,7 +28,7 @@ class Methods:
         self,
         *,
         environment: str,
-        command: str,
+        command: str | None = None,
         vcpu_count: int = 1,
         mem_mib: int = 1024,
         timeout_seconds: int = 30,
@@ -39,13 +39,15 @@ class Methods:
         env: dict[str, str] | None = None,
         cwd: str | None = None,
         isolation: Literal["auto", "vm", "gvisor"] | None = None,
+        user: str | None = None,
         on_output: OnOutput | None = None,
     ) -> results.ExecResult:
         """Run one command in a fresh VM and delete the VM afterwards.
 
         Args:
             environment: The environment to start from, such as `debian:12`.
-            command: A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`).
+            command: A command line for `/bin/sh -l` (dash; for bash, `bash -c '…'`); by default
+                what the image runs.
             vcpu_count: Virtual CPUs, 1 to 8.
             mem_mib: Memory in MiB, 256 to 32768.
             timeout_seconds: Seconds until the command and everything it started are ended.
@@ -61,6 +63,8 @@ class Methods:
             cwd: The folder to run in; below `/workspace` if relative.
             isolation: What keeps the command apart from this host; as PYRO_ISOLATION says if
                 not given, or `auto`.
+            user: Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if
+                not given.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -77,6 +81,7 @@ class Methods:
             "env": env,
             "cwd": cwd,
             "isolation": isolation,
+            "user": user,
         }
         result: results.ExecResult = self._call("vm_run", arguments, on_output)
         return result
@@ -117,10 +122,175 @@ class Methods:
         result: results.Environment = self._call("env_inspect", arguments)
         return result
 
+    def create_environment(
+        self,
+        *,
+        environment: str,
+        workspace_id: str,
+        snapshot: str | None = None,
+        replace: bool = False,
+    ) -> results.KeptEnvironment:
+        """Keep the disk of a workspace as an environment that others start from.
+
+        It holds the whole disk: installed packages, and what is in `/workspace`. Nothing is
+        copied, the workspace goes on, and what is written to it later is not part of it.
+        Processes, secrets and shells never are. Start from it by its name.
+
+        Args:
+            environment: A new name, such as `app`, `team/app` or `app:1.0`.
+            workspace_id: Workspace id or name.
+            snapshot: Keep this snapshot (or `baseline`), and not the present state.
+            replace: Take the place of an environment that was kept under this name.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+            "workspace_id": workspace_id,
+            "snapshot": snapshot,
+            "replace": replace,
+        }
+        result: results.KeptEnvironment = self._call("env_create", arguments)
+        return result
+
+    def delete_environment(
+        self,
+        environment: str,
+    ) -> results.DeletedEnvironment:
+        """Remove an environment from this host.
+
+        Workspaces that were made from it go on: they have names of their own for the files that
+        they stand on, and that space is free when they are deleted.
+
+        Args:
+            environment: The environment, such as `app` or `oci-archive:app.tar`.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+        }
+        result: results.DeletedEnvironment = self._call("env_delete", arguments)
+        return result
+
+    def export_environment(
+        self,
+        output_path: str | os.PathLike[str],
+        *,
+        environment: str,
+        overwrite: bool = False,
+    ) -> results.ExportedEnvironment:
+        """Write an environment to a file that Docker, Podman and pyro can load.
+
+        An OCI archive with one layer: all files with their owners, rights, attributes and
+        links, and what the image says of its programs. Load it with `docker load`, `podman
+        load`, `skopeo copy oci-archive:FILE`, or `pyro env import`.
+
+        Args:
+            environment: The environment, such as `app` or `debian:12`.
+            output_path: The file to write on this host.
+            overwrite: Replace a file that is there.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+            "output_path": output_path,
+            "overwrite": overwrite,
+        }
+        result: results.ExportedEnvironment = self._call("env_export", arguments)
+        return result
+
+    def import_environment(
+        self,
+        source: str,
+        *,
+        environment: str,
+        replace: bool = False,
+    ) -> results.KeptEnvironment:
+        """Keep an image of a file under a name of your own.
+
+        The file is not needed any more afterwards.
+
+        Args:
+            environment: A new name, such as `app`, `team/app` or `app:1.0`.
+            source: A file of `pyro env export`, `docker save`, `podman save` or `skopeo`, the
+                folder of an OCI layout, or an image that is named as elsewhere:
+                `docker-archive:FILE:NAME`.
+            replace: Take the place of an environment that was kept under this name.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+            "source": source,
+            "replace": replace,
+        }
+        result: results.KeptEnvironment = self._call("env_import", arguments)
+        return result
+
     def prune_environments(self) -> results.Pruned:
         """Remove what the cache no longer needs: other versions, damaged and incomplete images."""
         arguments: dict[str, Any] = {}
         result: results.Pruned = self._call("env_prune", arguments)
+        return result
+
+    def build_environment(
+        self,
+        context: str,
+        *,
+        environment: str,
+        file: str | None = None,
+        build_args: dict[str, str] | None = None,
+        build_secrets: list[str] | None = None,
+        target: str | None = None,
+        network_policy: Literal["off", "egress", "egress+published-ports"] = "off",
+        allow_net: list[str] | None = None,
+        no_cache: bool = False,
+        keep_failed: bool = False,
+        replace: bool = False,
+        timeout_seconds: int = 3600,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        isolation: Literal["auto", "vm", "gvisor"] | None = None,
+    ) -> results.BuiltEnvironment:
+        """Build an environment from a Containerfile (Dockerfile) or a devcontainer.json.
+
+        Each step runs in a VM and is kept: a step that was done before, with the same files, is
+        not done again. Steps have no network unless you allow one. Start from the result by its
+        name: `workspace_create`, `vm_run`.
+
+        Args:
+            environment: The name of the environment, such as `app`, `team/app` or `app:1.0`.
+            context: The folder of this host that `COPY` and `ADD` take files from.
+            file: The Containerfile, Dockerfile or devcontainer.json; else one of these in the
+                context.
+            build_args: Values for the `ARG` of the Containerfile.
+            build_secrets: A secret for `RUN --mount=type=secret`: `id=ID,src=PATH` or
+                `id=ID,env=VARIABLE`; may be repeated. It leaves no trace in what is built.
+            target: Build this stage, and not the last one.
+            network_policy: What the steps may reach.
+            allow_net: Also allow these addresses, CIDR blocks or host names near this host,
+                optionally with a port, such as `10.1.0.0/16` or `db.corp:5432`.
+            no_cache: Do every step again.
+            keep_failed: Leave a workspace as it was when a step failed, to look into.
+            replace: Take the place of an environment of this name that was not built.
+            timeout_seconds: How long each step may take, in seconds.
+            vcpu_count: Virtual CPUs, 1 to 8.
+            mem_mib: Memory in MiB, 256 to 32768.
+            isolation: What keeps the steps apart from this host; as PYRO_ISOLATION says if not
+                given, or `auto`.
+        """
+        arguments: dict[str, Any] = {
+            "environment": environment,
+            "context": context,
+            "file": file,
+            "build_args": build_args,
+            "build_secrets": build_secrets,
+            "target": target,
+            "network_policy": network_policy,
+            "allow_net": allow_net,
+            "no_cache": no_cache,
+            "keep_failed": keep_failed,
+            "replace": replace,
+            "timeout_seconds": timeout_seconds,
+            "vcpu_count": vcpu_count,
+            "mem_mib": mem_mib,
+            "isolation": isolation,
+        }
+        result: results.BuiltEnvironment = self._call("env_build", arguments)
         return result
 
     def create_vm(
@@ -186,6 +356,7 @@ class Methods:
         timeout_seconds: int = 30,
         env: dict[str, str] | None = None,
         cwd: str | None = None,
+        user: str | None = None,
         on_output: OnOutput | None = None,
     ) -> results.ExecResult:
         """Run one command in a started VM and delete the VM afterwards.
@@ -196,6 +367,8 @@ class Methods:
             timeout_seconds: Seconds until the command and everything it started are ended.
             env: Environment variables for the command, by name.
             cwd: The folder to run in; below `/workspace` if relative.
+            user: Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if
+                not given.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -205,6 +378,7 @@ class Methods:
             "timeout_seconds": timeout_seconds,
             "env": env,
             "cwd": cwd,
+            "user": user,
         }
         result: results.ExecResult = self._call("vm_exec", arguments, on_output)
         return result
@@ -396,6 +570,7 @@ class Methods:
         stop: int | None = None,
         env: dict[str, str] | None = None,
         cwd: str | None = None,
+        user: str | None = None,
         on_output: OnOutput | None = None,
     ) -> results.WorkspaceExecResult:
         """Run a command in a workspace, in `/workspace`.
@@ -420,6 +595,8 @@ class Methods:
             stop: End the running command with this `sequence`; takes no command.
             env: Environment variables, by name.
             cwd: The folder to run in; below `/workspace` if relative.
+            user: Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if
+                not given.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -434,6 +611,7 @@ class Methods:
             "stop": stop,
             "env": env,
             "cwd": cwd,
+            "user": user,
         }
         result: results.WorkspaceExecResult = self._call("workspace_exec", arguments, on_output)
         return result
@@ -700,6 +878,7 @@ class Methods:
         *,
         text: str | bytes,
         encoding: Literal["utf-8", "base64"] = "utf-8",
+        user: str | None = None,
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
@@ -711,12 +890,15 @@ class Methods:
             path: A path below `/workspace`; a link is followed if it stays inside.
             text: The new content, at most 1048576 bytes.
             encoding: Whether `text` is the content itself, or base64 for a binary file.
+            user: Whose a new file is: NAME or UID, or either with `:GROUP`; the image's user's
+                or root's if not given.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
             "path": path,
             "text": text,
             "encoding": encoding,
+            "user": user,
         }
         result: results.FileWritten = self._call("workspace_file_write", arguments)
         return result
@@ -920,6 +1102,7 @@ class Methods:
         rows: int = 30,
         secret_env: dict[str, str] | None = None,
         env: dict[str, str] | None = None,
+        user: str | None = None,
     ) -> results.ShellOpened:
         """Open an interactive shell in a workspace.
 
@@ -935,6 +1118,8 @@ class Methods:
             secret_env: Secrets of the workspace to pass to the shell: from secret name to
                 variable name.
             env: Environment variables for the shell, by name.
+            user: Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if
+                not given.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -943,6 +1128,7 @@ class Methods:
             "rows": rows,
             "secret_env": secret_env,
             "env": env,
+            "user": user,
         }
         result: results.ShellOpened = self._call("shell_open", arguments)
         return result
@@ -1072,6 +1258,7 @@ class Methods:
         secret_env: dict[str, str] | None = None,
         env: dict[str, str] | None = None,
         published_ports: list[dict[str, Any]] | None = None,
+        user: str | None = None,
     ) -> results.ServiceStarted:
         """Start a service in a workspace: a command that keeps running, such as a web server.
 
@@ -1095,6 +1282,8 @@ class Methods:
             published_ports: Guest ports to publish on 127.0.0.1 of this host while the service
                 runs; without `host_port` on any free port. Needs the network policy
                 `egress+published-ports`.
+            user: Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if
+                not given.
         """
         arguments: dict[str, Any] = {
             "workspace_id": workspace_id,
@@ -1106,6 +1295,7 @@ class Methods:
             "secret_env": secret_env,
             "env": env,
             "published_ports": published_ports,
+            "user": user,
             **ready_fields(readiness),
         }
         result: results.ServiceStarted = self._call("service_start", arguments)
@@ -1330,6 +1520,7 @@ class WorkspaceMethods:
         stop: int | None = None,
         env: dict[str, str] | None = None,
         cwd: str | None = None,
+        user: str | None = None,
         on_output: OnOutput | None = None,
     ) -> results.WorkspaceExecResult:
         """Run a command in a workspace, in `/workspace`.
@@ -1353,6 +1544,8 @@ class WorkspaceMethods:
             stop: End the running command with this `sequence`; takes no command.
             env: Environment variables, by name.
             cwd: The folder to run in; below `/workspace` if relative.
+            user: Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if
+                not given.
             on_output: Called with `"stdout"` or `"stderr"` and bytes, as the command prints
                 them.
         """
@@ -1367,6 +1560,7 @@ class WorkspaceMethods:
             stop=stop,
             env=env,
             cwd=cwd,
+            user=user,
             on_output=on_output,
         )
 
@@ -1581,6 +1775,7 @@ class WorkspaceMethods:
         *,
         text: str | bytes,
         encoding: Literal["utf-8", "base64"] = "utf-8",
+        user: str | None = None,
     ) -> results.FileWritten:
         """Write a whole file in a workspace.
 
@@ -1591,12 +1786,15 @@ class WorkspaceMethods:
             path: A path below `/workspace`; a link is followed if it stays inside.
             text: The new content, at most 1048576 bytes.
             encoding: Whether `text` is the content itself, or base64 for a binary file.
+            user: Whose a new file is: NAME or UID, or either with `:GROUP`; the image's user's
+                or root's if not given.
         """
         return self._pyro.write_workspace_file(
             self.workspace_id,
             path,
             text=text,
             encoding=encoding,
+            user=user,
         )
 
     def apply_patch(
@@ -1761,6 +1959,7 @@ class WorkspaceMethods:
         rows: int = 30,
         secret_env: dict[str, str] | None = None,
         env: dict[str, str] | None = None,
+        user: str | None = None,
     ) -> results.ShellOpened:
         """Open an interactive shell in a workspace.
 
@@ -1775,6 +1974,8 @@ class WorkspaceMethods:
             secret_env: Secrets of the workspace to pass to the shell: from secret name to
                 variable name.
             env: Environment variables for the shell, by name.
+            user: Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if
+                not given.
         """
         return self._pyro.open_shell(
             self.workspace_id,
@@ -1783,6 +1984,7 @@ class WorkspaceMethods:
             rows=rows,
             secret_env=secret_env,
             env=env,
+            user=user,
         )
 
     def read_shell(
@@ -1893,6 +2095,7 @@ class WorkspaceMethods:
         secret_env: dict[str, str] | None = None,
         env: dict[str, str] | None = None,
         published_ports: list[dict[str, Any]] | None = None,
+        user: str | None = None,
     ) -> results.ServiceStarted:
         """Start a service in a workspace: a command that keeps running, such as a web server.
 
@@ -1915,6 +2118,8 @@ class WorkspaceMethods:
             published_ports: Guest ports to publish on 127.0.0.1 of this host while the service
                 runs; without `host_port` on any free port. Needs the network policy
                 `egress+published-ports`.
+            user: Who runs it: NAME or UID, or either with `:GROUP`; the image's user or root if
+                not given.
         """
         return self._pyro.start_service(
             self.workspace_id,
@@ -1927,6 +2132,7 @@ class WorkspaceMethods:
             secret_env=secret_env,
             env=env,
             published_ports=published_ports,
+            user=user,
         )
 
     def list_services(

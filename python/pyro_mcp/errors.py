@@ -166,6 +166,12 @@ class PullFailedError(PyroError, RuntimeError):
     code = "pull_failed"
 
 
+class BuildFailedError(PyroError, RuntimeError):
+    """A step of a build failed."""
+
+    code = "build_failed"
+
+
 class DamagedError(PyroError, RuntimeError):
     """An installed environment is not what its manifest says."""
 
@@ -241,6 +247,7 @@ CODES: dict[str, type[PyroError]] = {
     "boot_failed": BootFailedError,
     "vm_died": VmDiedError,
     "pull_failed": PullFailedError,
+    "build_failed": BuildFailedError,
     "damaged": DamagedError,
     "no_space": NoSpaceError,
     "host_io": HostIoError,

@@ -6,6 +6,60 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 
+class _BuiltEnvironmentSometimes(TypedDict, total=False):
+    install_manifest: str | None
+    # Why an installed environment cannot be used; absent when all is well.
+    problem: str | None
+    # When an installed one was made: RFC 3339, in UTC.
+    created_at: str | None
+    # What an installed one takes on disk, files that it shares with others included.
+    disk_bytes: int | None
+    # Where an installed one came from.
+    made_from: str | None
+    # What an OCI image says of itself, also where an environment was made of a workspace that began
+    # with one; absent for all other environments.
+    image: ImageFacts | None
+
+
+class BuiltEnvironment(_BuiltEnvironmentSometimes):
+    """An environment that was built."""
+
+    name: str
+    version: str
+    description: str
+    default_packages: list[str]
+    distribution: str
+    distribution_version: str
+    platform: str
+    # Absent for environments that are built from Debian packages.
+    oci_registry: str | None
+    oci_repository: str | None
+    oci_reference: str | None
+    # Of the installed disk: SHA-256 in hex; absent when it is not installed.
+    source_digest: str | None
+    # The versions of pyro that can use it.
+    compatibility: str
+    catalog_version: str
+    installed: bool
+    cache_dir: str
+    install_dir: str
+    # How many instructions of the file it is made of, those of stages that it copies from included.
+    steps: int
+    # How many of them had been done before.
+    cached: int
+    seconds: float
+    # What was left out or not used.
+    notes: list[str]
+
+
+class DeletedEnvironment(TypedDict):
+    """What became of it."""
+
+    environment: str
+    # Disk space that was freed, in bytes; none of what others still stand on.
+    freed_bytes: int
+
+
 class Differences(TypedDict):
     workspace_id: str
     changed: bool
@@ -154,7 +208,14 @@ class _EnvironmentSometimes(TypedDict, total=False):
     install_manifest: str | None
     # Why an installed environment cannot be used; absent when all is well.
     problem: str | None
-    # What an installed OCI image says of itself; absent for all other environments.
+    # When an installed one was made: RFC 3339, in UTC.
+    created_at: str | None
+    # What an installed one takes on disk, files that it shares with others included.
+    disk_bytes: int | None
+    # Where an installed one came from.
+    made_from: str | None
+    # What an OCI image says of itself, also where an environment was made of a workspace that began
+    # with one; absent for all other environments.
     image: ImageFacts | None
 
 
@@ -172,7 +233,7 @@ class Environment(_EnvironmentSometimes):
     oci_registry: str | None
     oci_repository: str | None
     oci_reference: str | None
-    # SHA-256 of the installed root image, in hex; absent when it is not installed.
+    # Of the installed disk: SHA-256 in hex; absent when it is not installed.
     source_digest: str | None
     # The versions of pyro that can use it.
     compatibility: str
@@ -247,6 +308,22 @@ class Exported(TypedDict):
     notes: list[str]
     # Whether this call had to start the VM first.
     workspace_started: bool
+
+
+class ExportedEnvironment(TypedDict):
+    """A file that was written."""
+
+    environment: str
+    # Absolute.
+    output_path: str
+    # Of the image's manifest.
+    digest: str
+    # The length of the file.
+    bytes_written: int
+    # Files, folders and links in it.
+    entry_count: int
+    # What an image cannot hold.
+    notes: list[str]
 
 
 class FileContent(TypedDict):
@@ -337,6 +414,45 @@ class ImageFacts(TypedDict):
     devices_left_out: int
     # Extended attributes that could not be kept.
     attributes_left_out: int
+
+
+class _KeptEnvironmentSometimes(TypedDict, total=False):
+    install_manifest: str | None
+    # Why an installed environment cannot be used; absent when all is well.
+    problem: str | None
+    # When an installed one was made: RFC 3339, in UTC.
+    created_at: str | None
+    # What an installed one takes on disk, files that it shares with others included.
+    disk_bytes: int | None
+    # Where an installed one came from.
+    made_from: str | None
+    # What an OCI image says of itself, also where an environment was made of a workspace that began
+    # with one; absent for all other environments.
+    image: ImageFacts | None
+
+
+class KeptEnvironment(_KeptEnvironmentSometimes):
+    """An environment that was made."""
+
+    name: str
+    version: str
+    description: str
+    default_packages: list[str]
+    distribution: str
+    distribution_version: str
+    platform: str
+    # Absent for environments that are built from Debian packages.
+    oci_registry: str | None
+    oci_repository: str | None
+    oci_reference: str | None
+    # Of the installed disk: SHA-256 in hex; absent when it is not installed.
+    source_digest: str | None
+    # The versions of pyro that can use it.
+    compatibility: str
+    catalog_version: str
+    installed: bool
+    cache_dir: str
+    install_dir: str
 
 
 class Logged(TypedDict):
@@ -479,7 +595,14 @@ class _PulledEnvironmentSometimes(TypedDict, total=False):
     install_manifest: str | None
     # Why an installed environment cannot be used; absent when all is well.
     problem: str | None
-    # What an installed OCI image says of itself; absent for all other environments.
+    # When an installed one was made: RFC 3339, in UTC.
+    created_at: str | None
+    # What an installed one takes on disk, files that it shares with others included.
+    disk_bytes: int | None
+    # Where an installed one came from.
+    made_from: str | None
+    # What an OCI image says of itself, also where an environment was made of a workspace that began
+    # with one; absent for all other environments.
     image: ImageFacts | None
 
 
@@ -497,7 +620,7 @@ class PulledEnvironment(_PulledEnvironmentSometimes):
     oci_registry: str | None
     oci_repository: str | None
     oci_reference: str | None
-    # SHA-256 of the installed root image, in hex; absent when it is not installed.
+    # Of the installed disk: SHA-256 in hex; absent when it is not installed.
     source_digest: str | None
     # The versions of pyro that can use it.
     compatibility: str

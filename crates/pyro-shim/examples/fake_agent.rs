@@ -193,6 +193,7 @@ async fn one(mut stream: Stream) -> Result<(), frame::FrameError> {
         | AgentRequest::Read(_)
         | AgentRequest::Change(_)
         | AgentRequest::Export(_)
+        | AgentRequest::Place(_)
         | AgentRequest::Diff(_)
         | AgentRequest::TakeLine
         | AgentRequest::ExecAtTerminal(_)
