@@ -82,6 +82,7 @@ pub(crate) const OUR_FLAGS: &[(&str, &str)] = &[
 pub(crate) const OURS: &[&str] = &[
     "bench",
     "completions",
+    "env build",
     "env create",
     "env delete",
     "env export",

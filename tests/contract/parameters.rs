@@ -78,6 +78,7 @@ pub(crate) const OURS: &[(&str, &str)] = &[
 
 /// Methods of the SDK beyond the contract.
 pub(crate) const OUR_METHODS: &[&str] = &[
+    "build_environment",
     "create_environment",
     "delete_environment",
     "export_environment",

@@ -24,6 +24,7 @@ const NOT_OURS: &[(&str, &str)] = &[
 /// Operations beyond the contract.
 const OURS: &[&str] = &[
     "bench",
+    "env_build",
     "env_create",
     "env_delete",
     "env_export",

@@ -342,6 +342,11 @@ fn give(from: &Path, to: &Path) -> Result<(), CatalogError> {
     )))
 }
 
+/// Whether one key was missed, doubled, swapped or mistaken.
+fn is_slip_of(name: &str, kept: &str) -> bool {
+    strsim::damerau_levenshtein(name, kept) == 1
+}
+
 fn cannot_link(error: &std::io::Error) -> bool {
     let refusals = [Errno::EXDEV, Errno::EPERM, Errno::EMLINK, Errno::EOPNOTSUPP];
     refusals
@@ -363,6 +368,19 @@ impl Catalog {
         if let Some(spec) = of_list.or_else(|| self.kept(name)) {
             return Ok(spec);
         }
+        let kept = self.specs_of(KEPT_PREFIX).into_iter();
+        let kept = kept.filter(|spec| !spec.is_hidden()).map(|spec| spec.name);
+        let kept: Vec<_> = kept.collect();
+        // A slip asks no registry.
+        if let Some(&meant) = kept.iter().find(|kept| is_slip_of(name, kept)) {
+            let of_list = environments().iter().map(|spec| spec.name);
+            return Err(CatalogError::UnknownEnvironment {
+                name: name.to_owned(),
+                nearest: Some(meant),
+                known: of_list.chain(kept).collect(),
+                on_docker_hub: Some(format!("docker.io/{name}")),
+            });
+        }
         find(name).map_err(|error| match error {
             CatalogError::UnknownEnvironment {
                 name,
@@ -370,16 +388,6 @@ impl Catalog {
                 mut known,
                 on_docker_hub,
             } => {
-                let kept = self.specs_of(KEPT_PREFIX).into_iter();
-                let kept = kept.filter(|spec| !spec.is_hidden()).map(|spec| spec.name);
-                let kept: Vec<_> = kept.collect();
-                let like = |other: &&'static str| strsim::jaro_winkler(other, &name);
-                let nearest = kept
-                    .iter()
-                    .copied()
-                    .chain(nearest)
-                    .filter(|other| like(other) > 0.7)
-                    .max_by(|one, other| like(one).total_cmp(&like(other)));
                 known.extend(kept);
                 CatalogError::UnknownEnvironment {
                     name,

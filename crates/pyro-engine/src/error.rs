@@ -172,7 +172,7 @@ pub(crate) fn catalog_failed(error: CatalogError) -> Error {
             "Try again; nothing incomplete was kept".to_owned(),
         ),
         CatalogError::NotInstalled { name } => (
-            ErrorCode::Damaged,
+            ErrorCode::UnknownEnvironment,
             format!("Environment `{name}` is not installed"),
             format!("Install it with `pyro env pull {name}`"),
         ),

@@ -8,7 +8,7 @@ use crate::values::{
     AllowNet, BuildArgs, BuildSecret, Environment, Isolation, MemMib, NetworkPolicy, VcpuCount,
     check_allow_net,
 };
-use crate::{Cli, Effect, Error, JsonFlag, Mcp, Names, Operation, Profile, Report, Text};
+use crate::{Cli, Error, JsonFlag, Names, Operation, Report, Text};
 
 /// Build an environment from a Containerfile (Dockerfile) or a devcontainer.json
 ///
@@ -110,15 +110,7 @@ impl Operation for EnvBuild {
             json: JsonFlag::Offered,
             only: None,
         }),
-        mcp: Some(
-            Mcp::new(
-                "env_build",
-                "Build environment",
-                Profile::WorkspaceFull,
-                Effect::Changes,
-            )
-            .open_world(),
-        ),
+        mcp: None,
         sdk: Some("build_environment"),
     };
 

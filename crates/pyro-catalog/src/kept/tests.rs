@@ -80,10 +80,18 @@ fn names_that_could_mean_something_else_are_refused() {
 fn a_kept_environment_is_one_like_the_others_and_nothing_is_copied() {
     let rig = rig();
     let parts = parts(&rig);
-    assert!(rig.catalog.find("app").is_err());
+    assert!(rig.catalog.find("app").unwrap().is_image());
     let kept = keep(&rig, &name("app"), &parts).unwrap();
     let spec = rig.catalog.find("app").unwrap();
     assert!(spec.is_kept() && !spec.is_image() && !spec.is_hidden());
+    for slip in ["ap", "pap", "apq", "aapp"] {
+        let told = rig.catalog.find(slip);
+        let Err(CatalogError::UnknownEnvironment { nearest, .. }) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(nearest, Some("app"), "{slip}");
+    }
+    assert!(rig.catalog.find("apple").unwrap().is_image());
     assert_eq!(rig.builder.count(), 1);
     let inode = |path: &Path| Stamp::of(path).unwrap().inode;
     assert_eq!(inode(&kept.rootfs), inode(&parts.rootfs.path));
@@ -169,7 +177,7 @@ fn what_was_changed_is_told_and_what_cannot_be_had_again_is_not_built() {
         matches!(gone, CatalogError::NotKept { name: "app" }),
         "{gone:?}"
     );
-    assert!(rig.catalog.find("app").is_err());
+    assert!(rig.catalog.find("app").unwrap().is_image());
     assert!(rig.catalog.find_recorded("app").unwrap().is_kept());
 }
 

@@ -46,12 +46,6 @@ impl ImageName {
         })
     }
 
-    /// Whether a text says itself that it is a name of a registry's: by its transport, or by a host.
-    pub fn names_registry(text: &str) -> bool {
-        let host = || text.split_once('/').map(|(first, _)| is_registry(first));
-        text.starts_with(TRANSPORT) || host().unwrap_or(false)
-    }
-
     pub(crate) fn reference(&self) -> &Reference {
         &self.0
     }
@@ -219,8 +213,6 @@ mod tests {
         );
         let pinned = ImageName::parse(&format!("python{digest}")).unwrap();
         assert!(pinned.is_pinned());
-        assert!(ImageName::names_registry("docker://x") && ImageName::names_registry("a.b/x"));
-        assert!(!ImageName::names_registry("python:3.13") && !ImageName::names_registry("org/x"));
     }
 
     #[test]
