@@ -44,7 +44,7 @@ impl CommandLine {
     pub fn check(&self) -> Result<(), Error> {
         if self.is_empty() {
             return Err(Error::invalid("No command was given").hint(
-                "Give one, such as `git --version`; on the command line it goes after `--`, as in \
+                "Give one (`command`), such as `git --version`; on the command line it goes after `--`, as in \
                  `pyro run debian:12 -- git --version`",
             ));
         }
