@@ -1,7 +1,8 @@
 //! Containerfiles as environments: what their steps made is there, and no step is done twice.
 
 use std::fs;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use pyro_tests::world::{Ran, Running, finish};
 use pyro_tests::{Backend, World, cache};
@@ -23,6 +24,7 @@ EOF
 
 FROM debian:12
 RUN useradd --create-home --uid 1001 dev
+ADD --chown=1000 kit kit.tar /opt/
 COPY --from=build --chown=dev:dev --chmod=640 /src/out /home/dev/
 USER dev
 ENV MODE="of the build"
@@ -46,7 +48,27 @@ fn world() -> Option<World> {
     fs::write(context.join("src/node_modules/big"), "left out").unwrap();
     fs::write(context.join(".dockerignore"), "**/node_modules\n").unwrap();
     fs::write(world.folder().join("token"), SECRET).unwrap();
+    give_kit(&context);
     Some(world)
+}
+
+/// An archive beside a folder that has the same one in it, and a file of 2001.
+fn give_kit(context: &Path) {
+    fs::create_dir(context.join("kit")).unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(5);
+    header.set_mode(0o755);
+    archive
+        .append_data(&mut header, "tool", &b"tool\n"[..])
+        .unwrap();
+    let archive = archive.into_inner().unwrap();
+    for name in ["kit.tar", "kit/inner.tar"] {
+        fs::write(context.join(name), &archive).unwrap();
+    }
+    let note = fs::File::create(context.join("kit/note")).unwrap();
+    note.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000))
+        .unwrap();
 }
 
 fn build(world: &World, words: &[&str]) -> Ran {
@@ -96,16 +118,20 @@ fn a_file_of_two_stages_is_built_once_and_again_from_where_it_changed() {
         "--user",
         "root",
         "--",
-        "stat -c '%U:%G %a' /home/dev/out; ls /src /run/secrets 2>&1 | grep -c 'No such file'",
+        "stat -c '%U:%G %a' /home/dev/out; ls /src /run/secrets 2>&1 | grep -c 'No such file'; \
+         ls /opt; stat -c '%u:%g %Y' /opt/note; cat /opt/tool",
     ])));
-    assert_eq!(listed, "dev:dev 640\n2\n");
+    assert_eq!(
+        listed,
+        "dev:dev 640\n2\ninner.tar\nnote\ntool\n1000:1000 1000000000\ntool\n"
+    );
 
     let again = [&words[..], &["--json"]].concat();
-    assert_eq!(counts(build(&world, &again)), (10, 10));
+    assert_eq!(counts(build(&world, &again)), (11, 11));
     fs::write(world.folder().join("app/src/a.txt"), "two\n").unwrap();
     // The user is made as before; all that has seen the file is done again.
     let (steps, cached) = counts(build(&world, &again));
-    assert_eq!(steps, 10);
+    assert_eq!(steps, 11);
     assert!((2..8).contains(&cached), "{cached}");
     assert!(run().starts_with("two\ngiven\n"));
     let workspaces = finish(&mut world.pyro(["workspace", "list", "--json"])).json();

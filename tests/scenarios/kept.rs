@@ -59,6 +59,16 @@ fn refused(world: &World, words: &[&str], code: &str) {
     assert_eq!(told["code"], code, "{words:?}: {told}");
 }
 
+/// Does something while there is a VM of an environment, which nobody has started.
+fn with_a_vm(world: &World, environment: &str, work: impl FnOnce()) {
+    let library = Library::new(world);
+    let asked = json!({ "environment": environment, "mem_mib": 256 });
+    let made = library.call("vm_create", asked).unwrap();
+    work();
+    let named = json!({ "vm_id": made["vm_id"] });
+    library.call("vm_delete", named).unwrap();
+}
+
 /// Everything but what is a guest's own, as a guest sees it.
 const LISTING: &str = "cd /; for f in data/* opaque/* bin/sh opt/* opt/*/* workspace/*; do \
     busybox stat -c '%n %F %a %u:%g %h %s' $f; done; cat data/kept opt/tool workspace/file";
@@ -167,6 +177,21 @@ fn a_vm_is_kept_while_it_runs_and_others_start_from_it() {
         assert_eq!(ok(ran), "tool\nwork\n");
     }
 
+    // A VM has no names of its own for the files that it stands on.
+    let words = [
+        "env",
+        "create",
+        "team/app:1",
+        "--from-workspace",
+        &first,
+        "--replace",
+    ];
+    with_a_vm(&world, "team/app:1", || {
+        refused(&world, &words, "conflict");
+        refused(&world, &["env", "delete", "team/app:1"], "conflict");
+    });
+    ok(pyro(&world, &words));
+
     // A prune leaves what a person has named; what is deleted is gone for others, and stays for those that stand on it.
     ok(pyro(&world, &["workspace", "delete", &first]));
     ok(pyro(&world, &["env", "prune"]));
@@ -222,6 +247,9 @@ fn a_sandbox_is_kept_given_away_and_taken_in_again() {
     ok(pyro(&world, &["env", "import", "again", path]));
     assert_eq!(images(&world), before, "the image has one name");
     refused(&world, &["env", "import", "again", path], "conflict");
+    let replace = ["env", "import", "again", path, "--replace"];
+    with_a_vm(&world, "again", || refused(&world, &replace, "conflict"));
+    ok(pyro(&world, &replace));
     let nothing = world.folder().join("secret.tar");
     std::fs::write(&nothing, "no archive").unwrap();
     refused(
