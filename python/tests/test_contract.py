@@ -12,6 +12,7 @@ from pyro_mcp import AsyncPyro, Pyro, PyroError, VmManager, create_server, error
 # What `Pyro` has beyond the contract.
 OURS = {
     "attach",
+    "build_environment",
     "create_environment",
     "delete_environment",
     "export_environment",

@@ -148,7 +148,7 @@ def test_programs_that_use_the_package_are_checked_by_their_types(world):
         pyro = Pyro()
         pyro.run_in_vm(environment="debian:12", command="true")["exit_cod"]
         pyro.exec_workspace("x", command=5)
-        pyro.run_in_vm(environment="debian:12")
+        pyro.run_in_vm(command="true")
         pyro.create_workspace(environment="debian:12", network_policy="all")
     """
     assert checked(world, good) == []

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use pyro_tests::surfaces::engine::Library;
 use pyro_tests::world::{Ran, Running, finish};
-use pyro_tests::{Backend, World};
+use pyro_tests::{Backend, Surface, World};
 use serde_json::{Value, json};
 
 use crate::images::{MAKING, layers, layout, ok, run, world, write_layout};
@@ -202,7 +203,7 @@ fn a_vm_is_kept_while_it_runs_and_others_start_from_it() {
     }
     refused(
         &world,
-        &["env", "inspect", "team/app:1"],
+        &["env", "delete", "team/app:1"],
         "unknown_environment",
     );
     ok(pyro(&world, &["workspace", "stop", &second]));
