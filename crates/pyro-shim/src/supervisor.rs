@@ -159,7 +159,8 @@ impl<'a> Supervisor<'a> {
     /// Nothing of the guest's has run yet, and all that is ever started for it has been.
     fn wall_in(&self, mut vm: Vm) -> Result<Vm, Fault> {
         if let Some(walls) = &self.walls {
-            walls.put_up(&mut vm.running, self.events)?;
+            let group = vm.machine.control_group();
+            walls.put_up(&mut vm.running, group, self.events)?;
         }
         Ok(vm)
     }

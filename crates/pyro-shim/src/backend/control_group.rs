@@ -16,7 +16,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -35,6 +35,9 @@ const NO_BRANCH: &str = "this user may make no control group with memory and pro
 /// An empty group of this age belongs to nobody: whoever makes one fills it at once.
 const DEBRIS_AGE: Duration = Duration::from_secs(60);
 
+/// More than the kernel says in `memory.events`.
+const EVENTS_BYTES: usize = 4096;
+
 /// The period of `cpu.max`.
 const PERIOD_US: u64 = 100_000;
 
@@ -50,6 +53,8 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct ControlGroup {
     path: PathBuf,
+    /// `memory.events`. The shim of a VM has walls of its own by the time it is read, and opens it no more.
+    events: Option<File>,
 }
 
 impl ControlGroup {
@@ -80,7 +85,7 @@ impl ControlGroup {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{PREFIX}{}-{number}", std::process::id()));
         fs::create_dir(&path)?;
-        let group = Self { path };
+        let mut group = Self { path, events: None };
         if !group.has_controllers() {
             let _ = write(&folder.join("cgroup.subtree_control"), "+memory +pids");
         }
@@ -92,6 +97,7 @@ impl ControlGroup {
         group.set(limits)?;
         // Whoever may make a group may not always fill it.
         group.entrance()?;
+        group.listen();
         Ok(group)
     }
 
@@ -111,6 +117,16 @@ impl ControlGroup {
         let quota = u64::from(limits.processors).saturating_mul(PERIOD_US);
         let _ = set("cpu.max", format!("{quota} {PERIOD_US}"));
         Ok(())
+    }
+
+    /// Before walls. Where there is no such file nothing is told.
+    fn listen(&mut self) {
+        self.events = File::open(self.path.join("memory.events")).ok();
+    }
+
+    /// The folder that it is removed from.
+    pub(crate) fn parent(&self) -> Option<&Path> {
+        self.path.parent()
     }
 
     /// Moves the calling process in, by an [`ControlGroup::entrance`] that it was given.
@@ -133,7 +149,10 @@ impl ControlGroup {
 
     /// Whether the kernel has killed somebody in it for want of memory.
     pub(crate) fn oom_killed(&self) -> bool {
-        let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
+        let mut said = [0; EVENTS_BYTES];
+        let read = |events: &File| events.read_at(&mut said, 0).unwrap_or(0);
+        let length = self.events.as_ref().map_or(0, read);
+        let events = String::from_utf8_lossy(&said[..length]);
         let mut counts = events.lines().filter_map(|line| line.split_once(' '));
         counts.any(|(name, count)| name == "oom_kill" && count.trim() != "0")
     }
@@ -171,6 +190,24 @@ fn sweep(folder: &Path) {
             // The kernel refuses where somebody is in it.
             let _ = fs::remove_dir(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+impl ControlGroup {
+    /// A plain folder in the place of a group, of which the kernel has said this.
+    pub(crate) fn pretended(path: &Path, events: &str) -> Self {
+        fs::create_dir(path).unwrap();
+        let file = path.join("memory.events");
+        fs::write(&file, events).unwrap();
+        let mut group = Self {
+            path: path.to_owned(),
+            events: None,
+        };
+        group.listen();
+        // A control group can be removed with its files, and a folder cannot.
+        fs::remove_file(file).unwrap();
+        group
     }
 }
 
@@ -216,7 +253,10 @@ mod tests {
         ] {
             fs::write(path.join(file), "").unwrap();
         }
-        let group = ControlGroup { path: path.clone() };
+        let mut group = ControlGroup {
+            path: path.clone(),
+            events: None,
+        };
         assert!(group.has_controllers());
         group.set(&LIMITS).unwrap();
         let said = |file: &str| fs::read_to_string(path.join(file)).unwrap();
@@ -229,9 +269,18 @@ mod tests {
         ControlGroup::enter(group.entrance().unwrap().into()).unwrap();
         assert_eq!(said("cgroup.procs"), "0");
         assert!(group.is_entered());
+        // Where the kernel does not say it.
+        group.listen();
+        assert!(!group.oom_killed());
+        fs::write(path.join("memory.events"), "oom 0\noom_kill 0\n").unwrap();
+        group.listen();
         assert!(!group.oom_killed());
         fs::write(path.join("memory.events"), "oom 1\noom_kill 2\n").unwrap();
         assert!(group.oom_killed());
+        assert!(
+            group.oom_killed(),
+            "it is read from its beginning each time"
+        );
     }
 
     #[test]

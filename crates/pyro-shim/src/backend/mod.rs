@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::events::Events;
 
+use self::control_group::ControlGroup;
 use self::gvisor::passing::Passage;
 
 mod child;
@@ -113,6 +114,11 @@ pub(crate) trait Machine {
 
     /// Who serves its files, where that is not its guest's agent.
     fn files(&self) -> Option<Arc<dyn FilesServer>> {
+        None
+    }
+
+    /// What the kernel holds it to, where that is by a control group.
+    fn control_group(&self) -> Option<&ControlGroup> {
         None
     }
 

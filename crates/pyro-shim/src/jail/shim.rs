@@ -22,6 +22,7 @@ use pyro_wire::jail::{JailChoice, MissingWall, Wall};
 use pyro_wire::launch::{LaunchSpec, Machine, Running};
 
 use super::{PRIVATE, filter, rights, shim_calls};
+use crate::backend::control_group::ControlGroup;
 use crate::events::Events;
 
 /// The youngest that is known here. Of what a kernel lacks, the rest is enforced.
@@ -65,8 +66,13 @@ impl OwnWalls {
     }
 
     /// Puts them up, for good. What is missing is told with the VM's own walls, or refused.
-    pub(crate) fn put_up(&self, running: &mut Running, events: &Events) -> Result<(), Fault> {
-        let missing = self.try_put_up(events);
+    pub(crate) fn put_up(
+        &self,
+        running: &mut Running,
+        group: Option<&ControlGroup>,
+        events: &Events,
+    ) -> Result<(), Fault> {
+        let missing = self.try_put_up(group, events);
         if let (JailChoice::Strict, Some(missing)) = (self.choice, missing.first()) {
             return Err(Fault::new(
                 FaultCode::Refused,
@@ -86,7 +92,7 @@ impl OwnWalls {
         Ok(())
     }
 
-    fn try_put_up(&self, events: &Events) -> Vec<MissingWall> {
+    fn try_put_up(&self, group: Option<&ControlGroup>, events: &Events) -> Vec<MissingWall> {
         let mut missing = Vec::new();
         let mut lacks = |wall, reason: String| {
             missing.push(MissingWall {
@@ -102,7 +108,7 @@ impl OwnWalls {
                 format!("its rights could not be given up ({error})"),
             );
         }
-        if let Err(reason) = self.keep_to_files(events) {
+        if let Err(reason) = self.keep_to_files(group, events) {
             lacks(Wall::Landlock, reason);
         }
         if let Err(error) = filter::allow_all_threads(shim_calls::needed(std::process::id())) {
@@ -115,9 +121,9 @@ impl OwnWalls {
     }
 
     /// Landlock is a thread's own affair, and those that are there have to be told one by one.
-    fn keep_to_files(&self, events: &Events) -> Result<(), String> {
+    fn keep_to_files(&self, group: Option<&ControlGroup>, events: &Events) -> Result<(), String> {
         let words = |error: RulesetError| error.to_string();
-        let rules = self.rules().map_err(words)?;
+        let rules = self.rules(group).map_err(words)?;
         let copy = rules.try_clone().map_err(|error| error.to_string())?;
         let enforced = rules.restrict_self().map_err(words)?;
         if enforced.ruleset == RulesetStatus::NotEnforced {
@@ -132,7 +138,7 @@ impl OwnWalls {
         Ok(())
     }
 
-    fn rules(&self) -> Result<RulesetCreated, RulesetError> {
+    fn rules(&self, group: Option<&ControlGroup>) -> Result<RulesetCreated, RulesetError> {
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(YOUNGEST))?
@@ -155,6 +161,9 @@ impl OwnWalls {
             ("..".into(), AccessFs::RemoveDir.into()),
         ];
         allowed.extend(self.folders.iter().map(|folder| (folder.clone(), work)));
+        // So may the group that held its QEMU: the right is one of the folder above, and of all empty ones in it.
+        let above = group.and_then(ControlGroup::parent);
+        allowed.extend(above.map(|folder| (folder.to_owned(), AccessFs::RemoveDir.into())));
         // A guest that is taken into use gets its chance anew.
         allowed.extend(RANDOM.map(|device| (device.into(), AccessFs::ReadFile.into())));
         if self.has_network {
@@ -180,4 +189,54 @@ fn places_of_name_servers() -> impl Iterator<Item = PathBuf> {
         .into_iter()
         .flatten()
         .filter_map(|file| file.parent().map(Path::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::ErrorKind::PermissionDenied;
+    use std::thread;
+
+    use super::*;
+
+    fn walls(has_network: bool) -> OwnWalls {
+        OwnWalls {
+            choice: JailChoice::Auto,
+            folders: Vec::new(),
+            has_network,
+            taken_over: None,
+        }
+    }
+
+    /// What happens behind these rules, on a thread of their own. Nothing where the host has no Landlock.
+    fn behind(rules: RulesetCreated, what: impl FnOnce() + Send) {
+        let walled = || match rules.restrict_self().unwrap().ruleset {
+            RulesetStatus::NotEnforced => eprintln!("not tried: this host has no Landlock"),
+            _ => what(),
+        };
+        thread::scope(|scope| scope.spawn(walled).join().unwrap());
+    }
+
+    fn denied<T>(done: io::Result<T>) -> bool {
+        done.is_err_and(|error| error.kind() == PermissionDenied)
+    }
+
+    #[test]
+    fn the_group_of_a_qemu_is_asked_and_removed_from_behind_the_walls() {
+        let above = tempfile::tempdir().unwrap();
+        let [path, file] = ["group", "cgroup.procs"].map(|name| above.path().join(name));
+        fs::write(&file, "1").unwrap();
+        let group = ControlGroup::pretended(&path, "oom_kill 1\n");
+        let rules = walls(false).rules(Some(&group)).unwrap();
+        behind(rules, || {
+            assert!(denied(fs::read(&file)));
+            assert!(denied(fs::write(&file, "2")));
+            assert!(denied(fs::remove_file(&file)));
+            assert!(denied(fs::read_dir(above.path())));
+            assert!(denied(fs::create_dir(above.path().join("new"))));
+            assert!(group.oom_killed());
+            drop(group);
+            assert!(!path.exists());
+        });
+    }
 }

@@ -514,6 +514,10 @@ impl Machine for QemuMachine {
         self.console.lines()
     }
 
+    fn control_group(&self) -> Option<&ControlGroup> {
+        self.group.as_ref()
+    }
+
     fn disk(&self) -> &[DiskLayer] {
         self.disk.layers()
     }
