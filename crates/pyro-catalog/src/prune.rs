@@ -43,19 +43,25 @@ impl Catalog {
     pub fn prune(&self, in_use: &dyn Fn(&Path) -> bool) -> Result<Pruned, CatalogError> {
         let platform_dir = self.platform_dir();
         let mut pruned = Pruned::default();
-        let Some(names) = directories(&platform_dir)? else {
+        let Some(mut names) = directories(&platform_dir)? else {
             return Ok(pruned);
         };
         let sweep = Sweep::begin(self, in_use)?;
+        let back = sweep.put_back(&names)?;
+        names.extend(back);
         let (kernels, others): (Vec<_>, Vec<_>) = names
             .into_iter()
             .partition(|name| name.starts_with("kernel-"));
 
         let mut kept = HashSet::new();
+        // Of one that cannot be had again, and does not say which kernel it needs.
+        let mut any_kernel = false;
         for name in others {
             let path = platform_dir.join(&name);
             if sweep.keeps(&name, &path) {
-                kept.extend(kernel_of(&path));
+                let kernel = kernel_of(&path);
+                any_kernel |= kernel.is_none() && name.starts_with(KEPT_PREFIX);
+                kept.extend(kernel);
             } else {
                 self.delete(&path, name, &mut pruned)?;
             }
@@ -63,7 +69,9 @@ impl Catalog {
         for name in kernels {
             let path = platform_dir.join(&name);
             // A pull publishes its kernel some time before the install that names it.
-            let wanted = !sweep.live.is_empty() || kept.iter().any(|kernel| kernel.dir == name);
+            let wanted = any_kernel
+                || !sweep.live.is_empty()
+                || kept.iter().any(|kernel| kernel.dir == name);
             if !wanted && !in_use(&path) {
                 self.delete(&path, name, &mut pruned)?;
                 continue;
@@ -72,7 +80,8 @@ impl Catalog {
                 pruned.remove_file(&path)?;
             }
         }
-        let names_kernel = |digest: &str| kept.iter().any(|kernel| kernel.digest == digest);
+        let names_kernel =
+            |digest: &str| any_kernel || kept.iter().any(|kernel| kernel.digest == digest);
         for path in initramfs::unreferenced(&self.initramfs_dir(), &names_kernel) {
             if sweep.live.is_empty() && !in_use(&path) {
                 pruned.remove_file(&path)?;
@@ -145,6 +154,21 @@ impl<'a> Sweep<'a> {
             runsc: catalog.newest_runsc_package().map(|newest| newest.dir_name),
             _held: held,
         })
+    }
+
+    /// Puts back what killed pyros left aside; tells the names.
+    fn put_back(&self, names: &[String]) -> Result<Vec<String>, CatalogError> {
+        let platform_dir = self.catalog.platform_dir();
+        let mut back = Vec::new();
+        for name in names.iter().filter(|name| is_partial(name)) {
+            let path = platform_dir.join(name);
+            if !self.keeps(name, &path) {
+                let put =
+                    partial::put_back(&path).map_err(CatalogError::writing("put back", &path))?;
+                back.extend(put.filter(|back| !names.contains(back)));
+            }
+        }
+        Ok(back)
     }
 
     fn keeps(&self, name: &str, path: &Path) -> bool {

@@ -189,7 +189,7 @@ impl Catalog {
         self.publish(spec, &fresh, partial)
     }
 
-    /// Puts a directory that is all there to its place, and what was there aside. The caller holds the lock.
+    /// Puts a directory that is all there to its place; what was there goes. The caller holds the lock.
     pub(crate) fn publish(
         &self,
         spec: &'static EnvironmentSpec,
@@ -197,12 +197,11 @@ impl Catalog {
         partial: &Partial,
     ) -> Result<Installed, CatalogError> {
         let install_dir = self.install_dir(spec);
-        if install_dir.symlink_metadata().is_ok() {
-            let aside = partial.path().join("old");
-            fs::rename(&install_dir, &aside)
-                .map_err(CatalogError::writing("move aside", &install_dir))?;
-        }
-        fs::rename(fresh, &install_dir).map_err(CatalogError::writing("publish", &install_dir))?;
+        let placed = match install_dir.symlink_metadata().is_ok() {
+            true => partial.replace(&install_dir, fresh),
+            false => fs::rename(fresh, &install_dir),
+        };
+        placed.map_err(CatalogError::writing("publish", &install_dir))?;
         let parent = self.platform_dir();
         files::sync(&parent).map_err(CatalogError::writing("sync", &parent))?;
         self.installed(spec)?
