@@ -93,10 +93,7 @@ fn refusal(name: &str) -> Option<String> {
     if name.len() > LONGEST {
         return Some(format!("it is longer than {LONGEST} bytes"));
     }
-    let (path, tag) = match name.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
-        _ => (name, None),
-    };
+    let (path, tag) = path_and_tag(name);
     let first = path.split('/').next().unwrap_or_default();
     if path.contains('/') && (first == "localhost" || first.contains(['.', ':'])) {
         return Some(format!(
@@ -134,6 +131,14 @@ fn refusal(name: &str) -> Option<String> {
         .iter()
         .any(of_catalog)
         .then(|| format!("names that begin with `{path}` are pyro's own"))
+}
+
+/// A colon before a slash is of a registry's port.
+fn path_and_tag(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (name, None),
+    }
 }
 
 impl EnvironmentSpec {
@@ -209,6 +214,11 @@ pub struct Keeping {
 }
 
 impl Keeping {
+    /// The environment that it is to be, which another one may still be until then.
+    pub fn spec(&self) -> &'static EnvironmentSpec {
+        self.spec
+    }
+
     /// An empty private folder of the cache, for parts that have to be made. It goes with this.
     pub fn folder(&self) -> Result<PathBuf, CatalogError> {
         self.partial.folder("build")
@@ -227,7 +237,36 @@ impl Keeping {
             parts,
         })
     }
+
+    /// The same with the parts of another environment, which nobody removes meanwhile. Tells, too, whether that had
+    /// to be made for it.
+    pub fn take_installed(
+        self,
+        spec: &'static EnvironmentSpec,
+        monitor: &dyn ProgressMonitor,
+    ) -> Result<(Taken, bool), CatalogError> {
+        let mut made = false;
+        for _ in 0..TRIES {
+            let lock = self.catalog.lock_path(&spec.subject());
+            let waiting = || {
+                let words = format!("another pyro works on {}, waiting", spec.name);
+                report(monitor, Phase::Waiting, 0.0, words);
+            };
+            let (lock, _) = Lock::acquire(&lock, monitor, &waiting)?;
+            if let Some(installed) = self.catalog.installed(spec)? {
+                let parts = self.catalog.parts(&installed)?;
+                return Ok((self.take(parts)?, made));
+            }
+            drop(lock);
+            made = true;
+            self.catalog.ensure(spec, monitor)?;
+        }
+        Err(CatalogError::NotInstalled { name: spec.name })
+    }
 }
+
+/// How often an environment is made again that others remove.
+const TRIES: u32 = 3;
 
 fn layer_file(number: usize) -> String {
     format!("{number}.qcow2")
@@ -242,6 +281,11 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// The environment that it is to be, which another one may still be until then.
+    pub fn spec(&self) -> &'static EnvironmentSpec {
+        self.keeping.spec
+    }
+
     /// Hashes what has no digest yet, writes everything to the disk, and makes it an environment.
     pub fn publish(self, monitor: &dyn ProgressMonitor) -> Result<Installed, CatalogError> {
         let Self {
@@ -342,9 +386,10 @@ fn give(from: &Path, to: &Path) -> Result<(), CatalogError> {
     )))
 }
 
-/// Whether one key was missed, doubled, swapped or mistaken.
+/// Whether one key was missed, doubled, swapped or mistaken. Another tag is another image, and no slip.
 fn is_slip_of(name: &str, kept: &str) -> bool {
-    strsim::damerau_levenshtein(name, kept) == 1
+    let ((path, tag), (kept, kept_tag)) = (path_and_tag(name), path_and_tag(kept));
+    tag == kept_tag && strsim::damerau_levenshtein(path, kept) == 1
 }
 
 fn cannot_link(error: &std::io::Error) -> bool {
@@ -482,7 +527,7 @@ impl Catalog {
         })
     }
 
-    /// Removes an environment, of whatever kind. `in_use` tells whether something stands on its directory.
+    /// Removes an environment, of whatever kind. Whether something stands on its directory is for the caller to know.
     pub fn delete_environment(
         &self,
         spec: &'static EnvironmentSpec,

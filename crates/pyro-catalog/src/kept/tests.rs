@@ -223,3 +223,125 @@ fn what_is_freed_is_what_nobody_else_has_a_name_for() {
     let gone = rig.catalog.delete_environment(base).unwrap_err();
     assert!(matches!(gone, CatalogError::NotInstalled { .. }));
 }
+
+/// As on a file system that cannot exchange two names, where a kill came between the two steps.
+#[test]
+fn what_a_kill_left_aside_comes_back_with_its_kernel() {
+    let rig = rig();
+    let parts = parts(&rig);
+    let kept = keep(&rig, &name("app"), &parts).unwrap();
+    rig.catalog
+        .delete_environment(find("debian:12").unwrap())
+        .unwrap();
+    let partial = format!(".partial-{}-1-00000000", kept.spec.subject());
+    let dead = rig.catalog.platform_dir().join(partial);
+    let leave_aside = || {
+        fs::create_dir(&dead).unwrap();
+        fs::rename(&kept.install_dir, dead.join("old")).unwrap();
+    };
+    leave_aside();
+    let pruned = rig.catalog.prune(&nothing).unwrap();
+    assert_eq!(
+        pruned.deleted,
+        [dead.file_name().unwrap().to_str().unwrap()]
+    );
+    assert_eq!(
+        rig.catalog.verify(kept.spec).unwrap().layers[0],
+        kept.layers[0]
+    );
+    leave_aside();
+    let refused = keep(&rig, &name("app"), &parts).unwrap_err();
+    assert!(matches!(refused, CatalogError::NameTaken { name: "app" }));
+    rig.catalog.verify(kept.spec).unwrap();
+    assert_eq!(left_over(&rig.catalog), Vec::<String>::new());
+}
+
+#[test]
+fn another_tag_is_no_slip() {
+    let rig = rig();
+    let parts = parts(&rig);
+    for kept in ["python:3.13", "team/app"] {
+        keep(&rig, &name(kept), &parts).unwrap();
+    }
+    for other in ["python:3.12", "python", "team/app:1", "localhost:1/app"] {
+        assert!(rig.catalog.find(other).unwrap().is_image(), "{other}");
+    }
+    for (slip, meant) in [("pyton:3.13", "python:3.13"), ("team/ap", "team/app")] {
+        let told = rig.catalog.find(slip);
+        let Err(CatalogError::UnknownEnvironment { nearest, .. }) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(nearest, Some(meant));
+    }
+}
+
+#[test]
+fn one_that_nobody_can_read_keeps_every_kernel() {
+    let rig = rig();
+    let parts = parts(&rig);
+    let kept = keep(&rig, &name("app"), &parts).unwrap();
+    rig.catalog
+        .delete_environment(find("debian:12").unwrap())
+        .unwrap();
+    let manifest = fs::read(&kept.manifest_path).unwrap();
+    for unreadable in ["{", r#"{"schema_version": 1000}"#] {
+        fs::write(&kept.manifest_path, unreadable).unwrap();
+        assert!(rig.catalog.prune(&nothing).unwrap().deleted.is_empty());
+    }
+    fs::remove_file(&kept.manifest_path).unwrap();
+    assert!(rig.catalog.prune(&nothing).unwrap().deleted.is_empty());
+    fs::write(&kept.manifest_path, manifest).unwrap();
+    rig.catalog.verify(kept.spec).unwrap();
+    rig.catalog.delete_environment(kept.spec).unwrap();
+    let pruned = rig.catalog.prune(&nothing).unwrap().deleted;
+    let kernel = KernelName {
+        release: kept.kernel.release,
+        digest: kept.kernel.digest,
+    };
+    assert_eq!(pruned, [kernel.dir_name()]);
+}
+
+/// Removes an environment, and lets go of it, when somebody waits for that.
+struct Removes<'a> {
+    catalog: &'a Catalog,
+    spec: &'static EnvironmentSpec,
+    held: std::cell::RefCell<Option<Lock>>,
+}
+
+impl ProgressMonitor for Removes<'_> {
+    fn progress(&self, step: &crate::Step) {
+        if step.phase == Phase::Waiting
+            && let Some(held) = self.held.take()
+        {
+            fs::remove_dir_all(self.catalog.install_dir(self.spec)).unwrap();
+            drop(held);
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_another_removes_meanwhile_is_made_again() {
+    let rig = rig();
+    let base = find("debian:12").unwrap();
+    let first = rig.catalog.ensure(base, &NoMonitor).unwrap();
+    let keep_as = |text: &str, monitor: &dyn ProgressMonitor| {
+        let keeping = rig.catalog.keeping(&name(text), false, &NoMonitor).unwrap();
+        let (taken, made) = keeping.take_installed(base, monitor).unwrap();
+        let kept = taken.publish(&NoMonitor).unwrap();
+        assert_eq!(kept.rootfs_digest, first.rootfs_digest);
+        made
+    };
+    assert!(!keep_as("one", &NoMonitor));
+    let lock = Lock::try_acquire(&rig.catalog.lock_path(&base.subject()));
+    let removes = Removes {
+        catalog: &rig.catalog,
+        spec: base,
+        held: std::cell::RefCell::new(lock.unwrap()),
+    };
+    assert!(keep_as("two", &removes));
+    assert_eq!(rig.builder.count(), 2);
+}
