@@ -37,6 +37,7 @@ use self::recipe::{Recipe, Source};
 use self::secrets::BuildSecrets;
 use crate::engine::Engine;
 use crate::error::{broke, cancelled, catalog_failed};
+use crate::machine::isolation::{Asked, VmKind};
 
 /// What the source of an environment begins with that was built.
 const BUILT: &str = "built from ";
@@ -82,9 +83,9 @@ impl Engine {
                 "There was nothing to build",
             ));
         };
-        let shown = source.file.display();
+        let config = (config, format!("{BUILT}{}", source.file.display()));
         let installed = self
-            .name_built(name, &installed, config, format!("{BUILT}{shown}"), caller)
+            .name_built(asked, name, &installed, config, caller)
             .await?;
         for note in &tally.notes {
             caller
@@ -105,15 +106,18 @@ impl Engine {
         let Ok(spec) = self.catalog().find(name.as_str()) else {
             return Ok(());
         };
-        let Ok(Some(there)) = self.catalog().installed(spec) else {
-            return Ok(());
+        let source = match self.catalog().installed(spec) {
+            Ok(None) => return Ok(()),
+            Ok(Some(there)) => there.source,
+            // Whatever it is, it is somebody's.
+            Err(error) => error.to_string(),
         };
         if caller.is_model() {
             return Err(name_is_a_persons(name.as_str()));
         }
-        match replace || there.source.starts_with(BUILT) {
+        match replace || source.starts_with(BUILT) {
             true => Ok(()),
-            false => Err(name_is_taken(name.as_str(), &there.source)),
+            false => Err(name_is_taken(name.as_str(), &source)),
         }
     }
 
@@ -131,6 +135,7 @@ impl Engine {
             Plan::of(&recipe.file, recipe.target.as_deref(), &recipe.args).map_err(refused)?;
         tally.notes.extend(plan.notes.iter().cloned());
         let mut facts = BTreeMap::new();
+        let mut digests = BTreeMap::new();
         for (name, at) in plan.environments() {
             let spec = self.named(name, caller).await.map_err(|error| {
                 let told = Error::new(error.code, format!("`{}` cannot be built", recipe.shown));
@@ -144,7 +149,9 @@ impl Engine {
                 Some((_, config)) => config.clone(),
                 None => own_config(&installed),
             };
-            facts.insert(name.to_owned(), facts_of(&installed, config));
+            let kind = self.choose(guest_of(asked), spec, caller).await?.kind;
+            facts.insert(name.to_owned(), facts_of(&installed, config, kind));
+            digests.insert(spec.name.to_owned(), installed.rootfs_digest);
         }
         let shown = recipe.shown.clone();
         let (folder, rules) = (recipe.context.clone(), recipe.rules.clone());
@@ -169,11 +176,13 @@ impl Engine {
             asked,
             &recipe.shown,
             resolved,
+            digests,
             context,
             secrets,
             caller,
         );
         let spec = player.play().await?;
+        tally.notes.append(&mut player.notes);
         tally.steps += player.steps;
         tally.cached += player.cached;
         let installed = self.catalog().installed(spec).map_err(catalog_failed)?;
@@ -190,10 +199,10 @@ impl Engine {
     /// Gives the disk of the last step its name. No disk is copied.
     async fn name_built(
         &self,
+        asked: &EnvBuild,
         name: KeptName,
         built: &Installed,
-        config: Config,
-        source: String,
+        (config, source): (Config, String),
         caller: &Caller,
     ) -> Result<Installed, Error> {
         let parts = self.catalog().parts(built).map_err(catalog_failed)?;
@@ -202,12 +211,18 @@ impl Engine {
             source,
             ..parts
         };
-        // Whether it may be replaced was asked before anything was done.
+        let held = name.clone();
         let keeping = self
             .watched(caller, move |catalog, monitor| {
-                catalog.keeping(&name, true, monitor)
+                catalog.keeping(&held, true, monitor)
             })
             .await?;
+        // Somebody may have taken the name while the steps were done; from here on nobody does.
+        self.check_name(&name, asked.replace, caller)?;
+        let there = self.catalog().find(name.as_str());
+        if let Some(kept) = there.ok().filter(|spec| spec.is_kept()) {
+            self.refuse_while_used(kept).await?;
+        }
         let taken = tokio::task::spawn_blocking(move || keeping.take(parts))
             .await
             .map_err(|error| broke(&error))?
@@ -234,9 +249,21 @@ fn own_config(installed: &Installed) -> Config {
     config.unwrap_or_default()
 }
 
-fn facts_of(installed: &Installed, config: Config) -> BaseFacts {
+/// What the steps are done in.
+fn guest_of(asked: &EnvBuild) -> Asked {
+    Asked {
+        isolation: asked.isolation,
+        allow_host_compat: false,
+        network: asked.network_policy.has_network(),
+        keeps_files: true,
+    }
+}
+
+fn facts_of(installed: &Installed, config: Config, kind: VmKind) -> BaseFacts {
     // Writing plain fields into memory has no way to fail.
     let text = serde_json::to_string(&config).unwrap_or_default();
+    // A sandbox shows no capabilities of files, so what was done in one is not what a VM would have done.
+    let text = format!("{}\n{text}", kind.name());
     BaseFacts {
         key: Key::of_environment(&installed.rootfs_digest, &text),
         config,

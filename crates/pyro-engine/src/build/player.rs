@@ -1,6 +1,6 @@
 //! Does the steps of a build that were not done before.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use pyro_api::operations::env_build::EnvBuild;
@@ -36,6 +36,8 @@ pub(super) struct Player<'a> {
     asked: &'a EnvBuild,
     file: &'a str,
     resolved: Resolved,
+    /// The disks that keys were made of, by the names of their environments.
+    digests: BTreeMap<String, String>,
     context: Option<Arc<Context>>,
     secrets: &'a BuildSecrets,
     caller: &'a Caller,
@@ -44,6 +46,8 @@ pub(super) struct Player<'a> {
     /// All steps there are, and those that were done before.
     pub(super) steps: usize,
     pub(super) cached: usize,
+    /// What whoever builds is to know.
+    pub(super) notes: Vec<String>,
     /// The last one that was told.
     told: usize,
 }
@@ -67,6 +71,7 @@ impl<'a> Player<'a> {
         asked: &'a EnvBuild,
         file: &'a str,
         resolved: Resolved,
+        digests: BTreeMap<String, String>,
         context: Option<Context>,
         secrets: &'a BuildSecrets,
         caller: &'a Caller,
@@ -77,11 +82,13 @@ impl<'a> Player<'a> {
             file,
             steps: resolved.stages.iter().map(|stage| stage.steps.len()).sum(),
             resolved,
+            digests,
             context: context.map(Arc::new),
             secrets,
             caller,
             made: HashSet::new(),
             cached: 0,
+            notes: Vec::new(),
             told: 0,
         }
     }
@@ -178,7 +185,7 @@ impl<'a> Player<'a> {
     async fn stage(&mut self, number: usize) -> Result<(), Error> {
         let start = self.start(number)?;
         self.tell_cached(number, start.after)?;
-        let disk = match start.disk {
+        let mut disk = match start.disk {
             Disk::Is(spec) => spec,
             Disk::OfStage(below) => self.disk_of(below)?,
         };
@@ -193,18 +200,55 @@ impl<'a> Player<'a> {
             if site.is_none() {
                 let engine = self.engine;
                 let made = Site::new(engine, disk.name, self.asked, secrets.clone(), self.caller);
-                site = Some(made.await?);
+                let (made, notes) = made.await?;
+                self.check_digest(disk.name, || {
+                    let metadata = made.stored()?.record.metadata;
+                    Ok(metadata.get("environment_digest").cloned())
+                })?;
+                for note in notes {
+                    if !self.notes.contains(&note) {
+                        self.notes.push(note);
+                    }
+                }
+                site = Some(made);
             }
             let Some(there) = &site else { continue };
             if let Err(error) = self.step(number, place, there).await {
                 return Err(self.failed(error, site).await);
             }
-            let key = self.resolved.stages[number].steps[place].key.as_str();
-            self.made.insert(key.to_owned());
+            let is_deep = there.is_deep()?;
+            let key = &self.resolved.stages[number].steps[place].key;
+            self.made.insert(key.as_str().to_owned());
+            if is_deep {
+                disk = self.find(hidden(key)?.as_str())?;
+                if let Some(left) = site.take() {
+                    left.remove().await?;
+                }
+            }
         }
         match site {
             Some(site) => site.remove().await,
             None => Ok(()),
+        }
+    }
+
+    /// Refuses an environment that is another one by now than its key was made of.
+    fn check_digest(
+        &self,
+        name: &str,
+        now: impl FnOnce() -> Result<Option<String>, Error>,
+    ) -> Result<(), Error> {
+        let Some(expected) = self.digests.get(name) else {
+            return Ok(());
+        };
+        match now()?.as_ref() == Some(expected) {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorCode::Conflict,
+                format!("`{}` cannot be built", self.file),
+            )
+            .because(format!("environment `{name}` became another one meanwhile"))
+            .hint("Build again")),
         }
     }
 
@@ -424,6 +468,9 @@ impl<'a> Player<'a> {
                     Base::Stage(number) => self.disk_of(*number)?,
                     Base::Environment(name) => self.find(name)?,
                 };
+                let installed = self.engine.catalog().installed(spec);
+                let installed = installed.map_err(catalog_failed)?;
+                self.check_digest(spec.name, || Ok(installed.map(|it| it.rootfs_digest)))?;
                 let disk = self.engine.environment_disk(spec)?;
                 let found = super::copy::find_in(disk, sources.clone()).await?;
                 // What is a folder is never alone.

@@ -135,6 +135,15 @@ async fn devcontainer(
             target,
         } => {
             let (file, context) = (folder.join(containerfile), folder.join(context));
+            for (key, path) in [("dockerfile", &file), ("context", &context)] {
+                stays_in(&project, path).map_err(|why| {
+                    let told = Error::invalid(format!("`{shown}` cannot be built"));
+                    told.because(format!("its `{key}` {why}")).hint(format!(
+                        "A project names only what is its own; build with a context that holds both, or name the \
+                         Containerfile with `-f` (`file`) instead of `{shown}`"
+                    ))
+                })?;
+            }
             admit(&context, caller).await?;
             let text = read_file(&file, caller).await?;
             let mut args = args.clone();
@@ -165,6 +174,23 @@ async fn devcontainer(
         recipes,
         notes: read.notes,
     })
+}
+
+/// Says why a path is none of a project's. Links count as what they lead to.
+fn stays_in(project: &Path, path: &Path) -> Result<(), String> {
+    let real = |path: &Path| {
+        let real = path.canonicalize();
+        real.map_err(|error| format!("`{}` cannot be found: {error}", path.display()))
+    };
+    let (project, path) = (real(project)?, real(path)?);
+    match path.starts_with(&project) {
+        true => Ok(()),
+        false => Err(format!(
+            "is `{}`, which is not in `{}`",
+            path.display(),
+            project.display()
+        )),
+    }
 }
 
 /// As it was given, with `~` replaced.
@@ -241,4 +267,29 @@ async fn read_file(path: &Path, caller: &Caller) -> Result<String, Error> {
     }
     String::from_utf8(bytes)
         .map_err(|_| Error::new(ErrorCode::InvalidArgument, what()).because("it is not UTF-8 text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_project_names_is_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().join("project");
+        std::fs::create_dir_all(project.join(".devcontainer")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), project.join("out")).unwrap();
+        let told = |path: &str| stays_in(&project, &project.join(".devcontainer").join(path));
+        assert_eq!(told(".."), Ok(()));
+        assert_eq!(told("."), Ok(()));
+        for (path, why) in [
+            ("../..", "which is not in"),
+            ("/", "which is not in"),
+            ("../out", "which is not in"),
+            ("missing", "cannot be found"),
+        ] {
+            let refused = told(path).unwrap_err();
+            assert!(refused.contains(why), "{path}: {refused}");
+        }
+    }
 }

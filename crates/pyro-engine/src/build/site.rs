@@ -13,6 +13,9 @@ use crate::workspace::create::Purpose;
 use crate::workspace::lock::LockMode;
 use crate::workspace::sweep::remove_vm;
 
+/// A disk of more layers than this is left for the next step's: whoever keeps one copies all of them each time.
+const DEEP: usize = 20;
+
 pub(super) struct Site<'a> {
     engine: &'a Engine,
     id: Option<String>,
@@ -25,7 +28,7 @@ impl<'a> Site<'a> {
         asked: &EnvBuild,
         secrets: Secrets,
         caller: &Caller,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Vec<String>), Error> {
         let create = WorkspaceCreate {
             environment: environment.to_owned(),
             vcpu_count: asked.vcpu_count,
@@ -46,10 +49,11 @@ impl<'a> Site<'a> {
         let record = engine
             .create_workspace_for(Purpose::Build, &create, caller)
             .await?;
-        Ok(Self {
+        let site = Self {
             engine,
             id: Some(record.workspace_id),
-        })
+        };
+        Ok((site, record.notes))
     }
 
     pub(super) fn id(&self) -> &str {
@@ -58,6 +62,11 @@ impl<'a> Site<'a> {
 
     pub(super) fn stored(&self) -> Result<StoredWorkspace, Error> {
         self.engine.reload_workspace(self.id())
+    }
+
+    /// Whether its disk has so many layers by now that the next step had better begin on a new one.
+    pub(super) fn is_deep(&self) -> Result<bool, Error> {
+        Ok(self.stored()?.layers.len() > DEEP)
     }
 
     /// All is done.
