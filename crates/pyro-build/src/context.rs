@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::error::BuildError;
 use crate::ignore_rules::IgnoreRules;
 
-/// How many entries are looked at before it is taken for a mistake.
+/// How many names are looked at before it is taken for a mistake.
 const MOST: usize = 2_000_000;
 
 /// How many links lead to a path at most.
@@ -70,16 +70,18 @@ impl Context {
             entries: BTreeMap::new(),
             special: Vec::new(),
         };
-        context.walk()?;
+        context.walk(MOST)?;
         Ok(context)
     }
 
-    fn walk(&mut self) -> Result<(), BuildError> {
+    fn walk(&mut self, most: usize) -> Result<(), BuildError> {
         let mut folders = vec![Vec::new()];
+        let mut room = most;
         while let Some(folder) = folders.pop() {
             let names = self
-                .names(&folder)
+                .names(&folder, room)
                 .map_err(|error| unreadable(&folder, error))?;
+            room = (room.checked_sub(names.len())).ok_or(BuildError::ContextTooLarge { most })?;
             for name in names {
                 let path = match folder.is_empty() {
                     true => name,
@@ -108,9 +110,6 @@ impl Context {
                 if !left_out {
                     self.put(path, entry);
                 }
-                if self.entries.len() > MOST {
-                    return Err(BuildError::ContextTooLarge { most: MOST });
-                }
             }
         }
         Ok(())
@@ -131,11 +130,15 @@ impl Context {
         self.entries.insert(path, entry);
     }
 
-    fn names(&self, folder: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    /// What is in a folder: one more than there is room for, at most.
+    fn names(&self, folder: &[u8], room: usize) -> io::Result<Vec<Vec<u8>>> {
         let opened = self.at(folder, folder_flags())?;
         let mut listed = Dir::from_fd(opened)?;
         let mut names = Vec::new();
         for entry in listed.iter() {
+            if names.len() > room {
+                break;
+            }
             let name = entry?.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
                 names.push(name);
@@ -344,6 +347,16 @@ mod tests {
             ]
         );
         assert_eq!(context.special, ["src/socket"]);
+        // Those that are left out are looked at, too.
+        let rules = IgnoreRules::parse("*\n").unwrap();
+        let mut none = Context::open(root, rules).unwrap();
+        assert!(none.paths().next().is_none());
+        assert!(none.walk(7).is_ok());
+        let told = none.walk(6).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "the context has more than 6 files and folders to look at"
+        );
         let path = |text: &[u8]| Found::Path(text.to_vec());
         assert_eq!(context.find(b"src/up"), path(b"a"));
         assert_eq!(context.find(b"also/deep/c"), path(b"src/deep/c"));

@@ -44,7 +44,7 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the context has more than {most} entries that are not left out")]
+    #[error("the context has more than {most} files and folders to look at")]
     ContextTooLarge { most: usize },
     #[error("{path} was changed while it was copied")]
     Changed { path: String },

@@ -110,6 +110,11 @@ fn marks(command: &str) -> Vec<Mark> {
             (None, '\'' | '"') => quote = Some(character),
             (Some(open), _) if open == character => quote = None,
             (None, '<') if characters.get(at + 1) == Some(&'<') => {
+                if !begins_word(&characters[..at]) {
+                    // A shift, as in `$((1<<N))`.
+                    at += 2;
+                    continue;
+                }
                 if characters.get(at + 2) == Some(&'<') {
                     // A here-string of bash.
                     at += 3;
@@ -118,18 +123,15 @@ fn marks(command: &str) -> Vec<Mark> {
                 at += 2;
                 let strips_tabs = characters.get(at) == Some(&'-');
                 at += usize::from(strips_tabs);
-                while characters.get(at) == Some(&' ') {
-                    at += 1;
-                }
                 let open = characters.get(at).copied().filter(|it| "'\"".contains(*it));
                 at += usize::from(open.is_some());
-                let is_part = |it: &&char| it.is_alphanumeric() || **it == '_';
+                let is_part = |it: &&char| it.is_alphanumeric() || "_-.".contains(**it);
                 let delimiter: String = characters[at.min(characters.len())..]
                     .iter()
                     .take_while(is_part)
                     .collect();
                 at += delimiter.chars().count() + usize::from(open.is_some());
-                // `1 << 2` of some arithmetic begins with a digit.
+                // A space follows in `1 << N` of some arithmetic, and a digit in `1 <<2`.
                 let begins = delimiter.chars().next();
                 if begins.is_some_and(|it| it.is_alphabetic() || it == '_') {
                     marks.push(Mark {
@@ -146,6 +148,12 @@ fn marks(command: &str) -> Vec<Mark> {
     marks
 }
 
+/// Whether nothing but the number of a descriptor stands before a mark in its word.
+fn begins_word(before: &[char]) -> bool {
+    let last = before.iter().rev().find(|it| !it.is_ascii_digit());
+    last.is_none_or(|it| it.is_whitespace())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +168,10 @@ mod tests {
         // Two of them, the second without its tabs.
         let (_, bodies) = take_out("RUN cat <<A <<-B\n1\nA\n2\n\tB\n", '\\').unwrap();
         assert_eq!(bodies[&1], "1\nA\n2\n\tB\n");
+        // With the number of a descriptor, and a delimiter of more than letters.
+        let (_, bodies) =
+            take_out("RUN cat /dev/fd/3 3<<the-end.1\nthe\nthe-end.1\n", '\\').unwrap();
+        assert_eq!(bodies[&1], "the\nthe-end.1\n");
     }
 
     #[test]
@@ -172,6 +184,8 @@ mod tests {
             "COPY <<EOF /x\nbody\nEOF\n",
             "RUN a \\\n# comment\n  b\nUSER x\n",
             "RUN echo $((1 << 2))\nUSER x\n",
+            "RUN echo $((1 << N))\nUSER x\n",
+            "RUN echo $((1<<N)) $((N<<M))\nUSER x\n",
             "# RUN cat <<EOF\nUSER x\n",
         ] {
             let (out, bodies) = take_out(text, '\\').unwrap();

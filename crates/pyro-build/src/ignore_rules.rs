@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
+
+use crate::file_pattern;
 
 /// The last rule that matches a path, or a folder that it is in, decides.
 #[derive(Clone, Debug, Default)]
@@ -40,15 +42,12 @@ impl IgnoreRules {
             if pattern.is_empty() {
                 continue;
             }
-            let glob = GlobBuilder::new(&pattern)
-                .literal_separator(true)
-                .backslash_escape(true)
-                .build()
-                .map_err(|_| (number + 1, line.to_owned()))?;
+            let matcher =
+                file_pattern::compile(&pattern).map_err(|_| (number + 1, line.to_owned()))?;
             rules.push(Rule {
                 includes,
                 pattern,
-                matcher: glob.compile_matcher(),
+                matcher,
             });
         }
         Ok(Self { rules })

@@ -17,6 +17,7 @@ pub mod context;
 pub mod devcontainer;
 mod devcontainer_file;
 mod error;
+mod file_pattern;
 mod heredocs;
 pub mod ignore_rules;
 pub mod instruction;

@@ -16,6 +16,9 @@ const LONGEST: usize = 1024 * 1024;
 /// How much of an instruction people are shown.
 const LONGEST_SHOWN: usize = 120;
 
+/// More of them are a mistake, or mischief.
+const MOST_STAGES: usize = 1000;
+
 impl File {
     pub fn parse(text: &str) -> Result<Self, BuildError> {
         let whole = Place {
@@ -198,6 +201,10 @@ impl Reader<'_> {
                 }
                 (name, _) => return Err(BuildError::unsupported(&at, format!("`--{name}`"))),
             }
+        }
+        if file.stages.len() == MOST_STAGES {
+            let what = format!("there are more than {MOST_STAGES} stages");
+            return Err(BuildError::malformed(&at, what));
         }
         let name = read.as_.map(|(_, name)| name.value.to_ascii_lowercase());
         if name.as_deref().is_some_and(|name| !is_stage_name(name)) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{BuildError, Place};
 use crate::instruction::{File, Instruction, Kind, Stage, Variable};
-use crate::substitute::{Reading, Unreplaced};
+use crate::substitute::{MOST_DEEP, Reading, Unreplaced};
 
 /// What a stage begins with, or copies from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,8 +213,15 @@ impl Plan {
             .any(|copy| copy.from.is_none())
     }
 
-    pub(crate) fn is_proxy(name: &str) -> bool {
-        PROXIES.contains(&name)
+    /// Proxies that were given for commands without such variables.
+    pub(crate) fn proxies(&self, env: &[(String, String)]) -> Vec<(String, String)> {
+        let is_proxy = |name: &String| {
+            PROXIES.contains(&name.as_str()) && !env.iter().any(|(known, _)| known == name)
+        };
+        let given = self.given.iter().filter(|(name, _)| is_proxy(name));
+        given
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 }
 
@@ -258,6 +265,10 @@ pub(crate) fn unreplaced(error: &Unreplaced, at: &Place) -> BuildError {
     match error {
         Unreplaced::Form(text) => BuildError::unsupported(at, format!("`{text}`")),
         Unreplaced::Open(text) => BuildError::malformed(at, format!("`{text}` lacks its `}}`")),
+        Unreplaced::Deep => {
+            let what = format!("variables stand in each other more than {MOST_DEEP} deep");
+            BuildError::malformed(at, what)
+        }
         Unreplaced::Unset { name, message } if message.is_empty() => {
             BuildError::malformed(at, format!("`{name}` has no value"))
         }

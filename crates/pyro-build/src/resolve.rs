@@ -35,6 +35,9 @@ pub struct ResolvedStage {
     /// Of the stage when all is done.
     pub key: Key,
     pub config: Config,
+    /// What a stage has that begins with this one, besides its configuration.
+    pub(crate) shell: Vec<String>,
+    pub(crate) args: BTreeMap<String, String>,
 }
 
 /// One instruction.
@@ -70,6 +73,8 @@ pub struct RunStep {
     pub folder: String,
     pub user: Option<String>,
     pub env: Vec<(String, String)>,
+    /// Names in `env` that the key does not depend on: proxies that the file does not name.
+    pub proxies: Vec<String>,
     pub secrets: Vec<SecretMount>,
 }
 
@@ -90,7 +95,7 @@ pub enum CopyWhat {
     /// Files of the context and of the Containerfile itself.
     Members {
         members: Vec<Member>,
-        /// Archives are unpacked.
+        /// Sources that are archives are unpacked.
         unpacks: bool,
     },
     /// Files of another disk, which are found when it is there.
@@ -102,6 +107,10 @@ pub enum CopyWhat {
 pub struct Member {
     pub name: Vec<u8>,
     pub mode: u32,
+    /// No key depends on it.
+    pub mtime_ns: i64,
+    /// Whether it is a source itself, and not in a folder that is one.
+    pub is_source: bool,
     pub content: Content,
 }
 
@@ -170,6 +179,10 @@ impl Resolver<'_> {
     fn stage(&self, planned: &PlannedStage) -> Result<ResolvedStage, BuildError> {
         let (mut key, config) = self.base(&planned.base, &planned.at)?;
         let mut state = StageState::new(config, self.plan.escape);
+        if let Base::Stage(below) = planned.base {
+            state.shell.clone_from(&self.done[below].shell);
+            state.args.clone_from(&self.done[below].args);
+        }
         let mut steps = Vec::new();
         for (place, instruction) in planned.instructions.iter().enumerate() {
             let from = planned.copies_from.get(&place);
@@ -192,6 +205,8 @@ impl Resolver<'_> {
             steps,
             key,
             config: state.config,
+            shell: state.shell,
+            args: state.args,
         })
     }
 
@@ -269,12 +284,16 @@ impl Resolver<'_> {
                         copy it in as a file, or begin it with `#!`";
             return Err(BuildError::malformed(at, what));
         }
+        let mut env = state.env();
+        let proxies = self.plan.proxies(&env);
+        env.extend(proxies.iter().cloned());
         Ok(RunStep {
             words,
             script: run.script.clone(),
             folder: state.folder(),
             user: state.config.user.clone(),
-            env: state.env(self.plan),
+            env,
+            proxies: proxies.into_iter().map(|(name, _)| name).collect(),
             secrets: run.secrets.clone(),
         })
     }
@@ -294,6 +313,7 @@ impl Resolver<'_> {
         let is_folder = written.ends_with('/') || written == "." || written.ends_with("/.");
         let owner = copy.chown.as_deref();
         let owner = owner.map(|owner| state.replaced(owner, at)).transpose()?;
+        let owner = owner.map(with_group);
         let mode = copy.chmod.as_deref();
         let mode = mode.map(|mode| state.replaced(mode, at)).transpose()?;
         let mode = mode.map(|mode| {
@@ -357,6 +377,8 @@ impl Resolver<'_> {
                     found.members.push(Member {
                         name: name.as_bytes().to_vec(),
                         mode: 0o644,
+                        mtime_ns: 0,
+                        is_source: true,
                         content: Content::Inline(text.into_bytes()),
                     });
                 }
@@ -390,7 +412,7 @@ impl Resolver<'_> {
             return Err(BuildError::not_found(at, what));
         }
         for path in paths {
-            let path = match context.find(&path) {
+            let found_at = match context.find(&path) {
                 Found::Path(path) => path,
                 Found::Outside => {
                     let what = format!(
@@ -410,7 +432,7 @@ impl Resolver<'_> {
                 Found::Nothing => return Err(nothing()),
             };
             found.count += 1;
-            add_members(context, &path, found)?;
+            add_members(context, &path, &found_at, found)?;
         }
         Ok(())
     }
@@ -434,8 +456,8 @@ impl Resolver<'_> {
                 parts.extend(sources.iter().map(|source| source.as_bytes().to_vec()));
             }
             CopyWhat::Members { members, unpacks } => {
-                parts.push(vec![u8::from(*unpacks)]);
                 for member in members {
+                    parts.push(vec![u8::from(*unpacks && member.is_source)]);
                     parts.push(member.name.clone());
                     parts.push(member.mode.to_le_bytes().to_vec());
                     parts.push(match &member.content {
@@ -459,8 +481,13 @@ struct FoundSources {
     file_name: Option<Vec<u8>>,
 }
 
-/// A file by its name; of a folder what is in it.
-fn add_members(context: &Context, path: &[u8], found: &mut FoundSources) -> Result<(), BuildError> {
+/// A file by the name that was asked for, which may be a link's; of a folder what is in it.
+fn add_members(
+    context: &Context,
+    asked: &[u8],
+    path: &[u8],
+    found: &mut FoundSources,
+) -> Result<(), BuildError> {
     let content = |path: &[u8], kind: &EntryKind| -> Result<Content, BuildError> {
         Ok(match kind {
             EntryKind::Folder => Content::Folder,
@@ -474,11 +501,14 @@ fn add_members(context: &Context, path: &[u8], found: &mut FoundSources) -> Resu
     };
     let entry = context.entry(path);
     if let Some(entry) = entry.filter(|entry| entry.kind != EntryKind::Folder) {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let name = asked.rsplit(|&byte| byte == b'/').next();
+        let name = name.unwrap_or_default();
         found.file_name = Some(name.to_vec());
         found.members.push(Member {
             name: name.to_vec(),
             mode: entry.mode,
+            mtime_ns: entry.mtime_ns,
+            is_source: true,
             content: content(path, &entry.kind)?,
         });
         return Ok(());
@@ -492,10 +522,20 @@ fn add_members(context: &Context, path: &[u8], found: &mut FoundSources) -> Resu
         found.members.push(Member {
             name: name.to_vec(),
             mode: entry.mode,
+            mtime_ns: entry.mtime_ns,
+            is_source: false,
             content: content(&whole, &entry.kind)?,
         });
     }
     Ok(())
+}
+
+/// The number of a user is that of the group, too, where none is given.
+fn with_group(owner: String) -> String {
+    match owner.is_empty() || owner.contains(|it: char| !it.is_ascii_digit()) {
+        true => owner,
+        false => format!("{owner}:{owner}"),
+    }
 }
 
 fn name_of(text: &str, at: &Place) -> Result<SourceName, BuildError> {
@@ -513,7 +553,9 @@ fn parts_of_run(run: &RunStep) -> Vec<Vec<u8>> {
     parts.push(bytes(run.script.as_deref()).to_vec());
     parts.push(run.folder.as_bytes().to_vec());
     parts.push(bytes(run.user.as_deref()).to_vec());
-    let mut env = run.env.clone();
+    let mut env: Vec<_> = (run.env.iter())
+        .filter(|(name, _)| !run.proxies.contains(name))
+        .collect();
     env.sort();
     parts.extend(
         env.iter()

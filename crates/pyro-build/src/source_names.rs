@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
+
+use crate::file_pattern;
 
 /// A source as it is written, made plain.
 #[derive(Clone, Debug)]
@@ -50,14 +52,8 @@ impl SourceName {
         if !path.contains(['*', '?', '[', '\\']) {
             return Ok(Self::Literal(path));
         }
-        let glob = GlobBuilder::new(&path)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|_| BadName::NoPattern)?;
-        Ok(Self::Pattern(SourcePattern {
-            matcher: glob.compile_matcher(),
-        }))
+        let matcher = file_pattern::compile(&path).map_err(|_| BadName::NoPattern)?;
+        Ok(Self::Pattern(SourcePattern { matcher }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a stage has come to: its configuration, its arguments, its shell. Each instruction changes it or asks for
 //! something to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use pyro_oci::Config;
 
@@ -159,17 +159,15 @@ impl StageState {
         if first > last {
             return Err(bad());
         }
-        for port in first..=last {
-            let port = format!("{port}/{}", protocol.to_ascii_lowercase());
-            if !self.config.exposed_ports.contains(&port) {
-                self.config.exposed_ports.push(port);
-            }
-        }
+        let ports = &mut self.config.exposed_ports;
+        let known: HashSet<String> = ports.iter().cloned().collect();
+        let asked = (first..=last).map(|port| format!("{port}/{}", protocol.to_ascii_lowercase()));
+        ports.extend(asked.filter(|port| !known.contains(port)));
         Ok(())
     }
 
     /// The variables of a command: those of the configuration, and arguments that have no such name.
-    pub(crate) fn env(&self, plan: &Plan) -> Vec<(String, String)> {
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
         let pairs = self
             .config
             .env
@@ -178,8 +176,7 @@ impl StageState {
         let mut env: Vec<(String, String)> = pairs
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let proxies = plan.given.iter().filter(|(name, _)| Plan::is_proxy(name));
-        for (name, value) in self.args.iter().chain(proxies) {
+        for (name, value) in &self.args {
             if !env.iter().any(|(known, _)| known == name) {
                 env.push((name.clone(), value.clone()));
             }
@@ -228,6 +225,9 @@ mod tests {
         }
         let ports = ["80/tcp", "53/udp", "8000/tcp", "8001/tcp", "8002/tcp"];
         assert_eq!(state.config.exposed_ports, ports);
+        // All there are, and each once.
+        state.expose("1-65535", &at).unwrap();
+        assert_eq!(state.config.exposed_ports.len(), 65_536);
         for port in ["x", "0", "9-8", "1/raw", "70000"] {
             assert!(state.expose(port, &at).is_err(), "{port}");
         }

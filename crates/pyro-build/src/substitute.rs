@@ -9,7 +9,12 @@ pub(crate) enum Unreplaced {
     Open(String),
     /// `${NAME:?…}`
     Unset { name: String, message: String },
+    /// More words in words than [`MOST_DEEP`].
+    Deep,
 }
+
+/// How many words may stand in each other, as in `${A:-${B:-c}}`.
+pub(crate) const MOST_DEEP: usize = 64;
 
 /// How a word is read.
 #[derive(Clone, Copy)]
@@ -23,6 +28,13 @@ pub(crate) struct Reading<'a> {
 
 impl Reading<'_> {
     pub(crate) fn word(&self, word: &str) -> Result<String, Unreplaced> {
+        self.word_within(word, 0)
+    }
+
+    fn word_within(&self, word: &str, depth: usize) -> Result<String, Unreplaced> {
+        if depth > MOST_DEEP {
+            return Err(Unreplaced::Deep);
+        }
         let characters: Vec<char> = word.chars().collect();
         let (mut out, mut at) = (String::new(), 0);
         let mut quote = None;
@@ -51,7 +63,7 @@ impl Reading<'_> {
                     }
                 }
                 (_, '$') => {
-                    let (value, used) = self.variable(&characters[at..])?;
+                    let (value, used) = self.variable(&characters[at..], depth)?;
                     out.push_str(&value);
                     at += used;
                     continue;
@@ -64,7 +76,8 @@ impl Reading<'_> {
     }
 
     /// What begins with `$` here, and how many characters that takes.
-    fn variable(&self, from: &[char]) -> Result<(String, usize), Unreplaced> {
+    fn variable(&self, from: &[char], depth: usize) -> Result<(String, usize), Unreplaced> {
+        let inner = |word: &str| self.word_within(word, depth + 1);
         let name_at = |start: usize| -> String {
             let is_part = |it: &&char| it.is_ascii_alphanumeric() || **it == '_';
             from[start.min(from.len())..]
@@ -101,14 +114,14 @@ impl Reading<'_> {
         let word: String = from[(rest + 1).min(end)..end].iter().collect();
         let value = match operator {
             Some('-') if is_set => value.unwrap_or_default(),
-            Some('-') => self.word(&word)?,
-            Some('+') if is_set => self.word(&word)?,
+            Some('-') => inner(&word)?,
+            Some('+') if is_set => inner(&word)?,
             Some('+') => String::new(),
             Some('?') if is_set => value.unwrap_or_default(),
             Some('?') => {
                 return Err(Unreplaced::Unset {
                     name,
-                    message: self.word(&word)?,
+                    message: inner(&word)?,
                 });
             }
             _ => return Err(form()),
@@ -188,6 +201,15 @@ mod tests {
             message: "give it".to_owned(),
         };
         assert_eq!(READING.word("${NONE:?give it}"), Err(unset));
+    }
+
+    #[test]
+    fn words_in_words_have_an_end() {
+        let nested = |depth: usize| format!("{}x{}", "${N:-".repeat(depth), "}".repeat(depth));
+        let word = nested(MOST_DEEP);
+        assert_eq!(READING.word(&word).as_deref(), Ok("x"));
+        assert_eq!(READING.word(&nested(MOST_DEEP + 1)), Err(Unreplaced::Deep));
+        assert_eq!(READING.word(&nested(100_000)), Err(Unreplaced::Deep));
     }
 
     #[test]

@@ -410,3 +410,130 @@ fn what_has_no_meaning_here_is_told() {
     );
     assert_eq!(notes[4], "no `ARG` takes the build argument `NONE`");
 }
+
+#[test]
+fn a_link_that_is_a_source_keeps_its_name_and_times_are_in_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = fs::File::create(folder.path().join("python3.11")).unwrap();
+    std::os::unix::fs::symlink("python3.11", folder.path().join("python3")).unwrap();
+    let read = |words: &str| {
+        let words = format!("FROM base\n{words}\n");
+        let build = Build {
+            context: Some(folder.path()),
+            ..text(&words)
+        };
+        let step = build.resolve().unwrap().stages.remove(0).steps.remove(0);
+        let Action::Copy(copy) = step.action else {
+            panic!("{step:?}");
+        };
+        let CopyWhat::Members { members, .. } = copy.what else {
+            panic!("{copy:?}");
+        };
+        (members, copy.alone, step.key)
+    };
+    let (members, alone, _) = read("COPY python3 /bin");
+    assert_eq!(alone.as_deref(), Some(b"python3".as_slice()));
+    assert_eq!(members[0].name, b"python3");
+    assert!(matches!(&members[0].content, Content::File { path, .. } if path == b"python3.11"));
+    let (members, ..) = read("COPY pyth* /bin/");
+    let names: Vec<_> = members.iter().map(|it| it.name.as_slice()).collect();
+    assert_eq!(names, [b"python3".as_slice(), b"python3.11"]);
+    let (before, _, key) = read("COPY . /x/");
+    assert!(before.iter().all(|it| !it.is_source && it.mtime_ns > 0));
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let (after, _, again) = read("COPY . /x/");
+    assert_eq!((after[1].mtime_ns, again), (0, key));
+    // An archive that is named is unpacked, one in a folder is not.
+    fs::remove_file(folder.path().join("python3")).unwrap();
+    assert_ne!(read("ADD . /x/").2, read("ADD python3.11 /x/").2);
+    assert_eq!(read("COPY . /x/").2, read("COPY python3.11 /x/").2);
+}
+
+#[test]
+fn a_stage_has_the_shell_and_the_arguments_of_the_one_that_it_begins_with() {
+    let resolved = Build {
+        args: &[("B", "given")],
+        ..text(
+            "FROM base AS one\nSHELL [\"/bin/bash\", \"-c\"]\nARG A=1\nARG B=2\n\
+             FROM one AS two\nRUN x\nFROM two\nRUN x\n\
+             FROM base AS three\nRUN x\n",
+        )
+    };
+    let run = |target: &str| {
+        let build = Build {
+            target: Some(target),
+            ..resolved
+        };
+        let stage = build.resolve().unwrap().stages.pop().unwrap();
+        match stage.steps.into_iter().next().unwrap().action {
+            Action::Run(run) => run,
+            other => panic!("{other:?}"),
+        }
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    for target in ["two", "2"] {
+        let run = run(target);
+        assert_eq!(run.words, ["/bin/bash", "-c", "x"]);
+        assert_eq!(run.env[1..], [pair("A", "1"), pair("B", "given")]);
+    }
+    let other = run("three");
+    assert_eq!((other.words[0].as_str(), other.env.len()), ("/bin/sh", 1));
+}
+
+#[test]
+fn a_number_that_owns_is_the_group_too() {
+    for (written, owner) in [
+        ("1000", "1000:1000"),
+        ("1000:5", "1000:5"),
+        ("dev", "dev"),
+        ("$NUMBER", "7:7"),
+    ] {
+        let read = format!("FROM base\nARG NUMBER=7\nCOPY --from=tools --chown={written} /a /b\n");
+        let resolved = text(&read).resolve().unwrap();
+        let Action::Copy(copy) = &resolved.stages[0].steps[1].action else {
+            panic!("{resolved:?}");
+        };
+        assert_eq!(copy.owner.as_deref(), Some(owner));
+    }
+}
+
+#[test]
+fn a_proxy_that_the_file_does_not_name_is_in_no_key() {
+    let read = |words: &str, proxy: &str| {
+        let words = format!("FROM base\n{words}RUN x\n");
+        let build = Build {
+            args: &[("HTTP_PROXY", proxy)],
+            ..text(&words)
+        };
+        let step = build
+            .resolve()
+            .unwrap()
+            .stages
+            .remove(0)
+            .steps
+            .pop()
+            .unwrap();
+        let Action::Run(run) = step.action else {
+            panic!("{step:?}");
+        };
+        let given = run.env.iter().find(|(name, _)| name == "HTTP_PROXY");
+        (given.unwrap().1.clone(), step.key)
+    };
+    let (one, two) = (read("", "one"), read("", "two"));
+    assert_eq!((one.0.as_str(), two.0.as_str()), ("one", "two"));
+    assert_eq!(one.1, two.1);
+    assert_eq!(
+        one.1,
+        text("FROM base\nRUN x\n").resolve().unwrap().stages[0].key
+    );
+    let named = "ARG HTTP_PROXY\n";
+    assert_ne!(read(named, "one").1, read(named, "two").1);
+}
+
+#[test]
+fn stages_have_an_end() {
+    let stages = "FROM base\n".repeat(1000);
+    assert!(text(&stages).plan().is_ok());
+    let told = text(&format!("{stages}FROM base\n")).plan().unwrap_err();
+    assert_eq!(told, "line 1001 (FROM): there are more than 1000 stages");
+}

@@ -23,7 +23,7 @@ use crate::workspace::at_rest::{DiskAtRest, layers_of};
 /// How much is read at once.
 const BUFFER: usize = 256 * 1024;
 
-/// The time of files that nobody gave one: the same for each build, so that the same files are the same disk.
+/// The time of files that are none of the host's.
 const NO_TIME: i64 = 0;
 
 pub(super) fn unplaced(error: &io::Error) -> Error {
@@ -52,22 +52,20 @@ pub(super) fn one_file(
             group,
             attributes: Vec::new(),
         };
-        writer.member_of(
-            &member(name, MemberKind::File, mode, bytes.len() as u64),
-            &of,
-        )?;
+        let size = bytes.len() as u64;
+        writer.member_of(&member(name, MemberKind::File, mode, NO_TIME, size), &of)?;
         writer.data(bytes)?;
         writer.finish()
     };
     write().map_err(|error| unplaced(&error))
 }
 
-fn member(name: &[u8], kind: MemberKind, mode: u32, size: u64) -> archive::Member {
+fn member(name: &[u8], kind: MemberKind, mode: u32, mtime_ns: i64, size: u64) -> archive::Member {
     archive::Member {
         name: name.to_vec(),
         kind,
         mode,
-        mtime_ns: NO_TIME,
+        mtime_ns,
         size,
     }
 }
@@ -77,10 +75,7 @@ pub(super) fn is_archive(members: &[Member], context: Option<&Context>) -> Resul
     let ([one], Some(context)) = (members, context) else {
         return Ok(false);
     };
-    Ok(matches!(
-        packed(one, context)?,
-        Some(PackedFile::Archive(_))
-    ))
+    Ok(one.is_source && matches!(packed(one, context)?, Some(PackedFile::Archive(_))))
 }
 
 fn packed(member: &Member, context: &Context) -> Result<Option<PackedFile>, Error> {
@@ -109,23 +104,22 @@ pub(super) fn pack_members(
     let mut writer = ArchiveWriter::new(to);
     for one in members {
         let written = |done: io::Result<()>| done.map_err(|error| unplaced(&error));
+        let member = |kind, size| member(&one.name, kind, one.mode, one.mtime_ns, size);
         match &one.content {
             Content::Folder => {
-                written(writer.member(&member(&one.name, MemberKind::Folder, one.mode, 0)))?;
+                written(writer.member(&member(MemberKind::Folder, 0)))?;
             }
             Content::Link(target) => {
                 let target = target.clone();
-                let kind = MemberKind::Symlink { target };
-                written(writer.member(&member(&one.name, kind, one.mode, 0)))?;
+                written(writer.member(&member(MemberKind::Symlink { target }, 0)))?;
             }
             Content::Inline(text) => {
-                let size = text.len() as u64;
-                written(writer.member(&member(&one.name, MemberKind::File, one.mode, size)))?;
+                written(writer.member(&member(MemberKind::File, text.len() as u64)))?;
                 written(writer.data(text))?;
             }
             Content::File { path, size, digest } => {
                 let Some(context) = context else { continue };
-                if unpacks {
+                if unpacks && one.is_source {
                     match packed(one, context)? {
                         Some(PackedFile::Archive(from)) => {
                             unpack(from, path, &mut writer)?;
@@ -140,7 +134,7 @@ pub(super) fn pack_members(
                         Some(PackedFile::Plain) | None => {}
                     }
                 }
-                written(writer.member(&member(&one.name, MemberKind::File, one.mode, *size)))?;
+                written(writer.member(&member(MemberKind::File, *size)))?;
                 let mut hash = Sha256::new();
                 let mut file = open(context, path)?.take(*size);
                 let mut buffer = vec![0; BUFFER];
@@ -278,10 +272,7 @@ impl FoundSources {
                 group: stat.group,
                 attributes: Vec::new(),
             };
-            let entry = archive::Member {
-                mtime_ns: stat.mtime_ns,
-                ..member(name, kind, stat.mode, size)
-            };
+            let entry = member(name, kind, stat.mode, stat.mtime_ns, size);
             writer.member_of(&entry, &of).map_err(failed)?;
             let mut at = 0;
             while at < size {
@@ -325,11 +316,11 @@ pub(super) async fn find_in(disk: DiskAtRest, sources: Vec<String>) -> Result<Fo
         }
         let mut is_file = false;
         let count = top.len();
-        for path in top {
-            let shown = || missing(&String::from_utf8_lossy(&path));
-            let path = tree.resolve(&path, true).map_err(|error| match error {
+        for asked in top {
+            let shown = || missing(&String::from_utf8_lossy(&asked));
+            let path = tree.resolve(&asked, true).map_err(|error| match error {
                 TreeError::NotFound { .. } => shown(),
-                error => unread(&path, &error),
+                error => unread(&asked, &error),
             })?;
             let stat = match path.is_empty() {
                 true => None,
@@ -341,8 +332,9 @@ pub(super) async fn find_in(disk: DiskAtRest, sources: Vec<String>) -> Result<Fo
             match stat.filter(|stat| stat.kind != FileKind::Directory) {
                 Some(stat) => {
                     is_file = true;
-                    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-                    entries.push((path.clone(), name.to_vec(), stat));
+                    // A link has its own name, and what it leads to.
+                    let name = asked.rsplit(|&byte| byte == b'/').next();
+                    entries.push((path.clone(), name.unwrap_or_default().to_vec(), stat));
                 }
                 None => {
                     let start = if path.is_empty() { 0 } else { path.len() + 1 };
@@ -381,4 +373,134 @@ fn unread(path: &[u8], error: &TreeError) -> Error {
     Error::new(ErrorCode::Damaged, what)
         .caused_by(error)
         .hint("Build again with `--no-cache` (`no_cache`)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::process::Command;
+
+    use pyro_build::ignore_rules::IgnoreRules;
+    use pyro_build::plan::Plan;
+    use pyro_build::resolve::{Action, BaseFacts, CopyWhat};
+    use pyro_disk::layers::Layer;
+
+    use super::*;
+
+    /// Names, times in seconds and bytes of what is in an archive.
+    fn listed(archive: &[u8]) -> Vec<(String, i64, Vec<u8>)> {
+        let mut reader = ArchiveReader::new(archive);
+        let mut all = Vec::new();
+        while let Some(member) = reader.next_member().unwrap() {
+            let mut data = Vec::new();
+            let mut buffer = vec![0; 1024];
+            while member.kind == MemberKind::File {
+                let count = reader.read(&mut buffer).unwrap();
+                if count == 0 {
+                    break;
+                }
+                data.extend_from_slice(&buffer[..count]);
+            }
+            let name = String::from_utf8(member.name).unwrap();
+            all.push((name, member.mtime_ns / 1_000_000_000, data));
+        }
+        all
+    }
+
+    /// What one instruction sends into the guest, and whether it is one archive.
+    fn packed_by(instruction: &str, folder: &Path) -> (Vec<(String, i64, Vec<u8>)>, bool) {
+        let text = format!("FROM base\n{instruction}\n");
+        let file = pyro_build::File::parse(&text).unwrap();
+        let facts = BaseFacts {
+            key: pyro_build::Key::of_environment("sha256:1", ""),
+            config: pyro_oci::Config::default(),
+        };
+        let facts = BTreeMap::from([("base".to_owned(), facts)]);
+        let plan = Plan::of(&file, None, &BTreeMap::new()).unwrap();
+        let context = Context::open(folder, IgnoreRules::default()).unwrap();
+        let resolved = plan.resolve(&facts, Some(&context)).unwrap();
+        let Action::Copy(step) = &resolved.stages[0].steps[0].action else {
+            panic!("{resolved:?}");
+        };
+        let CopyWhat::Members { members, unpacks } = &step.what else {
+            panic!("{step:?}");
+        };
+        let mut archive = Vec::new();
+        pack_members(members, *unpacks, Some(&context), &mut archive).unwrap();
+        let is_archive = *unpacks && is_archive(members, Some(&context)).unwrap();
+        (listed(&archive), is_archive)
+    }
+
+    #[test]
+    fn add_unpacks_an_archive_and_none_that_is_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir(root.join("kit")).unwrap();
+        let mut writer = ArchiveWriter::new(Vec::new());
+        let inner = member(b"bin/tool", MemberKind::File, 0o755, 7_000_000_000, 4);
+        writer.member(&inner).unwrap();
+        writer.data(b"tool").unwrap();
+        let archive = writer.finish().unwrap();
+        for name in ["kit/inner.tar", "kit.tar"] {
+            fs::write(root.join(name), &archive).unwrap();
+        }
+        symlink("kit.tar", root.join("latest")).unwrap();
+        let unpacked = vec![("bin/tool".to_owned(), 7, b"tool".to_vec())];
+        assert_eq!(
+            packed_by("ADD kit.tar /opt/", root),
+            (unpacked.clone(), true)
+        );
+        assert_eq!(packed_by("ADD latest /opt", root), (unpacked, true));
+        let (members, is_archive) = packed_by("ADD kit /opt/", root);
+        assert_eq!((members.len(), is_archive), (1, false));
+        assert_eq!(
+            (members[0].0.as_str(), &members[0].2),
+            ("inner.tar", &archive)
+        );
+        let (members, is_archive) = packed_by("COPY kit.tar /opt/", root);
+        assert_eq!((members[0].0.as_str(), is_archive), ("kit.tar", false));
+    }
+
+    #[test]
+    fn files_keep_their_times() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = fs::File::create(folder.path().join("a")).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        file.set_modified(time).unwrap();
+        let (members, _) = packed_by("COPY a /x/", folder.path());
+        assert_eq!(members, [("a".to_owned(), 1_000_000_000, Vec::new())]);
+    }
+
+    #[tokio::test]
+    async fn a_link_on_another_disk_keeps_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("root/bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(bin.join("python3.11"), "program").unwrap();
+        symlink("python3.11", bin.join("python3")).unwrap();
+        let image = folder.path().join("image");
+        let mut tool = Command::new("mke2fs");
+        tool.args(["-q", "-t", "ext4", "-d"])
+            .arg(folder.path().join("root"))
+            .arg(&image)
+            .arg("4M");
+        assert!(tool.output().unwrap().status.success());
+        for source in ["/bin/python3", "/bin/*3"] {
+            let disk = DiskAtRest::Image(vec![Layer::raw(&image)]);
+            let found = find_in(disk, vec![source.to_owned()]).await.unwrap();
+            assert!(found.is_one_file());
+            let mut archive = Vec::new();
+            found.pack(&mut archive).unwrap();
+            let members = listed(&archive);
+            assert_eq!(members.len(), 1);
+            let (name, _, data) = &members[0];
+            assert_eq!(
+                (name.as_str(), data.as_slice()),
+                ("python3", b"program".as_slice())
+            );
+        }
+    }
 }
