@@ -57,7 +57,8 @@ pub struct LaunchSpec {
     /// Who runs commands of the guest when nobody is named, as its environment has it; root when absent.
     #[serde(default)]
     pub user: Option<String>,
-    /// This is the first start on its disk. A kept environment has what agents noted about another guest.
+    /// No guest of this VM's has answered yet. Its disk may have what agents noted about another guest, where
+    /// it was made of a kept environment.
     #[serde(default)]
     pub new_disk: bool,
 }

@@ -21,6 +21,9 @@ pub(crate) const ISOLATION_REASON: &str = "isolation_reason";
 /// What kernel the VM booted: `uncompressed`, or `compressed` and perhaps why. A resumed one booted none.
 pub(crate) const BOOTED_KERNEL: &str = "booted_kernel";
 
+/// How long the guest took to answer. On the record of each VM that ever did.
+pub(crate) const BOOT_MS: &str = "boot_ms";
+
 /// The walls that stand around the VM's QEMU.
 const JAIL: &str = "jail";
 
@@ -34,6 +37,12 @@ pub(crate) fn of_jail(running: &Running) -> [(&'static str, Option<String>); 2] 
         told.filter(|words| !words.is_empty())
     };
     [(JAIL, told(Walls::names)), (JAIL_GAPS, told(Walls::gaps))]
+}
+
+/// Whether a start of this VM ever came to its end. What an agent has noted on its disk is then its own; after
+/// one that failed half-way it may still be another guest's, as a kept environment has it.
+pub(crate) fn has_answered(record: &VmRecord) -> bool {
+    record.metadata.contains_key(BOOT_MS)
 }
 
 /// On the record of a VM that waits, or waited.

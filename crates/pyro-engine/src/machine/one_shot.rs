@@ -7,7 +7,7 @@ use pyro_wire::reached;
 
 use super::command::{self, CommandError, CommandSpec};
 use super::command_tty;
-use super::facts::STANDBY;
+use super::facts::{BOOT_MS, STANDBY};
 use super::shim_client;
 use crate::answers;
 use crate::engine::Engine;
@@ -110,7 +110,7 @@ impl Engine {
             stderr_encoding: stderr.encoding,
             accelerator: record.accelerator.clone().unwrap_or_default(),
             accelerator_reason: fact("accelerator_reason"),
-            boot_ms: fact("boot_ms").parse().unwrap_or_default(),
+            boot_ms: fact(BOOT_MS).parse().unwrap_or_default(),
             resumed: fact("resumed") == "true",
             boot_attempts: fact("boot_attempts").parse().unwrap_or_default(),
             standby: fact(STANDBY) == "true",

@@ -11,7 +11,7 @@ use pyro_wire::network::Network;
 use pyro_wire::{PROTOCOL, reached, step};
 
 use super::create::Base;
-use super::facts::{self, BOOTED_KERNEL, ISOLATION_REASON, is_waiting};
+use super::facts::{self, BOOT_MS, BOOTED_KERNEL, ISOLATION_REASON, has_answered, is_waiting};
 use super::folder::VmFolder;
 use super::isolation::KVM_WORKS;
 use super::launch::{LaunchError, Launched, launch};
@@ -22,6 +22,9 @@ use crate::error::{cancelled, catalog_failed, launch_failed, qemu_missing, sandb
 use crate::gvisor;
 use crate::store::Admission;
 use crate::template::{Shape, Template, TemplateQuery};
+
+#[cfg(test)]
+mod tests;
 
 /// The accelerator that is the processor's own.
 const KVM: &str = "kvm";
@@ -90,7 +93,7 @@ impl Engine {
             ),
             ("resumed".to_owned(), resumed.is_some().to_string()),
             ("guest_kernel".to_owned(), running.kernel_release.clone()),
-            ("boot_ms".to_owned(), running.boot_ms.to_string()),
+            (BOOT_MS.to_owned(), running.boot_ms.to_string()),
             (
                 "boot_attempts".to_owned(),
                 running.boot_attempts.to_string(),
@@ -345,7 +348,7 @@ impl Engine {
             timings: step::is_enabled(),
             env: crate::image_config::env(&record.metadata),
             user: crate::image_config::user(&record.metadata),
-            new_disk: !folder.was_launched(),
+            new_disk: !has_answered(record),
         })
     }
 }
