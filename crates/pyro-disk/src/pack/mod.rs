@@ -3,7 +3,8 @@
 //! Owners, rights, times, attributes and hard links are as on the disk. What an image cannot hold stays out and
 //! is counted: devices, sockets, and files whose names mean a removal there (`.wh.…`). So do the agent's own
 //! files ([`AGENT_STATE`](crate::AGENT_STATE)) and `lost+found`, which is the file system's. Holes are written
-//! as zeros, for not every tool that reads images knows how to read them otherwise.
+//! as zeros, for not every tool that reads images knows how to read them otherwise; so an archive has a largest size,
+//! twice that of the disk.
 //!
 //! Nothing is written but the archive, so it takes no rights, and memory for the names of hard links only.
 
@@ -41,6 +42,9 @@ pub enum PackError {
         #[from]
         source: io::Error,
     },
+    /// Most of it are holes, as the disk has no room for more than half of that.
+    #[error("its files have more than {most} bytes in all, which is twice the size of the disk")]
+    TooMuch { most: u64 },
     #[error("the call was cancelled")]
     Cancelled,
 }

@@ -135,3 +135,67 @@ fn an_archive_that_nobody_waits_for_ends() {
     let done = pack(&[Layer::raw(&disk)], &mut std::io::sink(), &mut progress);
     assert!(matches!(done, Err(PackError::Cancelled)), "{done:?}");
 }
+
+/// Each could be on such a disk, and all of them are more than anybody has room for.
+#[test]
+fn holes_without_end_are_refused() {
+    let source = tempfile::tempdir().unwrap();
+    let sparse = |name: &str| {
+        let file = fs::File::create(source.path().join(name)).unwrap();
+        file.set_len(15 << 20).unwrap();
+    };
+    let here = tempfile::tempdir().unwrap();
+    let disk = here.path().join("disk");
+    sparse("a");
+    sparse("b");
+    image(source.path(), &disk, "1024", 16, 0);
+    let layers = [Layer::raw(&disk)];
+    let done = pack(&layers, &mut std::io::sink(), &mut go_on).unwrap();
+    assert_eq!(done.bytes, 30 << 20);
+
+    sparse("c");
+    image(source.path(), &disk, "1024", 16, 0);
+    let mut archive = Vec::new();
+    let done = pack(&layers, &mut archive, &mut go_on);
+    assert!(
+        matches!(done, Err(PackError::TooMuch { most }) if most == 32 << 20),
+        "{done:?}"
+    );
+    assert!(archive.len() <= 32 << 20);
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_in_no_archive() {
+    let source = tempfile::tempdir().unwrap();
+    const NAME: &[u8] = b"a-name";
+    fs::write(source.path().join("a-name"), "").unwrap();
+    fs::write(source.path().join("other"), "").unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let disk = here.path().join("disk");
+    image(source.path(), &disk, "1024", 16, 0);
+    let sound = fs::read(&disk).unwrap();
+    let mut places = (0..sound.len()).filter(|&at| sound[at..].starts_with(NAME));
+    let (Some(place), None) = (places.next(), places.next()) else {
+        panic!("the name is on the disk once");
+    };
+    // How long a name is stands two bytes before it.
+    let packed_as = |name: &[u8]| {
+        let mut bytes = sound.clone();
+        bytes[place..place + name.len()].copy_from_slice(name);
+        bytes[place - 2] = u8::try_from(name.len()).unwrap();
+        fs::write(&disk, bytes).unwrap();
+        let mut archive = Vec::new();
+        pack(&[Layer::raw(&disk)], &mut archive, &mut go_on)
+            .map(|_| read(&archive).into_keys().collect::<Vec<_>>())
+    };
+    assert_eq!(packed_as(b"a-nam").unwrap(), ["a-nam", "other"]);
+    for name in [&b"/etc"[..], b"../a", b"a/b", b"a\0b", b"/", b"\0", b""] {
+        let told = packed_as(name);
+        let refused = matches!(told, Err(PackError::Disk(TreeError::Damaged { .. })));
+        assert!(refused, "{name:?}: {told:?}");
+    }
+    // These two are in every folder, and are no members.
+    for name in [&b".."[..], b"."] {
+        assert_eq!(packed_as(name).unwrap(), ["other"]);
+    }
+}

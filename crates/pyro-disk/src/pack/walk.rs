@@ -22,6 +22,10 @@ const PIECE: u64 = 1024 * 1024;
 /// A guest could make more than this host has time for.
 const MOST_ENTRIES: u64 = 5_000_000;
 
+/// How many times the size of its disk an archive may have: holes are written as zeros, and a guest can make more of
+/// them than any host has room for.
+const MOST_TIMES: u64 = 2;
+
 /// What a layer of an image means a removal by.
 const WHITEOUT: &[u8] = b".wh.";
 
@@ -36,6 +40,8 @@ pub(super) struct Packer<'a> {
     linked: HashMap<u32, Vec<u8>>,
     /// Folders that were there.
     seen: HashSet<u32>,
+    /// How much of the archive there is.
+    written: u64,
     done: Packed,
     progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 }
@@ -52,6 +58,7 @@ impl<'a> Packer<'a> {
             buffer: Vec::new(),
             linked: HashMap::new(),
             seen: HashSet::new(),
+            written: 0,
             done: Packed::default(),
             progress,
         })
@@ -195,6 +202,11 @@ impl<'a> Packer<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+        self.written += bytes.len() as u64;
+        let most = self.disk.size().saturating_mul(MOST_TIMES);
+        if self.written > most {
+            return Err(PackError::TooMuch { most });
+        }
         self.to
             .write_all(bytes)
             .map_err(|source| PackError::Write { source })

@@ -118,6 +118,9 @@ fn failed(what: &str, error: PackError) -> Error {
     match error {
         PackError::Cancelled => cancelled(),
         PackError::Write { source } => host_io(what, &source),
+        PackError::TooMuch { .. } => Error::new(ErrorCode::Unsupported, what)
+            .caused_by(&error)
+            .hint("An image has holes of files as zeros: remove large sparse files first"),
         PackError::Disk(error) => Error::new(ErrorCode::Damaged, what).caused_by(&error).hint(
             "`pyro env inspect` tells whether its files are as they were; nothing was written",
         ),
