@@ -7,6 +7,7 @@
 
 mod chain;
 mod folders;
+mod users;
 
 use pyro_api::values::{BASELINE, VmState};
 use pyro_api::{Caller, Error, ErrorCode};
@@ -70,6 +71,7 @@ impl Engine {
                 catalog.keeping(&name, replace, monitor)
             })
             .await?;
+        self.refuse_while_used(keeping.spec()).await?;
         let (lock, stored) = self.lock_settled(&id).await?;
         let target = target.map(|name| Target::find(&stored, name)).transpose()?;
         let source = keep
@@ -104,6 +106,8 @@ impl Engine {
             .map_err(catalog_failed)?;
         // Others may go on: nothing that was taken depends on the workspace any more.
         drop(held);
+        // A guest may have been made of the other one meanwhile.
+        self.refuse_while_used(taken.spec()).await?;
         let installed = self
             .watched(caller, move |_, monitor| taken.publish(monitor))
             .await?;

@@ -1,8 +1,6 @@
-use std::path::Path;
-
 use async_trait::async_trait;
 use pyro_api::operations::env_delete::{DeletedEnvironment, EnvDelete};
-use pyro_api::{Caller, Error, ErrorCode, Handle};
+use pyro_api::{Caller, Error, Handle};
 
 use crate::Engine;
 use crate::error::{broke, catalog_failed};
@@ -11,19 +9,7 @@ use crate::error::{broke, catalog_failed};
 impl Handle<EnvDelete> for Engine {
     async fn handle(&self, asked: EnvDelete, caller: &Caller) -> Result<DeletedEnvironment, Error> {
         let spec = self.named(&asked.environment, caller).await?;
-        self.drop_stale_standbys().await;
-        let users = self.users_of(&self.catalog().install_dir(spec))?;
-        if !users.is_empty() {
-            return Err(Error::new(
-                ErrorCode::Conflict,
-                format!("Environment `{}` is in use", spec.name),
-            )
-            .because(format!(
-                "the disk of {} stands on its files",
-                users.join(", ")
-            ))
-            .hint("Delete that first"));
-        }
+        self.refuse_while_used(spec).await?;
         let installed = self.catalog().installed(spec).ok().flatten();
         let digest = installed.map(|installed| installed.rootfs_digest);
         let catalog = self.catalog().clone();
@@ -41,31 +27,5 @@ impl Handle<EnvDelete> for Engine {
             environment: spec.name.to_owned(),
             freed_bytes: deleted.freed_bytes + templates + trees,
         })
-    }
-}
-
-impl Engine {
-    /// Guests that have no names of their own for the files of an environment: all that are not workspaces, and
-    /// workspaces where the cache is on another file system.
-    pub(super) fn users_of(&self, install_dir: &Path) -> Result<Vec<String>, Error> {
-        const PLACE: &str = "environment_install_dir";
-        let place = install_dir.display().to_string();
-        let store = self.store()?;
-        let mut users = Vec::new();
-        for vm in store.vms()?.into_iter().flatten() {
-            if vm.record.metadata.get(PLACE) == Some(&place) {
-                users.push(format!("VM {}", vm.record.vm_id));
-            }
-        }
-        for workspace in store.workspaces()?.into_iter().flatten() {
-            let id = &workspace.record.workspace_id;
-            let stands_on_it = workspace.record.metadata.get(PLACE) == Some(&place)
-                && !workspace.is_on_folders()
-                && !self.workspace_folder(id).image().exists();
-            if stands_on_it {
-                users.push(format!("workspace {id}"));
-            }
-        }
-        Ok(users)
     }
 }

@@ -23,14 +23,22 @@ impl Handle<EnvImport> for Engine {
                 catalog.keeping(&name, replace, monitor)
             })
             .await?;
+        self.refuse_while_used(keeping.spec()).await?;
         let was_here = matches!(self.catalog().installed(spec), Ok(Some(_)));
-        let installed = self.ensure(spec, caller).await?;
-        let parts = self.catalog().parts(&installed).map_err(catalog_failed)?;
-        let taken = keeping.take(parts).map_err(catalog_failed)?;
+        self.ensure(spec, caller).await?;
+        // Whoever imports it under another name may remove it right now.
+        let (taken, made_again) = self
+            .watched(caller, move |_, monitor| {
+                keeping.take_installed(spec, monitor)
+            })
+            .await?;
+        // A guest may have been made of the other one meanwhile.
+        self.refuse_while_used(taken.spec()).await?;
         let kept = self
             .watched(caller, move |_, monitor| taken.publish(monitor))
             .await?;
-        if !was_here && self.users_of(&installed.install_dir)?.is_empty() {
+        let is_ours = !was_here || made_again;
+        if is_ours && self.users_of(&self.catalog().install_dir(spec))?.is_empty() {
             // Its files have another name now. What cannot be removed goes with the next prune after its file.
             let _ = self.catalog().delete_environment(spec);
         }
