@@ -12,10 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::child::{describe, end_of, watch};
 use crate::console::{ERROR_BYTES, Tail};
-use crate::jail::{Calls, Handed, JailError, Limits, Plan, Prisoner, gate};
-
-/// The only file that it reads, each time anew.
-const NAME_SERVERS: &str = "/etc/resolv.conf";
+use crate::jail::{Calls, Handed, JailError, Limits, NAME_SERVERS, Plan, Prisoner, gate};
 
 /// Where a static program's resolver looks for chance, before it asks the kernel for it, or panics.
 const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
@@ -65,13 +62,13 @@ fn prisoner(network: &Network, jail: JailChoice, link: OwnedFd) -> io::Result<Pr
         ..Plan::default()
     };
     let mut prisoner = Prisoner::network(plan, jail, serde_json::to_string(network)?);
-    let handed = files().map(|path| Handed { path, file: None });
-    prisoner.handed = handed.collect();
+    prisoner.handed = files().map(Handed::named).collect();
     prisoner.namespaces = Namespaces::AllButNetwork;
     prisoner.program.stdin(link);
     Ok(prisoner)
 }
 
+/// It reads no others, and these each time anew.
 fn files() -> impl Iterator<Item = PathBuf> {
     [NAME_SERVERS].into_iter().chain(RANDOM).map(PathBuf::from)
 }

@@ -27,13 +27,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A file that the program gets when it asks for it by its name.
-#[derive(Debug)]
-pub(crate) struct Handed {
-    pub(crate) path: PathBuf,
-    /// Without it the file is opened when it is asked for, to be read: what has this name then.
-    pub(crate) file: Option<File>,
-}
+use super::handed::Handed;
 
 pub(crate) struct Gate {
     listener: AsyncFd<OwnedFd>,
@@ -177,10 +171,7 @@ impl Gate {
 
     /// A copy of a descriptor for the program, and its number there.
     fn hand_over(&self, asked: u64, handed: &Handed) -> io::Result<i32> {
-        let file = match &handed.file {
-            Some(file) => file,
-            None => &File::open(&handed.path)?,
-        };
+        let file = handed.open()?;
         let mut copy = libc::seccomp_notif_addfd {
             id: asked,
             flags: 0,

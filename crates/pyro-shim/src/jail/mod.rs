@@ -17,6 +17,8 @@
 //! | `plan` | what a jail is: files, descriptors, calls, limits, as data |
 //! | `start` | from a plan to a program in its jail, in the shim |
 //! | `gate` | what the program may only do with the shim's help: its exec, and files opened for writing |
+//! | `handed` | those files, and the ones of name servers and of chance |
+//! | `name_servers` | where a host says which its name servers are |
 //! | `inside` | the steps of `pyro shim --jail`, until it is the program |
 //! | `root` | the root folder |
 //! | `rights` | ids, capabilities, limits |
@@ -29,8 +31,10 @@ use nix::sys::stat::Mode;
 mod calls;
 mod filter;
 pub(crate) mod gate;
+mod handed;
 pub(crate) mod inside;
 mod landlock;
+mod name_servers;
 mod plan;
 mod rights;
 mod root;
@@ -41,8 +45,10 @@ mod start;
 /// The umask of what is walled in: what it makes is for nobody but its user.
 const PRIVATE: Mode = Mode::from_bits_truncate(0o077);
 
-pub(crate) use gate::{Gate, Handed};
+pub(crate) use gate::Gate;
+pub(crate) use handed::Handed;
 pub(crate) use inside::{enter, run};
+pub(crate) use name_servers::NAME_SERVERS;
 pub(crate) use plan::{Calls, Limits, Plan};
 pub(crate) use rights::drop_capabilities;
 pub(crate) use shim::OwnWalls;

@@ -9,8 +9,7 @@
 //! have either. The first guest bytes that are anybody's but pyro's come after that moment, as nothing of the
 //! disk is executed before somebody asks for it.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
@@ -21,7 +20,7 @@ use pyro_wire::fault::{Fault, FaultCode};
 use pyro_wire::jail::{JailChoice, MissingWall, Wall};
 use pyro_wire::launch::{LaunchSpec, Machine, Running};
 
-use super::{PRIVATE, filter, rights, shim_calls};
+use super::{PRIVATE, filter, name_servers, rights, shim_calls};
 use crate::backend::control_group::ControlGroup;
 use crate::events::Events;
 
@@ -36,8 +35,6 @@ const KEPT: [u32; 3] = [5, 10, 1];
 const PROCESSES: &str = "/proc";
 const NOWHERE: &str = "/dev/null";
 
-/// What the gate of a network's process hands out: of the first what has that name when it is asked for.
-const NAME_SERVERS: &str = "/etc/resolv.conf";
 const RANDOM: [&str; 2] = ["/dev/random", "/dev/urandom"];
 
 /// What is to stand around the shim of a VM.
@@ -45,7 +42,8 @@ pub(crate) struct OwnWalls {
     choice: JailChoice,
     /// Beside the VM's own, which is the current one.
     folders: Vec<PathBuf>,
-    has_network: bool,
+    /// What it reads of them for the process of a network: files, and folders with nothing else in them.
+    name_servers: Vec<PathBuf>,
     /// What a test does then, in this process' place.
     taken_over: Option<fn()>,
 }
@@ -57,10 +55,14 @@ impl OwnWalls {
         let Machine::Qemu(qemu) = &spec.machine else {
             return None;
         };
+        let name_servers: &[&str] = match &qemu.network {
+            Some(_) => &name_servers::PLACES,
+            None => &[],
+        };
         Some(Self {
             choice: qemu.jail,
             folders: spec.folders.clone(),
-            has_network: qemu.network.is_some(),
+            name_servers: name_servers.iter().map(PathBuf::from).collect(),
             taken_over,
         })
     }
@@ -166,9 +168,8 @@ impl OwnWalls {
         allowed.extend(above.map(|folder| (folder.to_owned(), AccessFs::RemoveDir.into())));
         // A guest that is taken into use gets its chance anew.
         allowed.extend(RANDOM.map(|device| (device.into(), AccessFs::ReadFile.into())));
-        if self.has_network {
-            allowed.extend(places_of_name_servers().map(|folder| (folder, read)));
-        }
+        let servers = self.name_servers.iter();
+        allowed.extend(servers.map(|place| (place.clone(), AccessFs::ReadFile.into())));
         for (path, access) in allowed {
             // What is not there stays so.
             if let Ok(opened) = PathFd::new(&path) {
@@ -179,31 +180,23 @@ impl OwnWalls {
     }
 }
 
-/// Another program replaces the file by a new one, so only its folder is always the same; and that of what a
-/// link leads to.
-fn places_of_name_servers() -> impl Iterator<Item = PathBuf> {
-    let link = Path::new(NAME_SERVERS);
-    let led_to: io::Result<PathBuf> = link.canonicalize();
-    let folders = [Some(link.to_owned()), led_to.ok()];
-    folders
-        .into_iter()
-        .flatten()
-        .filter_map(|file| file.parent().map(Path::to_owned))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::io::ErrorKind::PermissionDenied;
+    use std::io::{self, Read};
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
     use std::thread;
 
     use super::*;
+    use crate::jail::Handed;
 
-    fn walls(has_network: bool) -> OwnWalls {
+    fn walls(name_servers: &[&Path]) -> OwnWalls {
         OwnWalls {
             choice: JailChoice::Auto,
             folders: Vec::new(),
-            has_network,
+            name_servers: name_servers.iter().map(PathBuf::from).collect(),
             taken_over: None,
         }
     }
@@ -227,7 +220,7 @@ mod tests {
         let [path, file] = ["group", "cgroup.procs"].map(|name| above.path().join(name));
         fs::write(&file, "1").unwrap();
         let group = ControlGroup::pretended(&path, "oom_kill 1\n");
-        let rules = walls(false).rules(Some(&group)).unwrap();
+        let rules = walls(&[]).rules(Some(&group)).unwrap();
         behind(rules, || {
             assert!(denied(fs::read(&file)));
             assert!(denied(fs::write(&file, "2")));
@@ -237,6 +230,67 @@ mod tests {
             assert!(group.oom_killed());
             drop(group);
             assert!(!path.exists());
+        });
+    }
+
+    /// Name servers that are found by a link, in a folder of somebody's who replaces that file; and the same without.
+    #[test]
+    fn of_the_folder_of_the_name_servers_their_file_alone_is_read() {
+        let here = tempfile::tempdir().unwrap();
+        let [etc, run] = ["etc", "run"].map(|name| here.path().join(name));
+        let [link, file, shadow] = ["link", "resolv.conf", "shadow"].map(|name| etc.join(name));
+        let target = run.join("stub.conf");
+        let put = |path: &Path, text: &str| {
+            let new = path.with_extension("new");
+            fs::write(&new, text).unwrap();
+            fs::rename(new, path).unwrap();
+        };
+        for folder in [&etc, &run] {
+            fs::create_dir(folder).unwrap();
+        }
+        for (path, text) in [(&file, "first"), (&shadow, "a secret"), (&target, "stub")] {
+            put(path, text);
+        }
+        symlink(&target, &link).unwrap();
+        let handed = [&file, &link].map(|path| Handed::named(path.clone()));
+        let read = |which: usize| {
+            let mut text = String::new();
+            handed[which].open()?.read_to_string(&mut text)?;
+            io::Result::Ok(text)
+        };
+        let rules = walls(&[&file, &link, &run]).rules(None).unwrap();
+        let behind_them = |what: &(dyn Fn() + Sync)| behind(rules.try_clone().unwrap(), what);
+
+        behind_them(&|| {
+            assert_eq!(
+                (read(0).unwrap(), read(1).unwrap()),
+                ("first".into(), "stub".into())
+            );
+            assert!(denied(fs::read(&shadow)));
+            assert!(denied(fs::read_dir(&etc)));
+            assert!(denied(fs::read_dir(&run)));
+            assert!(denied(fs::write(&file, "mine")));
+            assert!(denied(fs::write(&target, "mine")));
+        });
+        fs::write(&file, "the same file").unwrap();
+        put(&target, "another");
+        behind_them(&|| {
+            assert_eq!(read(0).unwrap(), "the same file");
+            assert_eq!(read(1).unwrap(), "another");
+        });
+        // What took its place cannot be opened, and what was there before is read, each time as a whole.
+        put(&file, "another file");
+        behind_them(&|| {
+            assert!(denied(fs::read(&file)));
+            assert_eq!(read(0).unwrap(), "the same file");
+            assert_eq!(read(0).unwrap(), "the same file");
+        });
+        fs::remove_file(&file).unwrap();
+        symlink(&target, &file).unwrap();
+        behind_them(&|| assert_eq!(read(0).unwrap(), "another"));
+        fs::remove_file(&file).unwrap();
+        behind_them(&|| {
+            assert!(read(0).is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
         });
     }
 }

@@ -15,7 +15,8 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::gate::{self, Gate, Handed};
+use super::gate::{self, Gate};
+use super::handed::Handed;
 use super::inside::{EXEC, ROOT};
 use super::plan::{Calls, Plan, Report};
 use crate::THIS_PROGRAM;

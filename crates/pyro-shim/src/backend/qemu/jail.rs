@@ -113,8 +113,7 @@ pub(super) fn handed(line: &CommandLine<'_>) -> io::Result<Vec<Handed>> {
     let open = |path: PathBuf| {
         let writable = path == Path::new(KVM_DEVICE) || !only_read;
         let file = OpenOptions::new().read(true).write(writable).open(&path)?;
-        let file = Some(file);
-        Ok(Handed { path, file })
+        Ok(Handed::opened(path, file))
     };
     handed_paths(line).into_iter().map(open).collect()
 }
@@ -125,10 +124,7 @@ pub(super) fn device(accelerator: Accelerator) -> io::Result<Vec<Handed>> {
         return Ok(Vec::new());
     }
     let file = OpenOptions::new().read(true).write(true).open(KVM_DEVICE)?;
-    Ok(vec![Handed {
-        path: KVM_DEVICE.into(),
-        file: Some(file),
-    }])
+    Ok(vec![Handed::opened(KVM_DEVICE.into(), file)])
 }
 
 #[cfg(test)]
@@ -171,11 +167,11 @@ mod tests {
         assert_eq!(resumed, alike);
         // And the memory that is everybody's it gets for reading alone.
         let handed = handed(&line(Ram::Resumed(&memory))).unwrap();
-        let [Handed { path, file }] = &handed[..] else {
+        let [handed] = &handed[..] else {
             panic!("{handed:?}");
         };
-        assert_eq!(path, &memory);
-        let mut file = file.as_ref().unwrap();
+        assert_eq!(handed.path, memory);
+        let mut file = handed.open().unwrap();
         let written = std::io::Write::write(&mut file, b"of one");
         assert_eq!(written.unwrap_err().raw_os_error(), Some(libc::EBADF));
     }
