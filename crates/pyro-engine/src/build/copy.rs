@@ -397,12 +397,14 @@ mod tests {
         while let Some(member) = reader.next_member().unwrap() {
             let mut data = Vec::new();
             let mut buffer = vec![0; 1024];
-            while member.kind == MemberKind::File {
-                let count = reader.read(&mut buffer).unwrap();
-                if count == 0 {
-                    break;
+            if member.kind == MemberKind::File {
+                loop {
+                    let count = reader.read(&mut buffer).unwrap();
+                    if count == 0 {
+                        break;
+                    }
+                    data.extend_from_slice(&buffer[..count]);
                 }
-                data.extend_from_slice(&buffer[..count]);
             }
             let name = String::from_utf8(member.name).unwrap();
             all.push((name, member.mtime_ns / 1_000_000_000, data));
