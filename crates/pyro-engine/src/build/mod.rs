@@ -32,7 +32,7 @@ use pyro_catalog::{Installed, KeptName};
 use pyro_oci::Config;
 
 use self::errors::{build_refused, name_is_a_persons, name_is_taken};
-use self::player::Player;
+use self::player::{Player, Prepared};
 use self::recipe::{Recipe, Source};
 use self::secrets::BuildSecrets;
 use crate::engine::Engine;
@@ -175,9 +175,11 @@ impl Engine {
             self,
             asked,
             &recipe.shown,
-            resolved,
-            digests,
-            context,
+            Prepared {
+                resolved,
+                digests,
+                context,
+            },
             secrets,
             caller,
         );

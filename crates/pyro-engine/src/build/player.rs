@@ -31,12 +31,19 @@ const DOING: &str = "build in it";
 /// Where a script lies while its step runs; in the guest's memory.
 const SCRIPT: &str = "/run/pyro-build-script";
 
+/// All that is known of a file before anything is done.
+pub(super) struct Prepared {
+    pub(super) resolved: Resolved,
+    /// The disks that keys were made of, by the names of their environments.
+    pub(super) digests: BTreeMap<String, String>,
+    pub(super) context: Option<Context>,
+}
+
 pub(super) struct Player<'a> {
     engine: &'a Engine,
     asked: &'a EnvBuild,
     file: &'a str,
     resolved: Resolved,
-    /// The disks that keys were made of, by the names of their environments.
     digests: BTreeMap<String, String>,
     context: Option<Arc<Context>>,
     secrets: &'a BuildSecrets,
@@ -70,12 +77,15 @@ impl<'a> Player<'a> {
         engine: &'a Engine,
         asked: &'a EnvBuild,
         file: &'a str,
-        resolved: Resolved,
-        digests: BTreeMap<String, String>,
-        context: Option<Context>,
+        prepared: Prepared,
         secrets: &'a BuildSecrets,
         caller: &'a Caller,
     ) -> Self {
+        let Prepared {
+            resolved,
+            digests,
+            context,
+        } = prepared;
         Self {
             engine,
             asked,
