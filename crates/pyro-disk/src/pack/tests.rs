@@ -92,12 +92,17 @@ fn an_archive_has_all_that_the_disk_has_and_an_image_may_have() {
     ];
     assert_eq!(names, expected);
     use tar::EntryType;
-    let (kind, mode, text, records) = of("a/file");
+    // The order of names in a folder is the file system's, and the first one has the contents.
+    let (first, second) = match of("a/file").0 {
+        EntryType::Regular => ("a/file", "a/same"),
+        _ => ("a/same", "a/file"),
+    };
+    let (kind, mode, text, records) = of(first);
     assert_eq!((kind, mode, &*text), (EntryType::Regular, 0o4755, "hello"));
     let note = ("SCHILY.xattr.user.note".to_owned(), "kept".to_owned());
     assert_eq!(records, [note]);
-    let (kind, _, text, _) = of("a/same");
-    assert_eq!((kind, &*text), (EntryType::Link, "a/file"));
+    let (kind, _, text, _) = of(second);
+    assert_eq!((kind, &*text), (EntryType::Link, first));
     let (kind, _, text, _) = of("a/link");
     assert_eq!((kind, &*text), (EntryType::Symlink, "../a/file"));
     assert_eq!(of("a/pipe").0, EntryType::Fifo);
