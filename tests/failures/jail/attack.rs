@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -118,27 +118,25 @@ pub(super) fn as_vmm(staged: &Staged<'_>, wrap: Wrap<'_>) -> Outcomes {
     })
 }
 
+/// A run in a VM whose pyro is the attacker's own, which is the shim and the network's process as well.
+fn run_by(staged: &Staged<'_>, pyro: &Path, words: &[&str]) -> Command {
+    let agent = staged.caller.agent();
+    let variables = [
+        ("PYRO_ENVIRONMENT_CACHE_DIR", staged.plan.cache.as_path()),
+        ("PYRO_BIN", pyro),
+        ("PYRO_AGENT", &agent),
+        ("PYRO_TEMPLATES", Path::new("off")),
+    ];
+    let run = ["run", "debian:12", "--isolation=vm", "--mem-mib=256"];
+    let run: Vec<&str> = run.iter().chain(words).copied().collect();
+    staged.caller.program(pyro, &variables, &run)
+}
+
 /// In the place of the network's process, beside a QEMU that is one.
 pub(super) fn as_network(staged: &Staged<'_>, wrap: Wrap<'_>) -> Outcomes {
     all_attempts(staged, &|from| {
         let pyro = staged.attacker(IN_PYRO, "pyro", from);
-        let agent = staged.caller.agent();
-        let variables = [
-            ("PYRO_ENVIRONMENT_CACHE_DIR", staged.plan.cache.as_path()),
-            ("PYRO_BIN", &pyro),
-            ("PYRO_AGENT", &agent),
-            ("PYRO_TEMPLATES", Path::new("off")),
-        ];
-        let run = [
-            "run",
-            "debian:12",
-            "--isolation=vm",
-            "--mem-mib=256",
-            "--network",
-            "--",
-            "sleep 1000",
-        ];
-        let mut command = wrap(staged.caller.program(&pyro, &variables, &run));
+        let mut command = wrap(run_by(staged, &pyro, &["--network", "--", "sleep 1000"]));
         let mut report = fifo(staged, &pyro.with_file_name("report"));
         let run = Running::start(&mut command);
         let mut told = Vec::new();
@@ -159,22 +157,7 @@ pub(super) fn as_shim(staged: &Staged<'_>, wrap: Wrap<'_>) -> Outcomes {
         let report = pyro.with_file_name("report of a shim");
         fs::write(&report, "").unwrap();
         staged.caller.give(&report);
-        let agent = staged.caller.agent();
-        let variables = [
-            ("PYRO_ENVIRONMENT_CACHE_DIR", staged.plan.cache.as_path()),
-            ("PYRO_BIN", &pyro),
-            ("PYRO_AGENT", &agent),
-            ("PYRO_TEMPLATES", Path::new("off")),
-        ];
-        let run = [
-            "run",
-            "debian:12",
-            "--isolation=vm",
-            "--mem-mib=256",
-            "--",
-            "echo it goes on",
-        ];
-        let ran = finish(&mut wrap(staged.caller.program(&pyro, &variables, &run)));
+        let ran = finish(&mut wrap(run_by(staged, &pyro, &["--", "echo it goes on"])));
         // Whatever it tried, it is a shim that works.
         assert_eq!(error::none(&ran), "it goes on\n");
         let told = fs::read_to_string(&report).unwrap();

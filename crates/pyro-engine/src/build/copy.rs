@@ -8,15 +8,14 @@ use pyro_api::{Error, ErrorCode};
 use pyro_build::context::Context;
 use pyro_build::resolve::{Content, Member};
 use pyro_build::source_names::SourceName;
-use pyro_catalog::EnvironmentSpec;
+use pyro_catalog::{EnvironmentSpec, Installed};
 use pyro_disk::{FileKind, Stat, Tree, TreeError};
 use pyro_transfer::archive::{
     self, ArchiveError, ArchiveReader, ArchiveWriter, Belongings, MemberKind, PackedFile,
 };
 use sha2::{Digest, Sha256};
 
-use crate::engine::Engine;
-use crate::error::{broke, catalog_failed, host_io};
+use crate::error::{broke, host_io};
 use crate::machine::disk;
 use crate::workspace::at_rest::{DiskAtRest, layers_of};
 
@@ -215,25 +214,22 @@ fn shown(path: &[u8]) -> String {
     format!("`{}`", path.escape_ascii())
 }
 
-impl Engine {
-    /// The files of an environment.
-    pub(super) fn environment_disk(
-        &self,
-        spec: &'static EnvironmentSpec,
-    ) -> Result<DiskAtRest, Error> {
-        let installed = self.catalog().installed(spec).map_err(catalog_failed)?;
-        let installed = installed.ok_or_else(|| {
-            Error::new(
-                ErrorCode::Conflict,
-                format!("Environment `{}` was removed meanwhile", spec.name),
-            )
-        })?;
-        Ok(DiskAtRest::Image(layers_of(&disk::chain(
-            &installed,
-            None,
-            [],
-        ))))
-    }
+/// The files of an environment.
+pub(super) fn disk_of(
+    spec: &EnvironmentSpec,
+    installed: Option<&Installed>,
+) -> Result<DiskAtRest, Error> {
+    let installed = installed.ok_or_else(|| {
+        Error::new(
+            ErrorCode::Conflict,
+            format!("Environment `{}` was removed meanwhile", spec.name),
+        )
+    })?;
+    Ok(DiskAtRest::Image(layers_of(&disk::chain(
+        installed,
+        None,
+        [],
+    ))))
 }
 
 /// What sources mean on a disk.

@@ -13,7 +13,7 @@ use pyro_build::resolve::{Action, CopyStep, CopyWhat, Resolved, RunStep, Step};
 use pyro_catalog::{EnvironmentSpec, KeptName};
 use pyro_wire::files;
 
-use super::copy::{empty, one_file, unplaced};
+use super::copy::{disk_of, empty, one_file, unplaced};
 use super::errors::FailedStep;
 use super::secrets::BuildSecrets;
 use super::site::Site;
@@ -22,6 +22,7 @@ use crate::engine::Engine;
 use crate::error::{cancelled, catalog_failed};
 use crate::keep::Keep;
 use crate::machine::command::{self, CommandError, CommandSpec};
+use crate::machine::facts::ENVIRONMENT_DIGEST;
 use crate::workspace::files as guest_files;
 use crate::workspace::paths::WorkingDir;
 
@@ -211,10 +212,8 @@ impl<'a> Player<'a> {
                 let engine = self.engine;
                 let made = Site::new(engine, disk.name, self.asked, secrets.clone(), self.caller);
                 let (made, notes) = made.await?;
-                self.check_digest(disk.name, || {
-                    let metadata = made.stored()?.record.metadata;
-                    Ok(metadata.get("environment_digest").cloned())
-                })?;
+                let metadata = made.stored()?.record.metadata;
+                self.check_digest(disk.name, metadata.get(ENVIRONMENT_DIGEST))?;
                 for note in notes {
                     if !self.notes.contains(&note) {
                         self.notes.push(note);
@@ -243,15 +242,11 @@ impl<'a> Player<'a> {
     }
 
     /// Refuses an environment that is another one by now than its key was made of.
-    fn check_digest(
-        &self,
-        name: &str,
-        now: impl FnOnce() -> Result<Option<String>, Error>,
-    ) -> Result<(), Error> {
+    fn check_digest(&self, name: &str, now: Option<&String>) -> Result<(), Error> {
         let Some(expected) = self.digests.get(name) else {
             return Ok(());
         };
-        match now()?.as_ref() == Some(expected) {
+        match now == Some(expected) {
             true => Ok(()),
             false => Err(Error::new(
                 ErrorCode::Conflict,
@@ -480,8 +475,9 @@ impl<'a> Player<'a> {
                 };
                 let installed = self.engine.catalog().installed(spec);
                 let installed = installed.map_err(catalog_failed)?;
-                self.check_digest(spec.name, || Ok(installed.map(|it| it.rootfs_digest)))?;
-                let disk = self.engine.environment_disk(spec)?;
+                let digest = installed.as_ref().map(|it| &it.rootfs_digest);
+                self.check_digest(spec.name, digest)?;
+                let disk = disk_of(spec, installed.as_ref())?;
                 let found = super::copy::find_in(disk, sources.clone()).await?;
                 // What is a folder is never alone.
                 let request = files::Place {

@@ -6,6 +6,7 @@ use pyro_api::{Error, ErrorCode};
 use pyro_catalog::EnvironmentSpec;
 
 use crate::engine::Engine;
+use crate::machine::facts::INSTALL_DIR;
 
 impl Engine {
     /// Refuses where the files of an environment may not go, be it that it is deleted or that another one takes its
@@ -34,18 +35,17 @@ impl Engine {
     /// Guests that have no names of their own for the files of an environment: all that are not workspaces, and
     /// workspaces where the cache is on another file system.
     pub(crate) fn users_of(&self, install_dir: &Path) -> Result<Vec<String>, Error> {
-        const PLACE: &str = "environment_install_dir";
         let place = install_dir.display().to_string();
         let store = self.store()?;
         let mut users = Vec::new();
         for vm in store.vms()?.into_iter().flatten() {
-            if vm.record.metadata.get(PLACE) == Some(&place) {
+            if vm.record.metadata.get(INSTALL_DIR) == Some(&place) {
                 users.push(format!("VM {}", vm.record.vm_id));
             }
         }
         for workspace in store.workspaces()?.into_iter().flatten() {
             let id = &workspace.record.workspace_id;
-            let stands_on_it = workspace.record.metadata.get(PLACE) == Some(&place)
+            let stands_on_it = workspace.record.metadata.get(INSTALL_DIR) == Some(&place)
                 && !workspace.is_on_folders()
                 && !self.workspace_folder(id).image().exists();
             if stands_on_it {

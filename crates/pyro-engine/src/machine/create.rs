@@ -11,7 +11,7 @@ use pyro_catalog::{EnvironmentSpec, Installed};
 use pyro_wire::network::GUEST_V4;
 use pyro_wire::reached;
 
-use super::facts::{TEMPLATE, TREE};
+use super::facts::{ENVIRONMENT_DIGEST, INSTALL_DIR, TEMPLATE, TREE};
 use super::folder::VmFolder;
 use super::isolation::{Asked, Chosen, VmKind};
 use super::{disk, network, now};
@@ -202,7 +202,7 @@ impl Engine {
 
     /// What the VM of a record runs on, now that it was created.
     pub(crate) async fn base_of(&self, record: &VmRecord, caller: &Caller) -> Result<Base, Error> {
-        let Some(digest) = record.metadata.get("environment_digest") else {
+        let Some(digest) = record.metadata.get(ENVIRONMENT_DIGEST) else {
             return Ok(Base::HostProcess);
         };
         let found = self.catalog().find_recorded(&record.environment);
@@ -350,11 +350,8 @@ fn environment_facts(installed: &Installed) -> Vec<(&'static str, String)> {
     let of_image = image_config::facts(installed);
     let facts = [
         ("environment_source", installed.source.clone()),
-        ("environment_digest", installed.rootfs_digest.clone()),
-        (
-            "environment_install_dir",
-            installed.install_dir.display().to_string(),
-        ),
+        (ENVIRONMENT_DIGEST, installed.rootfs_digest.clone()),
+        (INSTALL_DIR, installed.install_dir.display().to_string()),
     ];
     facts.into_iter().chain(of_image).collect()
 }

@@ -6,6 +6,12 @@ use pyro_wire::launch::Running;
 
 use super::isolation::VmKind;
 
+/// What the disk of the VM's environment hashed to when the VM was made of it.
+pub(crate) const ENVIRONMENT_DIGEST: &str = "environment_digest";
+
+/// Where that environment lies.
+pub(crate) const INSTALL_DIR: &str = "environment_install_dir";
+
 /// Names the build of the template below the VM's disk.
 pub(crate) const TEMPLATE: &str = "template";
 

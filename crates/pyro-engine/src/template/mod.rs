@@ -35,15 +35,10 @@ use pyro_wire::launch::DiskLayer;
 use crate::config::Templates;
 use crate::engine::Engine;
 use crate::error::cancelled;
-use crate::machine::facts::{TEMPLATE, TREE};
+use crate::machine::facts::{INSTALL_DIR, TEMPLATE, TREE};
 
 /// The facts of a VM's record that name files of the cache.
-const CACHE_FACTS: [&str; 4] = [
-    "environment_install_dir",
-    "kernel_image",
-    "rootfs_image",
-    TREE,
-];
+const CACHE_FACTS: [&str; 4] = [INSTALL_DIR, "kernel_image", "rootfs_image", TREE];
 
 /// What a VM is about to start on: decides which template fits.
 pub(crate) struct TemplateQuery<'a> {

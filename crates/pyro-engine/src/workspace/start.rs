@@ -15,7 +15,7 @@ use super::stop::stop_vm;
 use crate::engine::Engine;
 use crate::error::{catalog_failed, host_io, launch_failed, sandbox_launch_failed};
 use crate::machine::create::{Base, Image};
-use crate::machine::facts::{self, BOOTED_KERNEL, TREE};
+use crate::machine::facts::{self, BOOTED_KERNEL, ENVIRONMENT_DIGEST, TREE};
 use crate::machine::launch::{LaunchError, Launched, launch};
 use crate::machine::{disk, network, now};
 use crate::store::StoredWorkspace;
@@ -281,14 +281,14 @@ impl Engine {
         let found = self.catalog().find_recorded(&record.environment);
         let spec = found.map_err(catalog_failed)?;
         let installed = self.catalog().installed(spec).map_err(catalog_failed)?;
-        let digest = record.metadata.get("environment_digest");
+        let digest = record.metadata.get(ENVIRONMENT_DIGEST);
         Ok(installed.filter(|installed| Some(&installed.rootfs_digest) == digest))
     }
 
     /// What the workspace's disk stands on.
     pub(crate) fn workspace_base(&self, stored: &StoredWorkspace) -> Result<Base, Error> {
         let record = &stored.record;
-        let Some(digest) = record.metadata.get("environment_digest") else {
+        let Some(digest) = record.metadata.get(ENVIRONMENT_DIGEST) else {
             return Ok(Base::HostProcess);
         };
         let folder = self.workspace_folder(&record.workspace_id);
